@@ -1,0 +1,164 @@
+# What there is to do: `make help`.
+#
+# Two environments: .venv holds the program as its users get it (a wheel, so
+# that it starts fast); build/venv holds the tools and an editable install, so
+# that tests run what stands in the checkout, the C rebuilt when it changed.
+
+SHELL := /bin/bash -o pipefail
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+PYTHON ?= python3
+VENV := .venv/bin
+DEV := $(CURDIR)/build/venv/bin
+NATIVE := build/editable
+# One build at a time, whoever starts it, with the environment's tools first.
+$(shell mkdir -p build)
+BUILD := PATH="$(CURDIR)/$(VENV):$$PATH" flock build/.lock
+DEV_BUILD := PATH="$(DEV):$$PATH" flock build/.lock
+
+SOURCES := meson.build pyproject.toml README.md LICENSE $(wildcard tests/c/meson.build) \
+  $(shell find scsi2nvme/ target/ drivers/ fuzz/ -name '*.py' -o -name '*.[ch]')
+C_FILES := $(shell find scsi2nvme/ target/ drivers/ tests/ bench/ -name '*.[ch]')
+
+# ---- Debian packages ----
+
+# A Python that is not Debian's brings its own headers and venv module.
+PYTHON_PACKAGES := $(if $(filter /usr/bin/python3 /bin/python3,$(shell command -v $(PYTHON))),python3-dev python3-venv)
+BUILD_PACKAGES := gcc libc6-dev $(PYTHON_PACKAGES)
+LINT_PACKAGES := $(BUILD_PACKAGES) clang-format
+TEST_PACKAGES := $(LINT_PACKAGES) libiscsi-bin qemu-block-extra qemu-system-x86 qemu-utils
+BENCH_PACKAGES := $(BUILD_PACKAGES) libiscsi-bin tgt valgrind
+STRANGER_PACKAGES := iproute2 libiscsi-bin mmdebstrap qemu-block-extra qemu-utils
+ALL_PACKAGES := $(sort $(TEST_PACKAGES) $(BENCH_PACKAGES))
+
+# $(call packages,NAMES): install what is missing when root, else say how and stop.
+define packages
+@if ! command -v dpkg-query >/dev/null; then \
+  echo "This is not Debian: what these packages hold must be there: $(1)"; \
+else \
+  missing=; for package in $(1); do \
+    [ "$$(dpkg-query -W -f='$${db:Status-Status}' $$package 2>/dev/null)" = installed ] \
+      || missing="$$missing $$package"; \
+  done; \
+  if [ -n "$$missing" ]; then \
+    install="apt-get install --yes --no-install-recommends$$missing"; \
+    if [ "$$(id -u)" != 0 ]; then \
+      echo "Debian packages are missing. Run this, then make again:"; \
+      echo "  sudo $$install"; exit 1; \
+    fi; \
+    echo "Installing:$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+    compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || apt-get update --quiet=2; \
+    $$install >/dev/null || { apt-get update --quiet=2 && $$install >/dev/null; }; \
+  fi; \
+fi
+endef
+
+.PHONY: help
+help: ## say what there is to do
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 24
+
+.PHONY: system-packages
+system-packages: ## install the Debian packages that any target needs
+	$(call packages,$(ALL_PACKAGES))
+
+# ---- the program ----
+
+.PHONY: build serve
+build: build-packages $(VENV)/.installed ## set up .venv with the program in it
+
+serve: build ## serve a 1 GiB emulated disk, var/disk.img, on 127.0.0.1:3260
+	@exec $(VENV)/scsi2nvme serve --controller emulated:var/disk.img,size=1G --state-dir var
+
+.PHONY: build-packages lint-packages test-packages
+build-packages:
+	$(call packages,$(BUILD_PACKAGES))
+lint-packages:
+	$(call packages,$(LINT_PACKAGES))
+test-packages:
+	$(call packages,$(TEST_PACKAGES))
+
+PYTHON_CHECK = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+  f"scsi2nvme needs Python 3.11 or newer; $(PYTHON) is {sys.version.split()[0]}")'
+TOOLS := 'meson-python>=0.22' 'meson>=1.4' 'ninja>=1.11' 'cffi>=2.1'
+
+$(VENV)/.tools: pyproject.toml
+	@$(PYTHON_CHECK)
+	@echo "Setting up .venv"
+	@$(BUILD) $(PYTHON) -m venv .venv
+	@$(BUILD) pip install --quiet $(TOOLS)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.tools $(SOURCES)
+	@echo "Building scsi2nvme"
+	@$(BUILD) pip install --quiet --no-build-isolation --config-settings=build-dir=build/wheel .
+	@touch $@
+
+# ---- tests and checks ----
+
+build/venv/.installed: pyproject.toml meson.build tests/c/meson.build
+	@$(PYTHON_CHECK)
+	@echo "Setting up build/venv"
+	@$(DEV_BUILD) $(PYTHON) -m venv build/venv
+	@$(DEV_BUILD) pip install --quiet --upgrade 'pip>=23.1' $(TOOLS)
+	@$(DEV_BUILD) pip install --quiet --no-build-isolation --editable '.[dev]' \
+	  -Cbuild-dir=$(NATIVE) -Csetup-args=-Dwerror=true -Csetup-args=-Db_ndebug=false
+	@touch $@
+
+.PHONY: environment c-tests
+environment: build/venv/.installed
+	@$(DEV_BUILD) ninja --quiet -C $(NATIVE) all meson-test-prereq
+
+c-tests: environment
+	@$(DEV_BUILD) meson test -C $(NATIVE) --no-rebuild --print-errorlogs
+
+PYTEST := PATH="$(DEV):$$PATH" pytest -n 2 --dist loadgroup
+
+.PHONY: test check lint sanitize
+test: test-packages c-tests ## run every test
+	@$(PYTEST) --junitxml build/junit.xml
+
+check: test-packages lint c-tests ## lint, and the tests that take no minutes
+	@$(PYTEST) -m 'not slow'
+
+# The build itself is the check for compiler warnings: each is an error.
+lint: lint-packages environment ## ruff, mypy strict, clang-format, compiler warnings
+	@$(DEV)/ruff check .
+	@$(DEV)/ruff format --check .
+	@PATH="$(DEV):$$PATH" mypy
+	@clang-format --dry-run -Werror $(C_FILES)
+
+# The editable install steps aside for the tree that was built with sanitizers.
+ASAN := $(CURDIR)/build/asan
+sanitize: test-packages environment ## run C tests and test suite under ASan and UBSan
+	@[ -f $(ASAN)/build.ninja ] || $(DEV_BUILD) meson setup $(ASAN) -Dbuildtype=debugoptimized \
+	  -Dwerror=true -Db_lto=false -Db_sanitize=address,undefined -Dpython.platlibdir=$(ASAN)/site
+	@rm -rf $(ASAN)/site
+	@$(DEV_BUILD) meson install -C $(ASAN) --quiet
+	@$(DEV_BUILD) meson test -C $(ASAN) --print-errorlogs
+	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	  LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONPATH="$(ASAN)/site:$(CURDIR)" \
+	  PYTHONSAFEPATH=1 MESONPY_EDITABLE_SKIP="$(CURDIR)/$(NATIVE)" \
+	  $(PYTEST) --override-ini pythonpath= --ignore tests/test_packaging.py -m 'not slow'
+
+.PHONY: fuzz bench docs stranger
+fuzz: build-packages environment ## fuzz the command tables and both translations for 10 minutes
+	@$(DEV)/scsi2nvme fuzz --time $(or $(TIME),10m)
+
+bench: build ## measure speed side by side with tgt
+	$(call packages,$(BENCH_PACKAGES))
+	@$(VENV)/python bench/run.py
+
+docs: build-packages environment ## generate the pages of docs/ that come from the tables
+	@$(DEV)/python -m scsi2nvme.docs docs
+
+stranger: ## check `make build` and the program in a bare Debian 12 (needs root)
+	$(call packages,$(STRANGER_PACKAGES))
+	@tests/stranger.sh
+
+.PHONY: clean
+clean: ## remove what was built; var/ keeps its disks
+	rm -rf build .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find scsi2nvme/ target/ drivers/ fuzz/ tests/ -name __pycache__ -prune -exec rm -r {} +
+	rm -f scsi2nvme/_dataplane*.so

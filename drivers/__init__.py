@@ -1,0 +1,1 @@
+"""NVMe controllers: transports, bring-up, queue pairs. Knows nothing of SCSI."""

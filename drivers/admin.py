@@ -1,0 +1,91 @@
+"""Admin commands that the driver itself sends. Spec: NVMe Base 2.0c 5."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
+from scsi2nvme.nvme.structures import IDENTIFY_BYTES
+
+
+class Feature(IntEnum):
+    """Feature identifiers. Spec: NVMe Base 2.0c figure 317."""
+
+    NUMBER_OF_QUEUES = 0x07
+    ASYNC_EVENTS = 0x0B
+    HOST_BEHAVIOR = 0x16
+
+
+def identify(cns: int, nsid: int = 0, *, csi: int = 0, cntid: int = 0) -> NvmeCommand:
+    """Return an Identify command."""
+    return NvmeCommand(
+        AdminOpcode.IDENTIFY,
+        nsid,
+        cdw10=cns | cntid << 16,
+        cdw11=csi << 24,
+        data_in=IDENTIFY_BYTES,
+        admin=True,
+    )
+
+
+def get_features(
+    fid: int, *, nsid: int = 0, select: int = 0, cdw11: int = 0, data_in: int = 0
+) -> NvmeCommand:
+    """Return a Get Features command."""
+    return NvmeCommand(
+        AdminOpcode.GET_FEATURES,
+        nsid,
+        cdw10=fid | select << 8,
+        cdw11=cdw11,
+        data_in=data_in,
+        admin=True,
+    )
+
+
+def set_features(
+    fid: int, cdw11: int = 0, *, nsid: int = 0, save: bool = False, data_out: bytes = b""
+) -> NvmeCommand:
+    """Return a Set Features command."""
+    return NvmeCommand(
+        AdminOpcode.SET_FEATURES,
+        nsid,
+        cdw10=fid | save << 31,
+        cdw11=cdw11,
+        data_out=data_out,
+        admin=True,
+    )
+
+
+def get_log_page(
+    lid: int, nsid: int, length: int, *, offset: int = 0, retain: bool = True, lsp: int = 0
+) -> NvmeCommand:
+    """Return a Get Log Page command for `length` bytes, whole dwords, from `offset`."""
+    numd = length // 4 - 1
+    return NvmeCommand(
+        AdminOpcode.GET_LOG_PAGE,
+        nsid,
+        cdw10=lid | lsp << 8 | retain << 15 | (numd & 0xFFFF) << 16,
+        cdw11=numd >> 16,
+        cdw12=offset & 0xFFFFFFFF,
+        cdw13=offset >> 32,
+        data_in=length,
+        admin=True,
+    )
+
+
+def create_cq(qid: int, depth: int, vector: int | None) -> NvmeCommand:
+    """Return Create I/O Completion Queue for contiguous memory; no vector: no interrupt."""
+    interrupt = 0 if vector is None else vector << 16 | 1 << 1
+    cdw10 = qid | (depth - 1) << 16
+    return NvmeCommand(AdminOpcode.CREATE_CQ, cdw10=cdw10, cdw11=interrupt | 1, admin=True)
+
+
+def create_sq(qid: int, depth: int) -> NvmeCommand:
+    """Return Create I/O Submission Queue for contiguous memory, with the CQ of that number."""
+    cdw10 = qid | (depth - 1) << 16
+    return NvmeCommand(AdminOpcode.CREATE_SQ, cdw10=cdw10, cdw11=qid << 16 | 1, admin=True)
+
+
+def abort(sqid: int, cid: int, timeout_s: float) -> NvmeCommand:
+    """Return an Abort command."""
+    return NvmeCommand(AdminOpcode.ABORT, cdw10=sqid | cid << 16, admin=True, timeout_s=timeout_s)

@@ -1,0 +1,387 @@
+/* The emulated controller's commands: fetch, check, execute, complete.
+ * Spec: NVMe Base 2.0c 3.3.3, NVM Command Set 1.0c 3.2. */
+#include "emu.h"
+
+#include "little_endian.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+enum { SQE_BYTES = 64, CQE_BYTES = 16, NO_PARAMETER = 0xFFFF };
+
+enum { DATA_NONE, DATA_BLOCKS, DATA_RANGES };
+
+/* What the checks and the counters have to know of an opcode. */
+struct operation {
+    emu_run *run;
+    uint8_t data;
+    bool range;   /* SLBA and NLB */
+    bool changes; /* the medium */
+    bool reads, writes; /* as SMART counts them */
+};
+
+static const struct operation operations[256] = {
+    [EMU_FLUSH] = {.run = emu_flush},
+    [EMU_WRITE] = {emu_write, DATA_BLOCKS, true, true, false, true},
+    [EMU_READ] = {emu_read, DATA_BLOCKS, true, false, true, false},
+    [EMU_COMPARE] = {emu_compare, DATA_BLOCKS, true, false, true, false},
+    [EMU_WRITE_ZEROES] = {emu_write_zeroes, DATA_NONE, true, true, false, false},
+    [EMU_DATASET_MANAGEMENT] = {emu_deallocate, DATA_RANGES, false, true, false, false},
+    [EMU_VERIFY] = {emu_verify, DATA_NONE, true, false, true, false},
+};
+
+/* Offsets of fields in an entry, for the parameter error location. */
+enum { AT_OPCODE = 0, AT_FLAGS = 1, AT_NSID = 4, AT_PRP1 = 24, AT_CDW10 = 40, AT_CDW12 = 48 };
+
+static void decode(const uint8_t *sqe, struct emu_command *command)
+{
+    uint32_t cdw0 = s2n_get_le32(sqe);
+
+    command->opcode = (uint8_t)cdw0;
+    command->fuse = cdw0 >> 8 & 3;
+    command->psdt = cdw0 >> 14 & 3;
+    command->cid = (uint16_t)(cdw0 >> 16);
+    command->nsid = s2n_get_le32(sqe + AT_NSID);
+    command->prp1 = s2n_get_le64(sqe + AT_PRP1);
+    command->prp2 = s2n_get_le64(sqe + AT_PRP1 + 8);
+    command->cdw10 = s2n_get_le32(sqe + AT_CDW10);
+    command->cdw11 = s2n_get_le32(sqe + AT_CDW10 + 4);
+    command->cdw12 = s2n_get_le32(sqe + AT_CDW12);
+    command->slba = s2n_get_le64(sqe + AT_CDW10);
+    command->blocks = (command->cdw12 & 0xFFFF) + 1;
+    command->fua = command->cdw12 >> 30 & 1;
+}
+
+/* ---- completing ---- */
+
+/* The queue's lock is held: nobody else adds, but anybody may read. */
+static void add(_Atomic uint64_t *counter, uint64_t value)
+{
+    value += atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value, memory_order_relaxed);
+}
+
+static void tally(struct emu_cq *cq, const struct emu_part *part)
+{
+    const struct operation *operation = &operations[part->command.opcode];
+
+    if (part->status) {
+        add(&cq->tally.errors, 1);
+        if ((part->status >> 8 & 7) == 2 && part->status != EMU_COMPARE_FAILURE)
+            add(&cq->tally.media_errors, 1);
+    } else if (operation->reads) {
+        add(&cq->tally.host_reads, 1);
+        add(&cq->tally.bytes_read, part->bytes);
+    } else if (operation->writes) {
+        add(&cq->tally.host_writes, 1);
+        add(&cq->tally.bytes_written, part->bytes);
+    }
+}
+
+/* Whether a failure belongs into the error log: what the host caused by its own
+ * Abort, deletion or miscompare does not. */
+static bool is_logged(uint16_t status)
+{
+    return status && !(status >= EMU_ABORTED && status <= EMU_MISSING_FUSED) &&
+           status != EMU_COMPARE_FAILURE;
+}
+
+static void log_part(s2n_emu *emu, uint16_t sqid, const struct emu_part *part)
+{
+    s2n_emu_error error = {
+        .sqid = sqid,
+        .cid = part->command.cid,
+        .status = part->status & 0x7FF,
+        .parameter = part->parameter,
+        .nsid = part->command.nsid,
+        .lba = operations[part->command.opcode].range ? part->command.slba : 0,
+    };
+
+    emu_log_error(emu, &error);
+}
+
+static void post(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_part *part)
+{
+    uint8_t *cqe = cq->entries + (size_t)cq->tail * CQE_BYTES;
+    uint32_t status = part->status;
+
+    tally(cq, part);
+    if (is_logged(part->status)) {
+        log_part(emu, sqid, part);
+        status |= EMU_MORE;
+    }
+    s2n_put_le64(cqe, 0);
+    s2n_put_le32(cqe + 8, emu->sq[sqid].head | (uint32_t)sqid << 16);
+    /* The phase goes last: whoever sees it sees the whole entry, and the data. */
+    __atomic_store_n((uint32_t *)(cqe + 12),
+                     htole32(part->command.cid | (uint32_t)cq->phase << 16 | status << 17),
+                     __ATOMIC_RELEASE);
+    cq->reserved--;
+    if (++cq->tail == cq->depth) {
+        cq->tail = 0;
+        cq->phase = !cq->phase;
+    }
+}
+
+void emu_job_post(struct emu_job *job)
+{
+    for (uint32_t i = 0; i < job->parts; i++)
+        post(job->emu, &job->emu->cq[job->cqid], job->sqid, &job->part[i]);
+    free(job);
+}
+
+/* ---- checking ---- */
+
+static uint16_t fail(struct emu_part *part, uint16_t parameter, uint16_t status)
+{
+    part->parameter = parameter;
+    return status;
+}
+
+static bool in_range(const struct emu_namespace *ns, const struct emu_command *command)
+{
+    return command->slba <= ns->blocks && command->blocks <= ns->blocks - command->slba;
+}
+
+static uint16_t check_namespace(const s2n_emu *emu, struct emu_part *part,
+                                struct emu_namespace **ns)
+{
+    const struct emu_command *command = &part->command;
+
+    *ns = NULL;
+    if (command->nsid == UINT32_MAX && command->opcode == EMU_FLUSH)
+        return EMU_SUCCESS;
+    if (command->nsid == 0 || command->nsid > EMU_NAMESPACES || !emu->ns[command->nsid])
+        return fail(part, AT_NSID, EMU_INVALID_NAMESPACE);
+    *ns = emu->ns[command->nsid];
+    if ((*ns)->flags & EMU_FORMATTING)
+        return EMU_FORMAT_IN_PROGRESS;
+    return EMU_SUCCESS;
+}
+
+/* Check a command and resolve its namespace and data pointer. `ns` NULL with
+ * success: all namespaces. */
+static uint16_t prepare(const s2n_emu *emu, struct emu_part *part, struct emu_namespace **ns)
+{
+    const struct emu_command *command = &part->command;
+    const struct operation *operation = &operations[command->opcode];
+    uint32_t mapped = 0;
+    uint16_t status;
+
+    part->parameter = NO_PARAMETER;
+    part->iov_count = 0;
+    if (!operation->run)
+        return fail(part, AT_OPCODE, EMU_INVALID_OPCODE);
+    status = check_namespace(emu, part, ns);
+    if (status || !*ns)
+        return status;
+    if (command->psdt)
+        return fail(part, AT_FLAGS | 6 << 8, EMU_INVALID_FIELD);
+    part->bytes = (uint64_t)command->blocks << (*ns)->shift;
+    if (operation->data == DATA_BLOCKS) {
+        if (part->bytes > emu->maximum_bytes)
+            return fail(part, AT_CDW12, EMU_INVALID_FIELD);
+        mapped = (uint32_t)part->bytes;
+    } else if (operation->data == DATA_RANGES) {
+        mapped = ((command->cdw10 & 0xFF) + 1) * 16;
+    }
+    if (operation->range && !in_range(*ns, command))
+        return fail(part, AT_CDW10, EMU_LBA_OUT_OF_RANGE);
+    if (operation->changes && (*ns)->flags & EMU_PROTECTED)
+        return EMU_WRITE_PROTECTED;
+    if (!mapped)
+        return EMU_SUCCESS;
+    status = emu_map_prps(emu, command, mapped, part->iov, &part->iov_count);
+    return status ? fail(part, AT_PRP1, status) : EMU_SUCCESS;
+}
+
+/* ---- executing ---- */
+
+static struct emu_job *new_job(s2n_emu *emu, uint16_t sqid, struct emu_namespace *ns,
+                               const struct emu_part *parts, uint32_t count)
+{
+    uint32_t vectors = parts[0].iov_count + (count == 2 ? parts[1].iov_count : 0);
+    struct emu_job *job = malloc(sizeof *job + vectors * sizeof job->iov[0]);
+    struct iovec *iov;
+
+    if (!job)
+        return NULL;
+    *job = (struct emu_job){.emu = emu, .ns = ns, .sqid = sqid, .parts = count};
+    job->cqid = emu->sq[sqid].cqid;
+    iov = job->iov;
+    for (uint32_t i = 0; i < count; i++) {
+        job->part[i] = parts[i];
+        job->part[i].iov = iov;
+        memcpy(iov, parts[i].iov, parts[i].iov_count * sizeof *iov);
+        iov += parts[i].iov_count;
+    }
+    return job;
+}
+
+void emu_job_run(struct emu_job *job)
+{
+    struct emu_part *part = &job->part[0];
+
+    if (job->parts == 2)
+        emu_compare_and_write(job->ns, part, &job->part[1]);
+    else if (!job->ns)
+        part->status = emu_flush_all(job->emu);
+    else
+        part->status = operations[part->command.opcode].run(job->ns, &part->command, part->iov,
+                                                            part->iov_count, true);
+}
+
+static void lose(struct emu_cq *cq, struct emu_job *job)
+{
+    job->next = cq->lost;
+    cq->lost = job;
+}
+
+/* Give one command, or a fused pair, to a worker. False when memory is short. */
+static bool defer(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_namespace *ns,
+                  const struct emu_part *parts, uint32_t count, const s2n_emu_fault *fault)
+{
+    struct emu_job *job = new_job(emu, sqid, ns, parts, count);
+
+    if (!job)
+        return false;
+    if (fault && fault->action == 1) {
+        lose(cq, job);
+        return true;
+    }
+    if (fault)
+        job->due_ms = emu_now_ms() + fault->delay_ms;
+    emu_pool_submit(job);
+    return true;
+}
+
+/* Returns how many completions were posted at once. */
+static uint32_t execute(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_part *part)
+{
+    struct emu_namespace *ns;
+    s2n_emu_fault fault;
+    bool hit;
+
+    part->status = prepare(emu, part, &ns);
+    hit = !part->status && emu_fault_match(emu, &part->command, &fault);
+    if (hit && fault.action == 0)
+        part->status = fault.status & (EMU_DNR | 0x7FF);
+    if (!part->status) {
+        part->status = EMU_WOULD_BLOCK;
+        if (!hit && ns)
+            part->status = operations[part->command.opcode].run(ns, &part->command, part->iov,
+                                                                part->iov_count, false);
+        if (part->status == EMU_WOULD_BLOCK) {
+            if (defer(emu, cq, sqid, ns, part, 1, hit ? &fault : NULL))
+                return 0;
+            part->status = EMU_INTERNAL_ERROR;
+        }
+    }
+    post(emu, cq, sqid, part);
+    return 1;
+}
+
+/* Spec: NVM Command Set 1.0c 2.1.3: Compare first, then Write, of the same blocks. */
+static uint16_t check_pair(const s2n_emu *emu, const struct emu_part *parts)
+{
+    const struct emu_command *first = &parts[0].command, *second = &parts[1].command;
+
+    if (first->opcode != EMU_COMPARE || second->opcode != EMU_WRITE ||
+        first->nsid != second->nsid || first->slba != second->slba ||
+        first->blocks != second->blocks)
+        return EMU_INVALID_FIELD;
+    return first->blocks > emu->atomic_blocks ? EMU_ATOMIC_UNIT_EXCEEDED : EMU_SUCCESS;
+}
+
+static uint32_t execute_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid,
+                             struct emu_part *parts)
+{
+    struct emu_namespace *ns = NULL;
+    s2n_emu_fault fault;
+    bool hit = false;
+    uint16_t mismatch = check_pair(emu, parts);
+
+    for (uint32_t i = 0; i < 2; i++) {
+        parts[i].status = mismatch ? fail(&parts[i], NO_PARAMETER, mismatch)
+                                   : prepare(emu, &parts[i], &ns);
+        if (!parts[i].status && !hit) {
+            hit = emu_fault_match(emu, &parts[i].command, &fault);
+            if (hit && fault.action == 0)
+                parts[i].status = fault.status & (EMU_DNR | 0x7FF);
+        }
+    }
+    if (!parts[0].status && !parts[1].status) {
+        if (defer(emu, cq, sqid, ns, parts, 2, hit && fault.action ? &fault : NULL))
+            return 0;
+        parts[0].status = EMU_INTERNAL_ERROR;
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        if (!parts[i].status)
+            parts[i].status = EMU_FAILED_FUSED;
+    }
+    post(emu, cq, sqid, &parts[0]);
+    post(emu, cq, sqid, &parts[1]);
+    return 2;
+}
+
+/* ---- fetching ---- */
+
+/* Entries that can be fetched now: each needs a completion entry later. */
+static uint32_t room(const struct emu_cq *cq)
+{
+    uint32_t used = (cq->tail + cq->depth - cq->head) % cq->depth;
+
+    return cq->depth - 1u - used - cq->reserved;
+}
+
+static void fetch(struct emu_sq *sq, struct emu_cq *cq, struct emu_part *part)
+{
+    uint8_t sqe[SQE_BYTES]; /* read once: the host may change it meanwhile */
+
+    memcpy(sqe, sq->entries + (size_t)sq->head * SQE_BYTES, SQE_BYTES);
+    decode(sqe, &part->command);
+    sq->head = sq->head + 1 == sq->depth ? 0 : sq->head + 1;
+    cq->reserved++;
+}
+
+static uint8_t next_fuse(const struct emu_sq *sq)
+{
+    return sq->head == sq->tail ? EMU_FUSE_NONE
+                                : sq->entries[(size_t)sq->head * SQE_BYTES + 1] & 3;
+}
+
+static uint32_t refuse(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_part *part)
+{
+    part->parameter = NO_PARAMETER;
+    part->status = part->command.fuse == 3 ? EMU_INVALID_FIELD : EMU_MISSING_FUSED;
+    post(emu, cq, sqid, part);
+    return 1;
+}
+
+uint32_t emu_process(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid)
+{
+    struct emu_sq *sq = &emu->sq[sqid];
+    struct emu_part parts[2] = {{.iov = cq->scratch}, {.iov = cq->scratch + EMU_IOVECS}};
+    uint32_t posted = 0;
+
+    while (sq->head != sq->tail) {
+        bool first = next_fuse(sq) == EMU_FUSE_FIRST;
+
+        if (room(cq) < (first && cq->depth > 2 ? 2u : 1u)) {
+            cq->stalled = true;
+            break;
+        }
+        fetch(sq, cq, &parts[0]);
+        if (parts[0].command.fuse == EMU_FUSE_NONE) {
+            posted += execute(emu, cq, sqid, &parts[0]);
+        } else if (parts[0].command.fuse == EMU_FUSE_FIRST && room(cq) &&
+                   next_fuse(sq) == EMU_FUSE_SECOND) {
+            fetch(sq, cq, &parts[1]);
+            posted += execute_pair(emu, cq, sqid, parts);
+        } else {
+            posted += refuse(emu, cq, sqid, &parts[0]);
+        }
+    }
+    return posted;
+}

@@ -1,0 +1,100 @@
+/* The emulated controller's view of host memory: registered regions and PRPs.
+ * Spec: NVMe Base 2.0c 4.1.1. */
+#include "emu.h"
+
+#include "little_endian.h"
+
+static bool covers(const s2n_region *region, uint64_t iova, uint64_t length)
+{
+    return iova >= region->iova && length <= region->length &&
+           iova - region->iova <= region->length - length;
+}
+
+uint8_t *emu_translate(const s2n_emu *emu, uint64_t iova, uint64_t length)
+{
+    uint32_t low = 0, high = emu->region_count;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const s2n_region *region = &emu->regions[middle];
+
+        if (covers(region, iova, length))
+            return region->vaddr + (iova - region->iova);
+        if (region->iova > iova)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+/* Add `length` bytes at `iova`, joining what is contiguous. */
+static bool append(const s2n_emu *emu, uint64_t iova, uint32_t length, struct iovec *iov,
+                   uint32_t *count)
+{
+    uint8_t *at = emu_translate(emu, iova, length);
+
+    if (!at)
+        return false;
+    if (*count && (uint8_t *)iov[*count - 1].iov_base + iov[*count - 1].iov_len == at)
+        iov[*count - 1].iov_len += length;
+    else
+        iov[(*count)++] = (struct iovec){.iov_base = at, .iov_len = length};
+    return true;
+}
+
+/* The last entry of a list's page is a pointer to the next list if, and only
+ * if, more than one page of data is still to come. */
+static uint16_t map_list(const s2n_emu *emu, uint64_t list, uint32_t bytes, struct iovec *iov,
+                         uint32_t *count)
+{
+    while (bytes) {
+        uint32_t entries = (S2N_PAGE - list % S2N_PAGE) / 8;
+        const uint8_t *at;
+
+        for (uint32_t i = 0; bytes; i++) {
+            uint32_t length = bytes < S2N_PAGE ? bytes : S2N_PAGE;
+            uint64_t entry;
+
+            at = emu_translate(emu, list + 8 * (uint64_t)i, 8);
+            if (!at)
+                return EMU_DATA_TRANSFER_ERROR;
+            entry = s2n_get_le64(at);
+            if (entry % S2N_PAGE)
+                return EMU_PRP_OFFSET_INVALID;
+            if (i + 1 == entries && bytes > S2N_PAGE) {
+                list = entry;
+                break;
+            }
+            if (!append(emu, entry, length, iov, count))
+                return EMU_DATA_TRANSFER_ERROR;
+            bytes -= length;
+        }
+    }
+    return EMU_SUCCESS;
+}
+
+uint16_t emu_map_prps(const s2n_emu *emu, const struct emu_command *command, uint32_t bytes,
+                      struct iovec *iov, uint32_t *count)
+{
+    uint32_t first = S2N_PAGE - command->prp1 % S2N_PAGE;
+
+    *count = 0;
+    if (command->prp1 % 4)
+        return EMU_PRP_OFFSET_INVALID;
+    if (first > bytes)
+        first = bytes;
+    if (!append(emu, command->prp1, first, iov, count))
+        return EMU_DATA_TRANSFER_ERROR;
+    bytes -= first;
+    if (bytes == 0)
+        return EMU_SUCCESS;
+    if (bytes > S2N_PAGE) {
+        if (command->prp2 % 8)
+            return EMU_PRP_OFFSET_INVALID;
+        return map_list(emu, command->prp2, bytes, iov, count);
+    }
+    if (command->prp2 % S2N_PAGE)
+        return EMU_PRP_OFFSET_INVALID;
+    return append(emu, command->prp2, bytes, iov, count) ? EMU_SUCCESS : EMU_DATA_TRANSFER_ERROR;
+}

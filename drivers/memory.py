@@ -1,0 +1,56 @@
+"""Memory that a controller in another process shares with us."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+
+from scsi2nvme.dataplane import Region
+from scsi2nvme.drivers.transport import TransportError
+
+PAGE = 4096
+
+
+def memory_file(name: str, contents: bytes = b"", size: int = 0) -> int:
+    """Return a memfd of `size` bytes, or of `contents`."""
+    fd = os.memfd_create(name)
+    if contents:
+        os.pwrite(fd, contents, 0)
+    os.truncate(fd, max(size, len(contents)))
+    return fd
+
+
+class SharedMemory:
+    """A mapped memory file whose pages are handed out once, in order.
+
+    The byte at file offset n has the controller's address n; `first` is the
+    first that is handed out.
+    """
+
+    def __init__(self, size: int, first: int) -> None:
+        self.fd = memory_file("scsi2nvme-dma", size=size)
+        self.size = size
+        self._next = first
+        self._map = mmap.mmap(self.fd, size)
+        self._map.madvise(mmap.MADV_DONTFORK)
+        self._map.madvise(mmap.MADV_DONTDUMP)
+        self._vaddr = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+
+    def allocate(self, length: int) -> Region:
+        """Return zeroed whole pages of at least `length` bytes."""
+        length = -(-length // PAGE) * PAGE
+        if length > self.size - self._next:
+            raise TransportError(
+                f"{length} bytes of DMA memory wanted, {self.size - self._next} left"
+            )
+        region = Region(self._vaddr + self._next, self._next, length)
+        self._next += length
+        return region
+
+    def close(self) -> None:
+        """Unmap it: no region that was handed out may be used any more."""
+        if self.fd >= 0:
+            self._map.close()
+            os.close(self.fd)
+            self.fd = -1

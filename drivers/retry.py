@@ -1,0 +1,64 @@
+"""Which commands may be sent twice, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scsi2nvme.nvme.command import AdminOpcode, Completion, Fuse, NvmeCommand, Opcode
+from scsi2nvme.nvme.status import StatusCode
+
+MAXIMUM_RETRIES = 4
+
+# What a command ends with that was under way when the controller was reset and
+# must not be sent again.
+ABORTED_BY_RESET = StatusCode.ABORTED_SQ_DELETION
+# What every command ends with once the controller is lost.
+LOST = StatusCode.HOST_PATHING_ERROR
+
+_RETRYABLE = {
+    StatusCode.NAMESPACE_NOT_READY,
+    StatusCode.COMMAND_INTERRUPTED,
+    StatusCode.TRANSIENT_TRANSPORT_ERROR,
+}
+_DEFAULT_DELAY_S = 0.1
+
+_REPEATABLE = {
+    Opcode.FLUSH,
+    Opcode.WRITE,
+    Opcode.READ,
+    Opcode.WRITE_UNCORRECTABLE,
+    Opcode.COMPARE,
+    Opcode.WRITE_ZEROES,
+    Opcode.DATASET_MANAGEMENT,
+    Opcode.VERIFY,
+    Opcode.RESERVATION_REPORT,
+}
+_REPEATABLE_ADMIN = {
+    AdminOpcode.GET_LOG_PAGE,
+    AdminOpcode.IDENTIFY,
+    AdminOpcode.SET_FEATURES,
+    AdminOpcode.GET_FEATURES,
+    AdminOpcode.GET_LBA_STATUS,
+}
+
+
+def repeatable(command: NvmeCommand) -> bool:
+    """Whether sending it again is harmless when it may have been executed.
+
+    A fused pair is not: its Compare would meet what its own Write wrote.
+    """
+    if command.fuse is not Fuse.NORMAL:
+        return False
+    return command.opcode in (_REPEATABLE_ADMIN if command.admin else _REPEATABLE)
+
+
+def retry_delay_s(completion: Completion, delays_s: Sequence[float]) -> float | None:
+    """Return how long to wait before a retry, None if there shall be none.
+
+    `delays_s` are CRDT1 to CRDT3. Spec: NVMe Base 2.0c figure 92 (CRD).
+    """
+    if completion.dnr or completion.status not in _RETRYABLE:
+        return None
+    if 1 <= completion.retry_delay <= len(delays_s):
+        return delays_s[completion.retry_delay - 1]
+    return _DEFAULT_DELAY_S

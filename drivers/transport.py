@@ -1,0 +1,48 @@
+"""What a controller driver needs of the thing that a controller hangs on."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from scsi2nvme.dataplane import Port, Region
+
+
+class TransportError(Exception):
+    """The controller cannot be reached (any more). The message is for people."""
+
+
+class Transport(Protocol):
+    """Registers, DMA memory and interrupts of one NVMe controller.
+
+    Offsets are into the controller's register space (BAR0). Every call may
+    raise TransportError.
+    """
+
+    name: str  # for people, e.g. "emulated:disk.img"
+    port: Port  # the doorbells, for queue pairs
+    vectors: int  # how many interrupt vectors there are; 0: poll
+    pci_id: tuple[int, int]  # vendor and device, for quirks; (0, 0) where there is none
+
+    def read32(self, offset: int) -> int:
+        """Read a 32-bit register; all ones when the controller is gone."""
+
+    def read64(self, offset: int) -> int:
+        """Read a 64-bit register."""
+
+    def write32(self, offset: int, value: int) -> None:
+        """Write a 32-bit register."""
+
+    def write64(self, offset: int, value: int) -> None:
+        """Write a 64-bit register, low half first where it must be split."""
+
+    def allocate(self, length: int) -> Region:
+        """Return zeroed DMA memory, page aligned, that lives until `close`."""
+
+    def interrupt(self, vector: int) -> int:
+        """Return the eventfd that `vector` signals."""
+
+    def reset(self) -> None:
+        """Reset the function (FLR): registers to their defaults, queues gone."""
+
+    def close(self) -> None:
+        """Let go of the controller. Nothing touches its DMA memory any more."""

@@ -1,0 +1,1 @@
+"""Strategies derived from the tables, and the properties that must hold."""

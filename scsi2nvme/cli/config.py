@@ -1,0 +1,235 @@
+"""What `scsi2nvme serve` is told: the configuration file and the command line.
+
+The file is TOML, declared by the structures below; options on the command line
+override it. `settings` checks everything, so that the daemon need not.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+import tomllib
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+import msgspec
+
+from scsi2nvme.cli.errors import UsageError
+from scsi2nvme.cli.spec import ControllerSpec, parse
+from scsi2nvme.target.sendtargets import DEFAULT_PORT, PortalAddress
+
+DEFAULT_IQN = "iqn.2026-11.io.github.scsi2nvme:disk0"
+DEFAULT_PORTAL = "127.0.0.1:3260"
+NAME_BYTES = 223  # RFC 7143 4.2.7.1
+SECRET_BYTES = 12  # RFC 7143 9.2.1: at least 96 bits
+MAXIMUM_LUN = 255
+MAXIMUM_POLL_US = 10_000
+
+_NAME = re.compile(
+    r"iqn\.\d{4}-\d{2}\.[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[a-z0-9._:-]+)?"
+    r"|eui\.[0-9A-Fa-f]{16}|naa\.(?:[0-9A-Fa-f]{16}|[0-9A-Fa-f]{32})"
+)
+
+
+class Credentials(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A CHAP name and its secret."""
+
+    name: str
+    secret: str
+
+
+class InitiatorTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What one initiator may do.
+
+    `chap` and `mutual_chap` go before those of the file. `targets` and `luns`
+    say what it sees; absent: everything.
+    """
+
+    name: str
+    chap: Credentials | None = None
+    mutual_chap: Credentials | None = None
+    targets: tuple[str, ...] | None = None
+    luns: tuple[int, ...] | None = None
+
+
+class ControllerTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A controller, and its target's name if it is not to be derived."""
+
+    spec: str
+    iqn: str | None = None
+
+
+class ConfigFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The configuration file.
+
+    `chap`: how initiators must prove who they are; `mutual_chap`: how we then
+    do. With any `initiators`, nobody else may log in.
+    """
+
+    controllers: tuple[ControllerTable, ...] = ()
+    portals: tuple[str, ...] | None = None
+    iqn: str | None = None
+    state_dir: str | None = None
+    reactors: int | None = None
+    poll_us: int | None = None
+    chap: Credentials | None = None
+    mutual_chap: Credentials | None = None
+    discovery_chap: Credentials | None = None
+    initiators: tuple[InitiatorTable, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSettings:
+    """A controller and the name of the target that it becomes."""
+
+    spec: ControllerSpec
+    iqn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that `serve` needs, checked."""
+
+    targets: tuple[TargetSettings, ...]
+    portals: tuple[PortalAddress, ...]
+    state_dir: Path
+    reactors: int | None
+    poll_us: int | None
+    chap: Credentials | None
+    mutual_chap: Credentials | None
+    discovery_chap: Credentials | None
+    initiators: tuple[InitiatorTable, ...]
+
+
+def load(path: Path) -> ConfigFile:
+    """Read a configuration file; UsageError says where it is wrong."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = msgspec.convert(tomllib.loads(text), ConfigFile)
+    except OSError as error:
+        raise UsageError(f"configuration {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"configuration {path}: is not UTF-8 text") from None
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise UsageError(f"configuration {path}: {error}") from None
+    secrets = [config.chap, config.discovery_chap, *(row.chap for row in config.initiators)]
+    if any(secrets) and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~stat.S_IRGRP:
+        raise UsageError(
+            f"configuration {path}: holds secrets and is open to others; run: chmod 640 {path}"
+        )
+    return config
+
+
+def portal_address(text: str) -> PortalAddress:
+    """Parse `ADDRESS[:PORT]`, an IPv6 address in brackets where a port follows.
+
+    Port 0 asks the system for a free one.
+    """
+    host, port = text, str(DEFAULT_PORT)
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise UsageError(f"portal {text!r}: write an IPv6 portal as [ADDRESS]:PORT")
+        port = rest[1:] if rest else port
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise UsageError(f"portal {text!r}: port {port!r} is not a number from 0 to 65535")
+    try:
+        return PortalAddress(str(ip_address(host)), int(port))
+    except ValueError:
+        raise UsageError(f"portal {text!r}: {host!r} is no IPv4 or IPv6 address") from None
+
+
+def iscsi_name(text: str, what: str) -> str:
+    """Check an iSCSI name. Spec: RFC 7143 4.2.7."""
+    name = text.lower()
+    if len(name.encode()) > NAME_BYTES:
+        raise UsageError(f"{what} {text!r}: is longer than {NAME_BYTES} bytes")
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{what} {text!r}: is no iSCSI name such as iqn.2026-11.org.example:disk")
+    return name
+
+
+def _initiator(row: InitiatorTable, iqns: set[str]) -> InitiatorTable:
+    """Check what one initiator may do."""
+    what = f"initiator {row.name!r}"
+    name = iscsi_name(row.name, "initiator")
+    _check_chap(row.chap, row.mutual_chap, f"{what}: ")
+    for target in row.targets or ():
+        if target.lower() not in iqns:
+            raise UsageError(f"{what}: targets: there is no target {target!r}")
+    for lun in row.luns or ():
+        if not 0 <= lun <= MAXIMUM_LUN:
+            raise UsageError(f"{what}: luns: {lun} is not between 0 and {MAXIMUM_LUN}")
+    targets = None if row.targets is None else tuple(target.lower() for target in row.targets)
+    return msgspec.structs.replace(row, name=name, targets=targets)
+
+
+def _check_chap(chap: Credentials | None, mutual: Credentials | None, where: str = "") -> None:
+    """Check both directions of CHAP. Spec: RFC 7143 9.2.1."""
+    for label, pair in (("chap", chap), ("mutual_chap", mutual)):
+        if pair is not None and not pair.name:
+            raise UsageError(f"{where}{label}: name is empty")
+        if pair is not None and len(pair.secret.encode()) < SECRET_BYTES:
+            raise UsageError(f"{where}{label}: secret is shorter than {SECRET_BYTES} bytes")
+    if mutual is not None:
+        if chap is None:
+            raise UsageError(f"{where}mutual_chap needs chap")
+        if chap.secret == mutual.secret:
+            raise UsageError(f"{where}chap and mutual_chap must not share a secret")
+
+
+def _bounded(value: int | None, what: str, low: int, high: int) -> int | None:
+    if value is not None and not low <= value <= high:
+        raise UsageError(f"{what}: {value} is not between {low} and {high}")
+    return value
+
+
+def settings(
+    file: ConfigFile,
+    *,
+    default_state_dir: Path,
+    maximum_reactors: int,
+    controllers: tuple[str, ...] = (),
+    portals: tuple[str, ...] = (),
+    iqn: str | None = None,
+    state_dir: str | None = None,
+    reactors: int | None = None,
+    poll_us: int | None = None,
+) -> Settings:
+    """Merge a configuration file with the command line, and check the result."""
+    rows = file.controllers
+    if controllers:
+        rows = tuple(ControllerTable(spec) for spec in controllers)
+    if not rows:
+        raise UsageError("no controller to serve: give --controller SPEC, or a --config with one")
+    base = iscsi_name(iqn or file.iqn or DEFAULT_IQN, "target name")
+    targets = []
+    for number, row in enumerate(rows):
+        name = row.iqn or (f"{base}:{number}" if number else base)
+        targets.append(TargetSettings(parse(row.spec), iscsi_name(name, "target name")))
+    iqns = {target.iqn for target in targets}
+    if len(iqns) < len(targets):
+        raise UsageError("two controllers have the same target name: give each its own iqn")
+    initiators = tuple(_initiator(row, iqns) for row in file.initiators)
+    if len({row.name for row in initiators}) < len(initiators):
+        raise UsageError("two initiators have the same name")
+    _check_chap(file.chap, file.mutual_chap)
+    _check_chap(file.discovery_chap, None, "discovery_")
+    chosen = state_dir or file.state_dir
+    addresses = portals or (file.portals if file.portals is not None else (DEFAULT_PORTAL,))
+    if not addresses:
+        raise UsageError("portals: is empty, so nobody could connect")
+    return Settings(
+        tuple(targets),
+        tuple(portal_address(text) for text in addresses),
+        Path(chosen) if chosen else default_state_dir,
+        _bounded(file.reactors if reactors is None else reactors, "reactors", 1, maximum_reactors),
+        _bounded(file.poll_us if poll_us is None else poll_us, "poll_us", 0, MAXIMUM_POLL_US),
+        file.chap,
+        file.mutual_chap,
+        file.discovery_chap,
+        initiators,
+    )

@@ -1,0 +1,60 @@
+"""Controllers as SPECs name them: transports of the drivers, opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.cli.inspect import Verb
+from scsi2nvme.cli.spec import MEMORY, ControllerSpec
+from scsi2nvme.drivers.controller import Controller
+from scsi2nvme.drivers.errors import ControllerError
+from scsi2nvme.drivers.transport import Transport, TransportError
+
+
+def _emulated(spec: ControllerSpec) -> Transport:
+    from scsi2nvme.drivers.emulated import EmulatedOptions, EmulatedTransport
+
+    path = None if spec.path == MEMORY else Path(spec.path)
+    return EmulatedTransport(EmulatedOptions(path=path, **spec.given()))
+
+
+def _qemu(spec: ControllerSpec) -> Transport:
+    from scsi2nvme.drivers.qemu import QemuOptions, QemuTransport
+
+    given = {"block_bytes": 512, **spec.given()}
+    path = Path(spec.path) if spec.path else None
+    if path is not None and "size_bytes" not in given and path.exists():
+        given["size_bytes"] = path.stat().st_size // (spec.namespaces or 1)
+    return QemuTransport(QemuOptions(path=path, **given))
+
+
+_OPENERS = {"emulated": _emulated, "qemu": _qemu}
+
+
+async def open_controller(
+    spec: ControllerSpec, *, io_queues: int = 0, pool_bytes: int = 1 << 20
+) -> Controller:
+    """Bring up the controller that `spec` names; OperationError if it cannot be."""
+    try:
+        transport = _OPENERS[spec.transport](spec)
+        return await Controller.open(transport, io_queues=io_queues, pool_bytes=pool_bytes)
+    except (ControllerError, TransportError, OSError) as error:
+        raise OperationError(f"controller {spec.text!r}: {error}") from error
+
+
+async def read(controller: Controller, verb: Verb, nsid: int) -> bytes:
+    """Return the raw data that `verb` is about; OperationError if there is none."""
+    if verb.per_namespace and nsid not in controller.namespaces:
+        known = ", ".join(str(number) for number in sorted(controller.namespaces))
+        raise OperationError(f"there is no namespace {nsid}; active: {known}")
+    try:
+        (completion,) = await controller.execute(verb.command(nsid, controller.identity.elpe + 1))
+    except ControllerError as error:
+        raise OperationError(str(error)) from error
+    if completion.status:
+        status = completion.status
+        raise OperationError(
+            f"{verb.name}: the controller answers status {status >> 8:X}/{status & 0xFF:02X}"
+        )
+    return completion.data

@@ -1,0 +1,58 @@
+"""Faults of the emulated controller, as people ask for them.
+
+`COMMAND:ACTION[:LIMIT]…`, such as `read:status=2/81:lba=100-199:count=3`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from scsi2nvme.nvme.command import Opcode
+
+USAGE = "COMMAND:ACTION[:LIMIT]..."
+DOC = (
+    "misbehave (emulated only; may be repeated): COMMAND is read, write, flush, … or any; "
+    "ACTION is status=SCT/SC in hex, hang, or delay=MS; LIMIT is lba=FIRST-LAST, nsid=N or count=N"
+)
+
+_ANY_OPCODE = 0xFF
+_OPCODES = {opcode.name.lower().replace("_", "-"): int(opcode) for opcode in Opcode}
+_STATUS, _NEVER, _DELAY = range(3)  # actions, as the data plane numbers them
+_SHAPES = {
+    "status": re.compile(r"([0-7])/([0-9A-Fa-f]{2})"),
+    "hang": re.compile(r""),
+    "delay": re.compile(r"(\d{1,9})"),
+    "lba": re.compile(r"(\d{1,19})-(\d{1,19})"),
+    "nsid": re.compile(r"(\d{1,9})"),
+    "count": re.compile(r"(\d{1,9})"),
+}
+_ACTIONS = ("status", "hang", "delay")
+
+
+def parse_fault(text: str) -> dict[str, int]:
+    """Return the arguments of `Emulator.add_fault`; ValueError says what is wrong."""
+    command, *parts = text.split(":")
+    if command != "any" and command not in _OPCODES:
+        raise ValueError(f"names no command: any, {', '.join(_OPCODES)}")
+    fault = {"opcode": _OPCODES.get(command, _ANY_OPCODE)}
+    actions = 0
+    for part in parts:
+        name, _, value = part.partition("=")
+        match = _SHAPES[name].fullmatch(value) if name in _SHAPES else None
+        if match is None:
+            raise ValueError(f"has {part!r}, which is no action and no limit")
+        actions += name in _ACTIONS
+        match name:
+            case "status":
+                fault |= {"action": _STATUS, "status": int(match[1]) << 8 | int(match[2], 16)}
+            case "hang":
+                fault |= {"action": _NEVER}
+            case "delay":
+                fault |= {"action": _DELAY, "delay_ms": int(match[1])}
+            case "lba":
+                fault |= {"lba_first": int(match[1]), "lba_last": int(match[2])}
+            case _:
+                fault[name] = int(match[1])
+    if actions != 1:
+        raise ValueError("needs one action: status=SCT/SC, hang or delay=MS")
+    return fault

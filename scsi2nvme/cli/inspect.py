@@ -1,0 +1,220 @@
+"""The read-only verbs of nvme-cli: what is read, and how it is shown.
+
+JSON has nvme-cli's keys, which are the field names of `scsi2nvme.nvme.structures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scsi2nvme.fields import Structure
+from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
+from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.structures import (
+    ERROR_LOG_ENTRY,
+    IDENTIFY_BYTES,
+    IDENTIFY_CONTROLLER,
+    IDENTIFY_NAMESPACE,
+    LBA_FORMAT,
+    POWER_STATE,
+    SMART_LOG,
+)
+
+Json = dict[str, Any]
+
+_TEXT = ("sn", "mn", "fr", "subnqn")
+_HEX = ("fguid", "nguid", "eui64")
+_SENSORS = range(1, 9)
+_PREFERRED_SIZES = ("npwg", "npwa", "npdg", "npda", "nows")  # where NSFEAT says so
+# nvme-cli's names of a power state's fields.
+_POWER = {
+    "max_power": "mp",
+    "entry_lat": "enlat",
+    "exit_lat": "exlat",
+    "read_tput": "rrt",
+    "read_lat": "rrl",
+    "write_tput": "rwt",
+    "write_lat": "rwl",
+    "idle_power": "idlp",
+    "idle_scale": "ips",
+    "active_power": "actp",
+    "active_power_work": "apw",
+    "active_scale": "aps",
+}
+
+
+def _plain(structure: Structure, raw: bytes, but: Iterable[str] = ()) -> Json:
+    """Return the fields of `raw` by name: text, identifiers in hex, else numbers."""
+    values = structure.parse(raw)
+    shown: Json = {}
+    for name in structure.by_name:
+        if name in _TEXT:
+            shown[name] = values.text(name)
+        elif name in _HEX:
+            shown[name] = values.bytes(name).hex()
+        elif name not in but:
+            shown[name] = values[name]
+    return shown
+
+
+def _rows(structure: Structure, raw: bytes) -> Iterator[bytes]:
+    for start in range(0, len(raw) - structure.size + 1, structure.size):
+        yield raw[start : start + structure.size]
+
+
+def id_ctrl(raw: bytes) -> Json:
+    """Return Identify Controller as `nvme id-ctrl -o json` does."""
+    values = IDENTIFY_CONTROLLER.parse(raw)
+    shown = _plain(IDENTIFY_CONTROLLER, raw, but=("psds",))
+    states = list(_rows(POWER_STATE, values.bytes("psds")))[: values.npss + 1]
+    shown["psds"] = []
+    for state in map(POWER_STATE.parse, states):
+        row = {key: state[name] for key, name in _POWER.items()}
+        row["flags"] = state.mxps | state.nops << 1
+        shown["psds"].append(row)
+    return shown
+
+
+def id_ns(raw: bytes) -> Json:
+    """Return Identify Namespace as `nvme id-ns -o json` does."""
+    values = IDENTIFY_NAMESPACE.parse(raw)
+    absent = () if values.nsfeat & 0x10 else _PREFERRED_SIZES
+    shown = _plain(IDENTIFY_NAMESPACE, raw, but=("lbafs", *absent))
+    formats = list(_rows(LBA_FORMAT, values.bytes("lbafs")))[: values.nlbaf + 1]
+    shown["lbafs"] = [
+        {"ms": row.ms, "ds": row.lbads, "rp": row.rp} for row in map(LBA_FORMAT.parse, formats)
+    ]
+    return shown
+
+
+def smart_log(raw: bytes) -> Json:
+    """Return the SMART log as `nvme smart-log -o json` does: absent sensors left out."""
+    values = SMART_LOG.parse(raw)
+    absent = [f"temperature_sensor_{n}" for n in _SENSORS if not values[f"temperature_sensor_{n}"]]
+    return _plain(SMART_LOG, raw, but=absent)
+
+
+def error_log(raw: bytes) -> Json:
+    """Return the error log as `nvme error-log -o json` does."""
+    return {"errors": [_plain(ERROR_LOG_ENTRY, entry) for entry in _rows(ERROR_LOG_ENTRY, raw)]}
+
+
+def devices(facts: Iterable[tuple[str, NamespaceFacts]]) -> Json:
+    """Return namespaces as `nvme list -o json` does; each comes with its path."""
+    return {
+        "Devices": [
+            {
+                "NameSpace": namespace.nsid,
+                "DevicePath": path,
+                "Firmware": namespace.controller.text("fr"),
+                "ModelNumber": namespace.controller.text("mn"),
+                "SerialNumber": namespace.controller.text("sn"),
+                "UsedBytes": namespace.namespace.nuse * namespace.block_bytes,
+                "MaximumLBA": namespace.capacity_blocks,
+                "PhysicalSize": namespace.capacity_blocks * namespace.block_bytes,
+                "SectorSize": namespace.block_bytes,
+            }
+            for path, namespace in facts
+        ]
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb that reads one structure of a controller or a namespace.
+
+    `command` builds the NVMe command from an NSID and the controller's ELPE + 1.
+    """
+
+    name: str
+    doc: str
+    command: Callable[[int, int], NvmeCommand]
+    decode: Callable[[bytes], Json]
+    per_namespace: bool = False
+
+
+def _identify(cns: int, nsid: int = 0) -> NvmeCommand:
+    return NvmeCommand(
+        AdminOpcode.IDENTIFY, nsid=nsid, cdw10=cns, data_in=IDENTIFY_BYTES, admin=True
+    )
+
+
+def _log(identifier: int, length: int) -> NvmeCommand:
+    """Get Log Page. NUMDL holds 16 bits: enough for each log that is read here."""
+    dwords = length // 4 - 1
+    return NvmeCommand(
+        AdminOpcode.GET_LOG_PAGE,
+        nsid=BROADCAST_NSID,
+        cdw10=identifier | dwords << 16,
+        data_in=length,
+        admin=True,
+    )
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb("id-ctrl", "Identify Controller", lambda nsid, entries: _identify(1), id_ctrl),
+        Verb(
+            "id-ns",
+            "Identify Namespace",
+            lambda nsid, entries: _identify(0, nsid),
+            id_ns,
+            per_namespace=True,
+        ),
+        Verb(
+            "smart-log",
+            "SMART / Health Information log",
+            lambda nsid, entries: _log(2, SMART_LOG.size),
+            smart_log,
+        ),
+        Verb(
+            "error-log",
+            "Error Information log, newest entry first",
+            lambda nsid, entries: _log(1, min(entries, 64) * ERROR_LOG_ENTRY.size),
+            error_log,
+        ),
+    )
+}
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "  ".join(f"{key}:{item}" for key, item in value.items())
+    return str(value)
+
+
+def text(shown: Json) -> str:
+    """Return a decoded structure for people: a line per field, lists numbered."""
+    lines = []
+    width = max((len(name) for name in shown), default=0)
+    for name, value in shown.items():
+        if not isinstance(value, list):
+            lines.append(f"{name:<{width}} : {_cell(value)}")
+        for number, row in enumerate(value if isinstance(value, list) else ()):
+            lines.append(f"{name:<{width}} {number:>2} : {_cell(row)}")
+    return "\n".join(lines)
+
+
+def table(shown: Json) -> str:
+    """Return `devices` for people."""
+    heads = ("Device", "NSID", "Serial", "Model", "Size", "Block", "Firmware")
+    rows = [heads] + [
+        (
+            row["DevicePath"],
+            str(row["NameSpace"]),
+            row["SerialNumber"],
+            row["ModelNumber"],
+            f"{row['PhysicalSize'] / (1 << 30):.2f} GiB",
+            str(row["SectorSize"]),
+            row["Firmware"],
+        )
+        for row in shown["Devices"]
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,289 @@
+"""The `scsi2nvme` program: its subcommands, their arguments and their help."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scsi2nvme import __version__
+from scsi2nvme.cli import spec
+from scsi2nvme.cli.errors import OperationError, UsageError
+
+# Modules that one subcommand needs are imported by it: `--help` is instant.
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+
+_EXIT_STATUS = """\
+exit status:
+  0    done; for `serve`: ended by SIGTERM or Ctrl-C, everything flushed
+  1    could not be done; the reason is on standard error
+  2    the command line or the configuration makes no sense"""
+
+_SERVE = """\
+Serve NVMe controllers over iSCSI, until SIGTERM or Ctrl-C.
+
+Each controller becomes one iSCSI target, each of its namespaces a logical unit:
+LUN n is namespace n + 1. The first target has the name --iqn; those that follow
+have ":1", ":2"… appended. On SIGTERM or Ctrl-C no new session is accepted,
+initiators are asked to log out, what is under way ends, and caches are flushed."""
+
+_CONFIG = """\
+configuration file (TOML; what the command line says goes first):
+  iqn = "iqn.2026-11.org.example:disk0"
+  portals = ["127.0.0.1:3260", "[::1]:3260"]
+  state_dir = "/var/lib/scsi2nvme"
+  reactors = 2
+  poll_us = 50
+
+  [[controllers]]                       # one table per controller
+  spec = "emulated:/srv/disk.img,size=64G"
+  iqn = "iqn.2026-11.org.example:fast"  # unless derived from the one above
+
+  [chap]                                # unless everybody may log in
+  name = "host"
+  secret = "at least 12 bytes"
+
+  [mutual_chap]                         # if we must prove who we are as well
+  name = "disk"
+  secret = "another 12 bytes"
+
+  [discovery_chap]                      # if discovery needs a secret
+  name = "host"
+  secret = "at least 12 bytes"
+
+  [[initiators]]                        # with any of these, nobody else may log in
+  name = "iqn.1993-08.org.debian:01:host"
+  chap = { name = "host1", secret = "its own 12 bytes" }  # unless as above
+  targets = ["iqn.2026-11.org.example:fast"]              # unless all
+  luns = [0, 1]                                           # unless all
+A file that holds secrets must not be open to other users."""
+
+_SERVE_EXAMPLES = """\
+examples:
+  scsi2nvme serve --controller emulated:disk.img,size=1G --state-dir .
+  scsi2nvme serve --controller emulated:memory,size=8G,block=4096,namespaces=4
+  scsi2nvme serve --controller qemu:disk.img --portal [::1]:3260
+  scsi2nvme serve --config /etc/scsi2nvme.toml"""
+
+_INSPECTED = """\
+controllers:
+  Without CONTROLLER, the first controller of the running daemon is meant. It may be
+  a number (0 is the daemon's first), or a SPEC, which is then opened by this command
+  itself: only when no daemon uses it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subcommand:
+    """One subcommand: `arguments` declares what it takes, `run` does it."""
+
+    name: str
+    doc: str
+    description: str
+    epilog: tuple[str, ...]
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def _state_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state-dir",
+        metavar="DIR",
+        help="where the daemon keeps its state and control socket "
+        "(default: /var/lib/scsi2nvme for root, else ~/.local/state/scsi2nvme)",
+    )
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--controller",
+        metavar="SPEC",
+        action="append",
+        default=[],
+        help="a controller to serve; may be repeated",
+    )
+    parser.add_argument(
+        "--portal",
+        metavar="ADDR:PORT",
+        action="append",
+        default=[],
+        help="where to listen; may be repeated (default 127.0.0.1:3260)",
+    )
+    parser.add_argument(
+        "--iqn",
+        metavar="NAME",
+        help="the first target's iSCSI name (default iqn.2026-11.io.github.scsi2nvme:disk0)",
+    )
+    _state_dir(parser)
+    parser.add_argument("--config", metavar="FILE", help="a configuration file, see below")
+    parser.add_argument(
+        "--reactors",
+        metavar="N",
+        type=int,
+        help="how many threads move data (default: one per CPU, 4 at most)",
+    )
+    parser.add_argument(
+        "--poll-us",
+        metavar="N",
+        type=int,
+        help="how long, in microseconds, a reactor may spin for more work before it sleeps",
+    )
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.cli import config, serve
+    from scsi2nvme.cli.control import default_state_dir
+    from scsi2nvme.dataplane import MAXIMUM_REACTORS
+
+    file = config.load(Path(arguments.config)) if arguments.config else config.ConfigFile()
+    settings = config.settings(
+        file,
+        default_state_dir=default_state_dir(),
+        maximum_reactors=MAXIMUM_REACTORS,
+        controllers=tuple(arguments.controller),
+        portals=tuple(arguments.portal),
+        iqn=arguments.iqn,
+        state_dir=arguments.state_dir,
+        reactors=arguments.reactors,
+        poll_us=arguments.poll_us,
+    )
+    return serve.run(settings)
+
+
+def _inspection_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("controller", metavar="CONTROLLER", nargs="?", default="0")
+    _state_dir(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON with nvme-cli's keys")
+
+
+def _namespace_arguments(parser: argparse.ArgumentParser) -> None:
+    _inspection_arguments(parser)
+    parser.add_argument(
+        "-n", "--namespace-id", metavar="NSID", type=int, default=1, help="default 1"
+    )
+
+
+def _list_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("controller", metavar="SPEC", nargs="*", help="controllers to open")
+    _state_dir(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON with nvme-cli's keys")
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.cli import access, inspect
+    from scsi2nvme.cli.control import default_state_dir
+
+    state_dir = Path(arguments.state_dir) if arguments.state_dir else default_state_dir()
+    verb = inspect.VERBS[arguments.subcommand]
+    nsid = arguments.namespace_id if verb.per_namespace else 0
+    raw = access.read(arguments.controller, verb.name, nsid, state_dir)
+    shown = verb.decode(raw)
+    print(json.dumps(shown, indent=2) if arguments.json else inspect.text(shown))
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.cli import access, inspect
+    from scsi2nvme.cli.control import default_state_dir
+
+    state_dir = Path(arguments.state_dir) if arguments.state_dir else default_state_dir()
+    shown = access.devices(arguments.controller, state_dir)
+    print(json.dumps(shown, indent=2) if arguments.json else inspect.table(shown))
+    return 0
+
+
+def _inspection(
+    name: str, doc: str, description: str, *, per_namespace: bool = False
+) -> Subcommand:
+    arguments = _namespace_arguments if per_namespace else _inspection_arguments
+    return Subcommand(
+        name, doc, description, (_INSPECTED, spec.describe(), _EXIT_STATUS), arguments, _inspect
+    )
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Leaves descriptions as they are written, and gives options room."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+
+SUBCOMMANDS = (
+    Subcommand(
+        "serve",
+        "serve controllers over iSCSI",
+        _SERVE,
+        (spec.describe(), _CONFIG, _SERVE_EXAMPLES, _EXIT_STATUS),
+        _serve_arguments,
+        _serve,
+    ),
+    Subcommand(
+        "list",
+        "list controllers and namespaces",
+        "List the namespaces that the running daemon serves, or those of the given controllers.",
+        (spec.describe(), _EXIT_STATUS),
+        _list_arguments,
+        _list,
+    ),
+    _inspection("id-ctrl", "show Identify Controller", "Show a controller's Identify data."),
+    _inspection(
+        "id-ns",
+        "show Identify Namespace",
+        "Show a namespace's Identify data.",
+        per_namespace=True,
+    ),
+    _inspection("smart-log", "show the SMART log", "Show a controller's SMART / Health log."),
+    _inspection("error-log", "show the error log", "Show a controller's error log, newest first."),
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the program's argument parser."""
+    parser = argparse.ArgumentParser(
+        prog="scsi2nvme",
+        description="Publish an NVMe disk as SCSI logical units over iSCSI.",
+        epilog="`scsi2nvme SUBCOMMAND --help` says more about each.",
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"scsi2nvme {__version__}")
+    subparsers = parser.add_subparsers(
+        dest="subcommand", metavar="SUBCOMMAND", title="subcommands", required=True
+    )
+    for row in SUBCOMMANDS:
+        subparser = subparsers.add_parser(
+            row.name,
+            help=row.doc,
+            description=row.description,
+            epilog="\n\n".join(row.epilog),
+            formatter_class=_Formatter,
+            allow_abbrev=False,
+        )
+        row.arguments(subparser)
+        subparser.set_defaults(run=row.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit status."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except UsageError as error:
+        print(f"scsi2nvme: {error}", file=sys.stderr)
+        return MISUSED
+    except OperationError as error:
+        print(f"scsi2nvme: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output left; the interpreter must not flush it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return status

@@ -1,0 +1,251 @@
+"""`scsi2nvme serve`: the daemon, composed from drivers, core and target."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Self
+
+from scsi2nvme.cli import config, controllers, inspect
+from scsi2nvme.cli.config import Settings, TargetSettings
+from scsi2nvme.cli.control import ControlServer, StateDirectory
+from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.cli.notify import notify
+from scsi2nvme.cli.state import JsonStore
+from scsi2nvme.dataplane import Plane
+from scsi2nvme.drivers.controller import Controller
+from scsi2nvme.drivers.events import ControllerEvent
+from scsi2nvme.logical_unit import LogicalUnit, Readiness
+from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
+from scsi2nvme.service import PlaneDataPath, TaskService
+from scsi2nvme.target.chap import ChapAuthentication, Credentials
+from scsi2nvme.target.login import LoginSettings
+from scsi2nvme.target.node import AclEntry, TargetNode
+from scsi2nvme.target.portal import Portal, PortalSettings
+
+DEFAULT_REACTORS = 4  # at most, by default
+DEFAULT_POLL_US = 50
+POOL_BYTES = 16 << 20  # buffer memory of a reactor on a controller
+LOGOUT_SECONDS = 5.0  # how long initiators have to log out at the end
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A controller, and the target that it has become."""
+
+    settings: TargetSettings
+    controller: Controller
+    node: TargetNode
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    logging.basicConfig(format="scsi2nvme: %(levelname)s: %(message)s", level=logging.WARNING)
+    asyncio.run(_serve(settings))
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    async with AsyncExitStack() as stack:
+        daemon = await Daemon.start(settings, stack)
+        print("\n".join(daemon.greeting()), flush=True)
+        notify("READY=1")
+        await ending.wait()
+        notify("STOPPING=1")
+        print("Ending: waiting for initiators to log out.", flush=True)
+
+
+class Daemon:
+    """Everything that runs. What is started is ended by `start`'s stack, in reverse."""
+
+    def __init__(self, settings: Settings, plane: Plane) -> None:
+        self.settings = settings
+        self.served: list[Served] = []
+        self.nodes: dict[str, TargetNode] = {}
+        self.service = TaskService(plane)
+        login = LoginSettings(discovery_chap=_chap(settings.discovery_chap, None))
+        self.portal = Portal(self.service, self.nodes, PortalSettings(login))
+        self._following: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def start(cls, settings: Settings, stack: AsyncExitStack) -> Self:
+        """Start to serve; OperationError if that is impossible."""
+        directory = StateDirectory(settings.state_dir)
+        stack.callback(directory.close)
+        poll_us = DEFAULT_POLL_US if settings.poll_us is None else settings.poll_us
+        plane = Plane(_cpus(settings.reactors), poll_us)
+        stack.callback(plane.close)
+        daemon = cls(settings, plane)
+        store = JsonStore(settings.state_dir)
+        for target in settings.targets:
+            await daemon._open(target, store, stack)
+        stack.callback(daemon.service.close)
+        plane.start()
+        stack.callback(plane.stop)
+        daemon.service.start()
+        stack.push_async_callback(daemon.service.stop)
+        control = ControlServer(directory, daemon._answer)
+        await control.start()
+        stack.push_async_callback(control.stop)
+        await daemon._listen()
+        stack.push_async_callback(daemon.portal.drain, LOGOUT_SECONDS)
+        return daemon
+
+    async def _listen(self) -> None:
+        portals = self.settings.portals
+        try:
+            await self.portal.listen(portals)
+        except OSError as error:
+            where = ", ".join(str(portal) for portal in portals)
+            raise OperationError(
+                f"portal {where}: {error.strerror or error}; choose another with --portal"
+            ) from None
+
+    async def _open(self, target: TargetSettings, store: JsonStore, stack: AsyncExitStack) -> None:
+        """Bring a controller up, and make its namespaces logical units of a target."""
+        reactors = self.service.plane.reactors
+        controller = await controllers.open_controller(
+            target.spec, io_queues=reactors, pool_bytes=POOL_BYTES
+        )
+        stack.push_async_callback(controller.close)
+        if len(controller.io_queues) < reactors:
+            raise OperationError(
+                f"controller {target.spec.text!r}: grants {len(controller.io_queues)} queues for "
+                f"{reactors} reactors; give --reactors {max(1, len(controller.io_queues))}"
+            )
+        _, native = self.service.add_controller(controller.overdue)
+        stack.callback(native.close)
+        for index, queue in enumerate(controller.io_queues):
+            native.set_queue(index, queue.queue, queue.eventfd, queue.pool)
+        controller.attach(PlaneDataPath(self.service, native))
+        node = _node(target, self.settings)
+        for nsid, facts in controller.namespaces.items():
+            lu = LogicalUnit(facts, store)
+            lu.read_only = target.spec.readonly
+            self.service.add_unit(lu, controller, native)
+            node.logical_units[nsid - 1] = lu
+        served = Served(target, controller, node)
+        self.served.append(served)
+        self.nodes[target.iqn] = node
+        controller.on_event = lambda event: self._on_event(served, event)
+
+    # Events
+
+    def _on_event(self, served: Served, event: ControllerEvent) -> None:
+        """A controller tells something: follow changes of its namespaces."""
+        log.warning("controller %s: %r", served.settings.spec.text, event)
+        for nsid in event.namespaces:
+            lu = served.node.logical_units.get(nsid - 1)
+            if lu is not None:
+                task = asyncio.create_task(self._follow(served, lu))
+                self._following.add(task)
+                task.add_done_callback(self._following.discard)
+
+    async def _follow(self, served: Served, lu: LogicalUnit) -> None:
+        """Bring a logical unit in line with its namespace."""
+        facts = served.controller.namespaces.get(lu.nsid)
+        if facts is None:
+            lu.readiness = Readiness.FAILED
+            lu.on_change()
+            return
+        before = (lu.capacity_blocks, lu.block_bytes)
+        lu.facts = facts
+        await self.service.refresh(lu)
+        if (lu.capacity_blocks, lu.block_bytes) != before:
+            lu.attend(CAPACITY_DATA_HAS_CHANGED)
+
+    # Inspection
+
+    async def _answer(self, request: Mapping[str, Any]) -> Any:
+        """Answer a request of the control socket."""
+        if request.get("verb") == "list":
+            return inspect.devices(
+                (served.settings.spec.text, facts)
+                for served in self.served
+                for facts in served.controller.namespaces.values()
+            )
+        verb = inspect.VERBS.get(str(request.get("verb")))
+        if verb is None:
+            raise OperationError(f"the verb {request.get('verb')!r} is unknown")
+        controller = self._controller(str(request.get("controller", "0")))
+        nsid = request.get("nsid", 0)
+        if not isinstance(nsid, int):
+            raise OperationError(f"the namespace {nsid!r} is no number")
+        return (await controllers.read(controller, verb, nsid)).hex()
+
+    def _controller(self, name: str) -> Controller:
+        for number, served in enumerate(self.served):
+            if name in (str(number), served.node.iqn):
+                return served.controller
+        raise OperationError(
+            f"there is no controller {name!r}; the daemon serves 0 to {len(self.served) - 1}"
+        )
+
+    # Words
+
+    def greeting(self) -> Iterator[str]:
+        """Yield what is said when everything is up."""
+        addresses = self.portal.addresses
+        yield "Serving on " + ", ".join(str(address) for address in addresses) + ":"
+        for served in self.served:
+            yield f"  target {served.node.iqn}  ({served.settings.spec.text})"
+            for lun, lu in served.node.logical_units.items():
+                size = lu.capacity_blocks * lu.block_bytes / (1 << 30)
+                url = f"iscsi://{addresses[0]}/{served.node.iqn}/{lun}"
+                yield f"    LUN {lun}: {size:.2f} GiB, {lu.block_bytes}-byte blocks  {url}"
+        first = self.served[0].node.iqn
+        url = shlex.quote(f"iscsi://{addresses[0]}/{first}/0")
+        portal = addresses[0]
+        yield "Try, in another terminal:"
+        yield f"  iscsi-ls -s iscsi://{portal}"
+        yield f"  iscsi-inq {url}"
+        yield f"  qemu-img convert -n -O raw IMAGE {url}"
+        yield f"  sudo iscsiadm -m discovery -t sendtargets -p {portal}"
+        yield f"  sudo iscsiadm -m node -T {first} -p {portal} --login"
+        yield "Ready. Ctrl-C ends it."
+
+
+def _cpus(reactors: int | None) -> list[int]:
+    """Return the CPU of each reactor; -1, any, where there are fewer CPUs than reactors."""
+    usable = sorted(os.sched_getaffinity(0))
+    count = reactors or min(len(usable), DEFAULT_REACTORS)
+    return usable[:count] if count <= len(usable) else [-1] * count
+
+
+def _chap(
+    initiator: config.Credentials | None, target: config.Credentials | None
+) -> ChapAuthentication | None:
+    if initiator is None:
+        return None
+    ours = None if target is None else Credentials(target.name, target.secret.encode())
+    return ChapAuthentication(Credentials(initiator.name, initiator.secret.encode()), ours)
+
+
+def _node(target: TargetSettings, settings: Settings) -> TargetNode:
+    """Return the target without its logical units."""
+    acl = {
+        row.name: AclEntry(
+            _chap(row.chap, row.mutual_chap),
+            None if row.luns is None else {lun: lun for lun in row.luns},
+        )
+        for row in settings.initiators
+        if row.targets is None or target.iqn in row.targets
+    }
+    return TargetNode(
+        target.iqn,
+        alias=target.spec.text[:255],
+        acl=acl if settings.initiators else None,
+        chap=_chap(settings.chap, settings.mutual_chap),
+    )

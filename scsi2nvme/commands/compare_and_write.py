@@ -1,0 +1,175 @@
+"""Commands that read, decide and write as one: COMPARE AND WRITE and ORWRITE.
+
+Their rows are exclusive: nothing else touches the logical unit in between,
+whether the controller knows fused pairs or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+
+from scsi2nvme.commands.read_write import (
+    DPO,
+    FORCE_UNIT_ACCESS,
+    FUA,
+    block_command,
+    cdb_fields,
+    check_length,
+    check_protect,
+    check_range,
+    data_commands,
+    in_batches,
+    protect_field,
+    read_commands,
+    run,
+)
+from scsi2nvme.fields import Field
+from scsi2nvme.logical_unit import LogicalUnit
+from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand, Opcode
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.scsi.command import (
+    GOOD,
+    Access,
+    CheckCondition,
+    Command,
+    Data,
+    NvmeError,
+    Task,
+    Transfer,
+    Translation,
+)
+from scsi2nvme.scsi.sense import MISCOMPARE_DURING_VERIFY_OPERATION, Sense
+
+_FUSES_COMPARE_AND_WRITE, _ONCS_COMPARE = 0, 0
+
+
+def _fused_blocks(lu: LogicalUnit) -> int:
+    """Return how many blocks a fused pair may name: NACWU, else ACWU; 0 without fused pairs."""
+    facts = lu.facts
+    fuses = facts.controller_bit("fuses", _FUSES_COMPARE_AND_WRITE)
+    if not fuses or not facts.controller_bit("oncs", _ONCS_COMPARE):
+        return 0
+    own = facts.namespace.nacwu if facts.namespace.nsfeat & 2 else 0
+    return min((own or facts.controller.acwu) + 1, lu.nvme_maximum_blocks)
+
+
+def _first_difference(ours: bytes, theirs: bytes) -> int | None:
+    if ours == theirs:
+        return None
+    return next(n for n, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+
+
+def _miscompare(offset: int | None) -> CheckCondition:
+    """Return what tells the offset in the data-out buffer. Spec: SBC-3 5.2."""
+    return CheckCondition(Sense(MISCOMPARE_DURING_VERIFY_OPERATION, information=offset))
+
+
+def _read(
+    lu: LogicalUnit, lba: int, blocks: int
+) -> Generator[tuple[NvmeCommand, ...], tuple[Completion, ...], bytes]:
+    data = bytearray()
+    for batch in in_batches(read_commands(lu, lba, blocks)):
+        for completion in (yield batch):
+            data += completion.data
+    return bytes(data)
+
+
+def _write(lu: LogicalUnit, lba: int, data: bytes, cdw12: int) -> Translation:
+    return (yield from run(data_commands(Opcode.WRITE, lu, lba, data, cdw12)))
+
+
+def _fused(lu: LogicalUnit, lba: int, verify: bytes, write: bytes, cdw12: int) -> Translation:
+    blocks = len(verify) // lu.block_bytes
+    compare_command = block_command(Opcode.COMPARE, lu, lba, blocks, data_out=verify)
+    write_command = block_command(Opcode.WRITE, lu, lba, blocks, cdw12=cdw12, data_out=write)
+    try:
+        yield (
+            replace(compare_command, fuse=Fuse.FIRST),
+            replace(write_command, fuse=Fuse.SECOND),
+        )
+    except NvmeError as error:
+        if error.completion.status != StatusCode.COMPARE_FAILURE:
+            raise
+        # Compare does not say where the difference is.
+        medium = yield from _read(lu, lba, blocks)
+        raise _miscompare(_first_difference(verify, medium)) from error
+    return GOOD
+
+
+def compare_and_write(task: Task) -> Translation:
+    """Spec: SBC-3 5.2; NVMe Base 2.0 3.4.2 (fused operations)."""
+    lu, lba, blocks = task.lu, task.cdb["lba"], task.command.blocks(task.cdb)
+    check_protect(task, "wrprotect")
+    if blocks > lu.maximum_compare_and_write_blocks:
+        raise task.invalid_field("number_of_blocks")
+    check_range(task, lba, blocks)
+    half = blocks * lu.block_bytes
+    verify, write = task.data_out[:half], task.data_out[half:]
+    cdw12 = FUA if task.cdb["fua"] else 0
+    if 0 < blocks <= _fused_blocks(lu):
+        return (yield from _fused(lu, lba, verify, write, cdw12))
+    difference = _first_difference(verify, (yield from _read(lu, lba, blocks)))
+    if difference is not None:
+        raise _miscompare(difference)
+    return (yield from _write(lu, lba, write, cdw12))
+
+
+def orwrite(task: Task) -> Translation:
+    """Spec: SBC-3 5.5."""
+    lu, lba, blocks = task.lu, task.cdb["lba"], task.command.blocks(task.cdb)
+    check_protect(task, "orprotect")
+    check_range(task, lba, blocks)
+    check_length(task, blocks)
+    medium = yield from _read(lu, lba, blocks)
+    joined = int.from_bytes(medium, "big") | int.from_bytes(task.data_out, "big")
+    cdw12 = FUA if task.cdb["fua"] else 0
+    return (yield from _write(lu, lba, joined.to_bytes(len(medium), "big"), cdw12))
+
+
+COMMANDS = (
+    Command(
+        "COMPARE AND WRITE",
+        0x89,
+        16,
+        "SBC-3 5.2",
+        compare_and_write,
+        (
+            protect_field("wrprotect"),
+            DPO,
+            FORCE_UNIT_ACCESS,
+            Field("fua_nv", 1, 1, 1, "obsolete: ignored"),
+            Field("lba", 2, 0, 64),
+            Field("number_of_blocks", 13),
+            Field("group", 14, 0, 5),
+        ),
+        data=Data.OUT,
+        transfer=Transfer.TWICE_BLOCKS,
+        length_field="number_of_blocks",
+        access=Access.WRITE,
+        modifies_medium=True,
+        exclusive=True,
+        nvme=("Compare", "Write", "Read"),
+    ),
+    Command(
+        "ORWRITE (16)",
+        0x8B,
+        16,
+        "SBC-3 5.5",
+        orwrite,
+        (
+            protect_field("orprotect"),
+            DPO,
+            FORCE_UNIT_ACCESS,
+            Field("fua_nv", 1, 1, 1, "obsolete: ignored"),
+            *cdb_fields(16),
+        ),
+        data=Data.OUT,
+        transfer=Transfer.BLOCKS,
+        length_field="transfer_length",
+        access=Access.WRITE,
+        modifies_medium=True,
+        exclusive=True,
+        nvme=("Read", "Write"),
+    ),
+)

@@ -1,0 +1,270 @@
+"""FORMAT UNIT: Format NVM, in the foreground or the background.
+
+The block length comes from MODE SELECT's block descriptor. While a format
+runs, the logical unit is not ready; afterwards its facts are read anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+from scsi2nvme.commands.background import in_background
+from scsi2nvme.fields import Field, Structure, Values
+from scsi2nvme.logical_unit import LogicalUnit, Readiness
+from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
+from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NAMESPACE
+from scsi2nvme.readiness import not_ready
+from scsi2nvme.scsi.command import (
+    GOOD,
+    Access,
+    CheckCondition,
+    Command,
+    Data,
+    NvmeError,
+    Progress,
+    Result,
+    Task,
+    Transfer,
+    Translation,
+)
+from scsi2nvme.scsi.sense import (
+    CAPACITY_DATA_HAS_CHANGED,
+    FORMAT_COMMAND_FAILED,
+    INQUIRY_DATA_HAS_CHANGED,
+    INVALID_FIELD_IN_CDB,
+    INVALID_FIELD_IN_PARAMETER_LIST,
+    FieldPointer,
+    Sense,
+    SenseKey,
+)
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.status_map import result_of
+
+_HEADER_FIELDS = (
+    Field("protection_fields_usage", 0, 0, 3),
+    Field("fov", 1, 7, 1, "format options valid"),
+    Field("dpry", 1, 6, 1, "disable primary defect list: no effect"),
+    Field("dcrt", 1, 5, 1, "disable certification: no effect"),
+    Field("stpf", 1, 4, 1, "stop format: no effect"),
+    Field("ip", 1, 3, 1, "initialization pattern: not supported"),
+    Field("immed", 1, 1, 1, "status before the operation ends"),
+)
+SHORT_HEADER = Structure(
+    "FORMAT UNIT short parameter list header",
+    4,
+    (*_HEADER_FIELDS, Field("defect_list_length", 2, 0, 16)),
+    spec="SBC-3 5.3.2.2",
+)
+LONG_HEADER = Structure(
+    "FORMAT UNIT long parameter list header",
+    8,
+    (
+        *_HEADER_FIELDS,
+        Field("p_i_information", 3, 4, 4),
+        Field("protection_interval_exponent", 3, 0, 4),
+        Field("defect_list_length", 4, 0, 32),
+    ),
+    spec="SBC-3 5.3.2.2",
+)
+
+_FORMAT_SECONDS = 4 * 3600
+_POLL_SECONDS = 1.0
+_OACS_FORMAT = 1
+_FNA_FORMATS_ALL = 1 << 0
+_CNS_NAMESPACE, _CNS_ACTIVE_LIST = 0x00, 0x02
+_FPI_SUPPORTED, _FPI_REMAINING = 0x80, 0x7F
+_FLBAS_EXTENDED = 1 << 4  # also MSET of Format NVM
+# Without FOV these must be zero. Spec: SBC-3 5.3.2.2.
+_FORMAT_OPTIONS = ("dpry", "dcrt", "stpf", "ip")
+# Whatever FOV says, these ask for what a namespace does not have.
+_UNSUPPORTED = (
+    "protection_fields_usage",
+    "ip",
+    "p_i_information",
+    "protection_interval_exponent",
+    "defect_list_length",
+)
+# How Format NVM fails without having touched the medium.
+_REFUSALS = frozenset({SenseKey.ILLEGAL_REQUEST, SenseKey.DATA_PROTECT, SenseKey.NOT_READY})
+
+NvmeConversation = Generator[NvmeCommand, Any, Values]
+
+
+def _wrong_parameter(header: Values, name: str) -> CheckCondition:
+    byte, bit = header.structure.by_name[name].highest_bit("big")
+    pointer = FieldPointer(byte, bit, in_cdb=False)
+    return CheckCondition(Sense(INVALID_FIELD_IN_PARAMETER_LIST, pointer=pointer))
+
+
+def _parse_header(task: Task) -> Values | None:
+    """Return the parameter list header, checked; None without FMTDATA."""
+    cdb = task.cdb
+    if cdb.fmtpinfo:  # protection information is never transferred
+        raise task.invalid_field("fmtpinfo")
+    if cdb.ffmt == 0b11:
+        raise task.invalid_field("ffmt")
+    if not cdb.fmtdata:
+        if cdb.defect_list_format:
+            raise task.invalid_field("defect_list_format")
+        return None
+    header = (LONG_HEADER if cdb.longlist else SHORT_HEADER).parse(task.data_out)
+    wrong = () if header.fov else _FORMAT_OPTIONS
+    for name in (*wrong, *_UNSUPPORTED):
+        if header.get(name, 0):
+            raise _wrong_parameter(header, name)
+    return header
+
+
+def _choose_format(lu: LogicalUnit) -> int:
+    """Return the LBA format of the wanted block length: the current, else the fastest.
+
+    Formats with metadata of another size are left out.
+    """
+    wanted = lu.mode.pending_block_bytes or lu.block_bytes
+    current = lu.facts.lba_format
+    candidates = [
+        (each.raw != current.raw, each.rp, index)
+        for index, each in enumerate(lu.facts.lba_formats)
+        if 1 << each.lbads == wanted and each.ms == current.ms
+    ]
+    if not candidates:
+        raise CheckCondition(Sense(INVALID_FIELD_IN_CDB))
+    return min(candidates)[-1]
+
+
+def _identify(lu: LogicalUnit) -> NvmeConversation:
+    completion = yield NvmeCommand(
+        AdminOpcode.IDENTIFY,
+        nsid=lu.nsid,
+        cdw10=_CNS_NAMESPACE,
+        data_in=IDENTIFY_BYTES,
+        admin=True,
+    )
+    return IDENTIFY_NAMESPACE.parse(completion.data)
+
+
+def _fraction(namespace: Values) -> int | None:
+    """Return how far a format has come, of 65536; None if none runs or nobody knows."""
+    remaining = namespace.fpi & _FPI_REMAINING
+    if not namespace.fpi & _FPI_SUPPORTED or not remaining:
+        return None
+    return (100 - min(remaining, 100)) * 65536 // 100
+
+
+def refresh_progress(lu: LogicalUnit) -> Translation:
+    """Ask the controller how far the format under way has come, for `lu.progress`."""
+    try:
+        namespace = yield from _identify(lu)
+    except NvmeError:
+        return GOOD  # what was known before still holds
+    fraction = _fraction(namespace)
+    if lu.readiness is Readiness.FORMATTING and fraction is not None:
+        lu.progress = max(fraction, lu.progress or 0)
+    return GOOD
+
+
+def _format_nvm(lu: LogicalUnit, index: int) -> NvmeCommand:
+    extended = lu.facts.namespace.flbas & _FLBAS_EXTENDED
+    return NvmeCommand(
+        AdminOpcode.FORMAT_NVM,
+        nsid=lu.nsid,
+        cdw10=(index & 0xF) | extended | (index >> 4) << 12,
+        admin=True,
+        timeout_s=_FORMAT_SECONDS,
+    )
+
+
+def _format(task: Task, index: int, before: Readiness) -> Translation:
+    """Format, and leave the logical unit ready or not, whatever happens."""
+    lu = task.lu
+    try:
+        yield _format_nvm(lu, index)
+        namespace = yield from _identify(lu)
+        while (fraction := _fraction(namespace)) is not None:
+            lu.progress = fraction
+            yield Progress(fraction, _POLL_SECONDS)
+            namespace = yield from _identify(lu)
+    except NvmeError as error:
+        result = result_of(error)
+        refused = error.command.opcode == AdminOpcode.FORMAT_NVM and (
+            result.sense is not None and result.sense.key in _REFUSALS
+        )
+        if refused:
+            _enter(lu, before)
+            return result
+        return Result(Status.CHECK_CONDITION, Sense(FORMAT_COMMAND_FAILED))
+    else:
+        lu.facts = replace(lu.facts, namespace=namespace)
+        lu.mode.pending_block_bytes = None
+        _enter(lu, Readiness.READY)
+        lu.attend(CAPACITY_DATA_HAS_CHANGED, but=task.nexus)
+        lu.attend(INQUIRY_DATA_HAS_CHANGED, but=task.nexus)
+        return GOOD
+    finally:
+        # Failed, or abandoned half way: the medium is in no known state.
+        if lu.readiness is Readiness.FORMATTING:
+            _enter(lu, Readiness.FORMAT_FAILED)
+
+
+def _enter(lu: LogicalUnit, readiness: Readiness, progress: int | None = None) -> None:
+    lu.readiness, lu.progress = readiness, progress
+    lu.on_change()
+
+
+def _check_alone(lu: LogicalUnit) -> Translation:
+    """Refuse to format namespaces that were not addressed. Spec: NVMe Base 2.0 5.14 (FNA)."""
+    if lu.facts.controller.fna & _FNA_FORMATS_ALL:
+        completion = yield NvmeCommand(
+            AdminOpcode.IDENTIFY, cdw10=_CNS_ACTIVE_LIST, data_in=IDENTIFY_BYTES, admin=True
+        )
+        if any(completion.data[4:8]):
+            raise CheckCondition(Sense(INVALID_FIELD_IN_CDB))
+    return GOOD
+
+
+def format_unit(task: Task) -> Translation:
+    """Spec: SBC-3 5.3; NVMe Base 2.0 5.14 (Format NVM)."""
+    lu = task.lu
+    if lu.readiness not in (Readiness.READY, Readiness.FORMAT_FAILED):
+        sense = not_ready(lu)
+        assert sense is not None
+        raise CheckCondition(sense)
+    header = _parse_header(task)
+    index = _choose_format(lu)
+    yield from _check_alone(lu)
+    work = _format(task, index, before=lu.readiness)
+    # Not ready from now on, even if the work begins after the status.
+    _enter(lu, Readiness.FORMATTING, 0)
+    if header is not None and header.immed:
+        return in_background(task, work)
+    return (yield from work)
+
+
+COMMANDS = (
+    Command(
+        "FORMAT UNIT",
+        0x04,
+        6,
+        "SBC-3 5.3",
+        format_unit,
+        (
+            Field("fmtpinfo", 1, 6, 2, "protection information: must be zero"),
+            Field("longlist", 1, 5, 1),
+            Field("fmtdata", 1, 4, 1, "a parameter list follows"),
+            Field("cmplst", 1, 3, 1, "complete defect list: no effect"),
+            Field("defect_list_format", 1, 0, 3),
+            Field("ffmt", 4, 0, 2, "fast format: what Format NVM does"),
+        ),
+        data=Data.OUT,
+        transfer=Transfer.FORMAT_HEADER,
+        access=Access.WRITE,
+        needs_ready=False,
+        modifies_medium=True,
+        exclusive=True,
+        supported=lambda lu: lu.facts.controller_bit("oacs", _OACS_FORMAT),
+        nvme=("Format NVM", "Identify"),
+        timeout_s=_FORMAT_SECONDS,
+    ),
+)

@@ -1,0 +1,127 @@
+"""INQUIRY: standard data, and the way to the vital product data pages."""
+
+from __future__ import annotations
+
+from scsi2nvme.commands import vpd_pages
+from scsi2nvme.commands.vpd_pages import DIRECT_ACCESS, NO_LOGICAL_UNIT, printable
+from scsi2nvme.fields import Field, Structure
+from scsi2nvme.scsi.command import Command, Data, Result, Task, Transfer, Translation
+
+STANDARD_DATA = Structure(
+    "Standard INQUIRY data",
+    96,
+    (
+        Field("peripheral", 0, 0, 8, "PERIPHERAL QUALIFIER and PERIPHERAL DEVICE TYPE"),
+        Field("rmb", 1, 7, 1, "removable medium"),
+        Field("lu_cong", 1, 6, 1),
+        Field("version", 2, doc="06h: SPC-4"),
+        Field("normaca", 3, 5, 1),
+        Field("hisup", 3, 4, 1, "LUNs are assigned by the hierarchical model"),
+        Field("response_data_format", 3, 0, 4),
+        Field("additional_length", 4),
+        Field("sccs", 5, 7, 1),
+        Field("tpgs", 5, 4, 2, "01b: implicit asymmetric logical unit access"),
+        Field("third_party_copy", 5, 3, 1),
+        Field("protect", 5, 0, 1),
+        Field("encserv", 6, 6, 1),
+        Field("multip", 6, 4, 1, "several target ports"),
+        Field("cmdque", 7, 1, 1),
+        Field("vendor", 8, 0, 64),
+        Field("product", 16, 0, 128),
+        Field("revision", 32, 0, 32),
+        *(Field(f"version_descriptor_{n}", 56 + 2 * n, 0, 16) for n in range(1, 9)),
+    ),
+    spec="SPC-4 6.6.2",
+)
+
+# Spec: SPC-4 6.6.2 (version descriptor values); 1F60h is SCSI / NVMe Translation.
+VERSION_DESCRIPTORS = {
+    "SAM-5": 0x00A0,
+    "SPC-4": 0x0460,
+    "SBC-3": 0x04C0,
+    "iSCSI": 0x0960,
+    "SNT": 0x1F60,
+}
+
+
+def revision(firmware: bytes) -> bytes:
+    """Return the last four non-space characters of FR. Spec: SNTR 1.5 6.1.1."""
+    graphic = bytes(byte for byte in firmware if 0x21 <= byte <= 0x7E)
+    return graphic[-4:].ljust(4)
+
+
+def _standard_data(task: Task) -> bytes:
+    """Spec: SPC-4 6.6.2; SNTR 1.5 6.1.1."""
+    controller = task.lu.facts.controller
+    descriptors = {
+        f"version_descriptor_{n}": value
+        for n, value in enumerate(VERSION_DESCRIPTORS.values(), start=1)
+    }
+    return STANDARD_DATA.build(
+        peripheral=DIRECT_ACCESS,
+        version=0x06,
+        hisup=1,
+        response_data_format=2,
+        additional_length=STANDARD_DATA.size - 5,
+        tpgs=0b01,
+        multip=len(task.lu.target_ports_of(task.nexus)) > 1,
+        cmdque=1,
+        vendor=vpd_pages.VENDOR,
+        product=printable(controller.bytes("mn")[:16]),
+        revision=revision(controller.bytes("fr")),
+        **descriptors,
+    )
+
+
+def inquiry(task: Task) -> Translation:
+    """Spec: SPC-4 6.6."""
+    yield from ()
+    if task.cdb.evpd:
+        page = vpd_pages.find(task.lu, task.cdb.page_code)
+        if page is None:
+            raise task.invalid_field("page_code")
+        return Result(data_in=vpd_pages.build(page, task))
+    if task.cdb.page_code:
+        raise task.invalid_field("page_code")
+    return Result(data_in=_standard_data(task))
+
+
+def inquiry_without_unit(task: Task) -> Translation:
+    """Answer for a LUN that has no logical unit. Spec: SPC-4 6.6.2, SAM-5 4.7.4."""
+    yield from ()
+    if task.cdb.page_code:
+        raise task.invalid_field("page_code")
+    if task.cdb.evpd:
+        return Result(data_in=vpd_pages.supported_pages(NO_LOGICAL_UNIT, [0x00]))
+    return Result(
+        data_in=STANDARD_DATA.build(
+            peripheral=NO_LOGICAL_UNIT,
+            version=0x06,
+            response_data_format=2,
+            additional_length=STANDARD_DATA.size - 5,
+        )
+    )
+
+
+COMMANDS = (
+    Command(
+        "INQUIRY",
+        0x12,
+        6,
+        "SPC-4 6.6",
+        inquiry,
+        (
+            Field("evpd", 1, 0, 1, "vital product data wanted"),
+            Field("page_code", 2),
+            Field("allocation_length", 3, 0, 16),
+        ),
+        data=Data.IN,
+        transfer=Transfer.BYTES,
+        length_field="allocation_length",
+        legacy_reserve_allows=True,
+        reports_unit_attention=False,
+        needs_ready=False,
+        without_unit=inquiry_without_unit,
+        nvme=("Identify",),
+    ),
+)

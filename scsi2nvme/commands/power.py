@@ -1,0 +1,217 @@
+"""Readiness and power: TEST UNIT READY, START STOP UNIT, PREVENT ALLOW MEDIUM REMOVAL."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from enum import IntEnum
+from typing import Any
+
+from scsi2nvme.commands.background import in_background
+from scsi2nvme.fields import Field, Values
+from scsi2nvme.logical_unit import LogicalUnit, Readiness
+from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
+from scsi2nvme.nvme.structures import POWER_STATE
+from scsi2nvme.readiness import not_ready
+from scsi2nvme.scsi.command import (
+    GOOD,
+    Access,
+    CheckCondition,
+    Command,
+    Task,
+    Translation,
+)
+from scsi2nvme.scsi.sense import (
+    IDLE_B_CONDITION_ACTIVATED_BY_COMMAND,
+    IDLE_C_CONDITION_ACTIVATED_BY_COMMAND,
+    IDLE_CONDITION_ACTIVATED_BY_COMMAND,
+    STANDBY_CONDITION_ACTIVATED_BY_COMMAND,
+    STANDBY_Y_CONDITION_ACTIVATED_BY_COMMAND,
+    SenseCode,
+)
+
+POWER_MANAGEMENT = 0x02  # FID
+
+
+class PowerCondition(IntEnum):
+    """POWER CONDITION of START STOP UNIT. Spec: SBC-3 5.25 table 84."""
+
+    START_VALID = 0x0
+    ACTIVE = 0x1
+    IDLE = 0x2
+    STANDBY = 0x3
+    LU_CONTROL = 0x7
+    FORCE_IDLE_0 = 0xA
+    FORCE_STANDBY_0 = 0xB
+
+
+_FORCED = {
+    PowerCondition.FORCE_IDLE_0: PowerCondition.IDLE,
+    PowerCondition.FORCE_STANDBY_0: PowerCondition.STANDBY,
+}
+
+# By POWER CONDITION and its modifier; what is missing is no valid pair.
+CONDITION_SENSE: dict[tuple[int, int], SenseCode] = {
+    (PowerCondition.IDLE, 0): IDLE_CONDITION_ACTIVATED_BY_COMMAND,
+    (PowerCondition.IDLE, 1): IDLE_B_CONDITION_ACTIVATED_BY_COMMAND,
+    (PowerCondition.IDLE, 2): IDLE_C_CONDITION_ACTIVATED_BY_COMMAND,
+    (PowerCondition.STANDBY, 0): STANDBY_CONDITION_ACTIVATED_BY_COMMAND,
+    (PowerCondition.STANDBY, 1): STANDBY_Y_CONDITION_ACTIVATED_BY_COMMAND,
+}
+
+
+def condition(lu: LogicalUnit) -> tuple[int, int]:
+    """Return the POWER CONDITION and modifier in force; (0, 0) when active."""
+    return lu.power_condition, lu.power_condition_modifier
+
+
+def power_state(lu: LogicalUnit) -> int:
+    """Return the NVMe power state that the logical unit's condition asks for.
+
+    Idle conditions are operational states, idle_c the deepest. Standby
+    conditions are non-operational ones, standby_z the deepest; a controller
+    without such takes its last state for them, as for stopped.
+    """
+    controller = lu.facts.controller
+    last = controller.npss & 0x1F
+    if lu.readiness is Readiness.STOPPED:
+        return last
+    descriptors = controller.bytes("psds")
+    resting = [
+        state
+        for state in range(1, last + 1)
+        if POWER_STATE.parse(descriptors[state * POWER_STATE.size :]).nops
+    ]
+    operational = [state for state in range(last + 1) if state not in resting]
+    if lu.power_condition == PowerCondition.IDLE:
+        return operational[min(lu.power_condition_modifier + 1, len(operational) - 1)]
+    if lu.power_condition == PowerCondition.STANDBY:
+        deepest_first = resting[::-1] or [last]
+        return deepest_first[min(lu.power_condition_modifier, len(deepest_first) - 1)]
+    return 0
+
+
+def _siblings(lu: LogicalUnit) -> list[LogicalUnit]:
+    """Return the logical units of the same controller that are in use, and this one."""
+    seen = {other for nexus in lu.nexuses for other in nexus.luns.values()}
+    controller = lu.facts.controller.raw
+    return [lu, *(each for each in seen - {lu} if each.facts.controller.raw == controller)]
+
+
+Conversation = Generator[NvmeCommand, Any, None]
+
+
+def _settle(lu: LogicalUnit) -> Conversation:
+    """Bring the controller into the deepest state that all its logical units admit."""
+    state = min(power_state(each) for each in _siblings(lu))
+    yield NvmeCommand(AdminOpcode.SET_FEATURES, cdw10=POWER_MANAGEMENT, cdw11=state, admin=True)
+
+
+def wake(lu: LogicalUnit) -> Conversation:
+    """Return to the active power condition, as medium access asks. Spec: SPC-4 5.11.4."""
+    lu.power_condition = lu.power_condition_modifier = 0
+    lu.on_change()
+    yield from _settle(lu)
+
+
+def test_unit_ready(task: Task) -> Translation:
+    """The engine has found the logical unit ready. Spec: SPC-4 6.47."""
+    yield from ()
+    return GOOD
+
+
+def _change(task: Task, wanted: PowerCondition, modifier: int) -> Translation:
+    """Flush before less power, then change the condition, then the controller's state."""
+    lu, cdb = task.lu, task.cdb
+    stops = wanted is PowerCondition.START_VALID and not cdb.start
+    rests = wanted in (PowerCondition.IDLE, PowerCondition.STANDBY)
+    if (stops or rests) and not cdb.no_flush and lu.volatile_write_cache:
+        yield NvmeCommand(Opcode.FLUSH, nsid=lu.nsid)
+    lu.readiness = Readiness.STOPPED if stops else Readiness.READY
+    lu.power_condition = wanted if rests else 0
+    lu.power_condition_modifier = modifier if rests else 0
+    lu.on_change()
+    yield from _settle(lu)
+    return GOOD
+
+
+def start_stop_unit(task: Task) -> Translation:
+    """Spec: SBC-3 5.25; NVMe Base 2.0 5.27.1.2 (Power Management)."""
+    lu = task.lu
+    wanted, modifier = _wanted(task)
+    if lu.readiness not in (Readiness.READY, Readiness.STOPPED):
+        sense = not_ready(lu)
+        assert sense is not None
+        raise CheckCondition(sense)
+    if wanted is PowerCondition.LU_CONTROL:
+        return GOOD
+    change = _change(task, wanted, modifier)
+    if task.cdb.immed:
+        return in_background(task, change)
+    return (yield from change)
+
+
+def _wanted(task: Task) -> tuple[PowerCondition, int]:
+    """Return the power condition that the CDB names, refusing what is none."""
+    cdb = task.cdb
+    try:
+        wanted = PowerCondition(cdb.power_condition)
+    except ValueError:
+        raise task.invalid_field("power_condition") from None
+    wanted = _FORCED.get(wanted, wanted)
+    modifier: int = cdb.power_condition_modifier
+    if modifier and (wanted, modifier) not in CONDITION_SENSE:
+        raise task.invalid_field("power_condition_modifier")
+    if wanted is PowerCondition.START_VALID and cdb.loej:
+        raise task.invalid_field("loej")  # the medium is not removable
+    return wanted, modifier
+
+
+def _only_starts(cdb: Values) -> bool:
+    return cdb.power_condition == PowerCondition.START_VALID and bool(cdb.start)
+
+
+def prevent_allow_medium_removal(task: Task) -> Translation:
+    """The medium cannot be removed; who asks to prevent it is remembered. Spec: SBC-3 5.15."""
+    yield from ()
+    if task.cdb.prevent > 1:  # obsolete
+        raise task.invalid_field("prevent")
+    if task.cdb.prevent:
+        task.lu.prevented_by.add(task.nexus.key)
+    else:
+        task.lu.prevented_by.discard(task.nexus.key)
+    return GOOD
+
+
+COMMANDS = (
+    Command("TEST UNIT READY", 0x00, 6, "SPC-4 6.47", test_unit_ready),
+    Command(
+        "START STOP UNIT",
+        0x1B,
+        6,
+        "SBC-3 5.25",
+        start_stop_unit,
+        (
+            Field("immed", 1, 0, 1, "status before the change is complete"),
+            Field("power_condition_modifier", 3, 0, 4),
+            Field("power_condition", 4, 4, 4),
+            Field("no_flush", 4, 2, 1),
+            Field("loej", 4, 1, 1, "load or eject"),
+            Field("start", 4, 0, 1),
+        ),
+        access=Access.WRITE,
+        never_conflicts=_only_starts,
+        needs_ready=False,
+        nvme=("Flush", "Set Features"),
+    ),
+    Command(
+        "PREVENT ALLOW MEDIUM REMOVAL",
+        0x1E,
+        6,
+        "SBC-3 5.15",
+        prevent_allow_medium_removal,
+        (Field("prevent", 4, 0, 2),),
+        access=Access.WRITE,
+        never_conflicts=lambda cdb: cdb.prevent == 0,
+        needs_ready=False,
+    ),
+)

@@ -1,0 +1,210 @@
+"""UNMAP and WRITE SAME."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from scsi2nvme.commands.read_write import (
+    block_command,
+    cdb_fields,
+    check_protect,
+    check_range,
+    protect_field,
+    run,
+    split,
+)
+from scsi2nvme.fields import Field, Structure
+from scsi2nvme.logical_unit import LogicalUnit
+from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.structures import DSM_RANGE
+from scsi2nvme.scsi.command import (
+    GOOD,
+    Access,
+    CheckCondition,
+    Command,
+    Data,
+    Task,
+    Transfer,
+    Translation,
+)
+from scsi2nvme.scsi.sense import (
+    INVALID_FIELD_IN_PARAMETER_LIST,
+    PARAMETER_LIST_LENGTH_ERROR,
+    FieldPointer,
+    Sense,
+)
+
+UNMAP_HEADER = Structure(
+    "UNMAP parameter list header",
+    8,
+    (
+        Field("unmap_data_length", 0, 0, 16),
+        Field("unmap_block_descriptor_data_length", 2, 0, 16),
+    ),
+    spec="SBC-3 5.28.2",
+)
+UNMAP_BLOCK_DESCRIPTOR = Structure(
+    "UNMAP block descriptor",
+    16,
+    (Field("lba", 0, 0, 64), Field("number_of_blocks", 8, 0, 32)),
+    spec="SBC-3 5.28.2",
+)
+
+_ONCS_WRITE_ZEROES = 3
+_DLFEAT_WRITE_ZEROES_DEALLOCATES = 1 << 3
+_DEALLOCATE_ATTRIBUTE = 1 << 2  # CDW11 of Dataset Management
+_DEAC = 1 << 25  # CDW12 of Write Zeroes
+_DSM_RANGES = 256
+_DSM_RANGE_BLOCKS = 0xFFFFFFFF
+_WRITE_ZEROES_BLOCKS = 65536
+
+
+def _unmap_ranges(task: Task) -> list[tuple[int, int]]:
+    """Return the (LBA, blocks) of the parameter list, all checked, empty ones left out."""
+    data, lu = task.data_out, task.lu
+    if len(data) < UNMAP_HEADER.size:
+        raise CheckCondition(Sense(PARAMETER_LIST_LENGTH_ERROR))
+    # A descriptor that is cut off, by either length, is ignored.
+    stated = UNMAP_HEADER.parse(data).unmap_block_descriptor_data_length
+    count = min(stated, len(data) - UNMAP_HEADER.size) // UNMAP_BLOCK_DESCRIPTOR.size
+    starts = (UNMAP_HEADER.size + UNMAP_BLOCK_DESCRIPTOR.size * n for n in range(count))
+    descriptors = [UNMAP_BLOCK_DESCRIPTOR.parse(data[start:]) for start in starts]
+    ranges = [(each.lba, each.number_of_blocks) for each in descriptors]
+    total = sum(blocks for _, blocks in ranges)
+    unlimited = lu.maximum_unmap_blocks == 0xFFFFFFFF
+    if count > lu.maximum_unmap_descriptors or (total > lu.maximum_unmap_blocks and not unlimited):
+        pointer = FieldPointer(2, 7, in_cdb=False)
+        raise CheckCondition(Sense(INVALID_FIELD_IN_PARAMETER_LIST, pointer=pointer))
+    for lba, blocks in ranges:
+        check_range(task, lba, blocks)
+    return [each for each in ranges if each[1]]
+
+
+def _dataset_management(lu: LogicalUnit, ranges: list[tuple[int, int]]) -> Iterator[NvmeCommand]:
+    """Return Dataset Managements that deallocate, within DMRL, DMRSL and DMSL."""
+    limits = lu.facts.nvm_controller
+    most_ranges = min(limits.dmrl or _DSM_RANGES, _DSM_RANGES)
+    most_in_all = limits.dmsl or _DSM_RANGES * _DSM_RANGE_BLOCKS
+    most_of_one = min(limits.dmrsl or _DSM_RANGE_BLOCKS, most_in_all)
+    collected: list[bytes] = []
+    total = 0
+
+    def command() -> NvmeCommand:
+        return NvmeCommand(
+            Opcode.DATASET_MANAGEMENT,
+            nsid=lu.nsid,
+            cdw10=len(collected) - 1,
+            cdw11=_DEALLOCATE_ATTRIBUTE,
+            data_out=b"".join(collected),
+        )
+
+    for lba, blocks in ranges:
+        for start in range(lba, lba + blocks, most_of_one):
+            count = min(most_of_one, lba + blocks - start)
+            if len(collected) == most_ranges or (collected and total + count > most_in_all):
+                yield command()
+                collected, total = [], 0
+            collected.append(DSM_RANGE.build(slba=start, nlb=count))
+            total += count
+    if collected:
+        yield command()
+
+
+def unmap(task: Task) -> Translation:
+    """Spec: SBC-3 5.28; NVM Command Set 1.0 3.2.3."""
+    if task.cdb["anchor"]:
+        raise task.invalid_field("anchor")
+    if not task.cdb["parameter_list_length"]:
+        return GOOD
+    return (yield from run(_dataset_management(task.lu, _unmap_ranges(task))))
+
+
+def _write_zeroes(lu: LogicalUnit, lba: int, blocks: int, cdw12: int) -> Iterator[NvmeCommand]:
+    """Return the Write Zeroes of a range, each within WZSL."""
+    most = lu.facts.size_limit_blocks("wzsl") or _WRITE_ZEROES_BLOCKS
+    for start in range(lba, lba + blocks, most):
+        count = min(most, lba + blocks - start)
+        yield block_command(Opcode.WRITE_ZEROES, lu, start, count, cdw12=cdw12)
+
+
+def _write_pattern(lu: LogicalUnit, lba: int, blocks: int, block: bytes) -> Iterator[NvmeCommand]:
+    """Return the Writes that repeat one block over a range."""
+    whole = block * min(blocks, lu.nvme_maximum_blocks)
+    for start, count in split(lu, lba, blocks):
+        size = count * lu.block_bytes
+        data = whole if size == len(whole) else whole[:size]
+        yield block_command(Opcode.WRITE, lu, start, count, data_out=data)
+
+
+def write_same(task: Task) -> Translation:
+    """Spec: SBC-3 5.43 and 5.44; NVM Command Set 1.0 3.2.8 (Write Zeroes)."""
+    lu, lba, blocks = task.lu, task.cdb["lba"], task.cdb["number_of_blocks"]
+    check_protect(task, "wrprotect")
+    if task.cdb["anchor"]:
+        raise task.invalid_field("anchor")
+    if task.cdb["unmap"] and not lu.provisioned:
+        raise task.invalid_field("unmap")
+    # Zero would mean the rest of the medium, which WSNZ excludes.
+    if not blocks or blocks > lu.maximum_write_same_blocks:
+        raise task.invalid_field("number_of_blocks")
+    check_range(task, lba, blocks)
+    block = task.data_out or bytes(lu.block_bytes)  # nothing is sent with NDOB
+    if any(block) or not lu.facts.controller_bit("oncs", _ONCS_WRITE_ZEROES):
+        commands = _write_pattern(lu, lba, blocks, block)
+    else:
+        deallocates = lu.facts.namespace.dlfeat & _DLFEAT_WRITE_ZEROES_DEALLOCATES
+        cdw12 = _DEAC if task.cdb["unmap"] and deallocates else 0
+        commands = _write_zeroes(lu, lba, blocks, cdw12)
+    return (yield from run(commands))
+
+
+_WRITE_SAME_FLAGS = (
+    protect_field("wrprotect"),
+    Field("anchor", 1, 4, 1, "not supported: must be zero"),
+    Field("unmap", 1, 3, 1, "blocks may be unmapped if they then read as zeroes"),
+)
+
+
+def _write_same(opcode: int, length: int, spec: str) -> Command:
+    ndob = (Field("ndob", 1, 0, 1, "no data-out buffer: zeroes"),) if length > 10 else ()
+    return Command(
+        f"WRITE SAME ({length})",
+        opcode,
+        length,
+        spec,
+        write_same,
+        (*_WRITE_SAME_FLAGS, *ndob, *cdb_fields(length, "number_of_blocks")),
+        data=Data.OUT,
+        transfer=Transfer.ONE_BLOCK_UNLESS_NDOB if ndob else Transfer.ONE_BLOCK,
+        length_field="number_of_blocks",
+        access=Access.WRITE,
+        modifies_medium=True,
+        nvme=("Write Zeroes", "Write"),
+        timeout_s=120,
+    )
+
+
+COMMANDS = (
+    Command(
+        "UNMAP",
+        0x42,
+        10,
+        "SBC-3 5.28",
+        unmap,
+        (
+            Field("anchor", 1, 0, 1, "not supported: must be zero"),
+            Field("group", 6, 0, 5),
+            Field("parameter_list_length", 7, 0, 16),
+        ),
+        data=Data.OUT,
+        transfer=Transfer.BYTES,
+        length_field="parameter_list_length",
+        access=Access.WRITE,
+        modifies_medium=True,
+        supported=lambda lu: lu.provisioned,
+        nvme=("Dataset Management",),
+        timeout_s=120,
+    ),
+    _write_same(0x41, 10, "SBC-3 5.43"),
+    _write_same(0x93, 16, "SBC-3 5.44"),
+)

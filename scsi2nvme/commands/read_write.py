@@ -1,0 +1,212 @@
+"""READ and WRITE, of every CDB length.
+
+These translations are the reference that the native hot path is held
+against, and they serve whenever it steps aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from scsi2nvme.fields import Field
+from scsi2nvme.logical_unit import MAXIMUM_TRANSFER_BYTES, LogicalUnit
+from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.scsi.command import (
+    GOOD,
+    Access,
+    CheckCondition,
+    Command,
+    Data,
+    Hot,
+    Result,
+    Task,
+    Transfer,
+    Translation,
+)
+from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
+
+FUA = 1 << 30  # CDW12
+_BATCH = 32
+
+
+def check_range(task: Task, lba: int, blocks: int) -> None:
+    """Refuse blocks beyond the capacity; an empty range may end exactly there.
+
+    Spec: SBC-3 4.5.
+    """
+    if lba + blocks > task.lu.capacity_blocks:
+        raise CheckCondition(Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
+
+
+def check_length(task: Task, blocks: int) -> None:
+    """Refuse more blocks than the Block Limits page allows. Spec: SBC-3 6.5.3."""
+    if blocks > task.lu.maximum_transfer_blocks:
+        raise task.invalid_field(task.command.length_field)
+
+
+def check_protect(task: Task, name: str) -> None:
+    """Refuse a protection request: protection information is never transferred.
+
+    Spec: SBC-3 4.22 (a logical unit without it answers INVALID FIELD IN CDB).
+    """
+    if task.cdb.get(name, 0):
+        raise task.invalid_field(name)
+
+
+def split(lu: LogicalUnit, lba: int, blocks: int) -> Iterator[tuple[int, int]]:
+    """Cut a range at the controller's limits: MDTS and the optimal I/O boundary."""
+    while blocks:
+        count = min(blocks, lu.nvme_maximum_blocks)
+        if lu.optimal_boundary_blocks:
+            count = min(count, lu.optimal_boundary_blocks - lba % lu.optimal_boundary_blocks)
+        yield lba, count
+        lba += count
+        blocks -= count
+
+
+def block_command(
+    opcode: Opcode,
+    lu: LogicalUnit,
+    lba: int,
+    blocks: int,
+    *,
+    cdw12: int = 0,
+    data_out: bytes = b"",
+    data_in: int = 0,
+) -> NvmeCommand:
+    """Return an NVMe command on a range of logical blocks."""
+    return NvmeCommand(
+        opcode,
+        nsid=lu.nsid,
+        cdw10=lba & 0xFFFFFFFF,
+        cdw11=lba >> 32,
+        cdw12=cdw12 | (blocks - 1),
+        data_out=data_out,
+        data_in=data_in,
+    )
+
+
+def in_batches(commands: Iterable[NvmeCommand]) -> Iterator[tuple[NvmeCommand, ...]]:
+    """Group commands to run together, so that neither number nor data is without bound."""
+    batch: list[NvmeCommand] = []
+    size = 0
+    for command in commands:
+        moved = len(command.data_out) + command.data_in
+        if batch and (len(batch) == _BATCH or size + moved > MAXIMUM_TRANSFER_BYTES):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(command)
+        size += moved
+    if batch:
+        yield tuple(batch)
+
+
+def run(commands: Iterable[NvmeCommand]) -> Translation:
+    """Run commands, of which only failure matters, batch by batch."""
+    yield from in_batches(commands)
+    return GOOD
+
+
+def read_commands(lu: LogicalUnit, lba: int, blocks: int, cdw12: int = 0) -> Iterator[NvmeCommand]:
+    """Return the Reads of a range."""
+    for start, count in split(lu, lba, blocks):
+        size = count * lu.block_bytes
+        yield block_command(Opcode.READ, lu, start, count, cdw12=cdw12, data_in=size)
+
+
+def data_commands(
+    opcode: Opcode, lu: LogicalUnit, lba: int, data: bytes, cdw12: int = 0
+) -> Iterator[NvmeCommand]:
+    """Return the Writes or Compares of `data`, which begins at `lba`."""
+    offset = 0
+    for start, count in split(lu, lba, len(data) // lu.block_bytes):
+        end = offset + count * lu.block_bytes
+        yield block_command(opcode, lu, start, count, cdw12=cdw12, data_out=data[offset:end])
+        offset = end
+
+
+def read(task: Task) -> Translation:
+    """Spec: SBC-3 5.11 to 5.13; NVM Command Set 1.0 3.2.4."""
+    lu, lba, blocks = task.lu, task.cdb["lba"], task.command.blocks(task.cdb)
+    check_protect(task, "rdprotect")
+    check_range(task, lba, blocks)
+    check_length(task, blocks)
+    cdw12 = FUA if task.cdb.get("fua") else 0
+    commands = tuple(read_commands(lu, lba, blocks, cdw12))
+    if not commands:
+        return GOOD
+    completions = yield commands
+    return Result(data_in=b"".join(completion.data for completion in completions))
+
+
+def write(task: Task) -> Translation:
+    """Spec: SBC-3 5.33 to 5.35; NVM Command Set 1.0 3.2.6."""
+    lu, lba, blocks = task.lu, task.cdb["lba"], task.command.blocks(task.cdb)
+    check_protect(task, "wrprotect")
+    check_range(task, lba, blocks)
+    check_length(task, blocks)
+    cdw12 = FUA if task.cdb.get("fua") else 0
+    commands = tuple(data_commands(Opcode.WRITE, lu, lba, task.data_out, cdw12))
+    if commands:
+        yield commands
+    return GOOD
+
+
+def cdb_fields(length: int, count: str = "transfer_length") -> tuple[Field, ...]:
+    """Return the fields that block commands of one CDB length share.
+
+    `count` is the standard's name of the number of blocks. Spec: SBC-3 5.11 to 5.13.
+    """
+    return {
+        10: (Field("lba", 2, 0, 32), Field(count, 7, 0, 16), Field("group", 6, 0, 5)),
+        12: (Field("lba", 2, 0, 32), Field(count, 6, 0, 32), Field("group", 10, 0, 5)),
+        16: (Field("lba", 2, 0, 64), Field(count, 10, 0, 32), Field("group", 14, 0, 5)),
+    }[length]
+
+
+def protect_field(name: str) -> Field:
+    """Return RDPROTECT, WRPROTECT, VRPROTECT or ORPROTECT."""
+    return Field(name, 1, 5, 3, "protection information: must be zero")
+
+
+DPO = Field("dpo", 1, 4, 1, "disable page out: no effect")
+FORCE_UNIT_ACCESS = Field("fua", 1, 3, 1, "force unit access")
+_FLAGS = (
+    DPO,
+    FORCE_UNIT_ACCESS,
+    Field("fua_nv", 1, 1, 1, "obsolete: ignored"),
+)
+_SIX = (Field("lba", 1, 0, 21), Field("transfer_length", 4, 0, 8))
+
+
+def _row(name: str, opcode: int, length: int, spec: str) -> Command:
+    reads = name == "READ"
+    protect = "rdprotect" if reads else "wrprotect"
+    return Command(
+        f"{name} ({length})",
+        opcode,
+        length,
+        spec,
+        read if reads else write,
+        _SIX if length == 6 else (protect_field(protect), *cdb_fields(length), *_FLAGS),
+        data=Data.IN if reads else Data.OUT,
+        transfer=Transfer.BLOCKS,
+        length_field="transfer_length",
+        zero_length_means=256 if length == 6 else 0,
+        access=Access.READ if reads else Access.WRITE,
+        modifies_medium=not reads,
+        hot=Hot.READ if reads else Hot.WRITE,
+        nvme=("Read",) if reads else ("Write",),
+    )
+
+
+COMMANDS = (
+    _row("READ", 0x08, 6, "SBC-2 5.5"),
+    _row("READ", 0x28, 10, "SBC-3 5.11"),
+    _row("READ", 0xA8, 12, "SBC-3 5.12"),
+    _row("READ", 0x88, 16, "SBC-3 5.13"),
+    _row("WRITE", 0x0A, 6, "SBC-2 5.24"),
+    _row("WRITE", 0x2A, 10, "SBC-3 5.33"),
+    _row("WRITE", 0xAA, 12, "SBC-3 5.34"),
+    _row("WRITE", 0x8A, 16, "SBC-3 5.35"),
+)

@@ -1,0 +1,72 @@
+"""REQUEST SENSE: what the logical unit has to say of itself. Spec: SPC-4 6.39."""
+
+from __future__ import annotations
+
+from scsi2nvme.commands import diagnostics, power
+from scsi2nvme.commands.format_unit import refresh_progress
+from scsi2nvme.fields import Field
+from scsi2nvme.logical_unit import Readiness
+from scsi2nvme.readiness import not_ready
+from scsi2nvme.scsi.command import Command, Data, Result, Task, Transfer, Translation
+from scsi2nvme.scsi.sense import (
+    LOGICAL_UNIT_NOT_READY_SELF_TEST_IN_PROGRESS,
+    LOGICAL_UNIT_NOT_SUPPORTED,
+    NO_ADDITIONAL_SENSE_INFORMATION,
+    Sense,
+)
+
+
+def _answer(task: Task, sense: Sense) -> Result:
+    """Return sense data as data, in the format that DESC asks for."""
+    return Result(data_in=sense.data(bool(task.cdb.desc)))
+
+
+def request_sense(task: Task) -> Translation:
+    """Return a pending unit attention or deferred error, else what goes on.
+
+    Spec: SPC-4 6.39, 5.11.2 (pollable sense data).
+    """
+    lu = task.lu
+    if lu.readiness is Readiness.FORMATTING:
+        yield from refresh_progress(lu)
+    waiting = lu.take_attention(task.nexus) or not_ready(lu)
+    if waiting is not None:
+        return _answer(task, waiting)
+    if lu.self_test_running:
+        test = yield from diagnostics.current_self_test(lu)
+        if test is not None:
+            code = LOGICAL_UNIT_NOT_READY_SELF_TEST_IN_PROGRESS
+            return _answer(task, Sense(code, progress=test.fraction))
+    return _answer(task, Sense(power.CONDITION_SENSE.get(power.condition(lu), _NOTHING)))
+
+
+_NOTHING = NO_ADDITIONAL_SENSE_INFORMATION
+
+
+def request_sense_without_unit(task: Task) -> Translation:
+    """Spec: SPC-4 6.39 (incorrect logical unit number)."""
+    yield from ()
+    return _answer(task, Sense(LOGICAL_UNIT_NOT_SUPPORTED))
+
+
+COMMANDS = (
+    Command(
+        "REQUEST SENSE",
+        0x03,
+        6,
+        "SPC-4 6.39",
+        request_sense,
+        (
+            Field("desc", 1, 0, 1, "descriptor format wanted"),
+            Field("allocation_length", 4, 0, 8),
+        ),
+        data=Data.IN,
+        transfer=Transfer.BYTES,
+        length_field="allocation_length",
+        legacy_reserve_allows=True,
+        reports_unit_attention=False,
+        needs_ready=False,
+        without_unit=request_sense_without_unit,
+        nvme=("Get Log Page", "Identify"),
+    ),
+)

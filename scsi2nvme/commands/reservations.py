@@ -1,0 +1,469 @@
+"""Reservations of one logical unit: persistent ones and those of RESERVE.
+
+The rules stand here; CDBs and parameter lists are the affair of `reserve`.
+Spec: SPC-4 5.13 (persistent reservations), SPC-2 5.5 (RESERVE and RELEASE).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from scsi2nvme.fields import Values
+from scsi2nvme.scsi.command import (
+    GOOD,
+    RESERVATION_CONFLICT,
+    Access,
+    CheckCondition,
+    Command,
+    Result,
+)
+from scsi2nvme.scsi.sense import (
+    INSUFFICIENT_REGISTRATION_RESOURCES,
+    INVALID_FIELD_IN_PARAMETER_LIST,
+    INVALID_RELEASE_OF_PERSISTENT_RESERVATION,
+    REGISTRATIONS_PREEMPTED,
+    RESERVATIONS_PREEMPTED,
+    RESERVATIONS_RELEASED,
+    Sense,
+    SenseCode,
+)
+
+if TYPE_CHECKING:
+    from scsi2nvme.logical_unit import LogicalUnit, Nexus, PortName
+
+# READ FULL STATUS of all of them must stay readable through a 16-bit allocation length.
+MAXIMUM_REGISTRATIONS = 256
+PERSISTENT_RESERVE = (0x5E, 0x5F)  # operation codes
+
+
+class ReservationType(IntEnum):
+    """TYPE of a persistent reservation. Spec: SPC-4 6.15.3.4."""
+
+    WRITE_EXCLUSIVE = 1
+    EXCLUSIVE_ACCESS = 3
+    WRITE_EXCLUSIVE_REGISTRANTS_ONLY = 5
+    EXCLUSIVE_ACCESS_REGISTRANTS_ONLY = 6
+    WRITE_EXCLUSIVE_ALL_REGISTRANTS = 7
+    EXCLUSIVE_ACCESS_ALL_REGISTRANTS = 8
+
+    @property
+    def all_registrants(self) -> bool:
+        """Whether every registrant is a holder."""
+        return self >= self.WRITE_EXCLUSIVE_ALL_REGISTRANTS
+
+    @property
+    def admits_registrants(self) -> bool:
+        """Whether a registrant may do what the holder may."""
+        return self >= self.WRITE_EXCLUSIVE_REGISTRANTS_ONLY
+
+    @property
+    def excludes_reads(self) -> bool:
+        """Whether reading is restricted too."""
+        return self in (
+            self.EXCLUSIVE_ACCESS,
+            self.EXCLUSIVE_ACCESS_REGISTRANTS_ONLY,
+            self.EXCLUSIVE_ACCESS_ALL_REGISTRANTS,
+        )
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A reservation key that an I_T nexus registered."""
+
+    initiator: PortName
+    target: PortName
+    key: int
+
+    @property
+    def nexus_key(self) -> str:
+        """The key of the nexus, as `Nexus.key`."""
+        return f"{self.initiator.name}|{self.target.name}"
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that PERSISTENT RESERVE OUT changes; replaced as a whole.
+
+    `registrations` is by nexus key. `holder` is a nexus key, meaningless for
+    the all registrants types.
+    """
+
+    registrations: Mapping[str, Registration] = field(default_factory=dict)
+    type: ReservationType | None = None
+    holder: str = ""
+    generation: int = 0
+    aptpl: bool = False
+
+    def holds(self, nexus_key: str) -> bool:
+        """Whether a nexus is the, or a, persistent reservation holder."""
+        if self.type is None:
+            return False
+        if self.type.all_registrants:
+            return nexus_key in self.registrations
+        return nexus_key == self.holder
+
+    def advanced(self, **changes: Any) -> State:
+        """Return the state after a service action that counts in PRGENERATION."""
+        return replace(self, generation=(self.generation + 1) & 0xFFFFFFFF, **changes)
+
+    def without(self, gone: Collection[str]) -> State:
+        """Return the state after these nexuses lost their registrations."""
+        left = {key: each for key, each in self.registrations.items() if key not in gone}
+        survives = self.type is not None and (
+            bool(left) if self.type.all_registrants else self.holder in left
+        )
+        if survives:
+            return replace(self, registrations=left)
+        return replace(self, registrations=left, type=None, holder="")
+
+    def saved(self) -> dict[str, Any]:
+        """Return what outlives a power cycle, as a JSON object; nothing without APTPL."""
+        if not self.aptpl:
+            return {"aptpl": False}
+        return {
+            "aptpl": True,
+            "type": None if self.type is None else int(self.type),
+            "holder": self.holder,
+            "registrations": [
+                {
+                    "initiator": _saved_port(each.initiator),
+                    "target": _saved_port(each.target),
+                    "key": each.key,
+                }
+                for each in self.registrations.values()
+            ],
+        }
+
+
+def _saved_port(port: PortName) -> dict[str, Any]:
+    return {**asdict(port), "isid": port.isid.hex()}
+
+
+def restored(value: Mapping[str, Any]) -> State:
+    """Return the state that `State.saved` described. PRGENERATION starts from zero.
+
+    Raises ValueError if `value` does not describe one: serving without the
+    reservation that it meant would let others through.
+    """
+    from scsi2nvme.logical_unit import PortName
+
+    def port(saved: Mapping[str, Any]) -> PortName:
+        return PortName(**{**saved, "isid": bytes.fromhex(saved["isid"])})
+
+    if not value.get("aptpl"):
+        return State()
+    try:
+        registrations = [
+            Registration(port(each["initiator"]), port(each["target"]), int(each["key"]))
+            for each in value["registrations"]
+        ]
+        kind = value["type"]
+        state = State(
+            {each.nexus_key: each for each in registrations},
+            None if kind is None else ReservationType(kind),
+            str(value["holder"]),
+            aptpl=True,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"saved persistent reservations are damaged: {error!r}") from error
+    if state.without(()) != state:
+        raise ValueError("saved persistent reservations are damaged: the holder is not registered")
+    return state
+
+
+def parameter_error(code: SenseCode = INVALID_FIELD_IN_PARAMETER_LIST) -> CheckCondition:
+    """Return the refusal of a parameter list where no single field can be blamed."""
+    return CheckCondition(Sense(code))
+
+
+class Reservations:
+    """Who may do what on the logical unit.
+
+    A service action returns GOOD or RESERVATION CONFLICT, or raises
+    CheckCondition; the state changes only with GOOD, and once saved where
+    APTPL asks for it.
+
+    `abort_tasks` is called by PREEMPT AND ABORT with the keys of the nexuses
+    whose tasks are to be aborted; the composition sets it.
+    """
+
+    def __init__(self, lu: LogicalUnit) -> None:
+        self.lu = lu
+        self.abort_tasks: Callable[[list[str]], None] = lambda keys: None
+        self.reserved_by: str | None = None  # RESERVE: a nexus key
+        saved = lu.store.load(self._store_key)
+        self.state = State() if saved is None else restored(saved)
+
+    @property
+    def _store_key(self) -> str:
+        return f"reservations-{self.lu.identity}"
+
+    # Who may do what
+
+    def conflicts(self, nexus: Nexus, command: Command, cdb: Values) -> bool:
+        """Whether a reservation stands in the way of this command.
+
+        Spec: SPC-4 5.13.1 tables 66 and 67, SBC-3 4.17, SPC-2 5.5.1.
+        """
+        if command.never_conflicts(cdb):
+            return False
+        if self.reserved_by is not None:
+            # The two kinds exclude each other, whoever asks.
+            if command.opcode in PERSISTENT_RESERVE:
+                return True
+            return self.reserved_by != nexus.key and not command.legacy_reserve_allows
+        return self._excludes(nexus, command.access)
+
+    def _excludes(self, nexus: Nexus, access: Access) -> bool:
+        state = self.state
+        if state.type is None or access in (Access.ALWAYS, Access.OWN):
+            return False
+        if state.holds(nexus.key):
+            return False
+        if state.type.admits_registrants and nexus.key in state.registrations:
+            return False
+        return access is Access.WRITE or state.type.excludes_reads
+
+    def restricts(self, nexus: Nexus) -> bool:
+        """Whether a READ or WRITE of this nexus could conflict."""
+        if self.reserved_by is not None:
+            return self.reserved_by != nexus.key
+        return self._excludes(nexus, Access.WRITE)
+
+    # RESERVE and RELEASE
+
+    def _obsoletes_reserve(self, nexus: Nexus) -> Result | None:
+        """Return what RESERVE and RELEASE answer while there are registrations.
+
+        Spec: SPC-4 5.13.3 (CRH=1), else SPC-2 5.5.1.
+        """
+        state = self.state
+        if not state.registrations:
+            return None
+        admitted = state.type is not None and state.type.admits_registrants
+        if state.holds(nexus.key) or (admitted and nexus.key in state.registrations):
+            return GOOD
+        return RESERVATION_CONFLICT
+
+    def reserve_unit(self, nexus: Nexus) -> Result:
+        """Reserve the logical unit for a nexus until it releases it, ends, or a reset."""
+        answer = self._obsoletes_reserve(nexus)
+        if answer is not None:
+            return answer
+        if self.reserved_by not in (None, nexus.key):
+            return RESERVATION_CONFLICT
+        self.reserved_by = nexus.key
+        self.lu.on_change()
+        return GOOD
+
+    def release_unit(self, nexus: Nexus) -> Result:
+        """End the nexus' own RESERVE; one of another nexus stays."""
+        answer = self._obsoletes_reserve(nexus)
+        if answer is not None:
+            return answer
+        self.nexus_lost(nexus)
+        return GOOD
+
+    def nexus_lost(self, nexus: Nexus) -> None:
+        """End what a nexus holds only as long as it lasts."""
+        if self.reserved_by == nexus.key:
+            self.reset()
+
+    def reset(self) -> None:
+        """End what does not survive a logical unit reset."""
+        self.reserved_by = None
+        self.lu.on_change()
+
+    # PERSISTENT RESERVE OUT
+
+    def _commit(self, state: State) -> None:
+        """Replace the state, durably before anyone is told."""
+        if state.aptpl or self.state.aptpl:
+            self.lu.store.save(self._store_key, state.saved())
+        self.state = state
+        self.lu.on_change()
+
+    def _tell(self, keys: Iterable[str], code: SenseCode, by: Nexus) -> None:
+        for key in keys:
+            if key != by.key:
+                self.lu.attend(code, only=key)
+
+    def _authenticated(self, nexus: Nexus, key: int) -> bool:
+        own = self.state.registrations.get(nexus.key)
+        return own is not None and own.key == key
+
+    def register(
+        self,
+        nexus: Nexus,
+        key: int,
+        new_key: int,
+        *,
+        aptpl: bool,
+        ignore_existing: bool = False,
+        targets: Collection[PortName],
+        initiators: Collection[PortName] | None = None,
+    ) -> Result:
+        """REGISTER, and with `ignore_existing` REGISTER AND IGNORE EXISTING KEY.
+
+        `targets` are the target ports that the registration is for, the nexus'
+        own among them; `initiators` the further ones of SPEC_I_PT, None
+        without it. Spec: SPC-4 5.13.7.
+        """
+        own = self.state.registrations.get(nexus.key)
+        if not ignore_existing and key != (own.key if own else 0):
+            return RESERVATION_CONFLICT
+        if own is not None and initiators is not None:
+            raise parameter_error()
+        if new_key == 0:
+            return self._unregister(nexus, targets, aptpl=aptpl)
+        registrations = dict(self.state.registrations)
+        for target in targets:
+            each = Registration(nexus.initiator, target, new_key)
+            registrations[each.nexus_key] = each
+        for each in self._additional(nexus, initiators or (), targets, new_key):
+            if each.nexus_key in registrations:
+                raise parameter_error()
+            registrations[each.nexus_key] = each
+        if len(registrations) > MAXIMUM_REGISTRATIONS:
+            raise parameter_error(INSUFFICIENT_REGISTRATION_RESOURCES)
+        self._commit(self.state.advanced(registrations=registrations, aptpl=aptpl))
+        return GOOD
+
+    def _additional(
+        self,
+        nexus: Nexus,
+        initiators: Collection[PortName],
+        targets: Collection[PortName],
+        key: int,
+    ) -> list[Registration]:
+        """Return the registrations of SPEC_I_PT, each I_T nexus once.
+
+        A device name without a port means every known port of that device.
+        Spec: SPC-4 7.6.4.6.
+        """
+        known = dict.fromkeys(
+            [each.initiator for each in self.lu.nexuses]
+            + [each.initiator for each in self.state.registrations.values()]
+        )
+        ports: dict[PortName, None] = {}
+        for initiator in initiators:
+            if initiator.isid:
+                ports[initiator] = None
+            else:
+                same = (port for port in known if port.device == initiator.device)
+                ports.update((port, None) for port in same if port != nexus.initiator)
+        return [Registration(port, target, key) for port in ports for target in targets]
+
+    def _unregister(self, nexus: Nexus, targets: Collection[PortName], *, aptpl: bool) -> Result:
+        """Spec: SPC-4 5.13.11.2.2 (unregistering)."""
+        before = self.state
+        gone = {Registration(nexus.initiator, target, 0).nexus_key for target in targets}
+        gone &= set(before.registrations)
+        if nexus.key not in gone:  # not registered: nothing to do
+            self._commit(before.advanced())
+            return GOOD
+        after = before.without(gone)
+        self._commit(after.advanced(aptpl=aptpl))
+        if before.type is not None and after.type is None and before.type.admits_registrants:
+            self._tell(after.registrations, RESERVATIONS_RELEASED, nexus)
+        return GOOD
+
+    def reserve(self, nexus: Nexus, key: int, kind: ReservationType) -> Result:
+        """RESERVE. Spec: SPC-4 5.13.9."""
+        state = self.state
+        if not self._authenticated(nexus, key):
+            return RESERVATION_CONFLICT
+        if state.type is not None:
+            same = state.holds(nexus.key) and state.type == kind
+            return GOOD if same else RESERVATION_CONFLICT
+        self._commit(replace(state, type=kind, holder=nexus.key))
+        return GOOD
+
+    def release(self, nexus: Nexus, key: int, scope: int, kind: int) -> Result:
+        """RELEASE. Spec: SPC-4 5.13.11.2.1."""
+        state = self.state
+        if not self._authenticated(nexus, key):
+            return RESERVATION_CONFLICT
+        if state.type is None or not state.holds(nexus.key):
+            return GOOD
+        if scope != 0 or kind != state.type:
+            raise parameter_error(INVALID_RELEASE_OF_PERSISTENT_RESERVATION)
+        self._commit(replace(state, type=None, holder=""))
+        if state.type.admits_registrants:
+            self._tell(state.registrations, RESERVATIONS_RELEASED, nexus)
+        return GOOD
+
+    def clear(self, nexus: Nexus, key: int) -> Result:
+        """CLEAR. Spec: SPC-4 5.13.11.2.6."""
+        if not self._authenticated(nexus, key):
+            return RESERVATION_CONFLICT
+        gone = self.state.registrations
+        self._commit(self.state.advanced(registrations={}, type=None, holder=""))
+        self._tell(gone, RESERVATIONS_PREEMPTED, nexus)
+        return GOOD
+
+    def preempt(
+        self, nexus: Nexus, key: int, victim: int, kind: ReservationType, *, abort: bool
+    ) -> Result:
+        """PREEMPT and PREEMPT AND ABORT. Spec: SPC-4 5.13.11.2.3 to 5.13.11.2.5."""
+        before = self.state
+        if not self._authenticated(nexus, key):
+            return RESERVATION_CONFLICT
+        shared = before.type is not None and before.type.all_registrants
+        if victim == 0 and not shared:
+            raise parameter_error()
+        gone = {each.nexus_key for each in before.registrations.values() if victim in (0, each.key)}
+        if not gone:
+            return RESERVATION_CONFLICT
+        takes_over = victim == 0 if shared else before.holder in gone
+        if takes_over:
+            gone.discard(nexus.key)
+            after = replace(before.without(gone), type=kind, holder=nexus.key)
+        else:
+            after = before.without(gone)
+        self._commit(after.advanced())
+        self._tell(sorted(gone), REGISTRATIONS_PREEMPTED, nexus)
+        if takes_over and before.type != kind:
+            self._tell(after.registrations, RESERVATIONS_RELEASED, nexus)
+        if abort:
+            self._abort(gone - {nexus.key})
+        return GOOD
+
+    def _abort(self, keys: Collection[str]) -> None:
+        """End what preempted nexuses have under way. Spec: SPC-4 5.13.11.3."""
+        self.lu.prevented_by.difference_update(keys)
+        if keys:
+            self.abort_tasks(sorted(keys))
+
+    def move(
+        self,
+        nexus: Nexus,
+        key: int,
+        new_key: int,
+        *,
+        initiator: PortName,
+        target: PortName,
+        unregister: bool,
+        aptpl: bool,
+    ) -> Result:
+        """REGISTER AND MOVE. Spec: SPC-4 5.13.8."""
+        state = self.state
+        if not self._authenticated(nexus, key):
+            return RESERVATION_CONFLICT
+        if state.type is None or state.type.all_registrants or not state.holds(nexus.key):
+            return RESERVATION_CONFLICT
+        moved = Registration(initiator, target, new_key)
+        if new_key == 0 or moved.nexus_key == nexus.key:
+            raise parameter_error()
+        registrations = {**state.registrations, moved.nexus_key: moved}
+        if unregister:
+            del registrations[nexus.key]
+        if len(registrations) > MAXIMUM_REGISTRATIONS:
+            raise parameter_error(INSUFFICIENT_REGISTRATION_RESOURCES)
+        self._commit(
+            state.advanced(registrations=registrations, holder=moved.nexus_key, aptpl=aptpl)
+        )
+        return GOOD

@@ -1,0 +1,86 @@
+"""SYNCHRONIZE CACHE and PRE-FETCH."""
+
+from __future__ import annotations
+
+from scsi2nvme.commands.background import in_background
+from scsi2nvme.commands.read_write import cdb_fields, check_range
+from scsi2nvme.fields import Field
+from scsi2nvme.logical_unit import LogicalUnit
+from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.scsi.command import (
+    GOOD,
+    Access,
+    Command,
+    Hot,
+    Result,
+    Task,
+    Translation,
+)
+from scsi2nvme.scsi.status import Status
+
+
+def flush(lu: LogicalUnit) -> Translation:
+    """Make everything written so far durable. Spec: NVMe Base 2.0 7.1."""
+    if lu.volatile_write_cache:
+        yield NvmeCommand(Opcode.FLUSH, nsid=lu.nsid)
+    return GOOD
+
+
+def synchronize_cache(task: Task) -> Translation:
+    """Spec: SBC-3 5.26 and 5.27. Flush knows no ranges: all of the namespace is flushed."""
+    # A count of zero means all blocks from the LBA on.
+    check_range(task, task.cdb["lba"], task.cdb["number_of_blocks"])
+    if task.cdb["immed"]:
+        return in_background(task, flush(task.lu))
+    return (yield from flush(task.lu))
+
+
+def pre_fetch(task: Task) -> Translation:
+    """Spec: SBC-3 5.8 and 5.9. CONDITION MET: reading the blocks will not wait for a cache."""
+    check_range(task, task.cdb["lba"], task.cdb["prefetch_length"])
+    return Result(Status.CONDITION_MET)
+    yield  # a generator, though nothing is asked of the controller
+
+
+_IMMED = Field("immed", 1, 1, 1, "status before the operation ends")
+
+
+def _synchronize_cache(opcode: int, length: int, spec: str) -> Command:
+    return Command(
+        f"SYNCHRONIZE CACHE ({length})",
+        opcode,
+        length,
+        spec,
+        synchronize_cache,
+        (
+            *cdb_fields(length, count="number_of_blocks"),
+            Field("sync_nv", 1, 2, 1, "obsolete: ignored"),
+            _IMMED,
+        ),
+        length_field="number_of_blocks",
+        access=Access.WRITE,
+        hot=Hot.FLUSH,
+        nvme=("Flush",),
+        timeout_s=60,
+    )
+
+
+def _pre_fetch(opcode: int, length: int, spec: str) -> Command:
+    return Command(
+        f"PRE-FETCH ({length})",
+        opcode,
+        length,
+        spec,
+        pre_fetch,
+        (*cdb_fields(length, count="prefetch_length"), _IMMED),
+        length_field="prefetch_length",
+        access=Access.READ,
+    )
+
+
+COMMANDS = (
+    _synchronize_cache(0x35, 10, "SBC-3 5.26"),
+    _synchronize_cache(0x91, 16, "SBC-3 5.27"),
+    _pre_fetch(0x34, 10, "SBC-3 5.8"),
+    _pre_fetch(0x90, 16, "SBC-3 5.9"),
+)

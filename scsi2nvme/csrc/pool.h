@@ -1,0 +1,19 @@
+/* A reactor's DMA buffers for one controller: two sizes of chunks, last freed
+ * first given out, so that a quiet daemon touches little memory. */
+#ifndef S2N_POOL_H
+#define S2N_POOL_H
+
+#include "reactor.h"
+
+enum { S2N_SMALL = S2N_PAGE, S2N_LARGE = 65536 };
+
+struct s2n_pool *s2n_pool_new(const s2n_region *memory);
+void s2n_pool_free(struct s2n_pool *pool);
+/* Fill `buffer` with chunks for `bytes`: all of them or none (false). */
+bool s2n_pool_take(struct s2n_pool *pool, struct s2n_buffer *buffer, uint32_t bytes);
+/* Give a buffer's chunks back. */
+void s2n_pool_give(struct s2n_buffer *buffer);
+uint8_t *s2n_pool_address(const struct s2n_pool *pool, uint32_t chunk);
+uint64_t s2n_pool_iova(const struct s2n_pool *pool, uint32_t chunk);
+
+#endif

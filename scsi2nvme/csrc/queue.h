@@ -1,0 +1,49 @@
+/* Queue pairs as the reactor uses them. Implemented in drivers/csrc/qpair.c;
+ * the public part is in dataplane.h. A queue pair is used by one thread. */
+#ifndef S2N_QUEUE_H
+#define S2N_QUEUE_H
+
+#include "dataplane.h"
+
+/* Contiguous DMA memory. Within one command every span but the first begins at
+ * a page boundary and every span but the last ends at one. */
+struct s2n_span {
+    uint64_t iova;
+    uint32_t length;
+};
+
+/* Doorbells of one controller; each transport fills in one. */
+struct s2n_port_ops {
+    void (*ring_sq)(s2n_port *port, uint16_t qid, uint32_t tail);
+    void (*ring_cq)(s2n_port *port, uint16_t qid, uint32_t head);
+    /* Called before a completion queue is scanned; NULL where hardware posts. */
+    void (*before_poll)(s2n_port *port, uint16_t qid);
+    void (*free)(s2n_port *port);
+    /* See s2n_qpair_set_polled; NULL where interrupts cost the host nothing. */
+    void (*set_polled)(s2n_port *port, uint16_t qid, bool polled);
+};
+
+struct s2n_port {
+    const struct s2n_port_ops *ops;
+    /* the transport's own members follow in its enclosing structure */
+};
+
+/* One command may carry this much, whatever MDTS says: one page of PRP list. */
+enum { S2N_PAGE = 4096, S2N_QPAIR_MAXIMUM_BYTES = 512 * S2N_PAGE };
+
+/* As s2n_qpair_place, from several spans. */
+int s2n_qpair_place_spans(s2n_qpair *qp, const uint8_t *sqe, const struct s2n_span *spans,
+                          uint32_t count, uint64_t cookie, uint32_t timeout_ms);
+/* The 64-byte entry of a command as it was placed: valid from its placement
+ * until the next placement after its completion was polled. */
+const uint8_t *s2n_qpair_sqe(const s2n_qpair *qp, uint16_t cid);
+/* The owner promises to poll after every ring before it sleeps: commands that are
+ * complete when s2n_qpair_ring returns then need no interrupt. */
+void s2n_qpair_set_polled(s2n_qpair *qp, bool polled);
+/* How many commands are under way. */
+uint32_t s2n_qpair_in_flight(const s2n_qpair *qp);
+uint16_t s2n_qpair_qid(const s2n_qpair *qp);
+/* Completions that named no command under way: a device gone wrong. */
+uint64_t s2n_qpair_unexpected(const s2n_qpair *qp);
+
+#endif

@@ -1,0 +1,372 @@
+/* The reactor: a thread that waits for descriptors, collects completions and
+ * lets front ends answer, in rounds, so that doorbells and sends are batched. */
+#include "reactor.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "plane.h"
+
+enum {
+    EVENTS = 64,       /* taken from epoll at once */
+    COMPLETIONS = 64,  /* taken from a queue at once */
+    DEADLINE_MS = 250, /* how often deadlines are looked at */
+    OVERDUE_MS = 5000, /* how often an overdue command is told again */
+};
+
+static uint64_t clock_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* ---- event sources ---- */
+
+static int source_control(struct s2n_reactor *reactor, struct s2n_source *source, int operation,
+                          uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = source};
+
+    return epoll_ctl(reactor->epoll_fd, operation, source->fd, &event) ? -errno : 0;
+}
+
+int s2n_source_add(struct s2n_reactor *reactor, struct s2n_source *source, uint32_t events)
+{
+    return source_control(reactor, source, EPOLL_CTL_ADD, events);
+}
+
+int s2n_source_modify(struct s2n_reactor *reactor, struct s2n_source *source, uint32_t events)
+{
+    return source_control(reactor, source, EPOLL_CTL_MOD, events);
+}
+
+void s2n_source_remove(struct s2n_reactor *reactor, struct s2n_source *source)
+{
+    source_control(reactor, source, EPOLL_CTL_DEL, 0);
+    /* It may be among the events that this round has yet to look at. */
+    for (int i = reactor->event_next; i < reactor->event_count; i++)
+        if (reactor->events[i].data.ptr == source)
+            reactor->events[i].data.ptr = NULL;
+}
+
+/* ---- deferred work ---- */
+
+void s2n_defer(struct s2n_reactor *reactor, struct s2n_deferred *deferred)
+{
+    if (deferred->queued)
+        return;
+    deferred->queued = true;
+    deferred->next = reactor->deferred;
+    reactor->deferred = deferred;
+}
+
+void s2n_defer_cancel(struct s2n_reactor *reactor, struct s2n_deferred *deferred)
+{
+    for (struct s2n_deferred **at = &reactor->deferred; *at; at = &(*at)->next) {
+        if (*at != deferred)
+            continue;
+        *at = deferred->next;
+        break;
+    }
+    deferred->queued = false;
+}
+
+static void run_deferred(struct s2n_reactor *reactor)
+{
+    while (reactor->deferred) {
+        struct s2n_deferred *deferred = reactor->deferred;
+        reactor->deferred = deferred->next;
+        deferred->queued = false;
+        deferred->run(deferred);
+    }
+}
+
+/* ---- timers ---- */
+
+void s2n_timer_cancel(struct s2n_reactor *reactor, struct s2n_timer *timer)
+{
+    for (struct s2n_timer **at = &reactor->timers; *at; at = &(*at)->next) {
+        if (*at != timer)
+            continue;
+        *at = timer->next;
+        break;
+    }
+    timer->armed = false;
+}
+
+void s2n_timer_arm(struct s2n_reactor *reactor, struct s2n_timer *timer, uint64_t after_ms)
+{
+    struct s2n_timer **at = &reactor->timers;
+
+    if (timer->armed)
+        s2n_timer_cancel(reactor, timer);
+    timer->at_ms = reactor->now_ms + after_ms;
+    timer->armed = true;
+    while (*at && (*at)->at_ms <= timer->at_ms)
+        at = &(*at)->next;
+    timer->next = *at;
+    *at = timer;
+}
+
+static void run_timers(struct s2n_reactor *reactor)
+{
+    while (reactor->timers && reactor->timers->at_ms <= reactor->now_ms) {
+        struct s2n_timer *timer = reactor->timers;
+        reactor->timers = timer->next;
+        timer->armed = false;
+        timer->expire(timer);
+    }
+}
+
+uint64_t s2n_reactor_now_ms(const struct s2n_reactor *reactor)
+{
+    return reactor->now_ms;
+}
+
+s2n_plane *s2n_reactor_plane(struct s2n_reactor *reactor)
+{
+    return reactor->plane;
+}
+
+/* ---- messages ---- */
+
+void s2n_reactor_call(struct s2n_reactor *reactor, void (*call)(void *argument), void *argument)
+{
+    struct s2n_message *message = malloc(sizeof *message);
+    uint64_t one = 1;
+
+    if (!message)
+        abort(); /* control would be lost: no state to fall back to */
+    *message = (struct s2n_message){.call = call, .argument = argument};
+    pthread_mutex_lock(&reactor->lock);
+    bool first = !reactor->messages;
+    *reactor->messages_tail = message;
+    reactor->messages_tail = &message->next;
+    pthread_mutex_unlock(&reactor->lock);
+    if (first && write(reactor->wake.fd, &one, sizeof one) < 0)
+        abort(); /* an eventfd of ours cannot refuse the number one */
+}
+
+static void take_messages(struct s2n_source *source, uint32_t events)
+{
+    struct s2n_reactor *reactor =
+        (struct s2n_reactor *)((char *)source - offsetof(struct s2n_reactor, wake));
+    uint64_t count;
+
+    (void)events;
+    if (read(source->fd, &count, sizeof count) < 0 && errno != EAGAIN)
+        abort();
+    pthread_mutex_lock(&reactor->lock);
+    struct s2n_message *message = reactor->messages;
+    reactor->messages = NULL;
+    reactor->messages_tail = &reactor->messages;
+    pthread_mutex_unlock(&reactor->lock);
+    while (message) {
+        struct s2n_message *next = message->next;
+        message->call(message->argument);
+        free(message);
+        message = next;
+    }
+}
+
+/* ---- NVMe queues ---- */
+
+/* Collect what has completed on one queue; returns how much. */
+static int poll_queue(struct s2n_reactor *reactor, struct s2n_queue *queue)
+{
+    s2n_completion completions[COMPLETIONS];
+    int count = s2n_qpair_poll(queue->qp, completions, COMPLETIONS);
+
+    for (int i = 0; i < count; i++) {
+        s2n_task *task = (s2n_task *)(uintptr_t)completions[i].cookie;
+        reactor->in_flight--;
+        s2n_task_completed(task, &completions[i], s2n_qpair_sqe(queue->qp, completions[i].cid));
+    }
+    if (count)
+        s2n_queue_resume(queue);
+    return count;
+}
+
+static void ring_queues(struct s2n_reactor *reactor)
+{
+    for (struct s2n_queue *queue = reactor->queues; queue; queue = queue->next) {
+        if (!queue->dirty || queue->paused)
+            continue;
+        queue->dirty = false;
+        s2n_qpair_ring(queue->qp);
+    }
+}
+
+static int poll_queues(struct s2n_reactor *reactor)
+{
+    int count = 0;
+
+    for (struct s2n_queue *queue = reactor->queues; queue; queue = queue->next)
+        if (!queue->paused && s2n_qpair_in_flight(queue->qp))
+            count += poll_queue(reactor, queue);
+    return count;
+}
+
+static void check_deadlines(struct s2n_reactor *reactor)
+{
+    uint16_t cid;
+
+    if (!reactor->in_flight || reactor->now_ms < reactor->next_check_ms)
+        return;
+    reactor->next_check_ms = reactor->now_ms + DEADLINE_MS;
+    for (struct s2n_queue *queue = reactor->queues; queue; queue = queue->next) {
+        if (queue->paused || s2n_qpair_next_deadline(queue->qp, &cid) != 0)
+            continue;
+        s2n_event event = {.type = S2N_EVENT_OVERDUE,
+                           .cookie = queue->controller->cookie,
+                           .qid = s2n_qpair_qid(queue->qp),
+                           .cid = cid};
+        s2n_qpair_extend(queue->qp, cid, OVERDUE_MS);
+        s2n_plane_emit(reactor->plane, &event);
+    }
+}
+
+/* Whether completions of some queue come without an interrupt. */
+static bool must_poll(const struct s2n_reactor *reactor)
+{
+    for (const struct s2n_queue *queue = reactor->queues; queue; queue = queue->next)
+        if (queue->interrupt.fd < 0 && !queue->paused && s2n_qpair_in_flight(queue->qp))
+            return true;
+    return false;
+}
+
+/* Look for completions for a while before sleeping: an interrupt costs more than
+ * a short wait. The bound halves when waiting was in vain. */
+static void spin(struct s2n_reactor *reactor)
+{
+    uint64_t until = clock_us() + reactor->poll_us;
+
+    if (!reactor->poll_us || !reactor->in_flight)
+        return;
+    do {
+        if (poll_queues(reactor)) {
+            reactor->poll_us = reactor->plane->poll_us;
+            return;
+        }
+        sched_yield();
+    } while (clock_us() < until);
+    reactor->poll_us = reactor->poll_us / 2 ? reactor->poll_us / 2 : 1;
+}
+
+static int sleep_ms(const struct s2n_reactor *reactor)
+{
+    uint64_t until = UINT64_MAX;
+
+    if (must_poll(reactor))
+        return 0;
+    if (reactor->timers)
+        until = reactor->timers->at_ms;
+    if (reactor->in_flight && reactor->next_check_ms < until)
+        until = reactor->next_check_ms;
+    if (until == UINT64_MAX)
+        return -1;
+    if (until <= reactor->now_ms)
+        return 0;
+    return until - reactor->now_ms > 60000 ? 60000 : (int)(until - reactor->now_ms);
+}
+
+static void wait_and_dispatch(struct s2n_reactor *reactor)
+{
+    int count = epoll_wait(reactor->epoll_fd, reactor->events, EVENTS, sleep_ms(reactor));
+
+    reactor->now_ms = clock_us() / 1000;
+    reactor->event_count = count > 0 ? count : 0;
+    for (reactor->event_next = 0; reactor->event_next < reactor->event_count;) {
+        struct epoll_event *event = &reactor->events[reactor->event_next++];
+        struct s2n_source *source = event->data.ptr;
+        if (source)
+            source->ready(source, event->events);
+    }
+    reactor->event_count = 0;
+}
+
+static void *run(void *argument)
+{
+    struct s2n_reactor *reactor = argument;
+
+    while (!reactor->stopping) {
+        wait_and_dispatch(reactor);
+        run_timers(reactor);
+        /* Rings can complete at once, and completions can place again. */
+        do {
+            ring_queues(reactor);
+            spin(reactor);
+        } while (poll_queues(reactor));
+        run_deferred(reactor);
+        check_deadlines(reactor);
+    }
+    return NULL;
+}
+
+static void stop(void *argument)
+{
+    ((struct s2n_reactor *)argument)->stopping = true;
+}
+
+void s2n_reactor_stop(struct s2n_reactor *reactor)
+{
+    if (!reactor->running)
+        return;
+    s2n_reactor_call(reactor, stop, reactor);
+    pthread_join(reactor->thread, NULL);
+    reactor->running = false;
+}
+
+int s2n_reactor_start(struct s2n_reactor *reactor)
+{
+    int error = pthread_create(&reactor->thread, NULL, run, reactor);
+    cpu_set_t cpus;
+
+    if (error)
+        return -error;
+    reactor->running = true;
+    if (reactor->cpu < 0)
+        return 0;
+    CPU_ZERO(&cpus);
+    CPU_SET(reactor->cpu, &cpus);
+    return -pthread_setaffinity_np(reactor->thread, sizeof cpus, &cpus);
+}
+
+int s2n_reactor_open(struct s2n_reactor *reactor)
+{
+    reactor->messages_tail = &reactor->messages;
+    reactor->poll_us = reactor->plane->poll_us;
+    reactor->now_ms = clock_us() / 1000;
+    pthread_mutex_init(&reactor->lock, NULL);
+    reactor->wake = (struct s2n_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), take_messages};
+    reactor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (reactor->wake.fd < 0 || reactor->epoll_fd < 0)
+        return -errno;
+    return s2n_source_add(reactor, &reactor->wake, EPOLLIN);
+}
+
+void s2n_reactor_close(struct s2n_reactor *reactor)
+{
+    while (reactor->spare) {
+        s2n_task *task = reactor->spare;
+        reactor->spare = task->next;
+        free(task);
+    }
+    while (reactor->messages) {
+        struct s2n_message *message = reactor->messages;
+        reactor->messages = message->next;
+        free(message);
+    }
+    if (reactor->wake.fd >= 0)
+        close(reactor->wake.fd);
+    if (reactor->epoll_fd >= 0)
+        close(reactor->epoll_fd);
+    pthread_mutex_destroy(&reactor->lock);
+}

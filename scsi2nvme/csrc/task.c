@@ -1,0 +1,519 @@
+/* The life of a SCSI task on its reactor: begin, gather, hot or engine, end. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "plane.h"
+
+enum { GOOD = 0x00 };
+
+s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,
+                       s2n_nexus *nexus)
+{
+    s2n_task *task = reactor->spare;
+
+    if (task)
+        reactor->spare = task->next;
+    else if (!(task = malloc(sizeof *task)))
+        return NULL;
+    /* The CDB and sense bytes are written before they are read: left as they are. */
+    memset(task->lun, 0, sizeof task->lun);
+    memset(&task->cdb_length, 0, offsetof(s2n_task, buffer) - offsetof(s2n_task, cdb_length));
+    task->buffer.pool = NULL;
+    task->buffer.count = 0;
+    task->buffer.length = 0;
+    task->data_out_length = 0;
+    task->status = 0;
+    task->sense_length = 0;
+    memset(&task->heap, 0, sizeof *task - offsetof(s2n_task, heap));
+    task->reactor = reactor;
+    task->front_end = front_end;
+    task->nexus = nexus;
+    task->serial = ++reactor->serial;
+    task->live_next = reactor->live;
+    if (reactor->live)
+        reactor->live->live_previous = task;
+    reactor->live = task;
+    return task;
+}
+
+static s2n_lu *lu_of(const s2n_task *task)
+{
+    struct s2n_slot *slot = s2n_nexus_slot(task->nexus, task->lun);
+
+    return slot ? atomic_load_explicit(&slot->lu, memory_order_acquire) : NULL;
+}
+
+void s2n_task_begin(s2n_task *task)
+{
+    task->lu = task->nexus ? lu_of(task) : NULL;
+    task->row = s2n_hot_find(task->cdb, task->cdb_length);
+    task->known = task->row && task->lu;
+    if (!task->row)
+        return;
+    uint32_t shift = task->lu ? task->lu->params.block_shift : 9;
+    task->direction = task->row->direction;
+    task->announced = s2n_hot_announced(task->row, task->cdb, UINT32_C(1) << shift);
+}
+
+/* ---- buffers ---- */
+
+static struct s2n_queue *queue_of(const s2n_task *task)
+{
+    return task->lu ? &task->lu->controller->queue[task->reactor->index] : NULL;
+}
+
+bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes)
+{
+    struct s2n_queue *queue = queue_of(task);
+
+    if (!bytes)
+        return true;
+    /* Without a logical unit no data is wanted; see S2N_MAXIMUM_TRANSFER for the rest. */
+    return queue && queue->pool && !queue->pool_head &&
+           s2n_pool_take(queue->pool, &task->buffer, bytes);
+}
+
+bool s2n_task_reserve(s2n_task *task, uint32_t bytes)
+{
+    struct s2n_queue *queue = queue_of(task);
+
+    if (s2n_task_try_reserve(task, bytes))
+        return true;
+    if (!queue || !queue->pool)
+        return false;
+    task->wanted_bytes = bytes;
+    task->waits_for_pool = true;
+    task->next = NULL;
+    *queue->pool_tail = task;
+    queue->pool_tail = &task->next;
+    return false;
+}
+
+uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length)
+{
+    struct s2n_buffer *buffer = &task->buffer;
+
+    if (task->heap) {
+        *length = task->data_in_length - offset;
+        return task->heap + offset;
+    }
+    uint32_t within = offset % buffer->chunk_bytes;
+    uint32_t left = buffer->length - offset;
+    *length = buffer->chunk_bytes - within < left ? buffer->chunk_bytes - within : left;
+    return s2n_pool_address(buffer->pool, buffer->chunk[offset / buffer->chunk_bytes]) + within;
+}
+
+static void unlink_waiting(s2n_task **head, s2n_task ***tail, s2n_task *task)
+{
+    for (s2n_task **at = head; *at; at = &(*at)->next) {
+        if (*at != task)
+            continue;
+        *at = task->next;
+        if (*tail == &task->next)
+            *tail = at;
+        return;
+    }
+}
+
+static void stop_waiting(s2n_task *task)
+{
+    struct s2n_queue *queue = queue_of(task);
+
+    if (task->waits_for_pool)
+        unlink_waiting(&queue->pool_head, &queue->pool_tail, task);
+    if (task->waits_for_slot)
+        unlink_waiting(&queue->slot_head, &queue->slot_tail, task);
+    task->waits_for_pool = task->waits_for_slot = false;
+}
+
+static void give_buffer(s2n_task *task)
+{
+    struct s2n_queue *queue = queue_of(task);
+
+    if (!task->buffer.pool)
+        return;
+    s2n_pool_give(&task->buffer);
+    if (queue->pool_head)
+        s2n_queue_resume(queue);
+}
+
+void s2n_task_free(s2n_task *task)
+{
+    struct s2n_reactor *reactor = task->reactor;
+    bool aborted = task->aborted;
+
+    stop_waiting(task);
+    if (task->live_next)
+        task->live_next->live_previous = task->live_previous;
+    if (task->live_previous)
+        task->live_previous->live_next = task->live_next;
+    else
+        reactor->live = task->live_next;
+    give_buffer(task);
+    free(task->heap);
+    task->next = reactor->spare;
+    reactor->spare = task;
+    if (aborted)
+        s2n_reactor_check_aborts(reactor);
+}
+
+/* ---- the hot path ---- */
+
+static void hot_end(s2n_task *task)
+{
+    struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
+
+    if (!task->counted)
+        return;
+    task->counted = false;
+    if (--local->under_way)
+        return;
+    while (local->drains) {
+        struct s2n_drain_wait *wait = local->drains;
+        local->drains = wait->next;
+        s2n_drain_done(wait->drain);
+        free(wait);
+    }
+}
+
+static void to_engine(s2n_task *task, uint32_t type, uint32_t code)
+{
+    s2n_event event = {.type = type, .task = task, .count = code};
+
+    task->state = S2N_ENGINE;
+    event.nvme = task->nvme_opcode;
+    event.dnr = task->nvme_dnr;
+    event.status = task->nvme_status;
+    event.lba = task->nvme_lba;
+    s2n_plane_emit(task->reactor->plane, &event);
+}
+
+void s2n_task_finish(s2n_task *task)
+{
+    task->state = S2N_DONE;
+    if (task->direction == S2N_OUT)
+        give_buffer(task); /* others may wait for it while the response is being sent */
+    task->front_end->complete(task);
+}
+
+static void hot_finish(s2n_task *task)
+{
+    hot_end(task);
+    if (task->nvme_status && !task->aborted) {
+        to_engine(task, S2N_EVENT_TASK_FAILED, 0);
+        return;
+    }
+    task->status = GOOD;
+    if (task->direction == S2N_IN)
+        task->data_in_length = (uint32_t)task->announced;
+    s2n_task_finish(task);
+}
+
+/* Describe `bytes` of the task's buffer from `offset` as spans. */
+static uint32_t spans_of(s2n_task *task, uint32_t offset, uint32_t bytes, struct s2n_span *spans)
+{
+    const struct s2n_buffer *buffer = &task->buffer;
+    uint32_t used = 0;
+
+    while (bytes) {
+        uint32_t within = offset % buffer->chunk_bytes;
+        uint32_t length = buffer->chunk_bytes - within;
+        if (length > bytes)
+            length = bytes;
+        uint32_t chunk = buffer->chunk[offset / buffer->chunk_bytes];
+        spans[used].iova = s2n_pool_iova(buffer->pool, chunk) + within;
+        spans[used++].length = length;
+        offset += length;
+        bytes -= length;
+    }
+    return used;
+}
+
+/* Place NVMe commands until none is left (true) or the queue is full (false). */
+static bool hot_place(s2n_task *task, struct s2n_queue *queue)
+{
+    const s2n_lu_params *lu = &task->lu->params;
+    struct s2n_span spans[S2N_MAXIMUM_TRANSFER / S2N_LARGE + 1];
+    uint8_t sqe[64];
+
+    while (task->blocks_left) {
+        bool flush = !task->direction;
+        uint32_t count = flush ? 1 : s2n_hot_cut(lu, task->lba, task->blocks_left);
+        uint32_t bytes = flush ? 0 : count << lu->block_shift;
+        s2n_hot_sqe(sqe, task->nvme_opcode, lu->nsid, task->lba, count, task->cdw12);
+        uint32_t used = spans_of(task, task->placed_bytes, bytes, spans);
+        int cid = s2n_qpair_place_spans(queue->qp, sqe, spans, used, (uintptr_t)task,
+                                        queue->controller->timeout_ms);
+        if (cid < 0)
+            return false;
+        queue->dirty = true;
+        task->reactor->in_flight++;
+        task->pending++;
+        task->lba += count;
+        task->blocks_left -= count;
+        task->placed_bytes += bytes;
+    }
+    return true;
+}
+
+static void wait_for_slot(s2n_task *task, struct s2n_queue *queue)
+{
+    task->waits_for_slot = true;
+    task->next = NULL;
+    *queue->slot_tail = task;
+    queue->slot_tail = &task->next;
+}
+
+static void hot_start(s2n_task *task)
+{
+    struct s2n_queue *queue = queue_of(task);
+
+    if (!task->blocks_left)
+        hot_finish(task);
+    else if (queue->slot_head || queue->paused || !hot_place(task, queue))
+        wait_for_slot(task, queue);
+}
+
+void s2n_queue_resume(struct s2n_queue *queue)
+{
+    while (queue->slot_head && !queue->paused) {
+        s2n_task *task = queue->slot_head;
+        if (!hot_place(task, queue))
+            break;
+        stop_waiting(task);
+    }
+    while (queue->pool_head) {
+        s2n_task *task = queue->pool_head;
+        if (!s2n_pool_take(queue->pool, &task->buffer, task->wanted_bytes))
+            return;
+        stop_waiting(task);
+        if (task->executing)
+            hot_start(task);
+        else
+            task->front_end->reserved(task);
+    }
+}
+
+void s2n_task_completed(s2n_task *task, const s2n_completion *completion, const uint8_t *sqe)
+{
+    task->pending--;
+    if (completion->status && !task->nvme_status) {
+        task->nvme_status = completion->status;
+        task->nvme_dnr = completion->dnr;
+        task->nvme_lba = 0;
+        for (int i = 7; i >= 0; i--)
+            task->nvme_lba = task->nvme_lba << 8 | sqe[40 + i];
+        if (task->waits_for_slot)
+            stop_waiting(task);
+        task->blocks_left = 0;
+    }
+    if (!task->pending && !task->blocks_left)
+        hot_finish(task);
+}
+
+/* Whether the hot path takes the task; if so it is counted and planned. */
+static bool hot_accepts(s2n_task *task)
+{
+    struct s2n_slot *slot = s2n_nexus_slot(task->nexus, task->lun);
+    struct s2n_hot_plan plan;
+    s2n_lu *lu = task->lu;
+
+    if (!lu || !slot || atomic_load_explicit(&slot->lu, memory_order_acquire) != lu ||
+        atomic_load_explicit(&lu->aside, memory_order_acquire) ||
+        atomic_load_explicit(&slot->aside, memory_order_acquire))
+        return false;
+    /* ORDERED and ACA tasks are the engine's. */
+    if (task->attribute != 0 && task->attribute != 1 && task->attribute != 3)
+        return false;
+    if (!s2n_hot_plan(&lu->params, task->row, task->cdb, &plan))
+        return false;
+    if (task->direction == S2N_OUT && task->data_out_length < task->announced)
+        return false;
+    task->nvme_opcode = plan.opcode;
+    task->lba = plan.lba;
+    task->blocks_left = plan.blocks;
+    task->cdw12 = plan.cdw12;
+    return true;
+}
+
+void s2n_task_execute(s2n_task *task)
+{
+    task->executing = true;
+    if (!task->row || task->row->hot == S2N_HOT_NO || !hot_accepts(task)) {
+        to_engine(task, S2N_EVENT_TASK, 0);
+        return;
+    }
+    task->state = S2N_DEVICE;
+    task->counted = true;
+    task->lu->local[task->reactor->index].under_way++;
+    if (task->direction != S2N_IN || s2n_task_reserve(task, (uint32_t)task->announced))
+        hot_start(task);
+}
+
+void s2n_task_refuse(s2n_task *task, uint32_t code)
+{
+    stop_waiting(task);
+    to_engine(task, S2N_EVENT_TASK_REFUSED, code);
+}
+
+/* ---- aborts ---- */
+
+bool s2n_task_matches(const s2n_task *task, const struct s2n_abort *abort)
+{
+    if (task->state == S2N_DONE)
+        return false;
+    switch (abort->scope) {
+    case S2N_SCOPE_TASK:
+        return task->nexus == abort->nexus && task->tag == abort->itt &&
+               (!abort->lu || task->lu == abort->lu);
+    case S2N_SCOPE_NEXUS_LU:
+        return task->nexus == abort->nexus && task->lu == abort->lu;
+    case S2N_SCOPE_LU:
+        return task->lu == abort->lu;
+    case S2N_SCOPE_NEXUS:
+        return task->nexus == abort->nexus;
+    default:
+        return false;
+    }
+}
+
+static void task_abort(s2n_task *task, bool task_aborted_status)
+{
+    /* An earlier abort that promised a response keeps its promise. */
+    if (!task->aborted)
+        task->task_aborted_status = task_aborted_status;
+    task->aborted = true;
+    if (task->state == S2N_GATHERING) {
+        stop_waiting(task);
+        task->front_end->discard(task);
+        return;
+    }
+    if (task->state != S2N_DEVICE || task->pending)
+        return;
+    /* Nothing of it has reached the controller. */
+    stop_waiting(task);
+    task->blocks_left = 0;
+    hot_finish(task);
+}
+
+uint32_t s2n_reactor_abort(struct s2n_reactor *reactor, const struct s2n_abort *abort)
+{
+    s2n_task *task = reactor->live;
+    uint32_t found = 0;
+
+    while (task) {
+        if (task->aborted || !s2n_task_matches(task, abort)) {
+            task = task->live_next;
+            continue;
+        }
+        found++;
+        task_abort(task, abort->tas && task->nexus != abort->nexus);
+        /* That may have ended other tasks, the next one among them. */
+        task = reactor->live;
+    }
+    return found;
+}
+
+void s2n_nexus_abort_all(struct s2n_reactor *reactor, s2n_nexus *nexus)
+{
+    struct s2n_abort abort = {.scope = S2N_SCOPE_NEXUS, .nexus = nexus};
+
+    s2n_reactor_abort(reactor, &abort);
+}
+
+/* ---- in Python's hands ---- */
+
+uint64_t s2n_task_nexus(const s2n_task *task)
+{
+    return task->nexus ? task->nexus->cookie : 0;
+}
+
+const uint8_t *s2n_task_lun(const s2n_task *task)
+{
+    return task->lun;
+}
+
+const uint8_t *s2n_task_cdb(const s2n_task *task, uint16_t *length)
+{
+    *length = task->cdb_length;
+    return task->cdb;
+}
+
+uint8_t s2n_task_attribute(const s2n_task *task)
+{
+    return task->attribute;
+}
+
+bool s2n_task_aborted(const s2n_task *task)
+{
+    return task->aborted;
+}
+
+uint32_t s2n_task_data_length(const s2n_task *task)
+{
+    return task->data_out_length;
+}
+
+void s2n_task_copy_data(const s2n_task *task, uint8_t *out)
+{
+    uint32_t offset = 0, length;
+
+    while (offset < task->data_out_length) {
+        const uint8_t *from = s2n_task_span_at((s2n_task *)task, offset, &length);
+        if (length > task->data_out_length - offset)
+            length = task->data_out_length - offset;
+        memcpy(out + offset, from, length);
+        offset += length;
+    }
+}
+
+struct answer {
+    s2n_task *task;
+    uint8_t status;
+    uint16_t sense_length;
+    uint32_t data_length;
+    uint8_t *data;
+    uint8_t sense[S2N_SENSE_BYTES];
+};
+
+static void take_answer(void *argument)
+{
+    struct answer *answer = argument;
+    s2n_task *task = answer->task;
+
+    task->status = answer->status;
+    task->sense_length = answer->sense_length;
+    memcpy(task->sense, answer->sense, answer->sense_length);
+    task->heap = answer->data;
+    task->data_in_length = answer->data_length;
+    free(answer);
+    s2n_task_finish(task);
+}
+
+void s2n_task_end(s2n_task *task, uint8_t status, const uint8_t *sense, uint32_t sense_length,
+                  const uint8_t *data, uint32_t data_length)
+{
+    struct answer *answer = calloc(1, sizeof *answer);
+
+    if (!answer)
+        abort(); /* a task that can never end would hang its initiator for good */
+    answer->task = task;
+    answer->status = status;
+    if (data_length && !(answer->data = malloc(data_length))) {
+        answer->status = 0x08; /* BUSY */
+        data_length = sense_length = 0;
+    }
+    if (data_length)
+        memcpy(answer->data, data, data_length);
+    answer->data_length = data_length;
+    answer->sense_length =
+        (uint16_t)(sense_length < S2N_SENSE_BYTES ? sense_length : S2N_SENSE_BYTES);
+    memcpy(answer->sense, sense, answer->sense_length);
+    s2n_reactor_call(task->reactor, take_answer, answer);
+}
+
+uint64_t s2n_nexus_cookie(const s2n_nexus *nexus)
+{
+    return nexus->cookie;
+}

@@ -1,0 +1,145 @@
+"""The engine: SAM's checks, in SAM's order, around every translation.
+
+`run` is a generator like the translations that it runs: it yields NVMe
+commands and returns the SCSI result, and does no I/O itself. Spec: SAM-5 5,
+SPC-4 4.5.1 (order of checks).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from scsi2nvme import commands
+from scsi2nvme.commands import power
+from scsi2nvme.logical_unit import MAXIMUM_TRANSFER_BYTES, LogicalUnit, Nexus
+from scsi2nvme.readiness import not_ready
+from scsi2nvme.scsi.command import (
+    RESERVATION_CONFLICT,
+    CheckCondition,
+    Data,
+    NvmeError,
+    Result,
+    Task,
+    Transfer,
+    Translation,
+)
+from scsi2nvme.scsi.sense import (
+    INTERNAL_TARGET_FAILURE,
+    INVALID_COMMAND_OPERATION_CODE,
+    INVALID_FIELD_IN_CDB,
+    INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
+    LOGICAL_UNIT_NOT_SUPPORTED,
+    SOFTWARE_WRITE_PROTECTED,
+    WRITE_PROTECTED,
+    FieldPointer,
+    Sense,
+)
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.status_map import result_of
+
+__all__ = ["INTERNAL_TARGET_FAILURE", "check_condition", "lun_of", "not_ready", "run"]
+
+
+def check_condition(sense: Sense) -> Result:
+    """Return the result that reports `sense`."""
+    return Result(Status.CHECK_CONDITION, sense)
+
+
+def lun_of(address: bytes) -> int | None:
+    """Decode an 8-byte LUN, None if it is no single-level one. Spec: SAM-5 4.7."""
+    method, value = address[0] >> 6, int.from_bytes(address[:2], "big") & 0x3FFF
+    if any(address[2:]):
+        return None
+    if method == 0:  # peripheral device addressing: bus identifier must be zero
+        return value if value < 256 else None
+    if method == 1:  # flat space addressing
+        return value
+    return None
+
+
+def _refuse_unknown(lu: LogicalUnit, cdb: bytes) -> Result:
+    """Refuse a CDB without a row: by its service action if only that is unknown."""
+    place = commands.service_action_field(cdb[0]) if cdb else None
+    others = commands.actions(cdb[0]).values() if cdb else ()
+    if place is None or not any(row.supported(lu) for row in others):
+        pointer = FieldPointer(0)
+        return check_condition(Sense(INVALID_COMMAND_OPERATION_CODE, pointer=pointer))
+    byte, bit = place.highest_bit("big")
+    return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(byte, bit)))
+
+
+def run(nexus: Nexus, lun: int | None, cdb: bytes, data_out: bytes = b"") -> Translation:
+    """Run one SCSI command; a generator of NVMe commands that returns its Result.
+
+    `cdb` is what the initiator sent, of any length; `data_out` what it sent of
+    the data that the CDB announces.
+    """
+    unit = nexus.luns.get(lun) if lun is not None else None
+    command = commands.find(cdb)
+    if unit is None:
+        if command is None or command.without_unit is None:
+            return check_condition(Sense(LOGICAL_UNIT_NOT_SUPPORTED))
+    elif command is None or not command.supported(unit):
+        return _refuse_unknown(unit, cdb)
+    if len(cdb) < command.length:
+        return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(len(cdb))))
+    task = Task(command, command.structure.parse(cdb), nexus, unit, data_out)
+    try:
+        result = yield from _checked(task, cdb)
+    except CheckCondition as error:
+        return check_condition(error.sense)
+    except NvmeError as error:
+        if unit is not None and not error.command.admin:
+            unit.counters.record(error.command.opcode, error.completion.status)
+        return result_of(error)
+    if command.data is Data.IN and command.transfer is Transfer.BYTES:
+        # Truncated to the allocation length; lengths inside the data stay. Spec: SPC-4 4.2.5.6.
+        allocated = command.data_bytes(task.cdb, block_bytes=0)
+        result = replace(result, data_in=result.data_in[:allocated])
+    return result
+
+
+def _checked(task: Task, cdb: bytes) -> Translation:
+    """Check the CDB and the logical unit's state, then translate."""
+    command, unit = task.command, task.unit
+    pointer = command.reserved_bit(cdb)
+    if pointer is not None:
+        return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=pointer))
+    if task.cdb.naca:
+        raise task.invalid_field("naca")
+    if unit is None:
+        assert command.without_unit is not None
+        return (yield from command.without_unit(task))
+    refusal = _refuse(task)
+    if refusal is not None:
+        return refusal
+    if unit.power_condition and command.accesses_medium:
+        yield from power.wake(unit)
+    return (yield from command.translate(task))
+
+
+def _refuse(task: Task) -> Result | None:
+    """Apply what lies between a well-formed CDB and its translation."""
+    command, lu, nexus = task.command, task.lu, task.nexus
+    if command.reports_unit_attention:
+        attention = lu.take_attention(nexus)
+        if attention is not None:
+            return check_condition(attention)
+    if lu.reservations.conflicts(nexus, command, task.cdb):
+        return RESERVATION_CONFLICT
+    if command.needs_ready:
+        sense = not_ready(lu)
+        if sense is not None:
+            return check_condition(sense)
+    if command.modifies_medium and lu.write_protected:
+        software = lu.mode.swp and not lu.read_only
+        return check_condition(Sense(SOFTWARE_WRITE_PROTECTED if software else WRITE_PROTECTED))
+    if command.data is Data.OUT:
+        announced = command.data_bytes(task.cdb, lu.block_bytes)
+        # Beyond the maximum, the front end stops asking for data, and the
+        # translation refuses the length or the range with its own sense.
+        if len(task.data_out) < announced <= MAXIMUM_TRANSFER_BYTES:
+            return check_condition(Sense(INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT))
+        task.data_out = task.data_out[:announced]
+    return None
+

@@ -1,0 +1,188 @@
+"""The field language: every SCSI and NVMe structure is declared in it, once.
+
+A `Field` names some bits of a byte string; a `Structure` is a named list of
+fields with a size and a byte order. Decoders, encoders, masks of used bits and
+generated C tables are all derived from these declarations.
+
+This module knows nothing of SCSI or NVMe and does no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+ByteOrder = Literal["big", "little"]
+
+
+class FieldError(ValueError):
+    """A value does not fit its field, or a buffer its structure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """`width` bits of a structure.
+
+    `byte` is the offset of the field's first byte. `bit` is the position of
+    the field's least significant bit within the byte that holds it: the last
+    byte of a big-endian field, the first byte of a little-endian one. Fields
+    of whole bytes (identifiers, strings) may be of any length.
+    """
+
+    name: str
+    byte: int
+    bit: int = 0
+    width: int = 8
+    doc: str = ""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes the field touches."""
+        return (self.bit + self.width + 7) // 8
+
+    @property
+    def end(self) -> int:
+        """The offset after the last byte that the field touches."""
+        return self.byte + self.size_bytes
+
+    @property
+    def maximum(self) -> int:
+        """The largest value that fits."""
+        return (1 << self.width) - 1
+
+    def read(self, buffer: bytes | bytearray | memoryview, order: ByteOrder) -> int:
+        """Return the field's unsigned value."""
+        word = int.from_bytes(buffer[self.byte : self.end], order)
+        return (word >> self.bit) & self.maximum
+
+    def write(self, buffer: bytearray, value: int, order: ByteOrder) -> None:
+        """Store `value` into the field, leaving all other bits as they are."""
+        if not 0 <= value <= self.maximum:
+            raise FieldError(f"{self.name}: {value:#x} does not fit {self.width} bits")
+        if self.end > len(buffer):
+            raise FieldError(f"{self.name}: ends at byte {self.end}, buffer has {len(buffer)}")
+        word = int.from_bytes(buffer[self.byte : self.end], order)
+        word = (word & ~(self.maximum << self.bit)) | (value << self.bit)
+        buffer[self.byte : self.end] = word.to_bytes(self.size_bytes, order)
+
+    def mask(self, size: int, order: ByteOrder) -> bytes:
+        """Return `size` bytes in which exactly this field's bits are set."""
+        buffer = bytearray(size)
+        self.write(buffer, self.maximum, order)
+        return bytes(buffer)
+
+    def highest_bit(self, order: ByteOrder) -> tuple[int, int]:
+        """Return (byte, bit) of the field's most significant bit.
+
+        This is where a SCSI field pointer points (SPC-4 4.5.2.4.2).
+        """
+        top = self.bit + self.width - 1
+        if order == "little":
+            return self.byte + top // 8, top % 8
+        return self.end - 1 - top // 8, top % 8
+
+
+class Values(Mapping[str, int]):
+    """The decoded fields of one structure, by name or as attributes."""
+
+    __slots__ = ("_fields", "raw", "structure")
+
+    def __init__(self, structure: Structure, raw: bytes) -> None:
+        self.structure = structure
+        self.raw = raw
+        self._fields = structure.by_name
+
+    def __getitem__(self, name: str) -> int:
+        return self._fields[name].read(self.raw, self.structure.order)
+
+    def __getattr__(self, name: str) -> int:
+        try:
+            field = self._fields[name]
+        except KeyError:
+            raise AttributeError(f"{self.structure.name} has no field {name!r}") from None
+        return field.read(self.raw, self.structure.order)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value:#x}" for name, value in self.items())
+        return f"{self.structure.name}({fields})"
+
+    def bytes(self, name: str) -> bytes:
+        """Return a byte-aligned field as it stands in the buffer."""
+        field = self._fields[name]
+        return self.raw[field.byte : field.end]
+
+    def text(self, name: str) -> str:
+        """Return an ASCII field without trailing spaces and NULs."""
+        return self.bytes(name).decode("ascii", "replace").rstrip(" \0")
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A fixed layout of named fields. `spec` cites where it is defined."""
+
+    name: str
+    size: int
+    fields: tuple[Field, ...]
+    order: ByteOrder = "big"
+    spec: str = ""
+
+    def __post_init__(self) -> None:
+        seen = bytearray(self.size)
+        for field in self.fields:
+            if field.end > self.size:
+                raise FieldError(f"{self.name}.{field.name} ends beyond byte {self.size}")
+            for index, bits in enumerate(field.mask(self.size, self.order)):
+                if seen[index] & bits:
+                    raise FieldError(f"{self.name}.{field.name} overlaps at byte {index}")
+                seen[index] |= bits
+        if len(self.by_name) != len(self.fields):
+            raise FieldError(f"{self.name} declares a field twice")
+
+    @property
+    def by_name(self) -> dict[str, Field]:
+        """The fields by name."""
+        cached: dict[str, Field] | None = self.__dict__.get("_by_name")
+        if cached is None:
+            cached = {field.name: field for field in self.fields}
+            self.__dict__["_by_name"] = cached
+        return cached
+
+    @property
+    def mask(self) -> bytes:
+        """The bits that belong to some field, as `size` bytes."""
+        buffer = bytearray(self.size)
+        for field in self.fields:
+            field.write(buffer, field.maximum, self.order)
+        return bytes(buffer)
+
+    def parse(self, buffer: bytes | bytearray | memoryview) -> Values:
+        """Decode the first `size` bytes of `buffer`; FieldError if it is shorter."""
+        if len(buffer) < self.size:
+            raise FieldError(f"{self.name} has {self.size} bytes, got {len(buffer)}")
+        return Values(self, bytes(buffer[: self.size]))
+
+    def build(self, **values: int | bytes) -> bytes:
+        """Encode: fields not named are zero. Bytes are placed as they are, NUL padded."""
+        buffer = bytearray(self.size)
+        self.write(buffer, **values)
+        return bytes(buffer)
+
+    def write(self, buffer: bytearray, **values: int | bytes) -> None:
+        """Store the named fields into an existing buffer."""
+        for name, value in values.items():
+            field = self.by_name.get(name)
+            if field is None:
+                raise FieldError(f"{self.name} has no field {name!r}")
+            if isinstance(value, bytes):
+                if len(value) > field.size_bytes:
+                    raise FieldError(f"{self.name}.{name}: {len(value)} bytes do not fit")
+                buffer[field.byte : field.end] = value.ljust(field.size_bytes, b"\0")
+            else:
+                field.write(buffer, value, self.order)

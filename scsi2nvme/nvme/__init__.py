@@ -1,0 +1,1 @@
+"""NVMe as tables and bytes: commands, data structures, status codes."""

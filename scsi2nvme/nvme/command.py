@@ -1,0 +1,129 @@
+"""NVMe commands and completions as the translations see them.
+
+Data pointers, command identifiers and queues are the driver's affair.
+Spec: NVMe Base 2.0 3.3.3 (SQE) and 3.3.3.2 (CQE).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+BROADCAST_NSID = 0xFFFFFFFF
+
+
+class Opcode(IntEnum):
+    """I/O commands. Spec: NVMe Base 2.0 figure 390, NVM Command Set 1.0 figure 10."""
+
+    FLUSH = 0x00
+    WRITE = 0x01
+    READ = 0x02
+    WRITE_UNCORRECTABLE = 0x04
+    COMPARE = 0x05
+    WRITE_ZEROES = 0x08
+    DATASET_MANAGEMENT = 0x09
+    VERIFY = 0x0C
+    RESERVATION_REGISTER = 0x0D
+    RESERVATION_REPORT = 0x0E
+    RESERVATION_ACQUIRE = 0x11
+    RESERVATION_RELEASE = 0x15
+    COPY = 0x19
+
+
+class AdminOpcode(IntEnum):
+    """Admin commands. Spec: NVMe Base 2.0 figure 138."""
+
+    DELETE_SQ = 0x00
+    CREATE_SQ = 0x01
+    GET_LOG_PAGE = 0x02
+    DELETE_CQ = 0x04
+    CREATE_CQ = 0x05
+    IDENTIFY = 0x06
+    ABORT = 0x08
+    SET_FEATURES = 0x09
+    GET_FEATURES = 0x0A
+    ASYNC_EVENT_REQUEST = 0x0C
+    NAMESPACE_MANAGEMENT = 0x0D
+    FIRMWARE_COMMIT = 0x10
+    FIRMWARE_DOWNLOAD = 0x11
+    DEVICE_SELF_TEST = 0x14
+    NAMESPACE_ATTACHMENT = 0x15
+    FORMAT_NVM = 0x80
+    SECURITY_SEND = 0x81
+    SECURITY_RECEIVE = 0x82
+    SANITIZE = 0x84
+    GET_LBA_STATUS = 0x86
+
+
+class Fuse(IntEnum):
+    """Fused operation, CDW0 bits 9:8. Spec: NVMe Base 2.0 3.4.2."""
+
+    NORMAL = 0
+    FIRST = 1
+    SECOND = 2
+
+
+@dataclass(frozen=True, slots=True)
+class NvmeCommand:
+    """One submission queue entry without its data pointer and identifier.
+
+    `data_out` travels to the controller; `data_in` is how many bytes come back.
+    `timeout_s` None means the driver's default.
+    """
+
+    opcode: int
+    nsid: int = 0
+    cdw10: int = 0
+    cdw11: int = 0
+    cdw12: int = 0
+    cdw13: int = 0
+    cdw14: int = 0
+    cdw15: int = 0
+    data_out: bytes = b""
+    data_in: int = 0
+    admin: bool = False
+    fuse: Fuse = Fuse.NORMAL
+    timeout_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The command's name in the specification's spelling, for people."""
+        table = AdminOpcode if self.admin else Opcode
+        try:
+            return table(self.opcode).name.replace("_", " ").title()
+        except ValueError:
+            return f"opcode {self.opcode:#04x}"
+
+    @property
+    def slba(self) -> int:
+        """CDW10-11 as the starting LBA."""
+        return self.cdw10 | self.cdw11 << 32
+
+    @property
+    def blocks(self) -> int:
+        """NLB as a true count."""
+        return (self.cdw12 & 0xFFFF) + 1
+
+    def sqe(self) -> bytes:
+        """Return the 64-byte entry with CID, PSDT, MPTR and DPTR zero."""
+        words = [0] * 16
+        words[0] = self.opcode | self.fuse << 8
+        words[1] = self.nsid
+        words[10:] = [self.cdw10, self.cdw11, self.cdw12, self.cdw13, self.cdw14, self.cdw15]
+        return b"".join(word.to_bytes(4, "little") for word in words)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A completion queue entry and the data that came back.
+
+    `status` is SCT << 8 | SC; zero is success. `dnr`, `more`: the bits of
+    that name. `dw0` is the command-specific result.
+    """
+
+    status: int = 0
+    dw0: int = 0
+    dnr: bool = False
+    more: bool = False
+    retry_delay: int = 0  # CRD
+    data: bytes = b""

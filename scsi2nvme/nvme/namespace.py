@@ -1,0 +1,68 @@
+"""What the driver learnt of one namespace: the input of a logical unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NVM_CONTROLLER, LBA_FORMAT
+
+MPSMIN_UNIT = 4096
+
+
+@dataclass(frozen=True)
+class NamespaceFacts:
+    """Identify data of a namespace and of the controller that it was read from.
+
+    `maximum_transfer_bytes` is MDTS and the driver's own limit, whichever is
+    less. `uuid`, `nguid`, `eui64` are empty where absent; they come from the
+    identification descriptors, else from Identify Namespace.
+    """
+
+    nsid: int
+    controller: Values  # IDENTIFY_CONTROLLER
+    namespace: Values  # IDENTIFY_NAMESPACE
+    maximum_transfer_bytes: int
+    uuid: bytes = b""
+    nguid: bytes = b""
+    eui64: bytes = b""
+    # Identify CNS 06h; a controller without it states no limits.
+    nvm_controller: Values = field(
+        default_factory=lambda: IDENTIFY_NVM_CONTROLLER.parse(bytes(IDENTIFY_BYTES))
+    )
+
+    @property
+    def lba_format(self) -> Values:
+        """The LBA format in use."""
+        flbas = self.namespace.flbas
+        return self.lba_formats[(flbas & 0xF) | (flbas >> 1 & 0x30)]
+
+    @property
+    def lba_formats(self) -> tuple[Values, ...]:
+        """Every LBA format that the namespace offers."""
+        raw = self.namespace.bytes("lbafs")
+        return tuple(
+            LBA_FORMAT.parse(raw[4 * n : 4 * n + 4])
+            for n in range(min(self.namespace.nlbaf + 1, 64))
+        )
+
+    @property
+    def block_bytes(self) -> int:
+        """The logical block length."""
+        return 1 << self.lba_format.lbads
+
+    @property
+    def capacity_blocks(self) -> int:
+        """NSZE."""
+        return self.namespace.nsze
+
+    def controller_bit(self, name: str, bit: int) -> bool:
+        """Whether a capability bit (ONCS, OACS, …) of Identify Controller is set."""
+        return bool(self.controller[name] >> bit & 1)
+
+    def size_limit_blocks(self, name: str) -> int:
+        """Return VSL, WZSL or WUSL as blocks of one command (at most 65536), 0: not stated."""
+        exponent = self.nvm_controller[name]
+        if not exponent:
+            return 0
+        return max(1, min((MPSMIN_UNIT << exponent) // self.block_bytes, 65536))

@@ -1,0 +1,1 @@
+"""SCSI as tables and bytes: commands' shape, status, sense data."""

@@ -1,0 +1,276 @@
+"""What a SCSI command is: one declarative row.
+
+From rows alone come dispatch, CDB decoding and encoding, reserved-bit checks
+with their field pointer, REPORT SUPPORTED OPERATION CODES, the native hot
+path's table, the fuzzers' strategies and the command documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import TYPE_CHECKING, Any
+
+from scsi2nvme.fields import Field, Structure, Values
+from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB, FieldPointer, Sense, SenseCode
+from scsi2nvme.scsi.status import Status
+
+if TYPE_CHECKING:
+    from scsi2nvme.logical_unit import LogicalUnit, Nexus
+
+
+class Data(Enum):
+    """Which way a command's data goes, as the initiator sees it."""
+
+    NONE = "none"
+    IN = "in"
+    OUT = "out"
+
+
+class Transfer(IntEnum):
+    """How many bytes of data a CDB announces, by `Command.length_field`.
+
+    The values are shared with the native data plane.
+    """
+
+    NONE = 0  # no data
+    BYTES = 1  # length_field counts bytes (ALLOCATION or PARAMETER LIST LENGTH)
+    BLOCKS = 2  # length_field counts logical blocks
+    TWICE_BLOCKS = 3  # twice the blocks (COMPARE AND WRITE)
+    ONE_BLOCK = 4  # one logical block whatever the length (WRITE SAME)
+    ONE_BLOCK_UNLESS_NDOB = 5  # as above, nothing when NDOB is one
+    BYTCHK = 6  # by BYTCHK: 00b none, 01b the blocks, 11b one block
+    FORMAT_HEADER = 7  # FORMAT UNIT: 8 bytes with LONGLIST, else 4; nothing without FMTDATA
+
+
+class Access(Enum):
+    """What reservations mean for a command.
+
+    Spec: SPC-4 5.13.1 and SBC-3 4.17 (commands allowed in the presence of
+    various reservations).
+    """
+
+    ALWAYS = "always"  # no reservation stands in its way
+    READ = "read"  # conflicts with exclusive access by others
+    WRITE = "write"  # conflicts with any reservation held by others
+    OWN = "own"  # the translation applies its own rules (PERSISTENT RESERVE OUT)
+
+
+class Hot(IntEnum):
+    """Commands that the native hot path can translate. Values shared with C."""
+
+    NO = 0
+    READ = 1
+    WRITE = 2
+    FLUSH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a SCSI command ended.
+
+    `data_in` is cut to what the initiator allows by the front end, not here.
+    `background` goes on after the status has been sent (IMMED=1).
+    """
+
+    status: Status = Status.GOOD
+    sense: Sense | None = None
+    data_in: bytes = b""
+    background: Translation | None = None
+
+
+GOOD = Result()
+RESERVATION_CONFLICT = Result(Status.RESERVATION_CONFLICT)
+
+# A translation yields one NVMe command, or several to run together, and
+# receives their completions; a failed one is raised as NvmeError. A `Progress`
+# is yielded by long operations and receives None.
+Translation = Generator[
+    "NvmeCommand | tuple[NvmeCommand, ...] | Progress",
+    Any,
+    Result,
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long operation has come, as a fraction of 65536.
+
+    The executor waits `delay_s` before it resumes the translation.
+    """
+
+    fraction: int
+    delay_s: float = 0.0
+
+
+class CheckCondition(Exception):
+    """Raised inside a translation: the command ends with this sense."""
+
+    def __init__(self, sense: Sense) -> None:
+        super().__init__(str(sense.code))
+        self.sense = sense
+
+
+class NvmeError(Exception):
+    """Thrown into a translation: an NVMe command failed.
+
+    Unless the translation handles it, the status table turns it into sense.
+    """
+
+    def __init__(self, command: NvmeCommand, completion: Completion) -> None:
+        super().__init__(f"{command.name} failed with status {completion.status:#x}")
+        self.command = command
+        self.completion = completion
+
+
+@dataclass(slots=True)
+class Task:
+    """One SCSI command under way, as its translation sees it.
+
+    `data_out` holds what the initiator sent, at most what the CDB announces.
+    """
+
+    command: Command
+    cdb: Values
+    nexus: Nexus
+    unit: LogicalUnit | None  # None only in a row's `without_unit`
+    data_out: bytes = b""
+
+    @property
+    def lu(self) -> LogicalUnit:
+        """The addressed logical unit."""
+        assert self.unit is not None, f"{self.command.name} has no logical unit"
+        return self.unit
+
+    def invalid_field(self, name: str, code: SenseCode = INVALID_FIELD_IN_CDB) -> CheckCondition:
+        """Return the exception that refuses the named CDB field."""
+        byte, bit = self.command.structure.by_name[name].highest_bit("big")
+        return CheckCondition(Sense(code, pointer=FieldPointer(byte, bit)))
+
+
+def control(length: int) -> Field:
+    """Return NACA, the one evaluated bit of a CONTROL byte. Spec: SAM-5 5.2."""
+    return Field("naca", length - 1, 2, 1, "normal ACA: must be zero")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One row of the command table.
+
+    `opcode` and the service action are not listed among `fields`; neither is
+    NACA, which every CDB has. Bits that no field covers are reserved.
+    """
+
+    name: str
+    opcode: int
+    length: int
+    spec: str
+    translate: Callable[[Task], Translation] = field(compare=False)
+    fields: tuple[Field, ...] = ()
+    service_action: int | None = None
+    data: Data = Data.NONE
+    transfer: Transfer = Transfer.NONE
+    length_field: str = ""
+    zero_length_means: int = 0  # READ (6): 256 blocks; READ CAPACITY (10), without field: 8 bytes
+    access: Access = Access.ALWAYS
+    legacy_reserve_allows: bool = False  # runs despite another nexus' RESERVE
+    # Which CDBs of this row no reservation stops, whatever the two fields above say.
+    never_conflicts: Callable[[Values], bool] = field(default=lambda cdb: False, compare=False)
+    reports_unit_attention: bool = True
+    needs_ready: bool = True  # refused while stopped, formatting or failed
+    modifies_medium: bool = False  # refused while write protected
+    exclusive: bool = False  # runs alone on the logical unit
+    # What a LUN without a logical unit answers, where it is not a refusal.
+    without_unit: Callable[[Task], Translation] | None = field(default=None, compare=False)
+    supported: Callable[[LogicalUnit], bool] = field(default=lambda lu: True, compare=False)
+    hot: Hot = Hot.NO
+    nvme: tuple[str, ...] = ()  # the NVMe commands that it becomes, for the documentation
+    timeout_s: int = 30
+    doc: str = ""
+
+    @property
+    def service_action_field(self) -> Field | None:
+        """Where the service action stands: bytes 8-9 of a 32-byte CDB, else byte 1."""
+        if self.service_action is None:
+            return None
+        if self.opcode == 0x7F:
+            return Field("service_action", 8, 0, 16)
+        return Field("service_action", 1, 0, 5)
+
+    @property
+    def accesses_medium(self) -> bool:
+        """Whether the command needs the active power condition. Spec: SBC-3 4.18."""
+        moves_blocks = Transfer.BLOCKS <= self.transfer <= Transfer.BYTCHK
+        return moves_blocks or self.modifies_medium or self.hot is not Hot.NO
+
+    @property
+    def structure(self) -> Structure:
+        """The CDB's layout."""
+        cached: Structure | None = self.__dict__.get("_structure")
+        if cached is None:
+            own = [Field("opcode", 0, 0, 8)]
+            if self.service_action_field is not None:
+                own.append(self.service_action_field)
+            naca = control(1) if self.opcode == 0x7F else control(self.length)
+            if self.opcode == 0x7F:
+                naca = Field("naca", 1, 2, 1, naca.doc)
+            fields = (*own, *self.fields, naca)
+            cached = Structure(self.name, self.length, fields, spec=self.spec)
+            self.__dict__["_structure"] = cached
+        return cached
+
+    @property
+    def usage(self) -> bytes:
+        """The CDB usage data of REPORT SUPPORTED OPERATION CODES. Spec: SPC-4 6.35.3."""
+        mask = bytearray(self.structure.mask)
+        mask[0] = self.opcode
+        if self.service_action_field is not None:
+            assert self.service_action is not None
+            self.service_action_field.write(mask, self.service_action, "big")
+        return bytes(mask)
+
+    def reserved_bit(self, cdb: bytes) -> FieldPointer | None:
+        """Return where `cdb` sets a reserved bit, the first byte and its highest such bit."""
+        for byte, (value, allowed) in enumerate(zip(cdb, self.structure.mask, strict=False)):
+            wrong = value & ~allowed
+            if wrong:
+                return FieldPointer(byte, wrong.bit_length() - 1)
+        return None
+
+    def build(self, **values: int) -> bytes:
+        """Return a CDB with the named fields set."""
+        own = {"opcode": self.opcode}
+        if self.service_action is not None:
+            own["service_action"] = self.service_action
+        return self.structure.build(**own, **values)
+
+    def blocks(self, cdb: Values) -> int:
+        """Return the logical blocks that `cdb` names (zero-length convention applied)."""
+        return self._length(cdb)
+
+    def _length(self, cdb: Values) -> int:
+        count = cdb[self.length_field] if self.length_field else 0
+        return count or self.zero_length_means
+
+    def data_bytes(self, cdb: Values, block_bytes: int) -> int:
+        """Return how many bytes of data `cdb` announces."""
+        match self.transfer:
+            case Transfer.NONE:
+                return 0
+            case Transfer.BYTES:
+                return self._length(cdb)
+            case Transfer.BLOCKS:
+                return self.blocks(cdb) * block_bytes
+            case Transfer.TWICE_BLOCKS:
+                return 2 * self.blocks(cdb) * block_bytes
+            case Transfer.ONE_BLOCK:
+                return block_bytes
+            case Transfer.ONE_BLOCK_UNLESS_NDOB:
+                return 0 if cdb["ndob"] else block_bytes
+            case Transfer.BYTCHK:
+                blocks = self.blocks(cdb)
+                return {1: blocks, 3: min(blocks, 1)}.get(cdb["bytchk"], 0) * block_bytes
+            case Transfer.FORMAT_HEADER:
+                return (8 if cdb["longlist"] else 4) if cdb["fmtdata"] else 0

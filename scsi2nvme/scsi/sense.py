@@ -1,0 +1,268 @@
+"""Sense keys, the table of additional sense codes, and sense data formats.
+
+Spec: SPC-4 4.5 (sense data) and SPC-4 annex D (additional sense codes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class SenseKey(IntEnum):
+    """Spec: SPC-4 4.5.6."""
+
+    NO_SENSE = 0x0
+    RECOVERED_ERROR = 0x1
+    NOT_READY = 0x2
+    MEDIUM_ERROR = 0x3
+    HARDWARE_ERROR = 0x4
+    ILLEGAL_REQUEST = 0x5
+    UNIT_ATTENTION = 0x6
+    DATA_PROTECT = 0x7
+    BLANK_CHECK = 0x8
+    COPY_ABORTED = 0xA
+    ABORTED_COMMAND = 0xB
+    MISCOMPARE = 0xE
+
+
+@dataclass(frozen=True, slots=True)
+class SenseCode:
+    """A sense key with its additional sense code and qualifier, and T10's text."""
+
+    key: SenseKey
+    asc: int
+    ascq: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.key:X}/{self.asc:02X}/{self.ascq:02X} {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPointer:
+    """Which field was wrong: in the CDB or in the parameter data.
+
+    `bit` is the field's most significant bit, None where the whole byte is
+    meant. Spec: SPC-4 4.5.2.4.2.
+    """
+
+    byte: int
+    bit: int | None = None
+    in_cdb: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Sense:
+    """One sense datum, independent of the format in which it is delivered.
+
+    `progress` is a fraction of 65536. `information` is an LBA or an offset.
+    """
+
+    code: SenseCode
+    information: int | None = None
+    command_specific: int | None = None
+    pointer: FieldPointer | None = None
+    progress: int | None = None
+    retries: int | None = None
+    deferred: bool = False
+
+    @property
+    def key(self) -> SenseKey:
+        """The sense key."""
+        return self.code.key
+
+    def _sense_key_specific(self) -> bytes | None:
+        """Return the three sense-key specific bytes. Spec: SPC-4 4.5.2.4."""
+        if self.pointer is not None:
+            flags = 0x80 | (0x40 if self.pointer.in_cdb else 0)
+            if self.pointer.bit is not None:
+                flags |= 0x08 | self.pointer.bit
+            return bytes([flags]) + self.pointer.byte.to_bytes(2, "big")
+        count = self.progress if self.progress is not None else self.retries
+        if count is not None:
+            return b"\x80" + min(count, 0xFFFF).to_bytes(2, "big")
+        return None
+
+    def fixed(self) -> bytes:
+        """Return fixed format sense data, 18 bytes. Spec: SPC-4 4.5.3."""
+        data = bytearray(18)
+        data[0] = 0x71 if self.deferred else 0x70
+        data[2] = self.code.key
+        data[7] = len(data) - 8
+        # An INFORMATION beyond 32 bits has no place here: VALID stays zero.
+        if self.information is not None and self.information <= 0xFFFFFFFF:
+            data[0] |= 0x80
+            data[3:7] = self.information.to_bytes(4, "big")
+        if self.command_specific is not None:
+            data[8:12] = min(self.command_specific, 0xFFFFFFFF).to_bytes(4, "big")
+        data[12], data[13] = self.code.asc, self.code.ascq
+        specific = self._sense_key_specific()
+        if specific is not None:
+            data[15:18] = specific
+        return bytes(data)
+
+    def descriptor(self) -> bytes:
+        """Return descriptor format sense data. Spec: SPC-4 4.5.2."""
+        descriptors = b""
+        if self.information is not None:
+            descriptors += b"\x00\x0a\x80\x00" + self.information.to_bytes(8, "big")
+        if self.command_specific is not None:
+            descriptors += b"\x01\x0a\x00\x00" + self.command_specific.to_bytes(8, "big")
+        specific = self._sense_key_specific()
+        if specific is not None:
+            descriptors += b"\x02\x06\x00\x00" + specific + b"\x00"
+        head = [0x73 if self.deferred else 0x72, self.code.key, self.code.asc, self.code.ascq]
+        return bytes([*head, 0, 0, 0, len(descriptors)]) + descriptors
+
+    def data(self, descriptor_format: bool) -> bytes:
+        """Return the sense data in the format that D_SENSE asks for."""
+        return self.descriptor() if descriptor_format else self.fixed()
+
+
+_K = SenseKey
+NO_ADDITIONAL_SENSE_INFORMATION = SenseCode(
+    _K.NO_SENSE, 0x00, 0x00, "NO ADDITIONAL SENSE INFORMATION"
+)
+PERIPHERAL_DEVICE_WRITE_FAULT = SenseCode(
+    _K.MEDIUM_ERROR, 0x03, 0x00, "PERIPHERAL DEVICE WRITE FAULT"
+)
+LOGICAL_UNIT_NOT_READY_CAUSE_NOT_REPORTABLE = SenseCode(
+    _K.NOT_READY, 0x04, 0x00, "LOGICAL UNIT NOT READY, CAUSE NOT REPORTABLE"
+)
+LOGICAL_UNIT_IS_IN_PROCESS_OF_BECOMING_READY = SenseCode(
+    _K.NOT_READY, 0x04, 0x01, "LOGICAL UNIT IS IN PROCESS OF BECOMING READY"
+)
+LOGICAL_UNIT_NOT_READY_INITIALIZING_COMMAND_REQUIRED = SenseCode(
+    _K.NOT_READY, 0x04, 0x02, "LOGICAL UNIT NOT READY, INITIALIZING COMMAND REQUIRED"
+)
+LOGICAL_UNIT_NOT_READY_FORMAT_IN_PROGRESS = SenseCode(
+    _K.NOT_READY, 0x04, 0x04, "LOGICAL UNIT NOT READY, FORMAT IN PROGRESS"
+)
+LOGICAL_UNIT_NOT_READY_SELF_TEST_IN_PROGRESS = SenseCode(
+    _K.NOT_READY, 0x04, 0x09, "LOGICAL UNIT NOT READY, SELF-TEST IN PROGRESS"
+)
+ASYMMETRIC_ACCESS_STATE_TRANSITION = SenseCode(
+    _K.NOT_READY, 0x04, 0x0A, "LOGICAL UNIT NOT ACCESSIBLE, ASYMMETRIC ACCESS STATE TRANSITION"
+)
+TARGET_PORT_IN_UNAVAILABLE_STATE = SenseCode(
+    _K.NOT_READY, 0x04, 0x0C, "LOGICAL UNIT NOT ACCESSIBLE, TARGET PORT IN UNAVAILABLE STATE"
+)
+LOGICAL_UNIT_NOT_READY_SANITIZE_IN_PROGRESS = SenseCode(
+    _K.NOT_READY, 0x04, 0x1B, "LOGICAL UNIT NOT READY, SANITIZE IN PROGRESS"
+)
+LOGICAL_UNIT_COMMUNICATION_FAILURE = SenseCode(
+    _K.ABORTED_COMMAND, 0x08, 0x00, "LOGICAL UNIT COMMUNICATION FAILURE"
+)
+INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT = SenseCode(
+    _K.ILLEGAL_REQUEST, 0x0E, 0x03, "INVALID FIELD IN COMMAND INFORMATION UNIT"
+)
+LOGICAL_BLOCK_GUARD_CHECK_FAILED = SenseCode(
+    _K.ABORTED_COMMAND, 0x10, 0x01, "LOGICAL BLOCK GUARD CHECK FAILED"
+)
+LOGICAL_BLOCK_APPLICATION_TAG_CHECK_FAILED = SenseCode(
+    _K.ABORTED_COMMAND, 0x10, 0x02, "LOGICAL BLOCK APPLICATION TAG CHECK FAILED"
+)
+LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED = SenseCode(
+    _K.ABORTED_COMMAND, 0x10, 0x03, "LOGICAL BLOCK REFERENCE TAG CHECK FAILED"
+)
+UNRECOVERED_READ_ERROR = SenseCode(_K.MEDIUM_ERROR, 0x11, 0x00, "UNRECOVERED READ ERROR")
+PARAMETER_LIST_LENGTH_ERROR = SenseCode(
+    _K.ILLEGAL_REQUEST, 0x1A, 0x00, "PARAMETER LIST LENGTH ERROR"
+)
+MISCOMPARE_DURING_VERIFY_OPERATION = SenseCode(
+    _K.MISCOMPARE, 0x1D, 0x00, "MISCOMPARE DURING VERIFY OPERATION"
+)
+INVALID_COMMAND_OPERATION_CODE = SenseCode(
+    _K.ILLEGAL_REQUEST, 0x20, 0x00, "INVALID COMMAND OPERATION CODE"
+)
+ACCESS_DENIED_NO_ACCESS_RIGHTS = SenseCode(
+    _K.DATA_PROTECT, 0x20, 0x02, "ACCESS DENIED - NO ACCESS RIGHTS"
+)
+LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE = SenseCode(
+    _K.ILLEGAL_REQUEST, 0x21, 0x00, "LOGICAL BLOCK ADDRESS OUT OF RANGE"
+)
+UNALIGNED_WRITE_COMMAND = SenseCode(_K.ILLEGAL_REQUEST, 0x21, 0x04, "UNALIGNED WRITE COMMAND")
+WRITE_BOUNDARY_VIOLATION = SenseCode(_K.ILLEGAL_REQUEST, 0x21, 0x05, "WRITE BOUNDARY VIOLATION")
+READ_BOUNDARY_VIOLATION = SenseCode(_K.ILLEGAL_REQUEST, 0x21, 0x07, "READ BOUNDARY VIOLATION")
+INVALID_FIELD_IN_CDB = SenseCode(_K.ILLEGAL_REQUEST, 0x24, 0x00, "INVALID FIELD IN CDB")
+LOGICAL_UNIT_NOT_SUPPORTED = SenseCode(_K.ILLEGAL_REQUEST, 0x25, 0x00, "LOGICAL UNIT NOT SUPPORTED")
+INVALID_FIELD_IN_PARAMETER_LIST = SenseCode(
+    _K.ILLEGAL_REQUEST, 0x26, 0x00, "INVALID FIELD IN PARAMETER LIST"
+)
+INVALID_RELEASE_OF_PERSISTENT_RESERVATION = SenseCode(
+    _K.ILLEGAL_REQUEST, 0x26, 0x04, "INVALID RELEASE OF PERSISTENT RESERVATION"
+)
+WRITE_PROTECTED = SenseCode(_K.DATA_PROTECT, 0x27, 0x00, "WRITE PROTECTED")
+SOFTWARE_WRITE_PROTECTED = SenseCode(
+    _K.DATA_PROTECT, 0x27, 0x02, "LOGICAL UNIT SOFTWARE WRITE PROTECTED"
+)
+SPACE_ALLOCATION_FAILED_WRITE_PROTECT = SenseCode(
+    _K.DATA_PROTECT, 0x27, 0x07, "SPACE ALLOCATION FAILED WRITE PROTECT"
+)
+ZONE_IS_READ_ONLY = SenseCode(_K.DATA_PROTECT, 0x27, 0x08, "ZONE IS READ ONLY")
+POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED = SenseCode(
+    _K.UNIT_ATTENTION, 0x29, 0x00, "POWER ON, RESET, OR BUS DEVICE RESET OCCURRED"
+)
+BUS_DEVICE_RESET_FUNCTION_OCCURRED = SenseCode(
+    _K.UNIT_ATTENTION, 0x29, 0x03, "BUS DEVICE RESET FUNCTION OCCURRED"
+)
+I_T_NEXUS_LOSS_OCCURRED = SenseCode(_K.UNIT_ATTENTION, 0x29, 0x07, "I_T NEXUS LOSS OCCURRED")
+MODE_PARAMETERS_CHANGED = SenseCode(_K.UNIT_ATTENTION, 0x2A, 0x01, "MODE PARAMETERS CHANGED")
+LOG_PARAMETERS_CHANGED = SenseCode(_K.UNIT_ATTENTION, 0x2A, 0x02, "LOG PARAMETERS CHANGED")
+RESERVATIONS_PREEMPTED = SenseCode(_K.UNIT_ATTENTION, 0x2A, 0x03, "RESERVATIONS PREEMPTED")
+RESERVATIONS_RELEASED = SenseCode(_K.UNIT_ATTENTION, 0x2A, 0x04, "RESERVATIONS RELEASED")
+REGISTRATIONS_PREEMPTED = SenseCode(_K.UNIT_ATTENTION, 0x2A, 0x05, "REGISTRATIONS PREEMPTED")
+CAPACITY_DATA_HAS_CHANGED = SenseCode(_K.UNIT_ATTENTION, 0x2A, 0x09, "CAPACITY DATA HAS CHANGED")
+ZONE_IS_OFFLINE = SenseCode(_K.DATA_PROTECT, 0x2C, 0x0E, "ZONE IS OFFLINE")
+COMMANDS_CLEARED_BY_ANOTHER_INITIATOR = SenseCode(
+    _K.UNIT_ATTENTION, 0x2F, 0x00, "COMMANDS CLEARED BY ANOTHER INITIATOR"
+)
+MEDIUM_FORMAT_CORRUPTED = SenseCode(_K.MEDIUM_ERROR, 0x31, 0x00, "MEDIUM FORMAT CORRUPTED")
+FORMAT_COMMAND_FAILED = SenseCode(_K.MEDIUM_ERROR, 0x31, 0x01, "FORMAT COMMAND FAILED")
+SANITIZE_COMMAND_FAILED = SenseCode(_K.MEDIUM_ERROR, 0x31, 0x03, "SANITIZE COMMAND FAILED")
+SAVING_PARAMETERS_NOT_SUPPORTED = SenseCode(
+    _K.ILLEGAL_REQUEST, 0x39, 0x00, "SAVING PARAMETERS NOT SUPPORTED"
+)
+LOGICAL_UNIT_FAILED_SELF_TEST = SenseCode(
+    _K.HARDWARE_ERROR, 0x3E, 0x03, "LOGICAL UNIT FAILED SELF-TEST"
+)
+INQUIRY_DATA_HAS_CHANGED = SenseCode(_K.UNIT_ATTENTION, 0x3F, 0x03, "INQUIRY DATA HAS CHANGED")
+REPORTED_LUNS_DATA_HAS_CHANGED = SenseCode(
+    _K.UNIT_ATTENTION, 0x3F, 0x0E, "REPORTED LUNS DATA HAS CHANGED"
+)
+INTERNAL_TARGET_FAILURE = SenseCode(_K.HARDWARE_ERROR, 0x44, 0x00, "INTERNAL TARGET FAILURE")
+DATA_PHASE_ERROR = SenseCode(_K.ABORTED_COMMAND, 0x4B, 0x00, "DATA PHASE ERROR")
+INSUFFICIENT_REGISTRATION_RESOURCES = SenseCode(
+    _K.ILLEGAL_REQUEST, 0x55, 0x04, "INSUFFICIENT REGISTRATION RESOURCES"
+)
+INSUFFICIENT_ZONE_RESOURCES = SenseCode(_K.DATA_PROTECT, 0x55, 0x0E, "INSUFFICIENT ZONE RESOURCES")
+IDLE_CONDITION_ACTIVATED_BY_COMMAND = SenseCode(
+    _K.NO_SENSE, 0x5E, 0x03, "IDLE CONDITION ACTIVATED BY COMMAND"
+)
+STANDBY_CONDITION_ACTIVATED_BY_COMMAND = SenseCode(
+    _K.NO_SENSE, 0x5E, 0x04, "STANDBY CONDITION ACTIVATED BY COMMAND"
+)
+IDLE_B_CONDITION_ACTIVATED_BY_COMMAND = SenseCode(
+    _K.NO_SENSE, 0x5E, 0x06, "IDLE_B CONDITION ACTIVATED BY COMMAND"
+)
+IDLE_C_CONDITION_ACTIVATED_BY_COMMAND = SenseCode(
+    _K.NO_SENSE, 0x5E, 0x08, "IDLE_C CONDITION ACTIVATED BY COMMAND"
+)
+STANDBY_Y_CONDITION_ACTIVATED_BY_COMMAND = SenseCode(
+    _K.NO_SENSE, 0x5E, 0x0A, "STANDBY_Y CONDITION ACTIVATED BY COMMAND"
+)
+# Informational exceptions, under the key with which REQUEST SENSE tells them (SPC-4 7.5.11).
+INFORMATIONAL_TEMPERATURE_EXCEEDED = SenseCode(
+    _K.NO_SENSE, 0x0B, 0x01, "WARNING - SPECIFIED TEMPERATURE EXCEEDED"
+)
+INFORMATIONAL_CACHE_NOW_VOLATILE = SenseCode(
+    _K.NO_SENSE, 0x0B, 0x06, "WARNING - NON-VOLATILE CACHE NOW VOLATILE"
+)
+INFORMATIONAL_WRITE_PROTECTED = SenseCode(_K.NO_SENSE, 0x27, 0x00, "WRITE PROTECTED")
+INFORMATIONAL_SPARE_AREA_EXHAUSTION = SenseCode(
+    _K.NO_SENSE, 0x5D, 0x03, "SPARE AREA EXHAUSTION PREDICTION THRESHOLD EXCEEDED"
+)
+INFORMATIONAL_HARDWARE_IMPENDING_FAILURE = SenseCode(
+    _K.NO_SENSE, 0x5D, 0x10, "HARDWARE IMPENDING FAILURE GENERAL HARD DRIVE FAILURE"
+)

@@ -1,0 +1,452 @@
+"""The task service: joins the engine, the data plane and the controllers.
+
+Reactors hand over what is not hot; the service runs it through the engine and
+answers. It keeps the data plane's step-aside flags in line with the logical
+units' state. Everything happens in the asyncio loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from scsi2nvme import commands, engine
+from scsi2nvme.dataplane import (
+    Event,
+    EventType,
+    Plane,
+    PlaneController,
+    PlaneNexus,
+    PlaneTask,
+    PlaneUnit,
+    Scope,
+    UnitParameters,
+)
+from scsi2nvme.executor import NvmeExecutor, play
+from scsi2nvme.gate import Gate
+from scsi2nvme.logical_unit import LogicalUnit, Nexus, Readiness
+from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.status import is_retryable
+from scsi2nvme.scsi.command import Command, Result, Translation
+from scsi2nvme.scsi.sense import (
+    BUS_DEVICE_RESET_FUNCTION_OCCURRED,
+    COMMANDS_CLEARED_BY_ANOTHER_INITIATOR,
+    I_T_NEXUS_LOSS_OCCURRED,
+    Sense,
+    SenseCode,
+    SenseKey,
+)
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.scsi.task_management import (
+    TaskManagement,
+    TaskManagementResponse,
+    asynchronous_event,
+)
+from scsi2nvme.status_map import result_of_status
+
+log = logging.getLogger(__name__)
+
+_ORDERED = 2  # task attribute, RFC 7143 11.3.1.1
+
+_BUSY = Result(Status.BUSY)
+
+
+def unit_parameters(lu: LogicalUnit) -> UnitParameters:
+    """Return what the hot path must know of a logical unit."""
+    return UnitParameters(
+        nsid=lu.nsid,
+        block_bytes=lu.block_bytes,
+        blocks=lu.capacity_blocks,
+        maximum_blocks=lu.nvme_maximum_blocks,
+        boundary_blocks=lu.optimal_boundary_blocks,
+        volatile_cache=lu.volatile_write_cache,
+    )
+
+
+@dataclass(eq=False)
+class _Unit:
+    """A logical unit with its place in the data plane."""
+
+    lu: LogicalUnit
+    executor: NvmeExecutor
+    plane_unit: PlaneUnit
+    gate: Gate = field(default_factory=Gate)
+    parameters: UnitParameters | None = None
+
+
+@dataclass(eq=False)
+class _OpenNexus:
+    nexus: Nexus
+    plane_nexus: PlaneNexus
+
+
+class _NoController:
+    """Executes nothing: for commands that are addressed to no logical unit."""
+
+    async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
+        raise AssertionError(f"{commands[0].name} without a logical unit")
+
+
+class TaskService:
+    """Runs SCSI tasks and task management for every front end."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._units: dict[LogicalUnit, _Unit] = {}
+        self._nexuses: dict[int, _OpenNexus] = {}
+        self._handlers: dict[int, Callable[[Event], None]] = {}
+        self._overdue: dict[int, Callable[[int, int], Coroutine[Any, Any, None]]] = {}
+        self._drains: dict[int, asyncio.Future[int]] = {}
+        self._numbers = itertools.count(1)
+        self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def plane(self) -> Plane:
+        """The data plane."""
+        return self._plane
+
+    def start(self) -> None:
+        """Begin to serve the reactors' events in the running loop."""
+        asyncio.get_running_loop().add_reader(self._plane.event_fd, self._take_events)
+
+    async def stop(self) -> None:
+        """Wait for what is running; the front ends have closed their nexuses."""
+        while self._running:
+            await asyncio.wait(self._running)
+        asyncio.get_running_loop().remove_reader(self._plane.event_fd)
+
+    # Composition
+
+    def add_controller(
+        self, overdue: Callable[[int, int], Coroutine[Any, Any, None]]
+    ) -> tuple[int, PlaneController]:
+        """Register a controller: `overdue(qid, cid)` is called for late commands."""
+        cookie = next(self._numbers)
+        self._overdue[cookie] = overdue
+        return cookie, PlaneController(self._plane, cookie)
+
+    def add_unit(
+        self, lu: LogicalUnit, executor: NvmeExecutor, controller: PlaneController
+    ) -> None:
+        """Serve a logical unit from now on."""
+        parameters = unit_parameters(lu)
+        unit = _Unit(lu, executor, PlaneUnit(controller, parameters), parameters=parameters)
+        self._units[lu] = unit
+        lu.on_change = lambda: self._publish(unit)
+        lu.reservations.abort_tasks = lambda keys: self._abort_preempted(unit, keys)
+        unit.plane_unit.set_aside(False)
+
+    def close(self) -> None:
+        """Free the logical units; after `stop`, with the reactors stopped."""
+        for unit in self._units.values():
+            unit.plane_unit.close()
+        self._units.clear()
+
+    async def drained(self, start: Callable[[int], None]) -> int:
+        """Call `start` with a token and wait for its DRAINED; returns the count."""
+        token = next(self._numbers)
+        future = asyncio.get_running_loop().create_future()
+        self._drains[token] = future
+        start(token)
+        return await future
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("internal error", exc_info=task.exception())
+
+    # Nexuses
+
+    def open_nexus(self, nexus: Nexus) -> PlaneNexus:
+        """Map and attach the nexus' LUNs."""
+        cookie = next(self._numbers)
+        plane_nexus = PlaneNexus(self._plane, cookie)
+        self._nexuses[cookie] = _OpenNexus(nexus, plane_nexus)
+        for lun, lu in nexus.luns.items():
+            plane_nexus.map(lun, self._units[lu].plane_unit)
+        for lu in set(nexus.luns.values()):
+            lu.attach(nexus)
+        return plane_nexus
+
+    async def close_nexus(self, nexus: Nexus, plane_nexus: PlaneNexus, *, lost: bool) -> None:
+        """End a nexus whose session is gone: abort what it left, detach, free."""
+        await self._abort(Scope.NEXUS, plane_nexus, None)
+        for lu in set(nexus.luns.values()):
+            lu.detach(nexus, I_T_NEXUS_LOSS_OCCURRED if lost else None)
+        for cookie, opened in list(self._nexuses.items()):
+            if opened.plane_nexus is plane_nexus:
+                del self._nexuses[cookie]
+        plane_nexus.close()
+
+    def cookie(self, handler: Callable[[Event], None]) -> int:
+        """Register who gets the PDU and CONN_CLOSED events of one connection."""
+        number = next(self._numbers)
+        self._handlers[number] = handler
+        return number
+
+    def release(self, cookie: int) -> None:
+        """Forget a handler."""
+        self._handlers.pop(cookie, None)
+
+    def _publish(self, unit: _Unit) -> None:
+        """Bring the step-aside flags of a logical unit in line with its state."""
+        for opened in self._nexuses.values():
+            for lun, lu in opened.nexus.luns.items():
+                if lu is unit.lu:
+                    opened.plane_nexus.set_aside(lun, lu.aside(opened.nexus))
+
+    # Events
+
+    def _take_events(self) -> None:
+        for event in self._plane.events():
+            match event.type:
+                case EventType.TASK:
+                    self._spawn(self._run(_task(event)))
+                case EventType.TASK_FAILED:
+                    self._spawn(self._failed(event))
+                case EventType.TASK_REFUSED:
+                    self._refuse(event)
+                case EventType.DRAINED:
+                    future = self._drains.pop(event.cookie, None)
+                    if future is not None and not future.done():
+                        future.set_result(event.count)
+                case EventType.OVERDUE:
+                    overdue = self._overdue.get(event.cookie)
+                    if overdue is not None:
+                        self._spawn(overdue(event.qid, event.cid))
+                case EventType.PDU | EventType.CONN_CLOSED:
+                    handler = self._handlers.get(event.cookie)
+                    if handler is not None:
+                        handler(event)
+
+    def _nexus_of(self, task: PlaneTask) -> Nexus | None:
+        opened = self._nexuses.get(task.nexus_cookie)
+        return opened.nexus if opened is not None else None
+
+    # Tasks
+
+    async def _run(self, task: PlaneTask) -> None:
+        nexus = self._nexus_of(task)
+        if nexus is None or task.aborted:
+            task.end(Status.BUSY)
+            return
+        lun = engine.lun_of(task.lun)
+        lu = nexus.luns.get(lun) if lun is not None else None
+        command = commands.find(task.cdb)
+        unit = self._units[lu] if lu is not None else None
+        translation = engine.run(nexus, lun, task.cdb, task.data_out())
+        try:
+            if unit is None:
+                result = await play(translation, _NoController())
+            else:
+                result = await self._run_on(unit, command, task, translation)
+        except BaseException:
+            # A bug: the initiator gets an answer, the log gets the traceback.
+            self._end(task, lu, engine.check_condition(Sense(engine.INTERNAL_TARGET_FAILURE)))
+            raise
+        self._end(task, lu, result)
+        if unit is not None and result.background is not None:
+            await self._play(unit, result.background)
+            await self._refresh(unit)
+
+    async def _run_on(
+        self, unit: _Unit, command: Command | None, task: PlaneTask, translation: Translation
+    ) -> Result:
+        """Run a command on a logical unit, alone where it must be."""
+        alone = task.attribute == _ORDERED or (command is not None and command.exclusive)
+        # What the engine answers at once must not wait behind a long format.
+        waits = command is not None and command.needs_ready
+        if not alone and (not waits or unit.lu.readiness is not Readiness.READY):
+            return await self._play(unit, translation)
+        async with unit.gate.enter(alone=alone):
+            if not alone:
+                return await self._play(unit, translation)
+            await self.drained(unit.plane_unit.drain)
+            try:
+                return await self._play(unit, translation)
+            finally:
+                self._apply_parameters(unit)
+                unit.plane_unit.set_aside(False)
+
+    async def _play(self, unit: _Unit, translation: Translation) -> Result:
+        def report(fraction: int) -> None:
+            unit.lu.progress = fraction
+
+        return await play(translation, unit.executor, report)
+
+    def _apply_parameters(self, unit: _Unit) -> None:
+        """Tell the hot path of a change of the namespace, while drained."""
+        parameters = unit_parameters(unit.lu)
+        if parameters != unit.parameters:
+            unit.plane_unit.update(parameters)
+            unit.parameters = parameters
+
+    async def _refresh(self, unit: _Unit) -> None:
+        """Drain and apply what a background operation or an event has changed."""
+        if unit_parameters(unit.lu) == unit.parameters:
+            return
+        async with unit.gate.enter(alone=True):
+            await self.drained(unit.plane_unit.drain)
+            self._apply_parameters(unit)
+            unit.plane_unit.set_aside(False)
+
+    async def refresh(self, lu: LogicalUnit) -> None:
+        """Bring the hot path in line with `lu.facts`, which the caller has replaced."""
+        await self._refresh(self._units[lu])
+
+    async def _failed(self, event: Event) -> None:
+        """End a hot task whose NVMe command failed, or try it again with the engine."""
+        task = _task(event)
+        if is_retryable(event.status) and not event.dnr:
+            await self._run(task)
+            return
+        nexus = self._nexus_of(task)
+        lun = engine.lun_of(task.lun)
+        lu = nexus.luns.get(lun) if nexus is not None and lun is not None else None
+        result = result_of_status(event.nvme_opcode, event.status, event.dnr, event.lba)
+        self._end(task, lu, result)
+
+    def _refuse(self, event: Event) -> None:
+        """End a task that its front end found at fault."""
+        task = _task(event)
+        nexus = self._nexus_of(task)
+        lun = engine.lun_of(task.lun)
+        lu = nexus.luns.get(lun) if nexus is not None and lun is not None else None
+        key, asc, ascq = event.count >> 16 & 0xF, event.count >> 8 & 0xFF, event.count & 0xFF
+        code = SenseCode(SenseKey(key), asc, ascq, "TRANSPORT ERROR")
+        self._end(task, lu, engine.check_condition(Sense(code)))
+
+    def _end(self, task: PlaneTask, lu: LogicalUnit | None, result: Result) -> None:
+        descriptor = lu is not None and lu.mode.descriptor_sense
+        sense = result.sense.data(descriptor) if result.sense is not None else b""
+        task.end(result.status, sense, result.data_in)
+
+    # Task management
+
+    async def _abort(
+        self,
+        scope: Scope,
+        plane_nexus: PlaneNexus | None,
+        unit: _Unit | None,
+        *,
+        itt: int = 0,
+        query: bool = False,
+        task_aborted_status: bool = False,
+    ) -> int:
+        plane_unit = unit.plane_unit if unit is not None else None
+
+        def start(token: int) -> None:
+            self._plane.abort(
+                scope,
+                plane_nexus,
+                plane_unit,
+                token,
+                itt=itt,
+                query=query,
+                task_aborted_status=task_aborted_status,
+            )
+
+        return await self.drained(start)
+
+    def _abort_preempted(self, unit: _Unit, keys: list[str]) -> None:
+        """PREEMPT AND ABORT: abort the tasks of the nexuses that lost their registration."""
+        for opened in self._nexuses.values():
+            if opened.nexus.key in keys:
+                self._spawn(self._abort_only(opened.plane_nexus, unit))
+
+    async def _abort_only(self, plane_nexus: PlaneNexus, unit: _Unit) -> None:
+        await self._abort(Scope.NEXUS_LU, plane_nexus, unit, task_aborted_status=True)
+
+    async def task_management(
+        self,
+        function: TaskManagement,
+        nexus: Nexus,
+        plane_nexus: PlaneNexus,
+        lun: int | None,
+        itt: int,
+    ) -> TaskManagementResponse:
+        """Run one function to its end. Spec: SAM-5 7."""
+        answer = TaskManagementResponse
+        if function is TaskManagement.I_T_NEXUS_RESET:
+            await self._abort(Scope.NEXUS, plane_nexus, None)
+            for lu in set(nexus.luns.values()):
+                lu.reservations.nexus_lost(nexus)
+                lu.attend(I_T_NEXUS_LOSS_OCCURRED, only=nexus.key)
+            return answer.FUNCTION_COMPLETE
+        lu_or_none = nexus.luns.get(lun) if lun is not None else None
+        if lu_or_none is None:
+            return answer.INCORRECT_LOGICAL_UNIT_NUMBER
+        lu, unit = lu_or_none, self._units[lu_or_none]
+        match function:
+            case TaskManagement.ABORT_TASK:
+                found = await self._abort(Scope.TASK, plane_nexus, unit, itt=itt)
+                return answer.FUNCTION_COMPLETE if found else answer.TASK_DOES_NOT_EXIST
+            case TaskManagement.ABORT_TASK_SET:
+                await self._abort(Scope.NEXUS_LU, plane_nexus, unit)
+            case TaskManagement.CLEAR_TASK_SET:
+                await self._clear(lu, nexus, plane_nexus, unit)
+            case TaskManagement.LOGICAL_UNIT_RESET:
+                await self._abort(Scope.LU, plane_nexus, unit)
+                lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED, by=nexus)
+            case TaskManagement.QUERY_TASK:
+                found = await self._abort(Scope.TASK, plane_nexus, unit, itt=itt, query=True)
+                return answer.FUNCTION_SUCCEEDED if found else answer.FUNCTION_COMPLETE
+            case TaskManagement.QUERY_TASK_SET:
+                found = await self._abort(Scope.NEXUS_LU, plane_nexus, unit, query=True)
+                return answer.FUNCTION_SUCCEEDED if found else answer.FUNCTION_COMPLETE
+            case TaskManagement.QUERY_ASYNCHRONOUS_EVENT:
+                pending = any(asynchronous_event(lu, nexus))
+                return answer.FUNCTION_SUCCEEDED if pending else answer.FUNCTION_COMPLETE
+        return answer.FUNCTION_COMPLETE
+
+    async def _clear(
+        self, lu: LogicalUnit, nexus: Nexus, plane_nexus: PlaneNexus, unit: _Unit
+    ) -> None:
+        """Abort everyone's tasks; the others whose tasks went are told. Spec: SAM-5 7.5."""
+        silent = not lu.mode.task_aborted_status
+        others = [
+            opened
+            for opened in self._nexuses.values()
+            if opened.nexus is not nexus and lu in opened.nexus.luns.values()
+        ]
+        await self._abort(Scope.NEXUS_LU, plane_nexus, unit)
+        for opened in others:
+            found = await self._abort(
+                Scope.NEXUS_LU, opened.plane_nexus, unit, task_aborted_status=not silent
+            )
+            if found and silent:
+                lu.attend(COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, only=opened.nexus.key)
+
+
+def _task(event: Event) -> PlaneTask:
+    assert event.task is not None, f"{event.type.name} without a task"
+    return event.task
+
+
+class PlaneDataPath:
+    """The data plane as a controller's recovery sees it (drivers' DataPath)."""
+
+    def __init__(self, service: TaskService, controller: PlaneController) -> None:
+        self._service = service
+        self._controller = controller
+
+    async def pause(self) -> None:
+        """Keep the reactors off the queues; returns when they are."""
+        await self._service.drained(self._controller.pause)
+
+    def resume(self) -> None:
+        """Use the re-created queues; what was in flight is placed again."""
+        self._controller.resume()
+
+    def fail(self, status: int) -> None:
+        """The controller is lost: end everything with `status`."""
+        self._controller.fail(status)

@@ -1,0 +1,1 @@
+"""Where SCSI tasks come from: the embedded iSCSI portal. Knows nothing of NVMe."""

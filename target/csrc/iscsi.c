@@ -1,0 +1,415 @@
+/* Sessions and connections in full-feature phase: their beginning and end, and
+ * what the control thread asks of them. Spec: RFC 7143 4, 6, 7. */
+#include "iscsi.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* ---- sessions ---- */
+
+static void session_destroy(void *argument)
+{
+    s2n_session *session = argument;
+
+    free(session->held);
+    free(session->command);
+    free(session->bucket);
+    free(session);
+}
+
+static uint32_t power_of_two(uint32_t least)
+{
+    uint32_t value = 1;
+
+    while (value < least)
+        value <<= 1;
+    return value;
+}
+
+/* Spare commands: the window, immediate ones, and those whose response was built
+ * but not sent. */
+static bool session_allocate(s2n_session *session)
+{
+    uint32_t count = session->window + S2N_IMMEDIATE_COMMANDS + S2N_WIRES;
+    uint32_t buckets = power_of_two(count);
+    uint32_t held = power_of_two(session->window);
+
+    session->held = calloc(held, sizeof *session->held);
+    session->held_mask = held - 1;
+    session->bucket = calloc(buckets, sizeof(s2n_command *));
+    session->bucket_shift = 32 - (uint32_t)__builtin_ctz(buckets);
+    session->command = calloc(count, sizeof *session->command);
+    if (!session->held || !session->bucket || !session->command)
+        return false;
+    for (uint32_t i = count; i--;) {
+        session->command[i].index = (uint16_t)i;
+        session->command[i].chain = session->spare;
+        session->spare = &session->command[i];
+    }
+    return true;
+}
+
+s2n_session *s2n_session_new(s2n_plane *plane, s2n_nexus *nexus, uint32_t cmd_sn, uint32_t window)
+{
+    s2n_session *session = calloc(1, sizeof *session);
+
+    if (!session)
+        return NULL;
+    session->nexus = nexus;
+    session->window = window < 1 ? 1 : s2n_least(window, S2N_MAXIMUM_WINDOW);
+    atomic_init(&session->expected, cmd_sn);
+    session->maximum = cmd_sn + session->window - 1;
+    if (!session_allocate(session)) {
+        session_destroy(session);
+        return NULL;
+    }
+    session->reactor = s2n_plane_pick(plane);
+    return session;
+}
+
+uint32_t s2n_session_expected_cmd_sn(s2n_session *session)
+{
+    return atomic_load_explicit(&session->expected, memory_order_relaxed);
+}
+
+void s2n_session_free(s2n_session *session)
+{
+    s2n_plane_unpick(session->reactor);
+    s2n_reactor_call(session->reactor, session_destroy, session);
+}
+
+/* ---- the end of a connection ---- */
+
+void s2n_conn_report(s2n_conn *conn)
+{
+    if (conn->state != S2N_ENDED || conn->commands || conn->reported)
+        return;
+    s2n_event event = {
+        .type = S2N_EVENT_CONN_CLOSED, .cookie = conn->cookie, .count = conn->error};
+    conn->reported = true;
+    s2n_plane_emit(s2n_reactor_plane(conn->session->reactor), &event);
+}
+
+/* Whether no other connection of the session is left. */
+static bool alone(const s2n_conn *conn)
+{
+    const s2n_conn *other = conn->session->conns;
+
+    while (other && (other == conn || other->state == S2N_ENDED))
+        other = other->next;
+    return !other;
+}
+
+/* Release what is here. Tasks under way elsewhere come back through the front
+ * end, and are released then. */
+static void abort_commands(s2n_conn *conn)
+{
+    s2n_session *session = conn->session;
+    s2n_command *command = conn->commands;
+
+    while (command) {
+        bool away = command->phase == S2N_EXECUTING;
+        if (!away)
+            s2n_command_release(command);
+        /* A buffer given back may set other commands in motion: begin anew. */
+        command = away ? command->next : conn->commands;
+    }
+    if (conn->commands && alone(conn))
+        s2n_nexus_abort_all(session->reactor, session->nexus);
+    for (command = conn->commands; command; command = command->next)
+        command->task->aborted = true;
+}
+
+void s2n_conn_end(s2n_conn *conn, uint32_t error)
+{
+    struct s2n_reactor *reactor = conn->session->reactor;
+
+    if (conn->state == S2N_ENDED)
+        return;
+    if (conn->state == S2N_OPEN)
+        conn->error = error;
+    conn->state = S2N_ENDED;
+    s2n_source_remove(reactor, &conn->source);
+    close(conn->source.fd);
+    s2n_timer_cancel(reactor, &conn->timer);
+    s2n_defer_cancel(reactor, &conn->flush);
+    free(conn->rx.heap);
+    conn->rx.heap = NULL;
+    conn->rx.command = NULL;
+    s2n_order_forget(conn);
+    abort_commands(conn);
+    s2n_transmit_drop(conn);
+    s2n_order_deliver(conn->session);
+    s2n_conn_report(conn);
+}
+
+void s2n_conn_wind_up(s2n_conn *conn, uint32_t error)
+{
+    if (conn->state != S2N_OPEN)
+        return;
+    conn->state = S2N_CLOSING;
+    conn->error = error;
+    s2n_timer_arm(conn->session->reactor, &conn->timer, S2N_LINGER_MS);
+    s2n_defer(conn->session->reactor, &conn->flush);
+}
+
+/* ---- events ---- */
+
+void s2n_conn_watch(s2n_conn *conn)
+{
+    bool reads = conn->state == S2N_CLOSING || !s2n_receive_blocked(conn);
+    uint32_t events = reads ? EPOLLIN : 0;
+
+    if (!s2n_transmit_idle(conn))
+        events |= EPOLLOUT;
+    if (events == conn->events)
+        return;
+    conn->events = events;
+    int error = s2n_source_modify(conn->session->reactor, &conn->source, events);
+    if (error)
+        s2n_conn_end(conn, (uint32_t)-error);
+}
+
+/* What the peer still sends after a graceful close is dropped; reading it keeps
+ * the kernel from answering with a reset that would overtake our last bytes. */
+static void drain(s2n_conn *conn)
+{
+    ssize_t n = recv(conn->source.fd, conn->rx.buffer, S2N_RECEIVE_BYTES, MSG_DONTWAIT);
+
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        s2n_conn_end(conn, 0);
+}
+
+static void ready(struct s2n_source *source, uint32_t events)
+{
+    s2n_conn *conn = (s2n_conn *)source;
+
+    if (events & EPOLLOUT)
+        s2n_defer(conn->session->reactor, &conn->flush);
+    if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+        return;
+    if (conn->state == S2N_CLOSING)
+        drain(conn);
+    else if (!s2n_receive_blocked(conn))
+        s2n_receive(conn);
+    else if (events & (EPOLLHUP | EPOLLERR))
+        s2n_conn_end(conn, ECONNRESET);
+}
+
+/* The end of a round: send; go on with what was received if that made room. */
+static void round_end(struct s2n_deferred *deferred)
+{
+    s2n_conn *conn = (s2n_conn *)((char *)deferred - offsetof(s2n_conn, flush));
+
+    if (!s2n_transmit_flush(conn))
+        return;
+    if (conn->state == S2N_OPEN)
+        s2n_receive_parse(conn);
+    if (conn->state == S2N_CLOSING && !conn->shut && s2n_transmit_idle(conn)) {
+        conn->shut = true;
+        shutdown(conn->source.fd, SHUT_WR);
+    }
+    if (conn->state != S2N_ENDED)
+        s2n_conn_watch(conn);
+}
+
+/* ---- NOP-In ---- */
+
+static void ping(s2n_conn *conn)
+{
+    struct s2n_reply *reply = s2n_reply_new(conn, S2N_NOP_IN, NULL, 0);
+
+    if (!reply)
+        return;
+    reply->consumes = false;
+    conn->ping_tag = conn->ping_tag + 1 == S2N_RESERVED_TAG ? 0 : conn->ping_tag + 1;
+    s2n_put32(reply->bhs + S2N_AT_ITT, S2N_RESERVED_TAG);
+    s2n_put32(reply->bhs + S2N_AT_TTT, conn->ping_tag);
+    conn->pinging = true;
+    s2n_reply_send(conn, reply);
+}
+
+/* Anything that arrives is a sign of life; some initiators never answer a ping. */
+static void expire(struct s2n_timer *timer)
+{
+    s2n_conn *conn = (s2n_conn *)((char *)timer - offsetof(s2n_conn, timer));
+    const s2n_conn_params *params = &conn->params;
+    bool deaf = s2n_transmit_idle(conn) && s2n_receive_blocked(conn); /* by our own doing */
+
+    if (conn->state == S2N_CLOSING) {
+        s2n_conn_end(conn, 0);
+        return;
+    }
+    if (conn->heard || deaf) {
+        conn->heard = conn->pinging = false;
+    } else if (conn->pinging && params->ping_timeout_ms) {
+        s2n_conn_end(conn, ETIMEDOUT);
+        return;
+    } else {
+        ping(conn);
+    }
+    if (conn->state == S2N_OPEN)
+        s2n_timer_arm(conn->session->reactor, &conn->timer,
+                      conn->pinging && params->ping_timeout_ms ? params->ping_timeout_ms
+                                                               : params->ping_ms);
+}
+
+/* ---- what the control thread asks ---- */
+
+static void start(void *argument)
+{
+    s2n_conn *conn = argument;
+    struct s2n_reactor *reactor = conn->session->reactor;
+
+    conn->next = conn->session->conns;
+    conn->session->conns = conn;
+    conn->events = EPOLLIN;
+    int error = s2n_source_add(reactor, &conn->source, EPOLLIN);
+    if (error) {
+        s2n_conn_end(conn, (uint32_t)-error);
+        return;
+    }
+    if (conn->params.ping_ms)
+        s2n_timer_arm(reactor, &conn->timer, conn->params.ping_ms);
+    s2n_defer(reactor, &conn->flush); /* parses what came with the login */
+}
+
+/* No PDU may be empty, and no command be without an R2T, whatever Python says. */
+static void clamp(s2n_conn_params *params)
+{
+    if (params->maximum_send < S2N_LEAST_LENGTH)
+        params->maximum_send = S2N_LEAST_LENGTH;
+    if (params->maximum_burst < S2N_LEAST_LENGTH)
+        params->maximum_burst = S2N_LEAST_LENGTH;
+    if (!params->maximum_r2t)
+        params->maximum_r2t = 1;
+}
+
+s2n_conn *s2n_conn_new(s2n_session *session, int fd, uint16_t cid, const s2n_conn_params *params,
+                       uint32_t stat_sn, const uint8_t *received, uint32_t received_length,
+                       uint64_t cookie)
+{
+    s2n_conn *conn = received_length <= S2N_RECEIVE_BYTES ? calloc(1, sizeof *conn) : NULL;
+    int one = 1;
+
+    (void)cid; /* connections are told apart by their cookies */
+    if (!conn || !(conn->rx.buffer = malloc(S2N_RECEIVE_BYTES))) {
+        free(conn);
+        return NULL;
+    }
+    conn->source = (struct s2n_source){fd, ready};
+    conn->flush.run = round_end;
+    conn->timer.expire = expire;
+    conn->session = session;
+    conn->cookie = cookie;
+    conn->params = *params;
+    clamp(&conn->params);
+    conn->stat_sn = stat_sn;
+    conn->queue_tail = &conn->queue_head;
+    if (received_length)
+        memcpy(conn->rx.buffer, received, received_length);
+    conn->rx.end = received_length;
+    /* Fails on what is not TCP, where there is nothing to set. */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    s2n_reactor_call(session->reactor, start, conn);
+    return conn;
+}
+
+static bool answers_request(uint8_t opcode)
+{
+    return opcode == S2N_TASK_MANAGEMENT_RESPONSE || opcode == S2N_TEXT_RESPONSE ||
+           opcode == S2N_LOGOUT_RESPONSE || opcode == S2N_REJECT;
+}
+
+static void send_on_reactor(void *argument)
+{
+    struct s2n_reply *reply = argument;
+    s2n_conn *conn = reply->conn;
+
+    if (answers_request(reply->bhs[0]) && conn->with_python)
+        conn->with_python--;
+    s2n_reply_send(conn, reply);
+}
+
+void s2n_conn_send(s2n_conn *conn, const uint8_t *bhs, const uint8_t *data, uint32_t data_length,
+                   bool consumes)
+{
+    struct s2n_reply *reply = calloc(1, sizeof *reply);
+
+    if (!reply || (data_length && !(reply->data = malloc(data_length)))) {
+        free(reply);
+        s2n_conn_close(conn, false); /* the peer must not wait for what never comes */
+        return;
+    }
+    reply->conn = conn;
+    memcpy(reply->bhs, bhs, S2N_BHS_BYTES);
+    if (data_length)
+        memcpy(reply->data, data, data_length);
+    reply->data_length = data_length;
+    reply->consumes = consumes;
+    s2n_reactor_call(conn->session->reactor, send_on_reactor, reply);
+}
+
+struct limit_call {
+    s2n_conn *conn;
+    uint32_t bytes;
+};
+
+static void limit_on_reactor(void *argument)
+{
+    struct limit_call *call = argument;
+
+    call->conn->params.maximum_send = call->bytes;
+    clamp(&call->conn->params);
+    free(call);
+}
+
+void s2n_conn_set_maximum_send(s2n_conn *conn, uint32_t bytes)
+{
+    struct limit_call *call = malloc(sizeof *call);
+
+    if (!call) {
+        s2n_conn_close(conn, false);
+        return;
+    }
+    *call = (struct limit_call){conn, bytes};
+    s2n_reactor_call(conn->session->reactor, limit_on_reactor, call);
+}
+
+static void close_gracefully(void *argument)
+{
+    s2n_conn_wind_up(argument, 0);
+}
+
+static void close_at_once(void *argument)
+{
+    s2n_conn_end(argument, 0);
+}
+
+void s2n_conn_close(s2n_conn *conn, bool graceful)
+{
+    s2n_reactor_call(conn->session->reactor, graceful ? close_gracefully : close_at_once, conn);
+}
+
+static void conn_destroy(void *argument)
+{
+    s2n_conn *conn = argument;
+    s2n_conn **at = &conn->session->conns;
+
+    while (*at != conn)
+        at = &(*at)->next;
+    *at = conn->next;
+    free(conn->rx.buffer);
+    free(conn);
+}
+
+void s2n_conn_free(s2n_conn *conn)
+{
+    s2n_reactor_call(conn->session->reactor, conn_destroy, conn);
+}

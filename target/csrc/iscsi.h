@@ -1,0 +1,236 @@
+/* What the files of the iSCSI full-feature phase share. Everything here runs on
+ * the session's reactor, but for the functions of dataplane.h. */
+#ifndef S2N_ISCSI_H
+#define S2N_ISCSI_H
+
+#include <stdatomic.h>
+
+#include "iscsi_pdu.h"
+#include "reactor.h"
+
+enum {
+    S2N_RECEIVE_BYTES = 131072, /* receive buffer: one recv takes this much */
+    S2N_RECEIVE_BEHIND = 16384, /* what a receive into a task's buffer takes beyond it */
+    S2N_RECEIVE_DIRECT = 8192,  /* fewer bytes are copied instead */
+    S2N_WIRES = 128,            /* PDUs built and not yet taken by the kernel */
+    S2N_IOVECS = 256,
+    S2N_SENDS = 8,              /* sendmsg calls of a connection in one round */
+    S2N_IMMEDIATE_COMMANDS = 16,
+    S2N_MAXIMUM_WINDOW = 4096,
+    S2N_PYTHON_REQUESTS = 16,   /* unanswered by Python, then reading stops */
+    S2N_REPLIES = 256,          /* unsent replies, then reading stops */
+    S2N_REPLY_BYTES = 1 << 20,  /* their data */
+    S2N_HELD_BYTES = 1 << 20,   /* data of requests that wait for their turn, per session */
+    S2N_REJECTS = 64,           /* per second; a peer that earns more is dropped */
+    S2N_LEAST_LENGTH = 512,     /* of MaxRecvDataSegmentLength and MaxBurstLength */
+    S2N_LINGER_MS = 5000,       /* to take the last bytes of a graceful close */
+};
+
+typedef struct s2n_command s2n_command;
+
+/* A place in a connection's output queue. */
+struct s2n_item {
+    struct s2n_item *next;
+    bool queued;
+    bool is_command; /* of s2n_command, else of s2n_reply */
+};
+
+/* A PDU that belongs to no SCSI command. */
+struct s2n_reply {
+    struct s2n_item item; /* first */
+    s2n_conn *conn;
+    uint8_t bhs[S2N_BHS_BYTES];
+    uint8_t *data; /* malloc'ed, or NULL */
+    uint32_t data_length;
+    bool consumes; /* a StatSN */
+};
+
+enum s2n_phase {
+    S2N_COLLECTING, /* immediate data, unsolicited and solicited Data-Out */
+    S2N_EXECUTING,
+    S2N_RESPONDING,
+    S2N_RELEASED, /* only its place in the output queue is left */
+};
+
+/* A SCSI command of a session, beside its task. */
+struct s2n_command {
+    struct s2n_item item; /* first */
+    s2n_command *next, *previous; /* of its connection */
+    s2n_command *chain;           /* same hash of the tag; or the next spare one */
+    s2n_conn *conn;
+    s2n_task *task;
+    uint32_t tag, cmd_sn, edtl;
+    uint16_t index;
+    uint8_t phase;
+    bool read, write, immediate;
+    bool delivered;   /* its turn by CmdSN has come */
+    bool counted;     /* it occupies the window */
+    bool receiving;   /* a PDU with its data is arriving */
+    bool unsolicited; /* a final unsolicited Data-Out is due */
+    bool reserving;   /* waits for a buffer */
+    bool full;        /* no buffer: TASK SET FULL */
+    uint32_t refusal; /* sense code with which it will end */
+    /* Data-out. Offsets; sequence `sequence` of `r2t_sn` asked for is arriving. */
+    uint32_t wanted, received, solicited, sequence_end, unsolicited_limit;
+    uint32_t r2t_sn, sequence, data_sn;
+    /* Data-in. */
+    uint32_t to_send, sent, data_in_sn;
+};
+
+/* A PDU as it goes out. */
+struct s2n_wire {
+    uint8_t head[S2N_BHS_BYTES + S2N_DIGEST_BYTES + 4]; /* BHS, digest, sense length */
+    uint8_t tail[4 + S2N_DIGEST_BYTES];                 /* padding, digest */
+    uint8_t head_length, tail_length;
+    bool last; /* the command or reply is over once this was sent */
+    const uint8_t *flat; /* data that is not the task's */
+    uint32_t data_length, data_offset;
+    struct s2n_item *item;
+};
+
+enum s2n_receiving { S2N_HEADER, S2N_DATA, S2N_TAIL };
+
+struct s2n_receiver {
+    uint8_t *buffer;
+    uint32_t start, end; /* what of it is not parsed yet */
+    enum s2n_receiving state;
+    /* The PDU under way. */
+    uint8_t header[S2N_BHS_BYTES + S2N_AHS_BYTES];
+    uint32_t header_length, data_length;
+    uint32_t done;        /* bytes of data that arrived */
+    uint32_t crc;
+    s2n_command *command; /* whose data it is */
+    uint32_t offset;      /* of the data in the task's buffer */
+    uint8_t *heap;        /* else here; else it is dropped */
+    uint32_t room;        /* so much of it is kept */
+};
+
+enum s2n_conn_state { S2N_OPEN, S2N_CLOSING, S2N_ENDED };
+
+struct s2n_conn {
+    struct s2n_source source; /* first */
+    struct s2n_deferred flush;
+    struct s2n_timer timer;
+    s2n_session *session;
+    s2n_conn *next; /* of the session */
+    uint64_t cookie;
+    enum s2n_conn_state state;
+    bool shut;     /* nothing more will be sent */
+    bool starved;  /* waits for a spare command */
+    bool pinging, heard;
+    bool reported; /* CONN_CLOSED was emitted */
+    uint32_t error;
+    uint32_t events; /* of interest */
+    s2n_conn_params params;
+    uint32_t stat_sn;
+    uint32_t ping_tag;
+    uint32_t with_python;
+    uint64_t rejects_since_ms;
+    uint32_t rejects;
+    s2n_command *commands;
+    struct s2n_receiver rx;
+    /* Output: what waits, then what was built. */
+    struct s2n_item *queue_head, **queue_tail;
+    uint32_t replies, reply_bytes;
+    uint32_t wire_head, wire_count, wire_sent; /* bytes of the first one */
+    struct s2n_wire wire[S2N_WIRES];
+};
+
+/* What arrived before its turn. */
+struct s2n_held {
+    enum { S2N_HELD_NOTHING, S2N_HELD_VOID, S2N_HELD_COMMAND, S2N_HELD_REQUEST } kind;
+    s2n_conn *conn;
+    s2n_command *command;
+    uint8_t bhs[S2N_BHS_BYTES];
+    uint8_t *data;
+    uint32_t data_length;
+};
+
+struct s2n_session {
+    struct s2n_reactor *reactor;
+    s2n_nexus *nexus;
+    s2n_conn *conns;
+    _Atomic uint32_t expected; /* ExpCmdSN; the control thread may look */
+    uint32_t maximum;          /* MaxCmdSN as last told */
+    uint32_t window, outstanding, immediate;
+    struct s2n_held *held; /* by CmdSN & held_mask */
+    uint32_t held_mask, held_count, held_bytes;
+    s2n_command *command, *spare; /* all of them; the unused ones */
+    s2n_command **bucket;         /* by initiator task tag */
+    uint32_t bucket_shift;
+};
+
+/* ---- iscsi.c: connections ---- */
+
+/* The connection is over; its tasks are aborted. `error`: errno or 0. */
+void s2n_conn_end(s2n_conn *conn, uint32_t error);
+/* Stop reading, send what is queued, then end. */
+void s2n_conn_wind_up(s2n_conn *conn, uint32_t error);
+/* CONN_CLOSED once nothing refers to an ended connection any more. */
+void s2n_conn_report(s2n_conn *conn);
+/* Watch the socket for what can be done. */
+void s2n_conn_watch(s2n_conn *conn);
+
+/* ---- iscsi_receive.c ---- */
+
+/* Whether reading has to wait until something else is done. */
+bool s2n_receive_blocked(const s2n_conn *conn);
+/* Take what the socket has, once, and parse it. */
+void s2n_receive(s2n_conn *conn);
+/* Parse what was received. */
+void s2n_receive_parse(s2n_conn *conn);
+
+/* ---- iscsi_order.c: CmdSN, and requests other than SCSI commands ---- */
+
+enum s2n_turn { S2N_TURN_NOW, S2N_TURN_LATER, S2N_TURN_NEVER };
+/* Take note of a numbered request: NOW advances ExpCmdSN (call s2n_order_deliver
+ * afterwards), LATER expects the caller to fill s2n_order_slot. */
+enum s2n_turn s2n_order_take(s2n_session *session, uint32_t cmd_sn);
+struct s2n_held *s2n_order_slot(s2n_session *session, uint32_t cmd_sn);
+void s2n_order_hold(s2n_session *session, uint32_t cmd_sn, const struct s2n_held *held);
+/* Run what was held and whose turn has come. */
+void s2n_order_deliver(s2n_session *session);
+/* Forget what an ended connection's requests were; their numbers stay taken. */
+void s2n_order_forget(s2n_conn *conn);
+/* MaxCmdSN for the next PDU. */
+uint32_t s2n_order_maximum(s2n_session *session);
+/* A complete NOP-Out, task management, text or logout request. */
+void s2n_request_arrived(s2n_conn *conn, const uint8_t *bhs, uint8_t *data, uint32_t data_length);
+
+/* ---- iscsi_command.c ---- */
+
+/* The header of a SCSI Command or Data-Out: decide where its data goes. */
+void s2n_command_arrived(s2n_conn *conn);
+void s2n_data_out_arrived(s2n_conn *conn);
+/* The whole PDU is there; `intact` is what the data digest says. */
+void s2n_command_received(s2n_conn *conn, bool intact);
+void s2n_data_out_received(s2n_conn *conn, bool intact);
+/* Its turn has come. */
+void s2n_command_deliver(s2n_command *command);
+/* It is over: free its task and everything but a place in the output queue. */
+void s2n_command_release(s2n_command *command);
+/* That place was taken out as well. */
+void s2n_command_recycle(s2n_command *command);
+s2n_command *s2n_command_find(s2n_session *session, uint32_t tag);
+/* It no longer occupies the window. */
+void s2n_command_uncount(s2n_command *command);
+/* The target transfer tag of the R2T `r2t_sn`. */
+uint32_t s2n_command_ttt(const s2n_command *command, uint32_t r2t_sn);
+
+/* ---- iscsi_transmit.c ---- */
+
+void s2n_transmit(s2n_conn *conn, struct s2n_item *item);
+/* A reply with `data` (taken over); NULL: no memory, and the connection ended. */
+struct s2n_reply *s2n_reply_new(s2n_conn *conn, uint8_t opcode, uint8_t *data,
+                                uint32_t data_length);
+void s2n_reply_free(struct s2n_reply *reply);
+/* Queue it. */
+void s2n_reply_send(s2n_conn *conn, struct s2n_reply *reply);
+void s2n_reject(s2n_conn *conn, uint8_t reason, const uint8_t *header, uint32_t header_length);
+/* Send what can be sent: false if the connection ended. */
+bool s2n_transmit_flush(s2n_conn *conn);
+bool s2n_transmit_idle(const s2n_conn *conn);
+/* Drop everything. */
+void s2n_transmit_drop(s2n_conn *conn);
+
+#endif

@@ -1,0 +1,200 @@
+"""What the data plane leaves to Python in the full feature phase.
+
+Text, logout and task management requests; every one is answered exactly once.
+Spec: RFC 7143 11.5, 11.10, 11.14.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scsi2nvme.dataplane import Event, EventType
+from scsi2nvme.fields import Values
+from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
+from scsi2nvme.target import task_management
+from scsi2nvme.target.background import Background
+from scsi2nvme.target.negotiation import FULL_FEATURE, Negotiation, NegotiationError, Pairs
+from scsi2nvme.target.node import TargetNode
+from scsi2nvme.target.pdu import (
+    ASYNC_MESSAGE,
+    HEADER,
+    LOGOUT_REQUEST,
+    LOGOUT_RESPONSE,
+    REJECT,
+    RESERVED_TAG,
+    TASK_MANAGEMENT_REQUEST,
+    TASK_MANAGEMENT_RESPONSE,
+    AsyncEvent,
+    LogoutReason,
+    LogoutResponse,
+    Opcode,
+    RejectReason,
+)
+from scsi2nvme.target.ports import TaskService
+from scsi2nvme.target.sendtargets import PortalAddress, send_targets
+from scsi2nvme.target.sessions import Connection, SessionTable
+from scsi2nvme.target.text import TextExchange
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the connections of one portal share."""
+
+    service: TaskService
+    sessions: SessionTable
+    targets: Mapping[str, TargetNode]
+    background: Background
+
+
+class FullFeature:
+    """Serves the events of one connection. `addresses` is what SendTargets reports."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        surroundings: Surroundings,
+        addresses: list[PortalAddress],
+    ) -> None:
+        self._connection = connection
+        self._session = connection.session
+        self._surroundings = surroundings
+        self._addresses = addresses
+        self._text = TextExchange(self._answer)
+
+    def handle(self, event: Event) -> None:
+        """Take one event of this connection's cookie."""
+        if event.type is EventType.CONN_CLOSED:
+            self._session.connection_closed(self._connection)
+            return
+        match HEADER.parse(event.bhs).opcode:
+            case Opcode.TEXT_REQUEST:
+                self._text_request(event.bhs, event.data)
+            case Opcode.LOGOUT_REQUEST:
+                self._logout(event.bhs)
+            case Opcode.TASK_MANAGEMENT_REQUEST if not self._session.discovery:
+                request = TASK_MANAGEMENT_REQUEST.parse(event.bhs)
+                self._surroundings.background.spawn(
+                    self._task_management(request, unseen=bool(event.count))
+                )
+            case _:
+                self._reject(event.bhs, RejectReason.PROTOCOL_ERROR)
+
+    def _reject(self, bhs: bytes, reason: RejectReason) -> None:
+        reject = REJECT.build(opcode=Opcode.REJECT, final=1, reason=reason, itt=RESERVED_TAG)
+        self._connection.send(reject, bhs)
+
+    # Text
+
+    def _text_request(self, bhs: bytes, data: bytes) -> None:
+        try:
+            response = self._text.feed(bhs, data, self._connection.maximum_send)
+        except NegotiationError as error:
+            log.info("%s: text request refused: %s", self._session.initiator, error)
+            self._reject(bhs, RejectReason.PROTOCOL_ERROR)
+            return
+        self._connection.send(response.bhs, response.data)
+
+    def _answer(self, pairs: Pairs) -> Pairs:
+        negotiation = Negotiation({})
+        replies = negotiation.answer(pairs, FULL_FEATURE)
+        keys = dict(pairs)
+        if "SendTargets" in keys:
+            replies += send_targets(
+                keys["SendTargets"],
+                self._surroundings.targets.values(),
+                self._session.initiator,
+                self._addresses,
+                self._session.node,
+            )
+        name = "MaxRecvDataSegmentLength"
+        if name in keys and name not in dict(replies):
+            connection = self._connection
+            connection.maximum_send = int(negotiation.values[name])
+            if connection.plane is not None:
+                connection.plane.set_maximum_send(connection.maximum_send)
+        return replies
+
+    # Logout
+
+    def _logout(self, bhs: bytes) -> None:
+        request = LOGOUT_REQUEST.parse(bhs)
+        session, own = self._session, self._connection
+        named = session.connections.get(request.cid)
+        whole = request.reason == LogoutReason.CLOSE_SESSION
+        if session.discovery and not whole:
+            self._reject(bhs, RejectReason.PROTOCOL_ERROR)
+            return
+        if request.reason > LogoutReason.REMOVE_FOR_RECOVERY:
+            self._reject(bhs, RejectReason.INVALID_PDU_FIELD)
+            return
+        response = LogoutResponse.CLOSED
+        if request.reason == LogoutReason.REMOVE_FOR_RECOVERY:
+            response = LogoutResponse.RECOVERY_NOT_SUPPORTED
+        elif not whole and named is None:
+            response = LogoutResponse.CID_NOT_FOUND
+        own.send(
+            LOGOUT_RESPONSE.build(
+                opcode=Opcode.LOGOUT_RESPONSE, final=1, response=response, itt=request.itt
+            )
+        )
+        if response is not LogoutResponse.CLOSED:
+            return
+        if whole:
+            session.log_out()
+        elif named is not None:
+            named.logged_out = True
+            named.disconnect(graceful=True)
+
+    def request_logout(self, seconds: int) -> None:
+        """Ask the initiator to log out within `seconds`. Spec: RFC 7143 11.9.1."""
+        self._connection.send(
+            ASYNC_MESSAGE.build(
+                opcode=Opcode.ASYNC_MESSAGE,
+                final=1,
+                itt=RESERVED_TAG,
+                event=AsyncEvent.LOGOUT_REQUESTED,
+                parameter3=min(seconds, 0xFFFF),
+            )
+        )
+
+    # Task management
+
+    async def _task_management(self, request: Values, *, unseen: bool) -> None:
+        """Carry out a request; `unseen`: the task to abort has not arrived, nor will it count."""
+        session = self._session
+        outcome = task_management.Outcome(task_management.Response.FUNCTION_REJECTED)
+        level = int(session.values["iSCSIProtocolLevel"])
+        try:
+            if unseen:
+                outcome = task_management.Outcome(task_management.Response.FUNCTION_COMPLETE)
+            else:
+                outcome = await task_management.perform(request, session.nexus, level, self._run)
+        finally:
+            self._connection.send(
+                TASK_MANAGEMENT_RESPONSE.build(
+                    opcode=Opcode.TASK_MANAGEMENT_RESPONSE,
+                    final=1,
+                    itt=request.itt,
+                    response=outcome.response,
+                    additional_response_information=outcome.additional,
+                )
+            )
+        cold = request.function == task_management.Function.TARGET_COLD_RESET
+        if cold and outcome.response is task_management.Response.FUNCTION_COMPLETE:
+            self._drop_all()
+
+    async def _run(
+        self, function: TaskManagement, lun: int | None, itt: int
+    ) -> TaskManagementResponse:
+        session, service = self._session, self._surroundings.service
+        return await service.task_management(function, session.nexus, session.plane_nexus, lun, itt)
+
+    def _drop_all(self) -> None:
+        """End every connection to the target, as a cold reset does. Spec: RFC 7143 11.5.1."""
+        for session in self._surroundings.sessions:
+            if session.node is self._session.node:
+                session.drop(graceful=True)

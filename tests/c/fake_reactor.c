@@ -1,0 +1,550 @@
+#include "fake_reactor.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "check.h"
+
+enum { SOURCES = 8, POOL = 1 };
+
+struct message {
+    struct message *next;
+    void (*call)(void *argument);
+    void *argument;
+};
+
+struct s2n_reactor {
+    uint64_t now_ms;
+    struct {
+        struct s2n_source *source;
+        uint32_t events;
+    } source[SOURCES];
+    struct s2n_deferred *deferred;
+    struct s2n_timer *timers;
+    struct message *messages, **messages_tail;
+    struct fake_event *events, **events_tail;
+    s2n_task *live, *waiting;
+};
+
+struct s2n_plane {
+    struct s2n_reactor reactor;
+};
+
+struct s2n_nexus {
+    uint64_t cookie;
+};
+
+/* A task whose buffer is one allocation per chunk, so that overruns are seen. */
+struct fake_task {
+    s2n_task task; /* first */
+    uint8_t *chunk[S2N_MAXIMUM_TRANSFER / FAKE_CHUNK];
+};
+
+struct fake fake;
+static s2n_plane plane;
+static s2n_nexus nexus = {.cookie = 77};
+static int unit; /* what task->lu points to */
+
+s2n_plane *fake_start(void)
+{
+    memset(&fake, 0, sizeof fake);
+    memset(&plane, 0, sizeof plane);
+    fake.pool_bytes = 1 << 26;
+    plane.reactor.now_ms = 1000000;
+    plane.reactor.messages_tail = &plane.reactor.messages;
+    plane.reactor.events_tail = &plane.reactor.events;
+    return &plane;
+}
+
+s2n_nexus *fake_nexus(void)
+{
+    return &nexus;
+}
+
+uint64_t s2n_nexus_cookie(const s2n_nexus *of)
+{
+    return of->cookie;
+}
+
+struct s2n_reactor *s2n_plane_pick(s2n_plane *of)
+{
+    return &of->reactor;
+}
+
+void s2n_plane_unpick(struct s2n_reactor *reactor)
+{
+    CHECK(reactor == &plane.reactor);
+}
+
+s2n_plane *s2n_reactor_plane(struct s2n_reactor *reactor)
+{
+    return (s2n_plane *)reactor;
+}
+
+uint64_t s2n_reactor_now_ms(const struct s2n_reactor *reactor)
+{
+    return reactor->now_ms;
+}
+
+/* Bit by bit: independent of the implementation that the data plane uses. */
+uint32_t s2n_crc32c(uint32_t crc, const void *data, size_t length)
+{
+    const uint8_t *at = data;
+
+    crc = ~crc;
+    while (length--) {
+        crc ^= *at++;
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc & 1 ? crc >> 1 ^ 0x82f63b78 : crc >> 1;
+    }
+    return ~crc;
+}
+
+/* ---- sources, deferred work, timers, messages ---- */
+
+static int place_of(struct s2n_reactor *reactor, const struct s2n_source *source)
+{
+    for (int i = 0; i < SOURCES; i++)
+        if (reactor->source[i].source == source)
+            return i;
+    CHECK(!"no such source");
+    return 0;
+}
+
+int s2n_source_add(struct s2n_reactor *reactor, struct s2n_source *source, uint32_t events)
+{
+    int i = place_of(reactor, NULL);
+
+    reactor->source[i].source = source;
+    reactor->source[i].events = events;
+    fake.sources++;
+    return 0;
+}
+
+int s2n_source_modify(struct s2n_reactor *reactor, struct s2n_source *source, uint32_t events)
+{
+    reactor->source[place_of(reactor, source)].events = events;
+    return 0;
+}
+
+void s2n_source_remove(struct s2n_reactor *reactor, struct s2n_source *source)
+{
+    reactor->source[place_of(reactor, source)].source = NULL;
+    fake.sources--;
+}
+
+void s2n_defer(struct s2n_reactor *reactor, struct s2n_deferred *deferred)
+{
+    if (deferred->queued)
+        return;
+    deferred->queued = true;
+    deferred->next = reactor->deferred;
+    reactor->deferred = deferred;
+}
+
+void s2n_defer_cancel(struct s2n_reactor *reactor, struct s2n_deferred *deferred)
+{
+    struct s2n_deferred **at = &reactor->deferred;
+
+    while (*at && *at != deferred)
+        at = &(*at)->next;
+    if (*at)
+        *at = deferred->next;
+    deferred->queued = false;
+}
+
+void s2n_timer_cancel(struct s2n_reactor *reactor, struct s2n_timer *timer)
+{
+    struct s2n_timer **at = &reactor->timers;
+
+    while (*at && *at != timer)
+        at = &(*at)->next;
+    if (*at) {
+        *at = timer->next;
+        fake.armed_timers--;
+    }
+    timer->armed = false;
+}
+
+void s2n_timer_arm(struct s2n_reactor *reactor, struct s2n_timer *timer, uint64_t after_ms)
+{
+    s2n_timer_cancel(reactor, timer);
+    timer->at_ms = reactor->now_ms + after_ms;
+    timer->armed = true;
+    timer->next = reactor->timers;
+    reactor->timers = timer;
+    fake.armed_timers++;
+}
+
+void s2n_reactor_call(struct s2n_reactor *reactor, void (*call)(void *argument), void *argument)
+{
+    struct message *message = malloc(sizeof *message);
+
+    CHECK(message);
+    *message = (struct message){NULL, call, argument};
+    *reactor->messages_tail = message;
+    reactor->messages_tail = &message->next;
+}
+
+static bool run_messages(struct s2n_reactor *reactor)
+{
+    bool any = reactor->messages;
+
+    while (reactor->messages) {
+        struct message message = *reactor->messages;
+        free(reactor->messages);
+        reactor->messages = message.next;
+        if (!message.next)
+            reactor->messages_tail = &reactor->messages;
+        message.call(message.argument);
+    }
+    return any;
+}
+
+/* As epoll does: hang-ups and errors are told whether asked for or not. */
+static bool run_sources(struct s2n_reactor *reactor)
+{
+    bool any = false;
+
+    for (int i = 0; i < SOURCES; i++) {
+        struct s2n_source *source = reactor->source[i].source;
+        if (!source)
+            continue;
+        struct pollfd fd = {.fd = source->fd, .events = (short)reactor->source[i].events};
+        if (poll(&fd, 1, 0) <= 0)
+            continue;
+        any = true;
+        source->ready(source, (uint32_t)fd.revents);
+    }
+    return any;
+}
+
+static bool run_deferred(struct s2n_reactor *reactor)
+{
+    bool any = reactor->deferred;
+
+    while (reactor->deferred) {
+        struct s2n_deferred *deferred = reactor->deferred;
+        reactor->deferred = deferred->next;
+        deferred->queued = false;
+        deferred->run(deferred);
+    }
+    return any;
+}
+
+void fake_run(void)
+{
+    struct s2n_reactor *reactor = &plane.reactor;
+
+    for (int round = 0; round < 100000; round++) {
+        bool any = run_messages(reactor);
+        any |= run_sources(reactor);
+        any |= run_deferred(reactor);
+        if (!any)
+            return;
+    }
+    CHECK(!"the reactor never comes to rest");
+}
+
+static struct s2n_timer *due(struct s2n_reactor *reactor)
+{
+    for (struct s2n_timer *timer = reactor->timers; timer; timer = timer->next)
+        if (timer->at_ms <= reactor->now_ms)
+            return timer;
+    return NULL;
+}
+
+void fake_advance(uint64_t ms)
+{
+    struct s2n_timer *timer;
+
+    plane.reactor.now_ms += ms;
+    while ((timer = due(&plane.reactor))) {
+        s2n_timer_cancel(&plane.reactor, timer);
+        timer->expire(timer);
+    }
+    fake_run();
+}
+
+/* ---- events ---- */
+
+void s2n_plane_emit(s2n_plane *of, const s2n_event *event)
+{
+    struct fake_event *node = malloc(sizeof *node);
+
+    CHECK(node);
+    *node = (struct fake_event){*event, NULL};
+    *of->reactor.events_tail = node;
+    of->reactor.events_tail = &node->next;
+}
+
+bool fake_next_event(s2n_event *event)
+{
+    struct fake_event *node = plane.reactor.events;
+
+    if (!node)
+        return false;
+    plane.reactor.events = node->next;
+    if (!node->next)
+        plane.reactor.events_tail = &plane.reactor.events;
+    *event = node->event;
+    free(node);
+    return true;
+}
+
+void s2n_event_free(s2n_event *event)
+{
+    free(event->data);
+    event->data = NULL;
+}
+
+/* ---- tasks ---- */
+
+s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,
+                       s2n_nexus *of)
+{
+    s2n_task *task = calloc(1, sizeof(struct fake_task));
+
+    CHECK(task);
+    task->reactor = reactor;
+    task->front_end = front_end;
+    task->nexus = of;
+    task->live_next = reactor->live;
+    if (reactor->live)
+        reactor->live->live_previous = task;
+    reactor->live = task;
+    fake.live_tasks++;
+    return task;
+}
+
+static uint32_t be(const uint8_t *at, int bytes)
+{
+    uint32_t value = 0;
+
+    while (bytes--)
+        value = value << 8 | *at++;
+    return value;
+}
+
+void s2n_task_begin(s2n_task *task)
+{
+    static const uint8_t lun_0[8];
+
+    task->lu = memcmp(task->lun, lun_0, 8) ? NULL : (s2n_lu *)&unit;
+    task->known = true;
+    switch (task->cdb[0]) {
+    case 0x00:
+        break;
+    case 0x12:
+        task->direction = S2N_IN;
+        task->announced = task->cdb[4];
+        break;
+    case 0x28:
+    case 0x2a:
+        task->direction = task->cdb[0] == 0x28 ? S2N_IN : S2N_OUT;
+        task->announced = (uint64_t)be(task->cdb + 7, 2) * FAKE_BLOCK;
+        break;
+    default:
+        task->known = false;
+    }
+}
+
+bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes)
+{
+    struct fake_task *own = (struct fake_task *)task;
+    struct s2n_buffer *buffer = &task->buffer;
+
+    CHECK(!buffer->pool && bytes <= S2N_MAXIMUM_TRANSFER);
+    if (!bytes)
+        return true;
+    if (!task->lu || bytes > fake.pool_bytes)
+        return false;
+    fake.pool_bytes -= bytes;
+    buffer->pool = (struct s2n_pool *)&unit;
+    buffer->length = bytes;
+    buffer->chunk_bytes = FAKE_CHUNK;
+    for (uint32_t at = 0; at < bytes; at += FAKE_CHUNK) {
+        uint32_t length = bytes - at < FAKE_CHUNK ? bytes - at : FAKE_CHUNK;
+        CHECK(own->chunk[buffer->count++] = malloc(length));
+    }
+    return true;
+}
+
+bool s2n_task_reserve(s2n_task *task, uint32_t bytes)
+{
+    CHECK(!task->waits_for_pool);
+    if (s2n_task_try_reserve(task, bytes))
+        return true;
+    if (!task->lu)
+        return false;
+    task->waits_for_pool = true;
+    task->wanted_bytes = bytes;
+    task->next = plane.reactor.waiting;
+    plane.reactor.waiting = task;
+    return false;
+}
+
+static void stop_waiting(s2n_task *task)
+{
+    s2n_task **at = &plane.reactor.waiting;
+
+    if (!task->waits_for_pool)
+        return;
+    task->waits_for_pool = false;
+    while (*at != task)
+        at = &(*at)->next;
+    *at = task->next;
+}
+
+void fake_give(int64_t bytes)
+{
+    s2n_task *task;
+
+    fake.pool_bytes += bytes;
+    while ((task = plane.reactor.waiting) && task->wanted_bytes <= fake.pool_bytes) {
+        stop_waiting(task);
+        CHECK(s2n_task_try_reserve(task, task->wanted_bytes));
+        task->front_end->reserved(task);
+    }
+}
+
+void s2n_task_free(s2n_task *task)
+{
+    struct fake_task *own = (struct fake_task *)task;
+    int64_t bytes = task->buffer.pool ? task->buffer.length : 0;
+
+    stop_waiting(task);
+    if (task->live_next)
+        task->live_next->live_previous = task->live_previous;
+    if (task->live_previous)
+        task->live_previous->live_next = task->live_next;
+    else
+        plane.reactor.live = task->live_next;
+    for (uint32_t i = 0; i < task->buffer.count; i++)
+        free(own->chunk[i]);
+    free(task->heap);
+    free(task);
+    fake.live_tasks--;
+    fake_give(bytes);
+}
+
+uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length)
+{
+    const struct s2n_buffer *buffer = &task->buffer;
+    uint32_t within = offset % FAKE_CHUNK;
+
+    if (task->heap) {
+        CHECK(offset < task->data_in_length);
+        *length = task->data_in_length - offset;
+        return task->heap + offset;
+    }
+    CHECK(buffer->pool && offset < buffer->length);
+    *length = buffer->length - offset < FAKE_CHUNK - within ? buffer->length - offset
+                                                            : FAKE_CHUNK - within;
+    return ((struct fake_task *)task)->chunk[offset / FAKE_CHUNK] + within;
+}
+
+static void finish(s2n_task *task)
+{
+    task->state = S2N_DONE;
+    task->front_end->complete(task);
+}
+
+void fake_end(s2n_task *task, uint8_t status, uint32_t sense_length, const uint8_t *data,
+              uint32_t data_length)
+{
+    for (uint32_t i = 0; i < fake.executed_count; i++)
+        if (fake.executed[i] == task)
+            fake.executed[i] = fake.executed[--fake.executed_count];
+    task->status = status;
+    task->sense_length = (uint16_t)sense_length;
+    memset(task->sense, 0x5e, sense_length);
+    if (data_length) {
+        CHECK(task->heap = malloc(data_length));
+        memcpy(task->heap, data, data_length);
+    }
+    task->data_in_length = data_length;
+    finish(task);
+}
+
+/* Move data between the disk and the task: false if the disk has no such blocks. */
+static bool transfer(s2n_task *task, bool write)
+{
+    uint64_t at = (uint64_t)be(task->cdb + 2, 4) * FAKE_BLOCK;
+    uint32_t bytes = (uint32_t)task->announced, length;
+
+    if (at + bytes > sizeof fake.disk || (write && task->data_out_length < bytes))
+        return false;
+    if (!write && !s2n_task_try_reserve(task, bytes))
+        return false;
+    for (uint32_t done = 0; done < bytes; done += length) {
+        uint8_t *memory = s2n_task_span_at(task, done, &length);
+        length = length < bytes - done ? length : bytes - done;
+        memcpy(write ? fake.disk + at + done : memory, write ? memory : fake.disk + at + done, length);
+    }
+    task->data_in_length = write ? 0 : bytes;
+    return true;
+}
+
+void s2n_task_execute(s2n_task *task)
+{
+    static const uint8_t zeroes[256];
+
+    fake.executions++;
+    task->state = S2N_ENGINE;
+    task->executing = true;
+    if (fake.hold) {
+        CHECK(fake.executed_count < FAKE_TASKS);
+        fake.executed[fake.executed_count++] = task;
+    } else if (!task->lu || !task->known) {
+        fake_end(task, 2, 18, NULL, 0);
+    } else if (task->cdb[0] == 0x12) {
+        fake_end(task, 0, 0, zeroes, task->cdb[4]);
+    } else if (task->announced && !transfer(task, task->direction == S2N_OUT)) {
+        fake_end(task, 2, 18, NULL, 0);
+    } else {
+        finish(task);
+    }
+}
+
+void s2n_task_refuse(s2n_task *task, uint32_t code)
+{
+    stop_waiting(task);
+    fake.refusal = code;
+    task->state = S2N_ENGINE;
+    fake_end(task, 2, 18, NULL, 0);
+}
+
+static void abort_task(s2n_task *task, bool task_aborted_status)
+{
+    task->aborted = true;
+    task->task_aborted_status = task_aborted_status;
+    if (task->state != S2N_GATHERING)
+        return;
+    stop_waiting(task);
+    task->front_end->discard(task);
+}
+
+bool fake_abort(uint32_t tag, bool task_aborted_status)
+{
+    s2n_task *task = plane.reactor.live;
+
+    while (task && (task->tag != tag || task->state == S2N_DONE))
+        task = task->live_next;
+    if (task)
+        abort_task(task, task_aborted_status);
+    return task;
+}
+
+void s2n_nexus_abort_all(struct s2n_reactor *reactor, s2n_nexus *of)
+{
+    s2n_task *task = reactor->live;
+
+    while (task) {
+        bool hit = task->nexus == of && task->state != S2N_DONE && !task->aborted;
+        if (hit)
+            abort_task(task, false);
+        task = hit ? reactor->live : task->live_next;
+    }
+}

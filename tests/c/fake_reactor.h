@@ -1,0 +1,48 @@
+/* A reactor for front-end tests: one thread, no device, time by hand.
+ *
+ * Commands it knows: TEST UNIT READY (00h, no data), INQUIRY (12h, in, byte 4
+ * bytes), READ(10) (28h) and WRITE(10) (2Ah) of 512-byte blocks on a small disk.
+ * LUN 0 exists. Whatever is executed ends at once, or waits for fake_end. */
+#ifndef S2N_FAKE_REACTOR_H
+#define S2N_FAKE_REACTOR_H
+
+#include "reactor.h"
+
+enum { FAKE_BLOCK = 512, FAKE_BLOCKS = 16384, FAKE_CHUNK = 65536, FAKE_TASKS = 512 };
+
+struct fake_event {
+    s2n_event event;
+    struct fake_event *next;
+};
+
+struct fake {
+    uint8_t disk[FAKE_BLOCK * FAKE_BLOCKS];
+    int64_t pool_bytes;  /* left to reserve */
+    bool hold;           /* executed tasks wait in `executed` */
+    s2n_task *executed[FAKE_TASKS];
+    uint32_t executed_count;
+    uint32_t refusal;    /* sense code of the last refusal; answered with CHECK CONDITION */
+    uint32_t executions; /* of all tasks, refused ones apart */
+    uint32_t live_tasks, armed_timers, sources;
+};
+
+/* The one plane of the program, as after a fresh start. */
+s2n_plane *fake_start(void);
+extern struct fake fake;
+/* The nexus that tests use. */
+s2n_nexus *fake_nexus(void);
+/* Rounds until nothing happens any more. */
+void fake_run(void);
+/* Let time pass, and run. */
+void fake_advance(uint64_t ms);
+/* The next event told to Python; false: none. Free it with s2n_event_free. */
+bool fake_next_event(s2n_event *event);
+/* End a task that was held. `data` is copied. */
+void fake_end(s2n_task *task, uint8_t status, uint32_t sense_length, const uint8_t *data,
+              uint32_t data_length);
+/* Abort the task with this tag as s2n_plane_abort does; whether it was under way. */
+bool fake_abort(uint32_t tag, bool task_aborted_status);
+/* More memory for the pool: tasks that wait go on. */
+void fake_give(int64_t bytes);
+
+#endif

@@ -1,0 +1,72 @@
+/* An initiator for front-end tests: PDUs over a socket pair into the code under
+ * test, on the fake reactor. */
+#ifndef S2N_INITIATOR_H
+#define S2N_INITIATOR_H
+
+#include "../../target/csrc/iscsi_pdu.h"
+#include "check.h"
+#include "fake_reactor.h"
+
+enum { FIRST_CMD_SN = 100, FIRST_STAT_SN = 500, WINDOW = 32, AN_ITT = 0x1111 };
+
+struct initiator {
+    int fd;
+    bool eof;
+    s2n_session *session;
+    s2n_conn *conn;
+    s2n_conn_params params;
+    uint64_t cookie;
+    uint32_t cmd_sn, stat_sn;
+    uint8_t *in; /* received, not yet parsed */
+    size_t in_length;
+};
+
+struct pdu {
+    uint8_t bhs[48];
+    uint8_t opcode, flags;
+    uint32_t length;
+    uint8_t data[1 << 18];
+};
+
+/* What most tests negotiate: unsolicited data allowed, small limits, no pings. */
+extern const s2n_conn_params usual;
+
+/* A fresh plane, session and connection; and another connection of that session. */
+void login(struct initiator *initiator, const s2n_conn_params *params);
+void login_more(struct initiator *initiator, const struct initiator *leading);
+/* Close from this side, and check that nothing is left of connection and session. */
+void logout(struct initiator *initiator);
+/* Take CONN_CLOSED, which must be the next event; free the connection. */
+uint32_t expect_closed(struct initiator *initiator);
+/* The end of the session whose connections are gone: nothing may be left. */
+void expect_nothing_left(struct initiator *initiator);
+
+/* Send bytes as they are. */
+void put_bytes(struct initiator *initiator, const uint8_t *bytes, size_t length);
+/* Send a PDU: length, padding and digests are added. */
+void put(struct initiator *initiator, uint8_t *bhs, const uint8_t *data, uint32_t length);
+/* Send a SCSI Command with the next CmdSN; `flags` is BHS byte 1. */
+void put_command(struct initiator *initiator, uint8_t flags, uint32_t itt, uint32_t edtl,
+                 const uint8_t *cdb, const uint8_t *data, uint32_t length);
+void put_data_out(struct initiator *initiator, uint32_t itt, uint32_t ttt, uint32_t data_sn,
+                  uint32_t offset, bool final, const uint8_t *data, uint32_t length);
+/* Fill in a request's header: opcode (with the immediate bit), ITT, CmdSN as it is. */
+void request(uint8_t *bhs, uint8_t opcode, uint32_t itt, uint32_t cmd_sn);
+
+/* The next PDU from the target, with StatSN and digests checked; false: none. */
+bool get(struct initiator *initiator, struct pdu *pdu);
+/* The same, and it must be there and have this opcode. */
+struct pdu *expect(struct initiator *initiator, uint8_t opcode);
+void expect_none(struct initiator *initiator);
+/* A SCSI Response with this status, or a Data-In with it; the PDU. */
+struct pdu *expect_status(struct initiator *initiator, uint8_t status);
+
+/* CDBs. */
+const uint8_t *read10(uint32_t lba, uint32_t blocks);
+const uint8_t *write10(uint32_t lba, uint32_t blocks);
+const uint8_t *inquiry(uint8_t length);
+extern const uint8_t test_unit_ready[16];
+/* `length` bytes of a pattern without a short period. */
+const uint8_t *pattern(uint32_t length);
+
+#endif

@@ -1,0 +1,444 @@
+/* SCSI commands and their data, both ways. */
+#include <string.h>
+
+#include "initiator.h"
+
+enum { F = S2N_FINAL, R = S2N_READ, W = S2N_WRITE, SIMPLE = 1, CHECK_CONDITION = 2 };
+
+static struct initiator i;
+
+/* ---- data-in ---- */
+
+static void one_read_is_one_pdu(void)
+{
+    login(&i, &usual);
+    put_command(&i, F | R | SIMPLE, AN_ITT, 4096, read10(3, 8), NULL, 0);
+    struct pdu *pdu = expect_status(&i, 0);
+    CHECK_EQUAL(pdu->opcode, S2N_DATA_IN);
+    CHECK_EQUAL(pdu->flags, F | S2N_STATUS);
+    CHECK_EQUAL(pdu->length, 4096);
+    CHECK(!memcmp(pdu->data, fake.disk + 3 * FAKE_BLOCK, 4096));
+    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_ITT), AN_ITT);
+    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_TTT), S2N_RESERVED_TAG);
+    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_EXP_CMD_SN), FIRST_CMD_SN + 1);
+    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_MAX_CMD_SN), FIRST_CMD_SN + WINDOW);
+    expect_none(&i);
+    logout(&i);
+}
+
+/* Bursts of 16384 in PDUs of at most `limit`, over chunks of 65536. */
+static void read_in_pdus(uint32_t limit, bool digests)
+{
+    s2n_conn_params params = usual;
+    uint32_t offset = 0, bytes = 300 * FAKE_BLOCK, sn = 0;
+
+    params.maximum_send = limit;
+    params.header_digest = params.data_digest = digests;
+    login(&i, &params);
+    put_command(&i, F | R, AN_ITT, bytes, read10(0, 300), NULL, 0);
+    while (offset < bytes) {
+        struct pdu *pdu = expect(&i, S2N_DATA_IN);
+        bool last = offset + pdu->length == bytes;
+        bool burst_ends = (offset + pdu->length) % 16384 == 0;
+        CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_DATA_SN), sn++);
+        CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_OFFSET), offset);
+        CHECK_EQUAL(pdu->flags, (last || burst_ends ? F : 0) | (last ? S2N_STATUS : 0));
+        CHECK(pdu->length && offset / 16384 == (offset + pdu->length - 1) / 16384);
+        CHECK(!memcmp(pdu->data, fake.disk + offset, pdu->length));
+        offset += pdu->length;
+    }
+    CHECK_EQUAL(offset, bytes);
+    expect_none(&i);
+    logout(&i);
+}
+
+static void long_reads_are_split(void)
+{
+    static const uint32_t limits[] = {512, 1000, 8192, 16384, 100000};
+
+    for (unsigned at = 0; at < sizeof limits / sizeof *limits; at++) {
+        read_in_pdus(limits[at], false);
+        read_in_pdus(limits[at], true);
+    }
+}
+
+static void sense_follows_data_in_a_response(void)
+{
+    login(&i, &usual);
+    fake.hold = true;
+    put_command(&i, F | R, AN_ITT, 512, read10(0, 1), NULL, 0);
+    fake_run();
+    fake_end(fake.executed[0], CHECK_CONDITION, 18, pattern(100), 100);
+    struct pdu *pdu = expect(&i, S2N_DATA_IN);
+    CHECK_EQUAL(pdu->flags, F);
+    CHECK_EQUAL(pdu->length, 100);
+    pdu = expect_status(&i, CHECK_CONDITION);
+    CHECK_EQUAL(pdu->flags, F | S2N_UNDERFLOW);
+    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_RESIDUAL), 412);
+    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_DATA_SN), 1);
+    CHECK_EQUAL(pdu->length, 20);
+    CHECK_EQUAL(s2n_get16(pdu->data), 18);
+    CHECK_EQUAL(pdu->data[2], 0x5e);
+    logout(&i);
+}
+
+static const struct {
+    uint8_t flags;
+    uint32_t edtl, blocks;
+    uint32_t data, residual;
+    uint8_t residual_flag;
+} residuals[] = {
+    {R, 512, 1, 512, 0, 0},
+    {R, 0, 1, 0, 512, S2N_OVERFLOW},
+    {R, 200, 1, 200, 312, S2N_OVERFLOW},
+    {R, 10000, 1, 512, 9488, S2N_UNDERFLOW},
+    {R, 512, 0, 0, 512, S2N_UNDERFLOW},
+    {0, 0, 1, 0, 512, S2N_OVERFLOW},
+    {W, 512, 1, 0, 0, 0},
+    {W, 0, 1, 0, 512, S2N_OVERFLOW},
+    {W, 200, 1, 0, 312, S2N_OVERFLOW},
+    {W, 10000, 1, 0, 9488, S2N_UNDERFLOW},
+    {W, 1024, 1, 0, 512, S2N_UNDERFLOW},
+    {W, 512, 0, 0, 512, S2N_UNDERFLOW},
+};
+
+static void residuals_count_what_the_cdb_moves(void)
+{
+    for (unsigned at = 0; at < sizeof residuals / sizeof *residuals; at++) {
+        bool write = residuals[at].flags == W;
+        uint32_t blocks = residuals[at].blocks, edtl = residuals[at].edtl;
+        uint32_t wanted = edtl < blocks * 512 ? edtl : blocks * 512;
+        login(&i, &usual);
+        put_command(&i, F | residuals[at].flags, AN_ITT, edtl,
+                    write ? write10(9, blocks) : read10(9, blocks), NULL, 0);
+        if (write && wanted) {
+            struct pdu *r2t = expect(&i, S2N_R2T);
+            CHECK_EQUAL(s2n_get32(r2t->bhs + S2N_AT_RESIDUAL), wanted);
+            put_data_out(&i, AN_ITT, s2n_get32(r2t->bhs + S2N_AT_TTT), 0, 0, true,
+                         pattern(wanted), wanted);
+        }
+        bool short_write = write && wanted < blocks * 512;
+        struct pdu *pdu = expect_status(&i, short_write ? CHECK_CONDITION : 0);
+        CHECK_EQUAL(pdu->flags & (S2N_OVERFLOW | S2N_UNDERFLOW), residuals[at].residual_flag);
+        CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_RESIDUAL), residuals[at].residual);
+        CHECK_EQUAL(pdu->opcode == S2N_DATA_IN ? pdu->length : 0, residuals[at].data);
+        logout(&i);
+    }
+}
+
+/* ---- data-out ---- */
+
+/* Answer R2Ts in PDUs of at most `piece` until a response comes. */
+static struct pdu *answer_r2ts(const uint8_t *data, uint32_t offset, uint32_t piece)
+{
+    static struct pdu pdu;
+    uint32_t r2t_sn = 0;
+
+    while (get(&i, &pdu) && pdu.opcode == S2N_R2T) {
+        uint32_t ttt = s2n_get32(pdu.bhs + S2N_AT_TTT), sn = 0;
+        uint32_t left = s2n_get32(pdu.bhs + S2N_AT_RESIDUAL);
+        CHECK_EQUAL(s2n_get32(pdu.bhs + S2N_AT_DATA_SN), r2t_sn++);
+        CHECK_EQUAL(s2n_get32(pdu.bhs + S2N_AT_OFFSET), offset);
+        CHECK(left && left <= i.params.maximum_burst);
+        while (left) {
+            uint32_t now = left < piece ? left : piece;
+            left -= now;
+            put_data_out(&i, AN_ITT, ttt, sn++, offset, !left, data + offset, now);
+            offset += now;
+        }
+    }
+    return &pdu;
+}
+
+static void write_with(uint32_t immediate, uint32_t unsolicited, uint32_t piece, bool digests,
+                       uint32_t r2ts)
+{
+    uint32_t bytes = 900 * FAKE_BLOCK, offset = immediate, sn = 0;
+    s2n_conn_params params = usual;
+
+    params.first_burst = 200000;
+    params.maximum_recv = 262144;
+    params.maximum_burst = 200001;
+    params.maximum_r2t = r2ts;
+    params.header_digest = params.data_digest = digests;
+    login(&i, &params);
+    memset(fake.disk, 0, sizeof fake.disk);
+    const uint8_t *data = pattern(bytes);
+    put_command(&i, (unsolicited ? 0 : F) | W, AN_ITT, bytes, write10(5, 900), data, immediate);
+    while (offset < immediate + unsolicited) {
+        uint32_t left = immediate + unsolicited - offset;
+        uint32_t now = left < piece ? left : piece;
+        put_data_out(&i, AN_ITT, S2N_RESERVED_TAG, sn++, offset, now == left, data + offset, now);
+        offset += now;
+    }
+    struct pdu *pdu = answer_r2ts(data, offset, piece);
+    CHECK_EQUAL(pdu->opcode, S2N_SCSI_RESPONSE);
+    CHECK_EQUAL(pdu->bhs[S2N_AT_STATUS], 0);
+    CHECK_EQUAL(pdu->flags, F);
+    CHECK_EQUAL(fake.executions, 1);
+    CHECK(!memcmp(fake.disk + 5 * FAKE_BLOCK, pattern(bytes), bytes));
+    logout(&i);
+}
+
+static void writes_gather_all_kinds_of_data(void)
+{
+    static const uint32_t pieces[] = {1001, 8192, 70003, 262144};
+
+    for (unsigned at = 0; at < sizeof pieces / sizeof *pieces; at++) {
+        write_with(0, 0, pieces[at], at % 2, 1);
+        write_with(5003, 0, pieces[at], at % 2, 1);
+        write_with(0, 150001, pieces[at], !(at % 2), 1);
+        write_with(4096, 195904, pieces[at], at % 2, 2);
+        write_with(199999, 0, pieces[at], !(at % 2), 3);
+    }
+}
+
+/* All outstanding R2Ts come at once, and no more than negotiated. */
+static void r2ts_are_bounded(void)
+{
+    s2n_conn_params params = usual;
+
+    params.maximum_r2t = 3;
+    login(&i, &params);
+    put_command(&i, F | W, AN_ITT, 65536, write10(0, 128), NULL, 0);
+    uint32_t ttt = s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
+    expect(&i, S2N_R2T);
+    CHECK_EQUAL(s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_OFFSET), 32768);
+    expect_none(&i);
+    put_data_out(&i, AN_ITT, ttt, 0, 0, true, pattern(16384), 16384);
+    CHECK_EQUAL(s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_OFFSET), 49152);
+    expect_none(&i);
+    logout(&i);
+}
+
+/* One Data-Out that is wrong in one way, in answer to an R2T of 1024 bytes. */
+static const struct {
+    const char *what;
+    uint32_t ttt_off, data_sn, offset, length;
+    bool final;
+    uint32_t sense;
+} faults[] = {
+    {"tag", 1, 0, 0, 1024, true, S2N_SENSE_DATA_PHASE},
+    {"sequence number", 0, 1, 0, 1024, true, S2N_SENSE_DATA_PHASE},
+    {"offset", 0, 0, 512, 512, true, S2N_SENSE_DATA_PHASE},
+    {"too long", 0, 0, 0, 1028, true, S2N_SENSE_DATA_AMOUNT},
+    {"early end", 0, 0, 0, 512, true, S2N_SENSE_DATA_AMOUNT},
+    {"no end", 0, 0, 0, 1024, false, S2N_SENSE_DATA_AMOUNT},
+    {"far offset", 0, 0, 0xfffffe00, 1024, true, S2N_SENSE_DATA_PHASE},
+};
+
+static void wrong_data_out_fails_the_write(void)
+{
+    for (unsigned at = 0; at < sizeof faults / sizeof *faults; at++) {
+        login(&i, &usual);
+        put_command(&i, F | W, AN_ITT, 1024, write10(0, 2), NULL, 0);
+        uint32_t ttt = s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
+        put_data_out(&i, AN_ITT, ttt + faults[at].ttt_off, faults[at].data_sn, faults[at].offset,
+                     faults[at].final, pattern(2048), faults[at].length);
+        expect_status(&i, CHECK_CONDITION);
+        CHECK_EQUAL(fake.refusal, faults[at].sense);
+        CHECK_EQUAL(fake.executions, 0);
+        /* What still comes for it is dropped. */
+        put_data_out(&i, AN_ITT, ttt, 0, 0, true, pattern(1024), 1024);
+        expect_none(&i);
+        logout(&i);
+    }
+}
+
+static const struct {
+    const char *what;
+    bool immediate_data, initial_r2t;
+    uint8_t flags;
+    uint32_t edtl, immediate;
+    uint32_t sense;
+} unasked[] = {
+    {"no immediate data negotiated", false, false, F | W, 1024, 512, S2N_SENSE_UNEXPECTED_DATA},
+    {"beyond FirstBurstLength", true, false, F | W, 10240, 8196, S2N_SENSE_UNEXPECTED_DATA},
+    {"beyond EDTL", true, false, F | W, 512, 1024, S2N_SENSE_DATA_AMOUNT},
+    {"InitialR2T=Yes", true, true, W, 1024, 512, S2N_SENSE_UNEXPECTED_DATA},
+    {"direction", true, false, F | R, 1024, 0, S2N_SENSE_INFORMATION_UNIT},
+};
+
+static void unasked_data_is_refused(void)
+{
+    for (unsigned at = 0; at < sizeof unasked / sizeof *unasked; at++) {
+        s2n_conn_params params = usual;
+        params.immediate_data = unasked[at].immediate_data;
+        params.initial_r2t = unasked[at].initial_r2t;
+        login(&i, &params);
+        put_command(&i, unasked[at].flags, AN_ITT, unasked[at].edtl, write10(0, 2),
+                    pattern(unasked[at].immediate), unasked[at].immediate);
+        expect_status(&i, CHECK_CONDITION);
+        CHECK_EQUAL(fake.refusal, unasked[at].sense);
+        CHECK_EQUAL(fake.executions, 0);
+        logout(&i);
+    }
+}
+
+static void unsolicited_data_beyond_first_burst_is_absorbed_and_refused(void)
+{
+    login(&i, &usual);
+    put_command(&i, W, AN_ITT, 16384, write10(0, 32), pattern(8192), 8192);
+    put_data_out(&i, AN_ITT, S2N_RESERVED_TAG, 0, 8192, false, pattern(512), 512);
+    expect_none(&i);
+    put_data_out(&i, AN_ITT, S2N_RESERVED_TAG, 1, 8704, true, pattern(512), 512);
+    expect_status(&i, CHECK_CONDITION);
+    CHECK_EQUAL(fake.refusal, S2N_SENSE_UNEXPECTED_DATA);
+    expect_none(&i);
+    logout(&i);
+}
+
+/* Nothing is solicited, and nothing kept, where the CDB cannot be carried out. */
+static void hopeless_commands_get_no_memory(void)
+{
+    static const uint8_t unknown[16] = {0xc0};
+    uint8_t bhs[48];
+
+    login(&i, &usual);
+    put_command(&i, W, AN_ITT, 1 << 30, unknown, pattern(4096), 4096);
+    put_data_out(&i, AN_ITT, S2N_RESERVED_TAG, 0, 4096, true, pattern(4096), 4096);
+    expect_status(&i, CHECK_CONDITION);
+    put_command(&i, F | W, AN_ITT, 0xffffffff, write10(0, 0xffff), pattern(4096), 4096);
+    expect_status(&i, CHECK_CONDITION);
+    request(bhs, S2N_SCSI_COMMAND, AN_ITT, i.cmd_sn++);
+    bhs[1] = F | W;
+    bhs[S2N_AT_LUN + 1] = 9;
+    s2n_put32(bhs + S2N_AT_TTT, 4096);
+    memcpy(bhs + 32, write10(0, 8), 16);
+    put(&i, bhs, pattern(4096), 4096);
+    expect_status(&i, CHECK_CONDITION);
+    CHECK_EQUAL(fake.executions, 3);
+    logout(&i);
+}
+
+static void without_a_buffer_commands_wait_or_are_sent_back(void)
+{
+    struct pdu *pdu;
+
+    login(&i, &usual);
+    fake.pool_bytes = 100;
+    put_command(&i, F | W, 1, 4096, write10(0, 8), pattern(4096), 4096);
+    pdu = expect_status(&i, S2N_TASK_SET_FULL);
+    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_ITT), 1);
+    put_command(&i, W, 2, 4096, write10(0, 8), NULL, 0);
+    expect_none(&i);
+    put_data_out(&i, 2, S2N_RESERVED_TAG, 0, 0, true, pattern(2048), 2048);
+    expect_status(&i, S2N_TASK_SET_FULL);
+    put_command(&i, F | W, AN_ITT, 4096, write10(0, 8), NULL, 0);
+    expect_none(&i);
+    fake_give((1 << 26) - 100);
+    CHECK_EQUAL(answer_r2ts(pattern(4096), 0, 4096)->bhs[S2N_AT_STATUS], 0);
+    CHECK_EQUAL(fake.executions, 1);
+    logout(&i);
+}
+
+/* ---- SCSI Command headers ---- */
+
+static const struct {
+    const char *what;
+    uint8_t opcode, flags;
+    uint32_t itt, edtl, immediate;
+    uint8_t reason;
+} headers[] = {
+    {"both directions", 1, F | R | W, 1, 512, 0, S2N_REJECT_FIELD},
+    {"length without direction", 1, F, 1, 512, 0, S2N_REJECT_FIELD},
+    {"data without W", 1, F | R, 1, 512, 512, S2N_REJECT_FIELD},
+    {"not final without W", 1, R, 1, 512, 0, S2N_REJECT_FIELD},
+    {"not final though all is there", 1, W, 1, 512, 512, S2N_REJECT_FIELD},
+    {"reserved tag", 1, F, 0xffffffff, 0, 0, S2N_REJECT_FIELD},
+    {"reserved attribute", 1, F | 5, 1, 0, 0, S2N_REJECT_FIELD},
+    {"tag in use", 1, F, 0x77, 0, 0, S2N_REJECT_IN_PROGRESS},
+    {"SNACK", 0x10, F, 1, 0, 0, S2N_REJECT_PROTOCOL},
+    {"login again", 0x43, F, 1, 0, 0, S2N_REJECT_PROTOCOL},
+    {"vendor opcode", 0x1c, F, 1, 0, 0, S2N_REJECT_UNSUPPORTED},
+    {"target's opcode", 0x21, F, 1, 0, 0, S2N_REJECT_UNSUPPORTED},
+};
+
+static void malformed_requests_are_rejected(void)
+{
+    uint8_t bhs[48];
+
+    for (unsigned at = 0; at < sizeof headers / sizeof *headers; at++) {
+        login(&i, &usual);
+        fake.hold = true;
+        put_command(&i, F, 0x77, 0, test_unit_ready, NULL, 0);
+        request(bhs, headers[at].opcode, headers[at].itt, i.cmd_sn);
+        i.cmd_sn += headers[at].opcode == S2N_SCSI_COMMAND;
+        bhs[1] = headers[at].flags;
+        s2n_put32(bhs + S2N_AT_TTT, headers[at].edtl);
+        put(&i, bhs, pattern(headers[at].immediate), headers[at].immediate);
+        struct pdu *pdu = expect(&i, S2N_REJECT);
+        CHECK_EQUAL(pdu->bhs[S2N_AT_RESPONSE], headers[at].reason);
+        CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_ITT), S2N_RESERVED_TAG);
+        CHECK_EQUAL(pdu->length, 48);
+        CHECK(!memcmp(pdu->data, bhs, 48));
+        /* The connection goes on, with the next number. */
+        put_command(&i, F, 2, 0, test_unit_ready, NULL, 0);
+        fake_run();
+        CHECK_EQUAL(fake.executed_count, 2);
+        fake_end(fake.executed[1], 0, 0, NULL, 0);
+        expect_status(&i, 0);
+        fake_end(fake.executed[0], 0, 0, NULL, 0);
+        expect_status(&i, 0);
+        logout(&i);
+    }
+}
+
+/* An extended CDB of `cdb_length` bytes, in an AHS whose length says `said`. */
+static void put_long_cdb(uint8_t type, uint32_t cdb_length, uint32_t said)
+{
+    uint8_t bytes[48 + 512] = {0}, *ahs = bytes + 48;
+    uint32_t words = (3 + cdb_length - 15 + 3) / 4;
+
+    request(bytes, S2N_SCSI_COMMAND, AN_ITT, i.cmd_sn++);
+    bytes[S2N_AT_AHS_LENGTH] = (uint8_t)words;
+    bytes[32] = 0x7f;
+    s2n_put16(ahs, said);
+    ahs[2] = type;
+    memcpy(ahs + 4, pattern(cdb_length - 16), cdb_length - 16);
+    put_bytes(&i, bytes, 48 + words * 4);
+}
+
+static void long_cdbs_come_in_ahs(void)
+{
+    login(&i, &usual);
+    fake.hold = true;
+    put_long_cdb(1, 32, 17);
+    fake_run();
+    CHECK_EQUAL(fake.executed_count, 1);
+    CHECK_EQUAL(fake.executed[0]->cdb_length, 32);
+    CHECK_EQUAL(fake.executed[0]->cdb[0], 0x7f);
+    CHECK(!memcmp(fake.executed[0]->cdb + 16, pattern(16), 16));
+    fake_end(fake.executed[0], 0, 0, NULL, 0);
+    expect_status(&i, 0);
+    put_long_cdb(1, 260, 245); /* cut: no command is that long */
+    fake_run();
+    CHECK_EQUAL(fake.executed[0]->cdb_length, S2N_CDB_BYTES);
+    fake_end(fake.executed[0], 0, 0, NULL, 0);
+    expect_status(&i, 0);
+    put_long_cdb(1, 32, 200); /* longer than the segment */
+    CHECK_EQUAL(expect(&i, S2N_REJECT)->bhs[S2N_AT_RESPONSE], S2N_REJECT_FIELD);
+    put_long_cdb(1, 32, 0);
+    CHECK_EQUAL(expect(&i, S2N_REJECT)->bhs[S2N_AT_RESPONSE], S2N_REJECT_FIELD);
+    put_long_cdb(2, 20, 5); /* bidirectional */
+    CHECK_EQUAL(expect(&i, S2N_REJECT)->length, 48 + 8);
+    logout(&i);
+}
+
+int main(void)
+{
+    RUN(one_read_is_one_pdu);
+    RUN(long_reads_are_split);
+    RUN(sense_follows_data_in_a_response);
+    RUN(residuals_count_what_the_cdb_moves);
+    RUN(writes_gather_all_kinds_of_data);
+    RUN(r2ts_are_bounded);
+    RUN(wrong_data_out_fails_the_write);
+    RUN(unasked_data_is_refused);
+    RUN(unsolicited_data_beyond_first_burst_is_absorbed_and_refused);
+    RUN(hopeless_commands_get_no_memory);
+    RUN(without_a_buffer_commands_wait_or_are_sent_back);
+    RUN(malformed_requests_are_rejected);
+    RUN(long_cdbs_come_in_ahs);
+    return 0;
+}

@@ -1,0 +1,195 @@
+"""The configuration file, and what the command line overrides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scsi2nvme.cli.config import (
+    DEFAULT_IQN,
+    ConfigFile,
+    Settings,
+    iscsi_name,
+    load,
+    portal_address,
+    settings,
+)
+from scsi2nvme.cli.errors import UsageError
+
+FULL = """
+iqn = "iqn.2026-11.org.example:base"
+portals = ["127.0.0.1:3261", "[::1]:3262"]
+state_dir = "/srv/state"
+reactors = 2
+poll_us = 0
+
+[[controllers]]
+spec = "emulated:/srv/a.img,size=1G"
+iqn = "iqn.2026-11.org.example:fast"
+
+[[controllers]]
+spec = "emulated:memory"
+
+[[initiators]]
+name = "IQN.1993-08.org.debian:01:host"
+chap = { name = "host", secret = "a long enough secret" }
+mutual_chap = { name = "disk", secret = "another long secret" }
+targets = ["iqn.2026-11.org.example:fast"]
+luns = [0, 3]
+
+[[initiators]]
+name = "iqn.1993-08.org.debian:01:other"
+
+[chap]
+name = "all"
+secret = "some long enough secret"
+
+[discovery_chap]
+name = "finder"
+secret = "a secret for discovery"
+"""
+
+
+def written(directory: Path, text: str, mode: int = 0o600) -> Path:
+    path = directory / "scsi2nvme.toml"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def merged(file: ConfigFile | None = None, **options: Any) -> Settings:
+    return settings(
+        file or ConfigFile(), default_state_dir=Path("/default"), maximum_reactors=64, **options
+    )
+
+
+def test_a_whole_file_is_read(tmp_path: Path) -> None:
+    result = merged(load(written(tmp_path, FULL)))
+    assert [target.iqn for target in result.targets] == [
+        "iqn.2026-11.org.example:fast",
+        "iqn.2026-11.org.example:base:1",
+    ]
+    assert [str(portal) for portal in result.portals] == ["127.0.0.1:3261", "[::1]:3262"]
+    assert (result.state_dir, result.reactors, result.poll_us) == (Path("/srv/state"), 2, 0)
+    host, rest = result.initiators
+    assert (host.name, host.luns) == ("iqn.1993-08.org.debian:01:host", (0, 3))
+    assert (rest.chap, rest.luns, rest.targets) == (None, None, None)
+    assert result.chap is not None
+    assert result.discovery_chap is not None
+    assert (result.chap.name, result.discovery_chap.name) == ("all", "finder")
+
+
+def test_the_command_line_goes_first(tmp_path: Path) -> None:
+    result = merged(
+        load(written(tmp_path, FULL.replace('targets = ["iqn.2026-11.org.example:fast"]', ""))),
+        controllers=("qemu:",),
+        portals=("127.0.0.2",),
+        iqn="iqn.2026-11.org.example:other",
+        state_dir="here",
+        reactors=1,
+        poll_us=7,
+    )
+    assert [target.iqn for target in result.targets] == ["iqn.2026-11.org.example:other"]
+    assert [str(portal) for portal in result.portals] == ["127.0.0.2:3260"]
+    assert (result.state_dir, result.reactors, result.poll_us) == (Path("here"), 1, 7)
+
+
+def test_defaults_are_loopback_and_one_name_per_controller() -> None:
+    result = merged(controllers=("emulated:memory", "qemu:"))
+    assert [target.iqn for target in result.targets] == [DEFAULT_IQN, f"{DEFAULT_IQN}:1"]
+    assert [str(portal) for portal in result.portals] == ["127.0.0.1:3260"]
+    assert result.state_dir == Path("/default")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("10.0.0.1", "10.0.0.1:3260"),
+        ("10.0.0.1:1", "10.0.0.1:1"),
+        ("::1", "[::1]:3260"),
+        ("[::1]", "[::1]:3260"),
+        ("[fd00::1]:65535", "[fd00::1]:65535"),
+    ],
+)
+def test_portal_addresses(text: str, shown: str) -> None:
+    assert str(portal_address(text)) == shown
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host", "1.2.3:1", "1.2.3.4:65536", "1.2.3.4:x", "[::1", "[::1]x"]
+)
+def test_a_portal_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="portal"):
+        portal_address(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["iqn.2026-11.org.example", "iqn.2026-11.org.example:a.b-c:0", "eui.02004567A425678D"]
+)
+def test_iscsi_names(name: str) -> None:
+    assert iscsi_name(name, "name") == name.lower()
+
+
+@pytest.mark.parametrize(
+    "name", ["disk", "iqn.2026.org", "iqn.2026-11.org.example:a b", "iqn.2026-11.a:" + "x" * 223]
+)
+def test_a_name_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="target name"):
+        iscsi_name(name, "target name")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("reactors = 2", "reactors = 65", ["reactors", "65", "64"]),
+        ("reactors = 2", 'reactors = "two"', ["reactors", "int"]),
+        ("poll_us = 0", "poll_us = -1", ["poll_us", "-1"]),
+        ("poll_us = 0", "pol_us = 0", ["pol_us"]),
+        ("poll_us = 0", "poll_us = ", ["line 6"]),
+        ("luns = [0, 3]", "luns = [256]", ["luns", "256", "255"]),
+        ('"a long enough secret"', '"short"', ["secret", "12"]),
+        ('"another long secret"', '"a long enough secret"', ["must not share"]),
+        ('targets = ["iqn.2026-11.org.example:fast"]', 'targets = ["x"]', ["targets", "'x'"]),
+        (":01:other", ":01:host", ["same name"]),
+        ("iqn.1993-08.org.debian:01:other", "me", ["initiator", "'me'"]),
+        ('"a secret for discovery"', '"short"', ["discovery_chap", "secret", "12"]),
+        ("[chap]", "[mutual_chap]", ["mutual_chap", "chap"]),
+        ('chap = { name = "host"', 'chap = { name = ""', ["chap", "name"]),
+        ("emulated:memory", "emulated:", ["PATH"]),
+        ('portals = ["127.0.0.1:3261", "[::1]:3262"]', "portals = []", ["portals"]),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(
+    tmp_path: Path, old: str, new: str, words: list[str]
+) -> None:
+    assert old in FULL
+    with pytest.raises(UsageError) as caught:
+        merged(load(written(tmp_path, FULL.replace(old, new, 1))))
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_secrets_that_others_can_read_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="chmod 640"):
+        load(written(tmp_path, FULL, 0o644))
+    load(written(tmp_path, FULL, 0o640))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.toml: No such file"):
+        load(tmp_path / "none.toml")
+
+
+def test_nothing_to_serve_is_refused() -> None:
+    with pytest.raises(UsageError, match="--controller"):
+        merged()
+
+
+def test_two_targets_of_one_name_are_refused(tmp_path: Path) -> None:
+    text = FULL.replace(":fast", ":base:1")
+    with pytest.raises(UsageError, match="same target name"):
+        merged(load(written(tmp_path, text)))

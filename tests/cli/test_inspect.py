@@ -1,0 +1,126 @@
+"""What the inspection verbs show."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from scsi2nvme.cli import inspect
+from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.structures import (
+    ERROR_LOG_ENTRY,
+    IDENTIFY_CONTROLLER,
+    IDENTIFY_NAMESPACE,
+    LBA_FORMAT,
+    POWER_STATE,
+    SMART_LOG,
+)
+
+CONTROLLER = IDENTIFY_CONTROLLER.build(
+    vid=0x1B36,
+    sn=b"S1".ljust(20),
+    mn=b"A model".ljust(40),
+    fr=b"1.0".ljust(8),
+    mdts=7,
+    npss=1,
+    tnvmcap=1 << 70,
+    subnqn=b"nqn.2026-11.org.example:x",
+    psds=POWER_STATE.build(mp=2500, enlat=16) + POWER_STATE.build(mp=10, nops=1),
+)
+NAMESPACE = IDENTIFY_NAMESPACE.build(
+    nsze=100,
+    nuse=50,
+    nlbaf=1,
+    flbas=1,
+    nguid=bytes(range(16)),
+    lbafs=LBA_FORMAT.build(lbads=9) + LBA_FORMAT.build(lbads=12, rp=2),
+)
+
+
+def test_id_ctrl_has_nvme_clis_keys() -> None:
+    shown = inspect.id_ctrl(CONTROLLER)
+    assert (shown["vid"], shown["sn"], shown["mn"], shown["mdts"]) == (0x1B36, "S1", "A model", 7)
+    assert shown["tnvmcap"] == 1 << 70
+    assert shown["subnqn"] == "nqn.2026-11.org.example:x"
+    assert [(row["max_power"], row["flags"]) for row in shown["psds"]] == [(2500, 0), (10, 2)]
+    assert shown["psds"][0]["entry_lat"] == 16
+
+
+def test_id_ns_has_nvme_clis_keys() -> None:
+    shown = inspect.id_ns(NAMESPACE)
+    assert (shown["nsze"], shown["flbas"]) == (100, 1)
+    assert shown["nguid"] == "000102030405060708090a0b0c0d0e0f"
+    assert shown["lbafs"] == [{"ms": 0, "ds": 9, "rp": 0}, {"ms": 0, "ds": 12, "rp": 2}]
+    assert "npwg" not in shown
+
+
+def test_id_ns_shows_preferred_sizes_where_nsfeat_says_so() -> None:
+    raw = bytearray(NAMESPACE)
+    IDENTIFY_NAMESPACE.write(raw, nsfeat=0x10, npwg=7)
+    assert inspect.id_ns(bytes(raw))["npwg"] == 7
+
+
+def test_smart_log_leaves_absent_sensors_out() -> None:
+    shown = inspect.smart_log(
+        SMART_LOG.build(temperature=300, temperature_sensor_2=310, data_units_read=1 << 100)
+    )
+    assert (shown["temperature"], shown["data_units_read"]) == (300, 1 << 100)
+    assert [key for key in shown if key.startswith("temperature_sensor")] == [
+        "temperature_sensor_2"
+    ]
+
+
+def test_error_log_is_a_list_of_entries() -> None:
+    raw = ERROR_LOG_ENTRY.build(error_count=2, status_field=0x81, lba=7) + bytes(64)
+    errors = inspect.error_log(raw)["errors"]
+    assert [(row["error_count"], row["status_field"], row["lba"]) for row in errors] == [
+        (2, 0x81, 7),
+        (0, 0, 0),
+    ]
+
+
+def test_list_has_nvme_clis_keys() -> None:
+    facts = NamespaceFacts(
+        1, IDENTIFY_CONTROLLER.parse(CONTROLLER), IDENTIFY_NAMESPACE.parse(NAMESPACE), 1 << 19
+    )
+    shown = inspect.devices([("emulated:x", facts)])
+    assert shown["Devices"] == [
+        {
+            "NameSpace": 1,
+            "DevicePath": "emulated:x",
+            "Firmware": "1.0",
+            "ModelNumber": "A model",
+            "SerialNumber": "S1",
+            "UsedBytes": 50 * 4096,
+            "MaximumLBA": 100,
+            "PhysicalSize": 100 * 4096,
+            "SectorSize": 4096,
+        }
+    ]
+    assert "emulated:x" in inspect.table(shown)
+
+
+@pytest.mark.parametrize("raw", [CONTROLLER], ids=["id-ctrl"])
+def test_text_names_every_key_that_json_has(raw: bytes) -> None:
+    shown = inspect.id_ctrl(raw)
+    text = inspect.text(shown)
+    assert json.loads(json.dumps(shown)) == shown
+    for key in shown:
+        assert f"{key} " in text
+
+
+@pytest.mark.parametrize(
+    ("verb", "cdw10", "nsid", "length"),
+    [
+        ("id-ctrl", 1, 0, 4096),
+        ("id-ns", 0, 3, 4096),
+        ("smart-log", 2 | 127 << 16, 0xFFFFFFFF, 512),
+        ("error-log", 1 | 63 << 16, 0xFFFFFFFF, 256),
+    ],
+)
+def test_each_verb_sends_its_command(verb: str, cdw10: int, nsid: int, length: int) -> None:
+    row = inspect.VERBS[verb]
+    command = row.command(3 if row.per_namespace else 0, 4)
+    assert (command.cdw10, command.nsid, command.data_in) == (cdw10, nsid, length)
+    assert command.admin

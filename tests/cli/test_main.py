@@ -1,0 +1,70 @@
+"""The program's arguments, help and exit statuses, without a daemon."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scsi2nvme.cli.main import FAILED, MISUSED, SUBCOMMANDS, main
+
+
+@pytest.mark.parametrize("name", [row.name for row in SUBCOMMANDS])
+def test_help_of_every_subcommand(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([name, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert "exit status:" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    for row in SUBCOMMANDS:
+        assert row.name in text
+        assert row.doc in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["serve"], "--controller"),
+        (["serve", "--controller", "tape:x"], "tape"),
+        (["serve", "--controller", "qemu:", "--portal", "nowhere"], "nowhere"),
+        (["serve", "--controller", "qemu:", "--reactors", "0"], "reactors"),
+        (["serve", "--controller", "qemu:", "--reactors", "65"], "64"),
+        (["serve", "--controller", "qemu:", "--iqn", "disk"], "disk"),
+        (["serve", "--config", "/nonexistent"], "/nonexistent"),
+        (["id-ctrl", "tape:x"], "tape"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(
+    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == MISUSED
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("scsi2nvme: ")
+    assert word in captured.err
+
+
+@pytest.mark.parametrize("verb", ["list", "id-ctrl", "id-ns", "smart-log", "error-log"])
+def test_inspection_without_a_daemon_says_so(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, "--state-dir", str(tmp_path)]) == FAILED
+    assert "no scsi2nvme is running" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error_message() -> None:
+    script = "import sys; from scsi2nvme.cli.main import main; sys.exit(main(['serve', '--help']))"
+    done = subprocess.run(
+        ["bash", "-c", f'{sys.executable} -c "{script}" | true'], capture_output=True, text=True
+    )
+    assert done.stderr == ""

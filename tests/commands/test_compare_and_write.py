@@ -1,0 +1,158 @@
+"""COMPARE AND WRITE, fused and not, and ORWRITE."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scsi2nvme.commands.read_write import FUA
+from scsi2nvme.nvme.command import Fuse, Opcode
+from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.sense import (
+    INVALID_FIELD_IN_CDB,
+    INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
+    LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
+    MISCOMPARE_DURING_VERIFY_OPERATION,
+    PERIPHERAL_DEVICE_WRITE_FAULT,
+    FieldPointer,
+    Sense,
+)
+from scsi2nvme.scsi.status import Status
+from tests.support import Bench, make_bench, row
+
+BLOCK = 512
+FUSED = [Opcode.COMPARE, Opcode.WRITE]
+OUT_OF_RANGE = Result(Status.CHECK_CONDITION, Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
+
+
+def refused_at(byte: int, bit: int) -> Result:
+    sense = Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(byte, bit))
+    return Result(Status.CHECK_CONDITION, sense)
+
+
+def miscompare_at(offset: int) -> Result:
+    sense = Sense(MISCOMPARE_DURING_VERIFY_OPERATION, information=offset)
+    return Result(Status.CHECK_CONDITION, sense)
+
+
+@pytest.fixture(params=[1, 0], ids=["fused", "not fused"])
+def bench(request: pytest.FixtureRequest) -> Bench:
+    return make_bench(maximum_transfer_bytes=8 * BLOCK, controller={"fuses": request.param})
+
+
+def swap(bench: Bench, lba: int, old: bytes, new: bytes, **fields: int) -> Result:
+    blocks = len(old) // BLOCK
+    return bench.do("COMPARE AND WRITE", old + new, lba=lba, number_of_blocks=blocks, **fields)
+
+
+@pytest.mark.parametrize("blocks", [1, 8, 9, 255])
+def test_equal_blocks_are_replaced(bench: Bench, blocks: int) -> None:
+    old, new = b"\x11" * BLOCK * blocks, b"\x22" * BLOCK * blocks
+    bench.model.fill(40, old)
+    assert swap(bench, 40, old, new) == Result()
+    assert bench.model.blocks(39, blocks + 2) == bytes(BLOCK) + new + bytes(BLOCK)
+
+
+@settings(deadline=None)
+@given(offset=st.integers(0, 20 * BLOCK - 1), fuses=st.booleans(), blocks=st.integers(1, 20))
+def test_a_difference_is_located_and_nothing_is_written(
+    offset: int, fuses: bool, blocks: int
+) -> None:
+    bench = make_bench(maximum_transfer_bytes=8 * BLOCK, controller={"fuses": int(fuses)})
+    offset %= blocks * BLOCK
+    old = bytearray(b"\x11" * BLOCK * blocks)
+    bench.model.fill(40, bytes(old))
+    old[offset] ^= 0x80
+    result = swap(bench, 40, bytes(old), b"\x22" * BLOCK * blocks)
+    assert result == miscompare_at(offset)
+    assert bench.model.blocks(40, blocks) == b"\x11" * BLOCK * blocks
+
+
+def test_a_fused_pair_stands_side_by_side() -> None:
+    bench = make_bench()
+    assert swap(bench, 3, bytes(BLOCK), b"\1" * BLOCK, fua=1) == Result()
+    compare, write = bench.model.executed
+    assert (compare.opcode, compare.fuse) == (Opcode.COMPARE, Fuse.FIRST)
+    assert (write.opcode, write.fuse) == (Opcode.WRITE, Fuse.SECOND)
+    assert write.cdw12 & FUA
+    assert not compare.cdw12 & FUA
+
+
+@pytest.mark.parametrize(
+    ("controller", "namespace", "maximum", "fused"),
+    [
+        ({"acwu": 7}, {}, 8 * BLOCK, True),
+        ({"acwu": 6}, {}, 8 * BLOCK, False),
+        ({"acwu": 7}, {}, 7 * BLOCK, False),
+        ({"acwu": 7}, {"nsfeat": 2, "nacwu": 0}, 8 * BLOCK, True),
+        ({"acwu": 7}, {"nsfeat": 2, "nacwu": 3}, 8 * BLOCK, False),
+        ({"acwu": 7}, {"nsfeat": 0, "nacwu": 3}, 8 * BLOCK, True),
+        ({"fuses": 0}, {}, 8 * BLOCK, False),
+        ({"oncs": 0xFE}, {}, 8 * BLOCK, False),
+    ],
+)
+def test_pairs_are_fused_within_the_atomic_unit(
+    controller: dict[str, int], namespace: dict[str, int], maximum: int, fused: bool
+) -> None:
+    bench = make_bench(controller=controller, namespace=namespace, maximum_transfer_bytes=maximum)
+    assert swap(bench, 3, bytes(8 * BLOCK), b"\1" * 8 * BLOCK) == Result()
+    assert (bench.model.opcodes() == FUSED) == fused
+
+
+def test_a_write_that_fails_within_the_pair_is_told() -> None:
+    bench = make_bench()
+    bench.model.faults[Opcode.WRITE] = [0x280]
+    sense = Sense(PERIPHERAL_DEVICE_WRITE_FAULT, information=3)
+    assert swap(bench, 3, bytes(BLOCK), bytes(BLOCK)) == Result(Status.CHECK_CONDITION, sense)
+
+
+def test_limits(bench: Bench) -> None:
+    assert bench.do("COMPARE AND WRITE", lba=4096) == Result()
+    assert bench.do("COMPARE AND WRITE", lba=4097) == OUT_OF_RANGE
+    assert swap(bench, 4095, bytes(2 * BLOCK), bytes(2 * BLOCK)) == OUT_OF_RANGE
+    assert swap(bench, 0, bytes(BLOCK), bytes(BLOCK), wrprotect=1) == refused_at(1, 7)
+    assert not bench.model.executed
+
+
+def test_the_largest_number_of_blocks() -> None:
+    bench = make_bench(blocks=600, block_bytes=4096)
+    assert bench.lu.maximum_compare_and_write_blocks == 255
+    data = bytes(255 * 4096) + b"\1" * 255 * 4096
+    assert bench.do("COMPARE AND WRITE", data, lba=9, number_of_blocks=255) == Result()
+    assert bench.model.blocks(9, 255) == b"\1" * 255 * 4096
+
+
+def test_too_little_data(bench: Bench) -> None:
+    result = bench.do("COMPARE AND WRITE", bytes(3 * BLOCK), number_of_blocks=2)
+    sense = Sense(INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT)
+    assert result == Result(Status.CHECK_CONDITION, sense)
+
+
+def test_what_reads_and_writes_runs_alone() -> None:
+    assert row("COMPARE AND WRITE").exclusive
+    assert row("ORWRITE (16)").exclusive
+
+
+@settings(deadline=None)
+@given(old=st.binary(min_size=BLOCK, max_size=BLOCK), new=st.binary(min_size=BLOCK, max_size=BLOCK))
+def test_orwrite_joins(old: bytes, new: bytes) -> None:
+    bench = make_bench(maximum_transfer_bytes=8 * BLOCK)
+    bench.model.fill(5, old * 20)
+    assert bench.do("ORWRITE (16)", new * 20, lba=5, transfer_length=20) == Result()
+    assert bench.model.blocks(5, 20) == bytes(a | b for a, b in zip(old, new, strict=True)) * 20
+
+
+def test_orwrite_limits() -> None:
+    bench = make_bench(blocks=20000)
+    most = bench.lu.maximum_transfer_blocks
+    name = "ORWRITE (16)"
+    assert bench.do(name, lba=20000) == Result()
+    assert bench.do(name, lba=20001) == OUT_OF_RANGE
+    assert bench.do(name, bytes(BLOCK), lba=20000, transfer_length=1) == OUT_OF_RANGE
+    assert bench.do(name, bytes(BLOCK), transfer_length=1, orprotect=2) == refused_at(1, 7)
+    too_much = bytes((most + 1) * BLOCK)
+    assert bench.do(name, too_much, transfer_length=most + 1) == refused_at(10, 7)
+    assert not bench.model.executed
+    assert bench.do(name, bytes(BLOCK), transfer_length=1, fua=1) == Result()
+    assert [bool(c.cdw12 & FUA) for c in bench.model.executed] == [False, True]

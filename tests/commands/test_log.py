@@ -1,0 +1,481 @@
+"""LOG SENSE and LOG SELECT, against the controller's logs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scsi2nvme.commands.log_pages import (
+    BACKGROUND_SCAN,
+    IDLE_TIME,
+    PAGE_HEADER,
+    PAGES,
+    PARAMETER_HEADER,
+    SELF_TEST,
+    STATISTICS,
+    Linking,
+    celsius,
+)
+from scsi2nvme.commands.mode_pages import INFORMATIONAL_EXCEPTIONS_CONTROL
+from scsi2nvme.nvme.command import AdminOpcode, Opcode
+from scsi2nvme.nvme.structures import SELF_TEST_RESULT, SMART_LOG
+from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.sense import (
+    INVALID_FIELD_IN_CDB,
+    INVALID_FIELD_IN_PARAMETER_LIST,
+    LOG_PARAMETERS_CHANGED,
+    FieldPointer,
+    Sense,
+)
+from scsi2nvme.scsi.status import Status
+from tests.support import Bench, make_bench
+
+SMART, SELF_TESTS = 0x02, 0x06
+CURRENT = 0b01
+WRITE_FAULT = 0x280
+
+
+def sense(bench: Bench, code: int, subpage: int = 0, **fields: Any) -> Result:
+    values: dict[str, Any] = {"pc": CURRENT, "allocation_length": 0xFFFF, **fields}
+    return bench.do("LOG SENSE", page_code=code, subpage_code=subpage, **values)
+
+
+def parameters(bench: Bench, code: int, **fields: int) -> dict[int, bytes]:
+    """Return a page's parameters by code, after checking that it is well formed."""
+    result = sense(bench, code, **fields)
+    assert result.status is Status.GOOD, result.sense
+    data = result.data_in
+    header = PAGE_HEADER.parse(data)
+    assert (header.ds, header.spf, header.page_code) == (1, 0, code)
+    assert header.page_length == len(data) - 4
+    found: dict[int, bytes] = {}
+    rest = data[4:]
+    while rest:
+        each = PARAMETER_HEADER.parse(rest)
+        assert each.parameter_code > max(found, default=-1)
+        found[each.parameter_code] = rest[4 : 4 + each.parameter_length]
+        assert len(found[each.parameter_code]) == each.parameter_length
+        rest = rest[4 + each.parameter_length :]
+    return found
+
+
+def with_smart(**values: int) -> Bench:
+    bench = make_bench()
+    bench.model.logs[SMART] = SMART_LOG.build(**values)
+    return bench
+
+
+def numbers(found: dict[int, bytes]) -> dict[int, int]:
+    return {code: int.from_bytes(value, "big") for code, value in found.items()}
+
+
+def refused_in_cdb(result: Result, byte: int, bit: int) -> bool:
+    return result.sense == Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(byte, bit))
+
+
+# Lists and selection
+
+
+def test_the_lists_ascend_and_every_page_answers() -> None:
+    bench = make_bench()
+    codes = list(sense(bench, 0x00).data_in[4:])
+    assert codes == sorted(codes)
+    assert codes == [page.code for page in PAGES if not page.subpage]
+    result = sense(bench, 0x00, 0xFF).data_in
+    assert result[:4] == bytes([0xC0, 0xFF, 0, len(result) - 4])
+    pairs = list(zip(result[4::2], result[5::2], strict=True))
+    assert pairs == sorted(pairs) == [(page.code, page.subpage) for page in PAGES]
+    for code in codes[1:]:
+        assert parameters(bench, code)
+
+
+def test_a_controller_without_self_test_has_no_results_page() -> None:
+    bench = make_bench(controller={"oacs": 0})
+    assert 0x10 not in sense(bench, 0x00).data_in[4:]
+    assert refused_in_cdb(sense(bench, 0x10), 2, 5)
+
+
+@pytest.mark.parametrize(
+    ("code", "fields", "byte", "bit"),
+    [
+        (0x04, {}, 2, 5),
+        (0x0D, {"subpage": 0x33}, 3, 7),
+        (0x0D, {"sp": 1}, 1, 0),
+        (0x0D, {"parameter_pointer": 2}, 5, 7),
+        (0x00, {"parameter_pointer": 1}, 5, 7),
+        *((code, {"pc": pc}, 2, 7) for code in (0x02, 0x19) for pc in (0, 2, 3)),
+    ],
+)
+def test_wrong_requests_are_pointed_at(
+    code: int, fields: dict[str, int], byte: int, bit: int
+) -> None:
+    bench = make_bench()
+    assert refused_in_cdb(sense(bench, code, **fields), byte, bit)
+    assert not [c for c in bench.model.executed if c.opcode == AdminOpcode.SET_FEATURES]
+
+
+def test_the_obsolete_ppc_is_refused() -> None:
+    cdb = bytes([0x4D, 0x02, 0x40, 0, 0, 0, 0, 0, 255, 0])
+    assert refused_in_cdb(make_bench().run(cdb), 1, 1)
+
+
+@pytest.mark.parametrize("pc", [0, 1, 2, 3])
+def test_lists_ignore_the_page_control(pc: int) -> None:
+    bench = make_bench()
+    for code in (0x00, 0x0D, 0x11, 0x2F):
+        assert sense(bench, code, pc=pc).data_in == sense(bench, code).data_in
+
+
+@given(st.integers(0, 24))
+def test_the_pointer_says_where_to_begin(pointer: int) -> None:
+    bench = make_bench()
+    whole = parameters(bench, 0x10)
+    result = sense(bench, 0x10, parameter_pointer=pointer)
+    if pointer > 20:
+        assert refused_in_cdb(result, 5, 7)
+    else:
+        expected = {code: value for code, value in whole.items() if code >= pointer}
+        assert parameters(bench, 0x10, parameter_pointer=pointer) == expected
+
+
+def test_the_allocation_length_only_truncates() -> None:
+    bench = make_bench()
+    whole = sense(bench, 0x10).data_in
+    for length in (0, 3, 4, 50):
+        assert sense(bench, 0x10, allocation_length=length).data_in == whole[:length]
+
+
+def test_asynchronous_events_are_left_to_the_driver() -> None:
+    bench = make_bench()
+    parameters(bench, 0x0D)
+    (command,) = bench.model.executed
+    assert command.cdw10 == 0x02 | 1 << 15 | (512 // 4 - 1) << 16
+    assert command.nsid == 0xFFFFFFFF
+
+
+# Pages
+
+
+def test_error_counters() -> None:
+    bench = with_smart(
+        data_units_read=3, data_units_written=5, media_errors=7, num_err_log_entries=10
+    )
+    assert numbers(parameters(bench, 0x02)) == {5: 5 * 512000, 6: 0}
+    assert numbers(parameters(bench, 0x03)) == {5: 3 * 512000, 6: 7}
+    assert numbers(parameters(bench, 0x05)) == {6: 0}
+    assert numbers(parameters(bench, 0x06)) == {0: 3}
+
+
+def test_counters_beyond_64_bits_saturate() -> None:
+    bench = with_smart(data_units_read=(1 << 128) - 1, power_cycles=1 << 40)
+    assert numbers(parameters(bench, 0x03))[5] == (1 << 64) - 1
+    assert numbers(parameters(bench, 0x0E)) == {4: 0xFFFFFFFF}
+
+
+@pytest.mark.parametrize(
+    ("kelvin", "expected"), [(0, 0xFF), (250, 0), (273, 0), (300, 27), (527, 254), (900, 254)]
+)
+def test_temperatures(kelvin: int, expected: int) -> None:
+    assert celsius(kelvin) == expected
+    found = parameters(with_smart(temperature=kelvin), 0x0D)
+    assert found == {0: bytes([0, expected]), 1: bytes([0, 343 - 273])}
+
+
+def test_wear_cycles_and_hours() -> None:
+    bench = with_smart(percent_used=200, power_cycles=12, power_on_hours=34)
+    assert parameters(bench, 0x11) == {1: bytes([0, 0, 0, 200])}
+    assert numbers(parameters(bench, 0x0E)) == {4: 12}
+    (scan,) = parameters(bench, 0x15).values()
+    assert BACKGROUND_SCAN.parse(scan).power_on_minutes == 34 * 60
+
+
+@pytest.mark.parametrize("block_bytes", [512, 4096])
+def test_statistics_count_logical_blocks(block_bytes: int) -> None:
+    bench = make_bench(block_bytes=block_bytes)
+    bench.model.logs[SMART] = SMART_LOG.build(
+        host_read_commands=1,
+        host_write_commands=2,
+        data_units_read=8,
+        data_units_written=16,
+        power_on_hours=3,
+        controller_busy_time=50,
+    )
+    found = parameters(bench, 0x19)
+    statistics = STATISTICS.parse(found[1])
+    assert (statistics.read_commands, statistics.write_commands) == (1, 2)
+    assert statistics.blocks_transmitted == 8 * 512000 // block_bytes
+    assert statistics.blocks_received == 16 * 512000 // block_bytes
+    assert IDLE_TIME.parse(found[2]).intervals == 130
+    assert found[3] == bytes([0, 0, 0, 0, 0, 0, 0, 60])  # intervals of a minute
+
+
+def test_parameters_say_how_they_are_linked() -> None:
+    bench = make_bench()
+    linking = {
+        code: PARAMETER_HEADER.parse(sense(bench, code).data_in[4:]).format_and_linking
+        for code in (0x02, 0x06, 0x0D, 0x10, 0x19, 0x2F)
+    }
+    assert linking == {
+        0x02: Linking.BOUNDED_COUNTER,
+        0x06: Linking.BOUNDED_COUNTER,
+        0x0D: Linking.BINARY_LIST,
+        0x10: Linking.BINARY_LIST,
+        0x19: Linking.UNBOUNDED_COUNTER,
+        0x2F: Linking.BINARY_LIST,
+    }
+
+
+# Self-tests
+
+
+def with_self_tests(*results: dict[str, int], running: int = 0) -> Bench:
+    bench = make_bench()
+    entries = [SELF_TEST_RESULT.build(**each) for each in results]
+    entries += [SELF_TEST_RESULT.build(result=0xF)] * (20 - len(entries))
+    bench.model.logs[SELF_TESTS] = bytes([running, 50, 0, 0]) + b"".join(entries)
+    return bench
+
+
+def test_an_unused_log_has_twenty_empty_results() -> None:
+    bench = with_self_tests()
+    assert parameters(bench, 0x10) == {code: bytes(16) for code in range(1, 21)}
+    assert len(sense(bench, 0x10).data_in) == 4 + 0x190
+
+
+@pytest.mark.parametrize(
+    ("nvme", "segment", "scsi", "number"),
+    [
+        (0x0, 0, 0x0, 0),
+        (0x1, 0, 0x1, 0),
+        *((aborted, 0, 0x2, 0) for aborted in (0x2, 0x3, 0x4, 0x8, 0x9)),
+        (0x5, 0, 0x3, 0),
+        (0x6, 0, 0x4, 0),
+        (0x7, 1, 0x5, 1),
+        (0x7, 2, 0x6, 2),
+        (0x7, 9, 0x7, 9),
+        (0xA, 0, 0x3, 0),
+    ],
+)
+def test_self_test_results(nvme: int, segment: int, scsi: int, number: int) -> None:
+    entry = {"result": nvme, "code": 2, "segment": segment, "poh": 70000, "flba": 99, "valid": 2}
+    value = SELF_TEST.parse(parameters(with_self_tests(entry), 0x10)[1])
+    assert (value.code, value.results, value.number) == (2, scsi, number)
+    assert value.power_on_hours == 0xFFFF
+    failed = scsi >= 3
+    assert value.address == (99 if failed else (1 << 64) - 1)
+    assert (value.sense_key, value.asc, value.ascq) == ((4, 0x3E, 3) if failed else (0, 0, 0))
+
+
+def test_a_failure_without_an_address_says_so() -> None:
+    bench = with_self_tests({"result": 5, "code": 1, "flba": 99})
+    assert SELF_TEST.parse(parameters(bench, 0x10)[1]).address == (1 << 64) - 1
+
+
+def test_a_running_self_test_comes_first() -> None:
+    results = [{"result": 0, "code": 1, "poh": hours} for hours in range(20)]
+    found = parameters(with_self_tests(*results, running=2), 0x10)
+    entries = [SELF_TEST.parse(value) for value in found.values()]
+    assert [(e.results, e.code) for e in entries[:2]] == [(0xF, 2), (0, 1)]
+    assert [e.power_on_hours for e in entries] == [0, *range(19)]
+
+
+# Informational exceptions
+
+
+def exception(bench: Bench) -> tuple[int, ...]:
+    (value,) = parameters(bench, 0x2F).values()
+    return tuple(value)
+
+
+@pytest.mark.parametrize(
+    ("warning", "code"),
+    [
+        (0x00, (0x00, 0x00)),
+        (0x01, (0x5D, 0x03)),
+        (0x02, (0x0B, 0x01)),
+        (0x04, (0x5D, 0x10)),
+        (0x08, (0x27, 0x00)),
+        (0x10, (0x0B, 0x06)),
+        (0x20, (0x00, 0x00)),
+        (0x1F, (0x27, 0x00)),
+        (0x13, (0x5D, 0x03)),
+        (0x12, (0x0B, 0x06)),
+    ],
+)
+def test_the_gravest_warning_is_told(warning: int, code: tuple[int, int]) -> None:
+    bench = with_smart(critical_warning=warning, temperature=300)
+    assert exception(bench) == (*code, 27, 70)
+
+
+def select_exceptions(bench: Bench, **fields: int) -> None:
+    page = INFORMATIONAL_EXCEPTIONS_CONTROL
+    values: dict[str, int] = {**page.defaults(bench.lu), **fields}
+    bench.lu.mode.change(page, page.layout.build(**values))
+
+
+def test_exceptions_can_be_disabled() -> None:
+    bench = with_smart(critical_warning=0x02, temperature=300)
+    select_exceptions(bench, ewasc=0)
+    assert exception(bench)[:2] == (0, 0)
+    bench.model.logs[SMART] = SMART_LOG.build(critical_warning=0x06)
+    assert exception(bench)[:2] == (0x5D, 0x10)
+    select_exceptions(bench, dexcpt=1)
+    assert exception(bench)[:2] == (0, 0)
+
+
+# The target's own counters and LOG SELECT
+
+
+def select(bench: Bench, data: bytes = b"", **fields: Any) -> Result:
+    values: dict[str, Any] = {"pc": CURRENT, **fields}
+    return bench.do("LOG SELECT", data, parameter_list_length=len(data), **values)
+
+
+def fail_a_write(bench: Bench) -> None:
+    bench.model.faults[Opcode.WRITE] = [WRITE_FAULT]
+    result = bench.do("WRITE (10)", bytes(512), transfer_length=1)
+    assert result.status is Status.CHECK_CONDITION
+
+
+def listed(code: int, *values: tuple[int, bytes]) -> bytes:
+    """Return a log page as LOG SELECT takes it."""
+    body = b"".join(
+        PARAMETER_HEADER.build(parameter_code=number, parameter_length=len(value)) + value
+        for number, value in values
+    )
+    return PAGE_HEADER.build(page_code=code, page_length=len(body)) + body
+
+
+def test_failed_writes_are_counted() -> None:
+    bench = make_bench()
+    fail_a_write(bench)
+    fail_a_write(bench)
+    assert numbers(parameters(bench, 0x02))[6] == 2
+    assert numbers(parameters(bench, 0x03))[6] == 0
+
+
+@pytest.mark.parametrize(
+    ("opcode", "status", "written", "verified"),
+    [
+        (Opcode.WRITE, 0x280, 1, 0),
+        (Opcode.WRITE_ZEROES, 0x280, 1, 0),
+        (Opcode.VERIFY, 0x281, 0, 1),
+        (Opcode.COMPARE, 0x284, 0, 1),
+        (Opcode.COMPARE, 0x285, 0, 0),  # a miscompare
+        (Opcode.WRITE, 0x27F, 0, 0),
+        (Opcode.READ, 0x281, 0, 0),  # the controller counts it
+    ],
+)
+def test_errors_count_where_they_belong(
+    opcode: Opcode, status: int, written: int, verified: int
+) -> None:
+    bench = make_bench()
+    bench.lu.counters.record(opcode, status)
+    assert numbers(parameters(bench, 0x02))[6] == written
+    assert numbers(parameters(bench, 0x05))[6] == verified
+
+
+def test_errors_that_are_not_the_mediums_are_not_counted() -> None:
+    bench = make_bench()
+    bench.model.faults[Opcode.WRITE] = [0x006]
+    bench.do("WRITE (10)", bytes(512), transfer_length=1)
+    assert numbers(parameters(bench, 0x02))[6] == 0
+
+
+@pytest.mark.parametrize("page_code", [0x00, 0x02])
+def test_reset_clears_the_targets_counters(page_code: int) -> None:
+    bench = make_bench()
+    other = bench.other()
+    fail_a_write(bench)
+    assert select(bench, pcr=1, page_code=page_code).status is Status.GOOD
+    assert numbers(parameters(bench, 0x02))[6] == 0
+    assert bench.lu.take_attention(other) == Sense(LOG_PARAMETERS_CHANGED)
+    assert bench.lu.pending_attention(bench.nexus) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "fields", "byte", "bit"),
+    [
+        (b"", {"sp": 1}, 1, 0),
+        (b"", {"pcr": 1, "page_code": 0x03}, 2, 5),  # the controller's, and lasting
+        (b"", {"pcr": 1, "page_code": 0x04}, 2, 5),
+        (listed(0x02), {"pcr": 1}, 1, 1),
+        (listed(0x02), {"page_code": 0x02}, 2, 5),
+        (listed(0x02), {"pc": 0}, 2, 7),
+    ],
+)
+def test_wrong_selections_are_pointed_at(
+    data: bytes, fields: dict[str, int], byte: int, bit: int
+) -> None:
+    bench = make_bench()
+    fail_a_write(bench)
+    assert refused_in_cdb(select(bench, data, **fields), byte, bit)
+    assert numbers(parameters(bench, 0x02))[6] == 1
+
+
+def test_a_list_sets_counters() -> None:
+    bench = make_bench()
+    other = bench.other()
+    data = listed(0x02, (6, bytes(7) + b"\x2a")) + listed(0x05, (6, bytes(7) + b"\x07"))
+    assert select(bench, data).status is Status.GOOD
+    assert numbers(parameters(bench, 0x02))[6] == 42
+    assert numbers(parameters(bench, 0x05))[6] == 7
+    assert bench.lu.take_attention(other) == Sense(LOG_PARAMETERS_CHANGED)
+
+
+@pytest.mark.parametrize(
+    ("data", "byte"),
+    [
+        (listed(0x04), 0),  # no such page
+        (PAGE_HEADER.build(page_code=0x02, spf=1), 0),
+        (listed(0x02, (5, bytes(8))), 4),  # the controller's
+        (listed(0x02, (6, bytes(8)), (6, bytes(8))), 16),  # not ascending
+        (listed(0x02, (6, bytes(4))), 7),
+        (listed(0x02, (6, bytes(8)))[:-1], 2),  # cut
+        (listed(0x02)[:3], 0),
+        (PAGE_HEADER.build(page_code=0x02, page_length=2) + bytes(2), 4),
+        (listed(0x05, (6, bytes(8))) + listed(0x03, (6, bytes(8))), 20),
+    ],
+)
+def test_wrong_lists_set_nothing(data: bytes, byte: int) -> None:
+    bench = make_bench()
+    fail_a_write(bench)
+    sense_data = Sense(INVALID_FIELD_IN_PARAMETER_LIST, pointer=FieldPointer(byte, in_cdb=False))
+    assert select(bench, data).sense == sense_data
+    assert numbers(parameters(bench, 0x02))[6] == 1
+
+
+@given(
+    st.binary(min_size=1, max_size=40), st.sampled_from([b"", b"\x02\x00\x00\x0c\x00\x06\x00\x08"])
+)
+def test_any_list_is_applied_whole_or_refused(tail: bytes, start: bytes) -> None:
+    bench = make_bench()
+    fail_a_write(bench)
+    result = select(bench, start + tail)
+    if result.status is Status.GOOD:
+        found = numbers(parameters(bench, 0x02))
+        assert found[6] == (int.from_bytes(tail, "big") if start else 1)
+    else:
+        assert result.sense is not None
+        assert result.sense.code == INVALID_FIELD_IN_PARAMETER_LIST
+        assert numbers(parameters(bench, 0x02))[6] == 1
+
+
+@pytest.mark.parametrize("pc", [0, 1, 2, 3])
+def test_no_list_and_no_reset_change_nothing(pc: int) -> None:
+    bench = make_bench()
+    other = bench.other()
+    fail_a_write(bench)
+    assert select(bench, pc=pc).status is Status.GOOD
+    assert numbers(parameters(bench, 0x02))[6] == 1
+    assert bench.lu.pending_attention(other) is None
+
+
+def test_a_failing_log_is_reported() -> None:
+    bench = make_bench()
+    bench.model.faults[AdminOpcode.GET_LOG_PAGE] = [0x006]
+    result = sense(bench, 0x0D)
+    assert result.status is Status.CHECK_CONDITION

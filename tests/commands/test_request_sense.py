@@ -1,0 +1,129 @@
+"""REQUEST SENSE: the sense is data, and the status GOOD."""
+
+from __future__ import annotations
+
+import pytest
+
+from scsi2nvme.logical_unit import Readiness
+from scsi2nvme.scsi.sense import (
+    CAPACITY_DATA_HAS_CHANGED,
+    INTERNAL_TARGET_FAILURE,
+    RESERVATIONS_RELEASED,
+    Sense,
+)
+from scsi2nvme.scsi.status import Status
+from tests.support import Bench, make_bench
+
+
+def sense(bench: Bench, *, desc: int = 0, lun: int = 0, allocation_length: int = 252) -> bytes:
+    """Run REQUEST SENSE and return what it brings."""
+    cdb = bytes([0x03, desc, 0, 0, allocation_length, 0])
+    result = bench.run(cdb, lun=lun)
+    assert result.status is Status.GOOD
+    assert result.sense is None
+    return result.data_in
+
+
+def triple(data: bytes) -> tuple[int, int, int]:
+    """Return key, ASC and ASCQ of fixed format sense data."""
+    assert data[0] & 0x7F in (0x70, 0x71)
+    return data[2] & 0xF, data[12], data[13]
+
+
+def test_nothing_to_say() -> None:
+    bench = make_bench()
+    assert sense(bench) == bytes.fromhex("70000000000000 0a 00000000 0000 00000000")
+    assert sense(bench, desc=1) == bytes.fromhex("7200000000000000")
+
+
+def test_attentions_are_returned_once_and_in_order() -> None:
+    bench = make_bench()
+    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
+    bench.lu.attend(RESERVATIONS_RELEASED)
+    assert triple(sense(bench)) == (6, 0x2A, 0x09)
+    assert sense(bench, desc=1)[:4] == bytes.fromhex("72 06 2a 04")
+    assert triple(sense(bench)) == (0, 0, 0)
+    assert bench.do("TEST UNIT READY").status is Status.GOOD
+
+
+def test_a_deferred_error_says_so() -> None:
+    bench = make_bench()
+    deferred = Sense(INTERNAL_TARGET_FAILURE, deferred=True)
+    bench.lu.unit_attentions[bench.nexus.key].append(deferred)
+    data = sense(bench)
+    assert data[0] == 0x71
+    assert triple(data) == (4, 0x44, 0)
+
+
+@pytest.mark.parametrize("length", [0, 1, 4, 8, 17, 18, 252])
+def test_the_allocation_length_truncates(length: int) -> None:
+    bench = make_bench()
+    assert len(sense(bench, allocation_length=length)) == min(length, 18)
+
+
+def test_no_logical_unit() -> None:
+    assert triple(sense(make_bench(), lun=7)) == (5, 0x25, 0)
+    assert sense(make_bench(), lun=7, desc=1) == bytes.fromhex("72052500 00000000")
+
+
+def test_a_format_tells_its_progress() -> None:
+    bench = make_bench()
+    bench.lu.readiness, bench.lu.progress = Readiness.FORMATTING, 0x8000
+    data = sense(bench)
+    assert triple(data) == (2, 0x04, 0x04)
+    assert data[15:18] == bytes.fromhex("808000")
+    described = sense(bench, desc=1)
+    assert described == bytes.fromhex("72020404 00000008 02060000 808000 00")
+
+
+@pytest.mark.parametrize(
+    ("readiness", "expected"),
+    [
+        (Readiness.STOPPED, (2, 0x04, 0x02)),
+        (Readiness.FORMAT_FAILED, (3, 0x31, 0x00)),
+        (Readiness.FAILED, (4, 0x44, 0x00)),
+    ],
+)
+def test_why_it_is_not_ready(readiness: Readiness, expected: tuple[int, int, int]) -> None:
+    bench = make_bench()
+    bench.lu.readiness, bench.lu.progress = readiness, 0x8000
+    data = sense(bench)
+    assert triple(data) == expected
+    assert data[15:18] == bytes(3)  # no progress of what is over
+
+
+@pytest.mark.parametrize(
+    ("power_condition", "modifier", "expected"),
+    [
+        (2, 0, (0, 0x5E, 0x03)),
+        (2, 1, (0, 0x5E, 0x06)),
+        (2, 2, (0, 0x5E, 0x08)),
+        (3, 0, (0, 0x5E, 0x04)),
+        (3, 1, (0, 0x5E, 0x0A)),
+        (1, 0, (0, 0, 0)),
+    ],
+)
+def test_power_conditions(
+    power_condition: int, modifier: int, expected: tuple[int, int, int]
+) -> None:
+    bench = make_bench()
+    bench.do("START STOP UNIT", power_condition=power_condition, power_condition_modifier=modifier)
+    assert triple(sense(bench)) == expected
+    assert bench.do("TEST UNIT READY").status is Status.GOOD
+
+
+def test_a_self_test_tells_its_progress_until_it_is_over() -> None:
+    bench = make_bench()
+    log = bytearray(bench.model.logs[0x06])
+    log[0], log[1] = 0x1, 25
+    bench.model.logs[0x06] = bytes(log)
+    bench.lu.self_test_running = True
+    data = sense(bench)
+    assert triple(data) == (2, 0x04, 0x09)
+    assert data[15:18] == bytes.fromhex("804000")
+    log[0] = 0
+    bench.model.logs[0x06] = bytes(log)
+    assert triple(sense(bench)) == (0, 0, 0)
+    executed = len(bench.model.executed)
+    sense(bench)
+    assert len(bench.model.executed) == executed  # nobody asks any more

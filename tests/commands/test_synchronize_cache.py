@@ -1,0 +1,85 @@
+"""SYNCHRONIZE CACHE and PRE-FETCH."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from scsi2nvme.nvme.command import Opcode
+from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.sense import (
+    LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
+    PERIPHERAL_DEVICE_WRITE_FAULT,
+    Sense,
+)
+from scsi2nvme.scsi.status import Status
+from tests.support import Bench, make_bench
+
+SYNCHRONIZES = ["SYNCHRONIZE CACHE (10)", "SYNCHRONIZE CACHE (16)"]
+PRE_FETCHES = ["PRE-FETCH (10)", "PRE-FETCH (16)"]
+OUT_OF_RANGE = Result(Status.CHECK_CONDITION, Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
+WRITE_FAULT = Sense(PERIPHERAL_DEVICE_WRITE_FAULT)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return make_bench(blocks=1000)
+
+
+@pytest.mark.parametrize("name", SYNCHRONIZES)
+def test_a_range_flushes_the_namespace(bench: Bench, name: str) -> None:
+    assert bench.do(name, lba=10, number_of_blocks=5) == Result()
+    assert [(c.opcode, c.nsid) for c in bench.model.executed] == [(Opcode.FLUSH, 1)]
+
+
+@pytest.mark.parametrize("name", SYNCHRONIZES)
+def test_ranges_are_checked(bench: Bench, name: str) -> None:
+    assert bench.do(name, lba=1000) == Result()
+    assert bench.do(name, lba=1001) == OUT_OF_RANGE
+    assert bench.do(name, lba=999, number_of_blocks=2) == OUT_OF_RANGE
+    assert bench.do(name, lba=999, number_of_blocks=2, immed=1) == OUT_OF_RANGE
+
+
+@pytest.mark.parametrize("name", SYNCHRONIZES)
+def test_without_a_volatile_cache_nothing_is_flushed(name: str) -> None:
+    bench = make_bench(controller={"vwc": 0})
+    assert bench.do(name) == Result()
+    assert not bench.model.executed
+
+
+@pytest.mark.parametrize("name", SYNCHRONIZES)
+def test_immediate_status_and_a_flush_in_the_background(bench: Bench, name: str) -> None:
+    result = bench.do(name, immed=1)
+    assert result.status is Status.GOOD
+    assert not bench.model.executed
+    assert bench.finish(result) == Result()
+    assert bench.model.opcodes() == [Opcode.FLUSH]
+
+
+def test_a_failed_flush_is_told(bench: Bench) -> None:
+    bench.model.faults[Opcode.FLUSH] = [0x280]
+    assert bench.do("SYNCHRONIZE CACHE (10)") == Result(Status.CHECK_CONDITION, WRITE_FAULT)
+
+
+def test_a_flush_that_fails_in_the_background_is_a_deferred_error(bench: Bench) -> None:
+    bench.other("b")
+    bench.model.faults[Opcode.FLUSH] = [0x280]
+    bench.finish(bench.do("SYNCHRONIZE CACHE (10)", immed=1))
+    assert bench.do("TEST UNIT READY", nexus=bench.other("b")) == Result()
+    told = bench.do("TEST UNIT READY")
+    assert told == Result(Status.CHECK_CONDITION, replace(WRITE_FAULT, deferred=True))
+    assert told.sense is not None
+    assert told.sense.fixed()[0] & 0x7F == 0x71
+    assert bench.do("TEST UNIT READY") == Result()
+
+
+@pytest.mark.parametrize("immed", [0, 1])
+@pytest.mark.parametrize("name", PRE_FETCHES)
+def test_pre_fetch_meets_its_condition(bench: Bench, name: str, immed: int) -> None:
+    met = Result(Status.CONDITION_MET)
+    assert bench.do(name, lba=10, prefetch_length=5, immed=immed) == met
+    assert bench.do(name, lba=1000, immed=immed) == met
+    assert bench.do(name, lba=1001, immed=immed) == OUT_OF_RANGE
+    assert bench.do(name, lba=999, prefetch_length=2, immed=immed) == OUT_OF_RANGE
+    assert not bench.model.executed

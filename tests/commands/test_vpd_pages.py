@@ -1,0 +1,255 @@
+"""The vital product data pages, against Identify data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scsi2nvme.commands.vpd_pages import (
+    BLOCK_DEVICE_CHARACTERISTICS,
+    BLOCK_LIMITS,
+    DESIGNATOR_HEADER,
+    EXTENDED_INQUIRY,
+    LOGICAL_BLOCK_PROVISIONING,
+    NAA_IEEE_REGISTERED_EXTENDED,
+    PAGES,
+    SCSI_PORT,
+    Association,
+    Designator,
+)
+from scsi2nvme.logical_unit import LogicalUnit
+from scsi2nvme.scsi.status import Status
+from tests.support import EUI64, NGUID, Bench, ModelController, make_bench, make_facts, make_nexus
+
+NOTHING = {"nguid": bytes(16), "eui64": bytes(8)}
+UUID = bytes(range(0xA0, 0xB0))
+
+
+def page(bench: Bench, code: int) -> bytes:
+    result = bench.do("INQUIRY", evpd=1, page_code=code, allocation_length=0xFFFF)
+    assert result.status is Status.GOOD
+    data = result.data_in
+    assert data[:2] == bytes([0, code])
+    assert int.from_bytes(data[2:4], "big") == len(data) - 4
+    return data
+
+
+def bench_with_uuid(**options: Any) -> Bench:
+    facts = replace(make_facts(**options), uuid=UUID)
+    lu = LogicalUnit(facts)
+    return Bench(lu, ModelController(facts), make_nexus("a", lu))
+
+
+def designators(data: bytes) -> list[tuple[Association, Designator, bytes]]:
+    """Take a list of designation descriptors apart."""
+    found = []
+    while data:
+        header = DESIGNATOR_HEADER.parse(data)
+        association = Association(header.association)
+        assert header.piv == (association is not Association.LOGICAL_UNIT)
+        assert header.protocol == (5 if header.piv else 0)
+        value = data[4 : 4 + header.length]
+        assert len(value) == header.length
+        found.append((association, Designator(header.designator_type), value))
+        data = data[4 + header.length :]
+    return found
+
+
+def of_unit(bench: Bench) -> dict[Designator, list[bytes]]:
+    answer: dict[Designator, list[bytes]] = {}
+    for association, kind, value in designators(page(bench, 0x83)[4:]):
+        if association is Association.LOGICAL_UNIT:
+            answer.setdefault(kind, []).append(value)
+    return answer
+
+
+def test_the_list_of_pages_ascends_and_every_page_of_it_answers() -> None:
+    bench = make_bench()
+    codes = list(page(bench, 0x00)[4:])
+    assert codes == sorted(codes) == [row.code for row in PAGES]
+    for code in codes:
+        page(bench, code)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "expected"),
+    [
+        ({}, b"0102_0304_0506_0708_090A_0B0C_0D0E_0F10."),
+        ({"nguid": bytes(16)}, b"1112_1314_1516_1718."),
+        (NOTHING, b"SN0001              _00000001."),
+    ],
+)
+def test_the_serial_number_is_unique_to_the_namespace(
+    namespace: dict[str, int | bytes], expected: bytes
+) -> None:
+    assert page(make_bench(namespace=namespace), 0x80)[4:] == expected
+
+
+def test_all_identifiers_become_designators() -> None:
+    found = of_unit(make_bench())
+    assert found[Designator.EUI_64] == [NGUID, EUI64]
+    assert found[Designator.SCSI_NAME_STRING] == [b"eui." + NGUID.hex().upper().encode() + bytes(4)]
+    (naa,) = (NAA_IEEE_REGISTERED_EXTENDED.parse(value) for value in found[Designator.NAA])
+    assert (naa.naa, naa.ieee_company_id) == (6, 0x123456)
+    assert naa.vendor_specific >> 36 == int.from_bytes(EUI64, "big")
+    assert naa.raw == bytes.fromhex("61234561112131415161718000000000")
+    assert found[Designator.T10_VENDOR_ID] == [
+        b"NVMe    Model Controller" + NGUID.hex().upper().encode()
+    ]
+
+
+def test_without_an_oui_there_is_no_naa_designator() -> None:
+    assert Designator.NAA not in of_unit(make_bench(controller={"ieee": 0}))
+    assert Designator.NAA not in of_unit(make_bench(namespace={"eui64": bytes(8)}))
+
+
+def test_a_short_name_string_is_padded_too() -> None:
+    found = of_unit(make_bench(namespace={"nguid": bytes(16)}))
+    assert found[Designator.SCSI_NAME_STRING] == [b"eui." + EUI64.hex().upper().encode() + bytes(4)]
+
+
+def test_a_uuid_alone_still_names_the_logical_unit() -> None:
+    found = of_unit(bench_with_uuid(namespace=NOTHING))
+    assert found[Designator.UUID] == [b"\x10\x00" + UUID]
+    assert found[Designator.T10_VENDOR_ID][0].endswith(UUID.hex().upper().encode())
+    assert set(found) == {Designator.UUID, Designator.T10_VENDOR_ID}
+
+
+def test_namespaces_without_identifiers_do_not_collide() -> None:
+    one, two = (of_unit(make_bench(namespace=NOTHING, nsid=nsid)) for nsid in (1, 2))
+    assert one[Designator.T10_VENDOR_ID] != two[Designator.T10_VENDOR_ID]
+    assert one[Designator.T10_VENDOR_ID][0].startswith(b"NVMe    Model Controller1B36SN0001")
+
+
+def test_port_and_device_are_named() -> None:
+    bench = make_bench()
+    target = bench.nexus.target
+    found = designators(page(bench, 0x83)[4:])
+    port = {kind: value for where, kind, value in found if where is Association.TARGET_PORT}
+    assert port[Designator.RELATIVE_TARGET_PORT] == b"\0\0\0\x01"
+    assert port[Designator.TARGET_PORT_GROUP] == b"\0\0\0\x01"
+    assert port[Designator.SCSI_NAME_STRING].rstrip(b"\0").decode() == target.name
+    device = [value for where, _, value in found if where is Association.TARGET_DEVICE]
+    assert [value.rstrip(b"\0").decode() for value in device] == [target.device]
+
+
+@given(st.text("abcdefghijklmnopqrstuvwxyz0123456789.-:", min_size=1, max_size=40))
+def test_names_of_any_length_are_terminated_and_padded(name: str) -> None:
+    bench = make_bench()
+    bench.nexus.target = replace(bench.nexus.target, device=f"iqn.2004-01.test:{name}")
+    for _, kind, value in designators(page(bench, 0x83)[4:]):
+        if kind is Designator.SCSI_NAME_STRING:
+            assert len(value) % 4 == 0
+            assert value.endswith(b"\0")
+            assert not value.endswith(bytes(5))
+
+
+def test_every_port_of_the_logical_unit_is_listed() -> None:
+    bench = make_bench()
+    second = replace(bench.nexus.target, portal_group_tag=2)
+    bench.lu.target_ports = (second, bench.nexus.target)
+    data, numbers = page(bench, 0x88)[4:], []
+    while data:
+        header = SCSI_PORT.parse(data)
+        numbers.append(header.relative_port)
+        end = SCSI_PORT.size + header.target_descriptors_length
+        names = [v for _, k, v in designators(data[SCSI_PORT.size : end]) if k == 8]
+        assert [name.rstrip(b"\0")[-1:] for name in names] == [str(header.relative_port).encode()]
+        data = data[end:]
+    assert numbers == [1, 2]
+
+
+@pytest.mark.parametrize("vwc", [0, 1])
+def test_extended_inquiry_follows_the_controller(vwc: int) -> None:
+    bench = make_bench(controller={"vwc": vwc, "edstt": 25})
+    data = EXTENDED_INQUIRY.parse(page(bench, 0x86))
+    assert (data.v_sup, data.self_test_minutes, data.simpsup) == (vwc, 25, 1)
+    assert (data.spt, data.grd_chk, data.app_chk, data.ref_chk) == (0, 0, 0, 0)
+    without = make_bench(controller={"oacs": 0, "edstt": 25})
+    assert EXTENDED_INQUIRY.parse(page(without, 0x86)).self_test_minutes == 0
+
+
+def test_mode_page_policy_ascends_and_covers_all_pages() -> None:
+    entries = page(make_bench(), 0x87)[4:]
+    assert entries == bytes([0x08, 0x00, 0x80, 0x00, 0x3F, 0xFF, 0x00, 0x00])
+
+
+@pytest.mark.parametrize("block_bytes", [512, 4096])
+def test_block_limits_are_those_of_the_logical_unit(block_bytes: int) -> None:
+    bench = make_bench(block_bytes=block_bytes)
+    data = BLOCK_LIMITS.parse(page(bench, 0xB0))
+    assert len(data.raw) == 64
+    assert data.wsnz == 1
+    assert data.maximum_transfer == (4 << 20) // block_bytes
+    assert data.maximum_compare_and_write == 255
+    assert data.maximum_unmap_blocks == 0xFFFFFFFF
+    assert data.maximum_unmap_descriptors == 256
+    assert data.maximum_write_same == 0xFFFF
+    assert (data.optimal_granularity, data.optimal_transfer, data.ugavalid) == (0, 0, 0)
+
+
+def test_preferred_sizes_become_granularities() -> None:
+    sizes = {"nsfeat": 0x10, "npwg": 7, "npwa": 7, "npdg": 5, "npda": 3, "nows": 255}
+    data = BLOCK_LIMITS.parse(page(make_bench(namespace=sizes), 0xB0))
+    assert data.optimal_granularity == 8
+    assert data.optimal_transfer == 256
+    assert data.optimal_unmap_granularity == 12  # lcm(6, 4)
+    assert (data.ugavalid, data.unmap_granularity_alignment) == (1, 0)
+
+
+def test_preferred_sizes_are_bounded() -> None:
+    sizes = {"nsfeat": 0x10, "npwg": 0xFFFF, "nows": 0xFFFF}
+    data = BLOCK_LIMITS.parse(page(make_bench(namespace=sizes), 0xB0))
+    assert data.optimal_granularity == 0xFFFF
+    assert data.optimal_transfer == data.maximum_transfer == 8192
+
+
+def test_without_dataset_management_nothing_is_unmapped() -> None:
+    bench = make_bench(controller={"oncs": 0}, namespace={"nsfeat": 0x11, "npdg": 7})
+    limits = BLOCK_LIMITS.parse(page(bench, 0xB0))
+    assert (limits.maximum_unmap_blocks, limits.maximum_unmap_descriptors) == (0, 0)
+    assert (limits.optimal_unmap_granularity, limits.ugavalid) == (0, 0)
+    provisioning = LOGICAL_BLOCK_PROVISIONING.parse(page(bench, 0xB2))
+    assert provisioning.raw[4:] == bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("nsfeat", "dlfeat", "kind", "lbprz"),
+    [(0, 0, 1, 0), (1, 1, 2, 1), (0, 0b1001, 1, 1), (0, 2, 1, 0)],
+)
+def test_provisioning_follows_the_namespace(
+    nsfeat: int, dlfeat: int, kind: int, lbprz: int
+) -> None:
+    bench = make_bench(namespace={"nsfeat": nsfeat, "dlfeat": dlfeat})
+    data = LOGICAL_BLOCK_PROVISIONING.parse(page(bench, 0xB2))
+    assert (data.lbpu, data.lbpws, data.lbpws10, data.anc_sup, data.dp) == (1, 1, 1, 0, 0)
+    assert (data.provisioning_type, data.lbprz) == (kind, lbprz)
+    assert bench.lu.reads_zero_after_unmap == bool(lbprz)
+
+
+def test_it_does_not_rotate() -> None:
+    data = BLOCK_DEVICE_CHARACTERISTICS.parse(page(make_bench(), 0xB1))
+    assert (data.medium_rotation_rate, data.vbuls, data.fuab) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "awupf", "exponent"),
+    [
+        ({"npwg": 7}, 7, 0),  # OPTPERF is zero: NPWG means nothing
+        ({"nsfeat": 0x10, "npwg": 7}, 7, 3),
+        ({"nsfeat": 0x10, "npwg": 7}, 3, 2),  # no more than is untorn
+        ({"nsfeat": 0x10, "npwg": 6}, 7, 0),  # no power of two
+        ({"nsfeat": 0x12, "npwg": 7, "nawupf": 1}, 7, 1),  # the namespace's own
+        ({"nsfeat": 0x12, "npwg": 7, "nawupf": 0}, 7, 3),  # zero: the controller's
+        ({"nsfeat": 0x10, "npwg": 0xFFFF}, 0xFFFF, 15),  # what four bits hold
+    ],
+)
+def test_the_physical_block_is_untorn(
+    namespace: dict[str, int | bytes], awupf: int, exponent: int
+) -> None:
+    lu = make_bench(namespace=namespace, controller={"awupf": awupf}).lu
+    assert lu.physical_block_exponent == exponent

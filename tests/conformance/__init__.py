@@ -1,0 +1,1 @@
+"""An independent judge: libiscsi's conformance suite, as Debian packages it."""

@@ -1,0 +1,124 @@
+"""A scsi2nvme daemon of the tests' own, on a port and in a state directory of its own."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+IQN = "iqn.2026-11.io.github.scsi2nvme:test"
+READY_S = 60
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Daemon:
+    """`scsi2nvme serve` as a child process; a context manager.
+
+    Started when entered, ended with SIGTERM when left; `log` is what it wrote.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *controllers: str,
+        config: str = "",
+        port: int | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> None:
+        self.state_dir = state_dir
+        self.port = port if port is not None else free_port()
+        self.controllers = controllers
+        self.arguments = list(arguments)
+        if config:
+            path = state_dir / "config.toml"
+            path.write_text(config)
+            path.chmod(0o600)
+            self.arguments += ["--config", str(path)]
+        self.log = state_dir / "daemon.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The daemon's process."""
+        assert self.process is not None
+        return self.process.pid
+
+    def url(self, lun: int = 0, *, iqn: str = IQN, credentials: str = "") -> str:
+        """Return the libiscsi URL of a logical unit."""
+        return f"iscsi://{credentials}127.0.0.1:{self.port}/{iqn}/{lun}"
+
+    def command(self) -> list[str]:
+        """Return the command line."""
+        controllers = [word for spec in self.controllers for word in ("--controller", spec)]
+        return [
+            sys.executable,
+            "-m",
+            "scsi2nvme",
+            "serve",
+            *controllers,
+            *("--portal", f"127.0.0.1:{self.port}"),
+            *("--iqn", IQN),
+            *("--state-dir", str(self.state_dir)),
+            *self.arguments,
+        ]
+
+    def start(self) -> None:
+        """Start it and wait until it says that it is ready."""
+        reader, writer = os.pipe()
+        environment = dict(os.environ, NOTIFY_SOCKET="")
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command(), stdout=writer, stderr=log, env=environment
+            )
+        os.close(writer)
+        deadline = time.monotonic() + READY_S
+        output = b""
+        try:
+            while b"iscsi://" not in output:
+                ready, _, _ = select.select([reader], [], [], deadline - time.monotonic())
+                chunk = os.read(reader, 65536) if ready else b""
+                if not chunk:
+                    self.process.kill()
+                    self.process.wait()
+                    raise AssertionError(f"not ready: {output!r} {self.log.read_text()}")
+                output += chunk
+        finally:
+            self._stdout = reader
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Signal it and wait for its end; returns its exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        status = self.process.wait(60)
+        os.close(self._stdout)
+        self.process = None
+        return status
+
+    def __enter__(self) -> Daemon:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.process is not None:
+            status = self.stop()
+            if error is None:
+                assert status == 0, f"exit status {status}: {self.log.read_text()}"

@@ -1,0 +1,92 @@
+"""Controllers of every kind, for the suite that runs over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scsi2nvme.drivers.controller import Controller
+from scsi2nvme.drivers.emulated import EmulatedOptions, EmulatedTransport
+from scsi2nvme.drivers.qemu import QemuOptions, QemuTransport
+from scsi2nvme.drivers.timing import Timing
+from scsi2nvme.drivers.transport import Transport
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Disk:
+    """What a test wants of a controller."""
+
+    namespaces: int = 1
+    size_bytes: int = 16 * MIB
+    block_bytes: int = 4096
+    vectors: int = 5
+
+
+def emulated(path: Path, disk: Disk) -> Transport:
+    """Return our own controller."""
+    return EmulatedTransport(
+        EmulatedOptions(
+            path=path,
+            size_bytes=disk.size_bytes,
+            block_bytes=disk.block_bytes,
+            namespaces=disk.namespaces,
+            vectors=disk.vectors,
+        )
+    )
+
+
+def qemu(path: Path, disk: Disk) -> Transport:
+    """Return QEMU's controller."""
+    return QemuTransport(
+        QemuOptions(
+            path=path,
+            size_bytes=disk.size_bytes,
+            block_bytes=disk.block_bytes,
+            namespaces=disk.namespaces,
+            vectors=disk.vectors,
+        )
+    )
+
+
+RIGS: dict[str, Callable[[Path, Disk], Transport]] = {"emulated": emulated, "qemu": qemu}
+
+
+@dataclass
+class Rig:
+    """Makes controllers of one kind over one file."""
+
+    kind: str
+    path: Path
+    transports: list[Transport] = field(default_factory=list)
+    # Set by tests that misbehave on purpose.
+    expects_guest_errors: bool = False
+
+    def transport(self, disk: Disk | None = None) -> Transport:
+        """Return a new transport; whoever opens a controller on it closes it."""
+        transport = RIGS[self.kind](self.path, disk or Disk())
+        self.transports.append(transport)
+        return transport
+
+    @asynccontextmanager
+    async def controller(
+        self, disk: Disk | None = None, **arguments: Any
+    ) -> AsyncIterator[Controller]:
+        """Open a controller and close it. `arguments` are those of `Controller.open`."""
+        arguments.setdefault("timing", Timing(io_s=20.0, admin_s=20.0, watch_s=0.1))
+        controller = await Controller.open(self.transport(disk), **arguments)
+        try:
+            yield controller
+        finally:
+            await controller.close()
+
+    def check(self) -> None:
+        """Hold against the driver what QEMU's model has found."""
+        for transport in self.transports:
+            if isinstance(transport, QemuTransport) and not self.expects_guest_errors:
+                errors = transport.guest_errors()
+                assert not errors, errors

@@ -1,0 +1,581 @@
+"""A small iSCSI initiator over a blocking socket, for tests of the portal.
+
+It shares no code with the target: layouts are spelled out with `struct`, so
+that a wrong table on the other side shows. It sends well-formed PDUs by its
+methods and anything at all by `send` and `send_raw`. Spec: RFC 7143.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+NOP_OUT, SCSI_COMMAND, TASK_MANAGEMENT, LOGIN, TEXT, DATA_OUT, LOGOUT = range(7)
+SNACK = 0x10
+NOP_IN, SCSI_RESPONSE, TASK_MANAGEMENT_RESPONSE, LOGIN_RESPONSE = 0x20, 0x21, 0x22, 0x23
+TEXT_RESPONSE, DATA_IN, LOGOUT_RESPONSE = 0x24, 0x25, 0x26
+R2T, ASYNC, REJECT = 0x31, 0x32, 0x3F
+RESERVED_TAG = 0xFFFFFFFF
+IMMEDIATE = 0x40
+FINAL = 0x80
+SIMPLE = 1
+
+_CRC_TABLE = []
+for _byte in range(256):
+    for _ in range(8):
+        _byte = _byte >> 1 ^ (0x82F63B78 if _byte & 1 else 0)
+    _CRC_TABLE.append(_byte)
+
+
+def crc32c(data: bytes) -> int:
+    """Return the CRC32C of `data`."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ _CRC_TABLE[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+def lun_bytes(lun: int) -> bytes:
+    """Return a single-level LUN: peripheral addressing, or flat beyond 255."""
+    return struct.pack(">H6x", lun if lun < 256 else 0x4000 | lun)
+
+
+def pairs_bytes(pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> bytes:
+    """Return NUL-terminated key=value pairs."""
+    items = pairs.items() if isinstance(pairs, Mapping) else pairs
+    return b"".join(f"{key}={value}\0".encode() for key, value in items)
+
+
+def parse_pairs(data: bytes) -> list[tuple[str, str]]:
+    """Return the pairs of a text or login data segment."""
+    return [
+        (key, value)
+        for key, _, value in (part.decode().partition("=") for part in data.split(b"\0") if part)
+    ]
+
+
+@dataclass(frozen=True)
+class Pdu:
+    """A PDU as it arrived; `data` without padding."""
+
+    bhs: bytes
+    data: bytes = b""
+
+    @property
+    def opcode(self) -> int:
+        return self.bhs[0] & 0x3F
+
+    @property
+    def flags(self) -> int:
+        return self.bhs[1]
+
+    @property
+    def response(self) -> int:
+        """Byte 2: the response, or the reason of a Reject."""
+        return self.bhs[2]
+
+    @property
+    def scsi_status(self) -> int:
+        return self.bhs[3]
+
+    @property
+    def login_status(self) -> int:
+        return self.word16(36)
+
+    @property
+    def itt(self) -> int:
+        return self.word32(16)
+
+    @property
+    def ttt(self) -> int:
+        return self.word32(20)
+
+    @property
+    def stat_sn(self) -> int:
+        return self.word32(24)
+
+    @property
+    def exp_cmd_sn(self) -> int:
+        return self.word32(28)
+
+    @property
+    def max_cmd_sn(self) -> int:
+        return self.word32(32)
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        return parse_pairs(self.data)
+
+    def word16(self, offset: int) -> int:
+        return int(struct.unpack_from(">H", self.bhs, offset)[0])
+
+    def word32(self, offset: int) -> int:
+        return int(struct.unpack_from(">I", self.bhs, offset)[0])
+
+
+@dataclass(frozen=True)
+class ScsiResult:
+    """How a SCSI command ended. `overflow` and `underflow` are residual counts."""
+
+    status: int
+    data: bytes = b""
+    sense: bytes = b""
+    overflow: int = 0
+    underflow: int = 0
+    response: int = 0
+
+    @property
+    def sense_triple(self) -> tuple[int, int, int]:
+        """Sense key, additional sense code and qualifier, of either format."""
+        if self.sense[0] & 0x7F >= 0x72:
+            return self.sense[1] & 0xF, self.sense[2], self.sense[3]
+        return self.sense[2] & 0xF, self.sense[12], self.sense[13]
+
+
+class LoginError(Exception):
+    """A login ended with a status other than success."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"{status:#06x}")
+        self.status = status
+
+
+class DisconnectedError(Exception):
+    """The target closed the connection."""
+
+
+@dataclass
+class Chap:
+    """The initiator's side of CHAP, one way or mutual, computed with hashlib alone."""
+
+    name: str
+    secret: bytes
+    algorithm: str = "5"
+    target_name: str = ""
+    target_secret: bytes = b""
+    challenge: bytes = bytes(range(16))
+    identifier: int = 0x42
+
+    def digest(self, identifier: int, secret: bytes, challenge: bytes) -> bytes:
+        name = {"5": "md5", "6": "sha1", "7": "sha256", "8": "sha3_256"}[self.algorithm]
+        return hashlib.new(name, bytes([identifier]) + secret + challenge).digest()
+
+    def answer(self, keys: Mapping[str, str]) -> dict[str, str]:
+        """Return the keys that answer CHAP_I and CHAP_C."""
+        challenge = bytes.fromhex(keys["CHAP_C"].removeprefix("0x"))
+        proof = self.digest(int(keys["CHAP_I"]), self.secret, challenge)
+        answer = {"CHAP_N": self.name, "CHAP_R": "0x" + proof.hex()}
+        if self.target_secret:
+            answer |= {"CHAP_I": str(self.identifier), "CHAP_C": "0x" + self.challenge.hex()}
+        return answer
+
+    def check(self, keys: Mapping[str, str]) -> None:
+        """Assert that the target proved itself."""
+        proof = self.digest(self.identifier, self.target_secret, self.challenge)
+        assert keys["CHAP_N"] == self.target_name
+        assert bytes.fromhex(keys["CHAP_R"].removeprefix("0x")) == proof
+
+
+OPERATIONAL_KEYS = {
+    "HeaderDigest": "None",
+    "DataDigest": "None",
+    "InitialR2T": "Yes",
+    "ImmediateData": "Yes",
+    "MaxRecvDataSegmentLength": "262144",
+    "MaxBurstLength": "1048576",
+    "FirstBurstLength": "262144",
+    "MaxOutstandingR2T": "1",
+    "ErrorRecoveryLevel": "0",
+}
+
+
+@dataclass
+class Initiator:
+    """One connection to a portal; a context manager that closes it."""
+
+    address: tuple[str, int]
+    name: str = "iqn.2026-11.test:initiator"
+    isid: bytes = b"\x80\x00\x00\x00\x00\x01"
+    cid: int = 0
+    tsih: int = 0
+    cmd_sn: int = 1
+    exp_stat_sn: int = 0
+    timeout: float = 10.0
+    header_digest: bool = False
+    data_digest: bool = False
+    keys: dict[str, str] = field(default_factory=dict)  # as the target answered
+    max_cmd_sn: int = 0
+    sock: socket.socket = field(init=False, repr=False)
+    _itt: int = 0
+
+    def __post_init__(self) -> None:
+        self.sock = socket.create_connection(self.address, self.timeout)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __enter__(self) -> Initiator:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket without a logout."""
+        self.sock.close()
+
+    def reset(self) -> None:
+        """Close the socket with a TCP reset."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    # PDUs
+
+    def next_itt(self) -> int:
+        """Return an initiator task tag that was not used before."""
+        self._itt += 1
+        return self._itt
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.sock.sendall(data)
+
+    def wire(self, bhs: bytes, data: bytes = b"", ahs: bytes = b"") -> bytes:
+        """Return a PDU's bytes: lengths, padding and digests are added."""
+        assert len(bhs) == 48
+        assert len(ahs) % 4 == 0
+        head = bytearray(bhs + ahs)
+        head[4] = len(ahs) // 4
+        head[5:8] = len(data).to_bytes(3, "big")
+        padded = data + bytes(-len(data) % 4)
+        wire = bytes(head)
+        if self.header_digest:
+            wire += struct.pack("<I", crc32c(bytes(head)))
+        wire += padded
+        if self.data_digest and data:
+            wire += struct.pack("<I", crc32c(padded))
+        return wire
+
+    def send(self, bhs: bytes, data: bytes = b"", ahs: bytes = b"") -> None:
+        """Send one PDU; see `wire`."""
+        self.send_raw(self.wire(bhs, data, ahs))
+
+    def _exactly(self, length: int) -> bytes:
+        received = b""
+        while len(received) < length:
+            try:
+                part = self.sock.recv(length - len(received))
+            except ConnectionResetError:
+                raise DisconnectedError from None
+            if not part:
+                raise DisconnectedError
+            received += part
+        return received
+
+    def receive(self) -> Pdu:
+        """Return the next PDU; DisconnectedError at the end, TimeoutError if none comes."""
+        bhs = self._exactly(48)
+        ahs = self._exactly(bhs[4] * 4)
+        if self.header_digest:
+            assert struct.unpack("<I", self._exactly(4))[0] == crc32c(bhs + ahs)
+        length = int.from_bytes(bhs[5:8], "big")
+        padded = self._exactly(length + -length % 4)
+        assert not any(padded[length:]), "padding is zero"
+        if self.data_digest and length:
+            assert struct.unpack("<I", self._exactly(4))[0] == crc32c(padded)
+        pdu = Pdu(bhs, padded[:length])
+        self.max_cmd_sn = pdu.max_cmd_sn
+        consumes = pdu.opcode != R2T and not (pdu.opcode == DATA_IN and not pdu.flags & 1)
+        if consumes and not (pdu.opcode == NOP_IN and pdu.itt == RESERVED_TAG):
+            self.exp_stat_sn = (pdu.stat_sn + 1) & 0xFFFFFFFF
+        return pdu
+
+    def closed_by_target(self) -> bool:
+        """Whether the target closes the connection, without another PDU."""
+        try:
+            self.receive()
+        except DisconnectedError:
+            return True
+        return False
+
+    def take_cmd_sn(self) -> int:
+        """Return CmdSN and advance it."""
+        self.cmd_sn = (self.cmd_sn + 1) & 0xFFFFFFFF
+        return (self.cmd_sn - 1) & 0xFFFFFFFF
+
+    # Login
+
+    def login_bhs(
+        self, csg: int, nsg: int = 0, *, transit: bool = False, more: bool = False
+    ) -> bytes:
+        """Return a Login Request's header."""
+        flags = transit << 7 | more << 6 | csg << 2 | nsg
+        return struct.pack(
+            ">BBBB4x6sHIHxxII16x",
+            LOGIN | IMMEDIATE,
+            flags,
+            0,
+            0,
+            self.isid,
+            self.tsih,
+            self._itt,
+            self.cid,
+            self.cmd_sn,
+            self.exp_stat_sn,
+        )
+
+    def login_step(
+        self,
+        pairs: Mapping[str, str] | bytes,
+        csg: int,
+        nsg: int = 0,
+        *,
+        transit: bool = False,
+        more: bool = False,
+    ) -> Pdu:
+        """Send one Login Request and return the response; LoginError by its status."""
+        data = pairs if isinstance(pairs, bytes) else pairs_bytes(pairs)
+        self.send(self.login_bhs(csg, nsg, transit=transit, more=more), data)
+        pdu = self.receive()
+        assert pdu.opcode == LOGIN_RESPONSE
+        if pdu.login_status:
+            raise LoginError(pdu.login_status)
+        self.keys |= dict(pdu.pairs)
+        return pdu
+
+    def login(
+        self,
+        target: str = "",
+        keys: Mapping[str, str] | None = None,
+        *,
+        chap: Chap | None = None,
+    ) -> Pdu:
+        """Log in, to a target or for discovery, and return the last response."""
+        names = {"InitiatorName": self.name}
+        names |= {"TargetName": target} if target else {"SessionType": "Discovery"}
+        operational = OPERATIONAL_KEYS | dict(keys or {})
+        if self.tsih:
+            connection = ("HeaderDigest", "DataDigest", "MaxRecvDataSegmentLength")
+            operational = {key: operational[key] for key in connection}
+        if chap is not None:
+            self.login_step(names | {"AuthMethod": "CHAP,None"}, 0)
+            pdu = self.login_step({"CHAP_A": chap.algorithm}, 0)
+            answer = chap.answer(dict(pdu.pairs))
+            pdu = self.login_step(answer, 0, 1, transit=True)
+            assert pdu.flags & 0x80, "the security stage ends"
+            if chap.target_secret:
+                chap.check(dict(pdu.pairs))
+        else:
+            operational = names | operational
+        pdu = self.login_step(operational, 1, 3, transit=True)
+        assert pdu.flags == 0x87, "full feature phase"
+        self.tsih = pdu.word16(14)
+        self.max_cmd_sn = pdu.max_cmd_sn
+        self.header_digest = self.keys.get("HeaderDigest") == "CRC32C"
+        self.data_digest = self.keys.get("DataDigest") == "CRC32C"
+        return pdu
+
+    # Full feature phase
+
+    def text_bhs(self, *, final: bool = True, more: bool = False, ttt: int = RESERVED_TAG) -> bytes:
+        """Return an immediate Text Request's header."""
+        return struct.pack(
+            ">BBxx4x8xIIII16x",
+            TEXT | IMMEDIATE,
+            final << 7 | more << 6,
+            self.next_itt(),
+            ttt,
+            self.cmd_sn,
+            self.exp_stat_sn,
+        )
+
+    def text(self, pairs: Mapping[str, str]) -> list[tuple[str, str]]:
+        """Send keys and return the whole answer, however many PDUs it takes."""
+        self.send(self.text_bhs(), pairs_bytes(pairs))
+        data = b""
+        while True:
+            pdu = self.receive()
+            assert pdu.opcode == TEXT_RESPONSE, f"opcode {pdu.opcode:#x}"
+            data += pdu.data
+            if pdu.flags & FINAL:
+                assert pdu.ttt == RESERVED_TAG
+                return parse_pairs(data)
+            assert pdu.ttt != RESERVED_TAG
+            self.send(self.text_bhs(ttt=pdu.ttt))
+
+    def logout(self, reason: int = 0, cid: int | None = None) -> Pdu:
+        """Log out and return the response."""
+        bhs = struct.pack(
+            ">BBxx4x8xIHxxII16x",
+            LOGOUT | IMMEDIATE,
+            FINAL | reason,
+            self.next_itt(),
+            self.cid if cid is None else cid,
+            self.cmd_sn,
+            self.exp_stat_sn,
+        )
+        self.send(bhs)
+        return self.receive()
+
+    def task_management(
+        self, function: int, lun: int = 0, referenced: int = RESERVED_TAG, ref_cmd_sn: int = 0
+    ) -> Pdu:
+        """Request a function and return the response."""
+        bhs = struct.pack(
+            ">BBxx4x8sIIIII12x",
+            TASK_MANAGEMENT | IMMEDIATE,
+            FINAL | function,
+            lun_bytes(lun),
+            self.next_itt(),
+            referenced,
+            self.cmd_sn,
+            self.exp_stat_sn,
+            ref_cmd_sn,
+        )
+        self.send(bhs)
+        return self.receive()
+
+    def ping(self, data: bytes = b"") -> Pdu:
+        """Send an immediate NOP-Out and return the NOP-In."""
+        bhs = struct.pack(
+            ">BBxx4x8xIIII16x",
+            NOP_OUT | IMMEDIATE,
+            FINAL,
+            self.next_itt(),
+            RESERVED_TAG,
+            self.cmd_sn,
+            self.exp_stat_sn,
+        )
+        self.send(bhs, data)
+        return self.receive()
+
+    def command_bhs(
+        self,
+        lun: int,
+        cdb: bytes,
+        *,
+        itt: int,
+        edtl: int = 0,
+        read: bool = False,
+        write: bool = False,
+        final: bool = True,
+        attribute: int = SIMPLE,
+        cmd_sn: int | None = None,
+    ) -> bytes:
+        """Return a SCSI Command's header; a CmdSN is taken unless one is given."""
+        return struct.pack(
+            ">BBxx4x8sIIII16s",
+            SCSI_COMMAND,
+            final << 7 | read << 6 | write << 5 | attribute,
+            lun_bytes(lun),
+            itt,
+            edtl,
+            self.take_cmd_sn() if cmd_sn is None else cmd_sn,
+            self.exp_stat_sn,
+            cdb[:16].ljust(16, b"\0"),
+        )
+
+    def data_out_bhs(
+        self, lun: int, itt: int, ttt: int, data_sn: int, offset: int, *, final: bool
+    ) -> bytes:
+        """Return a Data-Out's header."""
+        return struct.pack(
+            ">BBxx4x8sIIxxxxIxxxxIIxxxx",
+            DATA_OUT,
+            final << 7,
+            lun_bytes(lun),
+            itt,
+            ttt,
+            self.exp_stat_sn,
+            data_sn,
+            offset,
+        )
+
+    def command(
+        self,
+        lun: int,
+        cdb: bytes,
+        *,
+        data_out: bytes = b"",
+        data_in: int = 0,
+        attribute: int = SIMPLE,
+        immediate: int | None = None,
+    ) -> ScsiResult:
+        """Run one SCSI command to its end, alone on the connection.
+
+        Of `data_out`, `immediate` bytes go with the command (default: as many
+        as the keys allow, at most 8192), the rest as R2Ts ask for it.
+        """
+        itt = self.next_itt()
+        ahs = b""
+        if len(cdb) > 16:
+            body = b"\0" + cdb[16:]
+            ahs = struct.pack(">HB", len(cdb) - 15, 1) + body
+            ahs += bytes(-len(ahs) % 4)
+        if immediate is None:
+            allowed = self.keys.get("ImmediateData", "Yes") == "Yes"
+            burst = int(self.keys.get("FirstBurstLength", "65536").replace("Irrelevant", "0"))
+            immediate = min(8192, burst) if allowed else 0
+        first = data_out[:immediate]
+        bhs = self.command_bhs(
+            lun,
+            cdb,
+            itt=itt,
+            edtl=len(data_out) or data_in,
+            read=data_in > 0,
+            write=len(data_out) > 0,
+            attribute=attribute,
+        )
+        self.send(bhs, first, ahs)
+        return self.finish(itt, lun, data_out)
+
+    def finish(self, itt: int, lun: int = 0, data_out: bytes = b"") -> ScsiResult:
+        """Serve R2Ts and collect Data-In until the command `itt` has ended."""
+        received = b""
+        data_sn = r2t_sn = 0
+        while True:
+            pdu = self.receive()
+            if pdu.opcode == NOP_IN:
+                continue
+            assert pdu.itt == itt, f"opcode {pdu.opcode:#x} for {pdu.itt:#x}"
+            match pdu.opcode:
+                case 0x31:
+                    assert pdu.word32(36) == r2t_sn
+                    r2t_sn += 1
+                    self._answer_r2t(pdu, lun, data_out)
+                case 0x25:
+                    assert pdu.word32(36) == data_sn
+                    assert pdu.word32(40) == len(received)
+                    data_sn += 1
+                    received += pdu.data
+                    if pdu.flags & 1:
+                        return self._result(pdu, pdu.flags, received, b"", 0)
+                case 0x21:
+                    length = int.from_bytes(pdu.data[:2], "big")
+                    sense = pdu.data[2 : 2 + length]
+                    return self._result(pdu, pdu.flags, received, sense, pdu.response)
+                case other:
+                    raise AssertionError(f"opcode {other:#x}")
+
+    @staticmethod
+    def _result(pdu: Pdu, flags: int, data: bytes, sense: bytes, response: int) -> ScsiResult:
+        residual = pdu.word32(44)
+        return ScsiResult(
+            pdu.scsi_status,
+            data,
+            sense,
+            overflow=residual if flags & 4 else 0,
+            underflow=residual if flags & 2 else 0,
+            response=response,
+        )
+
+    def _answer_r2t(self, pdu: Pdu, lun: int, data_out: bytes) -> None:
+        offset, length = pdu.word32(40), pdu.word32(44)
+        assert offset + length <= len(data_out), "R2T beyond the data"
+        limit = int(self.keys.get("MaxRecvDataSegmentLength", "8192"))
+        for data_sn, start in enumerate(range(offset, offset + length, limit)):
+            end = min(start + limit, offset + length)
+            final = end == offset + length
+            bhs = self.data_out_bhs(lun, pdu.itt, pdu.ttt, data_sn, start, final=final)
+            self.send(bhs, data_out[start:end])

@@ -1,0 +1,71 @@
+#!/bin/bash
+# What a stranger finds: a bare Debian 12 with git, make and python3 is given this
+# checkout and runs `make build`, then `make serve` twice; an initiator outside reads
+# back what it wrote.
+#
+# Needs root, mmdebstrap, iproute2, libiscsi-bin, qemu-utils and qemu-block-extra. MIRROR
+# is handed to mmdebstrap. pip's PIP_* variables reach the inside, where the file that
+# PIP_CERT names is put as well.
+set -eu
+cd "$(dirname "$0")/.."
+
+url=iscsi://127.0.0.1:3260/iqn.2026-11.io.github.scsi2nvme:disk0/0
+
+inside() {
+  local variables=(PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root) name
+  for name in "${!PIP_@}"; do
+    case $name in
+      PIP_CERT) cp "$PIP_CERT" "$root/pip.crt"; variables+=(PIP_CERT=/pip.crt) ;;
+      PIP_FIND_LINKS) ;; # names a directory that is not inside
+      *) variables+=("$name=${!name}") ;;
+    esac
+  done
+  chroot "$root" env -i "${variables[@]}" "$@"
+}
+
+# Run a command while the disk is served.
+served() {
+  inside make -C /src serve >"$root/serve.log" 2>&1 &
+  local make=$!
+  tail --pid="$make" --lines=+1 --follow "$root/serve.log" | sed '/^Ready/q'
+  grep --quiet '^Ready' "$root/serve.log"
+  "$@"
+  kill -TERM "$(cat "$root/src/var/lock")"
+  wait "$make"
+}
+
+write_and_compare() {
+  iscsi-ls --show-luns iscsi://127.0.0.1:3260
+  iscsi-inq "$url"
+  qemu-img convert -n -f raw -O raw "$root/image" "$url"
+  qemu-img compare -f raw -F raw "$root/image" "$url"
+}
+
+case "${1:-}" in
+  "")
+    root=$(mktemp -d)
+    export root
+    trap 'rm -rf --one-file-system "$root"' EXIT
+    # shellcheck disable=SC2086
+    mmdebstrap --quiet --variant=apt --include=git,make,python3 bookworm "$root" ${MIRROR:-}
+    mkdir "$root/src"
+    git ls-files -z --cached --others --exclude-standard \
+      | tar --create --null --files-from - | tar --extract --directory "$root/src"
+    # Namespaces of our own: what is mounted or left running ends with us, ports are free.
+    unshare --mount --pid --fork --kill-child "$0" build
+    unshare --mount --pid --net --fork --kill-child "$0" serve
+    echo "A bare Debian 12 builds, serves, and keeps its disk."
+    ;;
+  build)
+    mount -t proc proc "$root/proc"
+    inside make -C /src build
+    ;;
+  serve)
+    mount -t proc proc "$root/proc"
+    ip link set lo up
+    head --bytes=64M /dev/urandom >"$root/image"
+    truncate --size=1G "$root/image"
+    served write_and_compare
+    served qemu-img compare -f raw -F raw "$root/image" "$url"
+    ;;
+esac

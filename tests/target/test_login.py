@@ -1,0 +1,558 @@
+"""The login phase as tables: PDUs in, PDUs out, no socket."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scsi2nvme.target.chap import ChapAuthentication, Credentials
+from scsi2nvme.target.login import (
+    MAXIMUM_REQUESTS,
+    Accepted,
+    Login,
+    LoginSettings,
+    NotALogin,
+    Refused,
+    Reply,
+    Step,
+)
+from scsi2nvme.target.node import AclEntry, TargetNode
+from scsi2nvme.target.pdu import LoginStatus
+from tests.iscsi_client import Pdu, pairs_bytes
+
+INITIATOR = "iqn.2026-11.test:initiator"
+OPEN = "iqn.2026-11.test:open"
+CLOSED = "iqn.2026-11.test:closed"
+SECRET = "iqn.2026-11.test:secret"
+ISID = bytes.fromhex("80000000abcd")
+CHAP = ChapAuthentication(Credentials("user", b"initiator-secret"))
+MUTUAL = ChapAuthentication(CHAP.initiator, Credentials("server", b"the-target-secret"))
+TARGETS = {
+    node.iqn: node
+    for node in (
+        TargetNode(OPEN, alias="disk", portal_group_tag=7),
+        TargetNode(CLOSED, acl={"iqn.2026-11.test:other": AclEntry()}),
+        TargetNode(SECRET, acl={INITIATOR: AclEntry(chap=MUTUAL)}),
+    )
+}
+NAMES = {"InitiatorName": INITIATOR, "TargetName": OPEN}
+WINDOW = 32
+
+
+def login(settings: LoginSettings | None = None) -> Login:
+    return Login(TARGETS, settings or LoginSettings(), WINDOW)
+
+
+def request(
+    csg: int = 1,
+    nsg: int = 3,
+    *,
+    transit: bool = True,
+    more: bool = False,
+    opcode: int = 0x43,
+    version_min: int = 0,
+    isid: bytes = ISID,
+    tsih: int = 0,
+    cid: int = 5,
+    itt: int = 0x1234,
+    length: int = 0,
+    ahs: int = 0,
+) -> bytes:
+    flags = transit << 7 | more << 6 | csg << 2 | nsg
+    bhs = struct.pack(
+        ">BBBBB3s6sHIHxxII16x",
+        opcode,
+        flags,
+        0,
+        version_min,
+        ahs,
+        length.to_bytes(3, "big"),
+        isid,
+        tsih,
+        itt,
+        cid,
+        100,
+        0x55,
+    )
+    assert len(bhs) == 48
+    return bhs
+
+
+def pdu_of(wire: bytes) -> Pdu:
+    length = int.from_bytes(wire[5:8], "big")
+    assert len(wire) == 48 + length + -length % 4
+    return Pdu(wire[:48], wire[48 : 48 + length])
+
+
+def replied(step: Step) -> Pdu:
+    assert isinstance(step, Reply), step
+    pdu = pdu_of(step.pdu)
+    assert pdu.login_status == 0
+    return pdu
+
+
+def refused(step: Step, status: LoginStatus) -> Pdu:
+    assert isinstance(step, Refused), step
+    assert step.status == status, step.reason
+    pdu = pdu_of(step.pdu)
+    assert pdu.login_status == status
+    assert not pdu.flags & 0xC0
+    assert pdu.data == b""
+    return pdu
+
+
+def accepted(step: Step) -> Accepted:
+    assert isinstance(step, Accepted), step
+    return step
+
+
+def test_straight_to_full_feature_phase() -> None:
+    machine = login()
+    result = accepted(machine.feed(request(), pairs_bytes(NAMES))).result
+    assert result.initiator == INITIATOR
+    assert result.node is TARGETS[OPEN]
+    assert (result.isid, result.tsih, result.cid, result.cmd_sn) == (ISID, 0, 5, 100)
+    assert result.maximum_recv == 262144
+    pdu = pdu_of(machine.accept(tsih=9, exp_cmd_sn=100))
+    assert pdu.opcode == 0x23
+    assert pdu.flags == 0x87
+    assert pdu.bhs[8:14] == ISID
+    assert pdu.word16(14) == 9
+    assert pdu.itt == 0x1234
+    assert (pdu.stat_sn, pdu.exp_cmd_sn, pdu.max_cmd_sn) == (0x55, 100, 100 + WINDOW - 1)
+    assert pdu.login_status == 0
+    assert dict(pdu.pairs) == {
+        "TargetPortalGroupTag": "7",
+        "TargetAlias": "disk",
+        "MaxRecvDataSegmentLength": "262144",
+    }
+    assert machine.stat_sn == 0x56
+
+
+def test_through_all_stages() -> None:
+    machine = login()
+    pdu = replied(machine.feed(request(0, 1), pairs_bytes(NAMES | {"AuthMethod": "CHAP,None"})))
+    assert pdu.flags == 0x81
+    assert dict(pdu.pairs) == {
+        "TargetPortalGroupTag": "7",
+        "TargetAlias": "disk",
+        "AuthMethod": "None",
+    }
+    pdu = replied(machine.feed(request(1, transit=False), pairs_bytes({"InitialR2T": "No"})))
+    assert pdu.flags == 0x04
+    assert dict(pdu.pairs) == {"InitialR2T": "No", "MaxRecvDataSegmentLength": "262144"}
+    result = accepted(machine.feed(request(), pairs_bytes({"ImmediateData": "No"}))).result
+    assert result.values["InitialR2T"] is False
+    assert result.values["ImmediateData"] is False
+    pdu = pdu_of(machine.accept(1, 100))
+    assert pdu.stat_sn == 0x57
+    assert dict(pdu.pairs) == {"ImmediateData": "No"}
+
+
+def test_security_stage_alone() -> None:
+    """Without an operational stage we declare nothing, so the default holds."""
+    machine = login()
+    result = accepted(machine.feed(request(0, 3), pairs_bytes(NAMES))).result
+    assert result.maximum_recv == 8192
+
+
+@pytest.mark.parametrize(
+    ("csg", "nsg", "transit", "more"),
+    list(itertools.product(range(4), range(4), [False, True], [False, True])),
+)
+def test_first_request(csg: int, nsg: int, transit: bool, more: bool) -> None:
+    """Every combination of CSG, NSG, T and C. Spec: RFC 7143 11.12.3."""
+    machine = login()
+    step = machine.feed(request(csg, nsg, transit=transit, more=more), pairs_bytes(NAMES))
+    legal_next = {0: (1, 3), 1: (3,)}.get(csg, ())
+    if csg > 1 or (transit and (more or nsg not in legal_next)):
+        refused(step, LoginStatus.INITIATOR_ERROR)
+    elif transit and nsg == 3:
+        accepted(step)
+    else:
+        pdu = replied(step)
+        assert pdu.flags == (0x80 | csg << 2 | nsg if transit else csg << 2)
+        assert (pdu.data == b"") is more
+
+
+@pytest.mark.parametrize("csg", range(4))
+@pytest.mark.parametrize("stage", [0, 1])
+def test_later_requests_stay_in_their_stage(stage: int, csg: int) -> None:
+    machine = login()
+    replied(machine.feed(request(stage, transit=False), pairs_bytes(NAMES)))
+    step = machine.feed(request(csg, transit=False), b"")
+    if csg == stage:
+        replied(step)
+    else:
+        refused(step, LoginStatus.INITIATOR_ERROR)
+
+
+@pytest.mark.parametrize(
+    "change", [{"isid": bytes(6)}, {"tsih": 1}, {"cid": 6}], ids=["ISID", "TSIH", "CID"]
+)
+def test_a_login_keeps_its_identifiers(change: dict[str, int | bytes]) -> None:
+    machine = login()
+    replied(machine.feed(request(transit=False), pairs_bytes(NAMES)))
+    refused(machine.feed(request(**change), b""), LoginStatus.INITIATOR_ERROR)  # type: ignore[arg-type]
+
+
+def test_the_task_tag_is_copied_from_each_request() -> None:
+    machine = login()
+    assert replied(machine.feed(request(transit=False, itt=1), pairs_bytes(NAMES))).itt == 1
+    assert replied(machine.feed(request(transit=False, itt=2), b"")).itt == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"version_min": 1}, LoginStatus.UNSUPPORTED_VERSION),
+        ({"opcode": 0x03}, LoginStatus.INITIATOR_ERROR),
+        ({"ahs": 1}, LoginStatus.INITIATOR_ERROR),
+        ({"length": 8193}, LoginStatus.INITIATOR_ERROR),
+        ({"length": 0xFFFFFF}, LoginStatus.INITIATOR_ERROR),
+    ],
+)
+def test_refused_by_the_header(fields: dict[str, int], status: LoginStatus) -> None:
+    refused(login().feed(request(**fields), b""), status)  # type: ignore[arg-type]
+
+
+def test_first_pdu_is_no_login() -> None:
+    assert isinstance(login().feed(b"\x40" + bytes(47), b""), NotALogin)
+
+
+def test_a_later_pdu_is_no_login() -> None:
+    machine = login()
+    replied(machine.feed(request(transit=False), pairs_bytes(NAMES)))
+    refused(machine.feed(b"\x40" + bytes(47), b""), LoginStatus.INVALID_DURING_LOGIN)
+
+
+@pytest.mark.parametrize(
+    ("keys", "status"),
+    [
+        ({}, LoginStatus.MISSING_PARAMETER),
+        ({"TargetName": OPEN}, LoginStatus.MISSING_PARAMETER),
+        ({"InitiatorName": "", "TargetName": OPEN}, LoginStatus.MISSING_PARAMETER),
+        ({"InitiatorName": INITIATOR}, LoginStatus.MISSING_PARAMETER),
+        ({"InitiatorName": INITIATOR, "TargetName": "iqn.no"}, LoginStatus.NOT_FOUND),
+        ({"InitiatorName": INITIATOR, "TargetName": CLOSED}, LoginStatus.AUTHORIZATION_FAILURE),
+        ({"InitiatorName": INITIATOR, "TargetName": SECRET}, LoginStatus.AUTHENTICATION_FAILURE),
+        (NAMES | {"SessionType": "Boot"}, LoginStatus.SESSION_TYPE_NOT_SUPPORTED),
+        ({"InitiatorName": "a\nb", "TargetName": OPEN}, LoginStatus.INITIATOR_ERROR),
+    ],
+)
+def test_refused_by_the_names(keys: dict[str, str], status: LoginStatus) -> None:
+    refused(login().feed(request(), pairs_bytes(keys)), status)
+
+
+def test_session_type_may_be_left_out_or_given() -> None:
+    for keys in (NAMES, NAMES | {"SessionType": "Normal"}):
+        assert accepted(login().feed(request(), pairs_bytes(keys))).result.node is not None
+
+
+def test_names_are_equal_but_for_case() -> None:
+    keys = {"InitiatorName": INITIATOR.upper(), "TargetName": OPEN.upper()}
+    result = accepted(login().feed(request(), pairs_bytes(keys))).result
+    assert result.initiator == INITIATOR
+    assert result.node is TARGETS[OPEN]
+
+
+def test_discovery() -> None:
+    keys = {"InitiatorName": INITIATOR, "SessionType": "Discovery", "MaxBurstLength": "65536"}
+    machine = login()
+    result = accepted(machine.feed(request(), pairs_bytes(keys))).result
+    assert result.node is None
+    assert dict(pdu_of(machine.accept(1, 100)).pairs) == {
+        "MaxRecvDataSegmentLength": "262144",
+        "MaxBurstLength": "Irrelevant",
+    }
+
+
+def test_names_may_be_declared_again_in_the_next_stage() -> None:
+    """As libiscsi before 1.20 does."""
+    machine = login()
+    names = NAMES | {"SessionType": "Normal", "InitiatorAlias": "host"}
+    replied(machine.feed(request(0, 1), pairs_bytes(names | {"AuthMethod": "None"})))
+    accepted(machine.feed(request(), pairs_bytes(names)))
+
+
+def test_another_target_may_not_be_named_later() -> None:
+    machine = login()
+    replied(machine.feed(request(0, 1), pairs_bytes(NAMES)))
+    refused(
+        machine.feed(request(), pairs_bytes({"TargetName": SECRET})), LoginStatus.INITIATOR_ERROR
+    )
+
+
+COMMON_KEYS = {
+    "HeaderDigest": "None",
+    "DataDigest": "None",
+    "DefaultTime2Wait": "2",
+    "DefaultTime2Retain": "0",
+    "ErrorRecoveryLevel": "0",
+    "MaxConnections": "1",
+    "DataPDUInOrder": "Yes",
+    "DataSequenceInOrder": "Yes",
+    "MaxOutstandingR2T": "1",
+}
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {
+            "InitialR2T": "Yes",
+            "ImmediateData": "No",
+            "MaxRecvDataSegmentLength": "8192",
+            "MaxBurstLength": "262144",
+            "FirstBurstLength": "65536",
+        },
+        {
+            "HeaderDigest": "None,CRC32C",
+            "DataDigest": "None,CRC32C",
+            "InitialR2T": "No",
+            "ImmediateData": "Yes",
+            "MaxRecvDataSegmentLength": "262144",
+            "MaxBurstLength": "16776192",
+            "FirstBurstLength": "262144",
+            "TaskReporting": "FastAbort,ResponseFence,RFC3720",
+            "iSCSIProtocolLevel": "1",
+            "IFMarker": "No",
+            "OFMarker": "No",
+        },
+    ],
+    ids=["iPXE", "Linux"],
+)
+def test_no_initiator_meets_a_reject(keys: dict[str, str]) -> None:
+    """A Reject, or an answer that they do not know, ends these initiators' logins."""
+    machine = login()
+    accepted(machine.feed(request(), pairs_bytes(NAMES | COMMON_KEYS | keys)))
+    answers = dict(pdu_of(machine.accept(1, 100)).pairs)
+    assert not {"Reject", "NotUnderstood"} & set(answers.values())
+
+
+# C: continuation, both ways
+
+
+@pytest.mark.parametrize("cut", [1, 7, 13, 14, 40])
+def test_keys_may_be_split_anywhere(cut: int) -> None:
+    data = pairs_bytes(NAMES | {"InitialR2T": "No"})
+    machine = login()
+    for start in range(0, len(data) - cut, cut):
+        pdu = replied(machine.feed(request(transit=False, more=True), data[start : start + cut]))
+        assert pdu.flags == 0x04
+        assert pdu.data == b""
+        last = start + cut
+    result = accepted(machine.feed(request(), data[last:])).result
+    assert result.values["InitialR2T"] is False
+
+
+def test_an_unfinished_key_does_not_end_a_sequence() -> None:
+    refused(login().feed(request(), pairs_bytes(NAMES)[:-1]), LoginStatus.INITIATOR_ERROR)
+
+
+def test_a_sequence_is_limited() -> None:
+    machine = login()
+    replied(machine.feed(request(transit=False, more=True), b"A=" + b"x" * 8190))
+    step = machine.feed(request(transit=False, more=True), b"x")
+    refused(step, LoginStatus.INITIATOR_ERROR)
+
+
+def test_a_login_does_not_go_on_for_ever() -> None:
+    machine = login()
+    for _ in range(MAXIMUM_REQUESTS):
+        replied(machine.feed(request(transit=False, more=True), b""))
+    refused(machine.feed(request(transit=False, more=True), b""), LoginStatus.INITIATOR_ERROR)
+
+
+UNKNOWN = {f"K{number}": "" for number in range(1000)}
+NOT_UNDERSTOOD = pairs_bytes(dict.fromkeys(UNKNOWN, "NotUnderstood"))
+
+
+def collect_long_answer(machine: Login, step: Step) -> bytes:
+    data = b""
+    while isinstance(step, Reply):
+        pdu = replied(step)
+        assert pdu.flags == 0x44
+        assert len(pdu.data) == 8192
+        data += pdu.data
+        step = machine.feed(request(), b"")
+    accepted(step)
+    return data + pdu_of(machine.accept(1, 100)).data
+
+
+def test_a_long_answer_is_continued() -> None:
+    machine = login()
+    replied(machine.feed(request(transit=False), pairs_bytes(NAMES)))
+    assert collect_long_answer(machine, machine.feed(request(), pairs_bytes(UNKNOWN))) == (
+        NOT_UNDERSTOOD
+    )
+
+
+def test_no_keys_before_a_long_answer_has_ended() -> None:
+    machine = login()
+    replied(machine.feed(request(transit=False), pairs_bytes(NAMES)))
+    replied(machine.feed(request(), pairs_bytes(UNKNOWN)))
+    step = machine.feed(request(), pairs_bytes({"InitialR2T": "No"}))
+    refused(step, LoginStatus.INITIATOR_ERROR)
+
+
+# Authentication
+
+
+def security(machine: Login, keys: dict[str, str], *, transit: bool = False) -> Step:
+    return machine.feed(request(0, 1, transit=transit), pairs_bytes(keys))
+
+
+def chap_answer(pdu: Pdu) -> dict[str, str]:
+    keys = dict(pdu.pairs)
+    assert keys["CHAP_A"] == "7"
+    challenge = bytes.fromhex(keys["CHAP_C"][2:])
+    secret = CHAP.initiator.secret
+    proof = hashlib.sha256(bytes([int(keys["CHAP_I"])]) + secret + challenge).hexdigest()
+    return {"CHAP_N": "user", "CHAP_R": "0x" + proof}
+
+
+SECRET_NAMES = {"InitiatorName": INITIATOR, "TargetName": SECRET}
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["T at the end", "T always"])
+def test_chap(eager: bool) -> None:
+    """iPXE sets T in every request; it is withheld until the initiator has proved itself."""
+    machine = login()
+    pdu = replied(security(machine, SECRET_NAMES | {"AuthMethod": "CHAP,None"}, transit=eager))
+    assert pdu.flags == 0
+    assert dict(pdu.pairs) == {"TargetPortalGroupTag": "1", "AuthMethod": "CHAP"}
+    pdu = replied(security(machine, {"CHAP_A": "7,5"}, transit=eager))
+    assert pdu.flags == 0
+    pdu = replied(security(machine, chap_answer(pdu), transit=True))
+    assert pdu.flags == 0x81
+    accepted(machine.feed(request(), b""))
+
+
+def test_mutual_chap() -> None:
+    machine = login()
+    replied(security(machine, SECRET_NAMES | {"AuthMethod": "CHAP"}))
+    answer = chap_answer(replied(security(machine, {"CHAP_A": "7"})))
+    challenge = bytes(range(32))
+    pdu = replied(security(machine, answer | {"CHAP_I": "9", "CHAP_C": "0x" + challenge.hex()}))
+    proof = hashlib.sha256(b"\x09" + b"the-target-secret" + challenge).hexdigest()
+    assert dict(pdu.pairs) == {"CHAP_N": "server", "CHAP_R": "0x" + proof}
+    assert replied(security(machine, {}, transit=True)).flags == 0x81
+
+
+def test_authentication_is_not_left_out() -> None:
+    ways: list[tuple[dict[str, str], bool]] = [
+        (SECRET_NAMES, True),
+        (SECRET_NAMES | {"AuthMethod": "None"}, True),
+        (SECRET_NAMES | {"AuthMethod": "None"}, False),
+        (SECRET_NAMES | {"AuthMethod": "SRP,KRB5"}, False),
+    ]
+    for keys, transit in ways:
+        step = security(login(), keys, transit=transit)
+        refused(step, LoginStatus.AUTHENTICATION_FAILURE)
+
+
+def test_authentication_waits_for_the_method() -> None:
+    machine = login()
+    replied(security(machine, SECRET_NAMES))
+    refused(security(machine, {}, transit=True), LoginStatus.AUTHENTICATION_FAILURE)
+
+
+def test_chap_must_go_on() -> None:
+    machine = login()
+    replied(security(machine, SECRET_NAMES | {"AuthMethod": "CHAP"}))
+    refused(security(machine, {}, transit=True), LoginStatus.MISSING_PARAMETER)
+
+
+def test_wrong_chap_response() -> None:
+    machine = login()
+    replied(security(machine, SECRET_NAMES | {"AuthMethod": "CHAP"}))
+    replied(security(machine, {"CHAP_A": "7"}))
+    step = security(machine, {"CHAP_N": "user", "CHAP_R": "0x" + "00" * 32}, transit=True)
+    refused(step, LoginStatus.AUTHENTICATION_FAILURE)
+
+
+def test_an_initiator_that_insists_on_chap_where_there_is_none() -> None:
+    step = security(login(), NAMES | {"AuthMethod": "CHAP"})
+    refused(step, LoginStatus.AUTHENTICATION_FAILURE)
+
+
+def test_chap_keys_do_not_count_in_the_operational_stage() -> None:
+    machine = login()
+    accepted(machine.feed(request(), pairs_bytes(NAMES | {"CHAP_A": "5"})))
+    assert dict(pdu_of(machine.accept(1, 100)).pairs)["CHAP_A"] == "Irrelevant"
+
+
+def test_discovery_has_its_own_authentication() -> None:
+    names = {"InitiatorName": INITIATOR, "SessionType": "Discovery"}
+    settings = LoginSettings(discovery_chap=CHAP)
+    step = login(settings).feed(request(), pairs_bytes(names))
+    refused(step, LoginStatus.AUTHENTICATION_FAILURE)
+    machine = login(settings)
+    replied(security(machine, names | {"AuthMethod": "CHAP"}))
+    answer = chap_answer(replied(security(machine, {"CHAP_A": "7"})))
+    assert replied(security(machine, answer, transit=True)).flags == 0x81
+    accepted(machine.feed(request(), b""))
+
+
+# Joining a session
+
+
+def test_joining_a_session() -> None:
+    machine = login()
+    keys = NAMES | {"MaxBurstLength": "65536", "HeaderDigest": "CRC32C"}
+    result = accepted(machine.feed(request(tsih=3), pairs_bytes(keys))).result
+    assert result.tsih == 3
+    pdu = pdu_of(machine.accept(3, 500))
+    answers = dict(pdu.pairs)
+    assert answers["MaxBurstLength"] == "Irrelevant"
+    assert answers["HeaderDigest"] == "CRC32C"
+    assert (pdu.exp_cmd_sn, pdu.max_cmd_sn) == (500, 499)
+
+
+@pytest.mark.parametrize("status", list(LoginStatus)[1:])
+def test_the_caller_may_refuse(status: LoginStatus) -> None:
+    machine = login()
+    accepted(machine.feed(request(), pairs_bytes(NAMES)))
+    assert pdu_of(machine.refuse(status)).login_status == status
+
+
+# Anything at all
+
+
+_FLAGS = st.integers(0, 255)
+_KEYS = st.dictionaries(
+    st.sampled_from(
+        ["InitiatorName", "TargetName", "SessionType", "AuthMethod", "CHAP_A", "CHAP_N", "CHAP_R"]
+    ),
+    st.sampled_from([INITIATOR, OPEN, SECRET, "Discovery", "CHAP", "None", "5", "0x00", "user"]),
+).map(pairs_bytes)
+
+
+@given(
+    st.lists(
+        st.tuples(_FLAGS, st.one_of(st.binary(max_size=200), _KEYS, st.just(pairs_bytes(NAMES)))),
+        max_size=6,
+    )
+)
+def test_no_request_does_more_than_fail(requests: list[tuple[int, bytes]]) -> None:
+    machine = login()
+    for flags, data in requests:
+        bhs = bytearray(request())
+        bhs[1] = flags
+        step = machine.feed(bytes(bhs), data)
+        if isinstance(step, Accepted):
+            assert step.result.node is None or step.result.node.iqn == OPEN, "nobody knew a secret"
+        if not isinstance(step, Reply):
+            return
+        replied(step)
+
+
+@given(st.binary(min_size=48, max_size=48), st.binary(max_size=100))
+def test_no_header_does_more_than_fail(bhs: bytes, data: bytes) -> None:
+    assert not isinstance(login().feed(bhs, data), Accepted)

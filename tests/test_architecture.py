@@ -1,0 +1,104 @@
+"""Who may import whom."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("scsi2nvme", "target", "drivers", "fuzz")
+COMPOSERS = ("scsi2nvme.cli", "scsi2nvme.__main__", "scsi2nvme.fuzz")
+TARGET, DRIVERS = "scsi2nvme.target", "scsi2nvme.drivers"
+
+# Package: what it must not import, itself apart.
+FORBIDDEN = {
+    TARGET: (DRIVERS, "scsi2nvme.nvme", "scsi2nvme.cli", "scsi2nvme.fuzz"),
+    DRIVERS: (
+        TARGET,
+        "scsi2nvme.cli",
+        "scsi2nvme.commands",
+        "scsi2nvme.engine",
+        "scsi2nvme.fuzz",
+        "scsi2nvme.logical_unit",
+        "scsi2nvme.scsi",
+    ),
+}
+FORBIDDEN_TO_CORE = (TARGET, DRIVERS, "scsi2nvme.cli", "scsi2nvme.fuzz")
+NATIVE, BINDING = "scsi2nvme._dataplane", "scsi2nvme.dataplane"
+
+
+def within(module: str, package: str) -> bool:
+    """Whether `module` is `package` or lies in it."""
+    return module == package or module.startswith(package + ".")
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    """Yield every module of the program: its import name and file."""
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(parts if folder == "scsi2nvme" else ("scsi2nvme", *parts))
+            yield name.removesuffix(".__init__"), path
+
+
+def imported(module: str, source: str) -> Iterator[str]:
+    """Yield the full names of what a module imports, anywhere in it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*module.split(".")[: -node.level], *base.split(".")]).rstrip(".")
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def violations(module: str, source: str) -> list[str]:
+    """Return what `module` imports and must not."""
+    rules: tuple[str, ...] = ()
+    for package, forbidden in FORBIDDEN.items():
+        if within(module, package):
+            rules = forbidden
+            break
+    else:
+        if not any(within(module, package) for package in COMPOSERS):
+            rules = FORBIDDEN_TO_CORE
+    if module != BINDING:
+        rules += (NATIVE,)
+    return [
+        f"{module} imports {name}"
+        for name in imported(module, source)
+        if any(within(name, package) for package in rules)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("module", "path"), list(sources()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_module_imports_only_what_it_may_know(module: str, path: Path) -> None:
+    assert violations(module, path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("scsi2nvme.target.portal", "from scsi2nvme.drivers import qemu"),
+        ("scsi2nvme.target.portal", "def f():\n    import scsi2nvme.nvme.command"),
+        ("scsi2nvme.drivers.qemu", "from scsi2nvme import engine"),
+        ("scsi2nvme.drivers.qemu", "from ..scsi.sense import Sense"),
+        ("scsi2nvme.engine", "from scsi2nvme.target.portal import Portal"),
+        ("scsi2nvme.engine", "from scsi2nvme._dataplane import lib"),
+        ("scsi2nvme.cli.serve", "import scsi2nvme._dataplane"),
+    ],
+)
+def test_a_forbidden_import_is_found(module: str, source: str) -> None:
+    assert violations(module, source)
+
+
+def test_every_module_is_looked_at() -> None:
+    names = {name for name, _ in sources()}
+    assert {"scsi2nvme.engine", "scsi2nvme.cli.main", "scsi2nvme.drivers.transport"} <= names

@@ -1,0 +1,389 @@
+"""The engine's checks and their order, and the state that they look at."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scsi2nvme import commands, engine
+from scsi2nvme.commands.reserve import PARAMETER_LIST
+from scsi2nvme.logical_unit import LogicalUnit, Nexus, Readiness
+from scsi2nvme.scsi.command import Command, Data, Result, Transfer
+from scsi2nvme.scsi.sense import (
+    BUS_DEVICE_RESET_FUNCTION_OCCURRED,
+    CAPACITY_DATA_HAS_CHANGED,
+    I_T_NEXUS_LOSS_OCCURRED,
+    INVALID_COMMAND_OPERATION_CODE,
+    INVALID_FIELD_IN_CDB,
+    INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
+    LOGICAL_UNIT_NOT_READY_INITIALIZING_COMMAND_REQUIRED,
+    LOGICAL_UNIT_NOT_SUPPORTED,
+    POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
+    RESERVATIONS_RELEASED,
+    SOFTWARE_WRITE_PROTECTED,
+    WRITE_PROTECTED,
+    FieldPointer,
+    SenseCode,
+)
+from scsi2nvme.scsi.status import Status
+from tests.support import Bench, make_bench, make_nexus, row
+
+by_name = pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.name)
+UNKNOWN_OPCODE = 0xFF
+
+
+def code(result: Result) -> SenseCode | None:
+    """Return the sense code of a result."""
+    return result.sense.code if result.sense is not None else None
+
+
+def pointer(result: Result) -> FieldPointer | None:
+    """Return where a result's sense points."""
+    assert result.status is Status.CHECK_CONDITION
+    assert result.sense is not None
+    return result.sense.pointer
+
+
+def reserved_for(bench: Bench, holder: Nexus) -> None:
+    """Reserve the logical unit for one nexus."""
+    assert bench.do("RESERVE (10)", nexus=holder).status is Status.GOOD
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("address", "lun"),
+    [
+        ("0000000000000000", 0),
+        ("00ff000000000000", 255),
+        ("0100000000000000", None),  # a bus other than zero
+        ("4000000000000000", 0),
+        ("4001000000000000", 1),
+        ("7fff000000000000", 0x3FFF),
+        ("8001000000000000", None),  # logical unit addressing
+        ("c101000000000000", None),  # REPORT LUNS well known logical unit
+        ("d200000100000000", None),  # extended flat space addressing
+        ("0001000100000000", None),  # a second level
+        ("0000000000000001", None),
+    ],
+)
+def test_lun_of(address: str, lun: int | None) -> None:
+    assert engine.lun_of(bytes.fromhex(address)) == lun
+
+
+# The order of the checks
+
+
+def test_the_order_of_the_checks() -> None:
+    """Everything is wrong at first; what is put right lets the next check speak."""
+    bench = make_bench()
+    nexus, lu = bench.nexus, bench.lu
+    write = row("WRITE (10)")
+    wrong = bytearray(write.build(transfer_length=1))
+    wrong[1] |= 0x04  # reserved
+    reserved_for(bench, bench.other("b"))
+    lu.attend(CAPACITY_DATA_HAS_CHANGED, only=nexus.key)
+    lu.readiness = Readiness.STOPPED
+    lu.read_only = True
+
+    def run(cdb: bytes, data_out: bytes = b"", lun: int = 0) -> Result:
+        return bench.run(cdb, data_out, lun=lun)
+
+    unknown = bytes([UNKNOWN_OPCODE]) + bytes(15)
+    assert code(run(unknown, lun=1)) == LOGICAL_UNIT_NOT_SUPPORTED
+    assert code(run(bytes(wrong), lun=1)) == LOGICAL_UNIT_NOT_SUPPORTED
+    assert code(run(unknown)) == INVALID_COMMAND_OPERATION_CODE
+    assert code(run(bytes(wrong))) == INVALID_FIELD_IN_CDB
+    right = write.build(transfer_length=1)
+    assert code(run(right)) == CAPACITY_DATA_HAS_CHANGED
+    assert run(right).status is Status.RESERVATION_CONFLICT
+    bench.do("RELEASE (10)", nexus=bench.other("b"))
+    assert code(run(right)) == LOGICAL_UNIT_NOT_READY_INITIALIZING_COMMAND_REQUIRED
+    lu.readiness = Readiness.READY
+    assert code(run(right)) == WRITE_PROTECTED
+    lu.read_only = False
+    assert code(run(right)) == INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT
+    assert bench.model.executed == []
+    assert run(right, bytes(512)).status is Status.GOOD
+
+
+def test_refused_cdbs_leave_the_attention_pending() -> None:
+    bench = make_bench()
+    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
+    bench.run(bytes([UNKNOWN_OPCODE]) + bytes(15))
+    bench.run(bytes([0x00, 0xFF, 0, 0, 0, 0]))
+    assert code(bench.do("TEST UNIT READY")) == CAPACITY_DATA_HAS_CHANGED
+    assert bench.do("TEST UNIT READY").status is Status.GOOD
+
+
+@by_name
+def test_who_reports_unit_attentions(command: Command) -> None:
+    """Spec: SAM-5 5.14: all commands but these."""
+    silent = command.name in ("INQUIRY", "REPORT LUNS", "REQUEST SENSE")
+    assert command.reports_unit_attention != silent
+    bench = make_bench()
+    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
+    if not command.supported(bench.lu):
+        return
+    result = bench.run(command.build())
+    if silent:
+        assert result.status is Status.GOOD
+    else:
+        assert code(result) == CAPACITY_DATA_HAS_CHANGED
+
+
+# The CDB
+
+
+@by_name
+def test_every_reserved_bit_is_refused_and_pointed_at(command: Command) -> None:
+    bench = make_bench()
+    mask = command.structure.mask
+    for byte in range(1, command.length):
+        for bit in range(8):
+            if mask[byte] >> bit & 1:
+                continue
+            cdb = bytearray(command.build())
+            cdb[byte] |= 1 << bit
+            result = bench.run(bytes(cdb))
+            assert code(result) == INVALID_FIELD_IN_CDB
+            assert pointer(result) == FieldPointer(byte, bit)
+
+
+@by_name
+def test_naca_is_refused_and_pointed_at(command: Command) -> None:
+    result = make_bench().run(command.build(naca=1))
+    assert code(result) == INVALID_FIELD_IN_CDB
+    byte = 1 if command.opcode == 0x7F else command.length - 1
+    assert pointer(result) == FieldPointer(byte, 2)
+
+
+@by_name
+def test_a_cut_cdb_is_refused(command: Command) -> None:
+    for length in range(1, command.length):
+        result = make_bench().run(command.build()[:length])
+        assert result.status is Status.CHECK_CONDITION
+        assert code(result) == INVALID_FIELD_IN_CDB
+
+
+def test_padding_of_the_transport_is_no_part_of_the_cdb() -> None:
+    assert make_bench().run(bytes(6) + b"\xff" * 10).status is Status.GOOD
+
+
+def test_an_empty_cdb() -> None:
+    assert code(make_bench().run(b"")) == INVALID_COMMAND_OPERATION_CODE
+
+
+def test_unknown_opcodes_and_service_actions() -> None:
+    bench = make_bench()
+    unknown = bench.run(bytes([UNKNOWN_OPCODE]) + bytes(15))
+    assert code(unknown) == INVALID_COMMAND_OPERATION_CODE
+    assert pointer(unknown) == FieldPointer(0)
+    action = bench.run(bytes([0xA3, 0x1F]) + bytes(10))
+    assert code(action) == INVALID_FIELD_IN_CDB
+    assert pointer(action) == FieldPointer(1, 4)
+
+
+def test_what_the_controller_cannot_do_is_unknown() -> None:
+    bench = make_bench(controller={"oncs": 0, "oacs": 0})
+    missing = [command for command in commands.COMMANDS if not command.supported(bench.lu)]
+    assert missing
+    for command in missing:
+        others = commands.actions(command.opcode).values()
+        some = any(other.supported(bench.lu) for other in others)
+        expected = INVALID_FIELD_IN_CDB if some else INVALID_COMMAND_OPERATION_CODE
+        assert code(bench.run(command.build())) == expected
+
+
+# Logical units that are not there
+
+
+@by_name
+@pytest.mark.parametrize("lun", [1, None])
+def test_a_lun_without_a_logical_unit(command: Command, lun: int | None) -> None:
+    bench = make_bench()
+    result = bench.model.play(engine.run(bench.nexus, lun, command.build()))
+    if command.name in ("INQUIRY", "REPORT LUNS", "REQUEST SENSE"):
+        assert result.status is Status.GOOD
+    else:
+        assert code(result) == LOGICAL_UNIT_NOT_SUPPORTED
+    assert bench.model.executed == []
+
+
+def test_inquiry_of_a_lun_without_a_logical_unit() -> None:
+    result = make_bench().run(bytes([0x12, 0, 0, 0, 255, 0]), lun=1)
+    assert result.data_in[0] == 0x7F
+
+
+# Write protection and data
+
+
+@pytest.mark.parametrize(
+    ("read_only", "nsattr", "expected"),
+    [(True, 0, WRITE_PROTECTED), (False, 1, WRITE_PROTECTED), (False, 0, None)],
+)
+def test_write_protection(read_only: bool, nsattr: int, expected: SenseCode | None) -> None:
+    bench = make_bench(namespace={"nsattr": nsattr})
+    bench.lu.read_only = read_only
+    result = bench.do("WRITE (10)", bytes(512), transfer_length=1)
+    assert code(result) == expected
+    assert bench.do("READ (10)", transfer_length=1).status is Status.GOOD
+
+
+def test_software_write_protection() -> None:
+    bench = make_bench()
+    sense = bench.do("MODE SENSE (10)", page_code=0x0A, dbd=1, allocation_length=255).data_in
+    page = bytearray(sense[8:20])
+    page[0] &= 0x3F  # PS is reserved in MODE SELECT
+    page[4] |= 0x08  # SWP
+    data = bytes(8) + bytes(page)
+    result = bench.do("MODE SELECT (10)", data, pf=1, parameter_list_length=len(data))
+    assert result.status is Status.GOOD
+    result = bench.do("WRITE (10)", bytes(512), transfer_length=1)
+    assert code(result) == SOFTWARE_WRITE_PROTECTED
+    assert bench.lu.aside(bench.nexus)
+
+
+@by_name
+def test_rows_that_change_the_medium_are_write_protected(command: Command) -> None:
+    """Whatever takes data for the medium is refused; SBC-3 4.13 names the rest."""
+    takes_blocks = command.data is Data.OUT and command.transfer is not Transfer.BYTES
+    verifies = command.name.startswith("VERIFY")
+    if takes_blocks and not verifies:
+        assert command.modifies_medium, command.name
+
+
+def test_data_beyond_what_the_cdb_announces_is_dropped() -> None:
+    bench = make_bench()
+    bench.do("WRITE (10)", b"\x01" * 512 + b"\x02" * 512, transfer_length=1)
+    assert bench.model.blocks(0, 2) == b"\x01" * 512 + bytes(512)
+
+
+@pytest.mark.parametrize("length", [0, 100, 1023])
+def test_too_little_data_writes_nothing(length: int) -> None:
+    bench = make_bench()
+    result = bench.do("WRITE (10)", b"\x01" * length, transfer_length=2)
+    assert code(result) == INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT
+    assert bench.model.executed == []
+
+
+@by_name
+def test_data_in_is_cut_to_the_allocation_length(command: Command) -> None:
+    if command.data is not Data.IN or command.length_field != "allocation_length":
+        return
+    bench = make_bench()
+    for length in (0, 1, 3, 5):
+        result = bench.run(command.build(allocation_length=length))
+        assert len(result.data_in) <= length
+
+
+# Unit attentions
+
+
+def test_a_new_nexus_learns_of_power_on() -> None:
+    bench = make_bench()
+    newcomer = Nexus(make_nexus("z").initiator, bench.nexus.target, {0: bench.lu})
+    bench.lu.attach(newcomer)
+    assert bench.lu.aside(newcomer)
+    result = bench.do("TEST UNIT READY", nexus=newcomer)
+    assert code(result) == POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED
+    assert bench.do("TEST UNIT READY", nexus=newcomer).status is Status.GOOD
+    assert not bench.lu.aside(newcomer)
+
+
+def test_a_reset_is_told_to_the_others_and_replaces_the_rest() -> None:
+    bench = make_bench()
+    other = bench.other("b")
+    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
+    bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED, by=bench.nexus)
+    assert code(bench.do("TEST UNIT READY", nexus=other)) == BUS_DEVICE_RESET_FUNCTION_OCCURRED
+    assert bench.do("TEST UNIT READY", nexus=other).status is Status.GOOD
+
+
+def test_a_lost_nexus_learns_of_it() -> None:
+    bench = make_bench()
+    bench.lu.detach(bench.nexus, I_T_NEXUS_LOSS_OCCURRED)
+    bench.lu.attend(RESERVATIONS_RELEASED, only=bench.nexus.key)
+    bench.lu.attach(bench.nexus)
+    assert code(bench.do("TEST UNIT READY")) == I_T_NEXUS_LOSS_OCCURRED
+    assert code(bench.do("TEST UNIT READY")) == RESERVATIONS_RELEASED
+    assert bench.do("TEST UNIT READY").status is Status.GOOD
+
+
+def test_an_attention_waits_once() -> None:
+    bench = make_bench()
+    for _ in range(3):
+        bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
+    assert code(bench.do("TEST UNIT READY")) == CAPACITY_DATA_HAS_CHANGED
+    assert bench.do("TEST UNIT READY").status is Status.GOOD
+
+
+# The step-aside flag
+
+
+def watched(lu: LogicalUnit, nexus: Nexus) -> list[bool]:
+    """Return a list that grows with what each change publishes for a nexus."""
+    seen: list[bool] = []
+    lu.on_change = lambda: seen.append(lu.aside(nexus))
+    return seen
+
+
+def test_the_flag_is_published_before_the_next_command() -> None:
+    bench = make_bench()
+    other = bench.other("b")
+    seen = watched(bench.lu, other)
+    reserved_for(bench, bench.nexus)
+    assert seen[-1]
+    bench.do("RELEASE (10)")
+    assert not seen[-1]
+    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED, only=other.key)
+    assert seen[-1]
+    bench.do("TEST UNIT READY", nexus=other)
+    assert not seen[-1]
+    bench.do("START STOP UNIT")
+    assert seen[-1]
+    bench.do("START STOP UNIT", start=1)
+    assert not seen[-1]
+    data = PARAMETER_LIST.build(service_action_key=1)
+    bench.do("PERSISTENT RESERVE OUT, REGISTER", data, parameter_list_length=24)
+    assert not seen[-1]
+    data = PARAMETER_LIST.build(key=1)
+    bench.do("PERSISTENT RESERVE OUT, RESERVE", data, type=1, parameter_list_length=24)
+    assert seen[-1]
+    bench.do("PERSISTENT RESERVE OUT, RELEASE", data, type=1, parameter_list_length=24)
+    assert not seen[-1]
+    bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED, by=bench.nexus)
+    assert seen[-1]
+
+
+# Whatever comes
+
+
+@st.composite
+def cdbs(draw: st.DrawFn) -> bytes:
+    """CDBs of known commands with any bits, or any bytes at all."""
+    if draw(st.booleans()):
+        return draw(st.binary(max_size=32))
+    command = draw(st.sampled_from(commands.COMMANDS))
+    values = {
+        field.name: draw(st.integers(0, field.maximum) | st.sampled_from((0, field.maximum)))
+        for field in command.fields
+        if draw(st.booleans())
+    }
+    return command.build(**values)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(cdbs(), st.binary(max_size=600)), max_size=5), st.sampled_from([0, 1]))
+def test_any_cdb_ends_in_a_status(tasks: list[tuple[bytes, bytes]], lun: int) -> None:
+    bench = make_bench(blocks=64)
+    for cdb, data_out in tasks:
+        result = bench.run(cdb, data_out, lun=lun)
+        assert (result.status is Status.CHECK_CONDITION) == (result.sense is not None)
+        if result.sense is not None:
+            assert len(result.sense.fixed()) == 18
+            assert result.sense.descriptor()[0] in (0x72, 0x73)
+        if result.background is not None:
+            bench.finish(result)

@@ -1,0 +1,61 @@
+"""What a wheel holds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("scsi2nvme", "target", "drivers", "fuzz")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """A wheel of a checkout in which people have worked: strays lie about."""
+    directory = tmp_path_factory.mktemp("packaging")
+    checkout = directory / "checkout"
+    for name in (*FOLDERS, "tests/c"):
+        shutil.copytree(ROOT / name, checkout / name, symlinks=True)
+    for name in ("meson.build", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, checkout / name)
+    (checkout / "scsi2nvme/_dataplane.abi3.so").write_text("stray")
+    for package in ("scsi2nvme", "scsi2nvme/cli", "drivers"):
+        cache = checkout / package / "__pycache__"
+        cache.mkdir(exist_ok=True)
+        (cache / "stray.cpython-311.pyc").write_text("stray")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run(
+        [*command, "--wheel-dir", str(directory), str(checkout)],
+        check=True,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    (path,) = directory.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_a_wheel_is_for_every_python_from_3_11(wheel: zipfile.ZipFile) -> None:
+    assert wheel.filename is not None
+    assert "-cp311-abi3-" in wheel.filename
+
+
+def test_a_wheel_holds_every_module_once_and_no_strays(wheel: zipfile.ZipFile) -> None:
+    expected = {"scsi2nvme/_dataplane.abi3.so"}
+    for folder in FOLDERS:
+        package = "scsi2nvme" if folder == "scsi2nvme" else f"scsi2nvme/{folder}"
+        for path in (ROOT / folder).rglob("*.py"):
+            expected.add(f"{package}/{path.relative_to(ROOT / folder)}")
+    names = [name for name in wheel.namelist() if ".dist-info/" not in name]
+    assert len(names) == len(set(names))
+    code = {name for name in names if name.endswith((".py", ".so", ".pyc", ".c", ".h"))}
+    assert code == expected
+    assert {name.split("/")[0] for name in names} == {"scsi2nvme"}
+
+
+def test_a_wheel_has_the_extension_that_was_built(wheel: zipfile.ZipFile) -> None:
+    assert wheel.read("scsi2nvme/_dataplane.abi3.so")[:4] == b"\x7fELF"
