@@ -29,7 +29,7 @@ PYTHON_PACKAGES := $(if $(filter /usr/bin/python3 /bin/python3,$(shell command -
 BUILD_PACKAGES := gcc libc6-dev $(PYTHON_PACKAGES)
 LINT_PACKAGES := $(BUILD_PACKAGES) clang-format
 TEST_PACKAGES := $(LINT_PACKAGES) libiscsi-bin qemu-block-extra qemu-system-x86 qemu-utils
-BENCH_PACKAGES := $(BUILD_PACKAGES) libiscsi-bin tgt valgrind
+BENCH_PACKAGES := $(BUILD_PACKAGES) libiscsi-dev tgt valgrind
 STRANGER_PACKAGES := iproute2 libiscsi-bin mmdebstrap qemu-block-extra qemu-utils
 ALL_PACKAGES := $(sort $(TEST_PACKAGES) $(BENCH_PACKAGES))
 
@@ -144,14 +144,15 @@ sanitize: test-packages environment ## run C tests and test suite under ASan and
 
 .PHONY: fuzz bench docs stranger
 fuzz: build-packages environment ## fuzz the command tables and both translations for 10 minutes
-	@$(DEV)/scsi2nvme fuzz --time $(or $(TIME),10m)
+	@$(DEV)/scsi2nvme fuzz --time $(or $(TIME),10m) --corpus var/corpus
 
 bench: build ## measure speed side by side with tgt
 	$(call packages,$(BENCH_PACKAGES))
-	@$(VENV)/python bench/run.py
+	@PYTHONSAFEPATH=1 $(VENV)/python -c 'import sys; sys.path.append("."); \
+	  from bench.compare import main; main()' --json build/bench.json
 
 docs: build-packages environment ## generate the pages of docs/ that come from the tables
-	@$(DEV)/python -m scsi2nvme.docs docs
+	@$(DEV)/python -m scsi2nvme.documentation docs
 
 stranger: ## check `make build` and the program in a bare Debian 12 (needs root)
 	$(call packages,$(STRANGER_PACKAGES))

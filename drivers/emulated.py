@@ -7,10 +7,10 @@ code; its registers and admin commands are Python on the asyncio loop.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scsi2nvme.dataplane import Emulator, Port, Region
 from scsi2nvme.drivers.emulated_admin import MQES, AdminQueue
@@ -35,6 +35,8 @@ from scsi2nvme.nvme.registers import (
     update,
 )
 
+_log = logging.getLogger(__name__)
+
 _CAP = encode(CAP, mqes=MQES, cqr=1, to=20, css=1)
 _REGISTERS_BYTES = 0x1000
 
@@ -46,9 +48,9 @@ class EmulatedOptions:
     `path` None: a disk in memory. `size_bytes` is that of each namespace; an
     existing image decides when it is None, and must agree when it is not.
     `block_bytes` is for a new image: Format NVM may have changed it since.
-    `serial` None: one is made up, once per image. There are `vectors` - 1 I/O
-    queues. `faults` are arguments of `Emulator.add_fault`. The `_s` are how
-    long Format NVM and the self-tests take at least.
+    `serial` None: one is made up, once per image. `write_cache` holds until a
+    saved feature says otherwise. `faults` are arguments of `Emulator.add_fault`.
+    The `_s` are how long Format NVM and the self-tests take at least.
     """
 
     path: Path | None = None
@@ -57,6 +59,7 @@ class EmulatedOptions:
     namespaces: int = 1
     serial: str | None = None
     write_cache: bool = True
+    io_queues: int = 128
     vectors: int = 129
     faults: tuple[dict[str, int], ...] = ()
     format_s: float = 0.0
@@ -97,6 +100,7 @@ class EmulatedTransport:
             self._memory,
             self.interrupt,
             self._signal,
+            options.io_queues,
             options.vectors,
             self._formatter,
             self._self_test,
@@ -120,7 +124,7 @@ class EmulatedTransport:
         self._registers[offset : offset + size] = value.to_bytes(size, "little")
 
     def _read(self, offset: int, size: int) -> int:
-        if offset % size or not 0 <= offset:
+        if offset % size or offset < 0:
             raise TransportError(f"{self.name}: misaligned register access at {offset:#x}")
         if offset + size > _REGISTERS_BYTES:
             return 0  # doorbells are not for reading
@@ -165,8 +169,16 @@ class EmulatedTransport:
         elif now.en and not before.en:
             self._enable(now)
         if now.shn and now.shn != before.shn:
-            self._set_status(shst=ShutdownStatus.IN_PROGRESS)
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        self._set_status(shst=ShutdownStatus.IN_PROGRESS)
+        try:
             self._model.shut_down()
+        except (OSError, TransportError) as error:
+            _log.error("%s: shutdown: %s", self.name, error)
+            self._set_status(cfs=1)
+        else:
             self._set_status(shst=ShutdownStatus.COMPLETE)
 
     def _enable(self, cc: Values) -> None:
@@ -259,11 +271,5 @@ class EmulatedTransport:
             os.close(eventfd)
         self._eventfds.clear()
 
-    def inspect(self) -> dict[str, Any]:
-        """Return the sidecar's view of the controller, for people and tests."""
-        return vars(self._model.state)
 
-
-_PLAIN = frozenset(
-    {Register.AQA, Register.ASQ, Register.ASQ + 4, Register.ACQ, Register.ACQ + 4}
-)
+_PLAIN = frozenset({Register.AQA, Register.ASQ, Register.ASQ + 4, Register.ACQ, Register.ACQ + 4})

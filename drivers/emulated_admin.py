@@ -6,6 +6,7 @@ Spec: NVMe Base 2.0c 3.3 (queues), 5 (admin commands).
 from __future__ import annotations
 
 import errno
+import logging
 from collections import deque
 from collections.abc import Callable
 
@@ -15,11 +16,20 @@ from scsi2nvme.drivers.emulated_background import Formatter, SelfTest
 from scsi2nvme.drivers.emulated_features import EVENT_CONFIGURATION, Features
 from scsi2nvme.drivers.emulated_identify import ASYNC_EVENT_REQUESTS
 from scsi2nvme.drivers.emulated_memory import PAGE, DmaMemory, UnmappedError
-from scsi2nvme.drivers.emulated_model import CommandFailed, Event, Model, invalid_field
+from scsi2nvme.drivers.emulated_model import (
+    INVALID_DOORBELL_VALUE,
+    CommandFailed,
+    Event,
+    Model,
+    invalid_field,
+)
+from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import CQE, CQE_BYTES, SQE, SQE_BYTES
+
+_log = logging.getLogger(__name__)
 
 MQES = 4095
 _NOT_FOUND = 1  # DW0 of Abort: the command was not aborted
@@ -37,6 +47,7 @@ class AdminQueue:
         memory: DmaMemory,
         interrupt: Interrupt,
         signal: Signal,
+        io_queues: int,
         vectors: int,
         formatter: Formatter,
         self_test: SelfTest,
@@ -44,6 +55,7 @@ class AdminQueue:
         self.model = model
         self.memory = memory
         self.vectors = vectors
+        self._io_queues = io_queues
         self.self_test = self_test
         self.features = Features(model, self)
         self._emulator: Emulator = model.emulator
@@ -101,9 +113,12 @@ class AdminQueue:
         if not self._enabled:
             return
         tail = self._emulator.admin_tail
-        if tail < self._sq_depth:
-            while self._sq_head != tail and self._enabled:
-                self._fetch()
+        if tail >= self._sq_depth:
+            self._notify(INVALID_DOORBELL_VALUE)
+            return
+        # A host that takes no completions is not served any further.
+        while self._sq_head != tail and len(self._replies) < self._cq_depth:
+            self._fetch()
         self._post()
 
     def _fetch(self) -> None:
@@ -131,6 +146,9 @@ class AdminQueue:
             return handler(command)
         except UnmappedError:
             raise CommandFailed(StatusCode.DATA_TRANSFER_ERROR, 24, dnr=False) from None
+        except (OSError, TransportError) as error:
+            _log.error("admin command %#04x: %s", command.opc, error)
+            raise CommandFailed(StatusCode.INTERNAL_ERROR, dnr=False) from error
 
     # ---- completing ----
 
@@ -219,7 +237,7 @@ class AdminQueue:
 
     def granted_queues(self) -> int:
         """Return DW0 of Number of Queues: both counts, 0's based."""
-        granted = self.vectors - 2 if self._granted is None else self._granted
+        granted = self._io_queues - 1 if self._granted is None else self._granted
         return granted | granted << 16
 
     def set_number_of_queues(self, cdw11: int) -> int:
@@ -229,7 +247,7 @@ class AdminQueue:
         wanted = cdw11 & 0xFFFF, cdw11 >> 16
         if 0xFFFF in wanted:
             raise invalid_field(44)
-        self._granted = min(max(wanted), self.vectors - 2)
+        self._granted = min(max(wanted), self._io_queues - 1)
         return self.granted_queues()
 
     def _check_queue(self, command: Values, taken: bool) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +14,8 @@ from scsi2nvme.drivers.emulated_model import CommandFailed, Model, invalid_field
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT
+
+_log = logging.getLogger(__name__)
 
 _STEPS = 20
 SHORT, EXTENDED, ABORT = 1, 2, 0xF
@@ -81,14 +84,16 @@ class Formatter:
     def _end(self, namespaces: list[NamespaceState], erased: Future[None], done: Done) -> None:
         if self._closed:
             return
-        if erased.exception() is not None:
+        error = erased.exception()
+        if error is not None:
+            _log.error("Format NVM: %s", error)
             for namespace in namespaces:
                 namespace.formatting = BLOCK_BYTES.index(namespace.block_bytes)
         for namespace in namespaces:
             self._model.end_format(namespace)
             self._model.namespace_changed(namespace)
-        self._model.save()
-        done(StatusCode.SUCCESS if erased.exception() is None else StatusCode.INTERNAL_ERROR)
+        saved = self._model.try_save()
+        done(saved if error is None else StatusCode.INTERNAL_ERROR)
 
     def close(self) -> None:
         """Stop; what was not finished is, when the image is next opened."""
@@ -179,7 +184,7 @@ class SelfTest:
         )
         model.state.self_tests = [entry.hex(), *model.state.self_tests][:20]
         self.code = self.percent = self._nsid = 0
-        model.save()
+        model.try_save()
 
     def close(self) -> None:
         """Stop: the end of the process is that of the power."""

@@ -61,6 +61,7 @@ class Features:
         self.values.clear()
         self.host_id = {0: bytes(8), 1: bytes(16)}
         self.model.set_temperature_alarm(False)
+        self.model.set_write_cache(self.model.saved_write_cache)
 
     # ---- commands ----
 
@@ -107,10 +108,10 @@ class Features:
         nsid = self._nsids(row, command.nsid)[0]
         key = row.key(command.cdw11)
         value = self.current(fid, nsid, key)
-        if select == DEFAULT or (select == SAVED and not row.saveable):
-            value = row.default
-        elif select == SAVED:
-            value = self.model.state.saved_features.get(f"{fid:02x}", row.default)
+        if select != CURRENT:
+            value = self.model.default_write_cache if fid == _CACHE else row.default
+        if select == SAVED:
+            value = self.model.state.saved_features.get(f"{fid:02x}", value)
         return value, b""
 
     def set(self, command: Values, data: bytes) -> int:
@@ -194,6 +195,8 @@ def _protection(features: Features, value: int) -> int:
 def _apply_protection(features: Features, command: Values) -> None:
     model = features.model
     for namespace in model.selected(command.nsid):
+        if namespace.formatting is not None:
+            raise CommandFailed(StatusCode.FORMAT_IN_PROGRESS, dnr=False)
         namespace.write_protect = command.cdw11 & 7
         model.attach(namespace)
         model.emulator.flush(namespace.nsid)
@@ -232,15 +235,13 @@ FEATURES = {
         key=_threshold_key,
     ),
     0x05: Feature(check=_error_recovery, per_namespace=True),
-    _CACHE: Feature(default=1, check=lambda _, v: v & 1, apply=_apply_cache, saveable=True),
+    _CACHE: Feature(check=lambda _, v: v & 1, apply=_apply_cache, saveable=True),
     0x07: Feature(),  # Number of Queues: the admin queue's affair
     0x08: Feature(check=lambda _, v: v & 0xFFFF),  # Interrupt Coalescing
     0x09: Feature(check=_vector, key=lambda v: v & 0xFFFF),  # Interrupt Vector Configuration
     0x0B: Feature(check=lambda _, v: v & _EVENTS),  # Asynchronous Event Configuration
     0x0E: Feature(data_bytes=lambda v: 8),  # Timestamp
     0x81: Feature(data_bytes=lambda v: _HOST_ID_BYTES[v & 1]),  # Host Identifier
-    _WRITE_PROTECTION: Feature(
-        check=_protection, apply=_apply_protection, per_namespace=True
-    ),
+    _WRITE_PROTECTION: Feature(check=_protection, apply=_apply_protection, per_namespace=True),
 }
 EVENT_CONFIGURATION = 0x0B

@@ -26,6 +26,7 @@ from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import (
     IDENTIFY_BYTES,
     IDENTIFY_CONTROLLER,
+    IDENTIFY_INDEPENDENT_NAMESPACE,
     IDENTIFY_NAMESPACE,
     IDENTIFY_NVM_CONTROLLER,
     LBA_FORMAT,
@@ -95,6 +96,11 @@ def controller(model: Model) -> bytes:
     )
 
 
+def _progress(model: Model, state: NamespaceState) -> int:
+    """Return FPI: what remains to be formatted, in percent, and that this is told."""
+    return 1 << 7 | model.remaining.get(state.nsid, 0)
+
+
 def namespace(model: Model, state: NamespaceState) -> bytes:
     """Return CNS 00h of a namespace."""
     blocks = model.blocks(state)
@@ -108,12 +114,14 @@ def namespace(model: Model, state: NamespaceState) -> bytes:
         nsze=blocks,
         ncap=blocks,
         nuse=blocks,
-        nsfeat=1 << 4,  # NPWG to NOWS are valid
+        nsfeat=1 << 1 | 1 << 4,  # NAWUPF and NPWG to NOWS are valid
         nlbaf=len(BLOCK_BYTES) - 1,
         flbas=BLOCK_BYTES.index(state.block_bytes),
-        fpi=1 << 7 | model.remaining.get(state.nsid, 0),
+        fpi=_progress(model, state),
         dlfeat=1 | 1 << 3,  # reads zeroes; Write Zeroes may deallocate
         nvmcap=model.image.namespace_bytes,
+        # The page cache writes whole pages, and disks whole physical blocks.
+        nawupf=physical,
         npwg=physical,
         npwa=physical,
         npdg=physical,
@@ -167,11 +175,9 @@ def _nvm_controller(model: Model, command: Values) -> bytes:
 
 def _independent_namespace(model: Model, command: Values) -> bytes:
     state = model.namespace(command.nsid)
-    data = bytearray(16)
-    data[4] = 0x80 | model.remaining.get(state.nsid, 0)  # FPI
-    data[13] = int(state.write_protect != 0)  # NSATTR
-    data[14] = 1  # NSTAT: ready
-    return bytes(data)
+    return IDENTIFY_INDEPENDENT_NAMESPACE.build(
+        fpi=_progress(model, state), nsattr=int(state.write_protect != 0), nrdy=1
+    )
 
 
 _BY_CNS: dict[int, Callable[[Model, Values], bytes]] = {

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from scsi2nvme.dataplane import Emulator
 from scsi2nvme.drivers.emulated_image import BLOCK_BYTES, Image, NamespaceState, SmartState
+from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import BROADCAST_NSID
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY
+
+_log = logging.getLogger(__name__)
 
 MDTS = 8
 MAXIMUM_TRANSFER_BYTES = 4096 << MDTS
@@ -59,8 +63,8 @@ class Model:
         self.image = image
         self.state = image.state
         self.emulator = emulator
-        saved = self.state.saved_features.get("06")
-        self.write_cache = write_cache if saved is None else bool(saved)
+        self.default_write_cache = write_cache
+        self.write_cache = self.saved_write_cache
         self.critical_warning = 0
         self.remaining: dict[int, int] = {}  # percent of a Format NVM under way, by NSID
         self.changed: set[int] = set()
@@ -115,11 +119,19 @@ class Model:
             formatting=namespace.formatting is not None,
         )
 
+    @property
+    def saved_write_cache(self) -> bool:
+        """Whether the volatile write cache is on after a reset."""
+        return bool(self.state.saved_features.get("06", self.default_write_cache))
+
     def set_write_cache(self, on: bool) -> None:
         """Turn the volatile write cache on or off; off, nothing volatile remains."""
+        if on == self.write_cache:
+            return
         self.write_cache = on
         for namespace in self.state.namespaces:
-            self.attach(namespace)
+            if namespace.formatting is None:  # else once it ends: a thread is erasing it
+                self.attach(namespace)
         if not on:
             self.emulator.flush(BROADCAST_NSID)
 
@@ -200,6 +212,15 @@ class Model:
         """Make state and totals durable."""
         self.state.smart = self.smart()
         self.image.save()
+
+    def try_save(self) -> StatusCode:
+        """As `save`, for what nobody waits for: a failure is logged and returned."""
+        try:
+            self.save()
+        except TransportError as error:
+            _log.error("%s", error)
+            return StatusCode.INTERNAL_ERROR
+        return StatusCode.SUCCESS
 
     def shut_down(self) -> None:
         """Write everything back, and remember that it was done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,10 @@ from scsi2nvme.nvme.structures import (
     IDENTIFY_CONTROLLER,
     IDENTIFY_NAMESPACE,
     IDENTIFY_NVM_CONTROLLER,
+    LBA_FORMAT,
 )
+
+_log = logging.getLogger(__name__)
 
 # Of the driver: the least of MDTS and this is what a command may carry.
 MAXIMUM_TRANSFER_BYTES = 2 << 20
@@ -27,6 +31,9 @@ _VERSION_1_1, _VERSION_1_3 = 0x010100, 0x010300
 _NSIDS_PER_LIST = IDENTIFY_BYTES // 4
 _MAXIMUM_SCAN = 1024  # NSIDs tried one by one where there is no list
 _WRITE_ZEROES = 1 << 3  # ONCS
+
+_LBA_FORMATS = 64
+_LBADS = range(9, 17)
 
 _NIDT_EUI64, _NIDT_NGUID, _NIDT_UUID, _NIDT_CSI = 1, 2, 3, 4
 _NIDT_BYTES = {_NIDT_EUI64: 8, _NIDT_NGUID: 16, _NIDT_UUID: 16, _NIDT_CSI: 1}
@@ -149,6 +156,19 @@ async def _descriptors(
         return Descriptors()  # they only add to what Identify Namespace has
 
 
+def _unusable(namespace: Values) -> str:
+    """Return why this driver cannot transfer a namespace's blocks, "" if it can."""
+    index = namespace.flbas & 0xF | namespace.flbas >> 1 & 0x30
+    if index > namespace.nlbaf or index >= _LBA_FORMATS:
+        return f"its LBA format {index} does not exist"
+    lba_format = LBA_FORMAT.parse(namespace.bytes("lbafs")[LBA_FORMAT.size * index :])
+    if lba_format.lbads not in _LBADS:
+        return f"its blocks have 2^{lba_format.lbads} bytes"
+    if lba_format.ms:
+        return f"its blocks have {lba_format.ms} bytes of metadata each"
+    return ""
+
+
 async def _read_namespace(
     execute: Execute, controller: Values, quirks: Quirk, nsid: int, limits: Values
 ) -> NamespaceFacts | None:
@@ -163,6 +183,10 @@ async def _read_namespace(
             return None
         raise
     if namespace.ncap == 0:
+        return None
+    unusable = _unusable(namespace)
+    if unusable:
+        _log.warning("namespace %d is left out: %s", nsid, unusable)
         return None
     if Quirk.BOGUS_IDENTIFIERS in quirks:
         raw = bytearray(namespace.raw)

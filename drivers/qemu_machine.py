@@ -87,6 +87,7 @@ class QemuOptions:
             yield from _option(
                 "-device",
                 driver="nvme-ns",
+                id=f"namespace{nsid}",
                 bus="nvme",
                 drive=disk,
                 nsid=nsid,

@@ -41,9 +41,10 @@ class SetUp:
         data = self._page.slice(0, data_bytes(command))
         fill(command, data)
         buffer = data if memory is None else Region(0, memory, 4)
-        (future,) = self._queue.place([Entry(command.sqe(), buffer, 0)])
+        limit_s = self._timing.of(command)
+        (future,) = self._queue.place([Entry(command.sqe(), buffer, int(limit_s * 1000))])
         clock = self._registers.clock
-        deadline = clock.now() + self._timing.of(command)
+        deadline = clock.now() + limit_s
         while not future.done():
             await asyncio.wait([future], timeout=self._timing.watch_s)
             self._queue.collect()  # an interrupt may have been lost

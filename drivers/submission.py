@@ -10,6 +10,7 @@ from itertools import count
 from scsi2nvme.dataplane import QueueCompletion, QueuePair, Region
 
 _POLL_S = 0.0005
+_IDLE_POLL_S = 0.05  # while there are only commands without deadline: event requests
 _TIMER_SLACK_S = 0.005  # the queue pair's clock is coarse
 
 
@@ -76,8 +77,11 @@ class ControlQueue:
         """Place entries side by side with one ring, once there is room for all.
 
         None stands for a command that was under way when the controller was
-        reset: nobody knows whether it was executed.
+        reset: nobody knows whether it was executed. ValueError when there will
+        never be room.
         """
+        if len(entries) >= self.pair.depth:
+            raise ValueError(f"{len(entries)} entries, at most {self.pair.depth - 1} at once")
         async with self._turn:
             while True:
                 await self._gate.wait()
@@ -144,11 +148,13 @@ class ControlQueue:
                 if self._timer is not None:
                     self._timer.cancel()
                 self._timer = self._loop.call_at(at, self._expire)
-        if self._polled and self._poll_timer is None:
-            self._poll_timer = self._loop.call_later(_POLL_S, self._poll)
+        if self._polled:
+            if self._poll_timer is not None:
+                self._poll_timer.cancel()
+            pause_s = _POLL_S if left_ms >= 0 else _IDLE_POLL_S
+            self._poll_timer = self._loop.call_later(pause_s, self._poll)
 
     def _poll(self) -> None:
-        self._poll_timer = None
         self.collect()
         if self._waiting:
             self._arm()

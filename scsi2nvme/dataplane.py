@@ -357,7 +357,7 @@ class Scope(IntEnum):
 class PlaneTask:
     """A SCSI task that a reactor handed over. `end` it exactly once."""
 
-    __slots__ = ("attribute", "cdb", "lun", "native", "nexus_cookie")
+    __slots__ = ("attribute", "cdb", "expected", "lun", "native", "nexus_cookie")
 
     def __init__(self, native: Any) -> None:
         self.native = native
@@ -367,6 +367,7 @@ class PlaneTask:
         self.lun = bytes(ffi.buffer(lib.s2n_task_lun(native), 8))
         self.attribute = int(lib.s2n_task_attribute(native))
         self.nexus_cookie = int(lib.s2n_task_nexus(native))
+        self.expected = int(lib.s2n_task_expected(native))
 
     @property
     def aborted(self) -> bool:

@@ -68,11 +68,18 @@ def _refuse_unknown(lu: LogicalUnit, cdb: bytes) -> Result:
     return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(byte, bit)))
 
 
-def run(nexus: Nexus, lun: int | None, cdb: bytes, data_out: bytes = b"") -> Translation:
+def run(
+    nexus: Nexus,
+    lun: int | None,
+    cdb: bytes,
+    data_out: bytes = b"",
+    expected: int | None = None,
+) -> Translation:
     """Run one SCSI command; a generator of NVMe commands that returns its Result.
 
     `cdb` is what the initiator sent, of any length; `data_out` what it sent of
-    the data that the CDB announces.
+    the data that the CDB announces; `expected` how many bytes it prepared to
+    move, None where the transport does not tell.
     """
     unit = nexus.luns.get(lun) if lun is not None else None
     command = commands.find(cdb)
@@ -83,7 +90,7 @@ def run(nexus: Nexus, lun: int | None, cdb: bytes, data_out: bytes = b"") -> Tra
         return _refuse_unknown(unit, cdb)
     if len(cdb) < command.length:
         return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(len(cdb))))
-    task = Task(command, command.structure.parse(cdb), nexus, unit, data_out)
+    task = Task(command, command.structure.parse(cdb), nexus, unit, data_out, expected)
     try:
         result = yield from _checked(task, cdb)
     except CheckCondition as error:
@@ -135,11 +142,32 @@ def _refuse(task: Task) -> Result | None:
         software = lu.mode.swp and not lu.read_only
         return check_condition(Sense(SOFTWARE_WRITE_PROTECTED if software else WRITE_PROTECTED))
     if command.data is Data.OUT:
-        announced = command.data_bytes(task.cdb, lu.block_bytes)
-        # Beyond the maximum, the front end stops asking for data, and the
-        # translation refuses the length or the range with its own sense.
-        if len(task.data_out) < announced <= MAXIMUM_TRANSFER_BYTES:
-            return check_condition(Sense(INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT))
-        task.data_out = task.data_out[:announced]
+        _check_data_out(task)
     return None
+
+
+def _check_data_out(task: Task) -> None:
+    """Hold what the initiator sends against what the CDB announces.
+
+    WRITE takes the whole blocks that came, and the residual count tells of the
+    rest (RFC 7143 11.4.5.1). Where the data mean something as a whole they must
+    be all there, and with COMPARE AND WRITE and its like nothing else.
+    """
+    command = task.command
+    announced = command.data_bytes(task.cdb, task.lu.block_bytes)
+    expected = task.expected if task.expected is not None else len(task.data_out)
+    if command.transfer is Transfer.TWICE_BLOCKS and expected != announced:
+        raise task.invalid_field(command.length_field)
+    # Beyond the maximum, the front end stops asking for data, and the
+    # translation refuses the length or the range with its own sense.
+    short = len(task.data_out) < announced <= MAXIMUM_TRANSFER_BYTES
+    partial = command.transfer is Transfer.BLOCKS and not command.exclusive
+    partial = partial and task.expected is not None
+    exact = command.transfer in (Transfer.ONE_BLOCK, Transfer.ONE_BLOCK_UNLESS_NDOB)
+    if (short and not partial) or (exact and expected != announced):
+        raise CheckCondition(Sense(INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT))
+    usable = min(len(task.data_out), announced)
+    if partial:
+        usable -= usable % task.lu.block_bytes
+    task.data_out = task.data_out[:usable]
 

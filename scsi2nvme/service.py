@@ -243,7 +243,7 @@ class TaskService:
         lu = nexus.luns.get(lun) if lun is not None else None
         command = commands.find(task.cdb)
         unit = self._units[lu] if lu is not None else None
-        translation = engine.run(nexus, lun, task.cdb, task.data_out())
+        translation = engine.run(nexus, lun, task.cdb, task.data_out(), task.expected)
         try:
             if unit is None:
                 result = await play(translation, _NoController())
@@ -396,7 +396,7 @@ class TaskService:
                 await self._clear(lu, nexus, plane_nexus, unit)
             case TaskManagement.LOGICAL_UNIT_RESET:
                 await self._abort(Scope.LU, plane_nexus, unit)
-                lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED, by=nexus)
+                lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
             case TaskManagement.QUERY_TASK:
                 found = await self._abort(Scope.TASK, plane_nexus, unit, itt=itt, query=True)
                 return answer.FUNCTION_SUCCEEDED if found else answer.FUNCTION_COMPLETE

@@ -167,7 +167,6 @@ class Login:
         self._request = request
         if first is None:
             self._first = first = request
-            # A login that begins in the security stage may leave it out.
             self._stat_sn = request.exp_stat_sn
             self._negotiation = Negotiation(self._settings.ours, joining=request.tsih != 0)
             if request.csg in _NEXT_STAGES:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import socket
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -102,7 +101,7 @@ class Portal:
         self._surroundings = Surroundings(service, self.sessions, targets, self._background)
         self._listeners: list[socket.socket] = []
         self._half_open: Counter[str] = Counter()
-        self._services: dict[Connection, FullFeature] = {}
+        self._served: dict[Connection, FullFeature] = {}
 
     # Listening
 
@@ -153,7 +152,7 @@ class Portal:
         return (
             half_open >= self.settings.half_open
             or self._half_open[peer] >= self.settings.half_open_per_address
-            or half_open + len(self._services) >= self.settings.maximum_connections
+            or half_open + len(self._served) >= self.settings.maximum_connections
         )
 
     # The login phase
@@ -256,14 +255,16 @@ class Portal:
             return None
         service = self._service
         nexus = nexus_of(result)
-        plane_nexus = service.open_nexus(nexus)
+        plane_nexus = None
         try:
+            plane_nexus = service.open_nexus(nexus)
             plane_session = PlaneSession(
                 service.plane, plane_nexus, result.cmd_sn, self.settings.window
             )
         except OSError as error:
             log.error("no session for %s: %s", result.initiator, error)
-            self._background.spawn(service.close_nexus(nexus, plane_nexus, lost=False))
+            if plane_nexus is not None:
+                self._background.spawn(service.close_nexus(nexus, plane_nexus, lost=False))
             return None
         session = Session(
             tsih,
@@ -297,11 +298,10 @@ class Portal:
         addresses = reachable(self.addresses, connected)
         served = FullFeature(connection, self._surroundings, addresses)
         cookie = self._service.cookie(served.handle)
-        fd = os.dup(sock.fileno())
         try:
             connection.plane = PlaneConnection(
                 session.plane_session,
-                fd,
+                sock.fileno(),
                 result.cid,
                 parameters,
                 login.stat_sn,
@@ -309,18 +309,18 @@ class Portal:
                 cookie,
             )
         except OSError:
-            os.close(fd)
             self._service.release(cookie)
             raise
+        sock.detach()
         connection.cookie = cookie
         session.connections[result.cid] = connection
-        self._services[connection] = served
+        self._served[connection] = served
         self._background.spawn(self._forget(connection))
         log.info("%s: logged in, session %d", session.initiator, session.tsih)
 
     async def _forget(self, connection: Connection) -> None:
         await connection.closed.wait()
-        del self._services[connection]
+        del self._served[connection]
 
     # The end
 
@@ -328,7 +328,7 @@ class Portal:
         """Take no more logins, ask for logouts, and end what is left after `seconds`."""
         await self._acceptors.cancel()
         self._close_listeners()
-        for served in list(self._services.values()):
+        for served in list(self._served.values()):
             served.request_logout(round(seconds))
         sessions = list(self.sessions)
         if sessions:

@@ -7,6 +7,7 @@ connections ends it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -22,6 +23,8 @@ from scsi2nvme.target.ports import TaskService
 
 if TYPE_CHECKING:
     from scsi2nvme.dataplane import PlaneConnection, PlaneNexus, PlaneSession
+
+log = logging.getLogger(__name__)
 
 MAXIMUM_TSIH = 0xFFFF
 
@@ -143,6 +146,7 @@ class Session:
         try:
             self.plane_session.close()
             await self._service.close_nexus(self.nexus, self.plane_nexus, lost=self.lost)
+            log.info("%s: session %d ended", self.initiator, self.tsih)
         finally:
             self._table.remove(self)
             self.ended.set()

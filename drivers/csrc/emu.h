@@ -17,9 +17,9 @@
 #include <sys/uio.h>
 
 enum {
-    EMU_QUEUES = 256,     /* with the admin queue, which is Python's */
+    EMU_QUEUES = 256, /* with the admin queue, which is Python's */
     EMU_NAMESPACES = 256,
-    EMU_WORKERS = 4,
+    EMU_WORKERS = 8,
     EMU_MAXIMUM_BYTES = 2 << 20,
     EMU_IOVECS = EMU_MAXIMUM_BYTES / S2N_PAGE + 1,
     EMU_ERRORS = 64,
@@ -55,13 +55,13 @@ enum {
 };
 
 enum { /* NVM Command Set 1.0c figure 10 */
-    EMU_FLUSH = 0x00,
-    EMU_WRITE = 0x01,
-    EMU_READ = 0x02,
-    EMU_COMPARE = 0x05,
-    EMU_WRITE_ZEROES = 0x08,
-    EMU_DATASET_MANAGEMENT = 0x09,
-    EMU_VERIFY = 0x0C,
+       EMU_FLUSH = 0x00,
+       EMU_WRITE = 0x01,
+       EMU_READ = 0x02,
+       EMU_COMPARE = 0x05,
+       EMU_WRITE_ZEROES = 0x08,
+       EMU_DATASET_MANAGEMENT = 0x09,
+       EMU_VERIFY = 0x0C,
 };
 
 enum { EMU_FUSE_NONE, EMU_FUSE_FIRST, EMU_FUSE_SECOND };
@@ -139,7 +139,8 @@ struct emu_cq {
     uint16_t depth; /* 0: the queue does not exist */
     uint16_t head, tail;
     uint16_t reserved; /* commands fetched whose entry is not posted yet */
-    bool phase, stalled, polled;
+    bool phase, stalled;
+    bool polled; /* its owner's promise, which outlives the queue */
     int eventfd;
     uint32_t queues; /* submission queues that point here */
     uint8_t *entries;

@@ -16,8 +16,8 @@ enum { DATA_NONE, DATA_BLOCKS, DATA_RANGES };
 struct operation {
     emu_run *run;
     uint8_t data;
-    bool range;   /* SLBA and NLB */
-    bool changes; /* the medium */
+    bool range;         /* SLBA and NLB */
+    bool changes;       /* the medium */
     bool reads, writes; /* as SMART counts them */
 };
 
@@ -294,8 +294,7 @@ static uint16_t check_pair(const s2n_emu *emu, const struct emu_part *parts)
     return first->blocks > emu->atomic_blocks ? EMU_ATOMIC_UNIT_EXCEEDED : EMU_SUCCESS;
 }
 
-static uint32_t execute_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid,
-                             struct emu_part *parts)
+static uint32_t execute_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_part *parts)
 {
     struct emu_namespace *ns = NULL;
     s2n_emu_fault fault;
@@ -303,8 +302,8 @@ static uint32_t execute_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid,
     uint16_t mismatch = check_pair(emu, parts);
 
     for (uint32_t i = 0; i < 2; i++) {
-        parts[i].status = mismatch ? fail(&parts[i], NO_PARAMETER, mismatch)
-                                   : prepare(emu, &parts[i], &ns);
+        parts[i].status =
+            mismatch ? fail(&parts[i], NO_PARAMETER, mismatch) : prepare(emu, &parts[i], &ns);
         if (!parts[i].status && !hit) {
             hit = emu_fault_match(emu, &parts[i].command, &fault);
             if (hit && fault.action == 0)
@@ -347,8 +346,7 @@ static void fetch(struct emu_sq *sq, struct emu_cq *cq, struct emu_part *part)
 
 static uint8_t next_fuse(const struct emu_sq *sq)
 {
-    return sq->head == sq->tail ? EMU_FUSE_NONE
-                                : sq->entries[(size_t)sq->head * SQE_BYTES + 1] & 3;
+    return sq->head == sq->tail ? EMU_FUSE_NONE : sq->entries[(size_t)sq->head * SQE_BYTES + 1] & 3;
 }
 
 static uint32_t refuse(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_part *part)

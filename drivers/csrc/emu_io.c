@@ -275,8 +275,8 @@ static uint16_t scan_locked(struct emu_namespace *ns, const struct emu_command *
     return status;
 }
 
-uint16_t emu_compare(struct emu_namespace *ns, const struct emu_command *command,
-                     struct iovec *iov, uint32_t count, bool may_block)
+uint16_t emu_compare(struct emu_namespace *ns, const struct emu_command *command, struct iovec *iov,
+                     uint32_t count, bool may_block)
 {
     uint64_t mask = stripes_of(ns, command->slba, command->blocks);
     uint16_t status;

@@ -15,8 +15,8 @@ static bool hits(const s2n_emu_fault *fault, const struct emu_command *command)
         return false;
     if (fault->opcode != 0xFF && fault->opcode != command->opcode)
         return false;
-    return !has_range(command->opcode) || (command->slba <= fault->lba_last &&
-                                           command->slba + command->blocks > fault->lba_first);
+    return !has_range(command->opcode) ||
+           (command->slba <= fault->lba_last && command->slba + command->blocks > fault->lba_first);
 }
 
 bool emu_fault_match(s2n_emu *emu, const struct emu_command *command, s2n_emu_fault *out)

@@ -443,7 +443,7 @@ int s2n_emu_create_cq(s2n_emu *emu, uint16_t qid, uint64_t iova, uint16_t depth,
     cq->depth = depth;
     cq->head = cq->tail = cq->reserved = 0;
     cq->phase = true;
-    cq->stalled = cq->polled = false;
+    cq->stalled = false;
     cq->queues = 0;
     cq->entries = entries;
     pthread_mutex_lock(&cq->done_lock);

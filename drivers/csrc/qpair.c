@@ -40,7 +40,7 @@ struct s2n_qpair {
     s2n_port *port;
     uint8_t *sq;
     uint8_t *cq;
-    uint8_t *lists;              /* one page of PRP list per slot */
+    uint8_t *lists;               /* one page of PRP list per slot */
     uint8_t (*shadow)[SQE_BYTES]; /* what was placed, by CID */
     struct slot *slots;
     uint16_t *free_cids; /* a stack: the slot used last is warm */

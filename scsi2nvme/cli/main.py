@@ -76,6 +76,18 @@ controllers:
   a number (0 is the daemon's first), or a SPEC, which is then opened by this command
   itself: only when no daemon uses it."""
 
+_FUZZ = """\
+Try every property of every SCSI command on examples made from the command tables: there
+is one legal outcome for every CDB, reserved bits are refused at the right field, no NVMe
+command leaves the CDB's blocks, C and Python translate alike, and more. What fails is shrunk,
+printed with the name of its row and field, and kept in the corpus."""
+
+_FUZZ_STATUS = """\
+exit status:
+  0    nothing was found
+  1    something was found, or it could not be done
+  2    the command line makes no sense"""
+
 
 @dataclass(frozen=True, slots=True)
 class Subcommand:
@@ -155,7 +167,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _inspection_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("controller", metavar="CONTROLLER", nargs="?", default="0")
+    parser.add_argument(
+        "controller", metavar="CONTROLLER", nargs="?", default="0", help="see below"
+    )
     _state_dir(parser)
     parser.add_argument("--json", action="store_true", help="print JSON with nvme-cli's keys")
 
@@ -194,6 +208,64 @@ def _list(arguments: argparse.Namespace) -> int:
     shown = access.devices(arguments.controller, state_dir)
     print(json.dumps(shown, indent=2) if arguments.json else inspect.table(shown))
     return 0
+
+
+def _fuzz_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--time",
+        metavar="TIME",
+        default="10m",
+        help="how long: seconds, or with s, m or h (default 10m); one round is always finished",
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=int, help="repeat the run that printed this seed"
+    )
+    parser.add_argument(
+        "--command",
+        metavar="NAME",
+        default="",
+        help='only commands whose name begins so, such as "READ (10)"',
+    )
+    parser.add_argument(
+        "--corpus",
+        metavar="DIR",
+        help="where findings are kept, to be tried first the next time "
+        "(default: corpus in the default state directory)",
+    )
+
+
+def _fuzz(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.cli.control import default_state_dir
+
+    try:
+        from scsi2nvme.fuzz import runner
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        raise OperationError(
+            "fuzzing needs hypothesis; run: pip install 'scsi2nvme[fuzz]'"
+        ) from None
+    corpus = Path(arguments.corpus) if arguments.corpus else default_state_dir() / "corpus"
+    try:
+        failures = runner.run(
+            seconds=_seconds(arguments.time),
+            number=arguments.seed,
+            name=arguments.command,
+            corpus=corpus,
+            report=lambda line: print(line, flush=True),
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return FAILED if failures else 0
+
+
+def _seconds(text: str) -> float:
+    """Return the seconds that `90`, `90s`, `10m` or `1h` are."""
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
+    number = text[:-1] if unit else text
+    if not (number.isascii() and number.isdigit()):
+        raise UsageError(f"--time: {text!r} is not a time such as 90s, 10m or 1h")
+    return int(number) * (unit or 1)
 
 
 def _inspection(
@@ -238,6 +310,14 @@ SUBCOMMANDS = (
     ),
     _inspection("smart-log", "show the SMART log", "Show a controller's SMART / Health log."),
     _inspection("error-log", "show the error log", "Show a controller's error log, newest first."),
+    Subcommand(
+        "fuzz",
+        "look for faults in the command tables and their translations",
+        _FUZZ,
+        (_FUZZ_STATUS,),
+        _fuzz_arguments,
+        _fuzz,
+    ),
 )
 
 

@@ -13,7 +13,7 @@ from scsi2nvme.status_map import result_of
 def in_background(task: Task, work: Translation) -> Result:
     """Return GOOD at once and leave `work` to the background.
 
-    Its failure becomes a deferred error of the nexus that asked. Spec: SPC-4 4.5.7.
+    Its failure becomes a deferred error of the nexus that asked. Spec: SPC-4 4.5.5.
     """
     return Result(background=_deferring(task, work))
 

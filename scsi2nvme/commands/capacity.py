@@ -52,7 +52,7 @@ LBA_STATUS = Structure(
         Field("provisioning_status", 20, 0, 4, "0h: mapped or unknown"),
         Field("additional_status", 21),
     ),
-    spec="SBC-4 5.7.2",
+    spec="SBC-3 5.4.2; SBC-4 (REPORT TYPE, RTP)",
 )
 _LBA_STATUS_HEADER_BYTES = 8
 _REPORT_ALL, _REPORT_MAPPED = 0x00, 0x02
@@ -92,7 +92,7 @@ def read_capacity_16(task: Task) -> Translation:
 def get_lba_status(task: Task) -> Translation:
     """Answer one extent up to the end of the medium: NVMe tells nobody what is deallocated.
 
-    Spec: SBC-4 5.7.
+    Spec: SBC-3 5.4; SBC-4 (REPORT TYPE).
     """
     lba, kind = task.cdb["lba"], task.cdb["report_type"]
     remaining = task.lu.capacity_blocks - lba
@@ -150,7 +150,7 @@ COMMANDS = (
         "GET LBA STATUS (16)",
         0x9E,
         16,
-        "SBC-4 5.7",
+        "SBC-3 5.4",
         get_lba_status,
         (
             Field("lba", 2, 0, 64),

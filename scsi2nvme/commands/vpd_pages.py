@@ -400,7 +400,6 @@ def block_limits(task: Task) -> bytes:
             granularity = math.lcm(namespace.npdg + 1, namespace.npda + 1)
             optimal |= {"optimal_unmap_granularity": granularity, "ugavalid": 1}
     return BLOCK_LIMITS.build(
-        wsnz=1,
         maximum_compare_and_write=lu.maximum_compare_and_write_blocks,
         maximum_transfer=lu.maximum_transfer_blocks,
         maximum_unmap_blocks=lu.maximum_unmap_blocks,

@@ -261,6 +261,8 @@ const uint8_t *s2n_task_lun(const s2n_task *task); /* 8 bytes */
 const uint8_t *s2n_task_cdb(const s2n_task *task, uint16_t *length);
 uint8_t s2n_task_attribute(const s2n_task *task); /* RFC 7143 11.3.1.1 */
 bool s2n_task_aborted(const s2n_task *task);
+/* Bytes that the initiator prepared to move (iSCSI's expected data transfer length). */
+uint32_t s2n_task_expected(const s2n_task *task);
 /* The data that the initiator sent, and how much of it there is. */
 uint32_t s2n_task_data_length(const s2n_task *task);
 void s2n_task_copy_data(const s2n_task *task, uint8_t *out);

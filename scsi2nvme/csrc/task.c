@@ -450,6 +450,11 @@ bool s2n_task_aborted(const s2n_task *task)
     return task->aborted;
 }
 
+uint32_t s2n_task_expected(const s2n_task *task)
+{
+    return task->expected;
+}
+
 uint32_t s2n_task_data_length(const s2n_task *task)
 {
     return task->data_out_length;

@@ -110,7 +110,7 @@ IDENTIFY_NVM_CONTROLLER = Structure(
         _f("dmsl", 8, 15, "logical blocks of one command, 0: no limit"),
     ),
     order="little",
-    spec="NVM Command Set 1.0c figure 100",
+    spec="NVM Command Set 1.0c 4.1.5 (CNS 06h)",
 )
 
 IDENTIFY_NAMESPACE = Structure(
@@ -157,6 +157,24 @@ IDENTIFY_NAMESPACE = Structure(
     ),
     order="little",
     spec="NVM Command Set 1.0c figure 97",
+)
+
+IDENTIFY_INDEPENDENT_NAMESPACE = Structure(
+    "I/O Command Set Independent Identify Namespace",
+    4096,
+    (
+        _f("nsfeat", 0, 0),
+        _f("nmic", 1, 1),
+        _f("rescap", 2, 2),
+        _f("fpi", 3, 3),
+        _f("anagrpid", 4, 7),
+        _f("nsattr", 8, 8),
+        _f("nvmsetid", 10, 11),
+        _f("endgid", 12, 13),
+        Field("nrdy", 14, 0, 1),
+    ),
+    order="little",
+    spec="NVMe Base 2.0c figure 280",
 )
 
 LBA_FORMAT = Structure(

@@ -129,7 +129,8 @@ class NvmeError(Exception):
 class Task:
     """One SCSI command under way, as its translation sees it.
 
-    `data_out` holds what the initiator sent, at most what the CDB announces.
+    `data_out` holds what the initiator sent, at most what the CDB announces;
+    `expected` how many bytes it prepared to move, None if that is not known.
     """
 
     command: Command
@@ -137,6 +138,7 @@ class Task:
     nexus: Nexus
     unit: LogicalUnit | None  # None only in a row's `without_unit`
     data_out: bytes = b""
+    expected: int | None = None
 
     @property
     def lu(self) -> LogicalUnit:

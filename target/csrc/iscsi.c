@@ -90,8 +90,7 @@ void s2n_conn_report(s2n_conn *conn)
 {
     if (conn->state != S2N_ENDED || conn->commands || conn->reported)
         return;
-    s2n_event event = {
-        .type = S2N_EVENT_CONN_CLOSED, .cookie = conn->cookie, .count = conn->error};
+    s2n_event event = {.type = S2N_EVENT_CONN_CLOSED, .cookie = conn->cookie, .count = conn->error};
     conn->reported = true;
     s2n_plane_emit(s2n_reactor_plane(conn->session->reactor), &event);
 }

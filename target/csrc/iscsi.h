@@ -14,16 +14,16 @@ enum {
     S2N_RECEIVE_DIRECT = 8192,  /* fewer bytes are copied instead */
     S2N_WIRES = 128,            /* PDUs built and not yet taken by the kernel */
     S2N_IOVECS = 256,
-    S2N_SENDS = 8,              /* sendmsg calls of a connection in one round */
+    S2N_SENDS = 8, /* sendmsg calls of a connection in one round */
     S2N_IMMEDIATE_COMMANDS = 16,
     S2N_MAXIMUM_WINDOW = 4096,
-    S2N_PYTHON_REQUESTS = 16,   /* unanswered by Python, then reading stops */
-    S2N_REPLIES = 256,          /* unsent replies, then reading stops */
-    S2N_REPLY_BYTES = 1 << 20,  /* their data */
-    S2N_HELD_BYTES = 1 << 20,   /* data of requests that wait for their turn, per session */
-    S2N_REJECTS = 64,           /* per second; a peer that earns more is dropped */
-    S2N_LEAST_LENGTH = 512,     /* of MaxRecvDataSegmentLength and MaxBurstLength */
-    S2N_LINGER_MS = 5000,       /* to take the last bytes of a graceful close */
+    S2N_PYTHON_REQUESTS = 16,  /* unanswered by Python, then reading stops */
+    S2N_REPLIES = 256,         /* unsent replies, then reading stops */
+    S2N_REPLY_BYTES = 1 << 20, /* their data */
+    S2N_HELD_BYTES = 1 << 20,  /* data of requests that wait for their turn, per session */
+    S2N_REJECTS = 64,          /* per second; a peer that earns more is dropped */
+    S2N_LEAST_LENGTH = 512,    /* of MaxRecvDataSegmentLength and MaxBurstLength */
+    S2N_LINGER_MS = 5000,      /* to take the last bytes of a graceful close */
 };
 
 typedef struct s2n_command s2n_command;
@@ -54,7 +54,7 @@ enum s2n_phase {
 
 /* A SCSI command of a session, beside its task. */
 struct s2n_command {
-    struct s2n_item item; /* first */
+    struct s2n_item item;         /* first */
     s2n_command *next, *previous; /* of its connection */
     s2n_command *chain;           /* same hash of the tag; or the next spare one */
     s2n_conn *conn;
@@ -82,7 +82,7 @@ struct s2n_wire {
     uint8_t head[S2N_BHS_BYTES + S2N_DIGEST_BYTES + 4]; /* BHS, digest, sense length */
     uint8_t tail[4 + S2N_DIGEST_BYTES];                 /* padding, digest */
     uint8_t head_length, tail_length;
-    bool last; /* the command or reply is over once this was sent */
+    bool last;           /* the command or reply is over once this was sent */
     const uint8_t *flat; /* data that is not the task's */
     uint32_t data_length, data_offset;
     struct s2n_item *item;
@@ -97,7 +97,7 @@ struct s2n_receiver {
     /* The PDU under way. */
     uint8_t header[S2N_BHS_BYTES + S2N_AHS_BYTES];
     uint32_t header_length, data_length;
-    uint32_t done;        /* bytes of data that arrived */
+    uint32_t done; /* bytes of data that arrived */
     uint32_t crc;
     s2n_command *command; /* whose data it is */
     uint32_t offset;      /* of the data in the task's buffer */
@@ -115,8 +115,8 @@ struct s2n_conn {
     s2n_conn *next; /* of the session */
     uint64_t cookie;
     enum s2n_conn_state state;
-    bool shut;     /* nothing more will be sent */
-    bool starved;  /* waits for a spare command */
+    bool shut;    /* nothing more will be sent */
+    bool starved; /* waits for a spare command */
     bool pinging, heard;
     bool reported; /* CONN_CLOSED was emitted */
     uint32_t error;
@@ -199,14 +199,14 @@ void s2n_request_arrived(s2n_conn *conn, const uint8_t *bhs, uint8_t *data, uint
 
 /* ---- iscsi_command.c ---- */
 
-/* The header of a SCSI Command or Data-Out: decide where its data goes. */
+/* The header of a SCSI Command: decide where its immediate data goes. */
 void s2n_command_arrived(s2n_conn *conn);
-void s2n_data_out_arrived(s2n_conn *conn);
 /* The whole PDU is there; `intact` is what the data digest says. */
 void s2n_command_received(s2n_conn *conn, bool intact);
-void s2n_data_out_received(s2n_conn *conn, bool intact);
 /* Its turn has come. */
 void s2n_command_deliver(s2n_command *command);
+/* End with a status that the front end or an abort gives: neither data nor sense. */
+void s2n_command_respond_bare(s2n_command *command, uint8_t status);
 /* It is over: free its task and everything but a place in the output queue. */
 void s2n_command_release(s2n_command *command);
 /* That place was taken out as well. */
@@ -216,6 +216,18 @@ s2n_command *s2n_command_find(s2n_session *session, uint32_t tag);
 void s2n_command_uncount(s2n_command *command);
 /* The target transfer tag of the R2T `r2t_sn`. */
 uint32_t s2n_command_ttt(const s2n_command *command, uint32_t r2t_sn);
+
+/* ---- iscsi_collect.c ---- */
+
+/* As s2n_command_arrived and s2n_command_received, for a Data-Out. */
+void s2n_data_out_arrived(s2n_conn *conn);
+void s2n_data_out_received(s2n_conn *conn, bool intact);
+/* Direct the data of the PDU that arrives into the task's buffer, if it has one. */
+void s2n_collect_into(s2n_conn *conn, s2n_command *command);
+/* Account for that data; not `intact` if its digest was wrong. */
+void s2n_collect_account(s2n_conn *conn, s2n_command *command, bool intact);
+/* Do what is next once the data so far, and the command's turn, have come. */
+void s2n_collect_proceed(s2n_command *command);
 
 /* ---- iscsi_transmit.c ---- */
 

@@ -136,8 +136,7 @@ static void respond(s2n_command *command)
     s2n_transmit(command->conn, &command->item);
 }
 
-/* End with a status that the front end or an abort gives: neither data nor sense. */
-static void respond_bare(s2n_command *command, uint8_t status)
+void s2n_command_respond_bare(s2n_command *command, uint8_t status)
 {
     s2n_task *task = command->task;
 
@@ -151,7 +150,7 @@ static void respond_bare(s2n_command *command, uint8_t status)
 static void aborted(s2n_command *command)
 {
     if (command->task->task_aborted_status && command->conn->state == S2N_OPEN)
-        respond_bare(command, S2N_TASK_ABORTED);
+        s2n_command_respond_bare(command, S2N_TASK_ABORTED);
     else
         s2n_command_release(command);
 }
@@ -177,78 +176,13 @@ static void discard(s2n_task *task)
     aborted(command);
 }
 
-/* ---- data-out ---- */
-
-/* Ask for data as far as may be. */
-static void solicit(s2n_command *command)
-{
-    uint32_t asked = command->r2t_sn - command->sequence;
-
-    if (command->solicited < command->wanted && asked < command->conn->params.maximum_r2t)
-        s2n_transmit(command->conn, &command->item);
-}
-
-/* The next solicited sequence begins where data is missing. */
-static void begin_sequence(s2n_command *command)
-{
-    uint32_t left = command->wanted - command->received;
-
-    command->data_sn = 0;
-    command->sequence_end =
-        command->received + s2n_least(left, command->conn->params.maximum_burst);
-}
-
-static void execute(s2n_command *command)
-{
-    s2n_task *task = command->task;
-
-    task->data_out_length = task->buffer.pool ? s2n_least(command->received, command->wanted) : 0;
-    command->phase = S2N_EXECUTING;
-    s2n_task_execute(task);
-}
-
-/* A buffer for data that is yet to be asked for: false if it has to be waited for. */
-static bool has_buffer(s2n_command *command)
-{
-    s2n_task *task = command->task;
-
-    if (task->buffer.pool)
-        return true;
-    if (command->reserving)
-        return false;
-    command->reserving = !s2n_task_reserve(task, command->wanted);
-    return !command->reserving;
-}
-
-/* Do what is next once the data so far, and the command's turn, have come. */
-static void proceed(s2n_command *command)
-{
-    if (command->phase != S2N_COLLECTING || command->receiving || command->unsolicited ||
-        !command->delivered)
-        return;
-    if (command->refusal) {
-        command->phase = S2N_EXECUTING;
-        s2n_task_refuse(command->task, command->refusal);
-    } else if (command->full) {
-        respond_bare(command, S2N_TASK_SET_FULL);
-    } else if (command->received >= command->wanted) {
-        execute(command);
-    } else if (has_buffer(command)) {
-        if (!command->r2t_sn && command->solicited < command->received)
-            command->solicited = command->received;
-        if (!command->sequence_end)
-            begin_sequence(command);
-        solicit(command);
-    }
-}
-
 static void reserved(s2n_task *task)
 {
     s2n_command *command = task->context;
 
     command->reserving = false;
     if (command->conn->state == S2N_OPEN)
-        proceed(command);
+        s2n_collect_proceed(command);
 }
 
 void s2n_command_deliver(s2n_command *command)
@@ -256,86 +190,7 @@ void s2n_command_deliver(s2n_command *command)
     command->delivered = true;
     command->counted = true;
     command->conn->session->outstanding++;
-    proceed(command);
-}
-
-/* Direct what arrives at offset `received` into the task's buffer, if it has one. */
-static void receive_into(s2n_conn *conn, s2n_command *command)
-{
-    struct s2n_receiver *rx = &conn->rx;
-
-    rx->command = command;
-    rx->offset = command->received;
-    command->receiving = true;
-    if (command->task->buffer.pool && !command->refusal && command->received < command->wanted)
-        rx->room = s2n_least(rx->data_length, command->wanted - command->received);
-}
-
-/* What is wrong with a Data-Out PDU: a sense code, or 0. Sequences come in order, and
- * so do the PDUs in them. */
-static uint32_t data_out_fault(const s2n_command *command, const uint8_t *bhs, uint32_t length)
-{
-    bool final = bhs[S2N_AT_FLAGS] & S2N_FINAL;
-    uint32_t ttt = s2n_get32(bhs + S2N_AT_TTT);
-    bool unsolicited = ttt == S2N_RESERVED_TAG;
-    bool expected = unsolicited ? command->unsolicited
-                                : !command->unsolicited && command->sequence != command->r2t_sn &&
-                                      ttt == s2n_command_ttt(command, command->sequence);
-
-    if (!expected)
-        return unsolicited ? S2N_SENSE_UNEXPECTED_DATA : S2N_SENSE_DATA_PHASE;
-    if (s2n_get32(bhs + S2N_AT_DATA_SN) != command->data_sn ||
-        s2n_get32(bhs + S2N_AT_OFFSET) != command->received)
-        return S2N_SENSE_DATA_PHASE;
-    if (unsolicited)
-        return length > command->unsolicited_limit - command->received ? S2N_SENSE_UNEXPECTED_DATA
-                                                                       : 0;
-    uint32_t left = command->sequence_end - command->received;
-    return length > left || final != (length == left) ? S2N_SENSE_DATA_AMOUNT : 0;
-}
-
-void s2n_data_out_arrived(s2n_conn *conn)
-{
-    const uint8_t *bhs = conn->rx.header;
-    s2n_command *command = s2n_command_find(conn->session, s2n_get32(bhs + S2N_AT_ITT));
-
-    /* Late data of a task that is over, or was never accepted, is dropped. */
-    if (!command || command->conn != conn || command->phase != S2N_COLLECTING)
-        return;
-    if (!command->refusal)
-        command->refusal = data_out_fault(command, bhs, conn->rx.data_length);
-    receive_into(conn, command);
-}
-
-/* Account for a PDU's data; `false` if its digest was wrong. */
-static void account(s2n_conn *conn, s2n_command *command, bool intact)
-{
-    command->receiving = false;
-    if (!intact) {
-        s2n_reject(conn, S2N_REJECT_DATA_DIGEST, conn->rx.header, conn->rx.header_length);
-        command->refusal = S2N_SENSE_CRC;
-    }
-    if (!command->refusal)
-        command->received += conn->rx.data_length;
-}
-
-void s2n_data_out_received(s2n_conn *conn, bool intact)
-{
-    s2n_command *command = conn->rx.command;
-    bool final = conn->rx.header[S2N_AT_FLAGS] & S2N_FINAL;
-
-    if (!command)
-        return;
-    account(conn, command, intact);
-    command->data_sn++;
-    if (command->unsolicited) {
-        command->unsolicited = !final;
-        command->data_sn = final ? 0 : command->data_sn;
-    } else if (final && !command->refusal) {
-        command->sequence++;
-        begin_sequence(command);
-    }
-    proceed(command);
+    s2n_collect_proceed(command);
 }
 
 /* ---- SCSI Command ---- */
@@ -397,9 +252,9 @@ static uint32_t data_fault(const s2n_conn *conn, const s2n_command *command)
         return S2N_SENSE_UNEXPECTED_DATA;
     if (immediate > command->edtl)
         return S2N_SENSE_DATA_AMOUNT;
-    /* Data cannot move against the direction that the initiator prepared for. */
-    if (command->edtl && task->announced && task->direction != S2N_NONE &&
-        command->write != (task->direction == S2N_OUT))
+    /* Nothing can be written with what the initiator keeps ready to be filled. The
+     * other way round a command just has nowhere to put its data. */
+    if (task->lu && command->read && command->edtl && task->announced && task->direction == S2N_OUT)
         return S2N_SENSE_INFORMATION_UNIT;
     return 0;
 }
@@ -442,6 +297,7 @@ static s2n_command *prepare(s2n_conn *conn)
     task->attribute = bhs[S2N_AT_FLAGS] & S2N_ATTRIBUTE;
     command->cmd_sn = s2n_get32(bhs + S2N_AT_CMD_SN);
     command->edtl = s2n_get32(bhs + S2N_AT_TTT);
+    task->expected = command->edtl;
     command->read = bhs[S2N_AT_FLAGS] & S2N_READ;
     command->write = bhs[S2N_AT_FLAGS] & S2N_WRITE;
     command->unsolicited = command->write && !(bhs[S2N_AT_FLAGS] & S2N_FINAL);
@@ -471,11 +327,12 @@ static void accept(s2n_conn *conn, enum s2n_turn turn)
     }
     s2n_task_begin(command->task);
     plan_data(conn, command);
-    receive_into(conn, command);
+    s2n_collect_into(conn, command);
     if (turn == S2N_TURN_LATER) {
         command->delivered = false;
-        s2n_order_hold(session, command->cmd_sn,
-                       &(struct s2n_held){.kind = S2N_HELD_COMMAND, .conn = conn, .command = command});
+        s2n_order_hold(
+            session, command->cmd_sn,
+            &(struct s2n_held){.kind = S2N_HELD_COMMAND, .conn = conn, .command = command});
     } else if (!command->immediate) {
         command->counted = true;
         session->outstanding++;
@@ -513,6 +370,6 @@ void s2n_command_received(s2n_conn *conn, bool intact)
             s2n_reject(conn, S2N_REJECT_DATA_DIGEST, conn->rx.header, conn->rx.header_length);
         return;
     }
-    account(conn, command, intact);
-    proceed(command);
+    s2n_collect_account(conn, command, intact);
+    s2n_collect_proceed(command);
 }

@@ -43,7 +43,7 @@ enum {
     S2N_AT_DATA_LENGTH = 5,
     S2N_AT_LUN = 8,
     S2N_AT_ITT = 16,
-    S2N_AT_TTT = 20, /* also EDTL, referenced task tag */
+    S2N_AT_TTT = 20,    /* also EDTL, referenced task tag */
     S2N_AT_CMD_SN = 24, /* StatSN from the target */
     S2N_AT_EXP_CMD_SN = 28,
     S2N_AT_MAX_CMD_SN = 32, /* CDB, RefCmdSN from the initiator */

@@ -38,8 +38,7 @@ bool s2n_transmit_idle(const s2n_conn *conn)
 
 /* ---- replies ---- */
 
-struct s2n_reply *s2n_reply_new(s2n_conn *conn, uint8_t opcode, uint8_t *data,
-                                uint32_t data_length)
+struct s2n_reply *s2n_reply_new(s2n_conn *conn, uint8_t opcode, uint8_t *data, uint32_t data_length)
 {
     struct s2n_reply *reply = calloc(1, sizeof *reply);
 
@@ -202,8 +201,8 @@ static void build_r2t(s2n_conn *conn, struct s2n_wire *wire, s2n_command *comman
 static void put_residual(uint8_t *bhs, const s2n_command *command)
 {
     const s2n_task *task = command->task;
-    uint64_t moves = command->write && task->direction == S2N_OUT ? task->announced
-                                                                  : task->data_in_length;
+    uint64_t moves =
+        command->write && task->direction == S2N_OUT ? task->announced : task->data_in_length;
 
     if (moves < command->edtl) {
         bhs[S2N_AT_FLAGS] |= S2N_UNDERFLOW;

@@ -7,28 +7,28 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK(condition)                                                                         \
-    do {                                                                                         \
-        if (!(condition)) {                                                                      \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                      \
-            exit(1);                                                                             \
-        }                                                                                        \
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
-#define CHECK_EQUAL(actual, expected)                                                            \
-    do {                                                                                         \
-        uint64_t actual_ = (uint64_t)(actual), expected_ = (uint64_t)(expected);                 \
-        if (actual_ != expected_) {                                                              \
-            fprintf(stderr, "%s:%d: %s is %#" PRIx64 ", not %#" PRIx64 "\n", __FILE__, __LINE__, \
-                    #actual, actual_, expected_);                                                \
-            exit(1);                                                                             \
-        }                                                                                        \
+#define CHECK_EQUAL(actual, expected)                                                              \
+    do {                                                                                           \
+        uint64_t actual_ = (uint64_t)(actual), expected_ = (uint64_t)(expected);                   \
+        if (actual_ != expected_) {                                                                \
+            fprintf(stderr, "%s:%d: %s is %#" PRIx64 ", not %#" PRIx64 "\n", __FILE__, __LINE__,   \
+                    #actual, actual_, expected_);                                                  \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
-#define RUN(test)                                                                                \
-    do {                                                                                         \
-        test();                                                                                  \
-        printf("ok %s\n", #test);                                                                \
+#define RUN(test)                                                                                  \
+    do {                                                                                           \
+        test();                                                                                    \
+        printf("ok %s\n", #test);                                                                  \
     } while (0)
 
 #endif

@@ -474,14 +474,16 @@ static bool transfer(s2n_task *task, bool write)
     uint64_t at = (uint64_t)be(task->cdb + 2, 4) * FAKE_BLOCK;
     uint32_t bytes = (uint32_t)task->announced, length;
 
-    if (at + bytes > sizeof fake.disk || (write && task->data_out_length < bytes))
+    if (bytes > S2N_MAXIMUM_TRANSFER || at + bytes > sizeof fake.disk ||
+        (write && task->data_out_length < bytes))
         return false;
     if (!write && !s2n_task_try_reserve(task, bytes))
         return false;
     for (uint32_t done = 0; done < bytes; done += length) {
         uint8_t *memory = s2n_task_span_at(task, done, &length);
         length = length < bytes - done ? length : bytes - done;
-        memcpy(write ? fake.disk + at + done : memory, write ? memory : fake.disk + at + done, length);
+        memcpy(write ? fake.disk + at + done : memory, write ? memory : fake.disk + at + done,
+               length);
     }
     task->data_in_length = write ? 0 : bytes;
     return true;

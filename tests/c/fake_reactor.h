@@ -17,8 +17,8 @@ struct fake_event {
 
 struct fake {
     uint8_t disk[FAKE_BLOCK * FAKE_BLOCKS];
-    int64_t pool_bytes;  /* left to reserve */
-    bool hold;           /* executed tasks wait in `executed` */
+    int64_t pool_bytes; /* left to reserve */
+    bool hold;          /* executed tasks wait in `executed` */
     s2n_task *executed[FAKE_TASKS];
     uint32_t executed_count;
     uint32_t refusal;    /* sense code of the last refusal; answered with CHECK CONDITION */

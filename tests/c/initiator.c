@@ -63,8 +63,8 @@ static void join(struct initiator *initiator, uint64_t cookie)
     initiator->fd = fds[0];
     initiator->cookie = cookie;
     initiator->stat_sn = FIRST_STAT_SN;
-    initiator->conn = s2n_conn_new(initiator->session, fds[1], 0, &initiator->params,
-                                   FIRST_STAT_SN, NULL, 0, cookie);
+    initiator->conn = s2n_conn_new(initiator->session, fds[1], 0, &initiator->params, FIRST_STAT_SN,
+                                   NULL, 0, cookie);
     CHECK(initiator->conn);
     fake_run();
 }
@@ -294,8 +294,7 @@ struct pdu *expect_status(struct initiator *initiator, uint8_t status)
     static struct pdu pdu;
 
     CHECK(get(initiator, &pdu));
-    CHECK(pdu.opcode == S2N_SCSI_RESPONSE ||
-          (pdu.opcode == S2N_DATA_IN && pdu.flags & S2N_STATUS));
+    CHECK(pdu.opcode == S2N_SCSI_RESPONSE || (pdu.opcode == S2N_DATA_IN && pdu.flags & S2N_STATUS));
     CHECK_EQUAL(pdu.bhs[S2N_AT_STATUS], status);
     return &pdu;
 }

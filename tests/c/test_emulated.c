@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -65,8 +64,9 @@ static void add_queue(struct rig *rig, uint16_t qid, uint16_t depth)
     rig->qp[qid] = s2n_qpair_new(rig->port, qid, depth, &memory);
     CHECK(rig->qp[qid]);
     rig->eventfd[qid] = eventfd(0, EFD_NONBLOCK);
-    CHECK_EQUAL(s2n_emu_create_cq(rig->emu, qid, s2n_qpair_cq_iova(rig->qp[qid]), depth,
-                                  rig->eventfd[qid]), 0);
+    CHECK_EQUAL(
+        s2n_emu_create_cq(rig->emu, qid, s2n_qpair_cq_iova(rig->qp[qid]), depth, rig->eventfd[qid]),
+        0);
     CHECK_EQUAL(s2n_emu_create_sq(rig->emu, qid, qid, s2n_qpair_sq_iova(rig->qp[qid]), depth), 0);
 }
 
@@ -172,8 +172,11 @@ static void test_what_is_written_is_read(void)
     for (size_t i = 0; i < 8; i++) {
         for (size_t j = 0; j < 4; j++) {
             uint64_t bytes = lengths[i] * (uint64_t)BLOCK;
-            struct request request = {.opcode = WRITE, .slba = 100 + i, .blocks = lengths[i],
-                                      .offset = offsets[j], .length = bytes,
+            struct request request = {.opcode = WRITE,
+                                      .slba = 100 + i,
+                                      .blocks = lengths[i],
+                                      .offset = offsets[j],
+                                      .length = bytes,
                                       .flags = (i + j) % 2 ? FUA : 0};
             uint8_t *again = rig.data + (2 << 20) + offsets[3 - j];
 
@@ -276,14 +279,14 @@ static void test_hostile_prps(void)
         uint32_t blocks;
         uint16_t status;
     } rows[] = {
-        {2, 0, 1, 0x013},               /* PRP1 not dword aligned */
-        {0, PAGE + 4, 16, 0x013},       /* PRP2 with an offset */
-        {0, 64 * PAGE + 4, 64, 0x013},  /* list not qword aligned */
-        {0, DATA_BYTES, 64, 0x004},     /* list outside */
-        {0, 65 * PAGE, 64, 0x013},      /* an entry with an offset */
-        {0, 66 * PAGE - 8, 64, 0x004},  /* chain to nowhere */
-        {0, 68 * PAGE - 8, 64, 0},      /* an honest chain */
-        {0, 69 * PAGE - 8, 64, 0x013},  /* a chain pointer with an offset */
+        {2, 0, 1, 0x013},              /* PRP1 not dword aligned */
+        {0, PAGE + 4, 16, 0x013},      /* PRP2 with an offset */
+        {0, 64 * PAGE + 4, 64, 0x013}, /* list not qword aligned */
+        {0, DATA_BYTES, 64, 0x004},    /* list outside */
+        {0, 65 * PAGE, 64, 0x013},     /* an entry with an offset */
+        {0, 66 * PAGE - 8, 64, 0x004}, /* chain to nowhere */
+        {0, 68 * PAGE - 8, 64, 0},     /* an honest chain */
+        {0, 69 * PAGE - 8, 64, 0x013}, /* a chain pointer with an offset */
     };
 
     open_rig(&rig, temporary_file());
@@ -356,8 +359,10 @@ static void test_deallocate_and_write_zeroes(void)
     CHECK(!zero_at(&rig, 40, 1)); /* nothing happens unless all of it can */
     CHECK_EQUAL(execute(&rig, (struct request){.opcode = WRITE_ZEROES, .slba = 40, .blocks = 2}),
                 0);
-    CHECK_EQUAL(execute(&rig, (struct request){.opcode = WRITE_ZEROES, .slba = 50, .blocks = 3,
-                                               .flags = DEAC | FUA}), 0);
+    CHECK_EQUAL(execute(&rig,
+                        (struct request){
+                            .opcode = WRITE_ZEROES, .slba = 50, .blocks = 3, .flags = DEAC | FUA}),
+                0);
     CHECK(zero_at(&rig, 40, 2) && zero_at(&rig, 50, 3));
     CHECK(!zero_at(&rig, 42, 1) && !zero_at(&rig, 53, 1));
     close_rig(&rig);
@@ -381,10 +386,14 @@ static void test_compare(void)
 /* Compare `offset`, and write `offset` + 64 KiB, in one ring; statuses go to `out`. */
 static void compare_and_write(struct rig *rig, uint32_t blocks, uint64_t write_slba, uint16_t *out)
 {
-    struct request first = {.opcode = COMPARE, .fuse = 1, .blocks = blocks,
-                            .length = blocks * (uint64_t)BLOCK};
-    struct request second = {.opcode = WRITE, .fuse = 2, .slba = write_slba, .blocks = blocks,
-                             .offset = 65536, .length = blocks * (uint64_t)BLOCK};
+    struct request first = {
+        .opcode = COMPARE, .fuse = 1, .blocks = blocks, .length = blocks * (uint64_t)BLOCK};
+    struct request second = {.opcode = WRITE,
+                             .fuse = 2,
+                             .slba = write_slba,
+                             .blocks = blocks,
+                             .offset = 65536,
+                             .length = blocks * (uint64_t)BLOCK};
     s2n_completion done[2];
     int cid = place(rig, 1, &first);
 
@@ -431,7 +440,6 @@ static void test_host_that_does_not_take_completions(void)
     s2n_completion done[DEPTH];
     int total = 0;
 
-    /* A completion queue of 4 entries behind a submission queue of 16. */
     open_rig(&rig, memfd_create("namespace", 0));
     CHECK_EQUAL(s2n_emu_delete_cq(rig.emu, 2), -EBUSY);
     CHECK_EQUAL(s2n_emu_delete_sq(rig.emu, 2), 0);
@@ -517,8 +525,8 @@ static void test_faults(void)
 {
     struct rig rig;
     struct request read = {.opcode = READ, .slba = 10, .blocks = 4, .length = 4 * BLOCK};
-    s2n_emu_fault fault = {.lba_first = 12, .lba_last = 12, .opcode = READ, .status = 0x281,
-                           .count = 1};
+    s2n_emu_fault fault = {
+        .lba_first = 12, .lba_last = 12, .opcode = READ, .status = 0x281, .count = 1};
     s2n_emu_error error;
     s2n_emu_counters counters;
 
@@ -557,8 +565,8 @@ static void test_abort(void)
     struct rig rig;
     struct request read = {.opcode = READ, .length = BLOCK};
     s2n_emu_fault never = {.lba_last = UINT64_MAX, .opcode = 0xFF, .action = 1, .count = 1};
-    s2n_emu_fault late = {.lba_last = UINT64_MAX, .opcode = 0xFF, .action = 2, .count = 1,
-                          .delay_ms = 600000};
+    s2n_emu_fault late = {
+        .lba_last = UINT64_MAX, .opcode = 0xFF, .action = 2, .count = 1, .delay_ms = 600000};
     s2n_completion done;
 
     open_rig(&rig, temporary_file());
@@ -621,8 +629,8 @@ static void test_disable_then_replay(void)
     s2n_qpair_ring(rig.qp[1]); /* nobody listens */
     CHECK_EQUAL(s2n_qpair_poll(rig.qp[1], done, 5), 0);
     s2n_qpair_reset(rig.qp[1], true);
-    CHECK_EQUAL(s2n_emu_create_cq(rig.emu, 1, s2n_qpair_cq_iova(rig.qp[1]), DEPTH,
-                                  rig.eventfd[1]), 0);
+    CHECK_EQUAL(s2n_emu_create_cq(rig.emu, 1, s2n_qpair_cq_iova(rig.qp[1]), DEPTH, rig.eventfd[1]),
+                0);
     CHECK_EQUAL(s2n_emu_create_cq(rig.emu, 1, s2n_qpair_cq_iova(rig.qp[1]), DEPTH, -1), -EEXIST);
     CHECK_EQUAL(s2n_emu_create_sq(rig.emu, 1, 1, s2n_qpair_sq_iova(rig.qp[1]), DEPTH), 0);
     s2n_qpair_ring(rig.qp[1]);
@@ -698,8 +706,8 @@ static void *own(void *argument)
     struct owner *owner = argument;
     uint64_t offset = (uint64_t)owner->qid << 20;
     uint8_t *data = owner->rig->data + offset;
-    struct request request = {.slba = 2040, .blocks = SHARED_BLOCKS, .offset = offset,
-                              .length = SHARED_BLOCKS * BLOCK};
+    struct request request = {
+        .slba = 2040, .blocks = SHARED_BLOCKS, .offset = offset, .length = SHARED_BLOCKS * BLOCK};
 
     for (uint32_t round = 0; round < ROUNDS; round++) {
         s2n_completion done;

@@ -114,8 +114,8 @@ static void residuals_count_what_the_cdb_moves(void)
         if (write && wanted) {
             struct pdu *r2t = expect(&i, S2N_R2T);
             CHECK_EQUAL(s2n_get32(r2t->bhs + S2N_AT_RESIDUAL), wanted);
-            put_data_out(&i, AN_ITT, s2n_get32(r2t->bhs + S2N_AT_TTT), 0, 0, true,
-                         pattern(wanted), wanted);
+            put_data_out(&i, AN_ITT, s2n_get32(r2t->bhs + S2N_AT_TTT), 0, 0, true, pattern(wanted),
+                         wanted);
         }
         bool short_write = write && wanted < blocks * 512;
         struct pdu *pdu = expect_status(&i, short_write ? CHECK_CONDITION : 0);

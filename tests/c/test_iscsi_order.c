@@ -79,14 +79,9 @@ static const struct {
     uint32_t first, offset;
     bool taken;
 } windows[] = {
-    {100, 0, true},
-    {100, -1u, false},
-    {100, WINDOW, false},
-    {100, 0x7fffffff, false},
-    {100, 0x80000000, false},
-    {0xfffffff0, 0, true},
-    {0xfffffff0, -1u, false},
-    {0xfffffff0, WINDOW, false},
+    {100, 0, true},           {100, -1u, false},           {100, WINDOW, false},
+    {100, 0x7fffffff, false}, {100, 0x80000000, false},    {0xfffffff0, 0, true},
+    {0xfffffff0, -1u, false}, {0xfffffff0, WINDOW, false},
 };
 
 static void outside_the_window_is_ignored(void)
@@ -109,8 +104,7 @@ static void outside_the_window_is_ignored(void)
         if (windows[at].taken)
             CHECK_EQUAL(tag_of(expect_status(&j, 0)), 5);
         expect_none(&j);
-        CHECK_EQUAL(s2n_session_expected_cmd_sn(j.session),
-                    windows[at].first + windows[at].taken);
+        CHECK_EQUAL(s2n_session_expected_cmd_sn(j.session), windows[at].first + windows[at].taken);
         put_numbered(&j, windows[at].first + windows[at].taken);
         expect_status(&j, 0);
         logout(&j);

@@ -246,11 +246,11 @@ static void test_bogus_completions_are_counted_and_ignored(void)
 
     open_bench(&bench, DEPTH);
     cid = place(&bench, 2, 5);
-    post(&bench, DEPTH - 1, 0, 0);               /* beyond the slots */
+    post(&bench, DEPTH - 1, 0, 0); /* beyond the slots */
     post(&bench, 0xFFFF, 0, 0);
-    post(&bench, (uint16_t)(cid + 1), 0, 0);     /* not under way */
+    post(&bench, (uint16_t)(cid + 1), 0, 0); /* not under way */
     post(&bench, (uint16_t)cid, 0, 0);
-    post(&bench, (uint16_t)cid, 0, 0);           /* twice */
+    post(&bench, (uint16_t)cid, 0, 0); /* twice */
     CHECK_EQUAL(s2n_qpair_poll(bench.qp, done, DEPTH), 1);
     CHECK_EQUAL(done[0].cookie, 5);
     CHECK_EQUAL(s2n_qpair_unexpected(bench.qp), 4);
@@ -324,7 +324,9 @@ static void test_prps_of_several_spans(void)
 {
     struct bench bench;
     struct s2n_span spans[] = {
-        {0x10000000 + 512, PAGE - 512}, {0x20000000, PAGE}, {0x30000000, 4 * PAGE},
+        {0x10000000 + 512, PAGE - 512},
+        {0x20000000, PAGE},
+        {0x30000000, 4 * PAGE},
         {0x40000000, 100},
     };
 
@@ -340,13 +342,13 @@ static void test_what_no_prp_can_say_is_refused(void)
         struct s2n_span spans[2];
         uint32_t count;
     } bad[] = {
-        {{{0x1000, 0}}, 1},                             /* empty */
-        {{{0x1002, 512}}, 1},                           /* not dword aligned */
-        {{{0x1000, 512}, {0x3000, 512}}, 2},            /* ends within a page */
-        {{{0x1000, PAGE}, {0x3200, 512}}, 2},           /* begins within a page */
-        {{{0x1000, 513 * PAGE + 4}}, 1},                /* list beyond its page */
+        {{{0x1000, 0}}, 1},                   /* empty */
+        {{{0x1002, 512}}, 1},                 /* not dword aligned */
+        {{{0x1000, 512}, {0x3000, 512}}, 2},  /* ends within a page */
+        {{{0x1000, PAGE}, {0x3200, 512}}, 2}, /* begins within a page */
+        {{{0x1000, 513 * PAGE + 4}}, 1},      /* list beyond its page */
         {{{0x1004, 513 * PAGE}}, 1},
-        {{{UINT64_MAX - 4095, 4096}}, 1},               /* wraps */
+        {{{UINT64_MAX - 4095, 4096}}, 1}, /* wraps */
         {{{UINT64_MAX - 4091, 4000}}, 1},
     };
     struct bench bench;

@@ -41,6 +41,8 @@ def test_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
         (["serve", "--controller", "qemu:", "--iqn", "disk"], "disk"),
         (["serve", "--config", "/nonexistent"], "/nonexistent"),
         (["id-ctrl", "tape:x"], "tape"),
+        (["fuzz", "--time", "soon"], "soon"),
+        (["fuzz", "--command", "RAED (10)"], "RAED"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(
@@ -60,6 +62,14 @@ def test_inspection_without_a_daemon_says_so(
 ) -> None:
     assert main([verb, "--state-dir", str(tmp_path)]) == FAILED
     assert "no scsi2nvme is running" in capsys.readouterr().err
+
+
+def test_fuzz_reports_and_keeps_a_corpus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["fuzz", "--time", "0", "--seed", "7", "--command", "TEST UNIT READY"]
+    assert main([*arguments, "--corpus", str(tmp_path)]) == 0
+    assert "seed 7" in capsys.readouterr().out
 
 
 def test_a_reader_that_leaves_is_no_error_message() -> None:

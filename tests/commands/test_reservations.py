@@ -7,7 +7,13 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from scsi2nvme import commands
 from scsi2nvme.commands import transport_id
@@ -305,18 +311,30 @@ class Model:
 
 
 names = st.sampled_from(NAMES)
-keys = st.integers(0, 3)
+keys = st.sampled_from((1, 2, 3, 0))
 kinds = st.sampled_from(TYPES)
+
+
+def somebody_registered(machine: Reserving) -> bool:
+    """Without this, most of what happens would be conflicts."""
+    return bool(machine.model.keys)
 
 
 class Reserving(RuleBasedStateMachine):
     """Three nexuses do as they please; the logical unit and the model must agree."""
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(registered=st.tuples(*[st.sampled_from((0, 1, 2, 3))] * 3), kind=kinds)
+    def start(self, registered: tuple[int, int, int], kind: int) -> None:
+        """Begin with some registrations, and the first registrant's reservation."""
         self.store = MemoryStore()
         self.model = Model()
         self.open()
+        for name, key in zip(NAMES, registered, strict=True):
+            out(self.bench, name, "REGISTER", 0, key, aptpl=1)
+            self.model.register(name, 0, key, ignore=False, aptpl=True)
+        for name, key in list(self.model.keys.items())[:1]:
+            out(self.bench, name, "RESERVE", key, kind=kind)
+            self.model.reserve(name, key, kind)
 
     def open(self) -> None:
         """Power the logical unit on."""
@@ -338,8 +356,9 @@ class Reserving(RuleBasedStateMachine):
         for queue in self.bench.lu.unit_attentions.values():
             queue.clear()
 
-    @rule(name=names, key=keys, new=keys, ignore=st.booleans(), aptpl=st.booleans())
-    def register(self, name: str, key: int, new: int, ignore: bool, aptpl: bool) -> None:
+    @rule(name=names, new=keys, ignore=st.booleans(), aptpl=st.booleans(), data=st.data())
+    def register(self, name: str, new: int, ignore: bool, aptpl: bool, data: st.DataObject) -> None:
+        key = self.own_or_any(name, data)
         action = "REGISTER AND IGNORE EXISTING KEY" if ignore else "REGISTER"
         got = out(self.bench, name, action, key, new, aptpl=int(aptpl))
         if self.model.legacy:
@@ -348,12 +367,14 @@ class Reserving(RuleBasedStateMachine):
             self.agree(got, self.model.register(name, key, new, ignore=ignore, aptpl=aptpl))
 
     @rule(name=names, kind=kinds, data=st.data())
+    @precondition(somebody_registered)
     def reserve(self, name: str, kind: int, data: st.DataObject) -> None:
         key = self.own_or_any(name, data)
         got = out(self.bench, name, "RESERVE", key, kind=kind)
         self.agree(got, CONFLICT if self.model.legacy else self.model.reserve(name, key, kind))
 
     @rule(name=names, kind=kinds, data=st.data())
+    @precondition(somebody_registered)
     def release(self, name: str, kind: int, data: st.DataObject) -> None:
         key = self.own_or_any(name, data)
         kind = data.draw(st.sampled_from((self.model.kind or kind, kind)))
@@ -361,12 +382,14 @@ class Reserving(RuleBasedStateMachine):
         self.agree(got, CONFLICT if self.model.legacy else self.model.release(name, key, kind))
 
     @rule(name=names, data=st.data())
+    @precondition(somebody_registered)
     def clear(self, name: str, data: st.DataObject) -> None:
         key = self.own_or_any(name, data)
         got = out(self.bench, name, "CLEAR", key)
         self.agree(got, CONFLICT if self.model.legacy else self.model.clear(name, key))
 
     @rule(name=names, victim=keys, kind=kinds, abort=st.booleans(), data=st.data())
+    @precondition(somebody_registered)
     def preempt(self, name: str, victim: int, kind: int, abort: bool, data: st.DataObject) -> None:
         key = self.own_or_any(name, data)
         self.aborted.clear()
@@ -381,6 +404,7 @@ class Reserving(RuleBasedStateMachine):
         self.agree(got, expected)
 
     @rule(name=names, new=keys, to=names, unreg=st.booleans(), aptpl=st.booleans(), data=st.data())
+    @precondition(somebody_registered)
     def move(
         self, name: str, new: int, to: str, unreg: bool, aptpl: bool, data: st.DataObject
     ) -> None:
@@ -399,7 +423,25 @@ class Reserving(RuleBasedStateMachine):
         else:
             self.agree(got, self.model.move(name, key, new, to, unreg=unreg, aptpl=aptpl))
 
-    @rule(name=names, length=st.sampled_from((6, 10)))
+    @rule(name=names, length=st.sampled_from((6, 10)), what=st.integers(0, 5))
+    def disturb(self, name: str, length: int, what: int) -> None:
+        """One rule, so that persistent reservations are most of what happens."""
+        if what == 0:
+            self.power_cycle()
+        elif what == 1:
+            self.lose_nexus(name)
+        elif what == 2:
+            self.reset(name)
+        elif what == 3:
+            self.release_unit(name, length)
+        else:
+            self.reserve_unit(name, length)
+
+    @rule(length=st.sampled_from((6, 10)))
+    @precondition(lambda self: self.model.legacy)
+    def end_reserve(self, length: int) -> None:
+        self.release_unit(self.model.legacy, length)
+
     def reserve_unit(self, name: str, length: int) -> None:
         got = outcome(self.bench.do(f"RESERVE ({length})", nexus=self.bench.other(name)))
         compatible = self.model.compatible(name)
@@ -411,14 +453,12 @@ class Reserving(RuleBasedStateMachine):
         else:
             assert got == CONFLICT
 
-    @rule(name=names, length=st.sampled_from((6, 10)))
     def release_unit(self, name: str, length: int) -> None:
         got = outcome(self.bench.do(f"RELEASE ({length})", nexus=self.bench.other(name)))
         assert got == (self.model.compatible(name) or GOOD)
         if self.model.legacy == name:
             self.model.legacy = ""
 
-    @rule(name=names)
     def lose_nexus(self, name: str) -> None:
         nexus = self.bench.other(name)
         self.bench.lu.detach(nexus, I_T_NEXUS_LOSS_OCCURRED)
@@ -428,13 +468,11 @@ class Reserving(RuleBasedStateMachine):
             self.model.legacy = ""
         self.quiet()
 
-    @rule(name=names)
     def reset(self, name: str) -> None:
         self.bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED, by=self.bench.other(name))
         self.model.legacy = ""
         self.quiet()
 
-    @rule()
     def power_cycle(self) -> None:
         model = self.model
         self.open()
@@ -445,7 +483,7 @@ class Reserving(RuleBasedStateMachine):
     def own_or_any(self, name: str, data: st.DataObject) -> int:
         """Return the nexus' own key more often than chance would."""
         own = self.model.keys.get(name, 0)
-        return data.draw(st.sampled_from((own, own, 0, 1, 2, 3)))
+        return data.draw(st.sampled_from((own,) * 6 + (0, 1, 2, 3)))
 
     @invariant()
     def same_state(self) -> None:
@@ -469,7 +507,7 @@ class Reserving(RuleBasedStateMachine):
 
 
 TestReserving = Reserving.TestCase
-TestReserving.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestReserving.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
 
 
 # Tables

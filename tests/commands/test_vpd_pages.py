@@ -183,7 +183,7 @@ def test_block_limits_are_those_of_the_logical_unit(block_bytes: int) -> None:
     bench = make_bench(block_bytes=block_bytes)
     data = BLOCK_LIMITS.parse(page(bench, 0xB0))
     assert len(data.raw) == 64
-    assert data.wsnz == 1
+    assert data.wsnz == 0
     assert data.maximum_transfer == (4 << 20) // block_bytes
     assert data.maximum_compare_and_write == 255
     assert data.maximum_unmap_blocks == 0xFFFFFFFF

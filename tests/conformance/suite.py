@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from enum import Enum
 
-TIMEOUT_S = 30
+TIMEOUT_S = 20
 _SUMMARY = re.compile(r"^\s+tests\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)", re.MULTILINE)
 _SKIPPED = re.compile(r"\[SKIPPED\]\s*(.*)")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from scsi2nvme.nvme.structures import (
     IDENTIFY_CONTROLLER,
     IDENTIFY_NAMESPACE,
     IDENTIFY_NVM_CONTROLLER,
+    LBA_FORMAT,
 )
 
 UUID = bytes(range(1, 17))
@@ -55,7 +57,13 @@ def nsids(*values: int) -> bytes:
     return b"".join(value.to_bytes(4, "little") for value in values)
 
 
-NAMESPACE = IDENTIFY_NAMESPACE.build(nsze=100, ncap=100, nguid=UUID, eui64=UUID[:8])
+def namespace(blocks: int, *, ms: int = 0, lbads: int = 12, **fields: int | bytes) -> bytes:
+    lbafs = LBA_FORMAT.build(ms=ms, lbads=lbads)
+    defaults: dict[str, int | bytes] = {"nsze": blocks, "ncap": blocks, "lbafs": lbafs}
+    return IDENTIFY_NAMESPACE.build(**defaults | fields)
+
+
+NAMESPACE = namespace(100, nguid=UUID, eui64=UUID[:8])
 
 
 def test_active_namespaces_with_their_descriptors() -> None:
@@ -63,7 +71,7 @@ def test_active_namespaces_with_their_descriptors() -> None:
         {
             (2, 0): nsids(1, 3),
             (0, 1): NAMESPACE,
-            (0, 3): IDENTIFY_NAMESPACE.build(nsze=7, ncap=7),
+            (0, 3): namespace(7),
             (3, 3): descriptor(3, UUID) + descriptor(4, b"\0"),
             (6, 0): IDENTIFY_NVM_CONTROLLER.build(wzsl=4),
         }
@@ -77,7 +85,7 @@ def test_active_namespaces_with_their_descriptors() -> None:
 
 
 def test_without_list_every_nsid_is_tried() -> None:
-    found, played = namespaces({(0, 2): NAMESPACE, (0, 3): IDENTIFY_NAMESPACE.build(nsze=1)})
+    found, played = namespaces({(0, 2): NAMESPACE, (0, 3): namespace(1, ncap=0)})
     assert sorted(found) == [2]  # NCAP 0: inactive
     assert [key for key in played.asked if key[0] == 0] == [(0, n) for n in (1, 2, 3, 4)]
 
@@ -105,6 +113,32 @@ def test_a_list_that_does_not_rise_ends() -> None:
 def test_other_command_sets_are_left_out() -> None:
     found, _ = namespaces({(2, 0): nsids(1), (0, 1): NAMESPACE, (3, 1): descriptor(4, b"\x02")})
     assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (namespace(9, ms=8), "8 bytes of metadata"),
+        (namespace(9, lbads=8), "2^8 bytes"),
+        (namespace(9, lbads=255), "2^255 bytes"),
+        (namespace(9, flbas=1), "LBA format 1 does not exist"),
+        (namespace(9, flbas=0xFF, nlbaf=255), "LBA format 63|2^0 bytes"),
+    ],
+)
+def test_namespaces_that_this_driver_cannot_drive(
+    data: bytes, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, _ = namespaces({(2, 0): nsids(1, 2), (0, 1): data, (0, 2): NAMESPACE})
+    assert sorted(found) == [2]
+    assert any(word in caplog.text for word in words.split("|"))
+
+
+@given(st.binary(max_size=256))
+def test_identify_data_of_any_bytes(data: bytes) -> None:
+    found, _ = namespaces({(2, 0): nsids(1), (0, 1): data, (3, 1): data, (6, 0): data})
+    for facts in found.values():
+        assert 512 <= facts.block_bytes <= 65536
+        assert facts.capacity_blocks >= 0
 
 
 def test_bogus_identifiers_are_dropped() -> None:
@@ -143,9 +177,9 @@ def test_no_write_zeroes_quirk_hides_the_bit() -> None:
 def test_nuse_is_no_change() -> None:
     answers = {(2, 0): nsids(1), (0, 1): NAMESPACE}
     one = namespaces(answers)[0][1]
-    answers[0, 1] = IDENTIFY_NAMESPACE.build(nsze=100, ncap=100, nuse=9, nguid=UUID, eui64=UUID[:8])
+    answers[0, 1] = namespace(100, nuse=9, nguid=UUID, eui64=UUID[:8])
     assert identify.same_namespace(one, namespaces(answers)[0][1])
-    answers[0, 1] = IDENTIFY_NAMESPACE.build(nsze=101, ncap=101, nguid=UUID, eui64=UUID[:8])
+    answers[0, 1] = namespace(101, nguid=UUID, eui64=UUID[:8])
     assert not identify.same_namespace(one, namespaces(answers)[0][1])
 
 

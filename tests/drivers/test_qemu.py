@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ def port_and_peer(serve: Callable[[socket.socket], None]) -> Iterator[Port]:
     ours, theirs = socket.socketpair()
 
     def run() -> None:
-        with theirs:
+        with theirs, suppress(BrokenPipeError, ConnectionResetError):  # the port hung up
             serve(theirs)
 
     thread = threading.Thread(target=run)

@@ -13,8 +13,10 @@ from scsi2nvme.drivers.emulated import EmulatedOptions, EmulatedTransport
 from scsi2nvme.drivers.qemu import QemuOptions, QemuTransport
 from scsi2nvme.drivers.timing import Timing
 from scsi2nvme.drivers.transport import Transport
+from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 
 MIB = 1 << 20
+BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,33 @@ class Rig:
             if isinstance(transport, QemuTransport) and not self.expects_guest_errors:
                 errors = transport.guest_errors()
                 assert not errors, errors
+
+
+# ---- commands ----
+
+
+def io(opcode: Opcode, slba: int, blocks: int, **arguments: Any) -> NvmeCommand:
+    return NvmeCommand(opcode, 1, slba & 0xFFFFFFFF, slba >> 32, cdw12=blocks - 1, **arguments)
+
+
+def read(slba: int, blocks: int, block_bytes: int = BLOCK, **arguments: Any) -> NvmeCommand:
+    return io(Opcode.READ, slba, blocks, data_in=blocks * block_bytes, **arguments)
+
+
+def write(slba: int, data: bytes, block_bytes: int = BLOCK, **arguments: Any) -> NvmeCommand:
+    return io(Opcode.WRITE, slba, len(data) // block_bytes, data_out=data, **arguments)
+
+
+def compare(slba: int, data: bytes, block_bytes: int = BLOCK) -> NvmeCommand:
+    return io(Opcode.COMPARE, slba, len(data) // block_bytes, data_out=data)
+
+
+async def one(controller: Controller, command: NvmeCommand) -> Completion:
+    (completion,) = await controller.execute(command)
+    return completion
+
+
+async def good(controller: Controller, command: NvmeCommand) -> bytes:
+    completion = await one(controller, command)
+    assert completion.status == 0, f"{command.name}: {completion.status:#05x}"
+    return completion.data

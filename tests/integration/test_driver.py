@@ -7,7 +7,6 @@ import os
 import random
 import signal
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,44 +22,16 @@ from scsi2nvme.drivers.qemu import QemuTransport
 from scsi2nvme.drivers.retry import LOST
 from scsi2nvme.drivers.timing import Timing
 from scsi2nvme.drivers.transport import TransportError
-from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.registers import CSTS, Register, ShutdownStatus, decode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import DSM_RANGE
-from tests.integration.rig import MIB, Disk, Rig
+from tests.integration.rig import BLOCK, MIB, Disk, Rig, compare, good, io, one, read, write
 
-BLOCK = 4096
 OVER_TEMPERATURE = 0x04
 ONCS_COMPARE, ONCS_DSM, ONCS_WRITE_ZEROES = 0, 2, 3
 # Time-outs that expire within a test.
 HASTY = Timing(io_s=0.2, admin_s=5.0, grace_s=0.2, watch_s=0.05)
-
-
-def _io(opcode: Opcode, slba: int, blocks: int, **arguments: Any) -> NvmeCommand:
-    return NvmeCommand(opcode, 1, slba & 0xFFFFFFFF, slba >> 32, cdw12=blocks - 1, **arguments)
-
-
-def read(slba: int, blocks: int, block_bytes: int = BLOCK, **arguments: Any) -> NvmeCommand:
-    return _io(Opcode.READ, slba, blocks, data_in=blocks * block_bytes, **arguments)
-
-
-def write(slba: int, data: bytes, block_bytes: int = BLOCK, **arguments: Any) -> NvmeCommand:
-    return _io(Opcode.WRITE, slba, len(data) // block_bytes, data_out=data, **arguments)
-
-
-def compare(slba: int, data: bytes, block_bytes: int = BLOCK) -> NvmeCommand:
-    return _io(Opcode.COMPARE, slba, len(data) // block_bytes, data_out=data)
-
-
-async def one(controller: Controller, command: NvmeCommand) -> Completion:
-    (completion,) = await controller.execute(command)
-    return completion
-
-
-async def good(controller: Controller, command: NvmeCommand) -> bytes:
-    completion = await one(controller, command)
-    assert completion.status == 0, f"{command.name}: {completion.status:#05x}"
-    return completion.data
 
 
 # ---- bring-up ----
@@ -123,6 +94,7 @@ class Step:
     seed: int
 
 
+COMMANDS = 200
 AREA = 300  # blocks that scripts play in
 
 
@@ -157,7 +129,7 @@ async def play(controller: Controller, content: bytearray, script: list[Step]) -
             case Opcode.COMPARE:
                 await good(controller, compare(step.slba, bytes(content[place])))
             case Opcode.WRITE_ZEROES:
-                await good(controller, _io(Opcode.WRITE_ZEROES, step.slba, step.blocks))
+                await good(controller, io(Opcode.WRITE_ZEROES, step.slba, step.blocks))
                 content[place] = bytes(len(data))
             case Opcode.FLUSH:
                 await good(controller, NvmeCommand(Opcode.FLUSH, 1))
@@ -228,11 +200,11 @@ async def test_more_than_the_driver_can_carry_is_refused(rig: Rig) -> None:
 async def test_more_commands_than_slots(rig: Rig, depth: int) -> None:
     """Queues wrap many times over, and nothing is lost or mixed up."""
     async with rig.controller(depth=depth) as controller:
-        data = [random.randbytes(BLOCK) for _ in range(400)]
+        data = [random.randbytes(BLOCK) for _ in range(COMMANDS)]
         await asyncio.gather(
             *(good(controller, write(slba, block)) for slba, block in enumerate(data))
         )
-        found = await asyncio.gather(*(good(controller, read(slba, 1)) for slba in range(400)))
+        found = await asyncio.gather(*(good(controller, read(slba, 1)) for slba in range(COMMANDS)))
         assert found == data
 
 
@@ -244,6 +216,12 @@ async def test_commands_given_together_complete_together(rig: Rig) -> None:
         assert [completion.status for completion in completions] == [0, 0, 0]
         first, second = await controller.execute(read(0, 1), read(1, 1))
         assert (first.data[:1], second.data[:1]) == (b"0", b"1")
+
+
+async def test_more_at_once_than_the_queue_holds_is_refused(rig: Rig) -> None:
+    async with rig.controller(depth=3) as controller:
+        with pytest.raises(ValueError, match="at most 2"):
+            await controller.execute(read(0, 1), read(1, 1), read(2, 1))
 
 
 async def test_a_command_goes_on_without_its_caller(rig: Rig) -> None:

@@ -241,10 +241,11 @@ def test_what_is_no_login_is_not_answered(bench: Bench) -> None:
 
 
 def test_too_long_a_login_is_refused_before_its_data(bench: Bench) -> None:
+    """The refusal reaches an initiator that is still sending."""
     with bench.initiator() as one:
         bhs = bytearray(one.login_bhs(1, 3, transit=True))
         bhs[5:8] = b"\xff\xff\xff"
-        one.send_raw(bytes(bhs) + bytes(100))
+        one.send_raw(bytes(bhs) + bytes(4 << 20))
         assert one.receive().login_status == 0x0200
         assert one.closed_by_target()
 
@@ -310,8 +311,12 @@ def test_a_flood_does_not_stall_others() -> None:
     assert asyncio.run(receive_flood()) >= 99
 
 
-def test_half_open_connections_are_capped() -> None:
-    settings = PortalSettings(half_open=2)
+@pytest.mark.parametrize(
+    "settings",
+    [PortalSettings(half_open=2), PortalSettings(half_open_per_address=2)],
+    ids=["in all", "of one address"],
+)
+def test_half_open_connections_are_capped(settings: PortalSettings) -> None:
     with serving(settings) as bench:
         waiting = [bench.initiator() for _ in range(2)]
         with bench.initiator() as third:
@@ -321,6 +326,20 @@ def test_half_open_connections_are_capped() -> None:
             third.login()
         for one in waiting:
             one.close()
+
+
+def test_connections_are_capped() -> None:
+    with serving(PortalSettings(maximum_connections=2)) as bench:
+        with bench.initiator() as one, bench.initiator(name=ALICE) as two:
+            one.login(DISK)
+            two.login()
+            with bench.initiator() as third:
+                assert third.closed_by_target()
+            two.logout()
+            assert two.closed_by_target()
+        bench.wait_for_the_end()
+        with bench.initiator() as third:
+            third.login(DISK)
 
 
 def test_a_login_takes_no_longer_than_allowed() -> None:

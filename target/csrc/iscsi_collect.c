@@ -1,0 +1,142 @@
+/* Data-out: immediate, unsolicited and solicited, until a command has what it
+ * needs. Spec: RFC 7143 4.2.5.2, 11.7, 11.8. */
+#include "iscsi.h"
+
+/* Ask for data as far as may be. */
+static void solicit(s2n_command *command)
+{
+    uint32_t asked = command->r2t_sn - command->sequence;
+
+    if (command->solicited < command->wanted && asked < command->conn->params.maximum_r2t)
+        s2n_transmit(command->conn, &command->item);
+}
+
+/* The next solicited sequence begins where data is missing. */
+static void begin_sequence(s2n_command *command)
+{
+    uint32_t left = command->wanted - command->received;
+
+    command->data_sn = 0;
+    command->sequence_end =
+        command->received + s2n_least(left, command->conn->params.maximum_burst);
+}
+
+static void execute(s2n_command *command)
+{
+    s2n_task *task = command->task;
+
+    task->data_out_length = task->buffer.pool ? s2n_least(command->received, command->wanted) : 0;
+    command->phase = S2N_EXECUTING;
+    s2n_task_execute(task);
+}
+
+/* A buffer for data that is yet to be asked for: false if it has to be waited for. */
+static bool has_buffer(s2n_command *command)
+{
+    s2n_task *task = command->task;
+
+    if (task->buffer.pool)
+        return true;
+    if (command->reserving)
+        return false;
+    command->reserving = !s2n_task_reserve(task, command->wanted);
+    return !command->reserving;
+}
+
+void s2n_collect_proceed(s2n_command *command)
+{
+    if (command->phase != S2N_COLLECTING || command->receiving || command->unsolicited ||
+        !command->delivered)
+        return;
+    if (command->refusal) {
+        command->phase = S2N_EXECUTING;
+        s2n_task_refuse(command->task, command->refusal);
+    } else if (command->full) {
+        s2n_command_respond_bare(command, S2N_TASK_SET_FULL);
+    } else if (command->received >= command->wanted) {
+        execute(command);
+    } else if (has_buffer(command)) {
+        if (!command->r2t_sn && command->solicited < command->received)
+            command->solicited = command->received;
+        if (!command->sequence_end)
+            begin_sequence(command);
+        solicit(command);
+    }
+}
+
+void s2n_collect_into(s2n_conn *conn, s2n_command *command)
+{
+    struct s2n_receiver *rx = &conn->rx;
+
+    rx->command = command;
+    rx->offset = command->received;
+    command->receiving = true;
+    if (command->task->buffer.pool && !command->refusal && command->received < command->wanted)
+        rx->room = s2n_least(rx->data_length, command->wanted - command->received);
+}
+
+/* What is wrong with a Data-Out PDU: a sense code, or 0. Sequences come in order, and
+ * so do the PDUs in them. */
+static uint32_t data_out_fault(const s2n_command *command, const uint8_t *bhs, uint32_t length)
+{
+    bool final = bhs[S2N_AT_FLAGS] & S2N_FINAL;
+    uint32_t ttt = s2n_get32(bhs + S2N_AT_TTT);
+    bool unsolicited = ttt == S2N_RESERVED_TAG;
+    bool expected = unsolicited ? command->unsolicited
+                                : !command->unsolicited && command->sequence != command->r2t_sn &&
+                                      ttt == s2n_command_ttt(command, command->sequence);
+
+    if (!expected)
+        return unsolicited ? S2N_SENSE_UNEXPECTED_DATA : S2N_SENSE_DATA_PHASE;
+    if (s2n_get32(bhs + S2N_AT_DATA_SN) != command->data_sn ||
+        s2n_get32(bhs + S2N_AT_OFFSET) != command->received)
+        return S2N_SENSE_DATA_PHASE;
+    if (unsolicited)
+        return length > command->unsolicited_limit - command->received ? S2N_SENSE_UNEXPECTED_DATA
+                                                                       : 0;
+    uint32_t left = command->sequence_end - command->received;
+    return length > left || final != (length == left) ? S2N_SENSE_DATA_AMOUNT : 0;
+}
+
+void s2n_data_out_arrived(s2n_conn *conn)
+{
+    const uint8_t *bhs = conn->rx.header;
+    s2n_command *command = s2n_command_find(conn->session, s2n_get32(bhs + S2N_AT_ITT));
+
+    /* Late data of a task that is over, or was never accepted, is dropped. */
+    if (!command || command->conn != conn || command->phase != S2N_COLLECTING)
+        return;
+    if (!command->refusal)
+        command->refusal = data_out_fault(command, bhs, conn->rx.data_length);
+    s2n_collect_into(conn, command);
+}
+
+void s2n_collect_account(s2n_conn *conn, s2n_command *command, bool intact)
+{
+    command->receiving = false;
+    if (!intact) {
+        s2n_reject(conn, S2N_REJECT_DATA_DIGEST, conn->rx.header, conn->rx.header_length);
+        command->refusal = S2N_SENSE_CRC;
+    }
+    if (!command->refusal)
+        command->received += conn->rx.data_length;
+}
+
+void s2n_data_out_received(s2n_conn *conn, bool intact)
+{
+    s2n_command *command = conn->rx.command;
+    bool final = conn->rx.header[S2N_AT_FLAGS] & S2N_FINAL;
+
+    if (!command)
+        return;
+    s2n_collect_account(conn, command, intact);
+    command->data_sn++;
+    if (command->unsolicited) {
+        command->unsolicited = !final;
+        command->data_sn = final ? 0 : command->data_sn;
+    } else if (final && !command->refusal) {
+        command->sequence++;
+        begin_sequence(command);
+    }
+    s2n_collect_proceed(command);
+}
