@@ -28,7 +28,7 @@ C_FILES := $(shell find scsi2nvme/ target/ drivers/ tests/ bench/ -name '*.[ch]'
 PYTHON_PACKAGES := $(if $(filter /usr/bin/python3 /bin/python3,$(shell command -v $(PYTHON))),python3-dev python3-venv)
 BUILD_PACKAGES := gcc libc6-dev $(PYTHON_PACKAGES)
 LINT_PACKAGES := $(BUILD_PACKAGES) clang-format
-TEST_PACKAGES := $(LINT_PACKAGES) libiscsi-bin qemu-block-extra qemu-system-x86 qemu-utils
+TEST_PACKAGES := $(LINT_PACKAGES) libiscsi-bin libiscsi-dev qemu-block-extra qemu-system-x86 qemu-utils
 BENCH_PACKAGES := $(BUILD_PACKAGES) libiscsi-dev tgt valgrind
 STRANGER_PACKAGES := iproute2 libiscsi-bin mmdebstrap qemu-block-extra qemu-utils
 ALL_PACKAGES := $(sort $(TEST_PACKAGES) $(BENCH_PACKAGES))
@@ -113,14 +113,15 @@ environment: build/venv/.installed
 c-tests: environment
 	@$(DEV_BUILD) meson test -C $(NATIVE) --no-rebuild --print-errorlogs
 
-PYTEST := PATH="$(DEV):$$PATH" pytest -n 2 --dist loadgroup
+PYTEST_OPTIONS := -n 2 --dist loadgroup
+PYTEST := PATH="$(DEV):$$PATH" pytest $(PYTEST_OPTIONS)
 
 .PHONY: test check lint sanitize
 test: test-packages c-tests ## run every test
-	@$(PYTEST) --junitxml build/junit.xml
+	@$(PYTEST) --junitxml build/junit.xml $(TESTS)
 
 check: test-packages lint c-tests ## lint, and the tests that take no minutes
-	@$(PYTEST) -m 'not slow'
+	@$(PYTEST) -m 'not slow' $(TESTS)
 
 # The build itself is the check for compiler warnings: each is an error.
 lint: lint-packages environment ## ruff, mypy strict, clang-format, compiler warnings
@@ -129,7 +130,8 @@ lint: lint-packages environment ## ruff, mypy strict, clang-format, compiler war
 	@PATH="$(DEV):$$PATH" mypy
 	@clang-format --dry-run -Werror $(C_FILES)
 
-# The editable install steps aside for the tree that was built with sanitizers.
+# The editable install steps aside for the tree that was built with sanitizers, and
+# programs that are not ours are run without the sanitizer's library: it breaks them.
 ASAN := $(CURDIR)/build/asan
 sanitize: test-packages environment ## run C tests and test suite under ASan and UBSan
 	@[ -f $(ASAN)/build.ninja ] || $(DEV_BUILD) meson setup $(ASAN) -Dbuildtype=debugoptimized \
@@ -137,10 +139,15 @@ sanitize: test-packages environment ## run C tests and test suite under ASan and
 	@rm -rf $(ASAN)/site
 	@$(DEV_BUILD) meson install -C $(ASAN) --quiet
 	@$(DEV_BUILD) meson test -C $(ASAN) --print-errorlogs
+	@rm -rf $(ASAN)/bin && mkdir $(ASAN)/bin
+	@for tool in /usr/bin/iscsi-* /usr/bin/qemu-*; do \
+	  printf '#!/bin/sh\nunset LD_PRELOAD\nexec %s "$$@"\n' $$tool >$(ASAN)/bin/$${tool##*/}; \
+	done; chmod +x $(ASAN)/bin/*
 	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	  LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONPATH="$(ASAN)/site:$(CURDIR)" \
 	  PYTHONSAFEPATH=1 MESONPY_EDITABLE_SKIP="$(CURDIR)/$(NATIVE)" \
-	  $(PYTEST) --override-ini pythonpath= --ignore tests/test_packaging.py -m 'not slow'
+	  PATH="$(ASAN)/bin:$(DEV):$$PATH" pytest $(PYTEST_OPTIONS) \
+	  --override-ini pythonpath= --ignore tests/test_packaging.py -m 'not slow' $(TESTS)
 
 .PHONY: fuzz bench docs stranger
 fuzz: build-packages environment ## fuzz the command tables and both translations for 10 minutes

@@ -4,7 +4,9 @@
  * sector that it writes carries its cell, its generation and a fill derived from
  * both, and every read must return the generation that was acknowledged last.
  * With --state it notes, when the target dies, what must and what may be on the
- * disk; --check compares the disk with such a note.
+ * disk; --check compares the disk with such a note. With --luns the commands go to
+ * that many logical units at random, from the URL's on. The operation `idle` logs
+ * in, says so in a line of its own, and stays until standard input ends.
  *
  * Prints one JSON object. Exit status: 0, 1 data or command errors, 2 usage or
  * connection, 3 the target went away (with --state: the note was written).
@@ -20,8 +22,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { SECTOR = 512, MAXIMUM_SESSIONS = 256, LATENCY_US = 1 << 20 };
+enum { SECTOR = 512, MAXIMUM_SESSIONS = 256, LATENCY_US = 1 << 20, MAXIMUM_ATTENTIONS = 8 };
 
 /* One unit of the disk, `cell_bytes` long. */
 struct cell {
@@ -56,7 +59,7 @@ struct session {
 static struct {
     const char *url, *operation, *pattern, *state, *check;
     const char *initiator;
-    int sessions, depth, seconds, flush_every, maximum_cells, header_digest;
+    int sessions, luns, depth, seconds, flush_every, maximum_cells, header_digest;
     uint32_t cell_bytes;
     uint64_t seed, span;
     double warmup;
@@ -65,6 +68,7 @@ static struct {
             .pattern = "random",
             .initiator = "iqn.2026-11.io.github.scsi2nvme:load",
             .sessions = 1,
+            .luns = 1,
             .depth = 1,
             .seconds = 5,
             .maximum_cells = 1,
@@ -77,16 +81,21 @@ static struct cell *cells;
 static uint64_t cell_count, block_bytes;
 static uint64_t all, done, bytes, errors, data_errors, flushes;
 static uint32_t *latency;
-static uint64_t begin_us, end_us;
+static uint64_t begin_us, end_us, busy_us;
 static bool stopping, lost;
 static uint64_t random_state;
 
-static uint64_t now_us(void)
+static uint64_t clock_us(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static uint64_t now_us(void)
+{
+    return clock_us(CLOCK_MONOTONIC);
 }
 
 static uint64_t mix(uint64_t x)
@@ -283,12 +292,13 @@ static void next_io(struct io *io)
     }
     uint64_t lba = io->cell * (option.cell_bytes / block_bytes);
     uint32_t length = io->cells * option.cell_bytes;
+    int lun = option.luns > 1 ? s->lun + (int)random_below((uint64_t)option.luns) : s->lun;
     if (io->write) {
-        task = iscsi_write16_task(s->iscsi, s->lun, lba, io->buffer, length, (int)block_bytes, 0, 0,
+        task = iscsi_write16_task(s->iscsi, lun, lba, io->buffer, length, (int)block_bytes, 0, 0,
                                   io->fua, 0, 0, on_completion, io);
     } else {
         io->iov = (struct scsi_iovec){io->buffer, length};
-        task = iscsi_read16_iov_task(s->iscsi, s->lun, lba, length, (int)block_bytes, 0, 0, 0, 0, 0,
+        task = iscsi_read16_iov_task(s->iscsi, lun, lba, length, (int)block_bytes, 0, 0, 0, 0, 0,
                                      on_completion, io, &io->iov, 1);
     }
     if (!task)
@@ -321,6 +331,24 @@ static void connect_session(struct session *s, int index)
     iscsi_destroy_url(url);
 }
 
+/* Take the unit attentions of the logical units that the login did not touch. */
+static void clear_attentions(struct session *s)
+{
+    for (int lun = s->lun + 1; lun < s->lun + option.luns; lun++) {
+        int status = SCSI_STATUS_CHECK_CONDITION;
+
+        for (int i = 0; i < MAXIMUM_ATTENTIONS && status != SCSI_STATUS_GOOD; i++) {
+            struct scsi_task *task = iscsi_testunitready_sync(s->iscsi, lun);
+            if (!task)
+                die("TEST UNIT READY", iscsi_get_error(s->iscsi));
+            status = task->status;
+            scsi_free_scsi_task(task);
+        }
+        if (status != SCSI_STATUS_GOOD)
+            die("TEST UNIT READY", iscsi_get_error(s->iscsi));
+    }
+}
+
 static void learn_capacity(struct session *s)
 {
     struct scsi_task *task = iscsi_readcapacity16_sync(s->iscsi, s->lun);
@@ -337,20 +365,23 @@ static void learn_capacity(struct session *s)
     scsi_free_scsi_task(task);
 }
 
-static void service(int timeout_ms)
+/* Serve all sessions; whether standard input is ready (it is not watched if -1). */
+static bool service(int timeout_ms, int input)
 {
-    struct pollfd fds[MAXIMUM_SESSIONS];
+    struct pollfd fds[MAXIMUM_SESSIONS + 1];
 
     for (int i = 0; i < option.sessions; i++) {
         fds[i].fd = iscsi_get_fd(session[i].iscsi);
         fds[i].events = (short)iscsi_which_events(session[i].iscsi);
         fds[i].revents = 0;
     }
-    if (poll(fds, (nfds_t)option.sessions, timeout_ms) < 0 && errno != EINTR)
+    fds[option.sessions] = (struct pollfd){.fd = input, .events = POLLIN};
+    if (poll(fds, (nfds_t)option.sessions + 1, timeout_ms) < 0 && errno != EINTR)
         die("poll", strerror(errno));
     for (int i = 0; i < option.sessions; i++)
         if (fds[i].revents && iscsi_service(session[i].iscsi, fds[i].revents) < 0)
             lost = stopping = true;
+    return fds[option.sessions].revents != 0;
 }
 
 static uint32_t under_way(void)
@@ -439,28 +470,45 @@ static void start_all(void)
 
 static int run(void)
 {
-    begin_us = now_us() + (uint64_t)(option.warmup * 1e6);
+    uint64_t started_us = now_us();
+    busy_us = clock_us(CLOCK_PROCESS_CPUTIME_ID);
+    begin_us = started_us + (uint64_t)(option.warmup * 1e6);
     end_us = begin_us + (uint64_t)option.seconds * 1000000;
     start_all();
     while (!stopping && now_us() < end_us)
-        service(100);
+        service(100, -1);
     stopping = true;
+    busy_us = clock_us(CLOCK_PROCESS_CPUTIME_ID) - busy_us;
+    uint64_t took_us = now_us() - started_us;
     uint64_t give_up = now_us() + 20000000;
     while (!lost && under_way() && now_us() < give_up)
-        service(100);
+        service(100, -1);
     if (!lost && under_way())
         errors += under_way();
     if (option.state)
         write_state();
     double seconds = (double)option.seconds;
     printf("{\"all_operations\": %" PRIu64 ", \"operations\": %" PRIu64
-           ", \"iops\": %.1f, \"mb_s\": %.2f, \"p50_us\": %" PRIu64 ", \"p99_us\": %" PRIu64
-           ", \"flushes\": %" PRIu64 ", \"errors\": %" PRIu64 ", \"data_errors\": %" PRIu64
-           ", \"lost\": %s}\n",
-           all, done, (double)done / seconds, (double)bytes / seconds / 1e6, percentile(0.5),
-           percentile(0.99), flushes, errors, data_errors, lost ? "true" : "false");
+           ", \"iops\": %.1f, \"mb_s\": %.2f, ",
+           all, done, (double)done / seconds, (double)bytes / seconds / 1e6);
+    printf("\"p50_us\": %" PRIu64 ", \"p95_us\": %" PRIu64 ", \"p99_us\": %" PRIu64
+           ", \"p999_us\": %" PRIu64 ", ",
+           percentile(0.5), percentile(0.95), percentile(0.99), percentile(0.999));
+    printf("\"busy\": %.3f, \"flushes\": %" PRIu64 ", \"errors\": %" PRIu64
+           ", \"data_errors\": %" PRIu64 ", \"lost\": %s}\n",
+           (double)busy_us / (double)took_us, flushes, errors, data_errors,
+           lost ? "true" : "false");
     if (errors || data_errors)
         return 1;
+    return lost ? 3 : 0;
+}
+
+static int stay_idle(void)
+{
+    printf("{\"sessions\": %d}\n", option.sessions);
+    fflush(stdout);
+    while (!lost && !service(-1, STDIN_FILENO))
+        ;
     return lost ? 3 : 0;
 }
 
@@ -473,7 +521,8 @@ static const struct option long_options[] = {
     {"cells", required_argument, NULL, 'c'},     {"state", required_argument, NULL, 'S'},
     {"check", required_argument, NULL, 'C'},     {"seed", required_argument, NULL, 'r'},
     {"span", required_argument, NULL, 'z'},      {"header-digest", no_argument, NULL, 'H'},
-    {"initiator", required_argument, NULL, 'i'}, {NULL, 0, NULL, 0},
+    {"initiator", required_argument, NULL, 'i'}, {"luns", required_argument, NULL, 'l'},
+    {NULL, 0, NULL, 0},
 };
 
 static void parse(int argc, char **argv)
@@ -530,6 +579,9 @@ static void parse(int argc, char **argv)
         case 'H':
             option.header_digest = 1;
             break;
+        case 'l':
+            option.luns = atoi(optarg);
+            break;
         case 'i':
             option.initiator = optarg;
             break;
@@ -539,10 +591,11 @@ static void parse(int argc, char **argv)
     }
     if (!option.url || option.sessions < 1 || option.sessions > MAXIMUM_SESSIONS ||
         option.depth < 1 || option.seconds < 1 || option.maximum_cells < 1 ||
-        option.cell_bytes < SECTOR || option.cell_bytes % SECTOR)
+        option.cell_bytes < SECTOR || option.cell_bytes % SECTOR || option.luns < 1 ||
+        (option.luns > 1 && option.verify))
         die("usage",
-            "--url URL [--sessions N] [--depth N] [--bytes N] [--operation read|write|mixed]"
-            " [--pattern random|sequential] [--seconds N] [--verify] …");
+            "--url URL [--sessions N] [--depth N] [--bytes N] [--operation read|write|mixed|idle]"
+            " [--pattern random|sequential] [--luns N] [--seconds N] [--verify] …");
 }
 
 int main(int argc, char **argv)
@@ -550,8 +603,10 @@ int main(int argc, char **argv)
     parse(argc, argv);
     random_state = option.seed;
     latency = calloc(LATENCY_US, sizeof *latency);
-    for (int i = 0; i < option.sessions; i++)
+    for (int i = 0; i < option.sessions; i++) {
         connect_session(&session[i], i);
+        clear_attentions(&session[i]);
+    }
     learn_capacity(&session[0]);
     cells = calloc(cell_count, sizeof *cells);
     if (!latency || !cells)
@@ -560,6 +615,8 @@ int main(int argc, char **argv)
     if (option.check) {
         check_state();
         status = data_errors != 0;
+    } else if (!strcmp(option.operation, "idle")) {
+        status = stay_idle();
     } else {
         status = run();
     }

@@ -79,11 +79,10 @@ def main(output: str, depfile: str) -> None:
     text = header()
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
-    sources = sorted(
-        str(Path(module.__file__).resolve())
-        for name, module in sys.modules.items()
-        if name.startswith("scsi2nvme") and getattr(module, "__file__", None)
-    )
+    loaded = [
+        module.__file__ for name, module in sys.modules.items() if name.startswith("scsi2nvme")
+    ]
+    sources = sorted(str(Path(source).resolve()) for source in loaded if source)
     sources.append(str(Path(__file__).resolve()))
     Path(depfile).write_text(f"{output}: {' '.join(sources)}\n")
 

@@ -422,7 +422,7 @@ class Plane:
         _check(lib.s2n_plane_start(self.native), "reactors")
 
     def stop(self) -> None:
-        """Stop and join them; connections are closed."""
+        """Stop and join them; connections have been closed and freed."""
         lib.s2n_plane_stop(self.native)
 
     def close(self) -> None:
@@ -592,13 +592,14 @@ class PlaneNexus:
 
 @dataclass(frozen=True, slots=True)
 class NvmeOp:
-    """One NVMe command that the hot path would place."""
+    """One NVMe command that the hot path would place. `sqe` lacks CID and data pointer."""
 
     opcode: int
     slba: int
     blocks: int
     cdw12: int
     nsid: int
+    sqe: bytes
 
 
 def hot_translate(parameters: UnitParameters, cdb: bytes) -> list[NvmeOp] | None:
@@ -607,7 +608,10 @@ def hot_translate(parameters: UnitParameters, cdb: bytes) -> list[NvmeOp] | None
     count = lib.s2n_hot_translate(parameters._native(), cdb, len(cdb), out, 16384)
     if count < 0:
         return None
-    return [NvmeOp(op.opcode, op.slba, op.blocks, op.cdw12, op.nsid) for op in out[0:count]]
+    return [
+        NvmeOp(op.opcode, op.slba, op.blocks, op.cdw12, op.nsid, bytes(op.sqe))
+        for op in out[0:count]
+    ]
 
 
 def hot_data_bytes(cdb: bytes, block_bytes: int) -> tuple[int, int]:

@@ -35,7 +35,7 @@ class Gate:
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
                     self._leave(alone)
-                else:
+                elif (alone, turn) in self._waiting:
                     self._waiting.remove((alone, turn))
                     self._admit_next()
                 raise

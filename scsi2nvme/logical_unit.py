@@ -316,16 +316,15 @@ class LogicalUnit:
             or self.reservations.restricts(nexus)
         )
 
-    def reset(self, cause: SenseCode, by: Nexus | None = None) -> None:
+    def reset(self, cause: SenseCode) -> None:
         """Apply a logical unit reset. Spec: SAM-5 6.3.3.
 
         Reservations made by RESERVE end, saved mode pages return, and every
-        nexus but the one that asked is told.
+        nexus is told, the one that asked included.
         """
         self.reservations.reset()
         self.mode.reset()
         self.prevented_by.clear()
         for key in self.unit_attentions:
-            if by is None or key != by.key:
-                self.unit_attentions[key] = [Sense(cause)]
+            self.unit_attentions[key] = [Sense(cause)]
         self.on_change()

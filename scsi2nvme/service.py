@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from scsi2nvme import commands, engine
 from scsi2nvme.dataplane import (
@@ -30,12 +30,15 @@ from scsi2nvme.executor import NvmeExecutor, play
 from scsi2nvme.gate import Gate
 from scsi2nvme.logical_unit import LogicalUnit, Nexus, Readiness
 from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.status import is_retryable
 from scsi2nvme.scsi.command import Command, Result, Translation
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,
+    CAPACITY_DATA_HAS_CHANGED,
     COMMANDS_CLEARED_BY_ANOTHER_INITIATOR,
     I_T_NEXUS_LOSS_OCCURRED,
+    REPORTED_LUNS_DATA_HAS_CHANGED,
     Sense,
     SenseCode,
     SenseKey,
@@ -68,20 +71,47 @@ def unit_parameters(lu: LogicalUnit) -> UnitParameters:
 
 
 @dataclass(eq=False)
-class _Unit:
-    """A logical unit with its place in the data plane."""
-
-    lu: LogicalUnit
-    executor: NvmeExecutor
-    plane_unit: PlaneUnit
-    gate: Gate = field(default_factory=Gate)
-    parameters: UnitParameters | None = None
-
-
-@dataclass(eq=False)
 class _OpenNexus:
     nexus: Nexus
     plane_nexus: PlaneNexus
+
+
+@dataclass(eq=False)
+class _Unit:
+    """A logical unit with its place in the data plane.
+
+    `parameters` are what the hot path knows; `paths` lists by which nexus and
+    LUN the logical unit is reached.
+    """
+
+    lu: LogicalUnit
+    executor: NvmeExecutor
+    controller: PlaneController
+    plane_unit: PlaneUnit
+    parameters: UnitParameters
+    gate: Gate = field(default_factory=Gate)
+    paths: list[tuple[_OpenNexus, int]] = field(default_factory=list)
+    preempting: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def stale(self) -> bool:
+        """Whether the hot path does not know yet what the logical unit has become."""
+        return unit_parameters(self.lu) != self.parameters
+
+    def publish(self) -> None:
+        """Bring the step-aside flags of every path in line with the logical unit's state."""
+        stale = self.stale
+        for opened, lun in self.paths:
+            aside = stale or self.lu.aside(opened.nexus)
+            opened.plane_nexus.set_aside(lun, aside)
+
+
+class ControllerEvent(Protocol):
+    """What is used of a driver's event: the NSIDs that came, went or changed."""
+
+    @property
+    def namespaces(self) -> frozenset[int]:
+        """See the class."""
 
 
 class _NoController:
@@ -134,9 +164,10 @@ class TaskService:
     ) -> None:
         """Serve a logical unit from now on."""
         parameters = unit_parameters(lu)
-        unit = _Unit(lu, executor, PlaneUnit(controller, parameters), parameters=parameters)
+        plane_unit = PlaneUnit(controller, parameters)
+        unit = _Unit(lu, executor, controller, plane_unit, parameters)
         self._units[lu] = unit
-        lu.on_change = lambda: self._publish(unit)
+        lu.on_change = unit.publish
         lu.reservations.abort_tasks = lambda keys: self._abort_preempted(unit, keys)
         unit.plane_unit.set_aside(False)
 
@@ -149,15 +180,16 @@ class TaskService:
     async def drained(self, start: Callable[[int], None]) -> int:
         """Call `start` with a token and wait for its DRAINED; returns the count."""
         token = next(self._numbers)
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._drains[token] = future
         start(token)
         return await future
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -170,9 +202,10 @@ class TaskService:
         """Map and attach the nexus' LUNs."""
         cookie = next(self._numbers)
         plane_nexus = PlaneNexus(self._plane, cookie)
-        self._nexuses[cookie] = _OpenNexus(nexus, plane_nexus)
+        opened = self._nexuses[cookie] = _OpenNexus(nexus, plane_nexus)
         for lun, lu in nexus.luns.items():
             plane_nexus.map(lun, self._units[lu].plane_unit)
+            self._units[lu].paths.append((opened, lun))
         for lu in set(nexus.luns.values()):
             lu.attach(nexus)
         return plane_nexus
@@ -181,6 +214,8 @@ class TaskService:
         """End a nexus whose session is gone: abort what it left, detach, free."""
         await self._abort(Scope.NEXUS, plane_nexus, None)
         for lu in set(nexus.luns.values()):
+            paths = self._units[lu].paths
+            paths[:] = [path for path in paths if path[0].plane_nexus is not plane_nexus]
             lu.detach(nexus, I_T_NEXUS_LOSS_OCCURRED if lost else None)
         for cookie, opened in list(self._nexuses.items()):
             if opened.plane_nexus is plane_nexus:
@@ -196,13 +231,6 @@ class TaskService:
     def release(self, cookie: int) -> None:
         """Forget a handler."""
         self._handlers.pop(cookie, None)
-
-    def _publish(self, unit: _Unit) -> None:
-        """Bring the step-aside flags of a logical unit in line with its state."""
-        for opened in self._nexuses.values():
-            for lun, lu in opened.nexus.luns.items():
-                if lu is unit.lu:
-                    opened.plane_nexus.set_aside(lun, lu.aside(opened.nexus))
 
     # Events
 
@@ -249,14 +277,17 @@ class TaskService:
                 result = await play(translation, _NoController())
             else:
                 result = await self._run_on(unit, command, task, translation)
+                await self._preempted(unit)
         except BaseException:
             # A bug: the initiator gets an answer, the log gets the traceback.
             self._end(task, lu, engine.check_condition(Sense(engine.INTERNAL_TARGET_FAILURE)))
             raise
         self._end(task, lu, result)
         if unit is not None and result.background is not None:
-            await self._play(unit, result.background)
-            await self._refresh(unit)
+            try:
+                await self._play(unit, result.background)
+            finally:
+                await self._refresh(unit)
 
     async def _run_on(
         self, unit: _Unit, command: Command | None, task: PlaneTask, translation: Translation
@@ -265,9 +296,12 @@ class TaskService:
         alone = task.attribute == _ORDERED or (command is not None and command.exclusive)
         # What the engine answers at once must not wait behind a long format.
         waits = command is not None and command.needs_ready
-        if not alone and (not waits or unit.lu.readiness is not Readiness.READY):
+        refused = waits and unit.lu.readiness is not Readiness.READY
+        if refused or not (alone or waits):
             return await self._play(unit, translation)
         async with unit.gate.enter(alone=alone):
+            if task.aborted:
+                return _BUSY  # nobody waits for it any more
             if not alone:
                 return await self._play(unit, translation)
             await self.drained(unit.plane_unit.drain)
@@ -285,23 +319,60 @@ class TaskService:
 
     def _apply_parameters(self, unit: _Unit) -> None:
         """Tell the hot path of a change of the namespace, while drained."""
-        parameters = unit_parameters(unit.lu)
-        if parameters != unit.parameters:
-            unit.plane_unit.update(parameters)
-            unit.parameters = parameters
+        if unit.stale:
+            unit.parameters = unit_parameters(unit.lu)
+            unit.plane_unit.update(unit.parameters)
+            unit.publish()
 
     async def _refresh(self, unit: _Unit) -> None:
         """Drain and apply what a background operation or an event has changed."""
-        if unit_parameters(unit.lu) == unit.parameters:
+        if not unit.stale:
             return
+        unit.publish()
         async with unit.gate.enter(alone=True):
             await self.drained(unit.plane_unit.drain)
             self._apply_parameters(unit)
             unit.plane_unit.set_aside(False)
 
-    async def refresh(self, lu: LogicalUnit) -> None:
-        """Bring the hot path in line with `lu.facts`, which the caller has replaced."""
+    # Controller events
+
+    async def controller_event(
+        self,
+        units: Mapping[int, LogicalUnit],
+        event: ControllerEvent,
+        namespaces: Mapping[int, NamespaceFacts],
+    ) -> None:
+        """Follow what a controller tells of its namespaces.
+
+        `units` are its logical units by NSID, `namespaces` what it says now.
+        Health needs nothing here: warnings are told on request (MRIE 6h), from
+        the SMART log. Spec: SPC-4 7.5.11; SBC-3 4.5 (capacity), SAM-5 4.6.4.
+        """
+        if any((nsid in units) != (nsid in namespaces) for nsid in event.namespaces):
+            for lu in units.values():
+                lu.attend(REPORTED_LUNS_DATA_HAS_CHANGED)
+        for nsid in sorted(event.namespaces & units.keys()):
+            await self._follow(units[nsid], namespaces.get(nsid))
+
+    async def _follow(self, lu: LogicalUnit, facts: NamespaceFacts | None) -> None:
+        """Bring a logical unit in line with its namespace; without facts it is gone."""
+        if facts is None:
+            _fail(lu)
+            return
+        before = (lu.capacity_blocks, lu.block_bytes)
+        lu.facts = facts
+        if lu.readiness is Readiness.FAILED:
+            lu.readiness = Readiness.READY
+        if (lu.capacity_blocks, lu.block_bytes) != before:
+            lu.attend(CAPACITY_DATA_HAS_CHANGED)
+        lu.on_change()
         await self._refresh(self._units[lu])
+
+    def controller_lost(self, controller: PlaneController) -> None:
+        """A controller is gone for good, and with it its logical units."""
+        for unit in self._units.values():
+            if unit.controller is controller:
+                _fail(unit.lu)
 
     async def _failed(self, event: Event) -> None:
         """End a hot task whose NVMe command failed, or try it again with the engine."""
@@ -312,6 +383,8 @@ class TaskService:
         nexus = self._nexus_of(task)
         lun = engine.lun_of(task.lun)
         lu = nexus.luns.get(lun) if nexus is not None and lun is not None else None
+        if lu is not None:
+            lu.counters.record(event.nvme_opcode, event.status)
         result = result_of_status(event.nvme_opcode, event.status, event.dnr, event.lba)
         self._end(task, lu, result)
 
@@ -361,7 +434,18 @@ class TaskService:
         """PREEMPT AND ABORT: abort the tasks of the nexuses that lost their registration."""
         for opened in self._nexuses.values():
             if opened.nexus.key in keys:
-                self._spawn(self._abort_only(opened.plane_nexus, unit))
+                work = self._abort_only(opened.plane_nexus, unit)
+                unit.preempting.append(self._spawn(work))
+
+    async def _preempted(self, unit: _Unit) -> None:
+        """Wait for those aborts: afterwards no preempted write reaches the medium.
+
+        Outside the gate, where the tasks may wait that are to end.
+        Spec: SPC-4 5.13.11.2.5.
+        """
+        aborts, unit.preempting = unit.preempting, []
+        if aborts:
+            await asyncio.wait(aborts)
 
     async def _abort_only(self, plane_nexus: PlaneNexus, unit: _Unit) -> None:
         await self._abort(Scope.NEXUS_LU, plane_nexus, unit, task_aborted_status=True)
@@ -427,6 +511,11 @@ class TaskService:
                 lu.attend(COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, only=opened.nexus.key)
 
 
+def _fail(lu: LogicalUnit) -> None:
+    lu.readiness = Readiness.FAILED
+    lu.on_change()
+
+
 def _task(event: Event) -> PlaneTask:
     assert event.task is not None, f"{event.type.name} without a task"
     return event.task
@@ -450,3 +539,4 @@ class PlaneDataPath:
     def fail(self, status: int) -> None:
         """The controller is lost: end everything with `status`."""
         self._controller.fail(status)
+        self._service.controller_lost(self._controller)

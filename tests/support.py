@@ -464,12 +464,18 @@ class Bench:
         return self.others[name]
 
     def run(
-        self, cdb: bytes, data_out: bytes = b"", *, nexus: Nexus | None = None, lun: int = 0
+        self,
+        cdb: bytes,
+        data_out: bytes = b"",
+        *,
+        nexus: Nexus | None = None,
+        lun: int = 0,
+        expected: int | None = None,
     ) -> Result:
-        """Run one CDB through the engine."""
+        """Run one CDB through the engine; `expected` is its data transfer length, if told."""
         from scsi2nvme import engine
 
-        return self.model.play(engine.run(nexus or self.nexus, lun, cdb, data_out))
+        return self.model.play(engine.run(nexus or self.nexus, lun, cdb, data_out, expected))
 
     def do(
         self, name: str, data_out: bytes = b"", /, *, nexus: Any = None, **fields: int

@@ -269,6 +269,17 @@ def test_too_little_data_writes_nothing(length: int) -> None:
     assert bench.model.executed == []
 
 
+@pytest.mark.parametrize("name", ["WRITE (6)", "WRITE (10)", "WRITE (16)", "WRITE AND VERIFY (10)"])
+@pytest.mark.parametrize("length", [0, 100, 512, 1023, 1024, 1400])
+def test_a_write_takes_the_whole_blocks_that_the_initiator_prepared(name: str, length: int) -> None:
+    bench = make_bench()
+    cdb = row(name).build(lba=5, transfer_length=2)
+    data = b"\x01" * length
+    assert bench.run(cdb, data, expected=length).status is Status.GOOD
+    written = min(length // 512, 2)
+    assert bench.model.blocks(5, 2) == b"\x01" * 512 * written + bytes(512 * (2 - written))
+
+
 @by_name
 def test_data_in_is_cut_to_the_allocation_length(command: Command) -> None:
     if command.data is not Data.IN or command.length_field != "allocation_length":
@@ -293,13 +304,15 @@ def test_a_new_nexus_learns_of_power_on() -> None:
     assert not bench.lu.aside(newcomer)
 
 
-def test_a_reset_is_told_to_the_others_and_replaces_the_rest() -> None:
+def test_a_reset_is_told_to_everyone_and_replaces_the_rest() -> None:
     bench = make_bench()
-    other = bench.other("b")
+    nexuses = (bench.nexus, bench.other("b"))
     bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
-    bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED, by=bench.nexus)
-    assert code(bench.do("TEST UNIT READY", nexus=other)) == BUS_DEVICE_RESET_FUNCTION_OCCURRED
-    assert bench.do("TEST UNIT READY", nexus=other).status is Status.GOOD
+    bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
+    for nexus in nexuses:
+        told = bench.do("TEST UNIT READY", nexus=nexus)
+        assert code(told) == BUS_DEVICE_RESET_FUNCTION_OCCURRED
+        assert bench.do("TEST UNIT READY", nexus=nexus).status is Status.GOOD
 
 
 def test_a_lost_nexus_learns_of_it() -> None:
@@ -354,7 +367,7 @@ def test_the_flag_is_published_before_the_next_command() -> None:
     assert seen[-1]
     bench.do("PERSISTENT RESERVE OUT, RELEASE", data, type=1, parameter_list_length=24)
     assert not seen[-1]
-    bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED, by=bench.nexus)
+    bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
     assert seen[-1]
 
 

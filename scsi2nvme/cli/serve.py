@@ -21,8 +21,7 @@ from scsi2nvme.cli.state import JsonStore
 from scsi2nvme.dataplane import Plane
 from scsi2nvme.drivers.controller import Controller
 from scsi2nvme.drivers.events import ControllerEvent
-from scsi2nvme.logical_unit import LogicalUnit, Readiness
-from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
+from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.service import PlaneDataPath, TaskService
 from scsi2nvme.target.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.login import LoginSettings
@@ -88,7 +87,7 @@ class Daemon:
         plane = Plane(_cpus(settings.reactors), poll_us)
         stack.callback(plane.close)
         daemon = cls(settings, plane)
-        store = JsonStore(settings.state_dir)
+        store = JsonStore(settings.state_dir / "units")
         for target in settings.targets:
             await daemon._open(target, store, stack)
         stack.callback(daemon.service.close)
@@ -146,25 +145,11 @@ class Daemon:
     def _on_event(self, served: Served, event: ControllerEvent) -> None:
         """A controller tells something: follow changes of its namespaces."""
         log.warning("controller %s: %r", served.settings.spec.text, event)
-        for nsid in event.namespaces:
-            lu = served.node.logical_units.get(nsid - 1)
-            if lu is not None:
-                task = asyncio.create_task(self._follow(served, lu))
-                self._following.add(task)
-                task.add_done_callback(self._following.discard)
-
-    async def _follow(self, served: Served, lu: LogicalUnit) -> None:
-        """Bring a logical unit in line with its namespace."""
-        facts = served.controller.namespaces.get(lu.nsid)
-        if facts is None:
-            lu.readiness = Readiness.FAILED
-            lu.on_change()
-            return
-        before = (lu.capacity_blocks, lu.block_bytes)
-        lu.facts = facts
-        await self.service.refresh(lu)
-        if (lu.capacity_blocks, lu.block_bytes) != before:
-            lu.attend(CAPACITY_DATA_HAS_CHANGED)
+        units = {lu.nsid: lu for lu in served.node.logical_units.values()}
+        follow = self.service.controller_event(units, event, served.controller.namespaces)
+        task = asyncio.create_task(follow)
+        self._following.add(task)
+        task.add_done_callback(self._following.discard)
 
     # Inspection
 

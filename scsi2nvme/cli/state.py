@@ -21,7 +21,9 @@ class JsonStore:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
+        if not directory.is_dir():
+            directory.mkdir()
+            _sync_directory(directory.parent)
 
     def _path(self, key: str) -> Path:
         return self.directory / (quote(key, safe="") + ".json")
@@ -52,8 +54,13 @@ class JsonStore:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
-        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _sync_directory(self.directory)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make what was created or renamed in a directory durable."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,59 +1,27 @@
-"""The command table: every row, gathered from the modules of this package.
+"""The command table: every row of this package's modules.
 
-A new command is one row in the module of its family; nothing here changes
-unless it is the first of a new family.
+A new command is one row in its family's `COMMANDS`; a new family is a new
+module. Nothing else changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
 
-from scsi2nvme.commands import (
-    capacity,
-    compare_and_write,
-    diagnostics,
-    format_unit,
-    inquiry,
-    log,
-    maintenance,
-    mode,
-    power,
-    provisioning,
-    read_write,
-    report_luns,
-    request_sense,
-    reserve,
-    synchronize_cache,
-    verify,
-)
 from scsi2nvme.fields import Field
 from scsi2nvme.scsi.command import Command
 
-_FAMILIES = (
-    capacity,
-    compare_and_write,
-    diagnostics,
-    format_unit,
-    inquiry,
-    log,
-    maintenance,
-    mode,
-    power,
-    provisioning,
-    read_write,
-    report_luns,
-    request_sense,
-    reserve,
-    synchronize_cache,
-    verify,
+
+def _rows() -> Iterator[Command]:
+    for module in iter_modules(__path__, f"{__name__}."):
+        yield from getattr(import_module(module.name), "COMMANDS", ())
+
+
+COMMANDS: tuple[Command, ...] = tuple(
+    sorted(_rows(), key=lambda row: (row.opcode, row.service_action or 0))
 )
-
-
-def _sorted(rows: Iterable[Command]) -> tuple[Command, ...]:
-    return tuple(sorted(rows, key=lambda row: (row.opcode, row.service_action or 0)))
-
-
-COMMANDS: tuple[Command, ...] = _sorted(row for family in _FAMILIES for row in family.COMMANDS)
 
 _BY_OPCODE: dict[int, dict[int | None, Command]] = {}
 for _row in COMMANDS:

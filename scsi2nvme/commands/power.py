@@ -119,6 +119,13 @@ def test_unit_ready(task: Task) -> Translation:
     return GOOD
 
 
+def _check_changeable(lu: LogicalUnit) -> None:
+    """Refuse to start or stop what is neither: formatting, or failed."""
+    sense = not_ready(lu)
+    if sense is not None and lu.readiness is not Readiness.STOPPED:
+        raise CheckCondition(sense)
+
+
 def _change(task: Task, wanted: PowerCondition, modifier: int) -> Translation:
     """Flush before less power, then change the condition, then the controller's state."""
     lu, cdb = task.lu, task.cdb
@@ -126,6 +133,7 @@ def _change(task: Task, wanted: PowerCondition, modifier: int) -> Translation:
     rests = wanted in (PowerCondition.IDLE, PowerCondition.STANDBY)
     if (stops or rests) and not cdb.no_flush and lu.volatile_write_cache:
         yield NvmeCommand(Opcode.FLUSH, nsid=lu.nsid)
+        _check_changeable(lu)  # a format may have begun meanwhile
     lu.readiness = Readiness.STOPPED if stops else Readiness.READY
     lu.power_condition = wanted if rests else 0
     lu.power_condition_modifier = modifier if rests else 0
@@ -138,10 +146,7 @@ def start_stop_unit(task: Task) -> Translation:
     """Spec: SBC-3 5.25; NVMe Base 2.0 5.27.1.2 (Power Management)."""
     lu = task.lu
     wanted, modifier = _wanted(task)
-    if lu.readiness not in (Readiness.READY, Readiness.STOPPED):
-        sense = not_ready(lu)
-        assert sense is not None
-        raise CheckCondition(sense)
+    _check_changeable(lu)
     if wanted is PowerCondition.LU_CONTROL:
         return GOOD
     change = _change(task, wanted, modifier)

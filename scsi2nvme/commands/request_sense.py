@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import Any
+
 from scsi2nvme.commands import diagnostics, power
 from scsi2nvme.commands.format_unit import refresh_progress
+from scsi2nvme.commands.log_pages import Log, get_log, informational_exception
 from scsi2nvme.fields import Field
-from scsi2nvme.logical_unit import Readiness
+from scsi2nvme.logical_unit import LogicalUnit, Readiness
+from scsi2nvme.nvme.structures import SMART_LOG
 from scsi2nvme.readiness import not_ready
-from scsi2nvme.scsi.command import Command, Data, Result, Task, Transfer, Translation
+from scsi2nvme.scsi.command import Command, Data, NvmeError, Result, Task, Transfer, Translation
 from scsi2nvme.scsi.sense import (
     LOGICAL_UNIT_NOT_READY_SELF_TEST_IN_PROGRESS,
     LOGICAL_UNIT_NOT_SUPPORTED,
     NO_ADDITIONAL_SENSE_INFORMATION,
     Sense,
+    SenseCode,
 )
 
 
@@ -21,10 +27,19 @@ def _answer(task: Task, sense: Sense) -> Result:
     return Result(data_in=sense.data(bool(task.cdb.desc)))
 
 
+def _warning(lu: LogicalUnit) -> Generator[Any, Any, SenseCode | None]:
+    """Return what the controller's health gives reason to tell on request (MRIE 6h)."""
+    try:
+        completion = yield get_log(Log.SMART)
+    except NvmeError:
+        return None  # nobody knows of a warning
+    return informational_exception(lu, SMART_LOG.parse(completion.data))
+
+
 def request_sense(task: Task) -> Translation:
     """Return a pending unit attention or deferred error, else what goes on.
 
-    Spec: SPC-4 6.39, 5.11.2 (pollable sense data).
+    Spec: SPC-4 6.39, 5.11.2 (pollable sense data), 7.5.11 (informational exceptions).
     """
     lu = task.lu
     if lu.readiness is Readiness.FORMATTING:
@@ -37,10 +52,9 @@ def request_sense(task: Task) -> Translation:
         if test is not None:
             code = LOGICAL_UNIT_NOT_READY_SELF_TEST_IN_PROGRESS
             return _answer(task, Sense(code, progress=test.fraction))
-    return _answer(task, Sense(power.CONDITION_SENSE.get(power.condition(lu), _NOTHING)))
-
-
-_NOTHING = NO_ADDITIONAL_SENSE_INFORMATION
+    resting = power.CONDITION_SENSE.get(power.condition(lu))
+    warning = yield from _warning(lu)
+    return _answer(task, Sense(warning or resting or NO_ADDITIONAL_SENSE_INFORMATION))
 
 
 def request_sense_without_unit(task: Task) -> Translation:

@@ -203,7 +203,7 @@ typedef struct {
 
 s2n_plane *s2n_plane_new(uint32_t reactors, const int32_t *cpus, uint32_t poll_us);
 int s2n_plane_start(s2n_plane *plane);
-/* Stop and join the reactors; every connection is closed. */
+/* Stop and join the reactors, whose connections have been closed and freed. */
 void s2n_plane_stop(s2n_plane *plane);
 void s2n_plane_free(s2n_plane *plane);
 int s2n_plane_event_fd(s2n_plane *plane);
@@ -291,6 +291,7 @@ typedef struct {
     uint32_t blocks;
     uint32_t cdw12;
     uint32_t nsid;
+    uint8_t sqe[64]; /* but for CID and DPTR */
 } s2n_nvme_op;
 
 /* Translate: the number of NVMe commands written to `out`, or -EINVAL when the

@@ -150,11 +150,12 @@ int s2n_hot_translate(const s2n_lu_params *lu, const uint8_t *cdb, uint16_t cdb_
         uint32_t count = plan.opcode == NVME_FLUSH ? 1 : s2n_hot_cut(lu, plan.lba, plan.blocks);
         if (used == maximum)
             return -EINVAL;
-        out[used++] = (s2n_nvme_op){.opcode = plan.opcode,
-                                    .slba = plan.lba,
-                                    .blocks = count,
-                                    .cdw12 = plan.cdw12,
-                                    .nsid = lu->nsid};
+        out[used] = (s2n_nvme_op){.opcode = plan.opcode,
+                                  .slba = plan.lba,
+                                  .blocks = count,
+                                  .cdw12 = plan.cdw12,
+                                  .nsid = lu->nsid};
+        s2n_hot_sqe(out[used++].sqe, plan.opcode, lu->nsid, plan.lba, count, plan.cdw12);
         plan.lba += count;
         plan.blocks -= count;
     }

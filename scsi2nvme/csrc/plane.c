@@ -231,6 +231,8 @@ int s2n_controller_set_queue(s2n_controller *controller, uint32_t index, s2n_qpa
     if (!queue->pool)
         return -ENOMEM;
     queue->qp = qp;
+    /* A round that rings also polls before it sleeps. */
+    s2n_qpair_set_polled(qp, true);
     queue->interrupt = (struct s2n_source){eventfd, interrupted};
     queue->attached = true;
     s2n_reactor_call(queue->reactor, attach_queue, queue);

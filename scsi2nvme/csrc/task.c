@@ -330,6 +330,9 @@ static bool hot_accepts(s2n_task *task)
         return false;
     if (task->direction == S2N_OUT && task->data_out_length < task->announced)
         return false;
+    /* The block length may have changed since the task began. */
+    if (task->direction && (uint64_t)plan.blocks << lu->params.block_shift != task->announced)
+        return false;
     task->nvme_opcode = plan.opcode;
     task->lba = plan.lba;
     task->blocks_left = plan.blocks;

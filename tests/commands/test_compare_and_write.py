@@ -123,10 +123,38 @@ def test_the_largest_number_of_blocks() -> None:
     assert bench.model.blocks(9, 255) == b"\1" * 255 * 4096
 
 
-def test_too_little_data(bench: Bench) -> None:
-    result = bench.do("COMPARE AND WRITE", bytes(3 * BLOCK), number_of_blocks=2)
+@pytest.mark.parametrize("expected", [0, 2 * BLOCK, 4 * BLOCK - 1, 4 * BLOCK + 1, 6 * BLOCK])
+def test_another_length_than_the_cdb_says_is_refused(bench: Bench, expected: int) -> None:
+    cdb = row("COMPARE AND WRITE").build(number_of_blocks=2)
+    assert bench.run(cdb, bytes(expected), expected=expected) == refused_at(13, 7)
+    assert bench.run(cdb, bytes(expected)) == refused_at(13, 7)
+    assert bench.model.executed == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "announced"),
+    [
+        ("COMPARE AND WRITE", {"number_of_blocks": 2}, 4 * BLOCK),
+        ("ORWRITE (16)", {"transfer_length": 2}, 2 * BLOCK),
+    ],
+)
+@pytest.mark.parametrize("missing", [1, BLOCK])
+def test_data_that_never_came_change_nothing(
+    bench: Bench, name: str, fields: dict[str, int], announced: int, missing: int
+) -> None:
+    cdb = row(name).build(**fields)
     sense = Sense(INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT)
+    result = bench.run(cdb, b"\1" * (announced - missing), expected=announced)
     assert result == Result(Status.CHECK_CONDITION, sense)
+    assert bench.model.executed == []
+
+
+def test_orwrite_is_never_partial(bench: Bench) -> None:
+    cdb = row("ORWRITE (16)").build(transfer_length=2)
+    sense = Sense(INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT)
+    result = bench.run(cdb, b"\1" * BLOCK, expected=BLOCK)
+    assert result == Result(Status.CHECK_CONDITION, sense)
+    assert bench.model.executed == []
 
 
 def test_what_reads_and_writes_runs_alone() -> None:

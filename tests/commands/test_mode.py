@@ -452,7 +452,8 @@ def test_saved_values_survive_reset_and_restart() -> None:
     bench = make_bench()
     assert select(bench, changed(bench, CONTROL, swp=1), save=1).status is Status.GOOD
     assert select(bench, changed(bench, CONTROL, swp=0, d_sense=1)).status is Status.GOOD
-    bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED, by=bench.nexus)
+    bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
+    bench.lu.take_attention(bench.nexus)
     assert (bench.lu.mode.swp, bench.lu.mode.descriptor_sense) == (True, False)
     again = LogicalUnit(bench.lu.facts, bench.lu.store)
     assert (again.mode.swp, again.mode.descriptor_sense) == (True, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scsi2nvme.logical_unit import Readiness
-from scsi2nvme.nvme.command import AdminOpcode, Opcode
+from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.structures import POWER_STATE
 from scsi2nvme.scsi.command import Result
 from scsi2nvme.scsi.sense import (
@@ -197,6 +197,19 @@ def test_a_format_is_not_stopped() -> None:
         assert result.sense is not None
         assert result.sense.code == LOGICAL_UNIT_NOT_READY_FORMAT_IN_PROGRESS
     assert bench.lu.readiness is Readiness.FORMATTING
+
+
+def test_a_format_that_begins_during_the_flush_is_not_stopped() -> None:
+    bench = make_bench()
+    result = start_stop(bench, immed=1)
+
+    def flush(command: NvmeCommand) -> None:
+        bench.lu.readiness = Readiness.FORMATTING
+
+    bench.model.io[Opcode.FLUSH] = flush
+    assert bench.finish(result).status is Status.CHECK_CONDITION
+    assert bench.lu.readiness is Readiness.FORMATTING
+    assert power_states(bench) == []
 
 
 def test_prevent_and_allow() -> None:

@@ -12,6 +12,7 @@ from scsi2nvme.scsi.command import Result
 from scsi2nvme.scsi.sense import (
     INVALID_COMMAND_OPERATION_CODE,
     INVALID_FIELD_IN_CDB,
+    INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
     INVALID_FIELD_IN_PARAMETER_LIST,
     LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
     PARAMETER_LIST_LENGTH_ERROR,
@@ -21,7 +22,7 @@ from scsi2nvme.scsi.sense import (
     SenseCode,
 )
 from scsi2nvme.scsi.status import Status
-from tests.support import DEAC, Bench, make_bench
+from tests.support import DEAC, Bench, make_bench, row
 
 BLOCK = 512
 BLOCKS = 4096
@@ -193,8 +194,6 @@ def test_write_zeroes_is_split(wzsl: int, pieces: list[int]) -> None:
 @pytest.mark.parametrize("name", SAMES)
 def test_write_same_refuses(bench: Bench, name: str) -> None:
     block = bytes(BLOCK)
-    count_byte = {"WRITE SAME (10)": 7, "WRITE SAME (16)": 10}[name]
-    assert bench.do(name, block, number_of_blocks=0) == refused_at(count_byte, 7)
     assert bench.do(name, block, number_of_blocks=1, anchor=1, unmap=1) == refused_at(1, 4)
     assert bench.do(name, block, number_of_blocks=1, wrprotect=1) == refused_at(1, 7)
     assert bench.do(name, block, lba=BLOCKS, number_of_blocks=1) == OUT_OF_RANGE
@@ -202,10 +201,39 @@ def test_write_same_refuses(bench: Bench, name: str) -> None:
     assert not bench.model.executed
 
 
-def test_write_same_beyond_its_maximum(bench: Bench) -> None:
-    too_many = bench.lu.maximum_write_same_blocks + 1
-    result = bench.do("WRITE SAME (16)", bytes(BLOCK), number_of_blocks=too_many)
+@pytest.mark.parametrize("blocks", [0, 0x10000])
+def test_write_same_beyond_its_maximum(blocks: int) -> None:
+    bench = make_bench(blocks=0x10000)
+    assert bench.lu.maximum_write_same_blocks == 0xFFFF
+    result = bench.do("WRITE SAME (16)", bytes(BLOCK), number_of_blocks=blocks)
     assert result == refused_at(10, 7)
+    assert bench.model.executed == []
+
+
+@pytest.mark.parametrize("name", SAMES)
+@pytest.mark.parametrize("byte", [0, 0x5A])
+def test_write_same_of_zero_blocks_means_the_rest(bench: Bench, name: str, byte: int) -> None:
+    bench.model.fill(BLOCKS - 20, b"\xff" * 20 * BLOCK)
+    block = bytes([byte]) * BLOCK
+    assert bench.do(name, block, lba=BLOCKS - 19, number_of_blocks=0) == Result()
+    assert bench.model.blocks(BLOCKS - 20, 20) == b"\xff" * BLOCK + block * 19
+
+
+@pytest.mark.parametrize("name", SAMES)
+@pytest.mark.parametrize("expected", [0, BLOCK - 1, 2 * BLOCK])
+def test_write_same_takes_exactly_one_block(bench: Bench, name: str, expected: int) -> None:
+    cdb = row(name).build(number_of_blocks=3)
+    refused = failed(INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT)
+    assert bench.run(cdb, bytes(expected), expected=expected) == refused
+    assert bench.run(cdb, bytes(BLOCK - 1), expected=BLOCK) == refused
+    assert bench.model.executed == []
+
+
+def test_write_same_without_data_out_buffer_takes_none(bench: Bench) -> None:
+    cdb = row("WRITE SAME (16)").build(ndob=1, number_of_blocks=3)
+    refused = failed(INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT)
+    assert bench.run(cdb, bytes(BLOCK), expected=BLOCK) == refused
+    assert bench.run(cdb, expected=0) == Result()
 
 
 def test_write_same_takes_no_unmap_bit_without_provisioning() -> None:

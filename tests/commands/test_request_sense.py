@@ -124,6 +124,63 @@ def test_a_self_test_tells_its_progress_until_it_is_over() -> None:
     log[0] = 0
     bench.model.logs[0x06] = bytes(log)
     assert triple(sense(bench)) == (0, 0, 0)
-    executed = len(bench.model.executed)
+    bench.model.executed.clear()
     sense(bench)
-    assert len(bench.model.executed) == executed  # nobody asks any more
+    logs = {command.cdw10 & 0xFF for command in bench.model.executed}
+    assert 0x06 not in logs  # nobody asks any more
+
+
+def warn(bench: Bench, critical_warning: int) -> None:
+    smart = bytearray(bench.model.logs[0x02])
+    smart[0] = critical_warning
+    bench.model.logs[0x02] = bytes(smart)
+
+
+@pytest.mark.parametrize(
+    ("critical_warning", "expected"),
+    [
+        (1 << 0, (0, 0x5D, 0x03)),
+        (1 << 1, (0, 0x0B, 0x01)),
+        (1 << 2, (0, 0x5D, 0x10)),
+        (1 << 3, (0, 0x27, 0x00)),
+        (1 << 4, (0, 0x0B, 0x06)),
+        (0b110, (0, 0x5D, 0x10)),  # the gravest
+    ],
+)
+def test_warnings_of_the_controller_are_told(
+    critical_warning: int, expected: tuple[int, int, int]
+) -> None:
+    bench = make_bench()
+    warn(bench, critical_warning)
+    assert triple(sense(bench)) == expected
+    assert triple(sense(bench)) == expected  # as long as it holds
+    warn(bench, 0)
+    assert triple(sense(bench)) == (0, 0, 0)
+
+
+def test_a_warning_waits_for_what_is_more_urgent() -> None:
+    bench = make_bench()
+    warn(bench, 1 << 2)
+    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
+    assert triple(sense(bench)) == (6, 0x2A, 0x09)
+    bench.lu.readiness = Readiness.STOPPED
+    assert triple(sense(bench)) == (2, 0x04, 0x02)
+
+
+def test_dexcpt_disables_warnings() -> None:
+    bench = make_bench()
+    warn(bench, 1 << 2)
+    page = bench.do("MODE SENSE (6)", page_code=0x1C, dbd=1, allocation_length=255).data_in
+    parameters = bytearray(b"\0" + page[1:])
+    parameters[4] &= 0x7F  # PS is reserved
+    parameters[4 + 2] |= 0x08
+    length = len(parameters)
+    selected = bench.do("MODE SELECT (6)", bytes(parameters), pf=1, parameter_list_length=length)
+    assert selected.status is Status.GOOD
+    assert triple(sense(bench)) == (0, 0, 0)
+
+
+def test_a_controller_without_the_log_warns_of_nothing() -> None:
+    bench = make_bench()
+    del bench.model.logs[0x02]
+    assert triple(sense(bench)) == (0, 0, 0)

@@ -26,8 +26,14 @@ from scsi2nvme.commands.reserve import (
     RESERVATION,
     TRANSPORT_IDS_LENGTH,
 )
-from scsi2nvme.logical_unit import LogicalUnit, MemoryStore, Nexus, PortName
-from scsi2nvme.scsi.command import Access, Result
+from scsi2nvme.logical_unit import (
+    MAXIMUM_ABSENT_NEXUSES,
+    LogicalUnit,
+    MemoryStore,
+    Nexus,
+    PortName,
+)
+from scsi2nvme.scsi.command import Access, Command, Result
 from scsi2nvme.scsi.sense import BUS_DEVICE_RESET_FUNCTION_OCCURRED, I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.scsi.status import Status
 from tests.support import Bench, ModelController, make_facts, make_nexus
@@ -431,7 +437,7 @@ class Reserving(RuleBasedStateMachine):
         elif what == 1:
             self.lose_nexus(name)
         elif what == 2:
-            self.reset(name)
+            self.reset()
         elif what == 3:
             self.release_unit(name, length)
         else:
@@ -468,8 +474,8 @@ class Reserving(RuleBasedStateMachine):
             self.model.legacy = ""
         self.quiet()
 
-    def reset(self, name: str) -> None:
-        self.bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED, by=self.bench.other(name))
+    def reset(self) -> None:
+        self.bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
         self.model.legacy = ""
         self.quiet()
 
@@ -483,7 +489,8 @@ class Reserving(RuleBasedStateMachine):
     def own_or_any(self, name: str, data: st.DataObject) -> int:
         """Return the nexus' own key more often than chance would."""
         own = self.model.keys.get(name, 0)
-        return data.draw(st.sampled_from((own,) * 6 + (0, 1, 2, 3)))
+        key: int = data.draw(st.sampled_from((own,) * 6 + (0, 1, 2, 3)))
+        return key
 
     @invariant()
     def same_state(self) -> None:
@@ -507,7 +514,7 @@ class Reserving(RuleBasedStateMachine):
 
 
 TestReserving = Reserving.TestCase
-TestReserving.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
+TestReserving.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
 
 
 # Tables
@@ -608,7 +615,7 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
 
 @pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.name)
 def test_every_row_says_what_the_standards_say_of_reservations(
-    command: commands.Command,
+    command: Command,
 ) -> None:
     assert (command.access, command.legacy_reserve_allows) == RESERVATION_TABLE[command.name]
 
@@ -659,9 +666,7 @@ def test_what_reserve_lets_others_do() -> None:
     ids=lambda command: command.name,
 )
 @pytest.mark.parametrize("name", ["a", "b"])
-def test_reserve_excludes_persistent_reservations_of_all(
-    command: commands.Command, name: str
-) -> None:
+def test_reserve_excludes_persistent_reservations_of_all(command: Command, name: str) -> None:
     bench = reservation_bench()
     bench.do("RESERVE (10)")
     assert outcome(bench.run(command.build(), nexus=bench.other(name))) == CONFLICT
@@ -679,7 +684,9 @@ def test_what_ends_a_reserve(end: str) -> None:
         case "loss":
             bench.lu.detach(bench.nexus, I_T_NEXUS_LOSS_OCCURRED)
         case "reset":
-            bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED, by=bench.other("b"))
+            bench.other("b")
+            bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
+            bench.lu.take_attention(bench.other("b"))
     assert outcome(bench.do("TEST UNIT READY", nexus=bench.other("b"))) == GOOD
 
 
@@ -863,20 +870,24 @@ def test_damaged_state_is_not_taken_for_none(change: dict[str, object]) -> None:
         LogicalUnit(make_facts(), store)
 
 
-def test_attentions_of_strangers_do_not_pile_up() -> None:
+def test_attentions_of_ended_nexuses_do_not_pile_up() -> None:
     bench = reservation_bench()
     out(bench, "c", "REGISTER", 0, 3)
     bench.lu.detach(bench.other("c"), I_T_NEXUS_LOSS_OCCURRED)
-    for n in range(2000):
-        nexus = make_nexus(f"n{n}", bench.lu)
-        bench.lu.detach(nexus, I_T_NEXUS_LOSS_OCCURRED)
-        if n % 100 == 0:  # registrations come and go without a nexus
-            port = PortName("iqn.2004-01.test:ghost", isid=n.to_bytes(6, "big"))
-            extra = transport_ids(port)
-            assert out(bench, "a", "REGISTER", 0, 1, extra=extra, spec_i_pt=1) == GOOD
-            assert out(bench, "a", "PREEMPT", 1, 1, kind=WE) == GOOD
-    assert len(bench.lu.unit_attentions) < 300
+    for n in range(2 * MAXIMUM_ABSENT_NEXUSES):
+        bench.lu.detach(make_nexus(f"n{n}", bench.lu), I_T_NEXUS_LOSS_OCCURRED)
+    assert len(bench.lu.unit_attentions) <= MAXIMUM_ABSENT_NEXUSES + 3
     assert attentions(bench, "c") == [(6, 0x29, 0x07)]  # a registrant is not forgotten
     returning = make_nexus("n0")
     bench.lu.attach(returning)
-    assert [sense.code.asc for sense in bench.lu.unit_attentions[returning.key]] == [0x29]
+    assert [sense.code.ascq for sense in bench.lu.unit_attentions[returning.key]] == [0]
+
+
+def test_attentions_of_nexuses_that_never_were_do_not_pile_up() -> None:
+    bench = reservation_bench()
+    for n in range(2 * MAXIMUM_ABSENT_NEXUSES):
+        port = PortName("iqn.2004-01.test:ghost", isid=n.to_bytes(6, "big"))
+        extra = transport_ids(port)
+        assert out(bench, "a", "REGISTER", 0, 1, extra=extra, spec_i_pt=1) == GOOD
+        assert out(bench, "a", "CLEAR", 1) == GOOD
+    assert len(bench.lu.unit_attentions) <= MAXIMUM_ABSENT_NEXUSES + 3

@@ -106,5 +106,7 @@ def table(columns: dict[str, list[Verdict]]) -> str:
             for verdicts in columns.values()
         ]
         lines.append(f"| {family} | " + " | ".join(cells) + " |")
-    lines.append("| **All** | " + " | ".join(cell(verdicts) for verdicts in columns.values()) + " |")
+    lines.append(
+        "| **All** | " + " | ".join(cell(verdicts) for verdicts in columns.values()) + " |"
+    )
     return "\n".join(lines) + "\n"

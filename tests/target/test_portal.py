@@ -647,7 +647,7 @@ def test_logical_unit_reset(bench: Bench) -> None:
         ready(other)
         assert one.task_management(LU_RESET).response == 0
         assert one.task_management(LU_RESET, lun=9).response == 2
-        assert one.command(0, TEST_UNIT_READY).status == 0
+        assert attention(one) == RESET
         assert attention(other) == RESET
 
 
