@@ -39,7 +39,7 @@ TEMPERATURE_THRESHOLD = Event(1, 1, 0x02)
 NAMESPACE_CHANGED = Event(2, 0, 0x04)
 
 
-class CommandFailed(Exception):  # noqa: N818, it is a result, not an error of ours
+class CommandFailed(Exception):
     """An admin command's status; `location` is byte | bit << 8 of the entry at fault."""
 
     def __init__(
