@@ -170,4 +170,3 @@ def _check_data_out(task: Task) -> None:
     if partial:
         usable -= usable % task.lu.block_bytes
     task.data_out = task.data_out[:usable]
-
