@@ -1,6 +1,6 @@
-"""`make bench`: scsi2nvme beside tgt, in one run.
+"""scsi2nvme beside Debian's tgt, in one run.
 
-Every workload runs on every target in turn, several rounds of it; the table has
+Every workload runs on every target in turn, several rounds of it; the tables have
 medians, and the ratio within each round. CPU is the target's own, per I/O.
 """
 
@@ -8,109 +8,261 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import statistics
+import os
+import signal
+import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Collection
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench import load, peers
+from bench import load, machine, peers, tables
 
 SIZE_BYTES = 512 << 20
+OURS, PEER, NULL = "scsi2nvme", "tgt", "tgt null"
+LATENCIES = ("p50_us", "p95_us", "p99_us", "p999_us")
+# The goal at 4 KiB and queue depth 32; elsewhere it is not to be behind.
+CPU_GOAL = 0.5
+_SOCKET_CALLS = ("read", "readv", "recvfrom", "recvmsg", "write", "writev", "sendto", "sendmsg")
+_FILE_CALLS = ("pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "fdatasync")
+_WAITING_CALLS = ("epoll_wait", "epoll_pwait", "epoll_ctl", "poll", "ppoll", "futex")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How long to measure, and what besides."""
+
+    rounds: int
+    seconds: int
+    null: bool = False
+    calls: bool = False
+    pinned: bool = True
+
+    def cpus(self) -> tuple[Collection[int], Collection[int]]:
+        """Return the CPUs of the target, and those of the load generator."""
+        usable = sorted(os.sched_getaffinity(0))
+        if not self.pinned or len(usable) < 2:
+            return usable, usable
+        return usable[:1], usable[1:2]
 
 
 def workloads(seconds: int) -> list[load.Load]:
-    """Return the workloads of the table."""
+    """Return the workloads of the tables."""
     small = [
-        load.Load(operation, "random", depth, sessions, 4096, seconds)
+        load.Load(operation, "random", depth, sessions, 4096, seconds, SIZE_BYTES)
         for sessions in (1, 4)
         for depth in (1, 32)
         for operation in ("read", "write")
     ]
     large = [
-        load.Load(operation, "sequential", depth, 1, size, seconds)
+        load.Load(operation, "sequential", depth, 1, size, seconds, SIZE_BYTES)
         for size, depth in ((128 << 10, 8), (1 << 20, 4))
         for operation in ("read", "write")
     ]
     return small + large
 
 
-def measure(target: peers.Target, work: load.Load) -> dict[str, float]:
-    """Run one workload on one target."""
-    before = target.cpu_seconds()
-    result = load.run(target.url, work)
+def measure(target: peers.Target, work: load.Load, cpus: Collection[int]) -> dict[str, float]:
+    """Run one workload on one target, the load generator on `cpus`."""
+    meter = peers.CpuMeter(target)
+    result = load.run(target.url, work, cpus, meter)
+    figures = {name: float(result[name]) for name in ("iops", "mb_s", *LATENCIES, "busy")}
     # CPU is of the warm-up too: so are the operations that it is divided by.
-    cpu = target.cpu_seconds() - before
+    return figures | {"cpu_us": meter.seconds * 1e6 / max(result["all_operations"], 1)}
+
+
+def count_calls(target: peers.Target, work: load.Load, cpus: Collection[int]) -> dict[str, float]:
+    """Return the target's system calls per I/O, by perf's tracepoints."""
+    names = (*_SOCKET_CALLS, *_FILE_CALLS, *_WAITING_CALLS)
+    events = ["raw_syscalls:sys_enter", *(f"syscalls:sys_enter_{name}" for name in names)]
+    perf = subprocess.Popen(
+        ["perf", "stat", "-x;", "-p", str(target.pid), "-e", ",".join(events)],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with perf:
+        try:
+            result = load.run(target.url, work, cpus)
+        finally:
+            perf.send_signal(signal.SIGINT)
+            _, output = perf.communicate(timeout=30)
+    return calls_per_operation(output, result["all_operations"])
+
+
+def calls_per_operation(output: str, operations: int) -> dict[str, float]:
+    """Parse what `perf stat -x;` wrote; `all`, and each system call that was made."""
+    found = {}
+    for line in output.splitlines():
+        count, _, event, *_ = [*line.split(";"), "", ""]
+        if count.isdigit() and int(count):
+            name = event.removeprefix("syscalls:sys_enter_").replace(
+                "raw_syscalls:sys_enter", "all"
+            )
+            found[name] = int(count) / operations
+    if "all" not in found:
+        raise RuntimeError(f"perf counted no system calls: {output.strip()}")
+    return found
+
+
+def _evaluate(by_target: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    compared = {
+        figure: tables.ratios(by_target[OURS], by_target[PEER], figure)
+        for figure in ("iops", "cpu_us")
+    }
+    medians = {name: tables.medians(rounds) for name, rounds in by_target.items()}
+    return {"medians": medians, "ratios": compared, "rounds": by_target}
+
+
+def run(settings: Settings, directory: Path) -> dict[str, Any]:
+    """Measure everything; progress goes to standard error."""
+    figures: dict[str, dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    calls: dict[str, dict[str, dict[str, float]]] = {}
+    target_cpus, load_cpus = settings.cpus()
+    load_average = machine.load_average()
+    with ExitStack() as stack:
+        with load.on_cpus(target_cpus):
+            stores = ["rdwr", "null"] if settings.null else ["rdwr"]
+            targets = stack.enter_context(peers.tgt_stores(directory, SIZE_BYTES, stores))
+            targets.append(stack.enter_context(peers.scsi2nvme(directory, SIZE_BYTES)))
+        for number in range(settings.rounds):
+            for work in workloads(settings.seconds):
+                print(f"round {number + 1}/{settings.rounds}: {work.name}", file=sys.stderr)
+                # Nobody is always the one that inherits the others' dirty pages.
+                for target in targets if number % 2 else reversed(targets):
+                    figures[work.name][target.name].append(measure(target, work, load_cpus))
+        for work in workloads(1) if settings.calls else []:
+            print(f"system calls: {work.name}", file=sys.stderr)
+            brief = replace(work, seconds=1)
+            calls[work.name] = {each.name: count_calls(each, brief, load_cpus) for each in targets}
     return {
-        "iops": result["iops"],
-        "mb_s": result["mb_s"],
-        "p50_us": result["p50_us"],
-        "p99_us": result["p99_us"],
-        "cpu_us": cpu * 1e6 / max(result["all_operations"], 1),
+        "machine": machine.describe(directory),
+        "load_average": load_average,
+        "settings": {"rounds": settings.rounds, "seconds": settings.seconds},
+        "cpus": {"target": list(target_cpus), "load": list(load_cpus)},
+        "workloads": {name: _evaluate(by_target) for name, by_target in figures.items()},
+        "calls": calls,
     }
 
 
-def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
-    """Return each figure's median."""
-    return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
+def shortfalls(report: dict[str, Any]) -> list[str]:
+    """Return where scsi2nvme is behind tgt, or short of the goal, by the medians."""
+    found = []
+    for name, row in report["workloads"].items():
+        speed, cpu = (row["ratios"][figure]["median"] for figure in ("iops", "cpu_us"))
+        limit = CPU_GOAL if "4k QD32" in name else 1.0
+        if speed < 1:
+            found.append(f"{name}: {speed:.2f} of tgt's IOPS")
+        if cpu > limit:
+            found.append(f"{name}: {cpu:.2f} of tgt's CPU per I/O, {limit} is the limit")
+    return found
+
+
+def _section(report: dict[str, Any], figure: str, ratio: str | None) -> str:
+    rows = []
+    names = list(next(iter(report["workloads"].values()))["medians"])
+    names.sort(key=[PEER, NULL, OURS].index)
+    for workload, row in report["workloads"].items():
+        cells = [tables.number(row["medians"][name][figure]) for name in names]
+        last = [tables.spread(row["ratios"][ratio])] if ratio else []
+        rows.append([workload, *cells, *last])
+    return tables.table(["Workload", *names, *(["ours ÷ tgt's"] if ratio else [])], rows)
+
+
+def _latency(report: dict[str, Any]) -> str:
+    rows = []
+    for workload, row in report["workloads"].items():
+        cells = [
+            " / ".join(f"{row['medians'][name][figure]:.0f}" for figure in LATENCIES)
+            for name in (PEER, OURS)
+        ]
+        rows.append([workload, *cells])
+    return tables.table(["Workload", PEER, OURS], rows)
+
+
+def _calls(report: dict[str, Any]) -> str:
+    def render(found: dict[str, float]) -> str:
+        total, *rest = sorted(found.items(), key=lambda item: -item[1])
+        shown = [f"{name} {each:.2f}" for name, each in rest if each >= 0.01]
+        return f"{total[1]:.2f} ({', '.join(shown)})"
+
+    rows = [
+        [workload, render(by_target[PEER]), render(by_target[OURS])]
+        for workload, by_target in report["calls"].items()
+    ]
+    return tables.table(["Workload", PEER, OURS], rows)
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """Return the report as a Markdown table."""
-    lines = [
-        "| Workload | tgt IOPS | scsi2nvme IOPS | × | tgt CPU µs/IO | scsi2nvme CPU µs/IO | × |",
-        "|---|---|---|---|---|---|---|",
+    """Return the report's tables as Markdown, and where scsi2nvme is behind."""
+    parts = [
+        "### CPU time of the target per I/O, µs\n",
+        _section(report, "cpu_us", "cpu_us"),
+        "### I/O per second\n",
+        _section(report, "iops", "iops"),
+        "### MB per second\n",
+        _section(report, "mb_s", None),
+        "### Latency, µs: 50 / 95 / 99 / 99.9 %\n",
+        _latency(report),
     ]
-    for name, row in report["workloads"].items():
-        peer, ours = row["tgt"], row["scsi2nvme"]
-        lines.append(
-            f"| {name} | {peer['iops']:.0f} | {ours['iops']:.0f} | {row['iops_ratio']:.2f}"
-            f" | {peer['cpu_us']:.1f} | {ours['cpu_us']:.1f} | {row['cpu_ratio']:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+    if report["calls"]:
+        parts += ["### System calls of the target per I/O\n", _calls(report)]
+    behind = shortfalls(report)
+    parts.append("Behind: " + "; ".join(behind) + ".\n" if behind else "Behind in nothing.\n")
+    return "\n".join(parts)
 
 
-def run(rounds: int, seconds: int, directory: Path) -> dict[str, Any]:
-    """Measure everything; progress goes to standard error."""
-    figures: dict[str, dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
-    with ExitStack() as stack:
-        targets = [
-            stack.enter_context(peers.tgt(directory, SIZE_BYTES)),
-            stack.enter_context(peers.scsi2nvme(directory, SIZE_BYTES)),
-        ]
-        for target in targets:  # no figure is of a sparse file
-            load.run(target.url, load.Load("write", "sequential", 8, 1, 1 << 20, 2))
-        for number in range(rounds):
-            for work in workloads(seconds):
-                for target in targets:
-                    figures[work.name][target.name].append(measure(target, work))
-                print(f"round {number + 1}/{rounds}: {work.name}", file=sys.stderr)
-    report: dict[str, Any] = {"machine": platform.platform(), "rounds": rounds, "workloads": {}}
-    for name, by_target in figures.items():
-        pairs = list(zip(by_target["scsi2nvme"], by_target["tgt"], strict=True))
-        report["workloads"][name] = {
-            target: medians(each) for target, each in by_target.items()
-        } | {
-            f"{figure}_ratio": statistics.median(ours[key] / peer[key] for ours, peer in pairs)
-            for figure, key in (("iops", "iops"), ("cpu", "cpu_us"))
-        }
-    return report
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--seconds", type=int, default=3, help="per measurement")
+    options.add_argument("--quick", action="store_true", help="two rounds of one second")
+    options.add_argument("--peer-null", action="store_true", help="add tgt's null backing store")
+    options.add_argument(
+        "--calls", action="store_true", help="count system calls too (needs perf and root)"
+    )
+    options.add_argument(
+        "--unpinned",
+        action="store_true",
+        help="let target and load generator run on any CPU, instead of one each",
+    )
+    options.add_argument(
+        "--directory",
+        type=Path,
+        default=Path("/var/tmp"),
+        help="where the disk images are for the time being (default /var/tmp)",
+    )
+    options.add_argument("--json", type=Path, help="write all figures here")
+    return options
+
+
+def settings(arguments: argparse.Namespace) -> Settings:
+    """Return what the command line's arguments ask for."""
+    return Settings(
+        2 if arguments.quick else arguments.rounds,
+        1 if arguments.quick else arguments.seconds,
+        arguments.peer_null,
+        arguments.calls,
+        not arguments.unpinned,
+    )
 
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        report = run(arguments.rounds, arguments.seconds, Path(directory))
+    arguments = parser().parse_args()
+    peers.end_cleanly_on_signals()
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.directory) as directory:
+        report = run(settings(arguments), Path(directory))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    print(machine.heading(report))
     print(markdown(report))
 
 

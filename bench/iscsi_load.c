@@ -5,8 +5,9 @@
  * both, and every read must return the generation that was acknowledged last.
  * With --state it notes, when the target dies, what must and what may be on the
  * disk; --check compares the disk with such a note. With --luns the commands go to
- * that many logical units at random, from the URL's on. The operation `idle` logs
- * in, says so in a line of its own, and stays until standard input ends.
+ * that many logical units at random, from the URL's on. With --hold it prints a line
+ * when all sessions are logged in, starts when it reads a byte from standard input,
+ * and logs out when that ends; so the target's costs can be told apart.
  *
  * Prints one JSON object. Exit status: 0, 1 data or command errors, 2 usage or
  * connection, 3 the target went away (with --state: the note was written).
@@ -63,7 +64,7 @@ static struct {
     uint32_t cell_bytes;
     uint64_t seed, span;
     double warmup;
-    bool verify;
+    bool verify, hold;
 } option = {.operation = "read",
             .pattern = "random",
             .initiator = "iqn.2026-11.io.github.scsi2nvme:load",
@@ -503,25 +504,37 @@ static int run(void)
     return lost ? 3 : 0;
 }
 
-static int stay_idle(void)
+/* Do nothing but answer the target until told to go on; false: standard input ended. */
+static bool hold(void)
 {
-    printf("{\"sessions\": %d}\n", option.sessions);
+    char byte;
+
     fflush(stdout);
     while (!lost && !service(-1, STDIN_FILENO))
         ;
-    return lost ? 3 : 0;
+    return !lost && read(STDIN_FILENO, &byte, 1) == 1;
 }
 
 static const struct option long_options[] = {
-    {"url", required_argument, NULL, 'u'},       {"operation", required_argument, NULL, 'o'},
-    {"pattern", required_argument, NULL, 'p'},   {"sessions", required_argument, NULL, 's'},
-    {"depth", required_argument, NULL, 'd'},     {"bytes", required_argument, NULL, 'b'},
-    {"seconds", required_argument, NULL, 't'},   {"warmup", required_argument, NULL, 'w'},
-    {"verify", no_argument, NULL, 'v'},          {"flush-every", required_argument, NULL, 'f'},
-    {"cells", required_argument, NULL, 'c'},     {"state", required_argument, NULL, 'S'},
-    {"check", required_argument, NULL, 'C'},     {"seed", required_argument, NULL, 'r'},
-    {"span", required_argument, NULL, 'z'},      {"header-digest", no_argument, NULL, 'H'},
-    {"initiator", required_argument, NULL, 'i'}, {"luns", required_argument, NULL, 'l'},
+    {"url", required_argument, NULL, 'u'},
+    {"operation", required_argument, NULL, 'o'},
+    {"pattern", required_argument, NULL, 'p'},
+    {"sessions", required_argument, NULL, 's'},
+    {"depth", required_argument, NULL, 'd'},
+    {"bytes", required_argument, NULL, 'b'},
+    {"seconds", required_argument, NULL, 't'},
+    {"warmup", required_argument, NULL, 'w'},
+    {"verify", no_argument, NULL, 'v'},
+    {"flush-every", required_argument, NULL, 'f'},
+    {"cells", required_argument, NULL, 'c'},
+    {"state", required_argument, NULL, 'S'},
+    {"check", required_argument, NULL, 'C'},
+    {"seed", required_argument, NULL, 'r'},
+    {"span", required_argument, NULL, 'z'},
+    {"header-digest", no_argument, NULL, 'H'},
+    {"initiator", required_argument, NULL, 'i'},
+    {"luns", required_argument, NULL, 'l'},
+    {"hold", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -579,6 +592,9 @@ static void parse(int argc, char **argv)
         case 'H':
             option.header_digest = 1;
             break;
+        case 'h':
+            option.hold = true;
+            break;
         case 'l':
             option.luns = atoi(optarg);
             break;
@@ -594,8 +610,8 @@ static void parse(int argc, char **argv)
         option.cell_bytes < SECTOR || option.cell_bytes % SECTOR || option.luns < 1 ||
         (option.luns > 1 && option.verify))
         die("usage",
-            "--url URL [--sessions N] [--depth N] [--bytes N] [--operation read|write|mixed|idle]"
-            " [--pattern random|sequential] [--luns N] [--seconds N] [--verify] …");
+            "--url URL [--sessions N] [--depth N] [--bytes N] [--operation read|write|mixed]"
+            " [--pattern random|sequential] [--luns N] [--seconds N] [--verify] [--hold] …");
 }
 
 int main(int argc, char **argv)
@@ -615,8 +631,10 @@ int main(int argc, char **argv)
     if (option.check) {
         check_state();
         status = data_errors != 0;
-    } else if (!strcmp(option.operation, "idle")) {
-        status = stay_idle();
+    } else if (option.hold) {
+        printf("{\"sessions\": %d}\n", option.sessions);
+        status = hold() ? run() : 0;
+        hold();
     } else {
         status = run();
     }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ from typing import Any
 _SOURCE = Path(__file__).with_name("iscsi_load.c")
 _BUILD = Path(__file__).parent.parent / "build"
 _FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror")
+# What the logouts may take.
+_GRACE_S = 60
 
 
 def program() -> Path:
@@ -37,6 +42,7 @@ class Load:
     block_bytes: int = 4096
     seconds: int = 5
     span_bytes: int = 0
+    luns: int = 1
 
     @property
     def name(self) -> str:
@@ -55,12 +61,65 @@ class Load:
             *("--bytes", str(self.block_bytes)),
             *("--seconds", str(self.seconds)),
             *("--span", str(self.span_bytes)),
+            *("--luns", str(self.luns)),
         ]
 
 
-def run(url: str, load: Load) -> dict[str, Any]:
-    """Run a load to its end and return what it measured; CalledProcessError on errors."""
-    command = [str(program()), "--url", url, *load.arguments()]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    result: dict[str, Any] = json.loads(done.stdout)
+@contextmanager
+def on_cpus(cpus: Collection[int]) -> Iterator[None]:
+    """Let the processes that are started meanwhile run on these CPUs only."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def _held(url: str, load: Load, cpus: Collection[int] | None) -> Iterator[subprocess.Popen[str]]:
+    command = [str(program()), "--url", url, "--hold", *load.arguments()]
+    with on_cpus(cpus or os.sched_getaffinity(0)):
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+    with process:
+        try:
+            assert process.stdout is not None
+            if not process.stdout.readline():
+                raise ConnectionError(f"no session with {url}")
+            yield process
+            process.communicate(timeout=_GRACE_S)
+        finally:
+            process.kill()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+
+
+def run(
+    url: str,
+    load: Load,
+    cpus: Collection[int] | None = None,
+    during: AbstractContextManager[object] | None = None,
+) -> dict[str, Any]:
+    """Run a load to its end, on `cpus` if given, and return what it measured.
+
+    `during` is entered between the logins and the load, and left before the logouts.
+    CalledProcessError on errors.
+    """
+    with _held(url, load, cpus) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with during or nullcontext():
+            process.stdin.write("\n")
+            process.stdin.flush()
+            output = process.stdout.readline()
+    result: dict[str, Any] = json.loads(output)
     return result
+
+
+@contextmanager
+def idle_sessions(url: str, count: int) -> Iterator[None]:
+    """Keep `count` sessions logged in that do nothing but answer the target."""
+    with _held(url, Load(sessions=count), None):
+        yield

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from tests.daemon import Daemon, free_port
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+READY_S = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A running target: its name, LUN 0's (or 1's) URL and its process."""
+    """A running target: its name, its first logical unit's URL and its process.
+
+    `started_s`: when the process was started, by the monotonic clock.
+    """
 
     name: str
     url: str
     pid: int
+    started_s: float
 
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        """User and system time of all its threads so far, to the nanosecond."""
+        # What clock_getcpuclockid(3) returns: the process's clock of kind "scheduler".
+        return time.clock_gettime(~self.pid << 3 | 2)
 
     def resident_bytes(self) -> int:
         """Its resident memory."""
@@ -34,19 +41,51 @@ class Target:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+class CpuMeter:
+    """Meters a target's CPU time: `seconds`, between entering and leaving the context."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._before = 0.0
+        self.seconds = 0.0
+
+    def __enter__(self) -> CpuMeter:
+        self._before = self._target.cpu_seconds()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = self._target.cpu_seconds() - self._before
+
+
+def end_cleanly_on_signals() -> None:
+    """Make SIGTERM and SIGHUP leave every context manager, as Ctrl-C does."""
+
+    def leave(number: int, _: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+
+
+def make_image(path: Path, size_bytes: int) -> None:
+    """Make a disk image without holes, on its disk: no figure is of allocating blocks."""
+    chunk = bytes(range(256)) * min(4096, size_bytes // 256)
+    with path.open("wb") as file:
+        for _ in range(size_bytes // len(chunk)):
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 @contextmanager
-def scsi2nvme(
-    directory: Path, size_bytes: int, *, namespaces: int = 1, reactors: int = 1
-) -> Iterator[Target]:
-    """Serve an emulated disk in `directory`."""
-    size = size_bytes // namespaces
-    spec = f"emulated:{directory}/scsi2nvme.img,size={size},namespaces={namespaces}"
-    with Daemon(directory, spec, arguments=("--reactors", str(reactors))) as daemon:
-        yield Target("scsi2nvme", daemon.url(), daemon.pid)
-
-
-def _tgtadm(port: int, *arguments: str) -> None:
-    subprocess.run(["tgtadm", "-C", str(port), "--lld", "iscsi", *arguments], check=True)
+def scsi2nvme(directory: Path, size_bytes: int, *, namespaces: int = 1) -> Iterator[Target]:
+    """Serve an emulated disk in `directory`, its namespaces `size_bytes` together."""
+    size, image = size_bytes // namespaces, directory / "scsi2nvme.img"
+    make_image(image, size_bytes)
+    spec = f"emulated:{image},size={size},namespaces={namespaces}"
+    started = time.monotonic()
+    with Daemon(directory, spec, arguments=("--reactors", "1")) as daemon:
+        yield Target("scsi2nvme", daemon.url(), daemon.pid, started)
 
 
 _TUNING = {
@@ -57,41 +96,98 @@ _TUNING = {
     "InitialR2T": "No",
     "MaxOutstandingR2T": 1,
 }
+_NAME = "iqn.2026-11.io.github.scsi2nvme:peer"
+
+
+class _Tgtd:
+    """A tgtd of our own, with its control socket in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.started_s = time.monotonic()
+        self._log = directory / "tgtd.log"
+        self._environment = dict(os.environ, TGT_IPC_SOCKET=str(directory / "tgtd"))
+        # If this process is killed, nothing else would end tgtd.
+        leash = ["setpriv", "--pdeathsig", "KILL", "--"]
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*leash, "tgtd", "-f", "--iscsi", f"portal=127.0.0.1:{self.port}"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+            )
+
+    def administer(self, operation: str, mode: str, *arguments: str) -> str:
+        """Run tgtadm; returns its output, CalledProcessError if it fails."""
+        command = ["tgtadm", "--lld", "iscsi", "--op", operation, "--mode", mode, *arguments]
+        done = subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            env=self._environment,
+            timeout=READY_S,
+        )
+        return done.stdout
+
+    def wait(self) -> None:
+        """Wait until it is ready, and see that it listens where it was told to."""
+        deadline = time.monotonic() + READY_S
+        while True:
+            try:
+                portals = self.administer("show", "portal")
+                break
+            except subprocess.CalledProcessError as error:
+                # It listens on its control socket some time after it started.
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise RuntimeError(f"tgtd: {self._log.read_text()}{error.stderr}") from error
+                time.sleep(0.01)
+        if f"127.0.0.1:{self.port}," not in portals:
+            # It takes another when the one that it was given is not free.
+            raise RuntimeError(f"tgtd listens on {portals.strip()}, not on port {self.port}")
+
+    def add_target(self, number: int, images: list[Path], store: str) -> str:
+        """Add a target with a logical unit per image, from LUN 1; returns LUN 1's URL."""
+        tid, name = ("--tid", str(number)), f"{_NAME}{number}"
+        self.administer("new", "target", *tid, "-T", name)
+        for key, value in _TUNING.items():
+            self.administer("update", "target", *tid, "--name", key, "--value", str(value))
+        for lun, image in enumerate(images, 1):
+            backing = ("-b", str(image), "--bstype", store)
+            self.administer("new", "logicalunit", *tid, "--lun", str(lun), *backing)
+        self.administer("bind", "target", *tid, "-I", "ALL")
+        return f"iscsi://127.0.0.1:{self.port}/{name}/1"
 
 
 @contextmanager
-def tgt(directory: Path, size_bytes: int) -> Iterator[Target]:
-    """Serve a file with tgt's rdwr backing store, tuned as far as it can be."""
-    image, port, control = directory / "tgt.img", free_port(), 900 + os.getpid() % 90
-    with image.open("ab") as file:
-        file.truncate(size_bytes)
-    name = "iqn.2026-11.io.github.scsi2nvme:peer"
-    portal = ["--iscsi", f"portal=127.0.0.1:{port}"]
-    process = subprocess.Popen(
-        ["tgtd", "-f", "-C", str(control), *portal],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def tgt_stores(
+    directory: Path, size_bytes: int, stores: Sequence[str], *, units: int = 1
+) -> Iterator[list[Target]]:
+    """Serve files with one tgtd, tuned as far as it can be: a target per backing store."""
+    images = [directory / f"tgt{number}.img" for number in range(units)]
+    for image in images:
+        make_image(image, size_bytes // units)
+    daemon = _Tgtd(directory)
     try:
-        deadline = time.monotonic() + 20
-        while True:
-            new = ["--op", "new", "--mode", "target", "--tid", "1", "-T", name]
-            try:
-                _tgtadm(control, *new)
-                break
-            except subprocess.CalledProcessError:
-                # It listens on its control socket some time after it started.
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise
-                time.sleep(0.1)
-        for key, value in _TUNING.items():
-            tune = ["--op", "update", "--mode", "target", "--tid", "1", "--name", key]
-            _tgtadm(control, *tune, "--value", str(value))
-        unit = ["--mode", "logicalunit", "--tid", "1", "--lun", "1"]
-        _tgtadm(control, "--op", "new", *unit, "-b", str(image), "--bstype", "rdwr")
-        _tgtadm(control, "--op", "bind", "--mode", "target", "--tid", "1", "-I", "ALL")
-        yield Target("tgt", f"iscsi://127.0.0.1:{port}/{name}/1", process.pid)
+        daemon.wait()
+        yield [
+            Target(
+                "tgt" if store == "rdwr" else f"tgt {store}",
+                daemon.add_target(number, images, store),
+                daemon.process.pid,
+                daemon.started_s,
+            )
+            for number, store in enumerate(stores, 1)
+        ]
     finally:
         # It ignores SIGTERM while it has targets.
-        process.kill()
-        process.wait()
+        daemon.process.kill()
+        daemon.process.wait()
+
+
+@contextmanager
+def tgt(directory: Path, size_bytes: int, *, units: int = 1) -> Iterator[Target]:
+    """Serve files with tgt's rdwr backing store; LUN 1 is the first."""
+    with tgt_stores(directory, size_bytes, ["rdwr"], units=units) as targets:
+        yield targets[0]

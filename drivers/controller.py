@@ -36,7 +36,7 @@ from scsi2nvme.drivers.retry import LOST
 from scsi2nvme.drivers.setup import SetUp
 from scsi2nvme.drivers.submission import ControlQueue
 from scsi2nvme.drivers.timing import Timing
-from scsi2nvme.drivers.transport import Transport, TransportError
+from scsi2nvme.drivers.transport import Alarm, Transport, TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -50,6 +50,7 @@ _FIRST_REACTOR_QID = 2
 _BOUNCE_BYTES = 8 << 20
 _AFTER_RESET_S, _SLOW_RESET_S = 0.1, 0.25
 _SHUTDOWN_S = (10.0, 60.0)  # at least, and at most, whatever RTD3E says
+_SURRENDER_S = 10.0  # to write back, when the host wants the device
 _LPA_OFFSETS = 1 << 2
 _BROADCAST_FLUSH = 3  # VWC bits 2:1
 
@@ -190,6 +191,8 @@ class Controller:
     async def _start(self) -> None:
         for eventfd in self._interrupts:
             self._loop.add_reader(eventfd, self._on_interrupt, eventfd)
+        for alarm, eventfd in self.transport.alarms.items():
+            self._loop.add_reader(eventfd, self._on_alarm, alarm, eventfd)
         await with_function_reset(self._attempt, self._reset_function)
         self._recovery.set_abort_limit(self.identity.acl + 1)
         self._go_live()
@@ -370,12 +373,7 @@ class Controller:
 
     async def restart(self) -> None:
         """Pause, reset, set up anew, resume. For the recovery; others call `reset`."""
-        self.state = ControllerState.RESETTING
-        for queue in (self._admin, self._io):
-            queue.close_gate()
-        self._events.stop()
-        if self._data_path is not None:
-            await self._data_path.pause()
+        await self._quiesce()
         old = self.namespaces
         await with_function_reset(self._attempt, self._reset_function)
         self._go_live()
@@ -385,6 +383,28 @@ class Controller:
         if changed:
             log = events.LOG_CHANGED_NAMESPACES
             self._report(ControllerEvent(EventType.NOTICE, 0, log, b"", changed))
+
+    async def _quiesce(self) -> None:
+        """Send nothing any more."""
+        self.state = ControllerState.RESETTING
+        for queue in (self._admin, self._io):
+            queue.close_gate()
+        self._events.stop()
+        if self._data_path is not None:
+            await self._data_path.pause()
+
+    async def _surrender(self, reason: str) -> None:
+        """Write back if the device still can, end everything, and give the device back."""
+        await self._recovery.finish()
+        try:
+            if self.live and self.status().rdy:
+                await self._quiesce()
+                await self._registers.shut_down(_SURRENDER_S)
+        except (ControllerError, TransportError) as error:
+            _log.warning("%s: %s", self.transport.name, error)
+        if self.state is not ControllerState.DEAD:
+            self.die(reason)
+        self.transport.let_go()
 
     def die(self, reason: str) -> None:
         """Give the controller up: everything ends with LOST."""
@@ -412,6 +432,14 @@ class Controller:
             return  # nothing new
         self._admin.collect()
         self._io.collect()
+
+    def _on_alarm(self, alarm: Alarm, eventfd: int) -> None:
+        os.eventfd_read(eventfd)
+        if alarm is Alarm.UNPLUG:
+            self._loop.remove_reader(eventfd)  # it repeats until the device is given back
+            self._in_background(self._surrender(alarm.value))
+        else:
+            self._in_background(self._recovery.reset(alarm.value))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
@@ -453,7 +481,7 @@ class Controller:
 
     async def _release(self) -> None:
         self.state = ControllerState.CLOSED
-        for eventfd in self._interrupts:
+        for eventfd in (*self._interrupts, *self.transport.alarms.values()):
             self._loop.remove_reader(eventfd)
         for queue in (self._admin, self._io):
             queue.abandon(LOST)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from scsi2nvme.dataplane import Emulator, Port, Region
 from scsi2nvme.drivers.emulated_admin import MQES, AdminQueue
@@ -19,7 +21,7 @@ from scsi2nvme.drivers.emulated_identify import VERSION
 from scsi2nvme.drivers.emulated_image import Image
 from scsi2nvme.drivers.emulated_memory import PAGE, DmaMemory, UnmappedError
 from scsi2nvme.drivers.emulated_model import Model
-from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.drivers.transport import Alarm, TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.registers import (
     ALL_ONES_32,
@@ -71,6 +73,7 @@ class EmulatedTransport:
     """A Transport. `emulator` takes faults; `remove` and `fail` are misfortunes of the whole."""
 
     pci_id = (0, 0)
+    alarms: Mapping[Alarm, int] = MappingProxyType({})
 
     def __init__(self, options: EmulatedOptions) -> None:
         self.name = f"emulated:{options.path or 'memory'}"
@@ -246,6 +249,10 @@ class EmulatedTransport:
         if not self._gone:
             self._disable()
             self._set_defaults()
+
+    def let_go(self) -> None:
+        """Be gone from now on."""
+        self.remove()
 
     def close(self) -> None:
         """Let go of the controller. Nothing touches its DMA memory any more."""

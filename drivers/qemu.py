@@ -13,8 +13,10 @@ import select
 import shutil
 import socket
 import subprocess
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 from scsi2nvme.dataplane import Port, Region
 from scsi2nvme.drivers import ivshmem
@@ -31,7 +33,7 @@ from scsi2nvme.drivers.qemu_machine import (
     command_line,
 )
 from scsi2nvme.drivers.qmp import Monitor
-from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.drivers.transport import Alarm, TransportError
 from scsi2nvme.nvme.registers import ALL_ONES_32, ALL_ONES_64, CAP, Register, decode
 
 __all__ = ["QemuOptions", "QemuTransport"]
@@ -51,6 +53,8 @@ _CONNECT_TIMEOUT_MS = 5000
 
 class QemuTransport:
     """A running QEMU with one NVMe controller. TransportError if it does not start."""
+
+    alarms: Mapping[Alarm, int] = MappingProxyType({})
 
     def __init__(self, options: QemuOptions) -> None:
         self.options = options
@@ -213,6 +217,10 @@ class QemuTransport:
         """Reset the function (FLR), and restore its PCI configuration."""
         self.function.function_level_reset()
         self._enable_function()
+
+    def let_go(self) -> None:
+        """End QEMU: registers read all ones from now on."""
+        self._kill()
 
     def close(self) -> None:
         """End QEMU; its queue pairs must be closed already."""

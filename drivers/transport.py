@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import Enum
 from typing import Protocol
 
 from scsi2nvme.dataplane import Port, Region
@@ -9,6 +11,13 @@ from scsi2nvme.dataplane import Port, Region
 
 class TransportError(Exception):
     """The controller cannot be reached (any more). The message is for people."""
+
+
+class Alarm(Enum):
+    """What the host may have to tell of a device."""
+
+    ERROR = "an uncorrectable error on the bus"
+    UNPLUG = "the host wants the device back"
 
 
 class Transport(Protocol):
@@ -21,6 +30,7 @@ class Transport(Protocol):
     name: str  # for people, e.g. "emulated:disk.img"
     port: Port  # the doorbells, for queue pairs
     vectors: int  # how many interrupt vectors there are; 0: poll
+    alarms: Mapping[Alarm, int]  # the eventfds that tell of it, where the host does
     pci_id: tuple[int, int]  # vendor and device, for quirks; (0, 0) where there is none
 
     def read32(self, offset: int) -> int:
@@ -43,6 +53,12 @@ class Transport(Protocol):
 
     def reset(self) -> None:
         """Reset the function (FLR): registers to their defaults, queues gone."""
+
+    def let_go(self) -> None:
+        """Give the device back at once: registers read all ones, no command ends any more.
+
+        DMA memory and doorbells may be touched until `close`, in vain.
+        """
 
     def close(self) -> None:
         """Let go of the controller. Nothing touches its DMA memory any more."""

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from scsi2nvme.executor import first_failure
-from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.scsi.command import Progress, Result, Translation
 
 MOST_STEPS = 5000
 
+Answer = Callable[[NvmeCommand], Completion]
 
-class Stuck(AssertionError):
+
+class StuckError(AssertionError):
     """A translation does not come to an end."""
 
 
 def play(
     translation: Translation,
-    answer: Callable[[NvmeCommand], Completion],
-    check: Callable[[NvmeCommand], None],
+    answer: Answer,
+    check: Callable[[tuple[NvmeCommand, ...]], None] = lambda commands: None,
 ) -> Result:
-    """Run a translation against arbitrary answers; `check` sees every command first."""
+    """Run a translation against arbitrary answers; `check` sees every group of commands first."""
     try:
         request = next(translation)
         for _ in range(MOST_STEPS):
@@ -30,9 +32,8 @@ def play(
                 continue
             commands = request if isinstance(request, tuple) else (request,)
             assert commands, "an empty group of NVMe commands"
-            for command in commands:
-                check(command)
-            completions = tuple(_with_data(command, answer(command)) for command in commands)
+            check(commands)
+            completions = tuple(answer(command) for command in commands)
             error = first_failure(commands, completions)
             if error is not None:
                 request = translation.throw(error)
@@ -43,28 +44,23 @@ def play(
     except StopIteration as stop:
         result: Result = stop.value
         return result
-    raise Stuck(f"no end after {MOST_STEPS} steps")
+    raise StuckError(f"no end after {MOST_STEPS} steps")
 
 
-def _with_data(command: NvmeCommand, completion: Completion) -> Completion:
-    """Give a successful completion the bytes that its command asked for."""
+def with_data(command: NvmeCommand, completion: Completion, seed: bytes = b"\0") -> Completion:
+    """Give a successful completion the bytes that its command asked for: `seed`, repeated."""
     if completion.status or not command.data_in:
         return completion
-    return replace(completion, data=completion.data or bytes(command.data_in))
+    data = (seed * (command.data_in // len(seed) + 1))[: command.data_in]
+    return replace(completion, data=data)
 
 
-_WITH_BLOCKS = frozenset(
-    {
-        Opcode.READ,
-        Opcode.WRITE,
-        Opcode.COMPARE,
-        Opcode.VERIFY,
-        Opcode.WRITE_ZEROES,
-        Opcode.WRITE_UNCORRECTABLE,
-    }
-)
+def content(seed: bytes) -> Answer:
+    """Return a controller that executes everything and returns `seed` over and over."""
+    return lambda command: with_data(command, Completion(), seed)
 
 
-def touches_blocks(command: NvmeCommand) -> bool:
-    """Whether a command names a range of logical blocks by SLBA and NLB."""
-    return not command.admin and command.opcode in _WITH_BLOCKS
+def script(completions: Iterator[Completion], seed: bytes) -> Answer:
+    """Return a controller that follows a script, and then fails everything."""
+    end = Completion(status=0x006, dnr=True)
+    return lambda command: with_data(command, next(completions, end), seed)

@@ -1,4 +1,4 @@
-"""`scsi2nvme fuzz`: try every property on every row, for as long as one likes.
+"""Try every property on every subject, for as long as one likes.
 
 Failures are shrunk by hypothesis and kept in a corpus, so that the next run
 begins with them.
@@ -7,21 +7,25 @@ begins with them.
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from hypothesis import HealthCheck, Verbosity, given, seed, settings
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 from hypothesis.errors import Flaky, Unsatisfiable
 
-from scsi2nvme.commands import COMMANDS
-from scsi2nvme.fuzz.properties import PROPERTIES, Property
-from scsi2nvme.scsi.command import Command
+from scsi2nvme.fuzz.finding import Finding, Property, Subject
+from scsi2nvme.fuzz.properties import PROPERTIES
 
-EXAMPLES_PER_ROUND = 40
+# A first round looks at everything quickly, the others thoroughly.
+FIRST_EXAMPLES, EXAMPLES = 5, 50
+_REPORT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +33,46 @@ class Failure:
     """A property that does not hold, with the shrunk reason."""
 
     property: str
-    row: str
+    subject: str
+    field: str
     message: str
 
 
-def pairs(name: str = "") -> Iterator[tuple[Property, Command]]:
-    """Yield every property with every row that it applies to.
+@dataclass
+class Report:
+    """What a run has done. `examples` counts all that were tried, shrinking included."""
 
-    `name` limits the rows to those whose name begins with it.
-    """
-    for row in COMMANDS:
-        if not row.name.casefold().startswith(name.casefold()):
-            continue
-        for each in PROPERTIES:
-            if each.applies(row):
-                yield each, row
+    seed: int
+    seconds: float = 0.0
+    rounds: int = 0
+    examples: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what JSON shall say."""
+        return asdict(self)
+
+
+def cases(name: str = "") -> Iterator[tuple[Property, Subject]]:
+    """Yield every property with every subject whose name begins with `name`."""
+    for each in PROPERTIES:
+        for subject in each.subjects():
+            if subject.name.casefold().startswith(name.casefold()):
+                yield each, subject
 
 
 def examine(
     each: Property,
-    row: Command,
+    subject: Subject,
     *,
     examples: int,
     number: int,
     database: ExampleDatabase | None = None,
+    counted: Callable[[], None] = lambda: None,
+    shrink: bool = True,
 ) -> Failure | None:
-    """Try one property on one row; `number` seeds the choice of examples."""
+    """Try one property on one subject; `number` seeds the choice of examples."""
+    phases = set(Phase) - ({Phase.explain} if shrink else {Phase.explain, Phase.shrink})
 
     @settings(
         max_examples=examples,
@@ -63,61 +81,106 @@ def examine(
         suppress_health_check=list(HealthCheck),
         verbosity=Verbosity.quiet,
         print_blob=False,
+        report_multiple_bugs=False,
+        phases=phases,
     )
     @seed(number)
     @given(st.data())
     def attempt(data: st.DataObject) -> None:
-        each.check(row, data)
+        counted()
+        each.check(subject, data)
 
     try:
         attempt()
     except Unsatisfiable:
-        return None  # no namespace of this round could have the command
+        return None  # no controller of this round could have the command
+    except Finding as finding:
+        return Failure(each.name, finding.subject, finding.field, str(finding))
     except Flaky as error:
-        return Failure(each.name, row.name, f"not reproducible: {error}")
+        return Failure(each.name, subject.name, "", f"{subject.name}: not reproducible: {error}")
     except Exception as error:  # whatever a translation raises is a finding
-        return Failure(each.name, row.name, f"{type(error).__name__}: {error}")
+        message = f"{subject.name}: {type(error).__name__}: {error}"
+        return Failure(each.name, subject.name, "", message)
     return None
 
 
-def run(
-    *,
-    seconds: float,
-    number: int | None,
-    name: str,
-    corpus: Path,
-    report: Callable[[str], None],
-) -> list[Failure]:
-    """Fuzz for `seconds`; `report` gets progress and findings, a line each."""
-    number = random.SystemRandom().getrandbits(32) if number is None else number
-    todo = list(pairs(name))
-    if not todo:
-        raise ValueError(f"no command's name begins with {name!r}")
-    report(f"seed {number}, {len(todo)} properties of rows, corpus {corpus}")
-    failures: dict[tuple[str, str], Failure] = {}
-    start = time.monotonic()
-    for turn in range(1 << 32):
-        for index, (each, row) in enumerate(todo):
-            elapsed = time.monotonic() - start
-            if elapsed >= seconds and turn:
-                report(f"{elapsed:.0f} s, {turn} rounds, {len(failures)} findings")
-                return list(failures.values())
-            if (each.name, row.name) in failures:
-                continue
-            place = corpus / each.name.replace(" ", "-") / row.name.replace("/", "-")
-            failure = examine(
-                each,
-                row,
-                examples=EXAMPLES_PER_ROUND,
-                number=number + turn * len(todo) + index,
-                database=DirectoryBasedExampleDatabase(place),
+class Run:
+    """One run over all cases whose subject's name begins with `name`.
+
+    `report` gets progress and findings, a line each. ValueError if there are
+    no such cases.
+    """
+
+    def __init__(
+        self, *, number: int | None, name: str, corpus: Path, report: Callable[[str], None]
+    ) -> None:
+        self._cases = list(cases(name))
+        if not self._cases:
+            raise ValueError(f"no command's name begins with {name!r}")
+        self._corpus, self._say = corpus, report
+        self.report = Report(random.SystemRandom().getrandbits(32) if number is None else number)
+        self._start = self._said = time.monotonic()
+
+    @property
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._start
+
+    def go(self, seconds: float) -> Report:
+        """Fuzz for `seconds`, but at least one quick round."""
+        set_hypothesis_home_dir(self._corpus / ".hypothesis")
+        report = self.report
+        self._say(f"seed {report.seed}, {len(self._cases)} cases, corpus {self._corpus}")
+        while self._round(seconds):
+            report.rounds += 1
+            if self._elapsed >= seconds:
+                break
+        report.seconds = round(self._elapsed, 1)
+        self._say(
+            f"{report.seconds:.0f} s, {report.rounds} rounds, {report.examples} examples,"
+            f" {len(report.failures)} findings"
+        )
+        return report
+
+    def _round(self, seconds: float) -> bool:
+        """Try every case that has not failed; False if the time was over before the end."""
+        report = self.report
+        failed = {(each.property, each.subject) for each in report.failures}
+        for index, (each, subject) in enumerate(self._cases):
+            if report.rounds and self._elapsed >= seconds:
+                return False
+            if (each.name, subject.name) not in failed:
+                self._case(each, subject, report.rounds * len(self._cases) + index)
+            self._progress(seconds, index, subject)
+        return True
+
+    def _case(self, each: Property, subject: Subject, number: int) -> None:
+        failure = examine(
+            each,
+            subject,
+            examples=EXAMPLES if self.report.rounds else FIRST_EXAMPLES,
+            number=self.report.seed + number,
+            database=DirectoryBasedExampleDatabase(
+                self._corpus / _file_name(each.name) / _file_name(subject.name)
+            ),
+            counted=self._count,
+        )
+        if failure is not None:
+            self.report.failures.append(failure)
+            self._say(f"FINDING {failure.property}: {failure.message}")
+
+    def _count(self) -> None:
+        self.report.examples += 1
+
+    def _progress(self, seconds: float, index: int, subject: Subject) -> None:
+        now = time.monotonic()
+        if now - self._said >= _REPORT_SECONDS:
+            self._said = now
+            self._say(
+                f"{self._elapsed:.0f} of {seconds:.0f} s, round {self.report.rounds + 1},"
+                f" case {index + 1} of {len(self._cases)}, {self.report.examples} examples:"
+                f" {subject.name}"
             )
-            if failure is not None:
-                failures[each.name, row.name] = failure
-                report(f"FINDING {failure.property}: {failure.message}")
-            if index % 50 == 0:
-                report(
-                    f"{elapsed:.0f} of {seconds:.0f} s, round {turn + 1},"
-                    f" {index} of {len(todo)}: {row.name}"
-                )
-    raise AssertionError("unreachable: four billion rounds")
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")

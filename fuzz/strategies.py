@@ -1,13 +1,15 @@
-"""Hypothesis strategies derived from the command table's rows.
+"""Hypothesis strategies derived from the tables' rows.
 
 Nothing here knows a command by name: a new row is fuzzed as soon as it exists.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 
-from scsi2nvme.commands import COMMANDS
+from scsi2nvme import commands
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import Completion
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -15,13 +17,16 @@ from scsi2nvme.nvme.status import MAXIMUM, StatusCode
 from scsi2nvme.nvme.structures import (
     IDENTIFY_CONTROLLER,
     IDENTIFY_NAMESPACE,
+    IDENTIFY_NVM_CONTROLLER,
     LBA_FORMAT,
 )
-from scsi2nvme.scsi.command import Command, Data
+from scsi2nvme.scsi.command import Command, Data, Transfer
 
 # Around these, comparisons and shifts go wrong.
 _EDGES = (0, 1, 2, 7, 8, 255, 256, 0x7FFF, 0xFFFF, 0x10000, 0x1FFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 LONGEST_CDB = 64
+MOST_DATA = 1 << 16  # bytes of data-out, for the fuzzer's sake
+MOST_BLOCKS = 1 << 18  # likewise, what is worth splitting into NVMe commands
 
 
 def field_values(field: Field, *interesting: int) -> st.SearchStrategy[int]:
@@ -35,6 +40,9 @@ def field_values(field: Field, *interesting: int) -> st.SearchStrategy[int]:
     )
 
 
+# CDBs
+
+
 @st.composite
 def cdbs(draw: st.DrawFn, row: Command, blocks: int = 1 << 20) -> bytes:
     """Return a well-formed CDB of a row: reserved bits zero, fields arbitrary.
@@ -45,98 +53,157 @@ def cdbs(draw: st.DrawFn, row: Command, blocks: int = 1 << 20) -> bytes:
     values = {
         field.name: draw(field_values(field, *near))
         for field in row.fields
-        if field.name == row.length_field or field.name == "lba" or draw(st.booleans())
+        if field.name in (row.length_field, "lba") or draw(st.booleans())
     }
     return row.build(**values)
 
 
 @st.composite
-def damaged_cdbs(draw: st.DrawFn, row: Command) -> tuple[bytes, int, int]:
-    """Return a CDB with one reserved bit set, and that bit as (byte, bit)."""
-    reserved = [
+def fitting_cdbs(draw: st.DrawFn, row: Command, facts: NamespaceFacts) -> bytes:
+    """Return a CDB whose blocks exist, but for one at times, and can be moved; any flags."""
+    capacity = facts.capacity_blocks
+    most = min(capacity, MOST_DATA // facts.block_bytes)
+    values: dict[str, int] = {}
+    for field in row.fields:
+        if field.name == row.length_field:
+            values[field.name] = draw(st.integers(0, min(field.maximum, most)))
+        elif field.name != "lba":
+            values[field.name] = draw(st.one_of(st.just(0), st.integers(0, field.maximum)))
+    count = values.get(row.length_field, 0) or row.zero_length_means
+    lba = row.structure.by_name.get("lba")
+    if lba is not None:
+        last = min(lba.maximum, max(0, capacity - count))
+        edges = st.sampled_from((last, last, min(last + 1, lba.maximum)))
+        near = st.integers(0, min(last, 64))
+        values["lba"] = draw(st.one_of(near, edges, st.integers(0, last)))
+    return row.build(**values)
+
+
+def reserved_bits(row: Command) -> list[tuple[int, int]]:
+    """Return a row's reserved bits as (byte, bit)."""
+    return [
         (byte, bit)
         for byte, allowed in enumerate(row.structure.mask)
         for bit in range(8)
         if not allowed >> bit & 1
     ]
-    byte, bit = draw(st.sampled_from(reserved))
-    cdb = bytearray(draw(cdbs(row)))
-    cdb[byte] |= 1 << bit
-    return bytes(cdb), byte, bit
-
-
-def has_reserved_bits(row: Command) -> bool:
-    """Whether a row's CDB has any."""
-    return any(allowed != 0xFF for allowed in row.structure.mask)
-
-
-def any_cdbs() -> st.SearchStrategy[bytes]:
-    """Return arbitrary byte strings as CDBs, of every length, often with known opcodes."""
-    known = st.sampled_from(COMMANDS)
-    heads = known.map(lambda row: row.build())
-    mixed = st.tuples(heads, st.binary(max_size=LONGEST_CDB), st.integers(0, LONGEST_CDB)).map(
-        lambda parts: bytes(
-            a ^ b for a, b in zip(parts[0].ljust(64, b"\0"), parts[1].ljust(64, b"\0"), strict=True)
-        )[: parts[2]]
-    )
-    return st.one_of(st.binary(max_size=LONGEST_CDB), mixed)
 
 
 @st.composite
-def namespaces(draw: st.DrawFn) -> NamespaceFacts:
+def damaged_cdbs(draw: st.DrawFn, row: Command) -> tuple[bytes, int, int]:
+    """Return a CDB with reserved bits set, and the first as (byte, bit): highest bit first."""
+    places = st.sampled_from(reserved_bits(row))
+    damage = draw(st.lists(places, min_size=1, max_size=3, unique=True))
+    cdb = bytearray(draw(cdbs(row)))
+    for byte, bit in damage:
+        cdb[byte] |= 1 << bit
+    byte, negative_bit = min((byte, -bit) for byte, bit in damage)
+    return bytes(cdb), byte, -negative_bit
+
+
+@st.composite
+def any_cdbs(draw: st.DrawFn, row: Command) -> bytes:
+    """Return an arbitrary byte string as a CDB, of any length, often nearly one of a row."""
+    noise = draw(st.binary(max_size=LONGEST_CDB))
+    kind = draw(st.integers(0, 3))
+    if kind == 0:
+        return noise
+    if kind == 1:
+        row = draw(st.sampled_from(commands.COMMANDS))
+    head = row.build() if kind < 3 else draw(cdbs(row))
+    mixed = bytearray(max(head, noise, key=len))
+    for index in range(min(len(head), len(noise))):
+        mixed[index] = head[index] ^ noise[index] if kind < 3 and index else head[index]
+    return bytes(mixed[: draw(st.integers(0, LONGEST_CDB))])
+
+
+# Controllers
+
+
+@st.composite
+def namespaces(draw: st.DrawFn, *, most_blocks: int = 1 << 40) -> NamespaceFacts:
     """Return a namespace with arbitrary capabilities, as a controller may describe it."""
-    shift = draw(st.sampled_from((9, 12)))
-    blocks = draw(st.sampled_from((8, 1000, 1 << 20, (1 << 32) + 5, 1 << 40)))
-    boundary = draw(st.sampled_from((0, 0, 8, 256)))
-    bits = st.integers(0, 0xFFFF)
-    controller = IDENTIFY_CONTROLLER.build(
+    sizes = [each for each in (8, 1000, 1 << 20, (1 << 32) + 5, 1 << 40) if each <= most_blocks]
+    blocks = draw(st.sampled_from(sizes))
+    namespace = IDENTIFY_NAMESPACE.parse(_namespace(draw, blocks))
+    limits = IDENTIFY_NVM_CONTROLLER.build(
+        vsl=draw(st.sampled_from((0, 0, 1, 5))),
+        wzsl=draw(st.sampled_from((0, 0, 1, 5))),
+        dmrl=draw(st.sampled_from((0, 0, 1, 16))),
+        dmrsl=draw(st.sampled_from((0, 0, 8, 1 << 20))),
+        dmsl=draw(st.sampled_from((0, 0, 8, 1 << 24))),
+    )
+    return NamespaceFacts(
+        nsid=draw(st.sampled_from((1, 2, 0xFFFFFFFE))),
+        controller=IDENTIFY_CONTROLLER.parse(_controller(draw)),
+        namespace=namespace,
+        maximum_transfer_bytes=draw(st.sampled_from((4096, 65536, 131072, 1 << 20, 2 << 20))),
+        nguid=_unless_zero(namespace.bytes("nguid")),
+        eui64=_unless_zero(namespace.bytes("eui64")),
+        nvm_controller=IDENTIFY_NVM_CONTROLLER.parse(limits),
+    )
+
+
+def _unless_zero(identifier: bytes) -> bytes:
+    return identifier if any(identifier) else b""
+
+
+def _controller(draw: st.DrawFn) -> bytes:
+    bits = st.one_of(st.just(0x1FF), st.integers(0, 0x1FF))
+    return IDENTIFY_CONTROLLER.build(
+        vid=0x1B36,
+        ieee=draw(st.sampled_from((0, 0x123456))),
         sn=b"FUZZ".ljust(20),
         mn=b"Fuzzed Controller".ljust(40),
         fr=b"1".ljust(8),
         ver=0x00020000,
-        oncs=draw(bits) & 0x1FF,
+        oncs=draw(bits),
         oacs=draw(bits) & 0x1F,
         fuses=draw(st.integers(0, 1)),
         vwc=draw(st.integers(0, 1)),
         npss=draw(st.integers(0, 4)),
         fna=draw(st.integers(0, 7)),
+        edstt=draw(st.sampled_from((0, 10, 0xFFFF))),
+        wctemp=draw(st.sampled_from((0, 343, 0xFFFF))),
         acwu=draw(st.sampled_from((0, 7, 255, 0xFFFF))),
         awupf=draw(st.sampled_from((0, 7, 0xFFFF))),
         nn=draw(st.integers(1, 4)),
+        psds=draw(st.binary(max_size=64)),
     )
-    namespace = IDENTIFY_NAMESPACE.build(
-        nsze=blocks,
-        ncap=blocks,
-        nuse=draw(st.integers(0, blocks)),
-        nlbaf=1,
-        flbas=0 if shift == 9 else 1,
-        lbafs=LBA_FORMAT.build(lbads=9) + LBA_FORMAT.build(lbads=12),
-        nsfeat=draw(st.integers(0, 0x1F)),
-        dlfeat=draw(st.integers(0, 0x1F)),
-        noiob=boundary,
-        npwg=draw(st.sampled_from((0, 7, 15))),
-        npdg=draw(st.sampled_from((0, 7, 255))),
-        npda=draw(st.sampled_from((0, 7))),
-        nacwu=draw(st.sampled_from((0, 7))),
-        fpi=draw(st.sampled_from((0, 0x80))),
-        rescap=draw(st.integers(0, 255)),
-        nguid=draw(st.sampled_from((b"", bytes(range(1, 17))))),
-        eui64=draw(st.sampled_from((b"", bytes(range(1, 9))))),
-    )
-    return NamespaceFacts(
-        nsid=1,
-        controller=IDENTIFY_CONTROLLER.parse(controller),
-        namespace=IDENTIFY_NAMESPACE.parse(namespace),
-        maximum_transfer_bytes=draw(st.sampled_from((4096, 65536, 131072, 1 << 20, 2 << 20))),
-        nguid=IDENTIFY_NAMESPACE.parse(namespace).bytes("nguid").strip(b"\0"),
-        eui64=IDENTIFY_NAMESPACE.parse(namespace).bytes("eui64").strip(b"\0"),
-    )
+
+
+def _namespace(draw: st.DrawFn, blocks: int) -> bytes:
+    values: dict[str, Any] = {
+        "nsze": blocks,
+        "ncap": blocks,
+        "nuse": draw(st.integers(0, blocks)),
+        "nlbaf": 1,
+        "flbas": draw(st.integers(0, 1)),
+        "lbafs": LBA_FORMAT.build(lbads=9) + LBA_FORMAT.build(lbads=12),
+        "nsfeat": draw(st.integers(0, 0x1F)),
+        "dlfeat": draw(st.integers(0, 0x1F)),
+        "noiob": draw(st.sampled_from((0, 0, 8, 256))),
+        "npwg": draw(st.sampled_from((0, 7, 15))),
+        "npdg": draw(st.sampled_from((0, 7, 255))),
+        "npda": draw(st.sampled_from((0, 7))),
+        "nacwu": draw(st.sampled_from((0, 7))),
+        "fpi": draw(st.sampled_from((0, 0x80))),
+        "rescap": draw(st.integers(0, 255)),
+        "nguid": draw(st.sampled_from((b"", bytes(range(16))))),
+        "eui64": draw(st.sampled_from((b"", bytes(range(8))))),
+    }
+    return IDENTIFY_NAMESPACE.build(**values)
 
 
 def statuses() -> st.SearchStrategy[int]:
     """Return NVMe statuses: success often, named ones, and every other value."""
     named = st.sampled_from([int(code) for code in StatusCode])
     return st.one_of(st.just(0), st.just(0), named, st.integers(0, MAXIMUM))
+
+
+def failures() -> st.SearchStrategy[int]:
+    """Return NVMe statuses other than success."""
+    return statuses().map(lambda status: status or 0x006)
 
 
 def completions() -> st.SearchStrategy[Completion]:
@@ -151,8 +218,15 @@ def completions() -> st.SearchStrategy[Completion]:
 
 
 def data_for(row: Command, cdb: bytes, block_bytes: int) -> int:
-    """Return how much data an initiator sends for a CDB, bounded for the fuzzer's sake."""
+    """Return how much data an initiator sends for a CDB, none if it is too much to fuzz."""
     if row.data is not Data.OUT:
         return 0
     announced = row.data_bytes(row.structure.parse(cdb), block_bytes)
-    return announced if announced <= 1 << 16 else 0
+    return announced if announced <= MOST_DATA else 0
+
+
+def affordable(row: Command, cdb: bytes) -> bool:
+    """Whether a CDB names so few blocks that they can be split into NVMe commands here."""
+    if row.transfer is Transfer.BYTES or row.length_field not in row.structure.by_name:
+        return True
+    return row.blocks(row.structure.parse(cdb)) <= MOST_BLOCKS

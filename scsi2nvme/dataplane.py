@@ -18,6 +18,8 @@ from scsi2nvme._dataplane import ffi, lib
 
 MAXIMUM_TRANSFER_BYTES: int = lib.S2N_MAXIMUM_TRANSFER
 MAXIMUM_REACTORS: int = lib.S2N_MAXIMUM_REACTORS
+# Of one CDB: a command for each block of 512 bytes.
+_MOST_HOT_OPS = MAXIMUM_TRANSFER_BYTES // 512
 
 
 def _check(result: int, what: str) -> int:
@@ -257,6 +259,54 @@ class Port:
         if self.native != ffi.NULL:
             lib.s2n_port_free(self.native)
             self.native = ffi.NULL
+
+
+class Registers:
+    """Mapped registers of a device. When that is gone they read all ones.
+
+    `offset` and `length` name whole pages of `fd`; offsets of accesses are
+    multiples of their width. OSError if it cannot be mapped.
+    """
+
+    def __init__(self, fd: int, offset: int, length: int) -> None:
+        pointer = ffi.new("void **")
+        _check(lib.s2n_mmio_map(fd, offset, length, pointer), "registers")
+        self._native = pointer[0]
+        self.address = int(ffi.cast("uintptr_t", self._native))
+        self.length = length
+
+    def _at(self, offset: int, width: int) -> int:
+        if not 0 <= offset <= self.length - width or offset % width:
+            raise ValueError(f"no {8 * width}-bit register at {offset:#x} of {self.length:#x}")
+        if self._native == ffi.NULL:
+            raise ValueError("the registers are unmapped")
+        return offset
+
+    def read32(self, offset: int) -> int:
+        """Read 32 bits."""
+        return int(lib.s2n_mmio_read32(self._native, self._at(offset, 4)))
+
+    def read64(self, offset: int) -> int:
+        """Read 64 bits."""
+        return int(lib.s2n_mmio_read64(self._native, self._at(offset, 8)))
+
+    def write32(self, offset: int, value: int) -> None:
+        """Write 32 bits."""
+        lib.s2n_mmio_write32(self._native, self._at(offset, 4), value)
+
+    def write64(self, offset: int, value: int) -> None:
+        """Write 64 bits."""
+        lib.s2n_mmio_write64(self._native, self._at(offset, 8), value)
+
+    def detach(self) -> None:
+        """Put all ones in the device's place: no access reaches it any more."""
+        _check(lib.s2n_mmio_detach(self._native, self.length), "registers")
+
+    def close(self) -> None:
+        """Unmap them; nobody may use the address any more."""
+        if self._native != ffi.NULL:
+            lib.s2n_mmio_unmap(self._native, self.length)
+            self._native = ffi.NULL
 
 
 class QueuePair:
@@ -604,12 +654,12 @@ class NvmeOp:
 
 def hot_translate(parameters: UnitParameters, cdb: bytes) -> list[NvmeOp] | None:
     """Return the hot path's translation of a CDB; None where it steps aside."""
-    out = ffi.new("s2n_nvme_op[]", 16384)
-    count = lib.s2n_hot_translate(parameters._native(), cdb, len(cdb), out, 16384)
+    out = ffi.new("s2n_nvme_op[]", _MOST_HOT_OPS)
+    count = lib.s2n_hot_translate(parameters._native(), cdb, len(cdb), out, _MOST_HOT_OPS)
     if count < 0:
         return None
     return [
-        NvmeOp(op.opcode, op.slba, op.blocks, op.cdw12, op.nsid, bytes(op.sqe))
+        NvmeOp(op.opcode, op.slba, op.blocks, op.cdw12, op.nsid, bytes(ffi.buffer(op.sqe)))
         for op in out[0:count]
     ]
 
@@ -699,6 +749,37 @@ class PlaneConnection:
         """Free it."""
         if self.native != ffi.NULL:
             lib.s2n_conn_free(self.native)
+            self.native = ffi.NULL
+
+
+class PlaneTcmu:
+    """A TCMU device's ring in the data plane. CONN_CLOSED tells its end; then `close` it.
+
+    `fd` tells of new entries and is taken over; `memory` is what is mapped, `length`
+    bytes of it. OSError: EPROTO or EPROTONOSUPPORT if there is no ring that we know.
+    """
+
+    def __init__(
+        self, plane: Plane, nexus: PlaneNexus, fd: int, memory: int, length: int, cookie: int
+    ) -> None:
+        out = ffi.new("s2n_tcmu **")
+        _check(
+            lib.s2n_tcmu_new(plane.native, nexus.native, fd, memory, length, cookie, out), "ring"
+        )
+        self.native = out[0]
+
+    def drain(self, token: int) -> None:
+        """DRAINED with `token` follows once every entry of the ring was answered."""
+        lib.s2n_tcmu_drain(self.native, token)
+
+    def disconnect(self) -> None:
+        """Leave the ring, and forget what is under way."""
+        lib.s2n_tcmu_close(self.native)
+
+    def close(self) -> None:
+        """Free it."""
+        if self.native != ffi.NULL:
+            lib.s2n_tcmu_free(self.native)
             self.native = ffi.NULL
 
 

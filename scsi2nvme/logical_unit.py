@@ -22,7 +22,7 @@ from scsi2nvme.scsi.sense import (
 
 # One SCSI command moves at most this much, whatever the controller's MDTS:
 # the data plane holds a command's data in its buffer pool as a whole.
-MAXIMUM_TRANSFER_BYTES = 4 << 20
+MAXIMUM_TRANSFER_BYTES = 8 << 20
 
 # Unit attentions wait for at most so many nexuses that have ended. One that is
 # forgotten learns POWER ON OCCURRED on its return, which implies the rest.
@@ -135,6 +135,7 @@ class LogicalUnit:
         self.unit_attentions: dict[str, list[Sense]] = {}  # by nexus key
         self.on_change: Callable[[], None] = lambda: None
         self.read_only = False  # by configuration
+        self.limit: int | None = None  # bytes of the namespace, by configuration; None: all
         self.mode = ModeState(self)
         self.reservations = Reservations(self)
         self.counters = Counters()
@@ -154,7 +155,8 @@ class LogicalUnit:
     @property
     def capacity_blocks(self) -> int:
         """How many logical blocks there are."""
-        return self.facts.capacity_blocks
+        whole = self.facts.capacity_blocks
+        return whole if self.limit is None else min(whole, self.limit // self.block_bytes)
 
     @property
     def maximum_transfer_blocks(self) -> int:
@@ -269,8 +271,13 @@ class LogicalUnit:
             del self.unit_attentions[key]
 
     def target_ports_of(self, nexus: Nexus) -> tuple[PortName, ...]:
-        """Return every known target port of the logical unit, the nexus' own first."""
-        used = (other.target for other in self.nexuses)
+        """Return every known target port of the logical unit, the nexus' own first.
+
+        A port whose device has no name is another's to tell of: the kernel's.
+        """
+        if not nexus.target.device:
+            return (nexus.target,)
+        used = (other.target for other in self.nexuses if other.target.device)
         return tuple(dict.fromkeys((nexus.target, *self.target_ports, *used)))
 
     def attend(self, code: SenseCode, *, only: str = "", but: Nexus | None = None) -> None:

@@ -368,6 +368,14 @@ class TaskService:
         lu.on_change()
         await self._refresh(self._units[lu])
 
+    async def limit(self, lu: LogicalUnit, size: int | None) -> None:
+        """Make the first `size` bytes of a namespace the logical unit, None: all of it."""
+        before = lu.capacity_blocks
+        lu.limit = size
+        if lu.capacity_blocks != before:
+            lu.attend(CAPACITY_DATA_HAS_CHANGED)
+            await self._refresh(self._units[lu])
+
     def controller_lost(self, controller: PlaneController) -> None:
         """A controller is gone for good, and with it its logical units."""
         for unit in self._units.values():
@@ -434,8 +442,7 @@ class TaskService:
         """PREEMPT AND ABORT: abort the tasks of the nexuses that lost their registration."""
         for opened in self._nexuses.values():
             if opened.nexus.key in keys:
-                work = self._abort_only(opened.plane_nexus, unit)
-                unit.preempting.append(self._spawn(work))
+                unit.preempting.append(self._spawn(self._abort_of(opened, unit)))
 
     async def _preempted(self, unit: _Unit) -> None:
         """Wait for those aborts: afterwards no preempted write reaches the medium.
@@ -447,8 +454,17 @@ class TaskService:
         if aborts:
             await asyncio.wait(aborts)
 
-    async def _abort_only(self, plane_nexus: PlaneNexus, unit: _Unit) -> None:
-        await self._abort(Scope.NEXUS_LU, plane_nexus, unit, task_aborted_status=True)
+    async def _abort_of(self, opened: _OpenNexus, unit: _Unit) -> None:
+        """Abort what another nexus has under way; TAS says how it learns of that.
+
+        Spec: SAM-5 5.3.1 (TASK ABORTED), SPC-4 7.5.8 (TAS).
+        """
+        told = unit.lu.mode.task_aborted_status
+        found = await self._abort(
+            Scope.NEXUS_LU, opened.plane_nexus, unit, task_aborted_status=told
+        )
+        if found and not told:
+            unit.lu.attend(COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, only=opened.nexus.key)
 
     async def task_management(
         self,
@@ -477,7 +493,7 @@ class TaskService:
             case TaskManagement.ABORT_TASK_SET:
                 await self._abort(Scope.NEXUS_LU, plane_nexus, unit)
             case TaskManagement.CLEAR_TASK_SET:
-                await self._clear(lu, nexus, plane_nexus, unit)
+                await self._clear(nexus, plane_nexus, unit)
             case TaskManagement.LOGICAL_UNIT_RESET:
                 await self._abort(Scope.LU, plane_nexus, unit)
                 lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
@@ -492,23 +508,12 @@ class TaskService:
                 return answer.FUNCTION_SUCCEEDED if pending else answer.FUNCTION_COMPLETE
         return answer.FUNCTION_COMPLETE
 
-    async def _clear(
-        self, lu: LogicalUnit, nexus: Nexus, plane_nexus: PlaneNexus, unit: _Unit
-    ) -> None:
-        """Abort everyone's tasks; the others whose tasks went are told. Spec: SAM-5 7.5."""
-        silent = not lu.mode.task_aborted_status
-        others = [
-            opened
-            for opened in self._nexuses.values()
-            if opened.nexus is not nexus and lu in opened.nexus.luns.values()
-        ]
+    async def _clear(self, nexus: Nexus, plane_nexus: PlaneNexus, unit: _Unit) -> None:
+        """Abort everyone's tasks. Spec: SAM-5 7.5."""
+        others = [opened for opened, _ in unit.paths if opened.nexus is not nexus]
         await self._abort(Scope.NEXUS_LU, plane_nexus, unit)
-        for opened in others:
-            found = await self._abort(
-                Scope.NEXUS_LU, opened.plane_nexus, unit, task_aborted_status=not silent
-            )
-            if found and silent:
-                lu.attend(COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, only=opened.nexus.key)
+        for opened in dict.fromkeys(others):
+            await self._abort_of(opened, unit)
 
 
 def _fail(lu: LogicalUnit) -> None:

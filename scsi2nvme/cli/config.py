@@ -60,6 +60,12 @@ class ControllerTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     iqn: str | None = None
 
 
+class TcmuTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The kernel's target as a front end. `dbus`: whether targetcli is to find us."""
+
+    dbus: bool = True
+
+
 class ConfigFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The configuration file.
 
@@ -77,6 +83,7 @@ class ConfigFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     mutual_chap: Credentials | None = None
     discovery_chap: Credentials | None = None
     initiators: tuple[InitiatorTable, ...] = ()
+    tcmu: TcmuTable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,7 @@ class Settings:
     mutual_chap: Credentials | None
     discovery_chap: Credentials | None
     initiators: tuple[InitiatorTable, ...]
+    tcmu: TcmuTable | None = None
 
 
 def load(path: Path) -> ConfigFile:
@@ -198,6 +206,7 @@ def settings(
     state_dir: str | None = None,
     reactors: int | None = None,
     poll_us: int | None = None,
+    tcmu: bool = False,
 ) -> Settings:
     """Merge a configuration file with the command line, and check the result."""
     rows = file.controllers
@@ -219,8 +228,11 @@ def settings(
     _check_chap(file.chap, file.mutual_chap)
     _check_chap(file.discovery_chap, None, "discovery_")
     chosen = state_dir or file.state_dir
-    addresses = portals or (file.portals if file.portals is not None else (DEFAULT_PORTAL,))
-    if not addresses:
+    kernel = file.tcmu or (TcmuTable() if tcmu else None)
+    # With the kernel's target in front, a portal of our own is the exception.
+    usual = () if kernel is not None else (DEFAULT_PORTAL,)
+    addresses = portals or (file.portals if file.portals is not None else usual)
+    if not addresses and kernel is None:
         raise UsageError("portals: is empty, so nobody could connect")
     return Settings(
         tuple(targets),
@@ -232,4 +244,5 @@ def settings(
         file.mutual_chap,
         file.discovery_chap,
         initiators,
+        kernel,
     )

@@ -29,7 +29,13 @@ def _qemu(spec: ControllerSpec) -> Transport:
     return QemuTransport(QemuOptions(path=path, **given))
 
 
-_OPENERS = {"emulated": _emulated, "qemu": _qemu}
+def _pci(spec: ControllerSpec) -> Transport:
+    from scsi2nvme.drivers.vfio import VfioTransport
+
+    return VfioTransport(spec.path, **spec.given())
+
+
+_OPENERS = {"emulated": _emulated, "pci": _pci, "qemu": _qemu}
 
 
 async def open_controller(

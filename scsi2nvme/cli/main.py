@@ -56,6 +56,9 @@ configuration file (TOML; what the command line says goes first):
   name = "host"
   secret = "at least 12 bytes"
 
+  [tcmu]                                # to serve the kernel's target, as --tcmu does
+  dbus = true                           # whether targetcli is to find us
+
   [[initiators]]                        # with any of these, nobody else may log in
   name = "iqn.1993-08.org.debian:01:host"
   chap = { name = "host1", secret = "its own 12 bytes" }  # unless as above
@@ -69,6 +72,20 @@ examples:
   scsi2nvme serve --controller emulated:memory,size=8G,block=4096,namespaces=4
   scsi2nvme serve --controller qemu:disk.img --portal [::1]:3260
   scsi2nvme serve --config /etc/scsi2nvme.toml"""
+
+_LIST = """\
+List the NVMe disks of this machine, who drives and who uses them, and the namespaces that
+the running daemon serves; or, with SPECs, the namespaces of those controllers."""
+
+_BIND = """\
+Take an NVMe disk from the kernel and bind it to vfio-pci, for `--controller pci:ADDRESS`.
+
+Refused while anybody uses the disk: a mount in any mount namespace, swap, LVM, RAID, bcache,
+a process. Refused as well if it holds anything that is recognised (partitions, file systems,
+volumes), unless --force --serial SERIAL says that this very disk is meant."""
+
+_UNBIND = """\
+Give a disk back to the kernel's nvme driver, now and at boot. Refused while a daemon uses it."""
 
 _INSPECTED = """\
 controllers:
@@ -123,7 +140,12 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDR:PORT",
         action="append",
         default=[],
-        help="where to listen; may be repeated (default 127.0.0.1:3260)",
+        help="where to listen; may be repeated (default 127.0.0.1:3260; with --tcmu: nowhere)",
+    )
+    parser.add_argument(
+        "--tcmu",
+        action="store_true",
+        help="serve the kernel's target: targetcli then has /backstores/user:nvme",
     )
     parser.add_argument(
         "--iqn",
@@ -162,6 +184,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         state_dir=arguments.state_dir,
         reactors=arguments.reactors,
         poll_us=arguments.poll_us,
+        tcmu=arguments.tcmu,
     )
     return serve.run(settings)
 
@@ -205,8 +228,69 @@ def _list(arguments: argparse.Namespace) -> int:
     from scsi2nvme.cli.control import default_state_dir
 
     state_dir = Path(arguments.state_dir) if arguments.state_dir else default_state_dir()
-    shown = access.devices(arguments.controller, state_dir)
-    print(json.dumps(shown, indent=2) if arguments.json else inspect.table(shown))
+    if arguments.controller:
+        shown = access.devices(arguments.controller, state_dir)
+        print(json.dumps(shown, indent=2) if arguments.json else inspect.table(shown))
+        return 0
+    from scsi2nvme.cli import bind
+    from scsi2nvme.drivers.sysfs import System
+
+    shown = {"Devices": [], **bind.disks(System())}
+    try:
+        shown |= access.devices((), state_dir)
+    except OperationError as error:
+        if arguments.state_dir:
+            raise
+        print(f"scsi2nvme: {error}", file=sys.stderr)  # the disks are shown all the same
+    if arguments.json:
+        print(json.dumps(shown, indent=2))
+    else:
+        tables = [bind.table(shown)] + ([inspect.table(shown)] if shown["Devices"] else [])
+        print("\n\n".join(tables))
+    return 0
+
+
+def _unbind_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("address", metavar="ADDRESS", help="PCI address, such as 0000:01:00.0")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything, say what would be done, stop"
+    )
+
+
+def _bind_arguments(parser: argparse.ArgumentParser) -> None:
+    _unbind_arguments(parser)
+    parser.add_argument(
+        "--serial", metavar="SERIAL", default="", help="go on only if the disk's serial is this"
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="take a disk that holds data; needs --serial. One in use is never taken",
+    )
+    parser.add_argument("--persist", action="store_true", help="do it at every boot as well")
+
+
+def _bind(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.cli import bind
+    from scsi2nvme.drivers.sysfs import System
+
+    bind.bind(
+        arguments.address,
+        serial=arguments.serial,
+        force=arguments.force,
+        persist=arguments.persist,
+        dry_run=arguments.dry_run,
+        system=System(),
+        report=print,
+    )
+    return 0
+
+
+def _unbind(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.cli import bind
+    from scsi2nvme.drivers.sysfs import System
+
+    bind.unbind(arguments.address, dry_run=arguments.dry_run, system=System(), report=print)
     return 0
 
 
@@ -230,13 +314,12 @@ def _fuzz_arguments(parser: argparse.ArgumentParser) -> None:
         "--corpus",
         metavar="DIR",
         help="where findings are kept, to be tried first the next time "
-        "(default: corpus in the default state directory)",
+        "(default: ~/.cache/scsi2nvme/corpus)",
     )
+    parser.add_argument("--json", action="store_true", help="print a report in JSON at the end")
 
 
 def _fuzz(arguments: argparse.Namespace) -> int:
-    from scsi2nvme.cli.control import default_state_dir
-
     try:
         from scsi2nvme.fuzz import runner
     except ModuleNotFoundError as error:
@@ -245,18 +328,22 @@ def _fuzz(arguments: argparse.Namespace) -> int:
         raise OperationError(
             "fuzzing needs hypothesis; run: pip install 'scsi2nvme[fuzz]'"
         ) from None
-    corpus = Path(arguments.corpus) if arguments.corpus else default_state_dir() / "corpus"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    corpus = Path(arguments.corpus) if arguments.corpus else cache / "scsi2nvme" / "corpus"
+    seconds = _seconds(arguments.time)
     try:
-        failures = runner.run(
-            seconds=_seconds(arguments.time),
+        run = runner.Run(
             number=arguments.seed,
             name=arguments.command,
             corpus=corpus,
-            report=lambda line: print(line, flush=True),
+            report=lambda line: print(line, file=sys.stderr, flush=True),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return FAILED if failures else 0
+    report = run.go(seconds)
+    if arguments.json:
+        print(json.dumps(report.as_dict(), indent=2))
+    return FAILED if report.failures else 0
 
 
 def _seconds(text: str) -> float:
@@ -295,11 +382,27 @@ SUBCOMMANDS = (
     ),
     Subcommand(
         "list",
-        "list controllers and namespaces",
-        "List the namespaces that the running daemon serves, or those of the given controllers.",
+        "list disks, controllers and namespaces",
+        _LIST,
         (spec.describe(), _EXIT_STATUS),
         _list_arguments,
         _list,
+    ),
+    Subcommand(
+        "bind",
+        "take a disk from the kernel, for us",
+        _BIND,
+        (_EXIT_STATUS,),
+        _bind_arguments,
+        _bind,
+    ),
+    Subcommand(
+        "unbind",
+        "give a disk back to the kernel",
+        _UNBIND,
+        (_EXIT_STATUS,),
+        _unbind_arguments,
+        _unbind,
     ),
     _inspection("id-ctrl", "show Identify Controller", "Show a controller's Identify data."),
     _inspection(

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
-from scsi2nvme.cli import config, controllers, inspect
+from scsi2nvme.cli import config, controllers, inspect, kernel
 from scsi2nvme.cli.config import Settings, TargetSettings
 from scsi2nvme.cli.control import ControlServer, StateDirectory
 from scsi2nvme.cli.errors import OperationError
@@ -98,6 +98,9 @@ class Daemon:
         control = ControlServer(directory, daemon._answer)
         await control.start()
         stack.push_async_callback(control.stop)
+        if settings.tcmu is not None:
+            units = daemon._units()
+            await kernel.start(daemon.service, units, stack, dbus=settings.tcmu.dbus)
         await daemon._listen()
         stack.push_async_callback(daemon.portal.drain, LOGOUT_SECONDS)
         return daemon
@@ -140,6 +143,13 @@ class Daemon:
         self.nodes[target.iqn] = node
         controller.on_event = lambda event: self._on_event(served, event)
 
+    def _units(self) -> list[kernel.Units]:
+        """Return the logical units of each controller."""
+        return [
+            (served.settings.spec, tuple(served.node.logical_units.values()))
+            for served in self.served
+        ]
+
     # Events
 
     def _on_event(self, served: Served, event: ControllerEvent) -> None:
@@ -161,6 +171,10 @@ class Daemon:
                 for served in self.served
                 for facts in served.controller.namespaces.values()
             )
+        if request.get("verb") == "exports":
+            if self.settings.tcmu is None:
+                raise OperationError("the daemon does not serve the kernel; start it with --tcmu")
+            return list(kernel.exports(self._units()))
         verb = inspect.VERBS.get(str(request.get("verb")))
         if verb is None:
             raise OperationError(f"the verb {request.get('verb')!r} is unknown")
@@ -182,6 +196,13 @@ class Daemon:
 
     def greeting(self) -> Iterator[str]:
         """Yield what is said when everything is up."""
+        if self.settings.tcmu is not None:
+            yield from kernel.greeting(self._units())
+        if self.portal.addresses:
+            yield from self._portal_greeting()
+        yield "Ready. Ctrl-C ends it."
+
+    def _portal_greeting(self) -> Iterator[str]:
         addresses = self.portal.addresses
         yield "Serving on " + ", ".join(str(address) for address in addresses) + ":"
         for served in self.served:
@@ -199,7 +220,6 @@ class Daemon:
         yield f"  qemu-img convert -n -O raw IMAGE {url}"
         yield f"  sudo iscsiadm -m discovery -t sendtargets -p {portal}"
         yield f"  sudo iscsiadm -m node -T {first} -p {portal} --login"
-        yield "Ready. Ctrl-C ends it."
 
 
 def _cpus(reactors: int | None) -> list[int]:

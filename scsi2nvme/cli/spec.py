@@ -13,6 +13,7 @@ from typing import Any
 
 from scsi2nvme.cli import faults
 from scsi2nvme.cli.errors import UsageError
+from scsi2nvme.drivers.sysfs import parse_address
 
 MEMORY = "memory"  # the PATH of a disk that lives in memory
 MAXIMUM_NAMESPACES = 256
@@ -97,6 +98,13 @@ class ControllerSpec:
         faults.parse_fault, faults.USAGE, faults.DOC, "faults", ()
     )
 
+    noiommu: bool | None = _option(
+        _switch,
+        "on|off",
+        "pci only: work without an IOMMU, at the mercy of the device (default off)",
+        "noiommu",
+    )
+
     def given(self) -> dict[str, Any]:
         """Return the options that were given and are for the drivers, by their names there."""
         return {
@@ -110,6 +118,7 @@ OPTIONS = {row.name: row for row in fields(ControllerSpec) if row.metadata}
 REPEATABLE = ("fault",)
 TRANSPORTS = {
     "emulated": "a controller of our own; PATH is its disk image, made if missing, or `memory`",
+    "pci": "a real disk, bound to vfio-pci; PATH is its PCI address, such as 0000:01:00.0",
     "qemu": "QEMU's NVMe controller in a process of its own; PATH as above, or empty: no data kept",
 }
 
@@ -145,10 +154,26 @@ def _checked(spec: ControllerSpec) -> ControllerSpec:
     """Check what involves several options."""
     if spec.fault and spec.transport != "emulated":
         raise UsageError(f"controller {spec.text!r}: fault: only emulated controllers have faults")
+    if spec.transport == "pci":
+        _check_pci(spec)
+    elif spec.noiommu is not None:
+        raise UsageError(f"controller {spec.text!r}: noiommu: only pci controllers have an IOMMU")
     block = spec.block or 512
     if spec.size is not None and spec.size % block:
         raise UsageError(f"controller {spec.text!r}: size: {spec.size} is no multiple of {block}")
     return spec
+
+
+def _check_pci(spec: ControllerSpec) -> None:
+    """Check that a real disk is named, and not told what it is."""
+
+    try:
+        parse_address(spec.path)
+    except ValueError as error:
+        raise UsageError(f"controller {spec.text!r}: PATH: {spec.path!r} {error}") from None
+    made_up = [name for name, row in OPTIONS.items() if row.metadata["keyword"] in spec.given()]
+    if wrong := [name for name in made_up if name != "noiommu"]:
+        raise UsageError(f"controller {spec.text!r}: {wrong[0]}: a pci controller has its own")
 
 
 def describe() -> str:

@@ -57,7 +57,14 @@ def _fused_blocks(lu: LogicalUnit) -> int:
 def _first_difference(ours: bytes, theirs: bytes) -> int | None:
     if ours == theirs:
         return None
-    return next(n for n, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+    low, high = 0, len(ours)  # equal before `low`, a difference before `high`
+    while high - low > 1:
+        middle = (low + high) // 2
+        if ours[low:middle] == theirs[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def _miscompare(offset: int | None) -> CheckCondition:

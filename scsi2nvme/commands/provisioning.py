@@ -145,8 +145,8 @@ def write_same(task: Task) -> Translation:
     if task.cdb["unmap"] and not lu.provisioned:
         raise task.invalid_field("unmap")
     check_range(task, lba, blocks)
-    blocks = blocks or lu.capacity_blocks - lba  # zero: the rest of the medium
-    if blocks > lu.maximum_write_same_blocks:
+    # Zero would mean the rest of the medium, which WSNZ excludes.
+    if not blocks or blocks > lu.maximum_write_same_blocks:
         raise task.invalid_field("number_of_blocks")
     block = task.data_out or bytes(lu.block_bytes)  # nothing is sent with NDOB
     if any(block) or not lu.facts.controller_bit("oncs", _ONCS_WRITE_ZEROES):

@@ -233,6 +233,8 @@ def _port_designators(port: PortName) -> bytes:
 def device_identification(task: Task) -> bytes:
     """Spec: SPC-4 7.8.6; SNTR 1.5 6.1.4; RFC 7143 4.2.4 (names of port and device)."""
     port = task.nexus.target
+    if not port.device:
+        return _logical_unit_designators(task.lu)
     return (
         _logical_unit_designators(task.lu)
         + _port_designators(port)
@@ -244,7 +246,9 @@ def scsi_ports(task: Task) -> bytes:
     """Return every target port of the logical unit. Spec: SPC-4 7.8.14."""
     ports = task.lu.target_ports_of(task.nexus)
     return b"".join(
-        _scsi_port(port) for port in sorted(ports, key=lambda port: port.relative_identifier)
+        _scsi_port(port)
+        for port in sorted(ports, key=lambda port: port.relative_identifier)
+        if port.device
     )
 
 
@@ -400,6 +404,7 @@ def block_limits(task: Task) -> bytes:
             granularity = math.lcm(namespace.npdg + 1, namespace.npda + 1)
             optimal |= {"optimal_unmap_granularity": granularity, "ugavalid": 1}
     return BLOCK_LIMITS.build(
+        wsnz=1,
         maximum_compare_and_write=lu.maximum_compare_and_write_blocks,
         maximum_transfer=lu.maximum_transfer_blocks,
         maximum_unmap_blocks=lu.maximum_unmap_blocks,

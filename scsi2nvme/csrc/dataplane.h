@@ -91,6 +91,20 @@ int s2n_qpair_next_deadline(s2n_qpair *qp, uint16_t *cid);
 /* A command overdue was aborted: give it `timeout_ms` more. */
 void s2n_qpair_extend(s2n_qpair *qp, uint16_t cid, uint32_t timeout_ms);
 
+/* ---- mapped registers of a device (drivers/) ---- */
+
+/* Map `length` bytes (whole pages) of `fd` from `offset`. Accesses that the kernel
+ * refuses (SIGBUS: no device decodes them any more) read all ones from then on. */
+int s2n_mmio_map(int fd, uint64_t offset, uint64_t length, void **registers);
+/* Put all ones in the device's place: no access reaches it any more. */
+int s2n_mmio_detach(void *registers, uint64_t length);
+void s2n_mmio_unmap(void *registers, uint64_t length);
+/* Single accesses, little endian; `offset` is a multiple of their width. */
+uint32_t s2n_mmio_read32(void *registers, uint64_t offset);
+uint64_t s2n_mmio_read64(void *registers, uint64_t offset);
+void s2n_mmio_write32(void *registers, uint64_t offset, uint32_t value);
+void s2n_mmio_write64(void *registers, uint64_t offset, uint64_t value);
+
 /* ---- the emulated controller's I/O side (drivers/) ---- */
 
 typedef struct {
@@ -169,7 +183,7 @@ typedef struct s2n_conn s2n_conn;
 
 enum {
     S2N_MAXIMUM_REACTORS = 64,
-    S2N_MAXIMUM_TRANSFER = 4194304, /* bytes of data of one SCSI command */
+    S2N_MAXIMUM_TRANSFER = 8388608, /* bytes of data of one SCSI command */
     S2N_SENSE_BYTES = 252,
     S2N_CDB_BYTES = 64, /* longer CDBs are cut: no row is longer */
 };
@@ -182,7 +196,7 @@ enum s2n_event_type {
                                every 5 s while it is still under way */
     S2N_EVENT_PDU,          /* conn `cookie`: a PDU for Python (login apart): text, TMF, logout;
                                `count` 1: ABORT TASK of a command not received, nor to be */
-    S2N_EVENT_CONN_CLOSED,  /* conn `cookie` is gone; `count`: errno or 0 */
+    S2N_EVENT_CONN_CLOSED,  /* conn or ring `cookie` is gone; `count`: errno or 0 */
     S2N_EVENT_TASK_REFUSED, /* the front end refused `task`: sense code in `count` */
 };
 
@@ -278,8 +292,8 @@ enum s2n_scope {
 };
 
 /* Abort (or, with `query`, only count) tasks; DRAINED with `token` and how many
- * there were once none is left. With `tas`, tasks of other nexuses than `nexus`
- * end with TASK ABORTED, all others without a response. `lun` is decoded. */
+ * there were once none is left. With `tas` they end with TASK ABORTED, but for
+ * those of `nexus` itself in S2N_SCOPE_LU; without, they end without a response. */
 void s2n_plane_abort(s2n_plane *plane, uint32_t scope, s2n_nexus *nexus, s2n_lu *lu, uint32_t itt,
                      bool query, bool tas, uint64_t token);
 
@@ -335,6 +349,26 @@ void s2n_conn_free(s2n_conn *conn);
 /* After its last connection was freed. */
 void s2n_session_free(s2n_session *session);
 uint32_t s2n_session_expected_cmd_sn(s2n_session *session);
+
+/* ---- TCMU devices (target/) ---- */
+
+/* A device of the kernel's user backstore: its ring, on one reactor. */
+typedef struct s2n_tcmu s2n_tcmu;
+
+/* Serve the ring in the first `bytes` of `memory`, as LUN 0 of `nexus`; `fd` tells of new
+ * entries and takes the doorbell. Both are the same UIO device. Takes over `fd`, and on
+ * success only. Negative errno: EPROTO and EPROTONOSUPPORT if the mailbox is malformed or
+ * of another version. CONN_CLOSED with `cookie` tells of its end: `count` is 0 after a
+ * close, ESTALE if the ring was reset, ENODEV if the device went, EPROTO if the ring made
+ * no sense. Mapping and descriptor are gone by then; call s2n_tcmu_free. */
+int s2n_tcmu_new(s2n_plane *plane, s2n_nexus *nexus, int fd, int memory, uint64_t bytes,
+                 uint64_t cookie, s2n_tcmu **out);
+/* DRAINED with `token` once every entry was answered. The kernel must have been told to
+ * add no more. */
+void s2n_tcmu_drain(s2n_tcmu *tcmu, uint64_t token);
+/* Leave the ring as it is, and forget what is under way. */
+void s2n_tcmu_close(s2n_tcmu *tcmu);
+void s2n_tcmu_free(s2n_tcmu *tcmu);
 
 /* cdef end */
 

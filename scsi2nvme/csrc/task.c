@@ -411,7 +411,8 @@ uint32_t s2n_reactor_abort(struct s2n_reactor *reactor, const struct s2n_abort *
             continue;
         }
         found++;
-        task_abort(task, abort->tas && task->nexus != abort->nexus);
+        bool own = abort->scope == S2N_SCOPE_LU && task->nexus == abort->nexus;
+        task_abort(task, abort->tas && !own);
         /* That may have ended other tasks, the next one among them. */
         task = reactor->live;
     }

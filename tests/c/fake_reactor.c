@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 
 #include "check.h"
 
@@ -19,6 +20,7 @@ struct s2n_reactor {
     struct {
         struct s2n_source *source;
         uint32_t events;
+        int seen; /* edge-triggered: bytes that were there when it was last told */
     } source[SOURCES];
     struct s2n_deferred *deferred;
     struct s2n_timer *timers;
@@ -118,6 +120,7 @@ int s2n_source_add(struct s2n_reactor *reactor, struct s2n_source *source, uint3
 
     reactor->source[i].source = source;
     reactor->source[i].events = events;
+    reactor->source[i].seen = 0;
     fake.sources++;
     return 0;
 }
@@ -202,6 +205,18 @@ static bool run_messages(struct s2n_reactor *reactor)
     return any;
 }
 
+/* Whether an edge-triggered source has more to read than before; others always pass. */
+static bool rises(struct s2n_reactor *reactor, int i)
+{
+    int bytes = 0, before = reactor->source[i].seen;
+
+    if (!(reactor->source[i].events & EPOLLET))
+        return true;
+    CHECK(ioctl(reactor->source[i].source->fd, FIONREAD, &bytes) == 0);
+    reactor->source[i].seen = bytes;
+    return bytes > before;
+}
+
 /* As epoll does: hang-ups and errors are told whether asked for or not. */
 static bool run_sources(struct s2n_reactor *reactor)
 {
@@ -212,7 +227,7 @@ static bool run_sources(struct s2n_reactor *reactor)
         if (!source)
             continue;
         struct pollfd fd = {.fd = source->fd, .events = (short)reactor->source[i].events};
-        if (poll(&fd, 1, 0) <= 0)
+        if (poll(&fd, 1, 0) <= 0 || (!(fd.revents & POLLHUP) && !rises(reactor, i)))
             continue;
         any = true;
         source->ready(source, (uint32_t)fd.revents);

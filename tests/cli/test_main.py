@@ -69,7 +69,7 @@ def test_fuzz_reports_and_keeps_a_corpus(
 ) -> None:
     arguments = ["fuzz", "--time", "0", "--seed", "7", "--command", "TEST UNIT READY"]
     assert main([*arguments, "--corpus", str(tmp_path)]) == 0
-    assert "seed 7" in capsys.readouterr().out
+    assert "seed 7" in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_is_no_error_message() -> None:

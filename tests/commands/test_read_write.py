@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scsi2nvme.commands.read_write import FUA, in_batches, split
+from scsi2nvme.logical_unit import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.scsi.command import Result
 from scsi2nvme.scsi.sense import (
@@ -134,11 +135,12 @@ def test_one_nvme_command_names_at_most_65536_blocks() -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 5 << 20), max_size=100))
+@given(st.lists(st.integers(0, MAXIMUM_TRANSFER_BYTES + 1), max_size=100))
 def test_batches_keep_order_and_are_bounded(sizes: list[int]) -> None:
     commands = [NvmeCommand(Opcode.READ, cdw10=n, data_in=size) for n, size in enumerate(sizes)]
     batches = list(in_batches(commands))
     assert [command for batch in batches for command in batch] == commands
     for batch in batches:
         assert 0 < len(batch) <= 32
-        assert len(batch) == 1 or sum(command.data_in for command in batch) <= 4 << 20
+        moved = sum(command.data_in for command in batch)
+        assert len(batch) == 1 or moved <= MAXIMUM_TRANSFER_BYTES

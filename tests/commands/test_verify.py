@@ -34,7 +34,7 @@ def refused_at(byte: int, bit: int) -> Result:
 @pytest.fixture(params=[0xFF, 0x7E], ids=["native", "emulated"])
 def bench(request: pytest.FixtureRequest) -> Bench:
     return make_bench(
-        blocks=9000, maximum_transfer_bytes=8 * BLOCK, controller={"oncs": request.param}
+        blocks=20000, maximum_transfer_bytes=8 * BLOCK, controller={"oncs": request.param}
     )
 
 
@@ -107,8 +107,8 @@ def test_verify_of_all_blocks_keeps_the_maximum_transfer_length(bench: Bench) ->
 @pytest.mark.parametrize("bytchk", [0, 1, 3])
 @pytest.mark.parametrize("name", VERIFIES)
 def test_verify_of_nothing(bench: Bench, name: str, bytchk: int) -> None:
-    assert bench.do(name, lba=9000, bytchk=bytchk) == Result()
-    assert bench.do(name, lba=9001, bytchk=bytchk) == OUT_OF_RANGE
+    assert bench.do(name, lba=20000, bytchk=bytchk) == Result()
+    assert bench.do(name, lba=20001, bytchk=bytchk) == OUT_OF_RANGE
     assert not bench.model.executed
 
 
@@ -116,7 +116,7 @@ def test_verify_of_nothing(bench: Bench, name: str, bytchk: int) -> None:
 def test_verify_refuses(bench: Bench, name: str) -> None:
     assert bench.do(name, bytchk=2) == refused_at(1, 2)
     assert bench.do(name, vrprotect=1) == refused_at(1, 7)
-    assert bench.do(name, lba=8999, verification_length=2) == OUT_OF_RANGE
+    assert bench.do(name, lba=19999, verification_length=2) == OUT_OF_RANGE
 
 
 @pytest.mark.parametrize("bytchk", [0, 1])
@@ -144,5 +144,5 @@ def test_write_and_verify_refuses(bench: Bench, name: str, bytchk: int) -> None:
     arguments = {"transfer_length": 1}
     assert bench.do(name, DATA, **arguments, bytchk=bytchk) == refused_at(1, 2)
     assert bench.do(name, DATA, **arguments, wrprotect=1) == refused_at(1, 7)
-    assert bench.do(name, DATA, **arguments, lba=9000) == OUT_OF_RANGE
+    assert bench.do(name, DATA, **arguments, lba=20000) == OUT_OF_RANGE
     assert not bench.model.executed

@@ -21,7 +21,7 @@ from scsi2nvme.commands.vpd_pages import (
     Association,
     Designator,
 )
-from scsi2nvme.logical_unit import LogicalUnit
+from scsi2nvme.logical_unit import MAXIMUM_TRANSFER_BYTES, LogicalUnit
 from scsi2nvme.scsi.status import Status
 from tests.support import EUI64, NGUID, Bench, ModelController, make_bench, make_facts, make_nexus
 
@@ -183,8 +183,8 @@ def test_block_limits_are_those_of_the_logical_unit(block_bytes: int) -> None:
     bench = make_bench(block_bytes=block_bytes)
     data = BLOCK_LIMITS.parse(page(bench, 0xB0))
     assert len(data.raw) == 64
-    assert data.wsnz == 0
-    assert data.maximum_transfer == (4 << 20) // block_bytes
+    assert data.wsnz == 1
+    assert data.maximum_transfer == MAXIMUM_TRANSFER_BYTES // block_bytes
     assert data.maximum_compare_and_write == 255
     assert data.maximum_unmap_blocks == 0xFFFFFFFF
     assert data.maximum_unmap_descriptors == 256
@@ -205,7 +205,7 @@ def test_preferred_sizes_are_bounded() -> None:
     sizes = {"nsfeat": 0x10, "npwg": 0xFFFF, "nows": 0xFFFF}
     data = BLOCK_LIMITS.parse(page(make_bench(namespace=sizes), 0xB0))
     assert data.optimal_granularity == 0xFFFF
-    assert data.optimal_transfer == data.maximum_transfer == 8192
+    assert data.optimal_transfer == data.maximum_transfer == 16384
 
 
 def test_without_dataset_management_nothing_is_unmapped() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,10 +15,12 @@ from scsi2nvme.drivers.emulated import EmulatedOptions, EmulatedTransport
 from scsi2nvme.drivers.qemu import QemuOptions, QemuTransport
 from scsi2nvme.drivers.timing import Timing
 from scsi2nvme.drivers.transport import Transport
+from scsi2nvme.drivers.vfio import VfioTransport
 from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 
 MIB = 1 << 20
 BLOCK = 4096
+BLANK_BLOCKS = 128
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,18 @@ def qemu(path: Path, disk: Disk) -> Transport:
     )
 
 
+# Where there are real disks: "NAMESPACESxBLOCK=ADDRESS" for each, of 16 MiB namespaces.
+REAL_DISKS = dict(word.split("=") for word in os.environ.get("SCSI2NVME_TEST_DISKS", "").split())
+
+
+def vfio(path: Path, disk: Disk) -> Transport:
+    """Return the real disk of that shape."""
+    return VfioTransport(REAL_DISKS[f"{disk.namespaces}x{disk.block_bytes}"], vectors=disk.vectors)
+
+
 RIGS: dict[str, Callable[[Path, Disk], Transport]] = {"emulated": emulated, "qemu": qemu}
+if REAL_DISKS:
+    RIGS = {"vfio": vfio}
 
 
 @dataclass
@@ -92,6 +107,20 @@ class Rig:
             if isinstance(transport, QemuTransport) and not self.expects_guest_errors:
                 errors = transport.guest_errors()
                 assert not errors, errors
+        real = {one.name for one in self.transports if isinstance(one, VfioTransport)}
+        for name in real:
+            asyncio.run(blank(name.removeprefix("pci:")))
+
+
+async def blank(address: str) -> None:
+    """Leave a real disk as new for the test to come."""
+    controller = await Controller.open(VfioTransport(address))
+    for nsid, facts in controller.namespaces.items():
+        for slba in range(0, facts.capacity_blocks, BLANK_BLOCKS):
+            blocks = min(BLANK_BLOCKS, facts.capacity_blocks - slba)
+            zeroes = NvmeCommand(Opcode.WRITE_ZEROES, nsid, slba, cdw12=blocks - 1)
+            await good(controller, zeroes)
+    await controller.close()
 
 
 # ---- commands ----

@@ -21,7 +21,8 @@ from scsi2nvme.drivers.pci import COMMAND
 from scsi2nvme.drivers.qemu import QemuTransport
 from scsi2nvme.drivers.retry import LOST
 from scsi2nvme.drivers.timing import Timing
-from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.drivers.transport import Transport, TransportError
+from scsi2nvme.drivers.vfio import VfioTransport
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.registers import CSTS, Register, ShutdownStatus, decode
 from scsi2nvme.nvme.status import StatusCode
@@ -366,6 +367,8 @@ async def fatal(controller: Controller) -> None:
     transport = controller.transport
     if isinstance(transport, QemuTransport):
         transport.function.write(COMMAND, 2, 0x402)  # no bus mastering: it cannot fetch
+    elif isinstance(transport, VfioTransport):
+        transport.write_configuration(COMMAND, 2, 0x402)
     else:
         assert isinstance(transport, EmulatedTransport)
         transport.fail()
@@ -381,14 +384,12 @@ async def test_fatal_status_leads_to_a_reset(rig: Rig) -> None:
         assert controller.live
 
 
-async def remove(controller: Controller) -> None:
+def pull(transport: Transport) -> None:
     """Pull the controller out."""
-    transport = controller.transport
     if isinstance(transport, QemuTransport):
         os.kill(transport.pid, signal.SIGKILL)
     else:
-        assert isinstance(transport, EmulatedTransport)
-        transport.remove()
+        transport.let_go()
 
 
 async def test_surprise_removal_ends_every_command(rig: Rig) -> None:
@@ -399,7 +400,7 @@ async def test_surprise_removal_ends_every_command(rig: Rig) -> None:
         loads = [asyncio.create_task(load(controller, 4 * n, stop)) for n in range(4)]
         await asyncio.sleep(0)
         place(reactor.queue, read(0, 1), reactor, 0)
-        await remove(controller)
+        pull(controller.transport)
         async with asyncio.timeout(10):
             for result in await asyncio.gather(*loads, return_exceptions=True):
                 assert isinstance(result, AssertionError)
@@ -414,10 +415,6 @@ async def test_surprise_removal_ends_every_command(rig: Rig) -> None:
 
 async def test_removal_before_bring_up_is_one_clear_error(rig: Rig) -> None:
     transport = rig.transport()
-    if isinstance(transport, QemuTransport):
-        os.kill(transport.pid, signal.SIGKILL)
-    else:
-        assert isinstance(transport, EmulatedTransport)
-        transport.remove()
+    pull(transport)
     with pytest.raises((ControllerError, TransportError), match=transport.name):
         await Controller.open(transport)

@@ -1,0 +1,60 @@
+"""`make bench`: everything that is measured, in one run of about ten minutes."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench import compare, growth, instructions, machine, peers
+
+INSTRUCTION_SECONDS = 5
+FIGURES = "## Figures\n"
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """Return all tables."""
+    return "\n".join(
+        [
+            machine.heading(report["compare"]),
+            compare.markdown(report["compare"]),
+            "### Growth, start-up, idleness\n",
+            growth.markdown(report["growth"]),
+            "### User instructions per 4 KiB read, queue depth 32\n",
+            instructions.markdown(report["instructions"]),
+        ]
+    )
+
+
+def with_figures(page: str, figures: str) -> str:
+    """Return a page with what follows its heading "Figures" replaced."""
+    text, heading, _ = page.partition(FIGURES)
+    if not heading:
+        raise ValueError("the page has no heading for figures")
+    return f"{text}{heading}\n{figures}"
+
+
+def main() -> None:
+    """Run from the command line; the options are those of `bench.compare`, and `--page`."""
+    parser = compare.parser()
+    parser.add_argument("--page", type=Path, help="put the tables into this page of docs/")
+    arguments = parser.parse_args()
+    peers.end_cleanly_on_signals()
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.directory) as name:
+        directory = Path(name)
+        report = {
+            "compare": compare.run(compare.settings(arguments), directory),
+            "growth": growth.run(growth.QUICK if arguments.quick else growth.FULL, directory),
+            "instructions": instructions.run(directory, INSTRUCTION_SECONDS),
+        }
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    if arguments.page:
+        page = with_figures(arguments.page.read_text(), markdown(report))
+        arguments.page.write_text(page)
+    print(markdown(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""What the figures were measured on: nothing in it tells whose machine it was."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+# Above this, other programs took part in the measurement.
+BUSY_LOAD = 1.5
+
+
+def file_system(path: Path) -> str:
+    """Return the type of the file system that holds `path`."""
+    best, kind = "", "unknown"
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, mounted, what = line.split()[:3]
+        if path.resolve().is_relative_to(mounted) and len(mounted) >= len(best):
+            best, kind = mounted, what
+    return kind
+
+
+def load_average() -> float:
+    """Return the load average of the last minute."""
+    return os.getloadavg()[0]
+
+
+def heading(report: dict[str, Any]) -> str:
+    """Render a report's `machine` and `load_average`; the latter before the measurement."""
+    described = ", ".join(f"{name} {value}" for name, value in report["machine"].items()) + ".\n"
+    if report["load_average"] <= BUSY_LOAD:
+        return described
+    busy = f"other programs ran (load average {report['load_average']:.1f})"
+    return f"{described}\n**Preliminary**: {busy}.\n"
+
+
+def _first(pattern: str, file: str) -> str:
+    found = re.search(pattern, Path(file).read_text(), re.MULTILINE)
+    return found[1].strip() if found else "unknown"
+
+
+def _package(name: str) -> str:
+    if not shutil.which("dpkg-query"):
+        return "unknown"
+    command = ["dpkg-query", "-W", "-f=${Version}", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else "not a package"
+
+
+def describe(directory: Path) -> dict[str, str]:
+    """Return what matters of this machine; the disks are in `directory`."""
+    kernel = platform.release().split("-")[0]
+    memory = int(_first(r"^MemTotal:\s+(\d+)", "/proc/meminfo")) / (1 << 20)
+    virtual = "hypervisor" in _first(r"^flags\s*:(.*)", "/proc/cpuinfo").split()
+    return {
+        "processor": _first(r"^model name\s*:(.*)", "/proc/cpuinfo"),
+        "CPUs": f"{len(os.sched_getaffinity(0))}{', virtual' if virtual else ''}",
+        "memory": f"{memory:.0f} GiB",
+        "file system": file_system(directory),
+        "kernel": f"Linux {kernel}",
+        "system": _first(r'^PRETTY_NAME="(.*)"', "/etc/os-release"),
+        "Python": platform.python_version(),
+        "tgt": _package("tgt"),
+        "libiscsi": _package("libiscsi-dev"),
+    }

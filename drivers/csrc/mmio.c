@@ -1,0 +1,173 @@
+/* Registers of a device, mapped: single accesses of their width, and solid ground
+ * under the accesses that come after the device went away.
+ *
+ * The kernel answers an access to a device that decodes no memory with SIGBUS.
+ * The handler puts memory of all ones in the place of the page, so that the access
+ * is repeated there and reads what a missing device reads; writes go nowhere. */
+#include "dataplane.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+    PAGE = 4096,
+    RANGES = 256,
+};
+
+struct range {
+    _Atomic uintptr_t start; /* 0: free */
+    _Atomic uintptr_t end;
+};
+
+static struct range ranges[RANGES];
+static struct sigaction previous;
+static int ones_fd = -1; /* one page of all ones */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of set-up; the handler takes none */
+
+/* Replace one page by all ones, in one step as other threads see it. */
+static int cover(uintptr_t page)
+{
+    void *at = mmap((void *)page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, ones_fd, 0);
+
+    return at == MAP_FAILED ? -errno : 0;
+}
+
+static bool is_registers(uintptr_t address)
+{
+    for (int i = 0; i < RANGES; i++)
+        if (address >= atomic_load(&ranges[i].start) && address < atomic_load(&ranges[i].end))
+            return true;
+    return false;
+}
+
+static void on_bus_error(int number, siginfo_t *info, void *context)
+{
+    uintptr_t address = (uintptr_t)info->si_addr;
+    int saved = errno;
+
+    (void)number;
+    (void)context;
+    /* What is not ours is repeated, and meets whoever was there before us. */
+    if (!is_registers(address) || cover(address & ~(uintptr_t)(PAGE - 1)) < 0)
+        sigaction(SIGBUS, &previous, NULL);
+    errno = saved;
+}
+
+/* Once per process: the page of all ones and the handler. Lock held. */
+static int prepare(void)
+{
+    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    uint8_t ones[PAGE];
+    int fd;
+
+    if (ones_fd >= 0)
+        return 0;
+    fd = memfd_create("scsi2nvme-ones", MFD_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    memset(ones, 0xFF, sizeof(ones));
+    if (write(fd, ones, sizeof(ones)) != (ssize_t)sizeof(ones)) {
+        close(fd);
+        return -EIO;
+    }
+    ones_fd = fd;
+    if (sigaction(SIGBUS, &action, &previous) < 0) {
+        ones_fd = -1;
+        close(fd);
+        return -errno;
+    }
+    return 0;
+}
+
+static int guard(uintptr_t start, uint64_t length)
+{
+    for (int i = 0; i < RANGES; i++) {
+        if (atomic_load(&ranges[i].start))
+            continue;
+        atomic_store(&ranges[i].end, start + length);
+        atomic_store(&ranges[i].start, start);
+        return 0;
+    }
+    return -ENOSPC;
+}
+
+int s2n_mmio_map(int fd, uint64_t offset, uint64_t length, void **registers)
+{
+    int result;
+    void *at;
+
+    if (length == 0 || length % PAGE)
+        return -EINVAL;
+    pthread_mutex_lock(&lock);
+    result = prepare();
+    if (result == 0) {
+        at = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
+        result = at == MAP_FAILED ? -errno : guard((uintptr_t)at, length);
+        if (at != MAP_FAILED && result == 0) {
+            madvise(at, length, MADV_DONTFORK);
+            *registers = at;
+        } else if (at != MAP_FAILED) {
+            munmap(at, length);
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+int s2n_mmio_detach(void *registers, uint64_t length)
+{
+    for (uint64_t at = 0; at < length; at += PAGE) {
+        int result = cover((uintptr_t)registers + at);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+void s2n_mmio_unmap(void *registers, uint64_t length)
+{
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < RANGES; i++) {
+        if (atomic_load(&ranges[i].start) == (uintptr_t)registers) {
+            atomic_store(&ranges[i].end, 0);
+            atomic_store(&ranges[i].start, 0);
+        }
+    }
+    munmap(registers, length);
+    pthread_mutex_unlock(&lock);
+}
+
+static volatile void *at(void *registers, uint64_t offset)
+{
+    return (volatile uint8_t *)registers + offset;
+}
+
+uint32_t s2n_mmio_read32(void *registers, uint64_t offset)
+{
+    return le32toh(*(volatile uint32_t *)at(registers, offset));
+}
+
+uint64_t s2n_mmio_read64(void *registers, uint64_t offset)
+{
+    return le64toh(*(volatile uint64_t *)at(registers, offset));
+}
+
+/* What was written to memory before must be there when the device acts on it. */
+
+void s2n_mmio_write32(void *registers, uint64_t offset, uint32_t value)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    *(volatile uint32_t *)at(registers, offset) = htole32(value);
+}
+
+void s2n_mmio_write64(void *registers, uint64_t offset, uint64_t value)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    *(volatile uint64_t *)at(registers, offset) = htole64(value);
+}

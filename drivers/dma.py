@@ -1,0 +1,64 @@
+"""DMA memory: one arena per allocation, huge pages where there are any."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Callable
+
+from scsi2nvme.dataplane import Region
+from scsi2nvme.drivers.memory import PAGE
+from scsi2nvme.drivers.transport import TransportError
+
+HUGE_PAGE = 2 << 20
+_MAP_HUGETLB, _MAP_HUGE_SHIFT = 0x40000, 26
+_MAP_HUGE_2MB = 21 << _MAP_HUGE_SHIFT
+
+# (vaddr, length, alignment) to the device's address, or TransportError.
+Mapper = Callable[[int, int, int], int]
+
+
+class DmaArenas:
+    """Memory that the device may read and write, until it is unmapped or reset.
+
+    `mapper` makes it known to the device. With `huge_only` there are no other
+    pages: for a mapper that finds those alone in one piece.
+    """
+
+    def __init__(self, mapper: Mapper, *, huge_only: bool = False) -> None:
+        self._mapper = mapper
+        self._huge_only = huge_only
+        self._arenas: list[mmap.mmap] = []
+
+    def allocate(self, length: int) -> Region:
+        """Return zeroed whole pages of at least `length` bytes."""
+        arena, page = self._arena(length)
+        self._arenas.append(arena)
+        # A child must not make the device's pages its own; a core dump holds no user's data.
+        arena.madvise(mmap.MADV_DONTFORK)
+        arena.madvise(mmap.MADV_DONTDUMP)
+        vaddr = ctypes.addressof(ctypes.c_char.from_buffer(arena))
+        return Region(vaddr, self._mapper(vaddr, len(arena), page), len(arena))
+
+    def _arena(self, length: int) -> tuple[mmap.mmap, int]:
+        """Return anonymous memory and the size of its pages."""
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        if length >= HUGE_PAGE or self._huge_only:
+            size = -(-length // HUGE_PAGE) * HUGE_PAGE
+            try:
+                return mmap.mmap(-1, size, private | _MAP_HUGETLB | _MAP_HUGE_2MB), HUGE_PAGE
+            except OSError as error:
+                if self._huge_only:
+                    raise TransportError(
+                        f"{size >> 20} MiB of huge pages wanted; run: sysctl vm.nr_hugepages=64"
+                    ) from error
+        size = -(-length // PAGE) * PAGE
+        try:
+            return mmap.mmap(-1, size, private), PAGE
+        except OSError as error:
+            raise TransportError(f"{size} bytes of memory: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Give all of it back: no device may know it any more, no region be in use."""
+        while self._arenas:
+            self._arenas.pop().close()

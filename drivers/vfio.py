@@ -1,0 +1,240 @@
+"""A real NVMe controller, through the kernel's VFIO (group interface).
+
+Spec: Linux Documentation/driver-api/vfio.rst, PCI Local Bus 3.0 6.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from scsi2nvme.dataplane import MAXIMUM_REACTORS, Port, Region, Registers
+from scsi2nvme.drivers import vfio_abi as abi
+from scsi2nvme.drivers.dma import HUGE_PAGE, DmaArenas
+from scsi2nvme.drivers.memory import PAGE
+from scsi2nvme.drivers.noiommu import physical_address
+from scsi2nvme.drivers.pci import COMMAND, COMMAND_INTX_OFF, COMMAND_MASTER, COMMAND_MEMORY
+from scsi2nvme.drivers.sysfs import System, find_function
+from scsi2nvme.drivers.transport import Alarm, TransportError
+from scsi2nvme.drivers.vfio_abi import IrqIndex, RegionCapability, RegionIndex, Request
+from scsi2nvme.drivers.vfio_group import VfioGroup
+from scsi2nvme.drivers.vfio_iommu import Type1Iommu
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.registers import ALL_ONES_32, ALL_ONES_64, CAP, Register, decode
+
+_log = logging.getLogger(__name__)
+
+_DOORBELLS = 0x1000
+_CONTROL_VECTORS = 2  # the admin queue's and the control thread's own
+_RESET_ATTEMPTS, _RESET_PAUSE_S = 20, 0.1
+_ALARMS = {Alarm.ERROR: IrqIndex.ERROR, Alarm.UNPLUG: IrqIndex.REQUEST}
+
+
+class VfioTransport:
+    """The controller at a PCI address, which is bound to vfio-pci.
+
+    `vectors`: how many interrupts to ask for, at most. `noiommu`: work without
+    an IOMMU; the controller can then overwrite any memory of the machine.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        vectors: int = _CONTROL_VECTORS + MAXIMUM_REACTORS,
+        noiommu: bool = False,
+        system: System | None = None,
+    ) -> None:
+        function = find_function(address, system or System())
+        self.name = f"pci:{function.address}"
+        self.pci_id = function.identity
+        self._gone = False
+        if noiommu:
+            _log.warning("%s: no IOMMU: the device can reach all memory", self.name)
+        with ExitStack() as undo:
+            self._ours = undo.enter_context(ExitStack())
+            self._host = undo.enter_context(ExitStack())  # what `let_go` gives back
+            group = VfioGroup(function, noiommu=noiommu)
+            self._host.callback(group.close)
+            self._memory = _no_iommu() if noiommu else DmaArenas(Type1Iommu(group.container).map)
+            self._ours.callback(self._memory.close)
+            try:
+                self._device = group.device()
+                self._host.callback(os.close, self._device)
+                self._start(vectors)
+            except OSError as error:
+                raise TransportError(f"{self.name}: {error.strerror}") from error
+            undo.pop_all()
+
+    def _start(self, vectors: int) -> None:
+        """Map the registers and connect the interrupts."""
+        answer = abi.query(self._device, Request.DEVICE_GET_INFO, abi.DEVICE_INFO)
+        self._resettable = bool(abi.DEVICE_INFO.parse(answer).flags & abi.DeviceFlags.RESET)
+        self._configuration: int = self._region(RegionIndex.CONFIGURATION)[0].offset
+        self._registers = self._map_bar0()
+        self._ours.callback(self._registers.close)
+        self._enable()
+        stride = 4 << decode(CAP, self._registers.read64(Register.CAP)).dstrd
+        self.port = Port.mmio(self._registers.address + _DOORBELLS, stride)
+        self._ours.callback(self.port.close)
+        self._eventfds = self._connect(IrqIndex.MSIX, vectors)
+        self.vectors = len(self._eventfds)
+        self.alarms: Mapping[Alarm, int] = {
+            alarm: eventfd
+            for alarm, index in _ALARMS.items()
+            for eventfd in self._connect(index, 1)
+        }
+
+    # ---- regions ----
+
+    def _region(self, index: int) -> tuple[Values, dict[int, bytes]]:
+        """Return a region's description and its capabilities."""
+        answer = abi.query(
+            self._device, Request.DEVICE_GET_REGION_INFO, abi.REGION_INFO, index=index
+        )
+        region = abi.REGION_INFO.parse(answer)
+        has_list = region.flags & abi.RegionFlags.CAPABILITIES
+        return region, abi.capabilities(answer, region.cap_offset) if has_list else {}
+
+    def _map_bar0(self) -> Registers:
+        region, capabilities = self._region(RegionIndex.BAR0)
+        length = mappable_bytes(region, capabilities)
+        if length <= _DOORBELLS:
+            raise TransportError(f"{self.name}: vfio-pci does not let its doorbells be mapped")
+        return Registers(self._device, region.offset, length)
+
+    def read_configuration(self, offset: int, width: int) -> int:
+        """Read `width` bytes of PCI configuration space."""
+        return int.from_bytes(os.pread(self._device, width, self._configuration + offset), "little")
+
+    def write_configuration(self, offset: int, width: int, value: int) -> None:
+        """Write `width` bytes of PCI configuration space."""
+        os.pwrite(self._device, value.to_bytes(width, "little"), self._configuration + offset)
+
+    def _enable(self) -> None:
+        """Decode memory and master the bus, which opening the device ended."""
+        command = self.read_configuration(COMMAND, 2)
+        command |= COMMAND_MEMORY | COMMAND_MASTER | COMMAND_INTX_OFF
+        self.write_configuration(COMMAND, 2, command)
+
+    # ---- interrupts ----
+
+    def _connect(self, index: int, wanted: int) -> list[int]:
+        """Return eventfds that interrupts 0, 1… of an index signal; fewer if there are fewer.
+
+        All in one request, as many kernels do not let their number grow.
+        """
+        try:
+            answer = abi.query(self._device, Request.DEVICE_GET_IRQ_INFO, abi.IRQ_INFO, index=index)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # the device has no such thing
+                return []
+            raise
+        info = abi.IRQ_INFO.parse(answer)
+        count = min(wanted, info.count) if info.flags & abi.IrqFlags.EVENTFD else 0
+        eventfds = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(count)]
+        for eventfd in eventfds:
+            self._ours.callback(os.close, eventfd)
+        while eventfds:
+            left = self._set_eventfds(index, eventfds)
+            if left == len(eventfds):
+                break
+            eventfds = eventfds[:left]
+        return eventfds
+
+    def _set_eventfds(self, index: int, eventfds: list[int]) -> int:
+        """Try to connect; return how many may be connected, all if they are now."""
+        try:
+            available = abi.call(
+                self._device, Request.DEVICE_SET_IRQS, abi.irq_set(index, eventfds)
+            )
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            return len(eventfds) // 2
+        return min(available, len(eventfds) - 1) if available > 0 else len(eventfds)
+
+    # ---- Transport ----
+
+    def read32(self, offset: int) -> int:
+        """Read a 32-bit register; all ones when the controller is gone."""
+        return ALL_ONES_32 if self._gone else self._registers.read32(offset)
+
+    def read64(self, offset: int) -> int:
+        """Read a 64-bit register; all ones when the controller is gone."""
+        return ALL_ONES_64 if self._gone else self._registers.read64(offset)
+
+    def write32(self, offset: int, value: int) -> None:
+        """Write a 32-bit register."""
+        self._present()._registers.write32(offset, value)
+
+    def write64(self, offset: int, value: int) -> None:
+        """Write a 64-bit register."""
+        self._present()._registers.write64(offset, value)
+
+    def allocate(self, length: int) -> Region:
+        """Return zeroed DMA memory, page aligned, that lives until `close`."""
+        return self._present()._memory.allocate(length)
+
+    def interrupt(self, vector: int) -> int:
+        """Return the eventfd that `vector` signals."""
+        return self._eventfds[vector]
+
+    def reset(self) -> None:
+        """Reset the function (FLR). The kernel restores its configuration."""
+        self._present()
+        if not self._resettable:
+            raise TransportError(f"{self.name}: the kernel knows no way to reset it")
+        for attempt in range(1, _RESET_ATTEMPTS + 1):
+            try:
+                abi.call(self._device, Request.DEVICE_RESET)
+                self._enable()
+                return
+            except OSError as error:
+                if error.errno != errno.EAGAIN or attempt == _RESET_ATTEMPTS:
+                    raise TransportError(f"{self.name}: reset: {error.strerror}") from error
+                time.sleep(_RESET_PAUSE_S)
+
+    def let_go(self) -> None:
+        """Give the device back at once: it reads as gone, memory stays until `close`."""
+        if not self._gone:
+            self._gone = True
+            self._registers.detach()
+            self._host.close()
+
+    def close(self) -> None:
+        """Let go of the controller, which the kernel resets; its queue pairs are closed."""
+        self.let_go()
+        self._ours.close()
+
+    def _present(self) -> VfioTransport:
+        if self._gone:
+            raise TransportError(f"{self.name} is gone")
+        return self
+
+
+def mappable_bytes(region: Values, capabilities: Mapping[int, bytes]) -> int:
+    """Return how much of a BAR's beginning may be mapped."""
+    if not region.flags & abi.RegionFlags.MMAP:
+        return 0
+    whole = region.size // PAGE * PAGE
+    if RegionCapability.SPARSE_MMAP in capabilities:
+        areas = abi.pairs(capabilities[RegionCapability.SPARSE_MMAP])
+        return max((min(size, whole) for start, size in areas if start == 0), default=0)
+    return whole
+
+
+def _no_iommu() -> DmaArenas:
+    """Return memory that the device addresses physically."""
+
+    def touch_and_translate(vaddr: int, length: int, alignment: int) -> int:
+        for at in range(0, length, HUGE_PAGE):
+            ctypes.c_char.from_address(vaddr + at).value = b"\0"
+        return physical_address(vaddr, length, alignment)
+
+    return DmaArenas(touch_and_translate, huge_only=True)

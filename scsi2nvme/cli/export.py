@@ -1,0 +1,121 @@
+"""`scsi2nvme export` and `unexport`: namespaces of the running daemon in the kernel's target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scsi2nvme.cli import config, control
+from scsi2nvme.cli.errors import OperationError, UsageError
+from scsi2nvme.target import lio
+
+IQN = "iqn.2026-11.io.github.scsi2nvme"
+PORTAL = config.DEFAULT_PORTAL
+
+
+def spelled(controller: str) -> str:
+    """Return a controller's name as configuration strings have it."""
+    return controller.lower().replace(":", "_")
+
+
+def target_name(controller: str) -> str:
+    """Return the name of the target that a controller becomes."""
+    return f"{IQN}:{spelled(controller).replace('_', '-')}"
+
+
+def publication(
+    rows: Sequence[dict[str, Any]],
+    controller: str,
+    *,
+    nsids: Sequence[int],
+    iqn: str | None,
+    portals: Sequence[str],
+    initiators: Sequence[str],
+    chap: config.ConfigFile,
+) -> lio.Publication:
+    """Return the target that is asked for; `rows` are what the daemon exports."""
+    name = spelled(controller)
+    found = {row["nsid"]: row for row in rows if name in row["names"]}
+    if not found:
+        names = ", ".join(dict.fromkeys(row["names"][0] for row in rows))
+        raise OperationError(f"the daemon has no controller {controller!r}; it has: {names}")
+    for nsid in nsids:
+        if nsid not in found:
+            known = ", ".join(map(str, found))
+            raise OperationError(f"controller {controller!r} has no namespace {nsid}; it has {known}")
+    backstores = [
+        lio.Backstore(
+            nsid - 1,
+            f"nvme-{row['names'][0]}-{nsid}",
+            row["config"],
+            row["size"],
+            row["block_bytes"],
+            row["wwn"],
+        )
+        for nsid, row in found.items()
+        if not nsids or nsid in nsids
+    ]
+    return lio.Publication(
+        config.iscsi_name(iqn or target_name(row_name(found)), "target name"),
+        backstores,
+        [config.portal_address(text) for text in portals or (PORTAL,)],
+        [config.iscsi_name(text, "initiator") for text in initiators],
+        _chap(chap.chap),
+        _chap(chap.mutual_chap),
+    )
+
+
+def row_name(found: dict[int, dict[str, Any]]) -> str:
+    """Return the lasting name of the controller whose namespaces these are."""
+    return str(next(iter(found.values()))["names"][0])
+
+
+def _chap(given: config.Credentials | None) -> lio.Chap | None:
+    return None if given is None else lio.Chap(given.name, given.secret)
+
+
+def _secrets(path: str | None) -> config.ConfigFile:
+    """Read [chap] and [mutual_chap]; a secret on the command line would be seen by all."""
+    file = config.load(Path(path)) if path is not None else config.ConfigFile()
+    if path is not None and file.chap is None:
+        raise UsageError(f"--chap: {path} has no table [chap]")
+    config.check_chap(file.chap, file.mutual_chap)
+    return file
+
+
+def export(
+    controller: str,
+    state_dir: Path,
+    *,
+    nsids: Sequence[int] = (),
+    iqn: str | None = None,
+    portals: Sequence[str] = (),
+    initiators: Sequence[str] = (),
+    chap: str | None = None,
+) -> lio.Publication:
+    """Publish namespaces of a controller; returns what is there now."""
+    rows = control.ask(state_dir, {"verb": "exports"})
+    wanted = publication(
+        rows,
+        controller,
+        nsids=nsids,
+        iqn=iqn,
+        portals=portals,
+        initiators=initiators,
+        chap=_secrets(chap),
+    )
+    try:
+        lio.export(lio.load(), wanted)
+    except lio.LioError as error:
+        raise OperationError(f"{error}; the daemon's messages may say more") from error
+    return wanted
+
+
+def unexport(controller: str, iqn: str | None = None) -> tuple[str, bool]:
+    """Take a controller's target down; returns its name, and whether it was there."""
+    name = config.iscsi_name(iqn or target_name(controller), "target name")
+    try:
+        return name, lio.unexport(lio.load(), name)
+    except lio.LioError as error:
+        raise OperationError(str(error)) from error

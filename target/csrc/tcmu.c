@@ -1,0 +1,407 @@
+/* TCMU devices: from the ring's commands to tasks, and back. */
+#include "tcmu.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+    UNKNOWN_OP = 1, /* TCMU_UFLAG_…; the kernel's header is for the ring's own file */
+    READ_LEN = 2,
+    BUSY = 0x08,
+    CHECK_CONDITION = 0x02,
+    TASK_ABORTED = 0x40,
+    /* key << 16 | ASC << 8 | ASCQ. */
+    INTERNAL_TARGET_FAILURE = 0x044400,
+    INVALID_OPERATION_CODE = 0x052000,
+};
+
+static void complete(s2n_task *task);
+static void reserved(s2n_task *task);
+static const struct s2n_front_end front_end = {complete, complete, reserved};
+
+/* ---- the end of a device ---- */
+
+static void report(s2n_tcmu *tcmu)
+{
+    if (!tcmu->ended || tcmu->commands || tcmu->reported)
+        return;
+    s2n_event event = {.type = S2N_EVENT_CONN_CLOSED, .cookie = tcmu->cookie, .count = tcmu->error};
+    tcmu->reported = true;
+    munmap(tcmu->ring.map, tcmu->ring.map_bytes);
+    close(tcmu->source.fd);
+    s2n_plane_emit(s2n_reactor_plane(tcmu->reactor), &event);
+}
+
+static void tell_drained(s2n_tcmu *tcmu)
+{
+    if (!tcmu->draining || tcmu->commands || (!tcmu->ended && !s2n_ring_idle(&tcmu->ring)))
+        return;
+    s2n_event event = {.type = S2N_EVENT_DRAINED, .cookie = tcmu->drain_token};
+    tcmu->draining = false;
+    s2n_plane_emit(s2n_reactor_plane(tcmu->reactor), &event);
+}
+
+/* Use the ring no longer. Tasks under way come back through the front end, and are
+ * forgotten then. */
+static void end(s2n_tcmu *tcmu, int error)
+{
+    if (tcmu->ended)
+        return;
+    tcmu->ended = true;
+    tcmu->error = (uint32_t)error;
+    s2n_source_remove(tcmu->reactor, &tcmu->source);
+    s2n_defer_cancel(tcmu->reactor, &tcmu->flush);
+    s2n_nexus_abort_all(tcmu->reactor, tcmu->nexus);
+    tell_drained(tcmu);
+    report(tcmu);
+}
+
+/* ---- commands ---- */
+
+static s2n_tcmu_command *command_new(s2n_tcmu *tcmu, uint16_t id)
+{
+    s2n_tcmu_command *command = tcmu->spare;
+
+    if (command)
+        tcmu->spare = command->next;
+    else if (!(command = malloc(sizeof *command)))
+        return NULL;
+    memset(command, 0, offsetof(s2n_tcmu_command, own));
+    command->tcmu = tcmu;
+    command->id = id;
+    command->extent = command->own;
+    command->task = s2n_task_new(tcmu->reactor, &front_end, tcmu->nexus);
+    if (!command->task) {
+        command->next = tcmu->spare;
+        tcmu->spare = command;
+        return NULL;
+    }
+    command->task->context = command;
+    command->task->tag = tcmu->tag++;
+    command->next = tcmu->commands;
+    if (command->next)
+        command->next->previous = command;
+    tcmu->commands = command;
+    return command;
+}
+
+static void command_free(s2n_tcmu_command *command)
+{
+    s2n_tcmu *tcmu = command->tcmu;
+    s2n_task *task = command->task;
+
+    if (command->next)
+        command->next->previous = command->previous;
+    if (command->previous)
+        command->previous->next = command->next;
+    else
+        tcmu->commands = command->next;
+    if (command->extent != command->own)
+        free(command->extent);
+    command->next = tcmu->spare;
+    tcmu->spare = command;
+    /* Last, since its buffer may set other commands in motion. */
+    s2n_task_free(task);
+}
+
+static void answer(s2n_tcmu *tcmu, const struct s2n_ring_response *response)
+{
+    int error = tcmu->ended ? 0 : s2n_ring_answer(&tcmu->ring, response);
+
+    if (error)
+        end(tcmu, -error);
+    else if (!tcmu->ended)
+        s2n_defer(tcmu->reactor, &tcmu->flush);
+}
+
+/* ---- data: between the ring's extents and the task's buffer ---- */
+
+enum move { TO_TASK, TO_RING, ZEROES };
+
+/* Move what lies in the command's data from `offset` on, `bytes` of it. */
+static void move(s2n_tcmu_command *command, uint64_t offset, uint64_t bytes, enum move how)
+{
+    uint8_t *map = command->tcmu->ring.map;
+    uint64_t start = 0; /* of the extent, in the command's data */
+
+    for (uint32_t i = 0; bytes; start += command->extent[i++].length) {
+        const struct s2n_extent *extent = &command->extent[i];
+        while (bytes && offset - start < extent->length) {
+            uint8_t *ring = map + extent->offset + (offset - start), *buffer = NULL;
+            uint64_t length = extent->length - (offset - start);
+            uint32_t span = UINT32_MAX;
+            if (how != ZEROES)
+                buffer = s2n_task_span_at(command->task, (uint32_t)offset, &span);
+            length = length < span ? length : span;
+            length = length < bytes ? length : bytes;
+            if (how == ZEROES)
+                memset(ring, 0, length);
+            else
+                memcpy(how == TO_RING ? ring : buffer, how == TO_RING ? buffer : ring, length);
+            offset += length;
+            bytes -= length;
+        }
+    }
+}
+
+/* The kernel hands on every byte of a read, from pages that others have used, unless it is
+ * told how many there are; it cannot be told of none. It alone knows the fabric's direction,
+ * which may be that of a read where the CDB's is not. */
+static void give_data(s2n_tcmu_command *command, struct s2n_ring_response *response)
+{
+    const s2n_task *task = command->task;
+    bool in = task->direction == S2N_IN && !task->aborted;
+    uint64_t filled = in ? task->data_in_length : 0;
+
+    if (!command->bytes || response->status == CHECK_CONDITION)
+        return;
+    filled = filled < command->bytes ? filled : command->bytes;
+    move(command, 0, filled, TO_RING);
+    if (filled == command->bytes)
+        return;
+    if (task->direction == S2N_OUT && command->tcmu->ring.has_read_length) {
+        filled = 1;
+        move(command, 0, filled, ZEROES);
+    } else {
+        move(command, filled, command->bytes - filled, ZEROES);
+    }
+    if (filled && command->tcmu->ring.has_read_length) {
+        response->uflags |= READ_LEN;
+        response->read_length = (uint32_t)filled;
+    }
+}
+
+/* A task ended, or was aborted before it began: the kernel waits for its answer all the same. */
+static void complete(s2n_task *task)
+{
+    s2n_tcmu_command *command = task->context;
+    s2n_tcmu *tcmu = command->tcmu;
+    struct s2n_ring_response response = {.id = command->id,
+                                         .status = task->aborted ? TASK_ABORTED : task->status,
+                                         .sense = task->sense,
+                                         .sense_length = task->aborted ? 0 : task->sense_length};
+
+    task->state = S2N_DONE;
+    if (!tcmu->ended && s2n_ring_was_reset(&tcmu->ring))
+        end(tcmu, ESTALE); /* its data pages are no longer its own */
+    if (!tcmu->ended) {
+        give_data(command, &response);
+        answer(tcmu, &response);
+    }
+    command_free(command);
+    tell_drained(tcmu);
+    report(tcmu);
+}
+
+static void execute(s2n_tcmu_command *command)
+{
+    s2n_task *task = command->task;
+
+    if (task->buffer.pool) {
+        task->data_out_length = task->buffer.length;
+        move(command, 0, task->data_out_length, TO_TASK);
+    }
+    s2n_task_execute(task);
+}
+
+static void reserved(s2n_task *task)
+{
+    s2n_tcmu_command *command = task->context;
+
+    if (command->tcmu->ended)
+        return;
+    if (s2n_ring_was_reset(&command->tcmu->ring))
+        end(command->tcmu, ESTALE);
+    else
+        execute(command);
+}
+
+/* Begin a command that was copied from the ring. The kernel compares the CDB's length with
+ * nobody's: what is there and what is announced may differ either way. */
+static void begin(s2n_tcmu_command *command)
+{
+    s2n_task *task = command->task;
+    uint64_t wanted = 0;
+
+    task->expected = command->bytes < UINT32_MAX ? (uint32_t)command->bytes : UINT32_MAX;
+    s2n_task_begin(task);
+    if (task->direction == S2N_OUT && task->lu && task->announced <= S2N_MAXIMUM_TRANSFER)
+        wanted = task->announced < command->bytes ? task->announced : command->bytes;
+    if (s2n_task_reserve(task, (uint32_t)wanted))
+        execute(command);
+}
+
+static void take_command(s2n_tcmu *tcmu, const struct s2n_ring_request *request)
+{
+    s2n_tcmu_command *command = command_new(tcmu, request->id);
+    enum s2n_entry_fault fault = command ? s2n_entry_copy(command, request) : S2N_ENTRY_MEMORY;
+
+    if (fault == S2N_ENTRY_SOUND) {
+        begin(command);
+        return;
+    }
+    if (fault == S2N_ENTRY_MEMORY) {
+        answer(tcmu, &(struct s2n_ring_response){.id = request->id, .status = BUSY});
+        if (command)
+            command_free(command);
+        return;
+    }
+    command->bytes = 0; /* nowhere is safe to touch */
+    s2n_task_refuse(command->task, fault == S2N_ENTRY_BIDIRECTIONAL ? INVALID_OPERATION_CODE
+                                                                    : INTERNAL_TARGET_FAILURE);
+}
+
+/* The kernel aborts these commands, and waits for their answers. */
+static void take_tmr(s2n_tcmu *tcmu, const struct s2n_ring_request *request)
+{
+    s2n_plane *plane = s2n_reactor_plane(tcmu->reactor);
+
+    for (uint32_t i = 0; i < s2n_entry_ids(request); i++) {
+        s2n_tcmu_command *command = tcmu->commands;
+        while (command && command->id != s2n_entry_id(request, i))
+            command = command->next;
+        if (command)
+            s2n_plane_abort(plane, S2N_SCOPE_TASK, tcmu->nexus, NULL, command->task->tag, false,
+                            false, 0);
+    }
+}
+
+static void take(s2n_tcmu *tcmu)
+{
+    struct s2n_ring_request request;
+    int taken = 0;
+
+    while (!tcmu->ended && (taken = s2n_ring_take(&tcmu->ring, &request)) > 0) {
+        if (request.kind == S2N_RING_COMMAND)
+            take_command(tcmu, &request);
+        else if (request.kind == S2N_RING_TMR)
+            take_tmr(tcmu, &request);
+        else
+            answer(tcmu, &(struct s2n_ring_response){.id = request.id, .uflags = UNKNOWN_OP});
+    }
+    if (taken < 0)
+        end(tcmu, -taken);
+    else if (!tcmu->ended)
+        s2n_defer(tcmu->reactor, &tcmu->flush);
+}
+
+/* ---- events ---- */
+
+/* The count that a read of the device would give is of no use: the source is edge-triggered
+ * and never read. */
+static void ready(struct s2n_source *source, uint32_t events)
+{
+    s2n_tcmu *tcmu = (s2n_tcmu *)source;
+
+    if (events & (EPOLLERR | EPOLLHUP))
+        end(tcmu, ENODEV);
+    else
+        take(tcmu);
+}
+
+/* The end of a round: one doorbell for all that it answered. */
+static void round_end(struct s2n_deferred *deferred)
+{
+    s2n_tcmu *tcmu = (s2n_tcmu *)((char *)deferred - offsetof(s2n_tcmu, flush));
+    uint32_t any = 0;
+
+    if (s2n_ring_publish(&tcmu->ring) && write(tcmu->source.fd, &any, sizeof any) < 0)
+        end(tcmu, errno);
+    else
+        tell_drained(tcmu);
+}
+
+/* ---- what the control thread asks ---- */
+
+static void start(void *argument)
+{
+    s2n_tcmu *tcmu = argument;
+    int error = s2n_source_add(tcmu->reactor, &tcmu->source, EPOLLIN | EPOLLET);
+
+    if (error)
+        end(tcmu, -error);
+    else
+        take(tcmu);
+}
+
+int s2n_tcmu_new(s2n_plane *plane, s2n_nexus *nexus, int fd, int memory, uint64_t bytes,
+                 uint64_t cookie, s2n_tcmu **out)
+{
+    void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+    s2n_tcmu *tcmu = NULL;
+    int error = -errno;
+
+    if (map == MAP_FAILED)
+        return error;
+    error = (tcmu = calloc(1, sizeof *tcmu)) ? s2n_ring_open(&tcmu->ring, map, bytes) : -ENOMEM;
+    if (error) {
+        munmap(map, bytes);
+        free(tcmu);
+        return error;
+    }
+    tcmu->source = (struct s2n_source){fd, ready};
+    tcmu->flush.run = round_end;
+    tcmu->nexus = nexus;
+    tcmu->cookie = cookie;
+    tcmu->reactor = s2n_plane_pick(plane);
+    s2n_reactor_call(tcmu->reactor, start, tcmu);
+    *out = tcmu;
+    return 0;
+}
+
+struct drain_call {
+    s2n_tcmu *tcmu;
+    uint64_t token;
+};
+
+static void drain_on_reactor(void *argument)
+{
+    struct drain_call call = *(struct drain_call *)argument;
+
+    free(argument);
+    call.tcmu->draining = true;
+    call.tcmu->drain_token = call.token;
+    tell_drained(call.tcmu);
+}
+
+void s2n_tcmu_drain(s2n_tcmu *tcmu, uint64_t token)
+{
+    struct drain_call *call = malloc(sizeof *call);
+
+    if (!call)
+        abort(); /* whoever drains would wait for good */
+    *call = (struct drain_call){tcmu, token};
+    s2n_reactor_call(tcmu->reactor, drain_on_reactor, call);
+}
+
+static void close_on_reactor(void *argument)
+{
+    end(argument, 0);
+}
+
+void s2n_tcmu_close(s2n_tcmu *tcmu)
+{
+    s2n_reactor_call(tcmu->reactor, close_on_reactor, tcmu);
+}
+
+static void destroy(void *argument)
+{
+    s2n_tcmu *tcmu = argument;
+
+    while (tcmu->spare) {
+        s2n_tcmu_command *command = tcmu->spare;
+        tcmu->spare = command->next;
+        free(command);
+    }
+    free(tcmu);
+}
+
+void s2n_tcmu_free(s2n_tcmu *tcmu)
+{
+    s2n_plane_unpick(tcmu->reactor);
+    s2n_reactor_call(tcmu->reactor, destroy, tcmu);
+}

@@ -1,0 +1,187 @@
+"""The kernel's target configuration: namespaces exported as an iSCSI target, by rtslib.
+
+`export` brings the configuration in line with what is asked, `unexport` takes it
+down; both may be repeated. Needs the optional dependency rtslib-fb, whose objects
+are directories of configfs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scsi2nvme.target.sendtargets import PortalAddress
+from scsi2nvme.target.tcmu import is_ours
+
+_FABRIC = "iscsi"
+_TAG = 1
+
+
+class LioError(Exception):
+    """Why the kernel's target cannot be configured so; one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backstore:
+    """A namespace as a backstore of the kernel; `lun` is where the target has it."""
+
+    lun: int
+    name: str
+    config: str
+    size: int  # bytes
+    block_bytes: int
+    wwn: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chap:
+    """Credentials of one direction."""
+
+    name: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """An iSCSI target. Without `initiators` everyone may log in who knows `chap`, if any."""
+
+    iqn: str
+    backstores: Sequence[Backstore]
+    portals: Sequence[PortalAddress]
+    initiators: Sequence[str] = ()
+    chap: Chap | None = None
+    mutual_chap: Chap | None = None
+
+
+def load() -> Any:
+    """Return the rtslib module; LioError if it is not installed."""
+    for name in ("rtslib_fb", "rtslib"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+    raise LioError(
+        "rtslib is missing; run: pip install 'scsi2nvme[tcmu]', or install python3-rtslib-fb"
+    )
+
+
+def export(rtslib: Any, wanted: Publication) -> None:
+    """Publish; what of the target is not asked for goes. LioError says what stood in the way."""
+    try:
+        root = rtslib.RTSRoot()
+        objects = [_backstore(rtslib, root, row) for row in wanted.backstores]
+        group = rtslib.TPG(rtslib.Target(rtslib.FabricModule(_FABRIC), wanted.iqn), _TAG)
+        _authenticate(group, wanted)
+        _portals(rtslib, group, wanted.portals)
+        numbers = {row.lun: storage for row, storage in zip(wanted.backstores, objects, strict=True)}
+        _luns(rtslib, group, numbers)
+        _initiators(rtslib, group, wanted, numbers)
+        group.enable = True
+        root.save_to_file()
+    except (rtslib.RTSLibError, OSError) as error:
+        raise LioError(f"the kernel's target: {_line(error)}") from error
+
+
+def unexport(rtslib: Any, iqn: str) -> bool:
+    """Take a target down with its backstores of ours; whether there was one."""
+    try:
+        root = rtslib.RTSRoot()
+        target = next((one for one in root.targets if one.wwn == iqn), None)
+        if target is None:
+            return False
+        storages = {
+            lun.storage_object.name: lun.storage_object for group in target.tpgs for lun in group.luns
+        }
+        target.delete()
+        for storage in storages.values():
+            if _is_ours(storage) and not list(storage.attached_luns):
+                storage.delete()
+        root.save_to_file()
+    except (rtslib.RTSLibError, OSError) as error:
+        raise LioError(f"the kernel's target: {_line(error)}") from error
+    return True
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _is_ours(storage: Any) -> bool:
+    return storage.plugin == "user" and is_ours(storage.config)
+
+
+def _backstore(rtslib: Any, root: Any, row: Backstore) -> Any:
+    """Return the storage object of a namespace, created if it is missing."""
+    for storage in root.storage_objects:
+        same = _is_ours(storage) and storage.config == row.config
+        if storage.plugin == "user" and storage.name == row.name and not same:
+            raise LioError(f"the backstore {row.name} exists already, with {storage.config}")
+        if same:
+            return storage
+    control = None if row.block_bytes == 512 else f"hw_block_size={row.block_bytes}"
+    return rtslib.UserBackedStorageObject(
+        row.name, config=row.config, size=row.size, wwn=row.wwn, control=control
+    )
+
+
+def _authenticate(group: Any, wanted: Publication) -> None:
+    everyone = not wanted.initiators
+    for name, value in (
+        ("authentication", wanted.chap is not None),
+        ("generate_node_acls", everyone),
+        ("cache_dynamic_acls", everyone),
+        ("demo_mode_write_protect", False),
+    ):
+        group.set_attribute(name, int(value))
+    _set_chap(group, wanted)
+
+
+def _set_chap(holder: Any, wanted: Publication) -> None:
+    """Set the credentials of a target portal group or an initiator; none are told by NULL."""
+    empty = Chap("NULL", "NULL")
+    ours, theirs = wanted.chap or empty, wanted.mutual_chap or empty
+    holder.chap_userid, holder.chap_password = ours.name, ours.secret
+    holder.chap_mutual_userid, holder.chap_mutual_password = theirs.name, theirs.secret
+
+
+def _portals(rtslib: Any, group: Any, wanted: Sequence[PortalAddress]) -> None:
+    there = {(portal.ip_address.strip("[]"), portal.port): portal for portal in group.network_portals}
+    asked = {(address.host, address.port) for address in wanted}
+    for key, portal in there.items():
+        if key not in asked:
+            portal.delete()
+    for host, port in sorted(asked - there.keys()):
+        rtslib.NetworkPortal(group, f"[{host}]" if ":" in host else host, port)
+
+
+def _luns(rtslib: Any, group: Any, wanted: dict[int, Any]) -> None:
+    there = {}
+    for lun in list(group.luns):
+        storage = wanted.get(lun.lun)
+        if storage is not None and lun.storage_object.name == storage.name:
+            there[lun.lun] = lun
+        else:
+            lun.delete()
+    for number in sorted(wanted.keys() - there.keys()):
+        rtslib.LUN(group, number, wanted[number])
+
+
+def _initiators(rtslib: Any, group: Any, wanted: Publication, numbers: dict[int, Any]) -> None:
+    there = {acl.node_wwn: acl for acl in group.node_acls}
+    for name, acl in there.items():
+        if name not in wanted.initiators:
+            acl.delete()
+    for name in wanted.initiators:
+        acl = there.get(name) or rtslib.NodeACL(group, name)
+        _set_chap(acl, wanted)
+        mapped = set(_mapped(acl))
+        for number in sorted(numbers.keys() - mapped):
+            rtslib.MappedLUN(acl, number, number)
+
+
+def _mapped(acl: Any) -> Iterator[int]:
+    for row in acl.mapped_luns:
+        yield row.mapped_lun

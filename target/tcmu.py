@@ -1,0 +1,326 @@
+"""The TCMU front end: devices of the kernel's user backstore become logical units.
+
+The kernel asks whether it may add, change or remove a device, and waits for the
+answer. A device outlives this process: a graceful end blocks and drains it; what
+a crash left in its ring is answered with BUSY at the next start, by when the
+controllers have been reset and no transfer is under way to its pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from scsi2nvme.logical_unit import LogicalUnit, Nexus, PortName
+from scsi2nvme.scsi.sense import POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED
+from scsi2nvme.target.background import Background
+from scsi2nvme.target.ports import TaskService
+from scsi2nvme.target.tcmu_netlink import DeviceEvent, EventKind, NetlinkError
+from scsi2nvme.target.tcmu_uio import Kernel, UioDevice, parse_name
+
+if TYPE_CHECKING:
+    from scsi2nvme.dataplane import Event, PlaneNexus, PlaneTcmu
+
+log = logging.getLogger(__name__)
+
+HANDLER = "nvme"
+CONFIG_BYTES = 255  # the kernel's limit
+DRAIN_SECONDS = 30.0
+RETRY_SECONDS = 1.0
+
+USAGE = (
+    "CONTROLLER/NSID: which controller of the daemon (its number, or its PCI address with _ "
+    "for :) and which namespace, such as 0/1 or 0000_01_00.0/1"
+)
+
+
+class ConfigError(Exception):
+    """Why a configuration string or a device cannot be served; one line."""
+
+    def __init__(self, reason: str, number: int = errno.EINVAL) -> None:
+        super().__init__(reason)
+        self.errno = number
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceConfig:
+    """A parsed configuration string."""
+
+    controller: str
+    nsid: int
+
+
+def is_ours(config: str) -> bool:
+    """Whether a device's configuration begins with our handler's name."""
+    return config.partition("/")[0] == HANDLER
+
+
+def parse_config(text: str) -> DeviceConfig:
+    """Parse `nvme/CONTROLLER/NSID`; ConfigError says what is wrong with it."""
+    if len(os.fsencode(text)) > CONFIG_BYTES:
+        raise ConfigError(f"is longer than {CONFIG_BYTES} bytes")
+    for character, word in ((":", "a colon"), (",", "a comma")):
+        if character in text:
+            raise ConfigError(f"{word} is not possible here; write a PCI address with _")
+    handler, _, rest = text.partition("/")
+    controller, slash, nsid = rest.partition("/")
+    if handler != HANDLER:
+        raise ConfigError(f"is not for the handler {HANDLER}")
+    if not slash or not controller:
+        raise ConfigError(f"is not {USAGE}")
+    if not (nsid.isascii() and nsid.isdigit() and 0 < int(nsid) < 0xFFFFFFFF):
+        raise ConfigError(f"namespace {nsid!r} is no number from 1 on")
+    return DeviceConfig(controller, int(nsid))
+
+
+class TcmuService(TaskService, Protocol):
+    """What the front end needs of the composition beyond TaskService."""
+
+    async def drained(self, start: Callable[[int], None]) -> int:
+        """Call `start` with a token, and wait for its DRAINED."""
+
+    async def limit(self, lu: LogicalUnit, size: int | None) -> None:
+        """Make the first `size` bytes of a namespace the logical unit, None: all."""
+
+
+class Netlink(Protocol):
+    """What is used of TcmuNetlink."""
+
+    def done(self, event: DeviceEvent, status: int) -> None:
+        """See TcmuNetlink."""
+
+
+OpenRing = Callable[["PlaneNexus", int, int, int], "PlaneTcmu"]
+"""Begin to serve a ring: nexus, descriptor, bytes to map, cookie."""
+
+
+@dataclass(eq=False)
+class TcmuDevice:
+    """A device that is served, or that is to be served again."""
+
+    uio: UioDevice
+    lu: LogicalUnit
+    nexus: Nexus
+    plane_nexus: PlaneNexus | None = None
+    ring: PlaneTcmu | None = None
+    cookie: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    closing: bool = False
+
+
+class TcmuFrontEnd:
+    """All devices of our handler. `find` returns the logical unit that a string names."""
+
+    def __init__(
+        self,
+        service: TcmuService,
+        find: Callable[[DeviceConfig], LogicalUnit],
+        open_ring: OpenRing,
+        kernel: Kernel | None = None,
+    ) -> None:
+        self.devices: dict[int, TcmuDevice] = {}  # by number of the UIO device
+        self._service = service
+        self._find = find
+        self._open_ring = open_ring
+        self._kernel = kernel if kernel is not None else Kernel()
+        self._background = Background()
+
+    # What the kernel asks
+
+    async def handle(self, event: DeviceEvent, netlink: Netlink) -> None:
+        """Do what an event asks, and answer it, if its device is ours."""
+        parts = parse_name(event.name)
+        config = parts[2] if parts is not None else ""
+        if not is_ours(config) and event.minor not in self.devices:
+            return
+        try:
+            await self._obey(event)
+            status = 0
+        except ConfigError as error:
+            log.error("device %s: %s", event.name, error)
+            status = -error.errno
+        except (OSError, NetlinkError) as error:
+            log.error("device %s: %s", event.name, error)
+            status = -(error.errno or errno.EIO) if isinstance(error, OSError) else -errno.EPROTO
+        try:
+            netlink.done(event, status)
+        except OSError as error:
+            # Where nothing waits, or another daemon was faster.
+            log.info("device %s: answering %s: %s", event.name, event.kind.name, error)
+
+    async def _obey(self, event: DeviceEvent) -> None:
+        match event.kind:
+            case EventKind.ADDED:
+                uio = self._kernel.device(event.minor)
+                if uio is None:
+                    raise ConfigError(f"there is no uio{event.minor}", errno.ENODEV)
+                if event.minor not in self.devices:  # as those are that came while recovering
+                    await self.add(uio)
+            case EventKind.REMOVED:
+                await self.remove(event.minor)
+            case EventKind.RECONFIG:
+                await self._reconfigure(event)
+
+    async def _reconfigure(self, event: DeviceEvent) -> None:
+        """Accept a change, or that nothing changes: a restored configuration says all again."""
+        device = self.devices.get(event.minor)
+        if device is None:
+            raise ConfigError("is not served", errno.ENODEV)
+        if event.size is not None:
+            self._check_size(device.lu, event.size)
+            await self._service.limit(device.lu, event.size)
+        if event.config is not None and self._find(parse_config(event.config)) is not device.lu:
+            raise ConfigError("another namespace needs another device", errno.EOPNOTSUPP)
+        if event.write_cache is not None:
+            now = bool(self._kernel.attribute(device.uio, "emulate_write_cache"))
+            if event.write_cache not in (now, device.lu.volatile_write_cache):
+                raise ConfigError("the write cache is the disk's own", errno.EOPNOTSUPP)
+
+    # Devices
+
+    async def recover(self) -> None:
+        """Serve what is there from before; the controllers' queues are new."""
+        for uio in self._kernel.devices():
+            if is_ours(uio.config) and uio.number not in self.devices:
+                try:
+                    await self.add(uio, recovering=True)
+                except (ConfigError, OSError) as error:
+                    log.error("device %s: %s", uio.label, error)
+
+    async def add(self, uio: UioDevice, *, recovering: bool = False) -> None:
+        """Serve a device; ConfigError or OSError if that is impossible."""
+        lu = self._find(parse_config(uio.config))
+        for other in self.devices.values():
+            if other.lu is lu:
+                raise ConfigError(f"its namespace is that of {other.uio.label}", errno.EBUSY)
+        block_bytes = self._kernel.attribute(uio, "hw_block_size")
+        if block_bytes != lu.block_bytes:
+            raise ConfigError(
+                f"blocks have {lu.block_bytes} bytes; create it with "
+                f"control=hw_block_size={lu.block_bytes}"
+            )
+        size = self._kernel.attribute(uio, "dev_size")
+        self._check_size(lu, size)
+        # The kernel names the ports, and knows the initiators: we see neither.
+        nexus = Nexus(PortName(f"tcm-user.{uio.hba}.{uio.name}"), PortName(""), {0: lu})
+        device = TcmuDevice(uio, lu, nexus)
+        self._prepare(device)
+        if recovering:
+            self._kernel.block(uio, blocked=True)
+            self._kernel.reset_ring(uio)
+        await self._service.limit(lu, size)
+        self.devices[uio.number] = device
+        try:
+            self._attach(device)
+            if recovering:  # a device that is being added cannot be blocked yet
+                self._kernel.block(uio, blocked=False)
+        except BaseException:
+            await self._forget(device)
+            raise
+        log.info("device %s: serves namespace %d", uio.label, lu.nsid)
+
+    def _check_size(self, lu: LogicalUnit, size: int) -> None:
+        whole = lu.facts.capacity_blocks * lu.block_bytes
+        if size > whole:
+            raise ConfigError(f"size {size} is more than the namespace's {whole} bytes")
+        if not size or size % lu.block_bytes:
+            raise ConfigError(f"size {size} is no multiple of {lu.block_bytes}")
+
+    def _prepare(self, device: TcmuDevice) -> None:
+        """Set what must be before LUNs refer to it: no time-out of the kernel's own, since
+        FORMAT and SANITIZE take long, and to be told of aborts."""
+        for name, value in (("cmd_time_out", 0), ("tmr_notification", 1)):
+            try:
+                if self._kernel.attribute(device.uio, name) != value:
+                    self._kernel.set_attribute(device.uio, name, value)
+            except OSError as error:
+                log.warning("device %s: %s stays: %s", device.uio.label, name, error)
+
+    def _attach(self, device: TcmuDevice) -> None:
+        """Open a device and give its ring to a reactor."""
+        device.ended.clear()
+        device.cookie = self._service.cookie(lambda event: self._ring_ended(device, event))
+        fd = self._kernel.open(device.uio)
+        try:
+            device.plane_nexus = self._service.open_nexus(device.nexus)
+            # The kernel told every initiator of what happened to the device.
+            device.lu.clear_attention(device.nexus, POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
+            device.ring = self._open_ring(
+                device.plane_nexus, fd, device.uio.map_bytes, device.cookie
+            )
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def _ring_ended(self, device: TcmuDevice, event: Event) -> None:
+        device.ended.set()
+        if device.closing:
+            return
+        log.error("device %s: its ring: %s", device.uio.label, os.strerror(event.count))
+        gone = event.count == errno.ENODEV
+        self._background.spawn(self._forget(device) if gone else self._again(device))
+
+    async def _again(self, device: TcmuDevice) -> None:
+        """Serve a device anew whose ring was reset, or made no sense."""
+        await self._detach(device)
+        await asyncio.sleep(RETRY_SECONDS)
+        if device.closing or self.devices.get(device.uio.number) is not device:
+            return
+        self._kernel.block(device.uio, blocked=True)
+        self._kernel.reset_ring(device.uio)
+        self._attach(device)
+        self._kernel.block(device.uio, blocked=False)
+
+    async def _detach(self, device: TcmuDevice) -> None:
+        """Let go of the ring; what is under way is forgotten."""
+        ring, device.ring = device.ring, None
+        if ring is not None:
+            ring.disconnect()
+            await device.ended.wait()
+            ring.close()
+        self._service.release(device.cookie)
+        plane_nexus, device.plane_nexus = device.plane_nexus, None
+        if plane_nexus is not None:
+            await self._service.close_nexus(device.nexus, plane_nexus, lost=False)
+
+    async def _forget(self, device: TcmuDevice) -> None:
+        device.closing = True
+        await self._detach(device)
+        self.devices.pop(device.uio.number, None)
+        await self._service.limit(device.lu, None)
+
+    async def remove(self, number: int) -> None:
+        """A device goes: nothing refers to it any more."""
+        device = self.devices.get(number)
+        if device is not None:
+            await self._forget(device)
+            log.info("device %s: removed", device.uio.label)
+
+    async def stop(self) -> None:
+        """Leave every device in order: what was taken is answered, what comes now waits."""
+        await asyncio.gather(*(self._leave(device) for device in list(self.devices.values())))
+        await self._background.wait()
+
+    async def _leave(self, device: TcmuDevice) -> None:
+        device.closing = True
+        try:
+            self._kernel.block(device.uio, blocked=True)
+            await self._drain(device)
+            await self._forget(device)
+            self._kernel.block(device.uio, blocked=False)
+        except OSError as error:
+            log.error("device %s: %s", device.uio.label, error)
+
+    async def _drain(self, device: TcmuDevice) -> None:
+        if device.ring is None:
+            return
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._service.drained(device.ring.drain)
+        except TimeoutError:
+            log.error("device %s: commands are still under way", device.uio.label)

@@ -1,0 +1,83 @@
+"""The kernel's user backstore asks, and the front end answers: one event after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+
+from scsi2nvme.target.background import Background
+from scsi2nvme.target.tcmu import TcmuFrontEnd
+from scsi2nvme.target.tcmu_netlink import DeviceEvent, NetlinkError, TcmuNetlink, is_missing
+from scsi2nvme.target.tcmu_uio import Kernel
+
+log = logging.getLogger(__name__)
+
+
+class TcmuUnavailable(Exception):
+    """Why the kernel's user backstore cannot be served; one line."""
+
+
+class TcmuEvents:
+    """Listens to the kernel for a front end, from `start` to `stop`."""
+
+    def __init__(self, front_end: TcmuFrontEnd, kernel: Kernel | None = None) -> None:
+        self._front_end = front_end
+        self._kernel = kernel if kernel is not None else Kernel()
+        self._netlink: TcmuNetlink | None = None
+        self._queue: asyncio.Queue[DeviceEvent | None] = asyncio.Queue()
+        self._background = Background()
+
+    async def start(self) -> None:
+        """Serve the devices that are there and that come; TcmuUnavailable if that cannot be."""
+        try:
+            # Whoever waits for a daemon that is gone waits in vain, and cannot be killed.
+            self._kernel.block_netlink(blocked=True)
+            self._kernel.reset_netlink()
+            self._netlink = TcmuNetlink()
+            self._netlink.set_features(answers=True)
+        except PermissionError as error:
+            raise TcmuUnavailable(f"the kernel's user backstore: {error}; run as root") from error
+        except FileNotFoundError as error:
+            raise TcmuUnavailable(
+                "the kernel's user backstore is not loaded; run: modprobe target_core_user"
+            ) from error
+        except (OSError, NetlinkError) as error:
+            hint = "; run: modprobe target_core_user"
+            missing = isinstance(error, OSError) and is_missing(error)
+            raise TcmuUnavailable(
+                f"the kernel's user backstore: {error}{hint if missing else ''}"
+            ) from error
+        await self._front_end.recover()
+        asyncio.get_running_loop().add_reader(self._netlink.fileno(), self._receive, self._netlink)
+        self._background.spawn(self._work(self._netlink))
+        self._kernel.block_netlink(blocked=False)
+
+    def _receive(self, netlink: TcmuNetlink) -> None:
+        try:
+            for event in netlink.events():
+                self._queue.put_nowait(event)
+        except NetlinkError as error:
+            log.error("netlink: %s", error)
+        except OSError as error:
+            log.error("netlink: %s", error)
+            if error.errno == errno.ENOBUFS:  # some events are lost: look what there is
+                self._queue.put_nowait(None)
+
+    async def _work(self, netlink: TcmuNetlink) -> None:
+        while True:
+            event = await self._queue.get()
+            if event is None:
+                await self._front_end.recover()
+            else:
+                await self._front_end.handle(event, netlink)
+
+    async def stop(self) -> None:
+        """Leave the devices in order; from then on the kernel waits for no answers."""
+        if self._netlink is None:
+            return
+        await self._front_end.stop()
+        asyncio.get_running_loop().remove_reader(self._netlink.fileno())
+        await self._background.cancel()
+        with self._netlink as netlink:
+            netlink.set_features(answers=False)

@@ -1,0 +1,104 @@
+"""The kernel's user backstore devices, as sysfs and configfs show them.
+
+Spec: the kernel's Documentation/driver-api/uio-howto.rst, <linux/target_core_user.h>.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_PREFIX = "tcm-user"
+
+
+@dataclass(frozen=True, slots=True)
+class UioDevice:
+    """One device: /dev/uioN, and the backstore user_HBA/NAME."""
+
+    number: int
+    hba: int
+    name: str
+    config: str  # SUBTYPE/…, "" if it has none
+    map_bytes: int
+
+    @property
+    def label(self) -> str:
+        """What identifies the backstore to people."""
+        return f"user_{self.hba}/{self.name}"
+
+
+def parse_name(text: str) -> tuple[int, str, str] | None:
+    """Return HBA, name and configuration of a UIO device's name; None if it is not ours."""
+    prefix, _, rest = text.partition("/")
+    hba, _, rest = rest.partition("/")
+    name, _, config = rest.partition("/")
+    if prefix != _PREFIX or not (hba.isascii() and hba.isdigit()) or not name:
+        return None
+    return int(hba), name, config
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Where the kernel shows itself; elsewhere in tests."""
+
+    sysfs: Path = Path("/sys")
+    dev: Path = Path("/dev")
+
+    def devices(self) -> Iterator[UioDevice]:
+        """Yield the user backstore's devices."""
+        for path in sorted((self.sysfs / "class/uio").glob("uio*")):
+            if path.name[3:].isdigit():
+                device = self.device(int(path.name[3:]))
+                if device is not None:
+                    yield device
+
+    def device(self, number: int) -> UioDevice | None:
+        """Return /dev/uioN, None if it is not there or no user backstore's."""
+        path = self.sysfs / f"class/uio/uio{number}"
+        try:
+            parts = parse_name((path / "name").read_text().rstrip("\n"))
+            size = int((path / "maps/map0/size").read_text(), 16)
+        except FileNotFoundError:
+            return None
+        return None if parts is None else UioDevice(number, *parts, size)
+
+    def open(self, device: UioDevice) -> int:
+        """Open a device; OSError with EBUSY if another process has it."""
+        return os.open(self.dev / f"uio{device.number}", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+
+    # Configuration
+
+    def _configfs(self, device: UioDevice, what: str) -> Path:
+        core = self.sysfs / "kernel/config/target/core"
+        return core / f"user_{device.hba}" / device.name / what
+
+    def attribute(self, device: UioDevice, name: str) -> int:
+        """Read a numeric attribute."""
+        return int(self._configfs(device, f"attrib/{name}").read_text())
+
+    def set_attribute(self, device: UioDevice, name: str, value: int) -> None:
+        """Write one. Those that the kernel asks us about must not be: it would wait for us."""
+        self._configfs(device, f"attrib/{name}").write_text(f"{value}\n")
+
+    def block(self, device: UioDevice, *, blocked: bool) -> None:
+        """Have new commands answered with BUSY, or put into the ring."""
+        self._configfs(device, "action/block_dev").write_text(f"{blocked:d}\n")
+
+    def reset_ring(self, device: UioDevice) -> None:
+        """End all that is in the ring with BUSY, and free its data pages."""
+        self._configfs(device, "action/reset_ring").write_text("1\n")
+
+    # The module
+
+    def _parameter(self, name: str) -> Path:
+        return self.sysfs / "module/target_core_user/parameters" / name
+
+    def block_netlink(self, *, blocked: bool) -> None:
+        """Have what waits for our answers fail instead, or wait."""
+        self._parameter("block_netlink").write_text(f"{blocked:d}\n")
+
+    def reset_netlink(self) -> None:
+        """End what waits for the answers of a daemon that is gone; while blocked."""
+        self._parameter("reset_netlink").write_text("1\n")

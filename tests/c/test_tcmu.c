@@ -1,0 +1,833 @@
+/* A TCMU device on a reactor that plays by hand, its kernel played by hand as well. The
+ * offsets are written out: they are the ABI that the front end must meet. */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "fake_reactor.h"
+
+enum {
+    RING = 128,
+    RING_BYTES = 4096 - RING,
+    DATA = 4096,
+    MAP_BYTES = DATA + (8 << 20),
+    AT_VERSION = 0,
+    AT_FLAGS = 2,
+    AT_OFFSET = 4,
+    AT_SIZE = 8,
+    AT_HEAD = 12,
+    AT_TAIL = 64,
+    OOOC = 1,
+    READ_LEN = 2,
+    PAD = 0,
+    COMMAND = 1,
+    TMR = 2,
+    COOKIE = 4711,
+};
+
+struct extent {
+    uint64_t base, length;
+};
+
+struct answer {
+    uint16_t id;
+    uint8_t uflags, status, sense[96];
+    uint32_t read_length;
+};
+
+static uint8_t *map;
+static int memory, doorbell;
+static s2n_tcmu *tcmu;
+static uint32_t head, cleaned; /* the kernel's own */
+
+static const uint8_t test_unit_ready[6] = {0};
+
+static void put16(uint32_t at, uint32_t value)
+{
+    memcpy(map + at, &(uint16_t){(uint16_t)value}, 2);
+}
+
+static void put32(uint32_t at, uint32_t value)
+{
+    memcpy(map + at, &value, 4);
+}
+
+static uint32_t get32(uint32_t at)
+{
+    uint32_t value;
+
+    memcpy(&value, map + at, 4);
+    return value;
+}
+
+static void put64(uint32_t at, uint64_t value)
+{
+    memcpy(map + at, &value, 8);
+}
+
+/* A mailbox whose ring begins at `start`. */
+static void make_mailbox(uint32_t start)
+{
+    memset(map, 0xee, MAP_BYTES);
+    memset(map, 0, RING);
+    put16(AT_VERSION, 2);
+    put16(AT_FLAGS, OOOC | READ_LEN);
+    put32(AT_OFFSET, RING);
+    put32(AT_SIZE, RING_BYTES);
+    put32(AT_HEAD, start);
+    put32(AT_TAIL, start);
+    head = cleaned = start;
+}
+
+static int open_device(void)
+{
+    int pair[2];
+
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
+    doorbell = pair[0];
+    int error = s2n_tcmu_new(fake_start(), fake_nexus(), pair[1], memory, MAP_BYTES, COOKIE, &tcmu);
+    if (error) {
+        close(pair[0]);
+        close(pair[1]);
+    }
+    return error;
+}
+
+static void begin_at(uint32_t start)
+{
+    make_mailbox(start);
+    CHECK_EQUAL(open_device(), 0);
+    fake_run();
+}
+
+static void begin(void)
+{
+    begin_at(0);
+}
+
+static void ring(void)
+{
+    put32(AT_HEAD, head);
+    CHECK(write(doorbell, "\1\0\0", 4) == 4);
+    fake_run();
+}
+
+static void advance(uint32_t *at, uint32_t length)
+{
+    *at = (*at + length) % RING_BYTES;
+}
+
+/* Room for an entry; what is left at the ring's end becomes a pad. */
+static uint32_t make_room(uint32_t length)
+{
+    if (RING_BYTES - head < length) {
+        put32(RING + head, (RING_BYTES - head) | PAD);
+        head = 0;
+    }
+    return RING + head;
+}
+
+/* Add a command, and not yet the news of it. */
+static uint32_t add(uint16_t id, const uint8_t *cdb, uint32_t cdb_length,
+                    const struct extent *extent, uint32_t count)
+{
+    uint32_t cdb_at = 48 + 16 * count > 112 ? 48 + 16 * count : 112;
+    uint32_t length = (cdb_at + cdb_length + 7) & ~7u;
+    uint32_t at = make_room(length);
+
+    memset(map + at, 0, length);
+    put32(at, length | COMMAND);
+    put16(at + 4, id);
+    put32(at + 8, count);
+    put64(at + 24, at + cdb_at);
+    for (uint32_t i = 0; i < count; i++) {
+        put64(at + 48 + 16 * i, extent[i].base);
+        put64(at + 56 + 16 * i, extent[i].length);
+    }
+    memcpy(map + at + cdb_at, cdb, cdb_length);
+    advance(&head, length);
+    return at;
+}
+
+static uint32_t add_bare(uint16_t id)
+{
+    return add(id, test_unit_ready, 6, NULL, 0);
+}
+
+static const uint8_t *rw10(uint8_t opcode, uint32_t lba, uint32_t blocks)
+{
+    static uint8_t cdb[10];
+
+    memset(cdb, 0, sizeof cdb);
+    cdb[0] = opcode;
+    cdb[4] = (uint8_t)(lba >> 8);
+    cdb[5] = (uint8_t)lba;
+    cdb[7] = (uint8_t)(blocks >> 8);
+    cdb[8] = (uint8_t)blocks;
+    return cdb;
+}
+
+static void add_rw(uint16_t id, uint8_t opcode, uint32_t blocks, const struct extent *extent,
+                   uint32_t count)
+{
+    add(id, rw10(opcode, 4, blocks), 10, extent, count);
+}
+
+static void add_tmr(const uint16_t *ids, uint32_t count)
+{
+    uint32_t length = (32 + 2 * count + 7) & ~7u, at = make_room(length);
+
+    memset(map + at, 0, length);
+    put32(at, length | TMR);
+    map[at + 8] = 1;
+    put32(at + 12, count);
+    memcpy(map + at + 32, ids, 2 * count);
+    advance(&head, length);
+}
+
+/* Consume what was answered, as the kernel does: the next command's answer; false if there
+ * is none. */
+static bool next_answer(struct answer *answer)
+{
+    while (cleaned != get32(AT_TAIL)) {
+        uint32_t at = RING + cleaned, len_op = get32(at);
+        advance(&cleaned, len_op & ~7u);
+        if ((len_op & 7) == PAD || (len_op & 7) == TMR)
+            continue;
+        memcpy(&answer->id, map + at + 4, 2);
+        answer->uflags = map[at + 7];
+        answer->status = map[at + 8];
+        answer->read_length = get32(at + 12);
+        memcpy(answer->sense, map + at + 16, 96);
+        return true;
+    }
+    return false;
+}
+
+static struct answer expect(uint16_t id, uint8_t status)
+{
+    struct answer answer = {0};
+
+    CHECK(next_answer(&answer));
+    CHECK_EQUAL(answer.id, id);
+    CHECK_EQUAL(answer.status, status);
+    return answer;
+}
+
+static void expect_none(void)
+{
+    struct answer answer;
+
+    CHECK(!next_answer(&answer));
+}
+
+/* How many doorbells were rung since the last call. */
+static uint32_t doorbells(void)
+{
+    uint8_t buffer[256];
+    ssize_t count = recv(doorbell, buffer, sizeof buffer, MSG_DONTWAIT);
+
+    return count < 0 ? 0 : (uint32_t)count / 4;
+}
+
+static void expect_end(uint32_t error)
+{
+    s2n_event event;
+
+    fake_run();
+    CHECK(fake_next_event(&event));
+    CHECK_EQUAL(event.type, S2N_EVENT_CONN_CLOSED);
+    CHECK_EQUAL(event.cookie, COOKIE);
+    CHECK_EQUAL(event.count, error);
+    s2n_tcmu_free(tcmu);
+    fake_run();
+    CHECK_EQUAL(fake.live_tasks, 0);
+    CHECK_EQUAL(fake.sources, 0);
+    close(doorbell);
+}
+
+static void finish(void)
+{
+    s2n_tcmu_close(tcmu);
+    expect_end(0);
+}
+
+static s2n_task *held(uint16_t place)
+{
+    CHECK(place < fake.executed_count);
+    return fake.executed[place];
+}
+
+static uint8_t pattern(uint64_t at)
+{
+    return (uint8_t)(at * 7 + (at >> 8) + 1);
+}
+
+/* ---- the plain way ---- */
+
+static void one_command_after_the_other(void)
+{
+    begin();
+    for (uint16_t id = 1; id < 200; id++) { /* several times around the ring */
+        add_bare(id);
+        ring();
+        expect(id, 0);
+        CHECK_EQUAL(doorbells(), 1);
+    }
+    finish();
+}
+
+static void a_round_rings_once(void)
+{
+    begin();
+    for (uint16_t id = 1; id <= 20; id++)
+        add_bare(id);
+    ring();
+    for (uint16_t id = 1; id <= 20; id++)
+        expect(id, 0);
+    expect_none();
+    CHECK_EQUAL(doorbells(), 1);
+    finish();
+}
+
+static void what_waits_at_the_beginning_is_taken(void)
+{
+    make_mailbox(RING_BYTES - 120);
+    add_bare(9);
+    put32(AT_HEAD, head);
+    CHECK_EQUAL(open_device(), 0);
+    fake_run();
+    expect(9, 0);
+    finish();
+}
+
+static void answers_come_in_any_order(void)
+{
+    begin_at(RING_BYTES - 240); /* with a pad in between */
+    fake.hold = true;
+    for (uint16_t id = 1; id <= 4; id++)
+        add_bare(id);
+    ring();
+    expect_none();
+    fake_end(held(2), 0, 0, NULL, 0);
+    fake_run();
+    expect(3, 0);
+    expect_none();
+    for (int left = 3; left; left--)
+        fake_end(held(0), 8, 0, NULL, 0);
+    fake_run();
+    uint32_t seen = 0;
+    struct answer answer;
+    while (next_answer(&answer))
+        seen |= 1u << answer.id;
+    CHECK_EQUAL(seen, 1 << 1 | 1 << 2 | 1 << 4);
+    CHECK_EQUAL(get32(AT_TAIL), head);
+    finish();
+}
+
+static void the_request_is_read_before_an_answer_covers_it(void)
+{
+    const struct extent extent = {DATA, 512};
+
+    begin();
+    fake.hold = true;
+    add_bare(1);
+    add_rw(2, 0x28, 1, &extent, 1);
+    ring();
+    memset(fake.disk, 0x11, sizeof fake.disk);
+    fake_end(held(1), 0, 0, (const uint8_t[512]){0x42}, 512); /* into the entry of 1 */
+    fake_end(held(0), 0, 0, NULL, 0);                         /* into the entry of 2 */
+    fake_run();
+    expect(2, 0);
+    expect(1, 0);
+    CHECK_EQUAL(map[DATA], 0x42);
+    finish();
+}
+
+/* ---- data ---- */
+
+static void data_go_both_ways_over_many_extents(void)
+{
+    enum { BLOCKS = 300, COUNT = 20 };
+    struct extent extent[COUNT];
+    uint32_t bytes = BLOCKS * 512, left = bytes, at = DATA;
+
+    begin();
+    for (uint32_t i = 0; i < COUNT; i++) {
+        uint32_t length = i + 1 < COUNT ? 4096 + 512 * (i % 3) : left;
+        extent[i] = (struct extent){at, length};
+        at += length + 4096;
+        left -= length;
+    }
+    uint32_t done = 0;
+    for (uint32_t i = 0; i < COUNT; i++)
+        for (uint64_t k = 0; k < extent[i].length; k++)
+            map[extent[i].base + k] = pattern(done++);
+    add_rw(1, 0x2a, BLOCKS, extent, COUNT);
+    ring();
+    expect(1, 0);
+    for (uint32_t i = 0; i < bytes; i++)
+        CHECK_EQUAL(fake.disk[4 * 512 + i], pattern(i));
+    memset(map + DATA, 0xee, MAP_BYTES - DATA);
+    add_rw(2, 0x28, BLOCKS, extent, COUNT);
+    ring();
+    CHECK_EQUAL(expect(2, 0).uflags, 0);
+    done = 0;
+    for (uint32_t i = 0; i < COUNT; i++) {
+        for (uint64_t k = 0; k < extent[i].length; k++)
+            CHECK_EQUAL(map[extent[i].base + k], pattern(done++));
+        CHECK_EQUAL(map[extent[i].base + extent[i].length], 0xee);
+    }
+    finish();
+}
+
+static void a_short_read_leaks_nothing(void)
+{
+    const struct extent extents[] = {{DATA, 4096}, {DATA + 8192, 1000}};
+
+    begin();
+    add_rw(1, 0x28, 2, extents, 2);
+    ring();
+    struct answer answer = expect(1, 0);
+    CHECK_EQUAL(answer.uflags, READ_LEN);
+    CHECK_EQUAL(answer.read_length, 1024);
+    for (uint32_t i = 1024; i < 4096; i++)
+        CHECK_EQUAL(map[DATA + i], 0);
+    for (uint32_t i = 0; i < 1000; i++)
+        CHECK_EQUAL(map[DATA + 8192 + i], 0);
+    CHECK_EQUAL(map[DATA + 4096], 0xee);
+    finish();
+}
+
+static void nothing_read_is_zeroes(void)
+{
+    const struct extent extent = {DATA, 512};
+
+    begin();
+    add_rw(1, 0x28, 0, &extent, 1);
+    ring();
+    CHECK_EQUAL(expect(1, 0).uflags, 0);
+    for (uint32_t i = 0; i < 512; i++)
+        CHECK_EQUAL(map[DATA + i], 0);
+    /* A write that the fabric took for a read gets one byte, and that is ours. */
+    add_rw(2, 0x2a, 1, &extent, 1);
+    ring();
+    struct answer answer = expect(2, 0);
+    CHECK_EQUAL(answer.uflags, READ_LEN);
+    CHECK_EQUAL(answer.read_length, 1);
+    CHECK_EQUAL(map[DATA], 0);
+    finish();
+}
+
+static void more_announced_than_there_is(void)
+{
+    const struct extent extent = {DATA, 512};
+
+    begin();
+    add_rw(1, 0x28, 8, &extent, 1);
+    ring();
+    CHECK_EQUAL(expect(1, 0).uflags, 0);
+    CHECK_EQUAL(map[DATA + 512], 0xee);
+    fake.hold = true;
+    add_rw(2, 0x2a, 8, &extent, 1);
+    ring();
+    CHECK_EQUAL(held(0)->data_out_length, 512);
+    CHECK_EQUAL(held(0)->expected, 512);
+    fake_end(held(0), 0, 0, NULL, 0);
+    fake_run();
+    expect(2, 0);
+    finish();
+}
+
+static void sense_is_handed_on(void)
+{
+    const struct extent extent = {DATA, 512};
+
+    begin();
+    fake.hold = true;
+    add_rw(1, 0x28, 1, &extent, 1);
+    add_bare(2);
+    ring();
+    fake_end(held(0), 2, 18, NULL, 0);
+    fake_end(held(0), 2, S2N_SENSE_BYTES, NULL, 0);
+    fake_run();
+    struct answer answer = expect(1, 2);
+    CHECK_EQUAL(answer.uflags, 0);
+    CHECK_EQUAL(answer.sense[17], 0x5e);
+    CHECK_EQUAL(answer.sense[18], 0);
+    answer = expect(2, 2);
+    CHECK_EQUAL(answer.sense[95], 0x5e);
+    finish();
+}
+
+static void a_write_waits_for_a_buffer(void)
+{
+    const struct extent extent = {DATA, 1024};
+
+    begin();
+    fake.pool_bytes = 0;
+    memset(map + DATA, 0x77, 1024);
+    add_rw(1, 0x2a, 2, &extent, 1);
+    add_bare(2);
+    ring();
+    expect(2, 0);
+    expect_none();
+    fake_give(4096);
+    fake_run();
+    expect(1, 0);
+    CHECK_EQUAL(fake.disk[5 * 512 + 511], 0x77);
+    finish();
+}
+
+/* ---- CDBs ---- */
+
+static void cdbs_have_their_length(void)
+{
+    static const struct {
+        uint8_t opcode, length;
+    } rows[] = {{0x00, 6}, {0x28, 10}, {0x5a, 10}, {0x88, 16}, {0xa8, 12}, {0xc0, 16}, {0x7f, 32}};
+    uint8_t cdb[64] = {0};
+
+    begin();
+    fake.hold = true;
+    for (uint16_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        cdb[0] = rows[i].opcode;
+        cdb[7] = 24;
+        add(i, cdb, 64, NULL, 0);
+        ring();
+        CHECK_EQUAL(held(0)->cdb_length, rows[i].length);
+        CHECK(!memcmp(held(0)->cdb, cdb, rows[i].length));
+        fake_end(held(0), 0, 0, NULL, 0);
+        fake_run();
+        expect(i, 0);
+    }
+    cdb[0] = 0x7f;
+    cdb[7] = 252; /* longer than any row */
+    add(9, cdb, 64, NULL, 0);
+    ring();
+    CHECK_EQUAL(held(0)->cdb_length, S2N_CDB_BYTES);
+    fake_end(held(0), 0, 0, NULL, 0);
+    finish();
+}
+
+/* ---- task management ---- */
+
+void s2n_plane_abort(s2n_plane *plane, uint32_t scope, s2n_nexus *nexus, s2n_lu *lu, uint32_t itt,
+                     bool query, bool tas, uint64_t token)
+{
+    (void)plane;
+    CHECK(scope == S2N_SCOPE_TASK && nexus == fake_nexus() && !lu && !query && !tas && !token);
+    fake_abort(itt, false);
+}
+
+static void an_aborted_command_is_answered(void)
+{
+    const struct extent extent = {DATA, 512};
+
+    begin();
+    fake.hold = true;
+    fake.pool_bytes = 0;
+    add_rw(5, 0x28, 1, &extent, 1);
+    add_rw(6, 0x2a, 1, &extent, 1); /* waits for a buffer */
+    add_bare(7);
+    ring();
+    expect_none();
+    add_tmr((const uint16_t[]){5, 6, 99}, 3);
+    ring();
+    expect(6, 0x40);
+    s2n_task *task = held(0);
+    CHECK(task->aborted);
+    CHECK(!held(1)->aborted);
+    fake_end(task, 0, 0, (const uint8_t[512]){1}, 512);
+    fake_run();
+    expect(5, 0x40);
+    CHECK_EQUAL(map[DATA], 0);
+    fake_end(held(0), 0, 0, NULL, 0);
+    fake_run();
+    expect(7, 0);
+    CHECK_EQUAL(get32(AT_TAIL), head); /* beyond the entry of the task management */
+    finish();
+}
+
+static void task_management_alone_is_passed(void)
+{
+    begin();
+    add_tmr((const uint16_t[]){1}, 1);
+    ring();
+    CHECK_EQUAL(get32(AT_TAIL), head);
+    CHECK_EQUAL(doorbells(), 1);
+    /* More identifiers than there is room for. */
+    uint32_t at = RING + head;
+    add_tmr((const uint16_t[]){1}, 1);
+    put32(at + 12, UINT32_MAX);
+    ring();
+    CHECK_EQUAL(get32(AT_TAIL), head);
+    finish();
+}
+
+/* ---- hostile rings ---- */
+
+static void unknown_operations_are_named(void)
+{
+    begin();
+    uint32_t at = add_bare(3);
+    put32(at, get32(at) | 7);
+    ring();
+    CHECK_EQUAL(expect(3, 0).uflags, 1);
+    finish();
+}
+
+static void data_elsewhere_are_refused(void)
+{
+    static const struct extent wrong[] = {
+        {0, 512},
+        {RING, 512},
+        {DATA - 1, 512},
+        {MAP_BYTES, 1},
+        {MAP_BYTES - 511, 512},
+        {UINT64_MAX, 512},
+        {UINT64_MAX - 511, 512},
+        {DATA, UINT64_MAX},
+        {DATA, (uint64_t)MAP_BYTES - DATA + 1},
+    };
+
+    begin();
+    for (uint16_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const struct extent extents[] = {{DATA, 512}, wrong[i]};
+        fake.refusal = 0;
+        add_rw(i, 0x28, 1, extents, 2);
+        ring();
+        CHECK_EQUAL(expect(i, 2).uflags, 0);
+        CHECK_EQUAL(fake.refusal, 0x044400);
+        CHECK_EQUAL(map[DATA], 0xee);
+    }
+    CHECK_EQUAL(fake.executions, 0);
+    finish();
+}
+
+static void entries_that_lie_are_refused(void)
+{
+    begin();
+    uint32_t at = add_bare(1);
+    put32(at + 8, 6); /* more extents than the entry holds */
+    ring();
+    expect(1, 2);
+    at = add_bare(2);
+    put32(at + 8, UINT32_MAX);
+    put32(at + 12, UINT32_MAX);
+    ring();
+    expect(2, 2);
+    at = add_bare(3);
+    put64(at + 24, MAP_BYTES - 5); /* a CDB over the end */
+    map[MAP_BYTES - 5] = 0;
+    ring();
+    expect(3, 2);
+    at = add_bare(4);
+    put64(at + 24, UINT64_MAX);
+    ring();
+    expect(4, 2);
+    at = add_bare(5);
+    put64(at + 24, MAP_BYTES - 3);
+    map[MAP_BYTES - 3] = 0x7f; /* its length is beyond */
+    ring();
+    expect(5, 2);
+    CHECK_EQUAL(fake.executions, 0);
+    finish();
+}
+
+static void data_in_both_directions_are_refused(void)
+{
+    const struct extent extents[] = {{DATA, 512}, {DATA + 4096, 512}};
+
+    begin();
+    uint32_t at = add(1, rw10(0x53, 0, 1), 10, extents, 2);
+    put32(at + 8, 1);
+    put32(at + 12, 1);
+    ring();
+    expect(1, 2);
+    CHECK_EQUAL(fake.refusal, 0x052000);
+    finish();
+}
+
+static void a_broken_ring_is_left_alone(void)
+{
+    static const struct {
+        uint32_t head, len_op;
+    } rows[] = {
+        {RING_BYTES, 128 | COMMAND},              /* a head beyond the ring */
+        {4, 128 | COMMAND},                       /* between entries */
+        {128, 0 | PAD},                           /* no progress */
+        {128, 0 | COMMAND},                       /* */
+        {128, 136 | COMMAND},                     /* beyond the head */
+        {128, 104 | COMMAND},                     /* too short for an answer */
+        {128, 24 | TMR},                          /* too short for itself */
+        {128, 0xfffffff8 | COMMAND},              /* */
+        {RING_BYTES - 8, 0xfffffff8 | PAD},       /* */
+        {RING_BYTES - 8, (RING_BYTES + 8) | PAD}, /* over the ring's end */
+    };
+
+    for (uint32_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        begin();
+        put32(RING, rows[i].len_op);
+        head = rows[i].head;
+        ring();
+        expect_end(EPROTO);
+    }
+}
+
+static void a_ring_that_breaks_under_way_ends(void)
+{
+    begin();
+    fake.hold = true;
+    uint32_t at = add_bare(1);
+    add_bare(2);
+    ring();
+    put32(at, 8 | COMMAND); /* no longer room for an answer */
+    fake_end(held(0), 0, 0, NULL, 0);
+    CHECK_EQUAL(fake.live_tasks, 1);
+    fake_end(held(0), 0, 0, NULL, 0);
+    expect_end(EPROTO);
+}
+
+static void a_reset_ring_ends(void)
+{
+    const struct extent extent = {DATA, 512};
+
+    begin();
+    add_bare(1);
+    ring();
+    fake.hold = true;
+    add_rw(2, 0x28, 1, &extent, 1);
+    ring();
+    put32(AT_TAIL, 0);
+    put32(AT_HEAD, 0);
+    fake_end(held(0), 0, 0, (const uint8_t[512]){1}, 512);
+    CHECK_EQUAL(get32(AT_TAIL), 0);
+    CHECK_EQUAL(map[DATA], 0xee); /* a page that may be someone else's by now */
+    expect_end(ESTALE);
+}
+
+static void mailboxes_are_looked_at(void)
+{
+    static const struct {
+        uint32_t at, bytes, value;
+        int error;
+    } rows[] = {
+        {AT_VERSION, 2, 1, -EPROTONOSUPPORT},
+        {AT_FLAGS, 2, READ_LEN, -EPROTONOSUPPORT},
+        {AT_OFFSET, 4, 64, -EPROTO},
+        {AT_OFFSET, 4, 132, -EPROTO},
+        {AT_OFFSET, 4, UINT32_MAX - 7, -EPROTO},
+        {AT_SIZE, 4, 0, -EPROTO},
+        {AT_SIZE, 4, 1004, -EPROTO},
+        {AT_SIZE, 4, MAP_BYTES, -EPROTO},
+        {AT_SIZE, 4, UINT32_MAX - 7, -EPROTO},
+        {AT_TAIL, 4, RING_BYTES, -EPROTO},
+        {AT_TAIL, 4, 4, -EPROTO},
+    };
+
+    for (uint32_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        make_mailbox(0);
+        if (rows[i].bytes == 2)
+            put16(rows[i].at, rows[i].value);
+        else
+            put32(rows[i].at, rows[i].value);
+        CHECK_EQUAL(-open_device(), -rows[i].error);
+    }
+}
+
+/* ---- the end ---- */
+
+static uint64_t drained(void)
+{
+    s2n_event event;
+
+    fake_run();
+    if (!fake_next_event(&event))
+        return 0;
+    CHECK_EQUAL(event.type, S2N_EVENT_DRAINED);
+    return event.cookie;
+}
+
+static void a_drain_waits_for_the_last_answer(void)
+{
+    begin();
+    s2n_tcmu_drain(tcmu, 1);
+    CHECK_EQUAL(drained(), 1);
+    fake.hold = true;
+    add_bare(1);
+    add_bare(2);
+    ring();
+    s2n_tcmu_drain(tcmu, 2);
+    CHECK_EQUAL(drained(), 0);
+    fake_end(held(0), 0, 0, NULL, 0);
+    CHECK_EQUAL(drained(), 0);
+    fake_end(held(0), 0, 0, NULL, 0);
+    s2n_event event;
+    CHECK(!fake_next_event(&event)); /* the kernel knows of it first */
+    CHECK_EQUAL(drained(), 2);
+    CHECK_EQUAL(get32(AT_TAIL), head);
+    finish();
+}
+
+static void closing_waits_for_what_is_elsewhere(void)
+{
+    s2n_event event;
+
+    begin();
+    fake.hold = true;
+    add_bare(1);
+    ring();
+    s2n_task *task = held(0);
+    s2n_tcmu_close(tcmu);
+    fake_run();
+    CHECK(!fake_next_event(&event));
+    CHECK(task->aborted);
+    fake_end(task, 0, 0, NULL, 0);
+    CHECK_EQUAL(get32(AT_TAIL), 0); /* the ring was left as it was */
+    expect_end(0);
+}
+
+static void a_device_that_goes_is_reported(void)
+{
+    begin();
+    shutdown(doorbell, SHUT_RDWR);
+    expect_end(ENODEV);
+}
+
+int main(void)
+{
+    memory = memfd_create("tcmu", 0);
+    CHECK(memory >= 0 && ftruncate(memory, MAP_BYTES) == 0);
+    map = mmap(NULL, MAP_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+    CHECK(map != MAP_FAILED);
+    RUN(one_command_after_the_other);
+    RUN(a_round_rings_once);
+    RUN(what_waits_at_the_beginning_is_taken);
+    RUN(answers_come_in_any_order);
+    RUN(the_request_is_read_before_an_answer_covers_it);
+    RUN(data_go_both_ways_over_many_extents);
+    RUN(a_short_read_leaks_nothing);
+    RUN(nothing_read_is_zeroes);
+    RUN(more_announced_than_there_is);
+    RUN(sense_is_handed_on);
+    RUN(a_write_waits_for_a_buffer);
+    RUN(cdbs_have_their_length);
+    RUN(an_aborted_command_is_answered);
+    RUN(task_management_alone_is_passed);
+    RUN(unknown_operations_are_named);
+    RUN(data_elsewhere_are_refused);
+    RUN(entries_that_lie_are_refused);
+    RUN(data_in_both_directions_are_refused);
+    RUN(a_broken_ring_is_left_alone);
+    RUN(a_ring_that_breaks_under_way_ends);
+    RUN(a_reset_ring_ends);
+    RUN(mailboxes_are_looked_at);
+    RUN(a_drain_waits_for_the_last_answer);
+    RUN(closing_waits_for_what_is_elsewhere);
+    RUN(a_device_that_goes_is_reported);
+    return 0;
+}

@@ -1,0 +1,148 @@
+"""In which configurations the suite runs, and what it is known not to pass there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.daemon import Daemon
+
+# Families whose tests write, but for a few that only look at refusals.
+_WRITING = (
+    "CompareAndWrite",
+    "ExtendedCopy",
+    "GetLBAStatus",
+    "MultipathIO",
+    "OrWrite",
+    "ProutReserve",
+    "Sanitize",
+    "Unmap",
+    "Write*",
+    "iSCSIResiduals",
+    "iSCSITMF",
+)
+_CHAP = '[chap]\nname = "user"\nsecret = "a secret of 20 bytes"\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A served disk: `controller` is a SPEC in which {disk} stands for an image's path."""
+
+    name: str
+    controller: str
+    paths: int = 1  # URLs, each a session of its own
+    config: str = ""
+    credentials: str = ""
+    physical_blocks: bool = False  # larger than logical ones
+    read_only: bool = False
+    left_out: tuple[str, ...] = ()  # patterns of families that make no sense
+
+    def includes(self, family: str) -> bool:
+        """Whether the tests of a family are run."""
+        return not any(fnmatch(family, pattern) for pattern in self.left_out)
+
+    @contextmanager
+    def served(self) -> Iterator[list[str]]:
+        """Serve a new disk; gives the URLs. In the end nothing may have been logged."""
+        with TemporaryDirectory() as directory:
+            spec = self.controller.format(disk=f"{directory}/disk.img")
+            with Daemon(Path(directory), spec, config=self.config) as daemon:
+                yield [daemon.url(credentials=self.credentials)] * self.paths
+            words = daemon.log.read_text()
+            assert not words, words
+
+
+CONFIGURATIONS = {
+    each.name: each
+    for each in (
+        Configuration(
+            "emulated, 512 on 4096, two paths",
+            "emulated:{disk},size=1G",
+            paths=2,
+            physical_blocks=True,
+        ),
+        Configuration("emulated, 4096", "emulated:{disk},size=1G,block=4096"),
+        Configuration("QEMU, 512", "qemu:{disk},size=1G"),
+        Configuration("QEMU, 4096, two paths", "qemu:{disk},size=1G,block=4096", paths=2),
+        Configuration(
+            "emulated, read-only",
+            "emulated:{disk},size=1G,readonly=on",
+            physical_blocks=True,
+            read_only=True,
+            left_out=_WRITING,
+        ),
+        Configuration(
+            "emulated, CHAP",
+            "emulated:memory,size=1G",
+            config=_CHAP,
+            credentials="user%a secret of 20 bytes@",
+            physical_blocks=True,
+        ),
+    )
+}
+# These families get a new disk: MultipathIO.CompareAndWrite zeroes 256 blocks and uses 257.
+PARTICULAR = ("MultipathIO",)
+# These leave something behind: what follows gets a new disk.
+UNTIDY = ("Sanitize",)
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """Tests (a pattern of FAMILY.TEST) that do not pass, why, and in which configurations."""
+
+    tests: str
+    why: str
+    where: Callable[[Configuration], bool] = lambda configuration: True
+
+    def covers(self, test: str, configuration: Configuration) -> bool:
+        """Whether it speaks of a test in a configuration."""
+        return fnmatch(test, self.tests) and self.where(configuration)
+
+
+_ZERO_BLOCKS = "WSNZ is set: the test sees WRITE SAME of zero blocks refused, and ends"
+_ONE_BLOCK = "only where a physical block holds several logical blocks"
+
+
+def _one_logical_block(configuration: Configuration) -> bool:
+    return not configuration.physical_blocks
+
+
+# Every test that skips itself, and no other, is here.
+SKIPS = (
+    Exemption("ExtendedCopy.*", "EXTENDED COPY is not implemented"),
+    Exemption("ReceiveCopyResults.*", "EXTENDED COPY is not implemented"),
+    Exemption("Sanitize.*", "SANITIZE is not implemented"),
+    Exemption("WriteAtomic16.*", "WRITE ATOMIC is not implemented"),
+    Exemption("NoMedia.*", "only with a removable medium"),
+    Exemption("PreventAllow.*", "only with a removable medium"),
+    Exemption("StartStopUnit.*", "only with a removable medium"),
+    Exemption("ReadOnly.*", "only on a read-only disk", lambda where: not where.read_only),
+    Exemption("MultipathIO.*", "only with two paths", lambda where: where.paths < 2),
+    Exemption("CompareAndWrite.InvalidDataOutSize", _ONE_BLOCK, _one_logical_block),
+    Exemption("WriteSame1?.InvalidDataOutSize", _ONE_BLOCK, _one_logical_block),
+    Exemption("WriteSame1?.UnmapUnaligned", _ONE_BLOCK, _one_logical_block),
+    Exemption("WriteSame1?.ZeroBlocks", _ZERO_BLOCKS),
+)
+
+# Tests that are wrong themselves: no target can pass them, and none passes by chance.
+IMPOSSIBLE = (
+    Exemption(
+        "iSCSITMF.LUNResetSimpleAsync",
+        "asserts that a reconnect succeeded before any was attempted, then frees what is in use",
+    ),
+    Exemption(
+        "GetLBAStatus.UnmapSingle",
+        "asks for the status from LBA i+1 on and wants an answer that begins at "
+        "i + the logical blocks of a physical block",
+        lambda where: where.physical_blocks,
+    ),
+)
+
+
+def exempt(table: tuple[Exemption, ...], test: str, configuration: Configuration) -> bool:
+    """Whether a table speaks of a test in a configuration."""
+    return any(row.covers(test, configuration) for row in table)

@@ -1,0 +1,110 @@
+"""Run families, hold verdicts against what is known, collect them from the tests' reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
+from types import TracebackType
+
+import pytest
+
+from tests.conformance import suite
+from tests.conformance.configurations import (
+    IMPOSSIBLE,
+    PARTICULAR,
+    SKIPS,
+    UNTIDY,
+    Configuration,
+    exempt,
+)
+from tests.conformance.suite import Outcome, Verdict
+
+PROPERTY = "conformance"  # of a test's report: configuration and verdicts as JSON
+_IMPOSSIBLE_TIMEOUT_S = 5  # what is freed while in use sometimes makes them hang
+
+
+Serve = Callable[[], AbstractContextManager[list[str]]]  # gives URLs
+
+
+class Examination:
+    """Runs families against a configuration that `serve` serves; a context manager."""
+
+    def __init__(self, configuration: Configuration, serve: Serve) -> None:
+        self.configuration = configuration
+        self._serve = serve
+        self._stack = ExitStack()
+        self._urls: list[str] = []
+
+    def run(self, family: str, tests: list[str]) -> list[Verdict]:
+        """Run a family's tests, on a new disk where that matters."""
+        if family in PARTICULAR:
+            self.end()
+        if not self._urls:
+            self._urls = self._stack.enter_context(self._serve())
+        verdicts = [run(test, self.configuration, self._urls) for test in tests]
+        if family in UNTIDY:
+            self.end()
+        return verdicts
+
+    def end(self) -> None:
+        """Serve no more."""
+        self._urls = []
+        self._stack.close()
+
+    def __enter__(self) -> Examination:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end()
+
+
+def run(test: str, configuration: Configuration, urls: list[str]) -> Verdict:
+    """Run one test. What no target can pass has failed, in whichever way it ended."""
+    if not exempt(IMPOSSIBLE, test, configuration):
+        return suite.run(test, *urls)
+    verdict = suite.run(test, *urls, timeout_s=_IMPOSSIBLE_TIMEOUT_S)
+    passed = verdict.outcome is Outcome.PASSED
+    return verdict if passed else verdict._replace(outcome=Outcome.FAILED)
+
+
+def surprise(verdict: Verdict, configuration: Configuration) -> str:
+    """Return what is wrong with a verdict, "" if it is as the tables say."""
+    expected = Outcome.PASSED
+    if exempt(SKIPS, verdict.test, configuration):
+        expected = Outcome.SKIPPED
+    elif exempt(IMPOSSIBLE, verdict.test, configuration):
+        expected = Outcome.FAILED
+    if verdict.outcome is expected:
+        return ""
+    return f"{verdict.test} {verdict.outcome}, expected {expected}: {verdict.detail}"
+
+
+def encode(configuration: Configuration, verdicts: list[Verdict]) -> str:
+    """Return the value of PROPERTY."""
+    return json.dumps([configuration.name, verdicts])
+
+
+def decode(values: Iterable[str]) -> dict[str, list[Verdict]]:
+    """Return verdicts by configuration from values of PROPERTY."""
+    columns: dict[str, list[Verdict]] = {}
+    for value in values:
+        name, rows = json.loads(value)
+        verdicts = [Verdict(test, Outcome(outcome), detail) for test, outcome, detail in rows]
+        columns.setdefault(name, []).extend(verdicts)
+    return columns
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table of this run."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    properties = (pair for report in reports for pair in report.user_properties)
+    columns = decode(str(value) for name, value in properties if name == PROPERTY)
+    if columns:
+        terminalreporter.section("iscsi-test-cu: passed / failed / skipped")
+        terminalreporter.write(suite.table(columns))

@@ -1,0 +1,470 @@
+"""The VFIO transport against a kernel that is played."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scsi2nvme.dataplane import Registers
+from scsi2nvme.drivers import vfio_abi as abi
+from scsi2nvme.drivers import vfio_group
+from scsi2nvme.drivers.dma import HUGE_PAGE, DmaArenas
+from scsi2nvme.drivers.memory import PAGE, memory_file
+from scsi2nvme.drivers.noiommu import physical_address
+from scsi2nvme.drivers.transport import Alarm, TransportError
+from scsi2nvme.drivers.vfio import VfioTransport, mappable_bytes
+from scsi2nvme.drivers.vfio_abi import IrqIndex, RegionCapability, Request
+from scsi2nvme.drivers.vfio_iommu import IovaAllocator
+from scsi2nvme.nvme.registers import ALL_ONES_32, ALL_ONES_64, Register
+from tests.drivers.fake_vfio import BAR_BYTES, HIGH, LOW, FakeVfio, make_nodes
+from tests.drivers.machine import ADDRESS, NEIGHBOUR, Machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    machine = Machine(tmp_path)
+    machine.set_driver(machine.function, "vfio-pci")
+    make_nodes(machine.system.dev)
+    return machine
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeVfio]:
+    fake = FakeVfio()
+    monkeypatch.setattr(abi, "call", fake.call)
+    Registers(fake.device, 0, PAGE).close()  # the first ones leave something behind for all
+    before = len(os.listdir("/proc/self/fd"))
+    yield fake
+    assert len(os.listdir("/proc/self/fd")) == before, "descriptors are left open"
+    os.close(fake.device)
+
+
+def opened(machine: Machine, **arguments: int) -> VfioTransport:
+    return VfioTransport(ADDRESS, system=machine.system, **arguments)
+
+
+# ---- the kernel's interface ----
+
+HEADER = """
+#include <linux/vfio.h>
+#include <stddef.h>
+#include <stdio.h>
+#define BITS(s, f) 8 * sizeof(((struct s *)0)->f)
+#define P(s, f) printf(#s "." #f " %zu %zu\\n", offsetof(struct s, f), BITS(s, f))
+#define R(r) printf(#r " %lu 0\\n", (unsigned long)VFIO_##r)
+int main(void) {
+%s
+}
+"""
+STRUCTURES = (
+    abi.GROUP_STATUS,
+    abi.DEVICE_INFO,
+    abi.REGION_INFO,
+    abi.IRQ_INFO,
+    abi.IRQ_SET,
+    abi.IOMMU_INFO,
+    abi.DMA_MAP,
+)
+
+
+def test_the_interface_is_that_of_the_kernels_header(tmp_path: Path) -> None:
+    lines = [f"P({one.name}, {field.name});" for one in STRUCTURES for field in one.fields]
+    lines += [f"R({request.name});" for request in Request]
+    source, program = tmp_path / "abi.c", tmp_path / "abi"
+    source.write_text(HEADER.replace("%s\n", "\n".join(lines) + "\n"))
+    subprocess.run(["cc", "-o", program, source], check=True)
+    printed = subprocess.run([program], check=True, capture_output=True, text=True).stdout
+    theirs = {name: (int(a), int(b)) for name, a, b in map(str.split, printed.splitlines())}
+    ours = {
+        f"{one.name}.{field.name}": (field.byte, field.width)
+        for one in STRUCTURES
+        for field in one.fields
+    }
+    assert theirs == ours | {request.name: (int(request), 0) for request in Request}
+
+
+@given(st.binary(max_size=200), st.integers(0, 250))
+def test_capabilities_of_any_bytes_are_walked_to_an_end(answer: bytes, first: int) -> None:
+    for rest in abi.capabilities(answer, first).values():
+        assert answer.endswith(rest)
+        assert len(abi.pairs(rest)) <= len(rest) // 16
+
+
+def region(size: int, flags: int = 7) -> abi.Values:
+    return abi.REGION_INFO.parse(abi.REGION_INFO.build(size=size, flags=flags))
+
+
+def sparse(*areas: tuple[int, int]) -> dict[int, bytes]:
+    words = b"".join(a.to_bytes(8, "little") + b.to_bytes(8, "little") for a, b in areas)
+    return {RegionCapability.SPARSE_MMAP: len(areas).to_bytes(8, "little") + words}
+
+
+@pytest.mark.parametrize(
+    ("flags", "capabilities", "length"),
+    [
+        (3, {}, 0),
+        (7, {RegionCapability.MSIX_MAPPABLE: b""}, 0x4000),
+        (7, {}, 0x4000),
+        (7, sparse((0x3000, 0x1000), (0, 0x2000)), 0x2000),
+        (7, sparse((0x3000, 0x1000)), 0),
+        (7, sparse((0, 0x8000)), 0x4000),
+    ],
+)
+def test_no_more_is_mapped_than_may_be(
+    flags: int, capabilities: dict[int, bytes], length: int
+) -> None:
+    assert mappable_bytes(region(0x4000, flags), capabilities) == length
+
+
+# ---- opening ----
+
+
+def test_open_and_close(machine: Machine, kernel: FakeVfio) -> None:
+    with closing(opened(machine)) as transport:
+        assert (transport.name, transport.pci_id) == ("pci:0000:01:00.0", (0x1B36, 0x10))
+        assert transport.vectors == 5
+        assert kernel.command() == 0x406
+        assert kernel.connections[0] == (IrqIndex.MSIX, 5)  # all at once
+        transport.write32(Register.CC, 0x460001)
+        transport.write64(Register.ASQ, 0x123456789000)
+        assert transport.read32(Register.CC) == 0x460001
+        assert transport.read64(Register.ASQ) == 0x123456789000
+        assert [transport.interrupt(n) for n in range(5)] == kernel.eventfds[IrqIndex.MSIX]
+        assert kernel.eventfds[IrqIndex.REQUEST] == [transport.alarms[Alarm.UNPLUG]]
+        assert kernel.eventfds[IrqIndex.ERROR] == [transport.alarms[Alarm.ERROR]]
+    assert transport.read32(Register.CSTS) == ALL_ONES_32
+    with pytest.raises(TransportError, match=r"0000:01:00\.0 is gone"):
+        transport.write32(Register.CC, 0)
+    transport.close()
+
+
+@pytest.mark.parametrize(
+    ("there", "granted", "wanted", "got"),
+    [(5, 5, 66, 5), (129, 129, 66, 66), (66, 7, 66, 7), (5, 0, 5, 0), (0, 0, 5, 0)],
+)
+def test_vectors_are_as_many_as_all_agree_on(
+    machine: Machine, kernel: FakeVfio, there: int, granted: int, wanted: int, got: int
+) -> None:
+    kernel.vectors, kernel.granted = there, granted
+    with closing(opened(machine, vectors=wanted)) as transport:
+        assert transport.vectors == got
+        assert len(kernel.eventfds.get(IrqIndex.MSIX, [])) == got
+
+
+def test_a_device_without_error_reports_works(machine: Machine, kernel: FakeVfio) -> None:
+    kernel.has_error_interrupt = False
+    with closing(opened(machine)) as transport:
+        assert list(transport.alarms) == [Alarm.UNPLUG]
+
+
+def rivals(machine: Machine, kernel: FakeVfio) -> None:
+    machine.add_function(NEIGHBOUR, "e1000e", 0x020000)
+    machine.add_function("0000:00:1c.0", "pcieport", 0x060400)
+    kernel.viable = False
+
+
+def unbound(machine: Machine, kernel: FakeVfio) -> None:
+    machine.set_driver(machine.function, "")
+
+
+def other_driver(machine: Machine, kernel: FakeVfio) -> None:
+    machine.set_driver(machine.function, "nvme")
+
+
+def no_iommu(machine: Machine, kernel: FakeVfio) -> None:
+    (machine.function.path / "iommu_group").unlink()
+
+
+def no_module(machine: Machine, kernel: FakeVfio) -> None:
+    (machine.system.dev / "vfio/vfio").unlink()
+
+
+def no_type1(machine: Machine, kernel: FakeVfio) -> None:
+    kernel.extensions = set()
+
+
+def no_mmap(machine: Machine, kernel: FakeVfio) -> None:
+    kernel.region_flags = 3
+
+
+def wrong_version(machine: Machine, kernel: FakeVfio) -> None:
+    kernel.version = 1
+
+
+def failing(request: Request, number: int, times: int = 1) -> Callable[[Machine, FakeVfio], None]:
+    return lambda machine, kernel: kernel.fails.update({request: [number] * times})
+
+
+@pytest.mark.parametrize(
+    ("arrange", "reason"),
+    [
+        (other_driver, f"{ADDRESS} is bound to nvme; run: scsi2nvme bind {ADDRESS}"),
+        (unbound, f"{ADDRESS} is bound to no driver; run: scsi2nvme bind"),
+        (no_iommu, "there is no IOMMU; enable VT-d"),
+        (no_module, "vfio/vfio: the module vfio-pci is missing; run: modprobe vfio-pci"),
+        (no_type1, "modprobe vfio_iommu_type1"),
+        (wrong_version, "VFIO version 1, 0 expected"),
+        (rivals, "IOMMU group 7 has devices that others use: 0000:01:00.1 (driver e1000e); bind"),
+        (failing(Request.SET_IOMMU, errno.EPERM), "does not remap interrupts"),
+        (failing(Request.GROUP_SET_CONTAINER, errno.EBUSY), "in use by another process"),
+        (failing(Request.SET_IOMMU, errno.ENODEV), "IOMMU cannot be set up: No such device"),
+        (failing(Request.GROUP_GET_DEVICE_FD, errno.EINVAL), "vfio-pci cannot open it: Invalid"),
+        (failing(Request.GROUP_GET_DEVICE_FD, errno.EAGAIN, 99), "cannot open it: Resource temp"),
+        (failing(Request.DEVICE_GET_REGION_INFO, errno.EIO), "Input/output error"),
+        (failing(Request.DEVICE_SET_IRQS, errno.EIO), "Input/output error"),
+        (no_mmap, "does not let its doorbells be mapped"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(
+    machine: Machine,
+    kernel: FakeVfio,
+    monkeypatch: pytest.MonkeyPatch,
+    arrange: Callable[[Machine, FakeVfio], None],
+    reason: str,
+) -> None:
+    monkeypatch.setattr(vfio_group, "_OPEN_PAUSE_S", 0.0)
+    arrange(machine, kernel)
+    with pytest.raises(TransportError, match=re.escape(reason)) as caught:
+        opened(machine)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.EBUSY, "vfio/7: the device is in use by another process"),
+        (errno.EACCES, "vfio/7: no permission; run as root"),
+        (errno.EPERM, "CAP_SYS_RAWIO"),
+        (errno.EMFILE, "Too many open files"),
+    ],
+)
+def test_a_group_that_cannot_be_opened_is_named(
+    machine: Machine,
+    kernel: FakeVfio,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    reason: str,
+) -> None:
+    open_file = os.open
+
+    def refuse(path: Path, flags: int, *rest: int) -> int:
+        if Path(path).name == "7":
+            raise OSError(number, os.strerror(number))
+        return open_file(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(TransportError, match=reason):
+        opened(machine)
+
+
+def test_a_device_that_is_being_reset_is_opened_in_the_end(
+    machine: Machine, kernel: FakeVfio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vfio_group, "_OPEN_PAUSE_S", 0.0)
+    kernel.fails[Request.GROUP_GET_DEVICE_FD] = [errno.EAGAIN] * 3
+    opened(machine).close()
+
+
+def test_without_iommu_only_by_request(
+    machine: Machine, kernel: FakeVfio, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(TransportError, match="not in no-IOMMU mode"):
+        VfioTransport(ADDRESS, system=machine.system, noiommu=True)
+    assert "can reach all memory" in caplog.text
+    (machine.system.dev / "vfio/noiommu-7").touch()
+    with pytest.raises(TransportError, match="offers no no-IOMMU mode"):
+        VfioTransport(ADDRESS, system=machine.system, noiommu=True)
+    kernel.extensions = {abi.NOIOMMU_IOMMU}
+    VfioTransport(ADDRESS, system=machine.system, noiommu=True).close()
+    assert Request.IOMMU_GET_INFO not in kernel.requests
+
+
+# ---- memory ----
+
+
+def test_memory_is_mapped_where_the_iommu_decodes(machine: Machine, kernel: FakeVfio) -> None:
+    with closing(opened(machine)) as transport:
+        sizes = [1, PAGE, 3 * PAGE + 1, HUGE_PAGE, 8 * HUGE_PAGE]
+        regions = [transport.allocate(size) for size in sizes]
+        for size, region in zip(sizes, regions, strict=True):
+            assert region.length >= size
+            assert kernel.mapped[region.iova] == (region.vaddr, region.length)
+            ends = region.iova, region.iova + region.length - 1
+            assert any(low <= ends[0] <= ends[1] <= high for low, high in (LOW, HIGH))
+            assert not any(region.view())
+            region.view()[-1] = 1
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ENOMEM, "limit of locked memory.*LimitMEMLOCK=infinity.*ulimit -l unlimited"),
+        (errno.ENOSPC, "dma_entry_limit"),
+        (errno.EFAULT, "cannot be mapped: Bad address"),
+    ],
+)
+def test_memory_that_cannot_be_mapped_says_what_to_set(
+    machine: Machine, kernel: FakeVfio, number: int, reason: str
+) -> None:
+    kernel.fails[Request.IOMMU_MAP_DMA] = [number]
+    with closing(opened(machine)) as transport, pytest.raises(TransportError, match=reason):
+        transport.allocate(PAGE)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1 << 30), st.integers(0, 1 << 24)), max_size=5),
+    st.lists(st.tuples(st.integers(1, 2000), st.sampled_from([1, 512])), max_size=20),
+)
+def test_addresses_are_handed_out_once_and_from_the_ranges(
+    holes: list[tuple[int, int]], wanted: list[tuple[int, int]]
+) -> None:
+    ranges, start = [], 0
+    for first, length in sorted(holes):
+        if first > start:
+            ranges.append((start, first - 1))
+            start = first + length
+    ranges.append((start, (1 << 31) - 1))
+    allocator = IovaAllocator(ranges)
+    taken: list[tuple[int, int]] = []
+    for pages, alignment in wanted:
+        length = pages * PAGE
+        iova = allocator.take(length, alignment * PAGE)
+        assert iova % (alignment * PAGE) == 0
+        assert any(low <= iova and iova + length - 1 <= high for low, high in ranges)
+        assert all(iova + length <= other or iova >= end for other, end in taken)
+        taken.append((iova, iova + length))
+
+
+def test_an_address_space_that_is_full_is_an_error() -> None:
+    allocator = IovaAllocator([(0x100000, 0x101FFF)])
+    assert allocator.take(PAGE, PAGE) == 0x100000
+    with pytest.raises(TransportError, match="no room for 8192 bytes"):
+        allocator.take(2 * PAGE, PAGE)
+    assert allocator.take(PAGE, PAGE) == 0x101000
+
+
+def test_arenas_that_cannot_be_mapped_are_given_back() -> None:
+    def refuse(vaddr: int, length: int, alignment: int) -> int:
+        raise TransportError("no")
+
+    arenas = DmaArenas(refuse)
+    with pytest.raises(TransportError, match="no"):
+        arenas.allocate(PAGE)
+    arenas.close()
+
+
+def pagemap(path: Path, entries: dict[int, int]) -> Path:
+    with path.open("wb") as file:
+        for page, entry in entries.items():
+            file.seek(8 * page)
+            file.write(entry.to_bytes(8, "little"))
+    return path
+
+
+PRESENT = 1 << 63
+
+
+@pytest.mark.parametrize(
+    ("entries", "outcome"),
+    [
+        ({512: PRESENT | 1024, 1024: PRESENT | 1536}, 1024 * PAGE),
+        ({512: PRESENT | 1024, 1024: PRESENT | 4096}, "in one piece"),
+        ({512: PRESENT, 1024: PRESENT}, "CAP_SYS_ADMIN"),
+        ({512: 1024, 1024: 1536}, "CAP_SYS_ADMIN"),
+    ],
+)
+def test_physical_addresses_are_of_one_piece(
+    tmp_path: Path, entries: dict[int, int], outcome: int | str
+) -> None:
+    path = pagemap(tmp_path / "pagemap", entries)
+    if isinstance(outcome, int):
+        assert physical_address(512 * PAGE, 2 * HUGE_PAGE, HUGE_PAGE, path) == outcome
+    else:
+        with pytest.raises(TransportError, match=outcome):
+            physical_address(512 * PAGE, 2 * HUGE_PAGE, HUGE_PAGE, path)
+
+
+# ---- resets and removal ----
+
+
+def test_a_reset_leaves_the_device_enabled(
+    machine: Machine, kernel: FakeVfio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scsi2nvme.drivers.vfio._RESET_PAUSE_S", 0.0)
+    with closing(opened(machine)) as transport:
+        kernel.fails[Request.DEVICE_RESET] = [errno.EAGAIN] * 3
+        transport.reset()
+        assert kernel.command() == 0x406
+        kernel.fails[Request.DEVICE_RESET] = [errno.EINVAL]
+        with pytest.raises(TransportError, match="reset: Invalid"):
+            transport.reset()
+
+
+def test_a_device_that_was_let_go_reads_as_gone(machine: Machine, kernel: FakeVfio) -> None:
+    with closing(opened(machine)) as transport:
+        memory = transport.allocate(PAGE)
+        transport.let_go()
+        transport.let_go()
+        assert transport.read64(Register.CAP) == ALL_ONES_64
+        assert transport.read32(Register.CSTS) == ALL_ONES_32
+        memory.view()[:1] = b"x"  # still there
+        for use in (transport.reset, lambda: transport.allocate(1)):
+            with pytest.raises(TransportError, match="is gone"):
+                use()
+
+
+# ---- mapped registers ----
+
+
+def test_registers_are_single_little_endian_accesses() -> None:
+    fd = memory_file("registers", size=BAR_BYTES)
+    with closing(Registers(fd, PAGE, 2 * PAGE)) as registers:
+        registers.write32(4, 0x11223344)
+        registers.write64(8, 0x0102030405060708)
+        assert os.pread(fd, 12, PAGE + 4) == bytes.fromhex("44332211 0807060504030201")
+        assert (registers.read32(4), registers.read64(8)) == (0x11223344, 0x0102030405060708)
+        for offset, read in ((2, registers.read32), (4, registers.read64), (-4, registers.read32)):
+            with pytest.raises(ValueError, match="-bit register at"):
+                read(offset)
+        with pytest.raises(ValueError, match="no 32-bit register at 0x2000"):
+            registers.write32(2 * PAGE, 0)
+    with pytest.raises(ValueError, match="unmapped"):
+        registers.read32(0)
+    os.close(fd)
+
+
+def test_registers_that_vanish_read_all_ones() -> None:
+    fd = memory_file("registers", size=2 * PAGE)
+    with closing(Registers(fd, 0, 2 * PAGE)) as registers:
+        assert registers.read32(0) == 0
+        os.ftruncate(fd, 0)  # from now on the kernel raises SIGBUS
+        assert registers.read32(PAGE + 8) == ALL_ONES_32
+        registers.write32(0x10, 1)
+        assert registers.read64(0x18) == ALL_ONES_64
+    os.close(fd)
+
+
+def test_another_bus_error_kills_as_ever() -> None:
+    script = """
+import ctypes, mmap, os
+from scsi2nvme.dataplane import Registers
+fd = os.memfd_create("x"); os.truncate(fd, 4096)
+registers = Registers(fd, 0, 4096)
+other = mmap.mmap(fd, 4096)
+os.ftruncate(fd, 0)
+assert registers.read32(0) == 0xFFFFFFFF
+print("alive", flush=True)
+other[0]
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("alive\n", -7)

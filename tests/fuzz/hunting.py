@@ -1,0 +1,100 @@
+"""Short runs over the fuzzer's cases, for the tests of this folder."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from ctypes import CDLL, POINTER, Structure, byref, c_int, c_uint8, c_uint16, c_uint32, c_uint64
+from pathlib import Path
+
+from scsi2nvme.dataplane import NvmeOp, UnitParameters
+from scsi2nvme.fuzz import runner
+from scsi2nvme.fuzz.runner import Failure
+
+CSRC = Path(__file__).parent.parent.parent / "scsi2nvme" / "csrc"
+SEED = 1
+
+
+def hunt(
+    name: str = "", property_name: str = "", *, examples: int = 60, shrink: bool = False
+) -> Iterator[Failure]:
+    """Yield what a short run finds about subjects and properties whose names begin so."""
+    for number, (each, subject) in enumerate(runner.cases(name)):
+        if not each.name.startswith(property_name):
+            continue
+        failure = runner.examine(
+            each, subject, examples=examples, number=SEED + number, shrink=shrink
+        )
+        if failure is not None:
+            yield failure
+
+
+class _Parameters(Structure):
+    _fields_ = (
+        ("nsid", c_uint32),
+        ("block_shift", c_uint32),
+        ("blocks", c_uint64),
+        ("maximum_blocks", c_uint32),
+        ("boundary_blocks", c_uint32),
+        ("volatile_cache", c_uint8),
+    )
+
+
+class _Op(Structure):
+    _fields_ = (
+        ("opcode", c_uint8),
+        ("slba", c_uint64),
+        ("blocks", c_uint32),
+        ("cdw12", c_uint32),
+        ("nsid", c_uint32),
+        ("sqe", c_uint8 * 64),
+    )
+
+
+class NativePath:
+    """The hot path, compiled apart from a table and a source that may be at fault."""
+
+    def __init__(self, folder: Path, header: str, source: str) -> None:
+        (folder / "tables_gen.h").write_text(header)
+        (folder / "hot.c").write_text(source)
+        library = folder / "hot.so"
+        command = ["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", f"-I{folder}", f"-I{CSRC}"]
+        subprocess.run([*command, "-o", str(library), str(folder / "hot.c")], check=True)
+        self._library = CDLL(str(library))
+        self._library.s2n_hot_translate.argtypes = [
+            POINTER(_Parameters),
+            POINTER(c_uint8),
+            c_uint16,
+            POINTER(_Op),
+            c_int,
+        ]
+        self._library.s2n_hot_data_bytes.restype = c_uint64
+
+    def hot_translate(self, parameters: UnitParameters, cdb: bytes) -> list[NvmeOp] | None:
+        """See dataplane.hot_translate."""
+        native = _Parameters(
+            parameters.nsid,
+            parameters.block_bytes.bit_length() - 1,
+            parameters.blocks,
+            parameters.maximum_blocks,
+            parameters.boundary_blocks,
+            parameters.volatile_cache,
+        )
+        out = (_Op * 8192)()
+        buffer = (c_uint8 * len(cdb))(*cdb)
+        count = self._library.s2n_hot_translate(byref(native), buffer, len(cdb), out, 8192)
+        if count < 0:
+            return None
+        return [
+            NvmeOp(op.opcode, op.slba, op.blocks, op.cdw12, op.nsid, bytes(op.sqe))
+            for op in out[:count]
+        ]
+
+    def hot_data_bytes(self, cdb: bytes, block_bytes: int) -> tuple[int, int]:
+        """See dataplane.hot_data_bytes."""
+        direction = c_uint8()
+        buffer = (c_uint8 * len(cdb))(*cdb)
+        count = self._library.s2n_hot_data_bytes(
+            buffer, c_uint16(len(cdb)), c_uint32(block_bytes), byref(direction)
+        )
+        return count, direction.value

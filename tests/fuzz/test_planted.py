@@ -1,0 +1,342 @@
+"""A fault that is planted is found by a short run, and named with its row and field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scsi2nvme import commands, ctables, dataplane, engine, status_map
+from scsi2nvme.commands import (
+    compare_and_write,
+    log,
+    log_pages,
+    mode_pages,
+    provisioning,
+    read_write,
+    vpd_pages,
+)
+from scsi2nvme.dataplane import QueuePair, Region
+from scsi2nvme.fields import Field
+from scsi2nvme.fuzz.runner import Failure
+from scsi2nvme.nvme.command import NvmeCommand
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.scsi.command import GOOD, Command, NvmeError, Result, Task, Transfer, Translation
+from scsi2nvme.scsi.sense import Sense
+from scsi2nvme.scsi.status import Status
+from tests.fuzz.hunting import CSRC, NativePath, hunt
+from tests.support import row
+
+Patch = pytest.MonkeyPatch
+
+
+def plant(monkeypatch: Patch, name: str, **changes: Any) -> None:
+    """Replace a row of the command table by a faulty one."""
+    good = row(name)
+    bad = replace(good, **changes)
+    table = tuple(bad if each is good else each for each in commands.COMMANDS)
+    monkeypatch.setattr(commands, "COMMANDS", table)
+    monkeypatch.setitem(commands.actions(good.opcode), good.service_action, bad)
+
+
+def with_field(name: str, field: Field) -> tuple[Field, ...]:
+    """Return a row's fields with one of them replaced."""
+    return tuple(field if each.name == field.name else each for each in row(name).fields)
+
+
+def assert_found(found: Iterator[Failure], subject: str, field: str) -> None:
+    """A finding must name the subject and the field."""
+    others = []
+    for failure in found:
+        if (failure.subject, failure.field) == (subject, field):
+            assert failure.message.startswith(f"{subject}: {field}: ")
+            return
+        others.append(failure)
+    pytest.fail(f"{subject}: {field} is not found, but {others}")
+
+
+# The command table
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("READ (10)", Field("transfer_length", 7, 0, 8)),
+        ("READ (16)", Field("lba", 2, 0, 56)),
+        ("WRITE (6)", Field("lba", 1, 0, 20)),
+        ("LOG SENSE", Field("allocation_length", 8, 0, 8)),
+        ("WRITE SAME (16)", Field("number_of_blocks", 10, 0, 24)),
+    ],
+)
+def test_a_field_of_the_wrong_width(monkeypatch: Patch, name: str, field: Field) -> None:
+    plant(monkeypatch, name, fields=with_field(name, field))
+    assert_found(hunt(name), name, field.name)
+
+
+@pytest.mark.parametrize(
+    ("name", "transfer"),
+    [
+        ("WRITE SAME (10)", Transfer.BLOCKS),
+        ("VERIFY (10)", Transfer.BLOCKS),
+        ("COMPARE AND WRITE", Transfer.BLOCKS),
+        ("WRITE (12)", Transfer.BYTES),
+    ],
+)
+def test_a_wrong_length_law(monkeypatch: Patch, name: str, transfer: Transfer) -> None:
+    plant(monkeypatch, name, transfer=transfer)
+    assert_found(hunt(name), name, row(name).length_field)
+
+
+def test_a_wrong_zero_length_convention(monkeypatch: Patch) -> None:
+    plant(monkeypatch, "READ (6)", zero_length_means=0)
+    assert_found(hunt("READ (6)"), "READ (6)", "transfer_length")
+
+
+def test_a_wrong_cdb_length(monkeypatch: Patch) -> None:
+    plant(monkeypatch, "TEST UNIT READY", length=10)
+    assert_found(hunt("TEST UNIT READY"), "TEST UNIT READY", "length")
+
+
+def test_an_nvme_command_that_the_row_does_not_list(monkeypatch: Patch) -> None:
+    plant(monkeypatch, "WRITE SAME (10)", nvme=("Write",))
+    assert_found(hunt("WRITE SAME (10)"), "WRITE SAME (10)", "nvme")
+
+
+def test_a_missing_check_of_reserved_bits(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(Command, "reserved_bit", lambda self, cdb: None)
+    findings = list(hunt("SYNCHRONIZE CACHE (10)", "reserved bits", shrink=True))
+    assert [each.subject for each in findings] == ["SYNCHRONIZE CACHE (10)"]
+    assert findings[0].field == "byte 1 bit 0"  # shrunk to the first reserved bit
+
+
+def test_a_missing_check_of_naca(monkeypatch: Patch) -> None:
+    unchecked = engine.run
+
+    def run(nexus: Any, lun: Any, cdb: bytes, data_out: bytes = b"") -> Translation:
+        found = commands.find(cdb)
+        whole = bytearray(cdb)
+        if found is not None and len(cdb) >= found.length:
+            found.structure.by_name["naca"].write(whole, 0, "big")
+        return unchecked(nexus, lun, bytes(whole), data_out)
+
+    monkeypatch.setattr(engine, "run", run)
+    assert_found(hunt("INQUIRY", "NACA"), "INQUIRY", "naca")
+
+
+# Translations
+
+
+def test_an_off_by_one_in_split(monkeypatch: Patch) -> None:
+    def split(lu: Any, lba: int, blocks: int) -> Iterator[tuple[int, int]]:
+        while blocks:
+            count = min(blocks, lu.nvme_maximum_blocks + 1)
+            yield lba, count
+            lba += count
+            blocks -= count
+
+    monkeypatch.setattr(read_write, "split", split)
+    assert_found(hunt("READ (10)", "within limits"), "READ (10)", "transfer_length")
+
+
+def test_a_piece_that_is_left_out(monkeypatch: Patch) -> None:
+    whole = read_write.split
+
+    def split(lu: Any, lba: int, blocks: int) -> Iterator[tuple[int, int]]:
+        return iter(list(whole(lu, lba, blocks))[:1])
+
+    monkeypatch.setattr(read_write, "split", split)
+    assert_found(hunt("WRITE (16)", "blocks add up"), "WRITE (16)", "transfer_length")
+
+
+def test_data_of_the_wrong_place(monkeypatch: Patch) -> None:
+    def data_commands(
+        opcode: Any, lu: Any, lba: int, data: bytes, cdw12: int = 0
+    ) -> Iterator[NvmeCommand]:
+        for start, count in read_write.split(lu, lba, len(data) // lu.block_bytes):
+            piece = data[: count * lu.block_bytes]  # always the first
+            yield read_write.block_command(opcode, lu, start, count, cdw12=cdw12, data_out=piece)
+
+    monkeypatch.setattr(read_write, "data_commands", data_commands)
+    found = hunt("WRITE (10)", "blocks add up", examples=300)
+    assert_found(found, "WRITE (10)", "transfer_length")
+
+
+def test_a_range_that_is_not_unmapped(monkeypatch: Patch) -> None:
+    whole = provisioning._unmap_ranges
+    monkeypatch.setattr(provisioning, "_unmap_ranges", lambda task: whole(task)[:-1])
+    assert_found(hunt("UNMAP", "blocks add up"), "UNMAP", "parameter_list_length")
+
+
+def test_a_dataset_management_without_limits(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(provisioning, "_DSM_RANGES", 1 << 16)
+    whole = provisioning._dataset_management
+
+    def unlimited(lu: Any, ranges: Any) -> Iterator[NvmeCommand]:
+        limits = lu.facts.nvm_controller
+        raw = bytearray(limits.raw)
+        limits.structure.write(raw, dmrl=0, dmrsl=0, dmsl=0)
+        lu.facts = replace(lu.facts, nvm_controller=limits.structure.parse(raw))
+        return whole(lu, ranges)
+
+    monkeypatch.setattr(provisioning, "_dataset_management", unlimited)
+    fields = {each.field for each in hunt("UNMAP", "within limits", examples=200)}
+    assert fields & {"dmrl", "dmrsl", "dmsl"}
+
+
+def test_a_comparison_that_finds_no_difference(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(compare_and_write, "_first_difference", lambda ours, theirs: None)
+    found = hunt("COMPARE AND WRITE", "blocks add up")
+    assert_found(found, "COMPARE AND WRITE", "number_of_blocks")
+
+
+def test_a_failure_that_is_swallowed(monkeypatch: Patch) -> None:
+    def careless(task: Task) -> Translation:
+        try:
+            return (yield from read_write.write(task))
+        except NvmeError:
+            return GOOD
+
+    plant(monkeypatch, "WRITE (10)", translate=careless)
+    assert_found(hunt("WRITE (10)", "blocks add up"), "WRITE (10)", "status")
+
+
+def test_an_allocation_length_that_changes_the_data(monkeypatch: Patch) -> None:
+    good = row("INQUIRY").translate
+
+    def shorter(task: Task) -> Translation:
+        result: Result = yield from good(task)
+        whole = bytearray(result.data_in)
+        whole[4] = min(whole[4], max(task.cdb.allocation_length - 5, 0))
+        return replace(result, data_in=bytes(whole))
+
+    plant(monkeypatch, "INQUIRY", translate=shorter)
+    assert_found(hunt("INQUIRY", "allocation length"), "INQUIRY", "allocation_length")
+
+
+def test_a_translation_that_does_not_end(monkeypatch: Patch) -> None:
+    def endless(task: Task) -> Translation:
+        while True:
+            try:
+                yield NvmeCommand(0)
+            except NvmeError:
+                continue
+
+    plant(monkeypatch, "TEST UNIT READY", translate=endless)
+    (found,) = hunt("TEST UNIT READY", "one legal outcome", examples=20)
+    assert "no end" in found.message
+
+
+# Statuses, sense and pages
+
+
+def test_a_status_that_becomes_good(monkeypatch: Patch) -> None:
+    good = status_map.Meaning(Status.GOOD)
+    monkeypatch.setitem(status_map.TABLE, StatusCode.COMPARE_FAILURE, good)
+    monkeypatch.setattr(
+        status_map,
+        "result_of_status",
+        lambda opcode, status, dnr, lba: status_map._result(status_map._meaning(status), dnr),
+    )
+    found = hunt("NVMe status COMPARE FAILURE")
+    assert_found(found, "NVMe status COMPARE FAILURE", "outcome")
+
+
+def test_sense_data_of_the_wrong_length(monkeypatch: Patch) -> None:
+    whole = Sense.fixed
+    monkeypatch.setattr(Sense, "fixed", lambda self: whole(self)[:17])
+    found = hunt("NVMe status WRITE FAULT")
+    assert_found(found, "NVMe status WRITE FAULT", "sense")
+
+
+def test_a_field_pointer_that_is_lost(monkeypatch: Patch) -> None:
+    whole = Sense.descriptor
+    monkeypatch.setattr(Sense, "descriptor", lambda self: whole(replace(self, pointer=None)))
+    assert [each.field for each in hunt("READ (10)", "one legal outcome")] == ["pointer"]
+
+
+def test_a_mode_page_that_is_not_stored(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(mode_pages.ModeState, "change", lambda self, page, values: None)
+    assert_found(hunt("Control", "mode page", shrink=True), "Control", "tas")
+
+
+def test_a_vpd_page_of_the_wrong_length(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(vpd_pages, "build", lambda page, task: bytes([0, page.code, 0, 9, 1]))
+    assert_found(hunt("Block Limits", "VPD"), "Block Limits", "page_length")
+
+
+def test_log_parameters_in_the_wrong_order(monkeypatch: Patch) -> None:
+    good = next(each for each in log_pages.PAGES if each.name == "Temperature")
+    parameters = good.parameters
+    assert parameters is not None
+    bad = replace(good, parameters=lambda lu, logs: parameters(lu, logs)[::-1])
+    pages = tuple(bad if each is good else each for each in log_pages.PAGES)
+    for module in (log_pages, log):
+        monkeypatch.setattr(module, "PAGES", pages)
+    assert_found(hunt("Temperature", "log page"), "Temperature", "parameter_code")
+
+
+# The native side
+
+
+def native(monkeypatch: Patch, folder: Path, change: Callable[[str], str] = str) -> None:
+    """Let the fuzzer see a hot path that is compiled now, its source changed."""
+    source = (CSRC / "hot.c").read_text()
+    changed = change(source)
+    path = NativePath(folder, ctables.header(), changed)
+    monkeypatch.setattr(dataplane, "hot_translate", path.hot_translate)
+    monkeypatch.setattr(dataplane, "hot_data_bytes", path.hot_data_bytes)
+
+
+def test_the_native_path_compiled_apart_agrees(monkeypatch: Patch, tmp_path: Path) -> None:
+    native(monkeypatch, tmp_path)
+    assert list(hunt("READ", "native", examples=20)) == []
+
+
+@pytest.mark.parametrize("field", ["rdprotect", "naca"])
+def test_a_wrong_hot_mask(monkeypatch: Patch, tmp_path: Path, field: str) -> None:
+    monkeypatch.setattr(ctables, "_DECLINED", ctables._DECLINED - {field})
+    native(monkeypatch, tmp_path)
+    assert_found(hunt("READ (10)", "native agrees", examples=200), "READ (10)", field)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("cdw12 | (blocks - 1)", "cdw12 | blocks"),
+        ("NVME_FUA = 1 << 30", "NVME_FUA = 1 << 29"),
+        ("lba % lu->boundary_blocks", "(lba + 1) % lu->boundary_blocks"),
+        ("count > lu->blocks - lba", "count > lu->blocks - lba + 1"),
+        ("put_le32(sqe + 44, (uint32_t)(lba >> 32))", "put_le32(sqe + 44, 0)"),
+    ],
+)
+def test_a_fault_in_the_native_translation(
+    monkeypatch: Patch, tmp_path: Path, before: str, after: str
+) -> None:
+    def change(source: str) -> str:
+        assert source.count(before) == 1
+        return source.replace(before, after)
+
+    native(monkeypatch, tmp_path, change)
+    findings = list(hunt("READ (16)", "native agrees", examples=300))
+    assert [each.subject for each in findings] == ["READ (16)"]
+
+
+def test_a_native_path_that_just_steps_aside(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(dataplane, "hot_translate", lambda parameters, cdb: None)
+    assert_found(hunt("WRITE (16)", "native takes"), "WRITE (16)", "hot")
+
+
+def test_a_prp_that_points_elsewhere(monkeypatch: Patch) -> None:
+    place = QueuePair.place
+
+    def wrong(self: QueuePair, sqe: bytes, buffer: Region, **others: int) -> int | None:
+        moved = replace(buffer, iova=(buffer.iova & ~7) if buffer.length else buffer.iova)
+        return place(self, sqe, moved, **others)
+
+    monkeypatch.setattr(QueuePair, "place", wrong)
+    findings = list(hunt("Submission queue entry"))
+    assert findings
+    assert findings[0].field in ("prp list", "prp1")

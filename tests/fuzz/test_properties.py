@@ -1,0 +1,33 @@
+"""Every property holds for every row, as far as a few examples show."""
+
+from __future__ import annotations
+
+import pytest
+
+from scsi2nvme import commands
+from scsi2nvme.fuzz import runner
+from scsi2nvme.fuzz.finding import Property
+from scsi2nvme.fuzz.properties import PROPERTIES
+from tests.fuzz.hunting import SEED
+
+
+@pytest.mark.parametrize("each", PROPERTIES, ids=lambda each: each.name)
+def test_a_property_holds(each: Property) -> None:
+    found = [
+        runner.examine(each, subject, examples=4, number=SEED + number)
+        for number, subject in enumerate(each.subjects())
+    ]
+    assert found, "there is nothing that it is about"
+    assert [failure for failure in found if failure is not None] == []
+
+
+def test_every_row_is_looked_at() -> None:
+    subjects = {(each.name, subject.name) for each, subject in runner.cases()}
+    for row in commands.COMMANDS:
+        for name in ("one legal outcome", "within limits", "native agrees", "CDB comes back"):
+            assert (name, row.name) in subjects
+
+
+def test_structures_of_every_kind_are_looked_at() -> None:
+    subjects = {subject.name for each, subject in runner.cases() if "structure" in each.name}
+    assert {"Caching", "UNMAP block descriptor", "Identify Namespace", "BHS"} <= subjects

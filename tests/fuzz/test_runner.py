@@ -1,0 +1,142 @@
+"""A run reports, keeps what it found, and says so in its exit status."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from scsi2nvme import dataplane
+from scsi2nvme.cli.main import FAILED, main
+from scsi2nvme.fuzz import runner
+from scsi2nvme.fuzz.runner import Run
+
+Patch = pytest.MonkeyPatch
+
+
+def break_hot_path(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(dataplane, "hot_translate", lambda parameters, cdb: None)
+
+
+def start(tmp_path: Path, lines: list[str], *, name: str = "WRITE (16)", number: int = 3) -> Run:
+    return Run(number=number, name=name, corpus=tmp_path / "corpus", report=lines.append)
+
+
+def corpus_files(tmp_path: Path) -> list[Path]:
+    folder = tmp_path / "corpus" / "native-takes"
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_run_without_findings(tmp_path: Path) -> None:
+    lines: list[str] = []
+    report = start(tmp_path, lines).go(0)
+    assert report.failures == []
+    assert report.rounds == 1
+    assert report.examples > 0
+    assert lines[0].startswith("seed 3, ")
+    assert lines[-1].endswith(" 0 findings")
+
+
+def test_a_finding_is_told_kept_and_tried_first(tmp_path: Path, monkeypatch: Patch) -> None:
+    break_hot_path(monkeypatch)
+    lines: list[str] = []
+    (failure,) = start(tmp_path, lines).go(0).failures
+    assert (failure.property, failure.subject, failure.field) == (
+        "native takes",
+        "WRITE (16)",
+        "hot",
+    )
+    assert any(line.startswith("FINDING native takes: WRITE (16): hot: ") for line in lines)
+    kept = corpus_files(tmp_path)
+    assert kept
+    # One example suffices where the corpus knows the failing one.
+    monkeypatch.setattr(runner, "FIRST_EXAMPLES", 1)
+    assert start(tmp_path, [], number=99).go(0).failures == [failure]
+
+
+def test_what_is_mended_leaves_the_corpus(tmp_path: Path, monkeypatch: Patch) -> None:
+    with monkeypatch.context() as patch:
+        break_hot_path(patch)
+        start(tmp_path, []).go(0)
+    assert corpus_files(tmp_path)
+    assert start(tmp_path, []).go(0).failures == []
+    assert corpus_files(tmp_path) == []
+
+
+def test_the_seed_repeats_a_run(tmp_path: Path, monkeypatch: Patch) -> None:
+    break_hot_path(monkeypatch)
+    first = start(tmp_path / "a", []).go(0)
+    second = start(tmp_path / "b", []).go(0)
+    assert first.failures == second.failures
+    assert first.examples == second.examples
+
+
+def test_a_finding_is_told_once(tmp_path: Path, monkeypatch: Patch) -> None:
+    break_hot_path(monkeypatch)
+    monkeypatch.setattr(runner, "EXAMPLES", 1)
+    run = start(tmp_path, [])
+    run.go(0)
+    assert len(run.go(0).failures) == 1
+
+
+def test_a_broken_translation_is_a_finding_with_its_row(tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setattr("scsi2nvme.engine._refuse", lambda task: 1 / 0)
+    failures = start(tmp_path, [], name="READ CAPACITY (16)").go(0).failures
+    assert "READ CAPACITY (16): ZeroDivisionError: division by zero" in {
+        failure.message for failure in failures
+    }
+
+
+def test_nothing_to_fuzz_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="RAED"):
+        start(tmp_path, [], name="RAED")
+
+
+# The program
+
+
+def arguments(tmp_path: Path, *others: str) -> list[str]:
+    common = ["fuzz", "--time", "0", "--seed", "3", "--command", "WRITE (16)"]
+    return [*common, "--corpus", str(tmp_path / "corpus"), *others]
+
+
+def test_the_program_succeeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(tmp_path)) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "seed 3" in captured.err
+
+
+def test_the_program_fails_with_a_finding(
+    tmp_path: Path, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    break_hot_path(monkeypatch)
+    assert main(arguments(tmp_path, "--json")) == FAILED
+    captured = capsys.readouterr()
+    assert "FINDING native takes: WRITE (16): hot" in captured.err
+    report = json.loads(captured.out)
+    assert report["seed"] == 3
+    assert [each["subject"] for each in report["failures"]] == ["WRITE (16)"]
+
+
+def test_the_corpus_is_in_the_cache(tmp_path: Path, monkeypatch: Patch) -> None:
+    break_hot_path(monkeypatch)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    command = ["fuzz", "--time", "0", "--command", "WRITE (16)"]
+    assert main(command) == FAILED
+    assert (tmp_path / "scsi2nvme" / "corpus" / "native-takes" / "WRITE-16").is_dir()
+
+
+def test_without_hypothesis_one_line_says_what_to_install(
+    monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("scsi2nvme.fuzz")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("scsi2nvme.fuzz", raising=False)
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    assert main(["fuzz"]) == FAILED
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "pip install 'scsi2nvme[fuzz]'" in error

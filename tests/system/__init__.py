@@ -1,0 +1,1 @@
+"""The program in a whole machine: Debian's kernel under QEMU, with disks of its own."""

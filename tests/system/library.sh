@@ -1,0 +1,107 @@
+# What every job has at hand: bash reads this before the job's script.
+
+# Run a command until it succeeds, at most for so many seconds: `eventually 10 test -b /dev/sda`.
+eventually() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    if [ "$SECONDS" -ge "$deadline" ]; then
+      echo "never came true: $*" >&2
+      return 1
+    fi
+    sleep 0.1
+  done
+}
+
+# Print the block device of a namespace: `namespace 0000:01:00.0 2`. The numbers that the
+# kernel gives to controllers are in no order.
+namespace() {
+  local path
+  for path in /sys/bus/pci/devices/"$1"/nvme/nvme*/nvme*n*; do
+    if [ "$(cat "$path/nsid")" = "$2" ]; then
+      echo "/dev/${path##*/}"
+      return
+    fi
+  done
+  return 1
+}
+
+# Take a PCI function from its driver and give it to vfio-pci.
+bind_vfio() {
+  local function=/sys/bus/pci/devices/$1
+  echo vfio-pci >"$function/driver_override"
+  if [ -e "$function/driver" ]; then echo "$1" >"$function/driver/unbind"; fi
+  echo "$1" >/sys/bus/pci/drivers_probe
+  [ "$(basename "$(readlink "$function/driver")")" = vfio-pci ]
+}
+
+# Run commands of targetcli, given on standard input, in one go: each start takes seconds. It
+# goes on after an error; this then fails.
+targetcli_all() {
+  local commands output
+  commands=$(cat)
+  output=$(targetcli <<<"$commands" 2>&1)
+  echo "$output"
+  ! grep --quiet --extended-regexp \
+    '^(/[^>]*> )?(Could not|Cannot|No such path|Command not found|Unexpected|Error)' <<<"$output"
+}
+
+# Print the block device of a LUN of a loopback target: `loop_disk naa.5001405000000001 0`.
+loop_disk() {
+  local address
+  address=$(cat "/sys/kernel/config/target/loopback/$1/tpgt_1/address")
+  echo "/dev/$(ls "/sys/bus/scsi/devices/$address:$2/block")"
+}
+
+# Log in to every target of the local portal.
+iscsi_login() {
+  modprobe iscsi_tcp
+  [ -e /run/iscsid.pid ] || iscsid
+  iscsiadm --mode discovery --type sendtargets --portal 127.0.0.1
+  iscsiadm --mode node --login
+  udevadm settle
+}
+
+# Print the block device of a LUN of an iSCSI target: `iscsi_disk iqn.2026-11.org.example:a 0`.
+iscsi_disk() {
+  readlink --canonicalize-existing "/dev/disk/by-path/ip-127.0.0.1:3260-iscsi-$1-lun-$2"
+}
+
+# Log out, and leave the kernel's target without configuration.
+clear_targets() {
+  if iscsiadm --mode session >/dev/null 2>&1; then iscsiadm --mode node --logout; fi
+  rm -rf /etc/iscsi/nodes /etc/iscsi/send_targets
+  targetctl clear
+}
+
+# Start tcmu-runner; `targetcli` does not do so by itself here.
+start_tcmu_runner() {
+  modprobe target_core_user
+  tcmu-runner >/dev/null 2>&1 &
+  echo $! >/run/tcmu-runner.pid
+  eventually 60 has_owner org.kernel.TCMUService1
+}
+
+# End it, and the wait for its answers that it leaves switched on in the kernel.
+stop_tcmu_runner() {
+  local kernel=/sys/module/target_core_user/parameters
+  kill "$(cat /run/tcmu-runner.pid)"
+  eventually 20 test ! -e "/proc/$(cat /run/tcmu-runner.pid)"
+  echo 1 >$kernel/block_netlink
+  echo 1 >$kernel/reset_netlink
+  echo 0 >$kernel/block_netlink
+}
+
+has_owner() {
+  dbus-send --system --print-reply --dest=org.freedesktop.DBus / \
+    org.freedesktop.DBus.NameHasOwner "string:$1" | grep --quiet 'boolean true'
+}
+
+# Read and write at random and compare what is read: `fio_verify DISK BYTES [OPTION…]`.
+fio_verify() {
+  local disk=$1 size=$2
+  shift 2
+  fio --name=verify --filename="$disk" --size="$size" --direct=1 --ioengine=libaio \
+    --iodepth=32 --rw=randrw --bsrange=4k-64k --blockalign=4k --verify=crc32c \
+    --verify_fatal=1 --randrepeat=0 "$@"
+}

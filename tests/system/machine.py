@@ -1,0 +1,411 @@
+"""A machine under QEMU's software emulation that runs jobs.
+
+`python -m tests.system.machine SCRIPT` boots one, runs a script in it and ends with the
+script's status, or with TIMED_OUT, PANICKED or STOPPED; `--shell` gives a root shell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from tests.system.disk import BuildError
+from tests.system.image import KERNEL, Images, images
+from tests.system.monitor import Monitor
+
+MIB, GIB = 1 << 20, 1 << 30
+BOOT_S = 240
+OFF_S = 30
+TIMED_OUT, PANICKED, STOPPED = 124, 125, 126
+
+COMMAND_LINE = (
+    "console=ttyS0 loglevel=5 panic=-1 oops=panic intel_iommu=on iommu=pt mitigations=off nokaslr"
+    " random.trust_cpu=on tsc=reliable no_timer_check audit=0 nvme_core.multipath=N"
+)
+
+
+class MachineError(Exception):
+    """The machine did not do what was asked of it; `status` is for a program's end."""
+
+    status = 1
+
+
+class JobFailed(MachineError):
+    """A job ended with a status that is not 0."""
+
+
+class GuestTimeout(MachineError):
+    """A job, or the boot, took too long. The machine is off."""
+
+    status = TIMED_OUT
+
+
+class GuestPanic(MachineError):
+    """The kernel panicked."""
+
+    status = PANICKED
+
+
+class GuestStopped(MachineError):
+    """The machine or QEMU ended unasked."""
+
+    status = STOPPED
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A namespace; its content is lost with the machine. `fast`: reads as zeroes always."""
+
+    size_bytes: int = GIB
+    block_bytes: int = 512
+    fast: bool = False
+
+
+@dataclass(frozen=True)
+class Nvme:
+    """An NVMe controller behind a root port of its own, at `address` in the machine."""
+
+    name: str
+    address: str
+    namespaces: tuple[Namespace, ...] = (Namespace(), Namespace(block_bytes=4096))
+
+    @property
+    def serial(self) -> str:
+        """The controller's serial number."""
+        return f"S2N-{self.name}"
+
+    def disks(self, directory: Path) -> Iterator[dict[str, object]]:
+        """Yield the block devices that the namespaces lie on."""
+        for nsid, namespace in enumerate(self.namespaces, start=1):
+            disk: dict[str, object] = {"node-name": f"{self.name}-{nsid}", "discard": "unmap"}
+            if namespace.fast:
+                disk |= {"driver": "null-co", "size": namespace.size_bytes, "read-zeroes": True}
+            else:
+                path = directory / f"{self.name}-{nsid}"
+                with path.open("wb") as file:
+                    file.truncate(namespace.size_bytes)
+                disk |= {"driver": "file", "filename": str(path), "cache": {"no-flush": True}}
+            yield disk
+
+    def controller(self) -> dict[str, object]:
+        """Return the controller itself."""
+        return {
+            "driver": "nvme",
+            "id": self.name,
+            "serial": self.serial,
+            "bus": f"port-{self.name}",
+            "subsys": f"subsystem-{self.name}",
+            "max_ioqpairs": 16,
+        }
+
+    def devices(self) -> Iterator[dict[str, object]]:
+        """Yield everything; the subsystem keeps the namespaces while the controller is away."""
+        yield {"driver": "nvme-subsys", "id": f"subsystem-{self.name}", "nqn": self.name}
+        yield self.controller()
+        for nsid, namespace in enumerate(self.namespaces, start=1):
+            yield {
+                "driver": "nvme-ns",
+                "id": f"{self.name}-{nsid}",
+                "drive": f"{self.name}-{nsid}",
+                "bus": self.name,
+                "nsid": nsid,
+                "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.serial}/{nsid}")),
+                "logical_block_size": namespace.block_bytes,
+                "physical_block_size": namespace.block_bytes,
+            }
+
+
+CONTROLLERS = (Nvme("a", "0000:01:00.0"), Nvme("b", "0000:02:00.0"))
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a job ended."""
+
+    status: int
+    output: str
+    seconds: float
+
+
+@dataclass
+class Job:
+    """A script that runs in the machine."""
+
+    machine: Machine
+    number: int
+    directory: Path
+    started: float
+
+    @property
+    def output(self) -> str:
+        """What it has written so far, standard error included."""
+        path = self.directory / "output"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def wait(self, timeout_s: float = 60, *, check: bool = True) -> Result:
+        """Wait for its end.
+
+        Raises JobFailed for a status that is not 0 if `check`, GuestTimeout, and what ends
+        the machine.
+        """
+        status = self.machine.await_end(self.number, timeout_s, self)
+        result = Result(status, self.output, time.monotonic() - self.started)
+        if check and status:
+            raise JobFailed(f"exit status {status}\n{result.output}")
+        return result
+
+    def kill(self) -> None:
+        """Kill its process group; `wait` then returns a status of 128 + 9."""
+        self.machine.ask(f"kill {self.number}")
+
+
+class Machine:
+    """A machine that is on while the context lasts. For one thread.
+
+    `console` is the kernel's log; `monitor` is QEMU's. Files in `share` are at /share in the
+    machine. With `shell` the terminal becomes the machine's, see `interact`.
+    """
+
+    def __init__(
+        self,
+        controllers: tuple[Nvme, ...] = CONTROLLERS,
+        *,
+        files: Images | None = None,
+        memory_bytes: int = 4 * GIB,
+        shell: bool = False,
+    ) -> None:
+        self.controllers = controllers
+        self._files = files or images()
+        self._memory_bytes = memory_bytes
+        self._shell = shell
+        self._count = 0
+        self._ended: dict[str, int] = {}
+        self._pending = b""
+
+    # ---- on and off ----
+
+    def __enter__(self) -> Machine:
+        files = self._files
+        self._directory = tempfile.TemporaryDirectory(prefix="machine-")
+        directory = Path(self._directory.name)
+        self.share = directory / "share"
+        (self.share / "jobs").mkdir(parents=True)
+        self.console = directory / "console"
+        self._jobs, jobs = socket.socketpair()
+        monitor, qmp = socket.socketpair()
+        self.monitor = Monitor(monitor)
+        arguments = [
+            # Nobody else ends QEMU should this process be killed.
+            *("setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"),
+            *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+            *("-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"),
+            *("-smp", "2", "-m", f"{self._memory_bytes // MIB}M"),
+            *("-device", "intel-iommu,intremap=on"),
+            *("-kernel", str(files.kernel), "-initrd", str(files.initramfs)),
+            *("-append", COMMAND_LINE, "-serial", f"file:{self.console}"),
+            *_snapshot("root", files.root),
+            *_snapshot("program", files.program),
+            *("-virtfs", f"local,path={self.share},mount_tag=share,security_model=none"),
+            *("-device", "virtio-serial-pci"),
+            *("-chardev", f"socket,id=jobs,fd={jobs.fileno()}"),
+            *("-device", "virtserialport,chardev=jobs,name=jobs"),
+            *("-chardev", f"socket,id=qmp,fd={qmp.fileno()}", "-mon", "chardev=qmp,mode=control"),
+            *self._disks(directory),
+        ]
+        if self._shell:
+            arguments += ["-chardev", "stdio,id=shell,signal=off"]
+            arguments += ["-device", "virtconsole,chardev=shell"]
+        inherited = (jobs.fileno(), qmp.fileno())
+        self._errors = (directory / "errors").open("wb+")
+        self._qemu = subprocess.Popen(
+            arguments,
+            pass_fds=inherited,
+            stdin=None if self._shell else subprocess.DEVNULL,
+            stderr=self._errors,
+            # The terminal's interrupts are for us, not for QEMU.
+            start_new_session=not self._shell,
+        )
+        jobs.close()
+        qmp.close()
+        try:
+            self._await("ready", BOOT_S, "the machine does not boot")
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self.alive:
+                self.ask("off")
+                self._qemu.wait(OFF_S)
+        except (OSError, subprocess.TimeoutExpired) as problem:
+            if error is None:
+                raise GuestTimeout(self._with_log("the machine does not power off")) from problem
+        finally:
+            self._end()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is on."""
+        return self._qemu.poll() is None
+
+    def _end(self) -> None:
+        self._qemu.kill()
+        self._qemu.wait()
+        self._jobs.close()
+        self.monitor.close()
+        self._errors.close()
+        self._directory.cleanup()
+
+    def _disks(self, directory: Path) -> Iterator[str]:
+        for number, controller in enumerate(self.controllers):
+            port = f"pcie-root-port,id=port-{controller.name},chassis={number},slot={number}"
+            yield from ("-device", f"{port},addr={16 + number:#x}")
+            for disk in controller.disks(directory):
+                yield from ("-blockdev", json.dumps(disk))
+            for device in controller.devices():
+                yield from ("-device", json.dumps(device))
+
+    # ---- jobs ----
+
+    def start(self, script: str) -> Job:
+        """Start a bash script with `-euo pipefail`; library.sh says what it has at hand."""
+        self._count += 1
+        directory = self.share / "jobs" / str(self._count)
+        directory.mkdir()
+        (directory / "script").write_text(script)
+        self.ask(f"run {self._count}")
+        return Job(self, self._count, directory, time.monotonic())
+
+    def run(self, script: str, timeout_s: float = 60, *, check: bool = True) -> Result:
+        """Run a script to its end; raises as `Job.wait`."""
+        return self.start(script).wait(timeout_s, check=check)
+
+    def interact(self) -> None:
+        """Give the terminal to a root shell until that ends."""
+        self.ask("shell")
+        self._await("shell", None, "")
+
+    def ask(self, line: str) -> None:
+        """Send a line to the machine's first process; init.sh says which there are."""
+        try:
+            self._jobs.sendall(line.encode() + b"\n")
+        except OSError as error:
+            raise self._stopped() from error
+
+    def await_end(self, number: int, timeout_s: float, job: Job) -> int:
+        """Return a job's status when it has ended."""
+        return self._await(str(number), timeout_s, f"a job runs on after {timeout_s} s", job)
+
+    def _await(
+        self, name: str, timeout_s: float | None, problem: str, job: Job | None = None
+    ) -> int:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while name not in self._ended:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0)
+            if not select.select([self._jobs], [], [], left)[0]:
+                self._explain_blocked()
+                output = f"\n{job.output}" if job else ""
+                self._qemu.kill()
+                self._qemu.wait()
+                raise GuestTimeout(self._with_log(problem + output))
+            self._receive()
+        return self._ended.pop(name)
+
+    def _receive(self) -> None:
+        try:
+            chunk = self._jobs.recv(4096)
+        except ConnectionResetError:
+            chunk = b""
+        if not chunk:
+            raise self._stopped()
+        *lines, self._pending = (self._pending + chunk).split(b"\n")
+        for line in lines:
+            name, status = line.decode().split()
+            self._ended[name] = int(status)
+
+    def _stopped(self) -> MachineError:
+        """Return why the machine is off."""
+        self._qemu.wait(OFF_S)
+        if "Kernel panic" in self.log():
+            return GuestPanic(self._with_log("the kernel panicked"))
+        self._errors.seek(0)
+        errors = self._errors.read().decode(errors="replace")
+        return GuestStopped(self._with_log(f"the machine stopped\n{errors}"))
+
+    def _explain_blocked(self) -> None:
+        """Have the kernel log what its blocked tasks wait for, if it can still."""
+        self.ask("blocked")
+        if select.select([self._jobs], [], [], 10)[0]:
+            self._receive()
+
+    # ---- the kernel's log ----
+
+    def log(self) -> str:
+        """Return what the kernel has logged."""
+        return self.console.read_text(errors="replace") if self.console.exists() else ""
+
+    def _with_log(self, problem: str, lines: int = 60) -> str:
+        tail = "\n".join(self.log().splitlines()[-lines:])
+        return f"{problem}\n--- kernel log ---\n{tail}"
+
+    # ---- hardware ----
+
+    def unplug(self, controller: Nvme) -> None:
+        """Take a controller out. Returns when the guest has let go of it."""
+        self.monitor.execute("device_del", id=controller.name)
+        self.monitor.wait("DEVICE_DELETED", device=controller.name)
+
+    def plug(self, controller: Nvme) -> None:
+        """Put a controller that was taken out back, its disks as they were."""
+        self.monitor.execute("device_add", **controller.controller())
+
+
+def _snapshot(name: str, path: Path) -> Iterator[str]:
+    """Yield the arguments for a disk whose changes are forgotten."""
+    yield from ("-drive", f"id={name},file={path},format=raw,if=none,snapshot=on,cache=unsafe")
+    yield from ("-device", f"virtio-blk-pci,drive={name},serial={name}")
+
+
+def main() -> int:
+    """Run a script, or a shell, in a machine."""
+    parser = argparse.ArgumentParser(prog="python -m tests.system.machine", description=__doc__)
+    parser.add_argument("script", nargs="?", type=Path, help="what to run; standard input if none")
+    parser.add_argument("--shell", action="store_true", help="give a root shell")
+    parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS")
+    parser.add_argument("--kernel", default=os.environ.get("KERNEL", KERNEL), metavar="PACKAGE")
+    arguments = parser.parse_args()
+    try:
+        with Machine(files=images(arguments.kernel), shell=arguments.shell) as machine:
+            if arguments.shell:
+                machine.interact()
+                return 0
+            script = arguments.script.read_text() if arguments.script else sys.stdin.read()
+            result = machine.run(script, arguments.timeout, check=False)
+            print(result.output, end="")
+            return result.status
+    except (MachineError, BuildError) as error:
+        print(error, file=sys.stderr)
+        return error.status if isinstance(error, MachineError) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

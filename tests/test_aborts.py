@@ -1,0 +1,116 @@
+"""What one nexus aborts of another's: the real data plane, the portal, a controller that waits."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from scsi2nvme.commands.mode_pages import CONTROL
+from scsi2nvme.nvme.command import Completion, NvmeCommand
+from tests.iscsi_client import TASK_MANAGEMENT_RESPONSE, Initiator, Pdu
+from tests.support import row
+from tests.target.test_portal import ALICE, DISK, Bench, ready, serving
+
+CLEAR_TASK_SET = 4
+TASK_ABORTED = 0x40
+READ = row("READ (10)").build(transfer_length=1)
+SECONDS = 20
+
+
+class Held:
+    """A controller whose commands wait until `release`."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.arrived = threading.Event()
+        self.gate = asyncio.Event()
+
+    async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
+        self.arrived.set()
+        await self.gate.wait()
+        return self.bench.model.execute(*commands)
+
+    def release(self) -> None:
+        self.bench.loop.call_soon_threadsafe(self.gate.set)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    with serving() as bench:
+        yield bench
+
+
+def hold(bench: Bench) -> Held:
+    held = Held(bench)
+    bench.service._units[bench.lu].executor = held
+    return held
+
+
+def set_tas(bench: Bench, tas: bool) -> None:
+    async def change() -> None:
+        bench.lu.mode.change(CONTROL, CONTROL.layout.build(tas=int(tas)))
+
+    bench.run(change())
+
+
+def begin_read(initiator: Initiator, held: Held) -> int:
+    """Send a READ that the controller keeps; return its tag."""
+    itt = initiator.next_itt()
+    initiator.send(initiator.command_bhs(0, READ, itt=itt, edtl=512, read=True))
+    assert held.arrived.wait(SECONDS)
+    return itt
+
+
+def clear_task_set(bench: Bench, initiator: Initiator, held: Held, nexuses: int) -> Pdu:
+    """Request CLEAR TASK SET; the controller goes on once every nexus' tasks are aborted."""
+    ordered = threading.Semaphore(0)
+    abort = bench.plane.abort
+
+    def order(*arguments: Any, **options: Any) -> None:
+        abort(*arguments, **options)
+        ordered.release()
+
+    bench.plane.abort = order  # type: ignore[method-assign]
+    with ThreadPoolExecutor(1) as pool:
+        response = pool.submit(initiator.task_management, CLEAR_TASK_SET)
+        for _ in range(nexuses):
+            assert ordered.acquire(timeout=SECONDS)
+        assert not response.done()
+        held.release()
+        return response.result(SECONDS)
+
+
+@pytest.mark.parametrize("tas", [True, False])
+def test_clear_task_set(bench: Bench, tas: bool) -> None:
+    with bench.initiator() as one, bench.initiator(name=ALICE) as other:
+        one.login(DISK)
+        other.login(DISK)
+        ready(one)
+        ready(other)
+        set_tas(bench, tas)
+        held = hold(bench)
+        itt = begin_read(other, held)
+        assert clear_task_set(bench, one, held, 2).response == 0
+        if tas:
+            aborted = other.receive()
+            assert (aborted.itt, aborted.scsi_status) == (itt, TASK_ABORTED)
+            assert other.command(0, bytes(6)).status == 0
+        else:
+            cleared = other.command(0, bytes(6))
+            assert (cleared.status, cleared.sense_triple) == (2, (6, 0x2F, 0))
+
+
+def test_the_own_tasks_end_without_a_response(bench: Bench) -> None:
+    with bench.initiator() as one:
+        one.login(DISK)
+        ready(one)
+        held = hold(bench)
+        begin_read(one, held)
+        response = clear_task_set(bench, one, held, 1)
+        assert response.opcode == TASK_MANAGEMENT_RESPONSE
+        assert one.command(0, bytes(6)).status == 0

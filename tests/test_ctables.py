@@ -1,0 +1,102 @@
+"""The generated C tables say what the command table says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scsi2nvme.commands import COMMANDS
+from scsi2nvme.ctables import header
+from scsi2nvme.scsi.command import Command, Hot
+
+ROOT = Path(__file__).parent.parent
+ROWS = re.compile(r"\{ /\* (?P<name>.*?) \*/\n(?P<body>.*?)\{(?P<mask>0x[^}]*)\}\},", re.DOTALL)
+
+
+def bodies() -> dict[str, tuple[list[int], bytes]]:
+    """Return the scalar values and the mask of each row in the header."""
+    found = {}
+    for row in ROWS.finditer(header()):
+        words = re.findall(r"0x[0-9a-f]+|\d+", re.sub(r"S2N_\w+", "0", row["body"]))
+        mask = bytes(int(byte, 16) for byte in row["mask"].split(", "))
+        found[row["name"]] = ([int(word, 0) for word in words], mask)
+    return found
+
+
+def test_every_row_is_there_in_order() -> None:
+    assert list(bodies()) == [row.name for row in COMMANDS]
+
+
+@pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
+def test_a_row_says_what_the_table_says(row: Command) -> None:
+    values, mask = bodies()[row.name]
+    assert values[:2] == [row.opcode, row.length]
+    assert values[3:6] == [row.transfer, row.hot, row.zero_length_means]
+    assert len(mask) == 32
+    own = row.structure.mask
+    assert all(accepted & ~allowed == 0 for accepted, allowed in zip(mask, own, strict=False))
+    assert not any(mask[row.length :])
+
+
+def test_the_mask_of_read_10() -> None:
+    """LBA, group, length, DPO, FUA and FUA_NV; neither RDPROTECT nor NACA."""
+    _, mask = bodies()["READ (10)"]
+    assert mask[:10] == bytes.fromhex("ff 1a ffffffff 1f ffff 00")
+
+
+def test_the_mask_of_synchronize_cache_10() -> None:
+    """Neither IMMED nor SYNC_NV."""
+    _, mask = bodies()["SYNCHRONIZE CACHE (10)"]
+    assert mask[:10] == bytes.fromhex("ff 00 ffffffff 1f ffff 00")
+
+
+def test_the_first_row_of_each_operation_code() -> None:
+    numbers = re.search(r"s2n_first_row\[256\] = \{(.*?)\}", header(), re.DOTALL)
+    assert numbers is not None
+    first = [int(number) for number in re.findall(r"\d+", numbers[1])]
+    assert len(first) == 256
+    for opcode, index in enumerate(first):
+        rows = [number for number, row in enumerate(COMMANDS, 1) if row.opcode == opcode]
+        assert index == (rows[0] if rows else 0)
+
+
+def test_what_is_hot() -> None:
+    hot = {row.name for row in COMMANDS if row.hot is not Hot.NO}
+    assert hot == {
+        *(f"{name} ({length})" for name in ("READ", "WRITE") for length in (6, 10, 12, 16)),
+        "SYNCHRONIZE CACHE (10)",
+        "SYNCHRONIZE CACHE (16)",
+    }
+
+
+def generate(folder: Path) -> Path:
+    """Run the generator as the build does: with the standard library alone."""
+    output = folder / "tables_gen.h"
+    command = [sys.executable, "-S", "-B", "-m", "scsi2nvme.ctables"]
+    done = subprocess.run(
+        [*command, str(output), str(folder / "tables_gen.d")],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def test_the_generator_writes_the_header_and_what_it_depends_on(tmp_path: Path) -> None:
+    output = generate(tmp_path)
+    assert output.read_text() == header()
+    target, _, sources = (tmp_path / "tables_gen.d").read_text().partition(": ")
+    assert target == str(output)
+    names = {Path(source).relative_to(ROOT.resolve()).as_posix() for source in sources.split()}
+    assert {"scsi2nvme/ctables.py", "scsi2nvme/commands/read_write.py"} <= names
+
+
+def test_an_unchanged_header_is_left_alone(tmp_path: Path) -> None:
+    before = generate(tmp_path).stat().st_mtime_ns
+    assert generate(tmp_path).stat().st_mtime_ns == before

@@ -1,0 +1,165 @@
+"""Translations played against an executor: the conversation, its errors, its progress."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from scsi2nvme.executor import first_failure, play
+from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.scsi.command import GOOD, NvmeError, Progress, Result, Translation
+from scsi2nvme.scsi.status import Status
+
+FLUSH, READ, WRITE = (NvmeCommand(code) for code in (Opcode.FLUSH, Opcode.READ, Opcode.WRITE))
+
+
+class Script:
+    """Answers each group of commands with the next completions."""
+
+    def __init__(self, *answers: tuple[Completion, ...]) -> None:
+        self.answers = list(answers)
+        self.groups: list[tuple[NvmeCommand, ...]] = []
+
+    async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
+        self.groups.append(commands)
+        await asyncio.sleep(0)
+        return self.answers.pop(0)
+
+
+def run(translation: Translation, script: Script, seen: list[int] | None = None) -> Result:
+    report = seen.append if seen is not None else lambda fraction: None
+    return asyncio.run(play(translation, script, report))
+
+
+def test_a_translation_that_asks_nothing() -> None:
+    def translation() -> Translation:
+        return GOOD
+        yield
+
+    script = Script()
+    assert run(translation(), script) is GOOD
+    assert script.groups == []
+
+
+def test_one_command_gets_one_completion_and_a_group_gets_all() -> None:
+    one, two = Completion(dw0=1), Completion(dw0=2)
+
+    def translation() -> Translation:
+        assert (yield READ) is one
+        assert (yield (READ, WRITE)) == (one, two)
+        assert (yield (FLUSH,)) == (two,)
+        return Result(data_in=b"done")
+
+    script = Script((one,), (one, two), (two,))
+    assert run(translation(), script).data_in == b"done"
+    assert script.groups == [(READ,), (READ, WRITE), (FLUSH,)]
+
+
+def test_a_failure_is_thrown_and_may_be_handled() -> None:
+    failed = Completion(status=StatusCode.WRITE_FAULT)
+
+    def translation() -> Translation:
+        with pytest.raises(NvmeError) as caught:
+            yield WRITE
+        assert caught.value.completion is failed
+        assert caught.value.command is WRITE
+        yield FLUSH
+        return GOOD
+
+    script = Script((failed,), (Completion(),))
+    assert run(translation(), script) is GOOD
+    assert script.groups == [(WRITE,), (FLUSH,)]
+
+
+def test_a_failure_that_is_not_handled_comes_out() -> None:
+    def translation() -> Translation:
+        yield WRITE
+        return GOOD
+
+    with pytest.raises(NvmeError):
+        run(translation(), Script((Completion(status=1),)))
+
+
+def test_progress_is_reported_and_costs_no_command() -> None:
+    def translation() -> Translation:
+        assert (yield Progress(100)) is None
+        yield FLUSH
+        assert (yield Progress(65536)) is None
+        return GOOD
+
+    seen: list[int] = []
+    script = Script((Completion(),))
+    assert run(translation(), script, seen) is GOOD
+    assert seen == [100, 65536]
+    assert len(script.groups) == 1
+
+
+def test_a_translation_is_closed_when_its_player_is_cancelled() -> None:
+    closed: list[str] = []
+
+    def translation() -> Translation:
+        try:
+            yield FLUSH
+        finally:
+            closed.append("closed")
+        return GOOD
+
+    class Never:
+        async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError
+
+    async def work() -> None:
+        task = asyncio.get_running_loop().create_task(play(translation(), Never()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(work())
+    assert closed == ["closed"]
+
+
+def test_an_executor_that_raises_ends_the_translation() -> None:
+    def translation() -> Generator[NvmeCommand, Any, Result]:
+        with pytest.raises(GeneratorExit):
+            yield FLUSH
+        return Result(Status.BUSY)
+
+    class Broken:
+        async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
+            raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        asyncio.run(play(translation(), Broken()))
+
+
+OK = Completion()
+COMPARE = Completion(status=StatusCode.COMPARE_FAILURE)
+FUSED = Completion(status=StatusCode.FAILED_FUSED)
+FAULT = Completion(status=StatusCode.WRITE_FAULT)
+
+
+@pytest.mark.parametrize(
+    ("completions", "cause"),
+    [
+        ((OK, OK), None),
+        ((COMPARE, FUSED), 0),
+        ((FUSED, FAULT), 1),
+        ((OK, FUSED), 1),
+        ((FAULT, COMPARE), 0),
+    ],
+)
+def test_the_cause_of_a_failure(completions: tuple[Completion, ...], cause: int | None) -> None:
+    error = first_failure((READ, WRITE), completions)
+    if cause is None:
+        assert error is None
+    else:
+        assert error is not None
+        assert error.command is (READ, WRITE)[cause]
+        assert error.completion is completions[cause]
