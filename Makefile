@@ -28,7 +28,8 @@ C_FILES := $(shell find scsi2nvme/ target/ drivers/ tests/ bench/ -name '*.[ch]'
 PYTHON_PACKAGES := $(if $(filter /usr/bin/python3 /bin/python3,$(shell command -v $(PYTHON))),python3-dev python3-venv)
 BUILD_PACKAGES := gcc libc6-dev $(PYTHON_PACKAGES)
 LINT_PACKAGES := $(BUILD_PACKAGES) clang-format
-TEST_PACKAGES := $(LINT_PACKAGES) libiscsi-bin libiscsi-dev qemu-block-extra qemu-system-x86 qemu-utils
+SYSTEM_PACKAGES := $(BUILD_PACKAGES) debian-archive-keyring e2fsprogs mmdebstrap qemu-system-x86
+TEST_PACKAGES := $(LINT_PACKAGES) $(SYSTEM_PACKAGES) libiscsi-bin libiscsi-dev qemu-block-extra qemu-system-x86 qemu-utils
 BENCH_PACKAGES := $(BUILD_PACKAGES) libiscsi-dev tgt valgrind
 STRANGER_PACKAGES := iproute2 libiscsi-bin mmdebstrap qemu-block-extra qemu-utils
 ALL_PACKAGES := $(sort $(TEST_PACKAGES) $(BENCH_PACKAGES))
@@ -123,6 +124,11 @@ test: test-packages c-tests ## run every test
 check: test-packages lint c-tests ## lint, and the tests that take no minutes
 	@$(PYTEST) -m 'not slow' $(TESTS)
 
+.PHONY: system-test
+system-test: environment ## run the tests in a whole machine; KERNEL=linux-image-6.12-amd64 for that
+	$(call packages,$(SYSTEM_PACKAGES))
+	@KERNEL=$(or $(KERNEL),linux-image-amd64) PATH="$(DEV):$$PATH" pytest $(or $(TESTS),tests/system)
+
 # The build itself is the check for compiler warnings: each is an error.
 lint: lint-packages environment ## ruff, mypy strict, clang-format, compiler warnings
 	@$(DEV)/ruff check .
@@ -156,7 +162,7 @@ fuzz: build-packages environment ## fuzz the command tables and both translation
 bench: build ## measure speed side by side with tgt
 	$(call packages,$(BENCH_PACKAGES))
 	@PYTHONSAFEPATH=1 $(VENV)/python -c 'import sys; sys.path.append("."); \
-	  from bench.compare import main; main()' --json build/bench.json
+	  import runpy; runpy.run_module("bench", run_name="__main__")' --json build/bench.json
 
 docs: build-packages environment ## generate the pages of docs/ that come from the tables
 	@$(DEV)/python -m scsi2nvme.documentation docs

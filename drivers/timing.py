@@ -24,7 +24,7 @@ class Timing:
     io_s: float = 30.0
     admin_s: float = 60.0
     grace_s: float = 5.0  # of an aborted command, before the controller is reset
-    watch_s: float = 1.0  # how often CSTS is looked at
+    watch_s: float = 5.0  # how often CSTS is looked at; an idle daemon wakes for nothing else
 
     def of(self, command: NvmeCommand) -> float:
         """Return how long a command may take."""

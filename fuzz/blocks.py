@@ -197,7 +197,8 @@ def within_limits(row: Command, data: st.DataObject) -> None:
         sent += 1
         return good(command) if sent < _MOST_COMMANDS else Completion(status=0x006, dnr=True)
 
-    result = play(engine.run(nexus, 0, cdb, data_out), answer, rules.check)
+    expected = data.draw(parameters.expectations(data_out))
+    result = play(engine.run(nexus, 0, cdb, data_out, expected), answer, rules.check)
     if result.background is not None:
         play(result.background, answer, rules.check)
 

@@ -67,11 +67,12 @@ def one_legal_outcome(row: Command, data: st.DataObject) -> None:
     answers = data.draw(st.lists(strategies.completions(), max_size=8))
     seed = data.draw(st.binary(min_size=1, max_size=8))
     lun = data.draw(st.sampled_from((0, 0, 0, 0, 1, None)))
+    expected = data.draw(parameters.expectations(data_out))
     results = []
     for _ in range(2):
         _, nexus = situation.make()
         answer = script(iter(answers), seed)
-        results.append(play(engine.run(nexus, lun, cdb, data_out), answer))
+        results.append(play(engine.run(nexus, lun, cdb, data_out, expected), answer))
         background = results[-1].background
         if background is not None:
             check_result(row, play(background, answer))

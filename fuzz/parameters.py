@@ -109,6 +109,11 @@ def _lists(row: Command) -> Lists | None:
     return None
 
 
+def expectations(data_out: bytes) -> st.SearchStrategy[int | None]:
+    """Return how many bytes an initiator may have prepared to move, None: it does not tell."""
+    return st.one_of(st.none(), st.just(len(data_out)), st.integers(0, 0xFFFFFFFF))
+
+
 @st.composite
 def requests(draw: st.DrawFn, row: Command, lu: LogicalUnit) -> tuple[bytes, bytes]:
     """Return a well-formed CDB of a row and the data that it announces, or a little less."""

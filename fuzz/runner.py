@@ -118,6 +118,7 @@ class Run:
         if not self._cases:
             raise ValueError(f"no command's name begins with {name!r}")
         self._corpus, self._say = corpus, report
+        self._failed: set[tuple[str, str]] = set()
         self.report = Report(random.SystemRandom().getrandbits(32) if number is None else number)
         self._start = self._said = time.monotonic()
 
@@ -144,13 +145,17 @@ class Run:
     def _round(self, seconds: float) -> bool:
         """Try every case that has not failed; False if the time was over before the end."""
         report = self.report
-        failed = {(each.property, each.subject) for each in report.failures}
-        for index, (each, subject) in enumerate(self._cases):
+        # In any order, so that a time that is too short for all of them favours none.
+        order = random.Random(report.seed + report.rounds).sample(
+            range(len(self._cases)), len(self._cases)
+        )
+        for done, index in enumerate(order, start=1):
             if report.rounds and self._elapsed >= seconds:
                 return False
-            if (each.name, subject.name) not in failed:
+            each, subject = self._cases[index]
+            if (each.name, subject.name) not in self._failed:
                 self._case(each, subject, report.rounds * len(self._cases) + index)
-            self._progress(seconds, index, subject)
+            self._progress(seconds, done, subject)
         return True
 
     def _case(self, each: Property, subject: Subject, number: int) -> None:
@@ -165,19 +170,20 @@ class Run:
             counted=self._count,
         )
         if failure is not None:
+            self._failed.add((each.name, subject.name))
             self.report.failures.append(failure)
             self._say(f"FINDING {failure.property}: {failure.message}")
 
     def _count(self) -> None:
         self.report.examples += 1
 
-    def _progress(self, seconds: float, index: int, subject: Subject) -> None:
+    def _progress(self, seconds: float, done: int, subject: Subject) -> None:
         now = time.monotonic()
         if now - self._said >= _REPORT_SECONDS:
             self._said = now
             self._say(
                 f"{self._elapsed:.0f} of {seconds:.0f} s, round {self.report.rounds + 1},"
-                f" case {index + 1} of {len(self._cases)}, {self.report.examples} examples:"
+                f" case {done} of {len(self._cases)}, {self.report.examples} examples:"
                 f" {subject.name}"
             )
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from scsi2nvme import status_map
-from scsi2nvme.commands import COMMANDS
-from scsi2nvme.scsi.command import Command, Hot
+from scsi2nvme.commands import COMMANDS, log_pages, mode_pages, vpd_pages
+from scsi2nvme.scsi.command import Command, Data, Hot, Transfer
 from scsi2nvme.scsi.sense import SenseCode
 from scsi2nvme.scsi.status import Status
 
@@ -31,12 +31,33 @@ def _code(row: Command) -> str:
     return f"{row.opcode:02X}h{action}"
 
 
+def _field_name(name: str) -> str:
+    return name.upper().replace("_", " ")
+
+
+def _length_law(row: Command) -> str:
+    """Return how much data a CDB announces."""
+    count = _field_name(row.length_field)
+    zero = f" ({row.zero_length_means} if zero)" if row.zero_length_means else ""
+    return {
+        Transfer.NONE: "",
+        Transfer.BYTES: f"{count}{zero} bytes" if count else f"{row.zero_length_means} bytes",
+        Transfer.BLOCKS: f"{count}{zero} blocks",
+        Transfer.TWICE_BLOCKS: f"twice {count} blocks",
+        Transfer.ONE_BLOCK: "one block",
+        Transfer.ONE_BLOCK_UNLESS_NDOB: "one block, none with NDOB",
+        Transfer.BYTCHK: f"by BYTCHK: 01b {count} blocks, 11b one block, else none",
+        Transfer.FORMAT_HEADER: "4 bytes with FMTDATA, 8 with LONGLIST as well",
+    }[row.transfer]
+
+
 def _details(row: Command) -> Iterator[str]:
     yield f"## {row.name}\n"
     if row.doc:
         yield f"{row.doc}\n"
+    moved = "" if row.data is Data.NONE else f"Data {row.data.value}: {_length_law(row)}. "
     yield (
-        f"{_code(row)}, {row.length} bytes. Spec: {row.spec}. "
+        f"{_code(row)}, {row.length} bytes. Spec: {row.spec}. {moved}"
         f"Timeout {row.timeout_s} s. Usage `{row.usage.hex(' ')}`.\n"
     )
     yield from _table(("Bytes", "Lowest bit", "Bits", "Field"), _fields(row))
@@ -47,7 +68,7 @@ def _fields(row: Command) -> Iterator[tuple[str, str, str, str]]:
     for field in sorted(row.structure.fields, key=lambda field: (field.byte, -field.bit)):
         last = field.end - 1
         place = str(field.byte) if last == field.byte else f"{field.byte}-{last}"
-        name = field.name.upper().replace("_", " ")
+        name = _field_name(field.name)
         yield place, str(field.bit), str(field.width), f"{name}: {field.doc}" if field.doc else name
 
 
@@ -108,7 +129,47 @@ def statuses() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"commands.md": commands, "nvme-statuses.md": statuses}
+def pages() -> str:
+    """Return the page of the vital product data, mode and log pages."""
+    lines = ["# VPD, mode and log pages\n", _GENERATED, "## Vital product data\n"]
+    lines += _table(
+        ("Code", "Page", "Spec"),
+        ((f"{page.code:02X}h", page.name, page.spec) for page in vpd_pages.PAGES),
+    )
+    lines += ["\n## Mode pages\n", "A field that does not change always has its default value.\n"]
+    lines += _table(
+        ("Code", "Page", "Fields that change", "Spec"),
+        (
+            (_page_code(page), page.name, ", ".join(_changing(page)), page.layout.spec)
+            for page in mode_pages.PAGES
+        ),
+    )
+    lines += ["\n## Log pages\n"]
+    lines += _table(
+        ("Code", "Page", "From the controller's logs", "Spec"),
+        (
+            (_page_code(page), page.name, ", ".join(_logs(page)), page.spec)
+            for page in log_pages.PAGES
+        ),
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _page_code(page: mode_pages.ModePage | log_pages.LogPage) -> str:
+    return f"{page.code:02X}h" + (f"/{page.subpage:02X}h" if page.subpage else "")
+
+
+def _changing(page: mode_pages.ModePage) -> Iterator[str]:
+    yield from map(_field_name, page.changeable)
+    if page.feature is not None:
+        yield f"{_field_name(page.feature.field)} (feature {page.feature.identifier:02X}h)"
+
+
+def _logs(page: log_pages.LogPage) -> Iterator[str]:
+    return (f"{_field_name(log.name)} ({log:02X}h)" for log in page.needs)
+
+
+PAGES = {"commands.md": commands, "nvme-statuses.md": statuses, "pages.md": pages}
 
 
 def main(directory: Path) -> None:

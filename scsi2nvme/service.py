@@ -293,10 +293,13 @@ class TaskService:
         self, unit: _Unit, command: Command | None, task: PlaneTask, translation: Translation
     ) -> Result:
         """Run a command on a logical unit, alone where it must be."""
-        alone = task.attribute == _ORDERED or (command is not None and command.exclusive)
+        exclusive = command is not None and command.exclusive
+        alone = task.attribute == _ORDERED or exclusive
         # What the engine answers at once must not wait behind a long format.
         waits = command is not None and command.needs_ready
-        refused = waits and unit.lu.readiness is not Readiness.READY
+        refused = (waits and unit.lu.readiness is not Readiness.READY) or (
+            exclusive and unit.lu.readiness is Readiness.FORMATTING
+        )
         if refused or not (alone or waits):
             return await self._play(unit, translation)
         async with unit.gate.enter(alone=alone):

@@ -76,7 +76,9 @@ def export(rtslib: Any, wanted: Publication) -> None:
         group = rtslib.TPG(rtslib.Target(rtslib.FabricModule(_FABRIC), wanted.iqn), _TAG)
         _authenticate(group, wanted)
         _portals(rtslib, group, wanted.portals)
-        numbers = {row.lun: storage for row, storage in zip(wanted.backstores, objects, strict=True)}
+        numbers = {
+            row.lun: storage for row, storage in zip(wanted.backstores, objects, strict=True)
+        }
         _luns(rtslib, group, numbers)
         _initiators(rtslib, group, wanted, numbers)
         group.enable = True
@@ -93,7 +95,9 @@ def unexport(rtslib: Any, iqn: str) -> bool:
         if target is None:
             return False
         storages = {
-            lun.storage_object.name: lun.storage_object for group in target.tpgs for lun in group.luns
+            lun.storage_object.name: lun.storage_object
+            for group in target.tpgs
+            for lun in group.luns
         }
         target.delete()
         for storage in storages.values():
@@ -140,15 +144,17 @@ def _authenticate(group: Any, wanted: Publication) -> None:
 
 
 def _set_chap(holder: Any, wanted: Publication) -> None:
-    """Set the credentials of a target portal group or an initiator; none are told by NULL."""
-    empty = Chap("NULL", "NULL")
+    """Set the credentials of a target portal group or an initiator; rtslib clears empty ones."""
+    empty = Chap("", "")
     ours, theirs = wanted.chap or empty, wanted.mutual_chap or empty
     holder.chap_userid, holder.chap_password = ours.name, ours.secret
     holder.chap_mutual_userid, holder.chap_mutual_password = theirs.name, theirs.secret
 
 
 def _portals(rtslib: Any, group: Any, wanted: Sequence[PortalAddress]) -> None:
-    there = {(portal.ip_address.strip("[]"), portal.port): portal for portal in group.network_portals}
+    there = {
+        (portal.ip_address.strip("[]"), portal.port): portal for portal in group.network_portals
+    }
     asked = {(address.host, address.port) for address in wanted}
     for key, portal in there.items():
         if key not in asked:

@@ -1,9 +1,10 @@
 """The TCMU front end: devices of the kernel's user backstore become logical units.
 
 The kernel asks whether it may add, change or remove a device, and waits for the
-answer. A device outlives this process: a graceful end blocks and drains it; what
-a crash left in its ring is answered with BUSY at the next start, by when the
-controllers have been reset and no transfer is under way to its pages.
+answer. A device outlives this process: a graceful end blocks and drains it, and
+initiators are told BUSY; what a crash left in its ring is answered so at the next
+start, by when the controllers have been reset and no transfer is under way to its
+pages.
 """
 
 from __future__ import annotations
@@ -302,7 +303,11 @@ class TcmuFrontEnd:
             log.info("device %s: removed", device.uio.label)
 
     async def stop(self) -> None:
-        """Leave every device in order: what was taken is answered, what comes now waits."""
+        """Leave every device in order: what was taken is answered.
+
+        The devices stay blocked. What is put into a ring that nobody serves would hang, and
+        whoever aborts it with it; BUSY is tried again by initiators until we are back.
+        """
         await asyncio.gather(*(self._leave(device) for device in list(self.devices.values())))
         await self._background.wait()
 
@@ -312,7 +317,6 @@ class TcmuFrontEnd:
             self._kernel.block(device.uio, blocked=True)
             await self._drain(device)
             await self._forget(device)
-            self._kernel.block(device.uio, blocked=False)
         except OSError as error:
             log.error("device %s: %s", device.uio.label, error)
 

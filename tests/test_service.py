@@ -510,7 +510,10 @@ async def test_what_asks_nothing_of_the_medium_does_not_wait(bench: Bench) -> No
     await bench.drained()
 
 
-@pytest.mark.parametrize("command", [write(), compare_and_write(), (TUR, b"")])
+FORMAT = row("FORMAT UNIT").build(), b""
+
+
+@pytest.mark.parametrize("command", [write(), compare_and_write(), (TUR, b""), FORMAT])
 def test_a_long_format_refuses_at_once(command: tuple[bytes, bytes]) -> None:
     async def story(bench: Bench) -> None:
         bench.ready()

@@ -164,7 +164,7 @@ def _initiator(row: InitiatorTable, iqns: set[str]) -> InitiatorTable:
     """Check what one initiator may do."""
     what = f"initiator {row.name!r}"
     name = iscsi_name(row.name, "initiator")
-    _check_chap(row.chap, row.mutual_chap, f"{what}: ")
+    check_chap(row.chap, row.mutual_chap, f"{what}: ")
     for target in row.targets or ():
         if target.lower() not in iqns:
             raise UsageError(f"{what}: targets: there is no target {target!r}")
@@ -175,7 +175,7 @@ def _initiator(row: InitiatorTable, iqns: set[str]) -> InitiatorTable:
     return msgspec.structs.replace(row, name=name, targets=targets)
 
 
-def _check_chap(chap: Credentials | None, mutual: Credentials | None, where: str = "") -> None:
+def check_chap(chap: Credentials | None, mutual: Credentials | None, where: str = "") -> None:
     """Check both directions of CHAP. Spec: RFC 7143 9.2.1."""
     for label, pair in (("chap", chap), ("mutual_chap", mutual)):
         if pair is not None and not pair.name:
@@ -225,8 +225,8 @@ def settings(
     initiators = tuple(_initiator(row, iqns) for row in file.initiators)
     if len({row.name for row in initiators}) < len(initiators):
         raise UsageError("two initiators have the same name")
-    _check_chap(file.chap, file.mutual_chap)
-    _check_chap(file.discovery_chap, None, "discovery_")
+    check_chap(file.chap, file.mutual_chap)
+    check_chap(file.discovery_chap, None, "discovery_")
     chosen = state_dir or file.state_dir
     kernel = file.tcmu or (TcmuTable() if tcmu else None)
     # With the kernel's target in front, a portal of our own is the exception.

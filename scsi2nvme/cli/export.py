@@ -43,7 +43,9 @@ def publication(
     for nsid in nsids:
         if nsid not in found:
             known = ", ".join(map(str, found))
-            raise OperationError(f"controller {controller!r} has no namespace {nsid}; it has {known}")
+            raise OperationError(
+                f"controller {controller!r} has no namespace {nsid}; it has {known}"
+            )
     backstores = [
         lio.Backstore(
             nsid - 1,
@@ -112,9 +114,20 @@ def export(
     return wanted
 
 
-def unexport(controller: str, iqn: str | None = None) -> tuple[str, bool]:
+def _lasting_name(controller: str, state_dir: Path) -> str:
+    """Return a controller's lasting name; without a daemon only that can be meant."""
+    name = spelled(controller)
+    try:
+        rows = control.ask(state_dir, {"verb": "exports"})
+    except OperationError:
+        return name
+    return next((str(row["names"][0]) for row in rows if name in row["names"]), name)
+
+
+def unexport(controller: str, state_dir: Path, *, iqn: str | None = None) -> tuple[str, bool]:
     """Take a controller's target down; returns its name, and whether it was there."""
-    name = config.iscsi_name(iqn or target_name(controller), "target name")
+    usual = target_name(_lasting_name(controller, state_dir))
+    name = config.iscsi_name(iqn or usual, "target name")
     try:
         return name, lio.unexport(lio.load(), name)
     except lio.LioError as error:

@@ -93,6 +93,11 @@ controllers:
   a number (0 is the daemon's first), or a SPEC, which is then opened by this command
   itself: only when no daemon uses it."""
 
+_EXPORT = """\
+Export namespaces of the running daemon (`serve --tcmu`) by the kernel's iSCSI target: LUN n
+is namespace n + 1. What the target has and is not asked for goes; it may be repeated. The
+configuration is saved as targetcli saves it."""
+
 _FUZZ = """\
 Try every property of every SCSI command on examples made from the command tables: there
 is one legal outcome for every CDB, reserved bits are refused at the right field, no NVMe
@@ -364,6 +369,104 @@ def _inspection(
     )
 
 
+def _target_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "controller",
+        metavar="CONTROLLER",
+        help="its number in the daemon, or its PCI address",
+    )
+    parser.add_argument(
+        "--iqn",
+        metavar="NAME",
+        help="the target's iSCSI name (default iqn.2026-11.io.github.scsi2nvme:CONTROLLER)",
+    )
+    _state_dir(parser)
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    _target_arguments(parser)
+    parser.add_argument(
+        "-n",
+        "--namespace-id",
+        metavar="NSID",
+        type=int,
+        action="append",
+        default=[],
+        help="a namespace to export; may be repeated (default: all)",
+    )
+    parser.add_argument(
+        "--portal",
+        metavar="ADDR:PORT",
+        action="append",
+        default=[],
+        help="where the kernel is to listen; may be repeated (default 127.0.0.1:3260)",
+    )
+    parser.add_argument(
+        "--initiator",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="who may log in; may be repeated (default: everyone)",
+    )
+    parser.add_argument(
+        "--chap",
+        metavar="FILE",
+        help="a file with the tables [chap] and, perhaps, [mutual_chap] of a configuration",
+    )
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.cli import export
+    from scsi2nvme.cli.control import default_state_dir
+
+    done = export.export(
+        arguments.controller,
+        Path(arguments.state_dir) if arguments.state_dir else default_state_dir(),
+        nsids=arguments.namespace_id,
+        iqn=arguments.iqn,
+        portals=arguments.portal,
+        initiators=arguments.initiator,
+        chap=arguments.chap,
+    )
+    print(f"target {done.iqn} on " + ", ".join(map(str, done.portals)))
+    for row in done.backstores:
+        print(f"  LUN {row.lun}: {row.config}, {row.size} bytes, backstore {row.name}")
+    return 0
+
+
+def _unexport(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.cli import export
+    from scsi2nvme.cli.control import default_state_dir
+
+    state_dir = Path(arguments.state_dir) if arguments.state_dir else default_state_dir()
+    name, was_there = export.unexport(arguments.controller, state_dir, iqn=arguments.iqn)
+    print(f"target {name}: {'gone' if was_there else 'there was none'}")
+    return 0
+
+
+def _units_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--root", metavar="DIR", default="/", help="below which directory (default /)"
+    )
+    parser.add_argument(
+        "--program", metavar="PATH", help="what the unit is to start (default: this program)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the files instead")
+
+
+def _install_units(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.cli import units
+
+    program = arguments.program or units.program()
+    if arguments.dry_run:
+        for place, content in units.contents(program):
+            print(f"# {Path(arguments.root) / place}\n{content}")
+        return 0
+    for path in units.install(Path(arguments.root), program):
+        print(path)
+    return 0
+
+
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Leaves descriptions as they are written, and gives options room."""
 
@@ -413,6 +516,30 @@ SUBCOMMANDS = (
     ),
     _inspection("smart-log", "show the SMART log", "Show a controller's SMART / Health log."),
     _inspection("error-log", "show the error log", "Show a controller's error log, newest first."),
+    Subcommand(
+        "export",
+        "export namespaces by the kernel's iSCSI target",
+        _EXPORT,
+        (_EXIT_STATUS,),
+        _export_arguments,
+        _export,
+    ),
+    Subcommand(
+        "unexport",
+        "take such a target down",
+        "Take a target of the kernel down that `export` made, and its backstores with it.",
+        (_EXIT_STATUS,),
+        _target_arguments,
+        _unexport,
+    ),
+    Subcommand(
+        "install-units",
+        "install the systemd unit, the D-Bus policy and the udev rule",
+        "Install what the system must know to run `serve` as a service.",
+        (_EXIT_STATUS,),
+        _units_arguments,
+        _install_units,
+    ),
     Subcommand(
         "fuzz",
         "look for faults in the command tables and their translations",

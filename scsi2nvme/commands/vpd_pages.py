@@ -159,10 +159,15 @@ SCSI_PORT = Structure(
 
 
 def designator(
-    kind: Designator, code_set: CodeSet, association: Association, value: bytes
+    kind: Designator,
+    code_set: CodeSet,
+    association: Association,
+    value: bytes,
+    *,
+    protocol_known: bool = True,
 ) -> bytes:
     """Return a designation descriptor; that of a port or device names its protocol."""
-    of_transport = association is not Association.LOGICAL_UNIT
+    of_transport = association is not Association.LOGICAL_UNIT and protocol_known
     header = DESIGNATOR_HEADER.build(
         protocol=ISCSI if of_transport else 0,
         code_set=code_set,
@@ -220,35 +225,36 @@ def _vendor_specific(lu: LogicalUnit) -> bytes:
 
 
 def _port_designators(port: PortName) -> bytes:
-    association = Association.TARGET_PORT
-    relative = PORT_NUMBER.build(value=port.relative_identifier)
-    group = PORT_NUMBER.build(value=TARGET_PORT_GROUP)
-    return (
-        designator(Designator.RELATIVE_TARGET_PORT, CodeSet.BINARY, association, relative)
-        + designator(Designator.TARGET_PORT_GROUP, CodeSet.BINARY, association, group)
-        + name_string(association, port.name)
+    """Return what names a port. Of the kernel's ports, name and protocol are unknown."""
+    named, association = bool(port.device), Association.TARGET_PORT
+    numbers = b"".join(
+        designator(
+            kind,
+            CodeSet.BINARY,
+            association,
+            PORT_NUMBER.build(value=value),
+            protocol_known=named,
+        )
+        for kind, value in (
+            (Designator.RELATIVE_TARGET_PORT, port.relative_identifier),
+            (Designator.TARGET_PORT_GROUP, TARGET_PORT_GROUP),
+        )
     )
+    return numbers + (name_string(association, port.name) if named else b"")
 
 
 def device_identification(task: Task) -> bytes:
     """Spec: SPC-4 7.8.6; SNTR 1.5 6.1.4; RFC 7143 4.2.4 (names of port and device)."""
     port = task.nexus.target
-    if not port.device:
-        return _logical_unit_designators(task.lu)
-    return (
-        _logical_unit_designators(task.lu)
-        + _port_designators(port)
-        + name_string(Association.TARGET_DEVICE, port.device)
-    )
+    device = name_string(Association.TARGET_DEVICE, port.device) if port.device else b""
+    return _logical_unit_designators(task.lu) + _port_designators(port) + device
 
 
 def scsi_ports(task: Task) -> bytes:
     """Return every target port of the logical unit. Spec: SPC-4 7.8.14."""
     ports = task.lu.target_ports_of(task.nexus)
     return b"".join(
-        _scsi_port(port)
-        for port in sorted(ports, key=lambda port: port.relative_identifier)
-        if port.device
+        _scsi_port(port) for port in sorted(ports, key=lambda port: port.relative_identifier)
     )
 
 

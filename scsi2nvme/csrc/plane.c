@@ -117,10 +117,10 @@ void s2n_plane_free(s2n_plane *plane)
     s2n_event event;
 
     s2n_plane_stop(plane);
-    while (plane->event_fd >= 0 && s2n_plane_next_event(plane, &event))
-        s2n_event_free(&event);
     for (uint32_t i = 0; i < plane->reactor_count; i++)
         s2n_reactor_close(&plane->reactor[i]);
+    while (plane->event_fd >= 0 && s2n_plane_next_event(plane, &event))
+        s2n_event_free(&event);
     if (plane->event_fd >= 0)
         close(plane->event_fd);
     pthread_mutex_destroy(&plane->lock);
@@ -151,13 +151,23 @@ struct drain_call {
     struct s2n_reactor *reactor;
 };
 
-void s2n_drain_done(struct s2n_drain *drain)
+static void drain_done(struct s2n_drain *drain)
 {
     if (atomic_fetch_sub(&drain->reactors_left, 1) != 1)
         return;
     s2n_event event = {.type = S2N_EVENT_DRAINED, .cookie = drain->token};
     s2n_plane_emit(drain->plane, &event);
     free(drain);
+}
+
+void s2n_drains_done(struct s2n_lu_local *local)
+{
+    while (local->drains) {
+        struct s2n_drain_wait *wait = local->drains;
+        local->drains = wait->next;
+        drain_done(wait->drain);
+        free(wait);
+    }
 }
 
 static void drain_everywhere(const struct s2n_drain *template, void (*call)(void *argument))
@@ -189,7 +199,8 @@ s2n_controller *s2n_controller_new(s2n_plane *plane, uint64_t cookie)
         return NULL;
     controller->plane = plane;
     controller->cookie = cookie;
-    controller->timeout_ms = DEFAULT_TIMEOUT_MS;
+    atomic_init(&controller->timeout_ms, DEFAULT_TIMEOUT_MS);
+    atomic_init(&controller->users, 1);
     for (uint32_t i = 0; i < count; i++) {
         struct s2n_queue *queue = &controller->queue[i];
         queue->controller = controller;
@@ -201,24 +212,54 @@ s2n_controller *s2n_controller_new(s2n_plane *plane, uint64_t cookie)
     return controller;
 }
 
+/* Completions are collected at the end of the round. The eventfd is never read: its
+ * edges are watched, and its count would need centuries to overflow. */
 static void interrupted(struct s2n_source *source, uint32_t events)
 {
-    uint64_t count;
-
+    (void)source;
     (void)events;
-    /* Its completions are collected at the end of the round. */
-    if (read(source->fd, &count, sizeof count) < 0 && errno != EAGAIN)
-        abort();
 }
+
+struct queue_call {
+    struct s2n_queue *queue;
+    s2n_qpair *qp;
+    struct s2n_pool *pool;
+    int eventfd;
+};
 
 static void attach_queue(void *argument)
 {
-    struct s2n_queue *queue = argument;
+    struct queue_call call = *(struct queue_call *)argument;
+    struct s2n_queue *queue = call.queue;
 
+    free(argument);
+    queue->qp = call.qp;
+    queue->pool = call.pool;
+    queue->interrupt = (struct s2n_source){call.eventfd, interrupted};
     queue->next = queue->reactor->queues;
     queue->reactor->queues = queue;
+    if (queue->interrupt.fd >= 0 &&
+        s2n_source_add(queue->reactor, &queue->interrupt, EPOLLIN | EPOLLET) < 0)
+        queue->interrupt.fd = -1; /* it is polled, then */
+}
+
+static void let_go(s2n_controller *controller)
+{
+    if (atomic_fetch_sub(&controller->users, 1) == 1)
+        free(controller);
+}
+
+static void detach_queue(void *argument)
+{
+    struct s2n_queue *queue = argument, **at = &queue->reactor->queues;
+
     if (queue->interrupt.fd >= 0)
-        s2n_source_add(queue->reactor, &queue->interrupt, EPOLLIN);
+        s2n_source_remove(queue->reactor, &queue->interrupt);
+    while (*at != queue)
+        at = &(*at)->next;
+    *at = queue->next;
+    s2n_pool_free(queue->pool);
+    let_go(queue->controller);
 }
 
 int s2n_controller_set_queue(s2n_controller *controller, uint32_t index, s2n_qpair *qp, int eventfd,
@@ -227,21 +268,25 @@ int s2n_controller_set_queue(s2n_controller *controller, uint32_t index, s2n_qpa
     if (index >= controller->plane->reactor_count || controller->queue[index].attached)
         return -EINVAL;
     struct s2n_queue *queue = &controller->queue[index];
-    queue->pool = s2n_pool_new(pool);
-    if (!queue->pool)
+    struct queue_call *call = malloc(sizeof *call);
+    if (!call)
         return -ENOMEM;
-    queue->qp = qp;
+    *call = (struct queue_call){queue, qp, s2n_pool_new(pool), eventfd};
+    if (!call->pool) {
+        free(call);
+        return -ENOMEM;
+    }
     /* A round that rings also polls before it sleeps. */
     s2n_qpair_set_polled(qp, true);
-    queue->interrupt = (struct s2n_source){eventfd, interrupted};
     queue->attached = true;
-    s2n_reactor_call(queue->reactor, attach_queue, queue);
+    atomic_fetch_add(&controller->users, 1);
+    s2n_reactor_call(queue->reactor, attach_queue, call);
     return 0;
 }
 
 void s2n_controller_set_timeout(s2n_controller *controller, uint32_t timeout_ms)
 {
-    controller->timeout_ms = timeout_ms;
+    atomic_store_explicit(&controller->timeout_ms, timeout_ms, memory_order_relaxed);
 }
 
 static void pause_queue(void *argument)
@@ -250,7 +295,7 @@ static void pause_queue(void *argument)
 
     free(argument);
     call.drain->controller->queue[call.reactor->index].paused = true;
-    s2n_drain_done(call.drain);
+    drain_done(call.drain);
 }
 
 void s2n_controller_pause(s2n_controller *controller, uint64_t token)
@@ -266,8 +311,7 @@ static void resume_queue(void *argument)
 
     s2n_qpair_reset(queue->qp, true);
     queue->paused = false;
-    queue->dirty = true;
-    s2n_queue_resume(queue);
+    queue->dirty = queue->resumable = true;
 }
 
 void s2n_controller_resume(s2n_controller *controller)
@@ -289,7 +333,7 @@ static void fail_queue(void *argument)
     free(argument);
     s2n_qpair_abandon(call.queue->qp, call.status);
     call.queue->paused = false;
-    s2n_queue_resume(call.queue);
+    call.queue->resumable = true;
 }
 
 void s2n_controller_fail(s2n_controller *controller, uint16_t status)
@@ -306,21 +350,14 @@ void s2n_controller_fail(s2n_controller *controller, uint16_t status)
     }
 }
 
-/* The reactors are stopped, or paused and never to meet this controller again. */
 void s2n_controller_free(s2n_controller *controller)
 {
-    for (uint32_t i = 0; i < controller->plane->reactor_count; i++) {
-        struct s2n_queue *queue = &controller->queue[i];
-        if (!queue->attached)
-            continue;
-        struct s2n_queue **at = &queue->reactor->queues;
-        while (*at && *at != queue)
-            at = &(*at)->next;
-        if (*at)
-            *at = queue->next;
-        s2n_pool_free(queue->pool);
-    }
-    free(controller);
+    uint32_t count = controller->plane->reactor_count;
+
+    for (uint32_t i = 0; i < count; i++)
+        if (controller->queue[i].attached)
+            s2n_reactor_call(controller->queue[i].reactor, detach_queue, &controller->queue[i]);
+    let_go(controller);
 }
 
 /* ---- logical units ---- */
@@ -334,7 +371,8 @@ s2n_lu *s2n_lu_new(s2n_controller *controller, const s2n_lu_params *params)
     if (!lu)
         return NULL;
     lu->controller = controller;
-    lu->params = *params;
+    lu->reactors = count;
+    s2n_lu_update(lu, params);
     atomic_store(&lu->aside, true);
     return lu;
 }
@@ -342,6 +380,12 @@ s2n_lu *s2n_lu_new(s2n_controller *controller, const s2n_lu_params *params)
 void s2n_lu_update(s2n_lu *lu, const s2n_lu_params *params)
 {
     lu->params = *params;
+    /* A command of no blocks would go on for ever; more than NLB says cannot be told. */
+    if (!lu->params.maximum_blocks)
+        lu->params.maximum_blocks = 1;
+    if (lu->params.maximum_blocks > 65536)
+        lu->params.maximum_blocks = 65536;
+    atomic_store_explicit(&lu->block_shift, params->block_shift, memory_order_relaxed);
 }
 
 void s2n_lu_set_aside(s2n_lu *lu, bool aside)
@@ -352,18 +396,18 @@ void s2n_lu_set_aside(s2n_lu *lu, bool aside)
 static void drain_unit(void *argument)
 {
     struct drain_call call = *(struct drain_call *)argument;
-    struct s2n_lu_local *local = &call.drain->lu->local[call.reactor->index];
+    s2n_lu *lu = call.drain->lu;
+    struct s2n_lu_local *local = &lu->local[call.reactor->index];
 
     free(argument);
-    if (!local->under_way) {
-        s2n_drain_done(call.drain);
-        return;
-    }
+    s2n_queue_yield(&lu->controller->queue[call.reactor->index], lu);
     struct s2n_drain_wait *wait = malloc(sizeof *wait);
     if (!wait)
         abort();
     *wait = (struct s2n_drain_wait){local->drains, call.drain};
     local->drains = wait;
+    if (!local->under_way)
+        s2n_drains_done(local);
 }
 
 void s2n_lu_drain(s2n_lu *lu, uint64_t token)
@@ -377,6 +421,8 @@ void s2n_lu_drain(s2n_lu *lu, uint64_t token)
 
 void s2n_lu_free(s2n_lu *lu)
 {
+    for (uint32_t i = 0; i < lu->reactors; i++)
+        s2n_drains_done(&lu->local[i]);
     free(lu);
 }
 
@@ -452,7 +498,7 @@ struct abort_call {
     struct s2n_reactor *reactor;
 };
 
-static void abort_done(struct s2n_abort *abort)
+void s2n_abort_done(struct s2n_abort *abort)
 {
     if (atomic_fetch_sub(&abort->reactors_left, 1) != 1)
         return;
@@ -481,7 +527,7 @@ void s2n_reactor_check_aborts(struct s2n_reactor *reactor)
             continue;
         }
         *at = wait->next;
-        abort_done(wait->abort);
+        s2n_abort_done(wait->abort);
         free(wait);
     }
 }
@@ -496,7 +542,7 @@ static void abort_on_reactor(void *argument)
         for (const s2n_task *task = call.reactor->live; task; task = task->live_next)
             found += !task->aborted && s2n_task_matches(task, call.abort);
         atomic_fetch_add(&call.abort->found, found);
-        abort_done(call.abort);
+        s2n_abort_done(call.abort);
         return;
     }
     struct s2n_abort_wait *wait = malloc(sizeof *wait);

@@ -18,17 +18,20 @@ struct s2n_queue {
     struct s2n_reactor *reactor;
     s2n_qpair *qp;
     struct s2n_pool *pool;
-    bool attached; /* known to its reactor */
+    bool attached; /* the control thread's note */
     bool paused;
     bool dirty;                       /* something was placed since the last ring */
+    bool resumable;                   /* tasks that wait may find a slot or a buffer now */
     s2n_task *slot_head, **slot_tail; /* tasks that wait for a submission slot */
     s2n_task *pool_head, **pool_tail; /* tasks that wait for a buffer */
+    bool exhausted;                   /* one of them could have it, were there enough */
 };
 
 struct s2n_controller {
     s2n_plane *plane;
     uint64_t cookie;
-    uint32_t timeout_ms;
+    _Atomic uint32_t timeout_ms;
+    atomic_uint users;        /* its owner, and each reactor with a queue of it */
     struct s2n_queue queue[]; /* one for each reactor */
 };
 
@@ -54,8 +57,10 @@ struct s2n_drain_wait {
 
 struct s2n_lu {
     s2n_controller *controller;
-    s2n_lu_params params;
+    s2n_lu_params params;         /* changes only while drained */
+    _Atomic uint32_t block_shift; /* the same, for those who do not wait for that */
     atomic_bool aside;
+    uint32_t reactors;
     struct s2n_lu_local local[];
 };
 
@@ -69,6 +74,7 @@ enum { S2N_SLOT_GROUP = 64, S2N_SLOT_GROUPS = 16384 / S2N_SLOT_GROUP };
 struct s2n_nexus {
     s2n_plane *plane;
     uint64_t cookie;
+    uint64_t held_bytes; /* of buffers; its session's reactor counts */
     /* LUNs in groups that are allocated once and stay until the nexus goes, so
      * that reactors may look while the control thread maps. */
     _Atomic(struct s2n_slot *) group[S2N_SLOT_GROUPS];
@@ -102,22 +108,24 @@ struct s2n_reactor {
     int cpu, epoll_fd;
     struct s2n_source wake; /* eventfd */
     pthread_t thread;
-    bool running, stopping;
-    pthread_mutex_t lock; /* messages */
+    bool stopping;
+    pthread_mutex_t lock; /* messages, and whether the thread runs */
+    bool running;
     struct s2n_message *messages, **messages_tail;
 
     struct epoll_event events[64];
     int event_next, event_count; /* of this round: not yet looked at */
-    uint64_t now_ms, next_check_ms;
+    uint64_t now_us, now_ms, next_check_ms;
     struct s2n_queue *queues;
     struct s2n_deferred *deferred;
     struct s2n_timer *timers; /* earliest first */
     s2n_task *live, *spare;
     struct s2n_abort_wait *aborts;
     uint64_t serial;
-    uint32_t in_flight;   /* NVMe commands of all its queue pairs */
-    uint32_t poll_us;     /* the current spin bound */
-    atomic_uint sessions; /* for s2n_plane_pick */
+    uint32_t in_flight;        /* NVMe commands of all its queue pairs */
+    uint64_t waiting_since_us; /* for a completion; 0: not */
+    uint64_t usual_wait_us;    /* a moving average */
+    atomic_uint sessions;      /* for s2n_plane_pick */
 };
 
 struct s2n_plane {
@@ -131,11 +139,20 @@ struct s2n_plane {
 int s2n_reactor_open(struct s2n_reactor *reactor);
 int s2n_reactor_start(struct s2n_reactor *reactor);
 void s2n_reactor_stop(struct s2n_reactor *reactor);
+/* Wait for something, and do what there is to do: the thread does nothing else. */
+void s2n_reactor_round(struct s2n_reactor *reactor);
 void s2n_reactor_close(struct s2n_reactor *reactor);
-/* Tasks that wait for this queue's buffers or slots may go on. */
+/* Let tasks that wait for this queue's slots or buffers go on. Between rounds only:
+ * it places commands, whose entries may be those of completions not yet looked at. */
 void s2n_queue_resume(struct s2n_queue *queue);
-/* One reactor has drained. */
-void s2n_drain_done(struct s2n_drain *drain);
+/* Hand the logical unit's hot tasks that wait for a buffer to the engine: nothing of
+ * them has begun, and what holds the buffers may wait for the same drain. */
+void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu);
+/* Forget what will never end any more: the reactor is stopped. */
+void s2n_reactor_drop_tasks(struct s2n_reactor *reactor);
+void s2n_abort_done(struct s2n_abort *abort);
+/* No hot task of the logical unit is left on this reactor. */
+void s2n_drains_done(struct s2n_lu_local *local);
 /* Look again whether what aborts wait for has ended. */
 void s2n_reactor_check_aborts(struct s2n_reactor *reactor);
 /* Whether a task is under way and in the scope of `abort`. */

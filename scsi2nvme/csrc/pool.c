@@ -6,6 +6,7 @@ struct s2n_pool {
     s2n_region memory;
     uint32_t *small, *large; /* stacks of page offsets */
     uint32_t smalls, larges; /* how many are free */
+    uint32_t all_larges;
 };
 
 enum { LARGE_PAGES = S2N_LARGE / S2N_PAGE };
@@ -16,7 +17,7 @@ struct s2n_pool *s2n_pool_new(const s2n_region *memory)
     uint64_t larges = pages / LARGE_PAGES * 3 / 4;
     struct s2n_pool *pool = calloc(1, sizeof *pool);
 
-    if (!pool || !larges || pages > UINT32_MAX)
+    if (!pool || !larges || pages > UINT32_MAX || memory->iova % S2N_PAGE)
         goto fail;
     pool->memory = *memory;
     pool->large = calloc(larges, sizeof *pool->large);
@@ -28,6 +29,7 @@ struct s2n_pool *s2n_pool_new(const s2n_region *memory)
         pool->large[pool->larges++] = (uint32_t)(i * LARGE_PAGES);
     for (uint64_t page = pages; page-- > larges * LARGE_PAGES;)
         pool->small[pool->smalls++] = (uint32_t)page;
+    pool->all_larges = pool->larges;
     return pool;
 fail:
     s2n_pool_free(pool);
@@ -76,6 +78,16 @@ void s2n_pool_give(struct s2n_buffer *buffer)
             pool->large[pool->larges++] = chunk;
     }
     buffer->pool = NULL;
+}
+
+bool s2n_pool_fits(const struct s2n_pool *pool, uint64_t bytes)
+{
+    return bytes <= S2N_MAXIMUM_TRANSFER && bytes <= (uint64_t)pool->all_larges * S2N_LARGE;
+}
+
+uint64_t s2n_pool_unused(const struct s2n_pool *pool)
+{
+    return (uint64_t)pool->larges * S2N_LARGE + (uint64_t)pool->smalls * S2N_SMALL;
 }
 
 uint8_t *s2n_pool_address(const struct s2n_pool *pool, uint32_t chunk)

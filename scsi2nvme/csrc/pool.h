@@ -11,6 +11,10 @@ struct s2n_pool *s2n_pool_new(const s2n_region *memory);
 void s2n_pool_free(struct s2n_pool *pool);
 /* Fill `buffer` with chunks for `bytes`: all of them or none (false). */
 bool s2n_pool_take(struct s2n_pool *pool, struct s2n_buffer *buffer, uint32_t bytes);
+/* Whether the pool, were it unused, could do that. */
+bool s2n_pool_fits(const struct s2n_pool *pool, uint64_t bytes);
+/* Bytes that are in no buffer. */
+uint64_t s2n_pool_unused(const struct s2n_pool *pool);
 /* Give a buffer's chunks back. */
 void s2n_pool_give(struct s2n_buffer *buffer);
 uint8_t *s2n_pool_address(const struct s2n_pool *pool, uint32_t chunk);

@@ -3,7 +3,9 @@
 #include "reactor.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -17,14 +19,16 @@ enum {
     COMPLETIONS = 64,  /* taken from a queue at once */
     DEADLINE_MS = 250, /* how often deadlines are looked at */
     OVERDUE_MS = 5000, /* how often an overdue command is told again */
+    NAP_US = 50,       /* a device without interrupts is not slept on for less */
 };
 
-static uint64_t clock_us(void)
+static void set_clock(struct s2n_reactor *reactor)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    reactor->now_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    reactor->now_ms = reactor->now_us / 1000;
 }
 
 /* ---- event sources ---- */
@@ -146,34 +150,52 @@ void s2n_reactor_call(struct s2n_reactor *reactor, void (*call)(void *argument),
         abort(); /* control would be lost: no state to fall back to */
     *message = (struct s2n_message){.call = call, .argument = argument};
     pthread_mutex_lock(&reactor->lock);
-    bool first = !reactor->messages;
-    *reactor->messages_tail = message;
-    reactor->messages_tail = &message->next;
+    bool running = reactor->running, first = !reactor->messages;
+    if (running) {
+        *reactor->messages_tail = message;
+        reactor->messages_tail = &message->next;
+    }
     pthread_mutex_unlock(&reactor->lock);
-    if (first && write(reactor->wake.fd, &one, sizeof one) < 0)
+    if (!running) {
+        /* Before its start, and after its end, nobody else uses the reactor. */
+        free(message);
+        call(argument);
+    } else if (first && write(reactor->wake.fd, &one, sizeof one) < 0) {
         abort(); /* an eventfd of ours cannot refuse the number one */
+    }
 }
 
-static void take_messages(struct s2n_source *source, uint32_t events)
+static void run_messages(struct s2n_message *message)
 {
-    struct s2n_reactor *reactor =
-        (struct s2n_reactor *)((char *)source - offsetof(struct s2n_reactor, wake));
-    uint64_t count;
-
-    (void)events;
-    if (read(source->fd, &count, sizeof count) < 0 && errno != EAGAIN)
-        abort();
-    pthread_mutex_lock(&reactor->lock);
-    struct s2n_message *message = reactor->messages;
-    reactor->messages = NULL;
-    reactor->messages_tail = &reactor->messages;
-    pthread_mutex_unlock(&reactor->lock);
     while (message) {
         struct s2n_message *next = message->next;
         message->call(message->argument);
         free(message);
         message = next;
     }
+}
+
+/* The reactor's lock is held. */
+static struct s2n_message *all_messages(struct s2n_reactor *reactor)
+{
+    struct s2n_message *messages = reactor->messages;
+
+    reactor->messages = NULL;
+    reactor->messages_tail = &reactor->messages;
+    return messages;
+}
+
+/* The eventfd's edges are watched, so that it need not be read. */
+static void take_messages(struct s2n_source *source, uint32_t events)
+{
+    struct s2n_reactor *reactor =
+        (struct s2n_reactor *)((char *)source - offsetof(struct s2n_reactor, wake));
+
+    (void)events;
+    pthread_mutex_lock(&reactor->lock);
+    struct s2n_message *messages = all_messages(reactor);
+    pthread_mutex_unlock(&reactor->lock);
+    run_messages(messages);
 }
 
 /* ---- NVMe queues ---- */
@@ -189,9 +211,15 @@ static int poll_queue(struct s2n_reactor *reactor, struct s2n_queue *queue)
         reactor->in_flight--;
         s2n_task_completed(task, &completions[i], s2n_qpair_sqe(queue->qp, completions[i].cid));
     }
-    if (count)
-        s2n_queue_resume(queue);
+    queue->resumable |= count > 0;
     return count;
+}
+
+static void resume_queues(struct s2n_reactor *reactor)
+{
+    for (struct s2n_queue *queue = reactor->queues; queue; queue = queue->next)
+        if (queue->resumable)
+            s2n_queue_resume(queue);
 }
 
 static void ring_queues(struct s2n_reactor *reactor)
@@ -204,6 +232,19 @@ static void ring_queues(struct s2n_reactor *reactor)
     }
 }
 
+/* Completions came. One that was slow counts as just too slow to be spun for, so that it
+ * does not change the habit by itself. */
+static void note_wait(struct s2n_reactor *reactor)
+{
+    uint64_t limit = 2 * (uint64_t)reactor->plane->poll_us;
+    uint64_t waited = reactor->now_us - reactor->waiting_since_us;
+
+    if (reactor->waiting_since_us)
+        reactor->usual_wait_us =
+            (7 * reactor->usual_wait_us + (waited < limit ? waited : limit)) / 8;
+    reactor->waiting_since_us = 0;
+}
+
 static int poll_queues(struct s2n_reactor *reactor)
 {
     int count = 0;
@@ -211,6 +252,8 @@ static int poll_queues(struct s2n_reactor *reactor)
     for (struct s2n_queue *queue = reactor->queues; queue; queue = queue->next)
         if (!queue->paused && s2n_qpair_in_flight(queue->qp))
             count += poll_queue(reactor, queue);
+    if (count)
+        note_wait(reactor);
     return count;
 }
 
@@ -233,6 +276,8 @@ static void check_deadlines(struct s2n_reactor *reactor)
     }
 }
 
+/* ---- waiting ---- */
+
 /* Whether completions of some queue come without an interrupt. */
 static bool must_poll(const struct s2n_reactor *reactor)
 {
@@ -242,46 +287,74 @@ static bool must_poll(const struct s2n_reactor *reactor)
     return false;
 }
 
-/* Look for completions for a while before sleeping: an interrupt costs more than
- * a short wait. The bound halves when waiting was in vain. */
-static void spin(struct s2n_reactor *reactor)
+/* Whether something was left to be done in the next round. */
+static bool has_work(const struct s2n_reactor *reactor)
 {
-    uint64_t until = clock_us() + reactor->poll_us;
-
-    if (!reactor->poll_us || !reactor->in_flight)
-        return;
-    do {
-        if (poll_queues(reactor)) {
-            reactor->poll_us = reactor->plane->poll_us;
-            return;
-        }
-        sched_yield();
-    } while (clock_us() < until);
-    reactor->poll_us = reactor->poll_us / 2 ? reactor->poll_us / 2 : 1;
+    for (const struct s2n_queue *queue = reactor->queues; queue; queue = queue->next)
+        if (queue->resumable || (queue->dirty && !queue->paused))
+            return true;
+    return false;
 }
 
-static int sleep_ms(const struct s2n_reactor *reactor)
+/* How long to wait for completions, at most: 0 to look again at once. An interrupt costs
+ * more than a short wait, and a short wait less than a long one. */
+static uint64_t device_wait_us(struct s2n_reactor *reactor)
 {
-    uint64_t until = UINT64_MAX;
+    uint64_t poll_us = reactor->plane->poll_us;
 
-    if (must_poll(reactor))
+    if (!reactor->in_flight)
+        return UINT64_MAX;
+    if (!reactor->waiting_since_us)
+        reactor->waiting_since_us = reactor->now_us;
+    uint64_t waited = reactor->now_us - reactor->waiting_since_us;
+    if (waited < poll_us && reactor->usual_wait_us < poll_us)
+        return 0;
+    if (!must_poll(reactor))
+        return UINT64_MAX;
+    /* Nobody will wake us: be late by half of what the device takes, or a millisecond. */
+    return waited < NAP_US ? 0 : waited / 2 < 1000 ? waited / 2 : 1000;
+}
+
+/* How long to wait for anything. */
+static uint64_t wait_us(struct s2n_reactor *reactor)
+{
+    uint64_t device = device_wait_us(reactor), until_ms = UINT64_MAX;
+
+    if (has_work(reactor))
         return 0;
     if (reactor->timers)
-        until = reactor->timers->at_ms;
-    if (reactor->in_flight && reactor->next_check_ms < until)
-        until = reactor->next_check_ms;
-    if (until == UINT64_MAX)
-        return -1;
-    if (until <= reactor->now_ms)
-        return 0;
-    return until - reactor->now_ms > 60000 ? 60000 : (int)(until - reactor->now_ms);
+        until_ms = reactor->timers->at_ms;
+    if (reactor->in_flight && reactor->next_check_ms < until_ms)
+        until_ms = reactor->next_check_ms;
+    if (until_ms == UINT64_MAX)
+        return device;
+    uint64_t left = until_ms > reactor->now_ms ? (until_ms - reactor->now_ms) * 1000 : 0;
+    return left < device ? left : device;
+}
+
+/* epoll_wait, but for parts of a millisecond. */
+static int wait_for_events(struct s2n_reactor *reactor, uint64_t us)
+{
+    struct pollfd epoll = {.fd = reactor->epoll_fd, .events = POLLIN};
+    struct timespec part = {.tv_nsec = (long)us * 1000};
+    int ms = us == UINT64_MAX ? -1 : us < 60000000 ? (int)((us + 999) / 1000) : 60000;
+
+    if (us && us < 1000) {
+        ppoll(&epoll, 1, &part, NULL);
+        ms = 0;
+    }
+    return epoll_wait(reactor->epoll_fd, reactor->events, EVENTS, ms);
 }
 
 static void wait_and_dispatch(struct s2n_reactor *reactor)
 {
-    int count = epoll_wait(reactor->epoll_fd, reactor->events, EVENTS, sleep_ms(reactor));
+    uint64_t us = wait_us(reactor);
+    int count = wait_for_events(reactor, us);
 
-    reactor->now_ms = clock_us() / 1000;
+    /* Who looks again and again lets others have the CPU. */
+    if (!us && count <= 0 && reactor->waiting_since_us)
+        sched_yield();
+    set_clock(reactor);
     reactor->event_count = count > 0 ? count : 0;
     for (reactor->event_next = 0; reactor->event_next < reactor->event_count;) {
         struct epoll_event *event = &reactor->events[reactor->event_next++];
@@ -292,21 +365,27 @@ static void wait_and_dispatch(struct s2n_reactor *reactor)
     reactor->event_count = 0;
 }
 
+/* ---- the thread ---- */
+
+void s2n_reactor_round(struct s2n_reactor *reactor)
+{
+    wait_and_dispatch(reactor);
+    run_timers(reactor);
+    /* Rings can complete at once, and completions make room for more. */
+    do {
+        resume_queues(reactor);
+        ring_queues(reactor);
+    } while (poll_queues(reactor));
+    run_deferred(reactor);
+    check_deadlines(reactor);
+}
+
 static void *run(void *argument)
 {
     struct s2n_reactor *reactor = argument;
 
-    while (!reactor->stopping) {
-        wait_and_dispatch(reactor);
-        run_timers(reactor);
-        /* Rings can complete at once, and completions can place again. */
-        do {
-            ring_queues(reactor);
-            spin(reactor);
-        } while (poll_queues(reactor));
-        run_deferred(reactor);
-        check_deadlines(reactor);
-    }
+    while (!reactor->stopping)
+        s2n_reactor_round(reactor);
     return NULL;
 }
 
@@ -321,17 +400,36 @@ void s2n_reactor_stop(struct s2n_reactor *reactor)
         return;
     s2n_reactor_call(reactor, stop, reactor);
     pthread_join(reactor->thread, NULL);
+    pthread_mutex_lock(&reactor->lock);
     reactor->running = false;
+    struct s2n_message *late = all_messages(reactor);
+    pthread_mutex_unlock(&reactor->lock);
+    run_messages(late);
+}
+
+/* Create the thread without signals, which are for the interpreter's. */
+static int create_thread(struct s2n_reactor *reactor)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&reactor->thread, NULL, run, reactor);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
 }
 
 int s2n_reactor_start(struct s2n_reactor *reactor)
 {
-    int error = pthread_create(&reactor->thread, NULL, run, reactor);
     cpu_set_t cpus;
 
-    if (error)
-        return -error;
+    /* The thread does not look at it; whoever calls it does. */
     reactor->running = true;
+    int error = create_thread(reactor);
+    if (error) {
+        reactor->running = false;
+        return -error;
+    }
     if (reactor->cpu < 0)
         return 0;
     CPU_ZERO(&cpus);
@@ -342,27 +440,23 @@ int s2n_reactor_start(struct s2n_reactor *reactor)
 int s2n_reactor_open(struct s2n_reactor *reactor)
 {
     reactor->messages_tail = &reactor->messages;
-    reactor->poll_us = reactor->plane->poll_us;
-    reactor->now_ms = clock_us() / 1000;
+    set_clock(reactor);
     pthread_mutex_init(&reactor->lock, NULL);
     reactor->wake = (struct s2n_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), take_messages};
     reactor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (reactor->wake.fd < 0 || reactor->epoll_fd < 0)
         return -errno;
-    return s2n_source_add(reactor, &reactor->wake, EPOLLIN);
+    return s2n_source_add(reactor, &reactor->wake, EPOLLIN | EPOLLET);
 }
 
 void s2n_reactor_close(struct s2n_reactor *reactor)
 {
-    while (reactor->spare) {
-        s2n_task *task = reactor->spare;
-        reactor->spare = task->next;
-        free(task);
-    }
-    while (reactor->messages) {
-        struct s2n_message *message = reactor->messages;
-        reactor->messages = message->next;
-        free(message);
+    s2n_reactor_drop_tasks(reactor);
+    while (reactor->aborts) {
+        struct s2n_abort_wait *wait = reactor->aborts;
+        reactor->aborts = wait->next;
+        s2n_abort_done(wait->abort);
+        free(wait);
     }
     if (reactor->wake.fd >= 0)
         close(reactor->wake.fd);

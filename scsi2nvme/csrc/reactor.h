@@ -15,6 +15,8 @@
 #ifndef S2N_REACTOR_H
 #define S2N_REACTOR_H
 
+#include <stdatomic.h>
+
 #include "dataplane.h"
 #include "queue.h"
 
@@ -81,7 +83,7 @@ struct s2n_front_end {
     /* A task in S2N_GATHERING was aborted: forget and free it (after sending TASK
      * ABORTED if task->task_aborted_status). */
     void (*discard)(s2n_task *task);
-    /* The buffer that s2n_task_reserve could not give at once is there. */
+    /* The buffer that s2n_task_reserve promised for later is there. */
     void (*reserved)(s2n_task *task);
 };
 
@@ -124,7 +126,7 @@ struct s2n_task {
     uint8_t sense[S2N_SENSE_BYTES];
     uint8_t *heap;
     uint32_t data_in_length;
-    bool aborted;
+    atomic_bool aborted; /* the engine looks at it meanwhile */
     bool task_aborted_status;
 
     /* The reactor's own. */
@@ -154,7 +156,8 @@ s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *
                        s2n_nexus *nexus);
 void s2n_task_begin(s2n_task *task);
 /* Give the task a buffer of `bytes` (at most S2N_MAXIMUM_TRANSFER): true at once,
- * or false and `reserved` is called later. 0 bytes: true. */
+ * or false and `reserved` is called later; or `complete` with BUSY, where the pool
+ * could never hold so much. 0 bytes: true. */
 bool s2n_task_reserve(s2n_task *task, uint32_t bytes);
 /* As above but never waits: false leaves the task without a buffer. */
 bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes);
@@ -166,8 +169,10 @@ void s2n_task_free(s2n_task *task);
 /* End a task from the front end with a sense (protocol errors of its own): the
  * engine builds it. `code` is key << 16 | ASC << 8 | ASCQ. */
 void s2n_task_refuse(s2n_task *task, uint32_t code);
-/* Every task of a nexus on this reactor, dead or alive, is to be forgotten: those
- * being gathered are discarded, others complete as aborted later. */
+/* Abort a task that has not ended: `discard` is called if it is being gathered; else
+ * `complete`, at once if nothing of it is under way. */
+void s2n_task_abort(s2n_task *task, bool task_aborted_status);
+/* Abort every task of a nexus on this reactor, without responses. */
 void s2n_nexus_abort_all(struct s2n_reactor *reactor, s2n_nexus *nexus);
 /* The reactor that a nexus' tasks run on is the session's affair; the cookie is
  * Python's name for it. */

@@ -5,7 +5,8 @@
 
 #include "plane.h"
 
-enum { GOOD = 0x00 };
+enum { GOOD = 0x00, BUSY = 0x08 };    /* SAM status */
+enum { NVME_INTERNAL_ERROR = 0x006 }; /* NVMe status */
 
 s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,
                        s2n_nexus *nexus)
@@ -51,7 +52,8 @@ void s2n_task_begin(s2n_task *task)
     task->known = task->row && task->lu;
     if (!task->row)
         return;
-    uint32_t shift = task->lu ? task->lu->params.block_shift : 9;
+    uint32_t shift =
+        task->lu ? atomic_load_explicit(&task->lu->block_shift, memory_order_relaxed) : 9;
     task->direction = task->row->direction;
     task->announced = s2n_hot_announced(task->row, task->cdb, UINT32_C(1) << shift);
 }
@@ -63,6 +65,23 @@ static struct s2n_queue *queue_of(const s2n_task *task)
     return task->lu ? &task->lu->controller->queue[task->reactor->index] : NULL;
 }
 
+/* A nexus with buffers gets no more than it leaves unused: whoever stops sending
+ * data, or taking it, leaves room for others. */
+static bool within_share(const s2n_task *task, const struct s2n_pool *pool, uint32_t bytes)
+{
+    uint64_t held = task->nexus->held_bytes;
+
+    return !held || held + bytes <= s2n_pool_unused(pool);
+}
+
+static bool take_buffer(s2n_task *task, struct s2n_pool *pool, uint32_t bytes)
+{
+    if (!s2n_pool_take(pool, &task->buffer, bytes))
+        return false;
+    task->nexus->held_bytes += (uint64_t)task->buffer.count * task->buffer.chunk_bytes;
+    return true;
+}
+
 bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes)
 {
     struct s2n_queue *queue = queue_of(task);
@@ -70,23 +89,24 @@ bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes)
     if (!bytes)
         return true;
     /* Without a logical unit no data is wanted; see S2N_MAXIMUM_TRANSFER for the rest. */
-    return queue && queue->pool && !queue->pool_head &&
-           s2n_pool_take(queue->pool, &task->buffer, bytes);
+    return queue && queue->pool && !queue->exhausted && within_share(task, queue->pool, bytes) &&
+           take_buffer(task, queue->pool, bytes);
 }
 
 bool s2n_task_reserve(s2n_task *task, uint32_t bytes)
 {
     struct s2n_queue *queue = queue_of(task);
 
-    if (s2n_task_try_reserve(task, bytes))
+    /* Where there is no pool there is nothing to gather for: the engine answers. */
+    if (!queue || !queue->pool || s2n_task_try_reserve(task, bytes))
         return true;
-    if (!queue || !queue->pool)
-        return false;
+    queue->exhausted |= s2n_pool_fits(queue->pool, bytes) && within_share(task, queue->pool, bytes);
     task->wanted_bytes = bytes;
     task->waits_for_pool = true;
     task->next = NULL;
     *queue->pool_tail = task;
     queue->pool_tail = &task->next;
+    queue->resumable |= !s2n_pool_fits(queue->pool, bytes);
     return false;
 }
 
@@ -120,8 +140,11 @@ static void stop_waiting(s2n_task *task)
 {
     struct s2n_queue *queue = queue_of(task);
 
-    if (task->waits_for_pool)
+    if (task->waits_for_pool) {
         unlink_waiting(&queue->pool_head, &queue->pool_tail, task);
+        queue->exhausted &= queue->pool_head != NULL;
+        queue->resumable |= queue->exhausted; /* it may have been in the way of others */
+    }
     if (task->waits_for_slot)
         unlink_waiting(&queue->slot_head, &queue->slot_tail, task);
     task->waits_for_pool = task->waits_for_slot = false;
@@ -133,9 +156,9 @@ static void give_buffer(s2n_task *task)
 
     if (!task->buffer.pool)
         return;
+    task->nexus->held_bytes -= (uint64_t)task->buffer.count * task->buffer.chunk_bytes;
     s2n_pool_give(&task->buffer);
-    if (queue->pool_head)
-        s2n_queue_resume(queue);
+    queue->resumable |= queue->pool_head != NULL;
 }
 
 void s2n_task_free(s2n_task *task)
@@ -158,6 +181,21 @@ void s2n_task_free(s2n_task *task)
         s2n_reactor_check_aborts(reactor);
 }
 
+void s2n_reactor_drop_tasks(struct s2n_reactor *reactor)
+{
+    s2n_task *task, *next;
+
+    for (task = reactor->live; task; task = next) {
+        next = task->live_next;
+        free(task->heap);
+        free(task);
+    }
+    for (task = reactor->spare; task; task = next) {
+        next = task->next;
+        free(task);
+    }
+}
+
 /* ---- the hot path ---- */
 
 static void hot_end(s2n_task *task)
@@ -167,14 +205,8 @@ static void hot_end(s2n_task *task)
     if (!task->counted)
         return;
     task->counted = false;
-    if (--local->under_way)
-        return;
-    while (local->drains) {
-        struct s2n_drain_wait *wait = local->drains;
-        local->drains = wait->next;
-        s2n_drain_done(wait->drain);
-        free(wait);
-    }
+    if (!--local->under_way)
+        s2n_drains_done(local);
 }
 
 static void to_engine(s2n_task *task, uint32_t type, uint32_t code)
@@ -191,10 +223,16 @@ static void to_engine(s2n_task *task, uint32_t type, uint32_t code)
 
 void s2n_task_finish(s2n_task *task)
 {
+    struct s2n_reactor *reactor = task->reactor;
+    bool aborted = task->aborted;
+
     task->state = S2N_DONE;
     if (task->direction == S2N_OUT)
         give_buffer(task); /* others may wait for it while the response is being sent */
     task->front_end->complete(task);
+    /* It may live on as a response that its initiator does not take. */
+    if (aborted)
+        s2n_reactor_check_aborts(reactor);
 }
 
 static void hot_finish(s2n_task *task)
@@ -230,6 +268,13 @@ static uint32_t spans_of(s2n_task *task, uint32_t offset, uint32_t bytes, struct
     return used;
 }
 
+/* What is left of the task stays undone. */
+static void hot_stop(s2n_task *task)
+{
+    stop_waiting(task);
+    task->blocks_left = 0;
+}
+
 /* Place NVMe commands until none is left (true) or the queue is full (false). */
 static bool hot_place(s2n_task *task, struct s2n_queue *queue)
 {
@@ -245,8 +290,14 @@ static bool hot_place(s2n_task *task, struct s2n_queue *queue)
         uint32_t used = spans_of(task, task->placed_bytes, bytes, spans);
         int cid = s2n_qpair_place_spans(queue->qp, sqe, spans, used, (uintptr_t)task,
                                         queue->controller->timeout_ms);
-        if (cid < 0)
+        if (cid == -EAGAIN)
             return false;
+        if (cid < 0) { /* no PRPs can describe it: the engine may find another way */
+            task->nvme_status = NVME_INTERNAL_ERROR;
+            task->nvme_lba = task->lba;
+            hot_stop(task);
+            break;
+        }
         queue->dirty = true;
         task->reactor->in_flight++;
         task->pending++;
@@ -269,29 +320,79 @@ static void hot_start(s2n_task *task)
 {
     struct s2n_queue *queue = queue_of(task);
 
-    if (!task->blocks_left)
-        hot_finish(task);
-    else if (queue->slot_head || queue->paused || !hot_place(task, queue))
+    if (task->blocks_left && (queue->slot_head || queue->paused || !hot_place(task, queue)))
         wait_for_slot(task, queue);
+    else if (!task->pending)
+        hot_finish(task);
 }
 
-void s2n_queue_resume(struct s2n_queue *queue)
+static void fill_slots(struct s2n_queue *queue)
 {
     while (queue->slot_head && !queue->paused) {
         s2n_task *task = queue->slot_head;
         if (!hot_place(task, queue))
-            break;
-        stop_waiting(task);
-    }
-    while (queue->pool_head) {
-        s2n_task *task = queue->pool_head;
-        if (!s2n_pool_take(queue->pool, &task->buffer, task->wanted_bytes))
             return;
+        stop_waiting(task);
+        if (!task->pending)
+            hot_finish(task);
+    }
+}
+
+static void refuse_busy(s2n_task *task)
+{
+    stop_waiting(task);
+    task->status = BUSY;
+    s2n_task_finish(task);
+}
+
+/* In order, but for those whose nexus has its share already. */
+static void give_out_buffers(struct s2n_queue *queue)
+{
+    s2n_task **at = &queue->pool_head;
+
+    queue->exhausted = false;
+    while (*at) {
+        s2n_task *task = *at;
+        if (!s2n_pool_fits(queue->pool, task->wanted_bytes)) {
+            refuse_busy(task);
+            continue;
+        }
+        if (!within_share(task, queue->pool, task->wanted_bytes)) {
+            at = &task->next;
+            continue;
+        }
+        if (!take_buffer(task, queue->pool, task->wanted_bytes)) {
+            queue->exhausted = true;
+            return;
+        }
         stop_waiting(task);
         if (task->executing)
             hot_start(task);
         else
             task->front_end->reserved(task);
+    }
+}
+
+void s2n_queue_resume(struct s2n_queue *queue)
+{
+    queue->resumable = false;
+    fill_slots(queue);
+    give_out_buffers(queue);
+}
+
+void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu)
+{
+    s2n_task **at = &queue->pool_head;
+
+    while (*at) {
+        s2n_task *task = *at;
+        if (task->lu != lu || !task->executing) {
+            at = &task->next;
+            continue;
+        }
+        stop_waiting(task);
+        hot_end(task);
+        to_engine(task, S2N_EVENT_TASK, 0);
     }
 }
 
@@ -304,9 +405,7 @@ void s2n_task_completed(s2n_task *task, const s2n_completion *completion, const 
         task->nvme_lba = 0;
         for (int i = 7; i >= 0; i--)
             task->nvme_lba = task->nvme_lba << 8 | sqe[40 + i];
-        if (task->waits_for_slot)
-            stop_waiting(task);
-        task->blocks_left = 0;
+        hot_stop(task);
     }
     if (!task->pending && !task->blocks_left)
         hot_finish(task);
@@ -328,7 +427,13 @@ static bool hot_accepts(s2n_task *task)
         return false;
     if (!s2n_hot_plan(&lu->params, task->row, task->cdb, &plan))
         return false;
+    /* The block size may have changed since `announced` was reckoned. */
+    if (task->direction && (uint64_t)plan.blocks << lu->params.block_shift != task->announced)
+        return false;
     if (task->direction == S2N_OUT && task->data_out_length < task->announced)
+        return false;
+    const struct s2n_queue *queue = queue_of(task);
+    if (!queue->qp || !s2n_pool_fits(queue->pool, task->announced))
         return false;
     /* The block length may have changed since the task began. */
     if (task->direction && (uint64_t)plan.blocks << lu->params.block_shift != task->announced)
@@ -381,23 +486,21 @@ bool s2n_task_matches(const s2n_task *task, const struct s2n_abort *abort)
     }
 }
 
-static void task_abort(s2n_task *task, bool task_aborted_status)
+void s2n_task_abort(s2n_task *task, bool task_aborted_status)
 {
     /* An earlier abort that promised a response keeps its promise. */
-    if (!task->aborted)
-        task->task_aborted_status = task_aborted_status;
+    if (task->aborted || task->state == S2N_DONE)
+        return;
+    task->task_aborted_status = task_aborted_status;
     task->aborted = true;
     if (task->state == S2N_GATHERING) {
         stop_waiting(task);
         task->front_end->discard(task);
-        return;
+    } else if (task->state == S2N_DEVICE) {
+        hot_stop(task);
+        if (!task->pending)
+            hot_finish(task);
     }
-    if (task->state != S2N_DEVICE || task->pending)
-        return;
-    /* Nothing of it has reached the controller. */
-    stop_waiting(task);
-    task->blocks_left = 0;
-    hot_finish(task);
 }
 
 uint32_t s2n_reactor_abort(struct s2n_reactor *reactor, const struct s2n_abort *abort)
@@ -412,7 +515,7 @@ uint32_t s2n_reactor_abort(struct s2n_reactor *reactor, const struct s2n_abort *
         }
         found++;
         bool own = abort->scope == S2N_SCOPE_LU && task->nexus == abort->nexus;
-        task_abort(task, abort->tas && !own);
+        s2n_task_abort(task, abort->tas && !own);
         /* That may have ended other tasks, the next one among them. */
         task = reactor->live;
     }
@@ -510,7 +613,7 @@ void s2n_task_end(s2n_task *task, uint8_t status, const uint8_t *sense, uint32_t
     answer->task = task;
     answer->status = status;
     if (data_length && !(answer->data = malloc(data_length))) {
-        answer->status = 0x08; /* BUSY */
+        answer->status = BUSY;
         data_length = sense_length = 0;
     }
     if (data_length)
@@ -518,7 +621,8 @@ void s2n_task_end(s2n_task *task, uint8_t status, const uint8_t *sense, uint32_t
     answer->data_length = data_length;
     answer->sense_length =
         (uint16_t)(sense_length < S2N_SENSE_BYTES ? sense_length : S2N_SENSE_BYTES);
-    memcpy(answer->sense, sense, answer->sense_length);
+    if (sense_length)
+        memcpy(answer->sense, sense, answer->sense_length);
     s2n_reactor_call(task->reactor, take_answer, answer);
 }
 

@@ -95,34 +95,19 @@ void s2n_conn_report(s2n_conn *conn)
     s2n_plane_emit(s2n_reactor_plane(conn->session->reactor), &event);
 }
 
-/* Whether no other connection of the session is left. */
-static bool alone(const s2n_conn *conn)
-{
-    const s2n_conn *other = conn->session->conns;
-
-    while (other && (other == conn || other->state == S2N_ENDED))
-        other = other->next;
-    return !other;
-}
-
 /* Release what is here. Tasks under way elsewhere come back through the front
- * end, and are released then. */
+ * end, at once or later, and are released then. */
 static void abort_commands(s2n_conn *conn)
 {
-    s2n_session *session = conn->session;
-    s2n_command *command = conn->commands;
+    s2n_command *next;
 
-    while (command) {
-        bool away = command->phase == S2N_EXECUTING;
-        if (!away)
+    for (s2n_command *command = conn->commands; command; command = next) {
+        next = command->next;
+        if (command->phase == S2N_EXECUTING)
+            s2n_task_abort(command->task, false);
+        else
             s2n_command_release(command);
-        /* A buffer given back may set other commands in motion: begin anew. */
-        command = away ? command->next : conn->commands;
     }
-    if (conn->commands && alone(conn))
-        s2n_nexus_abort_all(session->reactor, session->nexus);
-    for (command = conn->commands; command; command = command->next)
-        command->task->aborted = true;
 }
 
 void s2n_conn_end(s2n_conn *conn, uint32_t error)
@@ -137,6 +122,7 @@ void s2n_conn_end(s2n_conn *conn, uint32_t error)
     s2n_source_remove(reactor, &conn->source);
     close(conn->source.fd);
     s2n_timer_cancel(reactor, &conn->timer);
+    s2n_timer_cancel(reactor, &conn->watch);
     s2n_defer_cancel(reactor, &conn->flush);
     free(conn->rx.heap);
     conn->rx.heap = NULL;
@@ -234,18 +220,23 @@ static void ping(s2n_conn *conn)
     s2n_reply_send(conn, reply);
 }
 
+/* Whether the peer could not be heard, by our own doing. */
+static bool is_deaf(const s2n_conn *conn)
+{
+    return s2n_transmit_idle(conn) && s2n_receive_blocked(conn);
+}
+
 /* Anything that arrives is a sign of life; some initiators never answer a ping. */
 static void expire(struct s2n_timer *timer)
 {
     s2n_conn *conn = (s2n_conn *)((char *)timer - offsetof(s2n_conn, timer));
     const s2n_conn_params *params = &conn->params;
-    bool deaf = s2n_transmit_idle(conn) && s2n_receive_blocked(conn); /* by our own doing */
 
     if (conn->state == S2N_CLOSING) {
         s2n_conn_end(conn, 0);
         return;
     }
-    if (conn->heard || deaf) {
+    if (conn->heard || is_deaf(conn)) {
         conn->heard = conn->pinging = false;
     } else if (conn->pinging && params->ping_timeout_ms) {
         s2n_conn_end(conn, ETIMEDOUT);
@@ -257,6 +248,43 @@ static void expire(struct s2n_timer *timer)
         s2n_timer_arm(conn->session->reactor, &conn->timer,
                       conn->pinging && params->ping_timeout_ms ? params->ping_timeout_ms
                                                                : params->ping_ms);
+}
+
+/* ---- progress ---- */
+
+void s2n_conn_expect_progress(s2n_conn *conn)
+{
+    if (conn->watch.armed)
+        return;
+    conn->moved_ms = s2n_reactor_now_ms(conn->session->reactor);
+    s2n_timer_arm(conn->session->reactor, &conn->watch, S2N_STALL_MS);
+}
+
+static bool peer_owes(const s2n_conn *conn)
+{
+    const s2n_command *command = conn->commands;
+
+    if (!s2n_transmit_idle(conn))
+        return true;
+    while (command && !s2n_collect_awaits_peer(command))
+        command = command->next;
+    return command;
+}
+
+/* What the peer owes holds buffers that others could use. */
+static void watch(struct s2n_timer *timer)
+{
+    s2n_conn *conn = (s2n_conn *)((char *)timer - offsetof(s2n_conn, watch));
+    uint64_t still = s2n_reactor_now_ms(conn->session->reactor) - conn->moved_ms;
+
+    if (!peer_owes(conn))
+        return;
+    if (still < S2N_STALL_MS)
+        s2n_timer_arm(conn->session->reactor, &conn->watch, S2N_STALL_MS - still);
+    else if (is_deaf(conn))
+        s2n_conn_expect_progress(conn);
+    else
+        s2n_conn_end(conn, ETIMEDOUT);
 }
 
 /* ---- what the control thread asks ---- */
@@ -305,6 +333,7 @@ s2n_conn *s2n_conn_new(s2n_session *session, int fd, uint16_t cid, const s2n_con
     conn->source = (struct s2n_source){fd, ready};
     conn->flush.run = round_end;
     conn->timer.expire = expire;
+    conn->watch.expire = watch;
     conn->session = session;
     conn->cookie = cookie;
     conn->params = *params;

@@ -24,6 +24,7 @@ enum {
     S2N_REJECTS = 64,          /* per second; a peer that earns more is dropped */
     S2N_LEAST_LENGTH = 512,    /* of MaxRecvDataSegmentLength and MaxBurstLength */
     S2N_LINGER_MS = 5000,      /* to take the last bytes of a graceful close */
+    S2N_STALL_MS = 60000,      /* to send, or to take, any data that is due */
 };
 
 typedef struct s2n_command s2n_command;
@@ -110,7 +111,8 @@ enum s2n_conn_state { S2N_OPEN, S2N_CLOSING, S2N_ENDED };
 struct s2n_conn {
     struct s2n_source source; /* first */
     struct s2n_deferred flush;
-    struct s2n_timer timer;
+    struct s2n_timer timer, watch;
+    uint64_t moved_ms; /* when data of tasks last moved, either way */
     s2n_session *session;
     s2n_conn *next; /* of the session */
     uint64_t cookie;
@@ -168,6 +170,8 @@ void s2n_conn_end(s2n_conn *conn, uint32_t error);
 void s2n_conn_wind_up(s2n_conn *conn, uint32_t error);
 /* CONN_CLOSED once nothing refers to an ended connection any more. */
 void s2n_conn_report(s2n_conn *conn);
+/* The peer owes us data, or has to take some: within S2N_STALL_MS any must move. */
+void s2n_conn_expect_progress(s2n_conn *conn);
 /* Watch the socket for what can be done. */
 void s2n_conn_watch(s2n_conn *conn);
 
@@ -228,6 +232,8 @@ void s2n_collect_into(s2n_conn *conn, s2n_command *command);
 void s2n_collect_account(s2n_conn *conn, s2n_command *command, bool intact);
 /* Do what is next once the data so far, and the command's turn, have come. */
 void s2n_collect_proceed(s2n_command *command);
+/* Whether the command cannot go on before the initiator sends data. */
+bool s2n_collect_awaits_peer(const s2n_command *command);
 
 /* ---- iscsi_transmit.c ---- */
 

@@ -30,17 +30,24 @@ static void execute(s2n_command *command)
     s2n_task_execute(task);
 }
 
-/* A buffer for data that is yet to be asked for: false if it has to be waited for. */
-static bool has_buffer(s2n_command *command)
+/* Ask for the rest of the data, once there is a buffer for it. */
+static void gather(s2n_command *command)
 {
-    s2n_task *task = command->task;
-
-    if (task->buffer.pool)
-        return true;
+    if (!command->task->buffer.pool && !command->reserving)
+        command->reserving = !s2n_task_reserve(command->task, command->wanted);
     if (command->reserving)
-        return false;
-    command->reserving = !s2n_task_reserve(task, command->wanted);
-    return !command->reserving;
+        return;
+    if (!command->r2t_sn && command->solicited < command->received)
+        command->solicited = command->received;
+    if (!command->sequence_end)
+        begin_sequence(command);
+    solicit(command);
+}
+
+bool s2n_collect_awaits_peer(const s2n_command *command)
+{
+    return command->phase == S2N_COLLECTING &&
+           (command->receiving || command->unsolicited || command->sequence != command->r2t_sn);
 }
 
 void s2n_collect_proceed(s2n_command *command)
@@ -55,12 +62,8 @@ void s2n_collect_proceed(s2n_command *command)
         s2n_command_respond_bare(command, S2N_TASK_SET_FULL);
     } else if (command->received >= command->wanted) {
         execute(command);
-    } else if (has_buffer(command)) {
-        if (!command->r2t_sn && command->solicited < command->received)
-            command->solicited = command->received;
-        if (!command->sequence_end)
-            begin_sequence(command);
-        solicit(command);
+    } else {
+        gather(command);
     }
 }
 

@@ -392,11 +392,15 @@ bool s2n_transmit_flush(s2n_conn *conn)
             s2n_conn_end(conn, (uint32_t)errno);
             return false;
         }
-        if (n > 0)
+        if (n > 0) {
+            conn->moved_ms = s2n_reactor_now_ms(conn->session->reactor);
             sent(conn, (size_t)n);
+        }
         if (n < (ssize_t)gather.bytes)
-            return true;
+            break;
     }
+    if (conn->wire_count)
+        s2n_conn_expect_progress(conn);
     return true;
 }
 

@@ -389,10 +389,8 @@ bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes)
 bool s2n_task_reserve(s2n_task *task, uint32_t bytes)
 {
     CHECK(!task->waits_for_pool);
-    if (s2n_task_try_reserve(task, bytes))
+    if (!task->lu || s2n_task_try_reserve(task, bytes))
         return true;
-    if (!task->lu)
-        return false;
     task->waits_for_pool = true;
     task->wanted_bytes = bytes;
     task->next = plane.reactor.waiting;
@@ -533,25 +531,16 @@ void s2n_task_refuse(s2n_task *task, uint32_t code)
     fake_end(task, 2, 18, NULL, 0);
 }
 
-static void abort_task(s2n_task *task, bool task_aborted_status)
+void s2n_task_abort(s2n_task *task, bool task_aborted_status)
 {
+    if (task->aborted || task->state == S2N_DONE)
+        return;
     task->aborted = true;
     task->task_aborted_status = task_aborted_status;
     if (task->state != S2N_GATHERING)
         return;
     stop_waiting(task);
     task->front_end->discard(task);
-}
-
-bool fake_abort(uint32_t tag, bool task_aborted_status)
-{
-    s2n_task *task = plane.reactor.live;
-
-    while (task && (task->tag != tag || task->state == S2N_DONE))
-        task = task->live_next;
-    if (task)
-        abort_task(task, task_aborted_status);
-    return task;
 }
 
 void s2n_nexus_abort_all(struct s2n_reactor *reactor, s2n_nexus *of)
@@ -561,7 +550,18 @@ void s2n_nexus_abort_all(struct s2n_reactor *reactor, s2n_nexus *of)
     while (task) {
         bool hit = task->nexus == of && task->state != S2N_DONE && !task->aborted;
         if (hit)
-            abort_task(task, false);
+            s2n_task_abort(task, false);
         task = hit ? reactor->live : task->live_next;
     }
+}
+
+bool fake_abort(uint32_t tag, bool task_aborted_status)
+{
+    s2n_task *task = plane.reactor.live;
+
+    while (task && (task->tag != tag || task->state == S2N_DONE))
+        task = task->live_next;
+    if (task)
+        s2n_task_abort(task, task_aborted_status);
+    return task;
 }

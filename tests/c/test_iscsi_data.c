@@ -1,7 +1,10 @@
 /* SCSI commands and their data, both ways. */
+#include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "initiator.h"
+#include "iscsi.h"
 
 enum { F = S2N_FINAL, R = S2N_READ, W = S2N_WRITE, SIMPLE = 1, CHECK_CONDITION = 2 };
 
@@ -425,6 +428,57 @@ static void long_cdbs_come_in_ahs(void)
     logout(&i);
 }
 
+/* ---- peers that stall ---- */
+
+static uint32_t ask_for_data(void)
+{
+    login(&i, &usual);
+    put_command(&i, F | W, AN_ITT, 8192, write10(0, 16), NULL, 0);
+    return s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
+}
+
+static void whoever_owes_data_is_dropped_in_the_end(void)
+{
+    ask_for_data();
+    fake_advance(S2N_STALL_MS - 1);
+    CHECK_EQUAL(fake.live_tasks, 1);
+    fake_advance(1);
+    CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);
+    expect_nothing_left(&i);
+}
+
+static void any_data_is_progress(void)
+{
+    uint32_t ttt = ask_for_data();
+
+    fake_advance(S2N_STALL_MS - 1);
+    put_data_out(&i, AN_ITT, ttt, 0, 0, false, pattern(512), 512);
+    fake_run();
+    fake_advance(S2N_STALL_MS - 1);
+    put_data_out(&i, AN_ITT, ttt, 1, 512, true, pattern(7680), 7680);
+    expect_status(&i, 0);
+    fake_advance(2 * S2N_STALL_MS);
+    expect_none(&i);
+    logout(&i);
+}
+
+static void whoever_takes_no_data_is_dropped_in_the_end(void)
+{
+    int least = 1;
+
+    login(&i, &usual);
+    setsockopt(i.fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
+    for (uint32_t tag = 0; tag < 16; tag++)
+        put_command(&i, F | R, tag, 65535 * FAKE_BLOCK, read10(0, 8192), NULL, 0);
+    fake_run();
+    CHECK(fake.live_tasks);
+    fake_advance(S2N_STALL_MS - 1);
+    CHECK(fake.live_tasks);
+    fake_advance(1);
+    CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);
+    expect_nothing_left(&i);
+}
+
 int main(void)
 {
     RUN(one_read_is_one_pdu);
@@ -440,5 +494,8 @@ int main(void)
     RUN(without_a_buffer_commands_wait_or_are_sent_back);
     RUN(malformed_requests_are_rejected);
     RUN(long_cdbs_come_in_ahs);
+    RUN(whoever_owes_data_is_dropped_in_the_end);
+    RUN(any_data_is_progress);
+    RUN(whoever_takes_no_data_is_dropped_in_the_end);
     return 0;
 }

@@ -163,6 +163,18 @@ def test_every_port_of_the_logical_unit_is_listed() -> None:
     assert numbers == [1, 2]
 
 
+def test_a_port_of_the_kernels_is_numbered_and_not_named() -> None:
+    bench = make_bench()
+    bench.nexus.target = replace(bench.nexus.target, device="")
+    numbers = bytes.fromhex("01140004 00000001 01150004 00000001")  # no protocol identifier
+    data = page(bench, 0x83)
+    assert data.endswith(numbers)
+    of_unit = designators(data[4 : -len(numbers)])
+    assert {where for where, _, _ in of_unit} == {Association.LOGICAL_UNIT}
+    header = SCSI_PORT.parse(page(bench, 0x88)[4:])
+    assert (header.relative_port, header.target_descriptors_length) == (1, 16)
+
+
 @pytest.mark.parametrize("vwc", [0, 1])
 def test_extended_inquiry_follows_the_controller(vwc: int) -> None:
     bench = make_bench(controller={"vwc": vwc, "edstt": 25})

@@ -12,7 +12,7 @@ import pytest
 from scsi2nvme.drivers import binding, binding_unit
 from scsi2nvme.drivers.binding import BindingError
 from scsi2nvme.drivers.disk_users import users
-from scsi2nvme.drivers.signatures import TABLE
+from scsi2nvme.drivers.signatures import TABLE, Signature
 from scsi2nvme.drivers.sysfs import parse_address
 from tests.drivers.machine import ADDRESS, MIB, NEIGHBOUR, FakeKernel, Machine, put
 
@@ -185,12 +185,13 @@ def on_partition(machine: Machine) -> None:
     machine.write("nvme0n1p1", 0, b"XFSB")
 
 
+def signature(row: Signature) -> Callable[[Machine], None]:
+    return lambda machine: machine.write("nvme0n1", row.offset, row.magic)
+
+
 HOLDS: dict[str, tuple[Callable[[Machine], None], str]] = {
     **{
-        f"{row.name} at {row.offset}": (
-            lambda machine, row=row: machine.write("nvme0n1", row.offset, row.magic),
-            f"nvme0n1 holds: {row.name}",
-        )
+        f"{row.name} at {row.offset}": (signature(row), f"nvme0n1 holds: {row.name}")
         for row in TABLE
     },
     "EFI": (esp, "holds: EFI system partition"),
@@ -205,14 +206,14 @@ def test_a_disk_that_holds_something_needs_its_serial(
     machine: Machine, kernel: FakeKernel, arrange: Callable[[Machine], None], reason: str
 ) -> None:
     arrange(machine)
-    for arguments, refusal in (
-        ({}, reason),
-        ({"serial": "S1"}, reason),
-        ({"force": True}, "forcing needs"),
-        ({"force": True, "serial": "S2"}, "serial number is S1, not S2"),
+    for serial, force, refusal in (
+        ("", False, reason),
+        ("S1", False, reason),
+        ("", True, "forcing needs"),
+        ("S2", True, "serial number is S1, not S2"),
     ):
         with pytest.raises(BindingError, match=refusal):
-            binding.bind(machine.disk(), kernel, **arguments)  # type: ignore[arg-type]
+            binding.bind(machine.disk(), kernel, serial=serial, force=force)
         assert machine.function.driver == "nvme"
     if arrange is not unreadable:
         binding.bind(machine.disk(), kernel, serial="S1", force=True)

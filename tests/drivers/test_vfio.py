@@ -25,6 +25,7 @@ from scsi2nvme.drivers.transport import Alarm, TransportError
 from scsi2nvme.drivers.vfio import VfioTransport, mappable_bytes
 from scsi2nvme.drivers.vfio_abi import IrqIndex, RegionCapability, Request
 from scsi2nvme.drivers.vfio_iommu import IovaAllocator
+from scsi2nvme.fields import Values
 from scsi2nvme.nvme.registers import ALL_ONES_32, ALL_ONES_64, Register
 from tests.drivers.fake_vfio import BAR_BYTES, HIGH, LOW, FakeVfio, make_nodes
 from tests.drivers.machine import ADDRESS, NEIGHBOUR, Machine
@@ -49,8 +50,8 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeVfio]:
     os.close(fake.device)
 
 
-def opened(machine: Machine, **arguments: int) -> VfioTransport:
-    return VfioTransport(ADDRESS, system=machine.system, **arguments)
+def opened(machine: Machine, vectors: int = 66) -> VfioTransport:
+    return VfioTransport(ADDRESS, system=machine.system, vectors=vectors)
 
 
 # ---- the kernel's interface ----
@@ -100,7 +101,7 @@ def test_capabilities_of_any_bytes_are_walked_to_an_end(answer: bytes, first: in
         assert len(abi.pairs(rest)) <= len(rest) // 16
 
 
-def region(size: int, flags: int = 7) -> abi.Values:
+def region(size: int, flags: int = 7) -> Values:
     return abi.REGION_INFO.parse(abi.REGION_INFO.build(size=size, flags=flags))
 
 

@@ -9,7 +9,7 @@ import signal
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scsi2nvme.dataplane import QueuePair
@@ -139,8 +139,8 @@ async def play(controller: Controller, content: bytearray, script: list[Step]) -
 def test_scripts_of_commands_keep_the_data(rig: Rig) -> None:
     content = bytearray(AREA * BLOCK)
     with asyncio.Runner() as runner:
-
-        @settings(max_examples=20, deadline=None)
+        # An emulated processor is slow at making examples.
+        @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(st.lists(steps(), max_size=12))
         def scripts(script: list[Step]) -> None:
             runner.run(play(controller, content, script))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.system.image import KERNEL, images
 from tests.system.machine import Machine
+from tests.system.power import Power
 
 # What a healthy kernel does not say.
 COMPLAINT = re.compile(r"\b(BUG|WARNING|Oops|Call Trace|blocked for more than|soft lockup)\b")
@@ -26,27 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("system"))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(900))
-
-
-class Power:
-    """Keeps a machine on; `files` are what every machine of this run boots from."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._machine: Machine | None = None
-        self.files = images(os.environ.get("KERNEL", KERNEL))
-
-    def machine(self) -> Machine:
-        """Return a machine that is on."""
-        if self._machine is None or not self._machine.alive:
-            self.off()
-            self._machine = self._stack.enter_context(Machine(files=self.files))
-        return self._machine
-
-    def off(self) -> None:
-        """Switch it off."""
-        self._machine = None
-        self._stack.close()
 
 
 @pytest.fixture(scope="session")

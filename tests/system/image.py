@@ -7,8 +7,10 @@ named after a hash of what it is made of and is built anew only when that change
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from tests.system import program, root
 from tests.system.disk import BUILD, BuildError
 
 KERNEL = "linux-image-amd64"
+UNUSED_S = 3 * 3600
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def images(kernel: str = KERNEL) -> Images:
 
 
 def _cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
-    """Return the directory that `build` filled for this key; those of other keys go."""
+    """Return the directory that `build` filled for this key; what is long unused goes."""
     directory = BUILD / f"{name}.{key}"
     if not directory.exists():
         unfinished = BUILD / f"{name}.unfinished"
@@ -49,9 +52,10 @@ def _cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
         unfinished.mkdir()
         build(unfinished)
         for old in BUILD.glob(f"{name}.*"):
-            if old != unfinished:
+            if old.stat().st_mtime < time.time() - UNUSED_S:
                 shutil.rmtree(old)
         unfinished.rename(directory)
+    os.utime(directory)
     return directory
 
 

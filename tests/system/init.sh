@@ -17,6 +17,7 @@ mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /tmp
 mkdir -p /run/lock /run/dbus /run/lvm
+mount --bind /opt/scsi2nvme/site /usr/local/lib/python3.11/dist-packages
 hostname bench
 ip link set lo up
 

@@ -44,6 +44,13 @@ def build_site(directory: Path) -> None:
         *(f"--platform={platform}" for platform in WHEELS_FOR),
         *_requirements(),
     )
+    _compile(directory / "site")
+
+
+def _compile(tree: Path) -> None:
+    """Spare the machine the compilation, if this is the same Python."""
+    if sys.version.startswith(f"{PYTHON}."):
+        run(sys.executable, "-m", "compileall", "-q", tree)
 
 
 def _sources() -> Iterator[Path]:
@@ -71,14 +78,15 @@ def build(directory: Path, site: Path) -> None:
     )
     (wheel,) = directory.glob("*.whl")
     tree = directory / "tree"
-    shutil.copytree(site / "site", tree)
     run(*PIP, "install", "--quiet", "--no-deps", "--no-compile", "--target", tree, wheel)
-    shutil.rmtree(tree / "bin", ignore_errors=True)
+    shutil.rmtree(tree / "bin")
     command = tree / "bin/scsi2nvme"
     command.parent.mkdir()
     command.write_text('#!/bin/sh\nexec python3 -m scsi2nvme "$@"\n')
     command.chmod(0o755)
     shutil.copytree(ROOT / "tests", tree / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tree)
+    _compile(tree)
+    shutil.copytree(site / "site", tree / "site")
     make_disk(directory / "disk", tree, "256M")
     shutil.rmtree(tree)

@@ -1,0 +1,39 @@
+/* A controller's I/O queue for tests of the data plane: it keeps what is rung, and
+ * completes it when told, or at once. */
+#ifndef S2N_DEVICE_H
+#define S2N_DEVICE_H
+
+#include "queue.h"
+
+enum { DEVICE_LOG = 4096 };
+
+struct device {
+    s2n_port port; /* first */
+    s2n_region queue_memory, pool_memory;
+    s2n_qpair *qp;
+    uint16_t depth, head, cq_tail;
+    bool phase;
+    bool automatic; /* success as soon as it is rung */
+    bool lazy;      /* success of one command whenever somebody looks */
+    uint32_t first; /* everything before is done */
+    uint32_t rings;
+    uint32_t seen; /* commands, ever */
+    struct {
+        uint8_t opcode;
+        uint16_t cid;
+        bool done;
+        uint32_t nsid, blocks;
+        uint64_t slba;
+    } log[DEVICE_LOG]; /* the latest ones, by number modulo DEVICE_LOG */
+};
+
+void device_open(struct device *device, uint16_t depth, uint64_t pool_bytes);
+void device_close(struct device *device);
+/* Complete command number `number` (0 is the first that was ever rung). */
+void device_complete(struct device *device, uint32_t number, uint16_t status);
+/* Complete whatever is under way, and from now on everything at once. */
+void device_complete_all(struct device *device);
+/* A reset: it knows nothing any more. */
+void device_reset(struct device *device);
+
+#endif

@@ -1,0 +1,218 @@
+#include "front_end.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "check.h"
+
+struct bench bench;
+
+/* ---- the front end ---- */
+
+static void take_end(struct op *op)
+{
+    s2n_task *task = op->task;
+
+    op->aborted = task->aborted;
+    op->told = task->task_aborted_status;
+    op->status = task->status;
+    op->data_in = task->data_in_length;
+    op->sense = task->sense_length;
+    if (op->keeps)
+        return;
+    op->task = NULL;
+    s2n_task_free(task);
+}
+
+void taken(struct op *op)
+{
+    CHECK(op->completed || op->discarded);
+    s2n_task_free(op->task);
+    op->task = NULL;
+}
+
+static void complete(s2n_task *task)
+{
+    struct op *op = task->context;
+
+    CHECK(!op->completed && !op->discarded && task->state == S2N_DONE);
+    op->completed = true;
+    take_end(op);
+}
+
+static void discard(s2n_task *task)
+{
+    struct op *op = task->context;
+
+    CHECK(!op->completed && !op->discarded && task->state == S2N_GATHERING);
+    op->discarded = true;
+    if (op->keeps)
+        task->state = S2N_DONE;
+    take_end(op);
+}
+
+static void reserved(s2n_task *task)
+{
+    struct op *op = task->context;
+
+    CHECK(!op->reserved && task->buffer.pool);
+    op->reserved = true;
+}
+
+static const struct s2n_front_end front_end = {complete, discard, reserved};
+
+static void begin(struct op *op, unsigned nexus, uint8_t lun, const uint8_t *cdb, uint16_t length)
+{
+    static uint32_t tag;
+    s2n_task *task = s2n_task_new(bench.reactor, &front_end, bench.nexus[nexus]);
+
+    CHECK(task);
+    op->task = task;
+    task->context = op;
+    task->lun[1] = lun;
+    memcpy(task->cdb, cdb, length);
+    task->cdb_length = length;
+    task->attribute = 1; /* simple */
+    task->tag = ++tag;
+    s2n_task_begin(task);
+    task->expected = (uint32_t)task->announced;
+}
+
+void begin_command(struct op *op, unsigned nexus, uint8_t lun, const uint8_t *cdb, uint16_t length)
+{
+    begin(op, nexus, lun, cdb, length);
+    s2n_task_execute(op->task);
+}
+
+static void transfer_cdb(uint8_t *cdb, uint8_t opcode, uint32_t lba, uint32_t blocks)
+{
+    memset(cdb, 0, 10);
+    cdb[0] = opcode;
+    for (int i = 0; i < 4; i++)
+        cdb[2 + i] = (uint8_t)(lba >> (24 - 8 * i));
+    cdb[7] = (uint8_t)(blocks >> 8);
+    cdb[8] = (uint8_t)blocks;
+}
+
+void begin_read(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks)
+{
+    uint8_t cdb[10];
+
+    transfer_cdb(cdb, 0x28, lba, blocks);
+    begin_command(op, nexus, lun, cdb, sizeof cdb);
+}
+
+void begin_write(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks)
+{
+    uint8_t cdb[10];
+
+    transfer_cdb(cdb, 0x2a, lba, blocks);
+    begin(op, nexus, lun, cdb, sizeof cdb);
+    op->reserved = s2n_task_reserve(op->task, (uint32_t)op->task->announced);
+}
+
+/* All of the buffer is written, so that sanitizers see where it ends. */
+void gathered(struct op *op)
+{
+    s2n_task *task = op->task;
+    uint32_t length;
+
+    CHECK(op->reserved);
+    for (uint32_t at = 0; at < task->announced; at += length)
+        memset(s2n_task_span_at(task, at, &length), 0x5a, 1);
+    task->data_out_length = (uint32_t)task->announced;
+    s2n_task_execute(task);
+}
+
+/* ---- the plane ---- */
+
+void bench_open(uint16_t depth, uint64_t pool_bytes)
+{
+    int32_t cpu = -1;
+
+    memset(&bench, 0, sizeof bench);
+    device_open(&bench.device, depth, pool_bytes);
+    bench.plane = s2n_plane_new(1, &cpu, 0);
+    CHECK(bench.plane);
+    bench.reactor = &bench.plane->reactor[0];
+    bench.controller = s2n_controller_new(bench.plane, CONTROLLER);
+    CHECK(bench.controller);
+    CHECK(!s2n_controller_set_queue(bench.controller, 0, bench.device.qp, -1,
+                                    &bench.device.pool_memory));
+    bench.params = (s2n_lu_params){.nsid = NSID,
+                                   .block_shift = 9,
+                                   .blocks = 1 << 21,
+                                   .maximum_blocks = 256,
+                                   .boundary_blocks = 0,
+                                   .volatile_cache = 1};
+    for (unsigned i = 0; i < UNITS; i++) {
+        CHECK(bench.lu[i] = s2n_lu_new(bench.controller, &bench.params));
+        s2n_lu_set_aside(bench.lu[i], false);
+    }
+    for (unsigned i = 0; i < NEXUSES; i++) {
+        CHECK(bench.nexus[i] = s2n_nexus_new(bench.plane, NEXUS + i));
+        for (uint16_t lun = 0; lun < UNITS; lun++) {
+            CHECK(!s2n_nexus_map(bench.nexus[i], lun, bench.lu[lun]));
+            s2n_nexus_set_aside(bench.nexus[i], lun, false);
+        }
+    }
+}
+
+void bench_close(void)
+{
+    struct s2n_queue *queue = &bench.controller->queue[0];
+
+    rounds();
+    no_event();
+    CHECK(!bench.reactor->live && !bench.reactor->aborts);
+    CHECK_EQUAL(bench.reactor->in_flight, 0);
+    CHECK(!queue->pool_head && !queue->slot_head && !queue->dirty && !queue->resumable);
+    CHECK_EQUAL(s2n_pool_unused(queue->pool), bench.device.pool_memory.length);
+    for (unsigned i = 0; i < UNITS; i++) {
+        CHECK_EQUAL(bench.lu[i]->local[0].under_way, 0);
+        CHECK(!bench.lu[i]->local[0].drains);
+        s2n_lu_free(bench.lu[i]);
+    }
+    for (unsigned i = 0; i < NEXUSES; i++) {
+        CHECK_EQUAL(bench.nexus[i]->held_bytes, 0);
+        s2n_nexus_free(bench.nexus[i]);
+    }
+    s2n_controller_free(bench.controller);
+    s2n_plane_free(bench.plane);
+    device_close(&bench.device);
+}
+
+void rounds(void)
+{
+    for (int i = 0; i < 4; i++) {
+        uint64_t one = 1;
+        CHECK(write(bench.reactor->wake.fd, &one, sizeof one) == sizeof one);
+        s2n_reactor_round(bench.reactor);
+    }
+}
+
+/* ---- events ---- */
+
+s2n_event next_event(uint32_t type)
+{
+    s2n_event event;
+
+    CHECK(s2n_plane_next_event(bench.plane, &event));
+    CHECK_EQUAL(event.type, type);
+    return event;
+}
+
+void no_event(void)
+{
+    s2n_event event;
+
+    CHECK(!s2n_plane_next_event(bench.plane, &event));
+}
+
+void expect_drained(uint64_t token, uint32_t count)
+{
+    s2n_event event = next_event(S2N_EVENT_DRAINED);
+
+    CHECK_EQUAL(event.cookie, token);
+    CHECK_EQUAL(event.count, count);
+}

@@ -1,0 +1,55 @@
+/* A small front end and a plane with one reactor for tests. The reactor's thread is
+ * not started: the test takes its place, and rounds happen when it says so. */
+#ifndef S2N_TEST_FRONT_END_H
+#define S2N_TEST_FRONT_END_H
+
+#include "../../scsi2nvme/csrc/plane.h"
+#include "device.h"
+
+enum { BLOCK = 512, NSID = 5, CONTROLLER = 900, NEXUS = 100, UNITS = 2, NEXUSES = 3 };
+
+/* A command of the front end, and what became of it. */
+struct op {
+    s2n_task *task; /* NULL once it was freed */
+    bool keeps;     /* the response stays, as if nobody took it */
+    bool reserved, discarded, completed;
+    bool aborted, told; /* as it ended */
+    uint8_t status;
+    uint32_t data_in, sense;
+};
+
+struct bench {
+    s2n_plane *plane;
+    struct s2n_reactor *reactor;
+    s2n_controller *controller;
+    struct device device;
+    s2n_lu *lu[UNITS];
+    s2n_nexus *nexus[NEXUSES];
+    s2n_lu_params params;
+};
+
+extern struct bench bench;
+
+/* A disk of 1 GiB, both logical units hot at every nexus. */
+void bench_open(uint16_t depth, uint64_t pool_bytes);
+/* Nothing may be left of tasks, buffers and commands under way. */
+void bench_close(void);
+/* Do what can be done without waiting. */
+void rounds(void);
+
+/* Begin READ(10) or WRITE(10) of `blocks` at `lba` from nexus `nexus` to LUN `lun`;
+ * a write gathers until `gathered`. */
+void begin_read(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks);
+void begin_write(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks);
+void gathered(struct op *op);
+/* Any other CDB, executed at once. */
+void begin_command(struct op *op, unsigned nexus, uint8_t lun, const uint8_t *cdb, uint16_t length);
+/* The response was taken. */
+void taken(struct op *op);
+
+/* The next event must be of this type. */
+s2n_event next_event(uint32_t type);
+void no_event(void);
+void expect_drained(uint64_t token, uint32_t count);
+
+#endif

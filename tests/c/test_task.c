@@ -1,0 +1,653 @@
+/* The life of tasks on one reactor, step by step. */
+#include <string.h>
+
+#include "check.h"
+#include "front_end.h"
+
+enum { POOL = 1 << 20, LARGES = 12, DEPTH = 4, SLOTS = DEPTH - 1, MANY = 16 };
+enum { BUSY = 8, CHECK_CONDITION = 2 };
+enum { UNRECOVERED_READ = 0x281, INTERNAL_ERROR = 0x006 };
+enum { BLOCKS_64K = 65536 / BLOCK };
+
+static struct op op[MANY];
+
+static void start(uint16_t depth, uint64_t pool_bytes)
+{
+    memset(op, 0, sizeof op);
+    bench_open(depth, pool_bytes);
+}
+
+/* From now on the device answers at once. */
+static void complete_all(void)
+{
+    device_complete_all(&bench.device);
+    rounds();
+}
+
+/* ---- the way of a task ---- */
+
+static void a_read_is_one_command(void)
+{
+    start(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 77, 8);
+    CHECK_EQUAL(bench.device.rings, 0);
+    rounds();
+    CHECK_EQUAL(bench.device.rings, 1);
+    CHECK_EQUAL(bench.device.seen, 1);
+    CHECK_EQUAL(bench.device.log[0].opcode, 2);
+    CHECK_EQUAL(bench.device.log[0].slba, 77);
+    CHECK_EQUAL(bench.device.log[0].blocks, 8);
+    CHECK_EQUAL(bench.device.log[0].nsid, NSID);
+    CHECK(!op[0].completed);
+    device_complete(&bench.device, 0, 0);
+    rounds();
+    CHECK(op[0].completed && !op[0].task);
+    CHECK_EQUAL(op[0].status, 0);
+    CHECK_EQUAL(op[0].data_in, 4096);
+    bench_close();
+}
+
+static void a_batch_rings_once(void)
+{
+    start(64, POOL);
+    for (uint32_t i = 0; i < 10; i++)
+        begin_read(&op[i], 0, 0, i, 1);
+    rounds();
+    CHECK_EQUAL(bench.device.rings, 1);
+    CHECK_EQUAL(bench.device.seen, 10);
+    for (uint32_t i = 0; i < 10; i++)
+        device_complete(&bench.device, 9 - i, 0);
+    rounds();
+    for (uint32_t i = 0; i < 10; i++)
+        CHECK(op[i].completed);
+    bench_close();
+}
+
+static void nothing_to_do_ends_at_once(void)
+{
+    start(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 5, 0);
+    CHECK(op[0].completed && !op[0].status && !op[0].data_in);
+    bench_close();
+}
+
+static void what_is_not_hot_goes_to_the_engine(void)
+{
+    static const uint8_t inquiry[6] = {0x12, 0, 0, 0, 96};
+    const uint8_t sense[18] = {0x70}, data[100] = {1};
+    uint16_t length;
+
+    start(DEPTH, POOL);
+    begin_command(&op[0], 1, 0, inquiry, sizeof inquiry);
+    s2n_event event = next_event(S2N_EVENT_TASK);
+    CHECK(event.task == op[0].task);
+    CHECK_EQUAL(s2n_task_nexus(event.task), NEXUS + 1);
+    CHECK(!memcmp(s2n_task_cdb(event.task, &length), inquiry, sizeof inquiry));
+    CHECK_EQUAL(length, sizeof inquiry);
+    CHECK(!s2n_task_aborted(event.task));
+    op[0].keeps = true;
+    s2n_task_end(event.task, CHECK_CONDITION, sense, sizeof sense, data, sizeof data);
+    CHECK(op[0].completed && op[0].status == CHECK_CONDITION && op[0].sense == 18);
+    CHECK(op[0].data_in == sizeof data);
+    CHECK(!memcmp(s2n_task_span_at(op[0].task, 0, &(uint32_t){0}), data, sizeof data));
+    taken(&op[0]);
+    bench_close();
+}
+
+static void whoever_has_stepped_aside_is_the_engines(void)
+{
+    start(DEPTH, POOL);
+    s2n_nexus_set_aside(bench.nexus[0], 0, true);
+    begin_read(&op[0], 0, 0, 5, 1);
+    begin_read(&op[1], 1, 0, 5, 1);
+    begin_read(&op[2], 0, 1, 5, 1);
+    begin_read(&op[3], 0, 9, 5, 1); /* no such LUN */
+    CHECK(next_event(S2N_EVENT_TASK).task == op[0].task);
+    CHECK(next_event(S2N_EVENT_TASK).task == op[3].task);
+    no_event();
+    s2n_task_end(op[0].task, 0, NULL, 0, NULL, 0);
+    s2n_task_end(op[3].task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    complete_all();
+    CHECK(op[1].completed && op[2].completed);
+    bench_close();
+}
+
+static void data_out_is_for_the_engine_to_read(void)
+{
+    static uint8_t copy[200 * BLOCK];
+
+    start(DEPTH, POOL);
+    s2n_lu_set_aside(bench.lu[0], true);
+    begin_write(&op[0], 0, 0, 5, 200);
+    gathered(&op[0]);
+    s2n_task *task = next_event(S2N_EVENT_TASK).task;
+    CHECK_EQUAL(s2n_task_data_length(task), sizeof copy);
+    s2n_task_copy_data(task, copy);
+    CHECK(copy[0] == 0x5a && copy[65536] == 0x5a);
+    s2n_task_end(task, 0, NULL, 0, NULL, 0);
+    CHECK(op[0].completed);
+    bench_close();
+}
+
+static void a_changed_block_size_is_no_longer_hot(void)
+{
+    s2n_lu_params params;
+
+    start(DEPTH, POOL);
+    begin_write(&op[0], 0, 0, 5, 8);
+    params = bench.params;
+    params.block_shift = 12;
+    s2n_lu_update(bench.lu[0], &params);
+    gathered(&op[0]);
+    CHECK(next_event(S2N_EVENT_TASK).task == op[0].task);
+    s2n_task_end(op[0].task, BUSY, NULL, 0, NULL, 0);
+    begin_read(&op[1], 0, 0, 5, 8);
+    complete_all();
+    CHECK_EQUAL(op[1].data_in, 8 << 12);
+    bench_close();
+}
+
+/* ---- failures ---- */
+
+static void the_first_failure_is_told_once(void)
+{
+    start(64, POOL);
+    begin_read(&op[0], 0, 0, 1000, 1024); /* four commands of 256 blocks */
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 4);
+    device_complete(&bench.device, 2, UNRECOVERED_READ);
+    device_complete(&bench.device, 1, INTERNAL_ERROR);
+    device_complete(&bench.device, 0, 0);
+    rounds();
+    no_event();
+    device_complete(&bench.device, 3, 0);
+    rounds();
+    s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
+    CHECK_EQUAL(event.status, UNRECOVERED_READ);
+    CHECK_EQUAL(event.nvme, 2);
+    CHECK_EQUAL(event.lba, 1000 + 512);
+    s2n_task_end(event.task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    CHECK(op[0].completed && op[0].status == CHECK_CONDITION);
+    bench_close();
+}
+
+/* The failed command's entry must not be that of a command placed since. */
+static void the_failing_block_survives_the_batch(void)
+{
+    start(DEPTH, POOL);
+    for (uint32_t i = 0; i < 2 * SLOTS; i++)
+        begin_read(&op[i], 0, 0, 100 * (i + 1), 1);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, SLOTS);
+    device_complete(&bench.device, 0, 0);
+    device_complete(&bench.device, 1, 0);
+    device_complete(&bench.device, 2, UNRECOVERED_READ);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 2 * SLOTS);
+    CHECK_EQUAL(next_event(S2N_EVENT_TASK_FAILED).lba, 300);
+    s2n_task_end(op[2].task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    for (uint32_t i = SLOTS; i < 2 * SLOTS; i++)
+        device_complete(&bench.device, i, 0);
+    bench_close();
+}
+
+static void what_no_prps_describe_fails(void)
+{
+    s2n_lu_params params;
+
+    start(64, 16 << 20);
+    params = bench.params;
+    params.maximum_blocks = 65536;
+    s2n_lu_update(bench.lu[0], &params);
+    begin_read(&op[0], 0, 0, 0, S2N_MAXIMUM_TRANSFER / BLOCK);
+    rounds();
+    CHECK_EQUAL(next_event(S2N_EVENT_TASK_FAILED).status, INTERNAL_ERROR);
+    s2n_task_end(op[0].task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    bench_close();
+}
+
+static void an_overdue_command_is_told_of(void)
+{
+    start(DEPTH, POOL);
+    s2n_controller_set_timeout(bench.controller, 1);
+    begin_read(&op[0], 0, 0, 0, 1);
+    rounds();
+    s2n_event event = {0};
+    while (!s2n_plane_next_event(bench.plane, &event))
+        s2n_reactor_round(bench.reactor); /* naps: no interrupt will come */
+    CHECK_EQUAL(event.type, S2N_EVENT_OVERDUE);
+    CHECK_EQUAL(event.cookie, CONTROLLER);
+    CHECK_EQUAL(event.qid, 2);
+    CHECK_EQUAL(event.cid, bench.device.log[0].cid);
+    device_complete(&bench.device, 0, 0);
+    bench_close();
+}
+
+/* ---- waiting ---- */
+
+static void tasks_wait_for_slots_in_order(void)
+{
+    start(DEPTH, POOL);
+    for (uint32_t i = 0; i < 10; i++)
+        begin_read(&op[i], 0, 0, i, 1);
+    begin_read(&op[10], 0, 0, 2000, 700); /* three commands */
+    for (uint32_t i = 0; i < 13; i++) {
+        rounds();
+        CHECK_EQUAL(bench.device.seen, i + SLOTS < 13 ? i + SLOTS : 13);
+        CHECK_EQUAL(bench.device.log[i].slba, i < 10 ? i : 2000 + (i - 10) * 256);
+        CHECK(!op[i < 10 ? i : 10].completed);
+        device_complete(&bench.device, i, 0);
+    }
+    rounds();
+    CHECK(op[9].completed && op[10].completed);
+    CHECK_EQUAL(op[10].data_in, 700 * BLOCK);
+    bench_close();
+}
+
+static void tasks_wait_for_buffers_in_order(void)
+{
+    start(64, POOL);
+    begin_write(&op[0], 0, 0, 0, 6 * BLOCKS_64K);
+    begin_write(&op[1], 1, 0, 0, 6 * BLOCKS_64K);
+    CHECK(op[0].reserved && op[1].reserved);
+    begin_write(&op[2], 2, 0, 0, 6 * BLOCKS_64K);
+    begin_read(&op[3], 2, 0, 0, 2 * BLOCKS_64K);
+    CHECK(!op[2].reserved);
+    gathered(&op[0]);
+    complete_all();
+    CHECK(op[0].completed && op[2].reserved && !op[3].completed);
+    gathered(&op[1]);
+    rounds();
+    CHECK(op[1].completed && op[3].completed);
+    gathered(&op[2]);
+    rounds();
+    CHECK(op[2].completed);
+    bench_close();
+}
+
+static void what_the_pool_can_never_hold_does_not_wait(void)
+{
+    start(64, POOL);
+    begin_write(&op[0], 0, 0, 0, LARGES * BLOCKS_64K + 1);
+    CHECK(!op[0].reserved && !op[0].completed);
+    rounds();
+    CHECK(op[0].completed && op[0].status == BUSY && !op[0].aborted);
+    begin_read(&op[1], 0, 0, 0, LARGES * BLOCKS_64K + 1);
+    CHECK(next_event(S2N_EVENT_TASK).task == op[1].task);
+    s2n_task_end(op[1].task, 0, NULL, 0, NULL, 0);
+    CHECK(op[1].completed);
+    bench_close();
+}
+
+static void a_refused_task_is_the_engines(void)
+{
+    start(DEPTH, POOL);
+    begin_write(&op[0], 0, 0, 0, 1);
+    s2n_task_refuse(op[0].task, 0x0b4b00);
+    s2n_event event = next_event(S2N_EVENT_TASK_REFUSED);
+    CHECK_EQUAL(event.count, 0x0b4b00);
+    s2n_task_end(event.task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    CHECK(op[0].completed && op[0].status == CHECK_CONDITION);
+    bench_close();
+}
+
+static void nobody_gets_all_buffers(void)
+{
+    uint32_t silent = 0, other = 0;
+
+    start(64, POOL);
+    while (silent < 12 && (begin_write(&op[silent], 0, 0, 0, BLOCKS_64K), op[silent].reserved))
+        silent++;
+    CHECK(silent >= 5 && silent <= 8);
+    /* Others neither wait behind it nor find nothing left. */
+    for (other = silent + 1; other < silent + 3; other++) {
+        begin_write(&op[other], 1, 0, 0, BLOCKS_64K);
+        CHECK(op[other].reserved || !s2n_task_try_reserve(op[other].task, BLOCKS_64K * BLOCK));
+    }
+    rounds();
+    for (other = silent + 1; other < silent + 3; other++) {
+        CHECK(op[other].reserved);
+        gathered(&op[other]);
+    }
+    complete_all();
+    CHECK(op[silent + 1].completed && op[silent + 2].completed && !op[silent].reserved);
+    /* With one task fewer the next has its turn. */
+    gathered(&op[0]);
+    rounds();
+    CHECK(op[0].completed && op[silent].reserved);
+    for (uint32_t i = 1; i <= silent; i++)
+        gathered(&op[i]);
+    rounds();
+    bench_close();
+}
+
+/* ---- drains ---- */
+
+static void a_drain_waits_for_hot_tasks_of_its_unit(void)
+{
+    start(64, POOL);
+    begin_read(&op[0], 0, 0, 0, 1);
+    begin_read(&op[1], 0, 1, 0, 1);
+    rounds();
+    s2n_lu_drain(bench.lu[0], 31);
+    no_event();
+    begin_read(&op[2], 0, 0, 0, 1);
+    CHECK(next_event(S2N_EVENT_TASK).task == op[2].task);
+    s2n_lu_drain(bench.lu[0], 32);
+    device_complete(&bench.device, 0, 0);
+    rounds();
+    CHECK(op[0].completed);
+    expect_drained(32, 0);
+    expect_drained(31, 0);
+    s2n_task_end(op[2].task, 0, NULL, 0, NULL, 0);
+    s2n_lu_drain(bench.lu[0], 33);
+    expect_drained(33, 0);
+    device_complete(&bench.device, 1, 0);
+    bench_close();
+}
+
+/* Writes with the engine may wait for the drain and hold what a read waits for. */
+static void a_drain_does_not_wait_for_buffers(void)
+{
+    start(64, POOL);
+    begin_write(&op[0], 0, 0, 0, 6 * BLOCKS_64K);
+    begin_write(&op[1], 1, 0, 0, 6 * BLOCKS_64K);
+    begin_read(&op[2], 2, 0, 0, 2 * BLOCKS_64K);
+    begin_read(&op[3], 2, 1, 0, 2 * BLOCKS_64K);
+    begin_write(&op[4], 2, 0, 0, BLOCKS_64K);
+    rounds();
+    CHECK(!op[2].completed && !bench.device.seen && !op[4].reserved);
+    s2n_lu_drain(bench.lu[0], 31);
+    CHECK(next_event(S2N_EVENT_TASK).task == op[2].task);
+    expect_drained(31, 0);
+    gathered(&op[0]);
+    CHECK(next_event(S2N_EVENT_TASK).task == op[0].task);
+    s2n_task_end(op[0].task, 0, NULL, 0, NULL, 0);
+    s2n_task_end(op[2].task, 0, NULL, 0, NULL, 0);
+    complete_all();
+    CHECK(op[3].completed && op[4].reserved);
+    s2n_lu_set_aside(bench.lu[0], false);
+    gathered(&op[1]);
+    gathered(&op[4]);
+    bench_close();
+}
+
+/* ---- pause, resume, fail ---- */
+
+static void a_pause_keeps_off_the_queue_and_resume_replays(void)
+{
+    start(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 10, 1);
+    begin_read(&op[1], 0, 0, 11, 1);
+    rounds();
+    begin_read(&op[2], 0, 0, 12, 1); /* placed, not rung */
+    s2n_controller_pause(bench.controller, 41);
+    expect_drained(41, 0);
+    begin_read(&op[3], 0, 0, 13, 1);
+    device_complete(&bench.device, 0, 0);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 2);
+    CHECK(!op[0].completed);
+    device_reset(&bench.device);
+    bench.device.automatic = true;
+    s2n_controller_resume(bench.controller);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 6);
+    for (uint32_t i = 0; i < 4; i++) {
+        CHECK_EQUAL(bench.device.log[2 + i].slba, 10 + i);
+        CHECK(op[i].completed && !op[i].status);
+    }
+    bench_close();
+}
+
+/* Whatever waits, for the device, a slot or a buffer, ends; so does what comes later. */
+static void a_lost_controller_fails_everything(void)
+{
+    start(DEPTH, POOL);
+    for (uint32_t i = 0; i < 5; i++)
+        begin_read(&op[i], 0, 0, i, 1);
+    begin_write(&op[5], 1, 0, 0, 6 * BLOCKS_64K);
+    gathered(&op[5]);
+    begin_write(&op[6], 2, 0, 0, 6 * BLOCKS_64K);
+    begin_read(&op[7], 0, 0, 0, 7 * BLOCKS_64K);
+    rounds();
+    s2n_controller_pause(bench.controller, 41);
+    expect_drained(41, 0);
+    s2n_controller_fail(bench.controller, INTERNAL_ERROR);
+    rounds();
+    gathered(&op[6]);
+    for (int left = 8; left; left--) {
+        rounds();
+        s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
+        CHECK_EQUAL(event.status, INTERNAL_ERROR);
+        s2n_task_end(event.task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    }
+    for (uint32_t i = 0; i < 8; i++)
+        CHECK(op[i].completed && op[i].status == CHECK_CONDITION);
+    CHECK_EQUAL(bench.reactor->in_flight, 0);
+    bench_close();
+}
+
+/* ---- aborts ---- */
+
+enum { ON_DEVICE, FOR_SLOT, PARTLY, FOR_BUFFER, GATHERING, GATHERING_WAITS, WITH_ENGINE, STATES };
+
+/* Tasks of nexus 0 and LUN 0, in every state. */
+static void begin_every_state(void)
+{
+    static const uint8_t inquiry[6] = {0x12};
+
+    begin_write(&op[GATHERING], 0, 0, 0, 4 * BLOCKS_64K);
+    CHECK(op[GATHERING].reserved);
+    begin_read(&op[ON_DEVICE], 0, 0, 1, 1);
+    begin_read(&op[PARTLY], 0, 0, 2, 600);
+    begin_read(&op[FOR_SLOT], 0, 0, 3, 1);
+    begin_write(&op[GATHERING_WAITS], 0, 0, 0, 8 * BLOCKS_64K);
+    CHECK(!op[GATHERING_WAITS].reserved);
+    begin_read(&op[FOR_BUFFER], 0, 0, 4, 8 * BLOCKS_64K);
+    begin_command(&op[WITH_ENGINE], 0, 0, inquiry, sizeof inquiry);
+    CHECK(next_event(S2N_EVENT_TASK).task == op[WITH_ENGINE].task);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, SLOTS);
+}
+
+/* What has not reached the device ends at once; nothing more is sent to it. */
+static void check_aborted_every_state(uint64_t token, uint32_t count)
+{
+    CHECK(op[GATHERING].discarded && op[GATHERING_WAITS].discarded);
+    CHECK(op[FOR_SLOT].completed && op[FOR_BUFFER].completed);
+    CHECK(!op[ON_DEVICE].completed && !op[PARTLY].completed && !op[WITH_ENGINE].completed);
+    CHECK(s2n_task_aborted(op[WITH_ENGINE].task));
+    no_event();
+    for (uint32_t i = 0; i < SLOTS; i++)
+        device_complete(&bench.device, i, i ? INTERNAL_ERROR : 0);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, SLOTS);
+    CHECK(op[ON_DEVICE].completed && op[PARTLY].completed);
+    no_event();
+    s2n_task_end(op[WITH_ENGINE].task, 0, NULL, 0, NULL, 0);
+    expect_drained(token, count);
+    for (uint32_t i = 0; i < STATES; i++)
+        CHECK(op[i].aborted && !op[i].task);
+}
+
+static void aborts_reach_tasks_in_every_state(void)
+{
+    static const uint32_t scopes[] = {S2N_SCOPE_NEXUS_LU, S2N_SCOPE_LU, S2N_SCOPE_NEXUS};
+
+    for (unsigned i = 0; i < 3; i++) {
+        start(DEPTH, POOL);
+        begin_every_state();
+        s2n_plane_abort(bench.plane, scopes[i], bench.nexus[0],
+                        scopes[i] == S2N_SCOPE_NEXUS ? NULL : bench.lu[0], 0, false, false, 51);
+        check_aborted_every_state(51, STATES);
+        bench_close();
+    }
+}
+
+static void aborts_reach_their_scope_only(void)
+{
+    static const struct {
+        uint32_t scope;
+        unsigned hit; /* bits: nexus * UNITS + LUN */
+    } cases[] = {{S2N_SCOPE_TASK, 1},
+                 {S2N_SCOPE_NEXUS_LU, 1},
+                 {S2N_SCOPE_LU, 1 | 4 | 16},
+                 {S2N_SCOPE_NEXUS, 1 | 2}};
+
+    for (unsigned at = 0; at < 4; at++) {
+        start(DEPTH, POOL);
+        for (unsigned i = 0; i < NEXUSES * UNITS; i++)
+            begin_write(&op[i], i / UNITS, i % UNITS, 0, 1);
+        uint32_t itt = op[0].task->tag, hits = (uint32_t)__builtin_popcount(cases[at].hit);
+        s2n_plane_abort(bench.plane, cases[at].scope, bench.nexus[0], bench.lu[0], itt, true, false,
+                        60);
+        expect_drained(60, hits);
+        s2n_plane_abort(bench.plane, cases[at].scope, bench.nexus[0], bench.lu[0], itt, false, true,
+                        61);
+        expect_drained(61, hits);
+        for (unsigned i = 0; i < NEXUSES * UNITS; i++) {
+            CHECK_EQUAL(op[i].discarded, cases[at].hit >> i & 1);
+            bool own = cases[at].scope == S2N_SCOPE_LU && i / UNITS == 0;
+            CHECK_EQUAL(op[i].told, op[i].discarded && !own);
+            if (!op[i].discarded)
+                gathered(&op[i]);
+        }
+        complete_all();
+        s2n_plane_abort(bench.plane, cases[at].scope, bench.nexus[0], bench.lu[0], itt, false, true,
+                        62);
+        expect_drained(62, 0);
+        bench_close();
+    }
+}
+
+/* An initiator that takes no responses must not hold up another's task management. */
+static void an_abort_does_not_wait_for_responses(void)
+{
+    static const uint8_t inquiry[6] = {0x12};
+
+    start(DEPTH, POOL);
+    begin_write(&op[0], 0, 0, 0, 1);
+    begin_command(&op[1], 0, 0, inquiry, sizeof inquiry);
+    next_event(S2N_EVENT_TASK);
+    op[0].keeps = op[1].keeps = true;
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[1], bench.lu[0], 0, false, true, 71);
+    CHECK(op[0].discarded && op[0].told);
+    no_event();
+    s2n_task_end(op[1].task, 0, NULL, 0, NULL, 0);
+    CHECK(op[1].completed && op[1].told);
+    expect_drained(71, 2);
+    taken(&op[0]);
+    taken(&op[1]);
+    bench_close();
+}
+
+static void a_second_abort_waits_for_the_same_task(void)
+{
+    start(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 0, 1);
+    rounds();
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[1], bench.lu[0], 0, false, true, 71);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, 72);
+    begin_read(&op[1], 0, 0, 0, 1); /* came later: nobody's concern */
+    rounds();
+    no_event();
+    device_complete(&bench.device, 0, 0);
+    rounds();
+    CHECK(op[0].completed && op[0].told);
+    expect_drained(72, 0);
+    expect_drained(71, 1);
+    device_complete(&bench.device, 1, 0);
+    bench_close();
+}
+
+static void aborts_during_a_pause(void)
+{
+    start(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 0, 1);
+    rounds();
+    s2n_controller_pause(bench.controller, 41);
+    expect_drained(41, 0);
+    begin_read(&op[1], 0, 0, 1, 1);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[0], bench.lu[0], 0, false, false, 71);
+    CHECK(op[1].completed && op[1].aborted && !op[0].completed);
+    s2n_controller_fail(bench.controller, INTERNAL_ERROR);
+    rounds();
+    expect_drained(71, 2);
+    CHECK(op[0].completed && op[0].aborted);
+    bench_close();
+}
+
+static void an_aborted_drain_is_done(void)
+{
+    start(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 0, 600);
+    begin_read(&op[1], 0, 0, 0, 600);
+    rounds();
+    s2n_lu_drain(bench.lu[0], 31);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[0], bench.lu[0], 0, false, false, 71);
+    for (uint32_t i = 0; i < SLOTS; i++)
+        device_complete(&bench.device, i, 0);
+    rounds();
+    CHECK(op[0].completed && op[1].completed);
+    s2n_event event;
+    uint64_t tokens = 0;
+    for (int i = 0; i < 2; i++)
+        event = next_event(S2N_EVENT_DRAINED), tokens += event.cookie;
+    CHECK_EQUAL(tokens, 31 + 71);
+    bench_close();
+}
+
+/* ---- the end ---- */
+
+/* Python may be gone before its tasks are: nothing of them is left behind. */
+static void a_plane_may_be_freed_with_tasks(void)
+{
+    static const uint8_t inquiry[6] = {0x12};
+
+    start(DEPTH, POOL);
+    begin_command(&op[0], 0, 0, inquiry, sizeof inquiry);
+    begin_read(&op[1], 0, 0, 0, 1);
+    rounds();
+    s2n_lu_drain(bench.lu[0], 31);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[0], bench.lu[0], 0, false, false, 71);
+    for (unsigned i = 0; i < UNITS; i++)
+        s2n_lu_free(bench.lu[i]);
+    for (unsigned i = 0; i < NEXUSES; i++)
+        s2n_nexus_free(bench.nexus[i]);
+    s2n_controller_free(bench.controller);
+    s2n_plane_free(bench.plane);
+    device_close(&bench.device);
+}
+
+int main(void)
+{
+    RUN(a_read_is_one_command);
+    RUN(a_batch_rings_once);
+    RUN(nothing_to_do_ends_at_once);
+    RUN(what_is_not_hot_goes_to_the_engine);
+    RUN(whoever_has_stepped_aside_is_the_engines);
+    RUN(data_out_is_for_the_engine_to_read);
+    RUN(a_changed_block_size_is_no_longer_hot);
+    RUN(the_first_failure_is_told_once);
+    RUN(the_failing_block_survives_the_batch);
+    RUN(what_no_prps_describe_fails);
+    RUN(an_overdue_command_is_told_of);
+    RUN(tasks_wait_for_slots_in_order);
+    RUN(tasks_wait_for_buffers_in_order);
+    RUN(what_the_pool_can_never_hold_does_not_wait);
+    RUN(a_refused_task_is_the_engines);
+    RUN(nobody_gets_all_buffers);
+    RUN(a_drain_waits_for_hot_tasks_of_its_unit);
+    RUN(a_drain_does_not_wait_for_buffers);
+    RUN(a_pause_keeps_off_the_queue_and_resume_replays);
+    RUN(a_lost_controller_fails_everything);
+    RUN(aborts_reach_tasks_in_every_state);
+    RUN(aborts_reach_their_scope_only);
+    RUN(an_abort_does_not_wait_for_responses);
+    RUN(a_second_abort_waits_for_the_same_task);
+    RUN(aborts_during_a_pause);
+    RUN(an_aborted_drain_is_done);
+    RUN(a_plane_may_be_freed_with_tasks);
+    return 0;
+}

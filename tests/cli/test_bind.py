@@ -1,0 +1,109 @@
+"""`bind`, `unbind`, the disks in `list`, and SPECs of real disks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scsi2nvme.cli import bind
+from scsi2nvme.cli.errors import OperationError, UsageError
+from scsi2nvme.cli.main import main
+from scsi2nvme.cli.spec import parse
+from tests.drivers.machine import ADDRESS, Machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_a_pci_spec_names_an_address() -> None:
+    spec = parse(f"pci:{ADDRESS},readonly=on")
+    assert (spec.transport, spec.path, spec.given()) == ("pci", ADDRESS, {})
+    assert parse("pci:01:00.0,noiommu=on").given() == {"noiommu": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("pci:", "PATH: '' is not a PCI address"),
+        ("pci:nvme0", "is not a PCI address"),
+        ("pci:01:00.0,size=1G", "size: a pci controller has its own"),
+        ("pci:01:00.0,serial=X", "serial: a pci controller has its own"),
+        ("pci:01:00.0,noiommu=yes", "is not on or off"),
+        ("emulated:memory,noiommu=on", "noiommu: only pci controllers"),
+    ],
+)
+def test_a_pci_spec_that_makes_no_sense_is_refused(text: str, word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        parse(text)
+
+
+def test_disks_are_shown_with_their_users(machine: Machine) -> None:
+    machine.write("nvme0n1", 0, b"XFSB")
+    shown = bind.disks(machine.system)
+    (disk,) = shown["Disks"]
+    assert json.loads(json.dumps(disk)) == {
+        "Address": ADDRESS,
+        "ModelNumber": "Model of disk",
+        "SerialNumber": "S1",
+        "PhysicalSize": 4 << 20,
+        "Driver": "nvme",
+        "IommuGroup": "7",
+        "NameSpaces": ["nvme0n1"],
+        "Users": ["nvme0n1 holds: XFS file system"],
+    }
+    head, row, use = bind.table(shown).splitlines()
+    assert head.split() == ["Address", "Driver", "Serial", "Model", "Size", "Block", "devices"]
+    assert row.split()[:3] == [ADDRESS, "nvme", "S1"]
+    assert use.strip() == "nvme0n1 holds: XFS file system"
+    assert "no NVMe disk" in bind.table({"Disks": []})
+
+
+def bound(machine: Machine, **arguments: object) -> list[str]:
+    """Try to bind; return what was told."""
+    told: list[str] = []
+    defaults = {"serial": "", "force": False, "persist": False, "dry_run": True}
+    bind.bind("01:00.0", **defaults | arguments, system=machine.system, report=told.append)  # type: ignore[arg-type]
+    return told
+
+
+def test_a_dry_run_says_what_would_be_done(machine: Machine) -> None:
+    told = bound(machine, persist=True)
+    assert told[0] == f"echo vfio-pci > {machine.function.path}/driver_override"
+    assert told[-1].startswith(f"install {machine.system.etc}/systemd/system/scsi2nvme-bind-")
+    assert machine.function.driver == "nvme"
+    assert not (machine.system.etc / "systemd").exists()
+
+
+def test_force_and_persistence_need_a_serial(machine: Machine) -> None:
+    with pytest.raises(UsageError, match="--force needs --serial"):
+        bound(machine, force=True)
+    machine.set_driver(machine.function, "vfio-pci")
+    for name in ("model", "serial"):
+        (machine.controller / name).unlink()
+    with pytest.raises(UsageError, match="--persist needs --serial"):
+        bound(machine, persist=True)
+    assert bound(machine) == [f"{ADDRESS} is bound to vfio-pci already"]
+
+
+def test_a_disk_in_use_is_refused_in_one_line(machine: Machine) -> None:
+    machine.add_holder("nvme0n1", "md0")
+    machine.write("nvme0n1", 0, b"XFSB")
+    with pytest.raises(OperationError, match="belongs to RAID array md0; nvme0n1 holds: XFS"):
+        bound(machine)
+
+
+def test_unbind_forgets_and_gives_back(machine: Machine) -> None:
+    machine.set_driver(machine.function, "vfio-pci")
+    told: list[str] = []
+    bind.unbind(ADDRESS, dry_run=True, system=machine.system, report=told.append)
+    assert told[-1] == f"echo {ADDRESS} > {machine.system.pci}/drivers_probe"
+
+
+@pytest.mark.parametrize("verb", ["bind", "unbind"])
+def test_nonsense_is_refused(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "nvme0"]) == 2
+    assert "is not a PCI address" in capsys.readouterr().err

@@ -1,0 +1,109 @@
+"""What the controller does when the host has something to tell of its device."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from scsi2nvme.drivers.controller import Controller, ControllerState
+from scsi2nvme.drivers.emulated import EmulatedOptions, EmulatedTransport
+from scsi2nvme.drivers.retry import LOST
+from scsi2nvme.drivers.transport import Alarm
+from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.registers import CSTS, Register, ShutdownStatus, decode
+
+FLUSH = NvmeCommand(Opcode.FLUSH, 1)
+
+
+class Alarming(EmulatedTransport):
+    """A controller whose host raises alarms, and that remembers how it was let go."""
+
+    def __init__(self) -> None:
+        super().__init__(EmulatedOptions(size_bytes=1 << 20, vectors=5))
+        self.alarms = {alarm: os.eventfd(0, os.EFD_NONBLOCK) for alarm in Alarm}
+        self.let_go_at: list[int] = []
+
+    def let_go(self) -> None:
+        self.let_go_at.append(self.read32(Register.CSTS))
+        super().let_go()
+
+
+class Path:
+    """A data path that only remembers."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    async def pause(self) -> None:
+        self.log.append("pause")
+
+    def resume(self) -> None:
+        self.log.append("resume")
+
+    def fail(self, status: int) -> None:
+        self.log.append(f"fail {status:#x}")
+
+
+@pytest.fixture
+def transport() -> Iterator[Alarming]:
+    transport = Alarming()
+    yield transport
+    for eventfd in transport.alarms.values():
+        os.close(eventfd)
+
+
+async def until_let_go(transport: Alarming) -> None:
+    async with asyncio.timeout(10):
+        while not transport.let_go_at:
+            await asyncio.sleep(0.001)
+
+
+def test_a_device_that_the_host_wants_is_shut_down_and_let_go(transport: Alarming) -> None:
+    async def scenario() -> None:
+        controller = await Controller.open(transport)
+        path = Path()
+        controller.attach(path)
+        os.eventfd_write(transport.alarms[Alarm.UNPLUG], 1)
+        await until_let_go(transport)
+        assert decode(CSTS, transport.let_go_at[0]).shst == ShutdownStatus.COMPLETE
+        assert path.log == ["pause", f"fail {LOST:#x}"]
+        assert controller.state is ControllerState.DEAD
+        assert controller.failure == "the host wants the device back"
+        (completion,) = await controller.execute(FLUSH)
+        assert completion.status == LOST
+        await controller.close()
+
+    asyncio.run(scenario())
+    assert len(transport.let_go_at) == 1
+
+
+def test_a_device_that_is_gone_already_is_let_go_at_once(transport: Alarming) -> None:
+    async def scenario() -> None:
+        controller = await Controller.open(transport)
+        transport.remove()
+        os.eventfd_write(transport.alarms[Alarm.UNPLUG], 1)
+        await until_let_go(transport)
+        assert controller.state is ControllerState.DEAD
+        await controller.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_bus_error_leads_to_a_reset(transport: Alarming) -> None:
+    async def scenario() -> None:
+        controller = await Controller.open(transport)
+        path = Path()
+        controller.attach(path)
+        os.eventfd_write(transport.alarms[Alarm.ERROR], 1)
+        async with asyncio.timeout(10):
+            while path.log != ["pause", "resume"]:
+                await asyncio.sleep(0.001)
+        (completion,) = await controller.execute(FLUSH)
+        assert completion.status == 0
+        assert not transport.let_go_at
+        await controller.close()
+
+    asyncio.run(scenario())

@@ -1,0 +1,149 @@
+"""The front end in a real kernel: targetcli, loopback, iSCSI, crash and restart.
+
+The controllers are emulated: what is judged is the way from the kernel to the data plane.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.system.machine import Machine
+
+NAA = "naa.5001405000000001"
+IQN = "iqn.2026-11.io.github.scsi2nvme:0"
+BEGIN = f"""
+modprobe -a target_core_user tcm_loop
+start() {{
+  : >/tmp/daemon.log
+  scsi2nvme serve --controller emulated:/tmp/disk,size=256M,namespaces=2 \\
+    --controller emulated:/tmp/disk4k,size=128M,block=4096 --tcmu --state-dir /tmp/state \\
+    >>/tmp/daemon.log 2>&1 &
+  daemon=$!
+  eventually 100 grep -q Ready /tmp/daemon.log
+}}
+finish() {{
+  cat /tmp/daemon.log
+  clear_targets
+  kill $daemon
+  wait $daemon
+  rm -rf /tmp/state /tmp/disk*
+}}
+create() {{
+  targetcli_all <<END
+  /backstores/user:nvme create name=disk0 size=256M cfgstring=0/1
+  /loopback create {NAA}
+  /loopback/{NAA}/luns create /backstores/user:nvme/disk0
+END
+}}
+trap finish EXIT
+start
+"""
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+def test_targetcli_alone_makes_a_disk(machine: Machine) -> None:
+    output = machine.run(
+        BEGIN
+        + f"""
+        create
+        fio_verify $(loop_disk {NAA} 0) 32M
+        cat /sys/kernel/config/target/core/user_*/disk0/attrib/cmd_time_out
+        """,
+        timeout_s=400,
+    ).output
+    assert re.search(r"^0$", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ("size=256M cfgstring=0/7", "there is no namespace 7; there are: 1, 2"),
+        ("size=256M cfgstring=5/1", "there is no controller '5'; there are: 0, 1"),
+        ("size=256M cfgstring=disk", "CONTROLLER/NSID"),
+        ("size=1G cfgstring=0/1", "size 1073741824 is more than the namespace's 268435456 bytes"),
+        ("size=64M cfgstring=1/1", "control=hw_block_size=4096"),
+    ],
+)
+def test_what_cannot_be_is_refused(machine: Machine, arguments: str, word: str) -> None:
+    output = machine.run(
+        BEGIN
+        + f"""
+        if targetcli_all <<<"/backstores/user:nvme create name=disk0 {arguments}"; then exit 1; fi
+        test ! -e /sys/class/uio/uio0
+        """,
+        timeout_s=300,
+    ).output
+    assert word in output
+
+
+def test_export_makes_an_iscsi_target(machine: Machine) -> None:
+    output = machine.run(
+        BEGIN
+        + f"""
+        for i in 1 2; do scsi2nvme export 0 --state-dir /tmp/state; done
+        iscsi_login
+        fio_verify $(iscsi_disk {IQN} 0) 16M
+        sg_inq $(iscsi_disk {IQN} 1)
+        iscsiadm -m node --logout
+        for i in 1 2; do scsi2nvme unexport 0 --state-dir /tmp/state; done
+        test -z "$(ls -d /sys/kernel/config/target/core/user_*/* 2>/dev/null | grep -v hba_)"
+        """,
+        timeout_s=400,
+    ).output
+    assert "scsi2nvme emulat" in output
+    assert output.count(f"target {IQN}: gone") == output.count("there was none") == 1
+
+
+@pytest.mark.parametrize("signal", ["KILL", "TERM"])
+def test_a_restart_is_a_pause(machine: Machine, signal: str) -> None:
+    machine.run(
+        BEGIN
+        + f"""
+        create
+        disk=$(loop_disk {NAA} 0)
+        fio_verify $disk 32M --time_based --runtime=30 --verify_state_save=0 &
+        fio=$!
+        sleep 5
+        kill -{signal} $daemon
+        wait $daemon || true
+        start
+        wait $fio
+        """,
+        timeout_s=600,
+    )
+
+
+def test_a_change_of_size_is_told(machine: Machine) -> None:
+    output = machine.run(
+        BEGIN
+        + f"""
+        create
+        disk=$(loop_disk {NAA} 0)
+        size=$(echo /sys/kernel/config/target/core/user_*/disk0/attrib/dev_size)
+        echo $((128 << 20)) >$size
+        sg_turs --number=2 $disk || true
+        sg_readcap $disk
+        if echo $((512 << 20)) >$size; then exit 1; fi
+        """,
+        timeout_s=300,
+    ).output
+    assert "Device size: 134217728 bytes" in output
+
+
+def test_nothing_hangs_without_a_daemon(machine: Machine) -> None:
+    machine.run(
+        BEGIN
+        + f"""
+        create
+        disk=$(loop_disk {NAA} 0)
+        kill $daemon
+        wait $daemon
+        if timeout 5 dd if=$disk of=/dev/null bs=4k count=1 iflag=direct; then exit 1; fi
+        clear_targets
+        start
+        """,
+        timeout_s=400,
+    )

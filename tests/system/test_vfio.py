@@ -1,0 +1,100 @@
+"""Real disks, as far as this kernel can tell: bound, driven through VFIO, and given back."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.system.machine import CONTROLLERS, MIB, Machine, Namespace, Nvme
+from tests.system.power import Power
+
+SHAPES = {(1, 512): "01", (1, 4096): "02", (2, 512): "03", (2, 4096): "04"}
+A, B = CONTROLLERS
+
+# Use a disk, see it refused, and stop using it: what to do, what is said, what to undo.
+USES = {
+    "mount": (
+        """mkfs.ext4 -q $disk
+        unshare --mount sh -c "mount $disk /mnt; touch /tmp/ready; exec sleep infinity" &
+        eventually 20 test -e /tmp/ready""",
+        "is mounted on /mnt",
+        "kill %1; rm /tmp/ready",
+    ),
+    "swap": ("mkswap $disk; swapon $disk", "is swap space", "swapoff $disk"),
+    "LVM": (
+        "modprobe dm-mod; vgcreate vg $disk; lvcreate --yes --size 16M --name lv vg",
+        "belongs to LVM volume vg-lv",
+        "vgremove --yes vg; pvremove $disk",
+    ),
+    "open": ("sleep infinity <$disk &", "is open in process", "kill %1"),
+}
+
+
+@pytest.mark.parametrize(("use", "reason", "stop"), USES.values(), ids=list(USES))
+def test_a_disk_in_use_stays_with_the_kernel(
+    machine: Machine, use: str, reason: str, stop: str
+) -> None:
+    job = machine.run(
+        f"""
+        modprobe nvme
+        disk=$(namespace {B.address} 1)
+        {use}
+        ! scsi2nvme bind {B.address} --force --serial {B.serial}
+        {stop}
+        eventually 20 wipefs --quiet --all $disk
+        """,
+        timeout_s=120,
+    )
+    assert reason in job.output
+
+
+def test_bind_and_unbind(machine: Machine) -> None:
+    job = machine.run(
+        f"""
+        modprobe nvme
+        disk=$(namespace {B.address} 1)
+        mkswap $disk
+        trap "scsi2nvme unbind {B.address}" EXIT
+        ! scsi2nvme bind {B.address}
+        ! scsi2nvme bind {B.address} --force --serial {A.serial}
+        scsi2nvme bind {B.address} --force --serial {B.serial}
+        scsi2nvme id-ctrl pci:{B.address}
+        scsi2nvme unbind {B.address}
+        eventually 20 namespace {B.address} 1
+        wipefs --all $(namespace {B.address} 1)
+        ! scsi2nvme id-ctrl pci:{B.address}
+        """,
+        timeout_s=180,
+    )
+    for words in (
+        "holds: swap space",
+        f"the serial number is {B.serial}, not {A.serial}",
+        f"sn        : {B.serial}",
+        f"is bound to nvme; run: scsi2nvme bind {B.address}",
+    ):
+        assert words in job.output
+
+
+@pytest.mark.timeout(1800)
+def test_the_driver_over_vfio(power: Power) -> None:
+    """The suite that runs over every controller, over four disks."""
+    power.off()
+    disks = {
+        shape: Nvme(f"v{bus}", f"0000:{bus}:00.0", (Namespace(16 * MIB, shape[1]),) * shape[0])
+        for shape, bus in SHAPES.items()
+    }
+    named = " ".join(f"{n}x{block}={disk.address}" for (n, block), disk in disks.items())
+    with Machine(tuple(disks.values()), files=power.files) as machine:
+        job = machine.run(
+            f"""
+            modprobe vfio-pci
+            for disk in {" ".join(disk.address for disk in disks.values())}; do
+                scsi2nvme bind $disk
+            done
+            cd /opt/scsi2nvme
+            export SCSI2NVME_TEST_DISKS="{named}"
+            python3 -m pytest -q -p no:cacheprovider tests/integration/test_driver.py
+            """,
+            timeout_s=1200,
+        )
+    assert " passed" in job.output
+    assert "skipped" not in job.output
