@@ -27,13 +27,14 @@ struct range {
 
 static struct range ranges[RANGES];
 static struct sigaction previous;
-static int ones_fd = -1; /* one page of all ones */
+static int ones_fd = -1;                                 /* one page of all ones */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of set-up; the handler takes none */
 
 /* Replace one page by all ones, in one step as other threads see it. */
 static int cover(uintptr_t page)
 {
-    void *at = mmap((void *)page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, ones_fd, 0);
+    void *at =
+        mmap((void *)page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, ones_fd, 0);
 
     return at == MAP_FAILED ? -errno : 0;
 }
