@@ -29,7 +29,7 @@ PYTHON_PACKAGES := $(if $(filter /usr/bin/python3 /bin/python3,$(shell command -
 BUILD_PACKAGES := gcc libc6-dev $(PYTHON_PACKAGES)
 LINT_PACKAGES := $(BUILD_PACKAGES) clang-format
 SYSTEM_PACKAGES := $(BUILD_PACKAGES) debian-archive-keyring e2fsprogs mmdebstrap qemu-system-x86
-TEST_PACKAGES := $(LINT_PACKAGES) libiscsi-bin libiscsi-dev qemu-block-extra qemu-system-x86 qemu-utils
+TEST_PACKAGES := $(LINT_PACKAGES) dbus-daemon libiscsi-bin libiscsi-dev qemu-block-extra qemu-system-x86 qemu-utils
 BENCH_PACKAGES := $(BUILD_PACKAGES) libiscsi-dev tgt valgrind
 STRANGER_PACKAGES := iproute2 libiscsi-bin mmdebstrap qemu-block-extra qemu-utils
 ALL_PACKAGES := $(sort $(TEST_PACKAGES) $(BENCH_PACKAGES))
@@ -149,7 +149,7 @@ sanitize: test-packages environment ## run C tests and test suite under ASan and
 	@for tool in /usr/bin/iscsi-* /usr/bin/qemu-*; do \
 	  printf '#!/bin/sh\nunset LD_PRELOAD\nexec %s "$$@"\n' $$tool >$(ASAN)/bin/$${tool##*/}; \
 	done; chmod +x $(ASAN)/bin/*
-	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=1:handle_sigbus=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	  LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONPATH="$(ASAN)/site:$(CURDIR)" \
 	  PYTHONSAFEPATH=1 MESONPY_EDITABLE_SKIP="$(CURDIR)/$(NATIVE)" \
 	  PATH="$(ASAN)/bin:$(DEV):$$PATH" pytest $(PYTEST_OPTIONS) \

@@ -16,6 +16,7 @@ class BuildError(Exception):
 
 
 def digest(*parts: bytes) -> str:
+    """Return a name for this content."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8) + part)

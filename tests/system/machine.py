@@ -344,12 +344,12 @@ class Machine:
 
     def _stopped(self) -> MachineError:
         """Return why the machine is off."""
-        self._qemu.wait(OFF_S)
+        status = self._qemu.wait(OFF_S)
         if "Kernel panic" in self.log():
             return GuestPanic(self._with_log("the kernel panicked"))
         self._errors.seek(0)
         errors = self._errors.read().decode(errors="replace")
-        return GuestStopped(self._with_log(f"the machine stopped\n{errors}"))
+        return GuestStopped(self._with_log(f"QEMU ended, status {status}\n{errors}"))
 
     def _explain_blocked(self) -> None:
         """Have the kernel log what its blocked tasks wait for, if it can still."""

@@ -31,11 +31,13 @@ FIRST_MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
 
 
 def key(kernel: str) -> str:
+    """Return what `build` depends on."""
     recipe = [Path(__file__).read_bytes(), (HERE / "initramfs.sh").read_bytes()]
     return digest(*recipe, kernel.encode())
 
 
 def build(directory: Path, kernel: str) -> None:
+    """Leave `disk`, `vmlinuz` and `initramfs` in a directory. Raises BuildError."""
     tree = directory / "tree"
     _install_debian(directory, tree, kernel)
     (version,) = (path.name for path in (tree / "lib/modules").iterdir())
