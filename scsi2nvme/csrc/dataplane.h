@@ -215,6 +215,8 @@ typedef struct {
     uint8_t *data; /* free with s2n_event_free */
 } s2n_event;
 
+/* A reactor is pinned to its CPU, unless that is negative. It looks for completions for up
+ * to `poll_us` before it sleeps, while they usually take no longer; 0: it sleeps at once. */
 s2n_plane *s2n_plane_new(uint32_t reactors, const int32_t *cpus, uint32_t poll_us);
 int s2n_plane_start(s2n_plane *plane);
 /* Stop and join the reactors, whose connections have been closed and freed. */

@@ -21,6 +21,7 @@ enum {
     S2N_REPLIES = 256,         /* unsent replies, then reading stops */
     S2N_REPLY_BYTES = 1 << 20, /* their data */
     S2N_HELD_BYTES = 1 << 20,  /* data of requests that wait for their turn, per session */
+    S2N_EARLY_BYTES = 8 << 20, /* data that came unasked and waits for a buffer, likewise */
     S2N_REJECTS = 64,          /* per second; a peer that earns more is dropped */
     S2N_LEAST_LENGTH = 512,    /* of MaxRecvDataSegmentLength and MaxBurstLength */
     S2N_LINGER_MS = 5000,      /* to take the last bytes of a graceful close */
@@ -69,10 +70,12 @@ struct s2n_command {
     bool receiving;   /* a PDU with its data is arriving */
     bool unsolicited; /* a final unsolicited Data-Out is due */
     bool reserving;   /* waits for a buffer */
-    bool full;        /* no buffer: TASK SET FULL */
+    bool full;        /* no room for what comes unasked: TASK SET FULL */
     uint32_t refusal; /* sense code with which it will end */
     /* Data-out. Offsets; sequence `sequence` of `r2t_sn` asked for is arriving. */
     uint32_t wanted, received, solicited, sequence_end, unsolicited_limit;
+    uint8_t *early; /* what comes unasked, while there is no buffer for it */
+    uint32_t early_bytes;
     uint32_t r2t_sn, sequence, data_sn;
     /* Data-in. */
     uint32_t to_send, sent, data_in_sn;
@@ -156,7 +159,7 @@ struct s2n_session {
     uint32_t maximum;          /* MaxCmdSN as last told */
     uint32_t window, outstanding, immediate;
     struct s2n_held *held; /* by CmdSN & held_mask */
-    uint32_t held_mask, held_count, held_bytes;
+    uint32_t held_mask, held_count, held_bytes, early_bytes;
     s2n_command *command, *spare; /* all of them; the unused ones */
     s2n_command **bucket;         /* by initiator task tag */
     uint32_t bucket_shift;
@@ -226,7 +229,11 @@ uint32_t s2n_command_ttt(const s2n_command *command, uint32_t r2t_sn);
 /* As s2n_command_arrived and s2n_command_received, for a Data-Out. */
 void s2n_data_out_arrived(s2n_conn *conn);
 void s2n_data_out_received(s2n_conn *conn, bool intact);
-/* Direct the data of the PDU that arrives into the task's buffer, if it has one. */
+/* Make room for data that comes unasked: false if there is none. */
+bool s2n_collect_make_room(s2n_command *command);
+/* Give back the room that is not a task's. */
+void s2n_collect_drop_early(s2n_command *command);
+/* Direct the data of the PDU that arrives into the command's room, if it has any. */
 void s2n_collect_into(s2n_conn *conn, s2n_command *command);
 /* Account for that data; not `intact` if its digest was wrong. */
 void s2n_collect_account(s2n_conn *conn, s2n_command *command, bool intact);

@@ -1,5 +1,8 @@
 /* Data-out: immediate, unsolicited and solicited, until a command has what it
  * needs. Spec: RFC 7143 4.2.5.2, 11.7, 11.8. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "iscsi.h"
 
 /* Ask for data as far as may be. */
@@ -30,13 +33,60 @@ static void execute(s2n_command *command)
     s2n_task_execute(task);
 }
 
-/* Ask for the rest of the data, once there is a buffer for it. */
+bool s2n_collect_make_room(s2n_command *command)
+{
+    s2n_session *session = command->conn->session;
+    uint32_t bytes = s2n_least(command->unsolicited_limit, command->wanted);
+
+    if (s2n_task_try_reserve(command->task, command->wanted))
+        return true;
+    if (bytes > S2N_EARLY_BYTES - session->early_bytes || !(command->early = malloc(bytes)))
+        return false;
+    command->early_bytes = bytes;
+    session->early_bytes += bytes;
+    return true;
+}
+
+void s2n_collect_drop_early(s2n_command *command)
+{
+    free(command->early);
+    command->early = NULL;
+    command->conn->session->early_bytes -= command->early_bytes;
+    command->early_bytes = 0;
+}
+
+/* Move what came too early into the buffer, which is there now. */
+static void settle(s2n_command *command)
+{
+    uint32_t length, bytes = s2n_least(command->received, command->early_bytes);
+
+    for (uint32_t at = 0; at < bytes; at += length) {
+        uint8_t *to = s2n_task_span_at(command->task, at, &length);
+        length = s2n_least(length, bytes - at);
+        memcpy(to, command->early + at, length);
+    }
+    s2n_collect_drop_early(command);
+}
+
+/* Whether the data is where it belongs, as far as it came, and more has its place. */
+static bool has_buffer(s2n_command *command)
+{
+    s2n_task *task = command->task;
+
+    if (!command->wanted)
+        return true;
+    if (!task->buffer.pool && !command->reserving)
+        command->reserving = !s2n_task_reserve(task, command->wanted);
+    if (command->reserving)
+        return false;
+    if (command->early && task->buffer.pool)
+        settle(command);
+    return true;
+}
+
+/* Ask for the rest of the data. */
 static void gather(s2n_command *command)
 {
-    if (!command->task->buffer.pool && !command->reserving)
-        command->reserving = !s2n_task_reserve(command->task, command->wanted);
-    if (command->reserving)
-        return;
     if (!command->r2t_sn && command->solicited < command->received)
         command->solicited = command->received;
     if (!command->sequence_end)
@@ -60,6 +110,8 @@ void s2n_collect_proceed(s2n_command *command)
         s2n_task_refuse(command->task, command->refusal);
     } else if (command->full) {
         s2n_command_respond_bare(command, S2N_TASK_SET_FULL);
+    } else if (!has_buffer(command)) {
+        return; /* comes back when it has */
     } else if (command->received >= command->wanted) {
         execute(command);
     } else {
@@ -74,8 +126,10 @@ void s2n_collect_into(s2n_conn *conn, s2n_command *command)
     rx->command = command;
     rx->offset = command->received;
     command->receiving = true;
-    if (command->task->buffer.pool && !command->refusal && command->received < command->wanted)
-        rx->room = s2n_least(rx->data_length, command->wanted - command->received);
+    uint32_t room = command->early ? command->early_bytes : command->wanted;
+    bool has_room = command->early || command->task->buffer.pool;
+    if (has_room && !command->refusal && command->received < room)
+        rx->room = s2n_least(rx->data_length, room - command->received);
 }
 
 /* What is wrong with a Data-Out PDU: a sense code, or 0. Sequences come in order, and

@@ -102,6 +102,7 @@ void s2n_command_release(s2n_command *command)
 
     unlink_command(command);
     s2n_command_uncount(command);
+    s2n_collect_drop_early(command);
     session->immediate -= command->immediate;
     if (!command->delivered) {
         struct s2n_held *slot = s2n_order_slot(session, command->cmd_sn);
@@ -278,7 +279,7 @@ static void plan_data(s2n_conn *conn, s2n_command *command)
     command->wanted = s2n_least(command->edtl, task->announced);
     s2n_conn_expect_progress(conn);
     if (conn->rx.data_length || command->unsolicited)
-        command->full = !s2n_task_try_reserve(task, command->wanted);
+        command->full = !s2n_collect_make_room(command);
 }
 
 static s2n_command *prepare(s2n_conn *conn)

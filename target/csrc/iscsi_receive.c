@@ -35,6 +35,10 @@ static uint8_t *place(struct s2n_receiver *rx, uint32_t done, uint32_t *length)
         *length = left;
         return rx->heap + done;
     }
+    if (rx->command->early) {
+        *length = left;
+        return rx->command->early + rx->offset + done;
+    }
     uint8_t *at = s2n_task_span_at(rx->command->task, rx->offset + done, length);
     *length = s2n_least(*length, left);
     return at;

@@ -314,24 +314,59 @@ static void hopeless_commands_get_no_memory(void)
     logout(&i);
 }
 
-static void without_a_buffer_commands_wait_or_are_sent_back(void)
+static void without_a_buffer_commands_wait(void)
 {
-    struct pdu *pdu;
-
     login(&i, &usual);
     fake.pool_bytes = 100;
-    put_command(&i, F | W, 1, 4096, write10(0, 8), pattern(4096), 4096);
-    pdu = expect_status(&i, S2N_TASK_SET_FULL);
-    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_ITT), 1);
-    put_command(&i, W, 2, 4096, write10(0, 8), NULL, 0);
-    expect_none(&i);
-    put_data_out(&i, 2, S2N_RESERVED_TAG, 0, 0, true, pattern(2048), 2048);
-    expect_status(&i, S2N_TASK_SET_FULL);
     put_command(&i, F | W, AN_ITT, 4096, write10(0, 8), NULL, 0);
     expect_none(&i);
     fake_give((1 << 26) - 100);
     CHECK_EQUAL(answer_r2ts(pattern(4096), 0, 4096)->bhs[S2N_AT_STATUS], 0);
+    logout(&i);
+}
+
+/* Data that came unasked is kept until there is a buffer for all of it. */
+static void early_data_waits_for_a_buffer(void)
+{
+    const uint8_t *data = pattern(8192);
+
+    login(&i, &usual);
+    memset(fake.disk, 0, 16 * FAKE_BLOCK);
+    fake.pool_bytes = 100;
+    put_command(&i, W, AN_ITT, 8192, write10(0, 16), data, 1024);
+    put_data_out(&i, AN_ITT, S2N_RESERVED_TAG, 0, 1024, true, data + 1024, 2048);
+    expect_none(&i);
+    fake_give((1 << 26) - 100);
+    CHECK_EQUAL(answer_r2ts(data, 3072, 4096)->bhs[S2N_AT_STATUS], 0);
+    CHECK(!memcmp(fake.disk, data, 8192));
+    fake_give(100 - (1 << 26));
+    put_command(&i, F | W, 2, 4096, write10(0, 8), data + 100, 4096);
+    expect_none(&i);
+    CHECK(fake_abort(2, false)); /* what was kept goes with it */
+    put_command(&i, F | W, 3, 4096, write10(0, 8), data + 200, 4096);
+    expect_none(&i);
     CHECK_EQUAL(fake.executions, 1);
+    fake_give((1 << 26) - 100);
+    expect_status(&i, 0);
+    CHECK(!memcmp(fake.disk, data + 200, 4096));
+    logout(&i);
+}
+
+static void too_much_early_data_is_sent_back(void)
+{
+    s2n_conn_params params = usual;
+    uint32_t bytes = 1 << 20, kept = S2N_EARLY_BYTES / bytes;
+
+    params.first_burst = bytes;
+    login(&i, &params);
+    fake.pool_bytes = 100;
+    for (uint32_t tag = 0; tag <= kept; tag++)
+        put_command(&i, W, tag, bytes, write10(0, 2048), pattern(4096), 4096);
+    expect_none(&i);
+    put_data_out(&i, kept, S2N_RESERVED_TAG, 0, 4096, true, pattern(2048), 2048);
+    CHECK_EQUAL(s2n_get32(expect_status(&i, S2N_TASK_SET_FULL)->bhs + S2N_AT_ITT), kept);
+    fake_give((1 << 26) - 100);
+    CHECK_EQUAL(fake.executions, 0);
     logout(&i);
 }
 
@@ -491,7 +526,9 @@ int main(void)
     RUN(unasked_data_is_refused);
     RUN(unsolicited_data_beyond_first_burst_is_absorbed_and_refused);
     RUN(hopeless_commands_get_no_memory);
-    RUN(without_a_buffer_commands_wait_or_are_sent_back);
+    RUN(without_a_buffer_commands_wait);
+    RUN(early_data_waits_for_a_buffer);
+    RUN(too_much_early_data_is_sent_back);
     RUN(malformed_requests_are_rejected);
     RUN(long_cdbs_come_in_ahs);
     RUN(whoever_owes_data_is_dropped_in_the_end);
