@@ -256,12 +256,16 @@ class LogicalUnit:
     def detach(self, nexus: Nexus, condition: SenseCode | None = None) -> None:
         """End a nexus; `condition` waits for its return (I_T NEXUS LOSS OCCURRED)."""
         self.nexuses = [other for other in self.nexuses if other is not nexus]
-        self.prevented_by.discard(nexus.key)
-        self.reservations.nexus_lost(nexus)
+        self.release(nexus)
         waiting = self.unit_attentions.pop(nexus.key, [])  # put last: the latest to go
         self.unit_attentions[nexus.key] = waiting if condition is None else [Sense(condition)]
         self._forget_absent()
         self.on_change()
+
+    def release(self, nexus: Nexus) -> None:
+        """End what a nexus holds only as long as it lasts. Spec: SAM-5 6.3.4."""
+        self.prevented_by.discard(nexus.key)
+        self.reservations.nexus_lost(nexus)
 
     def _forget_absent(self) -> None:
         """Bound what waits for nexuses that may never return; registrants are not forgotten."""

@@ -482,7 +482,7 @@ class TaskService:
         if function is TaskManagement.I_T_NEXUS_RESET:
             await self._abort(Scope.NEXUS, plane_nexus, None)
             for lu in set(nexus.luns.values()):
-                lu.reservations.nexus_lost(nexus)
+                lu.release(nexus)
                 lu.attend(I_T_NEXUS_LOSS_OCCURRED, only=nexus.key)
             return answer.FUNCTION_COMPLETE
         lu_or_none = nexus.luns.get(lun) if lun is not None else None

@@ -136,6 +136,10 @@ class FullFeature:
             response = LogoutResponse.RECOVERY_NOT_SUPPORTED
         elif not whole and named is None:
             response = LogoutResponse.CID_NOT_FOUND
+        if whole:
+            # The response tells that the session is over: nothing of it is held then.
+            for lu in session.nexus.luns.values():
+                lu.release(session.nexus)
         own.send(
             LOGOUT_RESPONSE.build(
                 opcode=Opcode.LOGOUT_RESPONSE, final=1, response=response, itt=request.itt

@@ -20,7 +20,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """A wheel of a checkout in which people have worked: strays lie about."""
     directory = tmp_path_factory.mktemp("packaging")
     checkout = directory / "checkout"
-    for name in (*FOLDERS, "tests/c"):
+    for name in (*FOLDERS, "bench", "tests/c"):
         shutil.copytree(ROOT / name, checkout / name, symlinks=True)
     for name in ("meson.build", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, checkout / name)

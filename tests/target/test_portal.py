@@ -622,6 +622,20 @@ def test_a_session_logs_out_with_all_its_connections(bench: Bench) -> None:
     bench.wait_for_the_end()
 
 
+def test_a_logout_ends_a_reservation_before_it_is_answered(bench: Bench) -> None:
+    reserve = bytes([0x16, 0, 0, 0, 0, 0])
+    with bench.initiator() as one, bench.initiator(name=ALICE) as other:
+        one.login(DISK)
+        other.login(DISK)
+        ready(one)
+        ready(other)
+        assert one.command(0, reserve).status == 0
+        assert other.command(0, reserve).status == 0x18
+        assert one.logout(reason=0).response == 0
+        # The connection is still open: its socket was not closed by either side.
+        assert other.command(0, reserve).status == 0
+
+
 # Task management
 
 ABORT_TASK, LU_RESET, COLD_RESET, NEXUS_RESET, QUERY_EVENT = 1, 5, 7, 11, 12
