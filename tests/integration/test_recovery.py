@@ -48,9 +48,7 @@ def test_commands_that_never_complete_are_recovered(tmp_path: Path) -> None:
 
 
 def test_passing_failures_are_not_seen(tmp_path: Path) -> None:
-    faults = [
-        f"{name}:status={NAMESPACE_NOT_READY}:count=4" for name in ("read", "write", "flush")
-    ]
+    faults = [f"{name}:status={NAMESPACE_NOT_READY}:count=4" for name in ("read", "write", "flush")]
     _, words = verified(tmp_path, 2, *faults)
     assert words == ""
 
