@@ -11,6 +11,7 @@
 enum {
     UNKNOWN_OP = 1, /* TCMU_UFLAG_…; the kernel's header is for the ring's own file */
     READ_LEN = 2,
+    WAKES_PER_READ = 1024,
     BUSY = 0x08,
     CHECK_CONDITION = 0x02,
     TASK_ABORTED = 0x40,
@@ -291,12 +292,17 @@ static void take(s2n_tcmu *tcmu)
 
 /* ---- events ---- */
 
-/* The count that a read of the device would give is of no use: the source is edge-triggered
- * and never read. */
+/* The count that a read of the device gives is of no use, and the source is edge-triggered.
+ * Now and then it is read all the same: what was read and the kernel's own count, which
+ * wraps, must never come to be equal by chance. */
 static void ready(struct s2n_source *source, uint32_t events)
 {
     s2n_tcmu *tcmu = (s2n_tcmu *)source;
+    uint32_t count;
 
+    if (!(++tcmu->wakes % WAKES_PER_READ) && read(source->fd, &count, sizeof count) < 0 &&
+        errno != EAGAIN)
+        events |= EPOLLERR;
     if (events & (EPOLLERR | EPOLLHUP))
         end(tcmu, ENODEV);
     else

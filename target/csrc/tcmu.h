@@ -70,6 +70,7 @@ struct s2n_tcmu {
     uint64_t cookie;
     struct s2n_ring ring;
     s2n_tcmu_command *commands, *spare;
+    uint32_t wakes;
     uint32_t tag; /* of the next command: names it among all that ever were */
     uint64_t drain_token;
     bool draining;
