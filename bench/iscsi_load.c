@@ -18,6 +18,7 @@
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -617,6 +618,7 @@ static void parse(int argc, char **argv)
 int main(int argc, char **argv)
 {
     parse(argc, argv);
+    signal(SIGPIPE, SIG_IGN); /* a target that is gone is told by what libiscsi returns */
     random_state = option.seed;
     latency = calloc(LATENCY_US, sizeof *latency);
     for (int i = 0; i < option.sessions; i++) {
