@@ -51,7 +51,8 @@ class EmulatedOptions:
     existing image decides when it is None, and must agree when it is not.
     `block_bytes` is for a new image: Format NVM may have changed it since.
     `serial` None: one is made up, once per image. `write_cache` holds until a
-    saved feature says otherwise. `faults` are arguments of `Emulator.add_fault`.
+    saved feature says otherwise. Not `thin`: nothing can be deallocated. `faults`
+    are arguments of `Emulator.add_fault`.
     The `_s` are how long Format NVM and the self-tests take at least.
     """
 
@@ -61,6 +62,7 @@ class EmulatedOptions:
     namespaces: int = 1
     serial: str | None = None
     write_cache: bool = True
+    thin: bool = True
     io_queues: int = 128
     vectors: int = 129
     faults: tuple[dict[str, int], ...] = ()
@@ -90,7 +92,9 @@ class EmulatedTransport:
         self._memory = DmaMemory()
         self._eventfds: dict[int, int] = {}
         try:
-            self._model = Model(self._image, self.emulator, write_cache=options.write_cache)
+            self._model = Model(
+                self._image, self.emulator, write_cache=options.write_cache, thin=options.thin
+            )
             for fault in options.faults:
                 self.emulator.add_fault(**fault)
         except BaseException:

@@ -84,7 +84,7 @@ def controller(model: Model) -> bytes:
         cqes=0x44,
         nn=len(model.state.namespaces),
         # Compare, Dataset Management, Write Zeroes, save and select, Timestamp, Verify
-        oncs=1 << 0 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7,
+        oncs=1 << 0 | model.thin << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7,
         fuses=1,
         vwc=1 | 3 << 1,  # present; Flush takes the broadcast NSID
         awun=ATOMIC_BLOCKS - 1,
@@ -118,7 +118,7 @@ def namespace(model: Model, state: NamespaceState) -> bytes:
         nlbaf=len(BLOCK_BYTES) - 1,
         flbas=BLOCK_BYTES.index(state.block_bytes),
         fpi=_progress(model, state),
-        dlfeat=1 | 1 << 3,  # reads zeroes; Write Zeroes may deallocate
+        dlfeat=model.thin * (1 | 1 << 3),  # reads zeroes; Write Zeroes may deallocate
         nvmcap=model.image.namespace_bytes,
         # The page cache writes whole pages, and disks whole physical blocks.
         nawupf=physical,

@@ -11,7 +11,7 @@ from scsi2nvme.dataplane import Emulator
 from scsi2nvme.drivers.emulated_image import BLOCK_BYTES, Image, NamespaceState, SmartState
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
-from scsi2nvme.nvme.command import BROADCAST_NSID
+from scsi2nvme.nvme.command import BROADCAST_NSID, Opcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY
 
@@ -59,12 +59,15 @@ def invalid_field(byte: int, bit: int = 0) -> CommandFailed:
 class Model:
     """Namespaces, health and error log. `notify` is told of asynchronous events."""
 
-    def __init__(self, image: Image, emulator: Emulator, *, write_cache: bool) -> None:
+    def __init__(self, image: Image, emulator: Emulator, *, write_cache: bool, thin: bool) -> None:
         self.image = image
         self.state = image.state
         self.emulator = emulator
         self.default_write_cache = write_cache
         self.write_cache = self.saved_write_cache
+        self.thin = thin
+        if not thin:
+            emulator.add_fault(opcode=Opcode.DATASET_MANAGEMENT, status=StatusCode.INVALID_OPCODE)
         self.critical_warning = 0
         self.remaining: dict[int, int] = {}  # percent of a Format NVM under way, by NSID
         self.changed: set[int] = set()

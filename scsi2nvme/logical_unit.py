@@ -232,6 +232,14 @@ class LogicalUnit:
         return 0xFFFF  # all that WRITE SAME (10) can ask for
 
     @property
+    def write_same_non_zero(self) -> bool:
+        """WSNZ: whether WRITE SAME of zero blocks is refused, rather than meaning the rest.
+
+        So it is where blocks can be unmapped, lest one stray command discard a whole medium.
+        """
+        return self.provisioned
+
+    @property
     def maximum_compare_and_write_blocks(self) -> int:
         """What one COMPARE AND WRITE may compare: its data holds the blocks twice."""
         return min(255, self.maximum_transfer_blocks // 2)

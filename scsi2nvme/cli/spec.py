@@ -93,6 +93,9 @@ class ControllerSpec:
     cache: bool | None = _option(
         _switch, "on|off", "whether there is a volatile write cache", "write_cache"
     )
+    thin: bool | None = _option(
+        _switch, "on|off", "emulated only: whether blocks can be deallocated (default on)", "thin"
+    )
     readonly: bool = _option(_switch, "on|off", "refuse every write (default off)", default=False)
     fault: tuple[dict[str, int], ...] = _option(
         faults.parse_fault, faults.USAGE, faults.DOC, "faults", ()
@@ -154,6 +157,8 @@ def _checked(spec: ControllerSpec) -> ControllerSpec:
     """Check what involves several options."""
     if spec.fault and spec.transport != "emulated":
         raise UsageError(f"controller {spec.text!r}: fault: only emulated controllers have faults")
+    if spec.thin is not None and spec.transport != "emulated":
+        raise UsageError(f"controller {spec.text!r}: thin: only emulated controllers have a choice")
     if spec.transport == "pci":
         _check_pci(spec)
     elif spec.noiommu is not None:

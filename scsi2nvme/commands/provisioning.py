@@ -144,8 +144,10 @@ def write_same(task: Task) -> Translation:
         raise task.invalid_field("anchor")
     if task.cdb["unmap"] and not lu.provisioned:
         raise task.invalid_field("unmap")
+    if not blocks and not lu.write_same_non_zero:
+        check_range(task, lba, 1)
+        blocks = lu.capacity_blocks - lba
     check_range(task, lba, blocks)
-    # Zero would mean the rest of the medium, which WSNZ excludes.
     if not blocks or blocks > lu.maximum_write_same_blocks:
         raise task.invalid_field("number_of_blocks")
     block = task.data_out or bytes(lu.block_bytes)  # nothing is sent with NDOB

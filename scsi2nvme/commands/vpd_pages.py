@@ -410,7 +410,7 @@ def block_limits(task: Task) -> bytes:
             granularity = math.lcm(namespace.npdg + 1, namespace.npda + 1)
             optimal |= {"optimal_unmap_granularity": granularity, "ugavalid": 1}
     return BLOCK_LIMITS.build(
-        wsnz=1,
+        wsnz=lu.write_same_non_zero,
         maximum_compare_and_write=lu.maximum_compare_and_write_blocks,
         maximum_transfer=lu.maximum_transfer_blocks,
         maximum_unmap_blocks=lu.maximum_unmap_blocks,

@@ -45,13 +45,16 @@ def test_faults_are_gathered() -> None:
 
 
 def test_drivers_are_given_what_is_for_them() -> None:
-    spec = parse("emulated:x,size=1M,block=512,namespaces=2,serial=S,cache=off,readonly=on")
+    spec = parse(
+        "emulated:x,size=1M,block=512,namespaces=2,serial=S,cache=off,thin=off,readonly=on"
+    )
     assert spec.given() == {
         "size_bytes": 1 << 20,
         "block_bytes": 512,
         "namespaces": 2,
         "serial": "S",
         "write_cache": False,
+        "thin": False,
     }
 
 
@@ -79,6 +82,7 @@ def test_qemu_needs_no_path(text: str) -> None:
         ("emulated:x,size=1G,size=2G", ["size", "twice"]),
         ("emulated:x,size=1000,block=4096", ["size", "1000", "4096"]),
         ("qemu:,fault=read:hang", ["fault", "emulated"]),
+        ("qemu:,thin=off", ["thin", "emulated"]),
         ("emulated:x,fault=reed:hang", ["fault", "'reed:hang'", "read"]),
         ("emulated:x,fault=read", ["fault", "'read'", "status=SCT/SC"]),
         ("emulated:x,fault=read:hang:delay=1", ["fault", "one action"]),

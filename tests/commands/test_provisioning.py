@@ -219,6 +219,18 @@ def test_write_same_of_zero_blocks_is_refused(
     assert bench.do(name, bytes(BLOCK), lba=BLOCKS + 1, number_of_blocks=0) == OUT_OF_RANGE
 
 
+@pytest.mark.parametrize(("name", "count_byte"), [(SAMES[0], 7), (SAMES[1], 10)])
+def test_write_same_of_zero_blocks_is_the_rest_without_provisioning(
+    name: str, count_byte: int
+) -> None:
+    bench = make_bench(blocks=0x10008, controller={"oncs": 0xFB})
+    pattern = bytes(range(256)) * (BLOCK // 256)
+    assert bench.do(name, pattern, lba=0x10005, number_of_blocks=0) == Result()
+    assert bench.model.blocks(0x10004, 4) == bytes(BLOCK) + 3 * pattern
+    assert bench.do(name, pattern, lba=0x10008, number_of_blocks=0) == OUT_OF_RANGE
+    assert bench.do(name, pattern, lba=8, number_of_blocks=0) == refused_at(count_byte, 7)
+
+
 @pytest.mark.parametrize("name", SAMES)
 @pytest.mark.parametrize("expected", [0, BLOCK - 1, 2 * BLOCK])
 def test_write_same_takes_exactly_one_block(bench: Bench, name: str, expected: int) -> None:

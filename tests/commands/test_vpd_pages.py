@@ -204,6 +204,11 @@ def test_block_limits_are_those_of_the_logical_unit(block_bytes: int) -> None:
     assert (data.optimal_granularity, data.optimal_transfer, data.ugavalid) == (0, 0, 0)
 
 
+def test_zero_blocks_are_the_rest_where_nothing_can_be_unmapped() -> None:
+    data = BLOCK_LIMITS.parse(page(make_bench(controller={"oncs": 0xFB}), 0xB0))
+    assert (data.wsnz, data.maximum_unmap_blocks) == (0, 0)
+
+
 def test_preferred_sizes_become_granularities() -> None:
     sizes = {"nsfeat": 0x10, "npwg": 7, "npwa": 7, "npdg": 5, "npda": 3, "nows": 255}
     data = BLOCK_LIMITS.parse(page(make_bench(namespace=sizes), 0xB0))

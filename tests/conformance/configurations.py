@@ -38,6 +38,7 @@ class Configuration:
     config: str = ""
     credentials: str = ""
     physical_blocks: bool = False  # larger than logical ones
+    thin: bool = True
     read_only: bool = False
     left_out: tuple[str, ...] = ()  # patterns of families that make no sense
 
@@ -66,6 +67,9 @@ CONFIGURATIONS = {
             physical_blocks=True,
         ),
         Configuration("emulated, 4096", "emulated:{disk},size=1G,block=4096"),
+        Configuration(
+            "emulated, 4096, not thin", "emulated:{disk},size=1G,block=4096,thin=off", thin=False
+        ),
         Configuration("QEMU, 512", "qemu:{disk},size=1G"),
         Configuration("QEMU, 4096, two paths", "qemu:{disk},size=1G,block=4096", paths=2),
         Configuration(
@@ -103,12 +107,17 @@ class Exemption:
         return fnmatch(test, self.tests) and self.where(configuration)
 
 
-_ZERO_BLOCKS = "WSNZ is set: the test sees WRITE SAME of zero blocks refused, and ends"
+_ZERO_BLOCKS = "WSNZ is set where disks are thin: the test sees zero blocks refused, and ends"
+_THIN = "only on a thin disk"
 _ONE_BLOCK = "only where a physical block holds several logical blocks"
 
 
 def _one_logical_block(configuration: Configuration) -> bool:
     return not configuration.physical_blocks
+
+
+def _not_thin(configuration: Configuration) -> bool:
+    return not configuration.thin
 
 
 # Every test that skips itself, and no other, is here.
@@ -125,7 +134,12 @@ SKIPS = (
     Exemption("CompareAndWrite.InvalidDataOutSize", _ONE_BLOCK, _one_logical_block),
     Exemption("WriteSame1?.InvalidDataOutSize", _ONE_BLOCK, _one_logical_block),
     Exemption("WriteSame1?.UnmapUnaligned", _ONE_BLOCK, _one_logical_block),
-    Exemption("WriteSame1?.ZeroBlocks", _ZERO_BLOCKS),
+    Exemption("WriteSame1?.ZeroBlocks", _ZERO_BLOCKS, lambda where: where.thin),
+    Exemption("GetLBAStatus.UnmapSingle", _THIN, _not_thin),
+    Exemption("Inquiry.BlockLimits", _THIN, _not_thin),
+    Exemption("Unmap.*", _THIN, _not_thin),
+    Exemption("WriteSame1?.Unmap", _THIN, _not_thin),
+    Exemption("WriteSame1?.UnmapUntilEnd", _THIN, _not_thin),
 )
 
 # Tests that are wrong themselves: no target can pass them, and none passes by chance.
