@@ -421,8 +421,10 @@ async def test_flags_follow_the_state(bench: Bench) -> None:
     bench.ready(other)
     assert flags == ({0: False}, {0: False})
     await bench.run(row("START STOP UNIT").build())
+    await bench.drained()
     assert flags == ({0: True}, {0: True})
     await bench.run(row("START STOP UNIT").build(start=1))
+    await bench.drained()
     assert flags == ({0: False}, {0: False})
     await bench.run(row("RESERVE (6)").build())
     assert flags == ({0: False}, {0: True})
@@ -450,6 +452,15 @@ async def test_an_exclusive_command_drains_the_hot_path_first(bench: Bench) -> N
     assert task.status == Status.GOOD
     assert not bench.unit.aside
     assert bench.controller.model.blocks(0) == b"\x5a" * 512
+
+
+@told
+async def test_a_stop_flushes_what_was_under_way(bench: Bench) -> None:
+    await bench.run(row("START STOP UNIT").build())
+    assert bench.controller.model.executed == []
+    await bench.drained()
+    assert bench.controller.model.opcodes()[0] == Opcode.FLUSH
+    assert bench.lu.readiness is Readiness.STOPPED
 
 
 @told

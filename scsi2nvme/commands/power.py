@@ -204,6 +204,8 @@ COMMANDS = (
             Field("start", 4, 0, 1),
         ),
         access=Access.WRITE,
+        # No write may be acknowledged between the flush and the stop.
+        exclusive=True,
         never_conflicts=_only_starts,
         needs_ready=False,
         nvme=("Flush", "Set Features"),
