@@ -101,7 +101,12 @@ Conversation = Generator[NvmeCommand, Any, None]
 
 
 def _settle(lu: LogicalUnit) -> Conversation:
-    """Bring the controller into the deepest state that all its logical units admit."""
+    """Bring the controller into the deepest state that all its logical units admit.
+
+    With one state only there is nothing to choose, and some refuse to be asked.
+    """
+    if not lu.facts.controller.npss & 0x1F:
+        return
     state = min(power_state(each) for each in _siblings(lu))
     yield NvmeCommand(AdminOpcode.SET_FEATURES, cdw10=POWER_MANAGEMENT, cdw11=state, admin=True)
 

@@ -60,7 +60,6 @@ def test_power_conditions_are_power_states(power_condition: int, modifier: int, 
 @pytest.mark.parametrize(
     ("controller", "idle", "standby", "stopped"),
     [
-        ({"npss": 0, "psds": POWER_STATE.build()}, 0, 0, 0),
         ({"npss": 2, "psds": STATES}, 1, 2, 2),  # none is non-operational
         ({"npss": 3, "psds": STATES}, 1, 3, 3),
     ],
@@ -73,6 +72,14 @@ def test_few_power_states(
     start_stop(bench, power_condition=3, power_condition_modifier=1)
     start_stop(bench, start=0)
     assert power_states(bench) == [idle, standby, stopped]
+
+
+def test_one_power_state_is_not_asked_for() -> None:
+    bench = make_bench(controller={"npss": 0, "psds": POWER_STATE.build()})
+    bench.model.faults[AdminOpcode.SET_FEATURES] = [0x002] * 3
+    for fields in ({"start": 0}, {"start": 1}, {"power_condition": 3}):
+        assert start_stop(bench, **fields).status is Status.GOOD
+    assert bench.do("READ (10)", transfer_length=1).status is Status.GOOD
 
 
 def test_stop_and_start() -> None:
