@@ -105,3 +105,31 @@ fio_verify() {
     --iodepth=32 --rw=randrw --bsrange=4k-64k --blockalign=4k --verify=crc32c \
     --verify_fatal=1 --randrepeat=0 "$@"
 }
+
+# Start the daemon with these further arguments, and wait until it serves the kernel. It is
+# left running: `end_daemon` is for any job.
+start_daemon() {
+  modprobe target_core_user
+  : >/run/daemon.log
+  scsi2nvme serve --tcmu --state-dir /run/daemon "$@" >>/run/daemon.log 2>&1 &
+  echo $! >/run/daemon.pid
+  eventually 100 daemon_ready
+}
+
+daemon_ready() {
+  grep --quiet '^Ready' /run/daemon.log && return
+  if [ ! -e "/proc/$(cat /run/daemon.pid)" ]; then
+    cat /run/daemon.log >&2
+    exit 1
+  fi
+  return 1
+}
+
+# End the daemon, by SIGTERM or the signal named, and show what it said.
+end_daemon() {
+  local pid
+  pid=$(cat /run/daemon.pid)
+  kill -"${1:-TERM}" "$pid"
+  eventually 60 test ! -e "/proc/$pid"
+  cat /run/daemon.log
+}

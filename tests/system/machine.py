@@ -26,6 +26,7 @@ from tests.system.image import KERNEL, Images, images
 from tests.system.monitor import Monitor
 
 MIB, GIB = 1 << 20, 1 << 30
+QEMU_OUI = 0x525400
 BOOT_S = 240
 OFF_S = 30
 TIMED_OUT, PANICKED, STOPPED = 124, 125, 126
@@ -66,11 +67,15 @@ class GuestStopped(MachineError):
 
 @dataclass(frozen=True)
 class Namespace:
-    """A namespace; its content is lost with the machine. `fast`: reads as zeroes always."""
+    """A namespace; its content is lost with the machine. `fast`: reads as zeroes always.
+
+    With `eui64` it has that identifier too, not only a UUID.
+    """
 
     size_bytes: int = GIB
     block_bytes: int = 512
     fast: bool = False
+    eui64: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Nvme:
 
     name: str
     address: str
-    namespaces: tuple[Namespace, ...] = (Namespace(), Namespace(block_bytes=4096))
+    namespaces: tuple[Namespace, ...] = (Namespace(eui64=True), Namespace(block_bytes=4096))
 
     @property
     def serial(self) -> str:
@@ -115,13 +120,15 @@ class Nvme:
         yield {"driver": "nvme-subsys", "id": f"subsystem-{self.name}", "nqn": self.name}
         yield self.controller()
         for nsid, namespace in enumerate(self.namespaces, start=1):
+            unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{self.serial}/{nsid}")
             yield {
                 "driver": "nvme-ns",
                 "id": f"{self.name}-{nsid}",
                 "drive": f"{self.name}-{nsid}",
                 "bus": self.name,
                 "nsid": nsid,
-                "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.serial}/{nsid}")),
+                "uuid": str(unique),
+                "eui64": QEMU_OUI << 40 | unique.node >> 8 if namespace.eui64 else 0,
                 "logical_block_size": namespace.block_bytes,
                 "physical_block_size": namespace.block_bytes,
             }
