@@ -388,7 +388,7 @@ def cdbs(draw: st.DrawFn) -> bytes:
     return command.build(**values)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(cdbs(), st.binary(max_size=600)), max_size=5), st.sampled_from([0, 1]))
 def test_any_cdb_ends_in_a_status(tasks: list[tuple[bytes, bytes]], lun: int) -> None:
     bench = make_bench(blocks=64)

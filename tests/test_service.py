@@ -941,7 +941,7 @@ def test_a_failure_in_the_background_is_a_deferred_error() -> None:
 STEPS = ("write", "exclusive", "ordered", "inquiry", "complete", "drain", "abort")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(STEPS), max_size=40))
 def test_nothing_runs_beside_what_runs_alone(steps: list[str]) -> None:
     """In any order: who is alone is alone, everybody ends once, and the hot path returns."""

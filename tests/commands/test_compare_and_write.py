@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.commands.read_write import FUA
@@ -54,7 +54,6 @@ def test_equal_blocks_are_replaced(bench: Bench, blocks: int) -> None:
     assert bench.model.blocks(39, blocks + 2) == bytes(BLOCK) + new + bytes(BLOCK)
 
 
-@settings(deadline=None)
 @given(offset=st.integers(0, 20 * BLOCK - 1), fuses=st.booleans(), blocks=st.integers(1, 20))
 def test_a_difference_is_located_and_nothing_is_written(
     offset: int, fuses: bool, blocks: int
@@ -162,7 +161,6 @@ def test_what_reads_and_writes_runs_alone() -> None:
     assert row("ORWRITE (16)").exclusive
 
 
-@settings(deadline=None)
 @given(old=st.binary(min_size=BLOCK, max_size=BLOCK), new=st.binary(min_size=BLOCK, max_size=BLOCK))
 def test_orwrite_joins(old: bytes, new: bytes) -> None:
     bench = make_bench(maximum_transfer_bytes=8 * BLOCK)

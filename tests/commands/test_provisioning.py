@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.commands.provisioning import UNMAP_BLOCK_DESCRIPTOR, UNMAP_HEADER
@@ -117,7 +117,6 @@ def test_unmap_needs_dataset_management() -> None:
     )
 
 
-@settings(deadline=None)
 @given(
     ranges=st.lists(st.tuples(st.integers(0, 3900), st.integers(0, 100)), max_size=20),
     dmrl=st.sampled_from([0, 1, 3, 255]),

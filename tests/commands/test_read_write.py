@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.commands.read_write import FUA, in_batches, split
@@ -108,7 +108,6 @@ def test_a_medium_error_tells_where(bench: Bench) -> None:
     assert result == Result(Status.CHECK_CONDITION, sense)
 
 
-@settings(deadline=None)
 @given(
     lba=st.integers(0, 1 << 40),
     blocks=st.integers(0, 3000),
@@ -134,7 +133,6 @@ def test_one_nvme_command_names_at_most_65536_blocks() -> None:
     assert [count for _, count in split(lu, 0, 70000)] == [65536, 4464]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, MAXIMUM_TRANSFER_BYTES + 1), max_size=100))
 def test_batches_keep_order_and_are_bounded(sizes: list[int]) -> None:
     commands = [NvmeCommand(Opcode.READ, cdw10=n, data_in=size) for n, size in enumerate(sizes)]

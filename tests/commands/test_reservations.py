@@ -514,7 +514,7 @@ class Reserving(RuleBasedStateMachine):
 
 
 TestReserving = Reserving.TestCase
-TestReserving.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestReserving.settings = settings(max_examples=150, stateful_step_count=25)
 
 
 # Tables

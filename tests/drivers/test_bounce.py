@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.dataplane import Region
@@ -20,7 +20,6 @@ def pool() -> BouncePool:
     return BouncePool(Region(1 << 30, 1 << 20, PAGES * PAGE))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, PAGES * PAGE), st.integers(0, 4)), max_size=30))
 def test_what_is_lent_never_overlaps_and_all_of_it_comes_back(
     borrowers: list[tuple[int, int]],
