@@ -367,6 +367,10 @@ class Controller:
         """
         await self._recovery.overdue(qid, cid)
 
+    async def abort(self, qid: int, cid: int) -> None:
+        """Nobody waits for a command on one of `io_queues` any more: have it end soon."""
+        await self._recovery.abort(qid, cid)
+
     async def reset(self, reason: str = "asked for") -> None:
         """Reset the controller; what was under way is repeated or ends, as `execute` says."""
         await self._recovery.reset(reason)

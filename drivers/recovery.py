@@ -76,7 +76,12 @@ class Recovery:
             if again or qid == 0:
                 await self.reset(f"command {cid} of queue {qid} is overdue")
             else:
-                await self._abort(qid, cid)
+                await self._abort(qid, cid, "is overdue")
+
+    async def abort(self, qid: int, cid: int) -> None:
+        """Nobody waits for a command any more; it is not overdue."""
+        if self._patient.live:
+            await self._abort(qid, cid, "is not wanted any more")
 
     async def examine(self) -> bool:
         """Look at CSTS; False if that was bad and has been dealt with."""
@@ -90,12 +95,12 @@ class Recovery:
             return False
         return True
 
-    async def _abort(self, qid: int, cid: int) -> None:
+    async def _abort(self, qid: int, cid: int, reason: str) -> None:
         async with self._aborts:
             command = admin.abort(qid, cid, self._abort_s)
             (completion,) = await self._patient.execute(command)
         outcome = "not aborted" if completion.status or completion.dw0 & _NOT_ABORTED else "aborted"
-        _log.warning("command %d of queue %d is overdue: %s", cid, qid, outcome)
+        _log.warning("command %d of queue %d %s: %s", cid, qid, reason, outcome)
 
     async def reset(self, reason: str) -> None:
         """Reset the controller, or wait for the reset that is under way."""

@@ -393,6 +393,7 @@ class EventType(IntEnum):
     PDU = lib.S2N_EVENT_PDU
     CONN_CLOSED = lib.S2N_EVENT_CONN_CLOSED
     TASK_REFUSED = lib.S2N_EVENT_TASK_REFUSED
+    ABORT = lib.S2N_EVENT_ABORT
 
 
 class Scope(IntEnum):

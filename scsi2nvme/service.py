@@ -58,6 +58,10 @@ _ORDERED = 2  # task attribute, RFC 7143 11.3.1.1
 _BUSY = Result(Status.BUSY)
 
 
+Late = Callable[[int, int], Coroutine[Any, Any, None]]
+"""Takes care of a command that does not end: queue pair and command identifier."""
+
+
 def unit_parameters(lu: LogicalUnit) -> UnitParameters:
     """Return what the hot path must know of a logical unit."""
     return UnitParameters(
@@ -129,7 +133,7 @@ class TaskService:
         self._units: dict[LogicalUnit, _Unit] = {}
         self._nexuses: dict[int, _OpenNexus] = {}
         self._handlers: dict[int, Callable[[Event], None]] = {}
-        self._overdue: dict[int, Callable[[int, int], Coroutine[Any, Any, None]]] = {}
+        self._late: dict[tuple[EventType, int], Late] = {}
         self._drains: dict[int, asyncio.Future[int]] = {}
         self._numbers = itertools.count(1)
         self._running: set[asyncio.Task[None]] = set()
@@ -151,12 +155,14 @@ class TaskService:
 
     # Composition
 
-    def add_controller(
-        self, overdue: Callable[[int, int], Coroutine[Any, Any, None]]
-    ) -> tuple[int, PlaneController]:
-        """Register a controller: `overdue(qid, cid)` is called for late commands."""
+    def add_controller(self, overdue: Late, abort: Late) -> tuple[int, PlaneController]:
+        """Register a controller.
+
+        `overdue` is called for late commands, `abort` for those that nobody waits for any more.
+        """
         cookie = next(self._numbers)
-        self._overdue[cookie] = overdue
+        self._late[EventType.OVERDUE, cookie] = overdue
+        self._late[EventType.ABORT, cookie] = abort
         return cookie, PlaneController(self._plane, cookie)
 
     def add_unit(
@@ -247,10 +253,10 @@ class TaskService:
                     future = self._drains.pop(event.cookie, None)
                     if future is not None and not future.done():
                         future.set_result(event.count)
-                case EventType.OVERDUE:
-                    overdue = self._overdue.get(event.cookie)
-                    if overdue is not None:
-                        self._spawn(overdue(event.qid, event.cid))
+                case EventType.OVERDUE | EventType.ABORT:
+                    late = self._late.get((event.type, event.cookie))
+                    if late is not None:
+                        self._spawn(late(event.qid, event.cid))
                 case EventType.PDU | EventType.CONN_CLOSED:
                     handler = self._handlers.get(event.cookie)
                     if handler is not None:

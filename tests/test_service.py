@@ -217,7 +217,7 @@ class Bench:
         self.lu = LogicalUnit(make_facts(**options))
         self.controller = Controller(self.lu.facts)
         self.overdue: list[tuple[int, int]] = []
-        _, controller = self.service.add_controller(self._overdue)
+        _, controller = self.service.add_controller(self._overdue, self._overdue)
         self.plane_controller: Any = controller
         self.service.add_unit(self.lu, self.controller, controller)
         self.unit: Any = self.service._units[self.lu].plane_unit

@@ -477,6 +477,23 @@ void s2n_qpair_extend(s2n_qpair *qp, uint16_t cid, uint32_t timeout_ms)
 
 /* ---- recovery ---- */
 
+int s2n_qpair_find(const s2n_qpair *qp, uint64_t cookie, int cid)
+{
+    for (; cid < slot_count(qp); cid++)
+        if (qp->slots[cid].in_flight && qp->slots[cid].cookie == cookie)
+            return cid;
+    return -1;
+}
+
+uint32_t s2n_qpair_drop(s2n_qpair *qp, uint64_t cookie)
+{
+    uint32_t count = 0;
+
+    for (int cid = -1; (cid = s2n_qpair_find(qp, cookie, cid + 1)) >= 0; count++)
+        release(qp, (uint16_t)cid);
+    return count;
+}
+
 static int by_sequence(const void *a, const void *b, void *context)
 {
     const struct slot *slots = context;

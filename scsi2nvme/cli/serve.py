@@ -127,7 +127,7 @@ class Daemon:
                 f"controller {target.spec.text!r}: grants {len(controller.io_queues)} queues for "
                 f"{reactors} reactors; give --reactors {max(1, len(controller.io_queues))}"
             )
-        _, native = self.service.add_controller(controller.overdue)
+        _, native = self.service.add_controller(controller.overdue, controller.abort)
         stack.callback(native.close)
         for index, queue in enumerate(controller.io_queues):
             native.set_queue(index, queue.queue, queue.eventfd, queue.pool)

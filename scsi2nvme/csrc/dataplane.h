@@ -198,6 +198,8 @@ enum s2n_event_type {
                                `count` 1: ABORT TASK of a command not received, nor to be */
     S2N_EVENT_CONN_CLOSED,  /* conn or ring `cookie` is gone; `count`: errno or 0 */
     S2N_EVENT_TASK_REFUSED, /* the front end refused `task`: sense code in `count` */
+    S2N_EVENT_ABORT,        /* nobody waits for command `cid` of queue pair `qid`, controller
+                               `cookie`, any more, and it does not end by itself */
 };
 
 typedef struct {
@@ -238,7 +240,8 @@ void s2n_controller_set_timeout(s2n_controller *controller, uint32_t timeout_ms)
 /* Stop every reactor's use of the controller; DRAINED with `token` when all did.
  * Nothing is submitted or polled until resume. */
 void s2n_controller_pause(s2n_controller *controller, uint64_t token);
-/* Queues were created anew: place again what was in flight, and go on. */
+/* Queues were created anew: place again what was in flight, but for what was aborted,
+ * and go on. */
 void s2n_controller_resume(s2n_controller *controller);
 /* The controller is lost: end everything in flight and to come with `status`. */
 void s2n_controller_fail(s2n_controller *controller, uint16_t status);

@@ -206,6 +206,7 @@ s2n_controller *s2n_controller_new(s2n_plane *plane, uint64_t cookie)
         queue->controller = controller;
         queue->reactor = &plane->reactor[i];
         queue->interrupt.fd = -1;
+        queue->urge.expire = s2n_queue_urge;
         queue->slot_tail = &queue->slot_head;
         queue->pool_tail = &queue->pool_head;
     }
@@ -255,6 +256,7 @@ static void detach_queue(void *argument)
 
     if (queue->interrupt.fd >= 0)
         s2n_source_remove(queue->reactor, &queue->interrupt);
+    s2n_timer_cancel(queue->reactor, &queue->urge);
     while (*at != queue)
         at = &(*at)->next;
     *at = queue->next;
@@ -309,6 +311,7 @@ static void resume_queue(void *argument)
 {
     struct s2n_queue *queue = argument;
 
+    s2n_queue_drop_aborted(queue);
     s2n_qpair_reset(queue->qp, true);
     queue->paused = false;
     queue->dirty = queue->resumable = true;

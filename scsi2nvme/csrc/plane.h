@@ -25,6 +25,7 @@ struct s2n_queue {
     s2n_task *slot_head, **slot_tail; /* tasks that wait for a submission slot */
     s2n_task *pool_head, **pool_tail; /* tasks that wait for a buffer */
     bool exhausted;                   /* one of them could have it, were there enough */
+    struct s2n_timer urge;            /* aborted tasks are still on the device */
 };
 
 struct s2n_controller {
@@ -148,6 +149,10 @@ void s2n_queue_resume(struct s2n_queue *queue);
 /* Hand the logical unit's hot tasks that wait for a buffer to the engine: nothing of
  * them has begun, and what holds the buffers may wait for the same drain. */
 void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu);
+/* Have the controller abort what aborted tasks left on it. A queue's timer. */
+void s2n_queue_urge(struct s2n_timer *timer);
+/* The controller was reset: what aborted tasks left on it is not done again. */
+void s2n_queue_drop_aborted(struct s2n_queue *queue);
 /* Forget what will never end any more: the reactor is stopped. */
 void s2n_reactor_drop_tasks(struct s2n_reactor *reactor);
 void s2n_abort_done(struct s2n_abort *abort);

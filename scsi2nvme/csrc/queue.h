@@ -42,6 +42,11 @@ const uint8_t *s2n_qpair_sqe(const s2n_qpair *qp, uint16_t cid);
 void s2n_qpair_set_polled(s2n_qpair *qp, bool polled);
 /* How many commands are under way. */
 uint32_t s2n_qpair_in_flight(const s2n_qpair *qp);
+/* The first command under way with this cookie whose CID is `cid` or more; -1: none. */
+int s2n_qpair_find(const s2n_qpair *qp, uint64_t cookie, int cid);
+/* Forget the commands under way with this cookie, which the controller has forgotten:
+ * how many there were. */
+uint32_t s2n_qpair_drop(s2n_qpair *qp, uint64_t cookie);
 uint16_t s2n_qpair_qid(const s2n_qpair *qp);
 /* Completions that named no command under way: a device gone wrong. */
 uint64_t s2n_qpair_unexpected(const s2n_qpair *qp);

@@ -150,6 +150,7 @@ struct s2n_task {
     bool counted;          /* in its LU's count of hot tasks */
     bool waits_for_pool, waits_for_slot;
     bool executing; /* s2n_task_execute was called */
+    bool urged;     /* the controller is to abort what is left of it there */
 };
 
 s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,

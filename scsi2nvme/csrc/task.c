@@ -7,6 +7,7 @@
 
 enum { GOOD = 0x00, BUSY = 0x08 };    /* SAM status */
 enum { NVME_INTERNAL_ERROR = 0x006 }; /* NVMe status */
+enum { URGE_MS = 1000 };              /* what is aborted mostly ends by itself before */
 
 s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,
                        s2n_nexus *nexus)
@@ -500,6 +501,50 @@ void s2n_task_abort(s2n_task *task, bool task_aborted_status)
         hot_stop(task);
         if (!task->pending)
             hot_finish(task);
+        else if (!queue_of(task)->urge.armed)
+            s2n_timer_arm(task->reactor, &queue_of(task)->urge, URGE_MS);
+    }
+}
+
+static bool left_on(const s2n_task *task, const struct s2n_queue *queue)
+{
+    return task->aborted && task->state == S2N_DEVICE && task->pending && queue_of(task) == queue;
+}
+
+void s2n_queue_urge(struct s2n_timer *timer)
+{
+    struct s2n_queue *queue =
+        (struct s2n_queue *)((char *)timer - offsetof(struct s2n_queue, urge));
+    s2n_event event = {.type = S2N_EVENT_ABORT, .cookie = queue->controller->cookie};
+
+    if (queue->paused)
+        return; /* a reset ends them as well */
+    event.qid = s2n_qpair_qid(queue->qp);
+    for (s2n_task *task = queue->reactor->live; task; task = task->live_next) {
+        if (task->urged || !left_on(task, queue))
+            continue;
+        task->urged = true;
+        for (int cid = -1; (cid = s2n_qpair_find(queue->qp, (uintptr_t)task, cid + 1)) >= 0;) {
+            event.cid = (uint16_t)cid;
+            s2n_plane_emit(queue->reactor->plane, &event);
+        }
+    }
+}
+
+void s2n_queue_drop_aborted(struct s2n_queue *queue)
+{
+    s2n_task *task = queue->reactor->live;
+
+    while (task) {
+        if (!left_on(task, queue)) {
+            task = task->live_next;
+            continue;
+        }
+        queue->reactor->in_flight -= s2n_qpair_drop(queue->qp, (uintptr_t)task);
+        task->pending = 0;
+        hot_finish(task);
+        /* That may have ended other tasks, the next one among them. */
+        task = queue->reactor->live;
     }
 }
 

@@ -561,6 +561,60 @@ static void a_second_abort_waits_for_the_same_task(void)
     bench_close();
 }
 
+/* The device may keep what it has been given: it is told then, once for each command. */
+static void what_stays_on_the_device_is_aborted_there(void)
+{
+    s2n_event event = {0};
+    unsigned cids = 0;
+
+    start(16, POOL);
+    begin_read(&op[0], 0, 0, 0, 600); /* more than one command */
+    begin_read(&op[1], 1, 0, 0, 1);
+    rounds();
+    uint32_t count = bench.device.seen - 1;
+    CHECK(count > 1);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, 71);
+    no_event();
+    for (uint32_t i = 0; i < count; i++) {
+        while (!s2n_plane_next_event(bench.plane, &event))
+            s2n_reactor_round(bench.reactor);
+        CHECK_EQUAL(event.type, S2N_EVENT_ABORT);
+        CHECK_EQUAL(event.cookie, CONTROLLER);
+        CHECK_EQUAL(event.qid, 2);
+        cids |= 1u << event.cid;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        CHECK(cids & 1u << bench.device.log[i].cid);
+    CHECK(!op[0].completed);
+    complete_all();
+    CHECK(op[0].completed && op[0].aborted && op[1].completed && !op[1].aborted);
+    expect_drained(71, 1);
+    bench_close();
+}
+
+/* Nobody knows whether it was done; nobody waits for it to be done. */
+static void a_reset_ends_what_was_aborted(void)
+{
+    start(16, POOL);
+    begin_read(&op[0], 0, 0, 7, 600);
+    begin_read(&op[1], 1, 0, 9, 1);
+    rounds();
+    uint32_t seen = bench.device.seen;
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, 71);
+    s2n_controller_pause(bench.controller, 41);
+    expect_drained(41, 0);
+    device_reset(&bench.device);
+    bench.device.automatic = true;
+    s2n_controller_resume(bench.controller);
+    CHECK(op[0].completed && op[0].aborted);
+    expect_drained(71, 1);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, seen + 1);
+    CHECK_EQUAL(bench.device.log[seen].slba, 9);
+    CHECK(op[1].completed && !op[1].aborted && !op[1].status);
+    bench_close();
+}
+
 static void aborts_during_a_pause(void)
 {
     start(DEPTH, POOL);
@@ -646,6 +700,8 @@ int main(void)
     RUN(aborts_reach_their_scope_only);
     RUN(an_abort_does_not_wait_for_responses);
     RUN(a_second_abort_waits_for_the_same_task);
+    RUN(what_stays_on_the_device_is_aborted_there);
+    RUN(a_reset_ends_what_was_aborted);
     RUN(aborts_during_a_pause);
     RUN(an_aborted_drain_is_done);
     RUN(a_plane_may_be_freed_with_tasks);

@@ -95,6 +95,16 @@ def test_another_command_with_that_cid_much_later_is_aborted_first() -> None:
     assert treat(Patient(), scenario, clock) == ["abort 2/7", "abort 2/7"]
 
 
+def test_what_nobody_waits_for_is_aborted_and_no_more() -> None:
+    async def scenario(recovery: Recovery) -> None:
+        await recovery.abort(2, 7)
+        await recovery.abort(2, 7)
+        await recovery.overdue(2, 7)
+
+    assert treat(Patient(), scenario) == ["abort 2/7"] * 3
+    assert treat(Patient(live=False), scenario) == []
+
+
 def test_an_overdue_admin_command_resets_at_once() -> None:
     async def scenario(recovery: Recovery) -> None:
         await recovery.expired(0, 3, again=False)

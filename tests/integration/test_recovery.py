@@ -17,6 +17,7 @@ from tests.iscsi_client import Initiator
 # The daemon's time limit of a command, the grace of an aborted one, and some more.
 PAUSE_SECONDS = 50
 NAMESPACE_NOT_READY = "0/82"
+ABORT_TASK = 1
 
 
 def verified(tmp_path: Path, seconds: int, *faults: str) -> tuple[dict[str, Any], str]:
@@ -45,6 +46,22 @@ def test_commands_that_never_complete_are_recovered(tmp_path: Path) -> None:
     result, words = verified(tmp_path, PAUSE_SECONDS, "write:hang:count=2", "read:hang:count=2")
     assert words.count("is overdue: aborted") == 4
     assert result["all_operations"] > 100
+
+
+def test_what_its_initiator_aborts_is_aborted_on_the_device(tmp_path: Path) -> None:
+    """It would be overdue only much later."""
+    disk = spec("emulated", tmp_path, size_mib=32) + ",fault=read:hang:count=1"
+    with Daemon(tmp_path, disk) as daemon:
+        with Initiator(("127.0.0.1", daemon.port)) as one:
+            one.login(IQN)
+            one.command(0, bytes(6))
+            read = bytes([0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0])
+            itt = one.next_itt()
+            one.send(one.command_bhs(0, read, itt=itt, edtl=512, read=True))
+            one.sock.settimeout(20)
+            assert one.task_management(ABORT_TASK, referenced=itt).response == 0
+            assert one.command(0, read, data_in=512).status == 0
+        assert "is not wanted any more: aborted" in daemon.log.read_text()
 
 
 def test_passing_failures_are_not_seen(tmp_path: Path) -> None:

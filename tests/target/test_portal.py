@@ -92,7 +92,7 @@ class Bench:
         self.plane.start()
         self.service = TaskService(self.plane)
         self.service.start()
-        _, self.controller = self.service.add_controller(self._overdue)
+        _, self.controller = self.service.add_controller(self._overdue, self._overdue)
         self.service.add_unit(self.lu, ModelExecutor(self.model), self.controller)
         self.portal = Portal(self.service, self.targets, settings)
         await self.portal.listen(PortalAddress.parse(text) for text in addresses)

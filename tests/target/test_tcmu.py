@@ -219,7 +219,7 @@ class Bench:
         self.plane.start()
         service = TaskService(self.plane)
         service.start()
-        _, controller = service.add_controller(self._overdue)
+        _, controller = service.add_controller(self._overdue, self._overdue)
         service.add_unit(self.lu, ModelExecutor(ModelController(self.lu.facts)), controller)
         front_end = TcmuFrontEnd(service, self.find, self.open_ring, self.kernel)
         try:
