@@ -1,4 +1,4 @@
-"""Inspection: through the running daemon, or by opening a controller."""
+"""Inspection and reset: through the running daemon, or by opening a controller."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def read(controller: str, verb: str, nsid: int, state_dir: Path) -> bytes:
         request = {"verb": verb, "controller": controller, "nsid": nsid}
         return bytes.fromhex(control.ask(state_dir, request))
     return asyncio.run(_read(controller, verb, nsid))
+
+
+def reset(controller: str, state_dir: Path) -> None:
+    """Reset a controller of the daemon; OperationError if it does not come back."""
+    control.ask(state_dir, {"verb": "reset", "controller": controller})
 
 
 async def _read(controller: str, verb: str, nsid: int) -> bytes:

@@ -64,3 +64,10 @@ async def read(controller: Controller, verb: Verb, nsid: int) -> bytes:
             f"{verb.name}: the controller answers status {status >> 8:X}/{status & 0xFF:02X}"
         )
     return completion.data
+
+
+async def reset(controller: Controller) -> None:
+    """Reset a controller; OperationError if it does not come back."""
+    await controller.reset()
+    if not controller.live:
+        raise OperationError(f"{controller.transport.name} is dead: {controller.failure}")

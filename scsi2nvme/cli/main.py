@@ -93,6 +93,10 @@ controllers:
   a number (0 is the daemon's first), or a SPEC, which is then opened by this command
   itself: only when no daemon uses it."""
 
+_RESET = """\
+Reset a controller of the running daemon. What is under way there is repeated: initiators see
+a pause. Its other controllers go on."""
+
 _EXPORT = """\
 Export namespaces of the running daemon (`serve --tcmu`) by the kernel's iSCSI target: LUN n
 is namespace n + 1. What the target has and is not asked for goes; it may be repeated. The
@@ -207,6 +211,22 @@ def _namespace_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n", "--namespace-id", metavar="NSID", type=int, default=1, help="default 1"
     )
+
+
+def _reset_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "controller", metavar="CONTROLLER", help="its number in the daemon, or its PCI address"
+    )
+    _state_dir(parser)
+
+
+def _reset(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.cli import access
+    from scsi2nvme.cli.control import default_state_dir
+
+    state_dir = Path(arguments.state_dir) if arguments.state_dir else default_state_dir()
+    access.reset(arguments.controller, state_dir)
+    return 0
 
 
 def _list_arguments(parser: argparse.ArgumentParser) -> None:
@@ -516,6 +536,7 @@ SUBCOMMANDS = (
     ),
     _inspection("smart-log", "show the SMART log", "Show a controller's SMART / Health log."),
     _inspection("error-log", "show the error log", "Show a controller's error log, newest first."),
+    Subcommand("reset", "reset a controller", _RESET, (_EXIT_STATUS,), _reset_arguments, _reset),
     Subcommand(
         "export",
         "export namespaces by the kernel's iSCSI target",

@@ -176,9 +176,11 @@ class Daemon:
                 raise OperationError("the daemon does not serve the kernel; start it with --tcmu")
             return list(kernel.exports(self._units()))
         verb = inspect.VERBS.get(str(request.get("verb")))
-        if verb is None:
+        if verb is None and request.get("verb") != "reset":
             raise OperationError(f"the verb {request.get('verb')!r} is unknown")
         controller = self._controller(str(request.get("controller", "0")))
+        if verb is None:
+            return await controllers.reset(controller)
         nsid = request.get("nsid", 0)
         if not isinstance(nsid, int):
             raise OperationError(f"the namespace {nsid!r} is no number")
@@ -186,7 +188,9 @@ class Daemon:
 
     def _controller(self, name: str) -> Controller:
         for number, served in enumerate(self.served):
-            if name in (str(number), served.node.iqn):
+            spec = served.settings.spec
+            address = (spec.path,) if spec.transport == "pci" else ()
+            if name in (str(number), served.node.iqn, *address):
                 return served.controller
         raise OperationError(
             f"there is no controller {name!r}; the daemon serves 0 to {len(self.served) - 1}"

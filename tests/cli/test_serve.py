@@ -134,6 +134,7 @@ def test_every_verb_reads_from_the_daemon_and_from_a_spec(daemon: Daemon) -> Non
     [
         (("id-ns", "-n", "9"), ["no namespace 9", "1, 2"]),
         (("id-ctrl", "7"), ["no controller '7'", "0 to 0"]),
+        (("reset", "7"), ["no controller '7'", "0 to 0"]),
     ],
 )
 def test_what_is_not_there_is_named(
@@ -144,6 +145,13 @@ def test_what_is_not_there_is_named(
     assert done.stderr.count("\n") == 1
     for word in words:
         assert word in done.stderr
+
+
+def test_a_controller_is_reset_on_request(daemon: Daemon) -> None:
+    done = scsi2nvme("reset", "0", "--state-dir", str(daemon.state_dir))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "controller reset: asked for" in daemon.log.read_text()
+    assert inquiry(daemon.url()).returncode == 0
 
 
 @pytest.mark.parametrize("taken", ["disk", "port", "state directory"])
