@@ -404,7 +404,9 @@ def block_limits(task: Task) -> bytes:
     optimal: dict[str, int] = {}
     if namespace.nsfeat & 0x10:
         optimal["optimal_granularity"] = min(namespace.npwg + 1, 0xFFFF)
-        optimal["optimal_transfer"] = min(namespace.nows + 1, lu.maximum_transfer_blocks)
+        # Initiators cut requests to it: a size that says no more than the granularity stays out.
+        if namespace.nows > namespace.npwg:
+            optimal["optimal_transfer"] = min(namespace.nows + 1, lu.maximum_transfer_blocks)
         if lu.provisioned:
             # The alignment is an offset, and NPDA a multiple: it becomes part of the granularity.
             granularity = math.lcm(namespace.npdg + 1, namespace.npda + 1)

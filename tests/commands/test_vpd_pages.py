@@ -218,8 +218,14 @@ def test_preferred_sizes_become_granularities() -> None:
     assert (data.ugavalid, data.unmap_granularity_alignment) == (1, 0)
 
 
+def test_a_write_size_of_one_granule_limits_no_request() -> None:
+    sizes = {"nsfeat": 0x10, "npwg": 7, "nows": 7}
+    data = BLOCK_LIMITS.parse(page(make_bench(namespace=sizes), 0xB0))
+    assert (data.optimal_granularity, data.optimal_transfer) == (8, 0)
+
+
 def test_preferred_sizes_are_bounded() -> None:
-    sizes = {"nsfeat": 0x10, "npwg": 0xFFFF, "nows": 0xFFFF}
+    sizes = {"nsfeat": 0x10, "npwg": 0xFFFE, "nows": 0xFFFF}
     data = BLOCK_LIMITS.parse(page(make_bench(namespace=sizes), 0xB0))
     assert data.optimal_granularity == 0xFFFF
     assert data.optimal_transfer == data.maximum_transfer == 16384
