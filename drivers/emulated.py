@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from scsi2nvme.dataplane import Emulator, Port, Region
+from scsi2nvme.dataplane import Emulator, Port, Region, Window
 from scsi2nvme.drivers.emulated_admin import MQES, AdminQueue
 from scsi2nvme.drivers.emulated_background import Formatter, SelfTest
 from scsi2nvme.drivers.emulated_identify import VERSION
@@ -222,6 +222,10 @@ class EmulatedTransport:
         region = self._memory.allocate(length)
         self.emulator.add_memory(region)
         return region
+
+    def window(self, length: int) -> Window | None:
+        """Return None: only memory from `allocate` can be reached."""
+        return None
 
     def interrupt(self, vector: int) -> int:
         """Return the eventfd that `vector` signals."""

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 
-from scsi2nvme.dataplane import Port, Region
+from scsi2nvme.dataplane import Port, Region, Window
 from scsi2nvme.drivers import ivshmem
 from scsi2nvme.drivers.memory import SharedMemory, memory_file
 from scsi2nvme.drivers.pci import ConfigurationSpace, MsixEntry
@@ -208,6 +208,10 @@ class QemuTransport:
     def allocate(self, length: int) -> Region:
         """Return zeroed DMA memory, page aligned, that lives until `close`."""
         return self._memory.allocate(length)
+
+    def window(self, length: int) -> Window | None:
+        """Return None: only memory from `allocate` can be reached."""
+        return None
 
     def interrupt(self, vector: int) -> int:
         """Return the eventfd that `vector` signals."""

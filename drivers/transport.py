@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Protocol
 
-from scsi2nvme.dataplane import Port, Region
+from scsi2nvme.dataplane import Port, Region, Window
 
 
 class TransportError(Exception):
@@ -47,6 +47,9 @@ class Transport(Protocol):
 
     def allocate(self, length: int) -> Region:
         """Return zeroed DMA memory, page aligned, that lives until `close`."""
+
+    def window(self, length: int) -> Window | None:
+        """Return addresses for memory that is not from `allocate`; None: it cannot be reached."""
 
     def interrupt(self, vector: int) -> int:
         """Return the eventfd that `vector` signals."""

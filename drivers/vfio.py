@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 
-from scsi2nvme.dataplane import MAXIMUM_REACTORS, Port, Region, Registers
+from scsi2nvme.dataplane import MAXIMUM_REACTORS, Port, Region, Registers, Window
 from scsi2nvme.drivers import vfio_abi as abi
 from scsi2nvme.drivers.dma import HUGE_PAGE, DmaArenas
 from scsi2nvme.drivers.memory import PAGE
@@ -61,7 +61,9 @@ class VfioTransport:
             self._host = undo.enter_context(ExitStack())  # what `let_go` gives back
             group = VfioGroup(function, noiommu=noiommu)
             self._host.callback(group.close)
-            self._memory = _no_iommu() if noiommu else DmaArenas(Type1Iommu(group.container).map)
+            self._container = group.container
+            self._iommu = None if noiommu else Type1Iommu(group.container)
+            self._memory = DmaArenas(self._iommu.map) if self._iommu else _no_iommu()
             self._ours.callback(self._memory.close)
             try:
                 self._device = group.device()
@@ -180,6 +182,21 @@ class VfioTransport:
     def allocate(self, length: int) -> Region:
         """Return zeroed DMA memory, page aligned, that lives until `close`."""
         return self._present()._memory.allocate(length)
+
+    def window(self, length: int) -> Window | None:
+        """Return addresses for memory that is not from `allocate`; None without an IOMMU."""
+        if self._iommu is None:
+            return None
+        self._present()
+        addresses = self._iommu.addresses
+        iova = addresses.take(length, PAGE)
+        try:
+            return Window.vfio(
+                self._container, iova, length, lambda: addresses.give_back(iova, length)
+            )
+        except OSError as error:
+            addresses.give_back(iova, length)
+            raise TransportError(f"{self.name}: {error.strerror}") from error
 
     def interrupt(self, vector: int) -> int:
         """Return the eventfd that `vector` signals."""

@@ -16,7 +16,7 @@ _FALLBACK = [(_FIRST_IOVA, 0xFEDFFFFF), (0xFEF00000, (1 << 39) - 1)]
 
 
 class IovaAllocator:
-    """Hands out addresses, once each, from (first, last) ranges."""
+    """Lends addresses from (first, last) ranges."""
 
     def __init__(self, ranges: list[tuple[int, int]]) -> None:
         self._free = [
@@ -33,9 +33,19 @@ class IovaAllocator:
                 return iova
         raise TransportError(f"no room for {length} bytes in the IOMMU's address space")
 
+    def give_back(self, iova: int, length: int) -> None:
+        """Take back what `take` returned."""
+        merged: list[tuple[int, int]] = []
+        for start, end in sorted([*self._free, (iova, iova + length)]):
+            if merged and merged[-1][1] == start:
+                merged[-1] = (merged[-1][0], end)
+            else:
+                merged.append((start, end))
+        self._free = merged
+
 
 class Type1Iommu:
-    """The IOMMU of a container."""
+    """The IOMMU of a container. `addresses` are those of its device."""
 
     def __init__(self, container: int) -> None:
         self._container = container
@@ -47,11 +57,11 @@ class Type1Iommu:
         if info.flags & abi.IommuFlags.CAPABILITIES:
             found = abi.capabilities(answer, info.cap_offset)
             ranges = abi.pairs(found.get(abi.IOVA_RANGES, b""))
-        self._iovas = IovaAllocator(ranges)
+        self.addresses = IovaAllocator(ranges)
 
     def map(self, vaddr: int, length: int, alignment: int) -> int:
         """Let the device read and write whole pages of ours; return their IOVA."""
-        iova = self._iovas.take(length, alignment)
+        iova = self.addresses.take(length, alignment)
         argument = abi.DMA_MAP.build(
             argsz=abi.DMA_MAP.size,
             flags=DmaFlags.READ | DmaFlags.WRITE,

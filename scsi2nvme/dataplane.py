@@ -309,6 +309,32 @@ class Registers:
             self._native = ffi.NULL
 
 
+class Window:
+    """A range of a controller's addresses in which memory of others appears, page by page.
+
+    It goes to a PlaneTcmu, and is closed after that. `released` is called then.
+    """
+
+    def __init__(self, native: Any, released: Callable[[], None]) -> None:
+        self.native = native
+        self._released = released
+
+    @classmethod
+    def vfio(cls, container: int, iova: int, length: int, released: Callable[[], None]) -> Window:
+        """Of the IOMMU of a VFIO container."""
+        native = lib.s2n_window_vfio(container, iova, length)
+        if native == ffi.NULL:
+            raise OSError(ffi.errno, f"window: {os.strerror(ffi.errno)}")
+        return cls(native, released)
+
+    def close(self) -> None:
+        """Free it; it is empty."""
+        if self.native != ffi.NULL:
+            lib.s2n_window_free(self.native)
+            self.native = ffi.NULL
+            self._released()
+
+
 class QueuePair:
     """One submission and completion queue, used from Python or given to a reactor."""
 
@@ -394,6 +420,7 @@ class EventType(IntEnum):
     CONN_CLOSED = lib.S2N_EVENT_CONN_CLOSED
     TASK_REFUSED = lib.S2N_EVENT_TASK_REFUSED
     ABORT = lib.S2N_EVENT_ABORT
+    PAGES = lib.S2N_EVENT_PAGES
 
 
 class Scope(IntEnum):
@@ -757,17 +784,45 @@ class PlaneTcmu:
     """A TCMU device's ring in the data plane. CONN_CLOSED tells its end; then `close` it.
 
     `fd` tells of new entries and is taken over; `memory` is what is mapped, `length`
-    bytes of it. OSError: EPROTO or EPROTONOSUPPORT if there is no ring that we know.
+    bytes of it. Through `window`, which is taken over, the controller may reach it. OSError:
+    EPROTO or EPROTONOSUPPORT if there is no ring that we know.
     """
 
     def __init__(
-        self, plane: Plane, nexus: PlaneNexus, fd: int, memory: int, length: int, cookie: int
+        self,
+        plane: Plane,
+        nexus: PlaneNexus,
+        fd: int,
+        memory: int,
+        length: int,
+        cookie: int,
+        window: Window | None = None,
     ) -> None:
         out = ffi.new("s2n_tcmu **")
+        native = window.native if window is not None else ffi.NULL
         _check(
-            lib.s2n_tcmu_new(plane.native, nexus.native, fd, memory, length, cookie, out), "ring"
+            lib.s2n_tcmu_new(plane.native, nexus.native, fd, memory, length, native, cookie, out),
+            "ring",
         )
         self.native = out[0]
+        self._window = window
+
+    @property
+    def has_window(self) -> bool:
+        """Whether data could stay in place."""
+        return self._window is not None
+
+    def set_in_place(self, allowed: bool) -> None:
+        """Let data stay where they are, or have them copied."""
+        lib.s2n_tcmu_set_in_place(self.native, allowed)
+
+    def counters(self) -> dict[str, int]:
+        """Return how many commands took which way; see s2n_tcmu_counters."""
+        out = ffi.new("s2n_tcmu_counters *")
+        lib.s2n_tcmu_counters_get(self.native, out)
+        return {
+            name: int(getattr(out, name)) for name in ("in_place", "copied", "pages", "withdrawals")
+        }
 
     def drain(self, token: int) -> None:
         """DRAINED with `token` follows once every entry of the ring was answered."""
@@ -782,6 +837,8 @@ class PlaneTcmu:
         if self.native != ffi.NULL:
             lib.s2n_tcmu_free(self.native)
             self.native = ffi.NULL
+            if self._window is not None:
+                self._window.close()
 
 
 EventHandler = Callable[[Event], None]

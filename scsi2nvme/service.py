@@ -229,7 +229,7 @@ class TaskService:
         plane_nexus.close()
 
     def cookie(self, handler: Callable[[Event], None]) -> int:
-        """Register who gets the PDU and CONN_CLOSED events of one connection."""
+        """Register who gets the PDU, PAGES and CONN_CLOSED events of one connection."""
         number = next(self._numbers)
         self._handlers[number] = handler
         return number
@@ -257,7 +257,7 @@ class TaskService:
                     late = self._late.get((event.type, event.cookie))
                     if late is not None:
                         self._spawn(late(event.qid, event.cid))
-                case EventType.PDU | EventType.CONN_CLOSED:
+                case EventType.PDU | EventType.CONN_CLOSED | EventType.PAGES:
                     handler = self._handlers.get(event.cookie)
                     if handler is not None:
                         handler(event)

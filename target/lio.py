@@ -14,6 +14,7 @@ from typing import Any
 
 from scsi2nvme.target.sendtargets import PortalAddress
 from scsi2nvme.target.tcmu import is_ours
+from scsi2nvme.target.tcmu_zero_copy import AREA_MB
 
 _FABRIC = "iscsi"
 _TAG = 1
@@ -125,7 +126,7 @@ def _backstore(rtslib: Any, root: Any, row: Backstore) -> Any:
             raise LioError(f"the backstore {row.name} exists already, with {storage.config}")
         if same:
             return storage
-    control = None if row.block_bytes == 512 else f"hw_block_size={row.block_bytes}"
+    control = f"hw_block_size={row.block_bytes},max_data_area_mb={AREA_MB}"
     return rtslib.UserBackedStorageObject(
         row.name, config=row.config, size=row.size, wwn=row.wwn, control=control
     )

@@ -17,12 +17,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from scsi2nvme.dataplane import EventType
 from scsi2nvme.logical_unit import LogicalUnit, Nexus, PortName
 from scsi2nvme.scsi.sense import POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED
 from scsi2nvme.target.background import Background
 from scsi2nvme.target.ports import TaskService
 from scsi2nvme.target.tcmu_netlink import DeviceEvent, EventKind, NetlinkError
 from scsi2nvme.target.tcmu_uio import Kernel, UioDevice, parse_name
+from scsi2nvme.target.tcmu_zero_copy import ZeroCopy
 
 if TYPE_CHECKING:
     from scsi2nvme.dataplane import Event, PlaneNexus, PlaneTcmu
@@ -33,6 +35,13 @@ HANDLER = "nvme"
 CONFIG_BYTES = 255  # the kernel's limit
 DRAIN_SECONDS = 30.0
 RETRY_SECONDS = 1.0
+GONE_SECONDS = 1.0  # after which a device that is removed can be seen no more
+
+_NO_MORE_PAGES = {
+    errno.ENOMEM: "the limit of locked memory is reached; set LimitMEMLOCK=infinity",
+    errno.ENOSPC: "the parameter dma_entry_limit of vfio_iommu_type1 is reached",
+    errno.EPERM: "mincore(2) does not tell what the kernel does with them",
+}
 
 USAGE = (
     "CONTROLLER/NSID: which controller of the daemon (its number, or its PCI address with _ "
@@ -96,8 +105,8 @@ class Netlink(Protocol):
         """See TcmuNetlink."""
 
 
-OpenRing = Callable[["PlaneNexus", int, int, int], "PlaneTcmu"]
-"""Begin to serve a ring: nexus, descriptor, bytes to map, cookie."""
+OpenRing = Callable[["PlaneNexus", LogicalUnit, int, int, int], "PlaneTcmu"]
+"""Begin to serve a ring: nexus, its logical unit, descriptor, bytes to map, cookie."""
 
 
 @dataclass(eq=False)
@@ -115,7 +124,10 @@ class TcmuDevice:
 
 
 class TcmuFrontEnd:
-    """All devices of our handler. `find` returns the logical unit that a string names."""
+    """All devices of our handler. `find` returns the logical unit that a string names.
+
+    Unless `zero_copy`, data are copied even where controllers reach the rings.
+    """
 
     def __init__(
         self,
@@ -123,12 +135,15 @@ class TcmuFrontEnd:
         find: Callable[[DeviceConfig], LogicalUnit],
         open_ring: OpenRing,
         kernel: Kernel | None = None,
+        *,
+        zero_copy: bool = True,
     ) -> None:
         self.devices: dict[int, TcmuDevice] = {}  # by number of the UIO device
         self._service = service
         self._find = find
         self._open_ring = open_ring
         self._kernel = kernel if kernel is not None else Kernel()
+        self._zero_copy = ZeroCopy(self._kernel, wanted=zero_copy)
         self._background = Background()
 
     # What the kernel asks
@@ -138,6 +153,7 @@ class TcmuFrontEnd:
         parts = parse_name(event.name)
         config = parts[2] if parts is not None else ""
         if not is_ours(config) and event.minor not in self.devices:
+            self._others_changed(event)
             return
         try:
             await self._obey(event)
@@ -153,6 +169,21 @@ class TcmuFrontEnd:
         except OSError as error:
             # Where nothing waits, or another daemon was faster.
             log.info("device %s: answering %s: %s", event.name, event.kind.name, error)
+
+    def _others_changed(self, event: DeviceEvent) -> None:
+        """Another program's device came or goes, and its share of the memory with it."""
+        if event.kind is EventKind.REMOVED:
+            self._background.spawn(self._judge_later())
+        else:
+            self._judge()
+
+    async def _judge_later(self) -> None:
+        await asyncio.sleep(GONE_SECONDS)
+        self._judge()
+
+    def _judge(self) -> None:
+        """Decide anew whether data may stay in place."""
+        self._zero_copy.judge(one.ring for one in self.devices.values() if one.ring is not None)
 
     async def _obey(self, event: DeviceEvent) -> None:
         match event.kind:
@@ -245,18 +276,29 @@ class TcmuFrontEnd:
     def _attach(self, device: TcmuDevice) -> None:
         """Open a device and give its ring to a reactor."""
         device.ended.clear()
-        device.cookie = self._service.cookie(lambda event: self._ring_ended(device, event))
+        device.cookie = self._service.cookie(lambda event: self._ring_told(device, event))
         fd = self._kernel.open(device.uio)
         try:
             device.plane_nexus = self._service.open_nexus(device.nexus)
             # The kernel told every initiator of what happened to the device.
             device.lu.clear_attention(device.nexus, POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
             device.ring = self._open_ring(
-                device.plane_nexus, fd, device.uio.map_bytes, device.cookie
+                device.plane_nexus, device.lu, fd, device.uio.map_bytes, device.cookie
             )
         except BaseException:
             os.close(fd)
             raise
+        self._judge()
+
+    def _ring_told(self, device: TcmuDevice, event: Event) -> None:
+        if event.type is EventType.CONN_CLOSED:
+            self._ring_ended(device, event)
+        elif event.count == errno.ESTALE:
+            log.warning("device %s: the kernel has replaced pages of its ring", device.uio.label)
+            self._judge()
+        else:
+            why = _NO_MORE_PAGES.get(event.count, os.strerror(event.count))
+            log.warning("device %s: zero copy for no more of its pages: %s", device.uio.label, why)
 
     def _ring_ended(self, device: TcmuDevice, event: Event) -> None:
         device.ended.set()
@@ -300,6 +342,7 @@ class TcmuFrontEnd:
         device = self.devices.get(number)
         if device is not None:
             await self._forget(device)
+            self._background.spawn(self._judge_later())
             log.info("device %s: removed", device.uio.label)
 
     async def stop(self) -> None:

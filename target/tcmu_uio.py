@@ -95,6 +95,10 @@ class Kernel:
     def _parameter(self, name: str) -> Path:
         return self.sysfs / "module/target_core_user/parameters" / name
 
+    def data_area_limit_mb(self) -> int:
+        """Return how much memory all rings' data may take until the kernel takes some back."""
+        return int(self._parameter("global_max_data_area_mb").read_text())
+
     def block_netlink(self, *, blocked: bool) -> None:
         """Have what waits for our answers fail instead, or wait."""
         self._parameter("block_netlink").write_text(f"{blocked:d}\n")

@@ -551,6 +551,11 @@ void s2n_qpair_reset(s2n_qpair *qp, bool replay)
         forget_all(qp);
 }
 
+bool s2n_qpair_abandoned(const s2n_qpair *qp)
+{
+    return qp->abandoned;
+}
+
 void s2n_qpair_abandon(s2n_qpair *qp, uint16_t status)
 {
     qp->abandoned = true;

@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -61,9 +62,14 @@ class ControllerTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class TcmuTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """The kernel's target as a front end. `dbus`: whether targetcli is to find us."""
+    """The kernel's target as a front end.
+
+    `dbus`: whether targetcli is to find us. `zero_copy`: whether controllers may move data
+    straight from and to the kernel's rings, where that is safe.
+    """
 
     dbus: bool = True
+    zero_copy: Literal["auto", "off"] = "auto"
 
 
 class ConfigFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -207,6 +213,7 @@ def settings(
     reactors: int | None = None,
     poll_us: int | None = None,
     tcmu: bool = False,
+    zero_copy: Literal["auto", "off"] | None = None,
 ) -> Settings:
     """Merge a configuration file with the command line, and check the result."""
     rows = file.controllers
@@ -229,6 +236,10 @@ def settings(
     check_chap(file.discovery_chap, None, "discovery_")
     chosen = state_dir or file.state_dir
     kernel = file.tcmu or (TcmuTable() if tcmu else None)
+    if zero_copy is not None:
+        if kernel is None:
+            raise UsageError("--zero-copy is about the kernel's target: give --tcmu too")
+        kernel = msgspec.structs.replace(kernel, zero_copy=zero_copy)
     # With the kernel's target in front, a portal of our own is the exception.
     usual = () if kernel is not None else (DEFAULT_PORTAL,)
     addresses = portals or (file.portals if file.portals is not None else usual)

@@ -216,6 +216,23 @@ def table(shown: Json) -> str:
     return "\n".join(aligned(rows))
 
 
+def rings(shown: Json) -> str:
+    """Return the rings of the kernel's target for people: commands by the way of their data."""
+    heads = ("Backstore", "Configuration", "In place", "Copied", "Pages", "Withdrawals")
+    rows = [heads] + [
+        (
+            row["Backstore"],
+            row["Config"],
+            str(row["InPlace"]) if row["ZeroCopy"] else "-",
+            str(row["Copied"]),
+            str(row["Pages"]),
+            str(row["Withdrawals"]),
+        )
+        for row in shown["Rings"]
+    ]
+    return "\n".join(aligned(rows))
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return rows of equal length as lines in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

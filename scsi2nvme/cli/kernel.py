@@ -7,13 +7,14 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.cli.errors import OperationError
-from scsi2nvme.dataplane import PlaneNexus, PlaneTcmu
+from scsi2nvme.dataplane import PlaneNexus, PlaneTcmu, Window
 from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.service import TaskService
 from scsi2nvme.target.tcmu import HANDLER, ConfigError, DeviceConfig, TcmuFrontEnd, parse_config
 from scsi2nvme.target.tcmu_events import TcmuEvents, TcmuUnavailable
 
 if TYPE_CHECKING:
+    from scsi2nvme.cli.config import TcmuTable
     from scsi2nvme.cli.spec import ControllerSpec
 
 Units = tuple["ControllerSpec", Sequence[LogicalUnit]]
@@ -70,26 +71,59 @@ def greeting(served: Sequence[Units]) -> Iterator[str]:
 
 
 async def start(
-    service: TaskService, served: Sequence[Units], stack: AsyncExitStack, *, dbus: bool
-) -> None:
-    """Serve the kernel until `stack` ends; OperationError if that is impossible."""
+    service: TaskService,
+    served: Sequence[Units],
+    stack: AsyncExitStack,
+    open_window: Callable[[LogicalUnit, int], Window | None],
+    settings: TcmuTable,
+) -> TcmuFrontEnd:
+    """Serve the kernel until `stack` ends; OperationError if that is impossible.
+
+    `open_window` returns where a logical unit's controller may see memory of so many bytes.
+    """
+    zero_copy = settings.zero_copy == "auto"
 
     def named(config: DeviceConfig) -> LogicalUnit:
         return find(config, served)
 
-    def open_ring(nexus: PlaneNexus, fd: int, length: int, cookie: int) -> PlaneTcmu:
-        return PlaneTcmu(service.plane, nexus, fd, fd, length, cookie)
+    def open_ring(
+        nexus: PlaneNexus, lu: LogicalUnit, fd: int, length: int, cookie: int
+    ) -> PlaneTcmu:
+        window = open_window(lu, length) if zero_copy else None
+        try:
+            return PlaneTcmu(service.plane, nexus, fd, fd, length, cookie, window)
+        except OSError:
+            if window is not None:
+                window.close()
+            raise
 
-    front_end = TcmuFrontEnd(service, named, open_ring)
+    front_end = TcmuFrontEnd(service, named, open_ring, zero_copy=zero_copy)
     events = TcmuEvents(front_end)
     stack.push_async_callback(events.stop)
-    if dbus:
+    if settings.dbus:
         # First, since the name tells whether another daemon answers the kernel.
         stack.callback(await _bus(lambda text: named(parse_config(text))))
     try:
         await events.start()
     except TcmuUnavailable as error:
         raise OperationError(str(error)) from error
+    return front_end
+
+
+def rings(front_end: TcmuFrontEnd) -> Iterator[dict[str, Any]]:
+    """Yield what `scsi2nvme list` shows of each ring."""
+    for device in front_end.devices.values():
+        if device.ring is not None:
+            counters = device.ring.counters()
+            yield {
+                "Backstore": device.uio.label,
+                "Config": device.uio.config,
+                "ZeroCopy": device.ring.has_window,
+                "InPlace": counters["in_place"],
+                "Copied": counters["copied"],
+                "Pages": counters["pages"],
+                "Withdrawals": counters["withdrawals"],
+            }
 
 
 async def _bus(check: Callable[[str], object]) -> Callable[[], None]:

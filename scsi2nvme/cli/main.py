@@ -58,6 +58,7 @@ configuration file (TOML; what the command line says goes first):
 
   [tcmu]                                # to serve the kernel's target, as --tcmu does
   dbus = true                           # whether targetcli is to find us
+  zero_copy = "auto"                    # or "off": copy all data, as --zero-copy says
 
   [[initiators]]                        # with any of these, nobody else may log in
   name = "iqn.1993-08.org.debian:01:host"
@@ -75,7 +76,8 @@ examples:
 
 _LIST = """\
 List the NVMe disks of this machine, who drives and who uses them, and the namespaces that
-the running daemon serves; or, with SPECs, the namespaces of those controllers."""
+the running daemon serves, with the rings of the kernel's target: how many commands had
+their data moved in place, or copied; or, with SPECs, the namespaces of those controllers."""
 
 _BIND = """\
 Take an NVMe disk from the kernel and bind it to vfio-pci, for `--controller pci:ADDRESS`.
@@ -157,6 +159,12 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         help="serve the kernel's target: targetcli then has /backstores/user:nvme",
     )
     parser.add_argument(
+        "--zero-copy",
+        choices=("auto", "off"),
+        help="let disks move data straight from and to the kernel's rings where that is safe "
+        "(auto, the default), or copy all of it",
+    )
+    parser.add_argument(
         "--iqn",
         metavar="NAME",
         help="the first target's iSCSI name (default iqn.2026-11.io.github.scsi2nvme:disk0)",
@@ -194,6 +202,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         reactors=arguments.reactors,
         poll_us=arguments.poll_us,
         tcmu=arguments.tcmu,
+        zero_copy=arguments.zero_copy,
     )
     return serve.run(settings)
 
@@ -271,6 +280,8 @@ def _list(arguments: argparse.Namespace) -> int:
         print(json.dumps(shown, indent=2))
     else:
         tables = [bind.table(shown)] + ([inspect.table(shown)] if shown["Devices"] else [])
+        if shown.get("Rings"):
+            tables.append(inspect.rings(shown))
         print("\n\n".join(tables))
     return 0
 

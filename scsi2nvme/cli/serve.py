@@ -18,15 +18,17 @@ from scsi2nvme.cli.control import ControlServer, StateDirectory
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.notify import notify
 from scsi2nvme.cli.state import JsonStore
-from scsi2nvme.dataplane import Plane
+from scsi2nvme.dataplane import Plane, Window
 from scsi2nvme.drivers.controller import Controller
 from scsi2nvme.drivers.events import ControllerEvent
+from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.service import PlaneDataPath, TaskService
 from scsi2nvme.target.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.login import LoginSettings
 from scsi2nvme.target.node import AclEntry, TargetNode
 from scsi2nvme.target.portal import Portal, PortalSettings
+from scsi2nvme.target.tcmu import TcmuFrontEnd
 
 DEFAULT_REACTORS = 4  # at most, by default
 DEFAULT_POLL_US = 50
@@ -76,6 +78,7 @@ class Daemon:
         self.service = TaskService(plane)
         login = LoginSettings(discovery_chap=_chap(settings.discovery_chap, None))
         self.portal = Portal(self.service, self.nodes, PortalSettings(login))
+        self.tcmu: TcmuFrontEnd | None = None
         self._following: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -99,8 +102,9 @@ class Daemon:
         await control.start()
         stack.push_async_callback(control.stop)
         if settings.tcmu is not None:
-            units = daemon._units()
-            await kernel.start(daemon.service, units, stack, dbus=settings.tcmu.dbus)
+            daemon.tcmu = await kernel.start(
+                daemon.service, daemon._units(), stack, daemon._window, settings.tcmu
+            )
         await daemon._listen()
         stack.push_async_callback(daemon.portal.drain, LOGOUT_SECONDS)
         return daemon
@@ -150,6 +154,16 @@ class Daemon:
             for served in self.served
         ]
 
+    def _window(self, lu: LogicalUnit, length: int) -> Window | None:
+        """Return where a logical unit's controller may see so much of our memory, if it can."""
+        for served in self.served:
+            if lu in served.node.logical_units.values():
+                try:
+                    return served.controller.transport.window(length)
+                except TransportError as error:
+                    log.warning("controller %s: no zero copy: %s", served.settings.spec.text, error)
+        return None
+
     # Events
 
     def _on_event(self, served: Served, event: ControllerEvent) -> None:
@@ -166,11 +180,12 @@ class Daemon:
     async def _answer(self, request: Mapping[str, Any]) -> Any:
         """Answer a request of the control socket."""
         if request.get("verb") == "list":
-            return inspect.devices(
+            devices = inspect.devices(
                 (served.settings.spec.text, facts)
                 for served in self.served
                 for facts in served.controller.namespaces.values()
             )
+            return devices | {"Rings": list(kernel.rings(self.tcmu)) if self.tcmu else []}
         if request.get("verb") == "exports":
             if self.settings.tcmu is None:
                 raise OperationError("the daemon does not serve the kernel; start it with --tcmu")

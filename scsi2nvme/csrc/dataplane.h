@@ -105,6 +105,15 @@ uint64_t s2n_mmio_read64(void *registers, uint64_t offset);
 void s2n_mmio_write32(void *registers, uint64_t offset, uint32_t value);
 void s2n_mmio_write64(void *registers, uint64_t offset, uint64_t value);
 
+/* ---- memory of others that a device reaches (drivers/) ---- */
+
+/* A range of a controller's addresses in which such memory appears, page by page. */
+typedef struct s2n_window s2n_window;
+
+/* Of the IOMMU of a VFIO container, a descriptor that stays the caller's. NULL: errno tells. */
+s2n_window *s2n_window_vfio(int container, uint64_t iova, uint64_t length);
+void s2n_window_free(s2n_window *window);
+
 /* ---- the emulated controller's I/O side (drivers/) ---- */
 
 typedef struct {
@@ -200,6 +209,8 @@ enum s2n_event_type {
     S2N_EVENT_TASK_REFUSED, /* the front end refused `task`: sense code in `count` */
     S2N_EVENT_ABORT,        /* nobody waits for command `cid` of queue pair `qid`, controller
                                `cookie`, any more, and it does not end by itself */
+    S2N_EVENT_PAGES,        /* ring `cookie`: ESTALE in `count` if the kernel has replaced data
+                               pages that the controller knew, else why it learns of no more */
 };
 
 typedef struct {
@@ -365,9 +376,21 @@ typedef struct s2n_tcmu s2n_tcmu;
  * success only. Negative errno: EPROTO and EPROTONOSUPPORT if the mailbox is malformed or
  * of another version. CONN_CLOSED with `cookie` tells of its end: `count` is 0 after a
  * close, ESTALE if the ring was reset, ENODEV if the device went, EPROTO if the ring made
- * no sense. Mapping and descriptor are gone by then; call s2n_tcmu_free. */
+ * no sense. Mapping and descriptor are gone by then, and `window`, which stays the
+ * caller's, is empty; call s2n_tcmu_free. Without a window (NULL) all data are copied. */
 int s2n_tcmu_new(s2n_plane *plane, s2n_nexus *nexus, int fd, int memory, uint64_t bytes,
-                 uint64_t cookie, s2n_tcmu **out);
+                 s2n_window *window, uint64_t cookie, s2n_tcmu **out);
+/* Whether the controller may move data straight from and to the ring's pages, which begins
+ * as false: the kernel must not be about to replace them. */
+void s2n_tcmu_set_in_place(s2n_tcmu *tcmu, bool allowed);
+
+typedef struct {
+    uint64_t in_place, copied; /* commands with data, by the way that these took */
+    uint64_t pages;            /* that the controller knows */
+    uint64_t withdrawals;      /* how often it had to forget all of them */
+} s2n_tcmu_counters;
+
+void s2n_tcmu_counters_get(s2n_tcmu *tcmu, s2n_tcmu_counters *out);
 /* DRAINED with `token` once every entry was answered. The kernel must have been told to
  * add no more. */
 void s2n_tcmu_drain(s2n_tcmu *tcmu, uint64_t token);

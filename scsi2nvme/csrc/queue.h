@@ -40,6 +40,8 @@ const uint8_t *s2n_qpair_sqe(const s2n_qpair *qp, uint16_t cid);
 /* The owner promises to poll after every ring before it sleeps: commands that are
  * complete when s2n_qpair_ring returns then need no interrupt. */
 void s2n_qpair_set_polled(s2n_qpair *qp, bool polled);
+/* Whether s2n_qpair_abandon was called. */
+bool s2n_qpair_abandoned(const s2n_qpair *qp);
 /* How many commands are under way. */
 uint32_t s2n_qpair_in_flight(const s2n_qpair *qp);
 /* The first command under way with this cookie whose CID is `cid` or more; -1: none. */

@@ -97,6 +97,20 @@ struct s2n_buffer {
     uint32_t chunk[S2N_MAXIMUM_TRANSFER / 65536]; /* pool offsets in pages */
 };
 
+/* A part of memory. */
+struct s2n_extent {
+    uint64_t offset, length;
+};
+
+/* Where a task's data lie if not in a buffer: in memory that the controller reaches. Every
+ * extent begins at a page boundary, and all but the last end at one. */
+struct s2n_place {
+    uint8_t *base; /* where we see offset 0 */
+    uint64_t iova; /* where the controller sees it */
+    const struct s2n_extent *extent;
+    uint32_t count;
+};
+
 struct s2n_task {
     /* Set by the front end before s2n_task_begin. */
     uint8_t lun[8];
@@ -114,13 +128,14 @@ struct s2n_task {
     uint64_t announced; /* bytes that the CDB announces; for the residual */
     bool known;         /* the opcode has a row (else: collect no data) */
 
-    /* Data. `data_out_length` is set by the front end before s2n_task_execute:
-     * how many bytes it put into `buffer`. */
+    /* Data. `data_out_length` is set by the front end before s2n_task_execute: how many
+     * bytes it put into `buffer`, or has in `place`, which holds all that is announced. */
+    const struct s2n_place *place; /* NULL: `buffer` */
     struct s2n_buffer buffer;
     uint32_t data_out_length;
 
     /* Set at completion. Data-in is in `heap` if that is set (cold path), else
-     * in `buffer`; `data_in_length` bytes of it. */
+     * in `place` or `buffer`; `data_in_length` bytes of it. */
     uint8_t status;
     uint16_t sense_length;
     uint8_t sense[S2N_SENSE_BYTES];
@@ -162,9 +177,14 @@ void s2n_task_begin(s2n_task *task);
 bool s2n_task_reserve(s2n_task *task, uint32_t bytes);
 /* As above but never waits: false leaves the task without a buffer. */
 bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes);
-/* The contiguous memory at `offset` of the task's data-in or data-out (heap or
+/* The contiguous memory at `offset` of the task's data-in or data-out (heap, extent or
  * chunk): returns its address, and its length in `length`. */
 uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length);
+/* Whether the hot path moves the data of such a task, so that `place` may be set. After
+ * s2n_task_begin. */
+bool s2n_task_moves_blocks(const s2n_task *task);
+/* Whether its controller was given up: a transfer may go on although all commands ended. */
+bool s2n_task_lost(const s2n_task *task);
 void s2n_task_execute(s2n_task *task);
 void s2n_task_free(s2n_task *task);
 /* End a task from the front end with a sense (protocol errors of its own): the

@@ -8,6 +8,8 @@
 enum { GOOD = 0x00, BUSY = 0x08 };    /* SAM status */
 enum { NVME_INTERNAL_ERROR = 0x006 }; /* NVMe status */
 enum { URGE_MS = 1000 };              /* what is aborted mostly ends by itself before */
+/* Of one NVMe command, whose first page may be a part of one. */
+enum { MAXIMUM_SPANS = S2N_QPAIR_MAXIMUM_BYTES / S2N_PAGE + 1 };
 
 s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,
                        s2n_nexus *nexus)
@@ -111,6 +113,15 @@ bool s2n_task_reserve(s2n_task *task, uint32_t bytes)
     return false;
 }
 
+/* The extent of `offset`, which becomes the offset in it; NULL if there is none. */
+static const struct s2n_extent *extent_at(const struct s2n_place *place, uint64_t *offset)
+{
+    for (uint32_t i = 0; i < place->count; *offset -= place->extent[i++].length)
+        if (*offset < place->extent[i].length)
+            return &place->extent[i];
+    return NULL;
+}
+
 uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length)
 {
     struct s2n_buffer *buffer = &task->buffer;
@@ -118,6 +129,12 @@ uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length)
     if (task->heap) {
         *length = task->data_in_length - offset;
         return task->heap + offset;
+    }
+    if (task->place) {
+        uint64_t at = offset;
+        const struct s2n_extent *extent = extent_at(task->place, &at);
+        *length = (uint32_t)(extent->length - at);
+        return task->place->base + extent->offset + at;
     }
     uint32_t within = offset % buffer->chunk_bytes;
     uint32_t left = buffer->length - offset;
@@ -249,12 +266,31 @@ static void hot_finish(s2n_task *task)
     s2n_task_finish(task);
 }
 
-/* Describe `bytes` of the task's buffer from `offset` as spans. */
+/* Describe `bytes` of what lies in place from `offset` on as spans; 0: as too many. */
+static uint32_t spans_in_place(const struct s2n_place *place, uint64_t offset, uint32_t bytes,
+                               struct s2n_span *spans)
+{
+    const struct s2n_extent *extent = extent_at(place, &offset);
+    uint32_t used = 0;
+
+    for (; extent && bytes && used < MAXIMUM_SPANS; offset = 0) {
+        uint64_t length = extent->length - offset < bytes ? extent->length - offset : bytes;
+        spans[used].iova = place->iova + extent->offset + offset;
+        spans[used++].length = (uint32_t)length;
+        bytes -= (uint32_t)length;
+        extent = ++extent < place->extent + place->count ? extent : NULL;
+    }
+    return bytes ? 0 : used;
+}
+
+/* Describe `bytes` of the task's data from `offset` on as spans. */
 static uint32_t spans_of(s2n_task *task, uint32_t offset, uint32_t bytes, struct s2n_span *spans)
 {
     const struct s2n_buffer *buffer = &task->buffer;
     uint32_t used = 0;
 
+    if (task->place)
+        return spans_in_place(task->place, offset, bytes, spans);
     while (bytes) {
         uint32_t within = offset % buffer->chunk_bytes;
         uint32_t length = buffer->chunk_bytes - within;
@@ -280,7 +316,7 @@ static void hot_stop(s2n_task *task)
 static bool hot_place(s2n_task *task, struct s2n_queue *queue)
 {
     const s2n_lu_params *lu = &task->lu->params;
-    struct s2n_span spans[S2N_MAXIMUM_TRANSFER / S2N_LARGE + 1];
+    struct s2n_span spans[MAXIMUM_SPANS];
     uint8_t sqe[64];
 
     while (task->blocks_left) {
@@ -288,8 +324,10 @@ static bool hot_place(s2n_task *task, struct s2n_queue *queue)
         uint32_t count = flush ? 1 : s2n_hot_cut(lu, task->lba, task->blocks_left);
         uint32_t bytes = flush ? 0 : count << lu->block_shift;
         s2n_hot_sqe(sqe, task->nvme_opcode, lu->nsid, task->lba, count, task->cdw12);
-        uint32_t used = spans_of(task, task->placed_bytes, bytes, spans);
-        int cid = s2n_qpair_place_spans(queue->qp, sqe, spans, used, (uintptr_t)task,
+        uint32_t used = bytes ? spans_of(task, task->placed_bytes, bytes, spans) : 0;
+        int cid = -EINVAL;
+        if (used || !bytes)
+            cid = s2n_qpair_place_spans(queue->qp, sqe, spans, used, (uintptr_t)task,
                                         queue->controller->timeout_ms);
         if (cid == -EAGAIN)
             return false;
@@ -434,7 +472,7 @@ static bool hot_accepts(s2n_task *task)
     if (task->direction == S2N_OUT && task->data_out_length < task->announced)
         return false;
     const struct s2n_queue *queue = queue_of(task);
-    if (!queue->qp || !s2n_pool_fits(queue->pool, task->announced))
+    if (!queue->qp || (!task->place && !s2n_pool_fits(queue->pool, task->announced)))
         return false;
     /* The block length may have changed since the task began. */
     if (task->direction && (uint64_t)plan.blocks << lu->params.block_shift != task->announced)
@@ -456,8 +494,22 @@ void s2n_task_execute(s2n_task *task)
     task->state = S2N_DEVICE;
     task->counted = true;
     task->lu->local[task->reactor->index].under_way++;
-    if (task->direction != S2N_IN || s2n_task_reserve(task, (uint32_t)task->announced))
+    if (task->direction != S2N_IN || task->place ||
+        s2n_task_reserve(task, (uint32_t)task->announced))
         hot_start(task);
+}
+
+bool s2n_task_moves_blocks(const s2n_task *task)
+{
+    return task->lu && task->row && task->row->hot != S2N_HOT_NO && task->announced &&
+           task->announced <= S2N_MAXIMUM_TRANSFER;
+}
+
+bool s2n_task_lost(const s2n_task *task)
+{
+    const struct s2n_queue *queue = queue_of(task);
+
+    return queue && queue->qp && s2n_qpair_abandoned(queue->qp);
 }
 
 void s2n_task_refuse(s2n_task *task, uint32_t code)

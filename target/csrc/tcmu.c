@@ -32,6 +32,7 @@ static void report(s2n_tcmu *tcmu)
         return;
     s2n_event event = {.type = S2N_EVENT_CONN_CLOSED, .cookie = tcmu->cookie, .count = tcmu->error};
     tcmu->reported = true;
+    s2n_pages_close(&tcmu->pages);
     munmap(tcmu->ring.map, tcmu->ring.map_bytes);
     close(tcmu->source.fd);
     s2n_plane_emit(s2n_reactor_plane(tcmu->reactor), &event);
@@ -119,6 +120,59 @@ static void answer(s2n_tcmu *tcmu, const struct s2n_ring_response *response)
         s2n_defer(tcmu->reactor, &tcmu->flush);
 }
 
+/* ---- data in place ---- */
+
+static void tell_news(s2n_tcmu *tcmu)
+{
+    s2n_event event = {.type = S2N_EVENT_PAGES, .cookie = tcmu->cookie};
+
+    if (!tcmu->pages.news)
+        return;
+    event.count = (uint32_t)tcmu->pages.news;
+    tcmu->pages.news = 0;
+    s2n_plane_emit(s2n_reactor_plane(tcmu->reactor), &event);
+}
+
+/* Whether the controller can be told to move a command's data itself. */
+static bool could_stay(const s2n_tcmu_command *command)
+{
+    return s2n_pages_usable(&command->tcmu->pages) && s2n_task_moves_blocks(command->task) &&
+           command->task->announced <= command->bytes;
+}
+
+/* Leave a command's data where they are, if the controller reaches them there. */
+static bool stay(s2n_tcmu_command *command)
+{
+    s2n_tcmu *tcmu = command->tcmu;
+    bool reached = s2n_pages_use(&tcmu->pages, command->extent, command->extent_count);
+
+    tell_news(tcmu);
+    if (!reached)
+        return false;
+    command->place = (struct s2n_place){tcmu->ring.map, tcmu->pages.window->iova, command->extent,
+                                        command->extent_count};
+    command->task->place = &command->place;
+    if (command->task->direction == S2N_OUT)
+        command->task->data_out_length = (uint32_t)command->task->announced;
+    return true;
+}
+
+/* Commands are begun when all were taken, so that one look at the pages serves them all. */
+static void await_look(s2n_tcmu_command *command)
+{
+    s2n_tcmu *tcmu = command->tcmu;
+
+    command->next_taken = NULL;
+    *tcmu->taken_tail = command;
+    tcmu->taken_tail = &command->next_taken;
+    for (uint32_t i = 0; i < command->extent_count; i++) {
+        const struct s2n_extent *extent = &command->extent[i];
+        uint64_t end = extent->offset + extent->length;
+        tcmu->taken_first = extent->offset < tcmu->taken_first ? extent->offset : tcmu->taken_first;
+        tcmu->taken_end = end > tcmu->taken_end ? end : tcmu->taken_end;
+    }
+}
+
 /* ---- data: between the ring's extents and the task's buffer ---- */
 
 enum move { TO_TASK, TO_RING, ZEROES };
@@ -161,7 +215,8 @@ static void give_data(s2n_tcmu_command *command, struct s2n_ring_response *respo
     if (!command->bytes || response->status == CHECK_CONDITION)
         return;
     filled = filled < command->bytes ? filled : command->bytes;
-    move(command, 0, filled, TO_RING);
+    if (!task->place || task->heap)
+        move(command, 0, filled, TO_RING);
     if (filled == command->bytes)
         return;
     if (task->direction == S2N_OUT && command->tcmu->ring.has_read_length) {
@@ -187,6 +242,8 @@ static void complete(s2n_task *task)
                                          .sense_length = task->aborted ? 0 : task->sense_length};
 
     task->state = S2N_DONE;
+    if (task->place)
+        s2n_pages_release(&tcmu->pages, s2n_task_lost(task));
     if (!tcmu->ended && s2n_ring_was_reset(&tcmu->ring))
         end(tcmu, ESTALE); /* its data pages are no longer its own */
     if (!tcmu->ended) {
@@ -221,19 +278,59 @@ static void reserved(s2n_task *task)
         execute(command);
 }
 
-/* Begin a command that was copied from the ring. The kernel compares the CDB's length with
- * nobody's: what is there and what is announced may differ either way. */
-static void begin(s2n_tcmu_command *command)
+/* The kernel compares the CDB's length with nobody's: what is there and what is announced may
+ * differ either way. */
+static void begin_with_copy(s2n_tcmu_command *command)
 {
     s2n_task *task = command->task;
     uint64_t wanted = 0;
 
-    task->expected = command->bytes < UINT32_MAX ? (uint32_t)command->bytes : UINT32_MAX;
-    s2n_task_begin(task);
     if (task->direction == S2N_OUT && task->lu && task->announced <= S2N_MAXIMUM_TRANSFER)
         wanted = task->announced < command->bytes ? task->announced : command->bytes;
     if (s2n_task_reserve(task, (uint32_t)wanted))
         execute(command);
+}
+
+static void count(_Atomic uint64_t *counter)
+{
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+
+    atomic_store_explicit(counter, value + 1, memory_order_relaxed); /* nobody else writes it */
+}
+
+/* Begin the commands that were taken. The end of one may be that of the device, and of all. */
+static void begin_taken(s2n_tcmu *tcmu)
+{
+    bool looked = tcmu->taken && !tcmu->ended &&
+                  s2n_pages_look(&tcmu->pages, tcmu->taken_first, tcmu->taken_end);
+
+    while (tcmu->taken && !tcmu->ended) {
+        s2n_tcmu_command *command = tcmu->taken;
+        tcmu->taken = command->next_taken;
+        if (looked && stay(command)) {
+            count(&tcmu->in_place);
+            s2n_task_execute(command->task);
+        } else {
+            count(&tcmu->copied);
+            begin_with_copy(command);
+        }
+    }
+}
+
+static void begin(s2n_tcmu_command *command)
+{
+    s2n_tcmu *tcmu = command->tcmu;
+    s2n_task *task = command->task;
+
+    task->expected = command->bytes < UINT32_MAX ? (uint32_t)command->bytes : UINT32_MAX;
+    s2n_task_begin(task);
+    if (could_stay(command)) {
+        await_look(command);
+        return;
+    }
+    if (command->bytes)
+        count(&tcmu->copied);
+    begin_with_copy(command);
 }
 
 static void take_command(s2n_tcmu *tcmu, const struct s2n_ring_request *request)
@@ -276,6 +373,10 @@ static void take(s2n_tcmu *tcmu)
     struct s2n_ring_request request;
     int taken = 0;
 
+    tcmu->taken = NULL;
+    tcmu->taken_tail = &tcmu->taken;
+    tcmu->taken_first = UINT64_MAX;
+    tcmu->taken_end = 0;
     while (!tcmu->ended && (taken = s2n_ring_take(&tcmu->ring, &request)) > 0) {
         if (request.kind == S2N_RING_COMMAND)
             take_command(tcmu, &request);
@@ -286,7 +387,8 @@ static void take(s2n_tcmu *tcmu)
     }
     if (taken < 0)
         end(tcmu, -taken);
-    else if (!tcmu->ended)
+    begin_taken(tcmu);
+    if (!tcmu->ended)
         s2n_defer(tcmu->reactor, &tcmu->flush);
 }
 
@@ -328,6 +430,7 @@ static void start(void *argument)
     s2n_tcmu *tcmu = argument;
     int error = s2n_source_add(tcmu->reactor, &tcmu->source, EPOLLIN | EPOLLET);
 
+    tell_news(tcmu);
     if (error)
         end(tcmu, -error);
     else
@@ -335,7 +438,7 @@ static void start(void *argument)
 }
 
 int s2n_tcmu_new(s2n_plane *plane, s2n_nexus *nexus, int fd, int memory, uint64_t bytes,
-                 uint64_t cookie, s2n_tcmu **out)
+                 s2n_window *window, uint64_t cookie, s2n_tcmu **out)
 {
     void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
     s2n_tcmu *tcmu = NULL;
@@ -344,6 +447,8 @@ int s2n_tcmu_new(s2n_plane *plane, s2n_nexus *nexus, int fd, int memory, uint64_
     if (map == MAP_FAILED)
         return error;
     error = (tcmu = calloc(1, sizeof *tcmu)) ? s2n_ring_open(&tcmu->ring, map, bytes) : -ENOMEM;
+    if (!error && window)
+        error = s2n_pages_open(&tcmu->pages, window, memory, bytes);
     if (error) {
         munmap(map, bytes);
         free(tcmu);
@@ -357,6 +462,35 @@ int s2n_tcmu_new(s2n_plane *plane, s2n_nexus *nexus, int fd, int memory, uint64_
     s2n_reactor_call(tcmu->reactor, start, tcmu);
     *out = tcmu;
     return 0;
+}
+
+static void allow_on_reactor(void *argument)
+{
+    s2n_tcmu *tcmu = argument;
+
+    s2n_pages_allow(&tcmu->pages, true);
+}
+
+static void forbid_on_reactor(void *argument)
+{
+    s2n_tcmu *tcmu = argument;
+
+    s2n_pages_allow(&tcmu->pages, false);
+}
+
+void s2n_tcmu_set_in_place(s2n_tcmu *tcmu, bool allowed)
+{
+    s2n_reactor_call(tcmu->reactor, allowed ? allow_on_reactor : forbid_on_reactor, tcmu);
+}
+
+void s2n_tcmu_counters_get(s2n_tcmu *tcmu, s2n_tcmu_counters *out)
+{
+    *out = (s2n_tcmu_counters){
+        .in_place = tcmu->in_place,
+        .copied = tcmu->copied,
+        .pages = tcmu->pages.known_count,
+        .withdrawals = tcmu->pages.withdrawals,
+    };
 }
 
 struct drain_call {

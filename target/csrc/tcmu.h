@@ -10,13 +10,9 @@
 #include <stdatomic.h>
 
 #include "reactor.h"
+#include "window.h"
 
 enum { S2N_TCMU_EXTENTS = 8 /* of a command, without further memory */ };
-
-/* A part of the mapping: where a command's data lies. */
-struct s2n_extent {
-    uint64_t offset, length;
-};
 
 /* What an entry of the ring asks for. */
 struct s2n_ring_request {
@@ -48,16 +44,33 @@ struct s2n_ring {
     bool has_read_length;
 };
 
+/* The data pages that the controller knows. `map` is the IOMMU's: nobody else touches it. */
+struct s2n_pages {
+    s2n_window *window;
+    uint8_t *map; /* NULL: there is no window */
+    uint64_t bytes;
+    uint64_t *known;        /* a bit for each page */
+    unsigned char *present; /* a byte for each page; of the last look */
+    uint32_t users;         /* commands whose pages must stay known */
+    bool allowed;
+    bool stale; /* the kernel has replaced a page that is known */
+    int error;  /* why the controller learns of no more pages */
+    int news;   /* ESTALE or `error`, not told yet */
+    _Atomic uint64_t known_count, withdrawals;
+};
+
 typedef struct s2n_tcmu_command s2n_tcmu_command;
 
 /* A SCSI command of the ring, beside its task. */
 struct s2n_tcmu_command {
     s2n_tcmu_command *next, *previous; /* of its device; or the next spare one */
+    s2n_tcmu_command *next_taken;
     s2n_tcmu *tcmu;
     s2n_task *task;
     uint64_t bytes; /* that the extents have in all */
     uint32_t extent_count;
     uint16_t id;
+    struct s2n_place place;
     struct s2n_extent *extent; /* `own`, or malloc'ed */
     struct s2n_extent own[S2N_TCMU_EXTENTS];
 };
@@ -69,7 +82,12 @@ struct s2n_tcmu {
     s2n_nexus *nexus;
     uint64_t cookie;
     struct s2n_ring ring;
+    struct s2n_pages pages;
     s2n_tcmu_command *commands, *spare;
+    s2n_tcmu_command *taken,
+        **taken_tail;                  /* from the ring, to be begun with a look at their pages */
+    uint64_t taken_first, taken_end;   /* where their data lie in all */
+    _Atomic uint64_t in_place, copied; /* commands */
     uint32_t wakes;
     uint32_t tag; /* of the next command: names it among all that ever were */
     uint64_t drain_token;
@@ -93,6 +111,25 @@ bool s2n_ring_publish(struct s2n_ring *ring);
 bool s2n_ring_was_reset(const struct s2n_ring *ring);
 /* Whether everything was taken and answered, and the kernel knows. */
 bool s2n_ring_idle(const struct s2n_ring *ring);
+
+/* ---- its data pages (tcmu_pages.c) ---- */
+
+/* Begin with none: negative errno. `memory` is mapped once more, `bytes` of it. */
+int s2n_pages_open(struct s2n_pages *pages, s2n_window *window, int memory, uint64_t bytes);
+/* Have the controller forget all of them. */
+void s2n_pages_close(struct s2n_pages *pages);
+/* Whether they may be used from now on; they begin so that they may not. */
+void s2n_pages_allow(struct s2n_pages *pages, bool allowed);
+/* Whether looking is of any use. */
+bool s2n_pages_usable(const struct s2n_pages *pages);
+/* Look which pages the kernel has replaced, between two offsets. What it says holds for commands
+ * that were in the ring before, until they are answered. */
+bool s2n_pages_look(struct s2n_pages *pages, uint64_t first, uint64_t end);
+/* Make the pages of such a command known: whether the controller reaches all of them. They
+ * stay known until the release. */
+bool s2n_pages_use(struct s2n_pages *pages, const struct s2n_extent *extent, uint32_t count);
+/* The command's transfers have ended; or it is `lost`, and they may not have. */
+void s2n_pages_release(struct s2n_pages *pages, bool lost);
 
 /* ---- its entries (tcmu_entry.c) ---- */
 

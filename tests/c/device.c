@@ -51,10 +51,23 @@ static void fetch(struct device *device, const uint8_t *sqe)
     device->log[number].cid = s2n_get_le16(sqe + 2);
     device->log[number].nsid = s2n_get_le32(sqe + 4);
     device->log[number].slba = s2n_get_le64(sqe + 40);
+    device->log[number].prp1 = s2n_get_le64(sqe + 24);
+    device->log[number].prp2 = s2n_get_le64(sqe + 32);
     device->log[number].blocks = s2n_get_le16(sqe + 48) + 1u;
     device->log[number].done = device->automatic;
     if (device->automatic)
         post(device, device->log[number].cid, 0);
+}
+
+uint64_t device_prp(const struct device *device, uint32_t number, uint32_t page, uint32_t pages)
+{
+    uint64_t list = device->log[number].prp2;
+
+    if (page == 0)
+        return device->log[number].prp1;
+    if (pages == 2)
+        return list;
+    return s2n_get_le64(device->queue_memory.vaddr + (list - QUEUE_IOVA) + 8 * (page - 1));
 }
 
 static void ring_sq(s2n_port *port, uint16_t qid, uint32_t tail)

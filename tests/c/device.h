@@ -23,7 +23,7 @@ struct device {
         uint16_t cid;
         bool done;
         uint32_t nsid, blocks;
-        uint64_t slba;
+        uint64_t slba, prp1, prp2;
     } log[DEVICE_LOG]; /* the latest ones, by number modulo DEVICE_LOG */
 };
 
@@ -31,6 +31,8 @@ void device_open(struct device *device, uint16_t depth, uint64_t pool_bytes);
 void device_close(struct device *device);
 /* Complete command number `number` (0 is the first that was ever rung). */
 void device_complete(struct device *device, uint32_t number, uint16_t status);
+/* The PRP of a command's page `page`, of `pages`. */
+uint64_t device_prp(const struct device *device, uint32_t number, uint32_t page, uint32_t pages);
 /* Complete whatever is under way, and from now on everything at once. */
 void device_complete_all(struct device *device);
 /* A reset: it knows nothing any more. */

@@ -452,7 +452,7 @@ uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length)
         *length = task->data_in_length - offset;
         return task->heap + offset;
     }
-    CHECK(buffer->pool && offset < buffer->length);
+    CHECK(!task->place && buffer->pool && offset < buffer->length);
     *length = buffer->length - offset < FAKE_CHUNK - within ? buffer->length - offset
                                                             : FAKE_CHUNK - within;
     return ((struct fake_task *)task)->chunk[offset / FAKE_CHUNK] + within;
@@ -481,6 +481,27 @@ void fake_end(s2n_task *task, uint8_t status, uint32_t sense_length, const uint8
     finish(task);
 }
 
+/* Move data between the disk and where the device finds them, page by page. */
+static void transfer_in_place(const s2n_task *task, uint8_t *disk, bool write)
+{
+    const struct s2n_place *place = task->place;
+    uint64_t left = task->announced;
+
+    for (uint32_t i = 0; left; i++) {
+        CHECK(i < place->count);
+        for (uint64_t at = 0, length; left && at < place->extent[i].length; at += length) {
+            uint64_t iova = place->iova + place->extent[i].offset + at;
+            uint8_t *page = fake.reach(iova);
+            length = S2N_PAGE - iova % S2N_PAGE;
+            length = length < place->extent[i].length - at ? length : place->extent[i].length - at;
+            length = length < left ? length : left;
+            memcpy(write ? disk : page, write ? page : disk, length);
+            disk += length;
+            left -= length;
+        }
+    }
+}
+
 /* Move data between the disk and the task: false if the disk has no such blocks. */
 static bool transfer(s2n_task *task, bool write)
 {
@@ -490,6 +511,11 @@ static bool transfer(s2n_task *task, bool write)
     if (bytes > S2N_MAXIMUM_TRANSFER || at + bytes > sizeof fake.disk ||
         (write && task->data_out_length < bytes))
         return false;
+    task->data_in_length = write ? 0 : bytes;
+    if (task->place) {
+        transfer_in_place(task, fake.disk + at, write);
+        return true;
+    }
     if (!write && !s2n_task_try_reserve(task, bytes))
         return false;
     for (uint32_t done = 0; done < bytes; done += length) {
@@ -498,8 +524,18 @@ static bool transfer(s2n_task *task, bool write)
         memcpy(write ? fake.disk + at + done : memory, write ? memory : fake.disk + at + done,
                length);
     }
-    task->data_in_length = write ? 0 : bytes;
     return true;
+}
+
+bool s2n_task_moves_blocks(const s2n_task *task)
+{
+    return task->lu && (task->cdb[0] == 0x28 || task->cdb[0] == 0x2a) && task->announced;
+}
+
+bool s2n_task_lost(const s2n_task *task)
+{
+    (void)task;
+    return fake.lost;
 }
 
 void s2n_task_execute(s2n_task *task)
@@ -521,6 +557,15 @@ void s2n_task_execute(s2n_task *task)
     } else {
         finish(task);
     }
+}
+
+void fake_carry_out(s2n_task *task)
+{
+    for (uint32_t i = 0; i < fake.executed_count; i++)
+        if (fake.executed[i] == task)
+            fake.executed[i] = fake.executed[--fake.executed_count];
+    CHECK(transfer(task, task->direction == S2N_OUT));
+    finish(task);
 }
 
 void s2n_task_refuse(s2n_task *task, uint32_t code)

@@ -21,6 +21,9 @@ struct fake {
     bool hold;          /* executed tasks wait in `executed` */
     s2n_task *executed[FAKE_TASKS];
     uint32_t executed_count;
+    /* The memory at a device's address, for tasks whose data are in place; to the page's end. */
+    uint8_t *(*reach)(uint64_t iova);
+    bool lost;           /* the controller */
     uint32_t refusal;    /* sense code of the last refusal; answered with CHECK CONDITION */
     uint32_t executions; /* of all tasks, refused ones apart */
     uint32_t live_tasks, armed_timers, sources;
@@ -40,6 +43,8 @@ bool fake_next_event(s2n_event *event);
 /* End a task that was held. `data` is copied. */
 void fake_end(s2n_task *task, uint8_t status, uint32_t sense_length, const uint8_t *data,
               uint32_t data_length);
+/* Carry out a task that was held. */
+void fake_carry_out(s2n_task *task);
 /* Abort the task with this tag as s2n_plane_abort does; whether it was under way. */
 bool fake_abort(uint32_t tag, bool task_aborted_status);
 /* More memory for the pool: tasks that wait go on. */

@@ -94,6 +94,20 @@ static void transfer_cdb(uint8_t *cdb, uint8_t opcode, uint32_t lba, uint32_t bl
     cdb[8] = (uint8_t)blocks;
 }
 
+void begin_in_place(struct op *op, uint8_t opcode, uint32_t lba, uint32_t blocks,
+                    const struct s2n_place *place)
+{
+    uint8_t cdb[10];
+
+    transfer_cdb(cdb, opcode, lba, blocks);
+    begin(op, 0, 0, cdb, sizeof cdb);
+    CHECK(s2n_task_moves_blocks(op->task));
+    op->task->place = place;
+    if (op->task->direction == S2N_OUT)
+        op->task->data_out_length = op->task->expected;
+    s2n_task_execute(op->task);
+}
+
 void begin_read(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks)
 {
     uint8_t cdb[10];

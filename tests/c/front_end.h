@@ -42,6 +42,9 @@ void rounds(void);
 void begin_read(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks);
 void begin_write(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks);
 void gathered(struct op *op);
+/* The same with data in place, executed at once. */
+void begin_in_place(struct op *op, uint8_t opcode, uint32_t lba, uint32_t blocks,
+                    const struct s2n_place *place);
 /* Any other CDB, executed at once. */
 void begin_command(struct op *op, unsigned nexus, uint8_t lun, const uint8_t *cdb, uint16_t length);
 /* The response was taken. */

@@ -11,6 +11,7 @@ from scsi2nvme.cli.config import (
     DEFAULT_IQN,
     ConfigFile,
     Settings,
+    TcmuTable,
     iscsi_name,
     load,
     portal_address,
@@ -193,3 +194,14 @@ def test_two_targets_of_one_name_are_refused(tmp_path: Path) -> None:
     text = FULL.replace(":fast", ":base:1")
     with pytest.raises(UsageError, match="same target name"):
         merged(load(written(tmp_path, text)))
+
+
+def test_zero_copy_is_the_kernels_targets() -> None:
+    assert merged(controllers=("emulated:memory",), tcmu=True).tcmu == TcmuTable()
+    off = merged(controllers=("emulated:memory",), tcmu=True, zero_copy="off").tcmu
+    assert off == TcmuTable(zero_copy="off")
+    file = ConfigFile(tcmu=TcmuTable(dbus=False, zero_copy="off"))
+    auto = merged(file, controllers=("emulated:memory",), zero_copy="auto").tcmu
+    assert auto == TcmuTable(dbus=False, zero_copy="auto")
+    with pytest.raises(UsageError, match="give --tcmu too"):
+        merged(controllers=("emulated:memory",), zero_copy="off")

@@ -354,6 +354,35 @@ def test_an_address_space_that_is_full_is_an_error() -> None:
     assert allocator.take(PAGE, PAGE) == 0x101000
 
 
+@given(order=st.permutations(range(6)))
+def test_addresses_that_were_given_back_are_one_piece_again(order: list[int]) -> None:
+    allocator = IovaAllocator([(0x100000, 0x105FFF)])
+    taken = [allocator.take(PAGE, PAGE) for _ in range(6)]
+    for index in order:
+        allocator.give_back(taken[index], PAGE)
+    assert allocator.take(6 * PAGE, PAGE) == 0x100000
+
+
+def test_a_window_has_addresses_while_it_is_open(machine: Machine, kernel: FakeVfio) -> None:
+    transport = opened(machine)
+    with closing(transport):
+        first = transport.window(4 * PAGE)
+        second = transport.window(4 * PAGE)
+        assert first is not None
+        assert second is not None
+        taken = transport.allocate(PAGE).iova
+        first.close()
+        again = transport.window(4 * PAGE)
+        assert again is not None
+        # As if the first had never been.
+        assert transport.allocate(PAGE).iova == taken + PAGE
+        transport.let_go()
+        with pytest.raises(TransportError, match="gone"):
+            transport.window(PAGE)
+        second.close()
+        again.close()
+
+
 def test_arenas_that_cannot_be_mapped_are_given_back() -> None:
     def refuse(vaddr: int, length: int, alignment: int) -> int:
         raise TransportError("no")

@@ -122,8 +122,8 @@ def lio() -> Lio:
 def test_everyone_may_log_in_by_default(lio: Lio) -> None:
     export(lio, Publication(IQN, [FIRST, SECOND], [HERE]))
     assert [(row.name, row.config, row.size, row.wwn, row.control) for row in lio.storages] == [
-        ("nvme-0-1", "nvme/0/1", 1 << 30, "one", None),
-        ("nvme-0-2", "nvme/0/2", 1 << 30, "two", "hw_block_size=4096"),
+        ("nvme-0-1", "nvme/0/1", 1 << 30, "one", "hw_block_size=512,max_data_area_mb=64"),
+        ("nvme-0-2", "nvme/0/2", 1 << 30, "two", "hw_block_size=4096,max_data_area_mb=64"),
     ]
     assert [(row.lun, row.storage_object.name) for row in lio.group.luns] == [
         (0, "nvme-0-1"),

@@ -10,22 +10,25 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import socket
 import struct
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from scsi2nvme.dataplane import Plane, PlaneNexus, PlaneTcmu
+from scsi2nvme.dataplane import Event, EventType, Plane, PlaneNexus, PlaneTcmu
 from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.service import TaskService
 from scsi2nvme.target.tcmu import ConfigError, DeviceConfig, TcmuFrontEnd, parse_config
 from scsi2nvme.target.tcmu_netlink import DeviceEvent, EventKind
 from scsi2nvme.target.tcmu_uio import Kernel, UioDevice, parse_name
+from scsi2nvme.target.tcmu_zero_copy import ZeroCopy
 from tests.support import ModelController, make_lu
 
 RING, RING_BYTES, MAP_BYTES, DATA = 128, 4096 - 128, 65536, 4096
@@ -110,6 +113,7 @@ class PlayedKernel(Kernel):
     def __init__(self, root: Path) -> None:
         super().__init__(root / "sys", root / "dev")
         object.__setattr__(self, "rings", {})
+        self.limit(2048)
 
     rings: dict[int, Ring]
 
@@ -120,12 +124,22 @@ class PlayedKernel(Kernel):
         (uio / "maps/map0/size").write_text(f"{MAP_BYTES:#018x}\n")
         device = self.device(number)
         assert device is not None
-        for key, value in {"cmd_time_out": 30, "tmr_notification": 0, **attributes}.items():
+        usual = {"cmd_time_out": 30, "tmr_notification": 0, "max_data_area_mb": 64}
+        for key, value in {**usual, **attributes}.items():
             self._file(device, f"attrib/{key}").write_text(f"{value}\n")
         for key in ("block_dev", "reset_ring"):
             self._file(device, f"action/{key}").write_text("")
         self.rings[number] = Ring()
         return device
+
+    def limit(self, mib: int) -> None:
+        """Set what all data areas may take."""
+        path = self._parameter("global_max_data_area_mb")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{mib}\n")
+
+    def remove(self, number: int) -> None:
+        shutil.rmtree(self.sysfs / f"class/uio/uio{number}")
 
     def _file(self, device: UioDevice, what: str) -> Path:
         path = self._configfs(device, what)
@@ -209,7 +223,9 @@ class Bench:
             raise ConfigError("there is no such namespace")
         return self.lu
 
-    def open_ring(self, nexus: PlaneNexus, fd: int, length: int, cookie: int) -> PlaneTcmu:
+    def open_ring(
+        self, nexus: PlaneNexus, lu: LogicalUnit, fd: int, length: int, cookie: int
+    ) -> PlaneTcmu:
         memory = self.kernel.rings[3].memory
         return PlaneTcmu(self.plane, nexus, fd, memory, length, cookie)
 
@@ -425,3 +441,104 @@ def test_a_device_that_goes_without_a_word_is_forgotten(bench: Bench) -> None:
             assert not bench.lu.nexuses
 
     run(work())
+
+
+# Zero copy
+
+
+class RecordingRing:
+    """A ring that could do without copying."""
+
+    def __init__(self) -> None:
+        self.said: list[bool] = []
+        self.has_window = True
+
+    def set_in_place(self, allowed: bool) -> None:
+        self.said.append(allowed)
+
+
+def judged(kernel: Kernel, *, wanted: bool = True) -> list[bool]:
+    ring = RecordingRing()
+    ZeroCopy(kernel, wanted=wanted).judge([cast("PlaneTcmu", ring)])
+    return ring.said
+
+
+@pytest.mark.parametrize(
+    ("areas", "limit", "allowed"),
+    [
+        ((64,), 64, True),
+        ((64, 64), 127, False),
+        ((1024, 1024), 2048, True),
+        ((1024, 64, 1024), 2048, False),
+    ],
+)
+def test_data_stay_in_place_while_pages_do(
+    bench: Bench, areas: tuple[int, ...], limit: int, allowed: bool
+) -> None:
+    bench.kernel.limit(limit)
+    for number, area in enumerate(areas):
+        bench.kernel.add(number, f"tcm-user/{number}/disk/file/x", max_data_area_mb=area)
+    assert judged(bench.kernel) == [allowed]
+    assert judged(bench.kernel, wanted=False) == []
+
+
+def test_what_cannot_be_read_is_no_permission(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = bench.add()
+    bench.kernel._configfs(device, "attrib/max_data_area_mb").unlink()
+    assert judged(bench.kernel) == [False]
+    assert "zero copy is off: how much memory the rings may take is unknown" in caplog.text
+
+
+def test_other_devices_count(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("scsi2nvme.target.tcmu.GONE_SECONDS", 0.0)
+    bench.kernel.limit(1024)
+    ring = RecordingRing()
+    monkeypatch.setattr(PlaneTcmu, "has_window", True)
+    monkeypatch.setattr(PlaneTcmu, "set_in_place", lambda _, allowed: ring.set_in_place(allowed))
+    other = "tcm-user/1/other/file/x"
+
+    async def work() -> None:
+        async with bench.running() as front_end:
+            bench.add()
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+            assert ring.said == [True]
+            bench.kernel.add(4, other, max_data_area_mb=1024)
+            event = DeviceEvent(EventKind.ADDED, other, 4, 78)
+            await front_end.handle(event, bench.answers)
+            assert ring.said == [True, False]
+            bench.kernel.remove(4)
+            await front_end.handle(replace(event, kind=EventKind.REMOVED), bench.answers)
+            while len(ring.said) < 3:
+                await asyncio.sleep(0)
+            assert ring.said == [True, False, True]
+            assert bench.answers.statuses == [0]  # none of the other's
+
+    run(work())
+    assert caplog.text.count("zero copy is off: the data areas of the kernel's 2 rings") == 1
+
+
+def test_a_replaced_page_is_a_reason_to_look_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ring = RecordingRing()
+    monkeypatch.setattr(PlaneTcmu, "has_window", True)
+    monkeypatch.setattr(PlaneTcmu, "set_in_place", lambda _, allowed: ring.set_in_place(allowed))
+
+    async def work() -> None:
+        async with bench.running() as front_end:
+            bench.add()
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+            bench.kernel.limit(1)
+            for number in (errno.ESTALE, errno.ENOSPC):
+                told = Event(EventType.PAGES, number, 0, None, 0, False, 0, 0, 0, 0, b"", b"")
+                front_end._ring_told(front_end.devices[3], told)
+            assert ring.said == [True, False]
+            assert front_end.devices[3].ring is not None
+
+    run(work())
+    assert "the kernel has replaced pages of its ring" in caplog.text
+    assert "dma_entry_limit" in caplog.text
