@@ -169,6 +169,7 @@ class TcmuFrontEnd:
         except OSError as error:
             # Where nothing waits, or another daemon was faster.
             log.info("device %s: answering %s: %s", event.name, event.kind.name, error)
+        self._judge()
 
     def _others_changed(self, event: DeviceEvent) -> None:
         """Another program's device came or goes, and its share of the memory with it."""

@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AREA_MB = 64  # of a ring that we create: 8 of the largest commands
+_RING_MB = 8  # of commands, before the data: what the kernel gives a device
 
 
 def reason_to_copy(kernel: Kernel) -> str | None:
-    """Return why the kernel may take data pages away from idle rings; None: it will not."""
+    """Return why the kernel may take data pages away from idle rings; None: it will not.
+
+    Sizes are those of the mappings: to ask configfs about a device could mean to wait for
+    its removal, which waits for us.
+    """
     try:
-        areas = [kernel.attribute(device, "max_data_area_mb") for device in kernel.devices()]
+        areas = [max((each.map_bytes >> 20) - _RING_MB, 0) for each in kernel.devices()]
         limit = kernel.data_area_limit_mb()
     except (OSError, ValueError) as error:
         return f"how much memory the rings may take is unknown: {error}"
@@ -58,6 +63,6 @@ class ZeroCopy:
         if reason != self._said:
             self._said = reason
             if reason is None:
-                log.info("zero copy is on again")
+                log.warning("zero copy is on again")
             else:
                 log.warning("zero copy is off: %s", reason)

@@ -298,6 +298,14 @@ static void count(_Atomic uint64_t *counter)
     atomic_store_explicit(counter, value + 1, memory_order_relaxed); /* nobody else writes it */
 }
 
+static void forget_taken(s2n_tcmu *tcmu)
+{
+    tcmu->taken = NULL;
+    tcmu->taken_tail = &tcmu->taken;
+    tcmu->taken_first = UINT64_MAX;
+    tcmu->taken_end = 0;
+}
+
 /* Begin the commands that were taken. The end of one may be that of the device, and of all. */
 static void begin_taken(s2n_tcmu *tcmu)
 {
@@ -315,6 +323,7 @@ static void begin_taken(s2n_tcmu *tcmu)
             begin_with_copy(command);
         }
     }
+    forget_taken(tcmu);
 }
 
 static void begin(s2n_tcmu_command *command)
@@ -373,17 +382,15 @@ static void take(s2n_tcmu *tcmu)
     struct s2n_ring_request request;
     int taken = 0;
 
-    tcmu->taken = NULL;
-    tcmu->taken_tail = &tcmu->taken;
-    tcmu->taken_first = UINT64_MAX;
-    tcmu->taken_end = 0;
     while (!tcmu->ended && (taken = s2n_ring_take(&tcmu->ring, &request)) > 0) {
-        if (request.kind == S2N_RING_COMMAND)
+        if (request.kind == S2N_RING_COMMAND) {
             take_command(tcmu, &request);
-        else if (request.kind == S2N_RING_TMR)
+        } else if (request.kind == S2N_RING_TMR) {
+            begin_taken(tcmu); /* which it may abort */
             take_tmr(tcmu, &request);
-        else
+        } else {
             answer(tcmu, &(struct s2n_ring_response){.id = request.id, .uflags = UNKNOWN_OP});
+        }
     }
     if (taken < 0)
         end(tcmu, -taken);
@@ -456,6 +463,7 @@ int s2n_tcmu_new(s2n_plane *plane, s2n_nexus *nexus, int fd, int memory, uint64_
     }
     tcmu->source = (struct s2n_source){fd, ready};
     tcmu->flush.run = round_end;
+    forget_taken(tcmu);
     tcmu->nexus = nexus;
     tcmu->cookie = cookie;
     tcmu->reactor = s2n_plane_pick(plane);

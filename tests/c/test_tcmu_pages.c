@@ -294,6 +294,28 @@ static void the_engines_data_win(void)
     finish_in_place();
 }
 
+static void what_is_aborted_at_once_was_begun(void)
+{
+    const uint16_t ids[] = {1};
+
+    begin_in_place();
+    fake.hold = true;
+    add_rw(1, 0x28, 28, three, 3);
+    add_tmr(ids, 1);
+    add_rw(2, 0x28, 8, &(struct extent){DATA + 20 * 4096, 4096}, 1);
+    ring();
+    CHECK(held(0)->aborted && !held(1)->aborted);
+    fake_carry_out(held(0));
+    fake_carry_out(held(0));
+    fake_run();
+    expect(1, 0x40);
+    for (uint32_t i = 0; i < 8192; i++)
+        CHECK_EQUAL(map[DATA + i], 0); /* of no use to anybody */
+    expect(2, 0);
+    CHECK_EQUAL(counters().in_place, 2);
+    finish_in_place();
+}
+
 static void a_short_read_in_place_leaks_nothing(void)
 {
     const struct extent extent = {DATA, 4096};
@@ -380,6 +402,7 @@ int main(void)
     RUN(pages_in_use_stay_known);
     RUN(a_lost_controller_reaches_nothing);
     RUN(the_engines_data_win);
+    RUN(what_is_aborted_at_once_was_begun);
     RUN(a_short_read_in_place_leaks_nothing);
     RUN(what_prps_cannot_say_is_copied);
     RUN(no_more_pages_means_copies);

@@ -33,10 +33,11 @@ class Unit:
         """Return targetcli's command that makes it a backstore, all of it."""
         config = f"{self.controller.address.replace(':', '_')}/{self.nsid}"
         size, block = self.namespace.size_bytes, self.namespace.block_bytes
-        words = [f"name={self.name}", f"size={size}B", f"cfgstring={config}"]
-        if block != 512:
-            words.append(f"control=hw_block_size={block}")
-        return " ".join(("/backstores/user:nvme create", *words))
+        control = f"control=hw_block_size={block},max_data_area_mb=64"
+        return (
+            f"/backstores/user:nvme create name={self.name} size={size}B cfgstring={config} "
+            f"{control}"
+        )
 
 
 UNITS = tuple(Unit(each, nsid) for each in CONTROLLERS for nsid in (1, 2))

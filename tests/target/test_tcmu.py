@@ -124,13 +124,17 @@ class PlayedKernel(Kernel):
         (uio / "maps/map0/size").write_text(f"{MAP_BYTES:#018x}\n")
         device = self.device(number)
         assert device is not None
-        usual = {"cmd_time_out": 30, "tmr_notification": 0, "max_data_area_mb": 64}
-        for key, value in {**usual, **attributes}.items():
+        for key, value in {"cmd_time_out": 30, "tmr_notification": 0, **attributes}.items():
             self._file(device, f"attrib/{key}").write_text(f"{value}\n")
         for key in ("block_dev", "reset_ring"):
             self._file(device, f"action/{key}").write_text("")
         self.rings[number] = Ring()
         return device
+
+    def area(self, number: int, mib: int) -> None:
+        """Make a device's mapping that of a ring with so much data."""
+        path = self.sysfs / f"class/uio/uio{number}/maps/map0/size"
+        path.write_text(f"{mib + 8 << 20:#018x}\n")
 
     def limit(self, mib: int) -> None:
         """Set what all data areas may take."""
@@ -477,7 +481,8 @@ def test_data_stay_in_place_while_pages_do(
 ) -> None:
     bench.kernel.limit(limit)
     for number, area in enumerate(areas):
-        bench.kernel.add(number, f"tcm-user/{number}/disk/file/x", max_data_area_mb=area)
+        bench.kernel.add(number, f"tcm-user/{number}/disk/file/x")
+        bench.kernel.area(number, area)
     assert judged(bench.kernel) == [allowed]
     assert judged(bench.kernel, wanted=False) == []
 
@@ -485,8 +490,8 @@ def test_data_stay_in_place_while_pages_do(
 def test_what_cannot_be_read_is_no_permission(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    device = bench.add()
-    bench.kernel._configfs(device, "attrib/max_data_area_mb").unlink()
+    bench.add()
+    bench.kernel._parameter("global_max_data_area_mb").unlink()
     assert judged(bench.kernel) == [False]
     assert "zero copy is off: how much memory the rings may take is unknown" in caplog.text
 
@@ -505,16 +510,17 @@ def test_other_devices_count(
         async with bench.running() as front_end:
             bench.add()
             await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
-            assert ring.said == [True]
-            bench.kernel.add(4, other, max_data_area_mb=1024)
+            assert ring.said == [True, True]
+            bench.kernel.add(4, other)
+            bench.kernel.area(4, 1025)
             event = DeviceEvent(EventKind.ADDED, other, 4, 78)
             await front_end.handle(event, bench.answers)
-            assert ring.said == [True, False]
+            assert ring.said[2:] == [False]
             bench.kernel.remove(4)
             await front_end.handle(replace(event, kind=EventKind.REMOVED), bench.answers)
-            while len(ring.said) < 3:
+            while len(ring.said) < 4:
                 await asyncio.sleep(0)
-            assert ring.said == [True, False, True]
+            assert ring.said[2:] == [False, True]
             assert bench.answers.statuses == [0]  # none of the other's
 
     run(work())
@@ -532,11 +538,11 @@ def test_a_replaced_page_is_a_reason_to_look_again(
         async with bench.running() as front_end:
             bench.add()
             await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
-            bench.kernel.limit(1)
+            bench.kernel.area(3, 2049)
             for number in (errno.ESTALE, errno.ENOSPC):
                 told = Event(EventType.PAGES, number, 0, None, 0, False, 0, 0, 0, 0, b"", b"")
                 front_end._ring_told(front_end.devices[3], told)
-            assert ring.said == [True, False]
+            assert ring.said[2:] == [False]
             assert front_end.devices[3].ring is not None
 
     run(work())

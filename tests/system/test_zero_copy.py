@@ -1,0 +1,152 @@
+"""Data that the disk moves straight from and to the rings of the kernel's target."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.system.machine import Machine
+from tests.system.units import IQN, NAA, UNITS, A, B, give_back, publish, serve
+
+LIMIT = "/sys/module/target_core_user/parameters/global_max_data_area_mb"
+FIRST, SECOND = UNITS[:2]  # of one controller
+
+BEGIN = f"""
+modprobe -a target_core_user tcm_loop
+echo 2048 >{LIMIT}
+trap '{give_back((A,))}' EXIT
+rings() {{
+  echo "RINGS $(scsi2nvme list --state-dir /run/daemon --json | tr --delete '\\n')"
+}}
+load() {{
+  fio_verify $(loop_disk {NAA} $1) 512M --offset=$2M --bsrange=4k-256k --time_based \\
+    --runtime=$3 --verify_state_save=0 --rate_iops=250 >/dev/null
+}}
+"""
+
+
+def rings(output: str) -> list[dict[str, dict[str, Any]]]:
+    """Return what `scsi2nvme list` said of the rings each time, by backstore."""
+    found = []
+    for line in output.splitlines():
+        word, _, text = line.partition(" ")
+        if word == "RINGS":
+            rows = json.loads(text)["Rings"]
+            found.append({row["Backstore"].partition("/")[2]: row for row in rows})
+    return found
+
+
+@pytest.mark.parametrize("zero_copy", ["auto", "off"])
+def test_either_way_moves_data_unharmed(machine: Machine, zero_copy: str) -> None:
+    output = machine.run(
+        BEGIN.replace(give_back((A,)), give_back((A, B)))
+        + serve((A, B), f"--zero-copy {zero_copy}")
+        + publish(UNITS, loopback=True, portals=["127.0.0.1"])
+        + f"""
+        iscsi_login
+        for lun in 0 1 2 3; do
+          fio_verify $(loop_disk {NAA} $lun) 12M --bsrange=4k-256k
+        done
+        rings
+        for lun in 0 1 2 3; do
+          fio_verify $(iscsi_disk {IQN} $lun) 12M --bsrange=4k-256k
+        done
+        rings
+        """,
+        timeout_s=300,
+    ).output
+    for rows in rings(output):
+        for row in rows.values():
+            if zero_copy == "off":
+                assert row["InPlace"] == row["Pages"] == 0
+                assert row["Copied"] > 100
+            else:
+                # What is read and written lies in place; what the engine answers is copied.
+                assert row["InPlace"] > row["Copied"]
+                assert row["InPlace"] > 100
+                assert row["Pages"] > 0
+                assert row["Withdrawals"] == 0
+    first, second = rings(output)
+    assert all(second[name]["InPlace"] >= first[name]["InPlace"] for name in first)
+
+
+def test_pages_that_the_kernel_takes_back_are_not_used(machine: Machine) -> None:
+    output = machine.run(
+        BEGIN
+        + serve((A,))
+        + publish((FIRST, SECOND), loopback=True)
+        + f"""
+        said() {{ [ "$(grep --count "zero copy is $1" /run/daemon.log)" -ge $2 ]; }}
+        size=$(echo /sys/kernel/config/target/core/user_*/{FIRST.name}/attrib/dev_size)
+        load 0 0 25 &
+        load=$!
+        for i in 1 2 3 4 5; do
+          echo 1 >{LIMIT} # whatever is idle goes
+          eventually 20 said off $i
+          echo 2048 >{LIMIT}
+          cat $size >$size # a change, to have it looked at
+          eventually 20 said on $i
+        done
+        wait $load
+        rings
+        """,
+        timeout_s=200,
+    ).output
+    (rows,) = rings(output)
+    assert rows[FIRST.name]["Withdrawals"] >= 5
+    assert rows[FIRST.name]["InPlace"] > rows[FIRST.name]["Copied"]
+    assert "the kernel has replaced pages of its ring" in output
+
+
+def test_other_rings_count_and_may_come_and_go(machine: Machine) -> None:
+    core = "/sys/kernel/config/target/core/user_77"
+    output = machine.run(
+        BEGIN
+        + serve((A,))
+        + publish((FIRST, SECOND), loopback=True)
+        + f"""
+        other() {{
+          mkdir -p {core}/other
+          echo dev_config=another/one,dev_size=1048576,max_data_area_mb=2048 >{core}/other/control
+          echo nl_reply_supported=-1 >{core}/other/control
+          echo 1 >{core}/other/enable
+        }}
+        moves_in_place() {{
+          before=$(count)
+          dd if=$(loop_disk {NAA} 0) of=/dev/null bs=64k count=8 iflag=direct 2>/dev/null
+          [ $(count) -ge $((before + 8)) ]
+        }}
+        count() {{
+          scsi2nvme list --state-dir /run/daemon --json \\
+            | python3 -c 'import json, sys; print(json.load(sys.stdin)["Rings"][0]["InPlace"])'
+        }}
+        eventually 10 moves_in_place
+        load 0 0 15 &
+        load=$!
+        for i in 1 2 3; do
+          targetcli_all <<END
+          /loopback/{NAA}/luns delete lun1
+          /backstores/user:nvme delete {SECOND.name}
+          {SECOND.create()}
+          /loopback/{NAA}/luns create /backstores/user:nvme/{SECOND.name}
+END
+        done
+        wait $load
+        rings
+        other
+        eventually 20 grep --quiet 'zero copy is off' /run/daemon.log
+        ! moves_in_place
+        rings
+        rmdir {core}/other
+        eventually 20 moves_in_place
+        rmdir {core}
+        """,
+        timeout_s=300,
+    ).output
+    loaded, copying = rings(output)
+    assert loaded[FIRST.name]["InPlace"] > 500
+    assert loaded[FIRST.name]["Withdrawals"] == 0
+    assert set(loaded) == {FIRST.name, SECOND.name}
+    assert copying[FIRST.name]["Pages"] == 0
