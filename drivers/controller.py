@@ -7,6 +7,7 @@ from 2 on are made here and given away. Spec: NVMe Base 2.0c 3.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Coroutine
@@ -128,6 +129,8 @@ class Controller:
         self._events = EventMonitor(self, self._admin, self._report, self._in_background)
         self._recovery = Recovery(self, clock, timing.grace_s)
         self._data_path: DataPath | None = None
+        self._reviving = asyncio.Lock()
+        self._waits_for_device = False  # which was let go of, and may come back
         self._background: set[asyncio.Task[None]] = set()
         self._interrupts = {
             transport.interrupt(vector) for vector in range(min(transport.vectors, 2))
@@ -191,12 +194,15 @@ class Controller:
     async def _start(self) -> None:
         for eventfd in self._interrupts:
             self._loop.add_reader(eventfd, self._on_interrupt, eventfd)
-        for alarm, eventfd in self.transport.alarms.items():
-            self._loop.add_reader(eventfd, self._on_alarm, alarm, eventfd)
+        self._watch_alarms()
         await with_function_reset(self._attempt, self._reset_function)
         self._recovery.set_abort_limit(self.identity.acl + 1)
         self._go_live()
         self._in_background(self._watch())
+
+    def _watch_alarms(self) -> None:
+        for alarm, eventfd in self.transport.alarms.items():
+            self._loop.add_reader(eventfd, self._on_alarm, alarm, eventfd)
 
     async def _attempt(self) -> None:
         """Go once all the way from an unknown state to all but live."""
@@ -372,8 +378,15 @@ class Controller:
         await self._recovery.abort(qid, cid)
 
     async def reset(self, reason: str = "asked for") -> None:
-        """Reset the controller; what was under way is repeated or ends, as `execute` says."""
-        await self._recovery.reset(reason)
+        """Reset the controller; what was under way is repeated or ends, as `execute` says.
+
+        One that is dead is brought up again, if that is possible.
+        """
+        if self.state is ControllerState.DEAD:
+            self.transport.let_go()
+            await self._revive()
+        else:
+            await self._recovery.reset(reason)
 
     async def restart(self) -> None:
         """Pause, reset, set up anew, resume. For the recovery; others call `reset`."""
@@ -383,7 +396,9 @@ class Controller:
         self._go_live()
         if self._data_path is not None:
             self._data_path.resume()
-        changed = _changed(old, self.namespaces)
+        self._report_namespaces(_changed(old, self.namespaces))
+
+    def _report_namespaces(self, changed: frozenset[int]) -> None:
         if changed:
             log = events.LOG_CHANGED_NAMESPACES
             self._report(ControllerEvent(EventType.NOTICE, 0, log, b"", changed))
@@ -409,6 +424,7 @@ class Controller:
         if self.state is not ControllerState.DEAD:
             self.die(reason)
         self.transport.let_go()
+        self._waits_for_device = True
 
     def die(self, reason: str) -> None:
         """Give the controller up: everything ends with LOST."""
@@ -420,6 +436,35 @@ class Controller:
         if self._data_path is not None:
             self._data_path.fail(LOST)
 
+    async def _revive(self) -> None:
+        """Bring a dead controller up again, should its device be there again."""
+        async with self._reviving:
+            for eventfd in self.transport.alarms.values():
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(eventfd)  # it is of what has gone
+            if self.state is not ControllerState.DEAD or not self.transport.take_back():
+                return
+            before, namespaces = self.identity, self.namespaces
+            self.state = ControllerState.RESETTING
+            for queue in (self._admin, self._io):
+                queue.revive()
+            try:
+                await with_function_reset(self._attempt, self._reset_function)
+                if _disk(self.identity) != _disk(before):
+                    raise ControllerError(f"another disk is in its place: {_disk(self.identity)}")
+            except (ControllerError, TransportError) as error:
+                self.identity, self.namespaces = before, namespaces
+                self._waits_for_device = False
+                self.die(str(error))
+                self.transport.let_go()
+                return
+            _log.warning("%s is back", self.transport.name)
+            self._watch_alarms()
+            self._go_live()
+            if self._data_path is not None:
+                self._data_path.resume()
+            self._report_namespaces(frozenset(namespaces | self.namespaces))
+
     async def _watch(self) -> None:
         """Notice what no command tells of: fatal status, removal, a lost interrupt."""
         while True:
@@ -428,6 +473,8 @@ class Controller:
                 self._admin.collect()
                 self._io.collect()
                 await self._recovery.examine()
+            elif self._waits_for_device:
+                await self._revive()
 
     def _on_interrupt(self, eventfd: int) -> None:
         try:
@@ -497,6 +544,11 @@ class Controller:
         for pair in (self._admin.pair, *self._io_pairs()):
             pair.close()
         self.transport.close()
+
+
+def _disk(identity: Values) -> str:
+    """Return which disk it is, for people and for comparison."""
+    return f"{identity.text('mn')}, serial number {identity.text('sn')}"
 
 
 def _changed(old: dict[int, NamespaceFacts], new: dict[int, NamespaceFacts]) -> frozenset[int]:

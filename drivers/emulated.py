@@ -113,7 +113,7 @@ class EmulatedTransport:
             self._self_test,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._gone = self._closed = False
+        self._gone = self._removed = self._closed = False
         self._registers = bytearray(_REGISTERS_BYTES)
         self._set_defaults()
 
@@ -242,9 +242,17 @@ class EmulatedTransport:
 
     def remove(self) -> None:
         """Be gone, as if pulled out: nothing answers, nothing is written any more."""
+        self._removed = True
+        self._vanish()
+
+    def _vanish(self) -> None:
         self._gone = True
         self.emulator.disable()
         self._admin.disable()
+
+    def insert(self) -> None:
+        """Be there again, for whoever takes it back."""
+        self._removed = False
 
     def fail(self) -> None:
         """Report a fatal error (CSTS.CFS) and stop executing admin commands."""
@@ -260,7 +268,15 @@ class EmulatedTransport:
 
     def let_go(self) -> None:
         """Be gone from now on."""
-        self.remove()
+        self._vanish()
+
+    def take_back(self) -> bool:
+        """Be there again, if it was let go and is not pulled out."""
+        if not self._gone or self._removed:
+            return False
+        self._set_defaults()
+        self._gone = False
+        return True
 
     def close(self) -> None:
         """Let go of the controller. Nothing touches its DMA memory any more."""

@@ -226,6 +226,10 @@ class QemuTransport:
         """End QEMU: registers read all ones from now on."""
         self._kill()
 
+    def take_back(self) -> bool:
+        """A process that has ended does not come back."""
+        return False
+
     def close(self) -> None:
         """End QEMU; its queue pairs must be closed already."""
         if self._open:

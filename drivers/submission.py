@@ -139,6 +139,13 @@ class ControlQueue:
             if timer is not None:
                 timer.cancel()
 
+    def revive(self) -> None:
+        """The controller is to be brought up again: nothing is submitted until then."""
+        self._gate.clear()
+        self._abandoned = self._attached = False
+        self._timer = self._poll_timer = None
+        self.pair.revive()
+
     def _arm(self) -> None:
         """Set the timers for what is under way now."""
         left_ms, _ = self.pair.next_deadline()

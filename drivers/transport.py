@@ -63,5 +63,11 @@ class Transport(Protocol):
         DMA memory and doorbells may be touched until `close`, in vain.
         """
 
+    def take_back(self) -> bool:
+        """Drive a device again that was let go; False where it is not there.
+
+        It is as after a reset. Memory, doorbells and interrupts are those of before.
+        """
+
     def close(self) -> None:
         """Let go of the controller. Nothing touches its DMA memory any more."""

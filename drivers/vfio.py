@@ -19,7 +19,7 @@ from scsi2nvme.drivers.dma import HUGE_PAGE, DmaArenas
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.noiommu import physical_address
 from scsi2nvme.drivers.pci import COMMAND, COMMAND_INTX_OFF, COMMAND_MASTER, COMMAND_MEMORY
-from scsi2nvme.drivers.sysfs import System, find_function
+from scsi2nvme.drivers.sysfs import VFIO_DRIVER, System, find_function
 from scsi2nvme.drivers.transport import Alarm, TransportError
 from scsi2nvme.drivers.vfio_abi import IrqIndex, RegionCapability, RegionIndex, Request
 from scsi2nvme.drivers.vfio_group import VfioGroup
@@ -52,6 +52,7 @@ class VfioTransport:
     ) -> None:
         function = find_function(address, system or System())
         self.name = f"pci:{function.address}"
+        self._function, self._noiommu = function, noiommu
         self.pci_id = function.identity
         self._gone = False
         if noiommu:
@@ -223,6 +224,42 @@ class VfioTransport:
             self._gone = True
             self._registers.detach()
             self._host.close()
+
+    def take_back(self) -> bool:
+        """Drive the device again if it is bound to vfio-pci again."""
+        function = self._function
+        if not self._gone or (function.driver, function.identity) != (VFIO_DRIVER, self.pci_id):
+            return False
+        with ExitStack() as undo:
+            try:
+                group = VfioGroup(function, noiommu=self._noiommu)
+                undo.callback(group.close)
+                self._container = group.container
+                if self._iommu is not None:
+                    self._iommu.move(group.container)
+                self._device = group.device()
+                undo.callback(os.close, self._device)
+                self._restart()
+            except (TransportError, OSError) as error:
+                _log.warning("%s: %s", self.name, error)
+                return False
+            self._host = undo.pop_all()
+        self._gone = False
+        return True
+
+    def _restart(self) -> None:
+        """Connect interrupts and registers that are there from before."""
+        self._configuration = self._region(RegionIndex.CONFIGURATION)[0].offset
+        connected = {IrqIndex.MSIX: self._eventfds}
+        connected |= {_ALARMS[alarm]: [eventfd] for alarm, eventfd in self.alarms.items()}
+        for index, eventfds in connected.items():
+            if eventfds and self._set_eventfds(index, eventfds) != len(eventfds):
+                raise TransportError(f"there are fewer than {len(eventfds)} interrupts now")
+        self._enable()
+        region, capabilities = self._region(RegionIndex.BAR0)
+        if mappable_bytes(region, capabilities) < self._registers.length:
+            raise TransportError("fewer registers can be mapped now")
+        self._registers.attach(self._device, region.offset)
 
     def close(self) -> None:
         """Let go of the controller, which the kernel resets; its queue pairs are closed."""

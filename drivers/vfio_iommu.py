@@ -58,10 +58,22 @@ class Type1Iommu:
             found = abi.capabilities(answer, info.cap_offset)
             ranges = abi.pairs(found.get(abi.IOVA_RANGES, b""))
         self.addresses = IovaAllocator(ranges)
+        self._mapped: list[tuple[int, int, int]] = []  # address, IOVA, length
 
     def map(self, vaddr: int, length: int, alignment: int) -> int:
         """Let the device read and write whole pages of ours; return their IOVA."""
         iova = self.addresses.take(length, alignment)
+        self._show(vaddr, iova, length)
+        self._mapped.append((vaddr, iova, length))
+        return iova
+
+    def move(self, container: int) -> None:
+        """Let the device of another container see what that of this one saw, where it did."""
+        self._container = container
+        for mapping in self._mapped:
+            self._show(*mapping)
+
+    def _show(self, vaddr: int, iova: int, length: int) -> None:
         argument = abi.DMA_MAP.build(
             argsz=abi.DMA_MAP.size,
             flags=DmaFlags.READ | DmaFlags.WRITE,
@@ -73,7 +85,6 @@ class Type1Iommu:
             abi.call(self._container, Request.IOMMU_MAP_DMA, bytearray(argument))
         except OSError as error:
             raise TransportError(_why(error, length)) from error
-        return iova
 
 
 def _why(error: OSError, length: int) -> str:

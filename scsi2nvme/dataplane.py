@@ -302,6 +302,11 @@ class Registers:
         """Put all ones in the device's place: no access reaches it any more."""
         _check(lib.s2n_mmio_detach(self._native, self.length), "registers")
 
+    def attach(self, fd: int, offset: int) -> None:
+        """Put a device there again."""
+        result = lib.s2n_mmio_attach(self._native, fd, offset, self.length)
+        _check(result, "registers")
+
     def close(self) -> None:
         """Unmap them; nobody may use the address any more."""
         if self._native != ffi.NULL:
@@ -401,6 +406,10 @@ class QueuePair:
     def abandon(self, status: int) -> None:
         """The controller is gone: everything ends with `status`."""
         lib.s2n_qpair_abandon(self.native, status)
+
+    def revive(self) -> None:
+        """The controller is there again: `reset` is next."""
+        lib.s2n_qpair_revive(self.native)
 
     def close(self) -> None:
         """Free it."""

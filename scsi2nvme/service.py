@@ -38,6 +38,7 @@ from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
     COMMANDS_CLEARED_BY_ANOTHER_INITIATOR,
     I_T_NEXUS_LOSS_OCCURRED,
+    POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
     REPORTED_LUNS_DATA_HAS_CHANGED,
     Sense,
     SenseCode,
@@ -391,6 +392,15 @@ class TaskService:
             if unit.controller is controller:
                 _fail(unit.lu)
 
+    def controller_back(self, controller: PlaneController) -> None:
+        """A controller is there again, its power perhaps off meanwhile.
+
+        An event that names its namespaces makes those ready again.
+        """
+        for unit in self._units.values():
+            if unit.controller is controller:
+                unit.lu.attend(POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
+
     async def _failed(self, event: Event) -> None:
         """End a hot task whose NVMe command failed, or try it again with the engine."""
         task = _task(event)
@@ -541,6 +551,7 @@ class PlaneDataPath:
     def __init__(self, service: TaskService, controller: PlaneController) -> None:
         self._service = service
         self._controller = controller
+        self._lost = False
 
     async def pause(self) -> None:
         """Keep the reactors off the queues; returns when they are."""
@@ -549,8 +560,12 @@ class PlaneDataPath:
     def resume(self) -> None:
         """Use the re-created queues; what was in flight is placed again."""
         self._controller.resume()
+        if self._lost:
+            self._lost = False
+            self._service.controller_back(self._controller)
 
     def fail(self, status: int) -> None:
         """The controller is lost: end everything with `status`."""
+        self._lost = True
         self._controller.fail(status)
         self._service.controller_lost(self._controller)

@@ -675,6 +675,17 @@ async def test_a_lost_controller_fails_its_logical_units(bench: Bench) -> None:
 
 
 @told
+async def test_a_controller_that_comes_back(bench: Bench) -> None:
+    path = PlaneDataPath(bench.service, bench.plane_controller)
+    path.fail(0x370)
+    path.resume()
+    await (await tell(bench, {1: bench.lu.facts}, 1))
+    assert (await bench.run(TUR)).sense == (6, 0x29, 0x00)
+    assert (await bench.run(TUR)).status == Status.GOOD
+    assert bench.plane_nexus.aside == {0: False}
+
+
+@told
 async def test_a_reset_pauses_and_resumes(bench: Bench) -> None:
     path = PlaneDataPath(bench.service, bench.plane_controller)
     pausing = asyncio.get_running_loop().create_task(path.pause())

@@ -131,6 +131,15 @@ int s2n_mmio_detach(void *registers, uint64_t length)
     return 0;
 }
 
+int s2n_mmio_attach(void *registers, int fd, uint64_t offset, uint64_t length)
+{
+    if (mmap(registers, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+             (off_t)offset) == MAP_FAILED)
+        return -errno;
+    madvise(registers, length, MADV_DONTFORK);
+    return 0;
+}
+
 void s2n_mmio_unmap(void *registers, uint64_t length)
 {
     pthread_mutex_lock(&lock);

@@ -561,3 +561,8 @@ void s2n_qpair_abandon(s2n_qpair *qp, uint16_t status)
     qp->abandoned = true;
     qp->abandon_status = status;
 }
+
+void s2n_qpair_revive(s2n_qpair *qp)
+{
+    qp->abandoned = false;
+}

@@ -73,6 +73,8 @@ void s2n_qpair_reset(s2n_qpair *qp, bool replay);
 /* Touch neither rings nor doorbells again: polling yields `status` (DNR clear) for
  * everything in flight, and for everything placed from now on. */
 void s2n_qpair_abandon(s2n_qpair *qp, uint16_t status);
+/* The device is there again; a reset must follow before anything is placed. */
+void s2n_qpair_revive(s2n_qpair *qp);
 /* Place one entry from a 64-byte image (CID and DPTR are filled in here; PRPs
  * from `length` bytes at `buffer`, which lies in DMA memory; without a buffer the
  * image's DPTR stands). `timeout_ms` 0: no deadline. Returns the CID, -EAGAIN when
@@ -98,6 +100,8 @@ void s2n_qpair_extend(s2n_qpair *qp, uint16_t cid, uint32_t timeout_ms);
 int s2n_mmio_map(int fd, uint64_t offset, uint64_t length, void **registers);
 /* Put all ones in the device's place: no access reaches it any more. */
 int s2n_mmio_detach(void *registers, uint64_t length);
+/* …and a device again, as s2n_mmio_map does. */
+int s2n_mmio_attach(void *registers, int fd, uint64_t offset, uint64_t length);
 void s2n_mmio_unmap(void *registers, uint64_t length);
 /* Single accesses, little endian; `offset` is a multiple of their width. */
 uint32_t s2n_mmio_read32(void *registers, uint64_t offset);
@@ -252,7 +256,7 @@ void s2n_controller_set_timeout(s2n_controller *controller, uint32_t timeout_ms)
  * Nothing is submitted or polled until resume. */
 void s2n_controller_pause(s2n_controller *controller, uint64_t token);
 /* Queues were created anew: place again what was in flight, but for what was aborted,
- * and go on. */
+ * and go on, even after a failure. */
 void s2n_controller_resume(s2n_controller *controller);
 /* The controller is lost: end everything in flight and to come with `status`. */
 void s2n_controller_fail(s2n_controller *controller, uint16_t status);

@@ -312,6 +312,7 @@ static void resume_queue(void *argument)
     struct s2n_queue *queue = argument;
 
     s2n_queue_drop_aborted(queue);
+    s2n_qpair_revive(queue->qp);
     s2n_qpair_reset(queue->qp, true);
     queue->paused = false;
     queue->dirty = queue->resumable = true;

@@ -453,6 +453,44 @@ def test_a_device_that_was_let_go_reads_as_gone(machine: Machine, kernel: FakeVf
                 use()
 
 
+def test_a_device_that_comes_back_is_as_it_was(machine: Machine, kernel: FakeVfio) -> None:
+    with closing(opened(machine)) as transport:
+        memory = transport.allocate(PAGE)
+        assert not transport.take_back()  # it was never let go
+        before = dict(kernel.mapped), dict(kernel.eventfds)
+        transport.let_go()
+        kernel.mapped.clear()
+        kernel.eventfds.clear()
+        machine.set_driver(machine.function, "nvme")
+        assert not transport.take_back()
+        machine.set_driver(machine.function, "vfio-pci")
+        assert transport.take_back()
+        assert before == (kernel.mapped, kernel.eventfds)
+        assert kernel.command() == 0x406
+        kernel.put(Register.CSTS, 1)
+        assert transport.read32(Register.CSTS) == 1
+        transport.reset()
+        memory.view()[:1] = b"x"
+        transport.let_go()
+        assert transport.read32(Register.CSTS) == ALL_ONES_32
+
+
+@pytest.mark.parametrize(
+    "request_kind", [Request.GROUP_GET_DEVICE_FD, Request.IOMMU_MAP_DMA, Request.DEVICE_SET_IRQS]
+)
+def test_a_device_that_cannot_be_had_again_stays_away(
+    machine: Machine, kernel: FakeVfio, request_kind: Request
+) -> None:
+    with closing(opened(machine)) as transport:
+        transport.allocate(PAGE)
+        transport.let_go()
+        kernel.fails[request_kind] = [errno.EIO]
+        assert not transport.take_back()
+        assert transport.read64(Register.CAP) == ALL_ONES_64
+        assert transport.take_back()
+        assert transport.read64(Register.CAP) != ALL_ONES_64
+
+
 # ---- mapped registers ----
 
 
