@@ -224,38 +224,59 @@ class TcmuFrontEnd:
                     await self.add(uio, recovering=True)
                 except (ConfigError, OSError) as error:
                     log.error("device %s: %s", uio.label, error)
+                    self._turn_away(uio)
+
+    def _turn_away(self, uio: UioDevice) -> None:
+        """End what waits in a ring that nobody serves: initiators are told BUSY from now on."""
+        try:
+            fd = self._kernel.open(uio)  # but for one that another process serves
+            try:
+                self._empty(uio)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            log.warning("device %s: %s", uio.label, error)
+
+    def _empty(self, uio: UioDevice) -> None:
+        self._kernel.block(uio, blocked=True)
+        self._kernel.reset_ring(uio)
 
     async def add(self, uio: UioDevice, *, recovering: bool = False) -> None:
-        """Serve a device; ConfigError or OSError if that is impossible."""
+        """Serve a device; ConfigError or OSError if that is impossible.
+
+        One from before is served even if its namespace has another form now.
+        """
         lu = self._find(parse_config(uio.config))
         for other in self.devices.values():
             if other.lu is lu:
                 raise ConfigError(f"its namespace is that of {other.uio.label}", errno.EBUSY)
-        block_bytes = self._kernel.attribute(uio, "hw_block_size")
+        size = self._kernel.attribute(uio, "dev_size")
+        try:
+            self._check_blocks(lu, self._kernel.attribute(uio, "hw_block_size"))
+            self._check_size(lu, size)
+        except ConfigError as error:
+            if not recovering:
+                raise
+            log.warning("device %s: %s", uio.label, error)
+        # The kernel names the ports, and knows the initiators: we see neither.
+        nexus = Nexus(PortName(f"tcm-user.{uio.hba}.{uio.name}"), PortName(""), {0: lu})
+        device = TcmuDevice(uio, lu, nexus)
+        self._prepare(device)
+        await self._service.limit(lu, size)
+        self.devices[uio.number] = device
+        try:
+            self._attach(device, recovering=recovering)
+        except BaseException:
+            await self._forget(device)
+            raise
+        log.info("device %s: serves namespace %d", uio.label, lu.nsid)
+
+    def _check_blocks(self, lu: LogicalUnit, block_bytes: int) -> None:
         if block_bytes != lu.block_bytes:
             raise ConfigError(
                 f"blocks have {lu.block_bytes} bytes; create it with "
                 f"control=hw_block_size={lu.block_bytes}"
             )
-        size = self._kernel.attribute(uio, "dev_size")
-        self._check_size(lu, size)
-        # The kernel names the ports, and knows the initiators: we see neither.
-        nexus = Nexus(PortName(f"tcm-user.{uio.hba}.{uio.name}"), PortName(""), {0: lu})
-        device = TcmuDevice(uio, lu, nexus)
-        self._prepare(device)
-        if recovering:
-            self._kernel.block(uio, blocked=True)
-            self._kernel.reset_ring(uio)
-        await self._service.limit(lu, size)
-        self.devices[uio.number] = device
-        try:
-            self._attach(device)
-            if recovering:  # a device that is being added cannot be blocked yet
-                self._kernel.block(uio, blocked=False)
-        except BaseException:
-            await self._forget(device)
-            raise
-        log.info("device %s: serves namespace %d", uio.label, lu.nsid)
 
     def _check_size(self, lu: LogicalUnit, size: int) -> None:
         whole = lu.facts.capacity_blocks * lu.block_bytes
@@ -274,12 +295,18 @@ class TcmuFrontEnd:
             except OSError as error:
                 log.warning("device %s: %s stays: %s", device.uio.label, name, error)
 
-    def _attach(self, device: TcmuDevice) -> None:
-        """Open a device and give its ring to a reactor."""
+    def _attach(self, device: TcmuDevice, *, recovering: bool) -> None:
+        """Open a device and give its ring to a reactor.
+
+        Opening it tells whether another process serves it. A device that is being added
+        cannot be blocked yet, and its ring is empty.
+        """
         device.ended.clear()
         device.cookie = self._service.cookie(lambda event: self._ring_told(device, event))
         fd = self._kernel.open(device.uio)
         try:
+            if recovering:
+                self._empty(device.uio)
             device.plane_nexus = self._service.open_nexus(device.nexus)
             # The kernel told every initiator of what happened to the device.
             device.lu.clear_attention(device.nexus, POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
@@ -290,6 +317,8 @@ class TcmuFrontEnd:
             os.close(fd)
             raise
         self._judge()
+        if recovering:
+            self._kernel.block(device.uio, blocked=False)
 
     def _ring_told(self, device: TcmuDevice, event: Event) -> None:
         if event.type is EventType.CONN_CLOSED:
@@ -315,10 +344,7 @@ class TcmuFrontEnd:
         await asyncio.sleep(RETRY_SECONDS)
         if device.closing or self.devices.get(device.uio.number) is not device:
             return
-        self._kernel.block(device.uio, blocked=True)
-        self._kernel.reset_ring(device.uio)
-        self._attach(device)
-        self._kernel.block(device.uio, blocked=False)
+        self._attach(device, recovering=True)
 
     async def _detach(self, device: TcmuDevice) -> None:
         """Let go of the ring; what is under way is forgotten."""

@@ -409,6 +409,56 @@ def test_what_was_there_before_is_blocked_reset_and_served(bench: Bench) -> None
     run(work())
 
 
+@pytest.mark.parametrize(
+    "attributes", [{"hw_block_size": 4096}, {"dev_size": 1 << 60}, {"dev_size": 1 << 18}]
+)
+def test_a_namespace_that_changed_meanwhile_is_served_as_it_is(
+    bench: Bench, attributes: dict[str, int]
+) -> None:
+    async def work() -> None:
+        async with bench.running() as front_end:
+            bench.add(**attributes)
+            await front_end.recover()
+            _, _, data = await bench.kernel.rings[3].command(READ_CAPACITY, 8)
+            last, block = struct.unpack(">II", data)
+            assert (last + 1) * block == min(bench.size, attributes.get("dev_size", bench.size))
+
+    run(work())
+
+
+def test_what_cannot_be_served_any_more_hangs_nobody(bench: Bench) -> None:
+    async def work() -> None:
+        async with bench.running() as front_end:
+            device = bench.kernel.add(
+                3, "tcm-user/0/disk0/nvme/0/9", dev_size=bench.size, hw_block_size=512
+            )
+            await front_end.recover()
+            assert not front_end.devices
+            assert bench.kernel.said(device, "action/block_dev") == "1"
+            assert bench.kernel.said(device, "action/reset_ring") == "1"
+
+    run(work())
+
+
+@pytest.mark.parametrize("nsid", [1, 9])
+def test_what_another_process_serves_is_left_alone(bench: Bench, nsid: int) -> None:
+    def busy(device: UioDevice) -> int:
+        raise OSError(errno.EBUSY, "busy")
+
+    async def work() -> None:
+        async with bench.running() as front_end:
+            device = bench.kernel.add(
+                3, f"tcm-user/0/disk0/nvme/0/{nsid}", dev_size=bench.size, hw_block_size=512
+            )
+            object.__setattr__(bench.kernel, "open", busy)
+            await front_end.recover()
+            assert not front_end.devices
+            assert bench.kernel.said(device, "action/block_dev") == ""
+            assert bench.kernel.said(device, "action/reset_ring") == ""
+
+    run(work())
+
+
 def test_a_ring_that_was_reset_is_served_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
