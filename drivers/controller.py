@@ -398,10 +398,10 @@ class Controller:
             self._data_path.resume()
         self._report_namespaces(_changed(old, self.namespaces))
 
-    def _report_namespaces(self, changed: frozenset[int]) -> None:
+    def _report_namespaces(self, changed: frozenset[int], *, returned: bool = False) -> None:
         if changed:
             log = events.LOG_CHANGED_NAMESPACES
-            self._report(ControllerEvent(EventType.NOTICE, 0, log, b"", changed))
+            self._report(ControllerEvent(EventType.NOTICE, 0, log, b"", changed, returned))
 
     async def _quiesce(self) -> None:
         """Send nothing any more."""
@@ -463,7 +463,7 @@ class Controller:
             self._go_live()
             if self._data_path is not None:
                 self._data_path.resume()
-            self._report_namespaces(frozenset(namespaces | self.namespaces))
+            self._report_namespaces(frozenset(namespaces | self.namespaces), returned=True)
 
     async def _watch(self) -> None:
         """Notice what no command tells of: fatal status, removal, a lost interrupt."""

@@ -53,7 +53,8 @@ _OTHER_LOG_BYTES = 1024
 class ControllerEvent:
     """Something happened. `raw` is the log that tells of it, as far as it was read.
 
-    `namespaces` are the NSIDs that appeared, vanished or changed.
+    `namespaces` are the NSIDs that appeared, vanished or changed. `returned`: the
+    controller was dead, and is up again.
     """
 
     type: int
@@ -61,6 +62,7 @@ class ControllerEvent:
     log_id: int
     raw: bytes = b""
     namespaces: frozenset[int] = field(default_factory=frozenset)
+    returned: bool = False
 
     @classmethod
     def of(cls, dw0: int) -> ControllerEvent:

@@ -112,11 +112,15 @@ class _Unit:
 
 
 class ControllerEvent(Protocol):
-    """What is used of a driver's event: the NSIDs that came, went or changed."""
+    """What is used of a driver's event."""
 
     @property
     def namespaces(self) -> frozenset[int]:
-        """See the class."""
+        """The NSIDs that came, went or changed."""
+
+    @property
+    def returned(self) -> bool:
+        """Whether the controller was lost, and is there again."""
 
 
 class _NoController:
@@ -361,6 +365,9 @@ class TaskService:
         if any((nsid in units) != (nsid in namespaces) for nsid in event.namespaces):
             for lu in units.values():
                 lu.attend(REPORTED_LUNS_DATA_HAS_CHANGED)
+        if event.returned:  # its power may have been off
+            for lu in units.values():
+                lu.attend(POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
         for nsid in sorted(event.namespaces & units.keys()):
             await self._follow(units[nsid], namespaces.get(nsid))
 
@@ -391,15 +398,6 @@ class TaskService:
         for unit in self._units.values():
             if unit.controller is controller:
                 _fail(unit.lu)
-
-    def controller_back(self, controller: PlaneController) -> None:
-        """A controller is there again, its power perhaps off meanwhile.
-
-        An event that names its namespaces makes those ready again.
-        """
-        for unit in self._units.values():
-            if unit.controller is controller:
-                unit.lu.attend(POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
 
     async def _failed(self, event: Event) -> None:
         """End a hot task whose NVMe command failed, or try it again with the engine."""
@@ -551,7 +549,6 @@ class PlaneDataPath:
     def __init__(self, service: TaskService, controller: PlaneController) -> None:
         self._service = service
         self._controller = controller
-        self._lost = False
 
     async def pause(self) -> None:
         """Keep the reactors off the queues; returns when they are."""
@@ -560,12 +557,8 @@ class PlaneDataPath:
     def resume(self) -> None:
         """Use the re-created queues; what was in flight is placed again."""
         self._controller.resume()
-        if self._lost:
-            self._lost = False
-            self._service.controller_back(self._controller)
 
     def fail(self, status: int) -> None:
         """The controller is lost: end everything with `status`."""
-        self._lost = True
         self._controller.fail(status)
         self._service.controller_lost(self._controller)

@@ -13,7 +13,7 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -332,7 +332,7 @@ class TcmuFrontEnd:
 
     def _ring_ended(self, device: TcmuDevice, event: Event) -> None:
         device.ended.set()
-        if device.closing:
+        if device.closing or device.ring is None:
             return
         log.error("device %s: its ring: %s", device.uio.label, os.strerror(event.count))
         gone = event.count == errno.ENODEV
@@ -342,9 +342,19 @@ class TcmuFrontEnd:
         """Serve a device anew whose ring was reset, or made no sense."""
         await self._detach(device)
         await asyncio.sleep(RETRY_SECONDS)
-        if device.closing or self.devices.get(device.uio.number) is not device:
+        if device.closing or device.ring or self.devices.get(device.uio.number) is not device:
             return
         self._attach(device, recovering=True)
+
+    async def renew(self, units: Container[LogicalUnit]) -> None:
+        """The controller of these logical units has forgotten where the rings' pages are."""
+        for device in list(self.devices.values()):
+            if device.lu in units and device.ring is not None:
+                await self._detach(device)
+                try:
+                    self._attach(device, recovering=True)
+                except OSError as error:
+                    log.error("device %s: %s", device.uio.label, error)
 
     async def _detach(self, device: TcmuDevice) -> None:
         """Let go of the ring; what is under way is forgotten."""

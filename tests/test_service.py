@@ -605,10 +605,14 @@ def changed(bench: Bench, **values: int | bytes) -> NamespaceFacts:
 @dataclass(frozen=True)
 class Changed:
     namespaces: frozenset[int]
+    returned: bool
 
 
-async def tell(bench: Bench, facts: dict[int, NamespaceFacts], *nsids: int) -> asyncio.Task[None]:
-    work = bench.service.controller_event({1: bench.lu}, Changed(frozenset(nsids)), facts)
+async def tell(
+    bench: Bench, facts: dict[int, NamespaceFacts], *nsids: int, returned: bool = False
+) -> asyncio.Task[None]:
+    event = Changed(frozenset(nsids), returned)
+    work = bench.service.controller_event({1: bench.lu}, event, facts)
     task = asyncio.get_running_loop().create_task(work)
     await settle()
     return task
@@ -679,7 +683,7 @@ async def test_a_controller_that_comes_back(bench: Bench) -> None:
     path = PlaneDataPath(bench.service, bench.plane_controller)
     path.fail(0x370)
     path.resume()
-    await (await tell(bench, {1: bench.lu.facts}, 1))
+    await (await tell(bench, {1: bench.lu.facts}, 1, returned=True))
     assert (await bench.run(TUR)).sense == (6, 0x29, 0x00)
     assert (await bench.run(TUR)).status == Status.GOOD
     assert bench.plane_nexus.aside == {0: False}

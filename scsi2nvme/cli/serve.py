@@ -169,11 +169,15 @@ class Daemon:
     def _on_event(self, served: Served, event: ControllerEvent) -> None:
         """A controller tells something: follow changes of its namespaces."""
         log.warning("controller %s: %r", served.settings.spec.text, event)
-        units = {lu.nsid: lu for lu in served.node.logical_units.values()}
-        follow = self.service.controller_event(units, event, served.controller.namespaces)
-        task = asyncio.create_task(follow)
+        task = asyncio.create_task(self._follow(served, event))
         self._following.add(task)
         task.add_done_callback(self._following.discard)
+
+    async def _follow(self, served: Served, event: ControllerEvent) -> None:
+        units = {lu.nsid: lu for lu in served.node.logical_units.values()}
+        if event.returned and self.tcmu is not None:
+            await self.tcmu.renew(units.values())
+        await self.service.controller_event(units, event, served.controller.namespaces)
 
     # Inspection
 

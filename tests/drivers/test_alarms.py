@@ -123,7 +123,7 @@ def test_a_device_that_comes_back_is_used_again(transport: Alarming) -> None:
         transport.insert()
         await until(lambda: controller.live)
         assert path.log == ["pause", f"fail {LOST:#x}", "resume"]
-        assert [event.namespaces for event in told] == [{1}]
+        assert [(event.namespaces, event.returned) for event in told] == [(frozenset({1}), True)]
         (completion,) = await controller.execute(FLUSH)
         assert completion.status == 0
         assert len(transport.let_go_at) == 1

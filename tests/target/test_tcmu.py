@@ -24,6 +24,7 @@ import pytest
 from scsi2nvme.dataplane import Event, EventType, Plane, PlaneNexus, PlaneTcmu
 from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.scsi.sense import BUS_DEVICE_RESET_FUNCTION_OCCURRED
 from scsi2nvme.service import TaskService
 from scsi2nvme.target.tcmu import ConfigError, DeviceConfig, TcmuFrontEnd, parse_config
 from scsi2nvme.target.tcmu_netlink import DeviceEvent, EventKind
@@ -478,6 +479,25 @@ def test_a_ring_that_was_reset_is_served_again(
             while ring.opened == 1 or device.ring is None:
                 await asyncio.sleep(0)
             assert (await ring.command(TEST_UNIT_READY))[0] == 0
+
+    run(work())
+
+
+def test_a_ring_is_renewed_once_and_told_of_nothing(bench: Bench) -> None:
+    async def work() -> None:
+        async with bench.running() as front_end:
+            bench.add()
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+            ring = bench.kernel.rings[3]
+            bench.lu.attend(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
+            await front_end.renew([])
+            assert ring.opened == 1
+            await front_end.renew([bench.lu])
+            assert ring.opened == 2
+            status, sense, _ = await ring.command(TEST_UNIT_READY)
+            assert (status, sense[12]) == (2, 0x29)
+            assert (await ring.command(TEST_UNIT_READY))[0] == 0
+        assert ring.opened == 2
 
     run(work())
 
