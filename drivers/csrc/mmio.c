@@ -27,14 +27,14 @@ struct range {
 
 static struct range ranges[RANGES];
 static struct sigaction previous;
-static int ones_fd = -1;                                 /* one page of all ones */
+static int ones_fd = -1;                                 /* pages of all ones, one at least */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of set-up; the handler takes none */
 
-/* Replace one page by all ones, in one step as other threads see it. */
-static int cover(uintptr_t page)
+/* Replace pages by all ones, in one step as other threads see it. */
+static int cover(uintptr_t start, uint64_t length)
 {
     void *at =
-        mmap((void *)page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, ones_fd, 0);
+        mmap((void *)start, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, ones_fd, 0);
 
     return at == MAP_FAILED ? -errno : 0;
 }
@@ -55,16 +55,27 @@ static void on_bus_error(int number, siginfo_t *info, void *context)
     (void)number;
     (void)context;
     /* What is not ours is repeated, and meets whoever was there before us. */
-    if (!is_registers(address) || cover(address & ~(uintptr_t)(PAGE - 1)) < 0)
+    if (!is_registers(address) || cover(address & ~(uintptr_t)(PAGE - 1), PAGE) < 0)
         sigaction(SIGBUS, &previous, NULL);
     errno = saved;
 }
 
-/* Once per process: the page of all ones and the handler. Lock held. */
+/* Have as many bytes of all ones. Lock held. */
+static int fill(int fd, uint64_t length)
+{
+    uint8_t ones[PAGE];
+
+    memset(ones, 0xFF, sizeof(ones));
+    for (uint64_t at = 0; at < length; at += PAGE)
+        if (pwrite(fd, ones, sizeof(ones), (off_t)at) != (ssize_t)sizeof(ones))
+            return -EIO;
+    return 0;
+}
+
+/* Once per process: the pages of all ones and the handler. Lock held. */
 static int prepare(void)
 {
     struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-    uint8_t ones[PAGE];
     int fd;
 
     if (ones_fd >= 0)
@@ -72,8 +83,7 @@ static int prepare(void)
     fd = memfd_create("scsi2nvme-ones", MFD_CLOEXEC);
     if (fd < 0)
         return -errno;
-    memset(ones, 0xFF, sizeof(ones));
-    if (write(fd, ones, sizeof(ones)) != (ssize_t)sizeof(ones)) {
+    if (fill(fd, PAGE) < 0) {
         close(fd);
         return -EIO;
     }
@@ -123,12 +133,15 @@ int s2n_mmio_map(int fd, uint64_t offset, uint64_t length, void **registers)
 
 int s2n_mmio_detach(void *registers, uint64_t length)
 {
-    for (uint64_t at = 0; at < length; at += PAGE) {
-        int result = cover((uintptr_t)registers + at);
-        if (result < 0)
-            return result;
-    }
-    return 0;
+    int result;
+
+    pthread_mutex_lock(&lock);
+    /* In one piece: the kernel keeps a note of the caching of each mapping of a device. */
+    result = fill(ones_fd, length);
+    if (result == 0)
+        result = cover((uintptr_t)registers, length);
+    pthread_mutex_unlock(&lock);
+    return result;
 }
 
 int s2n_mmio_attach(void *registers, int fd, uint64_t offset, uint64_t length)
