@@ -80,16 +80,20 @@ class Namespace:
 
 @dataclass(frozen=True)
 class Nvme:
-    """An NVMe controller behind a root port of its own, at `address` in the machine."""
+    """An NVMe controller behind a root port of its own, at `address` in the machine.
+
+    `joins`: the controller whose subsystem, with its namespaces, is this one's too.
+    """
 
     name: str
     address: str
     namespaces: tuple[Namespace, ...] = (Namespace(eui64=True), Namespace(block_bytes=4096))
+    joins: str = ""
 
     @property
     def serial(self) -> str:
         """The controller's serial number."""
-        return f"S2N-{self.name}"
+        return f"S2N-{self.joins or self.name}"
 
     def disks(self, directory: Path) -> Iterator[dict[str, object]]:
         """Yield the block devices that the namespaces lie on."""
@@ -111,7 +115,7 @@ class Nvme:
             "id": self.name,
             "serial": self.serial,
             "bus": f"port-{self.name}",
-            "subsys": f"subsystem-{self.name}",
+            "subsys": f"subsystem-{self.joins or self.name}",
             "max_ioqpairs": 16,
         }
 
@@ -135,6 +139,8 @@ class Nvme:
 
 
 CONTROLLERS = (Nvme("a", "0000:01:00.0"), Nvme("b", "0000:02:00.0"))
+# Can be plugged into a machine with those two.
+SPARE = Nvme("spare", "0000:03:00.0", namespaces=(), joins="b")
 
 
 @dataclass(frozen=True)
@@ -283,9 +289,10 @@ class Machine:
         self._directory.cleanup()
 
     def _disks(self, directory: Path) -> Iterator[str]:
-        for number, controller in enumerate(self.controllers):
-            port = f"pcie-root-port,id=port-{controller.name},chassis={number},slot={number}"
+        for number, name in enumerate([*(each.name for each in self.controllers), SPARE.name]):
+            port = f"pcie-root-port,id=port-{name},chassis={number},slot={number}"
             yield from ("-device", f"{port},addr={16 + number:#x}")
+        for controller in self.controllers:
             for disk in controller.disks(directory):
                 yield from ("-blockdev", json.dumps(disk))
             for device in controller.devices():

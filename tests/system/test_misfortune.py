@@ -1,0 +1,319 @@
+"""Two disks under load, and what can happen to them: nothing acknowledged is lost.
+
+Controller A's is reached over the loopback fabric, controller B's over iSCSI; one daemon
+serves both through VFIO.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.system.machine import CONTROLLERS, GIB, SPARE, Machine
+from tests.system.units import IQN, NAA, Unit, give_back, publish, serve
+
+A, B = CONTROLLERS
+KILLS, UPGRADES, RESETS, DISCONNECTS, DETACHMENTS = 20, 3, 5, 5, 3
+# What a disk may make its user wait for while something happens to the other one.
+UNAFFECTED_S = 10.0
+
+LIBRARY = f"""
+restart() {{ # by which signal
+  end_daemon "$1"
+  {serve(CONTROLLERS).splitlines()[-1]}
+}}
+disk() {{ cat "/tmp/$1.disk"; }} # which one
+load() {{ # which disk
+  cd /opt/scsi2nvme
+  python3 -m tests.system.acknowledged "$(disk "$1")" "/tmp/$1.count" \\
+    >"/tmp/$1.outcome" 2>"/tmp/$1.errors" &
+  echo $! >"/tmp/$1.pid"
+  eventually 60 test -e "/tmp/$1.count"
+  progress "$1" 50
+}}
+# End the load of a disk, which reads everything back, and print what it met.
+unload() {{ # which disk
+  kill "$(cat "/tmp/$1.pid")"
+  eventually 120 test ! -e "/proc/$(cat "/tmp/$1.pid")"
+  rm "/tmp/$1.count" "/tmp/$1.pid"
+  cat "/tmp/$1.outcome" "/tmp/$1.errors"
+}}
+reached() {{ [ "$(cat "/tmp/$1.count")" -ge "$2" ]; }} # which disk, how many
+# Wait until commands have succeeded that began after this: of what is counted from now on, no
+# more than 16 did not.
+progress() {{ # which disk, how many
+  touch "/tmp/$1.mark"
+  if ! eventually 60 test "/tmp/$1.count" -nt "/tmp/$1.mark" ||
+    ! eventually 60 reached "$1" $(($(cat "/tmp/$1.count") + $2)); then
+    cat "/tmp/$1.outcome" "/tmp/$1.errors"
+    return 1
+  fi
+}}
+rescan() {{ echo 1 >"/sys/block/$(basename "$(disk "$1")")/device/rescan"; }} # which disk
+# Whether a disk is known to be lost, by its sense.
+is_lost() {{ # which disk
+  grep --quiet "Internal target failure" <<<"$(sg_turs --verbose "$(disk "$1")" 2>&1)"
+}}
+"""
+BEGIN = f"""
+modprobe tcm_loop
+sysctl --quiet kernel.hung_task_timeout_secs=30
+{serve(CONTROLLERS)}
+{publish([Unit(A, 1)], loopback=True)}
+{publish([Unit(B, 1)], portals=["127.0.0.1"])}
+loop_disk {NAA} 0 >/tmp/a.disk
+iscsi_login
+iscsi_disk {IQN} 0 >/tmp/b.disk
+"""
+END = f"""
+for name in a b; do
+  if [ -e /tmp/$name.pid ]; then kill -KILL "$(cat /tmp/$name.pid)" 2>/dev/null || true; fi
+done
+sysctl --quiet kernel.hung_task_timeout_secs=120
+rm -f /tmp/[ab].*
+{give_back(CONTROLLERS)}
+"""
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+class Disks:
+    """The two disks, `a` and `b`. They stay for the next test if they are `sound`."""
+
+    def __init__(self) -> None:
+        self.sound = False
+        self._machine: Machine | None = None
+
+    def begin(self, machine: Machine) -> None:
+        """Put both under load."""
+        if machine is not self._machine or not self.sound:
+            self.end()
+            self._machine = machine
+            self.run(BEGIN, 300)
+        self.sound = False
+        self.run("load a; load b")
+
+    def end(self) -> None:
+        """Take everything down."""
+        if self._machine is not None and self._machine.alive:
+            print(self.run(END, 200))
+        self._machine = None
+
+    def run(self, script: str, timeout_s: float = 120) -> str:
+        """Run a script that has LIBRARY at hand; return what it prints."""
+        assert self._machine is not None
+        return self._machine.run(LIBRARY + script, timeout_s).output
+
+    def outcome(self, name: str) -> dict[str, Any]:
+        """End the load of a disk and return what it met; nothing was lost."""
+        outcome: dict[str, Any] = json.loads(self.run(f"unload {name}", 200))
+        assert outcome["lost"] == []
+        return outcome
+
+    def paused(self, name: str) -> None:
+        """End the load of a disk, which may have waited for an answer."""
+        outcome = self.outcome(name)
+        assert outcome["failed"] == 0, outcome
+
+    def unaffected(self, name: str) -> None:
+        """End the load of a disk, which did not notice anything."""
+        outcome = self.outcome(name)
+        assert outcome["failed"] == 0, outcome
+        assert outcome["longest_s"] < UNAFFECTED_S, outcome
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Disks]:
+    """Return what the tests here share, since it takes long to make."""
+    disks = Disks()
+    yield disks
+    disks.end()
+
+
+@pytest.fixture
+def disks(shared: Disks, machine: Machine, request: pytest.FixtureRequest) -> Iterator[Disks]:
+    """Return both disks under load."""
+    failed = request.session.testsfailed
+    shared.begin(machine)
+    yield shared
+    shared.sound = request.session.testsfailed == failed
+
+
+@pytest.mark.parametrize(("signal", "times"), [("KILL", KILLS), ("TERM", UPGRADES)])
+def test_the_daemon_is_replaced(disks: Disks, signal: str, times: int) -> None:
+    disks.run(
+        f"""
+        for i in {{1..{times}}}; do
+          restart {signal}
+          progress a 50
+          progress b 50
+        done
+        """,
+        timeout_s=60 * times,
+    )
+    disks.paused("a")
+    disks.paused("b")
+
+
+def test_a_controller_is_reset(disks: Disks) -> None:
+    """On request, and by somebody who says nothing to the daemon."""
+    disks.run(
+        f"""
+        for i in {{1..{RESETS}}}; do
+          scsi2nvme reset {A.address} --state-dir /run/daemon
+          progress a 50
+        done
+        for i in {{1..{RESETS}}}; do
+          echo 1 >/sys/bus/pci/devices/{A.address}/reset
+          progress a 50
+        done
+        """,
+        timeout_s=300,
+    )
+    disks.paused("a")
+    disks.unaffected("b")
+
+
+def test_a_logical_unit_is_reset(disks: Disks) -> None:
+    disks.run(
+        f"""
+        for i in {{1..{RESETS}}}; do
+          sg_reset --device $(disk b)
+          progress b 50
+        done
+        """,
+        timeout_s=300,
+    )
+    disks.unaffected("a")
+    disks.paused("b")
+
+
+def test_connections_break(disks: Disks) -> None:
+    disks.run(
+        f"""
+        for i in {{1..{DISCONNECTS}}}; do
+          ss --kill dst 127.0.0.1 dport = 3260 | grep --quiet ESTAB
+          progress b 50
+        done
+        """,
+        timeout_s=300,
+    )
+    disks.unaffected("a")
+    disks.paused("b")
+
+
+def test_a_controller_is_pulled_out(disks: Disks, machine: Machine) -> None:
+    """Its disk fails at once, and is there again once the controller is."""
+    machine.unplug(B)
+    try:
+        disks.run("is_lost b; progress a 50")
+    finally:
+        machine.plug(B)
+    said = disks.run(
+        f"""
+        eventually 60 namespace {B.address} 1
+        scsi2nvme bind {B.address} >/dev/null
+        progress b 50
+        scsi2nvme list --state-dir /run/daemon --json
+        """
+    )
+    rings = json.loads(said)["Rings"]
+    assert all(ring["InPlace"] > 0 for ring in rings), rings  # with the new IOMMU mapping too
+    disks.unaffected("a")
+    outcome = disks.outcome("b")
+    assert outcome["failed"] > 0
+    assert outcome["errors"] == ["EREMOTEIO"]
+
+
+def test_a_namespace_is_detached_and_attached(disks: Disks, machine: Machine) -> None:
+    """By another controller of its subsystem, one that the kernel drives."""
+    machine.plug(SPARE)
+    try:
+        disks.run(
+            f"""
+            eventually 60 namespace {SPARE.address} 1
+            other=/dev/$(ls /sys/bus/pci/devices/{SPARE.address}/nvme)
+            number=$(scsi2nvme id-ctrl 1 --state-dir /run/daemon |
+              sed --quiet 's/^cntlid *: *//p')
+            attach() {{ nvme attach-ns $other --namespace-id=1 --controllers=$number; }}
+            for i in {{1..{DETACHMENTS}}}; do
+              nvme detach-ns $other --namespace-id=1 --controllers=$number
+              trap attach EXIT
+              eventually 20 is_lost b
+              attach
+              trap - EXIT
+              progress b 50
+            done
+            """
+        )
+    finally:
+        machine.unplug(SPARE)
+    disks.unaffected("a")
+    assert disks.outcome("b")["failed"] > 0
+
+
+def test_a_disk_is_resized(disks: Disks, machine: Machine) -> None:
+    """By whoever configures the backstore; the load is in the part that stays."""
+    before = len(machine.log())
+    disks.run(
+        f"""
+        for size in {GIB // 2} {GIB} {GIB // 4} {GIB}; do
+          echo $size >$(echo /sys/kernel/config/target/core/user_*/b1/attrib/dev_size)
+          progress b 50
+          rescan b
+          [ "$(blockdev --getsize64 $(disk b))" = $size ]
+        done
+        """
+    )
+    assert machine.log()[before:].count("Capacity data has changed") == 4
+    disks.unaffected("a")
+    disks.unaffected("b")
+
+
+def test_a_disk_is_formatted_with_other_blocks(disks: Disks) -> None:
+    """What it has become, it still is after a crash."""
+    disks.outcome("b")
+    disks.run(
+        """
+        for size in 4096 512; do
+          sg_format --format --size=$size $(disk b)
+          rescan b
+          [ "$(blockdev --getss $(disk b))" = $size ]
+          load b
+          restart KILL
+          progress b 50
+          unload b
+        done
+        """,
+        timeout_s=300,
+    )
+    disks.paused("a")
+
+
+def test_a_command_that_hangs_is_aborted(shared: Disks, machine: Machine) -> None:
+    """Its initiator's patience counts, which is shorter here than the daemon's."""
+    shared.end()
+    said = machine.run(
+        f"""
+        modprobe tcm_loop
+        finish() {{
+          clear_targets
+          end_daemon
+        }}
+        start_daemon --controller emulated:memory,size=64M,fault=read:hang:lba=1000-1000:count=1
+        trap finish EXIT
+        targetcli_all <<END
+        /backstores/user:nvme create name=disk0 size=64M cfgstring=0/1
+        /loopback create {NAA}
+        /loopback/{NAA}/luns create /backstores/user:nvme/disk0
+END
+        disk=$(loop_disk {NAA} 0)
+        echo 3 >/sys/block/${{disk##*/}}/device/timeout
+        timeout 25 dd if=$disk of=/dev/null bs=512 skip=1000 count=1 iflag=direct
+        """,
+        timeout_s=300,
+    ).output
+    assert "is not wanted any more: aborted" in said
