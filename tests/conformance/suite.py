@@ -35,11 +35,16 @@ class Verdict(NamedTuple):
         return self.test.split(".")[0]
 
 
+LIST = ("iscsi-test-cu", "--list")
+
+
 def tests() -> dict[str, list[str]]:
     """Return the suite's tests by family, as FAMILY.TEST."""
-    listing = subprocess.run(
-        ["iscsi-test-cu", "--list"], capture_output=True, text=True, check=True
-    ).stdout
+    return listed(subprocess.run(LIST, capture_output=True, text=True, check=True).stdout)
+
+
+def listed(listing: str) -> dict[str, list[str]]:
+    """Return the tests by family from what LIST prints."""
     families: dict[str, list[str]] = defaultdict(list)
     for line in listing.splitlines():
         parts = line.strip().split(".")
@@ -48,22 +53,37 @@ def tests() -> dict[str, list[str]]:
     return dict(families)
 
 
+def command(test: str, *urls: str) -> list[str]:
+    """Return how one test is run against one LUN (a second URL is a second path to it)."""
+    return ["iscsi-test-cu", "--dataloss", "--allow-sanitize", "-V", "-t", f"ALL.{test}", *urls]
+
+
 def run(test: str, *urls: str, timeout_s: int = TIMEOUT_S) -> Verdict:
-    """Run one test against one LUN (a second URL is a second path to it)."""
-    command = ["iscsi-test-cu", "--dataloss", "--allow-sanitize", "-V", "-t", f"ALL.{test}", *urls]
+    """Run one test; `urls` as of `command`."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=timeout_s
+            command(test, *urls),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
         )
     except subprocess.TimeoutExpired:
-        return Verdict(test, Outcome.HUNG, f"no end within {timeout_s} s")
+        return hung(test, timeout_s)
     return judge(test, done.returncode, done.stdout + done.stderr)
+
+
+def hung(test: str, timeout_s: int) -> Verdict:
+    """Return the verdict on a test that did not end in time."""
+    return Verdict(test, Outcome.HUNG, f"no end within {timeout_s} s")
 
 
 def judge(test: str, status: int, output: str) -> Verdict:
     """Read the output: the exit status alone tells neither failures nor skips."""
     summary = _SUMMARY.search(output)
-    skipped = _SKIPPED.findall(output)
+    # What it finds out of the disk before the test may be missing too.
+    _, begun, of_test = output.partition("\n  Test: ")
+    skipped = _SKIPPED.findall(of_test if begun else output)
     if summary is None:
         if skipped:
             return Verdict(test, Outcome.SKIPPED, skipped[0])
@@ -81,6 +101,17 @@ def judge(test: str, status: int, output: str) -> Verdict:
     return Verdict(test, Outcome.PASSED)
 
 
+def cell(verdicts: list[Verdict]) -> str:
+    """Return `passed / failed / skipped`."""
+    if not verdicts:
+        return "–"
+    count = {
+        outcome: sum(verdict.outcome is outcome for verdict in verdicts) for outcome in Outcome
+    }
+    failed = count[Outcome.FAILED] + count[Outcome.HUNG]
+    return f"{count[Outcome.PASSED]} / {failed} / {count[Outcome.SKIPPED]}"
+
+
 def table(columns: dict[str, list[Verdict]]) -> str:
     """Return a Markdown table: a row per family, `passed/failed/skipped` per column."""
     families = sorted({verdict.family for verdicts in columns.values() for verdict in verdicts})
@@ -88,15 +119,6 @@ def table(columns: dict[str, list[Verdict]]) -> str:
         "| Family | " + " | ".join(columns) + " |",
         "|---" * (len(columns) + 1) + "|",
     ]
-
-    def cell(verdicts: list[Verdict]) -> str:
-        if not verdicts:
-            return "–"
-        count = {
-            outcome: sum(verdict.outcome is outcome for verdict in verdicts) for outcome in Outcome
-        }
-        failed = count[Outcome.FAILED] + count[Outcome.HUNG]
-        return f"{count[Outcome.PASSED]} / {failed} / {count[Outcome.SKIPPED]}"
 
     for family in families:
         cells = [
