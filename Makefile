@@ -155,7 +155,7 @@ sanitize: test-packages environment ## run C tests and test suite under ASan and
 	  PATH="$(ASAN)/bin:$(DEV):$$PATH" pytest $(PYTEST_OPTIONS) \
 	  --override-ini pythonpath= --ignore tests/test_packaging.py -m 'not slow' $(TESTS)
 
-.PHONY: fuzz bench docs stranger
+.PHONY: fuzz bench system-bench docs stranger
 fuzz: build-packages environment ## fuzz the command tables and both translations for 10 minutes
 	@$(DEV)/scsi2nvme fuzz --time $(or $(TIME),10m) --corpus var/corpus
 
@@ -163,6 +163,10 @@ bench: build ## measure speed side by side with tgt
 	$(call packages,$(BENCH_PACKAGES))
 	@PYTHONSAFEPATH=1 $(VENV)/python -c 'import sys; sys.path.append("."); \
 	  import runpy; runpy.run_module("bench", run_name="__main__")' --json build/bench.json
+
+system-bench: environment ## measure speed beside tcmu-runner and LIO, in a whole machine
+	$(call packages,$(SYSTEM_PACKAGES))
+	@PATH="$(DEV):$$PATH" python -m bench.system --json build/system-bench.json
 
 docs: build-packages environment ## generate the pages of docs/ that come from the tables
 	@$(DEV)/python -m scsi2nvme.documentation docs

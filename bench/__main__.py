@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import compare, growth, instructions, machine, peers
+from bench import compare, growth, instructions, machine, page, peers
 
 INSTRUCTION_SECONDS = 5
 FIGURES = "## Figures\n"
@@ -27,14 +27,6 @@ def markdown(report: dict[str, Any]) -> str:
     )
 
 
-def with_figures(page: str, figures: str) -> str:
-    """Return a page with what follows its heading "Figures" replaced."""
-    text, heading, _ = page.partition(FIGURES)
-    if not heading:
-        raise ValueError("the page has no heading for figures")
-    return f"{text}{heading}\n{figures}"
-
-
 def main() -> None:
     """Run from the command line; the options are those of `bench.compare`, and `--page`."""
     parser = compare.parser()
@@ -51,8 +43,8 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     if arguments.page:
-        page = with_figures(arguments.page.read_text(), markdown(report))
-        arguments.page.write_text(page)
+        text = page.with_figures(arguments.page.read_text(), FIGURES, markdown(report))
+        arguments.page.write_text(text)
     print(markdown(report))
 
 

@@ -43,7 +43,8 @@ def _first(pattern: str, file: str) -> str:
     return found[1].strip() if found else "unknown"
 
 
-def _package(name: str) -> str:
+def package(name: str) -> str:
+    """Return the version of a Debian package."""
     if not shutil.which("dpkg-query"):
         return "unknown"
     command = ["dpkg-query", "-W", "-f=${Version}", name]
@@ -51,8 +52,8 @@ def _package(name: str) -> str:
     return done.stdout if done.returncode == 0 else "not a package"
 
 
-def describe(directory: Path) -> dict[str, str]:
-    """Return what matters of this machine; the disks are in `directory`."""
+def host() -> dict[str, str]:
+    """Return what matters of this machine, whatever runs on it."""
     kernel = platform.release().split("-")[0]
     memory = int(_first(r"^MemTotal:\s+(\d+)", "/proc/meminfo")) / (1 << 20)
     virtual = "hypervisor" in _first(r"^flags\s*:(.*)", "/proc/cpuinfo").split()
@@ -60,10 +61,16 @@ def describe(directory: Path) -> dict[str, str]:
         "processor": _first(r"^model name\s*:(.*)", "/proc/cpuinfo"),
         "CPUs": f"{len(os.sched_getaffinity(0))}{', virtual' if virtual else ''}",
         "memory": f"{memory:.0f} GiB",
-        "file system": file_system(directory),
         "kernel": f"Linux {kernel}",
         "system": _first(r'^PRETTY_NAME="(.*)"', "/etc/os-release"),
+    }
+
+
+def describe(directory: Path) -> dict[str, str]:
+    """Return what matters of this machine; the disks are in `directory`."""
+    return host() | {
+        "file system": file_system(directory),
         "Python": platform.python_version(),
-        "tgt": _package("tgt"),
-        "libiscsi": _package("libiscsi-dev"),
+        "tgt": package("tgt"),
+        "libiscsi": package("libiscsi-dev"),
     }

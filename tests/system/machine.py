@@ -188,7 +188,8 @@ class Machine:
     """A machine that is on while the context lasts. For one thread.
 
     `console` is the kernel's log; `monitor` is QEMU's. Files in `share` are at /share in the
-    machine. With `shell` the terminal becomes the machine's, see `interact`.
+    machine. With `shell` the terminal becomes the machine's, see `interact`. The disks lie in a
+    temporary directory in `directory`.
     """
 
     def __init__(
@@ -198,11 +199,13 @@ class Machine:
         files: Images | None = None,
         memory_bytes: int = 4 * GIB,
         shell: bool = False,
+        directory: Path | None = None,
     ) -> None:
         self.controllers = controllers
         self._files = files or images()
         self._memory_bytes = memory_bytes
         self._shell = shell
+        self._where = directory
         self._count = 0
         self._ended: dict[str, int] = {}
         self._pending = b""
@@ -211,7 +214,7 @@ class Machine:
 
     def __enter__(self) -> Machine:
         files = self._files
-        self._directory = tempfile.TemporaryDirectory(prefix="machine-")
+        self._directory = tempfile.TemporaryDirectory(prefix="machine-", dir=self._where)
         directory = Path(self._directory.name)
         self.share = directory / "share"
         (self.share / "jobs").mkdir(parents=True)
