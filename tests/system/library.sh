@@ -56,7 +56,8 @@ loop_disk() {
 # Log in to every target of the local portal.
 iscsi_login() {
   modprobe iscsi_tcp
-  [ -e /run/iscsid.pid ] || iscsid
+  # systemd starts it for whoever asks it.
+  [ -e /run/iscsid.pid ] || [ -d /run/systemd/system ] || iscsid
   iscsiadm --mode discovery --type sendtargets --portal 127.0.0.1
   iscsiadm --mode node --login
   udevadm settle

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,7 @@ COMMAND_LINE = (
     "console=ttyS0 loglevel=5 panic=-1 oops=panic intel_iommu=on iommu=pt mitigations=off nokaslr"
     " random.trust_cpu=on tsc=reliable no_timer_check audit=0 nvme_core.multipath=N"
 )
+SYSTEMD = "/lib/systemd/systemd"
 
 
 class MachineError(Exception):
@@ -83,12 +84,14 @@ class Nvme:
     """An NVMe controller behind a root port of its own, at `address` in the machine.
 
     `joins`: the controller whose subsystem, with its namespaces, is this one's too.
+    `beside`: the controller whose root port it shares, as a further function of one device.
     """
 
     name: str
     address: str
     namespaces: tuple[Namespace, ...] = (Namespace(eui64=True), Namespace(block_bytes=4096))
     joins: str = ""
+    beside: str = ""
 
     @property
     def serial(self) -> str:
@@ -114,7 +117,9 @@ class Nvme:
             "driver": "nvme",
             "id": self.name,
             "serial": self.serial,
-            "bus": f"port-{self.name}",
+            "bus": f"port-{self.beside or self.name}",
+            "addr": f"0.{self.address[-1]}",
+            "multifunction": True,
             "subsys": f"subsystem-{self.joins or self.name}",
             "max_ioqpairs": 16,
         }
@@ -189,7 +194,8 @@ class Machine:
 
     `console` is the kernel's log; `monitor` is QEMU's. Files in `share` are at /share in the
     machine. With `shell` the terminal becomes the machine's, see `interact`. The disks lie in a
-    temporary directory in `directory`.
+    temporary directory in `directory`. `systemd` is its first process if asked for;
+    `nvme_root`: its root file system lies on a controller of its own, there is no other.
     """
 
     def __init__(
@@ -200,12 +206,24 @@ class Machine:
         memory_bytes: int = 4 * GIB,
         shell: bool = False,
         directory: Path | None = None,
+        systemd: bool = False,
+        iommu: bool = True,
+        nvme_root: bool = False,
     ) -> None:
-        self.controllers = controllers
+        self.controllers = () if nvme_root else controllers
         self._files = files or images()
         self._memory_bytes = memory_bytes
         self._shell = shell
         self._where = directory
+        self._iommu = iommu
+        self._root = "nvme" if nvme_root else "virtio-blk-pci"
+        self._command_line = " ".join(
+            [
+                COMMAND_LINE if iommu else COMMAND_LINE.replace(" intel_iommu=on", ""),
+                f"root={'/dev/nvme0n1' if nvme_root else '/dev/vdb'}",
+                *([f"init={SYSTEMD}"] if systemd else []),
+            ]
+        )
         self._count = 0
         self._ended: dict[str, int] = {}
         self._pending = b""
@@ -228,11 +246,11 @@ class Machine:
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"),
             *("-smp", "2", "-m", f"{self._memory_bytes // MIB}M"),
-            *("-device", "intel-iommu,intremap=on"),
+            *(("-device", "intel-iommu,intremap=on") if self._iommu else ()),
             *("-kernel", str(files.kernel), "-initrd", str(files.initramfs)),
-            *("-append", COMMAND_LINE, "-serial", f"file:{self.console}"),
-            *_snapshot("root", files.root),
+            *("-append", self._command_line, "-serial", f"file:{self.console}"),
             *_snapshot("program", files.program),
+            *_snapshot("root", files.root, self._root),
             *("-virtfs", f"local,path={self.share},mount_tag=share,security_model=none"),
             *("-device", "virtio-serial-pci"),
             *("-chardev", f"socket,id=jobs,fd={jobs.fileno()}"),
@@ -292,7 +310,8 @@ class Machine:
         self._directory.cleanup()
 
     def _disks(self, directory: Path) -> Iterator[str]:
-        for number, name in enumerate([*(each.name for each in self.controllers), SPARE.name]):
+        ports = [each.name for each in self.controllers if not each.beside]
+        for number, name in enumerate([*ports, SPARE.name]):
             port = f"pcie-root-port,id=port-{name},chassis={number},slot={number}"
             yield from ("-device", f"{port},addr={16 + number:#x}")
         for controller in self.controllers:
@@ -374,6 +393,24 @@ class Machine:
         if select.select([self._jobs], [], [], 10)[0]:
             self._receive()
 
+    # ---- beginning anew ----
+
+    def reboot(self) -> None:
+        """Have systemd end everything and start the machine anew; disks keep what they hold."""
+        self._restart(lambda: self.start("systemctl reboot"), guest=True)
+
+    def reset(self) -> None:
+        """Press the reset button."""
+        self._restart(lambda: self.monitor.execute("system_reset"), guest=False)
+
+    def _restart(self, begin: Callable[[], object], *, guest: bool) -> None:
+        self.monitor.execute("set-action", reboot="reset")
+        begin()
+        self.monitor.wait("RESET", guest=guest)
+        self._await("ready", BOOT_S, "the machine does not boot again")
+        # Not before: firmware that begins anew resets once more.
+        self.monitor.execute("set-action", reboot="shutdown")
+
     # ---- the kernel's log ----
 
     def log(self) -> str:
@@ -396,10 +433,10 @@ class Machine:
         self.monitor.execute("device_add", **controller.controller())
 
 
-def _snapshot(name: str, path: Path) -> Iterator[str]:
+def _snapshot(name: str, path: Path, driver: str = "virtio-blk-pci") -> Iterator[str]:
     """Yield the arguments for a disk whose changes are forgotten."""
     yield from ("-drive", f"id={name},file={path},format=raw,if=none,snapshot=on,cache=unsafe")
-    yield from ("-device", f"virtio-blk-pci,drive={name},serial={name}")
+    yield from ("-device", f"{driver},drive={name},serial={name}")
 
 
 def main() -> int:
@@ -407,11 +444,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.system.machine", description=__doc__)
     parser.add_argument("script", nargs="?", type=Path, help="what to run; standard input if none")
     parser.add_argument("--shell", action="store_true", help="give a root shell")
+    parser.add_argument("--systemd", action="store_true", help="with systemd as first process")
     parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS")
     parser.add_argument("--kernel", default=os.environ.get("KERNEL", KERNEL), metavar="PACKAGE")
     arguments = parser.parse_args()
     try:
-        with Machine(files=images(arguments.kernel), shell=arguments.shell) as machine:
+        with Machine(
+            files=images(arguments.kernel), shell=arguments.shell, systemd=arguments.systemd
+        ) as machine:
             if arguments.shell:
                 machine.interact()
                 return 0

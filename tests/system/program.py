@@ -88,5 +88,6 @@ def build(directory: Path, site: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", tree)
     _compile(tree)
     shutil.copytree(site / "site", tree / "site")
+    (tree / "site/scsi2nvme.pth").write_text("/opt/scsi2nvme\n")
     make_disk(directory / "disk", tree, "256M")
     shutil.rmtree(tree)

@@ -14,10 +14,11 @@ HERE = Path(__file__).parent
 
 RELEASE = "bookworm"
 PACKAGES = (
-    *("busybox-static", "dbus", "iproute2", "kmod", "mount", "procps", "python3", "udev"),
+    *("busybox-static", "dbus", "iproute2", "kmod", "mount", "procps", "python3"),
+    *("systemd", "systemd-sysv", "udev"),
     *("targetcli-fb", "tcmu-runner", "open-iscsi", "libiscsi-bin", "multipath-tools"),
     *("lsscsi", "nvme-cli", "sg3-utils", "smartmontools", "pciutils"),
-    *("e2fsprogs", "fio", "lvm2", "qemu-utils", "xfsprogs"),
+    *("dosfstools", "e2fsprogs", "fdisk", "fio", "lvm2", "qemu-utils", "xfsprogs"),
 )
 # What the machine has no use for, as dpkg's path patterns.
 LEFT_OUT = (
@@ -27,7 +28,7 @@ LEFT_OUT = (
 )
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # What must be loaded before the root filesystem can be read.
-FIRST_MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
+FIRST_MODULES = ("virtio_pci", "virtio_blk", "nvme", "crc32c_generic", "ext4")
 
 
 def key(kernel: str) -> str:
@@ -78,7 +79,7 @@ def initramfs(tree: Path, version: str) -> bytes:
     """Return the initial file system of a kernel, as a cpio archive."""
     modules = tree / "lib/modules" / version
     files: dict[str, bytes | None] = {
-        **dict.fromkeys(("bin", "dev", "modules", "root")),
+        **dict.fromkeys(("bin", "dev", "modules", "proc", "root")),
         "bin/busybox": (tree / "bin/busybox").read_bytes(),
         "init": (HERE / "initramfs.sh").read_bytes(),
     }
