@@ -13,7 +13,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from scsi2nvme.drivers.disk_users import Disk, open_files, read_disk, users
+from scsi2nvme.drivers import bound_disks
+from scsi2nvme.drivers.bound_disks import Note
+from scsi2nvme.drivers.disk_users import Disk, read_disk, users
 from scsi2nvme.drivers.sysfs import (
     NVME_DRIVER,
     VFIO_DRIVER,
@@ -21,7 +23,6 @@ from scsi2nvme.drivers.sysfs import (
     System,
     find_function,
     nvme_functions,
-    read_text,
 )
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.drivers.vfio_group import NO_IOMMU, not_viable
@@ -84,7 +85,7 @@ def refusals(disk: Disk, *, force: bool) -> list[str]:
     """Return why the disk must not be taken from the kernel: nothing, if it may be."""
     function = disk.function
     reasons = []
-    if not function.group:
+    if not function.group and not function.system.noiommu:
         reasons.append(NO_IOMMU.format(function.address))
     elif function.rivals():
         reasons.append(not_viable(function))
@@ -127,6 +128,7 @@ def bind(disk: Disk, kernel: Kernel, *, serial: str = "", force: bool = False) -
             except BindingError as second:
                 raise BindingError(f"{error}; nor can it be undone: {second}") from error
             raise
+    _note(disk, kernel)
 
 
 def unbind(disk: Disk, kernel: Kernel) -> None:
@@ -136,15 +138,23 @@ def unbind(disk: Disk, kernel: Kernel) -> None:
         return
     if function.driver not in ("", VFIO_DRIVER):
         raise BindingError(f"{function.address} is bound to {function.driver}, not {VFIO_DRIVER}")
-    # Unbinding would wait until it is closed.
-    node = f"/dev/vfio/{function.group}"
-    for process, path in open_files(function.system):
-        if path == node:
-            name = read_text(process / "comm")
-            raise BindingError(f"{function.address} is in use by process {process.name} ({name})")
+    if using := users(disk):
+        raise BindingError(f"{function.address} {using[0].what}")
     if not (function.system.pci / "drivers" / NVME_DRIVER).exists():
         kernel.load(NVME_DRIVER)
     _rebind(function, kernel, "")
+    if not kernel.dry_run:
+        bound_disks.forget(function)
+
+
+def _note(disk: Disk, kernel: Kernel) -> None:
+    """Note what vfio-pci will not tell."""
+    if kernel.dry_run:
+        return
+    try:
+        bound_disks.save(disk.function, Note(disk.model, disk.serial, disk.size_bytes))
+    except OSError as error:
+        kernel.report(f"{error.filename}: {error.strerror}: `list` will not know the disk's model")
 
 
 def _rebind(function: PciFunction, kernel: Kernel, override: str) -> None:

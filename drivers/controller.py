@@ -227,7 +227,8 @@ class Controller:
         await self._clock.sleep(_SLOW_RESET_S if slow else _AFTER_RESET_S)
 
     async def _create_queues(self) -> None:
-        wanted = 1 + (len(self.io_queues) or self._wanted)
+        reachable = self.transport.port.queue_pairs - _FIRST_REACTOR_QID
+        wanted = 1 + (len(self.io_queues) or min(self._wanted, reachable))
         count = await self._setup.number_of_queues(wanted)
         if not self.io_queues:
             self.io_queues = [self._io_queue(_FIRST_REACTOR_QID + n) for n in range(count - 1)]

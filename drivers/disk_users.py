@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from scsi2nvme.drivers import signatures
-from scsi2nvme.drivers.sysfs import PciFunction, System, link_name, read_text
+from scsi2nvme.drivers import bound_disks, signatures
+from scsi2nvme.drivers.sysfs import VFIO_DRIVER, PciFunction, System, link_name, read_text
 
 _NAMESPACE = re.compile(r"(nvme\d+)(?:c\d+)?(n\d+)")
 _OCTAL = re.compile(r"\\([0-7]{3})")
@@ -29,10 +29,10 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """An NVMe controller on the PCI bus with what its kernel driver knows of it."""
+    """An NVMe controller on the PCI bus with what its driver knows, or knew, of it."""
 
     function: PciFunction
-    model: str  # "" unless the kernel's nvme driver is bound
+    model: str  # "" if neither the kernel's nvme driver nor `bind` has told
     serial: str
     namespaces: tuple[str, ...]  # names of block devices
     size_bytes: int
@@ -44,7 +44,10 @@ class Disk:
 
 
 def read_disk(function: PciFunction) -> Disk:
-    """Return what sysfs tells of a controller."""
+    """Return what sysfs tells of a controller, or what it told before vfio-pci had it."""
+    if function.driver == VFIO_DRIVER:
+        note = bound_disks.load(function)
+        return Disk(function, note.model, note.serial, (), note.size_bytes)
     model = serial = ""
     names: list[str] = []
     for controller in _children(function.path / "nvme"):
@@ -119,6 +122,7 @@ def users(disk: Disk) -> list[Use]:
         *_swaps(disk),
         *_btrfs(disk),
         *_openers(disk),
+        *_vfio_users(disk),
     ]
     return [Use(what, True) for what in dict.fromkeys(live)] + [
         Use(what, False) for what in dict.fromkeys([*_other_paths(disk), *_contents(disk)])
@@ -215,6 +219,16 @@ def _openers(disk: Disk) -> Iterator[str]:
         name = named.get(Path(path).name)
         if name is not None:
             yield f"{name} is open in process {process.name} ({read_text(process / 'comm')})"
+
+
+def _vfio_users(disk: Disk) -> Iterator[str]:
+    """Yield who drives a disk from user space: giving it back would wait for them."""
+    if disk.function.driver != VFIO_DRIVER:
+        return
+    group = disk.function.group
+    for process, path in open_files(disk.system):
+        if path in (f"/dev/vfio/{group}", f"/dev/vfio/noiommu-{group}"):
+            yield f"is in use by process {process.name} ({read_text(process / 'comm')})"
 
 
 def _other_paths(disk: Disk) -> Iterator[str]:

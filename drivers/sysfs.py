@@ -39,6 +39,12 @@ class System:
         """The PCI bus."""
         return self.sys / "bus/pci"
 
+    @property
+    def noiommu(self) -> bool | None:
+        """Whether the kernel has been told that VFIO may do without an IOMMU; None: it cannot."""
+        switch = self.sys / "module/vfio/parameters/enable_unsafe_noiommu_mode"
+        return read_text(switch) == "Y" if switch.exists() else None
+
 
 def read_text(path: Path) -> str:
     """Return an attribute without white space around it; "" if there is none."""

@@ -83,8 +83,14 @@ class VfioTransport:
         self._ours.callback(self._registers.close)
         self._enable()
         stride = 4 << decode(CAP, self._registers.read64(Register.CAP)).dstrd
-        self.port = Port.mmio(self._registers.address + _DOORBELLS, stride)
+        length = self._registers.length - _DOORBELLS
+        self.port = Port.mmio(self._registers.address + _DOORBELLS, stride, length)
         self._ours.callback(self.port.close)
+        if self.port.queue_pairs < _CONTROL_VECTORS:
+            raise TransportError(
+                f"{self.name}: BAR0 has {length} bytes for doorbells, which are "
+                f"{stride} bytes apart: too few for an I/O queue"
+            )
         self._eventfds = self._connect(IrqIndex.MSIX, vectors)
         self.vectors = len(self._eventfds)
         self.alarms: Mapping[Alarm, int] = {

@@ -43,7 +43,7 @@ class VfioGroup:
             raise TransportError(f"VFIO version {version}, {abi.API_VERSION} expected")
         if not abi.call(self.container, Request.CHECK_EXTENSION, iommu):
             raise TransportError(
-                "the kernel's VFIO offers no no-IOMMU mode (CONFIG_VFIO_NOIOMMU)"
+                NO_MODE
                 if iommu == abi.NOIOMMU_IOMMU
                 else "the module vfio_iommu_type1 is missing; run: modprobe vfio_iommu_type1"
             )
@@ -99,6 +99,8 @@ def not_viable(function: PciFunction) -> str:
 
 def _check_binding(function: PciFunction, noiommu: bool) -> None:
     address = function.address
+    if noiommu and function.system.noiommu is None:
+        raise TransportError(f"{address}: {NO_MODE}")
     if function.driver != VFIO_DRIVER:
         now = f"bound to {function.driver}" if function.driver else "bound to no driver"
         raise TransportError(f"{address} is {now}; run: scsi2nvme bind {address}")
@@ -106,6 +108,7 @@ def _check_binding(function: PciFunction, noiommu: bool) -> None:
         raise TransportError(NO_IOMMU.format(address))
 
 
+NO_MODE = "this kernel has no mode without an IOMMU (CONFIG_VFIO_NOIOMMU), or vfio is not loaded"
 NO_IOMMU = (
     "{}: there is no IOMMU; enable VT-d or AMD-Vi in the firmware, and on Intel boot Linux "
     "with intel_iommu=on"

@@ -75,7 +75,7 @@ def device(iova: int) -> Iterator[Device]:
     size = QueuePair.bytes_needed(_DEPTH)
     with mmap.mmap(-1, size) as memory, mmap.mmap(-1, PAGE) as doorbells:
         region = Region(_address(memory), iova, size)
-        port = Port.mmio(_address(doorbells), _STRIDE)
+        port = Port.mmio(_address(doorbells), _STRIDE, PAGE)
         queue = QueuePair(port, 1, _DEPTH, region)
         try:
             yield Device(queue, region)

@@ -228,10 +228,11 @@ class Emulator:
 
 
 class Port:
-    """The doorbells of one controller."""
+    """The doorbells of one controller: of so many `queue_pairs`, the admin queue's included."""
 
-    def __init__(self, native: Any) -> None:
+    def __init__(self, native: Any, queue_pairs: int = 1 << 16) -> None:
         self.native = _handle(native, "port")
+        self.queue_pairs = queue_pairs
 
     @classmethod
     def emulated(cls, emulator: Emulator) -> Port:
@@ -244,9 +245,9 @@ class Port:
         return cls(lib.s2n_port_qtest(fd, bar0, stride))
 
     @classmethod
-    def mmio(cls, address: int, stride: int) -> Port:
-        """Mapped doorbell registers."""
-        return cls(lib.s2n_port_mmio(ffi.cast("void *", address), stride))
+    def mmio(cls, address: int, stride: int, length: int) -> Port:
+        """Mapped doorbell registers, `length` bytes of them."""
+        return cls(lib.s2n_port_mmio(ffi.cast("void *", address), stride), length // (2 * stride))
 
     def qtest_command(self, line: str) -> int:
         """Send one qtest command; return the value that it reads, if any."""

@@ -33,6 +33,22 @@ def disks(system: System) -> Json:
     return {"Disks": [_shown(disk) for disk in binding.disks(system)]}
 
 
+def complete(shown: Json) -> None:
+    """Say of disks that vfio-pci has what the daemon's namespaces in `shown` tell of them."""
+    for disk in shown["Disks"]:
+        served = [row for row in shown["Devices"] if _is_on(row["DevicePath"], disk["Address"])]
+        if served:
+            disk["ModelNumber"] = served[0]["ModelNumber"]
+            disk["SerialNumber"] = served[0]["SerialNumber"]
+            disk["PhysicalSize"] = sum(row["PhysicalSize"] for row in served)
+
+
+def _is_on(spec: str, address: str) -> bool:
+    """Whether a SPEC names the disk at a PCI address."""
+    transport, _, rest = spec.partition(":")
+    return transport == "pci" and parse_address(rest.partition(",")[0]) == address
+
+
 def _shown(disk: Disk) -> Json:
     function = disk.function
     return {

@@ -272,6 +272,7 @@ def _list(arguments: argparse.Namespace) -> int:
     shown = {"Devices": [], **bind.disks(System())}
     try:
         shown |= access.devices((), state_dir)
+        bind.complete(shown)
     except OperationError as error:
         if arguments.state_dir:
             raise

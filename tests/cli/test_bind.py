@@ -62,6 +62,23 @@ def test_disks_are_shown_with_their_users(machine: Machine) -> None:
     assert "no NVMe disk" in bind.table({"Disks": []})
 
 
+def test_the_daemon_tells_of_the_disks_that_it_serves() -> None:
+    disk = {"Address": ADDRESS, "ModelNumber": "", "SerialNumber": "", "PhysicalSize": 0}
+    row = {"ModelNumber": "M", "SerialNumber": "S", "PhysicalSize": 5}
+    shown = {
+        "Disks": [disk, {**disk, "Address": "0000:02:00.0"}],
+        "Devices": [
+            {**row, "DevicePath": "pci:01:00.0,readonly=on"},
+            {**row, "DevicePath": f"pci:{ADDRESS}"},
+            {**row, "DevicePath": "emulated:memory"},
+        ],
+    }
+    bind.complete(shown)
+    first, second = shown["Disks"]
+    assert (first["ModelNumber"], first["SerialNumber"], first["PhysicalSize"]) == ("M", "S", 10)
+    assert second["SerialNumber"] == ""
+
+
 def bound(machine: Machine, **arguments: object) -> list[str]:
     """Try to bind; return what was told."""
     told: list[str] = []

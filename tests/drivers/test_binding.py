@@ -247,6 +247,42 @@ def test_bind_and_unbind(machine: Machine, kernel: FakeKernel, told: list[str]) 
     assert len(told) == 6
 
 
+def test_what_a_bound_disk_is_stays_known(machine: Machine, kernel: FakeKernel) -> None:
+    binding.bind(machine.disk(), kernel)
+    disk = machine.disk()
+    assert (disk.model, disk.serial, disk.size_bytes) == ("Model of disk", "S1", 4 * MIB)
+    assert users(disk) == []
+    machine.add_process(9, "scsi2nvme", opened="/dev/vfio/7")
+    assert [use.what for use in users(disk)] == ["is in use by process 9 (scsi2nvme)"]
+    (note,) = (machine.system.run / "scsi2nvme/disks").iterdir()
+    for damage in ("{", "[1]", '{"colour": 1}'):
+        note.write_text(damage)
+        assert machine.disk().serial == ""
+    shutil.rmtree(machine.system.proc / "9")
+    binding.unbind(machine.disk(), kernel)
+    assert not note.exists()
+
+
+def test_a_disk_is_bound_though_it_cannot_be_noted(
+    machine: Machine, kernel: FakeKernel, told: list[str]
+) -> None:
+    put(machine.system.run / "scsi2nvme", "in the way")
+    binding.bind(machine.disk(), kernel)
+    assert machine.function.driver == "vfio-pci"
+    assert "will not know the disk's model" in told[-1]
+
+
+def test_without_an_iommu_it_takes_the_kernels_word(machine: Machine, kernel: FakeKernel) -> None:
+    no_iommu(machine)
+    switch = machine.system.sys / "module/vfio/parameters/enable_unsafe_noiommu_mode"
+    put(switch, "N\n")
+    with pytest.raises(BindingError, match="there is no IOMMU"):
+        binding.bind(machine.disk(), kernel)
+    put(switch, "Y\n")
+    binding.bind(machine.disk(), kernel)
+    assert machine.function.driver == "vfio-pci"
+
+
 def test_a_dry_run_touches_nothing(machine: Machine, told: list[str]) -> None:
     kernel = FakeKernel(machine, told.append, dry_run=True)
     (machine.system.pci / "drivers/vfio-pci").rmdir()

@@ -103,6 +103,19 @@ def test_no_more_queues_than_are_granted() -> None:
     run(scenario())
 
 
+def test_no_more_queues_than_there_are_doorbells() -> None:
+    async def scenario() -> None:
+        transport = EmulatedTransport(EmulatedOptions())
+        transport.port.queue_pairs = 4
+        controller = await Controller.open(transport, io_queues=3)
+        assert [queue.queue.qid for queue in controller.io_queues] == [2, 3]
+        await controller.reset()
+        assert controller.live
+        await controller.close()
+
+    run(scenario())
+
+
 # ---- deadlines ----
 
 

@@ -26,9 +26,9 @@ from scsi2nvme.drivers.vfio import VfioTransport, mappable_bytes
 from scsi2nvme.drivers.vfio_abi import IrqIndex, RegionCapability, Request
 from scsi2nvme.drivers.vfio_iommu import IovaAllocator
 from scsi2nvme.fields import Values
-from scsi2nvme.nvme.registers import ALL_ONES_32, ALL_ONES_64, Register
+from scsi2nvme.nvme.registers import ALL_ONES_32, ALL_ONES_64, CAP, Register, encode
 from tests.drivers.fake_vfio import BAR_BYTES, HIGH, LOW, FakeVfio, make_nodes
-from tests.drivers.machine import ADDRESS, NEIGHBOUR, Machine
+from tests.drivers.machine import ADDRESS, NEIGHBOUR, Machine, put
 
 
 @pytest.fixture
@@ -162,6 +162,12 @@ def test_vectors_are_as_many_as_all_agree_on(
         assert len(kernel.eventfds.get(IrqIndex.MSIX, [])) == got
 
 
+def test_doorbells_are_counted(machine: Machine, kernel: FakeVfio) -> None:
+    kernel.put(Register.CAP, encode(CAP, mqes=63, dstrd=9, css=1))
+    with closing(opened(machine)) as transport:
+        assert transport.port.queue_pairs == (BAR_BYTES - 0x1000) // (2 * 2048)
+
+
 def test_a_device_without_error_reports_works(machine: Machine, kernel: FakeVfio) -> None:
     kernel.has_error_interrupt = False
     with closing(opened(machine)) as transport:
@@ -198,6 +204,10 @@ def no_mmap(machine: Machine, kernel: FakeVfio) -> None:
     kernel.region_flags = 3
 
 
+def distant_doorbells(machine: Machine, kernel: FakeVfio) -> None:
+    kernel.put(Register.CAP, encode(CAP, mqes=63, dstrd=11, css=1))
+
+
 def wrong_version(machine: Machine, kernel: FakeVfio) -> None:
     kernel.version = 1
 
@@ -224,6 +234,7 @@ def failing(request: Request, number: int, times: int = 1) -> Callable[[Machine,
         (failing(Request.DEVICE_GET_REGION_INFO, errno.EIO), "Input/output error"),
         (failing(Request.DEVICE_SET_IRQS, errno.EIO), "Input/output error"),
         (no_mmap, "does not let its doorbells be mapped"),
+        (distant_doorbells, "BAR0 has 12288 bytes for doorbells, which are 8192 bytes apart"),
     ],
 )
 def test_what_is_missing_is_said_in_one_line(
@@ -279,11 +290,14 @@ def test_a_device_that_is_being_reset_is_opened_in_the_end(
 def test_without_iommu_only_by_request(
     machine: Machine, kernel: FakeVfio, caplog: pytest.LogCaptureFixture
 ) -> None:
+    with pytest.raises(TransportError, match="this kernel has no mode without an IOMMU"):
+        VfioTransport(ADDRESS, system=machine.system, noiommu=True)
+    put(machine.system.sys / "module/vfio/parameters/enable_unsafe_noiommu_mode", "Y\n")
     with pytest.raises(TransportError, match="not in no-IOMMU mode"):
         VfioTransport(ADDRESS, system=machine.system, noiommu=True)
     assert "can reach all memory" in caplog.text
     (machine.system.dev / "vfio/noiommu-7").touch()
-    with pytest.raises(TransportError, match="offers no no-IOMMU mode"):
+    with pytest.raises(TransportError, match="no mode without an IOMMU"):
         VfioTransport(ADDRESS, system=machine.system, noiommu=True)
     kernel.extensions = {abi.NOIOMMU_IOMMU}
     VfioTransport(ADDRESS, system=machine.system, noiommu=True).close()
