@@ -26,13 +26,16 @@ class LioError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Backstore:
-    """A namespace as a backstore of the kernel; `lun` is where the target has it."""
+    """A namespace as a backstore of the kernel; `lun` is where the target has it.
+
+    `control`: what else the kernel is told before it enables the backstore.
+    """
 
     lun: int
     name: str
     config: str
     size: int  # bytes
-    block_bytes: int
+    control: str
     wwn: str
 
 
@@ -126,7 +129,7 @@ def _backstore(rtslib: Any, root: Any, row: Backstore) -> Any:
             raise LioError(f"the backstore {row.name} exists already, with {storage.config}")
         if same:
             return storage
-    control = f"hw_block_size={row.block_bytes},max_data_area_mb={AREA_MB}"
+    control = ",".join(filter(None, (row.control, f"max_data_area_mb={AREA_MB}")))
     return rtslib.UserBackedStorageObject(
         row.name, config=row.config, size=row.size, wwn=row.wwn, control=control
     )

@@ -48,6 +48,9 @@ USAGE = (
     "for :) and which namespace, such as 0/1 or 0000_01_00.0/1"
 )
 
+NO_ANSWER = "nl_reply_supported=-1"
+BESIDE = f"beside tcmu-runner, create it with control={NO_ANSWER}"
+
 
 class ConfigError(Exception):
     """Why a configuration string or a device cannot be served; one line."""
@@ -126,7 +129,9 @@ class TcmuDevice:
 class TcmuFrontEnd:
     """All devices of our handler. `find` returns the logical unit that a string names.
 
-    Unless `zero_copy`, data are copied even where controllers reach the rings.
+    Unless `zero_copy`, data are copied even where controllers reach the rings. `guest` says
+    whether another daemon, tcmu-runner, answers the kernel: it refuses every device that is
+    not its own, unless the kernel has been told not to wait.
     """
 
     def __init__(
@@ -137,8 +142,10 @@ class TcmuFrontEnd:
         kernel: Kernel | None = None,
         *,
         zero_copy: bool = True,
+        guest: Callable[[], bool] = lambda: False,
     ) -> None:
         self.devices: dict[int, TcmuDevice] = {}  # by number of the UIO device
+        self.guest = guest
         self._service = service
         self._find = find
         self._open_ring = open_ring
@@ -167,8 +174,8 @@ class TcmuFrontEnd:
         try:
             netlink.done(event, status)
         except OSError as error:
-            # Where nothing waits, or another daemon was faster.
             log.info("device %s: answering %s: %s", event.name, event.kind.name, error)
+            await self._unanswered(event)
         self._judge()
 
     def _others_changed(self, event: DeviceEvent) -> None:
@@ -186,12 +193,31 @@ class TcmuFrontEnd:
         """Decide anew whether data may stay in place."""
         self._zero_copy.judge(one.ring for one in self.devices.values() if one.ring is not None)
 
+    async def _unanswered(self, event: DeviceEvent) -> None:
+        """The kernel did not wait for an answer, or another daemon was faster and refused."""
+        device = self.devices.get(event.minor)
+        if event.kind is not EventKind.ADDED or device is None:
+            return
+        try:
+            refused = self._waits(device.uio)
+        except FileNotFoundError:
+            refused = True
+        if refused:
+            log.error("device %s: another daemon refused it; %s", event.name, BESIDE)
+            await self._forget(device)
+
+    def _waits(self, uio: UioDevice) -> bool:
+        """Whether the kernel waits for answers about a device."""
+        return self._kernel.attribute(uio, "nl_reply_supported") > 0
+
     async def _obey(self, event: DeviceEvent) -> None:
         match event.kind:
             case EventKind.ADDED:
                 uio = self._kernel.device(event.minor)
                 if uio is None:
                     raise ConfigError(f"there is no uio{event.minor}", errno.ENODEV)
+                if self.guest() and self._waits(uio):
+                    raise ConfigError(BESIDE, errno.EOPNOTSUPP)
                 if event.minor not in self.devices:  # as those are that came while recovering
                     await self.add(uio)
             case EventKind.REMOVED:

@@ -1,7 +1,8 @@
 """The D-Bus contract by which targetcli learns of a user backstore's handlers.
 
 An object manager at PATH has one object per handler; its last path element is the
-handler's name. Needs the optional dependency dbus-fast.
+handler's name. One program has the bus name: we, or a tcmu-runner that we register our
+handler with, and after which we have it. Needs the optional dependency dbus-fast.
 """
 
 from __future__ import annotations
@@ -9,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
-from dbus_fast import BusType, DBusError, NameFlag, PropertyAccess, RequestNameReply
+from dbus_fast import (
+    BusType,
+    DBusError,
+    Message,
+    MessageType,
+    NameFlag,
+    PropertyAccess,
+    RequestNameReply,
+)
 from dbus_fast.aio import MessageBus
 from dbus_fast.annotations import DBusSignature, DBusStr
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property
@@ -19,6 +28,7 @@ from scsi2nvme.target.tcmu import HANDLER, USAGE, ConfigError
 NAME = "org.kernel.TCMUService1"
 PATH = "/org/kernel/TCMUService1"
 INTERFACE = "org.kernel.TCMUService1"
+MANAGER = "HandlerManager1"  # of names and paths below those of the service
 DESCRIPTION = f"NVMe namespaces. The configuration string is {USAGE}."
 
 CheckedConfig = Annotated[tuple[bool, str], DBusSignature("bs")]
@@ -51,29 +61,65 @@ class HandlerInterface(ServiceInterface):
 
 
 class TcmuBus:
-    """Our name and handler on a bus: the system's, or that of `address`."""
+    """Our name and handler on a bus: the system's, or that of `address`.
 
-    def __init__(self, bus: MessageBus) -> None:
+    `guest`: whether tcmu-runner has the name, and answers the kernel.
+    """
+
+    def __init__(self, bus: MessageBus, *, guest: bool) -> None:
+        self.guest = guest
         self._bus = bus
+        bus.add_message_handler(self._named)
 
     @classmethod
     async def connect(cls, check: Callable[[str], object], address: str | None = None) -> TcmuBus:
-        """Serve the contract; BusUnavailable if there is no bus or the name is another's."""
+        """Serve the contract; BusUnavailable if there is no bus, or no place for us on it."""
         bus = MessageBus(bus_address=address, bus_type=BusType.SYSTEM)
         try:
             await bus.connect()
             bus.export(f"{PATH}/{HANDLER}", HandlerInterface(check))
-            reply = await bus.request_name(NAME, NameFlag.DO_NOT_QUEUE)
+            reply = await bus.request_name(NAME)
+            if reply is RequestNameReply.PRIMARY_OWNER:
+                return cls(bus, guest=False)
+            this = cls(bus, guest=True)
+            await this._register(check)
         except (OSError, DBusError) as error:
             bus.disconnect()
             raise BusUnavailable(f"the D-Bus name {NAME}: {error}") from error
-        if reply is not RequestNameReply.PRIMARY_OWNER:
+        except BaseException:
             bus.disconnect()
-            raise BusUnavailable(
-                f"the D-Bus name {NAME} is another's: tcmu-runner's or another scsi2nvme's; "
-                "stop that first: systemctl stop tcmu-runner"
+            raise
+        return this
+
+    async def _register(self, check: Callable[[str], object]) -> None:
+        """Have whoever owns the name show our handler."""
+        self._bus.export(f"{PATH}/{MANAGER}/{HANDLER}", HandlerInterface(check))
+        name = f"{NAME}.{MANAGER}.{HANDLER}"
+        reply = await self._bus.request_name(name, NameFlag.DO_NOT_QUEUE)
+        if reply is not RequestNameReply.PRIMARY_OWNER:
+            raise BusUnavailable(f"the D-Bus name {name} is another's")
+        answer = await self._bus.call(
+            Message(
+                destination=NAME,
+                path=f"{PATH}/{MANAGER}",
+                interface=f"{NAME}.{MANAGER}",
+                member="RegisterHandler",
+                signature="ss",
+                body=[HANDLER, DESCRIPTION],
             )
-        return cls(bus)
+        )
+        if answer.message_type is not MessageType.METHOD_RETURN:
+            why = "it is no tcmu-runner"
+        elif not answer.body[0]:
+            why = str(answer.body[1])
+        else:
+            return
+        raise BusUnavailable(f"the D-Bus name {NAME} is another's ({why}); stop that first")
+
+    def _named(self, message: Message) -> None:
+        """Note that the name has become ours: tcmu-runner has ended."""
+        if message.member == "NameAcquired" and message.body == [NAME]:
+            self.guest = False
 
     def close(self) -> None:
         """Leave the bus."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 from scsi2nvme.target.background import Background
 from scsi2nvme.target.tcmu import TcmuFrontEnd
@@ -18,6 +22,38 @@ class TcmuUnavailable(Exception):
     """Why the kernel's user backstore cannot be served; one line."""
 
 
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Say what to do about what the kernel refuses."""
+    try:
+        yield
+    except PermissionError as error:
+        raise TcmuUnavailable(f"the kernel's user backstore: {error}; run as root") from error
+    except FileNotFoundError as error:
+        raise TcmuUnavailable(
+            "the kernel's user backstore is not loaded; run: modprobe target_core_user"
+        ) from error
+    except BlockingIOError as error:
+        raise TcmuUnavailable(
+            "the kernel's user backstore is served by another scsi2nvme; stop that first"
+        ) from error
+    except (OSError, NetlinkError) as error:
+        hint = "; run: modprobe target_core_user"
+        missing = isinstance(error, OSError) and is_missing(error)
+        raise TcmuUnavailable(
+            f"the kernel's user backstore: {error}{hint if missing else ''}"
+        ) from error
+
+
+def claim(kernel: Kernel | None = None) -> Callable[[], None]:
+    """Keep every other scsi2nvme from serving the kernel until what is returned is called.
+
+    TcmuUnavailable if one does so already.
+    """
+    with _explained():
+        return partial(os.close, (kernel or Kernel()).claim())
+
+
 class TcmuEvents:
     """Listens to the kernel for a front end, from `start` to `stop`."""
 
@@ -29,29 +65,24 @@ class TcmuEvents:
         self._background = Background()
 
     async def start(self) -> None:
-        """Serve the devices that are there and that come; TcmuUnavailable if that cannot be."""
-        try:
-            # Whoever waits for a daemon that is gone waits in vain, and cannot be killed.
-            self._kernel.block_netlink(blocked=True)
-            self._kernel.reset_netlink()
+        """Serve the devices that are there and that come; TcmuUnavailable if that cannot be.
+
+        Beside another daemon, what it has set up in the kernel stays so.
+        """
+        guest = self._front_end.guest()
+        with _explained():
+            if not guest:
+                # Whoever waits for a daemon that is gone waits in vain, and cannot be killed.
+                self._kernel.block_netlink(blocked=True)
+                self._kernel.reset_netlink()
             self._netlink = TcmuNetlink()
-            self._netlink.set_features(answers=True)
-        except PermissionError as error:
-            raise TcmuUnavailable(f"the kernel's user backstore: {error}; run as root") from error
-        except FileNotFoundError as error:
-            raise TcmuUnavailable(
-                "the kernel's user backstore is not loaded; run: modprobe target_core_user"
-            ) from error
-        except (OSError, NetlinkError) as error:
-            hint = "; run: modprobe target_core_user"
-            missing = isinstance(error, OSError) and is_missing(error)
-            raise TcmuUnavailable(
-                f"the kernel's user backstore: {error}{hint if missing else ''}"
-            ) from error
+            if not guest:
+                self._netlink.set_features(answers=True)
         await self._front_end.recover()
         asyncio.get_running_loop().add_reader(self._netlink.fileno(), self._receive, self._netlink)
         self._background.spawn(self._work(self._netlink))
-        self._kernel.block_netlink(blocked=False)
+        if not guest:
+            self._kernel.block_netlink(blocked=False)
 
     def _receive(self, netlink: TcmuNetlink) -> None:
         try:
@@ -73,11 +104,12 @@ class TcmuEvents:
                 await self._front_end.handle(event, netlink)
 
     async def stop(self) -> None:
-        """Leave the devices in order; from then on the kernel waits for no answers."""
+        """Leave the devices in order; from then on the kernel waits for no answers of ours."""
         if self._netlink is None:
             return
         await self._front_end.stop()
         asyncio.get_running_loop().remove_reader(self._netlink.fileno())
         await self._background.cancel()
         with self._netlink as netlink:
-            netlink.set_features(answers=False)
+            if not self._front_end.guest():
+                netlink.set_features(answers=False)

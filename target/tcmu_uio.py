@@ -5,6 +5,7 @@ Spec: the kernel's Documentation/driver-api/uio-howto.rst, <linux/target_core_us
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -91,6 +92,19 @@ class Kernel:
         self._configfs(device, "action/reset_ring").write_text("1\n")
 
     # The module
+
+    def claim(self) -> int:
+        """Be the one scsi2nvme that serves it, until the descriptor is closed.
+
+        OSError: EAGAIN if there is another.
+        """
+        fd = os.open(self._parameter("block_netlink"), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
     def _parameter(self, name: str) -> Path:
         return self.sysfs / "module/target_core_user/parameters" / name

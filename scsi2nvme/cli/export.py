@@ -52,7 +52,7 @@ def publication(
             f"nvme-{row['names'][0]}-{nsid}",
             row["config"],
             row["size"],
-            row["block_bytes"],
+            row["control"],
             row["wwn"],
         )
         for nsid, row in found.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +10,20 @@ from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.dataplane import PlaneNexus, PlaneTcmu, Window
 from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.service import TaskService
-from scsi2nvme.target.tcmu import HANDLER, ConfigError, DeviceConfig, TcmuFrontEnd, parse_config
-from scsi2nvme.target.tcmu_events import TcmuEvents, TcmuUnavailable
+from scsi2nvme.target.tcmu import (
+    HANDLER,
+    NO_ANSWER,
+    ConfigError,
+    DeviceConfig,
+    TcmuFrontEnd,
+    parse_config,
+)
+from scsi2nvme.target.tcmu_events import TcmuEvents, TcmuUnavailable, claim
 
 if TYPE_CHECKING:
     from scsi2nvme.cli.config import TcmuTable
     from scsi2nvme.cli.spec import ControllerSpec
+    from scsi2nvme.target.tcmu_dbus import TcmuBus
 
 Units = tuple["ControllerSpec", Sequence[LogicalUnit]]
 """A controller of the daemon with its logical units."""
@@ -42,92 +50,112 @@ def find(config: DeviceConfig, served: Sequence[Units]) -> LogicalUnit:
     raise ConfigError(f"there is no controller {config.controller!r}; there are: {names}")
 
 
-def exports(served: Sequence[Units]) -> Iterator[dict[str, Any]]:
-    """Yield what `scsi2nvme export` must know of each namespace."""
-    for number, (spec, units) in enumerate(served):
-        names = controller_names(number, spec)
-        for lu in units:
-            yield {
-                "names": names,
-                "nsid": lu.nsid,
-                "config": f"{HANDLER}/{names[0]}/{lu.nsid}",
-                "size": lu.facts.capacity_blocks * lu.block_bytes,
-                "block_bytes": lu.block_bytes,
-                "wwn": lu.identity,
-            }
+class Kernel:
+    """The kernel's target as a front end, from `start` until its stack ends."""
 
+    def __init__(
+        self,
+        service: TaskService,
+        served: Sequence[Units],
+        open_window: Callable[[LogicalUnit, int], Window | None],
+        settings: TcmuTable,
+    ) -> None:
+        """Serve these units.
 
-def greeting(served: Sequence[Units]) -> Iterator[str]:
-    """Yield what is said when everything is up."""
-    yield f"Serving the kernel's target as user:{HANDLER}. Try, in another terminal:"
-    for row in exports(served):
-        _, _, config = row["config"].partition("/")
-        block_bytes = row["block_bytes"]
-        control = "" if block_bytes == 512 else f" control=hw_block_size={block_bytes}"
-        yield (
-            f"  sudo targetcli /backstores/user:{HANDLER} create name=disk{row['nsid']} "
-            f"size={row['size']}B cfgstring={config}{control}"
+        `open_window` returns where a logical unit's controller may see memory of so many bytes.
+        """
+        self._service = service
+        self._served = served
+        self._open_window = open_window
+        self._settings = settings
+        self._zero_copy = settings.zero_copy == "auto"
+        self._bus: TcmuBus | None = None
+        self._front_end = TcmuFrontEnd(
+            service, self._find, self._open_ring, zero_copy=self._zero_copy, guest=self._is_guest
         )
 
-
-async def start(
-    service: TaskService,
-    served: Sequence[Units],
-    stack: AsyncExitStack,
-    open_window: Callable[[LogicalUnit, int], Window | None],
-    settings: TcmuTable,
-) -> TcmuFrontEnd:
-    """Serve the kernel until `stack` ends; OperationError if that is impossible.
-
-    `open_window` returns where a logical unit's controller may see memory of so many bytes.
-    """
-    zero_copy = settings.zero_copy == "auto"
-
-    def named(config: DeviceConfig) -> LogicalUnit:
-        return find(config, served)
-
-    def open_ring(
-        nexus: PlaneNexus, lu: LogicalUnit, fd: int, length: int, cookie: int
-    ) -> PlaneTcmu:
-        window = open_window(lu, length) if zero_copy else None
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Serve the kernel; OperationError if that is impossible."""
+        events = TcmuEvents(self._front_end)
         try:
-            return PlaneTcmu(service.plane, nexus, fd, fd, length, cookie, window)
+            stack.callback(claim())
+            stack.push_async_callback(events.stop)
+            if self._settings.dbus:
+                # First, since the name tells whether tcmu-runner answers the kernel.
+                self._bus = await _connect(lambda text: self._find(parse_config(text)))
+                stack.callback(self._bus.close)
+            await events.start()
+        except TcmuUnavailable as error:
+            raise OperationError(str(error)) from error
+
+    async def renew(self, units: Container[LogicalUnit]) -> None:
+        """A controller is back; see TcmuFrontEnd.renew."""
+        await self._front_end.renew(units)
+
+    def _open_ring(
+        self, nexus: PlaneNexus, lu: LogicalUnit, fd: int, length: int, cookie: int
+    ) -> PlaneTcmu:
+        window = self._open_window(lu, length) if self._zero_copy else None
+        try:
+            return PlaneTcmu(self._service.plane, nexus, fd, fd, length, cookie, window)
         except OSError:
             if window is not None:
                 window.close()
             raise
 
-    front_end = TcmuFrontEnd(service, named, open_ring, zero_copy=zero_copy)
-    events = TcmuEvents(front_end)
-    stack.push_async_callback(events.stop)
-    if settings.dbus:
-        # First, since the name tells whether another daemon answers the kernel.
-        stack.callback(await _bus(lambda text: named(parse_config(text))))
-    try:
-        await events.start()
-    except TcmuUnavailable as error:
-        raise OperationError(str(error)) from error
-    return front_end
+    def _find(self, config: DeviceConfig) -> LogicalUnit:
+        return find(config, self._served)
+
+    def _is_guest(self) -> bool:
+        return self._bus is not None and self._bus.guest
+
+    def exports(self) -> Iterator[dict[str, Any]]:
+        """Yield what `scsi2nvme export` must know of each namespace."""
+        for number, (spec, units) in enumerate(self._served):
+            names = controller_names(number, spec)
+            for lu in units:
+                control = [] if lu.block_bytes == 512 else [f"hw_block_size={lu.block_bytes}"]
+                if self._is_guest():
+                    control.append(NO_ANSWER)
+                yield {
+                    "names": names,
+                    "nsid": lu.nsid,
+                    "config": f"{HANDLER}/{names[0]}/{lu.nsid}",
+                    "size": lu.facts.capacity_blocks * lu.block_bytes,
+                    "control": ",".join(control),
+                    "wwn": lu.identity,
+                }
+
+    def rings(self) -> Iterator[dict[str, Any]]:
+        """Yield what `scsi2nvme list` shows of each ring."""
+        for device in self._front_end.devices.values():
+            if device.ring is not None:
+                counters = device.ring.counters()
+                yield {
+                    "Backstore": device.uio.label,
+                    "Config": device.uio.config,
+                    "ZeroCopy": device.ring.has_window,
+                    "InPlace": counters["in_place"],
+                    "Copied": counters["copied"],
+                    "Pages": counters["pages"],
+                    "Withdrawals": counters["withdrawals"],
+                }
+
+    def greeting(self) -> Iterator[str]:
+        """Yield what is said when everything is up."""
+        beside = " beside tcmu-runner" if self._is_guest() else ""
+        yield f"Serving the kernel's target as user:{HANDLER}{beside}. Try, in another terminal:"
+        for row in self.exports():
+            _, _, config = row["config"].partition("/")
+            control = f" control={row['control']}" if row["control"] else ""
+            yield (
+                f"  sudo targetcli /backstores/user:{HANDLER} create name=disk{row['nsid']} "
+                f"size={row['size']}B cfgstring={config}{control}"
+            )
 
 
-def rings(front_end: TcmuFrontEnd) -> Iterator[dict[str, Any]]:
-    """Yield what `scsi2nvme list` shows of each ring."""
-    for device in front_end.devices.values():
-        if device.ring is not None:
-            counters = device.ring.counters()
-            yield {
-                "Backstore": device.uio.label,
-                "Config": device.uio.config,
-                "ZeroCopy": device.ring.has_window,
-                "InPlace": counters["in_place"],
-                "Copied": counters["copied"],
-                "Pages": counters["pages"],
-                "Withdrawals": counters["withdrawals"],
-            }
-
-
-async def _bus(check: Callable[[str], object]) -> Callable[[], None]:
-    """Show targetcli our handler; returns what ends that."""
+async def _connect(check: Callable[[str], object]) -> TcmuBus:
+    """Show targetcli our handler; OperationError if that is impossible."""
     try:
         from scsi2nvme.target.tcmu_dbus import BusUnavailable, TcmuBus
     except ModuleNotFoundError as error:
@@ -138,6 +166,6 @@ async def _bus(check: Callable[[str], object]) -> Callable[[], None]:
             "dbus = false in [tcmu]"
         ) from None
     try:
-        return (await TcmuBus.connect(check)).close
+        return await TcmuBus.connect(check)
     except BusUnavailable as error:
         raise OperationError(f"{error}; or set dbus = false in [tcmu]") from error

@@ -28,7 +28,6 @@ from scsi2nvme.target.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.login import LoginSettings
 from scsi2nvme.target.node import AclEntry, TargetNode
 from scsi2nvme.target.portal import Portal, PortalSettings
-from scsi2nvme.target.tcmu import TcmuFrontEnd
 
 DEFAULT_REACTORS = 4  # at most, by default
 DEFAULT_POLL_US = 50
@@ -76,9 +75,9 @@ class Daemon:
         self.served: list[Served] = []
         self.nodes: dict[str, TargetNode] = {}
         self.service = TaskService(plane)
+        self.kernel: kernel.Kernel | None = None
         login = LoginSettings(discovery_chap=_chap(settings.discovery_chap, None))
         self.portal = Portal(self.service, self.nodes, PortalSettings(login))
-        self.tcmu: TcmuFrontEnd | None = None
         self._following: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -102,9 +101,10 @@ class Daemon:
         await control.start()
         stack.push_async_callback(control.stop)
         if settings.tcmu is not None:
-            daemon.tcmu = await kernel.start(
-                daemon.service, daemon._units(), stack, daemon._window, settings.tcmu
+            daemon.kernel = kernel.Kernel(
+                daemon.service, daemon._units(), daemon._window, settings.tcmu
             )
+            await daemon.kernel.start(stack)
         await daemon._listen()
         stack.push_async_callback(daemon.portal.drain, LOGOUT_SECONDS)
         return daemon
@@ -175,8 +175,8 @@ class Daemon:
 
     async def _follow(self, served: Served, event: ControllerEvent) -> None:
         units = {lu.nsid: lu for lu in served.node.logical_units.values()}
-        if event.returned and self.tcmu is not None:
-            await self.tcmu.renew(units.values())
+        if event.returned and self.kernel is not None:
+            await self.kernel.renew(units.values())
         await self.service.controller_event(units, event, served.controller.namespaces)
 
     # Inspection
@@ -189,11 +189,11 @@ class Daemon:
                 for served in self.served
                 for facts in served.controller.namespaces.values()
             )
-            return devices | {"Rings": list(kernel.rings(self.tcmu)) if self.tcmu else []}
+            return devices | {"Rings": list(self.kernel.rings()) if self.kernel else []}
         if request.get("verb") == "exports":
-            if self.settings.tcmu is None:
+            if self.kernel is None:
                 raise OperationError("the daemon does not serve the kernel; start it with --tcmu")
-            return list(kernel.exports(self._units()))
+            return list(self.kernel.exports())
         verb = inspect.VERBS.get(str(request.get("verb")))
         if verb is None and request.get("verb") != "reset":
             raise OperationError(f"the verb {request.get('verb')!r} is unknown")
@@ -219,8 +219,8 @@ class Daemon:
 
     def greeting(self) -> Iterator[str]:
         """Yield what is said when everything is up."""
-        if self.settings.tcmu is not None:
-            yield from kernel.greeting(self._units())
+        if self.kernel is not None:
+            yield from self.kernel.greeting()
         if self.portal.addresses:
             yield from self._portal_greeting()
         yield "Ready. Ctrl-C ends it."

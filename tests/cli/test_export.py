@@ -22,7 +22,7 @@ ROWS = [
         "nsid": nsid,
         "config": f"nvme/{names[0]}/{nsid}",
         "size": 1 << 30,
-        "block_bytes": 512,
+        "control": "",
         "wwn": f"{names[0]}.{nsid}",
     }
     for names in (["0000_01_00.0", "0"], ["1"])

@@ -12,8 +12,8 @@ from scsi2nvme.target.sendtargets import PortalAddress
 
 IQN = "iqn.2026-11.test:disk"
 ALICE, BOB = "iqn.2026-11.test:alice", "iqn.2026-11.test:bob"
-FIRST = Backstore(0, "nvme-0-1", "nvme/0/1", 1 << 30, 512, "one")
-SECOND = Backstore(1, "nvme-0-2", "nvme/0/2", 1 << 30, 4096, "two")
+FIRST = Backstore(0, "nvme-0-1", "nvme/0/1", 1 << 30, "", "one")
+SECOND = Backstore(1, "nvme-0-2", "nvme/0/2", 1 << 30, "hw_block_size=4096", "two")
 HERE = PortalAddress("127.0.0.1", 3260)
 
 
@@ -122,7 +122,7 @@ def lio() -> Lio:
 def test_everyone_may_log_in_by_default(lio: Lio) -> None:
     export(lio, Publication(IQN, [FIRST, SECOND], [HERE]))
     assert [(row.name, row.config, row.size, row.wwn, row.control) for row in lio.storages] == [
-        ("nvme-0-1", "nvme/0/1", 1 << 30, "one", "hw_block_size=512,max_data_area_mb=64"),
+        ("nvme-0-1", "nvme/0/1", 1 << 30, "one", "max_data_area_mb=64"),
         ("nvme-0-2", "nvme/0/2", 1 << 30, "two", "hw_block_size=4096,max_data_area_mb=64"),
     ]
     assert [(row.lun, row.storage_object.name) for row in lio.group.luns] == [
@@ -187,7 +187,7 @@ def test_a_backstore_that_targetcli_made_is_used(lio: Lio) -> None:
 
 
 def test_a_refusal_is_one_line(lio: Lio) -> None:
-    big = Backstore(0, "big", "nvme/0/3", 1 << 50, 512, "x")
+    big = Backstore(0, "big", "nvme/0/3", 1 << 50, "", "x")
     with pytest.raises(LioError, match="Cannot enable the device"):
         export(lio, Publication(IQN, [big], [HERE]))
 

@@ -103,9 +103,12 @@ class Answers:
 
     def __init__(self) -> None:
         self.statuses: list[int] = []
+        self.late = False
 
     def done(self, event: DeviceEvent, status: int) -> None:
         self.statuses.append(status)
+        if self.late:
+            raise OSError(errno.ENODEV, "no such device")
 
 
 class PlayedKernel(Kernel):
@@ -222,6 +225,7 @@ class Bench:
         self.lu = make_lu()
         self.lu.read_only = True
         self.size = self.lu.facts.capacity_blocks * self.lu.block_bytes
+        self.guest = False
 
     def find(self, config: DeviceConfig) -> LogicalUnit:
         if config != DeviceConfig("0", 1):
@@ -242,7 +246,9 @@ class Bench:
         service.start()
         _, controller = service.add_controller(self._overdue, self._overdue)
         service.add_unit(self.lu, ModelExecutor(ModelController(self.lu.facts)), controller)
-        front_end = TcmuFrontEnd(service, self.find, self.open_ring, self.kernel)
+        front_end = TcmuFrontEnd(
+            service, self.find, self.open_ring, self.kernel, guest=lambda: self.guest
+        )
         try:
             yield front_end
             await front_end.stop()
@@ -258,7 +264,8 @@ class Bench:
 
     def add(self, **attributes: int) -> UioDevice:
         usual = {"dev_size": self.size, "hw_block_size": self.lu.block_bytes}
-        return self.kernel.add(3, NAME, **{**usual, "emulate_write_cache": 0, **attributes})
+        usual |= {"emulate_write_cache": 0, "nl_reply_supported": 1}
+        return self.kernel.add(3, NAME, **(usual | attributes))
 
     def event(self, kind: EventKind, name: str = NAME, **changes: Any) -> DeviceEvent:
         return DeviceEvent(kind, name, 3, 77, **changes)
@@ -324,6 +331,37 @@ def test_what_does_not_fit_is_refused(
             assert bench.answers.statuses == [-number]
             assert not front_end.devices
             assert bench.kernel.rings[3].opened == 0
+
+    run(work())
+
+
+@pytest.mark.parametrize("waits", [1, 0, -1])
+def test_beside_tcmu_runner_the_kernel_must_not_wait(
+    bench: Bench, caplog: pytest.LogCaptureFixture, waits: int
+) -> None:
+    async def work() -> None:
+        bench.guest = True
+        async with bench.running() as front_end:
+            bench.add(nl_reply_supported=waits)
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+            assert bench.answers.statuses == [-errno.EOPNOTSUPP if waits > 0 else 0]
+            assert bool(front_end.devices) == (waits <= 0)
+            assert ("control=nl_reply_supported=-1" in caplog.text) == (waits > 0)
+
+    run(work())
+
+
+@pytest.mark.parametrize("waits", [1, -1])
+def test_a_device_that_another_daemon_refused_is_let_go(
+    bench: Bench, caplog: pytest.LogCaptureFixture, waits: int
+) -> None:
+    async def work() -> None:
+        bench.answers.late = True
+        async with bench.running() as front_end:
+            bench.add(nl_reply_supported=waits)
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+            assert bool(front_end.devices) == (waits < 0)
+            assert ("another daemon refused it" in caplog.text) == (waits > 0)
 
     run(work())
 

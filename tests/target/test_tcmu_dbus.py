@@ -10,9 +10,18 @@ from pathlib import Path
 import pytest
 from dbus_fast import Message, MessageType
 from dbus_fast.aio import MessageBus
+from dbus_fast.annotations import DBusStr
+from dbus_fast.service import ServiceInterface, dbus_method
 
 from scsi2nvme.target.tcmu import parse_config
-from scsi2nvme.target.tcmu_dbus import INTERFACE, NAME, PATH, BusUnavailable, TcmuBus
+from scsi2nvme.target.tcmu_dbus import (
+    INTERFACE,
+    NAME,
+    PATH,
+    BusUnavailable,
+    CheckedConfig,
+    TcmuBus,
+)
 
 
 @pytest.fixture
@@ -36,12 +45,14 @@ def address(tmp_path: Path) -> Iterator[str]:
         bus.terminate()
 
 
-async def ask(address: str, path: str, interface: str, member: str, *values: str) -> list[object]:
+async def ask(
+    address: str, path: str, interface: str, member: str, *values: str, to: str = NAME
+) -> list[object]:
     client = await MessageBus(bus_address=address).connect()
     try:
         reply = await client.call(
             Message(
-                destination=NAME,
+                destination=to,
                 path=path,
                 interface=interface,
                 member=member,
@@ -90,11 +101,68 @@ def test_configurations_are_checked(address: str, config: str, good: bool, word:
     assert word in reason
 
 
+class Manager(ServiceInterface):
+    """What tcmu-runner has for handlers of others."""
+
+    def __init__(self, *, takes: bool) -> None:
+        super().__init__(f"{NAME}.HandlerManager1")
+        self.takes = takes
+        self.handlers: list[str] = []
+
+    @dbus_method()
+    def RegisterHandler(self, name: DBusStr, description: DBusStr) -> CheckedConfig:  # noqa: N802
+        """Take a handler in."""
+        self.handlers.append(name)
+        return self.takes, "" if self.takes else "there is one already"
+
+
+async def runner(address: str, manager: Manager) -> MessageBus:
+    """Return a bus on which a tcmu-runner is."""
+    bus = await MessageBus(bus_address=address).connect()
+    bus.export(f"{PATH}/HandlerManager1", manager)
+    await bus.request_name(NAME)
+    return bus
+
+
+def test_beside_tcmu_runner_and_after_it(address: str) -> None:
+    async def run() -> None:
+        manager = Manager(takes=True)
+        other = await runner(address, manager)
+        bus = await TcmuBus.connect(parse_config, address)
+        try:
+            assert bus.guest
+            assert manager.handlers == ["nvme"]
+            own = f"{NAME}.HandlerManager1.nvme"
+            path = f"{PATH}/HandlerManager1/nvme"
+            answer = await ask(address, path, INTERFACE, "CheckConfig", "nvme/0/1", to=own)
+            assert answer == [True, ""]
+            other.disconnect()
+            async with asyncio.timeout(10):
+                while bus.guest:
+                    await asyncio.sleep(0.01)
+            answer = await ask(address, f"{PATH}/nvme", INTERFACE, "CheckConfig", "nvme/0/1")
+            assert answer == [True, ""]
+        finally:
+            bus.close()
+
+    asyncio.run(run())
+
+
+def test_a_runner_that_does_not_take_us_is_told_of(address: str) -> None:
+    async def run() -> None:
+        other = await runner(address, Manager(takes=False))
+        with pytest.raises(BusUnavailable, match="there is one already"):
+            await TcmuBus.connect(parse_config, address)
+        other.disconnect()
+
+    asyncio.run(run())
+
+
 def test_there_is_one_daemon(address: str) -> None:
     async def run() -> None:
         bus = await TcmuBus.connect(parse_config, address)
         try:
-            with pytest.raises(BusUnavailable, match="tcmu-runner"):
+            with pytest.raises(BusUnavailable, match="no tcmu-runner"):
                 await TcmuBus.connect(parse_config, address)
         finally:
             bus.close()
