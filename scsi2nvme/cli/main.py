@@ -17,6 +17,7 @@ from scsi2nvme.cli.errors import OperationError, UsageError
 # Modules that one subcommand needs are imported by it: `--help` is instant.
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+DAEMON_CONFIG = "/etc/scsi2nvme.toml"
 
 _EXIT_STATUS = """\
 exit status:
@@ -66,6 +67,11 @@ configuration file (TOML; what the command line says goes first):
   targets = ["iqn.2026-11.org.example:fast"]              # unless all
   luns = [0, 1]                                           # unless all
 A file that holds secrets must not be open to other users."""
+
+_DAEMON = f"""\
+Serve NVMe controllers to the kernel's target, until SIGTERM or Ctrl-C: `serve --tcmu`, with
+{DAEMON_CONFIG} for a configuration where none is given. `scsi2nvme install-units` makes
+it a service of systemd; `scsi2nvme export`, or targetcli, then publishes the namespaces."""
 
 _SERVE_EXAMPLES = """\
 examples:
@@ -139,6 +145,15 @@ def _state_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    _daemon_arguments(parser)
+    parser.add_argument(
+        "--tcmu",
+        action="store_true",
+        help="serve the kernel's target: targetcli then has /backstores/user:nvme",
+    )
+
+
+def _daemon_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--controller",
         metavar="SPEC",
@@ -151,12 +166,8 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDR:PORT",
         action="append",
         default=[],
-        help="where to listen; may be repeated (default 127.0.0.1:3260; with --tcmu: nowhere)",
-    )
-    parser.add_argument(
-        "--tcmu",
-        action="store_true",
-        help="serve the kernel's target: targetcli then has /backstores/user:nvme",
+        help="where to listen ourselves; may be repeated (default 127.0.0.1:3260; nowhere if "
+        "the kernel's target is served)",
     )
     parser.add_argument(
         "--zero-copy",
@@ -183,6 +194,13 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="how long, in microseconds, a reactor may spin for more work before it sleeps",
     )
+
+
+def _daemon(arguments: argparse.Namespace) -> int:
+    arguments.tcmu = True
+    if not arguments.config and not arguments.controller:
+        arguments.config = DAEMON_CONFIG
+    return _serve(arguments)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -496,6 +514,8 @@ def _install_units(arguments: argparse.Namespace) -> int:
         return 0
     for path in units.install(Path(arguments.root), program):
         print(path)
+    if arguments.root == "/" and units.reload():
+        print(f"Once {DAEMON_CONFIG} is written, run: systemctl enable --now scsi2nvme")
     return 0
 
 
@@ -514,6 +534,14 @@ SUBCOMMANDS = (
         (spec.describe(), _CONFIG, _SERVE_EXAMPLES, _EXIT_STATUS),
         _serve_arguments,
         _serve,
+    ),
+    Subcommand(
+        "daemon",
+        "serve controllers to the kernel's target",
+        _DAEMON,
+        (spec.describe(), _CONFIG, _EXIT_STATUS),
+        _daemon_arguments,
+        _daemon,
     ),
     Subcommand(
         "list",
@@ -568,7 +596,7 @@ SUBCOMMANDS = (
     Subcommand(
         "install-units",
         "install the systemd unit, the D-Bus policy and the udev rule",
-        "Install what the system must know to run `serve` as a service.",
+        "Install what the system must know to run `daemon` as a service.",
         (_EXIT_STATUS,),
         _units_arguments,
         _install_units,

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
-from scsi2nvme.cli import config, controllers, inspect, kernel
+from scsi2nvme.cli import config, controllers, inspect, kernel, privileges
 from scsi2nvme.cli.config import Settings, TargetSettings
 from scsi2nvme.cli.control import ControlServer, StateDirectory
 from scsi2nvme.cli.errors import OperationError
@@ -49,6 +49,9 @@ class Served:
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
     logging.basicConfig(format="scsi2nvme: %(levelname)s: %(message)s", level=logging.WARNING)
+    if settings.tcmu is not None and os.geteuid() == 0:
+        blind = any(target.spec.noiommu for target in settings.targets)
+        privileges.drop(privileges.KEPT | privileges.NO_IOMMU if blind else privileges.KEPT)
     asyncio.run(_serve(settings))
     return 0
 

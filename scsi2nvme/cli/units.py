@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import resources
@@ -45,3 +46,16 @@ def install(root: Path, program_path: str) -> list[Path]:
             raise OperationError(f"install-units: {path}: {error.strerror}") from None
         written.append(path)
     return written
+
+
+def reload() -> bool:
+    """Have systemd read its units anew; False if it does not run this machine.
+
+    D-Bus and udev see for themselves.
+    """
+    if not Path("/run/systemd/system").is_dir():
+        return False
+    done = subprocess.run(["systemctl", "daemon-reload"], capture_output=True, text=True)
+    if done.returncode:
+        raise OperationError(f"install-units: systemctl daemon-reload: {done.stderr.strip()}")
+    return True

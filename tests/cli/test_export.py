@@ -92,7 +92,7 @@ def test_units_are_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
     assert [path.relative_to(tmp_path).as_posix() for path in paths] == list(units.FILES.values())
     unit = paths[0].read_text()
-    assert "ExecStart=/opt/x/scsi2nvme serve --config" in unit
+    assert "ExecStart=/opt/x/scsi2nvme daemon --config" in unit
     assert "@" not in unit.split("ExecStart=")[1].splitlines()[0]
     assert main(["install-units", "--dry-run", "--program", "/opt/x/scsi2nvme"]) == 0
     assert unit in capsys.readouterr().out
