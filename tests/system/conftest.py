@@ -37,7 +37,11 @@ def power() -> Iterator[Power]:
 @pytest.fixture
 def machine(power: Power, request: pytest.FixtureRequest) -> Iterator[Machine]:
     """Return the machine; its kernel must have nothing to complain about in the test."""
-    machine = power.machine()
+    yield from watched(power.machine(), request)
+
+
+def watched(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """Yield a machine to a test, and fail that if the kernel complains."""
     before = len(machine.log())
     yield machine
     said = machine.log()[before:]

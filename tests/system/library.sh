@@ -53,11 +53,16 @@ loop_disk() {
   echo "/dev/$(ls "/sys/bus/scsi/devices/$address:$2/block")"
 }
 
-# Log in to every target of the local portal.
-iscsi_login() {
+# Start the initiator's daemon.
+iscsi_start() {
   modprobe iscsi_tcp
   # systemd starts it for whoever asks it.
   [ -e /run/iscsid.pid ] || [ -d /run/systemd/system ] || iscsid
+}
+
+# Log in to every target of the local portal.
+iscsi_login() {
+  iscsi_start
   iscsiadm --mode discovery --type sendtargets --portal 127.0.0.1
   iscsiadm --mode node --login
   udevadm settle

@@ -29,6 +29,7 @@ MIB, GIB = 1 << 20, 1 << 30
 QEMU_OUI = 0x525400
 BOOT_S = 240
 OFF_S = 30
+SYSTEMD_OFF_S = 120
 TIMED_OUT, PANICKED, STOPPED = 124, 125, 126
 
 COMMAND_LINE = (
@@ -216,6 +217,7 @@ class Machine:
         self._shell = shell
         self._where = directory
         self._iommu = iommu
+        self._off_s = SYSTEMD_OFF_S if systemd else OFF_S
         self._root = "nvme" if nvme_root else "virtio-blk-pci"
         self._command_line = " ".join(
             [
@@ -289,7 +291,7 @@ class Machine:
         try:
             if self.alive:
                 self.ask("off")
-                self._qemu.wait(OFF_S)
+                self._qemu.wait(self._off_s)
         except (OSError, subprocess.TimeoutExpired) as problem:
             if error is None:
                 raise GuestTimeout(self._with_log("the machine does not power off")) from problem

@@ -1,0 +1,156 @@
+"""The service, in a machine that systemd runs: its unit, restarts, and a new boot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system.conftest import watched
+from tests.system.machine import Machine
+from tests.system.power import Power
+from tests.system.units import IQN, UNITS, A, publish
+
+OWN_IQN = f"iqn.2026-11.io.github.scsi2nvme:{A.address.replace(':', '-')}"
+DISKS = (f"{IQN} 0", f"{OWN_IQN} 1")  # what targetcli and what `export` publishes
+EXPOSURE = 30  # tenths; what systemd-analyze calls OK
+
+INSTALL = f"""
+scsi2nvme install-units --program /opt/scsi2nvme/bin/scsi2nvme
+cat >/etc/scsi2nvme.toml <<END
+[[controllers]]
+spec = "pci:{A.address}"
+END
+"""
+# This machine is its own target's initiator, which logs out before the target goes.
+INITIATOR = """
+cat >/etc/systemd/system/initiator.service <<END
+[Unit]
+After=rtslib-fb-targetctl.service iscsid.socket
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=iscsiadm --mode discovery --type sendtargets --portal 127.0.0.1
+ExecStart=iscsiadm --mode node --login
+ExecStart=udevadm settle
+ExecStop=iscsiadm --mode node --logout
+[Install]
+WantedBy=multi-user.target
+END
+systemctl enable --now initiator
+"""
+IDENTITY = """
+identity() { sg_vpd --page=0x80 "$1"; sg_vpd --page=0x83 "$1"; sg_readcap --long "$1"; }
+"""
+
+
+@pytest.fixture(scope="module")
+def booted(power: Power) -> Iterator[Machine]:
+    """One machine; what a test sets up is there for the next."""
+    power.off()
+    with Machine(files=power.files, systemd=True) as machine:
+        yield machine
+
+
+@pytest.fixture
+def machine(booted: Machine, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """Return the machine; its kernel must have nothing to complain about in the test."""
+    yield from watched(booted, request)
+
+
+def test_the_unit_is_sound_and_confined(machine: Machine) -> None:
+    output = machine.run(
+        f"""
+        {INSTALL}
+        systemd-analyze verify /etc/systemd/system/scsi2nvme.service 2>&1 | tee /tmp/said
+        test ! -s /tmp/said
+        systemd-analyze security --no-pager --threshold={EXPOSURE} scsi2nvme
+        """,
+        timeout_s=120,
+    ).output
+    assert "systemctl enable --now scsi2nvme" in output
+
+
+def test_a_new_boot_brings_everything_back(machine: Machine) -> None:
+    """What targetcli and `export` have made is restored, and the data is what it was."""
+    output = machine.run(
+        f"""
+        scsi2nvme bind {A.address} --persist
+        systemctl enable --now scsi2nvme
+        {publish(UNITS[:1], portals=["127.0.0.1"])}
+        scsi2nvme export {A.address} --namespace-id 2
+        {INITIATOR}
+        {IDENTITY}
+        for n in 0 1; do
+          disk=$(iscsi_disk $(sed -n $((n + 1))p <<<"{chr(10).join(DISKS)}"))
+          head --bytes=4M /dev/urandom >/root/data.$n
+          dd if=/root/data.$n of=$disk bs=1M oflag=direct
+          identity $disk >/root/identity.$n
+        done
+        targetcli saveconfig
+        systemctl show --property=CapabilityBoundingSet,NRestarts scsi2nvme
+        grep CapEff /proc/$(systemctl show -P MainPID scsi2nvme)/status
+        """,
+        timeout_s=240,
+    ).output
+    assert "CapEff:\t0000000000005400" in output
+    machine.reboot()
+    output = machine.run(
+        f"""
+        systemctl is-system-running --wait
+        {IDENTITY}
+        for n in 0 1; do
+          disk=$(iscsi_disk $(sed -n $((n + 1))p <<<"{chr(10).join(DISKS)}"))
+          dd if=$disk bs=1M count=4 iflag=direct | cmp - /root/data.$n
+          identity $disk | diff /root/identity.$n -
+        done
+        scsi2nvme list
+        journalctl --boot --no-pager --unit=rtslib-fb-targetctl --unit=scsi2nvme
+        """,
+        timeout_s=240,
+    ).output
+    assert "skipped" not in output
+    assert "in use by process" in output
+
+
+@pytest.mark.parametrize(
+    "act", ["systemctl restart scsi2nvme", "systemctl kill --signal=KILL scsi2nvme"]
+)
+def test_a_restart_is_a_pause(machine: Machine, act: str) -> None:
+    output = machine.run(
+        f"""
+        disk=$(iscsi_disk {DISKS[0]})
+        before=$(systemctl show -P MainPID scsi2nvme)
+        fio_verify $disk 200M --rate_iops=150 --verify_state_save=0 --number_ios=2000 &
+        fio=$!
+        eventually 20 grep --quiet "$(basename $disk) [1-9]" /proc/diskstats
+        sleep 3
+        {act}
+        wait $fio
+        test $(systemctl show -P MainPID scsi2nvme) != $before
+        """,
+        timeout_s=240,
+    ).output
+    assert "err= 0" in output
+
+
+def test_only_root_asks_the_handler(machine: Machine) -> None:
+    """tcmu-runner's own policy would let everyone."""
+    output = machine.run(
+        """
+        mv /etc/dbus-1/system.d/tcmu-runner.conf /root
+        trap "mv /root/tcmu-runner.conf /etc/dbus-1/system.d" EXIT
+        systemctl reload dbus
+        ask() {
+          "$@" dbus-send --system --print-reply --dest=org.kernel.TCMUService1 \
+            /org/kernel/TCMUService1/nvme org.kernel.TCMUService1.CheckConfig string:nvme/0/1
+        }
+        ask
+        ! ask setpriv --reuid=nobody --clear-groups
+        stat --format='%a %U' /dev/uio0
+        """,
+        timeout_s=60,
+    ).output
+    assert "boolean true" in output
+    assert "AccessDenied" in output
+    assert "600 root" in output
