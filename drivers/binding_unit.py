@@ -16,7 +16,7 @@ _UNIT = """\
 [Unit]
 Description=Bind the NVMe disk {serial} at {address} to vfio-pci
 After=local-fs.target
-Before=scsi2nvme.service scsi2nvmed.service target.service rtslib-fb-targetctl.service
+Before=scsi2nvme.service target.service rtslib-fb-targetctl.service
 
 [Service]
 Type=oneshot
