@@ -22,6 +22,7 @@ MODES = {ZERO_COPY: "auto", BOUNCED: "off"}  # of our daemon: one at a time
 # The kernel's: a disk, and a file system for the image of tcmu-runner. Ours: through VFIO.
 _KERNELS = Nvme("a", "0000:01:00.0", (Namespace(SIZE_BYTES), Namespace(GIB)))
 _OURS = Nvme("b", "0000:02:00.0", (Namespace(SIZE_BYTES),))
+DISKS_BYTES = sum(each.size_bytes for each in _KERNELS.namespaces + _OURS.namespaces)
 
 _BACKSTORES = ("block", "runner", "ours")  # in the order of their LUNs
 _NAA = "naa.5001405000000001"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any, Protocol
 from bench import machine, page, peers, tables
 from bench.guest import (
     BOUNCED,
+    DISKS_BYTES,
     FABRICS,
     LIO,
     MODES,
@@ -172,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
         "--directory",
         type=Path,
         default=Path("/dev/shm"),
-        help="where the disks are for the time being: 2 GiB (default /dev/shm)",
+        help="where the disks are for the time being: 1.5 GiB (default /dev/shm)",
     )
     options.add_argument("--json", type=Path, help="write all figures here")
     options.add_argument("--page", type=Path, help="put the tables into this page of docs/")
@@ -184,6 +186,8 @@ def main() -> None:
     settings = parser().parse_args()
     if settings.quick:
         settings.rounds, settings.seconds = 1, 1
+    if shutil.disk_usage(settings.directory).free < DISKS_BYTES:
+        sys.exit(f"{settings.directory}: too small; give --directory one with 1.5 GiB free")
     peers.end_cleanly_on_signals()
     report = run(settings)
     if settings.json:
