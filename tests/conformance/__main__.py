@@ -1,4 +1,4 @@
-"""Print docs/conformance.md: `python -m tests.conformance [--tgt] > docs/conformance.md`."""
+"""Print docs/conformance.md: `python -m tests.conformance --tgt --lio > docs/conformance.md`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from tests.conformance.configurations import (
 )
 from tests.conformance.judgement import Examination, Serve
 from tests.conformance.suite import Outcome, Verdict
+from tests.system import conformance as lio
+from tests.system.machine import Machine
 
 TGT = Configuration("tgt, 512, two paths", "", paths=2)
 DISK_BYTES = 1 << 30
@@ -55,7 +57,7 @@ def page(columns: dict[str, list[Verdict]]) -> str:
 Debian's `iscsi-test-cu` (libiscsi-bin {version or "of unknown version"}), every test in a process
 of its own under a time limit, with `--dataloss --allow-sanitize -V`: tests that passed / failed /
 skipped themselves. `make test` runs it and fails when a test ends in another way than here;
-`python -m tests.conformance --tgt > docs/conformance.md` makes this page.
+`python -m tests.conformance --tgt --lio > docs/conformance.md` makes this page.
 
 {suite.table(columns)}
 ## What fails
@@ -83,6 +85,7 @@ def main() -> int:
     """Run everything, two configurations at a time, and print the page."""
     parser = argparse.ArgumentParser(prog="python -m tests.conformance", description=__doc__)
     parser.add_argument("--tgt", action="store_true", help="Debian's tgt beside")
+    parser.add_argument("--lio", action="store_true", help="the kernel's target, in a machine")
     arguments = parser.parse_args()
     jobs: dict[Configuration, Serve] = {each: each.served for each in CONFIGURATIONS.values()}
     if arguments.tgt:
@@ -91,6 +94,9 @@ def main() -> int:
         futures = {each.name: pool.submit(column, each, serve) for each, serve in jobs.items()}
         columns = {name: future.result() for name, future in futures.items()}
     print(page(columns), end="")
+    if arguments.lio:
+        with Machine() as machine:
+            print(f"\n{lio.section(lio.examine(machine))}", end="")
     hung = [each for column in columns.values() for each in column if each.outcome is Outcome.HUNG]
     for verdict in hung:
         print(f"{verdict.test}: {verdict.detail}", file=sys.stderr)

@@ -41,6 +41,8 @@ class Configuration:
     thin: bool = True
     read_only: bool = False
     left_out: tuple[str, ...] = ()  # patterns of families that make no sense
+    fails: tuple[Exemption, ...] = ()  # besides what no target can pass
+    skips: tuple[Exemption, ...] = ()  # besides what every target like this skips
 
     def includes(self, family: str) -> bool:
         """Whether the tests of a family are run."""

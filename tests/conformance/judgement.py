@@ -21,7 +21,7 @@ from tests.conformance.configurations import (
 from tests.conformance.suite import Outcome, Verdict
 
 PROPERTY = "conformance"  # of a test's report: configuration and verdicts as JSON
-_IMPOSSIBLE_TIMEOUT_S = 5  # what is freed while in use sometimes makes them hang
+IMPOSSIBLE_TIMEOUT_S = 5  # what is freed while in use sometimes makes them hang
 
 
 Serve = Callable[[], AbstractContextManager[list[str]]]  # gives URLs
@@ -65,20 +65,26 @@ class Examination:
 
 
 def run(test: str, configuration: Configuration, urls: list[str]) -> Verdict:
-    """Run one test. What no target can pass has failed, in whichever way it ended."""
+    """Run one test."""
     if not exempt(IMPOSSIBLE, test, configuration):
         return suite.run(test, *urls)
-    verdict = suite.run(test, *urls, timeout_s=_IMPOSSIBLE_TIMEOUT_S)
+    return settled(suite.run(test, *urls, timeout_s=IMPOSSIBLE_TIMEOUT_S), configuration)
+
+
+def settled(verdict: Verdict, configuration: Configuration) -> Verdict:
+    """What no target can pass has failed, in whichever way it ended."""
     passed = verdict.outcome is Outcome.PASSED
-    return verdict if passed else verdict._replace(outcome=Outcome.FAILED)
+    if passed or not exempt(IMPOSSIBLE, verdict.test, configuration):
+        return verdict
+    return verdict._replace(outcome=Outcome.FAILED)
 
 
 def surprise(verdict: Verdict, configuration: Configuration) -> str:
     """Return what is wrong with a verdict, "" if it is as the tables say."""
     expected = Outcome.PASSED
-    if exempt(SKIPS, verdict.test, configuration):
+    if exempt(SKIPS + configuration.skips, verdict.test, configuration):
         expected = Outcome.SKIPPED
-    elif exempt(IMPOSSIBLE, verdict.test, configuration):
+    elif exempt(IMPOSSIBLE + configuration.fails, verdict.test, configuration):
         expected = Outcome.FAILED
     if verdict.outcome is expected:
         return ""

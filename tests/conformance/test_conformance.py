@@ -6,6 +6,7 @@ One process per test; a configuration is served once, and its tests run one afte
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.conformance.configurations import (
 )
 from tests.conformance.judgement import PROPERTY, Examination, encode, surprise
 from tests.conformance.suite import Outcome, Verdict
+from tests.system.conformance import BLOCK, LIO_FAILS, LIO_SKIPS, OURS, section
 
 FAMILIES = suite.tests()
 
@@ -82,6 +84,21 @@ def test_an_exemption_is_of_use(row: Exemption) -> None:
     assert covered
 
 
+@pytest.mark.parametrize("row", [*LIO_FAILS, *LIO_SKIPS], ids=lambda row: row.tests)
+def test_an_exemption_for_the_kernels_target_is_of_use(row: Exemption) -> None:
+    covered = [test for tests in FAMILIES.values() for test in tests if row.covers(test, OURS)]
+    assert covered
+    for test in covered:
+        assert not any(known.covers(test, OURS) for known in (*SKIPS, *IMPOSSIBLE))
+
+
+def test_the_kernels_target_is_shown_with_its_reasons() -> None:
+    failed, passed = (Verdict("iSCSIResiduals.X", end) for end in (Outcome.FAILED, Outcome.PASSED))
+    text = section({OURS: [failed], BLOCK: [failed, passed]})
+    assert "| iSCSIResiduals | 0 / 1 / 0 | 1 / 1 / 0 |" in text
+    assert f"- `iSCSIResiduals.*`: {LIO_FAILS[0].why}. LIO block: 1 / 1 / 0.\n" in text
+
+
 def test_what_only_some_configurations_skip_runs_in_another() -> None:
     for family, tests in FAMILIES.items():
         for test in tests:
@@ -127,3 +144,8 @@ def test_surprises() -> None:
         assert surprise(Verdict("Read10.Simple", outcome), plain)
     assert surprise(Verdict("Sanitize.Reset", Outcome.PASSED), plain)
     assert surprise(Verdict("iSCSITMF.LUNResetSimpleAsync", Outcome.PASSED), plain)
+    every = (Exemption("Read10.*", "for the test"),)
+    failing, skipping = replace(plain, fails=every), replace(plain, skips=every)
+    for configuration, outcome in ((failing, Outcome.FAILED), (skipping, Outcome.SKIPPED)):
+        assert not surprise(Verdict("Read10.Simple", outcome), configuration)
+        assert surprise(Verdict("Read10.Simple", Outcome.PASSED), configuration)

@@ -1,0 +1,140 @@
+"""`iscsi-test-cu` in the machine, against the kernel's iSCSI target.
+
+One backstore is ours, over a disk that we drive through VFIO; the other is LIO's own, over
+the kernel's driver of a like disk. They are judged side by side.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.conformance import suite
+from tests.conformance.configurations import IMPOSSIBLE, Configuration, Exemption, exempt
+from tests.conformance.judgement import IMPOSSIBLE_TIMEOUT_S, settled
+from tests.conformance.suite import Verdict
+from tests.system.machine import Machine
+from tests.system.units import UNITS, A, B, give_back, serve
+
+# Where LIO itself answers, whatever the backstore.
+LIO_FAILS = (
+    Exemption(
+        "iSCSIResiduals.*",
+        "LIO compares the initiator's length with the command's for its own backstores only; of a "
+        "user backstore it learns how much was read, so that it tells underflows of reads alone",
+    ),
+    Exemption(
+        "iSCSIdatasn.iSCSIDataSnInvalid",
+        "LIO takes Data-Out with the DataSN FFFFFFFFh",
+    ),
+)
+LIO_SKIPS = (Exemption("Reserve6.Target*Reset", "LIO lets nobody reset a target"),)
+OURS = Configuration("LIO + scsi2nvme", "", paths=2, fails=LIO_FAILS, skips=LIO_SKIPS)
+BLOCK = Configuration("LIO block", "", paths=2)
+
+TIMES = 15  # what a machine takes that is not emulated
+RUN_S = 1200
+_IQN = "iqn.2026-11.org.example"
+_UNIT = UNITS[0]
+# Each is the LUN 0 of a target, to which its own name is added.
+_BACKSTORES = {OURS: f"user:nvme/{_UNIT.name}", BLOCK: "block/block"}
+_TIMED_OUT, _KILLED = 124, 128 + 9
+
+
+def _name(configuration: Configuration) -> str:
+    return _BACKSTORES[configuration].rpartition("/")[2]
+
+
+def _target(configuration: Configuration) -> str:
+    target = f"/iscsi/{_IQN}:{_name(configuration)}"
+    return f"""/iscsi create {_IQN}:{_name(configuration)}
+{target}/tpg1/luns create /backstores/{_BACKSTORES[configuration]}
+{target}/tpg1 set attribute generate_node_acls=1 demo_mode_write_protect=0 cache_dynamic_acls=1"""
+
+
+# The kernel keeps reservations that are to survive a loss of power where it is told to, if there
+# is such a place.
+_BEGIN = f"""
+{serve((A,))}
+mkdir -p /etc/rtslib-fb-target/pr
+modprobe nvme
+targetcli_all <<END
+{_UNIT.create()}
+/backstores/block create name=block dev=$(namespace {B.address} 1)
+/backstores/block/block set attribute emulate_tpu=1 emulate_tpws=1
+{_target(OURS)}
+{_target(BLOCK)}
+END
+{" ".join(suite.LIST)}
+"""
+
+
+def examine(machine: Machine) -> dict[Configuration, list[Verdict]]:
+    """Run the whole suite against both, side by side; leaves the machine as it was.
+
+    In the end the daemon may have logged nothing.
+    """
+    try:
+        families = suite.listed(machine.run(_BEGIN, 300).output)
+        tests = [test for family in families.values() for test in family]
+        jobs = {each: machine.start(_script(tests, each)) for each in _BACKSTORES}
+        for job in jobs.values():
+            job.wait(RUN_S)
+        found = {each: list(_verdicts(machine.share / _name(each), tests, each)) for each in jobs}
+    finally:
+        output = machine.run(give_back((A,)), 120).output if machine.alive else ""
+    words = [line for line in output.splitlines() if line.startswith("scsi2nvme: ")]
+    assert not words, words
+    return found
+
+
+def _limit_s(test: str, configuration: Configuration) -> int:
+    impossible = exempt(IMPOSSIBLE, test, configuration)
+    return TIMES * (IMPOSSIBLE_TIMEOUT_S if impossible else suite.TIMEOUT_S)
+
+
+def _script(tests: list[str], configuration: Configuration) -> str:
+    """Return what leaves each test's output and status in a directory of the configuration."""
+    name = _name(configuration)
+    urls = [f"iscsi://127.0.0.1/{_IQN}:{name}/0"] * configuration.paths
+    lines = [f"mkdir /share/{name}", f"cd /share/{name}"]
+    for test in tests:
+        limit = _limit_s(test, configuration)
+        command = shlex.join(suite.command(test, *urls))
+        lines.append(
+            f"timeout --kill-after=5 {limit} {command} >{test} 2>&1 || echo $? >{test}.status"
+        )
+    return "\n".join(lines)
+
+
+def _verdicts(directory: Path, tests: list[str], configuration: Configuration) -> Iterator[Verdict]:
+    for test in tests:
+        status_file = directory / f"{test}.status"
+        status = int(status_file.read_text()) if status_file.exists() else 0
+        if status in (_TIMED_OUT, _KILLED):
+            verdict = suite.hung(test, _limit_s(test, configuration))
+        else:
+            verdict = suite.judge(test, status, (directory / test).read_text(errors="replace"))
+        yield settled(verdict, configuration)
+
+
+def section(found: dict[Configuration, list[Verdict]]) -> str:
+    """Return the part of docs/conformance.md that tells of this."""
+    columns = {configuration.name: verdicts for configuration, verdicts in found.items()}
+    rows = []
+    for row in (*LIO_FAILS, *LIO_SKIPS):
+        beside = [verdict for verdict in found[BLOCK] if row.covers(verdict.test, BLOCK)]
+        rows.append(f"- `{row.tests}`: {row.why}. {BLOCK.name}: {suite.cell(beside)}.")
+    return f"""## Behind the kernel's target
+
+The same in a whole machine, against LIO's iSCSI target: with a namespace that scsi2nvme drives
+through VFIO as its user backstore, and with LIO's own block backstore over the kernel's NVMe
+driver; both with 512-byte blocks and two paths, and LIO block with `emulate_tpu` and
+`emulate_tpws`. `make system-test` runs it and fails when a test against ours ends in another way.
+
+{suite.table(columns)}
+### What fails, or skips itself, because LIO itself answers
+
+{chr(10).join(rows)}
+"""
