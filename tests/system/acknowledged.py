@@ -18,7 +18,9 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 BLOCK, SECTOR, MOST = 4096, 512, 8  # bytes, bytes, blocks of one command
 _STAMP = struct.Struct("<QQ")  # block number, version
@@ -105,8 +107,7 @@ class Writer(threading.Thread):
         if len(allowed) == 1:
             raise Lost(f"block {block}: torn")
 
-    def _timed(self, move: object, block: int, data: memoryview) -> bool:
-        assert callable(move)
+    def _timed(self, move: Callable[..., int], block: int, data: memoryview) -> bool:
         start = time.monotonic()
         try:
             moved = move(self._file, [data], block * BLOCK)
@@ -123,12 +124,40 @@ class Writer(threading.Thread):
         return True
 
 
+def work(writers: Sequence[Writer], count: Path) -> None:
+    """Let them work until SIGTERM, or until one of them has lost something."""
+    ending = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    for writer in writers:
+        writer.start()
+    temporary = count.with_suffix(".new")
+    while not ending.wait(_COUNT_S) and all(writer.lost is None for writer in writers):
+        temporary.write_text(f"{sum(writer.done for writer in writers)}\n")
+        temporary.rename(count)
+    for writer in writers:
+        writer.stop.set()
+    for writer in writers:
+        writer.join()
+
+
+def outcome(writers: Sequence[Writer]) -> dict[str, Any]:
+    """Return what they met."""
+    errors = set().union(*(writer.errors for writer in writers))
+    return {
+        "done": sum(writer.done for writer in writers),
+        "failed": sum(writer.failed for writer in writers),
+        "errors": sorted(errno.errorcode.get(number, str(number)) for number in errors),
+        "longest_s": round(max(writer.longest_s for writer in writers), 1),
+        "lost": [repr(writer.lost) for writer in writers if writer.lost is not None],
+    }
+
+
 def main() -> int:
     """Work on a disk until SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("disk")
     parser.add_argument("count", type=Path)
-    parser.add_argument("--blocks", type=int, default=16384, help="of 4096 bytes, from the first")
+    parser.add_argument("--blocks", type=int, default=8192, help="of 4096 bytes, from the first")
     parser.add_argument("--threads", type=int, default=16)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     arguments = parser.parse_args()
@@ -144,31 +173,10 @@ def main() -> int:
         )
         for number in range(arguments.threads)
     ]
-    ending = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ending.set())
-    for writer in writers:
-        writer.start()
-    temporary = arguments.count.with_suffix(".new")
-    while not ending.wait(_COUNT_S) and all(writer.lost is None for writer in writers):
-        temporary.write_text(f"{sum(writer.done for writer in writers)}\n")
-        temporary.rename(arguments.count)
-    for writer in writers:
-        writer.stop.set()
-    for writer in writers:
-        writer.join()
-    lost = [repr(writer.lost) for writer in writers if writer.lost is not None]
-    errors = set().union(*(writer.errors for writer in writers))
-    outcome = {
-        "disk": arguments.disk,
-        "seed": arguments.seed,
-        "done": sum(writer.done for writer in writers),
-        "failed": sum(writer.failed for writer in writers),
-        "errors": sorted(errno.errorcode.get(number, str(number)) for number in errors),
-        "longest_s": round(max(writer.longest_s for writer in writers), 1),
-        "lost": lost,
-    }
-    print(json.dumps(outcome), flush=True)
-    return 1 if lost else 0
+    work(writers, arguments.count)
+    met = {"disk": arguments.disk, "seed": arguments.seed, **outcome(writers)}
+    print(json.dumps(met), flush=True)
+    return 1 if met["lost"] else 0
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ KILLS, UPGRADES, RESETS, DISCONNECTS, DETACHMENTS = 20, 3, 5, 5, 3
 UNAFFECTED_S = 10.0
 
 LIBRARY = f"""
+begin_daemon() {{ {serve(CONTROLLERS).splitlines()[-1]}; }}
 restart() {{ # by which signal
   end_daemon "$1"
-  {serve(CONTROLLERS).splitlines()[-1]}
+  begin_daemon
 }}
 disk() {{ cat "/tmp/$1.disk"; }} # which one
 load() {{ # which disk
@@ -60,7 +61,7 @@ is_lost() {{ # which disk
 """
 BEGIN = f"""
 modprobe tcm_loop
-sysctl --quiet kernel.hung_task_timeout_secs=30
+sysctl --quiet kernel.hung_task_timeout_secs=60
 {serve(CONTROLLERS)}
 {publish([Unit(A, 1)], loopback=True)}
 {publish([Unit(B, 1)], portals=["127.0.0.1"])}
@@ -158,6 +159,22 @@ def test_the_daemon_is_replaced(disks: Disks, signal: str, times: int) -> None:
     disks.paused("b")
 
 
+def test_the_daemon_is_away_for_longer_than_initiators_wait(disks: Disks) -> None:
+    """What they abort meanwhile is answered when it is back."""
+    disks.run(
+        """
+        end_daemon KILL
+        sleep 40 # they wait for 30 seconds
+        begin_daemon
+        progress a 50
+        progress b 50
+        """,
+        timeout_s=200,
+    )
+    disks.paused("a")
+    disks.paused("b")
+
+
 def test_a_controller_is_reset(disks: Disks) -> None:
     """On request, and by somebody who says nothing to the daemon."""
     disks.run(
@@ -209,9 +226,16 @@ def test_a_controller_is_pulled_out(disks: Disks, machine: Machine) -> None:
     """Its disk fails at once, and is there again once the controller is."""
     machine.unplug(B)
     try:
-        disks.run("is_lost b; progress a 50")
+        said = disks.run(
+            f"""
+            is_lost b
+            progress a 50
+            ! scsi2nvme reset {B.address} --state-dir /run/daemon
+            """
+        )
     finally:
         machine.plug(B)
+    assert f"pci:{B.address} is dead: the host wants the device back" in said
     said = disks.run(
         f"""
         eventually 60 namespace {B.address} 1
