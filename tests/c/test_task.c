@@ -534,6 +534,26 @@ static void a_lost_controller_fails_everything(void)
     bench_close();
 }
 
+static void a_controller_that_comes_back_is_used_again(void)
+{
+    start(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 0, 1);
+    rounds();
+    s2n_controller_fail(bench.controller, INTERNAL_ERROR);
+    rounds();
+    s2n_task_end(next_event(S2N_EVENT_TASK_FAILED).task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    CHECK(op[0].completed);
+    device_reset(&bench.device);
+    bench.device.automatic = true;
+    s2n_controller_resume(bench.controller);
+    begin_read(&op[1], 0, 0, 7, 1);
+    rounds();
+    CHECK(op[1].completed && !op[1].status);
+    CHECK_EQUAL(bench.device.seen, 2);
+    CHECK_EQUAL(bench.device.log[1].slba, 7);
+    bench_close();
+}
+
 /* ---- aborts ---- */
 
 enum { ON_DEVICE, FOR_SLOT, PARTLY, FOR_BUFFER, GATHERING, GATHERING_WAITS, WITH_ENGINE, STATES };
@@ -807,6 +827,7 @@ int main(void)
     RUN(a_drain_does_not_wait_for_buffers);
     RUN(a_pause_keeps_off_the_queue_and_resume_replays);
     RUN(a_lost_controller_fails_everything);
+    RUN(a_controller_that_comes_back_is_used_again);
     RUN(aborts_reach_tasks_in_every_state);
     RUN(aborts_reach_their_scope_only);
     RUN(an_abort_does_not_wait_for_responses);
