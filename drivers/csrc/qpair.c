@@ -51,8 +51,10 @@ struct s2n_qpair {
     uint16_t qid, depth;
     uint16_t sq_tail, cq_head;
     uint16_t free_count;
+    uint16_t unacknowledged; /* completion entries that the device does not know we took */
     bool phase;
     bool unrung;
+    bool lazy; /* the owner acknowledges before it sleeps */
     bool now_known;
     bool abandoned;
 
@@ -248,6 +250,7 @@ uint64_t s2n_qpair_unexpected(const s2n_qpair *qp)
 
 void s2n_qpair_set_polled(s2n_qpair *qp, bool polled)
 {
+    qp->lazy = polled;
     if (qp->port->ops->set_polled)
         qp->port->ops->set_polled(qp->port, qp->qid, polled);
 }
@@ -431,13 +434,22 @@ int s2n_qpair_poll(s2n_qpair *qp, s2n_completion *out, int maximum)
             qp->phase = !qp->phase;
         }
     }
-    if (seen) {
-        /* The device may overwrite the entries once it sees the new head. */
-        before_doorbell();
-        ops->ring_cq(qp->port, qp->qid, qp->cq_head);
+    qp->unacknowledged += (uint16_t)seen;
+    if (!qp->lazy || qp->unacknowledged >= qp->depth / 4)
+        s2n_qpair_acknowledge(qp);
+    if (seen)
         qp->now_known = false;
-    }
     return taken;
+}
+
+void s2n_qpair_acknowledge(s2n_qpair *qp)
+{
+    if (!qp->unacknowledged || qp->abandoned)
+        return;
+    qp->unacknowledged = 0;
+    /* The device may overwrite the entries once it sees the new head. */
+    before_doorbell();
+    qp->port->ops->ring_cq(qp->port, qp->qid, qp->cq_head);
 }
 
 /* ---- deadlines ---- */
@@ -538,6 +550,7 @@ void s2n_qpair_reset(s2n_qpair *qp, bool replay)
 {
     qp->sq_tail = 0;
     qp->cq_head = 0;
+    qp->unacknowledged = 0;
     qp->phase = true;
     qp->unrung = false;
     qp->now_known = false;

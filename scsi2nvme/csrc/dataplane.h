@@ -83,7 +83,7 @@ int s2n_qpair_place(s2n_qpair *qp, const uint8_t *sqe, const s2n_region *buffer,
                     uint32_t timeout_ms);
 /* Ring the submission doorbell if anything was placed since the last ring. */
 void s2n_qpair_ring(s2n_qpair *qp);
-/* Take up to `maximum` completions and ring the completion doorbell. */
+/* Take up to `maximum` completions and ring the completion doorbell (reactors: later). */
 int s2n_qpair_poll(s2n_qpair *qp, s2n_completion *out, int maximum);
 /* Free slots, i.e. how many entries s2n_qpair_place would take now. */
 int s2n_qpair_free_slots(const s2n_qpair *qp);

@@ -37,9 +37,12 @@ int s2n_qpair_place_spans(s2n_qpair *qp, const uint8_t *sqe, const struct s2n_sp
 /* The 64-byte entry of a command as it was placed: valid from its placement
  * until the next placement after its completion was polled. */
 const uint8_t *s2n_qpair_sqe(const s2n_qpair *qp, uint16_t cid);
-/* The owner promises to poll after every ring before it sleeps: commands that are
- * complete when s2n_qpair_ring returns then need no interrupt. */
+/* The owner promises to poll after every ring, and to acknowledge after every poll, before
+ * it sleeps: commands that are complete when s2n_qpair_ring returns then need no interrupt,
+ * and polls mostly ring no doorbell. */
 void s2n_qpair_set_polled(s2n_qpair *qp, bool polled);
+/* Ring the completion doorbell if entries were taken since the last time. */
+void s2n_qpair_acknowledge(s2n_qpair *qp);
 /* Whether s2n_qpair_abandon was called. */
 bool s2n_qpair_abandoned(const s2n_qpair *qp);
 /* How many commands are under way. */

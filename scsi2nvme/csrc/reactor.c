@@ -245,6 +245,14 @@ static void note_wait(struct s2n_reactor *reactor)
     reactor->waiting_since_us = 0;
 }
 
+/* After the answers, which somebody waits for: nobody does for this, until we sleep. */
+static void acknowledge_queues(struct s2n_reactor *reactor)
+{
+    for (struct s2n_queue *queue = reactor->queues; queue; queue = queue->next)
+        if (!queue->paused)
+            s2n_qpair_acknowledge(queue->qp);
+}
+
 static int poll_queues(struct s2n_reactor *reactor)
 {
     int count = 0;
@@ -377,6 +385,7 @@ void s2n_reactor_round(struct s2n_reactor *reactor)
         ring_queues(reactor);
     } while (poll_queues(reactor));
     run_deferred(reactor);
+    acknowledge_queues(reactor);
     check_deadlines(reactor);
 }
 

@@ -193,6 +193,37 @@ static void test_completion_fields(void)
     close_bench(&bench);
 }
 
+static void test_whoever_polls_acknowledges_before_it_sleeps(void)
+{
+    enum { DEEP = 16 };
+    struct bench bench;
+    s2n_completion done[DEEP];
+
+    open_bench(&bench, DEEP);
+    s2n_qpair_set_polled(bench.qp, true);
+    for (int i = 0; i < 3; i++) {
+        post(&bench, (uint16_t)place(&bench, 2, 1), 0, 0);
+        CHECK_EQUAL(s2n_qpair_poll(bench.qp, done, DEEP), 1);
+    }
+    CHECK_EQUAL(bench.fake.cq_rings, 0);
+    s2n_qpair_acknowledge(bench.qp);
+    s2n_qpair_acknowledge(bench.qp);
+    CHECK_EQUAL(bench.fake.cq_rings, 1);
+    CHECK_EQUAL(bench.fake.cq_head, 3);
+    /* The device must always have room. */
+    for (int i = 0; i < DEEP / 4; i++)
+        post(&bench, (uint16_t)place(&bench, 2, 1), 0, 0);
+    CHECK_EQUAL(s2n_qpair_poll(bench.qp, done, DEEP), DEEP / 4);
+    CHECK_EQUAL(bench.fake.cq_rings, 2);
+    CHECK_EQUAL(bench.fake.cq_head, 7);
+    post(&bench, (uint16_t)place(&bench, 2, 1), 0, 0);
+    CHECK_EQUAL(s2n_qpair_poll(bench.qp, done, DEEP), 1);
+    s2n_qpair_reset(bench.qp, false); /* the queue is new: there is nothing to acknowledge */
+    s2n_qpair_acknowledge(bench.qp);
+    CHECK_EQUAL(bench.fake.cq_rings, 2);
+    close_bench(&bench);
+}
+
 /* Many turns of both rings, of every small depth, completing out of order. */
 static void test_wrap(void)
 {
@@ -526,6 +557,7 @@ int main(void)
     RUN(test_one_doorbell_per_batch);
     RUN(test_full_at_one_less_than_the_depth);
     RUN(test_completion_fields);
+    RUN(test_whoever_polls_acknowledges_before_it_sleeps);
     RUN(test_wrap);
     RUN(test_poll_takes_no_more_than_asked);
     RUN(test_bogus_completions_are_counted_and_ignored);

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.system.machine import Machine
-from tests.system.units import IQN, NAA, UNITS, A, B, give_back, publish, serve
+from tests.system.units import IQN, NAA, UNITS, A, give_back, publish, serve
 
 LIMIT = "/sys/module/target_core_user/parameters/global_max_data_area_mb"
 FIRST, SECOND = UNITS[:2]  # of one controller
@@ -21,8 +21,8 @@ rings() {{
   echo "RINGS $(scsi2nvme list --state-dir /run/daemon --json | tr --delete '\\n')"
 }}
 load() {{
-  fio_verify $(loop_disk {NAA} $1) 512M --offset=$2M --bsrange=4k-256k --time_based \\
-    --runtime=$3 --verify_state_save=0 --rate_iops=250 >/dev/null
+  fio_verify $(loop_disk {NAA} 0) 512M --bsrange=4k-256k --time_based --runtime=$1 \\
+    --verify_state_save=0 >/dev/null
 }}
 """
 
@@ -41,19 +41,22 @@ def rings(output: str) -> list[dict[str, dict[str, Any]]]:
 @pytest.mark.parametrize("zero_copy", ["auto", "off"])
 def test_either_way_moves_data_unharmed(machine: Machine, zero_copy: str) -> None:
     output = machine.run(
-        BEGIN.replace(give_back((A,)), give_back((A, B)))
-        + serve((A, B), f"--zero-copy {zero_copy}")
-        + publish(UNITS, loopback=True, portals=["127.0.0.1"])
+        BEGIN
+        + serve((A,), f"--zero-copy {zero_copy}")
+        + publish((FIRST, SECOND), loopback=True, portals=["127.0.0.1"])
         + f"""
         iscsi_login
-        for lun in 0 1 2 3; do
-          fio_verify $(loop_disk {NAA} $lun) 12M --bsrange=4k-256k
-        done
-        rings
-        for lun in 0 1 2 3; do
-          fio_verify $(iscsi_disk {IQN} $lun) 12M --bsrange=4k-256k
-        done
-        rings
+        all_of() {{
+          pids=
+          for lun in 0 1; do
+            fio_verify $($1 $2 $lun) 12M --bsrange=4k-256k >/dev/null &
+            pids="$pids $!"
+          done
+          for pid in $pids; do wait $pid; done
+          rings
+        }}
+        all_of loop_disk {NAA}
+        all_of iscsi_disk {IQN}
         """,
         timeout_s=300,
     ).output
@@ -80,9 +83,9 @@ def test_pages_that_the_kernel_takes_back_are_not_used(machine: Machine) -> None
         + f"""
         said() {{ [ "$(grep --count "zero copy is $1" /run/daemon.log)" -ge $2 ]; }}
         size=$(echo /sys/kernel/config/target/core/user_*/{FIRST.name}/attrib/dev_size)
-        load 0 0 25 &
+        load 15 &
         load=$!
-        for i in 1 2 3 4 5; do
+        for i in 1 2 3; do
           echo 1 >{LIMIT} # whatever is idle goes
           eventually 20 said off $i
           echo 2048 >{LIMIT}
@@ -95,7 +98,7 @@ def test_pages_that_the_kernel_takes_back_are_not_used(machine: Machine) -> None
         timeout_s=200,
     ).output
     (rows,) = rings(output)
-    assert rows[FIRST.name]["Withdrawals"] >= 5
+    assert rows[FIRST.name]["Withdrawals"] >= 3
     assert rows[FIRST.name]["InPlace"] > rows[FIRST.name]["Copied"]
     assert "the kernel has replaced pages of its ring" in output
 
@@ -123,7 +126,7 @@ def test_other_rings_count_and_may_come_and_go(machine: Machine) -> None:
             | python3 -c 'import json, sys; print(json.load(sys.stdin)["Rings"][0]["InPlace"])'
         }}
         eventually 10 moves_in_place
-        load 0 0 15 &
+        load 15 &
         load=$!
         for i in 1 2 3; do
           targetcli_all <<END
