@@ -55,8 +55,11 @@ def read_text(path: Path) -> str:
 
 
 def link_name(path: Path) -> str:
-    """Return the name of what a link points at; "" if there is none."""
-    return path.readlink().name if path.is_symlink() else ""
+    """Return the name of what a link points at; "" if there is none, or it may not be read."""
+    try:
+        return path.readlink().name
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scsi2nvme.target.sendtargets import PortalAddress
 from scsi2nvme.target.tcmu import is_ours
 from scsi2nvme.target.tcmu_zero_copy import AREA_MB
+
+# Where what restores the configuration at boot looks for it: Debian's way, and everyone's. A
+# rtslib of our own, beside the system's, knows the second only.
+SAVED = (Path("/etc/rtslib-fb-target"), Path("/etc/target"))
 
 _FABRIC = "iscsi"
 _TAG = 1
@@ -86,7 +91,7 @@ def export(rtslib: Any, wanted: Publication) -> None:
         _luns(rtslib, group, numbers)
         _initiators(rtslib, group, wanted, numbers)
         group.enable = True
-        root.save_to_file()
+        _save(root)
     except (rtslib.RTSLibError, OSError) as error:
         raise LioError(f"the kernel's target: {_line(error)}") from error
 
@@ -107,10 +112,15 @@ def unexport(rtslib: Any, iqn: str) -> bool:
         for storage in storages.values():
             if _is_ours(storage) and not list(storage.attached_luns):
                 storage.delete()
-        root.save_to_file()
+        _save(root)
     except (rtslib.RTSLibError, OSError) as error:
         raise LioError(f"the kernel's target: {_line(error)}") from error
     return True
+
+
+def _save(root: Any) -> None:
+    directory = next((path for path in SAVED if path.is_dir()), SAVED[-1])
+    root.save_to_file(str(directory / "saveconfig.json"))
 
 
 def _line(error: Exception) -> str:

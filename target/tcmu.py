@@ -196,28 +196,25 @@ class TcmuFrontEnd:
     async def _unanswered(self, event: DeviceEvent) -> None:
         """The kernel did not wait for an answer, or another daemon was faster and refused."""
         device = self.devices.get(event.minor)
-        if event.kind is not EventKind.ADDED or device is None:
-            return
-        try:
-            refused = self._waits(device.uio)
-        except FileNotFoundError:
-            refused = True
-        if refused:
+        if event.kind is EventKind.ADDED and device is not None and self._waits(device.uio):
             log.error("device %s: another daemon refused it; %s", event.name, BESIDE)
             await self._forget(device)
 
     def _waits(self, uio: UioDevice) -> bool:
-        """Whether the kernel waits for answers about a device."""
-        return self._kernel.attribute(uio, "nl_reply_supported") > 0
+        """Whether the kernel waits for answers about a device, or has had one."""
+        try:
+            return self._kernel.attribute(uio, "nl_reply_supported") > 0
+        except FileNotFoundError:
+            return True  # which was a refusal: it is gone
 
     async def _obey(self, event: DeviceEvent) -> None:
         match event.kind:
             case EventKind.ADDED:
                 uio = self._kernel.device(event.minor)
+                if self.guest() and (uio is None or self._waits(uio)):
+                    raise ConfigError(BESIDE, errno.EOPNOTSUPP)
                 if uio is None:
                     raise ConfigError(f"there is no uio{event.minor}", errno.ENODEV)
-                if self.guest() and self._waits(uio):
-                    raise ConfigError(BESIDE, errno.EOPNOTSUPP)
                 if event.minor not in self.devices:  # as those are that came while recovering
                     await self.add(uio)
             case EventKind.REMOVED:

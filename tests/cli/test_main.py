@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scsi2nvme.cli.config import Settings
 from scsi2nvme.cli.main import FAILED, MISUSED, SUBCOMMANDS, main
 
 
@@ -62,6 +63,27 @@ def test_inspection_without_a_daemon_says_so(
 ) -> None:
     assert main([verb, "--state-dir", str(tmp_path)]) == FAILED
     assert "no scsi2nvme is running" in capsys.readouterr().err
+
+
+def test_the_daemon_serves_the_kernel_from_its_own_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served: list[Settings] = []
+
+    def run(settings: Settings) -> int:
+        served.append(settings)
+        return 0
+
+    monkeypatch.setattr("scsi2nvme.cli.serve.run", run)
+    file = tmp_path / "scsi2nvme.toml"
+    monkeypatch.setattr("scsi2nvme.cli.main.DAEMON_CONFIG", str(file))
+    assert main(["daemon"]) == MISUSED
+    assert str(file) in capsys.readouterr().err
+    assert main(["daemon", "--controller", "emulated:memory"]) == 0
+    file.write_text('[[controllers]]\nspec = "pci:0000:01:00.0"\n')
+    assert main(["daemon"]) == 0
+    assert [one.targets[0].spec.text for one in served] == ["emulated:memory", "pci:0000:01:00.0"]
+    assert all(one.tcmu is not None and one.portals == () for one in served)
 
 
 def test_fuzz_reports_and_keeps_a_corpus(

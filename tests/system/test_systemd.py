@@ -87,7 +87,6 @@ def test_a_new_boot_brings_everything_back(machine: Machine) -> None:
           dd if=/root/data.$n of=$disk bs=1M oflag=direct
           identity $disk >/root/identity.$n
         done
-        targetcli saveconfig
         systemctl show --property=CapabilityBoundingSet,NRestarts scsi2nvme
         grep CapEff /proc/$(systemctl show -P MainPID scsi2nvme)/status
         """,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from scsi2nvme.target import lio as lio_module
 from scsi2nvme.target.lio import Backstore, Chap, LioError, Publication, export, unexport
 from scsi2nvme.target.sendtargets import PortalAddress
 
@@ -29,7 +31,7 @@ class Lio:
     def __init__(self) -> None:
         self.storages: list[Any] = []
         self.target_nodes: dict[str, Any] = {}
-        self.saved = 0
+        self.saved: list[str] = []
         self.made: list[str] = []
 
     # rtslib's names
@@ -41,8 +43,8 @@ class Lio:
             save_to_file=self._save,
         )
 
-    def _save(self) -> None:
-        self.saved += 1
+    def _save(self, path: str) -> None:
+        self.saved.append(path)
 
     def FabricModule(self, name: str) -> str:  # noqa: N802
         assert name == "iscsi"
@@ -139,7 +141,7 @@ def test_everyone_may_log_in_by_default(lio: Lio) -> None:
         "cache_dynamic_acls": 1,
         "demo_mode_write_protect": 0,
     }
-    assert lio.saved == 1
+    assert len(lio.saved) == 1
 
 
 @pytest.mark.parametrize("initiators", [(), (ALICE, BOB)])
@@ -184,6 +186,18 @@ def test_a_backstore_that_targetcli_made_is_used(lio: Lio) -> None:
     lio.UserBackedStorageObject("disk0", config="nvme/0/1", size=1 << 30)
     export(lio, Publication(IQN, [FIRST], [HERE]))
     assert [row.storage_object.name for row in lio.group.luns] == ["disk0"]
+
+
+def test_it_is_saved_where_it_is_restored_from(
+    lio: Lio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    debian, everyone = tmp_path / "debian", tmp_path / "everyone"
+    monkeypatch.setattr(lio_module, "SAVED", (debian, everyone))
+    for made in ((), (everyone,), (debian,)):
+        for directory in made:
+            directory.mkdir()
+        export(lio, Publication(IQN, [FIRST], [HERE]))
+    assert lio.saved == [f"{at}/saveconfig.json" for at in (everyone, everyone, debian)]
 
 
 def test_a_refusal_is_one_line(lio: Lio) -> None:

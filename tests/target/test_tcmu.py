@@ -27,6 +27,7 @@ from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.scsi.sense import BUS_DEVICE_RESET_FUNCTION_OCCURRED
 from scsi2nvme.service import TaskService
 from scsi2nvme.target.tcmu import ConfigError, DeviceConfig, TcmuFrontEnd, parse_config
+from scsi2nvme.target.tcmu_events import TcmuUnavailable, claim
 from scsi2nvme.target.tcmu_netlink import DeviceEvent, EventKind
 from scsi2nvme.target.tcmu_uio import Kernel, UioDevice, parse_name
 from scsi2nvme.target.tcmu_zero_copy import ZeroCopy
@@ -153,6 +154,9 @@ class PlayedKernel(Kernel):
         path = self._configfs(device, what)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    def unset(self, device: UioDevice, attribute: str) -> None:
+        self._file(device, f"attrib/{attribute}").unlink()
 
     def said(self, device: UioDevice, what: str) -> str:
         return self._file(device, what).read_text().strip()
@@ -347,6 +351,22 @@ def test_beside_tcmu_runner_the_kernel_must_not_wait(
             assert bench.answers.statuses == [-errno.EOPNOTSUPP if waits > 0 else 0]
             assert bool(front_end.devices) == (waits <= 0)
             assert ("control=nl_reply_supported=-1" in caplog.text) == (waits > 0)
+
+    run(work())
+
+
+@pytest.mark.parametrize("left", ["nothing", "no configuration"])
+def test_a_device_that_tcmu_runner_refused_first_is_gone(
+    bench: Bench, caplog: pytest.LogCaptureFixture, left: str
+) -> None:
+    async def work() -> None:
+        bench.guest = True
+        async with bench.running() as front_end:
+            if left == "no configuration":
+                bench.kernel.unset(bench.add(), "nl_reply_supported")
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+            assert bench.answers.statuses == [-errno.EOPNOTSUPP]
+            assert "control=nl_reply_supported=-1" in caplog.text
 
     run(work())
 
@@ -656,3 +676,17 @@ def test_a_replaced_page_is_a_reason_to_look_again(
     run(work())
     assert "the kernel has replaced pages of its ring" in caplog.text
     assert "dma_entry_limit" in caplog.text
+
+
+def test_one_scsi2nvme_serves_the_kernel(tmp_path: Path) -> None:
+    kernel = Kernel(tmp_path)
+    with pytest.raises(TcmuUnavailable, match="not loaded; run: modprobe target_core_user"):
+        claim(kernel)
+    parameter = tmp_path / "module/target_core_user/parameters/block_netlink"
+    parameter.parent.mkdir(parents=True)
+    parameter.write_text("0")
+    let_go = claim(kernel)
+    with pytest.raises(TcmuUnavailable, match="served by another scsi2nvme"):
+        claim(kernel)
+    let_go()
+    claim(kernel)()
