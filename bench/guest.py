@@ -116,9 +116,13 @@ class Work:
         return f"{kind}{self.operation} {self.block_bytes >> 10}k QD{self.depth}"
 
     def script(self, device: str, seconds: int) -> str:
-        """Return what prints the times of the CPUs before and after, and fio's report."""
+        """Return what prints the times of the CPUs before and after, and fio's report.
+
+        What tcmu-runner has left to be written is written first, at nobody's expense.
+        """
         mode = f"{'rand' if self.pattern == 'random' else ''}{self.operation}"
         return f"""
+        sync
         cd /tmp
         fio --name=bench --filename={device} --size={SIZE_BYTES} --direct=1 --ioengine=libaio \\
             --rw={mode} --bs={self.block_bytes} --iodepth={self.depth} --norandommap \\

@@ -53,12 +53,15 @@ def _target(configuration: Configuration) -> str:
 {target}/tpg1 set attribute generate_node_acls=1 demo_mode_write_protect=0 cache_dynamic_acls=1"""
 
 
-# The kernel keeps reservations that are to survive a loss of power where it is told to, if there
-# is such a place.
+# Some tests take it that nobody has written before them. The kernel keeps reservations that are
+# to survive a loss of power where it is told to, if there is such a place.
 _BEGIN = f"""
+modprobe nvme
+for disk in {A.address} {B.address}; do
+    dd if=/dev/zero of=$(eventually 20 namespace $disk 1) bs=1M count=1 oflag=direct
+done
 {serve((A,))}
 mkdir -p /etc/rtslib-fb-target/pr
-modprobe nvme
 targetcli_all <<END
 {_UNIT.create()}
 /backstores/block create name=block dev=$(namespace {B.address} 1)
