@@ -81,6 +81,8 @@ def export(rtslib: Any, wanted: Publication) -> None:
     """Publish; what of the target is not asked for goes. LioError says what stood in the way."""
     try:
         root = rtslib.RTSRoot()
+        # Where the kernel keeps reservations; it answers REGISTER with an error without it.
+        Path(root.dbroot, "pr").mkdir(parents=True, exist_ok=True)
         objects = [_backstore(rtslib, root, row) for row in wanted.backstores]
         group = rtslib.TPG(rtslib.Target(rtslib.FabricModule(_FABRIC), wanted.iqn), _TAG)
         _authenticate(group, wanted)

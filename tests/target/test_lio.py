@@ -28,7 +28,8 @@ class Lio:
 
     RTSLibError = RTSLibError
 
-    def __init__(self) -> None:
+    def __init__(self, dbroot: Path) -> None:
+        self.dbroot = dbroot
         self.storages: list[Any] = []
         self.target_nodes: dict[str, Any] = {}
         self.saved: list[str] = []
@@ -38,6 +39,7 @@ class Lio:
 
     def RTSRoot(self) -> Any:  # noqa: N802
         return SimpleNamespace(
+            dbroot=str(self.dbroot),
             storage_objects=iter(self.storages),
             targets=iter(self.target_nodes.values()),
             save_to_file=self._save,
@@ -117,8 +119,8 @@ class Lio:
 
 
 @pytest.fixture
-def lio() -> Lio:
-    return Lio()
+def lio(tmp_path: Path) -> Lio:
+    return Lio(tmp_path / "target")
 
 
 def test_everyone_may_log_in_by_default(lio: Lio) -> None:
@@ -142,6 +144,11 @@ def test_everyone_may_log_in_by_default(lio: Lio) -> None:
         "demo_mode_write_protect": 0,
     }
     assert len(lio.saved) == 1
+
+
+def test_the_kernel_can_keep_reservations(lio: Lio) -> None:
+    export(lio, Publication(IQN, [FIRST], [HERE]))
+    assert (lio.dbroot / "pr").is_dir()
 
 
 @pytest.mark.parametrize("initiators", [(), (ALICE, BOB)])
