@@ -3,6 +3,7 @@
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+ln -s /proc/self/fd /dev/fd
 mkdir -p /dev/pts /dev/shm /share
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm

@@ -19,7 +19,7 @@ run() {
   local directory=/share/jobs/$1
   BASH_ENV=$JOB_LIBRARY setsid --wait \
     bash -euo pipefail -c 'echo $$ >"$0"; . "$1"' "/run/job.$1" "$directory/script" \
-    </dev/null >"$directory/output" 2>&1
+    </dev/null >"$directory/output" 2>&1 3>&-
   echo "$1 $?" >&3
 }
 

@@ -68,9 +68,11 @@ iscsi_login() {
   udevadm settle
 }
 
-# Print the block device of a LUN of an iSCSI target: `iscsi_disk iqn.2026-11.org.example:a 0`.
+# Print the block device of a LUN of an iSCSI target: `iscsi_disk iqn.2026-11.org.example:a 0`,
+# that behind another portal than the usual with its address as the third argument.
 iscsi_disk() {
-  readlink --canonicalize-existing "/dev/disk/by-path/ip-127.0.0.1:3260-iscsi-$1-lun-$2"
+  readlink --canonicalize-existing \
+    "/dev/disk/by-path/ip-${3:-127.0.0.1}:3260-iscsi-$1-lun-$2"
 }
 
 # Log out, and leave the kernel's target without configuration.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +28,8 @@ from tests.system.image import KERNEL, Images, images
 from tests.system.monitor import Monitor
 
 MIB, GIB = 1 << 20, 1 << 30
+# What a healthy kernel does not say.
+COMPLAINT = re.compile(r"\b(BUG|WARNING|Oops|Call Trace|blocked for more than|soft lockup)\b")
 QEMU_OUI = 0x525400
 BOOT_S = 240
 OFF_S = 30
@@ -419,11 +423,28 @@ class Machine:
         """Return what the kernel has logged."""
         return self.console.read_text(errors="replace") if self.console.exists() else ""
 
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """The kernel must have nothing to complain about while this lasts."""
+        before = len(self.log())
+        yield
+        said = self.log()[before:]
+        assert not COMPLAINT.search(said), said
+
     def _with_log(self, problem: str, lines: int = 60) -> str:
         tail = "\n".join(self.log().splitlines()[-lines:])
         return f"{problem}\n--- kernel log ---\n{tail}"
 
     # ---- hardware ----
+
+    def allocated(self, controller: Nvme, nsid: int) -> int:
+        """Return how many bytes of a namespace hold data, as its file on the host has it."""
+        (node,) = (
+            node
+            for node in self.monitor.execute("query-named-block-nodes")
+            if node["node-name"] == f"{controller.name}-{nsid}"
+        )
+        return int(node["image"]["actual-size"])
 
     def unplug(self, controller: Nvme) -> None:
         """Take a controller out. Returns when the guest has let go of it."""

@@ -33,28 +33,25 @@ class Unit:
         """Return targetcli's command that makes it a backstore, all of it."""
         config = f"{self.controller.address.replace(':', '_')}/{self.nsid}"
         size, block = self.namespace.size_bytes, self.namespace.block_bytes
-        control = f"control=hw_block_size={block},max_data_area_mb=64"
-        return (
-            f"/backstores/user:nvme create name={self.name} size={size}B cfgstring={config} "
-            f"{control}"
-        )
+        # A small data area, so that all of them together leave room for zero copy.
+        control = f"hw_block_size={block},max_data_area_mb=64"
+        words = (f"name={self.name}", f"size={size}B", f"cfgstring={config}", f"control={control}")
+        return " ".join(("/backstores/user:nvme create", *words))
 
 
 UNITS = tuple(Unit(each, nsid) for each in CONTROLLERS for nsid in (1, 2))
 
 
 def serve(controllers: Iterable[Nvme], *arguments: str) -> str:
-    """Return a script that binds controllers to vfio-pci and starts the daemon on them."""
-    addresses = [controller.address for controller in controllers]
-    specs = [f"--controller pci:{address}" for address in addresses]
-    return "\n".join(
-        (
-            "modprobe vfio-pci",
-            *(f"scsi2nvme bind {address}" for address in addresses),
-            " ".join(("start_daemon", *specs, *arguments)),
-            "",
-        )
-    )
+    """Return a script that starts the daemon on controllers, their disks emptied before."""
+    lines, specs = ["modprobe -a nvme vfio-pci"], []
+    for controller in controllers:
+        for nsid in range(1, len(controller.namespaces) + 1):
+            lines.append(f"eventually 20 namespace {controller.address} {nsid}")
+            lines.append(f"blkdiscard --force $(namespace {controller.address} {nsid})")
+        lines.append(f"scsi2nvme bind {controller.address}")
+        specs.append(f"--controller pci:{controller.address}")
+    return "\n".join((*lines, " ".join(("start_daemon", *specs, *arguments)), ""))
 
 
 def give_back(controllers: Iterable[Nvme]) -> str:
