@@ -8,7 +8,7 @@ from collections import defaultdict
 from enum import StrEnum
 from typing import NamedTuple
 
-TIMEOUT_S = 20  # many times what any test needs
+TIMEOUT_S = 60  # many times what any test needs, on a busy machine too
 _SUMMARY = re.compile(r"^\s+tests\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)", re.MULTILINE)
 _SKIPPED = re.compile(r"\[SKIPPED\]\s*(.*)")
 
