@@ -303,7 +303,7 @@ def test_a_disk_is_formatted_with_other_blocks(disks: Disks) -> None:
     disks.run(
         """
         for size in 4096 512; do
-          sg_format --format --size=$size $(disk b)
+          sg_format --format --quick --wait --size=$size $(disk b)
           rescan b
           [ "$(blockdev --getss $(disk b))" = $size ]
           load b
