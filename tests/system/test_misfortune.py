@@ -238,7 +238,7 @@ def test_a_controller_is_pulled_out(disks: Disks, machine: Machine) -> None:
     assert f"pci:{B.address} is dead: the host wants the device back" in said
     said = disks.run(
         f"""
-        eventually 60 namespace {B.address} 1
+        eventually 60 namespace {B.address} 1 >/dev/null
         scsi2nvme bind {B.address} >/dev/null
         progress b 50
         scsi2nvme list --state-dir /run/daemon --json
