@@ -204,8 +204,8 @@ class TcmuFrontEnd:
         """Whether the kernel waits for answers about a device, or has had one."""
         try:
             return self._kernel.attribute(uio, "nl_reply_supported") > 0
-        except FileNotFoundError:
-            return True  # which was a refusal: it is gone
+        except OSError:
+            return True  # which was a refusal: it is gone, or going
 
     async def _obey(self, event: DeviceEvent) -> None:
         match event.kind:
