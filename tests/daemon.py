@@ -14,6 +14,7 @@ from types import TracebackType
 
 IQN = "iqn.2026-11.io.github.scsi2nvme:test"
 READY_S = 60
+LOGGED_S = 30
 
 
 def free_port() -> int:
@@ -107,6 +108,15 @@ class Daemon:
         os.close(self._stdout)
         self.process = None
         return status
+
+    def logs(self, words: str) -> bool:
+        """Wait until it has logged these words; whether it did in good time."""
+        deadline = time.monotonic() + LOGGED_S
+        while words not in self.log.read_text():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
 
     def __enter__(self) -> Daemon:
         self.start()
