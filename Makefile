@@ -107,9 +107,12 @@ build/venv/.installed: pyproject.toml meson.build tests/c/meson.build
 	  -Cbuild-dir=$(NATIVE) -Csetup-args=-Dwerror=true -Csetup-args=-Db_ndebug=false
 	@touch $@
 
+# Each import looks with ninja whether to build. Its logs are tidied here, lest several
+# processes that import at once do so at once.
 .PHONY: environment c-tests
 environment: build/venv/.installed
 	@$(DEV_BUILD) ninja --quiet -C $(NATIVE) all meson-test-prereq
+	@$(DEV_BUILD) ninja --quiet -C $(NATIVE) -t recompact
 
 c-tests: environment
 	@$(DEV_BUILD) meson test -C $(NATIVE) --no-rebuild --print-errorlogs
