@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -40,12 +39,7 @@ def main() -> None:
             "growth": growth.run(growth.QUICK if arguments.quick else growth.FULL, directory),
             "instructions": instructions.run(directory, INSTRUCTION_SECONDS),
         }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
-    if arguments.page:
-        text = page.with_figures(arguments.page.read_text(), FIGURES, markdown(report))
-        arguments.page.write_text(text)
-    print(markdown(report))
+    page.deliver(report, markdown(report), FIGURES, data=arguments.json, page=arguments.page)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,21 @@
-"""Figures in a page of the documentation."""
+"""What was measured: printed, as JSON, and in a page of the documentation."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def deliver(
+    report: dict[str, Any], tables: str, heading: str, *, data: Path | None, page: Path | None
+) -> None:
+    """Write a report to `data`, its tables under a heading of `page`, and print these."""
+    if data:
+        data.write_text(json.dumps(report, indent=2) + "\n")
+    if page:
+        page.write_text(with_figures(page.read_text(), heading, tables))
+    print(tables)
 
 
 def with_figures(page: str, heading: str, figures: str) -> str:

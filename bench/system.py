@@ -7,7 +7,6 @@ over the kernel's loopback fabric and over iSCSI. Every workload runs on every t
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -190,12 +189,7 @@ def main() -> None:
         sys.exit(f"{settings.directory}: too small; give --directory one with 1.5 GiB free")
     peers.end_cleanly_on_signals()
     report = run(settings)
-    if settings.json:
-        settings.json.write_text(json.dumps(report, indent=2) + "\n")
-    if settings.page:
-        text = page.with_figures(settings.page.read_text(), HEADING, markdown(report))
-        settings.page.write_text(text)
-    print(markdown(report))
+    page.deliver(report, markdown(report), HEADING, data=settings.json, page=settings.page)
 
 
 if __name__ == "__main__":
