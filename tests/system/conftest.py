@@ -1,4 +1,4 @@
-"""One machine for all tests here, booted anew when a test has lost it."""
+"""One machine for all tests of a worker, booted anew when a test has lost it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.system.power import Power
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is here: one worker runs it, and the first test may build the images."""
+    """Mark what is here: a module is one worker's, and any test may build the images."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             for mark in ("slow", "system"):
                 item.add_marker(mark)
-            item.add_marker(pytest.mark.xdist_group("system"))
+            item.add_marker(pytest.mark.xdist_group(f"system {item.path.stem}"))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(900))
 

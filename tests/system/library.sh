@@ -18,7 +18,7 @@ eventually() {
 namespace() {
   local path
   for path in /sys/bus/pci/devices/"$1"/nvme/nvme*/nvme*n*; do
-    if [ "$(cat "$path/nsid")" = "$2" ]; then
+    if [ "$(cat "$path/nsid" 2>/dev/null)" = "$2" ]; then
       echo "/dev/${path##*/}"
       return
     fi
@@ -133,10 +133,12 @@ daemon_ready() {
   return 1
 }
 
-# End the daemon, by SIGTERM or the signal named, and show what it said.
+# End the daemon, if one was started, by SIGTERM or the signal named; show what it said.
 end_daemon() {
   local pid
+  [ -e /run/daemon.pid ] || return 0
   pid=$(cat /run/daemon.pid)
+  rm /run/daemon.pid
   kill -"${1:-TERM}" "$pid"
   eventually 60 test ! -e "/proc/$pid"
   cat /run/daemon.log

@@ -118,7 +118,7 @@ def test_list_knows_a_bound_disk_with_and_without_the_daemon(machine: Machine) -
         test "$(basename $(readlink /sys/bus/pci/devices/{A.address}/driver))" = nvme
         scsi2nvme bind {A.address}
         echo "--- bound"; scsi2nvme list --json; echo "---"
-        {serve([A])}
+        start_daemon --controller pci:{A.address}
         ! scsi2nvme unbind {A.address}
         rm -r /run/scsi2nvme
         echo "--- served"; scsi2nvme list --json --state-dir /run/daemon; echo "---"
