@@ -125,7 +125,9 @@ struct s2n_reactor {
     uint64_t serial;
     uint32_t in_flight;        /* NVMe commands of all its queue pairs */
     uint64_t waiting_since_us; /* for a completion; 0: not */
-    uint64_t usual_wait_us;    /* a moving average */
+    uint64_t usual_wait_us;    /* a moving average, for spinning */
+    uint64_t usual_pause_us;   /* the same, for gathering */
+    bool gathered;             /* since the last completion */
     atomic_uint sessions;      /* for s2n_plane_pick */
 };
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +21,9 @@ enum {
     DEADLINE_MS = 250, /* how often deadlines are looked at */
     OVERDUE_MS = 5000, /* how often an overdue command is told again */
     NAP_US = 50,       /* a device without interrupts is not slept on for less */
+    GATHER_DEPTH = 4,  /* commands under way, from which on completions may gather */
+    GATHER_US = 100,   /* at most */
+    TIMER_SLACK_NS = 1000,
 };
 
 static void set_clock(struct s2n_reactor *reactor)
@@ -232,20 +236,27 @@ static void ring_queues(struct s2n_reactor *reactor)
     }
 }
 
-/* Completions came. One that was slow counts as just too slow to be spun for, so that it
- * does not change the habit by itself. */
-static void note_wait(struct s2n_reactor *reactor)
+static uint64_t average(uint64_t usual, uint64_t latest, uint64_t limit)
 {
-    uint64_t limit = 2 * (uint64_t)reactor->plane->poll_us;
-    uint64_t waited = reactor->now_us - reactor->waiting_since_us;
-
-    if (reactor->waiting_since_us)
-        reactor->usual_wait_us =
-            (7 * reactor->usual_wait_us + (waited < limit ? waited : limit)) / 8;
-    reactor->waiting_since_us = 0;
+    return (7 * usual + (latest < limit ? latest : limit)) / 8;
 }
 
-/* After the answers, which somebody waits for: nobody does for this, until we sleep. */
+/* Completions came. One that was slow counts as just too slow to be spun for, or gathered in
+ * half the time, so that it does not change the habit by itself. */
+static void note_wait(struct s2n_reactor *reactor)
+{
+    uint64_t waited = reactor->now_us - reactor->waiting_since_us;
+
+    if (reactor->waiting_since_us) {
+        reactor->usual_wait_us =
+            average(reactor->usual_wait_us, waited, 2 * (uint64_t)reactor->plane->poll_us);
+        reactor->usual_pause_us = average(reactor->usual_pause_us, waited, 2 * GATHER_US);
+    }
+    reactor->waiting_since_us = 0;
+    reactor->gathered = false;
+}
+
+/* Before we sleep, lest a device keep an interrupt back: nobody waits for it earlier. */
 static void acknowledge_queues(struct s2n_reactor *reactor)
 {
     for (struct s2n_queue *queue = reactor->queues; queue; queue = queue->next)
@@ -354,13 +365,36 @@ static int wait_for_events(struct s2n_reactor *reactor, uint64_t us)
     return epoll_wait(reactor->epoll_fd, reactor->events, EVENTS, ms);
 }
 
+/* How long to let completions gather before looking at any: half of what the next one usually
+ * takes. Being woken costs more than a command does, for us and for whoever wakes us, and where
+ * many commands are under way each initiator waits for the others' as well. Once, then an
+ * interrupt is waited for. */
+static uint64_t gather_us(const struct s2n_reactor *reactor)
+{
+    return reactor->in_flight < GATHER_DEPTH || reactor->gathered ? 0 : reactor->usual_pause_us / 2;
+}
+
+/* Sleep if there is nothing to do; return for how long to wait for events after that. */
+static uint64_t gather(struct s2n_reactor *reactor, uint64_t us)
+{
+    uint64_t pause = gather_us(reactor);
+
+    if (us <= pause || !pause)
+        return us;
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){.tv_nsec = (long)pause * 1000}, NULL);
+    reactor->gathered = true;
+    return 0;
+}
+
 static void wait_and_dispatch(struct s2n_reactor *reactor)
 {
-    uint64_t us = wait_us(reactor);
+    uint64_t us = gather(reactor, wait_us(reactor));
+    if (us)
+        acknowledge_queues(reactor);
     int count = wait_for_events(reactor, us);
 
     /* Who looks again and again lets others have the CPU. */
-    if (!us && count <= 0 && reactor->waiting_since_us)
+    if (!us && count <= 0 && reactor->waiting_since_us && !reactor->gathered)
         sched_yield();
     set_clock(reactor);
     reactor->event_count = count > 0 ? count : 0;
@@ -385,7 +419,6 @@ void s2n_reactor_round(struct s2n_reactor *reactor)
         ring_queues(reactor);
     } while (poll_queues(reactor));
     run_deferred(reactor);
-    acknowledge_queues(reactor);
     check_deadlines(reactor);
 }
 
@@ -393,6 +426,7 @@ static void *run(void *argument)
 {
     struct s2n_reactor *reactor = argument;
 
+    prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS);
     while (!reactor->stopping)
         s2n_reactor_round(reactor);
     return NULL;

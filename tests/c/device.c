@@ -95,8 +95,11 @@ static void before_poll(s2n_port *port, uint16_t qid)
 
 static void ring_cq(s2n_port *port, uint16_t qid, uint32_t head)
 {
+    struct device *device = (struct device *)port;
+
     (void)qid;
-    CHECK(head < ((struct device *)port)->depth);
+    CHECK(head < device->depth);
+    device->acknowledged++;
 }
 
 static void allocate(s2n_region *region, uint64_t iova, uint64_t bytes)

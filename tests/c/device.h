@@ -13,11 +13,11 @@ struct device {
     s2n_qpair *qp;
     uint16_t depth, head, cq_tail;
     bool phase;
-    bool automatic; /* success as soon as it is rung */
-    bool lazy;      /* success of one command whenever somebody looks */
-    uint32_t first; /* everything before is done */
-    uint32_t rings;
-    uint32_t seen; /* commands, ever */
+    bool automatic;               /* success as soon as it is rung */
+    bool lazy;                    /* success of one command whenever somebody looks */
+    uint32_t first;               /* everything before is done */
+    uint32_t rings, acknowledged; /* doorbells: of submissions, of completions */
+    uint32_t seen;                /* commands, ever */
     struct {
         uint8_t opcode;
         uint16_t cid;

@@ -210,6 +210,67 @@ static void buffers_given_by_deferred_work_are_passed_on(void)
     bench_close();
 }
 
+/* ---- waiting for the device ---- */
+
+static struct op reads[4];
+
+/* As if the device interrupted for completions that take long, with so many commands under way. */
+static void await_slow_reads(unsigned count)
+{
+    start();
+    memset(reads, 0, sizeof reads);
+    bench.controller->queue[0].interrupt.fd = 0;
+    bench.reactor->usual_pause_us = 20;
+    for (unsigned i = 0; i < count; i++)
+        begin_read(&reads[i], 0, 0, i, 1);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, count);
+}
+
+static void end_slow_reads(unsigned count)
+{
+    device_complete_all(&bench.device);
+    rounds();
+    for (unsigned i = 0; i < count; i++)
+        CHECK(reads[i].completed);
+    CHECK(!bench.reactor->gathered);
+    bench.controller->queue[0].interrupt.fd = -1;
+    bench_close();
+}
+
+static void completions_gather_once_where_many_are_under_way(void)
+{
+    await_slow_reads(4);
+    CHECK(bench.reactor->gathered);
+    uint64_t usual = bench.reactor->usual_pause_us;
+    rounds(); /* it sleeps until it is woken */
+    CHECK(bench.reactor->gathered);
+    end_slow_reads(4);
+    CHECK(bench.reactor->usual_pause_us != usual);
+}
+
+static void few_commands_are_not_kept_waiting(void)
+{
+    await_slow_reads(3);
+    CHECK(!bench.reactor->gathered);
+    end_slow_reads(3);
+}
+
+/* What is told to the device costs more than memory: it is told late, but before a sleep. */
+static void completions_are_acknowledged_before_sleep_only(void)
+{
+    start();
+    memset(reads, 0, sizeof reads);
+    bench.device.automatic = true;
+    begin_read(&reads[0], 0, 0, 0, 1);
+    s2n_reactor_round(bench.reactor);
+    CHECK(reads[0].completed);
+    CHECK_EQUAL(bench.device.acknowledged, 0);
+    rounds();
+    CHECK_EQUAL(bench.device.acknowledged, 1);
+    bench_close();
+}
+
 /* ---- sources ---- */
 
 struct descriptor {
@@ -295,6 +356,9 @@ int main(void)
     RUN(deferred_work_runs_once_and_may_queue_more);
     RUN(commands_placed_by_deferred_work_are_rung);
     RUN(buffers_given_by_deferred_work_are_passed_on);
+    RUN(completions_gather_once_where_many_are_under_way);
+    RUN(few_commands_are_not_kept_waiting);
+    RUN(completions_are_acknowledged_before_sleep_only);
     RUN(a_removed_source_is_not_told);
     RUN(a_source_may_be_silenced);
     RUN(sessions_go_where_fewest_are);
