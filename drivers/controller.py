@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, Self
@@ -243,6 +243,12 @@ class Controller:
         eventfd = -1 if vector is None else self.transport.interrupt(vector)
         pool = self.transport.allocate(self._pool_bytes)
         return IoQueue(self._queue_pair(qid, self._depth), eventfd, pool)
+
+    def steer(self, cpus: Iterable[int]) -> None:
+        """Have the interrupts of `io_queues` come to these CPUs, one each, where possible."""
+        vectors = (self._vector(queue.queue.qid) for queue in self.io_queues)
+        pairs = zip(vectors, cpus, strict=False)
+        self.transport.steer({vector: cpu for vector, cpu in pairs if vector is not None})
 
     def _io_pairs(self) -> list[QueuePair]:
         return [self._io.pair, *(queue.queue for queue in self.io_queues)]

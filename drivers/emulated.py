@@ -227,6 +227,9 @@ class EmulatedTransport:
         """Return None: only memory from `allocate` can be reached."""
         return None
 
+    def steer(self, cpus: Mapping[int, int]) -> None:
+        """Its eventfds are signalled by a thread, which runs where it likes."""
+
     def interrupt(self, vector: int) -> int:
         """Return the eventfd that `vector` signals."""
         if not 0 <= vector < self.vectors:

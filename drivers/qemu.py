@@ -213,6 +213,9 @@ class QemuTransport:
         """Return None: only memory from `allocate` can be reached."""
         return None
 
+    def steer(self, cpus: Mapping[int, int]) -> None:
+        """Its eventfds are signalled by a thread, which runs where it likes."""
+
     def interrupt(self, vector: int) -> int:
         """Return the eventfd that `vector` signals."""
         return self._eventfds[vector]

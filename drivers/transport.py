@@ -54,6 +54,9 @@ class Transport(Protocol):
     def interrupt(self, vector: int) -> int:
         """Return the eventfd that `vector` signals."""
 
+    def steer(self, cpus: Mapping[int, int]) -> None:
+        """Have these vectors interrupt these CPUs, where the host can arrange it."""
+
     def reset(self) -> None:
         """Reset the function (FLR): registers to their defaults, queues gone."""
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from scsi2nvme.dataplane import MAXIMUM_REACTORS, Port, Region, Registers, Window
+from scsi2nvme.drivers import interrupts
 from scsi2nvme.drivers import vfio_abi as abi
 from scsi2nvme.drivers.dma import HUGE_PAGE, DmaArenas
 from scsi2nvme.drivers.memory import PAGE
@@ -55,6 +56,7 @@ class VfioTransport:
         self._function, self._noiommu = function, noiommu
         self.pci_id = function.identity
         self._gone = False
+        self._cpus: dict[int, int] = {}  # by vector
         if noiommu:
             _log.warning("%s: no IOMMU: the device can reach all memory", self.name)
         with ExitStack() as undo:
@@ -209,6 +211,18 @@ class VfioTransport:
         """Return the eventfd that `vector` signals."""
         return self._eventfds[vector]
 
+    def steer(self, cpus: Mapping[int, int]) -> None:
+        """Have vectors interrupt these CPUs; only root can, so others need not."""
+        self._cpus = dict(cpus)
+        self._steer()
+
+    def _steer(self) -> None:
+        function = self._function
+        try:
+            interrupts.steer(function.address, self._cpus, function.system)
+        except OSError as error:
+            _log.info("%s: its interrupts stay where they are: %s", self.name, error)
+
     def reset(self) -> None:
         """Reset the function (FLR). The kernel restores its configuration."""
         self._present()
@@ -266,6 +280,7 @@ class VfioTransport:
         if mappable_bytes(region, capabilities) < self._registers.length:
             raise TransportError("fewer registers can be mapped now")
         self._registers.attach(self._device, region.offset)
+        self._steer()
 
     def close(self) -> None:
         """Let go of the controller, which the kernel resets; its queue pairs are closed."""

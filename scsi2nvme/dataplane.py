@@ -502,6 +502,7 @@ class Plane:
 
     def __init__(self, cpus: list[int], poll_us: int = 0) -> None:
         self.reactors = len(cpus)
+        self.cpus = tuple(cpus)
         array = ffi.new("int32_t[]", cpus)
         self.native = _handle(lib.s2n_plane_new(len(cpus), array, poll_us), "data plane")
 

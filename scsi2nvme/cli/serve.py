@@ -138,6 +138,8 @@ class Daemon:
         stack.callback(native.close)
         for index, queue in enumerate(controller.io_queues):
             native.set_queue(index, queue.queue, queue.eventfd, queue.pool)
+        if all(cpu >= 0 for cpu in self.service.plane.cpus):
+            controller.steer(self.service.plane.cpus)
         controller.attach(PlaneDataPath(self.service, native))
         node = _node(target, self.settings)
         for nsid, facts in controller.namespaces.items():

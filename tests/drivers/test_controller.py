@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +75,17 @@ def test_without_a_vector_of_its_own_a_queue_is_polled(tmp_path: Path, vectors: 
             assert await good(controller, read(3, 1)) == b"y" * BLOCK
             await controller.reset()
             assert await good(controller, read(3, 1)) == b"y" * BLOCK
+
+    run(scenario())
+
+
+def test_a_queue_interrupts_the_cpu_of_its_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async with emulated(io_queues=4) as (controller, transport):
+            steered: list[Mapping[int, int]] = []
+            monkeypatch.setattr(transport, "steer", steered.append)
+            controller.steer((5, 0, 1, 0))
+            assert steered == [{2: 5, 3: 0, 4: 1}]  # the last queue is polled
 
     run(scenario())
 
