@@ -10,10 +10,8 @@
 
 enum {
     UNKNOWN_OP = 1, /* TCMU_UFLAG_…; the kernel's header is for the ring's own file */
-    READ_LEN = 2,
     WAKES_PER_READ = 1024,
     BUSY = 0x08,
-    CHECK_CONDITION = 0x02,
     TASK_ABORTED = 0x40,
     /* key << 16 | ASC << 8 | ASCQ. */
     INTERNAL_TARGET_FAILURE = 0x044400,
@@ -173,63 +171,7 @@ static void await_look(s2n_tcmu_command *command)
     }
 }
 
-/* ---- data: between the ring's extents and the task's buffer ---- */
-
-enum move { TO_TASK, TO_RING, ZEROES };
-
-/* Move what lies in the command's data from `offset` on, `bytes` of it. */
-static void move(s2n_tcmu_command *command, uint64_t offset, uint64_t bytes, enum move how)
-{
-    uint8_t *map = command->tcmu->ring.map;
-    uint64_t start = 0; /* of the extent, in the command's data */
-
-    for (uint32_t i = 0; bytes; start += command->extent[i++].length) {
-        const struct s2n_extent *extent = &command->extent[i];
-        while (bytes && offset - start < extent->length) {
-            uint8_t *ring = map + extent->offset + (offset - start), *buffer = NULL;
-            uint64_t length = extent->length - (offset - start);
-            uint32_t span = UINT32_MAX;
-            if (how != ZEROES)
-                buffer = s2n_task_span_at(command->task, (uint32_t)offset, &span);
-            length = length < span ? length : span;
-            length = length < bytes ? length : bytes;
-            if (how == ZEROES)
-                memset(ring, 0, length);
-            else
-                memcpy(how == TO_RING ? ring : buffer, how == TO_RING ? buffer : ring, length);
-            offset += length;
-            bytes -= length;
-        }
-    }
-}
-
-/* The kernel hands on every byte of a read, from pages that others have used, unless it is
- * told how many there are; it cannot be told of none. It alone knows the fabric's direction,
- * which may be that of a read where the CDB's is not. */
-static void give_data(s2n_tcmu_command *command, struct s2n_ring_response *response)
-{
-    const s2n_task *task = command->task;
-    bool in = task->direction == S2N_IN && !task->aborted;
-    uint64_t filled = in ? task->data_in_length : 0;
-
-    if (!command->bytes || response->status == CHECK_CONDITION)
-        return;
-    filled = filled < command->bytes ? filled : command->bytes;
-    if (!task->place || task->heap)
-        move(command, 0, filled, TO_RING);
-    if (filled == command->bytes)
-        return;
-    if (task->direction == S2N_OUT && command->tcmu->ring.has_read_length) {
-        filled = 1;
-        move(command, 0, filled, ZEROES);
-    } else {
-        move(command, filled, command->bytes - filled, ZEROES);
-    }
-    if (filled && command->tcmu->ring.has_read_length) {
-        response->uflags |= READ_LEN;
-        response->read_length = (uint32_t)filled;
-    }
-}
+/* ---- their course ---- */
 
 /* A task ended, or was aborted before it began: the kernel waits for its answer all the same. */
 static void complete(s2n_task *task)
@@ -247,7 +189,7 @@ static void complete(s2n_task *task)
     if (!tcmu->ended && s2n_ring_was_reset(&tcmu->ring))
         end(tcmu, ESTALE); /* its data pages are no longer its own */
     if (!tcmu->ended) {
-        give_data(command, &response);
+        s2n_tcmu_give_data(command, &response);
         answer(tcmu, &response);
     }
     command_free(command);
@@ -259,10 +201,8 @@ static void execute(s2n_tcmu_command *command)
 {
     s2n_task *task = command->task;
 
-    if (task->buffer.pool) {
-        task->data_out_length = task->buffer.length;
-        move(command, 0, task->data_out_length, TO_TASK);
-    }
+    if (task->buffer.pool)
+        s2n_tcmu_take_data(command);
     s2n_task_execute(task);
 }
 

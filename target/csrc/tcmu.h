@@ -131,6 +131,14 @@ bool s2n_pages_use(struct s2n_pages *pages, const struct s2n_extent *extent, uin
 /* The command's transfers have ended; or it is `lost`, and they may not have. */
 void s2n_pages_release(struct s2n_pages *pages, bool lost);
 
+/* ---- its data (tcmu_data.c) ---- */
+
+/* Copy a command's data-out into its task's buffer, which they fill. */
+void s2n_tcmu_take_data(s2n_tcmu_command *command);
+/* Copy a task's data-in to the command's data, if they do not lie there, and say in the response
+ * how many there are. */
+void s2n_tcmu_give_data(s2n_tcmu_command *command, struct s2n_ring_response *response);
+
 /* ---- its entries (tcmu_entry.c) ---- */
 
 /* What of an entry cannot be served. */

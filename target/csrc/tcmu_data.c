@@ -1,0 +1,73 @@
+/* Data of TCMU commands: copied between the ring's extents and the task's buffer. */
+#include "tcmu.h"
+
+#include <string.h>
+
+enum {
+    READ_LEN = 2, /* TCMU_UFLAG_READ_LEN; the kernel's header is for the ring's own file */
+    CHECK_CONDITION = 0x02,
+};
+
+enum move { TO_TASK, TO_RING, ZEROES };
+
+/* Move what lies in the command's data from `offset` on, `bytes` of it. */
+static void move(s2n_tcmu_command *command, uint64_t offset, uint64_t bytes, enum move how)
+{
+    uint8_t *map = command->tcmu->ring.map;
+    uint64_t start = 0; /* of the extent, in the command's data */
+
+    for (uint32_t i = 0; bytes; start += command->extent[i++].length) {
+        const struct s2n_extent *extent = &command->extent[i];
+        while (bytes && offset - start < extent->length) {
+            uint8_t *ring = map + extent->offset + (offset - start), *buffer = NULL;
+            uint64_t length = extent->length - (offset - start);
+            uint32_t span = UINT32_MAX;
+            if (how != ZEROES)
+                buffer = s2n_task_span_at(command->task, (uint32_t)offset, &span);
+            length = length < span ? length : span;
+            length = length < bytes ? length : bytes;
+            if (how == ZEROES)
+                memset(ring, 0, length);
+            else
+                memcpy(how == TO_RING ? ring : buffer, how == TO_RING ? buffer : ring, length);
+            offset += length;
+            bytes -= length;
+        }
+    }
+}
+
+/* The kernel hands on every byte of a read, from pages that others have used, unless it is
+ * told how many there are; it cannot be told of none. It alone knows the fabric's direction,
+ * which may be that of a read where the CDB's is not. */
+void s2n_tcmu_give_data(s2n_tcmu_command *command, struct s2n_ring_response *response)
+{
+    const s2n_task *task = command->task;
+    bool in = task->direction == S2N_IN && !task->aborted;
+    uint64_t filled = in ? task->data_in_length : 0;
+
+    if (!command->bytes || response->status == CHECK_CONDITION)
+        return;
+    filled = filled < command->bytes ? filled : command->bytes;
+    if (!task->place || task->heap)
+        move(command, 0, filled, TO_RING);
+    if (filled == command->bytes)
+        return;
+    if (task->direction == S2N_OUT && command->tcmu->ring.has_read_length) {
+        filled = 1;
+        move(command, 0, filled, ZEROES);
+    } else {
+        move(command, filled, command->bytes - filled, ZEROES);
+    }
+    if (filled && command->tcmu->ring.has_read_length) {
+        response->uflags |= READ_LEN;
+        response->read_length = (uint32_t)filled;
+    }
+}
+
+void s2n_tcmu_take_data(s2n_tcmu_command *command)
+{
+    s2n_task *task = command->task;
+
+    task->data_out_length = task->buffer.length;
+    move(command, 0, task->data_out_length, TO_TASK);
+}
