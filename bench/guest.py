@@ -15,7 +15,7 @@ from tests.system.machine import GIB, MIB, Machine, Namespace, Nvme
 
 SIZE_BYTES = 256 * MIB
 FABRICS = ("tcm_loop", "iSCSI")
-NVME, LIO, RUNNER = "NVMe", "LIO block", "tcmu-runner"
+NVME, LIO, RUNNER, CACHED = "NVMe", "LIO block", "tcmu-runner", "tcmu-runner, cached"
 BOUNCED, ZERO_COPY = "bounced", "zero copy"
 MODES = {ZERO_COPY: "auto", BOUNCED: "off"}  # of our daemon: one at a time
 
@@ -24,8 +24,8 @@ _KERNELS = Nvme("a", "0000:01:00.0", (Namespace(SIZE_BYTES), Namespace(GIB)))
 _OURS = Nvme("b", "0000:02:00.0", (Namespace(SIZE_BYTES),))
 DISKS_BYTES = sum(each.size_bytes for each in _KERNELS.namespaces + _OURS.namespaces)
 
-_BACKSTORES = ("block", "runner", "ours")  # in the order of their LUNs
-_NAA = "naa.5001405000000001"
+_BACKSTORES = ("block", "runner", "ours")  # in the order of their LUNs on iSCSI
+_NAA = {name: f"naa.500140500000000{number}" for number, name in enumerate(_BACKSTORES)}
 _IQN = "iqn.2026-11.io.github.scsi2nvme:bench"
 _SETUP_S = 400
 _TICKS_PER_S = 100  # of the times in /proc/stat
@@ -48,6 +48,10 @@ _SERVE = f"""
 start_daemon --config /run/scsi2nvme.toml --controller pci:{_OURS.address} --zero-copy $mode
 """
 _STOP = "end_daemon"
+# Before every measurement, at nobody's expense: what tcmu-runner has left to be written is, and
+# what it has read comes from the disk again, or else all of it from memory.
+_AFRESH = "sync; echo 3 >/proc/sys/vm/drop_caches"
+_FROM_MEMORY = "cat /mnt/image >/dev/null"
 _RINGS = "scsi2nvme list --json --state-dir /run/daemon"
 # tcmu-runner comes when our device is there: it would refuse it, and the kernel believes the
 # first that answers. What is not ours we leave to it.
@@ -64,11 +68,10 @@ import rtslib_fb as lio
 lio.BlockStorageObject("block", dev="$(namespace {_KERNELS.address} 1)")
 lio.UserBackedStorageObject("runner", "qcow//mnt/image", {SIZE_BYTES})
 stores = {{store.name: store for store in lio.RTSRoot().storage_objects}}
-loop = lio.TPG(lio.Target(lio.FabricModule("loopback"), "{_NAA}"), 1)
 iscsi = lio.TPG(lio.Target(lio.FabricModule("iscsi"), "{_IQN}"), 1)
-for number, name in enumerate({_BACKSTORES}):
-    for group in (loop, iscsi):
-        lio.LUN(group, number, stores[name])
+for number, (name, naa) in enumerate({_NAA}.items()):
+    lio.LUN(lio.TPG(lio.Target(lio.FabricModule("loopback"), naa), 1), 0, stores[name])
+    lio.LUN(iscsi, number, stores[name])
 for name in ("generate_node_acls", "cache_dynamic_acls"):
     iscsi.set_attribute(name, 1)
 for name in ("authentication", "demo_mode_write_protect"):
@@ -76,13 +79,16 @@ for name in ("authentication", "demo_mode_write_protect"):
 lio.NetworkPortal(iscsi, "127.0.0.1", 3260)
 iscsi.enable = True
 END
+# As docs/operations.md has it.
+echo -2 >/sys/kernel/config/target/loopback/{_NAA["ours"]}/param/cmd_completion_affinity
 iscsi_login
 """
 _DEVICES = f"""
 namespace {_KERNELS.address} 1
-for lun in {" ".join(str(lun) for lun in range(len(_BACKSTORES)))}; do
-    loop_disk {_NAA} $lun
-    iscsi_disk {_IQN} $lun
+lun=0
+for naa in {" ".join(_NAA.values())}; do
+    loop_disk $naa 0
+    iscsi_disk {_IQN} $((lun++))
 done
 """
 _VERSIONS = """
@@ -116,13 +122,9 @@ class Work:
         return f"{kind}{self.operation} {self.block_bytes >> 10}k QD{self.depth}"
 
     def script(self, device: str, seconds: int) -> str:
-        """Return what prints the times of the CPUs before and after, and fio's report.
-
-        What tcmu-runner has left to be written is written first, at nobody's expense.
-        """
+        """Return what prints the times of the CPUs before and after, and fio's report."""
         mode = f"{'rand' if self.pattern == 'random' else ''}{self.operation}"
         return f"""
-        sync
         cd /tmp
         fio --name=bench --filename={device} --size={SIZE_BYTES} --direct=1 --ioengine=libaio \\
             --rw={mode} --bs={self.block_bytes} --iodepth={self.depth} --norandommap \\
@@ -164,6 +166,7 @@ class Guest:
             Target(NVME, "", self._own),
             *self._over_fabrics(LIO, "block"),
             *self._over_fabrics(RUNNER, "runner"),
+            *self._over_fabrics(CACHED, "runner"),
             *self._over_fabrics(column, "ours"),
         ]
 
@@ -182,7 +185,8 @@ class Guest:
 
     def measure(self, target: Target, work: Work, seconds: int) -> Figures:
         """Run a workload on a target; see `figures`."""
-        script = work.script(target.device, seconds)
+        before = [_AFRESH, *([_FROM_MEMORY] if target.name == CACHED else [])]
+        script = "\n".join((*before, work.script(target.device, seconds)))
         return figures(self._machine.run(script, 60 + 3 * seconds).output, work.operation)
 
 

@@ -9,6 +9,7 @@ import pytest
 from bench import system
 from bench.guest import (
     BOUNCED,
+    CACHED,
     FABRICS,
     LIO,
     MODES,
@@ -34,7 +35,7 @@ class FakeGuest:
 
     def serve(self, column: str) -> list[Target]:
         """See Guest."""
-        names = [LIO, RUNNER, column] if column == ZERO_COPY else [column]
+        names = [LIO, RUNNER, CACHED, column] if column == ZERO_COPY else [column]
         others = [Target(NVME, "", "/dev/nvme")] if column == ZERO_COPY else []
         return [*others, *(Target(name, fabric, "/dev/sd") for name in names for fabric in FABRICS)]
 
@@ -50,7 +51,8 @@ class FakeGuest:
 
 def report(**iops: float) -> dict[str, Any]:
     """Return a report in which every workload has the same figures."""
-    names = {"nvme": NVME, "lio": LIO, "runner": RUNNER, "bounced": BOUNCED, "ours": ZERO_COPY}
+    names = {"nvme": NVME, "lio": LIO, "runner": RUNNER, "cached": CACHED}
+    names |= {"bounced": BOUNCED, "ours": ZERO_COPY}
     guest = FakeGuest(
         dict.fromkeys(names.values(), 1000.0) | {names[k]: v for k, v in iops.items()}
     )
@@ -64,7 +66,7 @@ def report(**iops: float) -> dict[str, Any]:
 
 
 def test_every_round_measures_everything_and_turns_the_order() -> None:
-    guest = FakeGuest(dict.fromkeys((NVME, LIO, RUNNER, *MODES), 1.0))
+    guest = FakeGuest(dict.fromkeys((NVME, LIO, RUNNER, CACHED, *MODES), 1.0))
     system.measure(guest, 2, 1)
     first, second = guest.asked[: len(guest.asked) // 2], guest.asked[len(guest.asked) // 2 :]
     assert sorted(first) == sorted(second)
@@ -77,18 +79,20 @@ def test_every_round_measures_everything_and_turns_the_order() -> None:
     ("ours", "short"),
     [(1500, 0), (1499, 4), (1000, 4), (999, 12)],
 )
-def test_what_is_short_of_the_goal_is_named(ours: float, short: int) -> None:
-    found = system.shortfalls(report(ours=ours))
+@pytest.mark.parametrize(("peer", "name"), [("cached", RUNNER), ("runner", CACHED)])
+def test_what_is_short_of_the_goal_is_named(ours: float, short: int, peer: str, name: str) -> None:
+    found = system.shortfalls(report(ours=ours, **{peer: 1.0}))
     assert len(found) == short
-    assert all(f"of {RUNNER}'s IOPS" in line for line in found)
+    assert all(f"of the IOPS of {name}, " in line for line in found)
 
 
 def test_the_report_shows_each_fabric_with_the_ratios() -> None:
-    lines = system.markdown(report(ours=1500, lio=3000)).splitlines()
+    lines = system.markdown(report(ours=1500, lio=3000, cached=500)).splitlines()
     for fabric in FABRICS:
         assert f"### I/O per second over {fabric}" in lines
     row = (
-        "| read 4k QD32 | 1000 | 3000 | 1000 | 1000 | 1500 | 1.50 (1.50–1.50) | 0.50 (0.50–0.50) |"
+        "| read 4k QD32 | 1000 | 3000 | 1000 | 500 | 1000 | 1500 "
+        "| 1.50 (1.50–1.50) | 3.00 (3.00–3.00) | 0.50 (0.50–0.50) |"
     )
     assert lines.count(row) == len(FABRICS)
     assert any(line.endswith("75.0 % zero copy, 75.0 % bounced.") for line in lines)
