@@ -43,6 +43,7 @@ class Configuration:
     left_out: tuple[str, ...] = ()  # patterns of families that make no sense
     fails: tuple[Exemption, ...] = ()  # besides what no target can pass
     skips: tuple[Exemption, ...] = ()  # besides what every target like this skips
+    races: tuple[Exemption, ...] = ()  # passed or failed as it happens, not by us
 
     def includes(self, family: str) -> bool:
         """Whether the tests of a family are run."""

@@ -86,7 +86,8 @@ def surprise(verdict: Verdict, configuration: Configuration) -> str:
         expected = Outcome.SKIPPED
     elif exempt(IMPOSSIBLE + configuration.fails, verdict.test, configuration):
         expected = Outcome.FAILED
-    if verdict.outcome is expected:
+    raced = exempt(configuration.races, verdict.test, configuration)
+    if verdict.outcome is expected or (raced and verdict.outcome is Outcome.FAILED):
         return ""
     return f"{verdict.test} {verdict.outcome}, expected {expected}: {verdict.detail}"
 

@@ -149,3 +149,8 @@ def test_surprises() -> None:
     for configuration, outcome in ((failing, Outcome.FAILED), (skipping, Outcome.SKIPPED)):
         assert not surprise(Verdict("Read10.Simple", outcome), configuration)
         assert surprise(Verdict("Read10.Simple", Outcome.PASSED), configuration)
+    racing = replace(plain, races=every)
+    for outcome in (Outcome.PASSED, Outcome.FAILED):
+        assert not surprise(Verdict("Read10.Simple", outcome), racing)
+    for outcome in (Outcome.HUNG, Outcome.SKIPPED):
+        assert surprise(Verdict("Read10.Simple", outcome), racing)

@@ -30,7 +30,16 @@ LIO_FAILS = (
     ),
 )
 LIO_SKIPS = (Exemption("Reserve6.Target*Reset", "LIO lets nobody reset a target"),)
-OURS = Configuration("LIO + scsi2nvme", "", paths=2, fails=LIO_FAILS, skips=LIO_SKIPS)
+LIO_RACES = (
+    Exemption(
+        "Reserve6.Logout",
+        "LIO, which keeps the reservation, answers a logout before it has ended the session: on a "
+        "busy machine the next initiator meets the reservation still",
+    ),
+)
+OURS = Configuration(
+    "LIO + scsi2nvme", "", paths=2, fails=LIO_FAILS, skips=LIO_SKIPS, races=LIO_RACES
+)
 BLOCK = Configuration("LIO block", "", paths=2)
 
 TIMES = 15  # what a machine takes that is not emulated
@@ -126,7 +135,7 @@ def section(found: dict[Configuration, list[Verdict]]) -> str:
     """Return the part of docs/conformance.md that tells of this."""
     columns = {configuration.name: verdicts for configuration, verdicts in found.items()}
     rows = []
-    for row in (*LIO_FAILS, *LIO_SKIPS):
+    for row in (*LIO_FAILS, *LIO_SKIPS, *LIO_RACES):
         beside = [verdict for verdict in found[BLOCK] if row.covers(verdict.test, BLOCK)]
         rows.append(f"- `{row.tests}`: {row.why}. {BLOCK.name}: {suite.cell(beside)}.")
     return f"""## Behind the kernel's target
