@@ -138,7 +138,8 @@ class Structure:
         for field in self.fields:
             if field.end > self.size:
                 raise FieldError(f"{self.name}.{field.name} ends beyond byte {self.size}")
-            for index, bits in enumerate(field.mask(self.size, self.order)):
+            mask = (field.maximum << field.bit).to_bytes(field.size_bytes, self.order)
+            for index, bits in enumerate(mask, field.byte):
                 if seen[index] & bits:
                     raise FieldError(f"{self.name}.{field.name} overlaps at byte {index}")
                 seen[index] |= bits

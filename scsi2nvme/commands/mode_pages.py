@@ -125,8 +125,11 @@ class ModeState:
         return self._control("tas")
 
     def _control(self, name: str) -> bool:
-        values = self.values(CONTROL, PageControl.CURRENT)
-        return bool(CONTROL.layout.parse(values)[name])
+        # As `field`, but every command asks.
+        current = self._current.get(_key(CONTROL))
+        if current is not None and name in CONTROL.changeable:
+            return bool(CONTROL.layout.parse(current)[name])
+        return bool(CONTROL.defaults(self._lu).get(name, 0))
 
     def field(self, page: ModePage, name: str) -> int:
         """Return the current value of a page's field."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NVM_CONTROLLER, LBA_FORMAT
@@ -37,7 +38,7 @@ class NamespaceFacts:
         flbas = self.namespace.flbas
         return self.lba_formats[(flbas & 0xF) | (flbas >> 1 & 0x30)]
 
-    @property
+    @cached_property
     def lba_formats(self) -> tuple[Values, ...]:
         """Every LBA format that the namespace offers."""
         raw = self.namespace.bytes("lbafs")
@@ -46,7 +47,7 @@ class NamespaceFacts:
             for n in range(min(self.namespace.nlbaf + 1, 64))
         )
 
-    @property
+    @cached_property
     def block_bytes(self) -> int:
         """The logical block length."""
         return 1 << self.lba_format.lbads
