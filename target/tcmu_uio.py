@@ -5,6 +5,7 @@ Spec: the kernel's Documentation/driver-api/uio-howto.rst, <linux/target_core_us
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PREFIX = "tcm-user"
+# What attributes say of a device that is not there, or that goes while they are read.
+_GONE = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,9 @@ class Kernel:
         try:
             parts = parse_name((path / "name").read_text().rstrip("\n"))
             size = int((path / "maps/map0/size").read_text(), 16)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
             return None
         return None if parts is None else UioDevice(number, *parts, size)
 

@@ -690,3 +690,21 @@ def test_one_scsi2nvme_serves_the_kernel(tmp_path: Path) -> None:
         claim(kernel)
     let_go()
     claim(kernel)()
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENODEV, errno.EACCES])
+def test_a_device_that_goes_while_it_is_looked_at_is_gone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The kernel answers so of one that it has just unregistered."""
+    bench.add()
+
+    def read_text(path: Path) -> str:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    if number == errno.EACCES:
+        with pytest.raises(PermissionError):
+            bench.kernel.device(3)
+    else:
+        assert bench.kernel.device(3) is None
