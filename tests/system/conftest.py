@@ -11,16 +11,19 @@ import pytest
 from tests.system.machine import Machine
 from tests.system.power import Power
 
+HERE = Path(__file__).parent
+LONGEST = HERE / "test_conformance.py"
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is here: a module is one worker's, and any test may build the images."""
+    """Mark what is here: any test may build the images. What takes longest comes first."""
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
+        if item.path.is_relative_to(HERE):
             for mark in ("slow", "system"):
                 item.add_marker(mark)
-            item.add_marker(pytest.mark.xdist_group(f"system {item.path.stem}"))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(900))
+    items.sort(key=lambda item: item.path != LONGEST)
 
 
 @pytest.fixture(scope="session")
