@@ -163,6 +163,7 @@ static void await_look(s2n_tcmu_command *command)
     command->next_taken = NULL;
     *tcmu->taken_tail = command;
     tcmu->taken_tail = &command->next_taken;
+    tcmu->taken_bytes += command->bytes;
     for (uint32_t i = 0; i < command->extent_count; i++) {
         const struct s2n_extent *extent = &command->extent[i];
         uint64_t end = extent->offset + extent->length;
@@ -244,12 +245,13 @@ static void forget_taken(s2n_tcmu *tcmu)
     tcmu->taken_tail = &tcmu->taken;
     tcmu->taken_first = UINT64_MAX;
     tcmu->taken_end = 0;
+    tcmu->taken_bytes = 0;
 }
 
 /* Begin the commands that were taken. The end of one may be that of the device, and of all. */
 static void begin_taken(s2n_tcmu *tcmu)
 {
-    bool looked = tcmu->taken && !tcmu->ended &&
+    bool looked = tcmu->taken_bytes >= tcmu->least_bytes && tcmu->taken && !tcmu->ended &&
                   s2n_pages_look(&tcmu->pages, tcmu->taken_first, tcmu->taken_end);
 
     while (tcmu->taken && !tcmu->ended) {
@@ -404,6 +406,7 @@ int s2n_tcmu_new(s2n_plane *plane, s2n_nexus *nexus, int fd, int memory, uint64_
     tcmu->source = (struct s2n_source){fd, ready};
     tcmu->flush.run = round_end;
     forget_taken(tcmu);
+    tcmu->least_bytes = S2N_TCMU_LEAST_BYTES;
     tcmu->nexus = nexus;
     tcmu->cookie = cookie;
     tcmu->reactor = s2n_plane_pick(plane);

@@ -12,7 +12,11 @@
 #include "reactor.h"
 #include "window.h"
 
-enum { S2N_TCMU_EXTENTS = 8 /* of a command, without further memory */ };
+enum {
+    S2N_TCMU_EXTENTS = 8, /* of a command, without further memory */
+    /* Of a batch, to be left in place: one page is copied sooner than looked at. */
+    S2N_TCMU_LEAST_BYTES = 2 * 4096,
+};
 
 /* What an entry of the ring asks for. */
 struct s2n_ring_request {
@@ -87,6 +91,8 @@ struct s2n_tcmu {
     s2n_tcmu_command *taken,
         **taken_tail;                  /* from the ring, to be begun with a look at their pages */
     uint64_t taken_first, taken_end;   /* where their data lie in all */
+    uint64_t taken_bytes;              /* how many there are */
+    uint64_t least_bytes;              /* from which on a look is worth it */
     _Atomic uint64_t in_place, copied; /* commands */
     uint32_t wakes;
     uint32_t tag; /* of the next command: names it among all that ever were */

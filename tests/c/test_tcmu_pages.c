@@ -6,7 +6,7 @@
 
 #include "check.h"
 #include "played_ring.h"
-#include "window.h"
+#include "tcmu.h"
 
 enum { PAGES = MAP_BYTES / S2N_PAGE, IOVA = 1 << 30, FIRST = DATA / S2N_PAGE };
 
@@ -79,6 +79,7 @@ static void begin_in_place(void)
     maps = unmaps = looks = 0;
     map_error = 0;
     begin();
+    tcmu->least_bytes = 0;
     fake.reach = reach;
     s2n_tcmu_set_in_place(tcmu, true);
     fake_run();
@@ -183,6 +184,27 @@ static void one_look_serves_a_batch(void)
         expect(id, 0);
     CHECK_EQUAL(looks - before, 1);
     CHECK_EQUAL(counters().in_place, 20);
+    finish_in_place();
+}
+
+/* A look costs more than to copy one page, but less than to copy two. */
+static void a_page_alone_is_copied(void)
+{
+    begin_in_place();
+    tcmu->least_bytes = S2N_TCMU_LEAST_BYTES;
+    looks = 0;
+    add_rw(1, 0x28, 8, &(struct extent){DATA, 4096}, 1);
+    ring();
+    expect(1, 0);
+    CHECK_EQUAL(counters().copied, 1);
+    CHECK_EQUAL(looks, 0);
+    for (uint16_t id = 2; id < 4; id++)
+        add_rw(id, 0x28, 8, &(struct extent){DATA + id * 4096, 4096}, 1);
+    ring();
+    for (uint16_t id = 2; id < 4; id++)
+        expect(id, 0);
+    CHECK_EQUAL(counters().in_place, 2);
+    CHECK_EQUAL(looks, 1);
     finish_in_place();
 }
 
@@ -397,6 +419,7 @@ int main(void)
     RUN(data_stay_in_place);
     RUN(only_what_is_new_is_mapped);
     RUN(one_look_serves_a_batch);
+    RUN(a_page_alone_is_copied);
     RUN(nothing_stays_until_it_may);
     RUN(a_page_that_was_replaced_is_not_used);
     RUN(pages_in_use_stay_known);
