@@ -32,7 +32,7 @@ SYSTEM_PACKAGES := $(BUILD_PACKAGES) debian-archive-keyring e2fsprogs mmdebstrap
 TEST_PACKAGES := $(LINT_PACKAGES) dbus-daemon libiscsi-bin libiscsi-dev qemu-block-extra qemu-system-x86 qemu-utils
 BENCH_PACKAGES := $(BUILD_PACKAGES) libiscsi-dev tgt valgrind
 STRANGER_PACKAGES := iproute2 libiscsi-bin mmdebstrap qemu-block-extra qemu-utils
-ALL_PACKAGES := $(sort $(TEST_PACKAGES) $(BENCH_PACKAGES))
+ALL_PACKAGES := $(sort $(TEST_PACKAGES) $(SYSTEM_PACKAGES) $(BENCH_PACKAGES))
 
 # $(call packages,NAMES): install what is missing when root, else say how and stop.
 define packages
@@ -72,13 +72,15 @@ build: build-packages $(VENV)/.installed ## set up .venv with the program in it
 serve: build ## serve a 1 GiB emulated disk, var/disk.img, on 127.0.0.1:3260
 	@exec $(VENV)/scsi2nvme serve --controller emulated:var/disk.img,size=1G --state-dir var
 
-.PHONY: build-packages lint-packages test-packages
+.PHONY: build-packages lint-packages test-packages system-test-packages
 build-packages:
 	$(call packages,$(BUILD_PACKAGES))
 lint-packages:
 	$(call packages,$(LINT_PACKAGES))
 test-packages:
 	$(call packages,$(TEST_PACKAGES))
+system-test-packages:
+	$(call packages,$(SYSTEM_PACKAGES))
 
 PYTHON_CHECK = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
   f"scsi2nvme needs Python 3.11 or newer; $(PYTHON) is {sys.version.split()[0]}")'
@@ -119,18 +121,19 @@ c-tests: environment
 
 PYTEST_OPTIONS := -n 2 --dist loadgroup
 PYTEST := PATH="$(DEV):$$PATH" pytest $(PYTEST_OPTIONS)
+SYSTEM_PYTEST := KERNEL=$(or $(KERNEL),linux-image-amd64) $(PYTEST) --junitxml build/junit-system.xml
 
 .PHONY: test check lint sanitize
-test: test-packages c-tests ## run every test that needs no kernel of its own
-	@$(PYTEST) -m 'not system' --junitxml build/junit.xml $(TESTS)
+test: test-packages system-test-packages c-tests ## run every test
+	@$(PYTEST) -m 'not system' --junitxml build/junit.xml
+	@$(SYSTEM_PYTEST) tests/system
 
 check: test-packages lint c-tests ## lint, and the tests that take no minutes
 	@$(PYTEST) -m 'not slow' $(TESTS)
 
 .PHONY: system-test
-system-test: environment ## run the tests in a whole machine; KERNEL=linux-image-6.12-amd64 for that
-	$(call packages,$(SYSTEM_PACKAGES))
-	@KERNEL=$(or $(KERNEL),linux-image-amd64) PATH="$(DEV):$$PATH" pytest $(or $(TESTS),tests/system)
+system-test: system-test-packages environment ## run the tests in a whole machine; KERNEL=linux-image-6.12-amd64 for that
+	@$(SYSTEM_PYTEST) $(or $(TESTS),tests/system)
 
 # The build itself is the check for compiler warnings: each is an error.
 lint: lint-packages environment ## ruff, mypy strict, clang-format, compiler warnings
@@ -167,8 +170,7 @@ bench: build ## measure speed side by side with tgt
 	@PYTHONSAFEPATH=1 $(VENV)/python -c 'import sys; sys.path.append("."); \
 	  import runpy; runpy.run_module("bench", run_name="__main__")' --json build/bench.json
 
-system-bench: environment ## measure speed beside tcmu-runner and LIO, in a whole machine
-	$(call packages,$(SYSTEM_PACKAGES))
+system-bench: system-test-packages environment ## measure speed beside tcmu-runner and LIO, in a whole machine
 	@PATH="$(DEV):$$PATH" python -m bench.system --json build/system-bench.json
 
 docs: build-packages environment ## generate the pages of docs/ that come from the tables

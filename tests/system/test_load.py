@@ -9,7 +9,7 @@ import pytest
 
 from tests.system.machine import CONTROLLERS, Machine
 from tests.system.power import Power
-from tests.system.units import IQN, NAA, UNITS, give_back, publish, serve
+from tests.system.units import IQN, NAA, UNITS, given_back, publish, serve
 
 JOBS = 2  # of each LUN
 # By way in: what makes the LUNs disks, and what finds the disk of one.
@@ -24,11 +24,10 @@ def zero_copy(power: Power, request: pytest.FixtureRequest) -> Iterator[str]:
     """Publish everything both ways, with and without zero copy; returns which."""
     machine, setting = power.machine(), str(request.param)
     begin = serve(CONTROLLERS, "--zero-copy", setting)
-    with machine.quiet():
+    with machine.quiet(), given_back(machine, CONTROLLERS):
         published = publish(UNITS, loopback=True, portals=["127.0.0.1"])
         machine.run(begin + published, timeout_s=200)
         yield setting
-        machine.run(give_back(CONTROLLERS), timeout_s=100)
 
 
 @pytest.mark.parametrize("way", WAYS)

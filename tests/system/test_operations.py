@@ -10,7 +10,7 @@ import pytest
 from tests.system.conftest import watched
 from tests.system.machine import GIB, Machine, Nvme
 from tests.system.power import Power
-from tests.system.units import NAA, UNITS, A, B, give_back, publish, serve
+from tests.system.units import NAA, UNITS, A, B, empty, give_back, publish, serve
 
 IQN = "iqn.2026-11.org.example:exported"
 PORTAL = "127.0.0.2:3261"
@@ -114,6 +114,7 @@ def test_list_knows_a_bound_disk_with_and_without_the_daemon(machine: Machine) -
     output = machine.run(
         f"""
         {end(A)}
+        {empty(A)}
         scsi2nvme bind {A.address} --dry-run
         test "$(basename $(readlink /sys/bus/pci/devices/{A.address}/driver))" = nvme
         scsi2nvme bind {A.address}

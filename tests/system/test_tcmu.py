@@ -107,7 +107,7 @@ def test_a_restart_is_a_pause(machine: Machine, signal: str) -> None:
         create
         disk=$(loop_disk {NAA} 0)
         # No second round over the same blocks: fio would take it for an error of the disk.
-        fio_verify $disk 200M --rate_iops=150 --verify_state_save=0 &
+        fio_verify $disk 96M --rate_iops=150 --verify_state_save=0 &
         fio=$!
         sleep 5
         kill -{signal} $daemon

@@ -20,7 +20,7 @@ from scsi2nvme.commands import COMMANDS
 from tests.system.disk import ROOT
 from tests.system.machine import CONTROLLERS
 from tests.system.power import Power
-from tests.system.units import IQN, UNITS, Unit, give_back, publish, serve
+from tests.system.units import IQN, UNITS, Unit, given_back, publish, serve
 
 PORTALS = ("127.0.0.1", "127.0.0.2")
 INITIATOR = "iqn.2026-11.org.example:second"
@@ -57,8 +57,7 @@ block() { dd if="$1" bs="$2" skip="$3" count="$4" iflag=direct status=none; }
 # The kernel cannot keep reservations for a power loss where this directory is missing.
 LOGIN = f"""
 mkdir --parents "$(cat /sys/kernel/config/target/dbroot)/pr"
-modprobe iscsi_tcp
-iscsid
+iscsi_start
 iscsiadm --mode iface --interface second --op new
 for setting in initiatorname={INITIATOR} transport_name=tcp; do
   iscsiadm --mode iface --interface second --op update \\
@@ -207,10 +206,9 @@ def records(power: Power) -> Iterator[Records]:
         (serve(CONTROLLERS), publish(UNITS, portals=PORTALS), LOGIN, MULTIPATH),
         ask_the_tools(),
     )
-    with machine.quiet():
+    with machine.quiet(), given_back(machine, CONTROLLERS):
         machine.run("\n".join(script), timeout_s=400)
         yield Records(machine.share / "tools")
-        machine.run(give_back(CONTROLLERS), timeout_s=100)
 
 
 def number(text: str, label: str) -> int:

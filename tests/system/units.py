@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.system.machine import CONTROLLERS, Namespace, Nvme
+from tests.system.machine import CONTROLLERS, Machine, Namespace, Nvme
 
 A, B = CONTROLLERS
 NAA = "naa.5001405000000001"
@@ -42,14 +43,21 @@ class Unit:
 UNITS = tuple(Unit(each, nsid) for each in CONTROLLERS for nsid in (1, 2))
 
 
+def empty(controller: Nvme) -> str:
+    """Return a script that empties a controller's disks, which the kernel has."""
+    return "".join(
+        f"""
+        eventually 20 namespace {controller.address} {nsid}
+        blkdiscard --force $(namespace {controller.address} {nsid})"""
+        for nsid in range(1, len(controller.namespaces) + 1)
+    )
+
+
 def serve(controllers: Iterable[Nvme], *arguments: str) -> str:
     """Return a script that starts the daemon on controllers, their disks emptied before."""
     lines, specs = ["modprobe -a nvme vfio-pci"], []
     for controller in controllers:
-        for nsid in range(1, len(controller.namespaces) + 1):
-            lines.append(f"eventually 20 namespace {controller.address} {nsid}")
-            lines.append(f"blkdiscard --force $(namespace {controller.address} {nsid})")
-        lines.append(f"scsi2nvme bind {controller.address}")
+        lines += [empty(controller), f"scsi2nvme bind {controller.address}"]
         specs.append(f"--controller pci:{controller.address}")
     return "\n".join((*lines, " ".join(("start_daemon", *specs, *arguments)), ""))
 
@@ -58,6 +66,16 @@ def give_back(controllers: Iterable[Nvme]) -> str:
     """Return a script that ends the daemon and gives the controllers back to the kernel."""
     unbind = (f"scsi2nvme unbind {controller.address}" for controller in controllers)
     return "\n".join(("clear_targets", "end_daemon", *unbind, ""))
+
+
+@contextmanager
+def given_back(machine: Machine, controllers: Iterable[Nvme]) -> Iterator[None]:
+    """Give controllers back in the end, whatever happens meanwhile."""
+    try:
+        yield
+    finally:
+        if machine.alive:
+            machine.run(give_back(controllers), timeout_s=100)
 
 
 def publish(units: Iterable[Unit], *, loopback: bool = False, portals: Iterable[str] = ()) -> str:
