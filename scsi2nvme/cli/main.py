@@ -641,10 +641,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
-    arguments = build_parser().parse_args(argv)
     try:
-        status: int = arguments.run(arguments)
-        sys.stdout.flush()
+        return _run(argv)
     except UsageError as error:
         print(f"scsi2nvme: {error}", file=sys.stderr)
         return MISUSED
@@ -657,4 +655,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output left; the interpreter must not flush it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        arguments = build_parser().parse_args(argv)
+        status: int = arguments.run(arguments)
+        return status
+    finally:  # a page of help is written too
+        sys.stdout.flush()

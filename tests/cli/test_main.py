@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -94,9 +95,13 @@ def test_fuzz_reports_and_keeps_a_corpus(
     assert "seed 7" in capsys.readouterr().err
 
 
-def test_a_reader_that_leaves_is_no_error_message() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_is_no_error_message(unbuffered: str) -> None:
     script = "import sys; from scsi2nvme.cli.main import main; sys.exit(main(['serve', '--help']))"
     done = subprocess.run(
-        ["bash", "-c", f'{sys.executable} -c "{script}" | true'], capture_output=True, text=True
+        ["bash", "-c", f'{sys.executable} -c "{script}" | true'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
     assert done.stderr == ""
