@@ -19,7 +19,14 @@ from scsi2nvme.drivers import vfio_abi as abi
 from scsi2nvme.drivers.dma import HUGE_PAGE, DmaArenas
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.noiommu import physical_address
-from scsi2nvme.drivers.pci import COMMAND, COMMAND_INTX_OFF, COMMAND_MASTER, COMMAND_MEMORY
+from scsi2nvme.drivers.pci import (
+    COMMAND,
+    COMMAND_INTX_OFF,
+    COMMAND_MASTER,
+    COMMAND_MEMORY,
+    NO_VENDOR,
+    VENDOR_ID,
+)
 from scsi2nvme.drivers.sysfs import VFIO_DRIVER, System, find_function
 from scsi2nvme.drivers.transport import Alarm, TransportError
 from scsi2nvme.drivers.vfio_abi import IrqIndex, RegionCapability, RegionIndex, Request
@@ -174,11 +181,17 @@ class VfioTransport:
 
     def read32(self, offset: int) -> int:
         """Read a 32-bit register; all ones when the controller is gone."""
-        return ALL_ONES_32 if self._gone else self._registers.read32(offset)
+        value = ALL_ONES_32 if self._gone else self._registers.read32(offset)
+        return value or (ALL_ONES_32 if self._is_absent() else 0)
 
     def read64(self, offset: int) -> int:
         """Read a 64-bit register; all ones when the controller is gone."""
-        return ALL_ONES_64 if self._gone else self._registers.read64(offset)
+        value = ALL_ONES_64 if self._gone else self._registers.read64(offset)
+        return value or (ALL_ONES_64 if self._is_absent() else 0)
+
+    def _is_absent(self) -> bool:
+        """Whether nothing answers on the bus: registers may read as zeroes then."""
+        return self.read_configuration(VENDOR_ID, 2) == NO_VENDOR
 
     def write32(self, offset: int, value: int) -> None:
         """Write a 32-bit register."""
@@ -226,6 +239,8 @@ class VfioTransport:
     def reset(self) -> None:
         """Reset the function (FLR). The kernel restores its configuration."""
         self._present()
+        if self._is_absent():  # the kernel would wait for it for minutes, and we with it
+            raise TransportError(f"{self.name} does not answer any more")
         if not self._resettable:
             raise TransportError(f"{self.name}: the kernel knows no way to reset it")
         for attempt in range(1, _RESET_ATTEMPTS + 1):

@@ -451,16 +451,6 @@ class Machine:
         self.monitor.execute("device_del", id=controller.name)
         self.monitor.wait("DEVICE_DELETED", device=controller.name)
 
-    def tear_out(self, controller: Nvme) -> None:
-        """Cut a controller's power without asking: its slot's indicator and power go off."""
-        self.run(
-            f"""
-            function=$(realpath /sys/bus/pci/devices/{controller.address})
-            setpci -s "$(basename "$(dirname "$function")")" CAP_EXP+18.w=700:700
-            """
-        )
-        self.monitor.wait("DEVICE_DELETED", device=controller.name)
-
     def plug(self, controller: Nvme) -> None:
         """Put a controller that was taken out back, its disks as they were."""
         self.monitor.execute("device_add", **controller.controller())
