@@ -121,7 +121,9 @@ c-tests: environment
 
 PYTEST_OPTIONS := -n 2 --dist loadgroup
 PYTEST := PATH="$(DEV):$$PATH" pytest $(PYTEST_OPTIONS)
-SYSTEM_PYTEST := KERNEL=$(or $(KERNEL),linux-image-amd64) $(PYTEST) --junitxml build/junit-system.xml
+# Two machines, each of which takes whole modules, in their order.
+SYSTEM_PYTEST := KERNEL=$(or $(KERNEL),linux-image-amd64) PATH="$(DEV):$$PATH" pytest -n 2 \
+  --dist loadscope --no-loadscope-reorder --junitxml build/junit-system.xml
 
 .PHONY: test check lint sanitize
 test: test-packages c-tests ## run every test that needs no kernel of its own

@@ -43,8 +43,6 @@ IDENTITY = """
 identity() { sg_vpd --page=0x80 "$1"; sg_vpd --page=0x83 "$1"; sg_readcap --long "$1"; }
 """
 
-pytestmark = pytest.mark.xdist_group("systemd")
-
 
 @pytest.fixture(scope="module")
 def booted(power: Power) -> Iterator[Machine]:
