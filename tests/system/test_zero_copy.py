@@ -20,11 +20,9 @@ trap '{give_back((A,))}' EXIT
 rings() {{
   echo "RINGS $(scsi2nvme list --state-dir /run/daemon --json | tr --delete '\\n')"
 }}
-# Slow enough not to come to a second round over the same blocks, which fio would take for an
-# error of the disk.
 load() {{
   fio_verify $(loop_disk {NAA} 0) 512M --bsrange=4k-256k --time_based --runtime=$1 \\
-    --rate_iops=100 --verify_state_save=0 >/dev/null
+    --verify_state_save=0 >/dev/null
 }}
 """
 
