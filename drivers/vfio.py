@@ -191,7 +191,10 @@ class VfioTransport:
 
     def _is_absent(self) -> bool:
         """Whether nothing answers on the bus: registers may read as zeroes then."""
-        return self.read_configuration(VENDOR_ID, 2) == NO_VENDOR
+        try:
+            return self.read_configuration(VENDOR_ID, 2) == NO_VENDOR
+        except OSError:  # the kernel cannot reach it either
+            return True
 
     def write32(self, offset: int, value: int) -> None:
         """Write a 32-bit register."""

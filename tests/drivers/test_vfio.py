@@ -27,7 +27,7 @@ from scsi2nvme.drivers.vfio_abi import IrqIndex, RegionCapability, Request
 from scsi2nvme.drivers.vfio_iommu import IovaAllocator
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.registers import ALL_ONES_32, ALL_ONES_64, CAP, Register, encode
-from tests.drivers.fake_vfio import BAR_BYTES, CONFIGURATION, HIGH, LOW, FakeVfio, make_nodes
+from tests.drivers.fake_vfio import BAR_BYTES, HIGH, LOW, FakeVfio, make_nodes
 from tests.drivers.machine import ADDRESS, NEIGHBOUR, Machine, put
 
 
@@ -505,12 +505,26 @@ def test_a_device_that_cannot_be_had_again_stays_away(
         assert transport.read64(Register.CAP) != ALL_ONES_64
 
 
-def test_a_device_that_was_torn_out_is_not_reset(machine: Machine, kernel: FakeVfio) -> None:
+def no_vendor(transport: VfioTransport) -> None:
+    transport.write_configuration(0, 2, 0xFFFF)
+
+
+def no_answer(transport: VfioTransport) -> None:
+    def read(offset: int, width: int) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    transport.read_configuration = read  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("answer", [no_vendor, no_answer])
+def test_a_device_that_was_torn_out_is_not_reset(
+    machine: Machine, kernel: FakeVfio, answer: Callable[[VfioTransport], None]
+) -> None:
     """Nothing answers on the bus; some machines read zeroes where its memory was."""
     with closing(opened(machine)) as transport:
         kernel.put(Register.CSTS, 0)
         assert transport.read32(Register.CSTS) == 0
-        os.pwrite(kernel.device, b"\xff\xff", CONFIGURATION)
+        answer(transport)
         assert transport.read32(Register.CSTS) == ALL_ONES_32
         assert transport.read64(Register.ASQ) == ALL_ONES_64
         with pytest.raises(TransportError, match="does not answer any more"):
