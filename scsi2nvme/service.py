@@ -424,8 +424,9 @@ class TaskService:
         self._end(task, lu, engine.check_condition(Sense(code)))
 
     def _end(self, task: PlaneTask, lu: LogicalUnit | None, result: Result) -> None:
-        descriptor = lu is not None and lu.mode.descriptor_sense
-        sense = result.sense.data(descriptor) if result.sense is not None else b""
+        sense = b""
+        if result.sense is not None:
+            sense = result.sense.data(lu is not None and lu.mode.descriptor_sense)
         task.end(result.status, sense, result.data_in)
 
     # Task management

@@ -125,11 +125,7 @@ class ModeState:
         return self._control("tas")
 
     def _control(self, name: str) -> bool:
-        # As `field`, but every command asks.
-        current = self._current.get(_key(CONTROL))
-        if current is not None and name in CONTROL.changeable:
-            return bool(CONTROL.layout.parse(current)[name])
-        return bool(CONTROL.defaults(self._lu).get(name, 0))
+        return bool(self.field(CONTROL, name))
 
     def field(self, page: ModePage, name: str) -> int:
         """Return the current value of a page's field."""
