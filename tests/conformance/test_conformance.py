@@ -20,7 +20,7 @@ from tests.conformance.configurations import (
 )
 from tests.conformance.judgement import PROPERTY, Examination, encode, surprise
 from tests.conformance.suite import Outcome, Verdict
-from tests.system.conformance import BLOCK, LIO_FAILS, LIO_SKIPS, OURS, section
+from tests.system.conformance import BLOCK, LIO_FAILS, LIO_RACES, LIO_SKIPS, OURS, section
 
 FAMILIES = suite.tests()
 
@@ -84,7 +84,7 @@ def test_an_exemption_is_of_use(row: Exemption) -> None:
     assert covered
 
 
-@pytest.mark.parametrize("row", [*LIO_FAILS, *LIO_SKIPS], ids=lambda row: row.tests)
+@pytest.mark.parametrize("row", [*LIO_FAILS, *LIO_SKIPS, *LIO_RACES], ids=lambda row: row.tests)
 def test_an_exemption_for_the_kernels_target_is_of_use(row: Exemption) -> None:
     covered = [test for tests in FAMILIES.values() for test in tests if row.covers(test, OURS)]
     assert covered
