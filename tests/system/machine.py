@@ -416,6 +416,7 @@ class Machine:
         self._await("ready", BOOT_S, "the machine does not boot again")
         # Not before: firmware that begins anew resets once more.
         self.monitor.execute("set-action", reboot="shutdown")
+        self.monitor.forget("RESET")
 
     # ---- the kernel's log ----
 

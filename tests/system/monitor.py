@@ -50,6 +50,10 @@ class Monitor:
                     return
             self._events.append(self._receive())
 
+    def forget(self, event: str) -> None:
+        """Forget the events of this kind that have come."""
+        self._events = [each for each in self._events if each["event"] != event]
+
     def _receive(self) -> dict[str, Any]:
         line = self._stream.readline()
         if not line:

@@ -22,11 +22,12 @@ cat >/etc/scsi2nvme.toml <<END
 spec = "pci:{A.address}"
 END
 """
-# This machine is its own target's initiator, which logs out before the target goes.
+# This machine is its own target's initiator, which logs out before the target goes, and
+# before iscsid, which would wait for sessions that nobody ends.
 INITIATOR = """
 cat >/etc/systemd/system/initiator.service <<END
 [Unit]
-After=rtslib-fb-targetctl.service iscsid.socket
+After=rtslib-fb-targetctl.service iscsid.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
