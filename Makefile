@@ -119,7 +119,7 @@ environment: build/venv/.installed
 c-tests: environment
 	@$(DEV_BUILD) meson test -C $(NATIVE) --no-rebuild --print-errorlogs
 
-PYTEST_OPTIONS := -n 2 --dist loadgroup
+PYTEST_OPTIONS := -n 2
 PYTEST := PATH="$(DEV):$$PATH" pytest $(PYTEST_OPTIONS)
 # Two machines, each of which takes whole modules, in their order.
 SYSTEM_PYTEST := KERNEL=$(or $(KERNEL),linux-image-amd64) PATH="$(DEV):$$PATH" pytest -n 2 \

@@ -52,7 +52,7 @@ CASES = [
     pytest.param(
         configuration,
         family,
-        marks=[pytest.mark.xdist_group(configuration.name), pytest.mark.slow],
+        marks=pytest.mark.slow,
         id=f"{configuration.name}-{family}",
     )
     for configuration in CONFIGURATIONS.values()
