@@ -222,7 +222,7 @@ class Controller:
         self.namespaces = await self._read_namespaces(setup.execute)
 
     async def _reset_function(self) -> None:
-        self.transport.reset()
+        await self.transport.reset()
         slow = Quirk.SLOW_RESET in self._registers.quirks
         await self._clock.sleep(_SLOW_RESET_S if slow else _AFTER_RESET_S)
 
@@ -390,7 +390,7 @@ class Controller:
         One that is dead is brought up again, if that is possible.
         """
         if self.state is ControllerState.DEAD:
-            self.transport.let_go()
+            await self.transport.let_go()
             await self._revive()
         else:
             await self._recovery.reset(reason)
@@ -430,7 +430,7 @@ class Controller:
             _log.warning("%s: %s", self.transport.name, error)
         if self.state is not ControllerState.DEAD:
             self.die(reason)
-        self.transport.let_go()
+        await self.transport.let_go()
         self._waits_for_device = True
 
     def die(self, reason: str) -> None:
@@ -449,7 +449,7 @@ class Controller:
             for eventfd in self.transport.alarms.values():
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(eventfd)  # it is of what has gone
-            if self.state is not ControllerState.DEAD or not self.transport.take_back():
+            if self.state is not ControllerState.DEAD or not await self.transport.take_back():
                 return
             before, namespaces = self.identity, self.namespaces
             self.state = ControllerState.RESETTING
@@ -463,7 +463,7 @@ class Controller:
                 self.identity, self.namespaces = before, namespaces
                 self._waits_for_device = False
                 self.die(str(error))
-                self.transport.let_go()
+                await self.transport.let_go()
                 return
             _log.warning("%s is back", self.transport.name)
             self._watch_alarms()
@@ -550,6 +550,7 @@ class Controller:
         await asyncio.gather(*background, return_exceptions=True)
         for pair in (self._admin.pair, *self._io_pairs()):
             pair.close()
+        await self.transport.let_go()
         self.transport.close()
 
 

@@ -263,17 +263,17 @@ class EmulatedTransport:
 
     # ---- life ----
 
-    def reset(self) -> None:
+    async def reset(self) -> None:
         """Reset the function (FLR): registers to their defaults, queues gone."""
         if not self._gone:
             self._disable()
             self._set_defaults()
 
-    def let_go(self) -> None:
+    async def let_go(self) -> None:
         """Be gone from now on."""
         self._vanish()
 
-    def take_back(self) -> bool:
+    async def take_back(self) -> bool:
         """Be there again, if it was let go and is not pulled out."""
         if not self._gone or self._removed:
             return False

@@ -11,8 +11,7 @@ from typing import Protocol
 
 from scsi2nvme.drivers.transport import TransportError
 
-VENDOR_ID, COMMAND, BAR0, CAPABILITIES = 0x00, 0x04, 0x10, 0x34
-NO_VENDOR = 0xFFFF  # of a function that is not there
+COMMAND, CLASS_REVISION, BAR0, CAPABILITIES = 0x04, 0x08, 0x10, 0x34
 COMMAND_MEMORY, COMMAND_MASTER, COMMAND_INTX_OFF = 0x2, 0x4, 0x400
 
 CAP_MSIX, CAP_EXPRESS = 0x11, 0x10

@@ -220,16 +220,16 @@ class QemuTransport:
         """Return the eventfd that `vector` signals."""
         return self._eventfds[vector]
 
-    def reset(self) -> None:
+    async def reset(self) -> None:
         """Reset the function (FLR), and restore its PCI configuration."""
         self.function.function_level_reset()
         self._enable_function()
 
-    def let_go(self) -> None:
+    async def let_go(self) -> None:
         """End QEMU: registers read all ones from now on."""
         self._kill()
 
-    def take_back(self) -> bool:
+    async def take_back(self) -> bool:
         """A process that has ended does not come back."""
         return False
 

@@ -24,7 +24,7 @@ class Transport(Protocol):
     """Registers, DMA memory and interrupts of one NVMe controller.
 
     Offsets are into the controller's register space (BAR0). Every call may
-    raise TransportError.
+    raise TransportError. What the host may take a minute for is a coroutine.
     """
 
     name: str  # for people, e.g. "emulated:disk.img"
@@ -57,20 +57,23 @@ class Transport(Protocol):
     def steer(self, cpus: Mapping[int, int]) -> None:
         """Have these vectors interrupt these CPUs, where the host can arrange it."""
 
-    def reset(self) -> None:
+    async def reset(self) -> None:
         """Reset the function (FLR): registers to their defaults, queues gone."""
 
-    def let_go(self) -> None:
+    async def let_go(self) -> None:
         """Give the device back at once: registers read all ones, no command ends any more.
 
         DMA memory and doorbells may be touched until `close`, in vain.
         """
 
-    def take_back(self) -> bool:
+    async def take_back(self) -> bool:
         """Drive a device again that was let go; False where it is not there.
 
         It is as after a reset. Memory, doorbells and interrupts are those of before.
         """
 
     def close(self) -> None:
-        """Let go of the controller. Nothing touches its DMA memory any more."""
+        """Free everything, and let go of the controller if that has not been done.
+
+        Nothing touches its DMA memory any more.
+        """

@@ -5,13 +5,15 @@ Spec: Linux Documentation/driver-api/vfio.rst, PCI Local Bus 3.0 6.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import errno
 import logging
 import os
-import time
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from typing import TypeVar
 
 from scsi2nvme.dataplane import MAXIMUM_REACTORS, Port, Region, Registers, Window
 from scsi2nvme.drivers import interrupts
@@ -20,12 +22,11 @@ from scsi2nvme.drivers.dma import HUGE_PAGE, DmaArenas
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.noiommu import physical_address
 from scsi2nvme.drivers.pci import (
+    CLASS_REVISION,
     COMMAND,
     COMMAND_INTX_OFF,
     COMMAND_MASTER,
     COMMAND_MEMORY,
-    NO_VENDOR,
-    VENDOR_ID,
 )
 from scsi2nvme.drivers.sysfs import VFIO_DRIVER, System, find_function
 from scsi2nvme.drivers.transport import Alarm, TransportError
@@ -39,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 _DOORBELLS = 0x1000
 _CONTROL_VECTORS = 2  # the admin queue's and the control thread's own
-_RESET_ATTEMPTS, _RESET_PAUSE_S = 20, 0.1
+_Result = TypeVar("_Result")
 _ALARMS = {Alarm.ERROR: IrqIndex.ERROR, Alarm.UNPLUG: IrqIndex.REQUEST}
 
 
@@ -48,6 +49,10 @@ class VfioTransport:
 
     `vectors`: how many interrupts to ask for, at most. `noiommu`: work without
     an IOMMU; the controller can then overwrite any memory of the machine.
+
+    The kernel resets a function when it is opened, closed and asked to, and waits
+    for one that does not come back, or is not there any more, for more than a
+    minute. Threads do that, lest other controllers' users wait too.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class VfioTransport:
         self._function, self._noiommu = function, noiommu
         self.pci_id = function.identity
         self._gone = False
+        self._host_lock = threading.Lock()  # for one call of `_in_thread`
         self._cpus: dict[int, int] = {}  # by vector
         if noiommu:
             _log.warning("%s: no IOMMU: the device can reach all memory", self.name)
@@ -190,9 +196,12 @@ class VfioTransport:
         return value or (ALL_ONES_64 if self._is_absent() else 0)
 
     def _is_absent(self) -> bool:
-        """Whether nothing answers on the bus: registers may read as zeroes then."""
+        """Whether nothing answers on the bus: registers may read as zeroes then.
+
+        The vendor's number would not tell, as the kernel answers for the device.
+        """
         try:
-            return self.read_configuration(VENDOR_ID, 2) == NO_VENDOR
+            return self.read_configuration(CLASS_REVISION, 4) == ALL_ONES_32
         except OSError:  # the kernel cannot reach it either
             return True
 
@@ -239,32 +248,37 @@ class VfioTransport:
         except OSError as error:
             _log.info("%s: its interrupts stay where they are: %s", self.name, error)
 
-    def reset(self) -> None:
+    async def reset(self) -> None:
         """Reset the function (FLR). The kernel restores its configuration."""
+        await self._in_thread(self._reset)
+
+    def _reset(self) -> None:
         self._present()
         if self._is_absent():  # the kernel would wait for it for minutes, and we with it
             raise TransportError(f"{self.name} does not answer any more")
         if not self._resettable:
             raise TransportError(f"{self.name}: the kernel knows no way to reset it")
-        for attempt in range(1, _RESET_ATTEMPTS + 1):
-            try:
-                abi.call(self._device, Request.DEVICE_RESET)
-                self._enable()
-                return
-            except OSError as error:
-                if error.errno != errno.EAGAIN or attempt == _RESET_ATTEMPTS:
-                    raise TransportError(f"{self.name}: reset: {error.strerror}") from error
-                time.sleep(_RESET_PAUSE_S)
+        try:
+            abi.call_patiently(self._device, Request.DEVICE_RESET)
+            self._enable()
+        except OSError as error:
+            raise TransportError(f"{self.name}: reset: {error.strerror}") from error
 
-    def let_go(self) -> None:
+    async def let_go(self) -> None:
         """Give the device back at once: it reads as gone, memory stays until `close`."""
+        await self._in_thread(self._let_go)
+
+    def _let_go(self) -> None:
         if not self._gone:
             self._gone = True
             self._registers.detach()
             self._host.close()
 
-    def take_back(self) -> bool:
+    async def take_back(self) -> bool:
         """Drive the device again if it is bound to vfio-pci again."""
+        return await self._in_thread(self._take_back)
+
+    def _take_back(self) -> bool:
         function = self._function
         if not self._gone or (function.driver, function.identity) != (VFIO_DRIVER, self.pci_id):
             return False
@@ -301,9 +315,19 @@ class VfioTransport:
         self._steer()
 
     def close(self) -> None:
-        """Let go of the controller, which the kernel resets; its queue pairs are closed."""
-        self.let_go()
+        """Free everything, and let go of the controller; its queue pairs are closed."""
+        with self._host_lock:
+            self._let_go()
         self._ours.close()
+
+    async def _in_thread(self, call: Callable[[], _Result]) -> _Result:
+        """Run a call that the kernel may keep, after those before it: also one given up."""
+
+        def alone() -> _Result:
+            with self._host_lock:
+                return call()
+
+        return await asyncio.to_thread(alone)
 
     def _present(self) -> VfioTransport:
         if self._gone:

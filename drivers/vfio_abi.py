@@ -5,8 +5,10 @@ Spec: Linux include/uapi/linux/vfio.h. Integers are of the machine's byte order.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import sys
+import time
 from enum import IntEnum, IntFlag
 
 from scsi2nvme.fields import ByteOrder, Field, Structure
@@ -16,6 +18,7 @@ TYPE1V2_IOMMU, NOIOMMU_IOMMU = 3, 8
 
 _ORDER: ByteOrder = "little" if sys.byteorder == "little" else "big"
 _FIRST_REQUEST = ord(";") << 8 | 100
+_ATTEMPTS, PAUSE_S = 20, 0.1
 _MAXIMUM_BYTES = 1 << 20  # of an answer that keeps growing
 _MAXIMUM_CAPABILITIES = 64  # in one answer: a list that loops ends too
 
@@ -155,6 +158,18 @@ def call(fd: int, request: int, argument: int | bytearray = 0) -> int:
     """Make a request and return its value; OSError when it fails."""
     result: int = fcntl.ioctl(fd, request, argument)
     return result
+
+
+def call_patiently(fd: int, request: int, argument: int | bytearray = 0) -> int:
+    """Make a request, for a while again as long as somebody else resets the device (EAGAIN)."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return call(fd, request, argument)
+        except OSError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+        time.sleep(PAUSE_S)
+    return call(fd, request, argument)
 
 
 def query(fd: int, request: int, structure: Structure, **values: int) -> bytes:

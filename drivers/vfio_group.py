@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from scsi2nvme.drivers import vfio_abi as abi
 from scsi2nvme.drivers.sysfs import VFIO_DRIVER, PciFunction
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.drivers.vfio_abi import Request
-
-_OPEN_ATTEMPTS, _OPEN_PAUSE_S = 20, 0.1
 
 
 class VfioGroup:
@@ -25,13 +22,13 @@ class VfioGroup:
 
     def __init__(self, function: PciFunction, *, noiommu: bool = False) -> None:
         self._function = function
-        _check_binding(function, noiommu)
+        check_binding(function, noiommu=noiommu)
         self._path = _group_path(function, noiommu)
         with ExitStack() as undo:
-            self.container = _open(function.system.dev / "vfio/vfio")
+            self.container = open_node(function.system.dev / "vfio/vfio")
             undo.callback(os.close, self.container)
             self._check_container(abi.NOIOMMU_IOMMU if noiommu else abi.TYPE1V2_IOMMU)
-            self.group = _open(self._path)
+            self.group = open_node(self._path)
             undo.callback(os.close, self.group)
             self._check_viable()
             self._set_iommu(abi.NOIOMMU_IOMMU if noiommu else abi.TYPE1V2_IOMMU)
@@ -70,18 +67,11 @@ class VfioGroup:
     def device(self) -> int:
         """Return a descriptor of the function itself, which opening it resets."""
         address = self._function.address
-        for attempt in range(1, _OPEN_ATTEMPTS + 1):
-            try:
-                name = bytearray(address.encode() + b"\0")
-                return abi.call(self.group, Request.GROUP_GET_DEVICE_FD, name)
-            except OSError as error:
-                if error.errno == errno.EAGAIN and attempt < _OPEN_ATTEMPTS:
-                    time.sleep(_OPEN_PAUSE_S)  # somebody else is resetting it
-                    continue
-                raise TransportError(
-                    f"{address}: vfio-pci cannot open it: {error.strerror}"
-                ) from error
-        raise AssertionError("the last attempt returns or raises")
+        try:
+            name = bytearray(address.encode() + b"\0")
+            return abi.call_patiently(self.group, Request.GROUP_GET_DEVICE_FD, name)
+        except OSError as error:
+            raise TransportError(f"{address}: vfio-pci cannot open it: {error.strerror}") from error
 
     def close(self) -> None:
         """Give the group back; every mapping for the device is gone."""
@@ -97,7 +87,8 @@ def not_viable(function: PciFunction) -> str:
     )
 
 
-def _check_binding(function: PciFunction, noiommu: bool) -> None:
+def check_binding(function: PciFunction, *, noiommu: bool = False) -> None:
+    """Raise TransportError unless vfio-pci has the function, and it has an IOMMU."""
     address = function.address
     if noiommu and function.system.noiommu is None:
         raise TransportError(f"{address}: {NO_MODE}")
@@ -129,7 +120,8 @@ def _group_path(function: PciFunction, noiommu: bool) -> Path:
     return path
 
 
-def _open(path: Path) -> int:
+def open_node(path: Path) -> int:
+    """Open a node of VFIO's; TransportError says what to do when that fails."""
     try:
         return os.open(path, os.O_RDWR)
     except OSError as error:

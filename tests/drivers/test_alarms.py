@@ -29,9 +29,9 @@ class Alarming(EmulatedTransport):
         self.alarms = {alarm: os.eventfd(0, os.EFD_NONBLOCK) for alarm in Alarm}
         self.let_go_at: list[int] = []
 
-    def let_go(self) -> None:
+    async def let_go(self) -> None:
         self.let_go_at.append(self.read32(Register.CSTS))
-        super().let_go()
+        await super().let_go()
 
 
 class Path:
@@ -77,10 +77,10 @@ def test_a_device_that_the_host_wants_is_shut_down_and_let_go(transport: Alarmin
         assert controller.failure == "the host wants the device back"
         (completion,) = await controller.execute(FLUSH)
         assert completion.status == LOST
+        assert len(transport.let_go_at) == 1
         await controller.close()
 
     asyncio.run(scenario())
-    assert len(transport.let_go_at) == 1
 
 
 def test_a_device_that_is_gone_already_is_let_go_at_once(transport: Alarming) -> None:

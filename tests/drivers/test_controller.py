@@ -286,7 +286,11 @@ def test_a_hopeless_reset_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
         async with emulated(io_queues=1) as (controller, transport):
             reactor = Reactor(controller)
             reset: list[str] = []
-            monkeypatch.setattr(transport, "reset", lambda: reset.append("function"))
+
+            async def function_reset() -> None:
+                reset.append("function")
+
+            monkeypatch.setattr(transport, "reset", function_reset)
             transport.emulator.add_fault(action=HANG)
             reading = asyncio.create_task(controller.execute(read(0, 1)))
             await asyncio.sleep(0.01)

@@ -250,7 +250,7 @@ async def test_shutdown_is_reported_until_the_next_reset(host: Host) -> None:
 
 @on_host()
 async def test_function_reset_restores_defaults(host: Host) -> None:
-    host.transport.reset()
+    await host.transport.reset()
     assert host.csts.raw == bytes(4)
     assert host.transport.read64(Register.ASQ) == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import select
@@ -234,7 +235,7 @@ def test_function_reset_restores_the_configuration(transport: QemuTransport) -> 
     cap = transport.read64(Register.CAP)
     transport.write32(Register.CC, encode(CC, iosqes=6, iocqes=4))
     assert transport.read32(Register.CC)
-    transport.reset()
+    asyncio.run(transport.reset())
     assert transport.read32(Register.CC) == 0
     assert transport.read64(Register.CAP) == cap
     assert transport.guest_errors() == ""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +19,6 @@ from hypothesis import strategies as st
 
 from scsi2nvme.dataplane import Registers
 from scsi2nvme.drivers import vfio_abi as abi
-from scsi2nvme.drivers import vfio_group
 from scsi2nvme.drivers.dma import HUGE_PAGE, DmaArenas
 from scsi2nvme.drivers.memory import PAGE, memory_file
 from scsi2nvme.drivers.noiommu import physical_address
@@ -27,7 +28,13 @@ from scsi2nvme.drivers.vfio_abi import IrqIndex, RegionCapability, Request
 from scsi2nvme.drivers.vfio_iommu import IovaAllocator
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.registers import ALL_ONES_32, ALL_ONES_64, CAP, Register, encode
-from tests.drivers.fake_vfio import BAR_BYTES, HIGH, LOW, FakeVfio, make_nodes
+from tests.drivers.fake_vfio import (
+    BAR_BYTES,
+    HIGH,
+    LOW,
+    FakeVfio,
+    make_nodes,
+)
 from tests.drivers.machine import ADDRESS, NEIGHBOUR, Machine, put
 
 
@@ -244,7 +251,7 @@ def test_what_is_missing_is_said_in_one_line(
     arrange: Callable[[Machine, FakeVfio], None],
     reason: str,
 ) -> None:
-    monkeypatch.setattr(vfio_group, "_OPEN_PAUSE_S", 0.0)
+    monkeypatch.setattr(abi, "PAUSE_S", 0.0)
     arrange(machine, kernel)
     with pytest.raises(TransportError, match=re.escape(reason)) as caught:
         opened(machine)
@@ -282,7 +289,7 @@ def test_a_group_that_cannot_be_opened_is_named(
 def test_a_device_that_is_being_reset_is_opened_in_the_end(
     machine: Machine, kernel: FakeVfio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vfio_group, "_OPEN_PAUSE_S", 0.0)
+    monkeypatch.setattr(abi, "PAUSE_S", 0.0)
     kernel.fails[Request.GROUP_GET_DEVICE_FD] = [errno.EAGAIN] * 3
     opened(machine).close()
 
@@ -390,7 +397,7 @@ def test_a_window_has_addresses_while_it_is_open(machine: Machine, kernel: FakeV
         assert again is not None
         # As if the first had never been.
         assert transport.allocate(PAGE).iova == taken + PAGE
-        transport.let_go()
+        asyncio.run(transport.let_go())
         with pytest.raises(TransportError, match="gone"):
             transport.window(PAGE)
         second.close()
@@ -444,25 +451,46 @@ def test_physical_addresses_are_of_one_piece(
 def test_a_reset_leaves_the_device_enabled(
     machine: Machine, kernel: FakeVfio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scsi2nvme.drivers.vfio._RESET_PAUSE_S", 0.0)
+    monkeypatch.setattr(abi, "PAUSE_S", 0.0)
     with closing(opened(machine)) as transport:
         kernel.fails[Request.DEVICE_RESET] = [errno.EAGAIN] * 3
-        transport.reset()
+        asyncio.run(transport.reset())
         assert kernel.command() == 0x406
         kernel.fails[Request.DEVICE_RESET] = [errno.EINVAL]
         with pytest.raises(TransportError, match="reset: Invalid"):
-            transport.reset()
+            asyncio.run(transport.reset())
+
+
+def test_nobody_else_waits_for_a_reset_of_the_kernels(
+    machine: Machine, kernel: FakeVfio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others_run = threading.Event()
+
+    def device_reset(_: int) -> None:
+        assert others_run.wait(10)
+        assert kernel.command() == 0x406  # it was not closed in the midst of it
+
+    async def other() -> None:
+        others_run.set()
+
+    async def scenario(transport: VfioTransport) -> None:
+        await asyncio.gather(transport.reset(), transport.let_go(), other())
+
+    monkeypatch.setattr(kernel, "device_reset", device_reset)
+    with closing(opened(machine)) as transport:
+        asyncio.run(scenario(transport))
+        assert transport.read32(Register.CSTS) == ALL_ONES_32
 
 
 def test_a_device_that_was_let_go_reads_as_gone(machine: Machine, kernel: FakeVfio) -> None:
     with closing(opened(machine)) as transport:
         memory = transport.allocate(PAGE)
-        transport.let_go()
-        transport.let_go()
+        asyncio.run(transport.let_go())
+        asyncio.run(transport.let_go())
         assert transport.read64(Register.CAP) == ALL_ONES_64
         assert transport.read32(Register.CSTS) == ALL_ONES_32
         memory.view()[:1] = b"x"  # still there
-        for use in (transport.reset, lambda: transport.allocate(1)):
+        for use in (lambda: asyncio.run(transport.reset()), lambda: transport.allocate(1)):
             with pytest.raises(TransportError, match="is gone"):
                 use()
 
@@ -470,22 +498,22 @@ def test_a_device_that_was_let_go_reads_as_gone(machine: Machine, kernel: FakeVf
 def test_a_device_that_comes_back_is_as_it_was(machine: Machine, kernel: FakeVfio) -> None:
     with closing(opened(machine)) as transport:
         memory = transport.allocate(PAGE)
-        assert not transport.take_back()  # it was never let go
+        assert not asyncio.run(transport.take_back())  # it was never let go
         before = dict(kernel.mapped), dict(kernel.eventfds)
-        transport.let_go()
+        asyncio.run(transport.let_go())
         kernel.mapped.clear()
         kernel.eventfds.clear()
         machine.set_driver(machine.function, "nvme")
-        assert not transport.take_back()
+        assert not asyncio.run(transport.take_back())
         machine.set_driver(machine.function, "vfio-pci")
-        assert transport.take_back()
+        assert asyncio.run(transport.take_back())
         assert before == (kernel.mapped, kernel.eventfds)
         assert kernel.command() == 0x406
         kernel.put(Register.CSTS, 1)
         assert transport.read32(Register.CSTS) == 1
-        transport.reset()
+        asyncio.run(transport.reset())
         memory.view()[:1] = b"x"
-        transport.let_go()
+        asyncio.run(transport.let_go())
         assert transport.read32(Register.CSTS) == ALL_ONES_32
 
 
@@ -497,16 +525,16 @@ def test_a_device_that_cannot_be_had_again_stays_away(
 ) -> None:
     with closing(opened(machine)) as transport:
         transport.allocate(PAGE)
-        transport.let_go()
+        asyncio.run(transport.let_go())
         kernel.fails[request_kind] = [errno.EIO]
-        assert not transport.take_back()
+        assert not asyncio.run(transport.take_back())
         assert transport.read64(Register.CAP) == ALL_ONES_64
-        assert transport.take_back()
+        assert asyncio.run(transport.take_back())
         assert transport.read64(Register.CAP) != ALL_ONES_64
 
 
-def no_vendor(transport: VfioTransport) -> None:
-    transport.write_configuration(0, 2, 0xFFFF)
+def all_ones(transport: VfioTransport) -> None:
+    transport.write_configuration(8, 4, ALL_ONES_32)
 
 
 def no_answer(transport: VfioTransport) -> None:
@@ -516,7 +544,7 @@ def no_answer(transport: VfioTransport) -> None:
     transport.read_configuration = read  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("answer", [no_vendor, no_answer])
+@pytest.mark.parametrize("answer", [all_ones, no_answer])
 def test_a_device_that_was_torn_out_is_not_reset(
     machine: Machine, kernel: FakeVfio, answer: Callable[[VfioTransport], None]
 ) -> None:
@@ -528,7 +556,7 @@ def test_a_device_that_was_torn_out_is_not_reset(
         assert transport.read32(Register.CSTS) == ALL_ONES_32
         assert transport.read64(Register.ASQ) == ALL_ONES_64
         with pytest.raises(TransportError, match="does not answer any more"):
-            transport.reset()
+            asyncio.run(transport.reset())
     assert Request.DEVICE_RESET not in kernel.requests
 
 
@@ -556,9 +584,9 @@ def test_interrupts_come_to_the_cpus_they_are_steered_to(
     with closing(opened(machine)) as transport:
         transport.steer({2: 0, 3: 5, 99: 1})
         assert [path.read_text() for path in lists.values()] == ["0-1\n", "0-1\n", "0\n", "5\n"]
-        transport.let_go()
+        asyncio.run(transport.let_go())
         put(proc / "interrupts", INTERRUPTS.replace("141:", " 38:"))
-        assert transport.take_back()
+        assert asyncio.run(transport.take_back())
         assert lists[38].read_text() == "5\n"
 
 

@@ -69,13 +69,13 @@ async def test_close_shuts_down_and_data_lasts(rig: Rig, monkeypatch: pytest.Mon
     data = random.randbytes(7 * BLOCK)
     await good(controller, write(11, data))
     seen = []
-    close = transport.close
+    let_go = transport.let_go
 
-    def look_and_close() -> None:
+    async def look_and_let_go() -> None:
         seen.append(decode(CSTS, transport.read32(Register.CSTS)).shst)
-        close()
+        await let_go()
 
-    monkeypatch.setattr(transport, "close", look_and_close)
+    monkeypatch.setattr(transport, "let_go", look_and_let_go)
     await controller.close()
     assert seen == [ShutdownStatus.COMPLETE]
     with pytest.raises(ControllerError, match="closed"):
@@ -384,12 +384,12 @@ async def test_fatal_status_leads_to_a_reset(rig: Rig) -> None:
         assert controller.live
 
 
-def pull(transport: Transport) -> None:
+async def pull(transport: Transport) -> None:
     """Pull the controller out."""
     if isinstance(transport, QemuTransport):
         os.kill(transport.pid, signal.SIGKILL)
     else:
-        transport.let_go()
+        await transport.let_go()
 
 
 async def test_surprise_removal_ends_every_command(rig: Rig) -> None:
@@ -400,7 +400,7 @@ async def test_surprise_removal_ends_every_command(rig: Rig) -> None:
         loads = [asyncio.create_task(load(controller, 4 * n, stop)) for n in range(4)]
         await asyncio.sleep(0)
         place(reactor.queue, read(0, 1), reactor, 0)
-        pull(controller.transport)
+        await pull(controller.transport)
         async with asyncio.timeout(10):
             for result in await asyncio.gather(*loads, return_exceptions=True):
                 assert isinstance(result, AssertionError)
@@ -415,6 +415,6 @@ async def test_surprise_removal_ends_every_command(rig: Rig) -> None:
 
 async def test_removal_before_bring_up_is_one_clear_error(rig: Rig) -> None:
     transport = rig.transport()
-    pull(transport)
+    await pull(transport)
     with pytest.raises((ControllerError, TransportError), match=transport.name):
         await Controller.open(transport)

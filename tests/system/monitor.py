@@ -23,9 +23,7 @@ class Monitor:
 
     def execute(self, command: str, **arguments: object) -> Any:
         """Run a command and return its value; MonitorError says what was wrong with it."""
-        if not self._ready:
-            self._ready = "QMP" in self._receive()
-            self.execute("qmp_capabilities")
+        self._greet()
         request = {"execute": command, "arguments": arguments}
         self._socket.sendall(json.dumps(request).encode() + b"\n")
         while True:
@@ -42,6 +40,7 @@ class Monitor:
 
     def wait(self, event: str, **data: object) -> None:
         """Wait for an event with this data, which may have come already; it counts once."""
+        self._greet()
         while True:
             for answer in self._events:
                 found = answer.get("data", {})
@@ -49,6 +48,12 @@ class Monitor:
                     self._events.remove(answer)
                     return
             self._events.append(self._receive())
+
+    def _greet(self) -> None:
+        """Have it send events from the first use on."""
+        if not self._ready:
+            self._ready = "QMP" in self._receive()
+            self.execute("qmp_capabilities")
 
     def forget(self, event: str) -> None:
         """Forget the events of this kind that have come."""

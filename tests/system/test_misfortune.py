@@ -236,15 +236,50 @@ def test_a_controller_is_pulled_out(disks: Disks, machine: Machine) -> None:
     finally:
         machine.plug(B)
     assert f"pci:{B.address} is dead: the host wants the device back" in said
-    said = disks.run(
+    is_served_again(
+        disks,
         f"""
         eventually 60 namespace {B.address} 1 >/dev/null
         scsi2nvme bind {B.address} >/dev/null
+        """,
+    )
+
+
+def test_a_slot_loses_its_power(disks: Disks) -> None:
+    """Unnoticed by the kernel, which waits for the disk when it is reset: nobody else does."""
+    is_served_again(
+        disks,
+        f"""
+        power() {{ # off or on
+          setpci -s "$(basename $(dirname $(realpath /sys/bus/pci/devices/{B.address})))" \
+            CAP_EXP+18.w=$1:700
+        }}
+        power 700
+        eventually 20 is_lost b
+        progress a 50
+        scsi2nvme reset {B.address} --state-dir /run/daemon &
+        reset=$!
+        in_kernel() {{ grep --quiet pci_dev_wait /proc/$(cat /run/daemon.pid)/task/*/stack; }}
+        eventually 20 in_kernel
+        timeout 5 sg_turs $(disk a)
+        progress a 50
+        in_kernel
+        power 100
+        wait $reset
+        """,
+    )
+
+
+def is_served_again(disks: Disks, script: str) -> None:
+    """Run a script that ends with controller B back: its disk failed, and works as it did."""
+    said = disks.run(
+        f"""
+        {script}
         progress b 50
         scsi2nvme list --state-dir /run/daemon --json
         """
     )
-    rings = json.loads(said)["Rings"]
+    rings = json.loads(said[said.index("{") :])["Rings"]
     assert all(ring["InPlace"] > 0 for ring in rings), rings  # with the new IOMMU mapping too
     disks.unaffected("a")
     outcome = disks.outcome("b")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.system.machine import CONTROLLERS, MIB, Machine, Namespace, Nvme
+from tests.system.machine import MIB, Machine, Namespace, Nvme
 from tests.system.power import Power
+from tests.system.units import A, B, given_back, serve
 
 SHAPES = {(1, 512): "01", (1, 4096): "02", (2, 512): "03", (2, 4096): "04"}
-A, B = CONTROLLERS
 
 # Use a disk, see it refused, and stop using it: what to do, what is said, what to undo.
 USES = {
@@ -72,6 +72,21 @@ def test_bind_and_unbind(machine: Machine) -> None:
         f"is bound to nvme; run: scsi2nvme bind {B.address}",
     ):
         assert words in job.output
+
+
+def test_interrupts_come_to_the_cpus_of_their_reactors(machine: Machine) -> None:
+    with given_back(machine, (A,)):
+        output = machine.run(
+            f"""
+            {serve((A,))}
+            pattern='s/^ *\\([0-9]*\\):.*vfio-msix\\[[23]\\]({A.address})$/\\1/p'
+            for number in $(sed --quiet "$pattern" /proc/interrupts); do
+              echo "CPU $(cat /proc/irq/$number/smp_affinity_list)"
+            done
+            """
+        ).output
+    cpus = [line for line in output.splitlines() if line.startswith("CPU ")]
+    assert sorted(cpus) == ["CPU 0", "CPU 1"], output
 
 
 @pytest.mark.timeout(1800)
