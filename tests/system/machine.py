@@ -365,7 +365,7 @@ class Machine:
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
             if not select.select([self._jobs], [], [], left)[0]:
                 self._explain_blocked()
-                output = f"\n{job.output}" if job else ""
+                output = f"\n{job.output if job else self._where_processors_are()}"
                 self._qemu.kill()
                 self._qemu.wait()
                 raise GuestTimeout(self._with_log(problem + output))
@@ -398,6 +398,14 @@ class Machine:
         self.ask("blocked")
         if select.select([self._jobs], [], [], 10)[0]:
             self._receive()
+
+    def _where_processors_are(self) -> str:
+        """Return each processor's instruction pointer and flags, twice: a kernel may hang."""
+        lines = []
+        for _ in range(2):
+            said = self.monitor.human("info registers -a")
+            lines += [line for line in said.splitlines() if line.startswith(("CPU#", "RIP="))]
+        return "\n".join(lines)
 
     # ---- beginning anew ----
 
