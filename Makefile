@@ -126,8 +126,9 @@ SYSTEM_PYTEST := KERNEL=$(or $(KERNEL),linux-image-amd64) PATH="$(DEV):$$PATH" p
   --dist loadscope --no-loadscope-reorder --junitxml build/junit-system.xml
 
 .PHONY: test check lint sanitize
-test: test-packages c-tests ## run every test that needs no kernel of its own
+test: test-packages system-test-packages c-tests ## run every test, or TESTS=tests/drivers
 	@$(PYTEST) -m 'not system' --junitxml build/junit.xml $(TESTS)
+	@$(if $(TESTS),,$(SYSTEM_PYTEST) tests/system)
 
 check: test-packages lint c-tests ## lint, and the tests that take no minutes
 	@$(PYTEST) -m 'not slow' $(TESTS)
