@@ -226,8 +226,12 @@ def _vfio_users(disk: Disk) -> Iterator[str]:
     if disk.function.driver != VFIO_DRIVER:
         return
     group = disk.function.group
+    nodes = [f"/dev/vfio/{group}", f"/dev/vfio/noiommu-{group}"]
+    nodes += [
+        f"/dev/vfio/devices/{each.name}" for each in _children(disk.function.path / "vfio-dev")
+    ]
     for process, path in open_files(disk.system):
-        if path in (f"/dev/vfio/{group}", f"/dev/vfio/noiommu-{group}"):
+        if path in nodes:
             yield f"is in use by process {process.name} ({read_text(process / 'comm')})"
 
 

@@ -1,4 +1,4 @@
-"""A real NVMe controller, through the kernel's VFIO (group interface).
+"""A real NVMe controller, through the kernel's VFIO.
 
 Spec: Linux Documentation/driver-api/vfio.rst, PCI Local Bus 3.0 6.
 """
@@ -31,6 +31,7 @@ from scsi2nvme.drivers.pci import (
 from scsi2nvme.drivers.sysfs import VFIO_DRIVER, System, find_function
 from scsi2nvme.drivers.transport import Alarm, TransportError
 from scsi2nvme.drivers.vfio_abi import IrqIndex, RegionCapability, RegionIndex, Request
+from scsi2nvme.drivers.vfio_cdev import VfioCdev, cdev_path
 from scsi2nvme.drivers.vfio_group import VfioGroup
 from scsi2nvme.drivers.vfio_iommu import Type1Iommu
 from scsi2nvme.fields import Values
@@ -75,19 +76,25 @@ class VfioTransport:
         with ExitStack() as undo:
             self._ours = undo.enter_context(ExitStack())
             self._host = undo.enter_context(ExitStack())  # what `let_go` gives back
-            group = VfioGroup(function, noiommu=noiommu)
+            group = self._open()
             self._host.callback(group.close)
             self._container = group.container
             self._iommu = None if noiommu else Type1Iommu(group.container)
             self._memory = DmaArenas(self._iommu.map) if self._iommu else _no_iommu()
             self._ours.callback(self._memory.close)
             try:
-                self._device = group.device()
-                self._host.callback(os.close, self._device)
+                self._device = group.device
                 self._start(vectors)
             except OSError as error:
                 raise TransportError(f"{self.name}: {error.strerror}") from error
             undo.pop_all()
+
+    def _open(self) -> VfioGroup | VfioCdev:
+        """Open the device in the kernel's newest way; only a group can do without an IOMMU."""
+        path = None if self._noiommu else cdev_path(self._function)
+        if path is None:
+            return VfioGroup(self._function, noiommu=self._noiommu)
+        return VfioCdev(self._function, path)
 
     def _start(self, vectors: int) -> None:
         """Map the registers and connect the interrupts."""
@@ -284,13 +291,12 @@ class VfioTransport:
             return False
         with ExitStack() as undo:
             try:
-                group = VfioGroup(function, noiommu=self._noiommu)
+                group = self._open()
                 undo.callback(group.close)
                 self._container = group.container
                 if self._iommu is not None:
                     self._iommu.move(group.container)
-                self._device = group.device()
-                undo.callback(os.close, self._device)
+                self._device = group.device
                 self._restart()
             except (TransportError, OSError) as error:
                 _log.warning("%s: %s", self.name, error)

@@ -1,6 +1,6 @@
 """The kernel's VFIO interface: request numbers, structures, and how they are passed.
 
-Spec: Linux include/uapi/linux/vfio.h. Integers are of the machine's byte order.
+Spec: Linux include/uapi/linux/vfio.h, iommufd.h. Integers are of the machine's byte order.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ TYPE1V2_IOMMU, NOIOMMU_IOMMU = 3, 8
 
 _ORDER: ByteOrder = "little" if sys.byteorder == "little" else "big"
 _FIRST_REQUEST = ord(";") << 8 | 100
+_FIRST_IOMMUFD_REQUEST = ord(";") << 8 | 0x80
 _ATTEMPTS, PAUSE_S = 20, 0.1
 _MAXIMUM_BYTES = 1 << 20  # of an answer that keeps growing
 _MAXIMUM_CAPABILITIES = 64  # in one answer: a list that loops ends too
@@ -40,6 +41,15 @@ class Request(IntEnum):
     IOMMU_GET_INFO = _FIRST_REQUEST + 12
     IOMMU_MAP_DMA = _FIRST_REQUEST + 13
     IOMMU_UNMAP_DMA = _FIRST_REQUEST + 14
+    DEVICE_BIND_IOMMUFD = _FIRST_REQUEST + 18
+    DEVICE_ATTACH_IOMMUFD_PT = _FIRST_REQUEST + 19
+
+
+class IommufdRequest(IntEnum):
+    """ioctl request numbers of IOMMUFD."""
+
+    IOAS_ALLOC = _FIRST_IOMMUFD_REQUEST + 1
+    VFIO_IOAS = _FIRST_IOMMUFD_REQUEST + 8
 
 
 class RegionIndex(IntEnum):
@@ -105,6 +115,12 @@ class DmaFlags(IntFlag):
     WRITE = 2
 
 
+class VfioIoas(IntEnum):
+    """Of VFIO_IOAS: what to do with the address space that type 1 requests go to."""
+
+    SET = 1
+
+
 class RegionCapability(IntEnum):
     """Capabilities of REGION_INFO."""
 
@@ -145,6 +161,12 @@ IOMMU_INFO = _structure(
 DMA_MAP = _structure(
     "vfio_iommu_type1_dma_map", 32, *_HEAD, ("vaddr", 8, 64), ("iova", 16, 64), ("size", 24, 64)
 )
+BIND = _structure("vfio_device_bind_iommufd", 16, *_HEAD, ("iommufd", 8, 32), ("out_devid", 12, 32))
+ATTACH = _structure("vfio_device_attach_iommufd_pt", 12, *_HEAD, ("pt_id", 8, 32))
+IOAS_ALLOC = _structure(
+    "iommu_ioas_alloc", 12, ("size", 0, 32), ("flags", 4, 32), ("out_ioas_id", 8, 32)
+)
+VFIO_IOAS = _structure("iommu_vfio_ioas", 12, ("size", 0, 32), ("ioas_id", 4, 32), ("op", 8, 16))
 _CAPABILITY = _structure(
     "vfio_info_cap_header", 8, ("id", 0, 16), ("version", 2, 16), ("next", 4, 32)
 )

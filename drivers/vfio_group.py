@@ -17,6 +17,7 @@ from scsi2nvme.drivers.vfio_abi import Request
 class VfioGroup:
     """The group of a PCI function, opened, with its IOMMU set up.
 
+    `container` and `device`, the function itself, which opening it has reset, are descriptors.
     TransportError says in one line what is missing, and what to do about it.
     """
 
@@ -32,6 +33,8 @@ class VfioGroup:
             undo.callback(os.close, self.group)
             self._check_viable()
             self._set_iommu(abi.NOIOMMU_IOMMU if noiommu else abi.TYPE1V2_IOMMU)
+            self.device = self._open_device()
+            undo.callback(os.close, self.device)
             self._undo = undo.pop_all()
 
     def _check_container(self, iommu: int) -> None:
@@ -64,8 +67,7 @@ class VfioGroup:
                 reason = f"its IOMMU cannot be set up: {error.strerror}"
             raise TransportError(f"{self._function.address}: {reason}") from error
 
-    def device(self) -> int:
-        """Return a descriptor of the function itself, which opening it resets."""
+    def _open_device(self) -> int:
         address = self._function.address
         try:
             name = bytearray(address.encode() + b"\0")
@@ -74,7 +76,7 @@ class VfioGroup:
             raise TransportError(f"{address}: vfio-pci cannot open it: {error.strerror}") from error
 
     def close(self) -> None:
-        """Give the group back; every mapping for the device is gone."""
+        """Give the device back; every mapping for it is gone."""
         self._undo.close()
 
 

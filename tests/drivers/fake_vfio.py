@@ -8,11 +8,15 @@ from pathlib import Path
 
 from scsi2nvme.drivers import vfio_abi as abi
 from scsi2nvme.drivers.memory import memory_file
-from scsi2nvme.drivers.vfio_abi import IrqIndex, RegionIndex, Request
+from scsi2nvme.drivers.sysfs import PciFunction
+from scsi2nvme.drivers.vfio_abi import IommufdRequest, IrqIndex, RegionIndex, Request
 from scsi2nvme.nvme.registers import CAP, Register, encode
 
 BAR_BYTES = 0x4000
 CONFIGURATION = 0x10000  # where configuration space lies in the device's file
+AnyRequest = Request | IommufdRequest
+_REQUESTS: dict[int, AnyRequest] = {int(each): each for each in (*Request, *IommufdRequest)}
+_IOAS = 5
 LOW, HOLE, HIGH = (0x200000, 0x3FFFFF), (0x400000, 0x7FFFFF), (0x800000, (1 << 39) - 1)
 
 
@@ -24,11 +28,11 @@ class FakeVfio:
         self.extensions = {abi.TYPE1V2_IOMMU}
         self.viable = True
         self.region_flags = 0x7
-        self.fails: dict[Request, list[int]] = {}  # errnos of the next requests of a kind
+        self.fails: dict[AnyRequest, list[int]] = {}  # errnos of the next requests of a kind
         self.vectors = 5
         self.granted = 5  # vectors that the host can give
         self.has_error_interrupt = True
-        self.requests: list[Request] = []
+        self.requests: list[AnyRequest] = []
         self.mapped: dict[int, tuple[int, int]] = {}  # by IOVA: vaddr, size
         self.eventfds: dict[int, list[int]] = {}  # by interrupt index
         self.connections: list[tuple[int, int]] = []
@@ -41,7 +45,7 @@ class FakeVfio:
 
     def call(self, fd: int, request: int, argument: int | bytearray = 0) -> int:
         """Take the place of `vfio_abi.call`."""
-        request = Request(request)
+        request = _REQUESTS[request]
         self.requests.append(request)
         if failures := self.fails.get(request):
             number = failures.pop(0)
@@ -85,6 +89,20 @@ class FakeVfio:
         assert name == b"0000:01:00.0\0"
         return os.dup(self.device)
 
+    def device_bind_iommufd(self, buffer: bytearray) -> None:
+        values = abi.BIND.parse(buffer)
+        assert (values.argsz, values.flags) == (16, 0)
+        os.fstat(values.iommufd)
+
+    def ioas_alloc(self, buffer: bytearray) -> None:
+        abi.IOAS_ALLOC.write(buffer, out_ioas_id=_IOAS)
+
+    def vfio_ioas(self, buffer: bytearray) -> None:
+        assert abi.VFIO_IOAS.parse(buffer).ioas_id == _IOAS
+
+    def device_attach_iommufd_pt(self, buffer: bytearray) -> None:
+        assert abi.ATTACH.parse(buffer).pt_id == _IOAS
+
     def device_get_info(self, buffer: bytearray) -> None:
         abi.DEVICE_INFO.write(buffer, flags=3, num_regions=9, num_irqs=5)
 
@@ -125,6 +143,15 @@ class FakeVfio:
 
 
 def make_nodes(dev: Path) -> None:
-    """Make what stands for VFIO's device nodes."""
+    """Make what stands for VFIO's nodes of a group."""
     for name in ("vfio", "7"):
         (dev / "vfio" / name).touch()
+
+
+def make_cdev(function: PciFunction, device: int) -> None:
+    """Make what stands for IOMMUFD's node and that of a device itself, which is a file."""
+    dev = function.system.dev
+    (function.path / "vfio-dev/vfio3").mkdir(parents=True)
+    (dev / "iommu").touch()
+    (dev / "vfio/devices").mkdir()
+    (dev / "vfio/devices/vfio3").symlink_to(f"/proc/self/fd/{device}")

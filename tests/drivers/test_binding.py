@@ -247,12 +247,14 @@ def test_bind_and_unbind(machine: Machine, kernel: FakeKernel, told: list[str]) 
     assert len(told) == 6
 
 
-def test_what_a_bound_disk_is_stays_known(machine: Machine, kernel: FakeKernel) -> None:
+@pytest.mark.parametrize("node", ["/dev/vfio/7", "/dev/vfio/devices/vfio3"])
+def test_what_a_bound_disk_is_stays_known(machine: Machine, kernel: FakeKernel, node: str) -> None:
+    (machine.function.path / "vfio-dev/vfio3").mkdir(parents=True)
     binding.bind(machine.disk(), kernel)
     disk = machine.disk()
     assert (disk.model, disk.serial, disk.size_bytes) == ("Model of disk", "S1", 4 * MIB)
     assert users(disk) == []
-    machine.add_process(9, "scsi2nvme", opened="/dev/vfio/7")
+    machine.add_process(9, "scsi2nvme", opened=node)
     assert [use.what for use in users(disk)] == ["is in use by process 9 (scsi2nvme)"]
     (note,) = (machine.system.run / "scsi2nvme/disks").iterdir()
     for damage in ("{", "[1]", '{"colour": 1}'):

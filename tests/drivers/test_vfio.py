@@ -24,7 +24,7 @@ from scsi2nvme.drivers.memory import PAGE, memory_file
 from scsi2nvme.drivers.noiommu import physical_address
 from scsi2nvme.drivers.transport import Alarm, TransportError
 from scsi2nvme.drivers.vfio import VfioTransport, mappable_bytes
-from scsi2nvme.drivers.vfio_abi import IrqIndex, RegionCapability, Request
+from scsi2nvme.drivers.vfio_abi import IommufdRequest, IrqIndex, RegionCapability, Request
 from scsi2nvme.drivers.vfio_iommu import IovaAllocator
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.registers import ALL_ONES_32, ALL_ONES_64, CAP, Register, encode
@@ -32,10 +32,17 @@ from tests.drivers.fake_vfio import (
     BAR_BYTES,
     HIGH,
     LOW,
+    AnyRequest,
     FakeVfio,
+    make_cdev,
     make_nodes,
 )
 from tests.drivers.machine import ADDRESS, NEIGHBOUR, Machine, put
+
+GROUP, CDEV = "group", "cdev"
+# What the kernel offers makes no difference.
+either_way = pytest.mark.parametrize("kernel", [GROUP, CDEV], indirect=True)
+by_itself = pytest.mark.parametrize("kernel", [CDEV], indirect=True)
 
 
 @pytest.fixture
@@ -47,8 +54,12 @@ def machine(tmp_path: Path) -> Machine:
 
 
 @pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeVfio]:
+def kernel(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[FakeVfio]:
     fake = FakeVfio()
+    if getattr(request, "param", GROUP) == CDEV:
+        make_cdev(machine.function, fake.device)
     monkeypatch.setattr(abi, "call", fake.call)
     Registers(fake.device, 0, PAGE).close()  # the first ones leave something behind for all
     before = len(os.listdir("/proc/self/fd"))
@@ -63,16 +74,17 @@ def opened(machine: Machine, vectors: int = 66) -> VfioTransport:
 
 # ---- the kernel's interface ----
 
-HEADER = """
+PROGRAM = """
 #include <linux/vfio.h>
+#if __has_include(<linux/iommufd.h>)
+#include <linux/iommufd.h>
+#endif
 #include <stddef.h>
 #include <stdio.h>
 #define BITS(s, f) 8 * sizeof(((struct s *)0)->f)
-#define P(s, f) printf(#s "." #f " %zu %zu\\n", offsetof(struct s, f), BITS(s, f))
-#define R(r) printf(#r " %lu 0\\n", (unsigned long)VFIO_##r)
+#define P(s, f) printf(#s "." #f " %zu %zu\\n", offsetof(struct s, f), BITS(s, f));
+#define R(r) printf(#r " %lu 0\\n", (unsigned long)r);
 int main(void) {
-%s
-}
 """
 STRUCTURES = (
     abi.GROUP_STATUS,
@@ -83,22 +95,32 @@ STRUCTURES = (
     abi.IOMMU_INFO,
     abi.DMA_MAP,
 )
+# What older kernels' headers lack, by a macro that tells.
+NEWER = {
+    "VFIO_DEVICE_BIND_IOMMUFD": abi.BIND,
+    "VFIO_DEVICE_ATTACH_IOMMUFD_PT": abi.ATTACH,
+    "IOMMU_IOAS_ALLOC": abi.IOAS_ALLOC,
+    "IOMMU_VFIO_IOAS": abi.VFIO_IOAS,
+}
 
 
 def test_the_interface_is_that_of_the_kernels_header(tmp_path: Path) -> None:
-    lines = [f"P({one.name}, {field.name});" for one in STRUCTURES for field in one.fields]
-    lines += [f"R({request.name});" for request in Request]
+    ours = {f"VFIO_{request.name}": (int(request), 0) for request in Request}
+    ours |= {f"IOMMU_{request.name}": (int(request), 0) for request in IommufdRequest}
+    lines = [f"R({name})" for name in ours if name not in NEWER]
+    for one in (*STRUCTURES, *NEWER.values()):
+        ours |= {f"{one.name}.{field.name}": (field.byte, field.width) for field in one.fields}
+    lines += [f"P({one.name}, {field.name})" for one in STRUCTURES for field in one.fields]
+    for macro, one in NEWER.items():
+        newer = "\n".join(f"P({one.name}, {field.name})" for field in one.fields)
+        lines.append(f"#ifdef {macro}\nR({macro})\n{newer}\n#endif")
     source, program = tmp_path / "abi.c", tmp_path / "abi"
-    source.write_text(HEADER.replace("%s\n", "\n".join(lines) + "\n"))
+    source.write_text(PROGRAM + "\n".join(lines) + "\n}\n")
     subprocess.run(["cc", "-o", program, source], check=True)
     printed = subprocess.run([program], check=True, capture_output=True, text=True).stdout
     theirs = {name: (int(a), int(b)) for name, a, b in map(str.split, printed.splitlines())}
-    ours = {
-        f"{one.name}.{field.name}": (field.byte, field.width)
-        for one in STRUCTURES
-        for field in one.fields
-    }
-    assert theirs == ours | {request.name: (int(request), 0) for request in Request}
+    assert len(theirs) >= len(lines) - len(NEWER)
+    assert theirs.items() <= ours.items()
 
 
 @given(st.binary(max_size=200), st.integers(0, 250))
@@ -137,6 +159,7 @@ def test_no_more_is_mapped_than_may_be(
 # ---- opening ----
 
 
+@either_way
 def test_open_and_close(machine: Machine, kernel: FakeVfio) -> None:
     with closing(opened(machine)) as transport:
         assert (transport.name, transport.pci_id) == ("pci:0000:01:00.0", (0x1B36, 0x10))
@@ -219,7 +242,9 @@ def wrong_version(machine: Machine, kernel: FakeVfio) -> None:
     kernel.version = 1
 
 
-def failing(request: Request, number: int, times: int = 1) -> Callable[[Machine, FakeVfio], None]:
+def failing(
+    request: AnyRequest, number: int, times: int = 1
+) -> Callable[[Machine, FakeVfio], None]:
     return lambda machine, kernel: kernel.fails.update({request: [number] * times})
 
 
@@ -256,6 +281,64 @@ def test_what_is_missing_is_said_in_one_line(
     with pytest.raises(TransportError, match=re.escape(reason)) as caught:
         opened(machine)
     assert "\n" not in str(caught.value)
+
+
+def unusable_node(machine: Machine, kernel: FakeVfio) -> None:
+    (machine.system.dev / "iommu").unlink()
+    (machine.system.dev / "iommu").mkdir()
+
+
+@by_itself
+@pytest.mark.parametrize(
+    ("arrange", "reason"),
+    [
+        (other_driver, f"{ADDRESS} is bound to nvme; run: scsi2nvme bind {ADDRESS}"),
+        (no_iommu, "there is no IOMMU; enable VT-d"),
+        (failing(Request.DEVICE_BIND_IOMMUFD, errno.EPERM), "does not remap interrupts"),
+        (failing(Request.DEVICE_BIND_IOMMUFD, errno.EINVAL), "in use by another process"),
+        (failing(Request.DEVICE_BIND_IOMMUFD, errno.EBUSY), "in use by another process"),
+        (failing(Request.DEVICE_BIND_IOMMUFD, errno.EIO), "cannot be set up: Input/output"),
+        (failing(Request.DEVICE_BIND_IOMMUFD, errno.EAGAIN, 99), "be set up: Resource temp"),
+        (failing(Request.DEVICE_ATTACH_IOMMUFD_PT, errno.ENOMEM), "be set up: Cannot allocate"),
+        (failing(IommufdRequest.VFIO_IOAS, errno.EINVAL), "cannot be set up: Invalid argument"),
+        (failing(Request.DEVICE_GET_REGION_INFO, errno.EIO), "Input/output error"),
+        (unusable_node, "iommu: Is a directory"),
+    ],
+)
+def test_what_is_missing_is_said_of_a_device_by_itself(
+    machine: Machine,
+    kernel: FakeVfio,
+    monkeypatch: pytest.MonkeyPatch,
+    arrange: Callable[[Machine, FakeVfio], None],
+    reason: str,
+) -> None:
+    monkeypatch.setattr(abi, "PAUSE_S", 0.0)
+    arrange(machine, kernel)
+    with pytest.raises(TransportError, match=re.escape(reason)):
+        opened(machine)
+    assert not any(request.name.startswith("GROUP_") for request in kernel.requests)
+
+
+@by_itself
+def test_the_others_of_a_device_by_itself_are_named(machine: Machine, kernel: FakeVfio) -> None:
+    rivals(machine, kernel)
+    kernel.fails[Request.DEVICE_BIND_IOMMUFD] = [errno.EBUSY]
+    with pytest.raises(TransportError, match=r"others use: 0000:01:00\.1 \(driver e1000e\); bind"):
+        opened(machine)
+
+
+@by_itself
+def test_a_device_is_opened_by_itself_where_that_is_possible(
+    machine: Machine, kernel: FakeVfio
+) -> None:
+    opened(machine).close()
+    assert kernel.requests[:4] == [
+        *(Request.DEVICE_BIND_IOMMUFD, IommufdRequest.IOAS_ALLOC, IommufdRequest.VFIO_IOAS),
+        Request.DEVICE_ATTACH_IOMMUFD_PT,
+    ]
+    (machine.system.dev / "iommu").unlink()
+    opened(machine).close()
+    assert Request.GROUP_GET_DEVICE_FD in kernel.requests
 
 
 @pytest.mark.parametrize(
@@ -384,6 +467,7 @@ def test_addresses_that_were_given_back_are_one_piece_again(order: list[int]) ->
     assert allocator.take(6 * PAGE, PAGE) == 0x100000
 
 
+@either_way
 def test_a_window_has_addresses_while_it_is_open(machine: Machine, kernel: FakeVfio) -> None:
     transport = opened(machine)
     with closing(transport):
@@ -461,6 +545,7 @@ def test_a_reset_leaves_the_device_enabled(
             asyncio.run(transport.reset())
 
 
+@either_way
 def test_nobody_else_waits_for_a_reset_of_the_kernels(
     machine: Machine, kernel: FakeVfio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -482,6 +567,7 @@ def test_nobody_else_waits_for_a_reset_of_the_kernels(
         assert transport.read32(Register.CSTS) == ALL_ONES_32
 
 
+@either_way
 def test_a_device_that_was_let_go_reads_as_gone(machine: Machine, kernel: FakeVfio) -> None:
     with closing(opened(machine)) as transport:
         memory = transport.allocate(PAGE)
@@ -495,6 +581,7 @@ def test_a_device_that_was_let_go_reads_as_gone(machine: Machine, kernel: FakeVf
                 use()
 
 
+@either_way
 def test_a_device_that_comes_back_is_as_it_was(machine: Machine, kernel: FakeVfio) -> None:
     with closing(opened(machine)) as transport:
         memory = transport.allocate(PAGE)
