@@ -48,9 +48,11 @@ targetcli_all() {
 
 # Print the block device of a LUN of a loopback target: `loop_disk naa.5001405000000001 0`.
 loop_disk() {
-  local address
+  local address blocks
   address=$(cat "/sys/kernel/config/target/loopback/$1/tpgt_1/address")
-  echo "/dev/$(ls "/sys/bus/scsi/devices/$address:$2/block")"
+  blocks="/sys/bus/scsi/devices/$address:$2/block"
+  eventually 20 test -d "$blocks" # the kernel looks for disks after the LUN is there
+  echo "/dev/$(ls "$blocks")"
 }
 
 # Start the initiator's daemon.
@@ -71,8 +73,9 @@ iscsi_login() {
 # Print the block device of a LUN of an iSCSI target: `iscsi_disk iqn.2026-11.org.example:a 0`,
 # that behind another portal than the usual with its address as the third argument.
 iscsi_disk() {
-  readlink --canonicalize-existing \
-    "/dev/disk/by-path/ip-${3:-127.0.0.1}:3260-iscsi-$1-lun-$2"
+  local link="/dev/disk/by-path/ip-${3:-127.0.0.1}:3260-iscsi-$1-lun-$2"
+  eventually 20 test -e "$link" # the kernel looks for disks after the login has ended
+  readlink --canonicalize-existing "$link"
 }
 
 # Log out, and leave the kernel's target without configuration.
