@@ -109,8 +109,13 @@ record $unit.format sg_format --format --quick $disk
 record $unit.formatted cmp <(block $disk $size 16 1) <(head --bytes=$size /tmp/zero)
 record $unit.readcap-after sg_readcap --long $disk
 """
-# Two initiators: $disk and $other are their views of one logical unit.
+# Two initiators: $disk and $other are their views of one logical unit. Nobody else may have
+# a look at it meanwhile: udev would, whenever a tool has had it open, and take what is due to
+# the next who asks.
 RESERVATIONS = f"""
+udevadm settle
+udevadm control --stop-exec-queue
+trap "udevadm control --start-exec-queue" EXIT
 persist() {{ # NAME DISK OPTION…
   local name=$1 disk=$2
   shift 2
@@ -135,6 +140,7 @@ record read-preempted read_one $disk
 persist keys-after $other --in --read-keys
 persist clear $other --out --clear --param-rk={KEYS[1]:#x}
 persist keys-cleared $disk --in --read-keys
+udevadm control --start-exec-queue
 """
 
 
