@@ -43,7 +43,7 @@ OURS = Configuration(
 BLOCK = Configuration("LIO block", "", paths=2)
 
 TIMES = 15  # what a machine takes that is not emulated
-RUN_S = 2000
+RUN_S = 3000
 _IQN = "iqn.2026-11.org.example"
 _UNIT = UNITS[0]
 # Each is the LUN 0 of a target, to which its own name is added.

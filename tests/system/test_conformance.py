@@ -13,7 +13,7 @@ from tests.system.conformance import OURS, examine
 from tests.system.machine import Machine
 
 
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(3400)
 def test_nothing_fails_but_where_lio_answers(
     machine: Machine, record_property: Callable[[str, object], None]
 ) -> None:
