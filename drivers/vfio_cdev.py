@@ -15,11 +15,15 @@ from scsi2nvme.drivers import vfio_abi as abi
 from scsi2nvme.drivers.sysfs import PciFunction
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.drivers.vfio_abi import IommufdRequest, Request, VfioIoas
-from scsi2nvme.drivers.vfio_group import check_binding, not_viable, open_node
+from scsi2nvme.drivers.vfio_group import (
+    IN_USE,
+    NO_REMAPPING,
+    check_binding,
+    not_viable,
+    open_node,
+)
 
-_NO_REMAPPING = "the IOMMU does not remap interrupts, which the kernel insists on"
-_IN_USE = "the device is in use by another process"
-_REASONS = {errno.EPERM: _NO_REMAPPING, errno.EBUSY: _IN_USE, errno.EINVAL: _IN_USE}
+_REASONS = {errno.EPERM: NO_REMAPPING, errno.EBUSY: IN_USE, errno.EINVAL: IN_USE}
 
 
 def cdev_path(function: PciFunction) -> Path | None:

@@ -13,6 +13,9 @@ from scsi2nvme.drivers.sysfs import VFIO_DRIVER, PciFunction
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.drivers.vfio_abi import Request
 
+IN_USE = "the device is in use by another process"
+NO_REMAPPING = "the IOMMU does not remap interrupts, which the kernel insists on"
+
 
 class VfioGroup:
     """The group of a PCI function, opened, with its IOMMU set up.
@@ -60,9 +63,9 @@ class VfioGroup:
             abi.call(self.container, Request.SET_IOMMU, iommu)
         except OSError as error:
             if error.errno == errno.EPERM:
-                reason = "the IOMMU does not remap interrupts, which vfio_iommu_type1 insists on"
+                reason = NO_REMAPPING
             elif error.errno == errno.EBUSY:
-                reason = "the device is in use by another process"
+                reason = IN_USE
             else:
                 reason = f"its IOMMU cannot be set up: {error.strerror}"
             raise TransportError(f"{self._function.address}: {reason}") from error
@@ -138,5 +141,5 @@ _OPEN_ERRORS = {
     errno.ENXIO: "the module vfio-pci is missing; run: modprobe vfio-pci",
     errno.EACCES: "no permission; run as root, or make your user the owner of this file",
     errno.EPERM: "no permission; the process needs CAP_SYS_RAWIO for this",
-    errno.EBUSY: "the device is in use by another process",
+    errno.EBUSY: IN_USE,
 }

@@ -42,7 +42,6 @@ from tests.drivers.machine import ADDRESS, NEIGHBOUR, Machine, put
 GROUP, CDEV = "group", "cdev"
 # What the kernel offers makes no difference.
 either_way = pytest.mark.parametrize("kernel", [GROUP, CDEV], indirect=True)
-by_itself = pytest.mark.parametrize("kernel", [CDEV], indirect=True)
 
 
 @pytest.fixture
@@ -248,26 +247,54 @@ def failing(
     return lambda machine, kernel: kernel.fails.update({request: [number] * times})
 
 
+def unusable_node(machine: Machine, kernel: FakeVfio) -> None:
+    (machine.system.dev / "iommu").unlink()
+    (machine.system.dev / "iommu").mkdir()
+
+
+def rivals_of_one(machine: Machine, kernel: FakeVfio) -> None:
+    rivals(machine, kernel)
+    kernel.fails[Request.DEVICE_BIND_IOMMUFD] = [errno.EBUSY]
+
+
+OF_A_GROUP = [
+    (other_driver, f"{ADDRESS} is bound to nvme; run: scsi2nvme bind {ADDRESS}"),
+    (unbound, f"{ADDRESS} is bound to no driver; run: scsi2nvme bind"),
+    (no_iommu, "there is no IOMMU; enable VT-d"),
+    (no_module, "vfio/vfio: the module vfio-pci is missing; run: modprobe vfio-pci"),
+    (no_type1, "modprobe vfio_iommu_type1"),
+    (wrong_version, "VFIO version 1, 0 expected"),
+    (rivals, "IOMMU group 7 has devices that others use: 0000:01:00.1 (driver e1000e); bind"),
+    (failing(Request.SET_IOMMU, errno.EPERM), "does not remap interrupts"),
+    (failing(Request.GROUP_SET_CONTAINER, errno.EBUSY), "in use by another process"),
+    (failing(Request.SET_IOMMU, errno.ENODEV), "IOMMU cannot be set up: No such device"),
+    (failing(Request.GROUP_GET_DEVICE_FD, errno.EINVAL), "vfio-pci cannot open it: Invalid"),
+    (failing(Request.GROUP_GET_DEVICE_FD, errno.EAGAIN, 99), "cannot open it: Resource temp"),
+    (failing(Request.DEVICE_GET_REGION_INFO, errno.EIO), "Input/output error"),
+    (failing(Request.DEVICE_SET_IRQS, errno.EIO), "Input/output error"),
+    (no_mmap, "does not let its doorbells be mapped"),
+    (distant_doorbells, "BAR0 has 12288 bytes for doorbells, which are 8192 bytes apart"),
+]
+BY_ITSELF = [
+    (other_driver, f"{ADDRESS} is bound to nvme; run: scsi2nvme bind {ADDRESS}"),
+    (no_iommu, "there is no IOMMU; enable VT-d"),
+    (failing(Request.DEVICE_BIND_IOMMUFD, errno.EPERM), "does not remap interrupts"),
+    (failing(Request.DEVICE_BIND_IOMMUFD, errno.EINVAL), "in use by another process"),
+    (failing(Request.DEVICE_BIND_IOMMUFD, errno.EBUSY), "in use by another process"),
+    (failing(Request.DEVICE_BIND_IOMMUFD, errno.EIO), "cannot be set up: Input/output"),
+    (failing(Request.DEVICE_BIND_IOMMUFD, errno.EAGAIN, 99), "be set up: Resource temp"),
+    (failing(Request.DEVICE_ATTACH_IOMMUFD_PT, errno.ENOMEM), "be set up: Cannot allocate"),
+    (failing(IommufdRequest.VFIO_IOAS, errno.EINVAL), "cannot be set up: Invalid argument"),
+    (failing(Request.DEVICE_GET_REGION_INFO, errno.EIO), "Input/output error"),
+    (unusable_node, "iommu: Is a directory"),
+    (rivals_of_one, "has devices that others use: 0000:01:00.1 (driver e1000e); bind"),
+]
+
+
 @pytest.mark.parametrize(
-    ("arrange", "reason"),
-    [
-        (other_driver, f"{ADDRESS} is bound to nvme; run: scsi2nvme bind {ADDRESS}"),
-        (unbound, f"{ADDRESS} is bound to no driver; run: scsi2nvme bind"),
-        (no_iommu, "there is no IOMMU; enable VT-d"),
-        (no_module, "vfio/vfio: the module vfio-pci is missing; run: modprobe vfio-pci"),
-        (no_type1, "modprobe vfio_iommu_type1"),
-        (wrong_version, "VFIO version 1, 0 expected"),
-        (rivals, "IOMMU group 7 has devices that others use: 0000:01:00.1 (driver e1000e); bind"),
-        (failing(Request.SET_IOMMU, errno.EPERM), "does not remap interrupts"),
-        (failing(Request.GROUP_SET_CONTAINER, errno.EBUSY), "in use by another process"),
-        (failing(Request.SET_IOMMU, errno.ENODEV), "IOMMU cannot be set up: No such device"),
-        (failing(Request.GROUP_GET_DEVICE_FD, errno.EINVAL), "vfio-pci cannot open it: Invalid"),
-        (failing(Request.GROUP_GET_DEVICE_FD, errno.EAGAIN, 99), "cannot open it: Resource temp"),
-        (failing(Request.DEVICE_GET_REGION_INFO, errno.EIO), "Input/output error"),
-        (failing(Request.DEVICE_SET_IRQS, errno.EIO), "Input/output error"),
-        (no_mmap, "does not let its doorbells be mapped"),
-        (distant_doorbells, "BAR0 has 12288 bytes for doorbells, which are 8192 bytes apart"),
-    ],
+    ("kernel", "arrange", "reason"),
+    [*((GROUP, *row) for row in OF_A_GROUP), *((CDEV, *row) for row in BY_ITSELF)],
+    indirect=["kernel"],
 )
 def test_what_is_missing_is_said_in_one_line(
     machine: Machine,
@@ -283,51 +310,7 @@ def test_what_is_missing_is_said_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def unusable_node(machine: Machine, kernel: FakeVfio) -> None:
-    (machine.system.dev / "iommu").unlink()
-    (machine.system.dev / "iommu").mkdir()
-
-
-@by_itself
-@pytest.mark.parametrize(
-    ("arrange", "reason"),
-    [
-        (other_driver, f"{ADDRESS} is bound to nvme; run: scsi2nvme bind {ADDRESS}"),
-        (no_iommu, "there is no IOMMU; enable VT-d"),
-        (failing(Request.DEVICE_BIND_IOMMUFD, errno.EPERM), "does not remap interrupts"),
-        (failing(Request.DEVICE_BIND_IOMMUFD, errno.EINVAL), "in use by another process"),
-        (failing(Request.DEVICE_BIND_IOMMUFD, errno.EBUSY), "in use by another process"),
-        (failing(Request.DEVICE_BIND_IOMMUFD, errno.EIO), "cannot be set up: Input/output"),
-        (failing(Request.DEVICE_BIND_IOMMUFD, errno.EAGAIN, 99), "be set up: Resource temp"),
-        (failing(Request.DEVICE_ATTACH_IOMMUFD_PT, errno.ENOMEM), "be set up: Cannot allocate"),
-        (failing(IommufdRequest.VFIO_IOAS, errno.EINVAL), "cannot be set up: Invalid argument"),
-        (failing(Request.DEVICE_GET_REGION_INFO, errno.EIO), "Input/output error"),
-        (unusable_node, "iommu: Is a directory"),
-    ],
-)
-def test_what_is_missing_is_said_of_a_device_by_itself(
-    machine: Machine,
-    kernel: FakeVfio,
-    monkeypatch: pytest.MonkeyPatch,
-    arrange: Callable[[Machine, FakeVfio], None],
-    reason: str,
-) -> None:
-    monkeypatch.setattr(abi, "PAUSE_S", 0.0)
-    arrange(machine, kernel)
-    with pytest.raises(TransportError, match=re.escape(reason)):
-        opened(machine)
-    assert not any(request.name.startswith("GROUP_") for request in kernel.requests)
-
-
-@by_itself
-def test_the_others_of_a_device_by_itself_are_named(machine: Machine, kernel: FakeVfio) -> None:
-    rivals(machine, kernel)
-    kernel.fails[Request.DEVICE_BIND_IOMMUFD] = [errno.EBUSY]
-    with pytest.raises(TransportError, match=r"others use: 0000:01:00\.1 \(driver e1000e\); bind"):
-        opened(machine)
-
-
-@by_itself
+@pytest.mark.parametrize("kernel", [CDEV], indirect=True)
 def test_a_device_is_opened_by_itself_where_that_is_possible(
     machine: Machine, kernel: FakeVfio
 ) -> None:
@@ -336,6 +319,7 @@ def test_a_device_is_opened_by_itself_where_that_is_possible(
         *(Request.DEVICE_BIND_IOMMUFD, IommufdRequest.IOAS_ALLOC, IommufdRequest.VFIO_IOAS),
         Request.DEVICE_ATTACH_IOMMUFD_PT,
     ]
+    assert Request.GROUP_GET_DEVICE_FD not in kernel.requests
     (machine.system.dev / "iommu").unlink()
     opened(machine).close()
     assert Request.GROUP_GET_DEVICE_FD in kernel.requests
