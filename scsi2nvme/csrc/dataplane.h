@@ -372,7 +372,8 @@ uint32_t s2n_session_expected_cmd_sn(s2n_session *session);
 
 /* ---- TCMU devices (target/) ---- */
 
-/* A device of the kernel's user backstore: its ring, on one reactor. */
+/* A device of the kernel's user backstore: its ring, on one reactor at a time, whichever its
+ * commands come to soonest. */
 typedef struct s2n_tcmu s2n_tcmu;
 
 /* Serve the ring in the first `bytes` of `memory`, as LUN 0 of `nexus`; `fd` tells of new

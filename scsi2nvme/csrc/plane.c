@@ -143,6 +143,16 @@ void s2n_plane_unpick(struct s2n_reactor *reactor)
     atomic_fetch_sub(&reactor->sessions, 1);
 }
 
+uint32_t s2n_plane_reactors(const s2n_plane *plane)
+{
+    return plane->reactor_count;
+}
+
+struct s2n_reactor *s2n_plane_reactor(s2n_plane *plane, uint32_t index)
+{
+    return &plane->reactor[index];
+}
+
 /* ---- drains: one message to every reactor, one event when all are done ---- */
 
 /* A message to one reactor on behalf of a drain. */

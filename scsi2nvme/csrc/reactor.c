@@ -138,9 +138,19 @@ uint64_t s2n_reactor_now_ms(const struct s2n_reactor *reactor)
     return reactor->now_ms;
 }
 
+uint64_t s2n_reactor_now_us(const struct s2n_reactor *reactor)
+{
+    return reactor->now_us;
+}
+
 s2n_plane *s2n_reactor_plane(struct s2n_reactor *reactor)
 {
     return reactor->plane;
+}
+
+uint32_t s2n_reactor_index(const struct s2n_reactor *reactor)
+{
+    return reactor->index;
 }
 
 /* ---- messages ---- */

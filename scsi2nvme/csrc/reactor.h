@@ -52,8 +52,9 @@ struct s2n_timer {
 /* (Re)arm: `expire` is called once, `after_ms` from now. */
 void s2n_timer_arm(struct s2n_reactor *reactor, struct s2n_timer *timer, uint64_t after_ms);
 void s2n_timer_cancel(struct s2n_reactor *reactor, struct s2n_timer *timer);
-/* Monotonic milliseconds, read once a round. */
+/* Monotonic time, read once a round. */
 uint64_t s2n_reactor_now_ms(const struct s2n_reactor *reactor);
+uint64_t s2n_reactor_now_us(const struct s2n_reactor *reactor);
 
 /* Run `call(argument)` on the reactor's thread; from any thread. In order. */
 void s2n_reactor_call(struct s2n_reactor *reactor, void (*call)(void *argument), void *argument);
@@ -62,6 +63,10 @@ struct s2n_reactor *s2n_plane_pick(s2n_plane *plane);
 /* …and that it has gone. */
 void s2n_plane_unpick(struct s2n_reactor *reactor);
 s2n_plane *s2n_reactor_plane(struct s2n_reactor *reactor);
+/* The reactors by number, from 0. */
+uint32_t s2n_plane_reactors(const s2n_plane *plane);
+struct s2n_reactor *s2n_plane_reactor(s2n_plane *plane, uint32_t index);
+uint32_t s2n_reactor_index(const struct s2n_reactor *reactor);
 /* Tell Python. From any thread; the event is copied, `data` is taken over. */
 void s2n_plane_emit(s2n_plane *plane, const s2n_event *event);
 

@@ -53,6 +53,7 @@ static void end(s2n_tcmu *tcmu, int error)
         return;
     tcmu->ended = true;
     tcmu->error = (uint32_t)error;
+    s2n_tcmu_stay(tcmu);
     s2n_source_remove(tcmu->reactor, &tcmu->source);
     s2n_defer_cancel(tcmu->reactor, &tcmu->flush);
     s2n_nexus_abort_all(tcmu->reactor, tcmu->nexus);
@@ -319,12 +320,15 @@ static void take_tmr(s2n_tcmu *tcmu, const struct s2n_ring_request *request)
     }
 }
 
-static void take(s2n_tcmu *tcmu)
+void s2n_tcmu_take(s2n_tcmu *tcmu)
 {
     struct s2n_ring_request request;
-    int taken = 0;
+    bool alone = !tcmu->commands;
+    int taken = 0, count = 0;
 
-    while (!tcmu->ended && (taken = s2n_ring_take(&tcmu->ring, &request)) > 0) {
+    while (!tcmu->ended && !tcmu->move.leaving &&
+           (taken = s2n_ring_take(&tcmu->ring, &request)) > 0) {
+        count++;
         if (request.kind == S2N_RING_COMMAND) {
             take_command(tcmu, &request);
         } else if (request.kind == S2N_RING_TMR) {
@@ -337,6 +341,8 @@ static void take(s2n_tcmu *tcmu)
     if (taken < 0)
         end(tcmu, -taken);
     begin_taken(tcmu);
+    if (count)
+        s2n_tcmu_consider(tcmu, alone && count == 1);
     if (!tcmu->ended)
         s2n_defer(tcmu->reactor, &tcmu->flush);
 }
@@ -357,7 +363,7 @@ static void ready(struct s2n_source *source, uint32_t events)
     if (events & (EPOLLERR | EPOLLHUP))
         end(tcmu, ENODEV);
     else
-        take(tcmu);
+        s2n_tcmu_take(tcmu);
 }
 
 /* The end of a round: one doorbell for all that it answered. */
@@ -370,21 +376,22 @@ static void round_end(struct s2n_deferred *deferred)
         end(tcmu, errno);
     else
         tell_drained(tcmu);
+    if (tcmu->move.leaving && !tcmu->commands)
+        s2n_tcmu_depart(tcmu);
 }
 
-/* ---- what the control thread asks ---- */
-
-static void start(void *argument)
+void s2n_tcmu_serve(s2n_tcmu *tcmu)
 {
-    s2n_tcmu *tcmu = argument;
     int error = s2n_source_add(tcmu->reactor, &tcmu->source, EPOLLIN | EPOLLET);
 
     tell_news(tcmu);
     if (error)
         end(tcmu, -error);
     else
-        take(tcmu);
+        s2n_tcmu_take(tcmu);
 }
+
+/* ---- what the control thread asks ---- */
 
 int s2n_tcmu_new(s2n_plane *plane, s2n_nexus *nexus, int fd, int memory, uint64_t bytes,
                  s2n_window *window, uint64_t cookie, s2n_tcmu **out)
@@ -409,29 +416,22 @@ int s2n_tcmu_new(s2n_plane *plane, s2n_nexus *nexus, int fd, int memory, uint64_
     tcmu->least_bytes = S2N_TCMU_LEAST_BYTES;
     tcmu->nexus = nexus;
     tcmu->cookie = cookie;
-    tcmu->reactor = s2n_plane_pick(plane);
-    s2n_reactor_call(tcmu->reactor, start, tcmu);
+    s2n_tcmu_settle(tcmu, plane);
     *out = tcmu;
     return 0;
 }
 
-static void allow_on_reactor(void *argument)
+/* Orders may overtake each other: the latest word counts. */
+static void set_in_place(s2n_tcmu *tcmu, uint64_t unused)
 {
-    s2n_tcmu *tcmu = argument;
-
-    s2n_pages_allow(&tcmu->pages, true);
-}
-
-static void forbid_on_reactor(void *argument)
-{
-    s2n_tcmu *tcmu = argument;
-
-    s2n_pages_allow(&tcmu->pages, false);
+    (void)unused;
+    s2n_pages_allow(&tcmu->pages, atomic_load(&tcmu->in_place_allowed));
 }
 
 void s2n_tcmu_set_in_place(s2n_tcmu *tcmu, bool allowed)
 {
-    s2n_reactor_call(tcmu->reactor, allowed ? allow_on_reactor : forbid_on_reactor, tcmu);
+    atomic_store(&tcmu->in_place_allowed, allowed);
+    s2n_tcmu_order(tcmu, set_in_place, 0);
 }
 
 void s2n_tcmu_counters_get(s2n_tcmu *tcmu, s2n_tcmu_counters *out)
@@ -444,45 +444,40 @@ void s2n_tcmu_counters_get(s2n_tcmu *tcmu, s2n_tcmu_counters *out)
     };
 }
 
-struct drain_call {
-    s2n_tcmu *tcmu;
-    uint64_t token;
-};
-
-static void drain_on_reactor(void *argument)
+static void drain(s2n_tcmu *tcmu, uint64_t token)
 {
-    struct drain_call call = *(struct drain_call *)argument;
-
-    free(argument);
-    call.tcmu->draining = true;
-    call.tcmu->drain_token = call.token;
-    tell_drained(call.tcmu);
+    tcmu->draining = true;
+    tcmu->drain_token = token;
+    if (tcmu->move.leaving) {
+        s2n_tcmu_stay(tcmu);
+        s2n_tcmu_take(tcmu);
+    }
+    tell_drained(tcmu);
 }
 
 void s2n_tcmu_drain(s2n_tcmu *tcmu, uint64_t token)
 {
-    struct drain_call *call = malloc(sizeof *call);
-
-    if (!call)
-        abort(); /* whoever drains would wait for good */
-    *call = (struct drain_call){tcmu, token};
-    s2n_reactor_call(tcmu->reactor, drain_on_reactor, call);
+    s2n_tcmu_order(tcmu, drain, token);
 }
 
-static void close_on_reactor(void *argument)
+static void close_device(s2n_tcmu *tcmu, uint64_t unused)
 {
-    end(argument, 0);
+    (void)unused;
+    end(tcmu, 0);
 }
 
 void s2n_tcmu_close(s2n_tcmu *tcmu)
 {
-    s2n_reactor_call(tcmu->reactor, close_on_reactor, tcmu);
+    s2n_tcmu_order(tcmu, close_device, 0);
 }
 
-static void destroy(void *argument)
+static void destroy(s2n_tcmu *tcmu, uint64_t unused)
 {
-    s2n_tcmu *tcmu = argument;
-
+    (void)unused;
+    if (atomic_load(&tcmu->move.orders)) {
+        s2n_tcmu_order(tcmu, destroy, 0); /* behind those that it has overtaken */
+        return;
+    }
     while (tcmu->spare) {
         s2n_tcmu_command *command = tcmu->spare;
         tcmu->spare = command->next;
@@ -493,6 +488,6 @@ static void destroy(void *argument)
 
 void s2n_tcmu_free(s2n_tcmu *tcmu)
 {
-    s2n_plane_unpick(tcmu->reactor);
-    s2n_reactor_call(tcmu->reactor, destroy, tcmu);
+    s2n_plane_unpick(tcmu->move.home);
+    s2n_tcmu_order(tcmu, destroy, 0);
 }

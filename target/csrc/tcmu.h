@@ -79,14 +79,44 @@ struct s2n_tcmu_command {
     struct s2n_extent own[S2N_TCMU_EXTENTS];
 };
 
+/* What is known of the reactors on which a device could be served. */
+struct s2n_seat {
+    uint32_t home, reactors;
+    uint32_t best;      /* for commands that come one at a time */
+    uint32_t candidate; /* the latest that was tried */
+    uint32_t crowd;     /* rises with several commands at a time, falls with lone ones */
+    uint32_t commands;  /* of the present sample */
+    uint32_t samples;   /* since the latest trial */
+    uint32_t patience;  /* samples until the next one */
+    bool crowded, trying;
+    uint64_t latest_us; /* when the latest command was taken */
+    uint64_t sum_us;    /* of the present sample */
+    uint64_t usual_us;  /* of the best one's latest sample */
+};
+
+/* How a device gets there. */
+struct s2n_move {
+    struct s2n_seat seat;
+    struct s2n_timer patience;
+    struct s2n_reactor *home;              /* constant */
+    struct s2n_reactor *away;              /* the home's: where it has sent the device, or NULL */
+    _Atomic(struct s2n_reactor *) visited; /* which has it now, if it is not the home */
+    uint32_t target;
+    bool leaving; /* takes no commands, so that it can go */
+    uint64_t rests_until_ms;
+    atomic_uint orders; /* that look for the device */
+};
+
 struct s2n_tcmu {
     struct s2n_source source; /* first: found from the source */
     struct s2n_deferred flush;
-    struct s2n_reactor *reactor;
+    struct s2n_move move;
+    struct s2n_reactor *reactor; /* where it is served */
     s2n_nexus *nexus;
     uint64_t cookie;
     struct s2n_ring ring;
     struct s2n_pages pages;
+    atomic_bool in_place_allowed;
     s2n_tcmu_command *commands, *spare;
     s2n_tcmu_command *taken,
         **taken_tail;                  /* from the ring, to be begun with a look at their pages */
@@ -101,6 +131,35 @@ struct s2n_tcmu {
     bool ended, reported;
     uint32_t error;
 };
+
+/* ---- devices (tcmu.c) ---- */
+
+/* Begin to serve a device on its reactor: it is its first, or the device came from another. */
+void s2n_tcmu_serve(s2n_tcmu *tcmu);
+/* Take what there is in the ring. */
+void s2n_tcmu_take(s2n_tcmu *tcmu);
+
+/* ---- which reactor they are served on (tcmu_seat.c) ---- */
+
+void s2n_seat_begin(struct s2n_seat *seat, uint32_t home, uint32_t reactors);
+/* The reactor on which a device should be, now that it got commands: a `lone` one, with no
+ * other under way, or several. */
+uint32_t s2n_seat_choose(struct s2n_seat *seat, bool lone, uint64_t now_us);
+
+/* ---- how they get there (tcmu_move.c) ---- */
+
+/* Give a new device a home, and have it served there. Control thread. */
+void s2n_tcmu_settle(s2n_tcmu *tcmu, s2n_plane *plane);
+/* Whether to leave, now that commands were taken. */
+void s2n_tcmu_consider(s2n_tcmu *tcmu, bool lone);
+/* Not to leave after all; what came meanwhile has yet to be taken. */
+void s2n_tcmu_stay(s2n_tcmu *tcmu);
+/* Go, now that nothing is under way. It is another thread's device afterwards. */
+void s2n_tcmu_depart(s2n_tcmu *tcmu);
+/* Have `run` called on the reactor where the device is then. Orders that follow each other while
+ * it moves may be carried out in another order. Control thread. */
+void s2n_tcmu_order(s2n_tcmu *tcmu, void (*run)(s2n_tcmu *tcmu, uint64_t argument),
+                    uint64_t argument);
 
 /* ---- the ring (tcmu_ring.c) ---- */
 

@@ -89,6 +89,29 @@ uint64_t s2n_reactor_now_ms(const struct s2n_reactor *reactor)
     return reactor->now_ms;
 }
 
+uint64_t s2n_reactor_now_us(const struct s2n_reactor *reactor)
+{
+    return reactor->now_ms * 1000;
+}
+
+uint32_t s2n_plane_reactors(const s2n_plane *of)
+{
+    (void)of;
+    return 1;
+}
+
+struct s2n_reactor *s2n_plane_reactor(s2n_plane *of, uint32_t index)
+{
+    CHECK(!index);
+    return &of->reactor;
+}
+
+uint32_t s2n_reactor_index(const struct s2n_reactor *reactor)
+{
+    (void)reactor;
+    return 0;
+}
+
 /* Bit by bit: independent of the implementation that the data plane uses. */
 uint32_t s2n_crc32c(uint32_t crc, const void *data, size_t length)
 {

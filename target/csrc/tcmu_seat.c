@@ -1,0 +1,107 @@
+/* On which reactor a device is served best, by what its commands tell.
+ *
+ * Where commands come one at a time, most of each one's time goes into waking who waits for it,
+ * and waking somebody on one's own CPU is cheaper than on another, which may sleep deeply. The
+ * kernel does not say on which CPU it puts commands into the ring, so now and then another
+ * reactor is tried, and kept if commands follow each other sooner there. Where many are under
+ * way, the device is better off beside whoever sends them: on the reactor that it was given,
+ * which no more devices share than others. */
+#include "tcmu.h"
+
+enum {
+    SAMPLE = 256,      /* commands that tell how fast a seat is */
+    SETTLE = 16,       /* after a change, commands that do not count */
+    CROWD = 64,        /* lone commands, one after the other, that end a crowd */
+    WEIGHT = 4,        /* of several at a time, against that of a lone command */
+    IDLE_US = 20000,   /* who comes later than that did not wait for us */
+    BETTER = 16,       /* one part of so many */
+    MAX_PATIENCE = 64, /* samples between two trials */
+};
+
+static void begin_sample(struct s2n_seat *seat)
+{
+    seat->commands = 0;
+    seat->sum_us = 0;
+}
+
+void s2n_seat_begin(struct s2n_seat *seat, uint32_t home, uint32_t reactors)
+{
+    *seat = (struct s2n_seat){.home = home,
+                              .reactors = reactors,
+                              .best = home,
+                              .candidate = home,
+                              .crowd = CROWD,
+                              .crowded = true,
+                              .patience = 1};
+}
+
+/* Whether several commands are under way more often than now and then. */
+static bool crowded(struct s2n_seat *seat, bool lone)
+{
+    if (!lone)
+        seat->crowd += WEIGHT;
+    else if (seat->crowd)
+        seat->crowd--;
+    if (!seat->crowd)
+        seat->crowded = false;
+    if (seat->crowd < CROWD)
+        return seat->crowded;
+    seat->crowd = CROWD;
+    return seat->crowded = true;
+}
+
+static void next_candidate(struct s2n_seat *seat)
+{
+    do
+        seat->candidate = (seat->candidate + 1) % seat->reactors;
+    while (seat->candidate == seat->best);
+    seat->trying = true;
+}
+
+static void judge_trial(struct s2n_seat *seat, uint64_t us)
+{
+    seat->trying = false;
+    seat->samples = 0;
+    if (us < seat->usual_us - seat->usual_us / BETTER) {
+        seat->best = seat->candidate;
+        seat->usual_us = us;
+        seat->patience = 1;
+    } else if (seat->patience < MAX_PATIENCE) {
+        seat->patience *= 2;
+    }
+}
+
+/* A sample is complete, and has taken so long; or a trial so far takes longer than any could. */
+static void judge(struct s2n_seat *seat, uint64_t us)
+{
+    if (seat->trying) {
+        judge_trial(seat, us);
+    } else {
+        seat->usual_us = us;
+        if (++seat->samples >= seat->patience)
+            next_candidate(seat);
+    }
+    begin_sample(seat);
+}
+
+uint32_t s2n_seat_choose(struct s2n_seat *seat, bool lone, uint64_t now_us)
+{
+    uint64_t gap_us = now_us - seat->latest_us;
+
+    seat->latest_us = now_us;
+    if (seat->reactors == 1)
+        return seat->home;
+    if (crowded(seat, lone)) {
+        seat->trying = false;
+        seat->samples = 0;
+        begin_sample(seat);
+        return seat->home;
+    }
+    if (lone && gap_us < IDLE_US && ++seat->commands > SETTLE) {
+        seat->sum_us += gap_us;
+        if (seat->commands == SETTLE + SAMPLE ||
+            (seat->trying && seat->sum_us > 2 * seat->usual_us))
+            judge(seat, seat->sum_us);
+    }
+    return seat->trying ? seat->candidate : seat->best;
+}
