@@ -828,12 +828,11 @@ class PlaneTcmu:
         lib.s2n_tcmu_set_in_place(self.native, allowed)
 
     def counters(self) -> dict[str, int]:
-        """Return how many commands took which way; see s2n_tcmu_counters."""
+        """Return what was counted, and the reactor's number; see s2n_tcmu_counters."""
         out = ffi.new("s2n_tcmu_counters *")
         lib.s2n_tcmu_counters_get(self.native, out)
-        return {
-            name: int(getattr(out, name)) for name in ("in_place", "copied", "pages", "withdrawals")
-        }
+        names = ("in_place", "copied", "pages", "withdrawals", "moves", "reactor")
+        return {name: int(getattr(out, name)) for name in names}
 
     def drain(self, token: int) -> None:
         """DRAINED with `token` follows once every entry of the ring was answered."""

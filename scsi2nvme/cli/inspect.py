@@ -217,8 +217,11 @@ def table(shown: Json) -> str:
 
 
 def rings(shown: Json) -> str:
-    """Return the rings of the kernel's target for people: commands by the way of their data."""
-    heads = ("Backstore", "Configuration", "In place", "Copied", "Pages", "Withdrawals")
+    """Return the rings of the kernel's target for people: the way of their data, who serves them."""
+    heads = (
+        *("Backstore", "Configuration", "In place", "Copied", "Pages", "Withdrawals"),
+        *("Reactor", "Moves"),
+    )
     rows = [heads] + [
         (
             row["Backstore"],
@@ -227,6 +230,8 @@ def rings(shown: Json) -> str:
             str(row["Copied"]),
             str(row["Pages"]),
             str(row["Withdrawals"]),
+            str(row["Reactor"]),
+            str(row["Moves"]),
         )
         for row in shown["Rings"]
     ]

@@ -139,6 +139,8 @@ class Kernel:
                     "Copied": counters["copied"],
                     "Pages": counters["pages"],
                     "Withdrawals": counters["withdrawals"],
+                    "Reactor": counters["reactor"],
+                    "Moves": counters["moves"],
                 }
 
     def greeting(self) -> Iterator[str]:

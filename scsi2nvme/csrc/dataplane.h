@@ -393,6 +393,8 @@ typedef struct {
     uint64_t in_place, copied; /* commands with data, by the way that these took */
     uint64_t pages;            /* that the controller knows */
     uint64_t withdrawals;      /* how often it had to forget all of them */
+    uint64_t moves;            /* from one reactor to another */
+    uint32_t reactor;          /* that serves it, from 0 */
 } s2n_tcmu_counters;
 
 void s2n_tcmu_counters_get(s2n_tcmu *tcmu, s2n_tcmu_counters *out);

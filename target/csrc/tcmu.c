@@ -441,6 +441,8 @@ void s2n_tcmu_counters_get(s2n_tcmu *tcmu, s2n_tcmu_counters *out)
         .copied = tcmu->copied,
         .pages = tcmu->pages.known_count,
         .withdrawals = tcmu->pages.withdrawals,
+        .moves = tcmu->move.count,
+        .reactor = s2n_tcmu_whereabouts(tcmu),
     };
 }
 

@@ -104,7 +104,8 @@ struct s2n_move {
     uint32_t target;
     bool leaving; /* takes no commands, so that it can go */
     uint64_t rests_until_ms;
-    atomic_uint orders; /* that look for the device */
+    atomic_uint orders;     /* that look for the device */
+    _Atomic uint64_t count; /* of moves */
 };
 
 struct s2n_tcmu {
@@ -160,6 +161,9 @@ void s2n_tcmu_depart(s2n_tcmu *tcmu);
  * it moves may be carried out in another order. Control thread. */
 void s2n_tcmu_order(s2n_tcmu *tcmu, void (*run)(s2n_tcmu *tcmu, uint64_t argument),
                     uint64_t argument);
+
+/* The reactor that serves the device, by number. From any thread. */
+uint32_t s2n_tcmu_whereabouts(const s2n_tcmu *tcmu);
 
 /* ---- the ring (tcmu_ring.c) ---- */
 

@@ -53,6 +53,7 @@ void s2n_tcmu_depart(s2n_tcmu *tcmu)
     struct s2n_move *move = &tcmu->move;
 
     s2n_tcmu_stay(tcmu);
+    atomic_fetch_add(&move->count, 1);
     s2n_source_remove(tcmu->reactor, &tcmu->source);
     /* From the message on it is the other reactor's. */
     if (tcmu->reactor != move->home) {
@@ -88,6 +89,13 @@ void s2n_tcmu_consider(s2n_tcmu *tcmu, bool lone)
         return;
     move->leaving = true;
     s2n_timer_arm(tcmu->reactor, &move->patience, PATIENCE_MS);
+}
+
+uint32_t s2n_tcmu_whereabouts(const s2n_tcmu *tcmu)
+{
+    const struct s2n_reactor *visited = atomic_load(&tcmu->move.visited);
+
+    return s2n_reactor_index(visited ? visited : tcmu->move.home);
 }
 
 void s2n_tcmu_settle(s2n_tcmu *tcmu, s2n_plane *plane)

@@ -128,9 +128,9 @@ def test_each_verb_sends_its_command(verb: str, cdw10: int, nsid: int, length: i
 
 def test_rings_tell_which_way_data_take() -> None:
     row = {"Config": "nvme/0/1", "ZeroCopy": True, "InPlace": 7, "Copied": 2, "Pages": 5}
-    reached = {"Backstore": "user_0/a", **row, "Withdrawals": 1}
+    reached = {"Backstore": "user_0/a", **row, "Withdrawals": 1, "Reactor": 3, "Moves": 8}
     lines = inspect.rings(
         {"Rings": [reached, {**reached, "Backstore": "user_0/b", "ZeroCopy": False}]}
     ).splitlines()
-    assert lines[1].split() == ["user_0/a", "nvme/0/1", "7", "2", "5", "1"]
-    assert lines[2].split() == ["user_0/b", "nvme/0/1", "-", "2", "5", "1"]
+    assert lines[1].split() == ["user_0/a", "nvme/0/1", "7", "2", "5", "1", "3", "8"]
+    assert lines[2].split() == ["user_0/b", "nvme/0/1", "-", "2", "5", "1", "3", "8"]

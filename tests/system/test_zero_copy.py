@@ -83,6 +83,33 @@ def test_either_way_moves_data_unharmed(machine: Machine, zero_copy: str) -> Non
     assert all(second[name]["InPlace"] >= first[name]["InPlace"] for name in first)
 
 
+def test_lone_commands_are_served_where_they_come_from(machine: Machine) -> None:
+    output = machine.run(
+        BEGIN
+        + serve((A,))
+        + publish((FIRST,), portals=["127.0.0.1"])
+        + f"""
+        iscsi_login
+        disk=$(iscsi_disk {IQN} 0)
+        rings
+        # It would look at the disk when the load is over, command by command.
+        udevadm settle
+        udevadm control --stop-exec-queue
+        for depth in 1 32; do
+          fio_verify $disk 12M --iodepth=$depth --bsrange=4k-12k >/dev/null
+          rings
+        done
+        udevadm control --start-exec-queue
+        """,
+        timeout_s=300,
+    ).output
+    before, lone, crowd = (rows[FIRST.name] for rows in rings(output))
+    assert before["Moves"] == 0
+    assert lone["Moves"] > 0
+    assert crowd["Reactor"] == before["Reactor"]
+    assert crowd["Moves"] % 2 == 0
+
+
 def test_pages_that_the_kernel_takes_back_are_not_used(machine: Machine) -> None:
     output = machine.run(
         BEGIN
