@@ -217,7 +217,7 @@ def table(shown: Json) -> str:
 
 
 def rings(shown: Json) -> str:
-    """Return the rings of the kernel's target for people: the way of their data, who serves them."""
+    """Return the rings of the kernel's target for people: how data move, and who serves them."""
     heads = (
         *("Backstore", "Configuration", "In place", "Copied", "Pages", "Withdrawals"),
         *("Reactor", "Moves"),
