@@ -91,7 +91,7 @@ struct s2n_seat {
     bool crowded, trying;
     uint64_t latest_us; /* when the latest command was taken */
     uint64_t sum_us;    /* of the present sample */
-    uint64_t usual_us;  /* of the best one's latest sample */
+    uint64_t usual_us;  /* that a command takes on the best one */
 };
 
 /* How a device gets there. */

@@ -9,13 +9,17 @@
 #include "tcmu.h"
 
 enum {
-    SAMPLE = 256,      /* commands that tell how fast a seat is */
-    SETTLE = 16,       /* after a change, commands that do not count */
-    CROWD = 64,        /* lone commands, one after the other, that end a crowd */
-    WEIGHT = 4,        /* of several at a time, against that of a lone command */
-    IDLE_US = 20000,   /* who comes later than that did not wait for us */
-    BETTER = 16,       /* one part of so many */
-    MAX_PATIENCE = 64, /* samples between two trials */
+    SAMPLE = 256,       /* commands that tell how fast a seat is, or those of so long a time, */
+    SAMPLE_US = 100000, /* … */
+    SAMPLE_LEAST = 32,  /* and so many at least */
+    SETTLE = 16,        /* after a change, commands that do not count */
+    CROWD = 64,         /* lone commands, one after the other, that end a crowd */
+    WEIGHT = 4,         /* of several at a time, against that of a lone command */
+    IDLE_US = 20000,    /* who comes later than that did not wait for us, */
+    ANEW_US = 1000000,  /* and later than that is somebody else */
+    BETTER = 16,        /* one part of so many */
+    CHANGED = 4,        /* the same, from one sample to the next: it is other work */
+    MAX_PATIENCE = 64,  /* samples between two trials */
 };
 
 static void begin_sample(struct s2n_seat *seat)
@@ -24,19 +28,25 @@ static void begin_sample(struct s2n_seat *seat)
     seat->sum_us = 0;
 }
 
-void s2n_seat_begin(struct s2n_seat *seat, uint32_t home, uint32_t reactors)
+/* Nothing is tried while there is a crowd. */
+static void begin_crowd(struct s2n_seat *seat)
 {
-    *seat = (struct s2n_seat){.home = home,
-                              .reactors = reactors,
-                              .best = home,
-                              .candidate = home,
-                              .crowd = CROWD,
-                              .crowded = true,
-                              .patience = 1};
+    seat->crowd = CROWD;
+    seat->crowded = true;
+    seat->trying = false;
+    seat->samples = 0;
+    begin_sample(seat);
 }
 
-/* Whether several commands are under way more often than now and then. */
-static bool crowded(struct s2n_seat *seat, bool lone)
+void s2n_seat_begin(struct s2n_seat *seat, uint32_t home, uint32_t reactors)
+{
+    *seat = (struct s2n_seat){
+        .home = home, .reactors = reactors, .best = home, .candidate = home, .patience = 1};
+    begin_crowd(seat);
+}
+
+/* Several commands are under way more often than now and then, or not. */
+static void count_heads(struct s2n_seat *seat, bool lone)
 {
     if (!lone)
         seat->crowd += WEIGHT;
@@ -44,10 +54,8 @@ static bool crowded(struct s2n_seat *seat, bool lone)
         seat->crowd--;
     if (!seat->crowd)
         seat->crowded = false;
-    if (seat->crowd < CROWD)
-        return seat->crowded;
-    seat->crowd = CROWD;
-    return seat->crowded = true;
+    else if (seat->crowd >= CROWD)
+        begin_crowd(seat);
 }
 
 static void next_candidate(struct s2n_seat *seat)
@@ -71,17 +79,33 @@ static void judge_trial(struct s2n_seat *seat, uint64_t us)
     }
 }
 
-/* A sample is complete, and has taken so long; or a trial so far takes longer than any could. */
+/* A command of the present sample takes so long. */
 static void judge(struct s2n_seat *seat, uint64_t us)
 {
+    uint64_t change = us > seat->usual_us ? us - seat->usual_us : seat->usual_us - us;
+
+    begin_sample(seat);
     if (seat->trying) {
         judge_trial(seat, us);
-    } else {
-        seat->usual_us = us;
-        if (++seat->samples >= seat->patience)
-            next_candidate(seat);
+        return;
     }
-    begin_sample(seat);
+    if (change > seat->usual_us / CHANGED)
+        seat->patience = 1;
+    seat->usual_us = us;
+    if (++seat->samples >= seat->patience)
+        next_candidate(seat);
+}
+
+static void count_time(struct s2n_seat *seat, uint64_t gap_us)
+{
+    if (++seat->commands <= SETTLE)
+        return;
+    seat->sum_us += gap_us;
+    uint32_t count = seat->commands - SETTLE;
+    uint64_t us = seat->sum_us / count;
+    bool hopeless = seat->trying && us > 2 * seat->usual_us;
+    if (count == SAMPLE || (seat->sum_us >= SAMPLE_US && (count >= SAMPLE_LEAST || hopeless)))
+        judge(seat, us);
 }
 
 uint32_t s2n_seat_choose(struct s2n_seat *seat, bool lone, uint64_t now_us)
@@ -91,17 +115,12 @@ uint32_t s2n_seat_choose(struct s2n_seat *seat, bool lone, uint64_t now_us)
     seat->latest_us = now_us;
     if (seat->reactors == 1)
         return seat->home;
-    if (crowded(seat, lone)) {
-        seat->trying = false;
-        seat->samples = 0;
-        begin_sample(seat);
+    if (gap_us >= ANEW_US)
+        begin_crowd(seat);
+    count_heads(seat, lone);
+    if (seat->crowded)
         return seat->home;
-    }
-    if (lone && gap_us < IDLE_US && ++seat->commands > SETTLE) {
-        seat->sum_us += gap_us;
-        if (seat->commands == SETTLE + SAMPLE ||
-            (seat->trying && seat->sum_us > 2 * seat->usual_us))
-            judge(seat, seat->sum_us);
-    }
+    if (lone && gap_us < IDLE_US)
+        count_time(seat, gap_us);
     return seat->trying ? seat->candidate : seat->best;
 }

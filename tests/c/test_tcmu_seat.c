@@ -120,6 +120,28 @@ static void idle_time_is_nobodys_fault(void)
     CHECK_EQUAL(spent[HOME], MANY); /* nothing is known */
 }
 
+static void who_comes_after_a_while_begins_at_home(void)
+{
+    static const uint32_t cost_us[] = {100, 100, 50};
+
+    begin(3);
+    commands(10000, true, cost_us);
+    CHECK_EQUAL(at, 2);
+    commands(1, true, (const uint32_t[]){0, 0, 1000000});
+    CHECK_EQUAL(at, HOME);
+    commands(64, true, cost_us);
+    CHECK_EQUAL(at, 2);
+}
+
+static void other_work_is_looked_at_soon(void)
+{
+    begin(2);
+    commands(MANY, true, (const uint32_t[]){50, 60});
+    CHECK_EQUAL(at, 0);
+    commands(1000, true, (const uint32_t[]){200, 150});
+    CHECK_EQUAL(at, HOME);
+}
+
 int main(void)
 {
     RUN(the_only_reactor_is_the_best);
@@ -131,5 +153,7 @@ int main(void)
     RUN(a_crowd_goes_home_and_the_last_one_returns);
     RUN(one_more_now_and_then_is_no_crowd);
     RUN(idle_time_is_nobodys_fault);
+    RUN(who_comes_after_a_while_begins_at_home);
+    RUN(other_work_is_looked_at_soon);
     return 0;
 }
