@@ -85,6 +85,7 @@ struct s2n_seat {
     uint32_t best;      /* for commands that come one at a time */
     uint32_t candidate; /* the latest that was tried */
     uint32_t crowd;     /* rises with several commands at a time, falls with lone ones */
+    uint32_t calm;      /* how many lone ones in a row end a crowd */
     uint32_t commands;  /* of the present sample */
     uint32_t samples;   /* since the latest trial */
     uint32_t patience;  /* samples until the next one */

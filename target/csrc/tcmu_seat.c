@@ -13,13 +13,15 @@ enum {
     SAMPLE_US = 100000, /* … */
     SAMPLE_LEAST = 32,  /* and so many at least */
     SETTLE = 16,        /* after a change, commands that do not count */
-    CROWD = 64,         /* lone commands, one after the other, that end a crowd */
+    CROWD = 64,         /* lone commands, one after the other, that end a crowd, */
+    MAX_CALM = 4096,    /* and so many at most if it always comes back */
     WEIGHT = 4,         /* of several at a time, against that of a lone command */
     IDLE_US = 20000,    /* who comes later than that did not wait for us, */
     ANEW_US = 1000000,  /* and later than that is somebody else */
     BETTER = 16,        /* one part of so many */
     CHANGED = 4,        /* the same, from one sample to the next: it is other work */
-    MAX_PATIENCE = 64,  /* samples between two trials */
+    MIN_PATIENCE = 4,   /* samples between two trials; the first one comes sooner */
+    MAX_PATIENCE = 64,  /* more with each one that failed */
 };
 
 static void begin_sample(struct s2n_seat *seat)
@@ -31,7 +33,7 @@ static void begin_sample(struct s2n_seat *seat)
 /* Nothing is tried while there is a crowd. */
 static void begin_crowd(struct s2n_seat *seat)
 {
-    seat->crowd = CROWD;
+    seat->crowd = seat->calm;
     seat->crowded = true;
     seat->trying = false;
     seat->samples = 0;
@@ -40,22 +42,30 @@ static void begin_crowd(struct s2n_seat *seat)
 
 void s2n_seat_begin(struct s2n_seat *seat, uint32_t home, uint32_t reactors)
 {
-    *seat = (struct s2n_seat){
-        .home = home, .reactors = reactors, .best = home, .candidate = home, .patience = 1};
+    *seat = (struct s2n_seat){.home = home,
+                              .reactors = reactors,
+                              .best = home,
+                              .candidate = home,
+                              .calm = CROWD,
+                              .patience = 1};
     begin_crowd(seat);
 }
 
 /* Several commands are under way more often than now and then, or not. */
 static void count_heads(struct s2n_seat *seat, bool lone)
 {
+    uint32_t limit = seat->crowded ? seat->calm : CROWD;
+
     if (!lone)
-        seat->crowd += WEIGHT;
+        seat->crowd = seat->crowd + WEIGHT < limit ? seat->crowd + WEIGHT : limit;
     else if (seat->crowd)
         seat->crowd--;
-    if (!seat->crowd)
+    if (!seat->crowd) {
         seat->crowded = false;
-    else if (seat->crowd >= CROWD)
+    } else if (!seat->crowded && seat->crowd == CROWD) {
+        seat->calm = 4 * seat->calm < MAX_CALM ? 4 * seat->calm : MAX_CALM;
         begin_crowd(seat);
+    }
 }
 
 static void next_candidate(struct s2n_seat *seat)
@@ -73,7 +83,9 @@ static void judge_trial(struct s2n_seat *seat, uint64_t us)
     if (us < seat->usual_us - seat->usual_us / BETTER) {
         seat->best = seat->candidate;
         seat->usual_us = us;
-        seat->patience = 1;
+        seat->patience = MIN_PATIENCE;
+    } else if (seat->patience < MIN_PATIENCE) {
+        seat->patience = MIN_PATIENCE;
     } else if (seat->patience < MAX_PATIENCE) {
         seat->patience *= 2;
     }
@@ -89,8 +101,8 @@ static void judge(struct s2n_seat *seat, uint64_t us)
         judge_trial(seat, us);
         return;
     }
-    if (change > seat->usual_us / CHANGED)
-        seat->patience = 1;
+    if (change > seat->usual_us / CHANGED && seat->patience > MIN_PATIENCE)
+        seat->patience = MIN_PATIENCE;
     seat->usual_us = us;
     if (++seat->samples >= seat->patience)
         next_candidate(seat);
@@ -115,8 +127,10 @@ uint32_t s2n_seat_choose(struct s2n_seat *seat, bool lone, uint64_t now_us)
     seat->latest_us = now_us;
     if (seat->reactors == 1)
         return seat->home;
-    if (gap_us >= ANEW_US)
+    if (gap_us >= ANEW_US) {
+        seat->calm = CROWD;
         begin_crowd(seat);
+    }
     count_heads(seat, lone);
     if (seat->crowded)
         return seat->home;

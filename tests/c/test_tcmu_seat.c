@@ -94,8 +94,23 @@ static void a_crowd_goes_home_and_the_last_one_returns(void)
     CHECK_EQUAL(at, HOME);
     commands(1000, false, cost_us);
     CHECK_EQUAL(spent[HOME], 1000);
-    commands(64, true, cost_us);
+    commands(256, true, cost_us); /* that they may come back is known by now */
     CHECK_EQUAL(at, 2);
+}
+
+static void a_crowd_that_always_comes_back_stays_at_home(void)
+{
+    static const uint32_t cost_us[] = {100, 100, 50};
+    uint32_t away = 0;
+
+    begin(3);
+    commands(10000, true, cost_us);
+    for (int i = 0; i < 100; i++) {
+        commands(100, true, cost_us);
+        away += spent[2];
+        commands(100, false, cost_us);
+    }
+    CHECK(away < 300);
 }
 
 static void one_more_now_and_then_is_no_crowd(void)
@@ -138,7 +153,8 @@ static void other_work_is_looked_at_soon(void)
     begin(2);
     commands(MANY, true, (const uint32_t[]){50, 60});
     CHECK_EQUAL(at, 0);
-    commands(1000, true, (const uint32_t[]){200, 150});
+    commands(4000, true, (const uint32_t[]){200, 150});
+    CHECK(spent[HOME] > 2000);
     CHECK_EQUAL(at, HOME);
 }
 
@@ -151,6 +167,7 @@ int main(void)
     RUN(where_all_are_alike_home_is_best);
     RUN(a_bad_seat_is_left_soon);
     RUN(a_crowd_goes_home_and_the_last_one_returns);
+    RUN(a_crowd_that_always_comes_back_stays_at_home);
     RUN(one_more_now_and_then_is_no_crowd);
     RUN(idle_time_is_nobodys_fault);
     RUN(who_comes_after_a_while_begins_at_home);
