@@ -86,7 +86,7 @@ def refusals(disk: Disk, *, force: bool) -> list[str]:
     function = disk.function
     reasons = []
     if not function.group and not function.system.noiommu:
-        reasons.append(NO_IOMMU.format(function.address))
+        reasons.append(NO_IOMMU)
     elif function.rivals():
         reasons.append(not_viable(function))
     if function.driver not in ("", NVME_DRIVER):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from collections.abc import Callable
+from contextlib import suppress
 
 from scsi2nvme.dataplane import Region
 from scsi2nvme.drivers.memory import PAGE
@@ -21,13 +22,11 @@ Mapper = Callable[[int, int, int], int]
 class DmaArenas:
     """Memory that the device may read and write, until it is unmapped or reset.
 
-    `mapper` makes it known to the device. With `huge_only` there are no other
-    pages: for a mapper that finds those alone in one piece.
+    `mapper` makes it known to the device.
     """
 
-    def __init__(self, mapper: Mapper, *, huge_only: bool = False) -> None:
+    def __init__(self, mapper: Mapper) -> None:
         self._mapper = mapper
-        self._huge_only = huge_only
         self._arenas: list[mmap.mmap] = []
 
     def allocate(self, length: int) -> Region:
@@ -43,15 +42,10 @@ class DmaArenas:
     def _arena(self, length: int) -> tuple[mmap.mmap, int]:
         """Return anonymous memory and the size of its pages."""
         private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        if length >= HUGE_PAGE or self._huge_only:
+        if length >= HUGE_PAGE:
             size = -(-length // HUGE_PAGE) * HUGE_PAGE
-            try:
+            with suppress(OSError):
                 return mmap.mmap(-1, size, private | _MAP_HUGETLB | _MAP_HUGE_2MB), HUGE_PAGE
-            except OSError as error:
-                if self._huge_only:
-                    raise TransportError(
-                        f"{size >> 20} MiB of huge pages wanted; run: sysctl vm.nr_hugepages=64"
-                    ) from error
         size = -(-length // PAGE) * PAGE
         try:
             return mmap.mmap(-1, size, private), PAGE

@@ -6,7 +6,6 @@ Spec: Linux Documentation/driver-api/vfio.rst, PCI Local Bus 3.0 6.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import logging
 import os
@@ -18,9 +17,9 @@ from typing import TypeVar
 from scsi2nvme.dataplane import MAXIMUM_REACTORS, Port, Region, Registers, Window
 from scsi2nvme.drivers import interrupts
 from scsi2nvme.drivers import vfio_abi as abi
-from scsi2nvme.drivers.dma import HUGE_PAGE, DmaArenas
+from scsi2nvme.drivers.dma import DmaArenas
 from scsi2nvme.drivers.memory import PAGE
-from scsi2nvme.drivers.noiommu import physical_address
+from scsi2nvme.drivers.noiommu import PhysicalMemory
 from scsi2nvme.drivers.pci import (
     CLASS_REVISION,
     COMMAND,
@@ -80,7 +79,7 @@ class VfioTransport:
             self._host.callback(group.close)
             self._container = group.container
             self._iommu = None if noiommu else Type1Iommu(group.container)
-            self._memory = DmaArenas(self._iommu.map) if self._iommu else _no_iommu()
+            self._memory = DmaArenas(self._iommu.map) if self._iommu else PhysicalMemory()
             self._ours.callback(self._memory.close)
             try:
                 self._device = group.device
@@ -350,14 +349,3 @@ def mappable_bytes(region: Values, capabilities: Mapping[int, bytes]) -> int:
         areas = abi.pairs(capabilities[RegionCapability.SPARSE_MMAP])
         return max((min(size, whole) for start, size in areas if start == 0), default=0)
     return whole
-
-
-def _no_iommu() -> DmaArenas:
-    """Return memory that the device addresses physically."""
-
-    def touch_and_translate(vaddr: int, length: int, alignment: int) -> int:
-        for at in range(0, length, HUGE_PAGE):
-            ctypes.c_char.from_address(vaddr + at).value = b"\0"
-        return physical_address(vaddr, length, alignment)
-
-    return DmaArenas(touch_and_translate, huge_only=True)

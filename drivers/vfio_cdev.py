@@ -65,7 +65,9 @@ class VfioCdev:
             abi.call_patiently(self.device, Request.DEVICE_BIND_IOMMUFD, argument)
         except OSError as error:
             if self._function.rivals():
-                raise TransportError(not_viable(self._function)) from error
+                raise TransportError(
+                    f"{self._function.address}: {not_viable(self._function)}"
+                ) from error
             if error.errno in _REASONS:
                 reason = _REASONS[error.errno]
                 raise TransportError(f"{self._function.address}: {reason}") from error

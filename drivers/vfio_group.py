@@ -54,7 +54,7 @@ class VfioGroup:
     def _check_viable(self) -> None:
         answer = abi.query(self.group, Request.GROUP_GET_STATUS, abi.GROUP_STATUS)
         if not abi.GROUP_STATUS.parse(answer).flags & abi.GroupFlags.VIABLE:
-            raise TransportError(not_viable(self._function))
+            raise TransportError(f"{self._function.address}: {not_viable(self._function)}")
 
     def _set_iommu(self, iommu: int) -> None:
         argument = bytearray(self.container.to_bytes(4, sys.byteorder))
@@ -87,7 +87,7 @@ def not_viable(function: PciFunction) -> str:
     """Say who else is in the way."""
     others = ", ".join(f"{other.address} (driver {other.driver})" for other in function.rivals())
     return (
-        f"{function.address}: its IOMMU group {function.group} has devices that others use: "
+        f"its IOMMU group {function.group} has devices that others use: "
         f"{others or 'unknown'}; bind these to {VFIO_DRIVER} too, or use another slot"
     )
 
@@ -101,22 +101,24 @@ def check_binding(function: PciFunction, *, noiommu: bool = False) -> None:
         now = f"bound to {function.driver}" if function.driver else "bound to no driver"
         raise TransportError(f"{address} is {now}; run: scsi2nvme bind {address}")
     if not function.group and not noiommu:
-        raise TransportError(NO_IOMMU.format(address))
+        raise TransportError(f"{address}: {NO_IOMMU}")
 
 
 NO_MODE = "this kernel has no mode without an IOMMU (CONFIG_VFIO_NOIOMMU), or vfio is not loaded"
 NO_IOMMU = (
-    "{}: there is no IOMMU; enable VT-d or AMD-Vi in the firmware, and on Intel boot Linux "
+    "there is no IOMMU; enable VT-d or AMD-Vi in the firmware, and on Intel boot Linux "
     "with intel_iommu=on"
 )
 
 
 def _group_path(function: PciFunction, noiommu: bool) -> Path:
     directory = function.system.dev / "vfio"
-    if not noiommu:
-        return directory / function.group
     # Without an IOMMU the kernel makes up a group, and names its device so.
     path = directory / f"noiommu-{function.group}"
+    if not noiommu:
+        if path.exists():
+            raise TransportError(f"{function.address}: {NO_IOMMU}; or do without: noiommu=on")
+        return directory / function.group
     if not function.group or not path.exists():
         raise TransportError(
             f"{function.address} is not in no-IOMMU mode; if that is what you want, run: "

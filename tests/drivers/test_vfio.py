@@ -21,7 +21,6 @@ from scsi2nvme.dataplane import Registers
 from scsi2nvme.drivers import vfio_abi as abi
 from scsi2nvme.drivers.dma import HUGE_PAGE, DmaArenas
 from scsi2nvme.drivers.memory import PAGE, memory_file
-from scsi2nvme.drivers.noiommu import physical_address
 from scsi2nvme.drivers.transport import Alarm, TransportError
 from scsi2nvme.drivers.vfio import VfioTransport, mappable_bytes
 from scsi2nvme.drivers.vfio_abi import IommufdRequest, IrqIndex, RegionCapability, Request
@@ -371,6 +370,9 @@ def test_without_iommu_only_by_request(
         VfioTransport(ADDRESS, system=machine.system, noiommu=True)
     assert "can reach all memory" in caplog.text
     (machine.system.dev / "vfio/noiommu-7").touch()
+    (machine.system.dev / "vfio/7").unlink()
+    with pytest.raises(TransportError, match=r"there is no IOMMU.* or do without: noiommu=on"):
+        opened(machine)
     with pytest.raises(TransportError, match="no mode without an IOMMU"):
         VfioTransport(ADDRESS, system=machine.system, noiommu=True)
     kernel.extensions = {abi.NOIOMMU_IOMMU}
@@ -480,37 +482,6 @@ def test_arenas_that_cannot_be_mapped_are_given_back() -> None:
     with pytest.raises(TransportError, match="no"):
         arenas.allocate(PAGE)
     arenas.close()
-
-
-def pagemap(path: Path, entries: dict[int, int]) -> Path:
-    with path.open("wb") as file:
-        for page, entry in entries.items():
-            file.seek(8 * page)
-            file.write(entry.to_bytes(8, "little"))
-    return path
-
-
-PRESENT = 1 << 63
-
-
-@pytest.mark.parametrize(
-    ("entries", "outcome"),
-    [
-        ({512: PRESENT | 1024, 1024: PRESENT | 1536}, 1024 * PAGE),
-        ({512: PRESENT | 1024, 1024: PRESENT | 4096}, "in one piece"),
-        ({512: PRESENT, 1024: PRESENT}, "CAP_SYS_ADMIN"),
-        ({512: 1024, 1024: 1536}, "CAP_SYS_ADMIN"),
-    ],
-)
-def test_physical_addresses_are_of_one_piece(
-    tmp_path: Path, entries: dict[int, int], outcome: int | str
-) -> None:
-    path = pagemap(tmp_path / "pagemap", entries)
-    if isinstance(outcome, int):
-        assert physical_address(512 * PAGE, 2 * HUGE_PAGE, HUGE_PAGE, path) == outcome
-    else:
-        with pytest.raises(TransportError, match=outcome):
-            physical_address(512 * PAGE, 2 * HUGE_PAGE, HUGE_PAGE, path)
 
 
 # ---- resets and removal ----
