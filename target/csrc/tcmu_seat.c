@@ -13,7 +13,8 @@ enum {
     SAMPLE_US = 100000, /* … */
     SAMPLE_LEAST = 32,  /* and so many at least */
     SETTLE = 16,        /* after a change, commands that do not count */
-    CROWD = 64,         /* lone commands, one after the other, that end a crowd, */
+    CROWD = 64,         /* how much more often several come at a time, that makes a crowd */
+    CALM = 256,         /* lone commands, one after the other, that end it, */
     MAX_CALM = 4096,    /* and so many at most if it always comes back */
     WEIGHT = 4,         /* of several at a time, against that of a lone command */
     IDLE_US = 20000,    /* who comes later than that did not wait for us, */
@@ -46,7 +47,7 @@ void s2n_seat_begin(struct s2n_seat *seat, uint32_t home, uint32_t reactors)
                               .reactors = reactors,
                               .best = home,
                               .candidate = home,
-                              .calm = CROWD,
+                              .calm = CALM,
                               .patience = 1};
     begin_crowd(seat);
 }
@@ -128,7 +129,7 @@ uint32_t s2n_seat_choose(struct s2n_seat *seat, bool lone, uint64_t now_us)
     if (seat->reactors == 1)
         return seat->home;
     if (gap_us >= ANEW_US) {
-        seat->calm = CROWD;
+        seat->calm = CALM;
         begin_crowd(seat);
     }
     count_heads(seat, lone);

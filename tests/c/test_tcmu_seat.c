@@ -94,7 +94,7 @@ static void a_crowd_goes_home_and_the_last_one_returns(void)
     CHECK_EQUAL(at, HOME);
     commands(1000, false, cost_us);
     CHECK_EQUAL(spent[HOME], 1000);
-    commands(256, true, cost_us); /* that they may come back is known by now */
+    commands(1024, true, cost_us); /* that they may come back is known by now */
     CHECK_EQUAL(at, 2);
 }
 
@@ -144,7 +144,7 @@ static void who_comes_after_a_while_begins_at_home(void)
     CHECK_EQUAL(at, 2);
     commands(1, true, (const uint32_t[]){0, 0, 1000000});
     CHECK_EQUAL(at, HOME);
-    commands(64, true, cost_us);
+    commands(256, true, cost_us);
     CHECK_EQUAL(at, 2);
 }
 
