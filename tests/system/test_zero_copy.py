@@ -84,29 +84,37 @@ def test_either_way_moves_data_unharmed(machine: Machine, zero_copy: str) -> Non
 
 
 def test_lone_commands_are_served_where_they_come_from(machine: Machine) -> None:
+    """And several at a time at home; it may take more than one load, as it leaves only at rest."""
     output = machine.run(
         BEGIN
         + serve((A,))
         + publish((FIRST,), portals=["127.0.0.1"])
         + f"""
+        ring() {{
+          scsi2nvme list --state-dir /run/daemon --json |
+            python3 -c "import json, sys; print(json.load(sys.stdin)['Rings'][0]['$1'])"
+        }}
         iscsi_login
         disk=$(iscsi_disk {IQN} 0)
-        rings
-        # It would look at the disk when the load is over, command by command.
+        home=$(ring Reactor)
+        # It would look at the disk when a load is over, command by command.
         udevadm settle
         udevadm control --stop-exec-queue
-        for depth in 1 32; do
-          fio_verify $disk 12M --iodepth=$depth --bsrange=4k-12k >/dev/null
-          rings
+        until [ $(ring Moves) -gt 0 ]; do
+          fio_verify $disk 12M --iodepth=1 --bsrange=4k-12k >/dev/null
         done
+        rings
+        fio_verify $disk 12M >/dev/null
+        until [ $(ring Reactor) = $home ]; do
+          fio_verify $disk 12M >/dev/null
+        done
+        rings
         udevadm control --start-exec-queue
         """,
         timeout_s=300,
     ).output
-    before, lone, crowd = (rows[FIRST.name] for rows in rings(output))
-    assert before["Moves"] == 0
-    assert lone["Moves"] > 0
-    assert crowd["Reactor"] == before["Reactor"]
+    lone, crowd = (rows[FIRST.name] for rows in rings(output))
+    assert lone["InPlace"] < lone["Copied"]  # each of them less than is worth a look
     assert crowd["Moves"] % 2 == 0
 
 
