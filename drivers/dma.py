@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from scsi2nvme.dataplane import Region
-from scsi2nvme.drivers.memory import PAGE
+from scsi2nvme.drivers.memory import PAGE, keep_private
 from scsi2nvme.drivers.transport import TransportError
 
 HUGE_PAGE = 2 << 20
@@ -33,9 +33,7 @@ class DmaArenas:
         """Return zeroed whole pages of at least `length` bytes."""
         arena, page = self._arena(length)
         self._arenas.append(arena)
-        # A child must not make the device's pages its own; a core dump holds no user's data.
-        arena.madvise(mmap.MADV_DONTFORK)
-        arena.madvise(mmap.MADV_DONTDUMP)
+        keep_private(arena)
         vaddr = ctypes.addressof(ctypes.c_char.from_buffer(arena))
         return Region(vaddr, self._mapper(vaddr, len(arena), page), len(arena))
 

@@ -7,6 +7,7 @@ import mmap
 from bisect import bisect_right
 
 from scsi2nvme.dataplane import Region
+from scsi2nvme.drivers.memory import keep_private
 
 PAGE = 4096
 # Not the virtual addresses: whoever mixes the two up is found out at once.
@@ -29,8 +30,7 @@ class DmaMemory:
         """Return zeroed whole pages of at least `length` bytes."""
         length = max(-(-length // PAGE), 1) * PAGE
         mapped = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        mapped.madvise(mmap.MADV_DONTFORK)
-        mapped.madvise(mmap.MADV_DONTDUMP)
+        keep_private(mapped)
         region = Region(ctypes.addressof(ctypes.c_char.from_buffer(mapped)), self._next, length)
         self._next += length + PAGE
         self._maps.append(mapped)

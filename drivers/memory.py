@@ -21,6 +21,12 @@ def memory_file(name: str, contents: bytes = b"", size: int = 0) -> int:
     return fd
 
 
+def keep_private(memory: mmap.mmap) -> None:
+    """Keep a child from making the device's pages its own, and a core dump from holding data."""
+    memory.madvise(mmap.MADV_DONTFORK)
+    memory.madvise(mmap.MADV_DONTDUMP)
+
+
 class SharedMemory:
     """A mapped memory file whose pages are handed out once, in order.
 
@@ -33,8 +39,7 @@ class SharedMemory:
         self.size = size
         self._next = first
         self._map = mmap.mmap(self.fd, size)
-        self._map.madvise(mmap.MADV_DONTFORK)
-        self._map.madvise(mmap.MADV_DONTDUMP)
+        keep_private(self._map)
         self._vaddr = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
 
     def allocate(self, length: int) -> Region:

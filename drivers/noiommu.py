@@ -15,7 +15,7 @@ from pathlib import Path
 
 from scsi2nvme.dataplane import Region
 from scsi2nvme.drivers.dma import HUGE_PAGE
-from scsi2nvme.drivers.memory import PAGE
+from scsi2nvme.drivers.memory import PAGE, keep_private
 from scsi2nvme.drivers.transport import TransportError
 
 _ENTRY_BYTES = 8
@@ -77,9 +77,7 @@ def arrange(file: int, order: Sequence[int], page: int = HUGE_PAGE) -> tuple[mma
         at = start + place * page
         if _libc.mmap(at, page, access, flags, file, number * page) != at:
             raise _error("map")
-    # A child must not make the device's pages its own; a core dump holds no user's data.
-    for advice in (mmap.MADV_DONTFORK, mmap.MADV_DONTDUMP):
-        arena.madvise(advice)
+    keep_private(arena)
     for number in set(range(pages)).difference(order):
         if _libc.fallocate(file, _FALLOC_KEEP_SIZE_PUNCH_HOLE, number * page, page):
             raise _error("give back")

@@ -25,6 +25,15 @@
         }                                                                                          \
     } while (0)
 
+/* A random number below `limit`; the state, which is not 0, begins as the seed. */
+static inline uint32_t draw(uint32_t *state, uint32_t limit)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    *state ^= *state << 5;
+    return *state % limit;
+}
+
 #define RUN(test)                                                                                  \
     do {                                                                                           \
         test();                                                                                    \

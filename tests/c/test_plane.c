@@ -30,14 +30,6 @@ static uint32_t tokens_sent, tokens_seen, ended, failed;
 static const s2n_lu_params params = {
     .nsid = 1, .block_shift = 9, .blocks = 1 << 20, .maximum_blocks = 64, .boundary_blocks = 100};
 
-static uint32_t draw(uint32_t *state, uint32_t limit)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 17;
-    *state ^= *state << 5;
-    return *state % limit;
-}
-
 /* ---- the front end; on the reactors' threads ---- */
 
 static void ended_one(s2n_task *task)

@@ -33,14 +33,6 @@ static int memory, doorbell, device; /* the kernel's end, and a duplicate of the
 static uint32_t head, answered;      /* entries, ever */
 static uint32_t drains, drained, closed;
 
-static uint32_t draw(uint32_t *state, uint32_t limit)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 17;
-    *state ^= *state << 5;
-    return *state % limit;
-}
-
 static void put(uint32_t at, uint32_t value)
 {
     atomic_store((_Atomic uint32_t *)(map + at), value);

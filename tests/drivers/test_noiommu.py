@@ -1,6 +1,6 @@
 """Huge pages at physical addresses, with pages that are not huge and a page map that is made up.
 
-What the kernel says of real ones cannot be had without its own help: see docs/testing.md.
+With real ones, and a disk that reaches them, it is tried by hand: docs/testing.md.
 """
 
 from __future__ import annotations
