@@ -22,7 +22,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-BLOCK, SECTOR, MOST = 4096, 512, 8  # bytes, bytes, blocks of one command
+BLOCK, SECTOR = 4096, 512
+MOST = 16  # blocks of one command: about every other is large enough to stay in place
 _STAMP = struct.Struct("<QQ")  # block number, version
 _COUNT_S = 0.1
 _PAUSE_S = 0.05  # after an error
@@ -67,9 +68,10 @@ class Writer(threading.Thread):
                     self._write(block, count)
                 else:
                     self._read(block, count)
-            for block in sorted(self._versions):
-                if not self._read(block, 1):
-                    raise Lost(f"block {block} cannot be read")
+            for block in range(self._first, self._first + self._blocks, MOST):
+                count = min(MOST, self._first + self._blocks - block)
+                if not self._read(block, count):
+                    raise Lost(f"blocks from {block} on cannot be read")
         except Exception as error:
             self.lost = error
 
