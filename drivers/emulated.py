@@ -19,8 +19,9 @@ from scsi2nvme.drivers.emulated_admin import MQES, AdminQueue
 from scsi2nvme.drivers.emulated_background import Formatter, SelfTest
 from scsi2nvme.drivers.emulated_identify import VERSION
 from scsi2nvme.drivers.emulated_image import Image
-from scsi2nvme.drivers.emulated_memory import PAGE, DmaMemory, UnmappedError
+from scsi2nvme.drivers.emulated_memory import DmaMemory, UnmappedError
 from scsi2nvme.drivers.emulated_model import Model
+from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.transport import Alarm, TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.registers import (

@@ -15,7 +15,7 @@ from scsi2nvme.drivers import emulated_identify, emulated_logs
 from scsi2nvme.drivers.emulated_background import Formatter, SelfTest
 from scsi2nvme.drivers.emulated_features import EVENT_CONFIGURATION, Features
 from scsi2nvme.drivers.emulated_identify import ASYNC_EVENT_REQUESTS
-from scsi2nvme.drivers.emulated_memory import PAGE, DmaMemory, UnmappedError
+from scsi2nvme.drivers.emulated_memory import DmaMemory, UnmappedError
 from scsi2nvme.drivers.emulated_model import (
     INVALID_DOORBELL_VALUE,
     CommandFailed,
@@ -23,6 +23,7 @@ from scsi2nvme.drivers.emulated_model import (
     Model,
     invalid_field,
 )
+from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode

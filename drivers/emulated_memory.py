@@ -7,10 +7,8 @@ import mmap
 from bisect import bisect_right
 
 from scsi2nvme.dataplane import Region
-from scsi2nvme.drivers.memory import keep_private
+from scsi2nvme.drivers.memory import PAGE, keep_private
 
-PAGE = 4096
-# Not the virtual addresses: whoever mixes the two up is found out at once.
 _FIRST_IOVA = 1 << 32
 
 
