@@ -70,7 +70,8 @@ class Writer(threading.Thread):
                     self._read(block, count)
             for block in range(self._first, self._first + self._blocks, MOST):
                 count = min(MOST, self._first + self._blocks - block)
-                if not self._read(block, count):
+                owed = not self._versions.keys().isdisjoint(range(block, block + count))
+                if owed and not self._read(block, count):
                     raise Lost(f"blocks from {block} on cannot be read")
         except Exception as error:
             self.lost = error

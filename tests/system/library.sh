@@ -117,6 +117,14 @@ fio_verify() {
     --verify_fatal=1 --randrepeat=0 "$@"
 }
 
+# Keep udev from disks until the job undoes it with `with_udev`, as it must when it ends. It would
+# look at them whenever something has had them open for writing, command by command.
+without_udev() {
+  udevadm settle
+  udevadm control --stop-exec-queue
+}
+with_udev() { udevadm control --start-exec-queue; }
+
 # Start the daemon with these further arguments, and wait until it serves the kernel. It is
 # left running: `end_daemon` is for any job.
 start_daemon() {

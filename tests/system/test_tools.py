@@ -113,9 +113,8 @@ record $unit.readcap-after sg_readcap --long $disk
 # a look at it meanwhile: udev would, whenever a tool has had it open, and take what is due to
 # the next who asks.
 RESERVATIONS = f"""
-udevadm settle
-udevadm control --stop-exec-queue
-trap "udevadm control --start-exec-queue" EXIT
+trap with_udev EXIT
+without_udev
 persist() {{ # NAME DISK OPTION…
   local name=$1 disk=$2
   shift 2
@@ -140,7 +139,7 @@ record read-preempted read_one $disk
 persist keys-after $other --in --read-keys
 persist clear $other --out --clear --param-rk={KEYS[1]:#x}
 persist keys-cleared $disk --in --read-keys
-udevadm control --start-exec-queue
+with_udev
 """
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,12 +16,7 @@ FIRST, SECOND = UNITS[:2]  # of one controller
 BEGIN = f"""
 modprobe -a target_core_user tcm_loop
 echo 2048 >{LIMIT}
-trap 'udevadm control --start-exec-queue; {give_back((A,))}' EXIT
-# udev would look at disks that were written to, command by command.
-without_udev() {{
-  udevadm settle
-  udevadm control --stop-exec-queue
-}}
+trap 'with_udev; {give_back((A,))}' EXIT
 rings() {{
   echo "RINGS $(scsi2nvme list --state-dir /run/daemon --json | tr --delete '\\n')"
 }}
@@ -61,22 +55,26 @@ def test_either_way_moves_data_unharmed(machine: Machine, zero_copy: str) -> Non
         + f"""
         iscsi_login
         without_udev
-        all_of() {{
+        all_of() {{ # what finds a disk, of which target, options
           pids=
           for lun in 0 1; do
-            fio_verify $($1 $2 $lun) 12M --bsrange=32k-256k --blockalign=32k >/dev/null &
+            fio_verify $($1 $2 $lun) 12M "${{@:3}}" >/dev/null &
             pids="$pids $!"
           done
           for pid in $pids; do wait $pid; done
-          rings
         }}
-        rings
-        all_of loop_disk {NAA}
-        all_of iscsi_disk {IQN}
+        for way in "loop_disk {NAA}" "iscsi_disk {IQN}"; do
+          all_of $way --bsrange=4k-256k
+          rings
+          all_of $way --bsrange=32k-256k --blockalign=32k
+          rings
+        done
         """,
         timeout_s=300,
     ).output
-    for before, after in pairwise(rings(output)):
+    said = rings(output)
+    assert len(said) == 4
+    for before, after in zip(said[::2], said[1::2], strict=True):
         for name, row in after.items():
             in_place, copied = (row[way] - before[name][way] for way in ("InPlace", "Copied"))
             if zero_copy == "off":
