@@ -24,8 +24,8 @@ _ROOT = Path(__file__).parent.parent
 _SIZE_BYTES = 64 << 20
 # Sources, by layer: the first whose pattern matches a path.
 LAYERS = {
-    "emulated controller": "drivers/csrc/emu*.c",
-    "NVMe driver": "drivers/csrc/*.c",
+    "emulated controller": "drivers/emulated/csrc/*.c",
+    "NVMe driver": "drivers/*/csrc/*.c",
     "translation and reactor": "scsi2nvme/csrc/*.c",
     "iSCSI": "target/csrc/*.c",
 }

@@ -88,8 +88,8 @@ def test_a_module_imports_only_what_it_may_know(module: str, path: Path) -> None
     [
         ("scsi2nvme.target.portal", "from scsi2nvme.drivers import qemu"),
         ("scsi2nvme.target.portal", "def f():\n    import scsi2nvme.nvme.command"),
-        ("scsi2nvme.drivers.qemu", "from scsi2nvme import engine"),
-        ("scsi2nvme.drivers.qemu", "from ..scsi.sense import Sense"),
+        ("scsi2nvme.drivers.qemu.transport", "from scsi2nvme import engine"),
+        ("scsi2nvme.drivers.qemu.transport", "from ...scsi.sense import Sense"),
         ("scsi2nvme.engine", "from scsi2nvme.target.portal import Portal"),
         ("scsi2nvme.engine", "from scsi2nvme._dataplane import lib"),
         ("scsi2nvme.cli.serve", "import scsi2nvme._dataplane"),

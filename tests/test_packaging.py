@@ -25,7 +25,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     for name in ("meson.build", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, checkout / name)
     (checkout / "scsi2nvme/_dataplane.abi3.so").write_text("stray")
-    for package in ("scsi2nvme", "scsi2nvme/cli", "drivers"):
+    for package in ("scsi2nvme", "scsi2nvme/cli", "drivers", "drivers/vfio"):
         cache = checkout / package / "__pycache__"
         cache.mkdir(exist_ok=True)
         (cache / "stray.cpython-311.pyc").write_text("stray")

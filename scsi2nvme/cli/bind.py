@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.inspect import Json, aligned
-from scsi2nvme.drivers import binding, binding_unit
-from scsi2nvme.drivers.disk_users import Disk, users
-from scsi2nvme.drivers.sysfs import VFIO_DRIVER, System, parse_address
+from scsi2nvme.drivers.host import binding, binding_unit
+from scsi2nvme.drivers.host.disk_users import Disk, users
+from scsi2nvme.drivers.pci.sysfs import VFIO_DRIVER, System, parse_address
 
 
 @contextmanager

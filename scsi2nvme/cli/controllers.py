@@ -7,20 +7,20 @@ from pathlib import Path
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.inspect import Verb
 from scsi2nvme.cli.spec import MEMORY, ControllerSpec
-from scsi2nvme.drivers.controller import Controller
-from scsi2nvme.drivers.errors import ControllerError
+from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.drivers.transport import Transport, TransportError
 
 
 def _emulated(spec: ControllerSpec) -> Transport:
-    from scsi2nvme.drivers.emulated import EmulatedOptions, EmulatedTransport
+    from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
 
     path = None if spec.path == MEMORY else Path(spec.path)
     return EmulatedTransport(EmulatedOptions(path=path, **spec.given()))
 
 
 def _qemu(spec: ControllerSpec) -> Transport:
-    from scsi2nvme.drivers.qemu import QemuOptions, QemuTransport
+    from scsi2nvme.drivers.qemu.transport import QemuOptions, QemuTransport
 
     given = {"block_bytes": 512, **spec.given()}
     path = Path(spec.path) if spec.path else None
@@ -30,7 +30,7 @@ def _qemu(spec: ControllerSpec) -> Transport:
 
 
 def _pci(spec: ControllerSpec) -> Transport:
-    from scsi2nvme.drivers.vfio import VfioTransport
+    from scsi2nvme.drivers.vfio.transport import VfioTransport
 
     return VfioTransport(spec.path, **spec.given())
 

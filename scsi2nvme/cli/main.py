@@ -285,7 +285,7 @@ def _list(arguments: argparse.Namespace) -> int:
         print(json.dumps(shown, indent=2) if arguments.json else inspect.table(shown))
         return 0
     from scsi2nvme.cli import bind
-    from scsi2nvme.drivers.sysfs import System
+    from scsi2nvme.drivers.pci.sysfs import System
 
     shown = {"Devices": [], **bind.disks(System())}
     try:
@@ -327,7 +327,7 @@ def _bind_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _bind(arguments: argparse.Namespace) -> int:
     from scsi2nvme.cli import bind
-    from scsi2nvme.drivers.sysfs import System
+    from scsi2nvme.drivers.pci.sysfs import System
 
     bind.bind(
         arguments.address,
@@ -343,7 +343,7 @@ def _bind(arguments: argparse.Namespace) -> int:
 
 def _unbind(arguments: argparse.Namespace) -> int:
     from scsi2nvme.cli import bind
-    from scsi2nvme.drivers.sysfs import System
+    from scsi2nvme.drivers.pci.sysfs import System
 
     bind.unbind(arguments.address, dry_run=arguments.dry_run, system=System(), report=print)
     return 0

@@ -19,8 +19,8 @@ from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.notify import notify
 from scsi2nvme.cli.state import JsonStore
 from scsi2nvme.dataplane import Plane, Window
-from scsi2nvme.drivers.controller import Controller
-from scsi2nvme.drivers.events import ControllerEvent
+from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.drivers.nvme.events import ControllerEvent
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.service import PlaneDataPath, TaskService

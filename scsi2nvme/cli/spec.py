@@ -13,7 +13,7 @@ from typing import Any
 
 from scsi2nvme.cli import faults
 from scsi2nvme.cli.errors import UsageError
-from scsi2nvme.drivers.sysfs import parse_address
+from scsi2nvme.drivers.pci.sysfs import parse_address
 
 MEMORY = "memory"  # the PATH of a disk that lives in memory
 MAXIMUM_NAMESPACES = 256

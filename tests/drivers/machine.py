@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from scsi2nvme.drivers.binding import Kernel
-from scsi2nvme.drivers.disk_users import Disk, read_disk
-from scsi2nvme.drivers.sysfs import PciFunction, System
+from scsi2nvme.drivers.host.binding import Kernel
+from scsi2nvme.drivers.host.disk_users import Disk, read_disk
+from scsi2nvme.drivers.pci.sysfs import PciFunction, System
 
 ADDRESS, NEIGHBOUR = "0000:01:00.0", "0000:01:00.1"
 MIB = 1 << 20

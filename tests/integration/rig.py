@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scsi2nvme.drivers.controller import Controller
-from scsi2nvme.drivers.emulated import EmulatedOptions, EmulatedTransport
-from scsi2nvme.drivers.qemu import QemuOptions, QemuTransport
-from scsi2nvme.drivers.timing import Timing
+from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
+from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.drivers.nvme.timing import Timing
+from scsi2nvme.drivers.qemu.transport import QemuOptions, QemuTransport
 from scsi2nvme.drivers.transport import Transport
-from scsi2nvme.drivers.vfio import VfioTransport
+from scsi2nvme.drivers.vfio.transport import VfioTransport
 from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 
 MIB = 1 << 20

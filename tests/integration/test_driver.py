@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scsi2nvme.dataplane import QueuePair
-from scsi2nvme.drivers.controller import Controller, ControllerState
-from scsi2nvme.drivers.emulated import EmulatedTransport
-from scsi2nvme.drivers.errors import ControllerError, ControllerGoneError, StatusError
-from scsi2nvme.drivers.events import LOG_SMART, ControllerEvent, EventType
-from scsi2nvme.drivers.pci import COMMAND
-from scsi2nvme.drivers.qemu import QemuTransport
-from scsi2nvme.drivers.retry import LOST, MAXIMUM_RETRIES
-from scsi2nvme.drivers.timing import Timing
+from scsi2nvme.drivers.emulated.transport import EmulatedTransport
+from scsi2nvme.drivers.nvme.controller import Controller, ControllerState
+from scsi2nvme.drivers.nvme.errors import ControllerError, ControllerGoneError, StatusError
+from scsi2nvme.drivers.nvme.events import LOG_SMART, ControllerEvent, EventType
+from scsi2nvme.drivers.nvme.retry import LOST, MAXIMUM_RETRIES
+from scsi2nvme.drivers.nvme.timing import Timing
+from scsi2nvme.drivers.pci.configuration import COMMAND
+from scsi2nvme.drivers.qemu.transport import QemuTransport
 from scsi2nvme.drivers.transport import Transport, TransportError
-from scsi2nvme.drivers.vfio import VfioTransport
+from scsi2nvme.drivers.vfio.transport import VfioTransport
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.registers import CSTS, Register, ShutdownStatus, decode
 from scsi2nvme.nvme.status import StatusCode

@@ -1,0 +1,1 @@
+"""A controller model of our own, and the transport to it."""

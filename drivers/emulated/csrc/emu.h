@@ -1,0 +1,247 @@
+/* The emulated controller's I/O side, inside.
+ *
+ * Threads. A completion queue's lock covers it and the submission queues that
+ * point to it; their owner holds it while it rings or polls, uncontended.
+ * Control functions that change queues, namespaces or memory hold all of these
+ * locks, in ascending order. Workers hold none of them: they own the jobs that
+ * they run, and hand them back through the completion queue's `done` list.
+ */
+#ifndef S2N_EMU_H
+#define S2N_EMU_H
+
+#include "dataplane.h"
+#include "queue.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/uio.h>
+
+enum {
+    EMU_QUEUES = 256, /* with the admin queue, which is Python's */
+    EMU_NAMESPACES = 256,
+    EMU_WORKERS = 8,
+    EMU_MAXIMUM_BYTES = 2 << 20,
+    EMU_IOVECS = EMU_MAXIMUM_BYTES / S2N_PAGE + 1,
+    EMU_ERRORS = 64,
+    EMU_FAULTS = 64,
+    EMU_STRIPES = 64,
+    EMU_STRIPE_SHIFT = 20,
+};
+
+/* Status field of a completion: SC 7:0, SCT 10:8, CRD 12:11, M 13, DNR 14. */
+enum {
+    EMU_MORE = 0x2000,
+    EMU_DNR = 0x4000,
+    EMU_SUCCESS = 0,
+    EMU_INVALID_OPCODE = EMU_DNR | 0x001,
+    EMU_INVALID_FIELD = EMU_DNR | 0x002,
+    EMU_DATA_TRANSFER_ERROR = 0x004,
+    EMU_INTERNAL_ERROR = 0x006,
+    EMU_ABORTED = 0x007,
+    EMU_ABORTED_SQ_DELETION = 0x008,
+    EMU_FAILED_FUSED = 0x009,
+    EMU_MISSING_FUSED = 0x00A,
+    EMU_INVALID_NAMESPACE = EMU_DNR | 0x00B,
+    EMU_PRP_OFFSET_INVALID = EMU_DNR | 0x013,
+    EMU_ATOMIC_UNIT_EXCEEDED = EMU_DNR | 0x014,
+    EMU_WRITE_PROTECTED = EMU_DNR | 0x020,
+    EMU_LBA_OUT_OF_RANGE = EMU_DNR | 0x080,
+    EMU_CAPACITY_EXCEEDED = EMU_DNR | 0x081,
+    EMU_FORMAT_IN_PROGRESS = 0x084,
+    EMU_WRITE_FAULT = 0x280,
+    EMU_UNRECOVERED_READ = 0x281,
+    EMU_COMPARE_FAILURE = EMU_DNR | 0x285,
+    EMU_WOULD_BLOCK = 0x8000, /* no status: a worker has to do it */
+};
+
+enum { /* NVM Command Set 1.0c figure 10 */
+       EMU_FLUSH = 0x00,
+       EMU_WRITE = 0x01,
+       EMU_READ = 0x02,
+       EMU_COMPARE = 0x05,
+       EMU_WRITE_ZEROES = 0x08,
+       EMU_DATASET_MANAGEMENT = 0x09,
+       EMU_VERIFY = 0x0C,
+};
+
+enum { EMU_FUSE_NONE, EMU_FUSE_FIRST, EMU_FUSE_SECOND };
+
+/* Bits of s2n_emu_set_namespace's flags. */
+enum {
+    EMU_WRITE_CACHE = 1,
+    EMU_PROTECTED = 2,
+    EMU_DIRECT = 4,
+    EMU_FORMATTING = 8,
+};
+
+struct emu_command {
+    uint8_t opcode, fuse, psdt;
+    bool fua;
+    uint16_t cid;
+    uint32_t nsid;
+    uint32_t blocks; /* a true count */
+    uint32_t cdw10, cdw11, cdw12;
+    uint64_t slba;
+    uint64_t prp1, prp2;
+};
+
+struct emu_stripe {
+    _Alignas(64) pthread_rwlock_t lock;
+};
+
+/* `stripes` make every command atomic against all others: reads share, writes
+ * exclude. One stripe is a residue class of 1 MiB extents. */
+struct emu_namespace {
+    struct emu_stripe stripes[EMU_STRIPES];
+    int fd;
+    uint64_t offset, blocks;
+    uint32_t shift, flags;
+    uint64_t device, inode; /* of the file: several namespaces may share it */
+    atomic_bool nowait;     /* the file system answers RWF_NOWAIT */
+    uint32_t jobs;          /* pool lock */
+};
+
+/* One command with its data pointer resolved, and its result. */
+struct emu_part {
+    struct emu_command command;
+    struct iovec *iov;
+    uint32_t iov_count;
+    uint16_t status;
+    uint16_t parameter; /* parameter error location, FFFFh: none */
+    uint64_t bytes;     /* that the command's blocks have */
+};
+
+/* What a worker does: one command, or a fused pair. */
+struct emu_job {
+    struct emu_job *next;
+    s2n_emu *emu;
+    struct emu_namespace *ns; /* NULL: Flush of all */
+    uint64_t due_ms;          /* not before, CLOCK_MONOTONIC */
+    uint16_t sqid, cqid;
+    uint32_t parts;
+    struct emu_part part[2];
+    struct iovec iov[];
+};
+
+struct emu_sq {
+    _Atomic uint16_t cqid; /* 0: the queue does not exist */
+    uint16_t depth, head, tail;
+    const uint8_t *entries;
+    uint32_t running; /* jobs that workers run now; pool lock */
+};
+
+struct emu_tally {
+    _Atomic uint64_t host_reads, host_writes, bytes_read, bytes_written, media_errors, errors;
+};
+
+struct emu_cq {
+    _Alignas(64) pthread_mutex_t lock;
+    uint16_t depth; /* 0: the queue does not exist */
+    uint16_t head, tail;
+    uint16_t reserved; /* commands fetched whose entry is not posted yet */
+    bool phase, stalled;
+    bool polled; /* its owner's promise, which outlives the queue */
+    int eventfd;
+    uint32_t queues; /* submission queues that point here */
+    uint8_t *entries;
+    struct emu_job *lost; /* a fault wants them never to complete */
+    struct emu_tally tally;
+    struct iovec *scratch; /* 2 * EMU_IOVECS: what is executed at once */
+
+    pthread_mutex_t done_lock;
+    struct emu_job *done, **done_end;
+    atomic_bool done_pending;
+};
+
+struct emu_pool {
+    pthread_mutex_t lock;
+    pthread_cond_t work, idle;
+    struct emu_job *queue, **queue_end;
+    uint32_t broadcasts; /* jobs without a namespace */
+    uint32_t running;
+    bool stop;
+    uint32_t threads;
+    pthread_t thread[EMU_WORKERS];
+};
+
+struct s2n_emu {
+    struct emu_sq sq[EMU_QUEUES];
+    struct emu_cq cq[EMU_QUEUES];
+    struct emu_namespace *ns[EMU_NAMESPACES + 1]; /* by NSID */
+    s2n_region *regions;                          /* ascending IOVA */
+    uint32_t region_count;
+    uint32_t maximum_bytes, atomic_blocks;
+    struct emu_pool pool;
+
+    int admin_eventfd;
+    _Atomic uint32_t admin_tail, admin_cq_head;
+
+    pthread_mutex_t misfortune_lock; /* faults and errors */
+    atomic_uint fault_count;
+    s2n_emu_fault faults[EMU_FAULTS];
+    uint32_t error_first, error_count;
+    s2n_emu_error errors[EMU_ERRORS];
+};
+
+/* ---- emulator.c ---- */
+
+void emu_lock_all(s2n_emu *emu);
+void emu_unlock_all(s2n_emu *emu);
+/* Hand a finished job to its completion queue's owner; from any thread. */
+void emu_job_done(struct emu_job *job);
+
+/* ---- command.c ---- */
+
+/* Fetch and execute what is between head and tail; the CQ's lock is held.
+ * Returns how many completions were posted. */
+uint32_t emu_process(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid);
+/* Post the results of a job, and free it. */
+void emu_job_post(struct emu_job *job);
+/* Run a job to its end; may block. */
+void emu_job_run(struct emu_job *job);
+
+/* ---- prp.c ---- */
+
+/* Our address of `length` bytes at `iova`, NULL unless all of it is registered. */
+uint8_t *emu_translate(const s2n_emu *emu, uint64_t iova, uint64_t length);
+/* Turn `bytes` behind a command's PRPs into at most EMU_IOVECS vectors. */
+uint16_t emu_map_prps(const s2n_emu *emu, const struct emu_command *command, uint32_t bytes,
+                      struct iovec *iov, uint32_t *count);
+
+/* ---- io.c ---- */
+
+/* Execute a command on its namespace's file. Unless `may_block`, answers
+ * EMU_WOULD_BLOCK and does nothing if it cannot be done at once. */
+typedef uint16_t emu_run(struct emu_namespace *ns, const struct emu_command *command,
+                         struct iovec *iov, uint32_t count, bool may_block);
+emu_run emu_flush, emu_write, emu_read, emu_compare, emu_write_zeroes, emu_deallocate, emu_verify;
+/* Compare, then write if equal, as one: sets the status of both. */
+void emu_compare_and_write(struct emu_namespace *ns, struct emu_part *first,
+                           struct emu_part *second);
+/* Flush every namespace's file. */
+uint16_t emu_flush_all(s2n_emu *emu);
+/* Deallocate all of a namespace, durably. */
+uint16_t emu_erase(struct emu_namespace *ns);
+
+/* ---- pool.c ---- */
+
+int emu_pool_start(struct emu_pool *pool);
+void emu_pool_stop(struct emu_pool *pool);
+void emu_pool_submit(struct emu_job *job);
+/* Take back what has not started and matches: of `sqid`, or of every queue (0);
+ * with this `cid`, or any (-1). */
+struct emu_job *emu_pool_cancel(s2n_emu *emu, uint16_t sqid, int32_t cid);
+/* Wait until no worker runs a job of `sqid`, or of any queue (0). */
+void emu_pool_wait_queue(s2n_emu *emu, uint16_t sqid);
+/* Wait until no job refers to the namespace. */
+void emu_pool_wait_namespace(s2n_emu *emu, const struct emu_namespace *ns);
+uint64_t emu_now_ms(void);
+
+/* ---- misfortune.c ---- */
+
+/* Whether a fault is to hit this command; it is counted and copied to `out`. */
+bool emu_fault_match(s2n_emu *emu, const struct emu_command *command, s2n_emu_fault *out);
+/* Put a failure into the error log queue and tell the admin side. */
+void emu_log_error(s2n_emu *emu, const s2n_emu_error *error);
+
+#endif

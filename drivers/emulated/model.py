@@ -1,0 +1,238 @@
+"""What the emulated controller is and remembers, apart from queues and registers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from scsi2nvme.dataplane import Emulator
+from scsi2nvme.drivers.emulated.image import BLOCK_BYTES, Image, NamespaceState, SmartState
+from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.command import BROADCAST_NSID, Opcode
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY
+
+_log = logging.getLogger(__name__)
+
+MDTS = 8
+MAXIMUM_TRANSFER_BYTES = 4096 << MDTS
+ATOMIC_BLOCKS = MAXIMUM_TRANSFER_BYTES // max(BLOCK_BYTES)  # any command of this size is atomic
+ERROR_LOG_ENTRIES = 64
+NO_LOCATION = 0xFFFF
+TEMPERATURE_K = 310
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An asynchronous event's type, information, and the log page that tells more."""
+
+    type: int
+    info: int
+    lid: int
+
+
+INVALID_DOORBELL_VALUE = Event(0, 1, 0x01)
+TEMPERATURE_THRESHOLD = Event(1, 1, 0x02)
+NAMESPACE_CHANGED = Event(2, 0, 0x04)
+
+
+class CommandFailed(Exception):
+    """An admin command's status; `location` is byte | bit << 8 of the entry at fault."""
+
+    def __init__(
+        self, status: StatusCode, location: int = NO_LOCATION, *, dnr: bool = True
+    ) -> None:
+        super().__init__(status.text)
+        self.status = status
+        self.location = location
+        self.dnr = dnr
+
+
+def invalid_field(byte: int, bit: int = 0) -> CommandFailed:
+    """Return Invalid Field in Command, pointing at a bit of the entry."""
+    return CommandFailed(StatusCode.INVALID_FIELD, byte | bit << 8)
+
+
+class Model:
+    """Namespaces, health and error log. `notify` is told of asynchronous events."""
+
+    def __init__(self, image: Image, emulator: Emulator, *, write_cache: bool, thin: bool) -> None:
+        self.image = image
+        self.state = image.state
+        self.emulator = emulator
+        self.default_write_cache = write_cache
+        self.write_cache = self.saved_write_cache
+        self.thin = thin
+        if not thin:
+            emulator.add_fault(opcode=Opcode.DATASET_MANAGEMENT, status=StatusCode.INVALID_OPCODE)
+        self.critical_warning = 0
+        self.remaining: dict[int, int] = {}  # percent of a Format NVM under way, by NSID
+        self.changed: set[int] = set()
+        self.notify: Callable[[Event], None] = lambda event: None
+        self._base = replace(self.state.smart)
+        self._began = time.monotonic()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._base.power_cycles += 1
+        self._base.unsafe_shutdowns += not self.state.clean
+        self.state.clean = False
+        self.emulator.set_limits(MAXIMUM_TRANSFER_BYTES, ATOMIC_BLOCKS)
+        for namespace in self.state.namespaces:
+            self.attach(namespace)
+            if namespace.formatting is not None:  # the process ended meanwhile
+                self.emulator.erase(namespace.nsid)
+                self.end_format(namespace)
+            if namespace.write_protect == 2:  # until power cycle
+                namespace.write_protect = 0
+                self.attach(namespace)
+        self.save()
+
+    # ---- namespaces ----
+
+    def namespace(self, nsid: int) -> NamespaceState:
+        """Return an active namespace; CommandFailed if there is none of that number."""
+        if not 1 <= nsid <= len(self.state.namespaces):
+            raise CommandFailed(StatusCode.INVALID_NAMESPACE, 4)
+        return self.state.namespaces[nsid - 1]
+
+    def selected(self, nsid: int) -> list[NamespaceState]:
+        """Return one namespace, or all of them for the broadcast value."""
+        if nsid == BROADCAST_NSID:
+            return list(self.state.namespaces)
+        return [self.namespace(nsid)]
+
+    def blocks(self, namespace: NamespaceState) -> int:
+        """Return a namespace's size in logical blocks."""
+        return self.image.namespace_bytes // namespace.block_bytes
+
+    def attach(self, namespace: NamespaceState) -> None:
+        """Make the I/O side treat a namespace as its state says."""
+        self.emulator.set_namespace(
+            namespace.nsid,
+            self.image.fd,
+            self.image.offset(namespace.nsid),
+            self.blocks(namespace),
+            namespace.block_bytes,
+            write_cache=self.write_cache,
+            write_protected=namespace.write_protect != 0,
+            formatting=namespace.formatting is not None,
+        )
+
+    @property
+    def saved_write_cache(self) -> bool:
+        """Whether the volatile write cache is on after a reset."""
+        return bool(self.state.saved_features.get("06", self.default_write_cache))
+
+    def set_write_cache(self, on: bool) -> None:
+        """Turn the volatile write cache on or off; off, nothing volatile remains."""
+        if on == self.write_cache:
+            return
+        self.write_cache = on
+        for namespace in self.state.namespaces:
+            if namespace.formatting is None:  # else once it ends: a thread is erasing it
+                self.attach(namespace)
+        if not on:
+            self.emulator.flush(BROADCAST_NSID)
+
+    def namespace_changed(self, namespace: NamespaceState) -> None:
+        """Identify data changed: put it into the changed list and say so."""
+        self.changed.add(namespace.nsid)
+        self.notify(NAMESPACE_CHANGED)
+
+    def end_format(self, namespace: NamespaceState) -> None:
+        """A namespace was erased: take up its new format."""
+        assert namespace.formatting is not None
+        namespace.block_bytes = BLOCK_BYTES[namespace.formatting]
+        namespace.formatting = None
+        self.remaining.pop(namespace.nsid, None)
+        self.attach(namespace)
+
+    # ---- health ----
+
+    def smart(self) -> SmartState:
+        """Return the totals as they are now."""
+        counters = self.emulator.counters()
+        base = self._base
+        return replace(
+            base,
+            power_on_seconds=base.power_on_seconds + time.monotonic() - self._began,
+            **{
+                name: getattr(base, name) + counters[name]
+                for name in (
+                    "host_reads",
+                    "host_writes",
+                    "bytes_read",
+                    "bytes_written",
+                    "media_errors",
+                )
+            },
+        )
+
+    def set_temperature_alarm(self, alarm: bool) -> None:
+        """The temperature crossed a threshold of Feature 04h, or no longer does."""
+        before = self.critical_warning
+        self.critical_warning = 2 if alarm else 0
+        if self.critical_warning & ~before:
+            self.notify(TEMPERATURE_THRESHOLD)
+
+    def log_error(self, **fields: int) -> None:
+        """Add an entry to the error log; the newest comes first."""
+        self._base.error_count += 1
+        entry = ERROR_LOG_ENTRY.build(error_count=self._base.error_count, **fields)
+        self.state.errors = [entry.hex(), *self.state.errors][:ERROR_LOG_ENTRIES]
+
+    def log_failed_command(self, command: Values, failure: CommandFailed) -> None:
+        """Add a failed admin command to the error log."""
+        self.log_error(
+            sqid=0,
+            cmdid=command.cid,
+            status_field=failure.status | failure.dnr << 14,
+            parm_error_location=failure.location,
+            nsid=command.nsid,
+        )
+
+    def collect_errors(self) -> None:
+        """Take over what the I/O side has to report."""
+        for error in self.emulator.errors():
+            if error["cid"] == 0xFFFF and error["status"] == 0:
+                self.notify(INVALID_DOORBELL_VALUE)
+            self.log_error(
+                sqid=error["sqid"],
+                cmdid=error["cid"],
+                status_field=error["status"],
+                parm_error_location=error["parameter"],
+                lba=error["lba"],
+                nsid=error["nsid"],
+            )
+
+    # ---- persistence ----
+
+    def save(self) -> None:
+        """Make state and totals durable."""
+        self.state.smart = self.smart()
+        self.image.save()
+
+    def try_save(self) -> StatusCode:
+        """As `save`, for what nobody waits for: a failure is logged and returned."""
+        try:
+            self.save()
+        except TransportError as error:
+            _log.error("%s", error)
+            return StatusCode.INTERNAL_ERROR
+        return StatusCode.SUCCESS
+
+    def shut_down(self) -> None:
+        """Write everything back, and remember that it was done."""
+        self.emulator.flush(BROADCAST_NSID)
+        self.state.clean = True
+        self.save()
+
+    def started(self) -> None:
+        """The controller was enabled (again): from here a sudden end is unsafe."""
+        if self.state.clean:
+            self.state.clean = False
+            self.save()

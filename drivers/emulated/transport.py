@@ -1,0 +1,310 @@
+"""The emulated controller as a transport: registers, DMA memory, interrupts.
+
+A controller model of our own in this process. Its I/O commands are native
+code; its registers and admin commands are Python on the asyncio loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from scsi2nvme.dataplane import Emulator, Port, Region, Window
+from scsi2nvme.drivers.emulated.admin import MQES, AdminQueue
+from scsi2nvme.drivers.emulated.background import Formatter, SelfTest
+from scsi2nvme.drivers.emulated.identify import VERSION
+from scsi2nvme.drivers.emulated.image import Image
+from scsi2nvme.drivers.emulated.memory import DmaMemory, UnmappedError
+from scsi2nvme.drivers.emulated.model import Model
+from scsi2nvme.drivers.memory import PAGE
+from scsi2nvme.drivers.transport import Alarm, TransportError
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.registers import (
+    ALL_ONES_32,
+    ALL_ONES_64,
+    AQA,
+    CAP,
+    CC,
+    CSTS,
+    Register,
+    ShutdownStatus,
+    decode,
+    encode,
+    update,
+)
+
+_log = logging.getLogger(__name__)
+
+_CAP = encode(CAP, mqes=MQES, cqr=1, to=20, css=1)
+_REGISTERS_BYTES = 0x1000
+
+
+@dataclass(frozen=True)
+class EmulatedOptions:
+    """What to emulate.
+
+    `path` None: a disk in memory. `size_bytes` is that of each namespace; an
+    existing image decides when it is None, and must agree when it is not.
+    `block_bytes` is for a new image: Format NVM may have changed it since.
+    `serial` None: one is made up, once per image. `write_cache` holds until a
+    saved feature says otherwise. Not `thin`: nothing can be deallocated. `faults`
+    are arguments of `Emulator.add_fault`.
+    The `_s` are how long Format NVM and the self-tests take at least.
+    """
+
+    path: Path | None = None
+    size_bytes: int | None = None
+    block_bytes: int = 512
+    namespaces: int = 1
+    serial: str | None = None
+    write_cache: bool = True
+    thin: bool = True
+    io_queues: int = 128
+    vectors: int = 129
+    faults: tuple[dict[str, int], ...] = ()
+    format_s: float = 0.0
+    short_test_s: float = 2.0
+    extended_test_s: float | None = None
+
+
+class EmulatedTransport:
+    """A Transport. `emulator` takes faults; `remove` and `fail` are misfortunes of the whole."""
+
+    pci_id = (0, 0)
+    alarms: Mapping[Alarm, int] = MappingProxyType({})
+
+    def __init__(self, options: EmulatedOptions) -> None:
+        self.name = f"emulated:{options.path or 'memory'}"
+        self.vectors = options.vectors
+        self._image = Image(
+            options.path,
+            options.size_bytes,
+            options.block_bytes,
+            options.namespaces,
+            options.serial,
+        )
+        self.emulator = Emulator()
+        self.port = Port.emulated(self.emulator)
+        self._memory = DmaMemory()
+        self._eventfds: dict[int, int] = {}
+        try:
+            self._model = Model(
+                self._image, self.emulator, write_cache=options.write_cache, thin=options.thin
+            )
+            for fault in options.faults:
+                self.emulator.add_fault(**fault)
+        except BaseException:
+            self._release()
+            raise
+        self._formatter = Formatter(self._model, options.format_s)
+        self._self_test = SelfTest(self._model, options.short_test_s, options.extended_test_s)
+        self._admin = AdminQueue(
+            self._model,
+            self._memory,
+            self.interrupt,
+            self._signal,
+            options.io_queues,
+            options.vectors,
+            self._formatter,
+            self._self_test,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._gone = self._removed = self._closed = False
+        self._registers = bytearray(_REGISTERS_BYTES)
+        self._set_defaults()
+
+    # ---- registers ----
+
+    def _set_defaults(self) -> None:
+        self._registers[:] = bytes(_REGISTERS_BYTES)
+        self._store(Register.CAP, _CAP, 8)
+        self._store(Register.VS, VERSION, 4)
+
+    def _load(self, offset: int, size: int) -> int:
+        return int.from_bytes(self._registers[offset : offset + size], "little")
+
+    def _store(self, offset: int, value: int, size: int) -> None:
+        self._registers[offset : offset + size] = value.to_bytes(size, "little")
+
+    def _read(self, offset: int, size: int) -> int:
+        if offset % size or offset < 0:
+            raise TransportError(f"{self.name}: misaligned register access at {offset:#x}")
+        if offset + size > _REGISTERS_BYTES:
+            return 0  # doorbells are not for reading
+        return self._load(offset, size)
+
+    def read32(self, offset: int) -> int:
+        """Read a 32-bit register; all ones when the controller is gone."""
+        return ALL_ONES_32 if self._gone else self._read(offset, 4)
+
+    def read64(self, offset: int) -> int:
+        """Read a 64-bit register."""
+        return ALL_ONES_64 if self._gone else self._read(offset, 8)
+
+    def write32(self, offset: int, value: int) -> None:
+        """Write a 32-bit register; the read-only ones ignore it."""
+        if self._gone:
+            return
+        if offset == Register.CC:
+            self._configure(value)
+        elif offset in _PLAIN and not self._status.rdy:
+            self._store(offset, value, 4)
+
+    def write64(self, offset: int, value: int) -> None:
+        """Write a 64-bit register."""
+        self.write32(offset, value & ALL_ONES_32)
+        self.write32(offset + 4, value >> 32)
+
+    @property
+    def _status(self) -> Values:
+        return decode(CSTS, self._load(Register.CSTS, 4))
+
+    def _set_status(self, **fields: int) -> None:
+        csts = self._load(Register.CSTS, 4)
+        self._store(Register.CSTS, update(CSTS, csts, **fields), 4)
+
+    def _configure(self, value: int) -> None:
+        """CC was written. Spec: NVMe Base 2.0c 3.1.3.5, 3.5, 3.6."""
+        before, now = decode(CC, self._load(Register.CC, 4)), decode(CC, value)
+        self._store(Register.CC, value, 4)
+        if before.en and not now.en:
+            self._disable()
+        elif now.en and not before.en:
+            self._enable(now)
+        if now.shn and now.shn != before.shn:
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        self._set_status(shst=ShutdownStatus.IN_PROGRESS)
+        try:
+            self._model.shut_down()
+        except (OSError, TransportError) as error:
+            _log.error("%s: shutdown: %s", self.name, error)
+            self._set_status(cfs=1)
+        else:
+            self._set_status(shst=ShutdownStatus.COMPLETE)
+
+    def _enable(self, cc: Values) -> None:
+        aqa = decode(AQA, self._load(Register.AQA, 4))
+        asq, acq = self._load(Register.ASQ, 8), self._load(Register.ACQ, 8)
+        if cc.css or cc.mps or cc.ams or not (aqa.asqs and aqa.acqs) or (asq | acq) % PAGE:
+            self._set_status(cfs=1)
+            return
+        try:
+            self._admin.enable(asq, aqa.asqs + 1, acq, aqa.acqs + 1)
+        except UnmappedError:
+            self._set_status(cfs=1)
+            return
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self.emulator.admin_eventfd, self._on_doorbell)
+        self._model.started()
+        self._set_status(rdy=1)
+
+    def _disable(self) -> None:
+        self.emulator.disable()
+        self._admin.disable()
+        self._set_status(rdy=0, cfs=0, shst=ShutdownStatus.NORMAL_OPERATION)
+
+    def _on_doorbell(self) -> None:
+        os.eventfd_read(self.emulator.admin_eventfd)
+        if not self._gone and not self._status.cfs:
+            self._admin.process()
+
+    # ---- memory and interrupts ----
+
+    def allocate(self, length: int) -> Region:
+        """Return zeroed DMA memory, page aligned, that lives until `close`."""
+        region = self._memory.allocate(length)
+        self.emulator.add_memory(region)
+        return region
+
+    def window(self, length: int) -> Window | None:
+        """Return None: only memory from `allocate` can be reached."""
+        return None
+
+    def steer(self, cpus: Mapping[int, int]) -> None:
+        """Its eventfds are signalled by a thread, which runs where it likes."""
+
+    def interrupt(self, vector: int) -> int:
+        """Return the eventfd that `vector` signals."""
+        if not 0 <= vector < self.vectors:
+            raise TransportError(f"{self.name}: no interrupt vector {vector}")
+        if vector not in self._eventfds:
+            self._eventfds[vector] = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        return self._eventfds[vector]
+
+    def _signal(self, vector: int) -> None:
+        os.eventfd_write(self.interrupt(vector), 1)
+
+    # ---- misfortune ----
+
+    def remove(self) -> None:
+        """Be gone, as if pulled out: nothing answers, nothing is written any more."""
+        self._removed = True
+        self._vanish()
+
+    def _vanish(self) -> None:
+        self._gone = True
+        self.emulator.disable()
+        self._admin.disable()
+
+    def insert(self) -> None:
+        """Be there again, for whoever takes it back."""
+        self._removed = False
+
+    def fail(self) -> None:
+        """Report a fatal error (CSTS.CFS) and stop executing admin commands."""
+        self._set_status(cfs=1)
+
+    # ---- life ----
+
+    async def reset(self) -> None:
+        """Reset the function (FLR): registers to their defaults, queues gone."""
+        if not self._gone:
+            self._disable()
+            self._set_defaults()
+
+    async def let_go(self) -> None:
+        """Be gone from now on."""
+        self._vanish()
+
+    async def take_back(self) -> bool:
+        """Be there again, if it was let go and is not pulled out."""
+        if not self._gone or self._removed:
+            return False
+        self._set_defaults()
+        self._gone = False
+        return True
+
+    def close(self) -> None:
+        """Let go of the controller. Nothing touches its DMA memory any more."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._loop is not None:
+            self._loop.remove_reader(self.emulator.admin_eventfd)
+        self._formatter.close()
+        self._self_test.close()
+        self.emulator.disable()
+        try:
+            self._model.save()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        self.port.close()
+        self.emulator.close()
+        self._memory.close()
+        self._image.close()
+        for eventfd in self._eventfds.values():
+            os.close(eventfd)
+        self._eventfds.clear()
+
+
+_PLAIN = frozenset({Register.AQA, Register.ASQ, Register.ASQ + 4, Register.ACQ, Register.ACQ + 4})

@@ -1,0 +1,1 @@
+"""The driver: any controller, over any transport."""

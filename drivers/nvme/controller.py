@@ -1,0 +1,567 @@
+"""One NVMe controller, from bring-up to shutdown, for the control thread.
+
+The control thread owns the admin queue pair and I/O queue pair 1; the pairs
+from 2 on are made here and given away. Spec: NVMe Base 2.0c 3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol, Self
+
+from scsi2nvme.dataplane import QueuePair, Region
+from scsi2nvme.drivers.memory import PAGE
+from scsi2nvme.drivers.nvme import admin, events
+from scsi2nvme.drivers.nvme.admin import Feature
+from scsi2nvme.drivers.nvme.bounce import BouncePool
+from scsi2nvme.drivers.nvme.bringup import BringUp, Clock, RealClock
+from scsi2nvme.drivers.nvme.errors import ControllerError, ControllerGoneError, StatusError
+from scsi2nvme.drivers.nvme.events import ControllerEvent, EventMonitor, EventType
+from scsi2nvme.drivers.nvme.execution import Executor
+from scsi2nvme.drivers.nvme.identify import (
+    Execute,
+    identify_controller,
+    maximum_transfer_bytes,
+    read_namespaces,
+    same_namespace,
+)
+from scsi2nvme.drivers.nvme.quirks import Quirk
+from scsi2nvme.drivers.nvme.recovery import Recovery, with_function_reset
+from scsi2nvme.drivers.nvme.retry import LOST
+from scsi2nvme.drivers.nvme.setup import SetUp
+from scsi2nvme.drivers.nvme.submission import ControlQueue
+from scsi2nvme.drivers.nvme.timing import Timing
+from scsi2nvme.drivers.transport import Alarm, Transport, TransportError
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SMART_LOG
+
+_log = logging.getLogger(__name__)
+
+_ADMIN_DEPTH = 32
+_CONTROL_QID = 1
+_FIRST_REACTOR_QID = 2
+_BOUNCE_BYTES = 8 << 20
+_AFTER_RESET_S, _SLOW_RESET_S = 0.1, 0.25
+_SHUTDOWN_S = (10.0, 60.0)  # at least, and at most, whatever RTD3E says
+_SURRENDER_S = 10.0  # to write back, when the host wants the device
+_LPA_OFFSETS = 1 << 2
+_BROADCAST_FLUSH = 3  # VWC bits 2:1
+
+
+class ControllerState(Enum):
+    """What a controller is good for."""
+
+    STARTING = "starting"
+    LIVE = "live"
+    RESETTING = "resetting"
+    DEAD = "dead"
+    CLOSED = "closed"
+
+
+class DataPath(Protocol):
+    """Whoever uses the queue pairs of `Controller.io_queues`."""
+
+    async def pause(self) -> None:
+        """Return once nothing touches the queue pairs any more."""
+
+    def resume(self) -> None:
+        """The queues were created anew: reset the queue pairs, with replay, and go on."""
+
+    def fail(self, status: int) -> None:
+        """The controller is lost: end everything, now and from now on, with `status`."""
+
+
+@dataclass(frozen=True, slots=True)
+class IoQueue:
+    """A queue pair for a reactor, its interrupt (-1: poll), and buffer memory."""
+
+    queue: QueuePair
+    eventfd: int
+    pool: Region
+
+
+class Controller:
+    """A controller that is up. Make it with `open`.
+
+    `on_event` is called for asynchronous events, and with a namespace event
+    when a reset brought other namespaces to light. `failure` says why the
+    controller is dead. Methods that return what they read raise StatusError
+    if the controller refuses, ControllerGoneError if it is dead.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        io_queues: int,
+        depth: int,
+        pool_bytes: int,
+        timing: Timing,
+        clock: Clock,
+    ) -> None:
+        self.transport = transport
+        self.state = ControllerState.STARTING
+        self.failure = ""
+        self.on_event: Callable[[ControllerEvent], None] | None = None
+        self.identity: Values
+        self.namespaces: dict[int, NamespaceFacts] = {}
+        self.io_queues: list[IoQueue] = []
+        self._wanted = io_queues
+        self._pool_bytes = pool_bytes
+        self._timing = timing
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._registers = BringUp(transport, clock)
+        self._depth = min(depth, self._registers.maximum_depth)
+        self._admin = self._control_queue(0, _ADMIN_DEPTH)
+        self._io = self._control_queue(_CONTROL_QID, self._depth)
+        page = transport.allocate(PAGE)
+        self._setup = SetUp(self._registers, self._admin, page, timing)
+        bounce = BouncePool(transport.allocate(_BOUNCE_BYTES))
+        self._executor = Executor(self._admin, self._io, bounce, timing, clock)
+        self._events = EventMonitor(self, self._admin, self._report, self._in_background)
+        self._recovery = Recovery(self, clock, timing.grace_s)
+        self._data_path: DataPath | None = None
+        self._reviving = asyncio.Lock()
+        self._waits_for_device = False  # which was let go of, and may come back
+        self._background: set[asyncio.Task[None]] = set()
+        self._interrupts = {
+            transport.interrupt(vector) for vector in range(min(transport.vectors, 2))
+        }
+
+    @classmethod
+    async def open(
+        cls,
+        transport: Transport,
+        *,
+        io_queues: int = 0,
+        depth: int = 256,
+        pool_bytes: int = 16 << 20,
+        timing: Timing | None = None,
+        clock: Clock | None = None,
+    ) -> Self:
+        """Bring the controller up, with at most `io_queues` queue pairs to give away.
+
+        `depth` is that of every I/O queue, `pool_bytes` the buffer memory that
+        comes with each. Takes over `transport`, also when it raises
+        ControllerError or TransportError.
+        """
+        try:
+            controller = cls(
+                transport, io_queues, depth, pool_bytes, timing or Timing(), clock or RealClock()
+            )
+        except BaseException:
+            transport.close()
+            raise
+        try:
+            await controller._start()
+        except BaseException:
+            await controller._release()
+            raise
+        return controller
+
+    # ---- bring-up ----
+
+    def _control_queue(self, qid: int, depth: int) -> ControlQueue:
+        def on_overdue(cid: int, again: bool) -> None:
+            self._in_background(self._recovery.expired(qid, cid, again=again))
+
+        return ControlQueue(
+            self._queue_pair(qid, depth),
+            polled=self._vector(qid) is None,
+            grace_ms=int(self._timing.grace_s * 1000),
+            on_overdue=on_overdue,
+        )
+
+    def _queue_pair(self, qid: int, depth: int) -> QueuePair:
+        memory = self.transport.allocate(QueuePair.bytes_needed(depth))
+        return QueuePair(self.transport.port, qid, depth, memory)
+
+    def _vector(self, qid: int) -> int | None:
+        """Return the interrupt vector of a queue pair; queue pair 1 shares if it must."""
+        vectors = self.transport.vectors
+        if qid == _CONTROL_QID and vectors == 1:
+            return 0
+        return qid if qid < vectors else None
+
+    async def _start(self) -> None:
+        for eventfd in self._interrupts:
+            self._loop.add_reader(eventfd, self._on_interrupt, eventfd)
+        self._watch_alarms()
+        await with_function_reset(self._attempt, self._reset_function)
+        self._recovery.set_abort_limit(self.identity.acl + 1)
+        self._go_live()
+        self._in_background(self._watch())
+
+    def _watch_alarms(self) -> None:
+        for alarm, eventfd in self.transport.alarms.items():
+            self._loop.add_reader(eventfd, self._on_alarm, alarm, eventfd)
+
+    async def _attempt(self) -> None:
+        """Go once all the way from an unknown state to all but live."""
+        setup = self._setup
+        for queue in (self._admin, self._io):
+            queue.detach()
+        await self._registers.disable()
+        for queue in (self._admin, self._io):
+            queue.forget()
+        await self._registers.enable(self._admin.pair)
+        self._admin.attach()
+        self.identity = await identify_controller(setup.execute, self._registers.quirks)
+        await self._create_queues()
+        self._executor.retry_delays_s = await setup.retry_delays_s(self.identity)
+        mask = self._events.configuration(self.identity)
+        await setup.accept(admin.set_features(Feature.ASYNC_EVENTS, mask))
+        self.namespaces = await self._read_namespaces(setup.execute)
+
+    async def _reset_function(self) -> None:
+        await self.transport.reset()
+        slow = Quirk.SLOW_RESET in self._registers.quirks
+        await self._clock.sleep(_SLOW_RESET_S if slow else _AFTER_RESET_S)
+
+    async def _create_queues(self) -> None:
+        reachable = self.transport.port.queue_pairs - _FIRST_REACTOR_QID
+        wanted = 1 + (len(self.io_queues) or min(self._wanted, reachable))
+        count = await self._setup.number_of_queues(wanted)
+        if not self.io_queues:
+            self.io_queues = [self._io_queue(_FIRST_REACTOR_QID + n) for n in range(count - 1)]
+        elif count < wanted:
+            raise ControllerError(f"{count} I/O queues after a reset, {wanted} before")
+        for pair in self._io_pairs():
+            await self._setup.create_queue(pair, self._vector(pair.qid))
+        self._io.attach()
+
+    def _io_queue(self, qid: int) -> IoQueue:
+        vector = self._vector(qid)
+        eventfd = -1 if vector is None else self.transport.interrupt(vector)
+        pool = self.transport.allocate(self._pool_bytes)
+        return IoQueue(self._queue_pair(qid, self._depth), eventfd, pool)
+
+    def steer(self, cpus: Iterable[int]) -> None:
+        """Have the interrupts of `io_queues` come to these CPUs, one each, where possible."""
+        vectors = (self._vector(queue.queue.qid) for queue in self.io_queues)
+        pairs = zip(vectors, cpus, strict=False)
+        self.transport.steer({vector: cpu for vector, cpu in pairs if vector is not None})
+
+    def _io_pairs(self) -> list[QueuePair]:
+        return [self._io.pair, *(queue.queue for queue in self.io_queues)]
+
+    def _go_live(self) -> None:
+        self.state = ControllerState.LIVE
+        for queue in (self._admin, self._io):
+            queue.open_gate()
+        self._events.start(self.identity)
+
+    # ---- commands ----
+
+    async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
+        """Execute commands, placed side by side and rung for once; return how each ended.
+
+        All are admin or all are I/O commands, of 2 MiB of data at most each.
+        What a controller reset interrupts is repeated where that is harmless,
+        and else ends with ABORTED_BY_RESET; on a dead controller everything
+        ends with LOST. Commands go on when the caller is cancelled.
+        """
+        if self.state is ControllerState.CLOSED:
+            raise ControllerError(f"{self.transport.name} is closed")
+        return await self._executor.execute(commands)
+
+    async def _one(self, command: NvmeCommand) -> Completion:
+        return (await self.execute(command))[0]
+
+    async def _ok(self, command: NvmeCommand) -> Completion:
+        completion = await self._one(command)
+        if completion.status == LOST:
+            raise ControllerGoneError(f"{self.transport.name} is dead: {self.failure}")
+        if completion.status:
+            raise StatusError(command, completion)
+        return completion
+
+    async def identify(self, cns: int, nsid: int = 0, *, csi: int = 0, cntid: int = 0) -> bytes:
+        """Return the 4096 bytes of an Identify data structure."""
+        return (await self._ok(admin.identify(cns, nsid, csi=csi, cntid=cntid))).data
+
+    async def get_log(
+        self, lid: int, nsid: int, length: int, *, retain: bool = True, lsp: int = 0
+    ) -> bytes:
+        """Return `length` bytes of a log page. Unless `retain`, its event is acknowledged."""
+        step = maximum_transfer_bytes(self.identity)
+        if length > step and not self.identity.lpa & _LPA_OFFSETS:
+            raise ControllerError(f"log {lid:#04x}: {length} bytes, at most {step}")
+        data = b""
+        while len(data) < length:
+            wanted = min(-(-(length - len(data)) // 4) * 4, step)
+            more = len(data) + wanted < length
+            command = admin.get_log_page(
+                lid, nsid, wanted, offset=len(data), retain=retain or more, lsp=lsp
+            )
+            data += (await self._ok(command)).data
+        return data[:length]
+
+    async def smart_log(self) -> Values:
+        """Return SMART / Health Information of the controller."""
+        return SMART_LOG.parse(await self.get_log(events.LOG_SMART, BROADCAST_NSID, SMART_LOG.size))
+
+    async def error_log(self) -> list[Values]:
+        """Return the error log's entries that are in use, the newest first."""
+        size = ERROR_LOG_ENTRY.size
+        length = (self.identity.elpe + 1) * size
+        raw = await self.get_log(events.LOG_ERROR, BROADCAST_NSID, length)
+        entries = [ERROR_LOG_ENTRY.parse(raw[at : at + size]) for at in range(0, length, size)]
+        return [entry for entry in entries if entry.error_count]
+
+    async def get_feature(
+        self, fid: int, *, nsid: int = 0, select: int = 0, cdw11: int = 0, data_in: int = 0
+    ) -> Completion:
+        """Get a feature: its value is `dw0`, or `data`."""
+        return await self._ok(
+            admin.get_features(fid, nsid=nsid, select=select, cdw11=cdw11, data_in=data_in)
+        )
+
+    async def set_feature(
+        self, fid: int, cdw11: int = 0, *, nsid: int = 0, save: bool = False, data_out: bytes = b""
+    ) -> Completion:
+        """Set a feature. A reset undoes what is not saved."""
+        return await self._ok(
+            admin.set_features(fid, cdw11, nsid=nsid, save=save, data_out=data_out)
+        )
+
+    async def flush(self) -> None:
+        """Make durable what may be in a volatile write cache."""
+        vwc = self.identity.vwc
+        if not vwc & 1:
+            return
+        everything = vwc >> 1 & 3 == _BROADCAST_FLUSH
+        for nsid in [BROADCAST_NSID] if everything else list(self.namespaces):
+            await self._ok(NvmeCommand(Opcode.FLUSH, nsid))
+
+    # ---- namespaces and events ----
+
+    async def _read_namespaces(self, execute: Execute) -> dict[int, NamespaceFacts]:
+        return await read_namespaces(execute, self.identity, self._registers.quirks)
+
+    async def rescan(self) -> frozenset[int]:
+        """Read the namespaces again; return the NSIDs that came, went or changed."""
+        old, self.namespaces = self.namespaces, await self._read_namespaces(self._one)
+        return _changed(old, self.namespaces)
+
+    def _report(self, event: ControllerEvent) -> None:
+        if event.needs_reset:
+            self._in_background(self._recovery.reset(repr(event)))
+        if self.on_event is not None:
+            self.on_event(event)
+
+    # ---- recovery ----
+
+    def attach(self, data_path: DataPath) -> None:
+        """Make the user of `io_queues` known, for resets."""
+        self._data_path = data_path
+
+    @property
+    def live(self) -> bool:
+        """Whether commands are being executed."""
+        return self.state is ControllerState.LIVE
+
+    def status(self) -> Values:
+        """Return CSTS; ControllerGoneError when it reads all ones."""
+        return self._registers.status()
+
+    async def overdue(self, qid: int, cid: int) -> None:
+        """A command on one of `io_queues` is overdue: abort it, the next time reset.
+
+        Its owner has given it some more time already, and tells of it again.
+        """
+        await self._recovery.overdue(qid, cid)
+
+    async def abort(self, qid: int, cid: int) -> None:
+        """Nobody waits for a command on one of `io_queues` any more: have it end soon."""
+        await self._recovery.abort(qid, cid)
+
+    async def reset(self, reason: str = "asked for") -> None:
+        """Reset the controller; what was under way is repeated or ends, as `execute` says.
+
+        One that is dead is brought up again, if that is possible.
+        """
+        if self.state is ControllerState.DEAD:
+            await self.transport.let_go()
+            await self._revive()
+        else:
+            await self._recovery.reset(reason)
+
+    async def restart(self) -> None:
+        """Pause, reset, set up anew, resume. For the recovery; others call `reset`."""
+        await self._quiesce()
+        old = self.namespaces
+        await with_function_reset(self._attempt, self._reset_function)
+        self._go_live()
+        if self._data_path is not None:
+            self._data_path.resume()
+        self._report_namespaces(_changed(old, self.namespaces))
+
+    def _report_namespaces(self, changed: frozenset[int], *, returned: bool = False) -> None:
+        if changed:
+            log = events.LOG_CHANGED_NAMESPACES
+            self._report(ControllerEvent(EventType.NOTICE, 0, log, b"", changed, returned))
+
+    async def _quiesce(self) -> None:
+        """Send nothing any more."""
+        self.state = ControllerState.RESETTING
+        for queue in (self._admin, self._io):
+            queue.close_gate()
+        self._events.stop()
+        if self._data_path is not None:
+            await self._data_path.pause()
+
+    async def _surrender(self, reason: str) -> None:
+        """Write back if the device still can, end everything, and give the device back."""
+        await self._recovery.finish()
+        try:
+            if self.live and self.status().rdy:
+                await self._quiesce()
+                await self._registers.shut_down(_SURRENDER_S)
+        except (ControllerError, TransportError) as error:
+            _log.warning("%s: %s", self.transport.name, error)
+        if self.state is not ControllerState.DEAD:
+            self.die(reason)
+        await self.transport.let_go()
+        self._waits_for_device = True
+
+    def die(self, reason: str) -> None:
+        """Give the controller up: everything ends with LOST."""
+        _log.error("%s is dead: %s", self.transport.name, reason)
+        self.state = ControllerState.DEAD
+        self.failure = reason
+        for queue in (self._admin, self._io):
+            queue.abandon(LOST)
+        if self._data_path is not None:
+            self._data_path.fail(LOST)
+
+    async def _revive(self) -> None:
+        """Bring a dead controller up again, should its device be there again."""
+        async with self._reviving:
+            for eventfd in self.transport.alarms.values():
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(eventfd)  # it is of what has gone
+            if self.state is not ControllerState.DEAD or not await self.transport.take_back():
+                return
+            before, namespaces = self.identity, self.namespaces
+            self.state = ControllerState.RESETTING
+            for queue in (self._admin, self._io):
+                queue.revive()
+            try:
+                await with_function_reset(self._attempt, self._reset_function)
+                if _disk(self.identity) != _disk(before):
+                    raise ControllerError(f"another disk is in its place: {_disk(self.identity)}")
+            except (ControllerError, TransportError) as error:
+                self.identity, self.namespaces = before, namespaces
+                self._waits_for_device = False
+                self.die(str(error))
+                await self.transport.let_go()
+                return
+            _log.warning("%s is back", self.transport.name)
+            self._watch_alarms()
+            self._go_live()
+            if self._data_path is not None:
+                self._data_path.resume()
+            self._report_namespaces(frozenset(namespaces | self.namespaces), returned=True)
+
+    async def _watch(self) -> None:
+        """Notice what no command tells of: fatal status, removal, a lost interrupt."""
+        while True:
+            await self._clock.sleep(self._timing.watch_s)
+            if self.live:
+                self._admin.collect()
+                self._io.collect()
+                await self._recovery.examine()
+            elif self._waits_for_device:
+                await self._revive()
+
+    def _on_interrupt(self, eventfd: int) -> None:
+        try:
+            os.eventfd_read(eventfd)
+        except BlockingIOError:
+            return  # nothing new
+        self._admin.collect()
+        self._io.collect()
+
+    def _on_alarm(self, alarm: Alarm, eventfd: int) -> None:
+        os.eventfd_read(eventfd)
+        if alarm is Alarm.UNPLUG:
+            self._loop.remove_reader(eventfd)  # it repeats until the device is given back
+            self._in_background(self._surrender(alarm.value))
+        else:
+            self._in_background(self._recovery.reset(alarm.value))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background_done)
+        return task
+
+    def _background_done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._loop.call_exception_handler({"message": self.transport.name, "exception": error})
+
+    # ---- the end ----
+
+    async def close(self) -> None:
+        """Write back, shut the controller down and let go of it.
+
+        `io_queues` are no longer in use. An error on the way is logged: the
+        controller is let go of in any case.
+        """
+        if self.state is ControllerState.CLOSED:
+            return
+        await self._recovery.finish()
+        try:
+            if self.live:
+                await self._shut_down()
+        except (ControllerError, TransportError) as error:
+            _log.error("%s: %s", self.transport.name, error)
+        await self._release()
+
+    async def _shut_down(self) -> None:
+        await self._executor.drain()
+        await self.flush()
+        self.state = ControllerState.CLOSED
+        self._events.stop()
+        await self._setup.delete_queues(self._io_pairs())
+        at_least, at_most = _SHUTDOWN_S
+        await self._registers.shut_down(min(max(self.identity.rtd3e / 1e6, at_least), at_most))
+
+    async def _release(self) -> None:
+        self.state = ControllerState.CLOSED
+        for eventfd in (*self._interrupts, *self.transport.alarms.values()):
+            self._loop.remove_reader(eventfd)
+        for queue in (self._admin, self._io):
+            queue.abandon(LOST)
+        await self._executor.drain()
+        background = [*self._background]
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        for pair in (self._admin.pair, *self._io_pairs()):
+            pair.close()
+        await self.transport.let_go()
+        self.transport.close()
+
+
+def _disk(identity: Values) -> str:
+    """Return which disk it is, for people and for comparison."""
+    return f"{identity.text('mn')}, serial number {identity.text('sn')}"
+
+
+def _changed(old: dict[int, NamespaceFacts], new: dict[int, NamespaceFacts]) -> frozenset[int]:
+    return frozenset(
+        nsid
+        for nsid in old.keys() | new.keys()
+        if nsid not in old or nsid not in new or not same_namespace(old[nsid], new[nsid])
+    )

@@ -1,0 +1,162 @@
+"""Asynchronous events. Spec: NVMe Base 2.0c 5.2."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Protocol
+
+from scsi2nvme.drivers.nvme.admin import Feature
+from scsi2nvme.drivers.nvme.errors import ControllerError
+from scsi2nvme.drivers.nvme.submission import ControlQueue, Entry
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
+from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SMART_LOG
+
+_log = logging.getLogger(__name__)
+
+MAXIMUM_REQUESTS = 4
+LOG_ERROR, LOG_SMART, LOG_CHANGED_NAMESPACES = 0x01, 0x02, 0x04
+
+# Feature 0Bh: critical warnings, and the one notice that is dealt with.
+_ALL_WARNINGS = 0x1F
+_NOTICE_NAMESPACES = 1 << 8
+_PERSISTENT_INTERNAL_ERROR = 3
+
+_REQUEST = NvmeCommand(AdminOpcode.ASYNC_EVENT_REQUEST, admin=True)
+
+
+class EventType(IntEnum):
+    """Asynchronous event type. Spec: NVMe Base 2.0c figure 147."""
+
+    ERROR = 0
+    HEALTH = 1
+    NOTICE = 2
+    IMMEDIATE = 3
+    IO_COMMAND_SET = 6
+    VENDOR = 7
+
+
+# How much of a log is read to acknowledge an event; of others a kilobyte.
+_LOG_BYTES = {
+    LOG_ERROR: ERROR_LOG_ENTRY.size,
+    LOG_SMART: SMART_LOG.size,
+    LOG_CHANGED_NAMESPACES: 4096,
+}
+_OTHER_LOG_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerEvent:
+    """Something happened. `raw` is the log that tells of it, as far as it was read.
+
+    `namespaces` are the NSIDs that appeared, vanished or changed. `returned`: the
+    controller was dead, and is up again.
+    """
+
+    type: int
+    info: int
+    log_id: int
+    raw: bytes = b""
+    namespaces: frozenset[int] = field(default_factory=frozenset)
+    returned: bool = False
+
+    @classmethod
+    def of(cls, dw0: int) -> ControllerEvent:
+        """Decode an Asynchronous Event Request's completion."""
+        return cls(dw0 & 7, dw0 >> 8 & 0xFF, dw0 >> 16 & 0xFF)
+
+    @property
+    def needs_reset(self) -> bool:
+        """Whether the controller calls for its own reset."""
+        return self.type == EventType.ERROR and self.info == _PERSISTENT_INTERNAL_ERROR
+
+
+def changed_namespaces(raw: bytes) -> frozenset[int]:
+    """Decode the Changed Namespace List; empty when more changed than it can hold."""
+    nsids = {int.from_bytes(raw[n : n + 4], "little") for n in range(0, len(raw) - 3, 4)} - {0}
+    return frozenset() if BROADCAST_NSID in nsids else frozenset(nsids)
+
+
+class Subject(Protocol):
+    """What the monitor needs of the controller."""
+
+    async def get_log(self, lid: int, nsid: int, length: int, *, retain: bool) -> bytes:
+        """Read a log page."""
+
+    async def set_feature(self, fid: int, cdw11: int = 0) -> Completion:
+        """Set a feature."""
+
+    async def rescan(self) -> frozenset[int]:
+        """Read the namespaces again, and return those that changed."""
+
+
+class EventMonitor:
+    """Keeps Asynchronous Event Requests with a controller.
+
+    `report` is called once an event's log has been read and the next request
+    is on its way; `spawn` runs a coroutine in the background.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        queue: ControlQueue,
+        report: Callable[[ControllerEvent], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self._subject = subject
+        self._queue = queue
+        self._report = report
+        self._spawn = spawn
+        self._mask = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def configuration(self, identity: Values) -> int:
+        """Begin anew: return what feature 0Bh shall be set to."""
+        self._mask = _ALL_WARNINGS | identity.oaes & _NOTICE_NAMESPACES
+        return self._mask
+
+    def start(self, identity: Values) -> None:
+        """Send as many requests as the controller takes."""
+        requests = min(identity.aerl + 1, MAXIMUM_REQUESTS)
+        self._tasks = [self._spawn(self._watch()) for _ in range(requests)]
+
+    def stop(self) -> None:
+        """Forget the requests, as the controller does in a reset."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _watch(self) -> None:
+        entry = [Entry(_REQUEST.sqe(), None, 0)]
+        loop = asyncio.get_running_loop()
+        request = loop.create_task(self._queue.submit(entry))
+        while True:
+            (outcome,) = await request
+            if outcome is None or outcome.status:
+                return  # a reset took it, or the controller takes no more
+            event = ControllerEvent.of(outcome.dw0)
+            try:
+                event = await self._acknowledge(event)
+            except ControllerError as error:
+                _log.warning("%r: %s", event, error)
+            request = loop.create_task(self._queue.submit(entry))
+            loop.call_soon(self._report, event)
+
+    async def _acknowledge(self, event: ControllerEvent) -> ControllerEvent:
+        """Read an event's log, so that the controller may tell of the next, and act on it."""
+        if event.log_id == 0:
+            return event
+        length = _LOG_BYTES.get(event.log_id, _OTHER_LOG_BYTES)
+        raw = await self._subject.get_log(event.log_id, BROADCAST_NSID, length, retain=False)
+        changed = frozenset[int]()
+        if event.log_id == LOG_SMART:
+            # What persists would be told again and again.
+            self._mask &= ~SMART_LOG.parse(raw).critical_warning
+            await self._subject.set_feature(Feature.ASYNC_EVENTS, self._mask)
+        elif event.log_id == LOG_CHANGED_NAMESPACES:
+            changed = await self._subject.rescan() | changed_namespaces(raw)
+        return ControllerEvent(event.type, event.info, event.log_id, raw, changed)

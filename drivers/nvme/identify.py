@@ -1,0 +1,220 @@
+"""What a controller and its namespaces are. Spec: NVMe Base 2.0c 5.17."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+
+from scsi2nvme.drivers.nvme import admin
+from scsi2nvme.drivers.nvme.errors import StatusError
+from scsi2nvme.drivers.nvme.quirks import Quirk
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.namespace import MPSMIN_UNIT, NamespaceFacts
+from scsi2nvme.nvme.structures import (
+    IDENTIFY_BYTES,
+    IDENTIFY_CONTROLLER,
+    IDENTIFY_NAMESPACE,
+    IDENTIFY_NVM_CONTROLLER,
+    LBA_FORMAT,
+)
+
+_log = logging.getLogger(__name__)
+
+# Of the driver: the least of MDTS and this is what a command may carry.
+MAXIMUM_TRANSFER_BYTES = 2 << 20
+
+CNS_NAMESPACE, CNS_CONTROLLER, CNS_ACTIVE_LIST, CNS_DESCRIPTORS = 0, 1, 2, 3
+CNS_COMMAND_SET_CONTROLLER = 6
+_VERSION_1_1, _VERSION_1_3 = 0x010100, 0x010300
+_NSIDS_PER_LIST = IDENTIFY_BYTES // 4
+_MAXIMUM_SCAN = 1024  # NSIDs tried one by one where there is no list
+_WRITE_ZEROES = 1 << 3  # ONCS
+
+_LBA_FORMATS = 64
+_LBADS = range(9, 17)
+
+_NIDT_EUI64, _NIDT_NGUID, _NIDT_UUID, _NIDT_CSI = 1, 2, 3, 4
+_NIDT_BYTES = {_NIDT_EUI64: 8, _NIDT_NGUID: 16, _NIDT_UUID: 16, _NIDT_CSI: 1}
+
+Execute = Callable[[NvmeCommand], Awaitable[Completion]]
+
+
+async def _identify(execute: Execute, cns: int, nsid: int = 0) -> bytes:
+    command = admin.identify(cns, nsid)
+    completion = await execute(command)
+    if completion.status:
+        raise StatusError(command, completion)
+    return completion.data
+
+
+async def identify_controller(execute: Execute, quirks: Quirk) -> Values:
+    """Return Identify Controller, without what does not work."""
+    data = bytearray(await _identify(execute, CNS_CONTROLLER))
+    if Quirk.NO_WRITE_ZEROES in quirks:
+        oncs = IDENTIFY_CONTROLLER.parse(data).oncs
+        IDENTIFY_CONTROLLER.write(data, oncs=oncs & ~_WRITE_ZEROES)
+    return IDENTIFY_CONTROLLER.parse(data)
+
+
+def maximum_transfer_bytes(controller: Values) -> int:
+    """Return the least of MDTS and the driver's own limit."""
+    mdts = controller.mdts
+    if mdts == 0 or mdts >= 32:
+        return MAXIMUM_TRANSFER_BYTES
+    return int(min(MPSMIN_UNIT << mdts, MAXIMUM_TRANSFER_BYTES))
+
+
+async def _nvm_controller(execute: Execute) -> Values:
+    """Return the NVM command set's limits, all zero (none) where they are not told."""
+    try:
+        data = await _identify(execute, CNS_COMMAND_SET_CONTROLLER)
+    except StatusError:
+        data = bytes(IDENTIFY_BYTES)
+    return IDENTIFY_NVM_CONTROLLER.parse(data)
+
+
+async def read_namespaces(
+    execute: Execute, controller: Values, quirks: Quirk
+) -> dict[int, NamespaceFacts]:
+    """Return every active namespace of the NVM command set."""
+    limits = await _nvm_controller(execute)
+    found = {}
+    for nsid in await _active(execute, controller):
+        facts = await _read_namespace(execute, controller, quirks, nsid, limits)
+        if facts is not None:
+            found[nsid] = facts
+    return found
+
+
+async def _active(execute: Execute, controller: Values) -> list[int]:
+    """Return the active NSIDs, or those worth trying."""
+    if controller.ver >= _VERSION_1_1:
+        nsids: list[int] = []
+        try:
+            while True:
+                last = nsids[-1] if nsids else 0
+                new = list(_list(await _identify(execute, CNS_ACTIVE_LIST, last), last))
+                nsids += new
+                if len(new) < _NSIDS_PER_LIST:
+                    return nsids
+        except StatusError as error:
+            if not error.completion.dnr:
+                raise
+    return list(range(1, min(controller.nn, _MAXIMUM_SCAN) + 1))
+
+
+def _list(data: bytes, after: int) -> Iterator[int]:
+    """Yield a list's NSIDs while they rise, as they must."""
+    for offset in range(0, len(data), 4):
+        nsid = int.from_bytes(data[offset : offset + 4], "little")
+        if nsid <= after:
+            return
+        yield nsid
+        after = nsid
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """Namespace identification descriptors; empty where absent."""
+
+    eui64: bytes = b""
+    nguid: bytes = b""
+    uuid: bytes = b""
+    csi: int = 0
+
+
+def parse_descriptors(data: bytes) -> Descriptors:
+    """Decode a descriptor list up to the first that is malformed."""
+    found: dict[int, bytes] = {}
+    offset = 0
+    while offset + 4 <= len(data):
+        kind, length = data[offset], data[offset + 1]
+        value = data[offset + 4 : offset + 4 + length]
+        if _NIDT_BYTES.get(kind, length) != len(value) or length == 0:
+            break
+        if any(value) or kind == _NIDT_CSI:
+            found.setdefault(kind, value)
+        offset += 4 + length
+    return Descriptors(
+        found.get(_NIDT_EUI64, b""),
+        found.get(_NIDT_NGUID, b""),
+        found.get(_NIDT_UUID, b""),
+        found.get(_NIDT_CSI, b"\0")[0],
+    )
+
+
+async def _descriptors(
+    execute: Execute, controller: Values, quirks: Quirk, nsid: int
+) -> Descriptors:
+    if controller.ver < _VERSION_1_3 or Quirk.NO_DESCRIPTORS in quirks:
+        return Descriptors()
+    try:
+        return parse_descriptors(await _identify(execute, CNS_DESCRIPTORS, nsid))
+    except StatusError:
+        return Descriptors()  # they only add to what Identify Namespace has
+
+
+def _unusable(namespace: Values) -> str:
+    """Return why this driver cannot transfer a namespace's blocks, "" if it can."""
+    index = namespace.flbas & 0xF | namespace.flbas >> 1 & 0x30
+    if index > namespace.nlbaf or index >= _LBA_FORMATS:
+        return f"its LBA format {index} does not exist"
+    lba_format = LBA_FORMAT.parse(namespace.bytes("lbafs")[LBA_FORMAT.size * index :])
+    if lba_format.lbads not in _LBADS:
+        return f"its blocks have 2^{lba_format.lbads} bytes"
+    if lba_format.ms:
+        return f"its blocks have {lba_format.ms} bytes of metadata each"
+    return ""
+
+
+async def _read_namespace(
+    execute: Execute, controller: Values, quirks: Quirk, nsid: int, limits: Values
+) -> NamespaceFacts | None:
+    """Return a namespace's facts, None if it is none of ours."""
+    descriptors = await _descriptors(execute, controller, quirks, nsid)
+    if descriptors.csi != 0:
+        return None
+    try:
+        namespace = IDENTIFY_NAMESPACE.parse(await _identify(execute, CNS_NAMESPACE, nsid))
+    except StatusError as error:
+        if error.completion.dnr:
+            return None
+        raise
+    if namespace.ncap == 0:
+        return None
+    unusable = _unusable(namespace)
+    if unusable:
+        _log.warning("namespace %d is left out: %s", nsid, unusable)
+        return None
+    if Quirk.BOGUS_IDENTIFIERS in quirks:
+        raw = bytearray(namespace.raw)
+        IDENTIFY_NAMESPACE.write(raw, nguid=0, eui64=0)
+        namespace, descriptors = IDENTIFY_NAMESPACE.parse(raw), Descriptors()
+
+    def given(name: str) -> bytes:
+        value = namespace.bytes(name)
+        return value if any(value) else b""
+
+    return NamespaceFacts(
+        nsid,
+        controller,
+        namespace,
+        maximum_transfer_bytes(controller),
+        uuid=descriptors.uuid,
+        nguid=descriptors.nguid or given("nguid"),
+        eui64=descriptors.eui64 or given("eui64"),
+        nvm_controller=limits,
+    )
+
+
+def same_namespace(one: NamespaceFacts, other: NamespaceFacts) -> bool:
+    """Whether two readings differ in nothing but NUSE, which changes all the time."""
+
+    def essence(facts: NamespaceFacts) -> tuple[object, ...]:
+        raw = bytearray(facts.namespace.raw)
+        IDENTIFY_NAMESPACE.write(raw, nuse=0)
+        return bytes(raw), facts.uuid, facts.nguid, facts.eui64, facts.maximum_transfer_bytes
+
+    return essence(one) == essence(other)

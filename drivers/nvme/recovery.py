@@ -1,0 +1,138 @@
+"""The ladder: Abort, controller reset, function reset, the end.
+
+Spec: NVMe Base 2.0c 3.7 (resets), 5.1 (Abort).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from scsi2nvme.drivers.nvme import admin
+from scsi2nvme.drivers.nvme.bringup import Clock
+from scsi2nvme.drivers.nvme.errors import ControllerError, ControllerGoneError
+from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.command import Completion, NvmeCommand
+
+_log = logging.getLogger(__name__)
+
+# A queue's owner tells of an overdue command again and again; what it says
+# within this time is of the same command, not of another with its CID.
+_SAME_COMMAND_S = 15.0
+_NOT_ABORTED = 1  # DW0 bit 0
+
+
+class Patient(Protocol):
+    """What recovery needs of the controller."""
+
+    @property
+    def live(self) -> bool:
+        """Whether commands are being executed, so that there is something to recover."""
+
+    def status(self) -> Values:
+        """Return CSTS; ControllerGoneError when it reads all ones."""
+
+    async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
+        """Execute commands."""
+
+    async def restart(self) -> None:
+        """Pause, reset, set up anew, resume; an exception leaves it paused."""
+
+    def die(self, reason: str) -> None:
+        """End every command, now and from now on."""
+
+
+class Recovery:
+    """Decides what to do about one controller that misbehaves."""
+
+    def __init__(self, patient: Patient, clock: Clock, abort_s: float) -> None:
+        self._patient = patient
+        self._clock = clock
+        self._aborts = asyncio.Semaphore(1)
+        self._abort_s = abort_s
+        self._told: dict[tuple[int, int], float] = {}
+        self._reset: asyncio.Task[None] | None = None
+
+    def set_abort_limit(self, limit: int) -> None:
+        """Set how many Abort commands may be under way: ACL + 1."""
+        self._aborts = asyncio.Semaphore(limit)
+
+    async def overdue(self, qid: int, cid: int) -> None:
+        """A command of a reactor's queue is overdue, perhaps not for the first time."""
+        now = self._clock.now()
+        self._told = {key: at for key, at in self._told.items() if now - at < _SAME_COMMAND_S}
+        again = (qid, cid) in self._told
+        self._told[qid, cid] = now
+        await self.expired(qid, cid, again=again)
+
+    async def expired(self, qid: int, cid: int, *, again: bool) -> None:
+        """A deadline passed: abort an I/O command once, else reset."""
+        if not self._patient.live:
+            return  # a reset ends or repeats the command
+        if await self.examine():
+            if again or qid == 0:
+                await self.reset(f"command {cid} of queue {qid} is overdue")
+            else:
+                await self._abort(qid, cid, "is overdue")
+
+    async def abort(self, qid: int, cid: int) -> None:
+        """Nobody waits for a command any more; it is not overdue."""
+        if self._patient.live:
+            await self._abort(qid, cid, "is not wanted any more")
+
+    async def examine(self) -> bool:
+        """Look at CSTS; False if that was bad and has been dealt with."""
+        try:
+            csts = self._patient.status()
+        except (ControllerGoneError, TransportError) as error:
+            self._patient.die(str(error))
+            return False
+        if csts.cfs or csts.nssro or not csts.rdy:
+            await self.reset(repr(csts))
+            return False
+        return True
+
+    async def _abort(self, qid: int, cid: int, reason: str) -> None:
+        async with self._aborts:
+            command = admin.abort(qid, cid, self._abort_s)
+            (completion,) = await self._patient.execute(command)
+        outcome = "not aborted" if completion.status or completion.dw0 & _NOT_ABORTED else "aborted"
+        _log.warning("command %d of queue %d %s: %s", cid, qid, reason, outcome)
+
+    async def reset(self, reason: str) -> None:
+        """Reset the controller, or wait for the reset that is under way."""
+        if self._reset is None and self._patient.live:
+            _log.warning("controller reset: %s", reason)
+            self._reset = asyncio.create_task(self._run())
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Wait for the reset that is under way, if any."""
+        if self._reset is not None:
+            await asyncio.shield(self._reset)
+
+    async def _run(self) -> None:
+        self._told.clear()
+        try:
+            await self._patient.restart()
+        except (ControllerError, TransportError) as error:
+            self._patient.die(str(error))
+        finally:
+            self._reset = None
+
+
+async def with_function_reset(
+    attempt: Callable[[], Awaitable[None]], reset: Callable[[], Awaitable[None]]
+) -> None:
+    """Run `attempt`, and if it fails reset the function and run it once more."""
+    try:
+        await attempt()
+    except ControllerGoneError:
+        raise
+    except ControllerError as error:
+        _log.warning("function reset: %s", error)
+        await reset()
+        await attempt()

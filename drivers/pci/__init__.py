@@ -1,0 +1,1 @@
+"""PCI functions: their configuration space, and what the kernel tells of them."""

@@ -1,0 +1,1 @@
+"""QEMU's NVMe controller, in a process of its own."""

@@ -1,0 +1,1 @@
+"""A real disk, through the kernel's VFIO."""

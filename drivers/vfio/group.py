@@ -1,0 +1,147 @@
+"""An IOMMU group in our hands: container, group and device descriptors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from scsi2nvme.drivers.pci.sysfs import VFIO_DRIVER, PciFunction
+from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.drivers.vfio import abi
+from scsi2nvme.drivers.vfio.abi import Request
+
+IN_USE = "the device is in use by another process"
+NO_REMAPPING = "the IOMMU does not remap interrupts, which the kernel insists on"
+
+
+class VfioGroup:
+    """The group of a PCI function, opened, with its IOMMU set up.
+
+    `container` and `device`, the function itself, which opening it has reset, are descriptors.
+    TransportError says in one line what is missing, and what to do about it.
+    """
+
+    def __init__(self, function: PciFunction, *, noiommu: bool = False) -> None:
+        self._function = function
+        check_binding(function, noiommu=noiommu)
+        self._path = _group_path(function, noiommu)
+        with ExitStack() as undo:
+            self.container = open_node(function.system.dev / "vfio/vfio")
+            undo.callback(os.close, self.container)
+            self._check_container(abi.NOIOMMU_IOMMU if noiommu else abi.TYPE1V2_IOMMU)
+            self.group = open_node(self._path)
+            undo.callback(os.close, self.group)
+            self._check_viable()
+            self._set_iommu(abi.NOIOMMU_IOMMU if noiommu else abi.TYPE1V2_IOMMU)
+            self.device = self._open_device()
+            undo.callback(os.close, self.device)
+            self._undo = undo.pop_all()
+
+    def _check_container(self, iommu: int) -> None:
+        version = abi.call(self.container, Request.GET_API_VERSION)
+        if version != abi.API_VERSION:
+            raise TransportError(f"VFIO version {version}, {abi.API_VERSION} expected")
+        if not abi.call(self.container, Request.CHECK_EXTENSION, iommu):
+            raise TransportError(
+                NO_MODE
+                if iommu == abi.NOIOMMU_IOMMU
+                else "the module vfio_iommu_type1 is missing; run: modprobe vfio_iommu_type1"
+            )
+
+    def _check_viable(self) -> None:
+        answer = abi.query(self.group, Request.GROUP_GET_STATUS, abi.GROUP_STATUS)
+        if not abi.GROUP_STATUS.parse(answer).flags & abi.GroupFlags.VIABLE:
+            raise TransportError(f"{self._function.address}: {not_viable(self._function)}")
+
+    def _set_iommu(self, iommu: int) -> None:
+        argument = bytearray(self.container.to_bytes(4, sys.byteorder))
+        try:
+            abi.call(self.group, Request.GROUP_SET_CONTAINER, argument)
+            abi.call(self.container, Request.SET_IOMMU, iommu)
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                reason = NO_REMAPPING
+            elif error.errno == errno.EBUSY:
+                reason = IN_USE
+            else:
+                reason = f"its IOMMU cannot be set up: {error.strerror}"
+            raise TransportError(f"{self._function.address}: {reason}") from error
+
+    def _open_device(self) -> int:
+        address = self._function.address
+        try:
+            name = bytearray(address.encode() + b"\0")
+            return abi.call_patiently(self.group, Request.GROUP_GET_DEVICE_FD, name)
+        except OSError as error:
+            raise TransportError(f"{address}: vfio-pci cannot open it: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Give the device back; every mapping for it is gone."""
+        self._undo.close()
+
+
+def not_viable(function: PciFunction) -> str:
+    """Say who else is in the way."""
+    others = ", ".join(f"{other.address} (driver {other.driver})" for other in function.rivals())
+    return (
+        f"its IOMMU group {function.group} has devices that others use: "
+        f"{others or 'unknown'}; bind these to {VFIO_DRIVER} too, or use another slot"
+    )
+
+
+def check_binding(function: PciFunction, *, noiommu: bool = False) -> None:
+    """Raise TransportError unless vfio-pci has the function, and it has an IOMMU."""
+    address = function.address
+    if noiommu and function.system.noiommu is None:
+        raise TransportError(f"{address}: {NO_MODE}")
+    if function.driver != VFIO_DRIVER:
+        now = f"bound to {function.driver}" if function.driver else "bound to no driver"
+        raise TransportError(f"{address} is {now}; run: scsi2nvme bind {address}")
+    if not function.group and not noiommu:
+        raise TransportError(f"{address}: {NO_IOMMU}")
+
+
+NO_MODE = "this kernel has no mode without an IOMMU (CONFIG_VFIO_NOIOMMU), or vfio is not loaded"
+NO_IOMMU = (
+    "there is no IOMMU; enable VT-d or AMD-Vi in the firmware, and on Intel boot Linux "
+    "with intel_iommu=on"
+)
+
+
+def _group_path(function: PciFunction, noiommu: bool) -> Path:
+    directory = function.system.dev / "vfio"
+    # Without an IOMMU the kernel makes up a group, and names its device so.
+    path = directory / f"noiommu-{function.group}"
+    if not noiommu:
+        if path.exists():
+            raise TransportError(f"{function.address}: {NO_IOMMU}; or do without: noiommu=on")
+        return directory / function.group
+    if not function.group or not path.exists():
+        raise TransportError(
+            f"{function.address} is not in no-IOMMU mode; if that is what you want, run: "
+            "echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode, and bind it again"
+        )
+    return path
+
+
+def open_node(path: Path) -> int:
+    """Open a node of VFIO's; TransportError says what to do when that fails."""
+    try:
+        return os.open(path, os.O_RDWR)
+    except OSError as error:
+        raise TransportError(f"{path}: {_OPEN_ERRORS.get(error.errno or 0, error.strerror)}") from (
+            error
+        )
+
+
+_OPEN_ERRORS = {
+    errno.ENOENT: "the module vfio-pci is missing; run: modprobe vfio-pci",
+    errno.ENODEV: "the module vfio-pci is missing; run: modprobe vfio-pci",
+    errno.ENXIO: "the module vfio-pci is missing; run: modprobe vfio-pci",
+    errno.EACCES: "no permission; run as root, or make your user the owner of this file",
+    errno.EPERM: "no permission; the process needs CAP_SYS_RAWIO for this",
+    errno.EBUSY: IN_USE,
+}

@@ -1,0 +1,185 @@
+"""What the controller does when the host has something to tell of its device."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
+from scsi2nvme.drivers.nvme.controller import Controller, ControllerState
+from scsi2nvme.drivers.nvme.events import ControllerEvent
+from scsi2nvme.drivers.nvme.retry import LOST
+from scsi2nvme.drivers.nvme.timing import Timing
+from scsi2nvme.drivers.transport import Alarm
+from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.registers import CSTS, Register, ShutdownStatus, decode
+from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
+
+FLUSH = NvmeCommand(Opcode.FLUSH, 1)
+
+
+class Alarming(EmulatedTransport):
+    """A controller whose host raises alarms, and that remembers how it was let go."""
+
+    def __init__(self) -> None:
+        super().__init__(EmulatedOptions(size_bytes=1 << 20, vectors=5))
+        self.alarms = {alarm: os.eventfd(0, os.EFD_NONBLOCK) for alarm in Alarm}
+        self.let_go_at: list[int] = []
+
+    async def let_go(self) -> None:
+        self.let_go_at.append(self.read32(Register.CSTS))
+        await super().let_go()
+
+
+class Path:
+    """A data path that only remembers."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    async def pause(self) -> None:
+        self.log.append("pause")
+
+    def resume(self) -> None:
+        self.log.append("resume")
+
+    def fail(self, status: int) -> None:
+        self.log.append(f"fail {status:#x}")
+
+
+@pytest.fixture
+def transport() -> Iterator[Alarming]:
+    transport = Alarming()
+    yield transport
+    for eventfd in transport.alarms.values():
+        os.close(eventfd)
+
+
+async def until_let_go(transport: Alarming) -> None:
+    async with asyncio.timeout(10):
+        while not transport.let_go_at:
+            await asyncio.sleep(0.001)
+
+
+def test_a_device_that_the_host_wants_is_shut_down_and_let_go(transport: Alarming) -> None:
+    async def scenario() -> None:
+        controller = await Controller.open(transport)
+        path = Path()
+        controller.attach(path)
+        os.eventfd_write(transport.alarms[Alarm.UNPLUG], 1)
+        await until_let_go(transport)
+        assert decode(CSTS, transport.let_go_at[0]).shst == ShutdownStatus.COMPLETE
+        assert path.log == ["pause", f"fail {LOST:#x}"]
+        assert controller.state is ControllerState.DEAD
+        assert controller.failure == "the host wants the device back"
+        (completion,) = await controller.execute(FLUSH)
+        assert completion.status == LOST
+        assert len(transport.let_go_at) == 1
+        await controller.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_device_that_is_gone_already_is_let_go_at_once(transport: Alarming) -> None:
+    async def scenario() -> None:
+        controller = await Controller.open(transport)
+        transport.remove()
+        os.eventfd_write(transport.alarms[Alarm.UNPLUG], 1)
+        await until_let_go(transport)
+        assert controller.state is ControllerState.DEAD
+        await controller.close()
+
+    asyncio.run(scenario())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+QUICK = Timing(watch_s=0.01)
+
+
+async def pulled_out(transport: Alarming) -> tuple[Controller, Path, list[ControllerEvent]]:
+    """Return a controller whose device is gone, and what it tells."""
+    controller = await Controller.open(transport, timing=QUICK)
+    path, told = Path(), list[ControllerEvent]()
+    controller.attach(path)
+    controller.on_event = told.append
+    os.eventfd_write(transport.alarms[Alarm.UNPLUG], 1)
+    await until_let_go(transport)
+    transport.remove()
+    os.eventfd_write(transport.alarms[Alarm.UNPLUG], 1)  # it is told of more than once
+    return controller, path, told
+
+
+def test_a_device_that_comes_back_is_used_again(transport: Alarming) -> None:
+    async def scenario() -> None:
+        controller, path, told = await pulled_out(transport)
+        transport.insert()
+        await until(lambda: controller.live)
+        assert path.log == ["pause", f"fail {LOST:#x}", "resume"]
+        assert [(event.namespaces, event.returned) for event in told] == [(frozenset({1}), True)]
+        (completion,) = await controller.execute(FLUSH)
+        assert completion.status == 0
+        assert len(transport.let_go_at) == 1
+        os.eventfd_write(transport.alarms[Alarm.UNPLUG], 1)
+        await until(lambda: len(transport.let_go_at) == 2)
+        await controller.close()
+
+    asyncio.run(scenario())
+
+
+def test_another_device_in_its_place_is_left_alone(transport: Alarming) -> None:
+    async def scenario() -> None:
+        controller, path, told = await pulled_out(transport)
+        controller.identity = IDENTIFY_CONTROLLER.parse(bytes(4096))
+        transport.insert()
+        await until(lambda: len(transport.let_go_at) == 2)
+        assert controller.state is ControllerState.DEAD
+        assert "another disk is in its place" in controller.failure
+        assert "resume" not in path.log
+        assert told == []
+        (completion,) = await controller.execute(FLUSH)
+        assert completion.status == LOST
+        await controller.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_dead_controller_is_brought_up_on_request(transport: Alarming) -> None:
+    async def scenario() -> None:
+        controller = await Controller.open(transport)
+        controller.die("for a test")
+        await controller.reset()
+        assert controller.live
+        (completion,) = await controller.execute(FLUSH)
+        assert completion.status == 0
+        controller.die("for a test")
+        transport.remove()
+        await controller.reset()
+        assert not controller.live
+        await controller.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_bus_error_leads_to_a_reset(transport: Alarming) -> None:
+    async def scenario() -> None:
+        controller = await Controller.open(transport)
+        path = Path()
+        controller.attach(path)
+        os.eventfd_write(transport.alarms[Alarm.ERROR], 1)
+        async with asyncio.timeout(10):
+            while path.log != ["pause", "resume"]:
+                await asyncio.sleep(0.001)
+        (completion,) = await controller.execute(FLUSH)
+        assert completion.status == 0
+        assert not transport.let_go_at
+        await controller.close()
+
+    asyncio.run(scenario())

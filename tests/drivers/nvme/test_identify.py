@@ -1,0 +1,191 @@
+"""Finding namespaces, with a controller played from a table."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scsi2nvme.drivers.nvme import identify
+from scsi2nvme.drivers.nvme.quirks import TABLE, Quirk, quirks_of
+from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.nvme.structures import (
+    IDENTIFY_CONTROLLER,
+    IDENTIFY_NAMESPACE,
+    IDENTIFY_NVM_CONTROLLER,
+    LBA_FORMAT,
+)
+
+UUID = bytes(range(1, 17))
+NO_QUIRK = Quirk(0)
+REFUSED = Completion(StatusCode.INVALID_FIELD, dnr=True)
+
+
+def descriptor(kind: int, value: bytes) -> bytes:
+    return bytes([kind, len(value), 0, 0]) + value
+
+
+@dataclass
+class Played:
+    """Answers Identify from (CNS, NSID); whatever has no answer is refused."""
+
+    answers: dict[tuple[int, int], bytes]
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    async def execute(self, command: NvmeCommand) -> Completion:
+        key = (command.cdw10 & 0xFF, command.nsid)
+        self.asked.append(key)
+        answer = self.answers.get(key)
+        return REFUSED if answer is None else Completion(data=answer.ljust(4096, b"\0"))
+
+
+def namespaces(
+    answers: dict[tuple[int, int], bytes], *, ver: int = 0x010400, quirks: Quirk = NO_QUIRK
+) -> tuple[dict[int, NamespaceFacts], Played]:
+    controller = IDENTIFY_CONTROLLER.parse(IDENTIFY_CONTROLLER.build(ver=ver, nn=4, mdts=3))
+    played = Played(answers)
+    found = asyncio.run(identify.read_namespaces(played.execute, controller, quirks))
+    return found, played
+
+
+def nsids(*values: int) -> bytes:
+    return b"".join(value.to_bytes(4, "little") for value in values)
+
+
+def namespace(blocks: int, *, ms: int = 0, lbads: int = 12, **fields: int | bytes) -> bytes:
+    lbafs = LBA_FORMAT.build(ms=ms, lbads=lbads)
+    defaults: dict[str, int | bytes] = {"nsze": blocks, "ncap": blocks, "lbafs": lbafs}
+    return IDENTIFY_NAMESPACE.build(**defaults | fields)
+
+
+NAMESPACE = namespace(100, nguid=UUID, eui64=UUID[:8])
+
+
+def test_active_namespaces_with_their_descriptors() -> None:
+    found, _ = namespaces(
+        {
+            (2, 0): nsids(1, 3),
+            (0, 1): NAMESPACE,
+            (0, 3): namespace(7),
+            (3, 3): descriptor(3, UUID) + descriptor(4, b"\0"),
+            (6, 0): IDENTIFY_NVM_CONTROLLER.build(wzsl=4),
+        }
+    )
+    assert sorted(found) == [1, 3]
+    assert (found[1].nguid, found[1].eui64, found[1].uuid) == (UUID, UUID[:8], b"")
+    assert (found[3].nguid, found[3].eui64, found[3].uuid) == (b"", b"", UUID)
+    assert found[3].capacity_blocks == 7
+    assert found[1].maximum_transfer_bytes == 32768
+    assert found[1].nvm_controller.wzsl == 4
+
+
+def test_without_list_every_nsid_is_tried() -> None:
+    found, played = namespaces({(0, 2): NAMESPACE, (0, 3): namespace(1, ncap=0)})
+    assert sorted(found) == [2]  # NCAP 0: inactive
+    assert [key for key in played.asked if key[0] == 0] == [(0, n) for n in (1, 2, 3, 4)]
+
+
+def test_old_controllers_are_not_asked_for_what_came_later() -> None:
+    found, played = namespaces({(0, 1): NAMESPACE}, ver=0x010000)
+    assert sorted(found) == [1]
+    assert {cns for cns, _ in played.asked} <= {0, 6}
+
+
+def test_long_lists_are_read_to_their_end() -> None:
+    first = list(range(1, 1025))
+    found, played = namespaces(
+        {(2, 0): nsids(*first), (2, 1024): nsids(2000), (0, 2000): NAMESPACE}
+    )
+    assert sorted(found) == [2000]
+    assert (2, 1024) in played.asked
+
+
+def test_a_list_that_does_not_rise_ends() -> None:
+    found, _ = namespaces({(2, 0): nsids(2, 2, 1), (0, 2): NAMESPACE, (0, 1): NAMESPACE})
+    assert sorted(found) == [2]
+
+
+def test_other_command_sets_are_left_out() -> None:
+    found, _ = namespaces({(2, 0): nsids(1), (0, 1): NAMESPACE, (3, 1): descriptor(4, b"\x02")})
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (namespace(9, ms=8), "8 bytes of metadata"),
+        (namespace(9, lbads=8), "2^8 bytes"),
+        (namespace(9, lbads=255), "2^255 bytes"),
+        (namespace(9, flbas=1), "LBA format 1 does not exist"),
+        (namespace(9, flbas=0xFF, nlbaf=255), "LBA format 63|2^0 bytes"),
+    ],
+)
+def test_namespaces_that_this_driver_cannot_drive(
+    data: bytes, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, _ = namespaces({(2, 0): nsids(1, 2), (0, 1): data, (0, 2): NAMESPACE})
+    assert sorted(found) == [2]
+    assert any(word in caplog.text for word in words.split("|"))
+
+
+@given(st.binary(max_size=256))
+def test_identify_data_of_any_bytes(data: bytes) -> None:
+    found, _ = namespaces({(2, 0): nsids(1), (0, 1): data, (3, 1): data, (6, 0): data})
+    for facts in found.values():
+        assert 512 <= facts.block_bytes <= 65536
+        assert facts.capacity_blocks >= 0
+
+
+def test_bogus_identifiers_are_dropped() -> None:
+    answers = {(2, 0): nsids(1), (0, 1): NAMESPACE, (3, 1): descriptor(3, UUID)}
+    found, _ = namespaces(answers, quirks=Quirk.BOGUS_IDENTIFIERS)
+    assert (found[1].nguid, found[1].eui64, found[1].uuid) == (b"", b"", b"")
+
+
+def test_no_descriptors_quirk() -> None:
+    answers = {(2, 0): nsids(1), (0, 1): NAMESPACE, (3, 1): descriptor(3, UUID)}
+    found, played = namespaces(answers, quirks=Quirk.NO_DESCRIPTORS)
+    assert found[1].uuid == b""
+    assert (3, 1) not in played.asked
+
+
+@given(st.binary(max_size=200))
+def test_descriptors_of_any_bytes(data: bytes) -> None:
+    found = identify.parse_descriptors(data)
+    assert len(found.uuid) in (0, 16)
+    assert len(found.nguid) in (0, 16)
+    assert len(found.eui64) in (0, 8)
+
+
+def test_a_malformed_descriptor_ends_the_list() -> None:
+    data = descriptor(1, UUID[:8]) + bytes([3, 15, 0, 0]) + UUID + descriptor(2, UUID)
+    assert identify.parse_descriptors(data) == identify.Descriptors(eui64=UUID[:8])
+
+
+def test_no_write_zeroes_quirk_hides_the_bit() -> None:
+    identity = IDENTIFY_CONTROLLER.build(oncs=0x5D)
+    for quirks, oncs in ((NO_QUIRK, 0x5D), (Quirk.NO_WRITE_ZEROES, 0x55)):
+        played = Played({(1, 0): identity})
+        assert asyncio.run(identify.identify_controller(played.execute, quirks)).oncs == oncs
+
+
+def test_nuse_is_no_change() -> None:
+    answers = {(2, 0): nsids(1), (0, 1): NAMESPACE}
+    one = namespaces(answers)[0][1]
+    answers[0, 1] = namespace(100, nuse=9, nguid=UUID, eui64=UUID[:8])
+    assert identify.same_namespace(one, namespaces(answers)[0][1])
+    answers[0, 1] = namespace(101, nguid=UUID, eui64=UUID[:8])
+    assert not identify.same_namespace(one, namespaces(answers)[0][1])
+
+
+def test_quirks_add_up_over_rows() -> None:
+    assert quirks_of((0x144D, 0xA822)) == (
+        Quirk.SLOW_DISABLE | Quirk.SMALL_QUEUES | Quirk.NO_WRITE_ZEROES
+    )
+    assert quirks_of((0, 0)) == NO_QUIRK
+    assert all(row.devices and row.quirk for row in TABLE)

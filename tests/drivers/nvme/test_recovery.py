@@ -1,0 +1,204 @@
+"""The ladder, with a controller that only counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from scsi2nvme.drivers.nvme.errors import ControllerError, ControllerGoneError
+from scsi2nvme.drivers.nvme.recovery import Recovery, with_function_reset
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
+from scsi2nvme.nvme.registers import CSTS, decode, encode
+from tests.drivers.nvme.test_bringup import FakeClock
+
+
+@dataclass
+class Patient:
+    """Writes down what is done to it."""
+
+    live: bool = True
+    csts: int = encode(CSTS, rdy=1)
+    gone: bool = False
+    hopeless: bool = False
+    done: list[str] = field(default_factory=list)
+    aborting: int = 0
+    most_aborting: int = 0
+
+    def status(self) -> Values:
+        if self.gone:
+            raise ControllerGoneError("all ones")
+        return decode(CSTS, self.csts)
+
+    async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
+        (command,) = commands
+        assert command.opcode == AdminOpcode.ABORT
+        self.done.append(f"abort {command.cdw10 & 0xFFFF}/{command.cdw10 >> 16}")
+        self.aborting += 1
+        self.most_aborting = max(self.most_aborting, self.aborting)
+        await asyncio.sleep(0)
+        self.aborting -= 1
+        return (Completion(dw0=1),)
+
+    async def restart(self) -> None:
+        self.done.append("restart")
+        self.live = False
+        await asyncio.sleep(0)
+        if self.hopeless:
+            raise ControllerError("hopeless")
+        self.live = True
+
+    def die(self, reason: str) -> None:
+        self.done.append(f"die: {reason}")
+        self.live = False
+
+
+Scenario = Callable[[Recovery], Coroutine[Any, Any, None]]
+
+
+def treat(patient: Patient, scenario: Scenario, clock: FakeClock | None = None) -> list[str]:
+    async def run() -> None:
+        recovery = Recovery(patient, clock or FakeClock(), 1.0)
+        recovery.set_abort_limit(3)
+        await scenario(recovery)
+
+    asyncio.run(run())
+    return patient.done
+
+
+async def overdue_once(recovery: Recovery) -> None:
+    await recovery.overdue(2, 7)
+
+
+async def overdue_twice(recovery: Recovery) -> None:
+    await recovery.overdue(2, 7)
+    await recovery.overdue(2, 7)
+
+
+def test_first_abort_then_reset() -> None:
+    assert treat(Patient(), overdue_once) == ["abort 2/7"]
+    assert treat(Patient(), overdue_twice) == ["abort 2/7", "restart"]
+
+
+def test_another_command_with_that_cid_much_later_is_aborted_first() -> None:
+    clock = FakeClock()
+
+    async def scenario(recovery: Recovery) -> None:
+        await recovery.overdue(2, 7)
+        clock.time += 100
+        await recovery.overdue(2, 7)
+
+    assert treat(Patient(), scenario, clock) == ["abort 2/7", "abort 2/7"]
+
+
+def test_what_nobody_waits_for_is_aborted_and_no_more() -> None:
+    async def scenario(recovery: Recovery) -> None:
+        await recovery.abort(2, 7)
+        await recovery.abort(2, 7)
+        await recovery.overdue(2, 7)
+
+    assert treat(Patient(), scenario) == ["abort 2/7"] * 3
+    assert treat(Patient(live=False), scenario) == []
+
+
+def test_an_overdue_admin_command_resets_at_once() -> None:
+    async def scenario(recovery: Recovery) -> None:
+        await recovery.expired(0, 3, again=False)
+
+    assert treat(Patient(), scenario) == ["restart"]
+
+
+@pytest.mark.parametrize("csts", [encode(CSTS, rdy=1, cfs=1), 0, encode(CSTS, rdy=1, nssro=1)])
+def test_bad_status_resets_at_once(csts: int) -> None:
+    assert treat(Patient(csts=csts), overdue_once) == ["restart"]
+
+
+def test_all_ones_is_the_end() -> None:
+    assert treat(Patient(gone=True), overdue_once) == ["die: all ones"]
+
+
+def test_a_reset_that_fails_is_the_end() -> None:
+    assert treat(Patient(hopeless=True), overdue_twice) == [
+        "abort 2/7",
+        "restart",
+        "die: hopeless",
+    ]
+
+
+def test_triggers_at_the_same_time_make_one_reset() -> None:
+    async def scenario(recovery: Recovery) -> None:
+        await asyncio.gather(
+            *(recovery.reset("test") for _ in range(5)),
+            recovery.expired(0, 1, again=False),
+            recovery.finish(),
+        )
+
+    assert treat(Patient(), scenario) == ["restart"]
+
+
+def test_who_waits_for_a_reset_may_give_up_without_ending_it() -> None:
+    async def scenario(recovery: Recovery) -> None:
+        waiter = asyncio.create_task(recovery.reset("test"))
+        await asyncio.sleep(0)
+        waiter.cancel()
+        await recovery.finish()
+
+    patient = Patient()
+    assert treat(patient, scenario) == ["restart"]
+    assert patient.live
+
+
+def test_the_abort_limit_is_respected() -> None:
+    async def scenario(recovery: Recovery) -> None:
+        await asyncio.gather(*(recovery.overdue(2, cid) for cid in range(10)))
+
+    patient = Patient()
+    assert len(treat(patient, scenario)) == 10
+    assert patient.most_aborting == 3
+
+
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ([None], ["attempt"]),
+        ([ControllerError("slow"), None], ["attempt", "reset", "attempt"]),
+    ],
+)
+def test_function_reset(errors: list[Exception | None], expected: list[str]) -> None:
+    done: list[str] = []
+
+    async def attempt() -> None:
+        done.append("attempt")
+        error = errors.pop(0)
+        if error is not None:
+            raise error
+
+    async def reset() -> None:
+        done.append("reset")
+
+    asyncio.run(with_function_reset(attempt, reset))
+    assert done == expected
+
+
+@pytest.mark.parametrize(
+    ("errors", "attempts"),
+    [([ControllerGoneError("gone")], 1), ([ControllerError("a"), ControllerError("b")], 2)],
+)
+def test_function_reset_in_vain(errors: list[Exception], attempts: int) -> None:
+    made: list[Exception] = []
+
+    async def attempt() -> None:
+        made.append(errors[len(made)])
+        raise made[-1]
+
+    async def reset() -> None:
+        pass
+
+    with pytest.raises(ControllerError) as caught:
+        asyncio.run(with_function_reset(attempt, reset))
+    assert caught.value is errors[-1]
+    assert len(made) == attempts
