@@ -7,18 +7,19 @@ from hypothesis import strategies as st
 
 from scsi2nvme import engine
 from scsi2nvme.commands import provisioning
+from scsi2nvme.commands.row import Command, Data, Transfer
 from scsi2nvme.fields import Values
 from scsi2nvme.fuzz import parameters, strategies
 from scsi2nvme.fuzz.controller import content, play
 from scsi2nvme.fuzz.finding import Finding
 from scsi2nvme.fuzz.medium import Medium, joined, ranges
 from scsi2nvme.fuzz.situations import make_unit
-from scsi2nvme.logical_unit import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, Fuse, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
-from scsi2nvme.scsi.command import Command, Data, Result, Transfer
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import SenseKey
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import MAXIMUM_TRANSFER_BYTES
 
 _MOST_COMMANDS = 2000  # that one translation may send here
 

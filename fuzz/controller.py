@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from scsi2nvme.executor import first_failure
 from scsi2nvme.nvme.command import Completion, NvmeCommand
-from scsi2nvme.scsi.command import Progress, Result, Translation
+from scsi2nvme.scsi.result import Progress, Result, Translation
 
 MOST_STEPS = 5000
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from scsi2nvme import commands, dataplane, engine
+from scsi2nvme.commands.row import Command, Data, Hot
 from scsi2nvme.dataplane import UnitParameters
 from scsi2nvme.fuzz import strategies
 from scsi2nvme.fuzz.controller import content, play
 from scsi2nvme.fuzz.finding import Finding
 from scsi2nvme.fuzz.situations import make_unit
-from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.nvme.command import NvmeCommand
-from scsi2nvme.scsi.command import Command, Data, Hot
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import LogicalUnit
 
 _DIRECTIONS = {Data.NONE: 0, Data.IN: 1, Data.OUT: 2}
 

@@ -8,13 +8,13 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from scsi2nvme import commands, engine
+from scsi2nvme.commands.row import Command, Data, Transfer
 from scsi2nvme.fuzz import parameters, sense_data, strategies
 from scsi2nvme.fuzz.controller import content, play, script
 from scsi2nvme.fuzz.finding import Finding, Subject
 from scsi2nvme.fuzz.situations import Situation, make_unit, situations
-from scsi2nvme.logical_unit import Nexus
 from scsi2nvme.nvme.command import NvmeCommand
-from scsi2nvme.scsi.command import Command, Data, Result, Transfer
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_COMMAND_OPERATION_CODE,
     INVALID_FIELD_IN_CDB,
@@ -23,6 +23,7 @@ from scsi2nvme.scsi.sense import (
     SenseKey,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import Nexus
 
 _SENSE_BYTES = 252
 

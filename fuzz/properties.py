@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from scsi2nvme import commands
 from scsi2nvme.commands.inquiry import STANDARD_DATA
+from scsi2nvme.commands.row import Command, Data, Hot
 from scsi2nvme.fuzz import blocks, layouts, native, outcomes, prp, statuses, strategies
 from scsi2nvme.fuzz.finding import Property
-from scsi2nvme.scsi.command import Command, Data, Hot
 
 _BLOCK_COMMANDS = frozenset(
     {"Read", "Write", "Compare", "Verify", "Write Zeroes", "Dataset Management"}

@@ -11,7 +11,7 @@ from scsi2nvme.fuzz.finding import Finding
 from scsi2nvme.fuzz.outcomes import check_result
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.status import BY_VALUE, MAXIMUM, StatusCode
-from scsi2nvme.scsi.command import NvmeError, Result
+from scsi2nvme.scsi.result import NvmeError, Result
 from scsi2nvme.scsi.sense import SenseKey
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.status_map import result_of, result_of_status

@@ -10,6 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from scsi2nvme import commands
+from scsi2nvme.commands.row import Command, Data, Transfer
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import Completion
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -20,7 +21,6 @@ from scsi2nvme.nvme.structures import (
     IDENTIFY_NVM_CONTROLLER,
     LBA_FORMAT,
 )
-from scsi2nvme.scsi.command import Command, Data, Transfer
 
 # Around these, comparisons and shifts go wrong.
 _EDGES = (0, 1, 2, 7, 8, 255, 256, 0x7FFF, 0xFFFF, 0x10000, 0x1FFFFF, 0x7FFFFFFF, 0xFFFFFFFF)

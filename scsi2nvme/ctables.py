@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from scsi2nvme.commands import COMMANDS
+from scsi2nvme.commands.row import Command, Data, Hot, Transfer
 from scsi2nvme.fields import Field
-from scsi2nvme.scsi.command import Command, Data, Hot, Transfer
 
 # The hot path steps aside where one of these is not zero.
 _DECLINED = frozenset({"naca", "rdprotect", "wrprotect", "immed", "sync_nv"})

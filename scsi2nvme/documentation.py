@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scsi2nvme import status_map
 from scsi2nvme.commands import COMMANDS, log_pages, mode_pages, vpd_pages
-from scsi2nvme.scsi.command import Command, Data, Hot, Transfer
+from scsi2nvme.commands.row import Command, Data, Hot, Transfer
 from scsi2nvme.scsi.sense import SenseCode
 from scsi2nvme.scsi.status import Status
 

@@ -11,16 +11,12 @@ from dataclasses import replace
 
 from scsi2nvme import commands
 from scsi2nvme.commands import power
-from scsi2nvme.logical_unit import MAXIMUM_TRANSFER_BYTES, LogicalUnit, Nexus
-from scsi2nvme.readiness import not_ready
-from scsi2nvme.scsi.command import (
+from scsi2nvme.commands.row import Data, Task, Transfer
+from scsi2nvme.scsi.result import (
     RESERVATION_CONFLICT,
     CheckCondition,
-    Data,
     NvmeError,
     Result,
-    Task,
-    Transfer,
     Translation,
 )
 from scsi2nvme.scsi.sense import (
@@ -36,6 +32,8 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.status_map import result_of
+from scsi2nvme.unit.logical_unit import MAXIMUM_TRANSFER_BYTES, LogicalUnit, Nexus
+from scsi2nvme.unit.readiness import not_ready
 
 __all__ = ["INTERNAL_TARGET_FAILURE", "check_condition", "lun_of", "not_ready", "run"]
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
-from scsi2nvme.scsi.command import NvmeError, Progress, Result, Translation
+from scsi2nvme.scsi.result import NvmeError, Progress, Result, Translation
 
 _COLLATERAL = (StatusCode.FAILED_FUSED, StatusCode.MISSING_FUSED)
 

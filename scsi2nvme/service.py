@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from scsi2nvme import commands, engine
+from scsi2nvme.commands.row import Command
 from scsi2nvme.dataplane import (
     Event,
     EventType,
@@ -28,11 +29,10 @@ from scsi2nvme.dataplane import (
 )
 from scsi2nvme.executor import NvmeExecutor, play
 from scsi2nvme.gate import Gate
-from scsi2nvme.logical_unit import LogicalUnit, Nexus, Readiness
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.status import is_retryable
-from scsi2nvme.scsi.command import Command, Result, Translation
+from scsi2nvme.scsi.result import Result, Translation
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,
     CAPACITY_DATA_HAS_CHANGED,
@@ -51,6 +51,7 @@ from scsi2nvme.scsi.task_management import (
     asynchronous_event,
 )
 from scsi2nvme.status_map import result_of_status
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus, Readiness
 
 log = logging.getLogger(__name__)
 

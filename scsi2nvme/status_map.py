@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.nvme.status import BY_VALUE, StatusCode
-from scsi2nvme.scsi.command import NvmeError, Result
+from scsi2nvme.scsi.result import NvmeError, Result
 from scsi2nvme.scsi.sense import (
     ACCESS_DENIED_NO_ACCESS_RIGHTS,
     ASYMMETRIC_ACCESS_STATE_TRANSITION,

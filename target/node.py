@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.target.chap import ChapAuthentication
+from scsi2nvme.unit.logical_unit import LogicalUnit
 
 
 @dataclass(frozen=True, slots=True)

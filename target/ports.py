@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from scsi2nvme.dataplane import Event, Plane, PlaneNexus
-    from scsi2nvme.logical_unit import Nexus
     from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
+    from scsi2nvme.unit.logical_unit import Nexus
 
 
 class TaskService(Protocol):

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from scsi2nvme.logical_unit import Nexus, PortName
 from scsi2nvme.target.background import Background
 from scsi2nvme.target.keys import BY_NAME, Value
 from scsi2nvme.target.login import LoginResult
 from scsi2nvme.target.node import TargetNode
 from scsi2nvme.target.pdu import LoginStatus
 from scsi2nvme.target.ports import TaskService
+from scsi2nvme.unit.logical_unit import Nexus, PortName
 
 if TYPE_CHECKING:
     from scsi2nvme.dataplane import PlaneConnection, PlaneNexus, PlaneSession

@@ -8,12 +8,12 @@ from enum import IntEnum
 
 from scsi2nvme.engine import lun_of
 from scsi2nvme.fields import Values
-from scsi2nvme.logical_unit import Nexus
 from scsi2nvme.scsi.task_management import (
     TaskManagement,
     TaskManagementResponse,
     asynchronous_event,
 )
+from scsi2nvme.unit.logical_unit import Nexus
 
 QUERY_LEVEL = 2  # the iSCSIProtocolLevel that brings the functions of RFC 7144
 

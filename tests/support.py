@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from scsi2nvme.commands.row import Command
 from scsi2nvme.executor import first_failure
-from scsi2nvme.logical_unit import LogicalUnit, Nexus, PortName
 from scsi2nvme.nvme.command import AdminOpcode, Completion, Fuse, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.structures import (
@@ -27,7 +27,8 @@ from scsi2nvme.nvme.structures import (
     SELF_TEST_RESULT,
     SMART_LOG,
 )
-from scsi2nvme.scsi.command import Command, NvmeError, Progress, Result, Translation
+from scsi2nvme.scsi.result import NvmeError, Progress, Result, Translation
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus, PortName
 
 INVALID_OPCODE = 0x001
 INVALID_FIELD = 0x002

@@ -22,7 +22,7 @@ FORBIDDEN = {
         "scsi2nvme.commands",
         "scsi2nvme.engine",
         "scsi2nvme.fuzz",
-        "scsi2nvme.logical_unit",
+        "scsi2nvme.unit",
         "scsi2nvme.scsi",
     ),
 }

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from scsi2nvme.commands import COMMANDS
+from scsi2nvme.commands.row import Command, Hot
 from scsi2nvme.ctables import header
-from scsi2nvme.scsi.command import Command, Hot
 
 ROOT = Path(__file__).parent.parent
 ROWS = re.compile(r"\{ /\* (?P<name>.*?) \*/\n(?P<body>.*?)\{(?P<mask>0x[^}]*)\}\},", re.DOTALL)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from scsi2nvme import commands, engine
 from scsi2nvme.commands.reserve import PARAMETER_LIST
-from scsi2nvme.logical_unit import LogicalUnit, Nexus, Readiness
-from scsi2nvme.scsi.command import Command, Data, Result, Transfer
+from scsi2nvme.commands.row import Command, Data, Transfer
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,
     CAPACITY_DATA_HAS_CHANGED,
@@ -27,6 +27,7 @@ from scsi2nvme.scsi.sense import (
     SenseCode,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus, Readiness
 from tests.support import Bench, make_bench, make_nexus, row
 
 by_name = pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.name)

@@ -11,7 +11,7 @@ import pytest
 from scsi2nvme.executor import first_failure, play
 from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.status import StatusCode
-from scsi2nvme.scsi.command import GOOD, NvmeError, Progress, Result, Translation
+from scsi2nvme.scsi.result import GOOD, NvmeError, Progress, Result, Translation
 from scsi2nvme.scsi.status import Status
 
 FLUSH, READ, WRITE = (NvmeCommand(code) for code in (Opcode.FLUSH, Opcode.READ, Opcode.WRITE))

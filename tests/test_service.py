@@ -19,7 +19,6 @@ from scsi2nvme import service
 from scsi2nvme.commands.log_pages import UNCORRECTED_ERRORS, WRITE_ERRORS
 from scsi2nvme.commands.mode_pages import CONTROL
 from scsi2nvme.dataplane import Event, EventType, Scope, UnitParameters
-from scsi2nvme.logical_unit import LogicalUnit, Nexus, PortName, Readiness
 from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.status import StatusCode
@@ -27,6 +26,7 @@ from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
 from scsi2nvme.service import PlaneDataPath, TaskService
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus, PortName, Readiness
 from tests.support import ModelController, make_facts, row
 
 SIMPLE, ORDERED = 1, 2

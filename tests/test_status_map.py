@@ -6,7 +6,7 @@ import pytest
 
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.status import MAXIMUM, StatusCode
-from scsi2nvme.scsi.command import NvmeError, Result
+from scsi2nvme.scsi.result import NvmeError, Result
 from scsi2nvme.scsi.sense import SenseKey
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.status_map import result_of, result_of_status

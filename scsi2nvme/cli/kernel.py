@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.dataplane import PlaneNexus, PlaneTcmu, Window
-from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.service import TaskService
 from scsi2nvme.target.tcmu import (
     HANDLER,
@@ -19,6 +18,7 @@ from scsi2nvme.target.tcmu import (
     parse_config,
 )
 from scsi2nvme.target.tcmu_events import TcmuEvents, TcmuUnavailable, claim
+from scsi2nvme.unit.logical_unit import LogicalUnit
 
 if TYPE_CHECKING:
     from scsi2nvme.cli.config import TcmuTable

@@ -22,12 +22,12 @@ from scsi2nvme.dataplane import Plane, Window
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.events import ControllerEvent
 from scsi2nvme.drivers.transport import TransportError
-from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.service import PlaneDataPath, TaskService
 from scsi2nvme.target.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.login import LoginSettings
 from scsi2nvme.target.node import AclEntry, TargetNode
 from scsi2nvme.target.portal import Portal, PortalSettings
+from scsi2nvme.unit.logical_unit import LogicalUnit
 
 DEFAULT_REACTORS = 4  # at most, by default
 DEFAULT_POLL_US = 50

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
 
+from scsi2nvme.commands.row import Command
 from scsi2nvme.fields import Field
-from scsi2nvme.scsi.command import Command
 
 
 def _rows() -> Iterator[Command]:

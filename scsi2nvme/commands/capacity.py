@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
+from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.scsi.command import (
-    Access,
-    CheckCondition,
-    Command,
-    Data,
-    Result,
-    Task,
-    Transfer,
-    Translation,
-)
+from scsi2nvme.scsi.result import CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
 
 CAPACITY_10 = Structure(

@@ -11,24 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from scsi2nvme.commands.background import in_background
+from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure, Values
-from scsi2nvme.logical_unit import LogicalUnit, Readiness
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NAMESPACE
-from scsi2nvme.readiness import not_ready
-from scsi2nvme.scsi.command import (
-    GOOD,
-    Access,
-    CheckCondition,
-    Command,
-    Data,
-    NvmeError,
-    Progress,
-    Result,
-    Task,
-    Transfer,
-    Translation,
-)
+from scsi2nvme.scsi.result import GOOD, CheckCondition, NvmeError, Progress, Result, Translation
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
     FORMAT_COMMAND_FAILED,
@@ -41,6 +28,8 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.status_map import result_of
+from scsi2nvme.unit.logical_unit import LogicalUnit, Readiness
+from scsi2nvme.unit.readiness import not_ready
 
 _HEADER_FIELDS = (
     Field("protection_fields_usage", 0, 0, 3),

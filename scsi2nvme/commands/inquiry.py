@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from scsi2nvme.commands import vpd_pages
+from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.commands.vpd_pages import DIRECT_ACCESS, NO_LOGICAL_UNIT, printable
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.scsi.command import Command, Data, Result, Task, Transfer, Translation
+from scsi2nvme.scsi.result import Result, Translation
 
 STANDARD_DATA = Structure(
     "Standard INQUIRY data",

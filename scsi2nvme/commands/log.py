@@ -11,25 +11,16 @@ from scsi2nvme.commands.log_pages import (
     Logs,
     get_log,
 )
+from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure, Values
-from scsi2nvme.logical_unit import LogicalUnit
-from scsi2nvme.scsi.command import (
-    GOOD,
-    Access,
-    CheckCondition,
-    Command,
-    Data,
-    Result,
-    Task,
-    Transfer,
-    Translation,
-)
+from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_PARAMETER_LIST,
     LOG_PARAMETERS_CHANGED,
     FieldPointer,
     Sense,
 )
+from scsi2nvme.unit.logical_unit import LogicalUnit
 
 CUMULATIVE = 0b01  # PC. Spec: SPC-4 6.8.
 

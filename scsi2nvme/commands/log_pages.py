@@ -28,7 +28,7 @@ from scsi2nvme.scsi.sense import (
 )
 
 if TYPE_CHECKING:
-    from scsi2nvme.logical_unit import LogicalUnit
+    from scsi2nvme.unit.logical_unit import LogicalUnit
 
 DATA_UNIT_BYTES = 512_000  # Spec: NVMe Base 2.0 figure 208 (Data Units Read)
 ZERO_CELSIUS = 273  # kelvin, as the SMART log rounds it

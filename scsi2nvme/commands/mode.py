@@ -14,20 +14,10 @@ from scsi2nvme.commands.mode_pages import (
     ModePage,
     PageControl,
 )
+from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
-from scsi2nvme.scsi.command import (
-    GOOD,
-    Access,
-    CheckCondition,
-    Command,
-    Data,
-    Result,
-    Task,
-    Transfer,
-    Translation,
-)
+from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_PARAMETER_LIST,
     MODE_PARAMETERS_CHANGED,
@@ -35,6 +25,7 @@ from scsi2nvme.scsi.sense import (
     FieldPointer,
     Sense,
 )
+from scsi2nvme.unit.logical_unit import LogicalUnit
 
 ALL_PAGES, ALL_SUBPAGES = 0x3F, 0xFF
 

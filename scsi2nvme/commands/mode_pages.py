@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from scsi2nvme.fields import Field, Structure
 
 if TYPE_CHECKING:
-    from scsi2nvme.logical_unit import LogicalUnit
+    from scsi2nvme.unit.logical_unit import LogicalUnit
 
 
 class PageControl(IntEnum):

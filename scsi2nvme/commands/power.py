@@ -7,19 +7,11 @@ from enum import IntEnum
 from typing import Any
 
 from scsi2nvme.commands.background import in_background
+from scsi2nvme.commands.row import Access, Command, Task
 from scsi2nvme.fields import Field, Values
-from scsi2nvme.logical_unit import LogicalUnit, Readiness
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.structures import POWER_STATE
-from scsi2nvme.readiness import not_ready
-from scsi2nvme.scsi.command import (
-    GOOD,
-    Access,
-    CheckCondition,
-    Command,
-    Task,
-    Translation,
-)
+from scsi2nvme.scsi.result import GOOD, CheckCondition, Translation
 from scsi2nvme.scsi.sense import (
     IDLE_B_CONDITION_ACTIVATED_BY_COMMAND,
     IDLE_C_CONDITION_ACTIVATED_BY_COMMAND,
@@ -28,6 +20,8 @@ from scsi2nvme.scsi.sense import (
     STANDBY_Y_CONDITION_ACTIVATED_BY_COMMAND,
     SenseCode,
 )
+from scsi2nvme.unit.logical_unit import LogicalUnit, Readiness
+from scsi2nvme.unit.readiness import not_ready
 
 POWER_MANAGEMENT = 0x02  # FID
 

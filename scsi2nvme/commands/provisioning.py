@@ -13,26 +13,18 @@ from scsi2nvme.commands.read_write import (
     run,
     split,
 )
+from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.structures import DSM_RANGE
-from scsi2nvme.scsi.command import (
-    GOOD,
-    Access,
-    CheckCondition,
-    Command,
-    Data,
-    Task,
-    Transfer,
-    Translation,
-)
+from scsi2nvme.scsi.result import GOOD, CheckCondition, Translation
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_PARAMETER_LIST,
     PARAMETER_LIST_LENGTH_ERROR,
     FieldPointer,
     Sense,
 )
+from scsi2nvme.unit.logical_unit import LogicalUnit
 
 UNMAP_HEADER = Structure(
     "UNMAP parameter list header",

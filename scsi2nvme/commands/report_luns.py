@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.scsi.command import Command, Data, Result, Task, Transfer, Translation
+from scsi2nvme.scsi.result import Result, Translation
 from scsi2nvme.scsi.sense import REPORTED_LUNS_DATA_HAS_CHANGED
 
 HEADER = Structure("REPORT LUNS data header", 8, (Field("list_length", 0, 0, 32),))

@@ -8,11 +8,10 @@ from typing import Any
 from scsi2nvme.commands import diagnostics, power
 from scsi2nvme.commands.format_unit import refresh_progress
 from scsi2nvme.commands.log_pages import Log, get_log, informational_exception
+from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field
-from scsi2nvme.logical_unit import LogicalUnit, Readiness
 from scsi2nvme.nvme.structures import SMART_LOG
-from scsi2nvme.readiness import not_ready
-from scsi2nvme.scsi.command import Command, Data, NvmeError, Result, Task, Transfer, Translation
+from scsi2nvme.scsi.result import NvmeError, Result, Translation
 from scsi2nvme.scsi.sense import (
     LOGICAL_UNIT_NOT_READY_SELF_TEST_IN_PROGRESS,
     LOGICAL_UNIT_NOT_SUPPORTED,
@@ -20,6 +19,8 @@ from scsi2nvme.scsi.sense import (
     Sense,
     SenseCode,
 )
+from scsi2nvme.unit.logical_unit import LogicalUnit, Readiness
+from scsi2nvme.unit.readiness import not_ready
 
 
 def _answer(task: Task, sense: Sense) -> Result:

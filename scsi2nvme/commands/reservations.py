@@ -11,15 +11,9 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from scsi2nvme.commands.row import Access, Command
 from scsi2nvme.fields import Values
-from scsi2nvme.scsi.command import (
-    GOOD,
-    RESERVATION_CONFLICT,
-    Access,
-    CheckCondition,
-    Command,
-    Result,
-)
+from scsi2nvme.scsi.result import GOOD, RESERVATION_CONFLICT, CheckCondition, Result
 from scsi2nvme.scsi.sense import (
     INSUFFICIENT_REGISTRATION_RESOURCES,
     INVALID_FIELD_IN_PARAMETER_LIST,
@@ -32,7 +26,7 @@ from scsi2nvme.scsi.sense import (
 )
 
 if TYPE_CHECKING:
-    from scsi2nvme.logical_unit import LogicalUnit, Nexus, PortName
+    from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus, PortName
 
 # READ FULL STATUS of all of them must stay readable through a 16-bit allocation length.
 MAXIMUM_REGISTRATIONS = 256
@@ -148,7 +142,7 @@ def restored(value: Mapping[str, Any]) -> State:
     Raises ValueError if `value` does not describe one: serving without the
     reservation that it meant would let others through.
     """
-    from scsi2nvme.logical_unit import PortName
+    from scsi2nvme.unit.logical_unit import PortName
 
     def port(saved: Mapping[str, Any]) -> PortName:
         return PortName(**{**saved, "isid": bytes.fromhex(saved["isid"])})

@@ -9,24 +9,16 @@ from collections.abc import Callable
 
 from scsi2nvme.commands import transport_id
 from scsi2nvme.commands.reservations import ReservationType, State, parameter_error
+from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure, Values
-from scsi2nvme.logical_unit import PortName
-from scsi2nvme.scsi.command import (
-    Access,
-    CheckCondition,
-    Command,
-    Data,
-    Result,
-    Task,
-    Transfer,
-    Translation,
-)
+from scsi2nvme.scsi.result import CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_PARAMETER_LIST,
     PARAMETER_LIST_LENGTH_ERROR,
     FieldPointer,
     Sense,
 )
+from scsi2nvme.unit.logical_unit import PortName
 
 # PERSISTENT RESERVE IN
 

@@ -11,7 +11,7 @@ struct s2n_bits {
     uint8_t byte, bit, width;
 };
 
-/* scsi.command.Transfer and scsi.command.Hot. */
+/* commands.row.Transfer and commands.row.Hot. */
 enum {
     S2N_TRANSFER_NONE,
     S2N_TRANSFER_BYTES,

@@ -6,7 +6,7 @@ from enum import Enum, IntEnum, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scsi2nvme.logical_unit import LogicalUnit, Nexus
+    from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 
 
 class TaskManagement(Enum):

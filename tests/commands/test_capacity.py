@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scsi2nvme.commands.capacity import CAPACITY_10, CAPACITY_16
-from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scsi2nvme.commands.read_write import FUA
 from scsi2nvme.nvme.command import Fuse, Opcode
-from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from scsi2nvme.commands.format_unit import LONG_HEADER, SHORT_HEADER
-from scsi2nvme.logical_unit import Readiness
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.structures import LBA_FORMAT
-from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
     FORMAT_COMMAND_FAILED,
@@ -23,6 +22,7 @@ from scsi2nvme.scsi.sense import (
     SenseKey,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import Readiness
 from tests.support import Bench, make_bench
 
 FORMAT = AdminOpcode.FORMAT_NVM

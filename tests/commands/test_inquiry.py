@@ -9,7 +9,7 @@ import pytest
 from scsi2nvme.commands.inquiry import STANDARD_DATA, VERSION_DESCRIPTORS, revision
 from scsi2nvme.commands.vpd_pages import PAGES
 from scsi2nvme.fields import Values
-from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,

@@ -22,7 +22,7 @@ from scsi2nvme.commands.log_pages import (
 from scsi2nvme.commands.mode_pages import INFORMATIONAL_EXCEPTIONS_CONTROL
 from scsi2nvme.nvme.command import AdminOpcode, Opcode
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT, SMART_LOG
-from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_PARAMETER_LIST,

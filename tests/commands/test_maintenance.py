@@ -11,10 +11,10 @@ from scsi2nvme.commands.maintenance import (
     ONE_HEADER,
     TIMEOUTS,
 )
-from scsi2nvme.logical_unit import Nexus, PortName
-from scsi2nvme.scsi.command import Command
+from scsi2nvme.commands.row import Command
 from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB, FieldPointer
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import Nexus, PortName
 from tests.support import Bench, make_bench
 
 OPCODES = "REPORT SUPPORTED OPERATION CODES"

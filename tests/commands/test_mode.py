@@ -21,9 +21,8 @@ from scsi2nvme.commands.mode_pages import (
     PageControl,
 )
 from scsi2nvme.fields import Values
-from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
-from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,
     INVALID_FIELD_IN_CDB,
@@ -34,6 +33,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.support import Bench, make_bench, make_lu, make_nexus
 
 WCE = 0x06  # feature identifier

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from scsi2nvme.logical_unit import Readiness
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.structures import POWER_STATE
-from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     LOGICAL_UNIT_NOT_READY_FORMAT_IN_PROGRESS,
@@ -15,6 +14,7 @@ from scsi2nvme.scsi.sense import (
     FieldPointer,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import Readiness
 from tests.support import Bench, make_bench, make_lu
 
 # Operational states 0 to 2, then non-operational 3 and 4.

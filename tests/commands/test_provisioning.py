@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scsi2nvme.commands.provisioning import UNMAP_BLOCK_DESCRIPTOR, UNMAP_HEADER
 from scsi2nvme.nvme.command import Opcode
-from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_COMMAND_OPERATION_CODE,
     INVALID_FIELD_IN_CDB,

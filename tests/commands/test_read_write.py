@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.commands.read_write import FUA, in_batches, split
-from scsi2nvme.logical_unit import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
-from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
@@ -18,6 +17,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import MAXIMUM_TRANSFER_BYTES
 from tests.support import Bench, make_bench, make_lu, row
 
 BLOCK = 512

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from scsi2nvme.logical_unit import Readiness
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
     INTERNAL_TARGET_FAILURE,
@@ -12,6 +11,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import Readiness
 from tests.support import Bench, make_bench
 
 

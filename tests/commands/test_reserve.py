@@ -15,8 +15,7 @@ from scsi2nvme.commands.reserve import (
     PARAMETER_LIST,
     TRANSPORT_IDS_LENGTH,
 )
-from scsi2nvme.logical_unit import PortName
-from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_PARAMETER_LIST,
@@ -25,6 +24,7 @@ from scsi2nvme.scsi.sense import (
     SenseCode,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import PortName
 from tests.support import Bench, make_bench
 
 ACTIONS = (

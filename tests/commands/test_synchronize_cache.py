@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from scsi2nvme.nvme.command import Opcode
-from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
     PERIPHERAL_DEVICE_WRITE_FAULT,

@@ -6,7 +6,7 @@ import pytest
 
 from scsi2nvme.commands.read_write import FUA
 from scsi2nvme.nvme.command import Opcode
-from scsi2nvme.scsi.command import Result
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,

@@ -19,12 +19,13 @@ from scsi2nvme.commands import (
     read_write,
     vpd_pages,
 )
+from scsi2nvme.commands.row import Command, Task, Transfer
 from scsi2nvme.dataplane import QueuePair, Region
 from scsi2nvme.fields import Field
 from scsi2nvme.fuzz.runner import Failure
 from scsi2nvme.nvme.command import NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
-from scsi2nvme.scsi.command import GOOD, Command, NvmeError, Result, Task, Transfer, Translation
+from scsi2nvme.scsi.result import GOOD, NvmeError, Result, Translation
 from scsi2nvme.scsi.sense import Sense
 from scsi2nvme.scsi.status import Status
 from tests.fuzz.hunting import CSRC, NativePath, hunt

@@ -13,15 +13,15 @@ import pytest
 from scsi2nvme import engine
 from scsi2nvme.commands.provisioning import UNMAP_BLOCK_DESCRIPTOR, UNMAP_HEADER
 from scsi2nvme.executor import NvmeExecutor, play
-from scsi2nvme.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
-from scsi2nvme.scsi.command import GOOD, Result
+from scsi2nvme.scsi.result import GOOD, Result
 from scsi2nvme.scsi.sense import (
     LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
     MISCOMPARE_DURING_VERIFY_OPERATION,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from tests.integration.rig import MIB, Disk, Rig
 from tests.support import ModelController, make_facts, make_nexus, row
 

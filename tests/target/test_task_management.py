@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from scsi2nvme.logical_unit import Nexus
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
     REPORTED_LUNS_DATA_HAS_CHANGED,
@@ -16,6 +15,7 @@ from scsi2nvme.scsi.task_management import TaskManagementResponse as Answer
 from scsi2nvme.scsi.task_management import asynchronous_event
 from scsi2nvme.target.pdu import TASK_MANAGEMENT_REQUEST
 from scsi2nvme.target.task_management import RESPONSES, Function, Outcome, Response, perform
+from scsi2nvme.unit.logical_unit import Nexus
 from tests.support import make_lu, make_nexus
 
 TAG = 0x1234

@@ -22,7 +22,6 @@ from typing import Any, cast
 import pytest
 
 from scsi2nvme.dataplane import Event, EventType, Plane, PlaneNexus, PlaneTcmu
-from scsi2nvme.logical_unit import LogicalUnit
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.scsi.sense import BUS_DEVICE_RESET_FUNCTION_OCCURRED
 from scsi2nvme.service import TaskService
@@ -31,6 +30,7 @@ from scsi2nvme.target.tcmu_events import TcmuUnavailable, claim
 from scsi2nvme.target.tcmu_netlink import DeviceEvent, EventKind
 from scsi2nvme.target.tcmu_uio import Kernel, UioDevice, parse_name
 from scsi2nvme.target.tcmu_zero_copy import ZeroCopy
+from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.support import ModelController, make_lu
 
 RING, RING_BYTES, MAP_BYTES, DATA = 128, 4096 - 128, 65536, 4096

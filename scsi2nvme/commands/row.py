@@ -7,18 +7,14 @@ path's table, the fuzzers' strategies and the command documentation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.fields import Field, Structure, Values
-from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.scsi.result import CheckCondition, Translation
 from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB, FieldPointer, Sense, SenseCode
-from scsi2nvme.scsi.status import Status
-
-if TYPE_CHECKING:
-    from scsi2nvme.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 
 
 class Data(Enum):
@@ -65,64 +61,6 @@ class Hot(IntEnum):
     READ = 1
     WRITE = 2
     FLUSH = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a SCSI command ended.
-
-    `data_in` is cut to what the initiator allows by the front end, not here.
-    `background` goes on after the status has been sent (IMMED=1).
-    """
-
-    status: Status = Status.GOOD
-    sense: Sense | None = None
-    data_in: bytes = b""
-    background: Translation | None = None
-
-
-GOOD = Result()
-RESERVATION_CONFLICT = Result(Status.RESERVATION_CONFLICT)
-
-# A translation yields one NVMe command, or several to run together, and
-# receives their completions; a failed one is raised as NvmeError. A `Progress`
-# is yielded by long operations and receives None.
-Translation = Generator[
-    "NvmeCommand | tuple[NvmeCommand, ...] | Progress",
-    Any,
-    Result,
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a long operation has come, as a fraction of 65536.
-
-    The executor waits `delay_s` before it resumes the translation.
-    """
-
-    fraction: int
-    delay_s: float = 0.0
-
-
-class CheckCondition(Exception):
-    """Raised inside a translation: the command ends with this sense."""
-
-    def __init__(self, sense: Sense) -> None:
-        super().__init__(str(sense.code))
-        self.sense = sense
-
-
-class NvmeError(Exception):
-    """Thrown into a translation: an NVMe command failed.
-
-    Unless the translation handles it, the status table turns it into sense.
-    """
-
-    def __init__(self, command: NvmeCommand, completion: Completion) -> None:
-        super().__init__(f"{command.name} failed with status {completion.status:#x}")
-        self.command = command
-        self.completion = completion
 
 
 @dataclass(slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from scsi2nvme.logical_unit import LogicalUnit, Readiness
 from scsi2nvme.scsi.sense import (
     INTERNAL_TARGET_FAILURE,
     LOGICAL_UNIT_NOT_READY_FORMAT_IN_PROGRESS,
@@ -10,6 +9,7 @@ from scsi2nvme.scsi.sense import (
     MEDIUM_FORMAT_CORRUPTED,
     Sense,
 )
+from scsi2nvme.unit.logical_unit import LogicalUnit, Readiness
 
 _NOT_READY = {
     Readiness.STOPPED: LOGICAL_UNIT_NOT_READY_INITIALIZING_COMMAND_REQUIRED,
