@@ -196,29 +196,31 @@ void s2n_command_deliver(s2n_command *command)
 
 /* ---- SCSI Command ---- */
 
-/* Additional header segments: false if they are malformed or ask for a second data
- * direction, which no command here has. */
-static bool take_ahs(s2n_task *task, const uint8_t *at, uint32_t length)
+/* What a CDB has beyond the BHS, in additional header segments. */
+struct long_cdb {
+    const uint8_t *more;
+    uint32_t length;
+};
+
+/* False if the segments are malformed or ask for a second data direction, which no
+ * command here has. */
+static bool find_long_cdb(const struct s2n_receiver *rx, struct long_cdb *cdb)
 {
-    while (length) {
-        if (length < 4)
+    const uint8_t *at = rx->header + S2N_BHS_BYTES, *end = rx->header + rx->header_length;
+
+    for (*cdb = (struct long_cdb){0}; at != end;) {
+        uint32_t body = s2n_get16(at), whole = (3 + body + 3) & ~3u;
+        if (at[2] != AHS_EXTENDED_CDB || body < 1 || whole > end - at || cdb->length)
             return false;
-        uint32_t body = s2n_get16(at);
-        uint32_t whole = (3 + body + 3) & ~3u;
-        if (at[2] != AHS_EXTENDED_CDB || body < 1 || whole > length ||
-            task->cdb_length != CDB_IN_BHS)
-            return false;
-        uint32_t more = s2n_least(body - 1, S2N_CDB_BYTES - CDB_IN_BHS);
-        memcpy(task->cdb + CDB_IN_BHS, at + 4, more);
-        task->cdb_length = (uint16_t)(CDB_IN_BHS + more);
+        cdb->more = at + 4;
+        cdb->length = s2n_least(body - 1, S2N_CDB_BYTES - CDB_IN_BHS);
         at += whole;
-        length -= whole;
     }
     return true;
 }
 
 /* Why a SCSI Command is not one: a reject reason, or 0. */
-static uint8_t command_fault(s2n_conn *conn)
+static uint8_t command_fault(s2n_conn *conn, struct long_cdb *cdb)
 {
     const struct s2n_receiver *rx = &conn->rx;
     const uint8_t *bhs = rx->header;
@@ -240,6 +242,8 @@ static uint8_t command_fault(s2n_conn *conn)
         return S2N_REJECT_IN_PROGRESS;
     if (bhs[0] & S2N_IMMEDIATE && conn->session->immediate >= S2N_IMMEDIATE_COMMANDS)
         return S2N_REJECT_IMMEDIATE;
+    if (!find_long_cdb(rx, cdb))
+        return S2N_REJECT_FIELD;
     return 0;
 }
 
@@ -282,7 +286,7 @@ static void plan_data(s2n_conn *conn, s2n_command *command)
         command->full = !s2n_collect_make_room(command);
 }
 
-static s2n_command *prepare(s2n_conn *conn)
+static s2n_command *prepare(s2n_conn *conn, const struct long_cdb *cdb)
 {
     const struct s2n_receiver *rx = &conn->rx;
     const uint8_t *bhs = rx->header;
@@ -295,7 +299,9 @@ static s2n_command *prepare(s2n_conn *conn)
     s2n_task *task = command->task;
     memcpy(task->lun, bhs + S2N_AT_LUN, sizeof task->lun);
     memcpy(task->cdb, bhs + S2N_AT_MAX_CMD_SN, CDB_IN_BHS);
-    task->cdb_length = CDB_IN_BHS;
+    if (cdb->length)
+        memcpy(task->cdb + CDB_IN_BHS, cdb->more, cdb->length);
+    task->cdb_length = (uint16_t)(CDB_IN_BHS + cdb->length);
     task->attribute = bhs[S2N_AT_FLAGS] & S2N_ATTRIBUTE;
     command->cmd_sn = s2n_get32(bhs + S2N_AT_CMD_SN);
     command->edtl = s2n_get32(bhs + S2N_AT_TTT);
@@ -309,24 +315,14 @@ static s2n_command *prepare(s2n_conn *conn)
     return command;
 }
 
-/* A well-formed command: make it a task. */
-static void accept(s2n_conn *conn, enum s2n_turn turn)
+/* A well-formed command: make it a task. False: no memory, and the connection ended. */
+static bool accept(s2n_conn *conn, const struct long_cdb *cdb, enum s2n_turn turn)
 {
-    struct s2n_receiver *rx = &conn->rx;
     s2n_session *session = conn->session;
-    s2n_command *command = prepare(conn);
+    s2n_command *command = prepare(conn, cdb);
 
     if (!command)
-        return;
-    uint32_t ahs = rx->header_length - S2N_BHS_BYTES;
-    if (ahs && !take_ahs(command->task, rx->header + S2N_BHS_BYTES, ahs)) {
-        s2n_reject(conn, S2N_REJECT_FIELD, rx->header, rx->header_length);
-        s2n_command_release(command);
-        if (turn == S2N_TURN_LATER)
-            s2n_order_hold(session, s2n_get32(rx->header + S2N_AT_CMD_SN),
-                           &(struct s2n_held){.kind = S2N_HELD_VOID});
-        return;
-    }
+        return false;
     s2n_task_begin(command->task);
     plan_data(conn, command);
     s2n_collect_into(conn, command);
@@ -339,6 +335,7 @@ static void accept(s2n_conn *conn, enum s2n_turn turn)
         command->counted = true;
         session->outstanding++;
     }
+    return true;
 }
 
 void s2n_command_arrived(s2n_conn *conn)
@@ -348,18 +345,16 @@ void s2n_command_arrived(s2n_conn *conn)
     uint32_t cmd_sn = s2n_get32(rx->header + S2N_AT_CMD_SN);
     bool immediate = rx->header[0] & S2N_IMMEDIATE;
     enum s2n_turn turn = immediate ? S2N_TURN_NOW : s2n_order_take(session, cmd_sn);
+    struct long_cdb cdb;
 
     if (turn == S2N_TURN_NEVER)
         return;
-    uint8_t reason = command_fault(conn);
-    if (!reason) {
-        accept(conn, turn);
-    } else {
-        /* Its number is taken all the same: a gap would never close. */
+    uint8_t reason = command_fault(conn, &cdb);
+    if (reason)
         s2n_reject(conn, reason, rx->header, rx->header_length);
-        if (turn == S2N_TURN_LATER)
-            s2n_order_hold(session, cmd_sn, &(struct s2n_held){.kind = S2N_HELD_VOID});
-    }
+    /* Its number is taken all the same: a gap would never close. */
+    if ((reason || !accept(conn, &cdb, turn)) && turn == S2N_TURN_LATER)
+        s2n_order_hold(session, cmd_sn, &(struct s2n_held){.kind = S2N_HELD_VOID});
     s2n_order_deliver(session);
 }
 

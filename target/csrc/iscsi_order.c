@@ -171,12 +171,14 @@ static void hold(s2n_conn *conn, const uint8_t *bhs, uint8_t *data, uint32_t dat
     s2n_session *session = conn->session;
 
     if (data_length > S2N_HELD_BYTES - session->held_bytes) {
+        /* Its number is taken all the same: a gap would never close. */
         free(data);
+        held = (struct s2n_held){.kind = S2N_HELD_VOID};
         s2n_conn_end(conn, ENOBUFS);
-        return;
+    } else {
+        held.data_length = data_length;
+        memcpy(held.bhs, bhs, S2N_BHS_BYTES);
     }
-    held.data_length = data_length;
-    memcpy(held.bhs, bhs, S2N_BHS_BYTES);
     s2n_order_hold(session, s2n_get32(bhs + S2N_AT_CMD_SN), &held);
 }
 

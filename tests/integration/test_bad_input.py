@@ -235,6 +235,16 @@ def test_too_long_a_data_segment_ends_the_connection(bad: Initiator) -> None:
     assert bad.closed_by_target()
 
 
+def test_malformed_commands_end_the_connection_at_last(bad: Initiator) -> None:
+    """Each is rejected, until they come faster than an honest initiator's could."""
+    bidirectional = struct.pack(">HBxI", 5, 2, BLOCK)
+    for _ in range(64):
+        bad.send(bad.command_bhs(0, bytes(6), itt=bad.next_itt()), ahs=bidirectional)
+        assert ((pdu := bad.receive()).opcode, pdu.response) == (REJECT, 0x09)
+    bad.send(bad.command_bhs(0, bytes(6), itt=bad.next_itt()), ahs=bidirectional)
+    assert bad.closed_by_target()
+
+
 def test_a_wrong_header_digest_ends_the_connection(daemon: Daemon) -> None:
     with initiator(daemon, BAD, HeaderDigest="CRC32C") as one:
         wire = bytearray(one.wire(header(0x00, one)))
