@@ -5,12 +5,14 @@
  * The handler puts memory of all ones in the place of the page, so that the access
  * is repeated there and reads what a missing device reads; writes go nowhere. */
 #include "dataplane.h"
+#include "queue.h"
 
 #include <endian.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -193,4 +195,51 @@ void s2n_mmio_write64(void *registers, uint64_t offset, uint64_t value)
 {
     atomic_thread_fence(memory_order_seq_cst);
     *(volatile uint64_t *)at(registers, offset) = htole64(value);
+}
+
+/* ---- doorbells, as the port of queue pairs: those order their own stores ---- */
+
+struct mmio_port {
+    s2n_port port;
+    volatile uint8_t *doorbells;
+    uint32_t stride;
+};
+
+static void mmio_write(s2n_port *port, uint32_t index, uint32_t value)
+{
+    struct mmio_port *mmio = (struct mmio_port *)port;
+
+    *(volatile uint32_t *)(mmio->doorbells + (size_t)index * mmio->stride) = htole32(value);
+}
+
+static void mmio_ring_sq(s2n_port *port, uint16_t qid, uint32_t tail)
+{
+    mmio_write(port, 2u * qid, tail);
+}
+
+static void mmio_ring_cq(s2n_port *port, uint16_t qid, uint32_t head)
+{
+    mmio_write(port, 2u * qid + 1, head);
+}
+
+static void mmio_free(s2n_port *port)
+{
+    free(port);
+}
+
+s2n_port *s2n_port_mmio(void *doorbells, uint32_t stride)
+{
+    static const struct s2n_port_ops ops = {
+        .ring_sq = mmio_ring_sq,
+        .ring_cq = mmio_ring_cq,
+        .free = mmio_free,
+    };
+    struct mmio_port *mmio = calloc(1, sizeof *mmio);
+
+    if (!mmio)
+        return NULL;
+    mmio->port.ops = &ops;
+    mmio->doorbells = doorbells;
+    mmio->stride = stride;
+    return &mmio->port;
 }

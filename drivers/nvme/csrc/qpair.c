@@ -107,60 +107,13 @@ static uint16_t slot_count(const s2n_qpair *qp)
     return (uint16_t)(qp->depth - 1);
 }
 
-/* ---- ports ---- */
-
-struct mmio_port {
-    s2n_port port;
-    volatile uint8_t *doorbells;
-    uint32_t stride;
-};
-
-static void mmio_write(s2n_port *port, uint32_t index, uint32_t value)
-{
-    struct mmio_port *mmio = (struct mmio_port *)port;
-
-    *(volatile uint32_t *)(mmio->doorbells + (size_t)index * mmio->stride) = htole32(value);
-}
-
-static void mmio_ring_sq(s2n_port *port, uint16_t qid, uint32_t tail)
-{
-    mmio_write(port, 2u * qid, tail);
-}
-
-static void mmio_ring_cq(s2n_port *port, uint16_t qid, uint32_t head)
-{
-    mmio_write(port, 2u * qid + 1, head);
-}
-
-static void mmio_free(s2n_port *port)
-{
-    free(port);
-}
-
-s2n_port *s2n_port_mmio(void *doorbells, uint32_t stride)
-{
-    static const struct s2n_port_ops ops = {
-        .ring_sq = mmio_ring_sq,
-        .ring_cq = mmio_ring_cq,
-        .free = mmio_free,
-    };
-    struct mmio_port *mmio = calloc(1, sizeof *mmio);
-
-    if (!mmio)
-        return NULL;
-    mmio->port.ops = &ops;
-    mmio->doorbells = doorbells;
-    mmio->stride = stride;
-    return &mmio->port;
-}
+/* ---- life ---- */
 
 void s2n_port_free(s2n_port *port)
 {
     if (port)
         port->ops->free(port);
 }
-
-/* ---- life ---- */
 
 uint64_t s2n_qpair_bytes(uint16_t depth)
 {
