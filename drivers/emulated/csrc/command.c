@@ -6,9 +6,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
-enum { SQE_BYTES = 64, CQE_BYTES = 16, NO_PARAMETER = 0xFFFF };
+enum { NO_PARAMETER = 0xFFFF };
 
 enum { DATA_NONE, DATA_BLOCKS, DATA_RANGES };
 
@@ -103,7 +102,7 @@ static void log_part(s2n_emu *emu, uint16_t sqid, const struct emu_part *part)
 
 static void post(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_part *part)
 {
-    uint8_t *cqe = cq->entries + (size_t)cq->tail * CQE_BYTES;
+    uint8_t *cqe = cq->entries + (size_t)cq->tail * EMU_CQE_BYTES;
     uint32_t status = part->status;
 
     tally(cq, part);
@@ -336,9 +335,9 @@ static uint32_t room(const struct emu_cq *cq)
 
 static void fetch(struct emu_sq *sq, struct emu_cq *cq, struct emu_part *part)
 {
-    uint8_t sqe[SQE_BYTES]; /* read once: the host may change it meanwhile */
+    uint8_t sqe[EMU_SQE_BYTES]; /* read once: the host may change it meanwhile */
 
-    memcpy(sqe, sq->entries + (size_t)sq->head * SQE_BYTES, SQE_BYTES);
+    memcpy(sqe, sq->entries + (size_t)sq->head * EMU_SQE_BYTES, EMU_SQE_BYTES);
     decode(sqe, &part->command);
     sq->head = sq->head + 1 == sq->depth ? 0 : sq->head + 1;
     cq->reserved++;
@@ -346,7 +345,8 @@ static void fetch(struct emu_sq *sq, struct emu_cq *cq, struct emu_part *part)
 
 static uint8_t next_fuse(const struct emu_sq *sq)
 {
-    return sq->head == sq->tail ? EMU_FUSE_NONE : sq->entries[(size_t)sq->head * SQE_BYTES + 1] & 3;
+    return sq->head == sq->tail ? EMU_FUSE_NONE
+                                : sq->entries[(size_t)sq->head * EMU_SQE_BYTES + 1] & 3;
 }
 
 static uint32_t refuse(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_part *part)

@@ -1,4 +1,5 @@
-/* The emulated controller's I/O side, inside.
+/* The emulated controller's I/O side, inside. Each file below calls those above it
+ * in this header: misfortune, prp, io and pool; queue and namespace; command; port; emulator.
  *
  * Threads. A completion queue's lock covers it and the submission queues that
  * point to it; their owner holds it while it rings or polls, uncontended.
@@ -17,6 +18,8 @@
 #include <sys/uio.h>
 
 enum {
+    EMU_SQE_BYTES = 64,
+    EMU_CQE_BYTES = 16,
     EMU_QUEUES = 256, /* with the admin queue, which is Python's */
     EMU_NAMESPACES = 256,
     EMU_WORKERS = 8,
@@ -154,6 +157,7 @@ struct emu_cq {
 };
 
 struct emu_pool {
+    void (*carry_out)(struct emu_job *job); /* may block; the job may be gone after it */
     pthread_mutex_t lock;
     pthread_cond_t work, idle;
     struct emu_job *queue, **queue_end;
@@ -183,22 +187,12 @@ struct s2n_emu {
     s2n_emu_error errors[EMU_ERRORS];
 };
 
-/* ---- emulator.c ---- */
+/* ---- misfortune.c ---- */
 
-void emu_lock_all(s2n_emu *emu);
-void emu_unlock_all(s2n_emu *emu);
-/* Hand a finished job to its completion queue's owner; from any thread. */
-void emu_job_done(struct emu_job *job);
-
-/* ---- command.c ---- */
-
-/* Fetch and execute what is between head and tail; the CQ's lock is held.
- * Returns how many completions were posted. */
-uint32_t emu_process(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid);
-/* Post the results of a job, and free it. */
-void emu_job_post(struct emu_job *job);
-/* Run a job to its end; may block. */
-void emu_job_run(struct emu_job *job);
+/* Whether a fault is to hit this command; it is counted and copied to `out`. */
+bool emu_fault_match(s2n_emu *emu, const struct emu_command *command, s2n_emu_fault *out);
+/* Put a failure into the error log queue and tell the admin side. */
+void emu_log_error(s2n_emu *emu, const s2n_emu_error *error);
 
 /* ---- prp.c ---- */
 
@@ -225,7 +219,8 @@ uint16_t emu_erase(struct emu_namespace *ns);
 
 /* ---- pool.c ---- */
 
-int emu_pool_start(struct emu_pool *pool);
+/* Start workers that give each job to `carry_out`; 0 or -errno. */
+int emu_pool_start(struct emu_pool *pool, void (*carry_out)(struct emu_job *job));
 void emu_pool_stop(struct emu_pool *pool);
 void emu_pool_submit(struct emu_job *job);
 /* Take back what has not started and matches: of `sqid`, or of every queue (0);
@@ -237,11 +232,31 @@ void emu_pool_wait_queue(s2n_emu *emu, uint16_t sqid);
 void emu_pool_wait_namespace(s2n_emu *emu, const struct emu_namespace *ns);
 uint64_t emu_now_ms(void);
 
-/* ---- misfortune.c ---- */
+/* ---- queue.c ---- */
 
-/* Whether a fault is to hit this command; it is counted and copied to `out`. */
-bool emu_fault_match(s2n_emu *emu, const struct emu_command *command, s2n_emu_fault *out);
-/* Put a failure into the error log queue and tell the admin side. */
-void emu_log_error(s2n_emu *emu, const s2n_emu_error *error);
+void emu_lock_all(s2n_emu *emu);
+void emu_unlock_all(s2n_emu *emu);
+/* The completion queue of a submission queue, locked; NULL if there is none. */
+struct emu_cq *emu_lock_cq_of(s2n_emu *emu, uint16_t sqid);
+void emu_interrupt(const struct emu_cq *cq);
+/* Hand a finished job to its completion queue's owner; from any thread. */
+void emu_job_done(struct emu_job *job);
+/* Take what the workers finished since the last time. */
+struct emu_job *emu_take_done(struct emu_cq *cq);
+
+/* ---- namespace.c ---- */
+
+/* Free a namespace that no command refers to, or nothing (NULL). */
+void emu_namespace_free(struct emu_namespace *ns);
+
+/* ---- command.c ---- */
+
+/* Fetch and execute what is between head and tail; the CQ's lock is held.
+ * Returns how many completions were posted. */
+uint32_t emu_process(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid);
+/* Post the results of a job, and free it. */
+void emu_job_post(struct emu_job *job);
+/* Run a job to its end; may block. */
+void emu_job_run(struct emu_job *job);
 
 #endif

@@ -62,8 +62,7 @@ static void run(struct emu_pool *pool, struct emu_job *job)
     sq->running++;
     pool->running++;
     pthread_mutex_unlock(&pool->lock);
-    emu_job_run(job);
-    emu_job_done(job);
+    pool->carry_out(job);
     pthread_mutex_lock(&pool->lock);
     sq->running--;
     pool->running--;
@@ -89,12 +88,13 @@ static void *worker(void *argument)
     return NULL;
 }
 
-int emu_pool_start(struct emu_pool *pool)
+int emu_pool_start(struct emu_pool *pool, void (*carry_out)(struct emu_job *job))
 {
     pthread_condattr_t attributes;
     sigset_t all, before;
     int error = 0;
 
+    pool->carry_out = carry_out;
     pool->queue_end = &pool->queue;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->idle, NULL);
