@@ -138,11 +138,16 @@ system-test: system-test-packages environment ## run the tests in a whole machin
 	@$(SYSTEM_PYTEST) $(or $(TESTS),tests/system)
 
 # The build itself is the check for compiler warnings: each is an error.
-lint: lint-packages environment ## ruff, mypy strict, clang-format, compiler warnings
+lint: lint-packages environment ## ruff, mypy strict, clang-format, compiler warnings, circles, sizes
 	@$(DEV)/ruff check .
 	@$(DEV)/ruff format --check .
 	@PATH="$(DEV):$$PATH" mypy
 	@clang-format --dry-run -Werror $(C_FILES)
+	@$(DEV)/python -m tests.architecture --quiet
+
+.PHONY: graph
+graph: environment ## print who depends on whom, in circles or not, and how large it is
+	@$(DEV)/python -m tests.architecture
 
 # The editable install steps aside for the tree that was built with sanitizers, and
 # programs that are not ours are run without the sanitizer's library: it breaks them.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-FOLDERS = ("scsi2nvme", "target", "drivers", "fuzz")
+from tests.architecture.imports import imported, sources
+
 COMPOSERS = ("scsi2nvme.cli", "scsi2nvme.__main__", "scsi2nvme.fuzz")
 TARGET, DRIVERS = "scsi2nvme.target", "scsi2nvme.drivers"
 
@@ -35,28 +33,6 @@ def within(module: str, package: str) -> bool:
     return module == package or module.startswith(package + ".")
 
 
-def sources() -> Iterator[tuple[str, Path]]:
-    """Yield every module of the program: its import name and file."""
-    for folder in FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            name = ".".join(parts if folder == "scsi2nvme" else ("scsi2nvme", *parts))
-            yield name.removesuffix(".__init__"), path
-
-
-def imported(module: str, source: str) -> Iterator[str]:
-    """Yield the full names of what a module imports, anywhere in it."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = ".".join([*module.split(".")[: -node.level], *base.split(".")]).rstrip(".")
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
 def violations(module: str, source: str) -> list[str]:
     """Return what `module` imports and must not."""
     rules: tuple[str, ...] = ()
@@ -71,7 +47,8 @@ def violations(module: str, source: str) -> list[str]:
         rules += (NATIVE,)
     return [
         f"{module} imports {name}"
-        for name in imported(module, source)
+        for each in imported(module, source)
+        for name in each.candidates()
         if any(within(name, package) for package in rules)
     ]
 

@@ -1,0 +1,123 @@
+"""What the house allows itself, each with its reason.
+
+Circles are those of today; none is added without a reason that stands in
+docs/architecture.md as well. A file of more than 500 lines holds one idea, named here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """Between what a circle runs."""
+
+    MODULES = "Python modules, by imports"
+    ROOMS = "Python rooms, by imports"
+    INCLUDES = "C files, by includes"
+    SYMBOLS = "C files, by symbols"
+
+
+@dataclass(frozen=True)
+class Circle:
+    """What depends on itself by way of others, and why it does."""
+
+    kind: Kind
+    members: tuple[str, ...]
+    reason: str
+
+
+CIRCLES = (
+    Circle(
+        Kind.MODULES,
+        ("scsi2nvme.commands", "scsi2nvme.commands.maintenance"),
+        "REPORT SUPPORTED OPERATION CODES is a row of the table that it reports.",
+    ),
+    Circle(
+        Kind.MODULES,
+        (
+            "scsi2nvme.commands.log_pages",
+            "scsi2nvme.commands.mode_pages",
+            "scsi2nvme.commands.reservations",
+            "scsi2nvme.commands.row",
+            "scsi2nvme.unit.logical_unit",
+        ),
+        "A logical unit holds what command families keep between commands.",
+    ),
+    Circle(
+        Kind.MODULES,
+        ("scsi2nvme.drivers.emulated.admin", "scsi2nvme.drivers.emulated.features"),
+        "Features are a part of the admin command set that they see as a type.",
+    ),
+    Circle(
+        Kind.ROOMS,
+        (
+            "scsi2nvme.commands",
+            "scsi2nvme.scsi",
+            "scsi2nvme.status_map",
+            "scsi2nvme.unit",
+        ),
+        "A logical unit holds what command families keep between commands.",
+    ),
+    Circle(
+        Kind.SYMBOLS,
+        (
+            "drivers/emulated/csrc/command.c",
+            "drivers/emulated/csrc/emulator.c",
+            "drivers/emulated/csrc/pool.c",
+        ),
+        "The pool runs and ends commands.",
+    ),
+    Circle(
+        Kind.SYMBOLS,
+        ("scsi2nvme/csrc/plane.c", "scsi2nvme/csrc/reactor.c", "scsi2nvme/csrc/task.c"),
+        "A reactor runs tasks, tasks wait on a reactor, and the plane's events come from both.",
+    ),
+    Circle(
+        Kind.SYMBOLS,
+        (
+            "target/csrc/iscsi.c",
+            "target/csrc/iscsi_collect.c",
+            "target/csrc/iscsi_command.c",
+            "target/csrc/iscsi_order.c",
+            "target/csrc/iscsi_receive.c",
+            "target/csrc/iscsi_transmit.c",
+        ),
+        "Whatever meets an error ends the connection, and that ends whatever there is of it.",
+    ),
+    Circle(
+        Kind.SYMBOLS,
+        ("target/csrc/tcmu.c", "target/csrc/tcmu_move.c"),
+        "A device takes its commands where it is, and moves when it has taken them.",
+    ),
+)
+
+# File: the one idea that it holds.
+BIG_FILES = {
+    "bench/iscsi_load.c": "an initiator that loads a target, timed",
+    "drivers/emulated/csrc/emulator.c": "the I/O side of the emulated controller",
+    "drivers/nvme/controller.py": "the state machine of one controller",
+    "drivers/nvme/csrc/qpair.c": "one queue pair: rings, PRPs, deadlines, replay",
+    "scsi2nvme/cli/main.py": "the verbs of the program",
+    "scsi2nvme/csrc/plane.c": "the plane's control side",
+    "scsi2nvme/csrc/reactor.c": "a reactor's round and what it waits for",
+    "scsi2nvme/csrc/task.c": "a task from its begin to its end",
+    "scsi2nvme/dataplane.py": "the binding of the native data plane",
+    "scsi2nvme/service.py": "the service that joins units, nexuses and the plane",
+    "tests/c/fake_reactor.c": "a reactor that tests turn by hand",
+    "tests/c/test_emulated.c": "that I/O side, driven over its queues",
+    "tests/c/test_iscsi_data.c": "data in and out of iSCSI commands",
+    "tests/c/test_qpair.c": "queue pairs",
+    "tests/c/test_task.c": "tasks on a reactor",
+    "tests/c/test_tcmu.c": "TCMU devices",
+    "tests/commands/test_reservations.py": "persistent reservations",
+    "tests/drivers/emulated/test_transport.py": "the emulated controller as a transport",
+    "tests/drivers/vfio/test_transport.py": "VFIO as a transport",
+    "tests/iscsi_client.py": "an iSCSI initiator, PDU by PDU",
+    "tests/support.py": "a logical unit and its controller, played",
+    "tests/target/test_login.py": "login and its negotiation",
+    "tests/target/test_portal.py": "the portal over sockets",
+    "tests/target/test_tcmu.py": "TCMU devices as the kernel shows them",
+    "tests/test_service.py": "the service",
+}
