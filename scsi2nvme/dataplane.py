@@ -754,7 +754,6 @@ class PlaneConnection:
         self,
         session: PlaneSession,
         fd: int,
-        cid: int,
         parameters: ConnectionParameters,
         stat_sn: int,
         received: bytes,
@@ -765,9 +764,7 @@ class PlaneConnection:
             {name: int(getattr(parameters, name)) for name in parameters.__slots__},
         )
         self.native = _handle(
-            lib.s2n_conn_new(
-                session.native, fd, cid, native, stat_sn, received, len(received), cookie
-            ),
+            lib.s2n_conn_new(session.native, fd, native, stat_sn, received, len(received), cookie),
             "connection",
         )
 

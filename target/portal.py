@@ -302,7 +302,6 @@ class Portal:
             connection.plane = PlaneConnection(
                 session.plane_session,
                 sock.fileno(),
-                result.cid,
                 parameters,
                 login.stat_sn,
                 b"",

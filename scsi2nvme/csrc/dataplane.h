@@ -353,7 +353,7 @@ typedef struct {
 s2n_session *s2n_session_new(s2n_plane *plane, s2n_nexus *nexus, uint32_t cmd_sn, uint32_t window);
 /* Hand a logged-in socket over (non-blocking; taken over). `received` are bytes
  * that were read beyond the last login request. `stat_sn`: of the next response. */
-s2n_conn *s2n_conn_new(s2n_session *session, int fd, uint16_t cid, const s2n_conn_params *params,
+s2n_conn *s2n_conn_new(s2n_session *session, int fd, const s2n_conn_params *params,
                        uint32_t stat_sn, const uint8_t *received, uint32_t received_length,
                        uint64_t cookie);
 /* Send a PDU from Python: StatSN, ExpCmdSN, MaxCmdSN, DataSegmentLength and

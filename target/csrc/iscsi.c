@@ -318,14 +318,13 @@ static void clamp(s2n_conn_params *params)
         params->maximum_r2t = 1;
 }
 
-s2n_conn *s2n_conn_new(s2n_session *session, int fd, uint16_t cid, const s2n_conn_params *params,
+s2n_conn *s2n_conn_new(s2n_session *session, int fd, const s2n_conn_params *params,
                        uint32_t stat_sn, const uint8_t *received, uint32_t received_length,
                        uint64_t cookie)
 {
     s2n_conn *conn = received_length <= S2N_RECEIVE_BYTES ? calloc(1, sizeof *conn) : NULL;
     int one = 1;
 
-    (void)cid; /* connections are told apart by their cookies */
     if (!conn || !(conn->rx.buffer = malloc(S2N_RECEIVE_BYTES))) {
         free(conn);
         return NULL;

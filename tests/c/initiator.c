@@ -63,7 +63,7 @@ static void join(struct initiator *initiator, uint64_t cookie)
     initiator->fd = fds[0];
     initiator->cookie = cookie;
     initiator->stat_sn = FIRST_STAT_SN;
-    initiator->conn = s2n_conn_new(initiator->session, fds[1], 0, &initiator->params, FIRST_STAT_SN,
+    initiator->conn = s2n_conn_new(initiator->session, fds[1], &initiator->params, FIRST_STAT_SN,
                                    NULL, 0, cookie);
     CHECK(initiator->conn);
     fake_run();

@@ -102,10 +102,10 @@ static void bytes_from_the_login_come_first(void)
     CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds));
     i.fd = fds[0];
     i.eof = false;
-    i.conn = s2n_conn_new(i.session, fds[1], 0, &usual, FIRST_STAT_SN, bytes, 777, i.cookie);
+    i.conn = s2n_conn_new(i.session, fds[1], &usual, FIRST_STAT_SN, bytes, 777, i.cookie);
     put_bytes(&i, bytes + 777, length - 777);
     expect_recorded();
-    CHECK(!s2n_conn_new(i.session, 0, 0, &usual, 0, bytes, 1 << 20, 9));
+    CHECK(!s2n_conn_new(i.session, 0, &usual, 0, bytes, 1 << 20, 9));
     logout(&i);
 }
 
