@@ -19,7 +19,7 @@ from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import SenseKey
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.logical_unit import MAXIMUM_TRANSFER_BYTES
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 
 _MOST_COMMANDS = 2000  # that one translation may send here
 

@@ -9,9 +9,8 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from scsi2nvme import commands, engine
-from scsi2nvme.commands import inquiry, log_pages, mode, mode_pages, vpd_pages
+from scsi2nvme.commands import inquiry, log_pages, mode, vpd_pages
 from scsi2nvme.commands.log_pages import LogPage
-from scsi2nvme.commands.mode_pages import ModePage, PageControl
 from scsi2nvme.commands.row import Command, Transfer
 from scsi2nvme.commands.vpd_pages import VpdPage
 from scsi2nvme.fields import Structure
@@ -23,7 +22,9 @@ from scsi2nvme.nvme import registers
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.target import pdu
+from scsi2nvme.unit import mode_pages
 from scsi2nvme.unit.logical_unit import Nexus
+from scsi2nvme.unit.mode_pages import ModePage, PageControl
 
 # Structures are looked for there, and in all that is loaded.
 _OTHERS = (pdu, registers)

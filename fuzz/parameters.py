@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-from scsi2nvme.commands import log_pages, mode, mode_pages, provisioning, reserve
-from scsi2nvme.commands.mode_pages import PageControl
+from scsi2nvme.commands import log_pages, mode, provisioning, reserve
 from scsi2nvme.commands.row import Command, Data, Transfer
 from scsi2nvme.fields import Structure
 from scsi2nvme.fuzz import strategies
 from scsi2nvme.fuzz.strategies import field_values
+from scsi2nvme.unit import mode_pages
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.mode_pages import PageControl
 
 Lists = Callable[[LogicalUnit], st.SearchStrategy[bytes]]
 

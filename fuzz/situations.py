@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from scsi2nvme.commands.mode_pages import CONTROL
-from scsi2nvme.commands.reservations import Registration, ReservationType, State
 from scsi2nvme.fuzz import strategies
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
-from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus, PortName, Readiness
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.mode_pages import CONTROL
+from scsi2nvme.unit.persistent_reservation import Registration, ReservationType, State
+from scsi2nvme.unit.ports import PortName
+from scsi2nvme.unit.readiness import Readiness
 
 _TARGET = PortName("iqn.2026-11.fuzz:target")
 OWN_KEY, OTHER_KEY = 0xA, 0xB

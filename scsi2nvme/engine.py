@@ -18,9 +18,9 @@ from scsi2nvme.scsi.result import (
     NvmeError,
     Result,
     Translation,
+    check_condition,
 )
 from scsi2nvme.scsi.sense import (
-    INTERNAL_TARGET_FAILURE,
     INVALID_COMMAND_OPERATION_CODE,
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
@@ -30,29 +30,9 @@ from scsi2nvme.scsi.sense import (
     FieldPointer,
     Sense,
 )
-from scsi2nvme.scsi.status import Status
 from scsi2nvme.status_map import result_of
-from scsi2nvme.unit.logical_unit import MAXIMUM_TRANSFER_BYTES, LogicalUnit, Nexus
-from scsi2nvme.unit.readiness import not_ready
-
-__all__ = ["INTERNAL_TARGET_FAILURE", "check_condition", "lun_of", "not_ready", "run"]
-
-
-def check_condition(sense: Sense) -> Result:
-    """Return the result that reports `sense`."""
-    return Result(Status.CHECK_CONDITION, sense)
-
-
-def lun_of(address: bytes) -> int | None:
-    """Decode an 8-byte LUN, None if it is no single-level one. Spec: SAM-5 4.7."""
-    method, value = address[0] >> 6, int.from_bytes(address[:2], "big") & 0x3FFF
-    if any(address[2:]):
-        return None
-    if method == 0:  # peripheral device addressing: bus identifier must be zero
-        return value if value < 256 else None
-    if method == 1:  # flat space addressing
-        return value
-    return None
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 
 
 def _refuse_unknown(lu: LogicalUnit, cdb: bytes) -> Result:
@@ -133,7 +113,7 @@ def _refuse(task: Task) -> Result | None:
     if lu.reservations.conflicts(nexus, command, task.cdb):
         return RESERVATION_CONFLICT
     if command.needs_ready:
-        sense = not_ready(lu)
+        sense = lu.not_ready
         if sense is not None:
             return check_condition(sense)
     if command.modifies_medium and lu.write_protected:

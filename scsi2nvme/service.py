@@ -32,12 +32,14 @@ from scsi2nvme.gate import Gate
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.status import is_retryable
-from scsi2nvme.scsi.result import Result, Translation
+from scsi2nvme.scsi.lun import lun_of
+from scsi2nvme.scsi.result import Result, Translation, check_condition
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,
     CAPACITY_DATA_HAS_CHANGED,
     COMMANDS_CLEARED_BY_ANOTHER_INITIATOR,
     I_T_NEXUS_LOSS_OCCURRED,
+    INTERNAL_TARGET_FAILURE,
     POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
     REPORTED_LUNS_DATA_HAS_CHANGED,
     Sense,
@@ -51,7 +53,8 @@ from scsi2nvme.scsi.task_management import (
     asynchronous_event,
 )
 from scsi2nvme.status_map import result_of_status
-from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus, Readiness
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.readiness import Readiness
 
 log = logging.getLogger(__name__)
 
@@ -279,7 +282,7 @@ class TaskService:
         if nexus is None or task.aborted:
             task.end(Status.BUSY)
             return
-        lun = engine.lun_of(task.lun)
+        lun = lun_of(task.lun)
         lu = nexus.luns.get(lun) if lun is not None else None
         command = commands.find(task.cdb)
         unit = self._units[lu] if lu is not None else None
@@ -292,7 +295,7 @@ class TaskService:
                 await self._preempted(unit)
         except BaseException:
             # A bug: the initiator gets an answer, the log gets the traceback.
-            self._end(task, lu, engine.check_condition(Sense(engine.INTERNAL_TARGET_FAILURE)))
+            self._end(task, lu, check_condition(Sense(INTERNAL_TARGET_FAILURE)))
             raise
         self._end(task, lu, result)
         if unit is not None and result.background is not None:
@@ -407,7 +410,7 @@ class TaskService:
             await self._run(task)
             return
         nexus = self._nexus_of(task)
-        lun = engine.lun_of(task.lun)
+        lun = lun_of(task.lun)
         lu = nexus.luns.get(lun) if nexus is not None and lun is not None else None
         if lu is not None:
             lu.counters.record(event.nvme_opcode, event.status)
@@ -418,11 +421,11 @@ class TaskService:
         """End a task that its front end found at fault."""
         task = _task(event)
         nexus = self._nexus_of(task)
-        lun = engine.lun_of(task.lun)
+        lun = lun_of(task.lun)
         lu = nexus.luns.get(lun) if nexus is not None and lun is not None else None
         key, asc, ascq = event.count >> 16 & 0xF, event.count >> 8 & 0xFF, event.count & 0xFF
         code = SenseCode(SenseKey(key), asc, ascq, "TRANSPORT ERROR")
-        self._end(task, lu, engine.check_condition(Sense(code)))
+        self._end(task, lu, check_condition(Sense(code)))
 
     def _end(self, task: PlaneTask, lu: LogicalUnit | None, result: Result) -> None:
         sense = b""
@@ -523,7 +526,7 @@ class TaskService:
                 found = await self._abort(Scope.NEXUS_LU, plane_nexus, unit, query=True)
                 return answer.FUNCTION_SUCCEEDED if found else answer.FUNCTION_COMPLETE
             case TaskManagement.QUERY_ASYNCHRONOUS_EVENT:
-                pending = any(asynchronous_event(lu, nexus))
+                pending = any(asynchronous_event(lu.unit_attentions.get(nexus.key, ())))
                 return answer.FUNCTION_SUCCEEDED if pending else answer.FUNCTION_COMPLETE
         return answer.FUNCTION_COMPLETE
 

@@ -19,7 +19,8 @@ from scsi2nvme.target.login import LoginResult
 from scsi2nvme.target.node import TargetNode
 from scsi2nvme.target.pdu import LoginStatus
 from scsi2nvme.target.ports import TaskService
-from scsi2nvme.unit.logical_unit import Nexus, PortName
+from scsi2nvme.unit.logical_unit import Nexus
+from scsi2nvme.unit.ports import PortName
 
 if TYPE_CHECKING:
     from scsi2nvme.dataplane import PlaneConnection, PlaneNexus, PlaneSession

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from scsi2nvme.engine import lun_of
 from scsi2nvme.fields import Values
+from scsi2nvme.scsi.lun import lun_of
 from scsi2nvme.scsi.task_management import (
     TaskManagement,
     TaskManagementResponse,
@@ -106,7 +106,8 @@ async def perform(request: Values, nexus: Nexus, protocol_level: int, run: Run) 
     answer = await run(SAM_FUNCTIONS[function], lun, request.referenced_task_tag)
     additional = 0
     if function is Function.QUERY_ASYNCHRONOUS_EVENT and lun is not None:
-        additional = int.from_bytes(asynchronous_event(nexus.luns[lun], nexus), "big")
+        pending = nexus.luns[lun].unit_attentions.get(nexus.key, ())
+        additional = int.from_bytes(asynchronous_event(pending), "big")
     return Outcome(RESPONSES[answer], additional)
 
 

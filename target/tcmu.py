@@ -24,7 +24,8 @@ from scsi2nvme.target.ports import TaskService
 from scsi2nvme.target.tcmu_netlink import DeviceEvent, EventKind, NetlinkError
 from scsi2nvme.target.tcmu_uio import Kernel, UioDevice, parse_name
 from scsi2nvme.target.tcmu_zero_copy import ZeroCopy
-from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus, PortName
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.ports import PortName
 
 if TYPE_CHECKING:
     from scsi2nvme.dataplane import Event, PlaneNexus, PlaneTcmu

@@ -28,7 +28,8 @@ from scsi2nvme.nvme.structures import (
     SMART_LOG,
 )
 from scsi2nvme.scsi.result import NvmeError, Progress, Result, Translation
-from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus, PortName
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.ports import PortName
 
 INVALID_OPCODE = 0x001
 INVALID_FIELD = 0x002

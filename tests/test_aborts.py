@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from scsi2nvme.commands.mode_pages import CONTROL
 from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.unit.mode_pages import CONTROL
 from tests.iscsi_client import TASK_MANAGEMENT_RESPONSE, Initiator, Pdu
 from tests.support import row
 from tests.target.test_portal import ALICE, DISK, Bench, ready, serving

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scsi2nvme import commands, engine
 from scsi2nvme.commands.reserve import PARAMETER_LIST
 from scsi2nvme.commands.row import Command, Data, Transfer
+from scsi2nvme.scsi.lun import lun_of
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,
@@ -27,7 +28,8 @@ from scsi2nvme.scsi.sense import (
     SenseCode,
 )
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus, Readiness
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.readiness import Readiness
 from tests.support import Bench, make_bench, make_nexus, row
 
 by_name = pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.name)
@@ -71,7 +73,7 @@ def reserved_for(bench: Bench, holder: Nexus) -> None:
     ],
 )
 def test_lun_of(address: str, lun: int | None) -> None:
-    assert engine.lun_of(bytes.fromhex(address)) == lun
+    assert lun_of(bytes.fromhex(address)) == lun
 
 
 # The order of the checks

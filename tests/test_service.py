@@ -16,8 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scsi2nvme import service
-from scsi2nvme.commands.log_pages import UNCORRECTED_ERRORS, WRITE_ERRORS
-from scsi2nvme.commands.mode_pages import CONTROL
 from scsi2nvme.dataplane import Event, EventType, Scope, UnitParameters
 from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -26,7 +24,11 @@ from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
 from scsi2nvme.service import PlaneDataPath, TaskService
-from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus, PortName, Readiness
+from scsi2nvme.unit.counters import UNCORRECTED_ERRORS, WRITE_ERRORS
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.mode_pages import CONTROL
+from scsi2nvme.unit.ports import PortName
+from scsi2nvme.unit.readiness import Readiness
 from tests.support import ModelController, make_facts, row
 
 SIMPLE, ORDERED = 1, 2
@@ -719,8 +721,7 @@ async def test_a_failed_hot_command_is_told_and_counted(bench: Bench) -> None:
     assert task.ended is not None
     assert task.sense == (3, 0x03, 0x00)
     assert task.ended[1][3:7] == bytes([0, 0, 0, 5])
-    counter = bench.lu.counters.parameter(WRITE_ERRORS, UNCORRECTED_ERRORS)
-    assert counter.value == (1).to_bytes(8, "big")
+    assert bench.lu.counters.value(WRITE_ERRORS, UNCORRECTED_ERRORS) == 1
     assert bench.controller.model.executed == []
 
 

@@ -13,7 +13,7 @@ from scsi2nvme.cli.errors import OperationError
 
 
 class JsonStore:
-    """A `scsi2nvme.unit.logical_unit.Store` that keeps one file per key.
+    """A `scsi2nvme.unit.store.Store` that keeps one file per key.
 
     A file is replaced as a whole: after a crash it holds what was last saved,
     or what was being saved, never part of it.

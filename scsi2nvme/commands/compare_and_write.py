@@ -24,13 +24,14 @@ from scsi2nvme.commands.read_write import (
     read_commands,
     run,
 )
-from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
+from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand, Opcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import GOOD, CheckCondition, NvmeError, Translation
 from scsi2nvme.scsi.sense import MISCOMPARE_DURING_VERIFY_OPERATION, Sense
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.reservations import Access
 
 _FUSES_COMPARE_AND_WRITE, _ONCS_COMPARE = 0, 0
 

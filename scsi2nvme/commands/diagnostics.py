@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
+from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Progress, Result, Translation
 from scsi2nvme.scsi.sense import LOGICAL_UNIT_FAILED_SELF_TEST, Sense
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.reservations import Access
 
 OACS_SELF_TEST = 4
 SELF_TEST_LOG = 0x06  # log page identifier

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from scsi2nvme.commands.background import in_background
-from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
+from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NAMESPACE
@@ -28,8 +28,9 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.status_map import result_of
-from scsi2nvme.unit.logical_unit import LogicalUnit, Readiness
-from scsi2nvme.unit.readiness import not_ready
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.readiness import Readiness
+from scsi2nvme.unit.reservations import Access
 
 _HEADER_FIELDS = (
     Field("protection_fields_usage", 0, 0, 3),
@@ -217,7 +218,7 @@ def format_unit(task: Task) -> Translation:
     """Spec: SBC-3 5.3; NVMe Base 2.0 5.14 (Format NVM)."""
     lu = task.lu
     if lu.readiness not in (Readiness.READY, Readiness.FORMAT_FAILED):
-        sense = not_ready(lu)
+        sense = lu.not_ready
         assert sense is not None
         raise CheckCondition(sense)
     header = _parse_header(task)

@@ -11,7 +11,7 @@ from scsi2nvme.commands.log_pages import (
     Logs,
     get_log,
 )
-from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
+from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import (
@@ -21,6 +21,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.reservations import Access
 
 CUMULATIVE = 0b01  # PC. Spec: SPC-4 6.8.
 
@@ -154,13 +155,14 @@ def log_select(task: Task) -> Translation:
         if cdb.pc != CUMULATIVE:
             raise task.invalid_field("pc")
         for page, code, value in _settings(lu, task.data_out):
-            lu.counters.set(page, code, value)
+            lu.counters.set(page.code, code, value)
     elif cdb.pcr:
         pages = supported_pages(lu) if every_page else [_page(task)]
         if not any(page.own for page in pages):
             raise task.invalid_field("page_code")
         for page in pages:
-            lu.counters.clear(page)
+            for code in page.own:
+                lu.counters.set(page.code, code, 0)
     else:
         return GOOD
     lu.attend(LOG_PARAMETERS_CHANGED, but=task.nexus)

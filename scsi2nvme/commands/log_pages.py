@@ -1,4 +1,4 @@
-"""The table of log pages, and what the target itself counts.
+"""The table of log pages.
 
 A page is a row: which logs of the controller it needs, and how they become
 log parameters. Spec: SPC-4 7.3, SBC-3 6.3; NVMe Base 2.0 5.16.1.
@@ -6,15 +6,12 @@ log parameters. Spec: SPC-4 7.3, SBC-3 6.3; NVMe Base 2.0 5.16.1.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
-from scsi2nvme.commands.mode_pages import INFORMATIONAL_EXCEPTIONS_CONTROL
 from scsi2nvme.fields import Field, Structure, Values
-from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand, Opcode
+from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.structures import SELF_TEST_LOG_BYTES, SELF_TEST_RESULT, SMART_LOG
 from scsi2nvme.scsi.sense import (
     INFORMATIONAL_CACHE_NOW_VOLATILE,
@@ -26,9 +23,14 @@ from scsi2nvme.scsi.sense import (
     NO_ADDITIONAL_SENSE_INFORMATION,
     SenseCode,
 )
-
-if TYPE_CHECKING:
-    from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.counters import (
+    BYTES_PROCESSED,
+    UNCORRECTED_ERRORS,
+    VERIFY_ERRORS,
+    WRITE_ERRORS,
+)
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.mode_pages import INFORMATIONAL_EXCEPTIONS_CONTROL
 
 DATA_UNIT_BYTES = 512_000  # Spec: NVMe Base 2.0 figure 208 (Data Units Read)
 ZERO_CELSIUS = 273  # kelvin, as the SMART log rounds it
@@ -206,42 +208,6 @@ class LogPage:
     supported: Callable[[LogicalUnit], bool] = lambda lu: True
 
 
-WRITE_ERRORS, VERIFY_ERRORS = 0x02, 0x05  # page codes
-BYTES_PROCESSED, UNCORRECTED_ERRORS = 0x0005, 0x0006  # parameter codes. Spec: SPC-4 7.3.14
-
-
-class Counters:
-    """What the target itself counts for one logical unit, since it started."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[tuple[int, int]] = Counter()
-
-    def record(self, opcode: int, status: int) -> None:
-        """Count an I/O command that failed with `status`, if the medium was at fault.
-
-        Spec: NVM Command Set 1.0 figure 22 (write fault to reference tag check).
-        """
-        if not 0x280 <= status <= 0x284:
-            return
-        if opcode in (Opcode.WRITE, Opcode.WRITE_ZEROES):
-            self._counts[WRITE_ERRORS, UNCORRECTED_ERRORS] += 1
-        elif opcode in (Opcode.VERIFY, Opcode.COMPARE):
-            self._counts[VERIFY_ERRORS, UNCORRECTED_ERRORS] += 1
-
-    def parameter(self, page_code: int, code: int) -> Parameter:
-        """Return one counter."""
-        return _count(code, self._counts[page_code, code])
-
-    def set(self, page: LogPage, code: int, value: int) -> None:
-        """Set one counter that the target keeps."""
-        self._counts[page.code, code] = value
-
-    def clear(self, page: LogPage) -> None:
-        """Return a page's counters to zero."""
-        for code in page.own:
-            self.set(page, code, 0)
-
-
 def _smart(logs: Logs) -> Values:
     return SMART_LOG.parse(logs[Log.SMART])
 
@@ -256,10 +222,15 @@ def _count(code: int, value: int) -> Parameter:
     return Parameter(code, data, Linking.BOUNDED_COUNTER)
 
 
+def _own(lu: LogicalUnit, page_code: int, code: int) -> Parameter:
+    """Return what the target itself counts."""
+    return _count(code, lu.counters.value(page_code, code))
+
+
 def _write_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
     return (
         _count(BYTES_PROCESSED, _smart(logs).data_units_written * DATA_UNIT_BYTES),
-        lu.counters.parameter(WRITE_ERRORS, UNCORRECTED_ERRORS),
+        _own(lu, WRITE_ERRORS, UNCORRECTED_ERRORS),
     )
 
 
@@ -273,7 +244,7 @@ def _read_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
 
 
 def _verify_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
-    return (lu.counters.parameter(VERIFY_ERRORS, UNCORRECTED_ERRORS),)
+    return (_own(lu, VERIFY_ERRORS, UNCORRECTED_ERRORS),)
 
 
 def _non_medium_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
+from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.result import Result, Translation
 from scsi2nvme.scsi.task_management import TaskManagement
-from scsi2nvme.unit.logical_unit import TARGET_PORT_GROUP
+from scsi2nvme.unit.ports import TARGET_PORT_GROUP
+from scsi2nvme.unit.reservations import Access
 
 MAINTENANCE_IN = 0xA3
 

@@ -6,15 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-from scsi2nvme.commands.mode_pages import (
-    PAGE_0,
-    PAGES,
-    SUBPAGE,
-    FeatureBit,
-    ModePage,
-    PageControl,
-)
-from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
+from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
@@ -26,6 +18,8 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.mode_pages import PAGE_0, PAGES, SUBPAGE, FeatureBit, ModePage, PageControl
+from scsi2nvme.unit.reservations import Access
 
 ALL_PAGES, ALL_SUBPAGES = 0x3F, 0xFF
 

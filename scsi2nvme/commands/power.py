@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Any
 
 from scsi2nvme.commands.background import in_background
-from scsi2nvme.commands.row import Access, Command, Task
+from scsi2nvme.commands.row import Command, Task
 from scsi2nvme.fields import Field, Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.structures import POWER_STATE
@@ -20,8 +20,9 @@ from scsi2nvme.scsi.sense import (
     STANDBY_Y_CONDITION_ACTIVATED_BY_COMMAND,
     SenseCode,
 )
-from scsi2nvme.unit.logical_unit import LogicalUnit, Readiness
-from scsi2nvme.unit.readiness import not_ready
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.readiness import Readiness
+from scsi2nvme.unit.reservations import Access
 
 POWER_MANAGEMENT = 0x02  # FID
 
@@ -120,7 +121,7 @@ def test_unit_ready(task: Task) -> Translation:
 
 def _check_changeable(lu: LogicalUnit) -> None:
     """Refuse to start or stop what is neither: formatting, or failed."""
-    sense = not_ready(lu)
+    sense = lu.not_ready
     if sense is not None and lu.readiness is not Readiness.STOPPED:
         raise CheckCondition(sense)
 

@@ -13,7 +13,7 @@ from scsi2nvme.commands.read_write import (
     run,
     split,
 )
-from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
+from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.structures import DSM_RANGE
@@ -25,6 +25,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.reservations import Access
 
 UNMAP_HEADER = Structure(
     "UNMAP parameter list header",

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from scsi2nvme.commands.row import Access, Command, Data, Hot, Task, Transfer
+from scsi2nvme.commands.row import Command, Data, Hot, Task, Transfer
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
-from scsi2nvme.unit.logical_unit import MAXIMUM_TRANSFER_BYTES, LogicalUnit
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.reservations import Access
 
 FUA = 1 << 30  # CDW12
 _BATCH = 32

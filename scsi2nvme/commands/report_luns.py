@@ -6,11 +6,11 @@ from enum import IntEnum
 
 from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
+from scsi2nvme.scsi.lun import lun_address
 from scsi2nvme.scsi.result import Result, Translation
 from scsi2nvme.scsi.sense import REPORTED_LUNS_DATA_HAS_CHANGED
 
 HEADER = Structure("REPORT LUNS data header", 8, (Field("list_length", 0, 0, 32),))
-PERIPHERAL_MAXIMUM = 0xFF
 
 
 class SelectReport(IntEnum):
@@ -29,12 +29,6 @@ _ORDINARY = (
     SelectReport.ALL,
     SelectReport.ADMINISTRATIVE_AND_SIMPLE,
 )
-
-
-def lun_address(lun: int) -> bytes:
-    """Encode a LUN, 8 bytes: peripheral device or flat space addressing. Spec: SAM-5 4.7.7."""
-    address = lun if lun <= PERIPHERAL_MAXIMUM else 0x4000 | lun
-    return address.to_bytes(2, "big") + bytes(6)
 
 
 def report_luns(task: Task) -> Translation:

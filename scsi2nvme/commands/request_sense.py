@@ -19,8 +19,8 @@ from scsi2nvme.scsi.sense import (
     Sense,
     SenseCode,
 )
-from scsi2nvme.unit.logical_unit import LogicalUnit, Readiness
-from scsi2nvme.unit.readiness import not_ready
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.readiness import Readiness
 
 
 def _answer(task: Task, sense: Sense) -> Result:
@@ -45,7 +45,7 @@ def request_sense(task: Task) -> Translation:
     lu = task.lu
     if lu.readiness is Readiness.FORMATTING:
         yield from refresh_progress(lu)
-    waiting = lu.take_attention(task.nexus) or not_ready(lu)
+    waiting = lu.take_attention(task.nexus) or lu.not_ready
     if waiting is not None:
         return _answer(task, waiting)
     if lu.self_test_running:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from scsi2nvme.commands import transport_id
-from scsi2nvme.commands.reservations import ReservationType, State, parameter_error
-from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
+from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.scsi.result import CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import (
@@ -18,7 +17,9 @@ from scsi2nvme.scsi.sense import (
     FieldPointer,
     Sense,
 )
-from scsi2nvme.unit.logical_unit import PortName
+from scsi2nvme.unit.persistent_reservation import ReservationType, State
+from scsi2nvme.unit.ports import PortName
+from scsi2nvme.unit.reservations import Access, parameter_error
 
 # PERSISTENT RESERVE IN
 

@@ -15,6 +15,7 @@ from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.scsi.result import CheckCondition, Translation
 from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB, FieldPointer, Sense, SenseCode
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.reservations import Access
 
 
 class Data(Enum):
@@ -39,19 +40,6 @@ class Transfer(IntEnum):
     ONE_BLOCK_UNLESS_NDOB = 5  # as above, nothing when NDOB is one
     BYTCHK = 6  # by BYTCHK: 00b none, 01b the blocks, 11b one block
     FORMAT_HEADER = 7  # FORMAT UNIT: 8 bytes with LONGLIST, else 4; nothing without FMTDATA
-
-
-class Access(Enum):
-    """What reservations mean for a command.
-
-    Spec: SPC-4 5.13.1 and SBC-3 4.17 (commands allowed in the presence of
-    various reservations).
-    """
-
-    ALWAYS = "always"  # no reservation stands in its way
-    READ = "read"  # conflicts with exclusive access by others
-    WRITE = "write"  # conflicts with any reservation held by others
-    OWN = "own"  # the translation applies its own rules (PERSISTENT RESERVE OUT)
 
 
 class Hot(IntEnum):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from scsi2nvme.commands.background import in_background
 from scsi2nvme.commands.read_write import cdb_fields, check_range
-from scsi2nvme.commands.row import Access, Command, Hot, Task
+from scsi2nvme.commands.row import Command, Hot, Task
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.scsi.result import GOOD, Result, Translation
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.reservations import Access
 
 
 def flush(lu: LogicalUnit) -> Translation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.unit.logical_unit import PortName
+from scsi2nvme.unit.ports import PortName
 
 ISCSI = 0x5  # PROTOCOL IDENTIFIER
 DEVICE_FORMAT, PORT_FORMAT = 0, 1

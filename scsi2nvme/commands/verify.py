@@ -18,12 +18,13 @@ from scsi2nvme.commands.read_write import (
     read_commands,
     run,
 )
-from scsi2nvme.commands.row import Access, Command, Data, Task, Transfer
+from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Translation
 from scsi2nvme.scsi.sense import MISCOMPARE_DURING_VERIFY_OPERATION, Sense
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.reservations import Access
 
 _ONCS_COMPARE, _ONCS_VERIFY = 0, 7
 _MEDIUM, _EVERY_BLOCK, _RESERVED, _ONE_BLOCK = range(4)  # BYTCHK

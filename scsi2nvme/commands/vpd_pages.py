@@ -13,7 +13,8 @@ from enum import IntEnum
 
 from scsi2nvme.commands.row import Task
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.unit.logical_unit import TARGET_PORT_GROUP, LogicalUnit, PortName
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.ports import TARGET_PORT_GROUP, PortName
 
 DIRECT_ACCESS = 0x00  # qualifier 000b, type 00h
 NO_LOGICAL_UNIT = 0x7F  # qualifier 011b, type 1Fh

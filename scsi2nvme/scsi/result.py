@@ -32,6 +32,12 @@ class Result:
 GOOD = Result()
 RESERVATION_CONFLICT = Result(Status.RESERVATION_CONFLICT)
 
+
+def check_condition(sense: Sense) -> Result:
+    """Return the result that reports `sense`."""
+    return Result(Status.CHECK_CONDITION, sense)
+
+
 # A translation yields one NVMe command, or several to run together, and
 # receives their completions; a failed one is raised as NvmeError. A `Progress`
 # is yielded by long operations and receives None.

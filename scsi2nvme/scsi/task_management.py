@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum, IntEnum, auto
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.scsi.sense import Sense
 
 
 class TaskManagement(Enum):
@@ -37,14 +36,14 @@ class TaskManagementResponse(IntEnum):
     TASK_DOES_NOT_EXIST = auto()
 
 
-def asynchronous_event(lu: LogicalUnit, nexus: Nexus) -> bytes:
+def asynchronous_event(pending: Sequence[Sense]) -> bytes:
     """Return QUERY ASYNCHRONOUS EVENT's additional response information, 3 bytes.
 
-    All zero: no unit attention condition is pending. Spec: SAM-5 7.10.
+    `pending` are the unit attention conditions of the nexus, the oldest first;
+    all zero: there is none. Spec: SAM-5 7.10.
     """
-    queue = lu.unit_attentions.get(nexus.key)
-    if not queue:
+    if not pending:
         return bytes(3)
-    depth = 1 if len(queue) == 1 else 2  # UADE DEPTH: one, or more than one
-    code = queue[0].code
+    depth = 1 if len(pending) == 1 else 2  # UADE DEPTH: one, or more than one
+    code = pending[0].code
     return bytes([depth << 4 | code.key, code.asc, code.ascq])

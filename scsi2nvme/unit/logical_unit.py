@@ -1,17 +1,14 @@
 """The logical unit: an NVMe namespace as SAM sees it, and its I_T nexuses.
 
-Knows what lasts between commands (unit attentions, readiness, exclusive use);
-state that belongs to one command family lives in that family's module. Knows
-nothing of sockets, queues or files: what must survive a restart goes through
-a `Store`.
+Knows what lasts between commands: unit attentions, readiness, power, and the
+state that this room's other modules keep. Knows no command, and nothing of
+sockets, queues or files: what must survive a restart goes through a `Store`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Protocol
 
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import (
@@ -19,97 +16,31 @@ from scsi2nvme.scsi.sense import (
     Sense,
     SenseCode,
 )
-
-# One SCSI command moves at most this much, whatever the controller's MDTS:
-# the data plane holds a command's data in its buffer pool as a whole.
-MAXIMUM_TRANSFER_BYTES = 8 << 20
+from scsi2nvme.unit.block_device import BlockDevice
+from scsi2nvme.unit.counters import Counters
+from scsi2nvme.unit.mode_parameters import ModeParameters
+from scsi2nvme.unit.ports import ITNexus, PortName
+from scsi2nvme.unit.readiness import Readiness, sense_of
+from scsi2nvme.unit.reservations import Reservations
+from scsi2nvme.unit.store import MemoryStore, Store
 
 # Unit attentions wait for at most so many nexuses that have ended. One that is
 # forgotten learns POWER ON OCCURRED on its return, which implies the rest.
 MAXIMUM_ABSENT_NEXUSES = 256
 
-# Every target port is in one target port group, active/optimized. Spec: SPC-4 5.15.2.2.
-TARGET_PORT_GROUP = 1
-
-
-class Store(Protocol):
-    """Where state goes that must outlive the process. Values are JSON objects."""
-
-    def load(self, key: str) -> Mapping[str, Any] | None:
-        """Return what was last saved under `key`."""
-
-    def save(self, key: str, value: Mapping[str, Any]) -> None:
-        """Save durably: when this returns, a crash does not lose it."""
-
-
-class MemoryStore:
-    """A Store without durability, for tests and for LUs that need none."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Mapping[str, Any]] = {}
-
-    def load(self, key: str) -> Mapping[str, Any] | None:
-        """See Store."""
-        return self.values.get(key)
-
-    def save(self, key: str, value: Mapping[str, Any]) -> None:
-        """See Store."""
-        self.values[key] = dict(value)
-
-
-class Readiness(Enum):
-    """Why a logical unit is, or is not, ready for medium access."""
-
-    READY = "ready"
-    STOPPED = "stopped"  # START STOP UNIT
-    FORMATTING = "formatting"
-    FORMAT_FAILED = "format failed"
-    FAILED = "failed"  # the controller is gone
-
-
-@dataclass(frozen=True)
-class PortName:
-    """A SCSI port by its transport's name, here iSCSI. Spec: RFC 7143 4.2.4.
-
-    `name` is an initiator or target port name: `iqn…,i,0x…` or `iqn…,t,0x…`.
-    """
-
-    device: str  # the iSCSI name
-    isid: bytes = b""  # initiator ports: 6 bytes
-    portal_group_tag: int = 1  # target ports
-
-    @property
-    def name(self) -> str:
-        """The port's full name."""
-        if self.isid:
-            return f"{self.device},i,0x{self.isid.hex()}"
-        return f"{self.device},t,0x{self.portal_group_tag:04x}"
-
-    @property
-    def relative_identifier(self) -> int:
-        """RELATIVE TARGET PORT IDENTIFIER of a target port. Spec: SAM-5 4.6.5.3."""
-        return self.portal_group_tag
-
 
 @dataclass(eq=False)
-class Nexus:
-    """An I_T nexus: one initiator port at one target port.
+class Nexus(ITNexus):
+    """An I_T nexus with what this initiator may see: LUN to logical unit.
 
-    `luns` is what this initiator may see: LUN to logical unit. Attention of
-    one logical unit for this nexus waits in `LogicalUnit.unit_attentions`.
+    Attention of one logical unit for this nexus waits in
+    `LogicalUnit.unit_attentions`.
     """
 
-    initiator: PortName
-    target: PortName
     luns: dict[int, LogicalUnit] = field(default_factory=dict)
 
-    @property
-    def key(self) -> str:
-        """What identifies the nexus across reconnects."""
-        return f"{self.initiator.name}|{self.target.name}"
 
-
-class LogicalUnit:
+class LogicalUnit(BlockDevice):
     """One namespace as a direct access block device.
 
     `on_change` is called whenever `aside()` may have changed, so that the data
@@ -117,12 +48,7 @@ class LogicalUnit:
     """
 
     def __init__(self, facts: NamespaceFacts, store: Store | None = None) -> None:
-        # State of command families; imported here because they import us.
-        from scsi2nvme.commands.log_pages import Counters
-        from scsi2nvme.commands.mode_pages import ModeState
-        from scsi2nvme.commands.reservations import Reservations
-
-        self.facts = facts
+        super().__init__(facts)
         self.store: Store = store if store is not None else MemoryStore()
         self.readiness = Readiness.READY
         self.progress: int | None = None  # of a format, as a fraction of 65536
@@ -135,121 +61,19 @@ class LogicalUnit:
         self.unit_attentions: dict[str, list[Sense]] = {}  # by nexus key
         self.on_change: Callable[[], None] = lambda: None
         self.read_only = False  # by configuration
-        self.limit: int | None = None  # bytes of the namespace, by configuration; None: all
-        self.mode = ModeState(self)
+        self.mode = ModeParameters(self, self.store, lambda: self.on_change())
         self.reservations = Reservations(self)
         self.counters = Counters()
 
-    # What the namespace says
-
     @property
-    def nsid(self) -> int:
-        """The namespace identifier."""
-        return self.facts.nsid
-
-    @property
-    def block_bytes(self) -> int:
-        """The logical block length."""
-        return self.facts.block_bytes
-
-    @property
-    def capacity_blocks(self) -> int:
-        """How many logical blocks there are."""
-        whole = self.facts.capacity_blocks
-        return whole if self.limit is None else min(whole, self.limit // self.block_bytes)
-
-    @property
-    def maximum_transfer_blocks(self) -> int:
-        """MAXIMUM TRANSFER LENGTH of the Block Limits page."""
-        return MAXIMUM_TRANSFER_BYTES // self.block_bytes
-
-    @property
-    def nvme_maximum_blocks(self) -> int:
-        """The most blocks that one NVMe command with data may name."""
-        return min(self.facts.maximum_transfer_bytes // self.block_bytes, 65536)
-
-    @property
-    def optimal_boundary_blocks(self) -> int:
-        """NOIOB: commands that cross a multiple of it are slow. 0: none."""
-        return self.facts.namespace.noiob
-
-    @property
-    def volatile_write_cache(self) -> bool:
-        """Whether there is a cache to flush."""
-        return bool(self.facts.controller.vwc & 1)
+    def not_ready(self) -> Sense | None:
+        """Why medium access is refused, None if it is not."""
+        return sense_of(self.readiness, self.progress)
 
     @property
     def write_protected(self) -> bool:
         """Whether writes are refused, for whichever reason."""
         return self.read_only or bool(self.facts.namespace.nsattr & 1) or self.mode.swp
-
-    @property
-    def provisioned(self) -> bool:
-        """Whether blocks can be unmapped: LBPME, by Dataset Management's ONCS bit."""
-        return self.facts.controller_bit("oncs", 2)
-
-    @property
-    def reads_zero_after_unmap(self) -> bool:
-        """LBPRZ: whether deallocated blocks read as zeroes, by DLFEAT."""
-        return self.provisioned and self.facts.namespace.dlfeat & 7 == 1
-
-    @property
-    def atomic_blocks(self) -> int:
-        """How many blocks are written untorn through a power failure.
-
-        Spec: NVM Command Set 1.0 2.1.4 (AWUPF, and NAWUPF where NSFEAT says so).
-        """
-        namespace = self.facts.namespace
-        own = namespace.nawupf if namespace.nsfeat & 2 else 0
-        return (own or self.facts.controller.awupf) + 1
-
-    @property
-    def physical_block_exponent(self) -> int:
-        """Logical blocks per physical block, as a power of two.
-
-        The preferred write granularity, but no more than is written untorn:
-        initiators take a physical block to be so.
-        """
-        namespace = self.facts.namespace
-        blocks = namespace.npwg + 1
-        if not namespace.nsfeat & 0x10 or blocks & (blocks - 1):
-            return 0
-        return min(min(blocks, self.atomic_blocks).bit_length() - 1, 15)
-
-    @property
-    def maximum_unmap_blocks(self) -> int:
-        """What one UNMAP may name in all: no limit, as the translation splits."""
-        return 0xFFFFFFFF if self.provisioned else 0
-
-    @property
-    def maximum_unmap_descriptors(self) -> int:
-        """How many ranges one UNMAP may name: those of one Dataset Management."""
-        return 256 if self.provisioned else 0
-
-    @property
-    def maximum_write_same_blocks(self) -> int:
-        """What one WRITE SAME may write; it bounds how long a pattern is repeated."""
-        return 0xFFFF  # all that WRITE SAME (10) can ask for
-
-    @property
-    def write_same_non_zero(self) -> bool:
-        """WSNZ: whether WRITE SAME of zero blocks is refused, rather than meaning the rest.
-
-        So it is where blocks can be unmapped, lest one stray command discard a whole medium.
-        """
-        return self.provisioned
-
-    @property
-    def maximum_compare_and_write_blocks(self) -> int:
-        """What one COMPARE AND WRITE may compare: its data holds the blocks twice."""
-        return min(255, self.maximum_transfer_blocks // 2)
-
-    @property
-    def identity(self) -> str:
-        """A name that outlives restarts, for saved state."""
-        facts = self.facts
-        unique = facts.nguid or facts.eui64 or facts.uuid
-        return unique.hex() or f"{facts.controller.text('sn')}-{facts.nsid}"
 
     # Nexuses and unit attentions
 

@@ -1,6 +1,8 @@
-"""Why a logical unit is not ready, as sense data. Spec: SPC-4 6.38, 5.11, SBC-3 5.3."""
+"""Whether a logical unit is ready, and why not. Spec: SPC-4 6.38, 5.11, SBC-3 5.3."""
 
 from __future__ import annotations
+
+from enum import Enum
 
 from scsi2nvme.scsi.sense import (
     INTERNAL_TARGET_FAILURE,
@@ -9,7 +11,17 @@ from scsi2nvme.scsi.sense import (
     MEDIUM_FORMAT_CORRUPTED,
     Sense,
 )
-from scsi2nvme.unit.logical_unit import LogicalUnit, Readiness
+
+
+class Readiness(Enum):
+    """Why a logical unit is, or is not, ready for medium access."""
+
+    READY = "ready"
+    STOPPED = "stopped"  # START STOP UNIT
+    FORMATTING = "formatting"
+    FORMAT_FAILED = "format failed"
+    FAILED = "failed"  # the controller is gone
+
 
 _NOT_READY = {
     Readiness.STOPPED: LOGICAL_UNIT_NOT_READY_INITIALIZING_COMMAND_REQUIRED,
@@ -19,9 +31,12 @@ _NOT_READY = {
 }
 
 
-def not_ready(lu: LogicalUnit) -> Sense | None:
-    """Return why the logical unit refuses medium access, None if it does not."""
-    if lu.readiness is Readiness.READY:
+def sense_of(readiness: Readiness, progress: int | None) -> Sense | None:
+    """Return why medium access is refused, None if it is not.
+
+    `progress` is that of a format, as a fraction of 65536.
+    """
+    if readiness is Readiness.READY:
         return None
-    progress = lu.progress if lu.readiness is Readiness.FORMATTING else None
-    return Sense(_NOT_READY[lu.readiness], progress=progress)
+    told = progress if readiness is Readiness.FORMATTING else None
+    return Sense(_NOT_READY[readiness], progress=told)

@@ -22,7 +22,7 @@ from scsi2nvme.scsi.sense import (
     SenseKey,
 )
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.logical_unit import Readiness
+from scsi2nvme.unit.readiness import Readiness
 from tests.support import Bench, make_bench
 
 FORMAT = AdminOpcode.FORMAT_NVM

@@ -19,7 +19,6 @@ from scsi2nvme.commands.log_pages import (
     Linking,
     celsius,
 )
-from scsi2nvme.commands.mode_pages import INFORMATIONAL_EXCEPTIONS_CONTROL
 from scsi2nvme.nvme.command import AdminOpcode, Opcode
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT, SMART_LOG
 from scsi2nvme.scsi.result import Result
@@ -31,6 +30,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.mode_pages import INFORMATIONAL_EXCEPTIONS_CONTROL
 from tests.support import Bench, make_bench
 
 SMART, SELF_TESTS = 0x02, 0x06

@@ -14,7 +14,8 @@ from scsi2nvme.commands.maintenance import (
 from scsi2nvme.commands.row import Command
 from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB, FieldPointer
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.logical_unit import Nexus, PortName
+from scsi2nvme.unit.logical_unit import Nexus
+from scsi2nvme.unit.ports import PortName
 from tests.support import Bench, make_bench
 
 OPCODES = "REPORT SUPPORTED OPERATION CODES"

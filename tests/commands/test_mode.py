@@ -9,17 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.commands.mode import HEADER_6, HEADER_10, LONG_DESCRIPTOR, SHORT_DESCRIPTOR
-from scsi2nvme.commands.mode_pages import (
-    CACHING,
-    CONTROL,
-    CONTROL_EXTENSION,
-    INFORMATIONAL_EXCEPTIONS_CONTROL,
-    PAGE_0,
-    PAGES,
-    SUBPAGE,
-    ModePage,
-    PageControl,
-)
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.scsi.result import Result
@@ -34,6 +23,17 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.mode_pages import (
+    CACHING,
+    CONTROL,
+    CONTROL_EXTENSION,
+    INFORMATIONAL_EXCEPTIONS_CONTROL,
+    PAGE_0,
+    PAGES,
+    SUBPAGE,
+    ModePage,
+    PageControl,
+)
 from tests.support import Bench, make_bench, make_lu, make_nexus
 
 WCE = 0x06  # feature identifier

@@ -14,7 +14,7 @@ from scsi2nvme.scsi.sense import (
     FieldPointer,
 )
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.logical_unit import Readiness
+from scsi2nvme.unit.readiness import Readiness
 from tests.support import Bench, make_bench, make_lu
 
 # Operational states 0 to 2, then non-operational 3 and 4.

@@ -17,7 +17,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.logical_unit import MAXIMUM_TRANSFER_BYTES
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from tests.support import Bench, make_bench, make_lu, row
 
 BLOCK = 512

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scsi2nvme.commands.report_luns import lun_address
-from scsi2nvme.engine import lun_of
+from scsi2nvme.scsi.lun import lun_address, lun_of
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
     INVALID_FIELD_IN_CDB,

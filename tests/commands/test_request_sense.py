@@ -11,7 +11,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.logical_unit import Readiness
+from scsi2nvme.unit.readiness import Readiness
 from tests.support import Bench, make_bench
 
 

@@ -17,7 +17,6 @@ from hypothesis.stateful import (
 
 from scsi2nvme import commands
 from scsi2nvme.commands import transport_id
-from scsi2nvme.commands.reservations import MAXIMUM_REGISTRATIONS, ReservationType
 from scsi2nvme.commands.reserve import (
     KEY,
     LIST_HEADER,
@@ -26,17 +25,15 @@ from scsi2nvme.commands.reserve import (
     RESERVATION,
     TRANSPORT_IDS_LENGTH,
 )
-from scsi2nvme.commands.row import Access, Command
+from scsi2nvme.commands.row import Command
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import BUS_DEVICE_RESET_FUNCTION_OCCURRED, I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.logical_unit import (
-    MAXIMUM_ABSENT_NEXUSES,
-    LogicalUnit,
-    MemoryStore,
-    Nexus,
-    PortName,
-)
+from scsi2nvme.unit.logical_unit import MAXIMUM_ABSENT_NEXUSES, LogicalUnit, Nexus
+from scsi2nvme.unit.persistent_reservation import ReservationType
+from scsi2nvme.unit.ports import PortName
+from scsi2nvme.unit.reservations import MAXIMUM_REGISTRATIONS, Access
+from scsi2nvme.unit.store import MemoryStore
 from tests.support import Bench, ModelController, make_facts, make_nexus
 
 WE, EA, WE_RO, EA_RO, WE_AR, EA_AR = 1, 3, 5, 6, 7, 8

@@ -24,7 +24,7 @@ from scsi2nvme.scsi.sense import (
     SenseCode,
 )
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.logical_unit import PortName
+from scsi2nvme.unit.ports import PortName
 from tests.support import Bench, make_bench
 
 ACTIONS = (

@@ -22,7 +22,8 @@ from scsi2nvme.commands.vpd_pages import (
     Designator,
 )
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.logical_unit import MAXIMUM_TRANSFER_BYTES, LogicalUnit
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
+from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.support import EUI64, NGUID, Bench, ModelController, make_bench, make_facts, make_nexus
 
 NOTHING = {"nguid": bytes(16), "eui64": bytes(8)}

@@ -14,7 +14,6 @@ from scsi2nvme.commands import (
     compare_and_write,
     log,
     log_pages,
-    mode_pages,
     provisioning,
     read_write,
     vpd_pages,
@@ -28,6 +27,7 @@ from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import GOOD, NvmeError, Result, Translation
 from scsi2nvme.scsi.sense import Sense
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit import mode_parameters
 from tests.fuzz.hunting import CSRC, NativePath, hunt
 from tests.support import row
 
@@ -261,7 +261,7 @@ def test_a_field_pointer_that_is_lost(monkeypatch: Patch) -> None:
 
 
 def test_a_mode_page_that_is_not_stored(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(mode_pages.ModeState, "change", lambda self, page, values: None)
+    monkeypatch.setattr(mode_parameters.ModeParameters, "change", lambda self, page, values: None)
     assert_found(hunt("Control", "mode page", shrink=True), "Control", "tas")
 
 

@@ -139,4 +139,4 @@ def test_query_asynchronous_event_tells_the_unit_attention(nexus: Nexus) -> None
     outcome = run(Function.QUERY_ASYNCHRONOUS_EVENT, runner, nexus)
     assert outcome == Outcome(Response.FUNCTION_SUCCEEDED, 0x162A09)
     lu.attend(REPORTED_LUNS_DATA_HAS_CHANGED, only=nexus.key)
-    assert asynchronous_event(lu, nexus) == b"\x26\x2a\x09"
+    assert asynchronous_event(lu.unit_attentions[nexus.key]) == b"\x26\x2a\x09"

@@ -1,8 +1,8 @@
-"""The table of mode pages, and what MODE SELECT has set.
+"""The table of mode pages.
 
 A page is a row: its layout, its default values and which fields may change.
 A field may stand for a feature of the controller; its value is asked of the
-controller whenever it is wanted, everything else lives in `ModeState`.
+controller whenever it is wanted, everything else lives in `ModeParameters`.
 Spec: SPC-4 7.5, SBC-3 6.4.
 """
 
@@ -11,12 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 from scsi2nvme.fields import Field, Structure
-
-if TYPE_CHECKING:
-    from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.block_device import BlockDevice
 
 
 class PageControl(IntEnum):
@@ -59,7 +56,7 @@ class FeatureBit:
 
     field: str
     identifier: int  # FID
-    present: Callable[[LogicalUnit], bool]
+    present: Callable[[BlockDevice], bool]
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,13 @@ class ModePage:
     layout: Structure
     subpage: int = 0
     changeable: tuple[str, ...] = ()
-    defaults: Callable[[LogicalUnit], Mapping[str, int]] = lambda lu: {}
+    defaults: Callable[[BlockDevice], Mapping[str, int]] = lambda device: {}
     feature: FeatureBit | None = None
+
+    @property
+    def key(self) -> str:
+        """What its saved values are kept by."""
+        return f"{self.code:02x}/{self.subpage:02x}"
 
     @property
     def name(self) -> str:
@@ -95,93 +97,8 @@ class ModePage:
         return self.header.build(**header) + values[self.header.size :]
 
 
-class ModeState:
-    """The mode parameters of one logical unit, but for the controller's features.
-
-    Saved values outlive a restart; a logical unit reset returns to them.
-    Spec: SPC-4 5.10 (current, default, saved and changeable values).
-    """
-
-    def __init__(self, lu: LogicalUnit) -> None:
-        self._lu = lu
-        # The block length that MODE SELECT asked FORMAT UNIT for. Spec: SBC-3 6.4.2.1.
-        self.pending_block_bytes: int | None = None
-        self._saved = self._load()
-        self._current = dict(self._saved)
-
-    @property
-    def swp(self) -> bool:
-        """Software write protect. Spec: SPC-4 7.5.8."""
-        return self._control("swp")
-
-    @property
-    def descriptor_sense(self) -> bool:
-        """D_SENSE: sense data in descriptor format. Spec: SPC-4 7.5.8."""
-        return self._control("d_sense")
-
-    @property
-    def task_aborted_status(self) -> bool:
-        """TAS: TASK ABORTED for commands that another nexus aborts. Spec: SPC-4 7.5.8."""
-        return self._control("tas")
-
-    def _control(self, name: str) -> bool:
-        return bool(self.field(CONTROL, name))
-
-    def field(self, page: ModePage, name: str) -> int:
-        """Return the current value of a page's field."""
-        return page.layout.parse(self.values(page, PageControl.CURRENT))[name]
-
-    def values(self, page: ModePage, control: PageControl) -> bytes:
-        """Return a page's bytes; its header, and a field that is a feature, are zero."""
-        if control is PageControl.CHANGEABLE:
-            own = page.layout.by_name
-            return page.layout.build(**{name: own[name].maximum for name in page.changeable})
-        default = page.layout.build(**page.defaults(self._lu))
-        if control is PageControl.DEFAULT:
-            return default
-        chosen = self._current if control is PageControl.CURRENT else self._saved
-        # What may not change follows the namespace, whatever was set or saved before.
-        mask = self.values(page, PageControl.CHANGEABLE)
-        own_values = chosen.get(_key(page), default)
-        return bytes(
-            was & ~bits | now & bits
-            for was, now, bits in zip(default, own_values, mask, strict=True)
-        )
-
-    def change(self, page: ModePage, values: bytes) -> None:
-        """Make `values` a page's current ones. The caller has checked them."""
-        self._current[_key(page)] = values
-        self._lu.on_change()
-
-    def save(self) -> None:
-        """Save the current values of every page."""
-        self._saved = dict(self._current)
-        pages = {key: values.hex() for key, values in self._saved.items()}
-        self._lu.store.save(self._store_key, {"pages": pages})
-
-    def reset(self) -> None:
-        """Return to the saved values: a logical unit reset. Spec: SPC-4 5.10."""
-        self._current = dict(self._saved)
-        self.pending_block_bytes = None
-
-    @property
-    def _store_key(self) -> str:
-        return f"mode/{self._lu.identity}"
-
-    def _load(self) -> dict[str, bytes]:
-        """Return what was saved; a page whose layout has another size counts as unsaved."""
-        stored = self._lu.store.load(self._store_key) or {}
-        saved = {key: bytes.fromhex(values) for key, values in stored.get("pages", {}).items()}
-        sizes = {_key(page): page.layout.size for page in PAGES}
-        return {key: values for key, values in saved.items() if sizes.get(key) == len(values)}
-
-
-def _key(page: ModePage) -> str:
-    return f"{page.code:02x}/{page.subpage:02x}"
-
-
-def _control_defaults(lu: LogicalUnit) -> Mapping[str, int]:
-    minutes = lu.facts.controller.edstt if lu.facts.controller_bit("oacs", 4) else 0
+def _control_defaults(device: BlockDevice) -> Mapping[str, int]:
+    minutes = device.facts.controller.edstt if device.facts.controller_bit("oacs", 4) else 0
     return {
         "gltsd": 1,
         "queue_algorithm_modifier": 1,  # tasks are reordered without restriction
@@ -211,7 +128,7 @@ READ_WRITE_ERROR_RECOVERY = ModePage(
         ),
         spec="SBC-3 6.4.8",
     ),
-    defaults=lambda lu: {"awre": 1, "arre": 1},
+    defaults=lambda device: {"awre": 1, "arre": 1},
 )
 DISCONNECT_RECONNECT = ModePage(
     0x02,
@@ -279,7 +196,7 @@ CACHING = ModePage(
         ),
         spec="SBC-3 6.4.5",
     ),
-    feature=FeatureBit("wce", 0x06, lambda lu: lu.volatile_write_cache),
+    feature=FeatureBit("wce", 0x06, lambda device: device.volatile_write_cache),
 )
 CONTROL = ModePage(
     0x0A,
@@ -373,7 +290,7 @@ INFORMATIONAL_EXCEPTIONS_CONTROL = ModePage(
         spec="SBC-3 6.4.6, SPC-4 7.5.11",
     ),
     changeable=("ewasc", "dexcpt"),
-    defaults=lambda lu: {"ewasc": 1, "mrie": 6},
+    defaults=lambda device: {"ewasc": 1, "mrie": 6},
 )
 
 # In the order in which MODE SENSE returns them all. Spec: SPC-4 6.11.1.

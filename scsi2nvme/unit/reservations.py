@@ -1,17 +1,16 @@
 """Reservations of one logical unit: persistent ones and those of RESERVE.
 
-The rules stand here; CDBs and parameter lists are the affair of `reserve`.
+The rules stand here; CDBs and parameter lists are the affair of the commands.
 Spec: SPC-4 5.13 (persistent reservations), SPC-2 5.5 (RESERVE and RELEASE).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from enum import Enum
+from typing import Protocol
 
-from scsi2nvme.commands.row import Access, Command
 from scsi2nvme.fields import Values
 from scsi2nvme.scsi.result import GOOD, RESERVATION_CONFLICT, CheckCondition, Result
 from scsi2nvme.scsi.sense import (
@@ -24,148 +23,76 @@ from scsi2nvme.scsi.sense import (
     Sense,
     SenseCode,
 )
-
-if TYPE_CHECKING:
-    from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus, PortName
+from scsi2nvme.unit.persistent_reservation import (
+    Registration,
+    ReservationType,
+    State,
+    restored,
+)
+from scsi2nvme.unit.ports import ITNexus, PortName
+from scsi2nvme.unit.store import Store
 
 # READ FULL STATUS of all of them must stay readable through a 16-bit allocation length.
 MAXIMUM_REGISTRATIONS = 256
 PERSISTENT_RESERVE = (0x5E, 0x5F)  # operation codes
 
 
-class ReservationType(IntEnum):
-    """TYPE of a persistent reservation. Spec: SPC-4 6.15.3.4."""
+class Access(Enum):
+    """What reservations mean for a command.
 
-    WRITE_EXCLUSIVE = 1
-    EXCLUSIVE_ACCESS = 3
-    WRITE_EXCLUSIVE_REGISTRANTS_ONLY = 5
-    EXCLUSIVE_ACCESS_REGISTRANTS_ONLY = 6
-    WRITE_EXCLUSIVE_ALL_REGISTRANTS = 7
-    EXCLUSIVE_ACCESS_ALL_REGISTRANTS = 8
-
-    @property
-    def all_registrants(self) -> bool:
-        """Whether every registrant is a holder."""
-        return self >= self.WRITE_EXCLUSIVE_ALL_REGISTRANTS
-
-    @property
-    def admits_registrants(self) -> bool:
-        """Whether a registrant may do what the holder may."""
-        return self >= self.WRITE_EXCLUSIVE_REGISTRANTS_ONLY
-
-    @property
-    def excludes_reads(self) -> bool:
-        """Whether reading is restricted too."""
-        return self in (
-            self.EXCLUSIVE_ACCESS,
-            self.EXCLUSIVE_ACCESS_REGISTRANTS_ONLY,
-            self.EXCLUSIVE_ACCESS_ALL_REGISTRANTS,
-        )
-
-
-@dataclass(frozen=True)
-class Registration:
-    """A reservation key that an I_T nexus registered."""
-
-    initiator: PortName
-    target: PortName
-    key: int
-
-    @property
-    def nexus_key(self) -> str:
-        """The key of the nexus, as `Nexus.key`."""
-        return f"{self.initiator.name}|{self.target.name}"
-
-
-@dataclass(frozen=True)
-class State:
-    """Everything that PERSISTENT RESERVE OUT changes; replaced as a whole.
-
-    `registrations` is by nexus key. `holder` is a nexus key, meaningless for
-    the all registrants types.
+    Spec: SPC-4 5.13.1 and SBC-3 4.17 (commands allowed in the presence of
+    various reservations).
     """
 
-    registrations: Mapping[str, Registration] = field(default_factory=dict)
-    type: ReservationType | None = None
-    holder: str = ""
-    generation: int = 0
-    aptpl: bool = False
-
-    def holds(self, nexus_key: str) -> bool:
-        """Whether a nexus is the, or a, persistent reservation holder."""
-        if self.type is None:
-            return False
-        if self.type.all_registrants:
-            return nexus_key in self.registrations
-        return nexus_key == self.holder
-
-    def advanced(self, **changes: Any) -> State:
-        """Return the state after a service action that counts in PRGENERATION."""
-        return replace(self, generation=(self.generation + 1) & 0xFFFFFFFF, **changes)
-
-    def without(self, gone: Collection[str]) -> State:
-        """Return the state after these nexuses lost their registrations."""
-        left = {key: each for key, each in self.registrations.items() if key not in gone}
-        survives = self.type is not None and (
-            bool(left) if self.type.all_registrants else self.holder in left
-        )
-        if survives:
-            return replace(self, registrations=left)
-        return replace(self, registrations=left, type=None, holder="")
-
-    def saved(self) -> dict[str, Any]:
-        """Return what outlives a power cycle, as a JSON object; nothing without APTPL."""
-        if not self.aptpl:
-            return {"aptpl": False}
-        return {
-            "aptpl": True,
-            "type": None if self.type is None else int(self.type),
-            "holder": self.holder,
-            "registrations": [
-                {
-                    "initiator": _saved_port(each.initiator),
-                    "target": _saved_port(each.target),
-                    "key": each.key,
-                }
-                for each in self.registrations.values()
-            ],
-        }
+    ALWAYS = "always"  # no reservation stands in its way
+    READ = "read"  # conflicts with exclusive access by others
+    WRITE = "write"  # conflicts with any reservation held by others
+    OWN = "own"  # the translation applies its own rules (PERSISTENT RESERVE OUT)
 
 
-def _saved_port(port: PortName) -> dict[str, Any]:
-    return {**asdict(port), "isid": port.isid.hex()}
+class Row(Protocol):
+    """What a command's row says of reservations; `commands.row.Command` explains it."""
+
+    @property
+    def opcode(self) -> int:
+        """The operation code."""
+
+    @property
+    def access(self) -> Access:
+        """What a reservation means for the command."""
+
+    @property
+    def legacy_reserve_allows(self) -> bool:
+        """Whether it runs despite another nexus' RESERVE."""
+
+    @property
+    def never_conflicts(self) -> Callable[[Values], bool]:
+        """Which CDBs no reservation stops."""
 
 
-def restored(value: Mapping[str, Any]) -> State:
-    """Return the state that `State.saved` described. PRGENERATION starts from zero.
+class Owner(Protocol):
+    """What reservations need of the logical unit that they are on."""
 
-    Raises ValueError if `value` does not describe one: serving without the
-    reservation that it meant would let others through.
-    """
-    from scsi2nvme.unit.logical_unit import PortName
+    prevented_by: set[str]
 
-    def port(saved: Mapping[str, Any]) -> PortName:
-        return PortName(**{**saved, "isid": bytes.fromhex(saved["isid"])})
+    @property
+    def identity(self) -> str:
+        """A name that outlives restarts."""
 
-    if not value.get("aptpl"):
-        return State()
-    try:
-        registrations = [
-            Registration(port(each["initiator"]), port(each["target"]), int(each["key"]))
-            for each in value["registrations"]
-        ]
-        kind = value["type"]
-        state = State(
-            {each.nexus_key: each for each in registrations},
-            None if kind is None else ReservationType(kind),
-            str(value["holder"]),
-            aptpl=True,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"saved persistent reservations are damaged: {error!r}") from error
-    if state.without(()) != state:
-        raise ValueError("saved persistent reservations are damaged: the holder is not registered")
-    return state
+    @property
+    def store(self) -> Store:
+        """Where registrations go that APTPL keeps."""
+
+    @property
+    def nexuses(self) -> Sequence[ITNexus]:
+        """The I_T nexuses that are there now."""
+
+    @property
+    def on_change(self) -> Callable[[], None]:
+        """Called whenever the hot path may have to step aside, or no longer."""
+
+    def attend(self, code: SenseCode, *, only: str = "") -> None:
+        """Establish a unit attention for one nexus, by its key."""
 
 
 def parameter_error(code: SenseCode = INVALID_FIELD_IN_PARAMETER_LIST) -> CheckCondition:
@@ -184,7 +111,7 @@ class Reservations:
     whose tasks are to be aborted; the composition sets it.
     """
 
-    def __init__(self, lu: LogicalUnit) -> None:
+    def __init__(self, lu: Owner) -> None:
         self.lu = lu
         self.abort_tasks: Callable[[list[str]], None] = lambda keys: None
         self.reserved_by: str | None = None  # RESERVE: a nexus key
@@ -197,7 +124,7 @@ class Reservations:
 
     # Who may do what
 
-    def conflicts(self, nexus: Nexus, command: Command, cdb: Values) -> bool:
+    def conflicts(self, nexus: ITNexus, command: Row, cdb: Values) -> bool:
         """Whether a reservation stands in the way of this command.
 
         Spec: SPC-4 5.13.1 tables 66 and 67, SBC-3 4.17, SPC-2 5.5.1.
@@ -211,7 +138,7 @@ class Reservations:
             return self.reserved_by != nexus.key and not command.legacy_reserve_allows
         return self._excludes(nexus, command.access)
 
-    def _excludes(self, nexus: Nexus, access: Access) -> bool:
+    def _excludes(self, nexus: ITNexus, access: Access) -> bool:
         state = self.state
         if state.type is None or access in (Access.ALWAYS, Access.OWN):
             return False
@@ -221,7 +148,7 @@ class Reservations:
             return False
         return access is Access.WRITE or state.type.excludes_reads
 
-    def restricts(self, nexus: Nexus) -> bool:
+    def restricts(self, nexus: ITNexus) -> bool:
         """Whether a READ or WRITE of this nexus could conflict."""
         if self.reserved_by is not None:
             return self.reserved_by != nexus.key
@@ -229,7 +156,7 @@ class Reservations:
 
     # RESERVE and RELEASE
 
-    def _obsoletes_reserve(self, nexus: Nexus) -> Result | None:
+    def _obsoletes_reserve(self, nexus: ITNexus) -> Result | None:
         """Return what RESERVE and RELEASE answer while there are registrations.
 
         Spec: SPC-4 5.13.3 (CRH=1), else SPC-2 5.5.1.
@@ -242,7 +169,7 @@ class Reservations:
             return GOOD
         return RESERVATION_CONFLICT
 
-    def reserve_unit(self, nexus: Nexus) -> Result:
+    def reserve_unit(self, nexus: ITNexus) -> Result:
         """Reserve the logical unit for a nexus until it releases it, ends, or a reset."""
         answer = self._obsoletes_reserve(nexus)
         if answer is not None:
@@ -253,7 +180,7 @@ class Reservations:
         self.lu.on_change()
         return GOOD
 
-    def release_unit(self, nexus: Nexus) -> Result:
+    def release_unit(self, nexus: ITNexus) -> Result:
         """End the nexus' own RESERVE; one of another nexus stays."""
         answer = self._obsoletes_reserve(nexus)
         if answer is not None:
@@ -261,7 +188,7 @@ class Reservations:
         self.nexus_lost(nexus)
         return GOOD
 
-    def nexus_lost(self, nexus: Nexus) -> None:
+    def nexus_lost(self, nexus: ITNexus) -> None:
         """End what a nexus holds only as long as it lasts."""
         if self.reserved_by == nexus.key:
             self.reset()
@@ -280,18 +207,18 @@ class Reservations:
         self.state = state
         self.lu.on_change()
 
-    def _tell(self, keys: Iterable[str], code: SenseCode, by: Nexus) -> None:
+    def _tell(self, keys: Iterable[str], code: SenseCode, by: ITNexus) -> None:
         for key in keys:
             if key != by.key:
                 self.lu.attend(code, only=key)
 
-    def _authenticated(self, nexus: Nexus, key: int) -> bool:
+    def _authenticated(self, nexus: ITNexus, key: int) -> bool:
         own = self.state.registrations.get(nexus.key)
         return own is not None and own.key == key
 
     def register(
         self,
-        nexus: Nexus,
+        nexus: ITNexus,
         key: int,
         new_key: int,
         *,
@@ -328,7 +255,7 @@ class Reservations:
 
     def _additional(
         self,
-        nexus: Nexus,
+        nexus: ITNexus,
         initiators: Collection[PortName],
         targets: Collection[PortName],
         key: int,
@@ -351,7 +278,7 @@ class Reservations:
                 ports.update((port, None) for port in same if port != nexus.initiator)
         return [Registration(port, target, key) for port in ports for target in targets]
 
-    def _unregister(self, nexus: Nexus, targets: Collection[PortName], *, aptpl: bool) -> Result:
+    def _unregister(self, nexus: ITNexus, targets: Collection[PortName], *, aptpl: bool) -> Result:
         """Spec: SPC-4 5.13.11.2.2 (unregistering)."""
         before = self.state
         gone = {Registration(nexus.initiator, target, 0).nexus_key for target in targets}
@@ -365,7 +292,7 @@ class Reservations:
             self._tell(after.registrations, RESERVATIONS_RELEASED, nexus)
         return GOOD
 
-    def reserve(self, nexus: Nexus, key: int, kind: ReservationType) -> Result:
+    def reserve(self, nexus: ITNexus, key: int, kind: ReservationType) -> Result:
         """RESERVE. Spec: SPC-4 5.13.9."""
         state = self.state
         if not self._authenticated(nexus, key):
@@ -376,7 +303,7 @@ class Reservations:
         self._commit(replace(state, type=kind, holder=nexus.key))
         return GOOD
 
-    def release(self, nexus: Nexus, key: int, scope: int, kind: int) -> Result:
+    def release(self, nexus: ITNexus, key: int, scope: int, kind: int) -> Result:
         """RELEASE. Spec: SPC-4 5.13.11.2.1."""
         state = self.state
         if not self._authenticated(nexus, key):
@@ -390,7 +317,7 @@ class Reservations:
             self._tell(state.registrations, RESERVATIONS_RELEASED, nexus)
         return GOOD
 
-    def clear(self, nexus: Nexus, key: int) -> Result:
+    def clear(self, nexus: ITNexus, key: int) -> Result:
         """CLEAR. Spec: SPC-4 5.13.11.2.6."""
         if not self._authenticated(nexus, key):
             return RESERVATION_CONFLICT
@@ -400,7 +327,7 @@ class Reservations:
         return GOOD
 
     def preempt(
-        self, nexus: Nexus, key: int, victim: int, kind: ReservationType, *, abort: bool
+        self, nexus: ITNexus, key: int, victim: int, kind: ReservationType, *, abort: bool
     ) -> Result:
         """PREEMPT and PREEMPT AND ABORT. Spec: SPC-4 5.13.11.2.3 to 5.13.11.2.5."""
         before = self.state
@@ -434,7 +361,7 @@ class Reservations:
 
     def move(
         self,
-        nexus: Nexus,
+        nexus: ITNexus,
         key: int,
         new_key: int,
         *,

@@ -1,0 +1,124 @@
+"""A namespace as SBC describes a direct access block device: sizes, limits, provisioning."""
+
+from __future__ import annotations
+
+from scsi2nvme.nvme.namespace import NamespaceFacts
+
+# One SCSI command moves at most this much, whatever the controller's MDTS:
+# the data plane holds a command's data in its buffer pool as a whole.
+MAXIMUM_TRANSFER_BYTES = 8 << 20
+
+
+class BlockDevice:
+    """What Identify data say of a namespace, in SCSI's terms.
+
+    `facts` is replaced when the namespace changes; nothing here is kept.
+    """
+
+    def __init__(self, facts: NamespaceFacts) -> None:
+        self.facts = facts
+        self.limit: int | None = None  # bytes of the namespace, by configuration; None: all
+
+    @property
+    def nsid(self) -> int:
+        """The namespace identifier."""
+        return self.facts.nsid
+
+    @property
+    def block_bytes(self) -> int:
+        """The logical block length."""
+        return self.facts.block_bytes
+
+    @property
+    def capacity_blocks(self) -> int:
+        """How many logical blocks there are."""
+        whole = self.facts.capacity_blocks
+        return whole if self.limit is None else min(whole, self.limit // self.block_bytes)
+
+    @property
+    def maximum_transfer_blocks(self) -> int:
+        """MAXIMUM TRANSFER LENGTH of the Block Limits page."""
+        return MAXIMUM_TRANSFER_BYTES // self.block_bytes
+
+    @property
+    def nvme_maximum_blocks(self) -> int:
+        """The most blocks that one NVMe command with data may name."""
+        return min(self.facts.maximum_transfer_bytes // self.block_bytes, 65536)
+
+    @property
+    def optimal_boundary_blocks(self) -> int:
+        """NOIOB: commands that cross a multiple of it are slow. 0: none."""
+        return self.facts.namespace.noiob
+
+    @property
+    def volatile_write_cache(self) -> bool:
+        """Whether there is a cache to flush."""
+        return bool(self.facts.controller.vwc & 1)
+
+    @property
+    def provisioned(self) -> bool:
+        """Whether blocks can be unmapped: LBPME, by Dataset Management's ONCS bit."""
+        return self.facts.controller_bit("oncs", 2)
+
+    @property
+    def reads_zero_after_unmap(self) -> bool:
+        """LBPRZ: whether deallocated blocks read as zeroes, by DLFEAT."""
+        return self.provisioned and self.facts.namespace.dlfeat & 7 == 1
+
+    @property
+    def atomic_blocks(self) -> int:
+        """How many blocks are written untorn through a power failure.
+
+        Spec: NVM Command Set 1.0 2.1.4 (AWUPF, and NAWUPF where NSFEAT says so).
+        """
+        namespace = self.facts.namespace
+        own = namespace.nawupf if namespace.nsfeat & 2 else 0
+        return (own or self.facts.controller.awupf) + 1
+
+    @property
+    def physical_block_exponent(self) -> int:
+        """Logical blocks per physical block, as a power of two.
+
+        The preferred write granularity, but no more than is written untorn:
+        initiators take a physical block to be so.
+        """
+        namespace = self.facts.namespace
+        blocks = namespace.npwg + 1
+        if not namespace.nsfeat & 0x10 or blocks & (blocks - 1):
+            return 0
+        return min(min(blocks, self.atomic_blocks).bit_length() - 1, 15)
+
+    @property
+    def maximum_unmap_blocks(self) -> int:
+        """What one UNMAP may name in all: no limit, as the translation splits."""
+        return 0xFFFFFFFF if self.provisioned else 0
+
+    @property
+    def maximum_unmap_descriptors(self) -> int:
+        """How many ranges one UNMAP may name: those of one Dataset Management."""
+        return 256 if self.provisioned else 0
+
+    @property
+    def maximum_write_same_blocks(self) -> int:
+        """What one WRITE SAME may write; it bounds how long a pattern is repeated."""
+        return 0xFFFF  # all that WRITE SAME (10) can ask for
+
+    @property
+    def write_same_non_zero(self) -> bool:
+        """WSNZ: whether WRITE SAME of zero blocks is refused, rather than meaning the rest.
+
+        So it is where blocks can be unmapped, lest one stray command discard a whole medium.
+        """
+        return self.provisioned
+
+    @property
+    def maximum_compare_and_write_blocks(self) -> int:
+        """What one COMPARE AND WRITE may compare: its data holds the blocks twice."""
+        return min(255, self.maximum_transfer_blocks // 2)
+
+    @property
+    def identity(self) -> str:
+        """A name that outlives restarts, for saved state."""
+        facts = self.facts
+        unique = facts.nguid or facts.eui64 or facts.uuid
+        return unique.hex() or f"{facts.controller.text('sn')}-{facts.nsid}"

@@ -1,0 +1,93 @@
+"""The mode parameters of one logical unit: what MODE SELECT has set, and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from scsi2nvme.unit.block_device import BlockDevice
+from scsi2nvme.unit.mode_pages import CONTROL, PAGES, ModePage, PageControl
+from scsi2nvme.unit.store import Store
+
+
+class ModeParameters:
+    """The mode parameters of one logical unit, but for the controller's features.
+
+    Saved values outlive a restart; a logical unit reset returns to them.
+    Spec: SPC-4 5.10 (current, default, saved and changeable values).
+    """
+
+    def __init__(self, device: BlockDevice, store: Store, changed: Callable[[], None]) -> None:
+        """Return to what `store` holds; `changed` is called after every change."""
+        self._device = device
+        self._store = store
+        self._changed = changed
+        # The block length that MODE SELECT asked FORMAT UNIT for. Spec: SBC-3 6.4.2.1.
+        self.pending_block_bytes: int | None = None
+        self._saved = self._load()
+        self._current = dict(self._saved)
+
+    @property
+    def swp(self) -> bool:
+        """Software write protect. Spec: SPC-4 7.5.8."""
+        return self._control("swp")
+
+    @property
+    def descriptor_sense(self) -> bool:
+        """D_SENSE: sense data in descriptor format. Spec: SPC-4 7.5.8."""
+        return self._control("d_sense")
+
+    @property
+    def task_aborted_status(self) -> bool:
+        """TAS: TASK ABORTED for commands that another nexus aborts. Spec: SPC-4 7.5.8."""
+        return self._control("tas")
+
+    def _control(self, name: str) -> bool:
+        return bool(self.field(CONTROL, name))
+
+    def field(self, page: ModePage, name: str) -> int:
+        """Return the current value of a page's field."""
+        return page.layout.parse(self.values(page, PageControl.CURRENT))[name]
+
+    def values(self, page: ModePage, control: PageControl) -> bytes:
+        """Return a page's bytes; its header, and a field that is a feature, are zero."""
+        if control is PageControl.CHANGEABLE:
+            own = page.layout.by_name
+            return page.layout.build(**{name: own[name].maximum for name in page.changeable})
+        default = page.layout.build(**page.defaults(self._device))
+        if control is PageControl.DEFAULT:
+            return default
+        chosen = self._current if control is PageControl.CURRENT else self._saved
+        # What may not change follows the namespace, whatever was set or saved before.
+        mask = self.values(page, PageControl.CHANGEABLE)
+        own_values = chosen.get(page.key, default)
+        return bytes(
+            was & ~bits | now & bits
+            for was, now, bits in zip(default, own_values, mask, strict=True)
+        )
+
+    def change(self, page: ModePage, values: bytes) -> None:
+        """Make `values` a page's current ones. The caller has checked them."""
+        self._current[page.key] = values
+        self._changed()
+
+    def save(self) -> None:
+        """Save the current values of every page."""
+        self._saved = dict(self._current)
+        pages = {key: values.hex() for key, values in self._saved.items()}
+        self._store.save(self._store_key, {"pages": pages})
+
+    def reset(self) -> None:
+        """Return to the saved values: a logical unit reset. Spec: SPC-4 5.10."""
+        self._current = dict(self._saved)
+        self.pending_block_bytes = None
+
+    @property
+    def _store_key(self) -> str:
+        return f"mode/{self._device.identity}"
+
+    def _load(self) -> dict[str, bytes]:
+        """Return what was saved; a page whose layout has another size counts as unsaved."""
+        stored = self._store.load(self._store_key) or {}
+        saved = {key: bytes.fromhex(values) for key, values in stored.get("pages", {}).items()}
+        sizes = {page.key: page.layout.size for page in PAGES}
+        return {key: values for key, values in saved.items() if sizes.get(key) == len(values)}
