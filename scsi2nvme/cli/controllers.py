@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scsi2nvme.cli.errors import OperationError
-from scsi2nvme.cli.inspect import Verb
+from scsi2nvme.cli.inspection import Inspection
 from scsi2nvme.cli.spec import MEMORY, ControllerSpec
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.errors import ControllerError
@@ -49,19 +49,19 @@ async def open_controller(
         raise OperationError(f"controller {spec.text!r}: {error}") from error
 
 
-async def read(controller: Controller, verb: Verb, nsid: int) -> bytes:
-    """Return the raw data that `verb` is about; OperationError if there is none."""
-    if verb.per_namespace and nsid not in controller.namespaces:
+async def read(controller: Controller, wanted: Inspection, nsid: int) -> bytes:
+    """Return the raw data that is `wanted`; OperationError if there is none."""
+    if wanted.per_namespace and nsid not in controller.namespaces:
         known = ", ".join(str(number) for number in sorted(controller.namespaces))
         raise OperationError(f"there is no namespace {nsid}; active: {known}")
     try:
-        (completion,) = await controller.execute(verb.command(nsid, controller.identity.elpe + 1))
+        (completion,) = await controller.execute(wanted.command(nsid, controller.identity.elpe + 1))
     except ControllerError as error:
         raise OperationError(str(error)) from error
     if completion.status:
         status = completion.status
         raise OperationError(
-            f"{verb.name}: the controller answers status {status >> 8:X}/{status & 0xFF:02X}"
+            f"{wanted.name}: the controller answers status {status >> 8:X}/{status & 0xFF:02X}"
         )
     return completion.data
 

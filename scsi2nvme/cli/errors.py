@@ -1,4 +1,6 @@
-"""What the program tells people when it cannot go on."""
+"""What the program tells people, and its caller, when it cannot go on."""
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # exit statuses
 
 
 class UsageError(Exception):

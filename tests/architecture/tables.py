@@ -99,7 +99,6 @@ BIG_FILES = {
     "drivers/emulated/csrc/emulator.c": "the I/O side of the emulated controller",
     "drivers/nvme/controller.py": "the state machine of one controller",
     "drivers/nvme/csrc/qpair.c": "one queue pair: rings, PRPs, deadlines, replay",
-    "scsi2nvme/cli/main.py": "the verbs of the program",
     "scsi2nvme/csrc/plane.c": "the plane's control side",
     "scsi2nvme/csrc/reactor.c": "a reactor's round and what it waits for",
     "scsi2nvme/csrc/task.c": "a task from its begin to its end",

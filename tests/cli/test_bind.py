@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from scsi2nvme.cli import bind
+from scsi2nvme.__main__ import main
 from scsi2nvme.cli.errors import OperationError, UsageError
-from scsi2nvme.cli.main import main
 from scsi2nvme.cli.spec import parse
+from scsi2nvme.cli.verbs.bind import binding
+from scsi2nvme.cli.verbs.list import disks
 from tests.drivers.machine import ADDRESS, Machine
 
 
@@ -43,7 +44,7 @@ def test_a_pci_spec_that_makes_no_sense_is_refused(text: str, word: str) -> None
 
 def test_disks_are_shown_with_their_users(machine: Machine) -> None:
     machine.write("nvme0n1", 0, b"XFSB")
-    shown = bind.disks(machine.system)
+    shown = disks.of_machine(machine.system)
     (disk,) = shown["Disks"]
     assert json.loads(json.dumps(disk)) == {
         "Address": ADDRESS,
@@ -55,11 +56,11 @@ def test_disks_are_shown_with_their_users(machine: Machine) -> None:
         "NameSpaces": ["nvme0n1"],
         "Users": ["nvme0n1 holds: XFS file system"],
     }
-    head, row, use = bind.table(shown).splitlines()
+    head, row, use = disks.table(shown).splitlines()
     assert head.split() == ["Address", "Driver", "Serial", "Model", "Size", "Block", "devices"]
     assert row.split()[:3] == [ADDRESS, "nvme", "S1"]
     assert use.strip() == "nvme0n1 holds: XFS file system"
-    assert "no NVMe disk" in bind.table({"Disks": []})
+    assert "no NVMe disk" in disks.table({"Disks": []})
 
 
 def test_the_daemon_tells_of_the_disks_that_it_serves() -> None:
@@ -73,7 +74,7 @@ def test_the_daemon_tells_of_the_disks_that_it_serves() -> None:
             {**row, "DevicePath": "emulated:memory"},
         ],
     }
-    bind.complete(shown)
+    disks.complete(shown)
     first, second = shown["Disks"]
     assert (first["ModelNumber"], first["SerialNumber"], first["PhysicalSize"]) == ("M", "S", 10)
     assert second["SerialNumber"] == ""
@@ -83,7 +84,7 @@ def bound(machine: Machine, **arguments: object) -> list[str]:
     """Try to bind; return what was told."""
     told: list[str] = []
     defaults = {"serial": "", "force": False, "persist": False, "dry_run": True}
-    bind.bind("01:00.0", **defaults | arguments, system=machine.system, report=told.append)  # type: ignore[arg-type]
+    binding.bind("01:00.0", **defaults | arguments, system=machine.system, report=told.append)  # type: ignore[arg-type]
     return told
 
 
@@ -116,7 +117,7 @@ def test_a_disk_in_use_is_refused_in_one_line(machine: Machine) -> None:
 def test_unbind_forgets_and_gives_back(machine: Machine) -> None:
     machine.set_driver(machine.function, "vfio-pci")
     told: list[str] = []
-    bind.unbind(ADDRESS, dry_run=True, system=machine.system, report=told.append)
+    binding.unbind(ADDRESS, dry_run=True, system=machine.system, report=told.append)
     assert told[-1] == f"echo {ADDRESS} > {machine.system.pci}/drivers_probe"
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from scsi2nvme.cli.control import ControlServer, StateDirectory, ask, socket_path
+from scsi2nvme.cli.control import ask, socket_path
+from scsi2nvme.cli.daemon.control import ControlServer, StateDirectory
 from scsi2nvme.cli.errors import OperationError
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from scsi2nvme.cli import export, units
+from scsi2nvme.__main__ import main
 from scsi2nvme.cli.config import ConfigFile, Credentials
+from scsi2nvme.cli.daemon.kernel import find
 from scsi2nvme.cli.errors import OperationError, UsageError
-from scsi2nvme.cli.kernel import find
-from scsi2nvme.cli.main import main
 from scsi2nvme.cli.spec import parse
+from scsi2nvme.cli.verbs.export import kernel_target
+from scsi2nvme.cli.verbs.install_units import units
 from scsi2nvme.target.tcmu import ConfigError, DeviceConfig
 from tests.support import make_lu
 
@@ -32,7 +33,7 @@ ROWS = [
 
 def made(controller: str, **given: Any) -> Any:
     usual: dict[str, Any] = {"nsids": (), "iqn": None, "portals": (), "initiators": ()}
-    return export.publication(ROWS, controller, **{**usual, "chap": ConfigFile(), **given})
+    return kernel_target.publication(ROWS, controller, **{**usual, "chap": ConfigFile(), **given})
 
 
 @pytest.mark.parametrize("controller", ["0", "0000:01:00.0", "0000_01_00.0"])

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from scsi2nvme.cli import inspect
+from scsi2nvme.cli import inspection
+from scsi2nvme.cli.verbs.list import namespaces
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.structures import (
     ERROR_LOG_ENTRY,
@@ -39,7 +40,7 @@ NAMESPACE = IDENTIFY_NAMESPACE.build(
 
 
 def test_id_ctrl_has_nvme_clis_keys() -> None:
-    shown = inspect.id_ctrl(CONTROLLER)
+    shown = inspection.id_ctrl(CONTROLLER)
     assert (shown["vid"], shown["sn"], shown["mn"], shown["mdts"]) == (0x1B36, "S1", "A model", 7)
     assert shown["tnvmcap"] == 1 << 70
     assert shown["subnqn"] == "nqn.2026-11.org.example:x"
@@ -48,7 +49,7 @@ def test_id_ctrl_has_nvme_clis_keys() -> None:
 
 
 def test_id_ns_has_nvme_clis_keys() -> None:
-    shown = inspect.id_ns(NAMESPACE)
+    shown = inspection.id_ns(NAMESPACE)
     assert (shown["nsze"], shown["flbas"]) == (100, 1)
     assert shown["nguid"] == "000102030405060708090a0b0c0d0e0f"
     assert shown["lbafs"] == [{"ms": 0, "ds": 9, "rp": 0}, {"ms": 0, "ds": 12, "rp": 2}]
@@ -58,11 +59,11 @@ def test_id_ns_has_nvme_clis_keys() -> None:
 def test_id_ns_shows_preferred_sizes_where_nsfeat_says_so() -> None:
     raw = bytearray(NAMESPACE)
     IDENTIFY_NAMESPACE.write(raw, nsfeat=0x10, npwg=7)
-    assert inspect.id_ns(bytes(raw))["npwg"] == 7
+    assert inspection.id_ns(bytes(raw))["npwg"] == 7
 
 
 def test_smart_log_leaves_absent_sensors_out() -> None:
-    shown = inspect.smart_log(
+    shown = inspection.smart_log(
         SMART_LOG.build(temperature=300, temperature_sensor_2=310, data_units_read=1 << 100)
     )
     assert (shown["temperature"], shown["data_units_read"]) == (300, 1 << 100)
@@ -73,7 +74,7 @@ def test_smart_log_leaves_absent_sensors_out() -> None:
 
 def test_error_log_is_a_list_of_entries() -> None:
     raw = ERROR_LOG_ENTRY.build(error_count=2, status_field=0x81, lba=7) + bytes(64)
-    errors = inspect.error_log(raw)["errors"]
+    errors = inspection.error_log(raw)["errors"]
     assert [(row["error_count"], row["status_field"], row["lba"]) for row in errors] == [
         (2, 0x81, 7),
         (0, 0, 0),
@@ -84,7 +85,7 @@ def test_list_has_nvme_clis_keys() -> None:
     facts = NamespaceFacts(
         1, IDENTIFY_CONTROLLER.parse(CONTROLLER), IDENTIFY_NAMESPACE.parse(NAMESPACE), 1 << 19
     )
-    shown = inspect.devices([("emulated:x", facts)])
+    shown = inspection.devices([("emulated:x", facts)])
     assert shown["Devices"] == [
         {
             "NameSpace": 1,
@@ -98,13 +99,13 @@ def test_list_has_nvme_clis_keys() -> None:
             "SectorSize": 4096,
         }
     ]
-    assert "emulated:x" in inspect.table(shown)
+    assert "emulated:x" in namespaces.table(shown)
 
 
 @pytest.mark.parametrize("raw", [CONTROLLER], ids=["id-ctrl"])
 def test_text_names_every_key_that_json_has(raw: bytes) -> None:
-    shown = inspect.id_ctrl(raw)
-    text = inspect.text(shown)
+    shown = inspection.id_ctrl(raw)
+    text = inspection.text(shown)
     assert json.loads(json.dumps(shown)) == shown
     for key in shown:
         assert f"{key} " in text
@@ -120,7 +121,7 @@ def test_text_names_every_key_that_json_has(raw: bytes) -> None:
     ],
 )
 def test_each_verb_sends_its_command(verb: str, cdw10: int, nsid: int, length: int) -> None:
-    row = inspect.VERBS[verb]
+    row = inspection.INSPECTIONS[verb]
     command = row.command(3 if row.per_namespace else 0, 4)
     assert (command.cdw10, command.nsid, command.data_in) == (cdw10, nsid, length)
     assert command.admin
@@ -129,7 +130,7 @@ def test_each_verb_sends_its_command(verb: str, cdw10: int, nsid: int, length: i
 def test_rings_tell_which_way_data_take() -> None:
     row = {"Config": "nvme/0/1", "ZeroCopy": True, "InPlace": 7, "Copied": 2, "Pages": 5}
     reached = {"Backstore": "user_0/a", **row, "Withdrawals": 1, "Reactor": 3, "Moves": 8}
-    lines = inspect.rings(
+    lines = namespaces.rings(
         {"Rings": [reached, {**reached, "Backstore": "user_0/b", "ZeroCopy": False}]}
     ).splitlines()
     assert lines[1].split() == ["user_0/a", "nvme/0/1", "7", "2", "5", "1", "3", "8"]

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from scsi2nvme.__main__ import main
 from scsi2nvme.cli.config import Settings
-from scsi2nvme.cli.main import FAILED, MISUSED, SUBCOMMANDS, main
+from scsi2nvme.cli.errors import FAILED, MISUSED
+from scsi2nvme.cli.verbs import VERBS
 
 
-@pytest.mark.parametrize("name", [row.name for row in SUBCOMMANDS])
+@pytest.mark.parametrize("name", [verb.name for verb in VERBS])
 def test_help_of_every_subcommand(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([name, "--help"])
@@ -27,9 +29,9 @@ def test_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     text = capsys.readouterr().out
-    for row in SUBCOMMANDS:
-        assert row.name in text
-        assert row.doc in text
+    for verb in VERBS:
+        assert verb.name in text
+        assert verb.doc in text
 
 
 @pytest.mark.parametrize(
@@ -75,9 +77,9 @@ def test_the_daemon_serves_the_kernel_from_its_own_configuration(
         served.append(settings)
         return 0
 
-    monkeypatch.setattr("scsi2nvme.cli.serve.run", run)
+    monkeypatch.setattr("scsi2nvme.cli.daemon.serve.run", run)
     file = tmp_path / "scsi2nvme.toml"
-    monkeypatch.setattr("scsi2nvme.cli.main.DAEMON_CONFIG", str(file))
+    monkeypatch.setattr("scsi2nvme.cli.verbs.serve.DAEMON_CONFIG", str(file))
     assert main(["daemon"]) == MISUSED
     assert str(file) in capsys.readouterr().err
     assert main(["daemon", "--controller", "emulated:memory"]) == 0
@@ -97,7 +99,7 @@ def test_fuzz_reports_and_keeps_a_corpus(
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_leaves_is_no_error_message(unbuffered: str) -> None:
-    script = "import sys; from scsi2nvme.cli.main import main; sys.exit(main(['serve', '--help']))"
+    script = "import sys; from scsi2nvme.__main__ import main; sys.exit(main(['serve', '--help']))"
     done = subprocess.run(
         ["bash", "-c", f'{sys.executable} -c "{script}" | true'],
         capture_output=True,

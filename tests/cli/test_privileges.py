@@ -8,9 +8,9 @@ import subprocess
 import sys
 from importlib import resources
 
-from scsi2nvme.cli.privileges import KEPT
+from scsi2nvme.cli.daemon.privileges import KEPT
 
-DROP = "from scsi2nvme.cli import privileges; privileges.drop()"
+DROP = "from scsi2nvme.cli.daemon import privileges; privileges.drop()"
 # A thread that comes later, and a program that is started.
 REPORT = """
 import subprocess, threading
@@ -40,6 +40,6 @@ def test_what_is_not_kept_is_gone_for_good() -> None:
 
 
 def test_the_unit_grants_no_more() -> None:
-    unit = resources.files("scsi2nvme.cli") / "data/scsi2nvme.service"
+    unit = resources.files("scsi2nvme.cli.verbs.install_units") / "data/scsi2nvme.service"
     (line,) = re.findall(r"^CapabilityBoundingSet=(.*)$", unit.read_text(), re.MULTILINE)
     assert set(line.split()) == {f"CAP_{capability.name}" for capability in KEPT}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
-from scsi2nvme.cli.state import JsonStore
 
 
 def test_what_was_saved_is_loaded_by_another_store(tmp_path: Path) -> None:

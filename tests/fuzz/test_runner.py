@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from scsi2nvme import dataplane
-from scsi2nvme.cli.main import FAILED, main
+from scsi2nvme.__main__ import main
+from scsi2nvme.cli.errors import FAILED
 from scsi2nvme.fuzz import runner
 from scsi2nvme.fuzz.runner import Run
 

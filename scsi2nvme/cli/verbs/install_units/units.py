@@ -1,4 +1,4 @@
-"""`scsi2nvme install-units`: what the system must know of the daemon."""
+"""What the system must know of the daemon: files, and where they go."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def program() -> str:
 
 def contents(program_path: str) -> Iterator[tuple[str, str]]:
     """Yield where each file goes, below the root directory, and what is in it."""
-    data = resources.files("scsi2nvme.cli") / "data"
+    data = resources.files("scsi2nvme.cli.verbs.install_units") / "data"
     for name, place in FILES.items():
         yield place, (data / name).read_text(encoding="utf-8").replace("@PROGRAM@", program_path)
 

@@ -12,12 +12,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
-from scsi2nvme.cli import config, controllers, inspect, kernel, privileges
+from scsi2nvme.cli import config, controllers, inspection
 from scsi2nvme.cli.config import Settings, TargetSettings
-from scsi2nvme.cli.control import ControlServer, StateDirectory
+from scsi2nvme.cli.daemon import kernel, privileges
+from scsi2nvme.cli.daemon.control import ControlServer, StateDirectory
+from scsi2nvme.cli.daemon.notify import notify
+from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
-from scsi2nvme.cli.notify import notify
-from scsi2nvme.cli.state import JsonStore
 from scsi2nvme.dataplane import Plane, Window
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.events import ControllerEvent
@@ -189,7 +190,7 @@ class Daemon:
     async def _answer(self, request: Mapping[str, Any]) -> Any:
         """Answer a request of the control socket."""
         if request.get("verb") == "list":
-            devices = inspect.devices(
+            devices = inspection.devices(
                 (served.settings.spec.text, facts)
                 for served in self.served
                 for facts in served.controller.namespaces.values()
@@ -199,16 +200,16 @@ class Daemon:
             if self.kernel is None:
                 raise OperationError("the daemon does not serve the kernel; start it with --tcmu")
             return list(self.kernel.exports())
-        verb = inspect.VERBS.get(str(request.get("verb")))
-        if verb is None and request.get("verb") != "reset":
+        wanted = inspection.INSPECTIONS.get(str(request.get("verb")))
+        if wanted is None and request.get("verb") != "reset":
             raise OperationError(f"the verb {request.get('verb')!r} is unknown")
         controller = self._controller(str(request.get("controller", "0")))
-        if verb is None:
+        if wanted is None:
             return await controllers.reset(controller)
         nsid = request.get("nsid", 0)
         if not isinstance(nsid, int):
             raise OperationError(f"the namespace {nsid!r} is no number")
-        return (await controllers.read(controller, verb, nsid)).hex()
+        return (await controllers.read(controller, wanted, nsid)).hex()
 
     def _controller(self, name: str) -> Controller:
         for number, served in enumerate(self.served):

@@ -1,11 +1,11 @@
-"""The read-only verbs of nvme-cli: what is read, and how it is shown.
+"""What can be read of a controller, as nvme-cli does: which command reads it, how it is shown.
 
 JSON has nvme-cli's keys, which are the field names of `scsi2nvme.nvme.structures`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,8 +122,8 @@ def devices(facts: Iterable[tuple[str, NamespaceFacts]]) -> Json:
 
 
 @dataclass(frozen=True, slots=True)
-class Verb:
-    """A verb that reads one structure of a controller or a namespace.
+class Inspection:
+    """One structure of a controller or a namespace, by the name of nvme-cli's verb.
 
     `command` builds the NVMe command from an NSID and the controller's ELPE + 1.
     """
@@ -153,24 +153,24 @@ def _log(identifier: int, length: int) -> NvmeCommand:
     )
 
 
-VERBS = {
-    verb.name: verb
-    for verb in (
-        Verb("id-ctrl", "Identify Controller", lambda nsid, entries: _identify(1), id_ctrl),
-        Verb(
+INSPECTIONS = {
+    row.name: row
+    for row in (
+        Inspection("id-ctrl", "Identify Controller", lambda nsid, entries: _identify(1), id_ctrl),
+        Inspection(
             "id-ns",
             "Identify Namespace",
             lambda nsid, entries: _identify(0, nsid),
             id_ns,
             per_namespace=True,
         ),
-        Verb(
+        Inspection(
             "smart-log",
             "SMART / Health Information log",
             lambda nsid, entries: _log(2, SMART_LOG.size),
             smart_log,
         ),
-        Verb(
+        Inspection(
             "error-log",
             "Error Information log, newest entry first",
             lambda nsid, entries: _log(1, min(entries, 64) * ERROR_LOG_ENTRY.size),
@@ -196,52 +196,3 @@ def text(shown: Json) -> str:
         for number, row in enumerate(value if isinstance(value, list) else ()):
             lines.append(f"{name:<{width}} {number:>2} : {_cell(row)}")
     return "\n".join(lines)
-
-
-def table(shown: Json) -> str:
-    """Return `devices` for people."""
-    heads = ("Device", "NSID", "Serial", "Model", "Size", "Block", "Firmware")
-    rows = [heads] + [
-        (
-            row["DevicePath"],
-            str(row["NameSpace"]),
-            row["SerialNumber"],
-            row["ModelNumber"],
-            f"{row['PhysicalSize'] / (1 << 30):.2f} GiB",
-            str(row["SectorSize"]),
-            row["Firmware"],
-        )
-        for row in shown["Devices"]
-    ]
-    return "\n".join(aligned(rows))
-
-
-def rings(shown: Json) -> str:
-    """Return the rings of the kernel's target for people: how data move, and who serves them."""
-    heads = (
-        *("Backstore", "Configuration", "In place", "Copied", "Pages", "Withdrawals"),
-        *("Reactor", "Moves"),
-    )
-    rows = [heads] + [
-        (
-            row["Backstore"],
-            row["Config"],
-            str(row["InPlace"]) if row["ZeroCopy"] else "-",
-            str(row["Copied"]),
-            str(row["Pages"]),
-            str(row["Withdrawals"]),
-            str(row["Reactor"]),
-            str(row["Moves"]),
-        )
-        for row in shown["Rings"]
-    ]
-    return "\n".join(aligned(rows))
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of equal length as lines in columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]

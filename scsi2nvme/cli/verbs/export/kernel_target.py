@@ -1,4 +1,4 @@
-"""`scsi2nvme export` and `unexport`: namespaces of the running daemon in the kernel's target."""
+"""What `export` asks of the kernel's target, by what the daemon tells of its namespaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks of this machine: which there are, and who drives them."""
+"""A disk of this machine, taken from the kernel or given back."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from scsi2nvme.cli.errors import OperationError, UsageError
-from scsi2nvme.cli.inspect import Json, aligned
 from scsi2nvme.drivers.host import binding, binding_unit
-from scsi2nvme.drivers.host.disk_users import Disk, users
 from scsi2nvme.drivers.pci.sysfs import VFIO_DRIVER, System, parse_address
 
 
@@ -26,64 +24,6 @@ def _address(text: str) -> str:
         return parse_address(text.removeprefix("pci:"))
     except ValueError as error:
         raise UsageError(f"{text!r} {error}") from None
-
-
-def disks(system: System) -> Json:
-    """Return the NVMe disks on the PCI bus, with their drivers and users."""
-    return {"Disks": [_shown(disk) for disk in binding.disks(system)]}
-
-
-def complete(shown: Json) -> None:
-    """Say of disks that vfio-pci has what the daemon's namespaces in `shown` tell of them."""
-    for disk in shown["Disks"]:
-        served = [row for row in shown["Devices"] if _is_on(row["DevicePath"], disk["Address"])]
-        if served:
-            disk["ModelNumber"] = served[0]["ModelNumber"]
-            disk["SerialNumber"] = served[0]["SerialNumber"]
-            disk["PhysicalSize"] = sum(row["PhysicalSize"] for row in served)
-
-
-def _is_on(spec: str, address: str) -> bool:
-    """Whether a SPEC names the disk at a PCI address."""
-    transport, _, rest = spec.partition(":")
-    return transport == "pci" and parse_address(rest.partition(",")[0]) == address
-
-
-def _shown(disk: Disk) -> Json:
-    function = disk.function
-    return {
-        "Address": function.address,
-        "ModelNumber": disk.model,
-        "SerialNumber": disk.serial,
-        "PhysicalSize": disk.size_bytes,
-        "Driver": function.driver,
-        "IommuGroup": function.group,
-        "NameSpaces": list(disk.namespaces),
-        "Users": [use.what for use in users(disk)],
-    }
-
-
-def table(shown: Json) -> str:
-    """Return `disks` for people: a line per disk, its users below it."""
-    heads = ("Address", "Driver", "Serial", "Model", "Size", "Block devices")
-    rows = [
-        (
-            disk["Address"],
-            disk["Driver"] or "-",
-            disk["SerialNumber"] or "-",
-            disk["ModelNumber"] or "-",
-            f"{disk['PhysicalSize'] / (1 << 30):.2f} GiB" if disk["PhysicalSize"] else "-",
-            " ".join(disk["NameSpaces"]) or "-",
-        )
-        for disk in shown["Disks"]
-    ]
-    if not rows:
-        return "There is no NVMe disk on the PCI bus."
-    head, *aligned_rows = aligned([heads, *rows])
-    lines = [head]
-    for row, disk in zip(aligned_rows, shown["Disks"], strict=True):
-        lines += [row, *(f"    {what}" for what in disk["Users"])]
-    return "\n".join(lines)
 
 
 def bind(

@@ -1,0 +1,108 @@
+"""The daemon's side of the control socket, and its hold on the state directory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from scsi2nvme.cli.control import short, socket_path
+from scsi2nvme.cli.errors import OperationError, UsageError
+
+REQUEST_BYTES = 65536
+
+Handler = Callable[[Mapping[str, Any]], Awaitable[Any]]
+
+
+class StateDirectory:
+    """The state directory, held by one daemon at a time."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock: IO[str] = (path / "lock").open("a+", encoding="ascii")
+        except OSError as error:
+            raise OperationError(
+                f"state directory {path}: {error.strerror}; choose another with --state-dir"
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            owner = self._lock.read().strip() or "unknown"
+            self._lock.close()
+            raise OperationError(
+                f"state directory {path}: in use by another scsi2nvme (process {owner}); "
+                "stop that, or choose another directory with --state-dir"
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(f"{os.getpid()}\n")
+        self._lock.flush()
+        self.path = path
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._lock.close()
+
+
+class ControlServer:
+    """Answers requests on the control socket."""
+
+    def __init__(self, directory: StateDirectory, handler: Handler) -> None:
+        self._path = socket_path(directory.path)
+        self._handler = handler
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen. The directory's lock makes a socket that is there a left-over."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(short(self._path))
+        except OSError as error:
+            listener.close()
+            raise OperationError(
+                f"control socket {self._path}: {error}; choose a shorter path with --state-dir"
+            ) from None
+        self._path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        self._server = await asyncio.start_unix_server(
+            self._serve, sock=listener, limit=REQUEST_BYTES
+        )
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
+                await writer.drain()
+        except ConnectionError:
+            pass  # the other command went away; nothing is owed to it
+        except ValueError:
+            writer.write(b'{"error": "the request is too long"}\n')
+        finally:
+            writer.close()
+
+    async def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+        except ValueError as error:
+            return {"error": f"the request is no JSON: {error}"}
+        if not isinstance(request, dict):
+            return {"error": "the request is no JSON object"}
+        try:
+            return {"result": await self._handler(request)}
+        except (OperationError, UsageError) as error:
+            return {"error": str(error)}
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)

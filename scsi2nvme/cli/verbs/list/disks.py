@@ -1,0 +1,67 @@
+"""The disks of this machine: which there are, and who drives and uses them."""
+
+from __future__ import annotations
+
+from scsi2nvme.cli.inspection import Json
+from scsi2nvme.cli.verbs.list.columns import aligned
+from scsi2nvme.drivers.host import binding
+from scsi2nvme.drivers.host.disk_users import Disk, users
+from scsi2nvme.drivers.pci.sysfs import System, parse_address
+
+
+def of_machine(system: System) -> Json:
+    """Return the NVMe disks on the PCI bus, with their drivers and users."""
+    return {"Disks": [_shown(disk) for disk in binding.disks(system)]}
+
+
+def complete(shown: Json) -> None:
+    """Say of disks that vfio-pci has what the daemon's namespaces in `shown` tell of them."""
+    for disk in shown["Disks"]:
+        served = [row for row in shown["Devices"] if _is_on(row["DevicePath"], disk["Address"])]
+        if served:
+            disk["ModelNumber"] = served[0]["ModelNumber"]
+            disk["SerialNumber"] = served[0]["SerialNumber"]
+            disk["PhysicalSize"] = sum(row["PhysicalSize"] for row in served)
+
+
+def _is_on(spec: str, address: str) -> bool:
+    """Whether a SPEC names the disk at a PCI address."""
+    transport, _, rest = spec.partition(":")
+    return transport == "pci" and parse_address(rest.partition(",")[0]) == address
+
+
+def _shown(disk: Disk) -> Json:
+    function = disk.function
+    return {
+        "Address": function.address,
+        "ModelNumber": disk.model,
+        "SerialNumber": disk.serial,
+        "PhysicalSize": disk.size_bytes,
+        "Driver": function.driver,
+        "IommuGroup": function.group,
+        "NameSpaces": list(disk.namespaces),
+        "Users": [use.what for use in users(disk)],
+    }
+
+
+def table(shown: Json) -> str:
+    """Return `of_machine` for people: a line per disk, its users below it."""
+    heads = ("Address", "Driver", "Serial", "Model", "Size", "Block devices")
+    rows = [
+        (
+            disk["Address"],
+            disk["Driver"] or "-",
+            disk["SerialNumber"] or "-",
+            disk["ModelNumber"] or "-",
+            f"{disk['PhysicalSize'] / (1 << 30):.2f} GiB" if disk["PhysicalSize"] else "-",
+            " ".join(disk["NameSpaces"]) or "-",
+        )
+        for disk in shown["Disks"]
+    ]
+    if not rows:
+        return "There is no NVMe disk on the PCI bus."
+    head, *aligned_rows = aligned([heads, *rows])
+    lines = [head]
+    for row, disk in zip(aligned_rows, shown["Disks"], strict=True):
+        lines += [row, *(f"    {what}" for what in disk["Users"])]
+    return "\n".join(lines)

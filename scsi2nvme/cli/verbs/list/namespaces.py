@@ -1,0 +1,68 @@
+"""The namespaces of controllers, and the rings by which the kernel's target reaches them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from scsi2nvme.cli import controllers
+from scsi2nvme.cli.inspection import Json, devices
+from scsi2nvme.cli.spec import parse
+from scsi2nvme.cli.verbs.list.columns import aligned
+
+
+def of_specs(specs: Sequence[str]) -> Json:
+    """Return the namespaces of the given SPECs, whose controllers are opened for that."""
+    return asyncio.run(_of_specs(specs))
+
+
+async def _of_specs(specs: Sequence[str]) -> Json:
+    found: list[Any] = []
+    for text in specs:
+        opened = await controllers.open_controller(parse(text))
+        try:
+            found += [(text, facts) for facts in opened.namespaces.values()]
+        finally:
+            await opened.close()
+    return devices(found)
+
+
+def table(shown: Json) -> str:
+    """Return `devices` for people: a line per namespace."""
+    heads = ("Device", "NSID", "Serial", "Model", "Size", "Block", "Firmware")
+    rows = [heads] + [
+        (
+            row["DevicePath"],
+            str(row["NameSpace"]),
+            row["SerialNumber"],
+            row["ModelNumber"],
+            f"{row['PhysicalSize'] / (1 << 30):.2f} GiB",
+            str(row["SectorSize"]),
+            row["Firmware"],
+        )
+        for row in shown["Devices"]
+    ]
+    return "\n".join(aligned(rows))
+
+
+def rings(shown: Json) -> str:
+    """Return the rings of the kernel's target for people: how data move, and who serves them."""
+    heads = (
+        *("Backstore", "Configuration", "In place", "Copied", "Pages", "Withdrawals"),
+        *("Reactor", "Moves"),
+    )
+    rows = [heads] + [
+        (
+            row["Backstore"],
+            row["Config"],
+            str(row["InPlace"]) if row["ZeroCopy"] else "-",
+            str(row["Copied"]),
+            str(row["Pages"]),
+            str(row["Withdrawals"]),
+            str(row["Reactor"]),
+            str(row["Moves"]),
+        )
+        for row in shown["Rings"]
+    ]
+    return "\n".join(aligned(rows))

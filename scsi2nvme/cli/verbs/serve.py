@@ -1,0 +1,167 @@
+"""`serve` and `daemon`: controllers as targets, until told to end."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from scsi2nvme.cli.verb import CONTROLLER_SPECS, DAEMON_CONFIG, EXIT_STATUS, Verb, add_state_dir
+
+_SERVE = """\
+Serve NVMe controllers over iSCSI, until SIGTERM or Ctrl-C.
+
+Each controller becomes one iSCSI target, each of its namespaces a logical unit:
+LUN n is namespace n + 1. The first target has the name --iqn; those that follow
+have ":1", ":2"… appended. On SIGTERM or Ctrl-C no new session is accepted,
+initiators are asked to log out, what is under way ends, and caches are flushed."""
+
+_DAEMON = f"""\
+Serve NVMe controllers to the kernel's target, until SIGTERM or Ctrl-C: `serve --tcmu`, with
+{DAEMON_CONFIG} for a configuration where none is given. `scsi2nvme install-units` makes
+it a service of systemd; `scsi2nvme export`, or targetcli, then publishes the namespaces."""
+
+_CONFIG = """\
+configuration file (TOML; what the command line says goes first):
+  iqn = "iqn.2026-11.org.example:disk0"
+  portals = ["127.0.0.1:3260", "[::1]:3260"]
+  state_dir = "/var/lib/scsi2nvme"
+  reactors = 2
+  poll_us = 50
+
+  [[controllers]]                       # one table per controller
+  spec = "emulated:/srv/disk.img,size=64G"
+  iqn = "iqn.2026-11.org.example:fast"  # unless derived from the one above
+
+  [chap]                                # unless everybody may log in
+  name = "host"
+  secret = "at least 12 bytes"
+
+  [mutual_chap]                         # if we must prove who we are as well
+  name = "disk"
+  secret = "another 12 bytes"
+
+  [discovery_chap]                      # if discovery needs a secret
+  name = "host"
+  secret = "at least 12 bytes"
+
+  [tcmu]                                # to serve the kernel's target, as --tcmu does
+  dbus = true                           # whether targetcli is to find us
+  zero_copy = "auto"                    # or "off": copy all data, as --zero-copy says
+
+  [[initiators]]                        # with any of these, nobody else may log in
+  name = "iqn.1993-08.org.debian:01:host"
+  chap = { name = "host1", secret = "its own 12 bytes" }  # unless as above
+  targets = ["iqn.2026-11.org.example:fast"]              # unless all
+  luns = [0, 1]                                           # unless all
+A file that holds secrets must not be open to other users."""
+
+_SERVE_EXAMPLES = """\
+examples:
+  scsi2nvme serve --controller emulated:disk.img,size=1G --state-dir .
+  scsi2nvme serve --controller emulated:memory,size=8G,block=4096,namespaces=4
+  scsi2nvme serve --controller qemu:disk.img --portal [::1]:3260
+  scsi2nvme serve --config /etc/scsi2nvme.toml"""
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    _daemon_arguments(parser)
+    parser.add_argument(
+        "--tcmu",
+        action="store_true",
+        help="serve the kernel's target: targetcli then has /backstores/user:nvme",
+    )
+
+
+def _daemon_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--controller",
+        metavar="SPEC",
+        action="append",
+        default=[],
+        help="a controller to serve; may be repeated",
+    )
+    parser.add_argument(
+        "--portal",
+        metavar="ADDR:PORT",
+        action="append",
+        default=[],
+        help="where to listen ourselves; may be repeated (default 127.0.0.1:3260; nowhere if "
+        "the kernel's target is served)",
+    )
+    parser.add_argument(
+        "--zero-copy",
+        choices=("auto", "off"),
+        help="let disks move data straight from and to the kernel's rings where that is safe "
+        "(auto, the default), or copy all of it",
+    )
+    parser.add_argument(
+        "--iqn",
+        metavar="NAME",
+        help="the first target's iSCSI name (default iqn.2026-11.io.github.scsi2nvme:disk0)",
+    )
+    add_state_dir(parser)
+    parser.add_argument("--config", metavar="FILE", help="a configuration file, see below")
+    parser.add_argument(
+        "--reactors",
+        metavar="N",
+        type=int,
+        help="how many threads move data (default: one per CPU, 4 at most)",
+    )
+    parser.add_argument(
+        "--poll-us",
+        metavar="N",
+        type=int,
+        help="how long, in microseconds, a reactor may spin for more work before it sleeps",
+    )
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.cli import config
+    from scsi2nvme.cli.control import default_state_dir
+    from scsi2nvme.cli.daemon import serve
+    from scsi2nvme.dataplane import MAXIMUM_REACTORS
+
+    file = config.load(Path(arguments.config)) if arguments.config else config.ConfigFile()
+    settings = config.settings(
+        file,
+        default_state_dir=default_state_dir(),
+        maximum_reactors=MAXIMUM_REACTORS,
+        controllers=tuple(arguments.controller),
+        portals=tuple(arguments.portal),
+        iqn=arguments.iqn,
+        state_dir=arguments.state_dir,
+        reactors=arguments.reactors,
+        poll_us=arguments.poll_us,
+        tcmu=arguments.tcmu,
+        zero_copy=arguments.zero_copy,
+    )
+    return serve.run(settings)
+
+
+def _daemon(arguments: argparse.Namespace) -> int:
+    arguments.tcmu = True
+    if not arguments.config and not arguments.controller:
+        arguments.config = DAEMON_CONFIG
+    return _serve(arguments)
+
+
+VERBS = (
+    Verb(
+        "serve",
+        "serve controllers over iSCSI",
+        _SERVE,
+        (CONTROLLER_SPECS, _CONFIG, _SERVE_EXAMPLES, EXIT_STATUS),
+        _serve_arguments,
+        _serve,
+        rank=10,
+    ),
+    Verb(
+        "daemon",
+        "serve controllers to the kernel's target",
+        _DAEMON,
+        (CONTROLLER_SPECS, _CONFIG, EXIT_STATUS),
+        _daemon_arguments,
+        _daemon,
+        rank=11,
+    ),
+)
