@@ -1,0 +1,148 @@
+"""What the emulated controller leaves behind, and finds again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
+from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.nvme.command import AdminOpcode, Opcode
+from scsi2nvme.nvme.registers import Register
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.nvme.structures import (
+    IDENTIFY_NAMESPACE,
+    SMART_LOG,
+)
+from tests.drivers.emulated.host import (
+    MIB,
+    SHUTDOWN,
+    Host,
+    admin,
+    block,
+    get_feature,
+    identify,
+    log_page,
+    session,
+    set_feature,
+)
+
+
+def test_state_over_restarts(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def first(host: Host) -> None:
+        await host.create_queue()
+        await host.ok(block(Opcode.WRITE, 5, data_out=b"a" * 512, nsid=2), 1)
+        await host.ok(set_feature(0x06, 0, save=True))
+        await host.ok(set_feature(0x84, 1, nsid=2))
+        await host.ok(admin(AdminOpcode.FORMAT_NVM, 1, nsid=1))
+        await host.execute(admin(0xC5))
+        seen.append((await host.ok(identify(3, nsid=1)), await host.ok(identify(3, nsid=2))))
+        host.transport.write32(Register.CC, SHUTDOWN)
+
+    async def second(host: Host) -> None:
+        await host.create_queue()
+        seen.append((await host.ok(identify(3, nsid=1)), await host.ok(identify(3, nsid=2))))
+        assert (await host.execute(get_feature(0x06))).dw0 == 0
+        assert (await host.execute(get_feature(0x84, nsid=2))).dw0 == 1
+        assert IDENTIFY_NAMESPACE.parse(await host.ok(identify(0, nsid=1))).flbas == 1
+        assert await host.ok(block(Opcode.READ, 5, 1, 512, nsid=2), 1) == b"a" * 512
+        smart = SMART_LOG.parse(await host.ok(log_page(2, 512)))
+        assert (smart.power_cycles, smart.unsafe_shutdowns) == (2, 0)
+        assert (smart.host_write_commands, smart.num_err_log_entries) == (1, 1)
+
+    async def third(host: Host) -> None:
+        smart = SMART_LOG.parse(await host.ok(log_page(2, 512)))
+        assert (smart.power_cycles, smart.unsafe_shutdowns) == (3, 1)
+
+    session(first, path=path, namespaces=2)
+    session(second, path=path, namespaces=2, size_bytes=None)
+    session(third, path=path, namespaces=2)
+    assert seen[0] == seen[1]
+    assert path.stat().st_size == 32 * MIB
+
+
+def test_a_format_that_was_cut_off_is_completed(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+
+    async def cut(host: Host) -> None:
+        host.place(admin(AdminOpcode.FORMAT_NVM, 1, nsid=1))
+        assert IDENTIFY_NAMESPACE.parse(await host.ok(identify(0, nsid=1))).fpi > 0x80
+
+    async def after(host: Host) -> None:
+        namespace = IDENTIFY_NAMESPACE.parse(await host.ok(identify(0, nsid=1)))
+        assert (namespace.flbas, namespace.fpi) == (1, 0x80)
+
+    session(cut, path=path, format_s=600.0)
+    session(after, path=path)
+
+
+def test_what_cannot_be_saved_fails(tmp_path: Path) -> None:
+    directory = tmp_path / "gone"
+    directory.mkdir()
+
+    async def run(host: Host) -> None:
+        shutil.rmtree(directory)
+        completion = await host.execute(set_feature(0x06, 0, save=True))
+        assert completion.status == StatusCode.INTERNAL_ERROR
+        await host.ok(identify(1))
+        host.transport.write32(Register.CC, SHUTDOWN)
+        assert (host.csts.shst, host.csts.cfs) == (1, 1)
+
+    with pytest.raises(TransportError, match=r"disk\.json: No such file"):
+        session(run, path=directory / "disk")
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    first = EmulatedTransport(EmulatedOptions(path=tmp_path / "disk", size_bytes=MIB))
+    with pytest.raises(TransportError, match="in use by another process"):
+        EmulatedTransport(EmulatedOptions(path=tmp_path / "disk"))
+    first.close()
+    EmulatedTransport(EmulatedOptions(path=tmp_path / "disk")).close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size_bytes": 2 * MIB}, "has 1048576 bytes, not 1 times 2097152"),
+        ({"namespaces": 2}, "has 1 namespaces, not 2"),
+        ({"namespaces": 3}, "not 3 equal shares"),
+        ({"block_bytes": 520}, "blocks of 520 bytes"),
+    ],
+)
+def test_an_image_is_never_bent(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    path = tmp_path / "disk"
+    EmulatedTransport(EmulatedOptions(path=path, size_bytes=MIB)).close()
+    before = path.read_bytes(), path.with_name("disk.json").read_bytes()
+    with pytest.raises(TransportError, match=message):
+        EmulatedTransport(EmulatedOptions(path=path, **options))
+    assert (path.read_bytes(), path.with_name("disk.json").read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"serial": "x", "namespaces": [1], "smart": {}}']
+)
+def test_a_broken_sidecar_is_told_of(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "disk"
+    EmulatedTransport(EmulatedOptions(path=path, size_bytes=MIB)).close()
+    path.with_name("disk.json").write_text(text)
+    with pytest.raises(TransportError, match=r"disk\.json: cannot be read"):
+        EmulatedTransport(EmulatedOptions(path=path))
+
+
+def test_dma_memory_that_is_not_there() -> None:
+    transport = EmulatedTransport(EmulatedOptions(size_bytes=MIB))
+    first, second = transport.allocate(100), transport.allocate(4096)
+    assert first.length == 4096
+    assert second.iova > first.iova + first.length
+    assert first.iova != first.vaddr
+    assert bytes(first.view()) == bytes(4096)
+    with pytest.raises(TransportError, match="no interrupt vector 500"):
+        transport.interrupt(500)
+    transport.close()
+    transport.close()
