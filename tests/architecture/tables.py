@@ -62,15 +62,6 @@ CIRCLES = (
     ),
     Circle(
         Kind.SYMBOLS,
-        (
-            "drivers/emulated/csrc/command.c",
-            "drivers/emulated/csrc/emulator.c",
-            "drivers/emulated/csrc/pool.c",
-        ),
-        "The pool runs and ends commands.",
-    ),
-    Circle(
-        Kind.SYMBOLS,
         ("scsi2nvme/csrc/plane.c", "scsi2nvme/csrc/reactor.c", "scsi2nvme/csrc/task.c"),
         "A reactor runs tasks, tasks wait on a reactor, and the plane's events come from both.",
     ),
@@ -96,7 +87,6 @@ CIRCLES = (
 # File: the one idea that it holds.
 BIG_FILES = {
     "bench/iscsi_load.c": "an initiator that loads a target, timed",
-    "drivers/emulated/csrc/emulator.c": "the I/O side of the emulated controller",
     "drivers/nvme/controller.py": "the state machine of one controller",
     "drivers/nvme/csrc/qpair.c": "one queue pair: rings, PRPs, deadlines, replay",
     "scsi2nvme/csrc/plane.c": "the plane's control side",
@@ -105,14 +95,10 @@ BIG_FILES = {
     "scsi2nvme/dataplane.py": "the binding of the native data plane",
     "scsi2nvme/service.py": "the service that joins units, nexuses and the plane",
     "tests/c/fake_reactor.c": "a reactor that tests turn by hand",
-    "tests/c/test_emulated.c": "that I/O side, driven over its queues",
     "tests/c/test_iscsi_data.c": "data in and out of iSCSI commands",
-    "tests/c/test_qpair.c": "queue pairs",
     "tests/c/test_task.c": "tasks on a reactor",
     "tests/c/test_tcmu.c": "TCMU devices",
     "tests/commands/test_reservations.py": "persistent reservations",
-    "tests/drivers/emulated/test_transport.py": "the emulated controller as a transport",
-    "tests/drivers/vfio/test_transport.py": "VFIO as a transport",
     "tests/iscsi_client.py": "an iSCSI initiator, PDU by PDU",
     "tests/support.py": "a logical unit and its controller, played",
     "tests/target/test_login.py": "login and its negotiation",
