@@ -16,6 +16,14 @@ class Feature(IntEnum):
     HOST_BEHAVIOR = 0x16
 
 
+class LogPage(IntEnum):
+    """Log page identifiers. Spec: NVMe Base 2.0c 5.16."""
+
+    ERROR = 0x01
+    SMART = 0x02
+    CHANGED_NAMESPACES = 0x04
+
+
 def identify(cns: int, nsid: int = 0, *, csi: int = 0, cntid: int = 0) -> NvmeCommand:
     """Return an Identify command."""
     return NvmeCommand(

@@ -17,19 +17,19 @@ from typing import Any, Protocol, Self
 
 from scsi2nvme.dataplane import QueuePair, Region
 from scsi2nvme.drivers.memory import PAGE
-from scsi2nvme.drivers.nvme import admin, events
-from scsi2nvme.drivers.nvme.admin import Feature
+from scsi2nvme.drivers.nvme import admin
+from scsi2nvme.drivers.nvme.admin import Feature, LogPage
 from scsi2nvme.drivers.nvme.bounce import BouncePool
 from scsi2nvme.drivers.nvme.bringup import BringUp, Clock, RealClock
-from scsi2nvme.drivers.nvme.errors import ControllerError, ControllerGoneError, StatusError
+from scsi2nvme.drivers.nvme.commands import Commands
+from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.drivers.nvme.events import ControllerEvent, EventMonitor, EventType
 from scsi2nvme.drivers.nvme.execution import Executor
 from scsi2nvme.drivers.nvme.identify import (
     Execute,
+    differing,
     identify_controller,
-    maximum_transfer_bytes,
     read_namespaces,
-    same_namespace,
 )
 from scsi2nvme.drivers.nvme.quirks import Quirk
 from scsi2nvme.drivers.nvme.recovery import Recovery, with_function_reset
@@ -39,9 +39,8 @@ from scsi2nvme.drivers.nvme.submission import ControlQueue
 from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.drivers.transport import Alarm, Transport, TransportError
 from scsi2nvme.fields import Values
-from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
-from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SMART_LOG
 
 _log = logging.getLogger(__name__)
 
@@ -52,8 +51,6 @@ _BOUNCE_BYTES = 8 << 20
 _AFTER_RESET_S, _SLOW_RESET_S = 0.1, 0.25
 _SHUTDOWN_S = (10.0, 60.0)  # at least, and at most, whatever RTD3E says
 _SURRENDER_S = 10.0  # to write back, when the host wants the device
-_LPA_OFFSETS = 1 << 2
-_BROADCAST_FLUSH = 3  # VWC bits 2:1
 
 
 class ControllerState(Enum):
@@ -93,8 +90,7 @@ class Controller:
 
     `on_event` is called for asynchronous events, and with a namespace event
     when a reset brought other namespaces to light. `failure` says why the
-    controller is dead. Methods that return what they read raise StatusError
-    if the controller refuses, ControllerGoneError if it is dead.
+    controller is dead. `commands` are those that have a name, over `execute`.
     """
 
     def __init__(
@@ -107,6 +103,7 @@ class Controller:
         clock: Clock,
     ) -> None:
         self.transport = transport
+        self.commands = Commands(self)
         self.state = ControllerState.STARTING
         self.failure = ""
         self.on_event: Callable[[ControllerEvent], None] | None = None
@@ -126,7 +123,9 @@ class Controller:
         self._setup = SetUp(self._registers, self._admin, page, timing)
         bounce = BouncePool(transport.allocate(_BOUNCE_BYTES))
         self._executor = Executor(self._admin, self._io, bounce, timing, clock)
-        self._events = EventMonitor(self, self._admin, self._report, self._in_background)
+        self._events = EventMonitor(
+            self.commands, self.rescan, self._admin, self._report, self._in_background
+        )
         self._recovery = Recovery(self, clock, timing.grace_s)
         self._data_path: DataPath | None = None
         self._reviving = asyncio.Lock()
@@ -270,79 +269,13 @@ class Controller:
         ends with LOST. Commands go on when the caller is cancelled.
         """
         if self.state is ControllerState.CLOSED:
-            raise ControllerError(f"{self.transport.name} is closed")
+            raise ControllerError(f"{self.name} is closed")
         return await self._executor.execute(commands)
+
+    # ---- namespaces and events ----
 
     async def _one(self, command: NvmeCommand) -> Completion:
         return (await self.execute(command))[0]
-
-    async def _ok(self, command: NvmeCommand) -> Completion:
-        completion = await self._one(command)
-        if completion.status == LOST:
-            raise ControllerGoneError(f"{self.transport.name} is dead: {self.failure}")
-        if completion.status:
-            raise StatusError(command, completion)
-        return completion
-
-    async def identify(self, cns: int, nsid: int = 0, *, csi: int = 0, cntid: int = 0) -> bytes:
-        """Return the 4096 bytes of an Identify data structure."""
-        return (await self._ok(admin.identify(cns, nsid, csi=csi, cntid=cntid))).data
-
-    async def get_log(
-        self, lid: int, nsid: int, length: int, *, retain: bool = True, lsp: int = 0
-    ) -> bytes:
-        """Return `length` bytes of a log page. Unless `retain`, its event is acknowledged."""
-        step = maximum_transfer_bytes(self.identity)
-        if length > step and not self.identity.lpa & _LPA_OFFSETS:
-            raise ControllerError(f"log {lid:#04x}: {length} bytes, at most {step}")
-        data = b""
-        while len(data) < length:
-            wanted = min(-(-(length - len(data)) // 4) * 4, step)
-            more = len(data) + wanted < length
-            command = admin.get_log_page(
-                lid, nsid, wanted, offset=len(data), retain=retain or more, lsp=lsp
-            )
-            data += (await self._ok(command)).data
-        return data[:length]
-
-    async def smart_log(self) -> Values:
-        """Return SMART / Health Information of the controller."""
-        return SMART_LOG.parse(await self.get_log(events.LOG_SMART, BROADCAST_NSID, SMART_LOG.size))
-
-    async def error_log(self) -> list[Values]:
-        """Return the error log's entries that are in use, the newest first."""
-        size = ERROR_LOG_ENTRY.size
-        length = (self.identity.elpe + 1) * size
-        raw = await self.get_log(events.LOG_ERROR, BROADCAST_NSID, length)
-        entries = [ERROR_LOG_ENTRY.parse(raw[at : at + size]) for at in range(0, length, size)]
-        return [entry for entry in entries if entry.error_count]
-
-    async def get_feature(
-        self, fid: int, *, nsid: int = 0, select: int = 0, cdw11: int = 0, data_in: int = 0
-    ) -> Completion:
-        """Get a feature: its value is `dw0`, or `data`."""
-        return await self._ok(
-            admin.get_features(fid, nsid=nsid, select=select, cdw11=cdw11, data_in=data_in)
-        )
-
-    async def set_feature(
-        self, fid: int, cdw11: int = 0, *, nsid: int = 0, save: bool = False, data_out: bytes = b""
-    ) -> Completion:
-        """Set a feature. A reset undoes what is not saved."""
-        return await self._ok(
-            admin.set_features(fid, cdw11, nsid=nsid, save=save, data_out=data_out)
-        )
-
-    async def flush(self) -> None:
-        """Make durable what may be in a volatile write cache."""
-        vwc = self.identity.vwc
-        if not vwc & 1:
-            return
-        everything = vwc >> 1 & 3 == _BROADCAST_FLUSH
-        for nsid in [BROADCAST_NSID] if everything else list(self.namespaces):
-            await self._ok(NvmeCommand(Opcode.FLUSH, nsid))
-
-    # ---- namespaces and events ----
 
     async def _read_namespaces(self, execute: Execute) -> dict[int, NamespaceFacts]:
         return await read_namespaces(execute, self.identity, self._registers.quirks)
@@ -350,7 +283,7 @@ class Controller:
     async def rescan(self) -> frozenset[int]:
         """Read the namespaces again; return the NSIDs that came, went or changed."""
         old, self.namespaces = self.namespaces, await self._read_namespaces(self._one)
-        return _changed(old, self.namespaces)
+        return differing(old, self.namespaces)
 
     def _report(self, event: ControllerEvent) -> None:
         if event.needs_reset:
@@ -363,6 +296,11 @@ class Controller:
     def attach(self, data_path: DataPath) -> None:
         """Make the user of `io_queues` known, for resets."""
         self._data_path = data_path
+
+    @property
+    def name(self) -> str:
+        """Which controller it is, for people: its transport's name."""
+        return self.transport.name
 
     @property
     def live(self) -> bool:
@@ -403,11 +341,11 @@ class Controller:
         self._go_live()
         if self._data_path is not None:
             self._data_path.resume()
-        self._report_namespaces(_changed(old, self.namespaces))
+        self._report_namespaces(differing(old, self.namespaces))
 
     def _report_namespaces(self, changed: frozenset[int], *, returned: bool = False) -> None:
         if changed:
-            log = events.LOG_CHANGED_NAMESPACES
+            log = LogPage.CHANGED_NAMESPACES
             self._report(ControllerEvent(EventType.NOTICE, 0, log, b"", changed, returned))
 
     async def _quiesce(self) -> None:
@@ -427,7 +365,7 @@ class Controller:
                 await self._quiesce()
                 await self._registers.shut_down(_SURRENDER_S)
         except (ControllerError, TransportError) as error:
-            _log.warning("%s: %s", self.transport.name, error)
+            _log.warning("%s: %s", self.name, error)
         if self.state is not ControllerState.DEAD:
             self.die(reason)
         await self.transport.let_go()
@@ -435,7 +373,7 @@ class Controller:
 
     def die(self, reason: str) -> None:
         """Give the controller up: everything ends with LOST."""
-        _log.error("%s is dead: %s", self.transport.name, reason)
+        _log.error("%s is dead: %s", self.name, reason)
         self.state = ControllerState.DEAD
         self.failure = reason
         for queue in (self._admin, self._io):
@@ -465,7 +403,7 @@ class Controller:
                 self.die(str(error))
                 await self.transport.let_go()
                 return
-            _log.warning("%s is back", self.transport.name)
+            _log.warning("%s is back", self.name)
             self._watch_alarms()
             self._go_live()
             if self._data_path is not None:
@@ -508,7 +446,7 @@ class Controller:
     def _background_done(self, task: asyncio.Task[None]) -> None:
         self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._loop.call_exception_handler({"message": self.transport.name, "exception": error})
+            self._loop.call_exception_handler({"message": self.name, "exception": error})
 
     # ---- the end ----
 
@@ -525,12 +463,12 @@ class Controller:
             if self.live:
                 await self._shut_down()
         except (ControllerError, TransportError) as error:
-            _log.error("%s: %s", self.transport.name, error)
+            _log.error("%s: %s", self.name, error)
         await self._release()
 
     async def _shut_down(self) -> None:
         await self._executor.drain()
-        await self.flush()
+        await self.commands.flush()
         self.state = ControllerState.CLOSED
         self._events.stop()
         await self._setup.delete_queues(self._io_pairs())
@@ -557,11 +495,3 @@ class Controller:
 def _disk(identity: Values) -> str:
     """Return which disk it is, for people and for comparison."""
     return f"{identity.text('mn')}, serial number {identity.text('sn')}"
-
-
-def _changed(old: dict[int, NamespaceFacts], new: dict[int, NamespaceFacts]) -> frozenset[int]:
-    return frozenset(
-        nsid
-        for nsid in old.keys() | new.keys()
-        if nsid not in old or nsid not in new or not same_namespace(old[nsid], new[nsid])
-    )

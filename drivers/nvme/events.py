@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any
 
-from scsi2nvme.drivers.nvme.admin import Feature
+from scsi2nvme.drivers.nvme.admin import Feature, LogPage
+from scsi2nvme.drivers.nvme.commands import Commands
 from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.drivers.nvme.submission import ControlQueue, Entry
 from scsi2nvme.fields import Values
-from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
+from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SMART_LOG
 
 _log = logging.getLogger(__name__)
 
 MAXIMUM_REQUESTS = 4
-LOG_ERROR, LOG_SMART, LOG_CHANGED_NAMESPACES = 0x01, 0x02, 0x04
 
 # Feature 0Bh: critical warnings, and the one notice that is dealt with.
 _ALL_WARNINGS = 0x1F
@@ -41,10 +41,10 @@ class EventType(IntEnum):
 
 
 # How much of a log is read to acknowledge an event; of others a kilobyte.
-_LOG_BYTES = {
-    LOG_ERROR: ERROR_LOG_ENTRY.size,
-    LOG_SMART: SMART_LOG.size,
-    LOG_CHANGED_NAMESPACES: 4096,
+_LOG_BYTES: dict[int, int] = {
+    LogPage.ERROR: ERROR_LOG_ENTRY.size,
+    LogPage.SMART: SMART_LOG.size,
+    LogPage.CHANGED_NAMESPACES: 4096,
 }
 _OTHER_LOG_BYTES = 1024
 
@@ -81,34 +81,24 @@ def changed_namespaces(raw: bytes) -> frozenset[int]:
     return frozenset() if BROADCAST_NSID in nsids else frozenset(nsids)
 
 
-class Subject(Protocol):
-    """What the monitor needs of the controller."""
-
-    async def get_log(self, lid: int, nsid: int, length: int, *, retain: bool) -> bytes:
-        """Read a log page."""
-
-    async def set_feature(self, fid: int, cdw11: int = 0) -> Completion:
-        """Set a feature."""
-
-    async def rescan(self) -> frozenset[int]:
-        """Read the namespaces again, and return those that changed."""
-
-
 class EventMonitor:
     """Keeps Asynchronous Event Requests with a controller.
 
+    `rescan` reads the namespaces again and returns the NSIDs of those that changed.
     `report` is called once an event's log has been read and the next request
     is on its way; `spawn` runs a coroutine in the background.
     """
 
     def __init__(
         self,
-        subject: Subject,
+        commands: Commands,
+        rescan: Callable[[], Awaitable[frozenset[int]]],
         queue: ControlQueue,
         report: Callable[[ControllerEvent], None],
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
-        self._subject = subject
+        self._commands = commands
+        self._rescan = rescan
         self._queue = queue
         self._report = report
         self._spawn = spawn
@@ -151,12 +141,12 @@ class EventMonitor:
         if event.log_id == 0:
             return event
         length = _LOG_BYTES.get(event.log_id, _OTHER_LOG_BYTES)
-        raw = await self._subject.get_log(event.log_id, BROADCAST_NSID, length, retain=False)
+        raw = await self._commands.get_log(event.log_id, BROADCAST_NSID, length, retain=False)
         changed = frozenset[int]()
-        if event.log_id == LOG_SMART:
+        if event.log_id == LogPage.SMART:
             # What persists would be told again and again.
             self._mask &= ~SMART_LOG.parse(raw).critical_warning
-            await self._subject.set_feature(Feature.ASYNC_EVENTS, self._mask)
-        elif event.log_id == LOG_CHANGED_NAMESPACES:
-            changed = await self._subject.rescan() | changed_namespaces(raw)
+            await self._commands.set_feature(Feature.ASYNC_EVENTS, self._mask)
+        elif event.log_id == LogPage.CHANGED_NAMESPACES:
+            changed = await self._rescan() | changed_namespaces(raw)
         return ControllerEvent(event.type, event.info, event.log_id, raw, changed)

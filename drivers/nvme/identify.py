@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from scsi2nvme.drivers.nvme import admin
@@ -218,3 +218,14 @@ def same_namespace(one: NamespaceFacts, other: NamespaceFacts) -> bool:
         return bytes(raw), facts.uuid, facts.nguid, facts.eui64, facts.maximum_transfer_bytes
 
     return essence(one) == essence(other)
+
+
+def differing(
+    old: Mapping[int, NamespaceFacts], new: Mapping[int, NamespaceFacts]
+) -> frozenset[int]:
+    """Return the NSIDs of the namespaces that came, went or changed."""
+    return frozenset(
+        nsid
+        for nsid in old.keys() | new.keys()
+        if nsid not in old or nsid not in new or not same_namespace(old[nsid], new[nsid])
+    )

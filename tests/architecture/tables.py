@@ -87,7 +87,6 @@ CIRCLES = (
 # File: the one idea that it holds.
 BIG_FILES = {
     "bench/iscsi_load.c": "an initiator that loads a target, timed",
-    "drivers/nvme/controller.py": "the state machine of one controller",
     "drivers/nvme/csrc/qpair.c": "one queue pair: rings, PRPs, deadlines, replay",
     "scsi2nvme/csrc/plane.c": "the plane's control side",
     "scsi2nvme/csrc/reactor.c": "a reactor's round and what it waits for",

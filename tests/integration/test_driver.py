@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from scsi2nvme.dataplane import QueuePair
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
+from scsi2nvme.drivers.nvme.admin import LogPage
 from scsi2nvme.drivers.nvme.controller import Controller, ControllerState
 from scsi2nvme.drivers.nvme.errors import ControllerError, ControllerGoneError, StatusError
-from scsi2nvme.drivers.nvme.events import LOG_SMART, ControllerEvent, EventType
+from scsi2nvme.drivers.nvme.events import ControllerEvent, EventType
 from scsi2nvme.drivers.nvme.retry import LOST, MAXIMUM_RETRIES
 from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.drivers.pci.configuration import COMMAND
@@ -79,7 +80,7 @@ async def test_close_shuts_down_and_data_lasts(rig: Rig, monkeypatch: pytest.Mon
     await controller.close()
     assert seen == [ShutdownStatus.COMPLETE]
     with pytest.raises(ControllerError, match="closed"):
-        await controller.smart_log()
+        await controller.commands.smart_log()
     async with rig.controller() as controller:
         assert await good(controller, read(11, 7)) == data
 
@@ -241,16 +242,16 @@ async def test_a_command_goes_on_without_its_caller(rig: Rig) -> None:
 
 async def test_features(rig: Rig) -> None:
     async with rig.controller() as controller:
-        await controller.set_feature(OVER_TEMPERATURE, 350)
-        assert (await controller.get_feature(OVER_TEMPERATURE)).dw0 & 0xFFFF == 350
-        assert (await controller.get_feature(0x06, nsid=0)).dw0 in (0, 1)
+        await controller.commands.set_feature(OVER_TEMPERATURE, 350)
+        assert (await controller.commands.get_feature(OVER_TEMPERATURE)).dw0 & 0xFFFF == 350
+        assert (await controller.commands.get_feature(0x06, nsid=0)).dw0 in (0, 1)
 
 
 async def test_a_refusal_is_an_exception_with_its_status(rig: Rig) -> None:
     rig.expects_guest_errors = True
     async with rig.controller() as controller:
         with pytest.raises(StatusError, match=r"Get Features .* 0/02") as caught:
-            await controller.get_feature(0xBF)
+            await controller.commands.get_feature(0xBF)
         assert caught.value.completion.status == StatusCode.INVALID_FIELD
 
 
@@ -258,27 +259,27 @@ async def test_logs(rig: Rig) -> None:
     async with rig.controller() as controller:
         await good(controller, write(0, b"l" * BLOCK))
         await good(controller, read(0, 1))
-        smart = await controller.smart_log()
+        smart = await controller.commands.smart_log()
         assert smart.host_read_commands >= 1
         assert smart.host_write_commands >= 1
         assert 250 < smart.temperature < 400
-        assert await controller.error_log() == []
-        assert len(await controller.get_log(LOG_SMART, 0xFFFFFFFF, 10)) == 10
-        with_offset = await controller.get_log(0x05, 0, 4096)  # commands supported and effects
-        assert any(with_offset)
+        assert await controller.commands.error_log() == []
+        assert len(await controller.commands.get_log(LogPage.SMART, 0xFFFFFFFF, 10)) == 10
+        effects = await controller.commands.get_log(0x05, 0, 4096)  # read with offsets
+        assert any(effects)
 
 
 async def test_an_event_is_reported_with_its_log(rig: Rig) -> None:
     async with rig.controller() as controller:
         reported: asyncio.Queue[ControllerEvent] = asyncio.Queue()
         controller.on_event = reported.put_nowait
-        await controller.set_feature(OVER_TEMPERATURE, 200)  # kelvin: it is warmer
+        await controller.commands.set_feature(OVER_TEMPERATURE, 200)  # kelvin: it is warmer
         event = await asyncio.wait_for(reported.get(), 5)
         assert event.type == EventType.HEALTH
-        assert event.log_id == LOG_SMART
+        assert event.log_id == LogPage.SMART
         assert event.raw[0] == 2
         # Asked for again, but not of the warning that persists.
-        assert (await controller.get_feature(0x0B)).dw0 & 0xFF == 0x1D
+        assert (await controller.commands.get_feature(0x0B)).dw0 & 0xFF == 0x1D
         await controller.reset()
         await good(controller, read(0, 1))
 
@@ -410,7 +411,7 @@ async def test_surprise_removal_ends_every_command(rig: Rig) -> None:
         assert await reactor.collect(1) == [LOST]
         assert (await one(controller, read(0, 1))).status == LOST
         with pytest.raises(ControllerGoneError, match="all ones"):
-            await controller.smart_log()
+            await controller.commands.smart_log()
 
 
 async def test_removal_before_bring_up_is_one_clear_error(rig: Rig) -> None:

@@ -96,7 +96,7 @@ def test_a_lost_interrupt_is_noticed() -> None:
             for vector in (0, 1):
                 asyncio.get_running_loop().remove_reader(transport.interrupt(vector))
             await good(controller, read(0, 1))
-            await controller.smart_log()
+            await controller.commands.smart_log()
 
     run(scenario())
 
