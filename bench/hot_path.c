@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../tests/c/front_end.h"
+#include "../tests/c/bench.h"
 
 enum { DEPTH = 32, BLOCKS = 8 };
 

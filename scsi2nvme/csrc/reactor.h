@@ -18,7 +18,7 @@
 #include <stdatomic.h>
 
 #include "dataplane.h"
-#include "queue.h"
+#include "qpair.h"
 
 struct s2n_reactor;
 

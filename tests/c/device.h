@@ -3,7 +3,7 @@
 #ifndef S2N_DEVICE_H
 #define S2N_DEVICE_H
 
-#include "queue.h"
+#include "qpair.h"
 
 enum { DEVICE_LOG = 4096 };
 

@@ -2,7 +2,7 @@
 #ifndef EMULATOR_RIG_H
 #define EMULATOR_RIG_H
 
-#include "queue.h"
+#include "qpair.h"
 
 enum {
     PAGE = 4096,

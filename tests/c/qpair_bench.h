@@ -2,7 +2,7 @@
 #ifndef QPAIR_BENCH_H
 #define QPAIR_BENCH_H
 
-#include "queue.h"
+#include "qpair.h"
 
 enum { PAGE = 4096, DEPTH = 8, IOVA = 0x40000000 };
 

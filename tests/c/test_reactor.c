@@ -4,8 +4,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "bench.h"
 #include "check.h"
-#include "front_end.h"
 
 enum { DEPTH = 8, POOL = 1 << 20 };
 

@@ -1,8 +1,8 @@
 /* The life of tasks on one reactor, step by step. */
 #include <string.h>
 
+#include "bench.h"
 #include "check.h"
-#include "front_end.h"
 
 enum { POOL = 1 << 20, LARGES = 12, DEPTH = 4, SLOTS = DEPTH - 1, MANY = 16 };
 enum { BUSY = 8, CHECK_CONDITION = 2 };

@@ -11,7 +11,7 @@
 #define S2N_EMU_H
 
 #include "dataplane.h"
-#include "queue.h"
+#include "qpair.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -5,7 +5,7 @@
  * The handler puts memory of all ones in the place of the page, so that the access
  * is repeated there and reads what a missing device reads; writes go nowhere. */
 #include "dataplane.h"
-#include "queue.h"
+#include "qpair.h"
 
 #include <endian.h>
 #include <errno.h>

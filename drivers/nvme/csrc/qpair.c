@@ -7,7 +7,7 @@
  *
  * Spec: NVMe Base 2.0c 3.3 (queues), 4.1.1 (PRPs).
  */
-#include "queue.h"
+#include "qpair.h"
 
 #include "little_endian.h"
 

@@ -4,7 +4,7 @@
  * Doorbells do not wait for their answers. These are counted, and taken when
  * many are owed or when a command that does wait meets them on its way. */
 #include "dataplane.h"
-#include "queue.h"
+#include "qpair.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-#include "front_end.h"
+#include "bench.h"
 
 #include <string.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 /* Queue pairs as the reactor uses them. Implemented in drivers/nvme/csrc/qpair.c;
  * the public part is in dataplane.h. A queue pair is used by one thread. */
-#ifndef S2N_QUEUE_H
-#define S2N_QUEUE_H
+#ifndef S2N_QPAIR_H
+#define S2N_QPAIR_H
 
 #include "dataplane.h"
 

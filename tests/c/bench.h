@@ -1,7 +1,7 @@
 /* A small front end and a plane with one reactor for tests. The reactor's thread is
  * not started: the test takes its place, and rounds happen when it says so. */
-#ifndef S2N_TEST_FRONT_END_H
-#define S2N_TEST_FRONT_END_H
+#ifndef S2N_BENCH_H
+#define S2N_BENCH_H
 
 #include "../../scsi2nvme/csrc/plane.h"
 #include "device.h"
