@@ -4,7 +4,8 @@
 #define S2N_HOT_H
 
 #include "dataplane.h"
-#include "reactor.h"
+
+enum s2n_direction { S2N_NONE = 0, S2N_IN = 1, S2N_OUT = 2 };
 
 /* `width` bits of a CDB, big-endian; width 0: the CDB has no such field. */
 struct s2n_bits {

@@ -3,9 +3,19 @@
 #ifndef S2N_POOL_H
 #define S2N_POOL_H
 
-#include "reactor.h"
+#include "qpair.h"
 
 enum { S2N_SMALL = S2N_PAGE, S2N_LARGE = 65536 };
+
+/* A task's data: chunks of its reactor's pool, each contiguous. All but the last
+ * have the same length. */
+struct s2n_buffer {
+    struct s2n_pool *pool; /* NULL: no chunks held */
+    uint32_t length;       /* usable bytes */
+    uint32_t chunk_bytes;
+    uint32_t count;
+    uint32_t chunk[S2N_MAXIMUM_TRANSFER / 65536]; /* pool offsets in pages */
+};
 
 struct s2n_pool *s2n_pool_new(const s2n_region *memory);
 void s2n_pool_free(struct s2n_pool *pool);

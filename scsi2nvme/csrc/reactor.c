@@ -3,20 +3,19 @@
 #include "reactor.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "plane.h"
+#include "abort.h"
+#include "events.h"
+#include "submit.h"
+#include "task_life.h"
+#include "unit.h"
 
 enum {
-    EVENTS = 64,       /* taken from epoll at once */
     COMPLETIONS = 64,  /* taken from a queue at once */
     DEADLINE_MS = 250, /* how often deadlines are looked at */
     OVERDUE_MS = 5000, /* how often an overdue command is told again */
@@ -25,192 +24,6 @@ enum {
     GATHER_US = 100,   /* at most */
     TIMER_SLACK_NS = 1000,
 };
-
-static void set_clock(struct s2n_reactor *reactor)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    reactor->now_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-    reactor->now_ms = reactor->now_us / 1000;
-}
-
-/* ---- event sources ---- */
-
-static int source_control(struct s2n_reactor *reactor, struct s2n_source *source, int operation,
-                          uint32_t events)
-{
-    struct epoll_event event = {.events = events, .data.ptr = source};
-
-    return epoll_ctl(reactor->epoll_fd, operation, source->fd, &event) ? -errno : 0;
-}
-
-int s2n_source_add(struct s2n_reactor *reactor, struct s2n_source *source, uint32_t events)
-{
-    return source_control(reactor, source, EPOLL_CTL_ADD, events);
-}
-
-int s2n_source_modify(struct s2n_reactor *reactor, struct s2n_source *source, uint32_t events)
-{
-    return source_control(reactor, source, EPOLL_CTL_MOD, events);
-}
-
-void s2n_source_remove(struct s2n_reactor *reactor, struct s2n_source *source)
-{
-    source_control(reactor, source, EPOLL_CTL_DEL, 0);
-    /* It may be among the events that this round has yet to look at. */
-    for (int i = reactor->event_next; i < reactor->event_count; i++)
-        if (reactor->events[i].data.ptr == source)
-            reactor->events[i].data.ptr = NULL;
-}
-
-/* ---- deferred work ---- */
-
-void s2n_defer(struct s2n_reactor *reactor, struct s2n_deferred *deferred)
-{
-    if (deferred->queued)
-        return;
-    deferred->queued = true;
-    deferred->next = reactor->deferred;
-    reactor->deferred = deferred;
-}
-
-void s2n_defer_cancel(struct s2n_reactor *reactor, struct s2n_deferred *deferred)
-{
-    for (struct s2n_deferred **at = &reactor->deferred; *at; at = &(*at)->next) {
-        if (*at != deferred)
-            continue;
-        *at = deferred->next;
-        break;
-    }
-    deferred->queued = false;
-}
-
-static void run_deferred(struct s2n_reactor *reactor)
-{
-    while (reactor->deferred) {
-        struct s2n_deferred *deferred = reactor->deferred;
-        reactor->deferred = deferred->next;
-        deferred->queued = false;
-        deferred->run(deferred);
-    }
-}
-
-/* ---- timers ---- */
-
-void s2n_timer_cancel(struct s2n_reactor *reactor, struct s2n_timer *timer)
-{
-    for (struct s2n_timer **at = &reactor->timers; *at; at = &(*at)->next) {
-        if (*at != timer)
-            continue;
-        *at = timer->next;
-        break;
-    }
-    timer->armed = false;
-}
-
-void s2n_timer_arm(struct s2n_reactor *reactor, struct s2n_timer *timer, uint64_t after_ms)
-{
-    struct s2n_timer **at = &reactor->timers;
-
-    if (timer->armed)
-        s2n_timer_cancel(reactor, timer);
-    timer->at_ms = reactor->now_ms + after_ms;
-    timer->armed = true;
-    while (*at && (*at)->at_ms <= timer->at_ms)
-        at = &(*at)->next;
-    timer->next = *at;
-    *at = timer;
-}
-
-static void run_timers(struct s2n_reactor *reactor)
-{
-    while (reactor->timers && reactor->timers->at_ms <= reactor->now_ms) {
-        struct s2n_timer *timer = reactor->timers;
-        reactor->timers = timer->next;
-        timer->armed = false;
-        timer->expire(timer);
-    }
-}
-
-uint64_t s2n_reactor_now_ms(const struct s2n_reactor *reactor)
-{
-    return reactor->now_ms;
-}
-
-uint64_t s2n_reactor_now_us(const struct s2n_reactor *reactor)
-{
-    return reactor->now_us;
-}
-
-s2n_plane *s2n_reactor_plane(struct s2n_reactor *reactor)
-{
-    return reactor->plane;
-}
-
-uint32_t s2n_reactor_index(const struct s2n_reactor *reactor)
-{
-    return reactor->index;
-}
-
-/* ---- messages ---- */
-
-void s2n_reactor_call(struct s2n_reactor *reactor, void (*call)(void *argument), void *argument)
-{
-    struct s2n_message *message = malloc(sizeof *message);
-    uint64_t one = 1;
-
-    if (!message)
-        abort(); /* control would be lost: no state to fall back to */
-    *message = (struct s2n_message){.call = call, .argument = argument};
-    pthread_mutex_lock(&reactor->lock);
-    bool running = reactor->running, first = !reactor->messages;
-    if (running) {
-        *reactor->messages_tail = message;
-        reactor->messages_tail = &message->next;
-    }
-    pthread_mutex_unlock(&reactor->lock);
-    if (!running) {
-        /* Before its start, and after its end, nobody else uses the reactor. */
-        free(message);
-        call(argument);
-    } else if (first && write(reactor->wake.fd, &one, sizeof one) < 0) {
-        abort(); /* an eventfd of ours cannot refuse the number one */
-    }
-}
-
-static void run_messages(struct s2n_message *message)
-{
-    while (message) {
-        struct s2n_message *next = message->next;
-        message->call(message->argument);
-        free(message);
-        message = next;
-    }
-}
-
-/* The reactor's lock is held. */
-static struct s2n_message *all_messages(struct s2n_reactor *reactor)
-{
-    struct s2n_message *messages = reactor->messages;
-
-    reactor->messages = NULL;
-    reactor->messages_tail = &reactor->messages;
-    return messages;
-}
-
-/* The eventfd's edges are watched, so that it need not be read. */
-static void take_messages(struct s2n_source *source, uint32_t events)
-{
-    struct s2n_reactor *reactor =
-        (struct s2n_reactor *)((char *)source - offsetof(struct s2n_reactor, wake));
-
-    (void)events;
-    pthread_mutex_lock(&reactor->lock);
-    struct s2n_message *messages = all_messages(reactor);
-    pthread_mutex_unlock(&reactor->lock);
-    run_messages(messages);
-}
 
 /* ---- NVMe queues ---- */
 
@@ -361,20 +174,6 @@ static uint64_t wait_us(struct s2n_reactor *reactor)
     return left < device ? left : device;
 }
 
-/* epoll_wait, but for parts of a millisecond. */
-static int wait_for_events(struct s2n_reactor *reactor, uint64_t us)
-{
-    struct pollfd epoll = {.fd = reactor->epoll_fd, .events = POLLIN};
-    struct timespec part = {.tv_nsec = (long)us * 1000};
-    int ms = us == UINT64_MAX ? -1 : us < 60000000 ? (int)((us + 999) / 1000) : 60000;
-
-    if (us && us < 1000) {
-        ppoll(&epoll, 1, &part, NULL);
-        ms = 0;
-    }
-    return epoll_wait(reactor->epoll_fd, reactor->events, EVENTS, ms);
-}
-
 /* How long to let completions gather before looking at any: half of what the next one usually
  * takes. Being woken costs more than a command does, for us and for whoever wakes us, and where
  * many commands are under way each initiator waits for the others' as well. Once, then an
@@ -401,20 +200,12 @@ static void wait_and_dispatch(struct s2n_reactor *reactor)
     uint64_t us = gather(reactor, wait_us(reactor));
     if (us)
         acknowledge_queues(reactor);
-    int count = wait_for_events(reactor, us);
+    int count = s2n_loop_wait(reactor, us);
 
     /* Who looks again and again lets others have the CPU. */
     if (!us && count <= 0 && reactor->waiting_since_us && !reactor->gathered)
         sched_yield();
-    set_clock(reactor);
-    reactor->event_count = count > 0 ? count : 0;
-    for (reactor->event_next = 0; reactor->event_next < reactor->event_count;) {
-        struct epoll_event *event = &reactor->events[reactor->event_next++];
-        struct s2n_source *source = event->data.ptr;
-        if (source)
-            source->ready(source, event->events);
-    }
-    reactor->event_count = 0;
+    s2n_loop_dispatch(reactor, count);
 }
 
 /* ---- the thread ---- */
@@ -422,13 +213,13 @@ static void wait_and_dispatch(struct s2n_reactor *reactor)
 void s2n_reactor_round(struct s2n_reactor *reactor)
 {
     wait_and_dispatch(reactor);
-    run_timers(reactor);
+    s2n_loop_run_timers(reactor);
     /* Rings can complete at once, and completions make room for more. */
     do {
         resume_queues(reactor);
         ring_queues(reactor);
     } while (poll_queues(reactor));
-    run_deferred(reactor);
+    s2n_loop_run_deferred(reactor);
     check_deadlines(reactor);
 }
 
@@ -453,11 +244,7 @@ void s2n_reactor_stop(struct s2n_reactor *reactor)
         return;
     s2n_reactor_call(reactor, stop, reactor);
     pthread_join(reactor->thread, NULL);
-    pthread_mutex_lock(&reactor->lock);
-    reactor->running = false;
-    struct s2n_message *late = all_messages(reactor);
-    pthread_mutex_unlock(&reactor->lock);
-    run_messages(late);
+    s2n_loop_ended(reactor);
 }
 
 /* Create the thread without signals, which are for the interpreter's. */
@@ -490,18 +277,6 @@ int s2n_reactor_start(struct s2n_reactor *reactor)
     return -pthread_setaffinity_np(reactor->thread, sizeof cpus, &cpus);
 }
 
-int s2n_reactor_open(struct s2n_reactor *reactor)
-{
-    reactor->messages_tail = &reactor->messages;
-    set_clock(reactor);
-    pthread_mutex_init(&reactor->lock, NULL);
-    reactor->wake = (struct s2n_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), take_messages};
-    reactor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (reactor->wake.fd < 0 || reactor->epoll_fd < 0)
-        return -errno;
-    return s2n_source_add(reactor, &reactor->wake, EPOLLIN | EPOLLET);
-}
-
 void s2n_reactor_close(struct s2n_reactor *reactor)
 {
     s2n_reactor_drop_tasks(reactor);
@@ -511,9 +286,5 @@ void s2n_reactor_close(struct s2n_reactor *reactor)
         s2n_abort_done(wait->abort);
         free(wait);
     }
-    if (reactor->wake.fd >= 0)
-        close(reactor->wake.fd);
-    if (reactor->epoll_fd >= 0)
-        close(reactor->epoll_fd);
-    pthread_mutex_destroy(&reactor->lock);
+    s2n_loop_close(reactor);
 }

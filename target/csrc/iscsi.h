@@ -5,8 +5,8 @@
 
 #include <stdatomic.h>
 
+#include "front_end.h"
 #include "iscsi_pdu.h"
-#include "reactor.h"
 
 enum {
     S2N_RECEIVE_BYTES = 131072, /* receive buffer: one recv takes this much */

@@ -9,7 +9,7 @@
 
 #include <stdatomic.h>
 
-#include "reactor.h"
+#include "front_end.h"
 #include "window.h"
 
 enum {

@@ -3,8 +3,10 @@
 #ifndef S2N_BENCH_H
 #define S2N_BENCH_H
 
-#include "../../scsi2nvme/csrc/plane.h"
 #include "device.h"
+#include "front_end.h"
+#include "reactor.h"
+#include "unit.h"
 
 enum { BLOCK = 512, NSID = 5, CONTROLLER = 900, NEXUS = 100, UNITS = 2, NEXUSES = 3 };
 

@@ -6,7 +6,7 @@
 #ifndef S2N_FAKE_REACTOR_H
 #define S2N_FAKE_REACTOR_H
 
-#include "reactor.h"
+#include "front_end.h"
 
 enum { FAKE_BLOCK = 512, FAKE_BLOCKS = 16384, FAKE_CHUNK = 65536, FAKE_TASKS = 512 };
 

@@ -1,6 +1,5 @@
 /* The plane with its threads: messages, drains, aborts, pauses and stops while
  * reactors work. Under ThreadSanitizer this is the check for races. */
-#include "../../scsi2nvme/csrc/plane.h"
 
 #include <poll.h>
 #include <string.h>
@@ -8,6 +7,8 @@
 
 #include "check.h"
 #include "device.h"
+#include "front_end.h"
+#include "unit.h"
 
 enum { REACTORS = 3, SESSIONS = 6, DEPTH = 16, TASKS = 24, POOL = 2 << 20, ROUNDS = 400 };
 

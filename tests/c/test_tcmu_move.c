@@ -8,9 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../scsi2nvme/csrc/plane.h"
 #include "check.h"
 #include "tcmu.h"
+#include "unit.h"
 
 enum {
     REACTORS = 3,

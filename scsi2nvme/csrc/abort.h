@@ -1,0 +1,32 @@
+/* Orders to abort, or only to count, tasks. */
+#ifndef S2N_ABORT_H
+#define S2N_ABORT_H
+
+#include <stdatomic.h>
+
+#include "task.h"
+
+/* An abort or a query that waits for tasks of one reactor to end. */
+struct s2n_abort {
+    uint32_t scope, itt;
+    s2n_nexus *nexus;
+    s2n_lu *lu;
+    bool query, tas;
+    uint64_t token;
+    atomic_uint reactors_left, found;
+    s2n_plane *plane;
+};
+struct s2n_abort_wait {
+    struct s2n_abort_wait *next;
+    struct s2n_abort *abort;
+    uint64_t up_to; /* tasks with a later serial came after it */
+};
+
+/* Whether a task is under way and in the scope of `abort`. */
+bool s2n_task_matches(const s2n_task *task, const struct s2n_abort *abort);
+/* One reactor less has tasks that the order waits for. */
+void s2n_abort_done(struct s2n_abort *abort);
+/* Look again whether what aborts wait for has ended. */
+void s2n_reactor_check_aborts(struct s2n_reactor *reactor);
+
+#endif

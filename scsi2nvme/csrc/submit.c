@@ -1,0 +1,291 @@
+/* The hot path: tasks become NVMe commands, and end with them. */
+#include "submit.h"
+
+#include <errno.h>
+
+#include "task_data.h"
+#include "task_life.h"
+#include "unit.h"
+
+enum { GOOD = 0x00, BUSY = 0x08 };    /* SAM status */
+enum { NVME_INTERNAL_ERROR = 0x006 }; /* NVMe status */
+/* Of one NVMe command, whose first page may be a part of one. */
+enum { MAXIMUM_SPANS = S2N_QPAIR_MAXIMUM_BYTES / S2N_PAGE + 1 };
+
+/* ---- the end ---- */
+
+static void hot_end(s2n_task *task)
+{
+    struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
+
+    if (!task->counted)
+        return;
+    task->counted = false;
+    if (!--local->under_way)
+        s2n_drains_done(local);
+}
+
+void s2n_task_hot_finish(s2n_task *task)
+{
+    hot_end(task);
+    if (task->nvme_status && !task->aborted) {
+        s2n_task_to_engine(task, S2N_EVENT_TASK_FAILED, 0);
+        return;
+    }
+    task->status = GOOD;
+    if (task->direction == S2N_IN)
+        task->data_in_length = (uint32_t)task->announced;
+    s2n_task_finish(task);
+}
+
+/* What is left of the task stays undone. */
+void s2n_task_stop(s2n_task *task)
+{
+    s2n_task_stop_waiting(task);
+    task->blocks_left = 0;
+}
+
+void s2n_task_completed(s2n_task *task, const s2n_completion *completion, const uint8_t *sqe)
+{
+    task->pending--;
+    if (completion->status && !task->nvme_status) {
+        task->nvme_status = completion->status;
+        task->nvme_dnr = completion->dnr;
+        task->nvme_lba = 0;
+        for (int i = 7; i >= 0; i--)
+            task->nvme_lba = task->nvme_lba << 8 | sqe[40 + i];
+        s2n_task_stop(task);
+    }
+    if (!task->pending && !task->blocks_left)
+        s2n_task_hot_finish(task);
+}
+
+/* ---- submission queue entries ---- */
+
+/* Describe `bytes` of what lies in place from `offset` on as spans; 0: as too many. */
+static uint32_t spans_in_place(const struct s2n_place *place, uint64_t offset, uint32_t bytes,
+                               struct s2n_span *spans)
+{
+    const struct s2n_extent *extent = s2n_place_extent(place, &offset);
+    uint32_t used = 0;
+
+    for (; extent && bytes && used < MAXIMUM_SPANS; offset = 0) {
+        uint64_t length = extent->length - offset < bytes ? extent->length - offset : bytes;
+        spans[used].iova = place->iova + extent->offset + offset;
+        spans[used++].length = (uint32_t)length;
+        bytes -= (uint32_t)length;
+        extent = ++extent < place->extent + place->count ? extent : NULL;
+    }
+    return bytes ? 0 : used;
+}
+
+/* Describe `bytes` of the task's data from `offset` on as spans. */
+static uint32_t spans_of(s2n_task *task, uint32_t offset, uint32_t bytes, struct s2n_span *spans)
+{
+    const struct s2n_buffer *buffer = &task->buffer;
+    uint32_t used = 0;
+
+    if (task->place)
+        return spans_in_place(task->place, offset, bytes, spans);
+    while (bytes) {
+        uint32_t within = offset % buffer->chunk_bytes;
+        uint32_t length = buffer->chunk_bytes - within;
+        if (length > bytes)
+            length = bytes;
+        uint32_t chunk = buffer->chunk[offset / buffer->chunk_bytes];
+        spans[used].iova = s2n_pool_iova(buffer->pool, chunk) + within;
+        spans[used++].length = length;
+        offset += length;
+        bytes -= length;
+    }
+    return used;
+}
+
+/* Place NVMe commands until none is left (true) or the queue is full (false). */
+static bool hot_place(s2n_task *task, struct s2n_queue *queue)
+{
+    const s2n_lu_params *lu = &task->lu->params;
+    struct s2n_span spans[MAXIMUM_SPANS];
+    uint8_t sqe[64];
+
+    while (task->blocks_left) {
+        bool flush = !task->direction;
+        uint32_t count = flush ? 1 : s2n_hot_cut(lu, task->lba, task->blocks_left);
+        uint32_t bytes = flush ? 0 : count << lu->block_shift;
+        s2n_hot_sqe(sqe, task->nvme_opcode, lu->nsid, task->lba, count, task->cdw12);
+        uint32_t used = bytes ? spans_of(task, task->placed_bytes, bytes, spans) : 0;
+        int cid = -EINVAL;
+        if (used || !bytes)
+            cid = s2n_qpair_place_spans(queue->qp, sqe, spans, used, (uintptr_t)task,
+                                        queue->controller->timeout_ms);
+        if (cid == -EAGAIN)
+            return false;
+        if (cid < 0) { /* no PRPs can describe it: the engine may find another way */
+            task->nvme_status = NVME_INTERNAL_ERROR;
+            task->nvme_lba = task->lba;
+            s2n_task_stop(task);
+            break;
+        }
+        queue->dirty = true;
+        task->reactor->in_flight++;
+        task->pending++;
+        task->lba += count;
+        task->blocks_left -= count;
+        task->placed_bytes += bytes;
+    }
+    return true;
+}
+
+/* ---- the beginning ---- */
+
+static void wait_for_slot(s2n_task *task, struct s2n_queue *queue)
+{
+    task->waits_for_slot = true;
+    task->next = NULL;
+    *queue->slot_tail = task;
+    queue->slot_tail = &task->next;
+}
+
+static void hot_start(s2n_task *task)
+{
+    struct s2n_queue *queue = s2n_queue_of(task);
+
+    if (task->blocks_left && (queue->slot_head || queue->paused || !hot_place(task, queue)))
+        wait_for_slot(task, queue);
+    else if (!task->pending)
+        s2n_task_hot_finish(task);
+}
+
+/* Whether the hot path takes the task; if so it is counted and planned. */
+static bool hot_accepts(s2n_task *task)
+{
+    struct s2n_slot *slot = s2n_nexus_slot(task->nexus, task->lun);
+    struct s2n_hot_plan plan;
+    s2n_lu *lu = task->lu;
+
+    if (!lu || !slot || atomic_load_explicit(&slot->lu, memory_order_acquire) != lu ||
+        atomic_load_explicit(&lu->aside, memory_order_acquire) ||
+        atomic_load_explicit(&slot->aside, memory_order_acquire))
+        return false;
+    /* ORDERED and ACA tasks are the engine's. */
+    if (task->attribute != 0 && task->attribute != 1 && task->attribute != 3)
+        return false;
+    if (!s2n_hot_plan(&lu->params, task->row, task->cdb, &plan))
+        return false;
+    /* The block size may have changed since `announced` was reckoned. */
+    if (task->direction && (uint64_t)plan.blocks << lu->params.block_shift != task->announced)
+        return false;
+    if (task->direction == S2N_OUT && task->data_out_length < task->announced)
+        return false;
+    const struct s2n_queue *queue = s2n_queue_of(task);
+    if (!queue->qp || (!task->place && !s2n_pool_fits(queue->pool, task->announced)))
+        return false;
+    /* The block length may have changed since the task began. */
+    if (task->direction && (uint64_t)plan.blocks << lu->params.block_shift != task->announced)
+        return false;
+    task->nvme_opcode = plan.opcode;
+    task->lba = plan.lba;
+    task->blocks_left = plan.blocks;
+    task->cdw12 = plan.cdw12;
+    return true;
+}
+
+void s2n_task_execute(s2n_task *task)
+{
+    task->executing = true;
+    if (!task->row || task->row->hot == S2N_HOT_NO || !hot_accepts(task)) {
+        s2n_task_to_engine(task, S2N_EVENT_TASK, 0);
+        return;
+    }
+    task->state = S2N_DEVICE;
+    task->counted = true;
+    task->lu->local[task->reactor->index].under_way++;
+    if (task->direction != S2N_IN || task->place ||
+        s2n_task_reserve(task, (uint32_t)task->announced))
+        hot_start(task);
+}
+
+bool s2n_task_moves_blocks(const s2n_task *task)
+{
+    return task->lu && task->row && task->row->hot != S2N_HOT_NO && task->announced &&
+           task->announced <= S2N_MAXIMUM_TRANSFER;
+}
+
+bool s2n_task_lost(const s2n_task *task)
+{
+    const struct s2n_queue *queue = s2n_queue_of(task);
+
+    return queue && queue->qp && s2n_qpair_abandoned(queue->qp);
+}
+
+/* ---- those who wait ---- */
+
+static void fill_slots(struct s2n_queue *queue)
+{
+    while (queue->slot_head && !queue->paused) {
+        s2n_task *task = queue->slot_head;
+        if (!hot_place(task, queue))
+            return;
+        s2n_task_stop_waiting(task);
+        if (!task->pending)
+            s2n_task_hot_finish(task);
+    }
+}
+
+static void refuse_busy(s2n_task *task)
+{
+    s2n_task_stop_waiting(task);
+    task->status = BUSY;
+    s2n_task_finish(task);
+}
+
+/* In order, but for those whose nexus has its share already. */
+static void give_out_buffers(struct s2n_queue *queue)
+{
+    s2n_task **at = &queue->pool_head;
+
+    queue->exhausted = false;
+    while (*at) {
+        s2n_task *task = *at;
+        if (!s2n_pool_fits(queue->pool, task->wanted_bytes)) {
+            refuse_busy(task);
+            continue;
+        }
+        if (!s2n_task_within_share(task, queue->pool, task->wanted_bytes)) {
+            at = &task->next;
+            continue;
+        }
+        if (!s2n_task_take_buffer(task, queue->pool, task->wanted_bytes)) {
+            queue->exhausted = true;
+            return;
+        }
+        s2n_task_stop_waiting(task);
+        if (task->executing)
+            hot_start(task);
+        else
+            task->front_end->reserved(task);
+    }
+}
+
+void s2n_queue_resume(struct s2n_queue *queue)
+{
+    queue->resumable = false;
+    fill_slots(queue);
+    give_out_buffers(queue);
+}
+
+void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu)
+{
+    s2n_task **at = &queue->pool_head;
+
+    while (*at) {
+        s2n_task *task = *at;
+        if (task->lu != lu || !task->executing) {
+            at = &task->next;
+            continue;
+        }
+        s2n_task_stop_waiting(task);
+        hot_end(task);
+        s2n_task_to_engine(task, S2N_EVENT_TASK, 0);
+    }
+}

@@ -1,0 +1,32 @@
+/* The hot path: a task becomes NVMe commands, on its reactor's queue of the controller. */
+#ifndef S2N_SUBMIT_H
+#define S2N_SUBMIT_H
+
+#include "qpair.h"
+#include "task.h"
+
+struct s2n_queue;
+
+/* Whether the hot path moves the data of such a task, so that `place` may be set. After
+ * s2n_task_begin. */
+bool s2n_task_moves_blocks(const s2n_task *task);
+void s2n_task_execute(s2n_task *task);
+/* Whether its controller was given up: a transfer may go on although all commands ended. */
+bool s2n_task_lost(const s2n_task *task);
+
+/* ---- for the floors above ---- */
+
+/* An NVMe command of a hot task completed. */
+void s2n_task_completed(s2n_task *task, const s2n_completion *completion, const uint8_t *sqe);
+/* Let tasks that wait for this queue's slots or buffers go on. Between rounds only:
+ * it places commands, whose entries may be those of completions not yet looked at. */
+void s2n_queue_resume(struct s2n_queue *queue);
+/* Hand the logical unit's hot tasks that wait for a buffer to the engine: nothing of
+ * them has begun, and what holds the buffers may wait for the same drain. */
+void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu);
+/* What is left of the task stays undone. */
+void s2n_task_stop(s2n_task *task);
+/* Nothing of it is under way any more: it ends, or is the engine's if a command failed. */
+void s2n_task_hot_finish(s2n_task *task);
+
+#endif

@@ -1,0 +1,112 @@
+/* A SCSI task: what its front end knows of it, and what the reactor does. */
+#ifndef S2N_TASK_H
+#define S2N_TASK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane.h"
+#include "hot.h"
+#include "pool.h"
+
+enum s2n_task_state {
+    S2N_GATHERING, /* the front end collects data-out */
+    S2N_DEVICE,    /* hot: NVMe commands under way or waiting for a slot */
+    S2N_ENGINE,    /* in Python's hands */
+    S2N_DONE,      /* the front end sends the response */
+};
+
+struct s2n_front_end {
+    /* The task ended: send status, sense, data-in; then s2n_task_free. When
+     * task->aborted, send nothing unless task->task_aborted_status, and free. */
+    void (*complete)(s2n_task *task);
+    /* A task in S2N_GATHERING was aborted: forget and free it (after sending TASK
+     * ABORTED if task->task_aborted_status). */
+    void (*discard)(s2n_task *task);
+    /* The buffer that s2n_task_reserve promised for later is there. */
+    void (*reserved)(s2n_task *task);
+};
+
+/* A part of memory. */
+struct s2n_extent {
+    uint64_t offset, length;
+};
+
+/* Where a task's data lie if not in a buffer: in memory that the controller reaches. Every
+ * extent begins at a page boundary, and all but the last end at one. */
+struct s2n_place {
+    uint8_t *base; /* where we see offset 0 */
+    uint64_t iova; /* where the controller sees it */
+    const struct s2n_extent *extent;
+    uint32_t count;
+};
+
+struct s2n_task {
+    /* Set by the front end before s2n_task_begin. */
+    uint8_t lun[8];
+    uint8_t cdb[S2N_CDB_BYTES];
+    uint16_t cdb_length;
+    uint8_t attribute;               /* RFC 7143 11.3.1.1 */
+    uint32_t tag;                    /* initiator task tag, for s2n_plane_abort */
+    uint32_t expected;               /* bytes that the initiator prepared to move */
+    void *context;                   /* the front end's own: its connection */
+    s2n_task *fe_next, *fe_previous; /* free for the front end's lists */
+    uint32_t fe[12];                 /* free for the front end's counters */
+
+    /* Set by s2n_task_begin. */
+    enum s2n_direction direction;
+    uint64_t announced; /* bytes that the CDB announces; for the residual */
+    bool known;         /* the opcode has a row (else: collect no data) */
+
+    /* Data. `data_out_length` is set by the front end before s2n_task_execute: how many
+     * bytes it put into `buffer`, or has in `place`, which holds all that is announced. */
+    const struct s2n_place *place; /* NULL: `buffer` */
+    struct s2n_buffer buffer;
+    uint32_t data_out_length;
+
+    /* Set at completion. Data-in is in `heap` if that is set (cold path), else
+     * in `place` or `buffer`; `data_in_length` bytes of it. */
+    uint8_t status;
+    uint16_t sense_length;
+    uint8_t sense[S2N_SENSE_BYTES];
+    uint8_t *heap;
+    uint32_t data_in_length;
+    atomic_bool aborted; /* the engine looks at it meanwhile */
+    bool task_aborted_status;
+
+    /* The reactor's own. */
+    enum s2n_task_state state;
+    struct s2n_reactor *reactor;
+    const struct s2n_front_end *front_end;
+    s2n_nexus *nexus;
+    s2n_lu *lu;
+    s2n_task *next, *live_next, *live_previous;
+    const struct s2n_hot_row *row;
+    uint64_t lba;         /* next block to place */
+    uint32_t blocks_left; /* blocks not yet placed */
+    uint32_t placed_bytes;
+    uint32_t pending; /* NVMe commands under way */
+    uint32_t cdw12;
+    uint16_t nvme_status; /* first failure */
+    uint8_t nvme_dnr, nvme_opcode;
+    uint64_t nvme_lba;
+    uint64_t serial;
+    uint32_t wanted_bytes; /* of a buffer that it waits for */
+    bool counted;          /* in its LU's count of hot tasks */
+    bool waits_for_pool, waits_for_slot;
+    bool executing; /* s2n_task_execute was called */
+    bool urged;     /* the controller is to abort what is left of it there */
+};
+
+/* The extent of `offset`, which becomes the offset in it; NULL if there is none. */
+static inline const struct s2n_extent *s2n_place_extent(const struct s2n_place *place,
+                                                        uint64_t *offset)
+{
+    for (uint32_t i = 0; i < place->count; *offset -= place->extent[i++].length)
+        if (*offset < place->extent[i].length)
+            return &place->extent[i];
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,27 @@
+/* A task's data, in place or in a buffer of its controller's pool. */
+#ifndef S2N_TASK_DATA_H
+#define S2N_TASK_DATA_H
+
+#include "task.h"
+
+/* Give the task a buffer of `bytes` (at most S2N_MAXIMUM_TRANSFER): true at once,
+ * or false and `reserved` is called later; or `complete` with BUSY, where the pool
+ * could never hold so much. 0 bytes: true. */
+bool s2n_task_reserve(s2n_task *task, uint32_t bytes);
+/* As above but never waits: false leaves the task without a buffer. */
+bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes);
+/* The contiguous memory at `offset` of the task's data-in or data-out (heap, extent or
+ * chunk): returns its address, and its length in `length`. */
+uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length);
+
+/* ---- for the floors above ---- */
+
+/* A nexus with buffers gets no more than it leaves unused: whoever stops sending
+ * data, or taking it, leaves room for others. */
+bool s2n_task_within_share(const s2n_task *task, const struct s2n_pool *pool, uint32_t bytes);
+bool s2n_task_take_buffer(s2n_task *task, struct s2n_pool *pool, uint32_t bytes);
+void s2n_task_give_buffer(s2n_task *task);
+/* It no longer waits for a buffer, nor for a submission slot. */
+void s2n_task_stop_waiting(s2n_task *task);
+
+#endif

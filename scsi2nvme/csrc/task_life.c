@@ -1,0 +1,208 @@
+/* The life of a SCSI task on its reactor: how it begins, what Python sees of it, and its end. */
+#include "task_life.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "abort.h"
+#include "events.h"
+#include "task_data.h"
+#include "unit.h"
+
+enum { BUSY = 0x08 }; /* SAM status */
+
+s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,
+                       s2n_nexus *nexus)
+{
+    s2n_task *task = reactor->spare;
+
+    if (task)
+        reactor->spare = task->next;
+    else if (!(task = malloc(sizeof *task)))
+        return NULL;
+    /* The CDB and sense bytes are written before they are read: left as they are. */
+    memset(task->lun, 0, sizeof task->lun);
+    memset(&task->cdb_length, 0, offsetof(s2n_task, buffer) - offsetof(s2n_task, cdb_length));
+    task->buffer.pool = NULL;
+    task->buffer.count = 0;
+    task->buffer.length = 0;
+    task->data_out_length = 0;
+    task->status = 0;
+    task->sense_length = 0;
+    memset(&task->heap, 0, sizeof *task - offsetof(s2n_task, heap));
+    task->reactor = reactor;
+    task->front_end = front_end;
+    task->nexus = nexus;
+    task->serial = ++reactor->serial;
+    task->live_next = reactor->live;
+    if (reactor->live)
+        reactor->live->live_previous = task;
+    reactor->live = task;
+    return task;
+}
+
+static s2n_lu *lu_of(const s2n_task *task)
+{
+    struct s2n_slot *slot = s2n_nexus_slot(task->nexus, task->lun);
+
+    return slot ? atomic_load_explicit(&slot->lu, memory_order_acquire) : NULL;
+}
+
+void s2n_task_begin(s2n_task *task)
+{
+    task->lu = task->nexus ? lu_of(task) : NULL;
+    task->row = s2n_hot_find(task->cdb, task->cdb_length);
+    task->known = task->row && task->lu;
+    if (!task->row)
+        return;
+    uint32_t shift =
+        task->lu ? atomic_load_explicit(&task->lu->block_shift, memory_order_relaxed) : 9;
+    task->direction = task->row->direction;
+    task->announced = s2n_hot_announced(task->row, task->cdb, UINT32_C(1) << shift);
+}
+
+void s2n_task_finish(s2n_task *task)
+{
+    struct s2n_reactor *reactor = task->reactor;
+    bool aborted = task->aborted;
+
+    task->state = S2N_DONE;
+    if (task->direction == S2N_OUT)
+        s2n_task_give_buffer(task); /* others may wait for it while the response is being sent */
+    task->front_end->complete(task);
+    /* It may live on as a response that its initiator does not take. */
+    if (aborted)
+        s2n_reactor_check_aborts(reactor);
+}
+
+void s2n_task_free(s2n_task *task)
+{
+    struct s2n_reactor *reactor = task->reactor;
+    bool aborted = task->aborted;
+
+    s2n_task_stop_waiting(task);
+    if (task->live_next)
+        task->live_next->live_previous = task->live_previous;
+    if (task->live_previous)
+        task->live_previous->live_next = task->live_next;
+    else
+        reactor->live = task->live_next;
+    s2n_task_give_buffer(task);
+    free(task->heap);
+    task->next = reactor->spare;
+    reactor->spare = task;
+    if (aborted)
+        s2n_reactor_check_aborts(reactor);
+}
+
+void s2n_reactor_drop_tasks(struct s2n_reactor *reactor)
+{
+    s2n_task *task, *next;
+
+    for (task = reactor->live; task; task = next) {
+        next = task->live_next;
+        free(task->heap);
+        free(task);
+    }
+    for (task = reactor->spare; task; task = next) {
+        next = task->next;
+        free(task);
+    }
+}
+
+/* ---- in the engine's hands ---- */
+
+void s2n_task_to_engine(s2n_task *task, uint32_t type, uint32_t code)
+{
+    s2n_event event = {.type = type, .task = task, .count = code};
+
+    task->state = S2N_ENGINE;
+    event.nvme = task->nvme_opcode;
+    event.dnr = task->nvme_dnr;
+    event.status = task->nvme_status;
+    event.lba = task->nvme_lba;
+    s2n_plane_emit(task->reactor->plane, &event);
+}
+
+void s2n_task_refuse(s2n_task *task, uint32_t code)
+{
+    s2n_task_stop_waiting(task);
+    s2n_task_to_engine(task, S2N_EVENT_TASK_REFUSED, code);
+}
+
+uint64_t s2n_task_nexus(const s2n_task *task)
+{
+    return task->nexus ? task->nexus->cookie : 0;
+}
+
+const uint8_t *s2n_task_lun(const s2n_task *task)
+{
+    return task->lun;
+}
+
+const uint8_t *s2n_task_cdb(const s2n_task *task, uint16_t *length)
+{
+    *length = task->cdb_length;
+    return task->cdb;
+}
+
+uint8_t s2n_task_attribute(const s2n_task *task)
+{
+    return task->attribute;
+}
+
+bool s2n_task_aborted(const s2n_task *task)
+{
+    return task->aborted;
+}
+
+uint32_t s2n_task_expected(const s2n_task *task)
+{
+    return task->expected;
+}
+
+struct answer {
+    s2n_task *task;
+    uint8_t status;
+    uint16_t sense_length;
+    uint32_t data_length;
+    uint8_t *data;
+    uint8_t sense[S2N_SENSE_BYTES];
+};
+
+static void take_answer(void *argument)
+{
+    struct answer *answer = argument;
+    s2n_task *task = answer->task;
+
+    task->status = answer->status;
+    task->sense_length = answer->sense_length;
+    memcpy(task->sense, answer->sense, answer->sense_length);
+    task->heap = answer->data;
+    task->data_in_length = answer->data_length;
+    free(answer);
+    s2n_task_finish(task);
+}
+
+void s2n_task_end(s2n_task *task, uint8_t status, const uint8_t *sense, uint32_t sense_length,
+                  const uint8_t *data, uint32_t data_length)
+{
+    struct answer *answer = calloc(1, sizeof *answer);
+
+    if (!answer)
+        abort(); /* a task that can never end would hang its initiator for good */
+    answer->task = task;
+    answer->status = status;
+    if (data_length && !(answer->data = malloc(data_length))) {
+        answer->status = BUSY;
+        data_length = sense_length = 0;
+    }
+    if (data_length)
+        memcpy(answer->data, data, data_length);
+    answer->data_length = data_length;
+    answer->sense_length =
+        (uint16_t)(sense_length < S2N_SENSE_BYTES ? sense_length : S2N_SENSE_BYTES);
+    if (sense_length)
+        memcpy(answer->sense, sense, answer->sense_length);
+    s2n_reactor_call(task->reactor, take_answer, answer);
+}

@@ -1,0 +1,24 @@
+/* The life of a task, but for what moves blocks. */
+#ifndef S2N_TASK_LIFE_H
+#define S2N_TASK_LIFE_H
+
+#include "task.h"
+
+s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,
+                       s2n_nexus *nexus);
+void s2n_task_begin(s2n_task *task);
+void s2n_task_free(s2n_task *task);
+/* End a task from the front end with a sense (protocol errors of its own): the
+ * engine builds it. `code` is key << 16 | ASC << 8 | ASCQ. */
+void s2n_task_refuse(s2n_task *task, uint32_t code);
+
+/* ---- for the floors above ---- */
+
+/* Hand it over: an event of `type`, with `code` as its count. */
+void s2n_task_to_engine(s2n_task *task, uint32_t type, uint32_t code);
+/* Status and data are there: answer. */
+void s2n_task_finish(s2n_task *task);
+/* Forget what will never end any more: the reactor is stopped. */
+void s2n_reactor_drop_tasks(struct s2n_reactor *reactor);
+
+#endif

@@ -1,0 +1,131 @@
+/* Logical units, and the nexuses that see them under LUNs. */
+#include "unit.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "events.h"
+
+/* ---- logical units ---- */
+
+s2n_lu *s2n_lu_new(s2n_controller *controller, const s2n_lu_params *params)
+{
+    uint32_t count = controller->plane->reactor_count;
+    size_t size = sizeof(s2n_lu) + count * sizeof(struct s2n_lu_local);
+    s2n_lu *lu = calloc(1, size);
+
+    if (!lu)
+        return NULL;
+    lu->controller = controller;
+    lu->reactors = count;
+    s2n_lu_update(lu, params);
+    atomic_store(&lu->aside, true);
+    return lu;
+}
+
+void s2n_lu_update(s2n_lu *lu, const s2n_lu_params *params)
+{
+    lu->params = *params;
+    /* A command of no blocks would go on for ever; more than NLB says cannot be told. */
+    if (!lu->params.maximum_blocks)
+        lu->params.maximum_blocks = 1;
+    if (lu->params.maximum_blocks > 65536)
+        lu->params.maximum_blocks = 65536;
+    atomic_store_explicit(&lu->block_shift, params->block_shift, memory_order_relaxed);
+}
+
+void s2n_lu_set_aside(s2n_lu *lu, bool aside)
+{
+    atomic_store_explicit(&lu->aside, aside, memory_order_release);
+}
+
+void s2n_drain_done(struct s2n_drain *drain)
+{
+    if (atomic_fetch_sub(&drain->reactors_left, 1) != 1)
+        return;
+    s2n_event event = {.type = S2N_EVENT_DRAINED, .cookie = drain->token};
+    s2n_plane_emit(drain->plane, &event);
+    free(drain);
+}
+
+void s2n_drains_done(struct s2n_lu_local *local)
+{
+    while (local->drains) {
+        struct s2n_drain_wait *wait = local->drains;
+        local->drains = wait->next;
+        s2n_drain_done(wait->drain);
+        free(wait);
+    }
+}
+
+void s2n_lu_free(s2n_lu *lu)
+{
+    for (uint32_t i = 0; i < lu->reactors; i++)
+        s2n_drains_done(&lu->local[i]);
+    free(lu);
+}
+
+/* ---- nexuses ---- */
+
+s2n_nexus *s2n_nexus_new(s2n_plane *plane, uint64_t cookie)
+{
+    s2n_nexus *nexus = calloc(1, sizeof *nexus);
+
+    if (!nexus)
+        return NULL;
+    nexus->plane = plane;
+    nexus->cookie = cookie;
+    return nexus;
+}
+
+static struct s2n_slot *slot_at(s2n_nexus *nexus, uint16_t lun)
+{
+    struct s2n_slot *group =
+        atomic_load_explicit(&nexus->group[lun / S2N_SLOT_GROUP], memory_order_acquire);
+
+    return group ? &group[lun % S2N_SLOT_GROUP] : NULL;
+}
+
+/* Single-level LUNs: peripheral device addressing on bus 0, or flat space. Spec:
+ * SAM-5 4.7. */
+struct s2n_slot *s2n_nexus_slot(s2n_nexus *nexus, const uint8_t *lun)
+{
+    unsigned method = lun[0] >> 6;
+
+    if (method > 1 || (!method && lun[0]) || lun[2] || lun[3] || lun[4] || lun[5] || lun[6] ||
+        lun[7])
+        return NULL;
+    return slot_at(nexus, (uint16_t)((lun[0] & 0x3f) << 8 | lun[1]));
+}
+
+int s2n_nexus_map(s2n_nexus *nexus, uint16_t lun, s2n_lu *lu)
+{
+    if (lun >= S2N_SLOT_GROUPS * S2N_SLOT_GROUP)
+        return -EINVAL;
+    struct s2n_slot *slot = slot_at(nexus, lun);
+    if (!slot) {
+        struct s2n_slot *group = calloc(S2N_SLOT_GROUP, sizeof *group);
+        if (!group)
+            return -ENOMEM;
+        atomic_store_explicit(&nexus->group[lun / S2N_SLOT_GROUP], group, memory_order_release);
+        slot = slot_at(nexus, lun);
+    }
+    atomic_store(&slot->aside, true);
+    atomic_store_explicit(&slot->lu, lu, memory_order_release);
+    return 0;
+}
+
+void s2n_nexus_set_aside(s2n_nexus *nexus, uint16_t lun, bool aside)
+{
+    struct s2n_slot *slot = lun < S2N_SLOT_GROUPS * S2N_SLOT_GROUP ? slot_at(nexus, lun) : NULL;
+
+    if (slot)
+        atomic_store_explicit(&slot->aside, aside, memory_order_release);
+}
+
+void s2n_nexus_free(s2n_nexus *nexus)
+{
+    for (unsigned i = 0; i < S2N_SLOT_GROUPS; i++)
+        free(atomic_load(&nexus->group[i]));
+    free(nexus);
+}

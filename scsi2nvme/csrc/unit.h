@@ -1,0 +1,98 @@
+/* What a nexus' LUN leads to: a logical unit, its controller, and that one's queue on each
+ * reactor. */
+#ifndef S2N_UNIT_H
+#define S2N_UNIT_H
+
+#include <stdatomic.h>
+
+#include "loop.h"
+#include "pool.h"
+#include "qpair.h"
+#include "state.h"
+#include "task.h"
+
+/* A controller's queue pair on one reactor. */
+struct s2n_queue {
+    struct s2n_source interrupt; /* first: found from the source */
+    struct s2n_queue *next;
+    s2n_controller *controller;
+    struct s2n_reactor *reactor;
+    s2n_qpair *qp;
+    struct s2n_pool *pool;
+    bool attached; /* the control thread's note */
+    bool paused;
+    bool dirty;                       /* something was placed since the last ring */
+    bool resumable;                   /* tasks that wait may find a slot or a buffer now */
+    s2n_task *slot_head, **slot_tail; /* tasks that wait for a submission slot */
+    s2n_task *pool_head, **pool_tail; /* tasks that wait for a buffer */
+    bool exhausted;                   /* one of them could have it, were there enough */
+    struct s2n_timer urge;            /* aborted tasks are still on the device */
+};
+
+struct s2n_controller {
+    s2n_plane *plane;
+    uint64_t cookie;
+    _Atomic uint32_t timeout_ms;
+    atomic_uint users;        /* its owner, and each reactor with a queue of it */
+    struct s2n_queue queue[]; /* one for each reactor */
+};
+
+/* Hot tasks of a logical unit on one reactor; each on its own cache line. */
+struct s2n_lu_local {
+    uint64_t under_way;
+    struct s2n_drain_wait *drains;
+    char pad[64 - sizeof(uint64_t) - sizeof(void *)];
+};
+
+/* A drain of a logical unit, or a pause of a controller, over all reactors. */
+struct s2n_drain {
+    s2n_plane *plane;
+    s2n_lu *lu;
+    s2n_controller *controller;
+    uint64_t token;
+    atomic_uint reactors_left;
+};
+struct s2n_drain_wait {
+    struct s2n_drain_wait *next;
+    struct s2n_drain *drain;
+};
+
+struct s2n_lu {
+    s2n_controller *controller;
+    s2n_lu_params params;         /* changes only while drained */
+    _Atomic uint32_t block_shift; /* the same, for those who do not wait for that */
+    atomic_bool aside;
+    uint32_t reactors;
+    struct s2n_lu_local local[];
+};
+
+struct s2n_slot {
+    _Atomic(s2n_lu *) lu;
+    atomic_bool aside;
+};
+
+enum { S2N_SLOT_GROUP = 64, S2N_SLOT_GROUPS = 16384 / S2N_SLOT_GROUP };
+
+struct s2n_nexus {
+    s2n_plane *plane;
+    uint64_t cookie;
+    uint64_t held_bytes; /* of buffers; its session's reactor counts */
+    /* LUNs in groups that are allocated once and stay until the nexus goes, so
+     * that reactors may look while the control thread maps. */
+    _Atomic(struct s2n_slot *) group[S2N_SLOT_GROUPS];
+};
+
+/* The queue that a task's commands go to; NULL without a logical unit. */
+static inline struct s2n_queue *s2n_queue_of(const s2n_task *task)
+{
+    return task->lu ? &task->lu->controller->queue[task->reactor->index] : NULL;
+}
+
+/* Find a nexus' LUN; NULL if it has none. */
+struct s2n_slot *s2n_nexus_slot(s2n_nexus *nexus, const uint8_t *lun);
+/* One reactor less has to do what a drain waits for. */
+void s2n_drain_done(struct s2n_drain *drain);
+/* No hot task of the logical unit is left on this reactor. */
+void s2n_drains_done(struct s2n_lu_local *local);
+
+#endif
