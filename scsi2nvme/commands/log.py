@@ -72,7 +72,7 @@ def log_sense(task: Task) -> Translation:
             answers = (completion.data for completion in completions)
             logs = dict(zip(page.needs, answers, strict=True))
         parameters = page.parameters(task.lu, logs)
-        if pointer > parameters[-1].code:
+        if pointer > max((each.code for each in parameters), default=0):
             raise task.invalid_field("parameter_pointer")
         body = b"".join(each.data for each in parameters if each.code >= pointer)
     header = PAGE_HEADER.build(

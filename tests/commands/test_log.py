@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scsi2nvme.commands import log
 from scsi2nvme.commands.log_pages import (
     BACKGROUND_SCAN,
     IDLE_TIME,
@@ -17,6 +18,7 @@ from scsi2nvme.commands.log_pages import (
     SELF_TEST,
     STATISTICS,
     Linking,
+    LogPage,
     celsius,
 )
 from scsi2nvme.nvme.command import AdminOpcode, Opcode
@@ -90,6 +92,14 @@ def test_the_lists_ascend_and_every_page_answers() -> None:
     assert pairs == sorted(pairs) == [(page.code, page.subpage) for page in PAGES]
     for code in codes[1:]:
         assert parameters(bench, code)
+
+
+def test_a_page_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = LogPage(0x30, "Empty", "vendor specific", lambda lu, logs: ())
+    monkeypatch.setattr(log, "PAGES", (*PAGES, empty))
+    bench = make_bench()
+    assert parameters(bench, 0x30) == {}
+    assert refused_in_cdb(sense(bench, 0x30, parameter_pointer=1), 5, 7)
 
 
 def test_a_controller_without_self_test_has_no_results_page() -> None:
