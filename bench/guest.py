@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.tables import Figures
-from scsi2nvme.target.tcmu_zero_copy import AREA_MB
+from scsi2nvme.target.tcmu.zero_copy import AREA_MB
 from tests.system.image import Images
 from tests.system.machine import GIB, MIB, Machine, Namespace, Nvme
 

@@ -21,7 +21,7 @@ from scsi2nvme.fuzz.situations import make_unit
 from scsi2nvme.nvme import registers
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.target import pdu
+from scsi2nvme.target.iscsi import pdu
 from scsi2nvme.unit import mode_pages
 from scsi2nvme.unit.logical_unit import Nexus
 from scsi2nvme.unit.mode_pages import ModePage, PageControl

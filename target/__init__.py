@@ -1,1 +1,1 @@
-"""Where SCSI tasks come from: the embedded iSCSI portal. Knows nothing of NVMe."""
+"""Where SCSI tasks come from: the iSCSI portal and the kernel's target. Knows nothing of NVMe."""

@@ -63,11 +63,11 @@ def test_a_module_imports_only_what_it_may_know(module: str, path: Path) -> None
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("scsi2nvme.target.portal", "from scsi2nvme.drivers import qemu"),
-        ("scsi2nvme.target.portal", "def f():\n    import scsi2nvme.nvme.command"),
+        ("scsi2nvme.target.iscsi.portal", "from scsi2nvme.drivers import qemu"),
+        ("scsi2nvme.target.iscsi.portal", "def f():\n    import scsi2nvme.nvme.command"),
         ("scsi2nvme.drivers.qemu.transport", "from scsi2nvme import engine"),
         ("scsi2nvme.drivers.qemu.transport", "from ...scsi.sense import Sense"),
-        ("scsi2nvme.engine", "from scsi2nvme.target.portal import Portal"),
+        ("scsi2nvme.engine", "from scsi2nvme.target.iscsi.portal import Portal"),
         ("scsi2nvme.engine", "from scsi2nvme._dataplane import lib"),
         ("scsi2nvme.cli.daemon.serve", "import scsi2nvme._dataplane"),
     ],

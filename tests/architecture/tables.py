@@ -100,8 +100,8 @@ BIG_FILES = {
     "tests/commands/test_reservations.py": "persistent reservations",
     "tests/iscsi_client.py": "an iSCSI initiator, PDU by PDU",
     "tests/support.py": "a logical unit and its controller, played",
-    "tests/target/test_login.py": "login and its negotiation",
-    "tests/target/test_portal.py": "the portal over sockets",
-    "tests/target/test_tcmu.py": "TCMU devices as the kernel shows them",
+    "tests/target/iscsi/test_login.py": "login and its negotiation",
+    "tests/target/iscsi/test_portal.py": "the portal over sockets",
+    "tests/target/tcmu/test_front_end.py": "TCMU devices as the kernel shows them",
     "tests/test_service.py": "the service",
 }

@@ -14,7 +14,7 @@ from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.spec import parse
 from scsi2nvme.cli.verbs.export import kernel_target
 from scsi2nvme.cli.verbs.install_units import units
-from scsi2nvme.target.tcmu import ConfigError, DeviceConfig
+from scsi2nvme.target.tcmu.front_end import ConfigError, DeviceConfig
 from tests.support import make_lu
 
 ROWS = [

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.dataplane import PlaneNexus, PlaneTcmu, Window
 from scsi2nvme.service import TaskService
-from scsi2nvme.target.tcmu import (
+from scsi2nvme.target.tcmu.events import TcmuEvents, TcmuUnavailable, claim
+from scsi2nvme.target.tcmu.front_end import (
     HANDLER,
     NO_ANSWER,
     ConfigError,
@@ -17,13 +18,12 @@ from scsi2nvme.target.tcmu import (
     TcmuFrontEnd,
     parse_config,
 )
-from scsi2nvme.target.tcmu_events import TcmuEvents, TcmuUnavailable, claim
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 if TYPE_CHECKING:
     from scsi2nvme.cli.config import TcmuTable
     from scsi2nvme.cli.spec import ControllerSpec
-    from scsi2nvme.target.tcmu_dbus import TcmuBus
+    from scsi2nvme.target.tcmu.dbus import TcmuBus
 
 Units = tuple["ControllerSpec", Sequence[LogicalUnit]]
 """A controller of the daemon with its logical units."""
@@ -159,7 +159,7 @@ class Kernel:
 async def _connect(check: Callable[[str], object]) -> TcmuBus:
     """Show targetcli our handler; OperationError if that is impossible."""
     try:
-        from scsi2nvme.target.tcmu_dbus import BusUnavailable, TcmuBus
+        from scsi2nvme.target.tcmu.dbus import BusUnavailable, TcmuBus
     except ModuleNotFoundError as error:
         if error.name != "dbus_fast":
             raise

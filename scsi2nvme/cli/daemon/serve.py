@@ -24,10 +24,10 @@ from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.events import ControllerEvent
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.service import PlaneDataPath, TaskService
-from scsi2nvme.target.chap import ChapAuthentication, Credentials
-from scsi2nvme.target.login import LoginSettings
-from scsi2nvme.target.node import AclEntry, TargetNode
-from scsi2nvme.target.portal import Portal, PortalSettings
+from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
+from scsi2nvme.target.iscsi.login import LoginSettings
+from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
+from scsi2nvme.target.iscsi.portal import Portal, PortalSettings
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 DEFAULT_REACTORS = 4  # at most, by default

@@ -8,7 +8,7 @@ from typing import Any
 
 from scsi2nvme.cli import config, control
 from scsi2nvme.cli.errors import OperationError, UsageError
-from scsi2nvme.target import lio
+from scsi2nvme.target.tcmu import lio
 
 IQN = "iqn.2026-11.io.github.scsi2nvme"
 PORTAL = config.DEFAULT_PORTAL

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from scsi2nvme.dataplane import Event, EventType
 from scsi2nvme.fields import Values
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
-from scsi2nvme.target import task_management
 from scsi2nvme.target.background import Background
-from scsi2nvme.target.negotiation import FULL_FEATURE, Negotiation, NegotiationError, Pairs
-from scsi2nvme.target.node import TargetNode
-from scsi2nvme.target.pdu import (
+from scsi2nvme.target.iscsi import task_management
+from scsi2nvme.target.iscsi.negotiation import FULL_FEATURE, Negotiation, NegotiationError, Pairs
+from scsi2nvme.target.iscsi.node import TargetNode
+from scsi2nvme.target.iscsi.pdu import (
     ASYNC_MESSAGE,
     HEADER,
     LOGOUT_REQUEST,
@@ -32,10 +32,10 @@ from scsi2nvme.target.pdu import (
     Opcode,
     RejectReason,
 )
-from scsi2nvme.target.ports import TaskService
-from scsi2nvme.target.sendtargets import PortalAddress, send_targets
-from scsi2nvme.target.sessions import Connection, SessionTable
-from scsi2nvme.target.text import TextExchange
+from scsi2nvme.target.iscsi.sendtargets import PortalAddress, send_targets
+from scsi2nvme.target.iscsi.sessions import Connection, SessionTable
+from scsi2nvme.target.iscsi.text import TextExchange
+from scsi2nvme.target.task_service import TaskService
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scsi2nvme.target.sendtargets import PortalAddress
-from scsi2nvme.target.tcmu import is_ours
-from scsi2nvme.target.tcmu_zero_copy import AREA_MB
+from scsi2nvme.target.iscsi.sendtargets import PortalAddress
+from scsi2nvme.target.tcmu.front_end import is_ours
+from scsi2nvme.target.tcmu.zero_copy import AREA_MB
 
 # Where what restores the configuration at boot looks for it: Debian's way, and everyone's. A
 # rtslib of our own, beside the system's, knows the second only.

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
 
-from scsi2nvme.target.negotiation import NegotiationError, Pairs
-from scsi2nvme.target.pdu import LoginStatus
+from scsi2nvme.target.iscsi.negotiation import NegotiationError, Pairs
+from scsi2nvme.target.iscsi.pdu import LoginStatus
 
 MAXIMUM_BINARY_BYTES = 1024
 

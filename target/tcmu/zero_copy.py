@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from scsi2nvme.target.tcmu_uio import Kernel
+from scsi2nvme.target.tcmu.uio import Kernel
 
 if TYPE_CHECKING:
     from scsi2nvme.dataplane import PlaneTcmu

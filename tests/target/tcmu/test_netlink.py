@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsi2nvme.target.tcmu_netlink import (
+from scsi2nvme.target.tcmu.netlink import (
     Attribute,
     DeviceEvent,
     EventKind,

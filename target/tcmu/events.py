@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from functools import partial
 
 from scsi2nvme.target.background import Background
-from scsi2nvme.target.tcmu import TcmuFrontEnd
-from scsi2nvme.target.tcmu_netlink import DeviceEvent, NetlinkError, TcmuNetlink, is_missing
-from scsi2nvme.target.tcmu_uio import Kernel
+from scsi2nvme.target.tcmu.front_end import TcmuFrontEnd
+from scsi2nvme.target.tcmu.netlink import DeviceEvent, NetlinkError, TcmuNetlink, is_missing
+from scsi2nvme.target.tcmu.uio import Kernel
 
 log = logging.getLogger(__name__)
 

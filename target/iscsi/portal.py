@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from scsi2nvme.dataplane import ConnectionParameters, PlaneConnection, PlaneSession
 from scsi2nvme.target.background import Background
-from scsi2nvme.target.full_feature import FullFeature, Surroundings
-from scsi2nvme.target.keys import Value
-from scsi2nvme.target.login import (
+from scsi2nvme.target.iscsi.full_feature import FullFeature, Surroundings
+from scsi2nvme.target.iscsi.keys import Value
+from scsi2nvme.target.iscsi.login import (
     Accepted,
     Login,
     LoginResult,
@@ -23,17 +23,17 @@ from scsi2nvme.target.login import (
     Refused,
     Reply,
 )
-from scsi2nvme.target.node import TargetNode
-from scsi2nvme.target.pdu import (
+from scsi2nvme.target.iscsi.node import TargetNode
+from scsi2nvme.target.iscsi.pdu import (
     BHS_BYTES,
     DEFAULT_DATA_SEGMENT_LENGTH,
     HEADER,
     LoginStatus,
     padding,
 )
-from scsi2nvme.target.ports import TaskService
-from scsi2nvme.target.sendtargets import PortalAddress, reachable
-from scsi2nvme.target.sessions import Connection, Place, Session, SessionTable, nexus_of
+from scsi2nvme.target.iscsi.sendtargets import PortalAddress, reachable
+from scsi2nvme.target.iscsi.sessions import Connection, Place, Session, SessionTable, nexus_of
+from scsi2nvme.target.task_service import TaskService
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from scsi2nvme.scsi.sense import (
 from scsi2nvme.scsi.task_management import TaskManagement as Sam
 from scsi2nvme.scsi.task_management import TaskManagementResponse as Answer
 from scsi2nvme.scsi.task_management import asynchronous_event
-from scsi2nvme.target.pdu import TASK_MANAGEMENT_REQUEST
-from scsi2nvme.target.task_management import RESPONSES, Function, Outcome, Response, perform
+from scsi2nvme.target.iscsi.pdu import TASK_MANAGEMENT_REQUEST
+from scsi2nvme.target.iscsi.task_management import RESPONSES, Function, Outcome, Response, perform
 from scsi2nvme.unit.logical_unit import Nexus
 from tests.support import make_lu, make_nexus
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from scsi2nvme.target.negotiation import NegotiationError, Pairs
-from scsi2nvme.target.node import TargetNode
+from scsi2nvme.target.iscsi.negotiation import NegotiationError, Pairs
+from scsi2nvme.target.iscsi.node import TargetNode
 
 DEFAULT_PORT = 3260
 

@@ -25,11 +25,11 @@ from scsi2nvme.dataplane import Event, EventType, Plane, PlaneNexus, PlaneTcmu
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.scsi.sense import BUS_DEVICE_RESET_FUNCTION_OCCURRED
 from scsi2nvme.service import TaskService
-from scsi2nvme.target.tcmu import ConfigError, DeviceConfig, TcmuFrontEnd, parse_config
-from scsi2nvme.target.tcmu_events import TcmuUnavailable, claim
-from scsi2nvme.target.tcmu_netlink import DeviceEvent, EventKind
-from scsi2nvme.target.tcmu_uio import Kernel, UioDevice, parse_name
-from scsi2nvme.target.tcmu_zero_copy import ZeroCopy
+from scsi2nvme.target.tcmu.events import TcmuUnavailable, claim
+from scsi2nvme.target.tcmu.front_end import ConfigError, DeviceConfig, TcmuFrontEnd, parse_config
+from scsi2nvme.target.tcmu.netlink import DeviceEvent, EventKind
+from scsi2nvme.target.tcmu.uio import Kernel, UioDevice, parse_name
+from scsi2nvme.target.tcmu.zero_copy import ZeroCopy
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.support import ModelController, make_lu
 
@@ -521,7 +521,7 @@ def test_what_another_process_serves_is_left_alone(bench: Bench, nsid: int) -> N
 def test_a_ring_that_was_reset_is_served_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scsi2nvme.target.tcmu.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("scsi2nvme.target.tcmu.front_end.RETRY_SECONDS", 0.0)
 
     async def work() -> None:
         async with bench.running() as front_end:
@@ -627,7 +627,7 @@ def test_what_cannot_be_read_is_no_permission(
 def test_other_devices_count(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("scsi2nvme.target.tcmu.GONE_SECONDS", 0.0)
+    monkeypatch.setattr("scsi2nvme.target.tcmu.front_end.GONE_SECONDS", 0.0)
     bench.kernel.limit(1024)
     ring = RecordingRing()
     monkeypatch.setattr(PlaneTcmu, "has_window", True)

@@ -20,11 +20,11 @@ import pytest
 from scsi2nvme.dataplane import Plane
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.service import TaskService
-from scsi2nvme.target.chap import ChapAuthentication, Credentials
-from scsi2nvme.target.login import LoginSettings
-from scsi2nvme.target.node import AclEntry, TargetNode
-from scsi2nvme.target.portal import Portal, PortalSettings, receive_exactly
-from scsi2nvme.target.sendtargets import PortalAddress
+from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
+from scsi2nvme.target.iscsi.login import LoginSettings
+from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
+from scsi2nvme.target.iscsi.portal import Portal, PortalSettings, receive_exactly
+from scsi2nvme.target.iscsi.sendtargets import PortalAddress
 from tests.iscsi_client import (
     ASYNC,
     DATA_IN,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsi2nvme.target.keys import BY_NAME, KEYS, Form, Value
-from scsi2nvme.target.negotiation import (
+from scsi2nvme.target.iscsi.keys import BY_NAME, KEYS, Form, Value
+from scsi2nvme.target.iscsi.negotiation import (
     FULL_FEATURE,
     OPERATIONAL,
     SECURITY,

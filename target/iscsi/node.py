@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from scsi2nvme.target.chap import ChapAuthentication
+from scsi2nvme.target.iscsi.chap import ChapAuthentication
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 

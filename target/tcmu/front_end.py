@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Protocol
 from scsi2nvme.dataplane import EventType
 from scsi2nvme.scsi.sense import POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED
 from scsi2nvme.target.background import Background
-from scsi2nvme.target.ports import TaskService
-from scsi2nvme.target.tcmu_netlink import DeviceEvent, EventKind, NetlinkError
-from scsi2nvme.target.tcmu_uio import Kernel, UioDevice, parse_name
-from scsi2nvme.target.tcmu_zero_copy import ZeroCopy
+from scsi2nvme.target.task_service import TaskService
+from scsi2nvme.target.tcmu.netlink import DeviceEvent, EventKind, NetlinkError
+from scsi2nvme.target.tcmu.uio import Kernel, UioDevice, parse_name
+from scsi2nvme.target.tcmu.zero_copy import ZeroCopy
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.ports import PortName
 

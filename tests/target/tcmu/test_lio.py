@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from scsi2nvme.target import lio as lio_module
-from scsi2nvme.target.lio import Backstore, Chap, LioError, Publication, export, unexport
-from scsi2nvme.target.sendtargets import PortalAddress
+from scsi2nvme.target.iscsi.sendtargets import PortalAddress
+from scsi2nvme.target.tcmu import lio as lio_module
+from scsi2nvme.target.tcmu.lio import Backstore, Chap, LioError, Publication, export, unexport
 
 IQN = "iqn.2026-11.test:disk"
 ALICE, BOB = "iqn.2026-11.test:alice", "iqn.2026-11.test:bob"

@@ -6,10 +6,10 @@ import struct
 
 import pytest
 
-from scsi2nvme.target.negotiation import NegotiationError, Pairs
-from scsi2nvme.target.node import AclEntry, TargetNode
-from scsi2nvme.target.sendtargets import PortalAddress, reachable, send_targets
-from scsi2nvme.target.text import TextExchange, TextResponse
+from scsi2nvme.target.iscsi.negotiation import NegotiationError, Pairs
+from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
+from scsi2nvme.target.iscsi.sendtargets import PortalAddress, reachable, send_targets
+from scsi2nvme.target.iscsi.text import TextExchange, TextResponse
 from tests.iscsi_client import Pdu, pairs_bytes
 
 ME = "iqn.2026-11.test:me"

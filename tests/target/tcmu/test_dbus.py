@@ -13,8 +13,7 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.annotations import DBusStr
 from dbus_fast.service import ServiceInterface, dbus_method
 
-from scsi2nvme.target.tcmu import parse_config
-from scsi2nvme.target.tcmu_dbus import (
+from scsi2nvme.target.tcmu.dbus import (
     INTERFACE,
     NAME,
     PATH,
@@ -22,6 +21,7 @@ from scsi2nvme.target.tcmu_dbus import (
     CheckedConfig,
     TcmuBus,
 )
+from scsi2nvme.target.tcmu.front_end import parse_config
 
 
 @pytest.fixture

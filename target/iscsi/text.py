@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scsi2nvme.target.negotiation import (
+from scsi2nvme.target.iscsi.negotiation import (
     MAXIMUM_SEQUENCE_BYTES,
     NegotiationError,
     Pairs,
     format_pairs,
     parse_pairs,
 )
-from scsi2nvme.target.pdu import (
+from scsi2nvme.target.iscsi.pdu import (
     DEFAULT_DATA_SEGMENT_LENGTH,
     RESERVED_TAG,
     TEXT_REQUEST,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from scsi2nvme.target.keys import BY_NAME, KEYS, Form, Key, Value, When
-from scsi2nvme.target.pdu import LoginStatus
+from scsi2nvme.target.iscsi.keys import BY_NAME, KEYS, Form, Key, Value, When
+from scsi2nvme.target.iscsi.pdu import LoginStatus
 
 MAXIMUM_SEQUENCE_BYTES = 8192  # key=value pairs of one sequence, continuations included
 

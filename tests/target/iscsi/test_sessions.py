@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 
 from scsi2nvme.target.background import Background
-from scsi2nvme.target.login import LoginResult
-from scsi2nvme.target.negotiation import Negotiation
-from scsi2nvme.target.node import AclEntry, TargetNode
-from scsi2nvme.target.pdu import LoginStatus
-from scsi2nvme.target.sessions import (
+from scsi2nvme.target.iscsi.login import LoginResult
+from scsi2nvme.target.iscsi.negotiation import Negotiation
+from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
+from scsi2nvme.target.iscsi.pdu import LoginStatus
+from scsi2nvme.target.iscsi.sessions import (
     MAXIMUM_TSIH,
     Connection,
     Place,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsi2nvme.target.chap import ChapAuthentication, Credentials
-from scsi2nvme.target.login import (
+from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
+from scsi2nvme.target.iscsi.login import (
     MAXIMUM_REQUESTS,
     Accepted,
     Login,
@@ -21,8 +21,8 @@ from scsi2nvme.target.login import (
     Reply,
     Step,
 )
-from scsi2nvme.target.node import AclEntry, TargetNode
-from scsi2nvme.target.pdu import LoginStatus
+from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
+from scsi2nvme.target.iscsi.pdu import LoginStatus
 from tests.iscsi_client import Pdu, pairs_bytes
 
 INITIATOR = "iqn.2026-11.test:initiator"

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from scsi2nvme.fields import Values
-from scsi2nvme.target.chap import AuthenticationError, Chap, ChapAuthentication
-from scsi2nvme.target.keys import Value
-from scsi2nvme.target.negotiation import (
+from scsi2nvme.target.iscsi.chap import AuthenticationError, Chap, ChapAuthentication
+from scsi2nvme.target.iscsi.keys import Value
+from scsi2nvme.target.iscsi.negotiation import (
     MAXIMUM_SEQUENCE_BYTES,
     OPERATIONAL,
     REJECT,
@@ -24,8 +24,8 @@ from scsi2nvme.target.negotiation import (
     format_pairs,
     parse_pairs,
 )
-from scsi2nvme.target.node import TargetNode
-from scsi2nvme.target.pdu import (
+from scsi2nvme.target.iscsi.node import TargetNode
+from scsi2nvme.target.iscsi.pdu import (
     DEFAULT_DATA_SEGMENT_LENGTH,
     LOGIN_REQUEST,
     LOGIN_RESPONSE,

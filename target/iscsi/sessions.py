@@ -14,11 +14,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from scsi2nvme.target.background import Background
-from scsi2nvme.target.keys import BY_NAME, Value
-from scsi2nvme.target.login import LoginResult
-from scsi2nvme.target.node import TargetNode
-from scsi2nvme.target.pdu import LoginStatus
-from scsi2nvme.target.ports import TaskService
+from scsi2nvme.target.iscsi.keys import BY_NAME, Value
+from scsi2nvme.target.iscsi.login import LoginResult
+from scsi2nvme.target.iscsi.node import TargetNode
+from scsi2nvme.target.iscsi.pdu import LoginStatus
+from scsi2nvme.target.task_service import TaskService
 from scsi2nvme.unit.logical_unit import Nexus
 from scsi2nvme.unit.ports import PortName
 

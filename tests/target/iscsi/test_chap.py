@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsi2nvme.target.chap import (
+from scsi2nvme.target.iscsi.chap import (
     AuthenticationError,
     Chap,
     ChapAuthentication,
@@ -18,7 +18,7 @@ from scsi2nvme.target.chap import (
     decode_binary,
     encode_binary,
 )
-from scsi2nvme.target.pdu import LoginStatus
+from scsi2nvme.target.iscsi.pdu import LoginStatus
 
 USER = Credentials("user", b"initiator-secret")
 SERVER = Credentials("server", b"the-target-secret")
