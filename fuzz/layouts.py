@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from scsi2nvme import commands, engine
 from scsi2nvme.commands import inquiry, log_pages, mode, vpd_pages
-from scsi2nvme.commands.log_pages import LogPage
+from scsi2nvme.commands.log_pages.page import PAGE_HEADER, PARAMETER_HEADER, LogPage
 from scsi2nvme.commands.row import Command, Transfer
-from scsi2nvme.commands.vpd_pages import VpdPage
+from scsi2nvme.commands.vpd_pages.page import HEADER as VPD_HEADER
+from scsi2nvme.commands.vpd_pages.page import VpdPage
 from scsi2nvme.fields import Structure
 from scsi2nvme.fuzz import strategies
 from scsi2nvme.fuzz.controller import content, play
@@ -24,7 +25,7 @@ from scsi2nvme.scsi.status import Status
 from scsi2nvme.target.iscsi import pdu
 from scsi2nvme.unit import mode_pages
 from scsi2nvme.unit.logical_unit import Nexus
-from scsi2nvme.unit.mode_pages import ModePage, PageControl
+from scsi2nvme.unit.mode_pages.page import ModePage, PageControl
 
 # Structures are looked for there, and in all that is loaded.
 _OTHERS = (pdu, registers)
@@ -183,11 +184,11 @@ def vpd_page_is_whole(page: VpdPage, data: st.DataObject) -> None:
     lu, nexus = make_unit(data.draw(strategies.namespaces()))
     assume(page.supported(lu))
     whole = _run(nexus, "INQUIRY", evpd=1, page_code=page.code, allocation_length=0xFFFF).data_in
-    head = vpd_pages.HEADER.parse(whole)
-    if head.page_code != page.code or head.page_length != len(whole) - vpd_pages.HEADER.size:
+    head = VPD_HEADER.parse(whole)
+    if head.page_code != page.code or head.page_length != len(whole) - VPD_HEADER.size:
         raise Finding(page, "page_length", whole.hex())
     listed = _run(nexus, "INQUIRY", evpd=1, allocation_length=0xFFFF).data_in
-    if page.code not in listed[vpd_pages.HEADER.size :]:
+    if page.code not in listed[VPD_HEADER.size :]:
         raise Finding(page, "page_code", "page 00h does not list it")
 
 
@@ -204,7 +205,7 @@ def log_page_is_whole(page: LogPage, data: st.DataObject) -> None:
     cdb = row.build(pc=1, page_code=page.code, subpage_code=page.subpage, allocation_length=0xFFFF)
     seed = data.draw(st.binary(min_size=1, max_size=16))
     result = play(engine.run(nexus, 0, cdb, b""), content(seed))
-    whole, header = result.data_in, log_pages.PAGE_HEADER
+    whole, header = result.data_in, PAGE_HEADER
     if result.status is not Status.GOOD:
         raise Finding(page, "", f"{cdb.hex()} ends with {result}")
     if header.parse(whole).page_length != len(whole) - header.size:
@@ -213,10 +214,10 @@ def log_page_is_whole(page: LogPage, data: st.DataObject) -> None:
         return
     at, last = header.size, -1
     while at < len(whole):
-        each = log_pages.PARAMETER_HEADER.parse(whole[at:])
+        each = PARAMETER_HEADER.parse(whole[at:])
         if each.parameter_code <= last:
             raise Finding(page, "parameter_code", whole.hex())
-        last, at = each.parameter_code, at + log_pages.PARAMETER_HEADER.size + each.parameter_length
+        last, at = each.parameter_code, at + PARAMETER_HEADER.size + each.parameter_length
     if at != len(whole):
         raise Finding(page, "parameter_length", whole.hex())
 

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 
 from scsi2nvme.commands import log_pages, mode, provisioning, reserve
+from scsi2nvme.commands.log_pages.page import PAGE_HEADER, Parameter
 from scsi2nvme.commands.row import Command, Data, Transfer
 from scsi2nvme.fields import Structure
 from scsi2nvme.fuzz import strategies
 from scsi2nvme.fuzz.strategies import field_values
 from scsi2nvme.unit import mode_pages
 from scsi2nvme.unit.logical_unit import LogicalUnit
-from scsi2nvme.unit.mode_pages import PageControl
+from scsi2nvme.unit.mode_pages.page import PageControl
 
 Lists = Callable[[LogicalUnit], st.SearchStrategy[bytes]]
 
@@ -73,8 +74,8 @@ def _log_lists(draw: st.DrawFn, lu: LogicalUnit) -> bytes:
         body = b""
         for code in draw(st.lists(st.sampled_from((*page.own, 0)), max_size=2)):
             value = draw(st.binary(min_size=7, max_size=8))
-            body += log_pages.Parameter(code, value).data
-        data += log_pages.PAGE_HEADER.build(
+            body += Parameter(code, value).data
+        data += PAGE_HEADER.build(
             spf=bool(page.subpage),
             page_code=page.code,
             subpage_code=page.subpage,

@@ -10,7 +10,7 @@ from scsi2nvme.fuzz import strategies
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
-from scsi2nvme.unit.mode_pages import CONTROL
+from scsi2nvme.unit.mode_pages.control import CONTROL
 from scsi2nvme.unit.persistent_reservation import Registration, ReservationType, State
 from scsi2nvme.unit.ports import PortName
 from scsi2nvme.unit.readiness import Readiness

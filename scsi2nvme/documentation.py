@@ -11,10 +11,12 @@ from pathlib import Path
 
 from scsi2nvme import status_map
 from scsi2nvme.commands import COMMANDS, log_pages, vpd_pages
+from scsi2nvme.commands.log_pages.page import LogPage
 from scsi2nvme.commands.row import Command, Data, Hot, Transfer
 from scsi2nvme.scsi.sense import SenseCode
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit import mode_pages
+from scsi2nvme.unit.mode_pages.page import ModePage
 
 _GENERATED = "This page is generated from the tables by `make docs`.\n"
 
@@ -156,17 +158,17 @@ def pages() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _page_code(page: mode_pages.ModePage | log_pages.LogPage) -> str:
+def _page_code(page: ModePage | LogPage) -> str:
     return f"{page.code:02X}h" + (f"/{page.subpage:02X}h" if page.subpage else "")
 
 
-def _changing(page: mode_pages.ModePage) -> Iterator[str]:
+def _changing(page: ModePage) -> Iterator[str]:
     yield from map(_field_name, page.changeable)
     if page.feature is not None:
         yield f"{_field_name(page.feature.field)} (feature {page.feature.identifier:02X}h)"
 
 
-def _logs(page: log_pages.LogPage) -> Iterator[str]:
+def _logs(page: LogPage) -> Iterator[str]:
     return (f"{_field_name(log.name)} ({log:02X}h)" for log in page.needs)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from scsi2nvme.nvme.command import Completion, NvmeCommand
-from scsi2nvme.unit.mode_pages import CONTROL
+from scsi2nvme.unit.mode_pages.control import CONTROL
 from tests.iscsi_client import TASK_MANAGEMENT_RESPONSE, Initiator, Pdu
 from tests.support import row
 from tests.target.iscsi.test_portal import ALICE, DISK, Bench, ready, serving

@@ -26,7 +26,7 @@ from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementRespons
 from scsi2nvme.service import PlaneDataPath, TaskService
 from scsi2nvme.unit.counters import UNCORRECTED_ERRORS, WRITE_ERRORS
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
-from scsi2nvme.unit.mode_pages import CONTROL
+from scsi2nvme.unit.mode_pages.control import CONTROL
 from scsi2nvme.unit.ports import PortName
 from scsi2nvme.unit.readiness import Readiness
 from tests.support import ModelController, make_facts, row

@@ -6,21 +6,15 @@ module. Nothing else changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from importlib import import_module
-from pkgutil import iter_modules
-
 from scsi2nvme.commands.row import Command
 from scsi2nvme.fields import Field
-
-
-def _rows() -> Iterator[Command]:
-    for module in iter_modules(__path__, f"{__name__}."):
-        yield from getattr(import_module(module.name), "COMMANDS", ())
-
+from scsi2nvme.tables import rows
 
 COMMANDS: tuple[Command, ...] = tuple(
-    sorted(_rows(), key=lambda row: (row.opcode, row.service_action or 0))
+    sorted(
+        rows(__name__, __path__, "COMMANDS", Command),
+        key=lambda row: (row.opcode, row.service_action or 0),
+    )
 )
 
 _BY_OPCODE: dict[int, dict[int | None, Command]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scsi2nvme.commands import vpd_pages
 from scsi2nvme.commands.row import Command, Data, Task, Transfer
-from scsi2nvme.commands.vpd_pages import DIRECT_ACCESS, NO_LOGICAL_UNIT, printable
+from scsi2nvme.commands.vpd_pages.page import DIRECT_ACCESS, NO_LOGICAL_UNIT, VENDOR, printable
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.result import Result, Translation
 
@@ -67,7 +67,7 @@ def _standard_data(task: Task) -> bytes:
         tpgs=0b01,
         multip=len(task.lu.target_ports_of(task.nexus)) > 1,
         cmdque=1,
-        vendor=vpd_pages.VENDOR,
+        vendor=VENDOR,
         product=printable(controller.bytes("mn")[:16]),
         revision=revision(controller.bytes("fr")),
         **descriptors,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scsi2nvme.commands.log_pages import (
+from scsi2nvme.commands.log_pages import PAGES
+from scsi2nvme.commands.log_pages.page import (
     COUNTER,
     PAGE_HEADER,
-    PAGES,
     PARAMETER_HEADER,
     LogPage,
     Logs,

@@ -18,7 +18,8 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.unit.logical_unit import LogicalUnit
-from scsi2nvme.unit.mode_pages import PAGE_0, PAGES, SUBPAGE, FeatureBit, ModePage, PageControl
+from scsi2nvme.unit.mode_pages import PAGES
+from scsi2nvme.unit.mode_pages.page import PAGE_0, SUBPAGE, FeatureBit, ModePage, PageControl
 from scsi2nvme.unit.reservations import Access
 
 ALL_PAGES, ALL_SUBPAGES = 0x3F, 0xFF

@@ -7,7 +7,8 @@ from typing import Any
 
 from scsi2nvme.commands import diagnostics, power
 from scsi2nvme.commands.format_unit import refresh_progress
-from scsi2nvme.commands.log_pages import Log, get_log, informational_exception
+from scsi2nvme.commands.log_pages.informational_exceptions import informational_exception
+from scsi2nvme.commands.log_pages.page import Log, get_log
 from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.structures import SMART_LOG

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from scsi2nvme.unit.block_device import BlockDevice
-from scsi2nvme.unit.mode_pages import CONTROL, PAGES, ModePage, PageControl
+from scsi2nvme.unit.mode_pages import PAGES
+from scsi2nvme.unit.mode_pages.control import CONTROL
+from scsi2nvme.unit.mode_pages.page import ModePage, PageControl
 from scsi2nvme.unit.store import Store
 
 

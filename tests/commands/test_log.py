@@ -9,18 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.commands import log
-from scsi2nvme.commands.log_pages import (
-    BACKGROUND_SCAN,
-    IDLE_TIME,
+from scsi2nvme.commands.log_pages import PAGES
+from scsi2nvme.commands.log_pages.medium import BACKGROUND_SCAN
+from scsi2nvme.commands.log_pages.page import (
     PAGE_HEADER,
-    PAGES,
     PARAMETER_HEADER,
-    SELF_TEST,
-    STATISTICS,
     Linking,
     LogPage,
     celsius,
 )
+from scsi2nvme.commands.log_pages.self_test_results import SELF_TEST
+from scsi2nvme.commands.log_pages.statistics import IDLE_TIME, STATISTICS
 from scsi2nvme.nvme.command import AdminOpcode, Opcode
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT, SMART_LOG
 from scsi2nvme.scsi.result import Result
@@ -32,7 +31,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.mode_pages import INFORMATIONAL_EXCEPTIONS_CONTROL
+from scsi2nvme.unit.mode_pages.informational_exceptions import INFORMATIONAL_EXCEPTIONS_CONTROL
 from tests.support import Bench, make_bench
 
 SMART, SELF_TESTS = 0x02, 0x06

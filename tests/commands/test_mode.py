@@ -23,17 +23,11 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.logical_unit import LogicalUnit
-from scsi2nvme.unit.mode_pages import (
-    CACHING,
-    CONTROL,
-    CONTROL_EXTENSION,
-    INFORMATIONAL_EXCEPTIONS_CONTROL,
-    PAGE_0,
-    PAGES,
-    SUBPAGE,
-    ModePage,
-    PageControl,
-)
+from scsi2nvme.unit.mode_pages import PAGES
+from scsi2nvme.unit.mode_pages.caching import CACHING
+from scsi2nvme.unit.mode_pages.control import CONTROL, CONTROL_EXTENSION
+from scsi2nvme.unit.mode_pages.informational_exceptions import INFORMATIONAL_EXCEPTIONS_CONTROL
+from scsi2nvme.unit.mode_pages.page import PAGE_0, SUBPAGE, ModePage, PageControl
 from tests.support import Bench, make_bench, make_lu, make_nexus
 
 WCE = 0x06  # feature identifier

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsi2nvme.commands.vpd_pages import (
-    BLOCK_DEVICE_CHARACTERISTICS,
-    BLOCK_LIMITS,
+from scsi2nvme.commands.vpd_pages import PAGES
+from scsi2nvme.commands.vpd_pages.block_device_characteristics import BLOCK_DEVICE_CHARACTERISTICS
+from scsi2nvme.commands.vpd_pages.block_limits import BLOCK_LIMITS
+from scsi2nvme.commands.vpd_pages.designators import (
     DESIGNATOR_HEADER,
-    EXTENDED_INQUIRY,
-    LOGICAL_BLOCK_PROVISIONING,
     NAA_IEEE_REGISTERED_EXTENDED,
-    PAGES,
-    SCSI_PORT,
     Association,
     Designator,
 )
+from scsi2nvme.commands.vpd_pages.extended_inquiry import EXTENDED_INQUIRY
+from scsi2nvme.commands.vpd_pages.logical_block_provisioning import LOGICAL_BLOCK_PROVISIONING
+from scsi2nvme.commands.vpd_pages.scsi_ports import SCSI_PORT
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit

@@ -1,0 +1,135 @@
+"""What a log page is: one row. Spec: SPC-4 7.3.2; NVMe Base 2.0 5.16.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from scsi2nvme.fields import Field, Structure, Values
+from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
+from scsi2nvme.nvme.structures import SELF_TEST_LOG_BYTES, SMART_LOG
+from scsi2nvme.unit.logical_unit import LogicalUnit
+
+DATA_UNIT_BYTES = 512_000  # Spec: NVMe Base 2.0 figure 208 (Data Units Read)
+ZERO_CELSIUS = 273  # kelvin, as the SMART log rounds it
+RETAIN_EVENT = 1 << 15  # RAE: the driver, not LOG SENSE, answers asynchronous events
+
+
+class Log(IntEnum):
+    """Log page identifiers of the controller. Spec: NVMe Base 2.0 figure 202."""
+
+    SMART = 0x02
+    SELF_TEST = 0x06
+
+
+LOG_BYTES = {Log.SMART: SMART_LOG.size, Log.SELF_TEST: SELF_TEST_LOG_BYTES}
+
+
+def get_log(log: Log) -> NvmeCommand:
+    """Return the command that reads a whole log of the controller."""
+    size = LOG_BYTES[log]
+    return NvmeCommand(
+        AdminOpcode.GET_LOG_PAGE,
+        nsid=BROADCAST_NSID,
+        cdw10=log | RETAIN_EVENT | (size // 4 - 1) << 16,
+        data_in=size,
+        admin=True,
+    )
+
+
+class Linking(IntEnum):
+    """FORMAT AND LINKING. Spec: SPC-4 7.3.2."""
+
+    BOUNDED_COUNTER = 0b00
+    ASCII_LIST = 0b01
+    UNBOUNDED_COUNTER = 0b10
+    BINARY_LIST = 0b11
+
+
+PAGE_HEADER = Structure(
+    "Log page header",
+    4,
+    (
+        Field("ds", 0, 7, 1, "LOG SELECT with SP does not save the page"),
+        Field("spf", 0, 6, 1, "subpage format"),
+        Field("page_code", 0, 0, 6),
+        Field("subpage_code", 1),
+        Field("page_length", 2, 0, 16),
+    ),
+    spec="SPC-4 7.3.2",
+)
+
+PARAMETER_HEADER = Structure(
+    "Log parameter header",
+    4,
+    (
+        Field("parameter_code", 0, 0, 16),
+        Field("du", 2, 7, 1),
+        Field("tsd", 2, 5, 1),
+        Field("etc", 2, 4, 1),
+        Field("tmc", 2, 2, 2),
+        Field("format_and_linking", 2, 0, 2),
+        Field("parameter_length", 3),
+    ),
+    spec="SPC-4 7.3.2",
+)
+
+COUNTER = Structure("Error counter", 8, (Field("count", 0, 0, 64),), spec="SPC-4 7.3.14")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One log parameter."""
+
+    code: int
+    value: bytes
+    linking: Linking = Linking.BINARY_LIST
+
+    @property
+    def data(self) -> bytes:
+        """The parameter with its header."""
+        header = PARAMETER_HEADER.build(
+            parameter_code=self.code,
+            format_and_linking=self.linking,
+            parameter_length=len(self.value),
+        )
+        return header + self.value
+
+
+Logs = Mapping[Log, bytes]
+
+
+@dataclass(frozen=True)
+class LogPage:
+    """One row.
+
+    `parameters` ascend by code. `counters`: the page holds counters, so PC
+    matters. `own`: the parameter codes of those that the target keeps, which
+    LOG SELECT may set. A page without `parameters` is a list of pages.
+    """
+
+    code: int
+    name: str
+    spec: str
+    parameters: Callable[[LogicalUnit, Logs], tuple[Parameter, ...]] | None = None
+    needs: tuple[Log, ...] = ()
+    subpage: int = 0
+    counters: bool = False
+    own: tuple[int, ...] = ()
+    supported: Callable[[LogicalUnit], bool] = lambda lu: True
+
+
+def smart_log(logs: Logs) -> Values:
+    """Return the SMART log of a page that needs it."""
+    return SMART_LOG.parse(logs[Log.SMART])
+
+
+def saturated(value: int, structure: Structure, name: str) -> int:
+    """Return what fits: the controller's counters have 128 bits."""
+    return min(value, structure.by_name[name].maximum)
+
+
+def celsius(kelvin: int) -> int:
+    """Return a temperature in SPC's form; 0 kelvin means that there is no sensor."""
+    return min(max(kelvin - ZERO_CELSIUS, 0), 0xFE) if kelvin else 0xFF

@@ -1,0 +1,32 @@
+"""VPD page B1h."""
+
+from __future__ import annotations
+
+from scsi2nvme.commands.row import Task
+from scsi2nvme.commands.vpd_pages.page import HEADER, VpdPage
+from scsi2nvme.fields import Field, Structure
+
+BLOCK_DEVICE_CHARACTERISTICS = Structure(
+    "Block Device Characteristics VPD page",
+    64,
+    (
+        Field("medium_rotation_rate", 4, 0, 16, "0001h: non-rotating"),
+        Field("product_type", 6),
+        Field("wabereq", 7, 6, 2),
+        Field("wacereq", 7, 4, 2),
+        Field("nominal_form_factor", 7, 0, 4),
+        Field("fuab", 8, 1, 1),
+        Field("vbuls", 8, 0, 1, "VERIFY with BYTCHK takes unmapped blocks for zeroes"),
+    ),
+    spec="SBC-3 6.5.2",
+)
+
+
+def block_device_characteristics(task: Task) -> bytes:
+    """Spec: SBC-3 6.5.2, SNTR 1.5 6.1.7."""
+    return BLOCK_DEVICE_CHARACTERISTICS.build(medium_rotation_rate=1, vbuls=1)[HEADER.size :]
+
+
+PAGES = (
+    VpdPage(0xB1, "Block Device Characteristics", "SBC-3 6.5.2", block_device_characteristics),
+)

@@ -1,0 +1,61 @@
+"""VPD page B0h."""
+
+from __future__ import annotations
+
+import math
+
+from scsi2nvme.commands.row import Task
+from scsi2nvme.commands.vpd_pages.page import HEADER, VpdPage
+from scsi2nvme.fields import Field, Structure
+
+BLOCK_LIMITS = Structure(
+    "Block Limits VPD page",
+    64,
+    (
+        Field("wsnz", 4, 0, 1, "WRITE SAME of zero blocks is refused"),
+        Field("maximum_compare_and_write", 5, doc="logical blocks"),
+        Field("optimal_granularity", 6, 0, 16, "logical blocks"),
+        Field("maximum_transfer", 8, 0, 32, "logical blocks"),
+        Field("optimal_transfer", 12, 0, 32, "logical blocks"),
+        Field("maximum_prefetch", 16, 0, 32, "logical blocks"),
+        Field("maximum_unmap_blocks", 20, 0, 32),
+        Field("maximum_unmap_descriptors", 24, 0, 32),
+        Field("optimal_unmap_granularity", 28, 0, 32, "logical blocks"),
+        Field("ugavalid", 32, 7, 1),
+        Field("unmap_granularity_alignment", 32, 0, 31, "logical blocks"),
+        Field("maximum_write_same", 36, 0, 64, "logical blocks"),
+        Field("maximum_atomic_transfer", 44, 0, 32, "logical blocks"),
+        Field("atomic_alignment", 48, 0, 32, "logical blocks"),
+        Field("atomic_granularity", 52, 0, 32, "logical blocks"),
+        Field("maximum_atomic_with_boundary", 56, 0, 32, "logical blocks"),
+        Field("maximum_atomic_boundary", 60, 0, 32, "logical blocks"),
+    ),
+    spec="SBC-3 6.5.3, SBC-4 6.6.4",
+)
+
+
+def block_limits(task: Task) -> bytes:
+    """Spec: SBC-3 6.5.3; NVM Command Set 1.0 4.1.5.1 (NSFEAT OPTPERF: NPWG, NPDG, NPDA, NOWS)."""
+    lu, namespace = task.lu, task.lu.facts.namespace
+    optimal: dict[str, int] = {}
+    if namespace.nsfeat & 0x10:
+        optimal["optimal_granularity"] = min(namespace.npwg + 1, 0xFFFF)
+        # Initiators cut requests to it: a size that says no more than the granularity stays out.
+        if namespace.nows > namespace.npwg:
+            optimal["optimal_transfer"] = min(namespace.nows + 1, lu.maximum_transfer_blocks)
+        if lu.provisioned:
+            # The alignment is an offset, and NPDA a multiple: it becomes part of the granularity.
+            granularity = math.lcm(namespace.npdg + 1, namespace.npda + 1)
+            optimal |= {"optimal_unmap_granularity": granularity, "ugavalid": 1}
+    return BLOCK_LIMITS.build(
+        wsnz=lu.write_same_non_zero,
+        maximum_compare_and_write=lu.maximum_compare_and_write_blocks,
+        maximum_transfer=lu.maximum_transfer_blocks,
+        maximum_unmap_blocks=lu.maximum_unmap_blocks,
+        maximum_unmap_descriptors=lu.maximum_unmap_descriptors,
+        maximum_write_same=lu.maximum_write_same_blocks,
+        **optimal,
+    )[HEADER.size :]
+
+
+PAGES = (VpdPage(0xB0, "Block Limits", "SBC-3 6.5.3", block_limits),)

@@ -1,0 +1,46 @@
+"""What a VPD page is: one row. Spec: SPC-4 7.8.1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scsi2nvme.commands.row import Task
+from scsi2nvme.fields import Field, Structure
+from scsi2nvme.unit.logical_unit import LogicalUnit
+
+DIRECT_ACCESS = 0x00  # qualifier 000b, type 00h
+NO_LOGICAL_UNIT = 0x7F  # qualifier 011b, type 1Fh
+VENDOR = b"NVMe    "  # T10 VENDOR IDENTIFICATION. Spec: SNTR 1.5 6.1.1.
+
+HEADER = Structure(
+    "VPD page header",
+    4,
+    (
+        Field("peripheral", 0, 0, 8, "PERIPHERAL QUALIFIER and PERIPHERAL DEVICE TYPE"),
+        Field("page_code", 1),
+        Field("page_length", 2, 0, 16),
+    ),
+    spec="SPC-4 7.8.1",
+)
+
+
+@dataclass(frozen=True)
+class VpdPage:
+    """One row: `build` returns what follows the header."""
+
+    code: int
+    name: str
+    spec: str
+    build: Callable[[Task], bytes]
+    supported: Callable[[LogicalUnit], bool] = lambda lu: True
+
+
+def with_header(peripheral: int, code: int, body: bytes) -> bytes:
+    """Return a page whole, of the device that `peripheral` describes."""
+    return HEADER.build(peripheral=peripheral, page_code=code, page_length=len(body)) + body
+
+
+def printable(text: bytes) -> bytes:
+    """Return an ASCII field with what is not graphic turned into spaces."""
+    return bytes(byte if 0x20 <= byte <= 0x7E else 0x20 for byte in text)

@@ -1,0 +1,48 @@
+"""Mode pages 01h and 07h."""
+
+from __future__ import annotations
+
+from scsi2nvme.fields import Field, Structure
+from scsi2nvme.unit.mode_pages.page import ModePage
+
+READ_WRITE_ERROR_RECOVERY = ModePage(
+    0x01,
+    Structure(
+        "Read-Write Error Recovery",
+        12,
+        (
+            Field("awre", 2, 7, 1, "writes reallocate defective blocks"),
+            Field("arre", 2, 6, 1, "reads reallocate defective blocks"),
+            Field("tb", 2, 5, 1),
+            Field("rc", 2, 4, 1),
+            Field("eer", 2, 3, 1),
+            Field("per", 2, 2, 1),
+            Field("dte", 2, 1, 1),
+            Field("read_retry_count", 3),
+            Field("lbpere", 7, 7, 1),
+            Field("write_retry_count", 8),
+            Field("recovery_time_limit", 10, 0, 16, "milliseconds, 0: the device's own"),
+        ),
+        spec="SBC-3 6.4.8",
+    ),
+    defaults=lambda device: {"awre": 1, "arre": 1},
+)
+
+VERIFY_ERROR_RECOVERY = ModePage(
+    0x07,
+    Structure(
+        "Verify Error Recovery",
+        12,
+        (
+            Field("eer", 2, 3, 1),
+            Field("per", 2, 2, 1),
+            Field("dte", 2, 1, 1),
+            Field("verify_retry_count", 3),
+            Field("verify_recovery_time_limit", 10, 0, 16, "milliseconds"),
+        ),
+        spec="SBC-3 6.4.9",
+    ),
+)
+
+
+PAGES = (READ_WRITE_ERROR_RECOVERY, VERIFY_ERROR_RECOVERY)

@@ -1,0 +1,32 @@
+"""Mode page 1Ch."""
+
+from __future__ import annotations
+
+from scsi2nvme.fields import Field, Structure
+from scsi2nvme.unit.mode_pages.page import ModePage
+
+INFORMATIONAL_EXCEPTIONS_CONTROL = ModePage(
+    0x1C,
+    Structure(
+        "Informational Exceptions Control",
+        12,
+        (
+            Field("perf", 2, 7, 1),
+            Field("ebf", 2, 5, 1),
+            Field("ewasc", 2, 4, 1, "warnings are reported"),
+            Field("dexcpt", 2, 3, 1, "informational exceptions are not reported"),
+            Field("test", 2, 2, 1),
+            Field("ebackerr", 2, 1, 1),
+            Field("logerr", 2, 0, 1),
+            Field("mrie", 3, 0, 4, "6h: reported on request only"),
+            Field("interval_timer", 4, 0, 32, "100 ms"),
+            Field("report_count", 8, 0, 32),
+        ),
+        spec="SBC-3 6.4.6, SPC-4 7.5.11",
+    ),
+    changeable=("ewasc", "dexcpt"),
+    defaults=lambda device: {"ewasc": 1, "mrie": 6},
+)
+
+
+PAGES = (INFORMATIONAL_EXCEPTIONS_CONTROL,)

@@ -1,0 +1,92 @@
+"""What a mode page is: one row. Spec: SPC-4 7.5.7."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from scsi2nvme.fields import Field, Structure
+from scsi2nvme.unit.block_device import BlockDevice
+
+
+class PageControl(IntEnum):
+    """Which values MODE SENSE returns. Spec: SPC-4 6.11.1."""
+
+    CURRENT = 0
+    CHANGEABLE = 1
+    DEFAULT = 2
+    SAVED = 3
+
+
+PAGE_0 = Structure(
+    "Mode page header",
+    2,
+    (
+        Field("ps", 0, 7, 1, "parameters saveable"),
+        Field("spf", 0, 6, 1, "subpage format"),
+        Field("page_code", 0, 0, 6),
+        Field("page_length", 1),
+    ),
+    spec="SPC-4 7.5.7",
+)
+
+SUBPAGE = Structure(
+    "Mode subpage header",
+    4,
+    (
+        Field("ps", 0, 7, 1, "parameters saveable"),
+        Field("spf", 0, 6, 1, "subpage format"),
+        Field("page_code", 0, 0, 6),
+        Field("subpage_code", 1),
+        Field("page_length", 2, 0, 16),
+    ),
+    spec="SPC-4 7.5.7",
+)
+
+
+@dataclass(frozen=True)
+class FeatureBit:
+    """A one-bit field that is bit 0 of a controller's feature. Spec: NVMe Base 2.0 5.27."""
+
+    field: str
+    identifier: int  # FID
+    present: Callable[[BlockDevice], bool]
+
+
+@dataclass(frozen=True)
+class ModePage:
+    """One row. Offsets in `layout` count from the page's first byte."""
+
+    code: int
+    layout: Structure
+    subpage: int = 0
+    changeable: tuple[str, ...] = ()
+    defaults: Callable[[BlockDevice], Mapping[str, int]] = lambda device: {}
+    feature: FeatureBit | None = None
+
+    @property
+    def key(self) -> str:
+        """What its saved values are kept by."""
+        return f"{self.code:02x}/{self.subpage:02x}"
+
+    @property
+    def name(self) -> str:
+        """The page's name as the standard prints it."""
+        return self.layout.name
+
+    @property
+    def header(self) -> Structure:
+        """The layout of the page's first bytes."""
+        return SUBPAGE if self.subpage else PAGE_0
+
+    def with_header(self, values: bytes, saveable: bool) -> bytes:
+        """Return the page as it is sent: `values` are its bytes without a header."""
+        header = {
+            "ps": int(saveable),
+            "page_code": self.code,
+            "page_length": self.layout.size - self.header.size,
+        }
+        if self.subpage:
+            header |= {"spf": 1, "subpage_code": self.subpage}
+        return self.header.build(**header) + values[self.header.size :]
