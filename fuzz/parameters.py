@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-from scsi2nvme.commands import log_pages, mode, provisioning, reserve
+from scsi2nvme.commands import log_pages, mode, persistent_reserve_out, provisioning
 from scsi2nvme.commands.log_pages.page import PAGE_HEADER, Parameter
 from scsi2nvme.commands.row import Command, Data, Transfer
 from scsi2nvme.fields import Structure
@@ -105,9 +105,9 @@ def _lists(row: Command) -> Lists | None:
         case 0x4C, None:
             return _log_lists
         case 0x5F, 0x07:
-            return _reservation_lists(reserve.MOVE_PARAMETER_LIST)
+            return _reservation_lists(persistent_reserve_out.MOVE_PARAMETER_LIST)
         case 0x5F, _:
-            return _reservation_lists(reserve.PARAMETER_LIST)
+            return _reservation_lists(persistent_reserve_out.PARAMETER_LIST)
     return None
 
 

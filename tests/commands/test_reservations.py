@@ -17,12 +17,10 @@ from hypothesis.stateful import (
 
 from scsi2nvme import commands
 from scsi2nvme.commands import transport_id
-from scsi2nvme.commands.reserve import (
-    KEY,
-    LIST_HEADER,
+from scsi2nvme.commands.persistent_reserve_in import KEY, LIST_HEADER, RESERVATION
+from scsi2nvme.commands.persistent_reserve_out import (
     MOVE_PARAMETER_LIST,
     PARAMETER_LIST,
-    RESERVATION,
     TRANSPORT_IDS_LENGTH,
 )
 from scsi2nvme.commands.row import Command

@@ -7,10 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.commands import transport_id
-from scsi2nvme.commands.reserve import (
-    CAPABILITIES,
-    FULL_STATUS,
-    LIST_HEADER,
+from scsi2nvme.commands.persistent_reserve_in import CAPABILITIES, FULL_STATUS, LIST_HEADER
+from scsi2nvme.commands.persistent_reserve_out import (
     MOVE_PARAMETER_LIST,
     PARAMETER_LIST,
     TRANSPORT_IDS_LENGTH,

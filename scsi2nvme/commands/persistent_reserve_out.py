@@ -1,7 +1,4 @@
-"""PERSISTENT RESERVE IN and OUT, RESERVE and RELEASE: CDBs and parameter data.
-
-Spec: SPC-4 6.15, 6.16; SPC-2 7.13, 7.18 to 7.21.
-"""
+"""PERSISTENT RESERVE OUT: its service actions and parameter lists. Spec: SPC-4 6.16."""
 
 from __future__ import annotations
 
@@ -17,130 +14,9 @@ from scsi2nvme.scsi.sense import (
     FieldPointer,
     Sense,
 )
-from scsi2nvme.unit.persistent_reservation import ReservationType, State
+from scsi2nvme.unit.persistent_reservation import ReservationType
 from scsi2nvme.unit.ports import PortName
 from scsi2nvme.unit.reservations import Access, parameter_error
-
-# PERSISTENT RESERVE IN
-
-LIST_HEADER = Structure(
-    "PERSISTENT RESERVE IN parameter data header",
-    8,
-    (Field("generation", 0, 0, 32), Field("additional_length", 4, 0, 32)),
-    spec="SPC-4 6.15.2",
-)
-KEY = Structure("Reservation key", 8, (Field("key", 0, 0, 64),), spec="SPC-4 6.15.2")
-RESERVATION = Structure(
-    "READ RESERVATION data",
-    16,
-    (Field("key", 0, 0, 64), Field("scope", 13, 4, 4), Field("type", 13, 0, 4)),
-    spec="SPC-4 6.15.3",
-)
-CAPABILITIES = Structure(
-    "REPORT CAPABILITIES data",
-    8,
-    (
-        Field("length", 0, 0, 16),
-        Field("rlr_c", 2, 7, 1, "REPLACE LOST RESERVATION capable"),
-        Field("crh", 2, 4, 1, "compatible reservation handling"),
-        Field("sip_c", 2, 3, 1, "SPEC_I_PT capable"),
-        Field("atp_c", 2, 2, 1, "ALL_TG_PT capable"),
-        Field("ptpl_c", 2, 0, 1, "persist through power loss capable"),
-        Field("tmv", 3, 7, 1, "the type mask is valid"),
-        Field("allow_commands", 3, 4, 3),
-        Field("ptpl_a", 3, 0, 1, "persist through power loss activated"),
-        Field("wr_ex_ar", 4, 7, 1),
-        Field("ex_ac_ro", 4, 6, 1),
-        Field("wr_ex_ro", 4, 5, 1),
-        Field("ex_ac", 4, 3, 1),
-        Field("wr_ex", 4, 1, 1),
-        Field("ex_ac_ar", 5, 0, 1),
-    ),
-    spec="SPC-4 6.15.4",
-)
-FULL_STATUS = Structure(
-    "READ FULL STATUS descriptor",
-    24,
-    (
-        Field("key", 0, 0, 64),
-        Field("all_tg_pt", 12, 1, 1),
-        Field("r_holder", 12, 0, 1),
-        Field("scope", 13, 4, 4),
-        Field("type", 13, 0, 4),
-        Field("relative_target_port", 18, 0, 16),
-        Field("additional_length", 20, 0, 32),
-    ),
-    spec="SPC-4 6.15.5",
-)
-
-
-def _listed(state: State, data: bytes) -> Result:
-    """Return data with its header; the length counts all of it, whatever is transferred."""
-    header = LIST_HEADER.build(generation=state.generation, additional_length=len(data))
-    return Result(data_in=header + data)
-
-
-def read_keys(task: Task) -> Translation:
-    """Spec: SPC-4 6.15.2."""
-    state = task.lu.reservations.state
-    yield from ()
-    return _listed(
-        state, b"".join(KEY.build(key=each.key) for each in state.registrations.values())
-    )
-
-
-def read_reservation(task: Task) -> Translation:
-    """Spec: SPC-4 6.15.3."""
-    state = task.lu.reservations.state
-    yield from ()
-    if state.type is None:
-        return _listed(state, b"")
-    key = 0 if state.type.all_registrants else state.registrations[state.holder].key
-    return _listed(state, RESERVATION.build(key=key, type=state.type))
-
-
-def report_capabilities(task: Task) -> Translation:
-    """Spec: SPC-4 6.15.4."""
-    yield from ()
-    return Result(
-        data_in=CAPABILITIES.build(
-            length=CAPABILITIES.size,
-            crh=1,
-            sip_c=1,
-            atp_c=1,
-            ptpl_c=1,
-            tmv=1,
-            ptpl_a=int(task.lu.reservations.state.aptpl),
-            wr_ex_ar=1,
-            ex_ac_ro=1,
-            wr_ex_ro=1,
-            ex_ac=1,
-            wr_ex=1,
-            ex_ac_ar=1,
-        )
-    )
-
-
-def read_full_status(task: Task) -> Translation:
-    """Spec: SPC-4 6.15.5."""
-    state = task.lu.reservations.state
-    yield from ()
-    data = b""
-    for nexus_key, each in state.registrations.items():
-        identifier = transport_id.encode(each.initiator)
-        holds = state.holds(nexus_key)
-        data += FULL_STATUS.build(
-            key=each.key,
-            r_holder=int(holds),
-            type=state.type if holds and state.type else 0,
-            relative_target_port=each.target.relative_identifier,
-            additional_length=len(identifier),
-        )
-        data += identifier
-    return _listed(state, data)
-
-
-# PERSISTENT RESERVE OUT
 
 PARAMETER_LIST = Structure(
     "PERSISTENT RESERVE OUT parameter list",
@@ -154,9 +30,11 @@ PARAMETER_LIST = Structure(
     ),
     spec="SPC-4 6.16.3",
 )
+
 TRANSPORT_IDS_LENGTH = Structure(
     "TRANSPORTID PARAMETER DATA LENGTH", 4, (Field("length", 0, 0, 32),), spec="SPC-4 6.16.3"
 )
+
 MOVE_PARAMETER_LIST = Structure(
     "REGISTER AND MOVE parameter list",
     24,
@@ -320,38 +198,7 @@ def register_and_move(task: Task) -> Translation:
     )
 
 
-# RESERVE and RELEASE
-
-
-def reserve_unit(task: Task) -> Translation:
-    """Spec: SPC-2 7.20, 7.21."""
-    yield from ()
-    return task.lu.reservations.reserve_unit(task.nexus)
-
-
-def release_unit(task: Task) -> Translation:
-    """Spec: SPC-2 7.18, 7.19."""
-    yield from ()
-    return task.lu.reservations.release_unit(task.nexus)
-
-
-def _in(name: str, action: int, translate: Callable[[Task], Translation], spec: str) -> Command:
-    return Command(
-        f"PERSISTENT RESERVE IN, {name}",
-        0x5E,
-        10,
-        spec,
-        translate,
-        (Field("allocation_length", 7, 0, 16),),
-        service_action=action,
-        data=Data.IN,
-        transfer=Transfer.BYTES,
-        length_field="allocation_length",
-        needs_ready=False,
-    )
-
-
-def _out(name: str, action: int, translate: Callable[[Task], Translation], spec: str) -> Command:
+def _row(name: str, action: int, translate: Callable[[Task], Translation], spec: str) -> Command:
     return Command(
         f"PERSISTENT RESERVE OUT, {name}",
         0x5F,
@@ -372,40 +219,18 @@ def _out(name: str, action: int, translate: Callable[[Task], Translation], spec:
     )
 
 
-def _unit(name: str, opcode: int, length: int, *, reserves: bool, spec: str) -> Command:
-    return Command(
-        f"{name} ({length})",
-        opcode,
-        length,
-        spec,
-        reserve_unit if reserves else release_unit,
-        access=Access.OWN,
-        legacy_reserve_allows=not reserves,
-        needs_ready=False,
-        doc="Third-party and extent reservations are obsolete and refused.",
-    )
-
-
 COMMANDS = (
-    _in("READ KEYS", 0x00, read_keys, "SPC-4 6.15.2"),
-    _in("READ RESERVATION", 0x01, read_reservation, "SPC-4 6.15.3"),
-    _in("REPORT CAPABILITIES", 0x02, report_capabilities, "SPC-4 6.15.4"),
-    _in("READ FULL STATUS", 0x03, read_full_status, "SPC-4 6.15.5"),
-    _out("REGISTER", 0x00, register, "SPC-4 5.13.7"),
-    _out("RESERVE", 0x01, reserve, "SPC-4 5.13.9"),
-    _out("RELEASE", 0x02, release, "SPC-4 5.13.11.2"),
-    _out("CLEAR", 0x03, clear, "SPC-4 5.13.11.2.6"),
-    _out("PREEMPT", 0x04, preempt, "SPC-4 5.13.11.2.3"),
-    _out("PREEMPT AND ABORT", 0x05, preempt_and_abort, "SPC-4 5.13.11.3"),
-    _out(
+    _row("REGISTER", 0x00, register, "SPC-4 5.13.7"),
+    _row("RESERVE", 0x01, reserve, "SPC-4 5.13.9"),
+    _row("RELEASE", 0x02, release, "SPC-4 5.13.11.2"),
+    _row("CLEAR", 0x03, clear, "SPC-4 5.13.11.2.6"),
+    _row("PREEMPT", 0x04, preempt, "SPC-4 5.13.11.2.3"),
+    _row("PREEMPT AND ABORT", 0x05, preempt_and_abort, "SPC-4 5.13.11.3"),
+    _row(
         "REGISTER AND IGNORE EXISTING KEY",
         0x06,
         register_and_ignore_existing_key,
         "SPC-4 5.13.7",
     ),
-    _out("REGISTER AND MOVE", 0x07, register_and_move, "SPC-4 5.13.8"),
-    _unit("RESERVE", 0x16, 6, reserves=True, spec="SPC-2 7.21"),
-    _unit("RELEASE", 0x17, 6, reserves=False, spec="SPC-2 7.19"),
-    _unit("RESERVE", 0x56, 10, reserves=True, spec="SPC-2 7.20"),
-    _unit("RELEASE", 0x57, 10, reserves=False, spec="SPC-2 7.18"),
+    _row("REGISTER AND MOVE", 0x07, register_and_move, "SPC-4 5.13.8"),
 )
