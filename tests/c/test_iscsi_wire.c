@@ -1,4 +1,4 @@
-/* Framing, digests, pings, flow control, and the end of connections. */
+/* Framing, digests, pings, flow control. */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -363,118 +363,6 @@ static void a_session_without_spare_commands_recovers(void)
     logout(&on[0]);
 }
 
-static void a_flood_of_rejects_ends_the_connection(void)
-{
-    uint8_t bhs[48];
-
-    login(&i, &usual);
-    request(bhs, 0x1f, 1, 0);
-    for (int at = 0; at < 64; at++)
-        put(&i, bhs, NULL, 0);
-    for (int at = 0; at < 64; at++)
-        expect(&i, S2N_REJECT);
-    fake_advance(1000);
-    for (int at = 0; at < 64; at++)
-        put(&i, bhs, NULL, 0);
-    for (int at = 0; at < 64; at++)
-        expect(&i, S2N_REJECT);
-    put(&i, bhs, NULL, 0);
-    CHECK_EQUAL(expect_closed(&i), EPROTO);
-    expect_nothing_left(&i);
-}
-
-/* ---- the end ---- */
-
-static void keep_busy(void)
-{
-    uint8_t bhs[48];
-
-    put_command(&i, F | R, 1, 65536, read10(0, 128), NULL, 0);
-    put_command(&i, F | W, 2, 8192, write10(0, 16), NULL, 0);
-    put_command(&i, F | W, 3, 8192, write10(0, 16), pattern(100), 100);
-    fake_run();
-    fake.hold = true;
-    put_command(&i, F | R, 4, 512, read10(0, 1), NULL, 0);
-    i.cmd_sn++;
-    put_command(&i, F | W, 5, 512, write10(0, 1), pattern(512), 512);
-    request(bhs, S2N_TEXT, 6, i.cmd_sn + 1);
-    put(&i, bhs, pattern(100), 100);
-    request(bhs, S2N_SCSI_COMMAND, 7, i.cmd_sn - 2);
-    bhs[1] = F | W;
-    s2n_put32(bhs + S2N_AT_TTT, 8192);
-    s2n_put24(bhs + S2N_AT_DATA_LENGTH, 8192);
-    memcpy(bhs + 32, write10(0, 16), 16);
-    put_bytes(&i, bhs, 48);
-    put_bytes(&i, pattern(100), 100);
-    fake_run();
-}
-
-static void end_held(void)
-{
-    fake_run();
-    while (fake.executed_count)
-        fake_end(fake.executed[0], 0, 0, NULL, 0);
-}
-
-static void whatever_was_under_way_is_freed(void)
-{
-    login(&i, &usual);
-    keep_busy();
-    s2n_conn_close(i.conn, false);
-    s2n_conn_close(i.conn, true);
-    s2n_conn_close(i.conn, false);
-    uint8_t bhs[48] = {S2N_TEXT_RESPONSE};
-    s2n_conn_send(i.conn, bhs, bhs, 48, true);
-    end_held();
-    CHECK_EQUAL(expect_closed(&i), 0);
-    expect_nothing_left(&i);
-}
-
-static void the_peer_may_go_at_any_time(void)
-{
-    login(&i, &usual);
-    keep_busy();
-    close(i.fd);
-    i.fd = -1;
-    end_held();
-    CHECK_EQUAL(expect_closed(&i), ECONNRESET); /* it left data unread */
-    expect_nothing_left(&i);
-}
-
-static void a_graceful_close_does_not_wait_forever(void)
-{
-    login(&i, &usual);
-    for (uint32_t at = 0; at < 30; at++)
-        put_command(&i, F | R, at, 65536, read10(0, 128), NULL, 0);
-    fake_run();
-    s2n_conn_close(i.conn, true);
-    fake_run();
-    CHECK_EQUAL(fake.sources, 1);
-    fake_advance(4999);
-    CHECK_EQUAL(fake.sources, 1);
-    fake_advance(1);
-    CHECK_EQUAL(expect_closed(&i), 0);
-    expect_nothing_left(&i);
-}
-
-static void a_graceful_close_sends_what_is_queued(void)
-{
-    uint32_t finished = 0;
-    struct pdu pdu;
-
-    login(&i, &usual);
-    for (uint32_t at = 0; at < 8; at++)
-        put_command(&i, F | R, at, 65536, read10(0, 128), NULL, 0);
-    fake_run();
-    s2n_conn_close(i.conn, true);
-    put_command(&i, F | R, 99, 512, read10(0, 1), NULL, 0); /* too late */
-    while (get(&i, &pdu))
-        finished += pdu.flags & S2N_STATUS;
-    CHECK_EQUAL(finished, 8);
-    CHECK(i.eof);
-    logout(&i);
-}
-
 int main(void)
 {
     RUN(digest_is_crc32c);
@@ -489,10 +377,5 @@ int main(void)
     RUN(an_unread_connection_is_not_read);
     RUN(output_waits_for_the_socket);
     RUN(a_session_without_spare_commands_recovers);
-    RUN(a_flood_of_rejects_ends_the_connection);
-    RUN(whatever_was_under_way_is_freed);
-    RUN(the_peer_may_go_at_any_time);
-    RUN(a_graceful_close_does_not_wait_forever);
-    RUN(a_graceful_close_sends_what_is_queued);
     return 0;
 }
