@@ -1,5 +1,36 @@
 /* Sessions and connections in full-feature phase: their beginning and end, and
- * what the control thread asks of them. Spec: RFC 7143 4, 6, 7. */
+ * what the control thread asks of them. Spec: RFC 7143 4, 6, 7.
+ *
+ * A connection can end in the middle of anything: a reject, a reply, a send or an
+ * allocation may be what ends it. Nobody who calls such a function has to ask
+ * afterwards what there still is, since to end a connection only marks it:
+ *
+ *   OPEN      receives, executes, responds
+ *   CLOSING   s2n_conn_wind_up: what arrives is dropped, what is queued is sent;
+ *             commands that end are released without a response
+ *   ENDED     s2n_conn_end, the mark: nothing is received, sent or executed any more,
+ *             and all that there was is still there
+ *   REAPED    the socket is closed, and only commands are left that are under way
+ *             elsewhere; CONN_CLOSED is told when the last of them is released
+ *
+ * What is marked is reaped at the end of the same round, by the reactor's loop, when
+ * no function of any connection is on the stack. Whoever is called from outside looks
+ * at the state first (an event, a timer, an order of the control thread, a task that
+ * ended, a request whose turn has come), and what does the work on a connection
+ * (receiving, transmitting, proceeding with a command) does none on a marked one.
+ *
+ * A command is released, once and for all, by
+ *
+ *   wire_sent   when its last PDU has left
+ *   complete    when its task ends and nobody waits for the response
+ *   discard     when its task is aborted before it is executed
+ *   reap        unless it is under way elsewhere: its task is aborted then, and comes
+ *               back through `complete`, at once or much later
+ *
+ * and none of their callers touches it afterwards. Where it was never executed its
+ * number stays taken (see iscsi_order.c), and an abort that waits for its task is
+ * told by s2n_task_free. The connection is freed when the control thread says so,
+ * after CONN_CLOSED, and the session after its last connection. */
 #include "iscsi.h"
 
 #include <errno.h>
@@ -88,15 +119,13 @@ void s2n_session_free(s2n_session *session)
 
 void s2n_conn_report(s2n_conn *conn)
 {
-    if (conn->state != S2N_ENDED || conn->commands || conn->reported)
+    if (conn->state != S2N_REAPED || conn->commands)
         return;
     s2n_event event = {.type = S2N_EVENT_CONN_CLOSED, .cookie = conn->cookie, .count = conn->error};
-    conn->reported = true;
     s2n_plane_emit(s2n_reactor_plane(conn->session->reactor), &event);
 }
 
-/* Release what is here. Tasks under way elsewhere come back through the front
- * end, at once or later, and are released then. */
+/* The end of one may set others in motion, but none of a marked connection. */
 static void abort_commands(s2n_conn *conn)
 {
     s2n_command *next;
@@ -112,25 +141,29 @@ static void abort_commands(s2n_conn *conn)
 
 void s2n_conn_end(s2n_conn *conn, uint32_t error)
 {
-    struct s2n_reactor *reactor = conn->session->reactor;
-
-    if (conn->state == S2N_ENDED)
+    if (conn->state >= S2N_ENDED)
         return;
     if (conn->state == S2N_OPEN)
         conn->error = error;
     conn->state = S2N_ENDED;
+    s2n_defer(conn->session->reactor, &conn->round_end);
+}
+
+static void reap(s2n_conn *conn)
+{
+    struct s2n_reactor *reactor = conn->session->reactor;
+
     s2n_source_remove(reactor, &conn->source);
     close(conn->source.fd);
     s2n_timer_cancel(reactor, &conn->timer);
     s2n_timer_cancel(reactor, &conn->watch);
-    s2n_defer_cancel(reactor, &conn->flush);
     free(conn->rx.heap);
     conn->rx.heap = NULL;
     conn->rx.command = NULL;
     s2n_order_forget(conn);
     abort_commands(conn);
     s2n_transmit_drop(conn);
-    s2n_order_deliver(conn->session);
+    conn->state = S2N_REAPED;
     s2n_conn_report(conn);
 }
 
@@ -141,7 +174,7 @@ void s2n_conn_wind_up(s2n_conn *conn, uint32_t error)
     conn->state = S2N_CLOSING;
     conn->error = error;
     s2n_timer_arm(conn->session->reactor, &conn->timer, S2N_LINGER_MS);
-    s2n_defer(conn->session->reactor, &conn->flush);
+    s2n_defer(conn->session->reactor, &conn->round_end);
 }
 
 /* ---- events ---- */
@@ -153,7 +186,7 @@ void s2n_conn_watch(s2n_conn *conn)
 
     if (!s2n_transmit_idle(conn))
         events |= EPOLLOUT;
-    if (events == conn->events)
+    if (events == conn->events || conn->state >= S2N_ENDED)
         return;
     conn->events = events;
     int error = s2n_source_modify(conn->session->reactor, &conn->source, events);
@@ -176,9 +209,9 @@ static void ready(struct s2n_source *source, uint32_t events)
     s2n_conn *conn = (s2n_conn *)source;
 
     if (events & EPOLLOUT)
-        s2n_defer(conn->session->reactor, &conn->flush);
-    if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
-        return;
+        s2n_defer(conn->session->reactor, &conn->round_end);
+    if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)) || conn->state == S2N_ENDED)
+        return; /* by another event of this round */
     if (conn->state == S2N_CLOSING)
         drain(conn);
     else if (!s2n_receive_blocked(conn))
@@ -190,18 +223,18 @@ static void ready(struct s2n_source *source, uint32_t events)
 /* The end of a round: send; go on with what was received if that made room. */
 static void round_end(struct s2n_deferred *deferred)
 {
-    s2n_conn *conn = (s2n_conn *)((char *)deferred - offsetof(s2n_conn, flush));
+    s2n_conn *conn = (s2n_conn *)((char *)deferred - offsetof(s2n_conn, round_end));
 
-    if (!s2n_transmit_flush(conn))
+    if (conn->state == S2N_ENDED) {
+        reap(conn);
         return;
-    if (conn->state == S2N_OPEN)
-        s2n_receive_parse(conn);
+    }
+    s2n_transmit_flush(conn);
+    s2n_receive_parse(conn);
     if (conn->state == S2N_CLOSING && !conn->shut && s2n_transmit_idle(conn)) {
         conn->shut = true;
         shutdown(conn->source.fd, SHUT_WR);
     }
-    if (conn->state != S2N_ENDED)
-        s2n_conn_watch(conn);
 }
 
 /* ---- NOP-In ---- */
@@ -232,7 +265,7 @@ static void expire(struct s2n_timer *timer)
     s2n_conn *conn = (s2n_conn *)((char *)timer - offsetof(s2n_conn, timer));
     const s2n_conn_params *params = &conn->params;
 
-    if (conn->state == S2N_CLOSING) {
+    if (conn->state != S2N_OPEN) {
         s2n_conn_end(conn, 0);
         return;
     }
@@ -304,7 +337,7 @@ static void start(void *argument)
     }
     if (conn->params.ping_ms)
         s2n_timer_arm(reactor, &conn->timer, conn->params.ping_ms);
-    s2n_defer(reactor, &conn->flush); /* parses what came with the login */
+    s2n_defer(reactor, &conn->round_end); /* parses what came with the login */
 }
 
 /* No PDU may be empty, and no command be without an R2T, whatever Python says. */
@@ -330,7 +363,7 @@ s2n_conn *s2n_conn_new(s2n_session *session, int fd, const s2n_conn_params *para
         return NULL;
     }
     conn->source = (struct s2n_source){fd, ready};
-    conn->flush.run = round_end;
+    conn->round_end.run = round_end;
     conn->timer.expire = expire;
     conn->watch.expire = watch;
     conn->session = session;

@@ -109,11 +109,12 @@ struct s2n_receiver {
     uint32_t room;        /* so much of it is kept */
 };
 
-enum s2n_conn_state { S2N_OPEN, S2N_CLOSING, S2N_ENDED };
+/* In the order in which a connection goes through them; see iscsi.c. */
+enum s2n_conn_state { S2N_OPEN, S2N_CLOSING, S2N_ENDED, S2N_REAPED };
 
 struct s2n_conn {
-    struct s2n_source source; /* first */
-    struct s2n_deferred flush;
+    struct s2n_source source;      /* first */
+    struct s2n_deferred round_end; /* sends; or reaps */
     struct s2n_timer timer, watch;
     uint64_t moved_ms; /* when data of tasks last moved, either way */
     s2n_session *session;
@@ -123,7 +124,6 @@ struct s2n_conn {
     bool shut;    /* nothing more will be sent */
     bool starved; /* waits for a spare command */
     bool pinging, heard;
-    bool reported; /* CONN_CLOSED was emitted */
     uint32_t error;
     uint32_t events; /* of interest */
     s2n_conn_params params;
@@ -167,11 +167,12 @@ struct s2n_session {
 
 /* ---- iscsi.c: connections ---- */
 
-/* The connection is over; its tasks are aborted. `error`: errno or 0. */
+/* The connection is over: it is marked, and reaped at the end of the round. `error`:
+ * errno or 0. */
 void s2n_conn_end(s2n_conn *conn, uint32_t error);
 /* Stop reading, send what is queued, then end. */
 void s2n_conn_wind_up(s2n_conn *conn, uint32_t error);
-/* CONN_CLOSED once nothing refers to an ended connection any more. */
+/* CONN_CLOSED once nothing refers to a reaped connection any more. */
 void s2n_conn_report(s2n_conn *conn);
 /* The peer owes us data, or has to take some: within S2N_STALL_MS any must move. */
 void s2n_conn_expect_progress(s2n_conn *conn);
@@ -184,7 +185,7 @@ void s2n_conn_watch(s2n_conn *conn);
 bool s2n_receive_blocked(const s2n_conn *conn);
 /* Take what the socket has, once, and parse it. */
 void s2n_receive(s2n_conn *conn);
-/* Parse what was received. */
+/* Parse what was received, and watch the socket for what is next. */
 void s2n_receive_parse(s2n_conn *conn);
 
 /* ---- iscsi_order.c: CmdSN, and requests other than SCSI commands ---- */
@@ -245,15 +246,15 @@ bool s2n_collect_awaits_peer(const s2n_command *command);
 /* ---- iscsi_transmit.c ---- */
 
 void s2n_transmit(s2n_conn *conn, struct s2n_item *item);
-/* A reply with `data` (taken over); NULL: no memory, and the connection ended. */
+/* A reply with `data` (taken over); NULL: no memory, and the connection ends. */
 struct s2n_reply *s2n_reply_new(s2n_conn *conn, uint8_t opcode, uint8_t *data,
                                 uint32_t data_length);
 void s2n_reply_free(struct s2n_reply *reply);
 /* Queue it. */
 void s2n_reply_send(s2n_conn *conn, struct s2n_reply *reply);
 void s2n_reject(s2n_conn *conn, uint8_t reason, const uint8_t *header, uint32_t header_length);
-/* Send what can be sent: false if the connection ended. */
-bool s2n_transmit_flush(s2n_conn *conn);
+/* Send what can be sent. */
+void s2n_transmit_flush(s2n_conn *conn);
 bool s2n_transmit_idle(const s2n_conn *conn);
 /* Drop everything. */
 void s2n_transmit_drop(s2n_conn *conn);

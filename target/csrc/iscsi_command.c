@@ -74,7 +74,7 @@ void s2n_command_recycle(s2n_command *command)
             continue;
         conn->starved = false;
         if (conn->state == S2N_OPEN)
-            s2n_defer(session->reactor, &conn->flush);
+            s2n_defer(session->reactor, &conn->round_end);
     }
 }
 
@@ -315,7 +315,7 @@ static s2n_command *prepare(s2n_conn *conn, const struct long_cdb *cdb)
     return command;
 }
 
-/* A well-formed command: make it a task. False: no memory, and the connection ended. */
+/* A well-formed command: make it a task. False: no memory, and the connection ends. */
 static bool accept(s2n_conn *conn, const struct long_cdb *cdb, enum s2n_turn turn)
 {
     s2n_session *session = conn->session;

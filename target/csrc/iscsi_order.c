@@ -1,5 +1,24 @@
 /* Order: command numbering over all connections of a session, and the requests
- * other than SCSI commands that take part in it. Spec: RFC 7143 4.2.2.1. */
+ * other than SCSI commands that take part in it. Spec: RFC 7143 4.2.2.1.
+ *
+ * CmdSN numbers the requests of a session, whichever connection carries them, and in
+ * this order they are delivered. But connections overtake each other. What has the
+ * number that is expected (ExpCmdSN) is delivered as it arrives; what is ahead of it
+ * is held, as far as the window reaches (MaxCmdSN); anything else has been delivered
+ * before or was sent against the rules, and is ignored. An immediate request takes no
+ * number. Each number of the window has a slot of its own:
+ *
+ *   NOTHING   it has not arrived: a gap
+ *   COMMAND   a SCSI command, which collects data but is not executed
+ *   REQUEST   another request, with its data
+ *   VOID      its request came to nothing: it was rejected or aborted, there was no
+ *             room for it, or its connection ended
+ *
+ * A gap stops all that follows, on every connection, until it is filled. So a number
+ * that was seen is never given back: whatever becomes of its request, its slot is
+ * filled or ExpCmdSN moves on, and whoever sees to that calls s2n_order_deliver for
+ * what waited for it: ExpCmdSN comes to rest at a gap. The window shrinks by what is
+ * outstanding, but MaxCmdSN, once told, is never taken back. */
 #include "iscsi.h"
 
 #include <errno.h>

@@ -129,7 +129,7 @@ static void begin(s2n_conn *conn)
         rx->room = rx->data_length;
         break;
     }
-    if (!rx->room || rx->command || conn->state != S2N_OPEN)
+    if (!rx->room || rx->command)
         return;
     rx->heap = malloc(rx->room);
     if (!rx->heap)
@@ -245,8 +245,6 @@ static bool take_header(s2n_conn *conn)
     rx->header_length = length;
     rx->start += need;
     begin(conn);
-    if (conn->state != S2N_OPEN)
-        return false;
     if (rx->data_length)
         rx->state = S2N_DATA;
     else
@@ -273,8 +271,7 @@ void s2n_receive_parse(s2n_conn *conn)
             break;
         }
     }
-    if (conn->state == S2N_OPEN)
-        s2n_conn_watch(conn);
+    s2n_conn_watch(conn);
 }
 
 /* Make the free part of the buffer one piece. */

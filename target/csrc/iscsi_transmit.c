@@ -12,13 +12,13 @@
 
 void s2n_transmit(s2n_conn *conn, struct s2n_item *item)
 {
-    if (item->queued)
+    if (item->queued || conn->state >= S2N_ENDED)
         return;
     item->queued = true;
     item->next = NULL;
     *conn->queue_tail = item;
     conn->queue_tail = &item->next;
-    s2n_defer(conn->session->reactor, &conn->flush);
+    s2n_defer(conn->session->reactor, &conn->round_end);
 }
 
 static void dequeue(s2n_conn *conn)
@@ -375,7 +375,7 @@ static void sent(s2n_conn *conn, size_t bytes)
     conn->wire_sent = (uint32_t)bytes;
 }
 
-bool s2n_transmit_flush(s2n_conn *conn)
+void s2n_transmit_flush(s2n_conn *conn)
 {
     struct gather gather;
     struct msghdr message = {.msg_iov = gather.iov};
@@ -384,13 +384,13 @@ bool s2n_transmit_flush(s2n_conn *conn)
         while (conn->queue_head && conn->wire_count < S2N_WIRES)
             build_next(conn);
         if (!conn->wire_count)
-            return true;
+            return;
         collect(conn, &gather);
         message.msg_iovlen = (size_t)gather.used;
         ssize_t n = sendmsg(conn->source.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {
             s2n_conn_end(conn, (uint32_t)errno);
-            return false;
+            return;
         }
         if (n > 0) {
             conn->moved_ms = s2n_reactor_now_ms(conn->session->reactor);
@@ -401,7 +401,6 @@ bool s2n_transmit_flush(s2n_conn *conn)
     }
     if (conn->wire_count)
         s2n_conn_expect_progress(conn);
-    return true;
 }
 
 void s2n_transmit_drop(s2n_conn *conn)

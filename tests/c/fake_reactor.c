@@ -59,6 +59,25 @@ s2n_plane *fake_start(void)
     return &plane;
 }
 
+/* ---- memory ---- */
+
+static bool denied(void)
+{
+    return fake.fail_in && !--fake.fail_in;
+}
+
+void *fake_malloc(size_t bytes)
+{
+    return denied() ? NULL : malloc(bytes);
+}
+
+void *fake_calloc(size_t count, size_t bytes)
+{
+    return denied() ? NULL : calloc(count, bytes);
+}
+
+/* ---- the plane ---- */
+
 s2n_nexus *fake_nexus(void)
 {
     return &nexus;
@@ -342,9 +361,10 @@ void s2n_event_free(s2n_event *event)
 s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,
                        s2n_nexus *of)
 {
-    s2n_task *task = calloc(1, sizeof(struct fake_task));
+    s2n_task *task = denied() ? NULL : calloc(1, sizeof(struct fake_task));
 
-    CHECK(task);
+    if (!task)
+        return NULL;
     task->reactor = reactor;
     task->front_end = front_end;
     task->nexus = of;

@@ -26,12 +26,17 @@ struct fake {
     bool lost;           /* the controller */
     uint32_t refusal;    /* sense code of the last refusal; answered with CHECK CONDITION */
     uint32_t executions; /* of all tasks, refused ones apart */
+    uint32_t fail_in;    /* this allocation from now on fails, 1: the next one; 0: none */
     uint32_t live_tasks, armed_timers, sources;
 };
 
 /* The one plane of the program, as after a fresh start. */
 s2n_plane *fake_start(void);
 extern struct fake fake;
+/* What malloc and calloc are in code under test that is built so: `fail_in` counts their calls,
+ * and new tasks. */
+void *fake_malloc(size_t bytes);
+void *fake_calloc(size_t count, size_t bytes);
 /* The nexus that tests use. */
 s2n_nexus *fake_nexus(void);
 /* Rounds until nothing happens any more. */

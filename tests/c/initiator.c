@@ -90,6 +90,16 @@ void login_more(struct initiator *initiator, const struct initiator *leading)
     join(initiator, leading->cookie + 1);
 }
 
+void release(struct initiator *initiator)
+{
+    s2n_conn_free(initiator->conn);
+    fake_run();
+    if (initiator->fd >= 0)
+        close(initiator->fd);
+    free(initiator->in);
+    initiator->in = NULL;
+}
+
 uint32_t expect_closed(struct initiator *initiator)
 {
     s2n_event event;
@@ -98,12 +108,7 @@ uint32_t expect_closed(struct initiator *initiator)
     CHECK(fake_next_event(&event));
     CHECK_EQUAL(event.type, S2N_EVENT_CONN_CLOSED);
     CHECK_EQUAL(event.cookie, initiator->cookie);
-    s2n_conn_free(initiator->conn);
-    fake_run();
-    if (initiator->fd >= 0)
-        close(initiator->fd);
-    free(initiator->in);
-    initiator->in = NULL;
+    release(initiator);
     return event.count;
 }
 

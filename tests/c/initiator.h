@@ -36,6 +36,8 @@ void login(struct initiator *initiator, const s2n_conn_params *params);
 void login_more(struct initiator *initiator, const struct initiator *leading);
 /* Close from this side, and check that nothing is left of connection and session. */
 void logout(struct initiator *initiator);
+/* Free the connection, whose CONN_CLOSED was taken. */
+void release(struct initiator *initiator);
 /* Take CONN_CLOSED, which must be the next event; free the connection. */
 uint32_t expect_closed(struct initiator *initiator);
 /* The end of the session whose connections are gone: nothing may be left. */
