@@ -6,8 +6,8 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from scsi2nvme import engine
+from scsi2nvme.command import Command, Data, Transfer
 from scsi2nvme.commands import provisioning
-from scsi2nvme.commands.row import Command, Data, Transfer
 from scsi2nvme.fields import Values
 from scsi2nvme.fuzz import parameters, strategies
 from scsi2nvme.fuzz.controller import content, play

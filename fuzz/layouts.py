@@ -9,9 +9,9 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from scsi2nvme import commands, engine
+from scsi2nvme.command import Command, Transfer
 from scsi2nvme.commands import inquiry, log_pages, mode, vpd_pages
 from scsi2nvme.commands.log_pages.page import PAGE_HEADER, PARAMETER_HEADER, LogPage
-from scsi2nvme.commands.row import Command, Transfer
 from scsi2nvme.commands.vpd_pages.page import HEADER as VPD_HEADER
 from scsi2nvme.commands.vpd_pages.page import VpdPage
 from scsi2nvme.fields import Structure
@@ -163,7 +163,7 @@ def mode_page_comes_back(page: ModePage, data: st.DataObject) -> None:
         raise Finding(page, _set_fields(page, flips), f"{wanted.hex()} ends with {result}")
     after = sense(PageControl.CURRENT)
     # A field that is a feature of the controller says what this controller answers.
-    feature = page.feature is not None and page.feature.present(lu)
+    feature = page.feature is not None and page.feature.present(lu.facts)
     expected = wanted if allowed else before
     if not feature and after[size:] != expected[size:]:
         wrong = bytes(a ^ b for a, b in zip(after, expected, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from scsi2nvme import commands, dataplane, engine
-from scsi2nvme.commands.row import Command, Data, Hot
+from scsi2nvme.command import Command, Data, Hot
 from scsi2nvme.dataplane import UnitParameters
 from scsi2nvme.fuzz import strategies
 from scsi2nvme.fuzz.controller import content, play

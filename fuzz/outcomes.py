@@ -8,7 +8,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from scsi2nvme import commands, engine
-from scsi2nvme.commands.row import Command, Data, Transfer
+from scsi2nvme.command import Command, Data, Transfer
 from scsi2nvme.fuzz import parameters, sense_data, strategies
 from scsi2nvme.fuzz.controller import content, play, script
 from scsi2nvme.fuzz.finding import Finding, Subject

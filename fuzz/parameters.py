@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
+from scsi2nvme.command import Command, Data, Transfer
 from scsi2nvme.commands import log_pages, mode, persistent_reserve_out, provisioning
 from scsi2nvme.commands.log_pages.page import PAGE_HEADER, Parameter
-from scsi2nvme.commands.row import Command, Data, Transfer
 from scsi2nvme.fields import Structure
 from scsi2nvme.fuzz import strategies
 from scsi2nvme.fuzz.strategies import field_values

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scsi2nvme import commands
+from scsi2nvme.command import Command, Data, Hot
 from scsi2nvme.commands.inquiry import STANDARD_DATA
-from scsi2nvme.commands.row import Command, Data, Hot
 from scsi2nvme.fuzz import blocks, layouts, native, outcomes, prp, statuses, strategies
 from scsi2nvme.fuzz.finding import Property
 

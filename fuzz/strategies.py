@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from scsi2nvme import commands
-from scsi2nvme.commands.row import Command, Data, Transfer
+from scsi2nvme.command import Command, Data, Transfer
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import Completion
 from scsi2nvme.nvme.namespace import NamespaceFacts

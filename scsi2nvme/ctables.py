@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from scsi2nvme.command import Command, Data, Hot, Transfer
 from scsi2nvme.commands import COMMANDS
-from scsi2nvme.commands.row import Command, Data, Hot, Transfer
 from scsi2nvme.fields import Field
 
 # The hot path steps aside where one of these is not zero.

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from scsi2nvme import status_map
+from scsi2nvme.command import Command, Data, Hot, Transfer
 from scsi2nvme.commands import COMMANDS, log_pages, vpd_pages
 from scsi2nvme.commands.log_pages.page import LogPage
-from scsi2nvme.commands.row import Command, Data, Hot, Transfer
 from scsi2nvme.scsi.sense import SenseCode
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit import mode_pages

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from scsi2nvme import commands
+from scsi2nvme.command import Data, Task, Transfer
 from scsi2nvme.commands import power
-from scsi2nvme.commands.row import Data, Task, Transfer
 from scsi2nvme.scsi.result import (
     RESERVATION_CONFLICT,
     CheckCondition,
@@ -68,7 +68,7 @@ def run(
         return _refuse_unknown(unit, cdb)
     if len(cdb) < command.length:
         return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(len(cdb))))
-    task = Task(command, command.structure.parse(cdb), nexus, unit, data_out, expected)
+    task = Task(command, command.structure.parse(cdb), nexus, unit, commands, data_out, expected)
     try:
         result = yield from _checked(task, cdb)
     except CheckCondition as error:

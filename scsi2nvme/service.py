@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from scsi2nvme import commands, engine
-from scsi2nvme.commands.row import Command
+from scsi2nvme.command import Command
 from scsi2nvme.dataplane import (
     Event,
     EventType,

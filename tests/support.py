@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scsi2nvme.commands.row import Command
+from scsi2nvme.command import Command
 from scsi2nvme.executor import first_failure
 from scsi2nvme.nvme.command import AdminOpcode, Completion, Fuse, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts

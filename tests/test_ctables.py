@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from scsi2nvme.command import Command, Hot
 from scsi2nvme.commands import COMMANDS
-from scsi2nvme.commands.row import Command, Hot
 from scsi2nvme.ctables import header
 
 ROOT = Path(__file__).parent.parent

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scsi2nvme import commands, engine
+from scsi2nvme.command import Command, Data, Transfer
 from scsi2nvme.commands.persistent_reserve_out import PARAMETER_LIST
-from scsi2nvme.commands.row import Command, Data, Transfer
 from scsi2nvme.scsi.lun import lun_of
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (

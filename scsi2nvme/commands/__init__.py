@@ -6,7 +6,7 @@ module. Nothing else changes.
 
 from __future__ import annotations
 
-from scsi2nvme.commands.row import Command
+from scsi2nvme.command import Command
 from scsi2nvme.fields import Field
 from scsi2nvme.tables import rows
 

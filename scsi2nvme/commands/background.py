@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scsi2nvme.commands.row import Task
+from scsi2nvme.command import Task
 from scsi2nvme.scsi.result import CheckCondition, NvmeError, Result, Translation
 from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, Sense
 from scsi2nvme.scsi.status import Status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scsi2nvme.commands.row import Command, Data, Task, Transfer
+from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.result import CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense

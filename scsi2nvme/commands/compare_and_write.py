@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import replace
 
+from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands.read_write import (
     DPO,
     FORCE_UNIT_ACCESS,
@@ -24,7 +25,6 @@ from scsi2nvme.commands.read_write import (
     read_commands,
     run,
 )
-from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand, Opcode
 from scsi2nvme.nvme.status import StatusCode

@@ -10,8 +10,8 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
+from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands.background import in_background
-from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NAMESPACE

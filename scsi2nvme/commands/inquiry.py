@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands import vpd_pages
-from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.commands.vpd_pages.page import DIRECT_ACCESS, NO_LOGICAL_UNIT, VENDOR, printable
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.result import Result, Translation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands.log_pages import PAGES
 from scsi2nvme.commands.log_pages.page import (
     COUNTER,
@@ -11,7 +12,6 @@ from scsi2nvme.commands.log_pages.page import (
     Logs,
     get_log,
 )
-from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import (

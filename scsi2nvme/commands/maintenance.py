@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from scsi2nvme.commands.row import Command, Data, Task, Transfer
+from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.result import Result, Translation
 from scsi2nvme.scsi.task_management import TaskManagement
@@ -105,19 +105,16 @@ def _one(task: Task, row: Command | None) -> bytes:
 
 def report_supported_operation_codes(task: Task) -> Translation:
     """Spec: SPC-4 6.35."""
-    # The table imports this module, so it can only be looked at when all is loaded.
-    from scsi2nvme import commands
-
     yield from ()
-    cdb = task.cdb
+    cdb, table = task.cdb, task.table
     try:
         options = ReportingOptions(cdb.reporting_options)
     except ValueError:
         raise task.invalid_field("reporting_options") from None
     if options is ReportingOptions.ALL:
-        return Result(data_in=_all(task, commands.COMMANDS))
-    rows = commands.actions(cdb.requested_opcode)
-    has_actions = commands.service_action_field(cdb.requested_opcode) is not None
+        return Result(data_in=_all(task, table.COMMANDS))
+    rows = table.actions(cdb.requested_opcode)
+    has_actions = table.service_action_field(cdb.requested_opcode) is not None
     if options is ReportingOptions.ONE_WITHOUT_SERVICE_ACTION and has_actions:
         raise task.invalid_field("requested_opcode")
     if options is ReportingOptions.ONE_WITH_SERVICE_ACTION and rows and not has_actions:

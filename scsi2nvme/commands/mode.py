@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
-from scsi2nvme.commands.row import Command, Data, Task, Transfer
+from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
@@ -92,7 +92,7 @@ def read_page(lu: LogicalUnit, page: ModePage, control: PageControl) -> Generato
     values = bytearray(lu.mode.values(page, control))
     saveable = bool(page.changeable)
     feature = page.feature
-    if feature is not None and feature.present(lu):
+    if feature is not None and feature.present(lu.facts):
         capabilities = yield from _capabilities(lu, feature)
         saveable = bool(capabilities & SAVEABLE)
         if control is PageControl.CHANGEABLE:
@@ -275,7 +275,7 @@ def mode_select(task: Task) -> Translation:
         changes.append(change)
     for change in changes:
         feature = change.page.feature
-        if feature is not None and feature.present(lu):
+        if feature is not None and feature.present(lu.facts):
             yield from _set_feature(lu, change, feature, bool(task.cdb.sp))
     _apply(task, changes, asked, asked != block_bytes)
     return GOOD

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands import transport_id
-from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.scsi.result import CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands.read_write import (
     block_command,
     cdb_fields,
@@ -13,7 +14,6 @@ from scsi2nvme.commands.read_write import (
     run,
     split,
 )
-from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.structures import DSM_RANGE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from scsi2nvme.commands.row import Command, Data, Hot, Task, Transfer
+from scsi2nvme.command import Command, Data, Hot, Task, Transfer
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation

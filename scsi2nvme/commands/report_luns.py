@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from scsi2nvme.commands.row import Command, Data, Task, Transfer
+from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.lun import lun_address
 from scsi2nvme.scsi.result import Result, Translation

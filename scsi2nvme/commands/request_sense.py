@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands import diagnostics, power
 from scsi2nvme.commands.format_unit import refresh_progress
 from scsi2nvme.commands.log_pages.informational_exceptions import informational_exception
 from scsi2nvme.commands.log_pages.page import Log, get_log
-from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.structures import SMART_LOG
 from scsi2nvme.scsi.result import NvmeError, Result, Translation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scsi2nvme.commands.row import Command, Task
+from scsi2nvme.command import Command, Task
 from scsi2nvme.scsi.result import Translation
 from scsi2nvme.unit.reservations import Access
 

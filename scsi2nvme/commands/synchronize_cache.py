@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from scsi2nvme.command import Command, Hot, Task
 from scsi2nvme.commands.background import in_background
 from scsi2nvme.commands.read_write import cdb_fields, check_range
-from scsi2nvme.commands.row import Command, Hot, Task
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.scsi.result import GOOD, Result, Translation

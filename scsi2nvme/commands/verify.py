@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands.read_write import (
     DPO,
     FUA,
@@ -18,7 +19,6 @@ from scsi2nvme.commands.read_write import (
     read_commands,
     run,
 )
-from scsi2nvme.commands.row import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Translation

@@ -12,7 +12,7 @@ struct s2n_bits {
     uint8_t byte, bit, width;
 };
 
-/* commands.row.Transfer and commands.row.Hot. */
+/* command.Transfer and command.Hot. */
 enum {
     S2N_TRANSFER_NONE,
     S2N_TRANSFER_BYTES,

@@ -57,8 +57,13 @@ class NamespaceFacts:
         """NSZE."""
         return self.namespace.nsze
 
+    @property
+    def volatile_write_cache(self) -> bool:
+        """VWC: whether there is a cache to flush."""
+        return self.controller_bit("vwc", 0)
+
     def controller_bit(self, name: str, bit: int) -> bool:
-        """Whether a capability bit (ONCS, OACS, …) of Identify Controller is set."""
+        """Whether a capability bit (ONCS, OACS, VWC, …) of Identify Controller is set."""
         return bool(self.controller[name] >> bit & 1)
 
     def size_limit_blocks(self, name: str) -> int:

@@ -53,7 +53,7 @@ class BlockDevice:
     @property
     def volatile_write_cache(self) -> bool:
         """Whether there is a cache to flush."""
-        return bool(self.facts.controller.vwc & 1)
+        return self.facts.volatile_write_cache
 
     @property
     def provisioned(self) -> bool:

@@ -55,7 +55,7 @@ class ModeParameters:
         if control is PageControl.CHANGEABLE:
             own = page.layout.by_name
             return page.layout.build(**{name: own[name].maximum for name in page.changeable})
-        default = page.layout.build(**page.defaults(self._device))
+        default = page.layout.build(**page.defaults(self._device.facts))
         if control is PageControl.DEFAULT:
             return default
         chosen = self._current if control is PageControl.CURRENT else self._saved

@@ -51,7 +51,7 @@ class Access(Enum):
 
 
 class Row(Protocol):
-    """What a command's row says of reservations; `commands.row.Command` explains it."""
+    """What a command's row says of reservations; `command.Command` explains it."""
 
     @property
     def opcode(self) -> int:

@@ -85,7 +85,7 @@ def import_graph(root: Path = ROOT) -> Graph:
         for each in imported(module, source):
             for name in each.modules(texts):
                 graph.add(module, name, each.where)
-        if "iter_modules(__path__" in source:
+        if "__path__" in source:
             for name in texts:
                 if name.rpartition(".")[0] == module:
                     graph.add(module, name, FOUND)

@@ -31,34 +31,8 @@ class Circle:
 CIRCLES = (
     Circle(
         Kind.MODULES,
-        ("scsi2nvme.commands", "scsi2nvme.commands.maintenance"),
-        "REPORT SUPPORTED OPERATION CODES is a row of the table that it reports.",
-    ),
-    Circle(
-        Kind.MODULES,
-        (
-            "scsi2nvme.commands.log_pages",
-            "scsi2nvme.commands.mode_pages",
-            "scsi2nvme.commands.reservations",
-            "scsi2nvme.commands.row",
-            "scsi2nvme.unit.logical_unit",
-        ),
-        "A logical unit holds what command families keep between commands.",
-    ),
-    Circle(
-        Kind.MODULES,
         ("scsi2nvme.drivers.emulated.admin", "scsi2nvme.drivers.emulated.features"),
         "Features are a part of the admin command set that they see as a type.",
-    ),
-    Circle(
-        Kind.ROOMS,
-        (
-            "scsi2nvme.commands",
-            "scsi2nvme.scsi",
-            "scsi2nvme.status_map",
-            "scsi2nvme.unit",
-        ),
-        "A logical unit holds what command families keep between commands.",
     ),
     Circle(
         Kind.SYMBOLS,

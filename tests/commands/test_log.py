@@ -321,7 +321,7 @@ def test_the_gravest_warning_is_told(warning: int, code: tuple[int, int]) -> Non
 
 def select_exceptions(bench: Bench, **fields: int) -> None:
     page = INFORMATIONAL_EXCEPTIONS_CONTROL
-    values: dict[str, int] = {**page.defaults(bench.lu), **fields}
+    values: dict[str, int] = {**page.defaults(bench.lu.facts), **fields}
     bench.lu.mode.change(page, page.layout.build(**values))
 
 

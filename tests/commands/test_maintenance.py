@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from scsi2nvme import commands
+from scsi2nvme.command import Command
 from scsi2nvme.commands.maintenance import (
     COMMAND_DESCRIPTOR,
     FUNCTIONS_EXTENDED,
     ONE_HEADER,
     TIMEOUTS,
 )
-from scsi2nvme.commands.row import Command
 from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB, FieldPointer
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.logical_unit import Nexus

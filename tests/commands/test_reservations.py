@@ -16,6 +16,7 @@ from hypothesis.stateful import (
 )
 
 from scsi2nvme import commands
+from scsi2nvme.command import Command
 from scsi2nvme.commands import transport_id
 from scsi2nvme.commands.persistent_reserve_in import KEY, LIST_HEADER, RESERVATION
 from scsi2nvme.commands.persistent_reserve_out import (
@@ -23,7 +24,6 @@ from scsi2nvme.commands.persistent_reserve_out import (
     PARAMETER_LIST,
     TRANSPORT_IDS_LENGTH,
 )
-from scsi2nvme.commands.row import Command
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import BUS_DEVICE_RESET_FUNCTION_OCCURRED, I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.scsi.status import Status

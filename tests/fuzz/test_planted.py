@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scsi2nvme import commands, ctables, dataplane, engine, status_map
+from scsi2nvme.command import Command, Task, Transfer
 from scsi2nvme.commands import (
     compare_and_write,
     log,
@@ -18,7 +19,6 @@ from scsi2nvme.commands import (
     read_write,
     vpd_pages,
 )
-from scsi2nvme.commands.row import Command, Task, Transfer
 from scsi2nvme.dataplane import QueuePair, Region
 from scsi2nvme.fields import Field
 from scsi2nvme.fuzz.runner import Failure

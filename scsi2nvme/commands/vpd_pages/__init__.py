@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scsi2nvme.commands.row import Task
+from scsi2nvme.command import Task
 from scsi2nvme.commands.vpd_pages.page import DIRECT_ACCESS, VpdPage, with_header
 from scsi2nvme.tables import rows
 from scsi2nvme.unit.logical_unit import LogicalUnit

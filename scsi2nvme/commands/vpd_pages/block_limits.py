@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scsi2nvme.commands.row import Task
+from scsi2nvme.command import Task
 from scsi2nvme.commands.vpd_pages.page import HEADER, VpdPage
 from scsi2nvme.fields import Field, Structure
 

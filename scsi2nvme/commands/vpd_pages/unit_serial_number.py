@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scsi2nvme.commands.row import Task
+from scsi2nvme.command import Task
 from scsi2nvme.commands.vpd_pages.page import VpdPage, printable
 
 

@@ -35,7 +35,7 @@ CACHING = ModePage(
         ),
         spec="SBC-3 6.4.5",
     ),
-    feature=FeatureBit("wce", 0x06, lambda device: device.volatile_write_cache),
+    feature=FeatureBit("wce", 0x06, lambda facts: facts.volatile_write_cache),
 )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.unit.block_device import BlockDevice
+from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.unit.mode_pages.page import ModePage
 
 
-def _control_defaults(device: BlockDevice) -> Mapping[str, int]:
-    minutes = device.facts.controller.edstt if device.facts.controller_bit("oacs", 4) else 0
+def _control_defaults(facts: NamespaceFacts) -> Mapping[str, int]:
+    minutes = facts.controller.edstt if facts.controller_bit("oacs", 4) else 0
     return {
         "gltsd": 1,
         "queue_algorithm_modifier": 1,  # tasks are reordered without restriction

@@ -25,7 +25,7 @@ READ_WRITE_ERROR_RECOVERY = ModePage(
         ),
         spec="SBC-3 6.4.8",
     ),
-    defaults=lambda device: {"awre": 1, "arre": 1},
+    defaults=lambda facts: {"awre": 1, "arre": 1},
 )
 
 VERIFY_ERROR_RECOVERY = ModePage(

@@ -25,7 +25,7 @@ INFORMATIONAL_EXCEPTIONS_CONTROL = ModePage(
         spec="SBC-3 6.4.6, SPC-4 7.5.11",
     ),
     changeable=("ewasc", "dexcpt"),
-    defaults=lambda device: {"ewasc": 1, "mrie": 6},
+    defaults=lambda facts: {"ewasc": 1, "mrie": 6},
 )
 
 

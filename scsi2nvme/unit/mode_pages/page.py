@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.unit.block_device import BlockDevice
+from scsi2nvme.nvme.namespace import NamespaceFacts
 
 
 class PageControl(IntEnum):
@@ -51,7 +51,7 @@ class FeatureBit:
 
     field: str
     identifier: int  # FID
-    present: Callable[[BlockDevice], bool]
+    present: Callable[[NamespaceFacts], bool]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ModePage:
     layout: Structure
     subpage: int = 0
     changeable: tuple[str, ...] = ()
-    defaults: Callable[[BlockDevice], Mapping[str, int]] = lambda device: {}
+    defaults: Callable[[NamespaceFacts], Mapping[str, int]] = lambda facts: {}
     feature: FeatureBit | None = None
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from typing import Protocol
 
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.scsi.result import CheckCondition, Translation
@@ -51,10 +52,23 @@ class Hot(IntEnum):
     FLUSH = 3
 
 
+class Table(Protocol):
+    """The command table, for the commands that tell of it."""
+
+    COMMANDS: tuple[Command, ...]
+
+    def actions(self, opcode: int) -> dict[int | None, Command]:
+        """Return the rows of one operation code by service action (None: it has none)."""
+
+    def service_action_field(self, opcode: int) -> Field | None:
+        """Return where an operation code's service action stands, None if it has none."""
+
+
 @dataclass(slots=True)
 class Task:
     """One SCSI command under way, as its translation sees it.
 
+    `table` is the one that its row is of.
     `data_out` holds what the initiator sent, at most what the CDB announces;
     `expected` how many bytes it prepared to move, None if that is not known.
     """
@@ -63,6 +77,7 @@ class Task:
     cdb: Values
     nexus: Nexus
     unit: LogicalUnit | None  # None only in a row's `without_unit`
+    table: Table
     data_out: bytes = b""
     expected: int | None = None
 
