@@ -1,4 +1,4 @@
-"""Admin commands that the driver itself sends. Spec: NVMe Base 2.0c 5."""
+"""Admin commands, in the one form that they have. Spec: NVMe Base 2.0c 5."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from enum import IntEnum
 
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES
+
+# Identify data structures. Spec: NVMe Base 2.0c 5.17.
+CNS_NAMESPACE, CNS_CONTROLLER, CNS_ACTIVE_LIST, CNS_DESCRIPTORS = 0, 1, 2, 3
+CNS_COMMAND_SET_CONTROLLER = 6
 
 
 class Feature(IntEnum):

@@ -7,6 +7,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from scsi2nvme.drivers.nvme import admin
+from scsi2nvme.drivers.nvme.admin import (
+    CNS_ACTIVE_LIST,
+    CNS_COMMAND_SET_CONTROLLER,
+    CNS_CONTROLLER,
+    CNS_DESCRIPTORS,
+    CNS_NAMESPACE,
+)
 from scsi2nvme.drivers.nvme.errors import StatusError
 from scsi2nvme.drivers.nvme.quirks import Quirk
 from scsi2nvme.fields import Values
@@ -25,8 +32,6 @@ _log = logging.getLogger(__name__)
 # Of the driver: the least of MDTS and this is what a command may carry.
 MAXIMUM_TRANSFER_BYTES = 2 << 20
 
-CNS_NAMESPACE, CNS_CONTROLLER, CNS_ACTIVE_LIST, CNS_DESCRIPTORS = 0, 1, 2, 3
-CNS_COMMAND_SET_CONTROLLER = 6
 _VERSION_1_1, _VERSION_1_3 = 0x010100, 0x010300
 _NSIDS_PER_LIST = IDENTIFY_BYTES // 4
 _MAXIMUM_SCAN = 1024  # NSIDs tried one by one where there is no list

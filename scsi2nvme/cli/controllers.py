@@ -8,7 +8,7 @@ from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.inspection import Inspection
 from scsi2nvme.cli.spec import MEMORY, ControllerSpec
 from scsi2nvme.drivers.nvme.controller import Controller
-from scsi2nvme.drivers.nvme.errors import ControllerError
+from scsi2nvme.drivers.nvme.errors import ControllerError, StatusError
 from scsi2nvme.drivers.transport import Transport, TransportError
 
 
@@ -55,19 +55,19 @@ async def read(controller: Controller, wanted: Inspection, nsid: int) -> bytes:
         known = ", ".join(str(number) for number in sorted(controller.namespaces))
         raise OperationError(f"there is no namespace {nsid}; active: {known}")
     try:
-        (completion,) = await controller.execute(wanted.command(nsid, controller.identity.elpe + 1))
-    except ControllerError as error:
-        raise OperationError(str(error)) from error
-    if completion.status:
-        status = completion.status
+        command = wanted.command(nsid, controller.commands.error_log_entries)
+        return (await controller.commands.succeed(command)).data
+    except StatusError as error:
+        status = error.completion.status
         raise OperationError(
             f"{wanted.name}: the controller answers status {status >> 8:X}/{status & 0xFF:02X}"
-        )
-    return completion.data
+        ) from error
+    except ControllerError as error:
+        raise OperationError(str(error)) from error
 
 
 async def reset(controller: Controller) -> None:
     """Reset a controller; OperationError if it does not come back."""
     await controller.reset()
     if not controller.live:
-        raise OperationError(f"{controller.transport.name} is dead: {controller.failure}")
+        raise OperationError(f"{controller.name} is dead: {controller.failure}")

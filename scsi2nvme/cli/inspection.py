@@ -9,12 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scsi2nvme.drivers.nvme.admin import (
+    CNS_CONTROLLER,
+    CNS_NAMESPACE,
+    LogPage,
+    get_log_page,
+    identify,
+)
 from scsi2nvme.fields import Structure
-from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
+from scsi2nvme.nvme.command import BROADCAST_NSID, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.structures import (
     ERROR_LOG_ENTRY,
-    IDENTIFY_BYTES,
     IDENTIFY_CONTROLLER,
     IDENTIFY_NAMESPACE,
     LBA_FORMAT,
@@ -135,45 +141,37 @@ class Inspection:
     per_namespace: bool = False
 
 
-def _identify(cns: int, nsid: int = 0) -> NvmeCommand:
-    return NvmeCommand(
-        AdminOpcode.IDENTIFY, nsid=nsid, cdw10=cns, data_in=IDENTIFY_BYTES, admin=True
-    )
-
-
-def _log(identifier: int, length: int) -> NvmeCommand:
-    """Get Log Page. NUMDL holds 16 bits: enough for each log that is read here."""
-    dwords = length // 4 - 1
-    return NvmeCommand(
-        AdminOpcode.GET_LOG_PAGE,
-        nsid=BROADCAST_NSID,
-        cdw10=identifier | dwords << 16,
-        data_in=length,
-        admin=True,
-    )
+def _log(lid: int, length: int) -> NvmeCommand:
+    """Return the command that reads a log of the controller, as nvme-cli does: RAE is clear."""
+    return get_log_page(lid, BROADCAST_NSID, length, retain=False)
 
 
 INSPECTIONS = {
     row.name: row
     for row in (
-        Inspection("id-ctrl", "Identify Controller", lambda nsid, entries: _identify(1), id_ctrl),
+        Inspection(
+            "id-ctrl",
+            "Identify Controller",
+            lambda nsid, entries: identify(CNS_CONTROLLER),
+            id_ctrl,
+        ),
         Inspection(
             "id-ns",
             "Identify Namespace",
-            lambda nsid, entries: _identify(0, nsid),
+            lambda nsid, entries: identify(CNS_NAMESPACE, nsid),
             id_ns,
             per_namespace=True,
         ),
         Inspection(
             "smart-log",
             "SMART / Health Information log",
-            lambda nsid, entries: _log(2, SMART_LOG.size),
+            lambda nsid, entries: _log(LogPage.SMART, SMART_LOG.size),
             smart_log,
         ),
         Inspection(
             "error-log",
             "Error Information log, newest entry first",
-            lambda nsid, entries: _log(1, min(entries, 64) * ERROR_LOG_ENTRY.size),
+            lambda nsid, entries: _log(LogPage.ERROR, min(entries, 64) * ERROR_LOG_ENTRY.size),
             error_log,
         ),
     )
