@@ -1,1 +1,45 @@
 """QEMU's NVMe controller, in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scsi2nvme.drivers.scheme import (
+    BLOCK,
+    CACHE,
+    DEFAULT_BLOCK_BYTES,
+    NAMESPACES,
+    READONLY,
+    SERIAL,
+    SIZE,
+    Scheme,
+    check_size,
+)
+
+if TYPE_CHECKING:
+    from scsi2nvme.drivers.transport import Transport
+
+
+def _check(path: str, options: Mapping[str, Any]) -> None:
+    check_size(options)
+
+
+def _open(path: str, options: Mapping[str, Any]) -> Transport:
+    from scsi2nvme.drivers.qemu.transport import QemuOptions, QemuTransport
+
+    file = Path(path) if path else None
+    given = {BLOCK.keyword: DEFAULT_BLOCK_BYTES, **options}
+    if file is not None and SIZE.keyword not in given and file.exists():
+        given[SIZE.keyword] = file.stat().st_size // given.get(NAMESPACES.keyword, 1)
+    return QemuTransport(QemuOptions(path=file, **given))
+
+
+TRANSPORT = Scheme(
+    "qemu",
+    "QEMU's NVMe controller in a process of its own; PATH as above, or empty: no data kept",
+    (SIZE, BLOCK, NAMESPACES, SERIAL, CACHE, READONLY),
+    _open,
+    _check,
+)

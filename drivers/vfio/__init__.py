@@ -1,1 +1,48 @@
 """A real disk, through the kernel's VFIO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from scsi2nvme.drivers.pci.sysfs import parse_address
+from scsi2nvme.drivers.scheme import READONLY, Option, Scheme, parse_switch
+
+if TYPE_CHECKING:
+    from scsi2nvme.drivers.transport import Transport
+
+NOIOMMU = Option(
+    "noiommu",
+    "on|off",
+    "pci only: work without an IOMMU, at the mercy of the device (default off)",
+    parse_switch,
+    "noiommu",
+    subject="an IOMMU",
+)
+# VFIO without an IOMMU, and the physical addresses that it takes then.
+_UNPROTECTED = frozenset(("SYS_RAWIO", "SYS_ADMIN"))
+
+
+def _check(path: str, options: Mapping[str, Any]) -> None:
+    try:
+        parse_address(path)
+    except ValueError as error:
+        raise ValueError(f"PATH: {path!r} {error}") from None
+
+
+def _open(path: str, options: Mapping[str, Any]) -> Transport:
+    from scsi2nvme.drivers.vfio.transport import VfioTransport
+
+    return VfioTransport(path, **options)
+
+
+TRANSPORT = Scheme(
+    "pci",
+    "a real disk, bound to vfio-pci; PATH is its PCI address, such as 0000:01:00.0",
+    (READONLY, NOIOMMU),
+    _open,
+    _check,
+    lasting_name=lambda path: path,
+    pci_address=parse_address,
+    capabilities=lambda options: _UNPROTECTED if options.get(NOIOMMU.name) else frozenset(),
+)

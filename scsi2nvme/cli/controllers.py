@@ -2,40 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.inspection import Inspection
-from scsi2nvme.cli.spec import MEMORY, ControllerSpec
+from scsi2nvme.cli.spec import ControllerSpec
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.errors import ControllerError, StatusError
-from scsi2nvme.drivers.transport import Transport, TransportError
-
-
-def _emulated(spec: ControllerSpec) -> Transport:
-    from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
-
-    path = None if spec.path == MEMORY else Path(spec.path)
-    return EmulatedTransport(EmulatedOptions(path=path, **spec.given()))
-
-
-def _qemu(spec: ControllerSpec) -> Transport:
-    from scsi2nvme.drivers.qemu.transport import QemuOptions, QemuTransport
-
-    given = {"block_bytes": 512, **spec.given()}
-    path = Path(spec.path) if spec.path else None
-    if path is not None and "size_bytes" not in given and path.exists():
-        given["size_bytes"] = path.stat().st_size // (spec.namespaces or 1)
-    return QemuTransport(QemuOptions(path=path, **given))
-
-
-def _pci(spec: ControllerSpec) -> Transport:
-    from scsi2nvme.drivers.vfio.transport import VfioTransport
-
-    return VfioTransport(spec.path, **spec.given())
-
-
-_OPENERS = {"emulated": _emulated, "pci": _pci, "qemu": _qemu}
+from scsi2nvme.drivers.transport import TransportError
 
 
 async def open_controller(
@@ -43,7 +15,7 @@ async def open_controller(
 ) -> Controller:
     """Bring up the controller that `spec` names; OperationError if it cannot be."""
     try:
-        transport = _OPENERS[spec.transport](spec)
+        transport = spec.scheme.open(spec.path, spec.given())
         return await Controller.open(transport, io_queues=io_queues, pool_bytes=pool_bytes)
     except (ControllerError, TransportError, OSError) as error:
         raise OperationError(f"controller {spec.text!r}: {error}") from error

@@ -22,7 +22,7 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_a_pci_spec_names_an_address() -> None:
     spec = parse(f"pci:{ADDRESS},readonly=on")
-    assert (spec.transport, spec.path, spec.given()) == ("pci", ADDRESS, {})
+    assert (spec.scheme.name, spec.path, spec.given()) == ("pci", ADDRESS, {})
     assert parse("pci:01:00.0,noiommu=on").given() == {"noiommu": True}
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from scsi2nvme.cli.errors import UsageError
-from scsi2nvme.cli.spec import OPTIONS, TRANSPORTS, describe, parse, parse_size
+from scsi2nvme.cli.spec import describe, parse
+from scsi2nvme.drivers.scheme import parse_size
+from scsi2nvme.drivers.transports import OPTIONS, SCHEMES
 
 
 @pytest.mark.parametrize(
@@ -24,14 +26,21 @@ def test_a_size_that_is_none_is_refused(text: str) -> None:
 
 def test_every_option_is_read() -> None:
     spec = parse("emulated:/a b/disk.img,size=64G,block=4096,namespaces=4,serial=S 1,readonly=on")
-    assert (spec.transport, spec.path) == ("emulated", "/a b/disk.img")
-    assert (spec.size, spec.block, spec.namespaces) == (64 << 30, 4096, 4)
-    assert (spec.serial, spec.readonly) == ("S 1", True)
+    assert (spec.scheme.name, spec.path) == ("emulated", "/a b/disk.img")
+    assert spec.options == {
+        "size": 64 << 30,
+        "block": 4096,
+        "namespaces": 4,
+        "serial": "S 1",
+        "readonly": True,
+    }
+    assert spec.readonly
 
 
 def test_what_is_not_given_is_left_to_the_transport() -> None:
     spec = parse("emulated:memory")
-    assert (spec.size, spec.block, spec.namespaces, spec.serial) == (None, None, None, None)
+    assert spec.options == {}
+    assert not spec.readonly
 
 
 def test_faults_are_gathered() -> None:
@@ -101,5 +110,5 @@ def test_an_error_names_field_value_and_limit(text: str, words: list[str]) -> No
 
 def test_the_help_names_every_transport_and_option() -> None:
     text = describe()
-    for name in [*TRANSPORTS, *OPTIONS]:
+    for name in [*SCHEMES, *OPTIONS]:
         assert name in text

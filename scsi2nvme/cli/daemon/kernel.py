@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.cli.spec import ControllerSpec, spelled
 from scsi2nvme.dataplane import PlaneNexus, PlaneTcmu, Window
 from scsi2nvme.service import TaskService
 from scsi2nvme.target.tcmu.events import TcmuEvents, TcmuUnavailable, claim
@@ -22,31 +23,23 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 
 if TYPE_CHECKING:
     from scsi2nvme.cli.config import TcmuTable
-    from scsi2nvme.cli.spec import ControllerSpec
     from scsi2nvme.target.tcmu.dbus import TcmuBus
 
-Units = tuple["ControllerSpec", Sequence[LogicalUnit]]
+Units = tuple[ControllerSpec, Sequence[LogicalUnit]]
 """A controller of the daemon with its logical units."""
-
-
-def controller_names(number: int, spec: ControllerSpec) -> tuple[str, ...]:
-    """Return how a configuration string may name a controller, the lasting name first."""
-    if spec.transport == "pci":
-        return spec.path.lower().replace(":", "_"), str(number)
-    return (str(number),)
 
 
 def find(config: DeviceConfig, served: Sequence[Units]) -> LogicalUnit:
     """Return the logical unit that a configuration names; ConfigError if there is none."""
     for number, (spec, units) in enumerate(served):
-        if config.controller.lower() not in controller_names(number, spec):
+        if spelled(config.controller) not in spec.names(number):
             continue
         for lu in units:
             if lu.nsid == config.nsid:
                 return lu
         known = ", ".join(str(lu.nsid) for lu in units)
         raise ConfigError(f"there is no namespace {config.nsid}; there are: {known}")
-    names = ", ".join(controller_names(number, spec)[0] for number, (spec, _) in enumerate(served))
+    names = ", ".join(spec.names(number)[0] for number, (spec, _) in enumerate(served))
     raise ConfigError(f"there is no controller {config.controller!r}; there are: {names}")
 
 
@@ -112,7 +105,7 @@ class Kernel:
     def exports(self) -> Iterator[dict[str, Any]]:
         """Yield what `scsi2nvme export` must know of each namespace."""
         for number, (spec, units) in enumerate(self._served):
-            names = controller_names(number, spec)
+            names = spec.names(number)
             for lu in units:
                 control = [] if lu.block_bytes == 512 else [f"hw_block_size={lu.block_bytes}"]
                 if self._is_guest():

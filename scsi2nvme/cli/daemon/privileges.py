@@ -21,7 +21,6 @@ class Capability(IntEnum):
 
 
 KEPT = frozenset((Capability.NET_BIND_SERVICE, Capability.NET_ADMIN, Capability.IPC_LOCK))
-NO_IOMMU = frozenset((Capability.SYS_RAWIO, Capability.SYS_ADMIN))
 
 _SET_NO_NEW_PRIVS = 38  # of prctl(2)
 _VERSION_3 = 0x20080522  # of capset(2)

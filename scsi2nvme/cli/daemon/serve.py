@@ -19,6 +19,7 @@ from scsi2nvme.cli.daemon.control import ControlServer, StateDirectory
 from scsi2nvme.cli.daemon.notify import notify
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.cli.spec import spelled
 from scsi2nvme.dataplane import Plane, Window
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.events import ControllerEvent
@@ -51,8 +52,8 @@ def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
     logging.basicConfig(format="scsi2nvme: %(levelname)s: %(message)s", level=logging.WARNING)
     if settings.tcmu is not None and os.geteuid() == 0:
-        blind = any(target.spec.noiommu for target in settings.targets)
-        privileges.drop(privileges.KEPT | privileges.NO_IOMMU if blind else privileges.KEPT)
+        wanted = {name for target in settings.targets for name in target.spec.capabilities}
+        privileges.drop(privileges.KEPT | {privileges.Capability[name] for name in wanted})
     asyncio.run(_serve(settings))
     return 0
 
@@ -213,9 +214,7 @@ class Daemon:
 
     def _controller(self, name: str) -> Controller:
         for number, served in enumerate(self.served):
-            spec = served.settings.spec
-            address = (spec.path,) if spec.transport == "pci" else ()
-            if name in (str(number), served.node.iqn, *address):
+            if name == served.node.iqn or spelled(name) in served.settings.spec.names(number):
                 return served.controller
         raise OperationError(
             f"there is no controller {name!r}; the daemon serves 0 to {len(self.served) - 1}"

@@ -8,15 +8,11 @@ from typing import Any
 
 from scsi2nvme.cli import config, control
 from scsi2nvme.cli.errors import OperationError, UsageError
+from scsi2nvme.cli.spec import spelled
 from scsi2nvme.target.tcmu import lio
 
 IQN = "iqn.2026-11.io.github.scsi2nvme"
 PORTAL = config.DEFAULT_PORTAL
-
-
-def spelled(controller: str) -> str:
-    """Return a controller's name as configuration strings have it."""
-    return controller.lower().replace(":", "_")
 
 
 def target_name(controller: str) -> str:

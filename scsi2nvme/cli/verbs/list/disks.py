@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from scsi2nvme.cli.inspection import Json
+from scsi2nvme.cli.spec import parse
 from scsi2nvme.cli.verbs.list.columns import aligned
 from scsi2nvme.drivers.host import binding
 from scsi2nvme.drivers.host.disk_users import Disk, users
-from scsi2nvme.drivers.pci.sysfs import System, parse_address
+from scsi2nvme.drivers.pci.sysfs import System
 
 
 def of_machine(system: System) -> Json:
@@ -17,17 +18,17 @@ def of_machine(system: System) -> Json:
 def complete(shown: Json) -> None:
     """Say of disks that vfio-pci has what the daemon's namespaces in `shown` tell of them."""
     for disk in shown["Disks"]:
-        served = [row for row in shown["Devices"] if _is_on(row["DevicePath"], disk["Address"])]
+        address = disk["Address"]
+        served = [row for row in shown["Devices"] if _address(row["DevicePath"]) == address]
         if served:
             disk["ModelNumber"] = served[0]["ModelNumber"]
             disk["SerialNumber"] = served[0]["SerialNumber"]
             disk["PhysicalSize"] = sum(row["PhysicalSize"] for row in served)
 
 
-def _is_on(spec: str, address: str) -> bool:
-    """Whether a SPEC names the disk at a PCI address."""
-    transport, _, rest = spec.partition(":")
-    return transport == "pci" and parse_address(rest.partition(",")[0]) == address
+def _address(text: str) -> str:
+    """Return the PCI address of the disk that a SPEC names, "" if it names none."""
+    return parse(text).pci_address
 
 
 def _shown(disk: Disk) -> Json:

@@ -7,13 +7,8 @@ from __future__ import annotations
 
 import re
 
+from scsi2nvme.drivers.scheme import Option
 from scsi2nvme.nvme.command import Opcode
-
-USAGE = "COMMAND:ACTION[:LIMIT]..."
-DOC = (
-    "misbehave (emulated only; may be repeated): COMMAND is read, write, flush, … or any; "
-    "ACTION is status=SCT/SC in hex, hang, or delay=MS; LIMIT is lba=FIRST-LAST, nsid=N or count=N"
-)
 
 _ANY_OPCODE = 0xFF
 _OPCODES = {opcode.name.lower().replace("_", "-"): int(opcode) for opcode in Opcode}
@@ -56,3 +51,15 @@ def parse_fault(text: str) -> dict[str, int]:
     if actions != 1:
         raise ValueError("needs one action: status=SCT/SC, hang or delay=MS")
     return fault
+
+
+FAULT = Option(
+    "fault",
+    "COMMAND:ACTION[:LIMIT]...",
+    "misbehave (emulated only; may be repeated): COMMAND is read, write, flush, … or any; "
+    "ACTION is status=SCT/SC in hex, hang, or delay=MS; LIMIT is lba=FIRST-LAST, nsid=N or count=N",
+    parse_fault,
+    "faults",
+    subject="faults",
+    repeatable=True,
+)

@@ -1,0 +1,137 @@
+"""How people name controllers, `SCHEME:[PATH][,OPTION=VALUE]…`, as records.
+
+A scheme is one transport's; several schemes may share an option. Nothing here opens
+anything: who only parses or explains a name imports no transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scsi2nvme.drivers.transport import Transport
+
+MAXIMUM_NAMESPACES = 256
+MAXIMUM_SIZE_BYTES = 1 << 62
+SERIAL_CHARACTERS = 20  # the SN field of Identify Controller
+
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its name, what VALUE may be, and what it does, for people.
+
+    `parse` returns what a VALUE stands for; its ValueError continues "VALUE …".
+    `keyword` is the name under which `Scheme.open` gets it; "": it is not for the
+    transport. A repeatable option's values are a tuple. `subject` continues
+    "only such controllers have …", where one scheme has the option.
+    """
+
+    name: str
+    values: str
+    doc: str
+    parse: Callable[[str], object]
+    keyword: str = ""
+    subject: str = "it"
+    repeatable: bool = False
+
+
+def _accept(path: str, options: Mapping[str, Any]) -> None:
+    """Whatever was parsed is good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """One transport, as people choose it.
+
+    `check` gets PATH and the options that were given, by their names, and says in a
+    ValueError what is wrong with them. `open` gets PATH and the options for the
+    transport, by their keywords; it raises TransportError, and the caller closes what
+    it returns. `lasting_name` returns how the controller at PATH may be called wherever
+    its number would do, "" where it has none. `pci_address` returns the address of the
+    machine's own disk that PATH means, "" where it is none of these. `capabilities`
+    returns what must not be given up, by the names of capabilities(7).
+    """
+
+    name: str
+    doc: str
+    options: tuple[Option, ...]
+    open: Callable[[str, Mapping[str, Any]], Transport]
+    check: Callable[[str, Mapping[str, Any]], None] = _accept
+    lasting_name: Callable[[str], str] = lambda path: ""
+    pci_address: Callable[[str], str] = lambda path: ""
+    capabilities: Callable[[Mapping[str, Any]], frozenset[str]] = lambda options: frozenset()
+
+
+# ---- what several schemes share ----
+
+
+def parse_size(text: str) -> int:
+    """Return bytes for `4096`, `64K`, `1G`, `2TiB`; units are powers of 1024."""
+    digits = text.rstrip("KMGTPiBkmgtpb")
+    unit = text[len(digits) :].upper().removesuffix("B").removesuffix("I")
+    if not (digits.isascii() and digits.isdigit()) or unit not in _UNITS:
+        raise ValueError("is not a size such as 512M, 64G or 2T")
+    size = int(digits) << _UNITS[unit]
+    if not 0 < size <= MAXIMUM_SIZE_BYTES:
+        raise ValueError(f"is not between 1 byte and {MAXIMUM_SIZE_BYTES >> 50} PiB")
+    return size
+
+
+def parse_switch(text: str) -> bool:
+    """Return whether `on` is said, and not `off`."""
+    if text not in ("on", "off"):
+        raise ValueError("is not on or off")
+    return text == "on"
+
+
+def _block(text: str) -> int:
+    if text not in ("512", "4096"):
+        raise ValueError("is not 512 or 4096")
+    return int(text)
+
+
+def _namespaces(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAXIMUM_NAMESPACES):
+        raise ValueError(f"is not a number from 1 to {MAXIMUM_NAMESPACES}")
+    return int(text)
+
+
+def _serial(text: str) -> str:
+    if not 1 <= len(text) <= SERIAL_CHARACTERS or not (text.isascii() and text.isprintable()):
+        raise ValueError(f"is not 1 to {SERIAL_CHARACTERS} printable ASCII characters")
+    return text
+
+
+SIZE = Option(
+    "size",
+    "BYTES",
+    "size of each namespace, with K, M, G or T (default 1G)",
+    parse_size,
+    "size_bytes",
+)
+BLOCK = Option("block", "512|4096", "logical block length (default 512)", _block, "block_bytes")
+NAMESPACES = Option(
+    "namespaces",
+    "N",
+    f"how many namespaces, 1 to {MAXIMUM_NAMESPACES} (default 1)",
+    _namespaces,
+    "namespaces",
+)
+SERIAL = Option("serial", "TEXT", "the controller's serial number", _serial, "serial")
+CACHE = Option(
+    "cache", "on|off", "whether there is a volatile write cache", parse_switch, "write_cache"
+)
+READONLY = Option("readonly", "on|off", "refuse every write (default off)", parse_switch)
+
+DEFAULT_BLOCK_BYTES = 512
+
+
+def check_size(options: Mapping[str, Any]) -> None:
+    """Check SIZE against BLOCK."""
+    size, block = options.get(SIZE.name), options.get(BLOCK.name, DEFAULT_BLOCK_BYTES)
+    if size is not None and size % block:
+        raise ValueError(f"size: {size} is no multiple of {block}")
