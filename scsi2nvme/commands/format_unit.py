@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from scsi2nvme.command import Command, Data, Task, Transfer
-from scsi2nvme.commands.background import in_background
+from scsi2nvme.commands.immediate import in_background
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NAMESPACE

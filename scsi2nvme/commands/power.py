@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Any
 
 from scsi2nvme.command import Command, Task
-from scsi2nvme.commands.background import in_background
+from scsi2nvme.commands.immediate import in_background
 from scsi2nvme.fields import Field, Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.structures import POWER_STATE

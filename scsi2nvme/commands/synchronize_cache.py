@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scsi2nvme.command import Command, Hot, Task
-from scsi2nvme.commands.background import in_background
+from scsi2nvme.commands.immediate import in_background
 from scsi2nvme.commands.read_write import cdb_fields, check_range
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
