@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from scsi2nvme import commands, engine
+from scsi2nvme.background import Background
 from scsi2nvme.command import Command
 from scsi2nvme.dataplane import (
     Event,
@@ -55,8 +55,6 @@ from scsi2nvme.scsi.task_management import (
 from scsi2nvme.status_map import result_of_status
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.readiness import Readiness
-
-log = logging.getLogger(__name__)
 
 _ORDERED = 2  # task attribute, RFC 7143 11.3.1.1
 
@@ -145,7 +143,7 @@ class TaskService:
         self._late: dict[tuple[EventType, int], Late] = {}
         self._drains: dict[int, asyncio.Future[int]] = {}
         self._numbers = itertools.count(1)
-        self._running: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     @property
     def plane(self) -> Plane:
@@ -158,8 +156,7 @@ class TaskService:
 
     async def stop(self) -> None:
         """Wait for what is running; the front ends have closed their nexuses."""
-        while self._running:
-            await asyncio.wait(self._running)
+        await self._background.wait()
         asyncio.get_running_loop().remove_reader(self._plane.event_fd)
 
     # Composition
@@ -199,17 +196,6 @@ class TaskService:
         self._drains[token] = future
         start(token)
         return await future
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("internal error", exc_info=task.exception())
 
     # Nexuses
 
@@ -253,9 +239,9 @@ class TaskService:
         for event in self._plane.events():
             match event.type:
                 case EventType.TASK:
-                    self._spawn(self._run(_task(event)))
+                    self._background.spawn(self._run(_task(event)))
                 case EventType.TASK_FAILED:
-                    self._spawn(self._failed(event))
+                    self._background.spawn(self._failed(event))
                 case EventType.TASK_REFUSED:
                     self._refuse(event)
                 case EventType.DRAINED:
@@ -265,7 +251,7 @@ class TaskService:
                 case EventType.OVERDUE | EventType.ABORT:
                     late = self._late.get((event.type, event.cookie))
                     if late is not None:
-                        self._spawn(late(event.qid, event.cid))
+                        self._background.spawn(late(event.qid, event.cid))
                 case EventType.PDU | EventType.CONN_CLOSED | EventType.PAGES:
                     handler = self._handlers.get(event.cookie)
                     if handler is not None:
@@ -464,7 +450,7 @@ class TaskService:
         """PREEMPT AND ABORT: abort the tasks of the nexuses that lost their registration."""
         for opened in self._nexuses.values():
             if opened.nexus.key in keys:
-                unit.preempting.append(self._spawn(self._abort_of(opened, unit)))
+                unit.preempting.append(self._background.spawn(self._abort_of(opened, unit)))
 
     async def _preempted(self, unit: _Unit) -> None:
         """Wait for those aborts: afterwards no preempted write reaches the medium.

@@ -595,8 +595,7 @@ async def test_progress_of_the_background_is_kept(bench: Bench) -> None:
     await bench.controller.release()  # Identify: three quarters remain
     assert bench.lu.progress == 65536 // 4
     bench.lu.readiness = Readiness.FAILED
-    for task in [*bench.service._running]:
-        task.cancel()
+    await bench.service._background.cancel()
 
 
 def changed(bench: Bench, **values: int | bytes) -> NamespaceFacts:

@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
+from scsi2nvme.background import Background
 from scsi2nvme.dataplane import QueuePair, Region
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.nvme import admin
@@ -123,14 +124,14 @@ class Controller:
         self._setup = SetUp(self._registers, self._admin, page, timing)
         bounce = BouncePool(transport.allocate(_BOUNCE_BYTES))
         self._executor = Executor(self._admin, self._io, bounce, timing, clock)
+        self._background = Background(self.name)
         self._events = EventMonitor(
-            self.commands, self.rescan, self._admin, self._report, self._in_background
+            self.commands, self.rescan, self._admin, self._report, self._background.spawn
         )
         self._recovery = Recovery(self, clock, timing.grace_s)
         self._data_path: DataPath | None = None
         self._reviving = asyncio.Lock()
         self._waits_for_device = False  # which was let go of, and may come back
-        self._background: set[asyncio.Task[None]] = set()
         self._interrupts = {
             transport.interrupt(vector) for vector in range(min(transport.vectors, 2))
         }
@@ -170,7 +171,7 @@ class Controller:
 
     def _control_queue(self, qid: int, depth: int) -> ControlQueue:
         def on_overdue(cid: int, again: bool) -> None:
-            self._in_background(self._recovery.expired(qid, cid, again=again))
+            self._background.spawn(self._recovery.expired(qid, cid, again=again))
 
         return ControlQueue(
             self._queue_pair(qid, depth),
@@ -197,7 +198,7 @@ class Controller:
         await with_function_reset(self._attempt, self._reset_function)
         self._recovery.set_abort_limit(self.identity.acl + 1)
         self._go_live()
-        self._in_background(self._watch())
+        self._background.spawn(self._watch())
 
     def _watch_alarms(self) -> None:
         for alarm, eventfd in self.transport.alarms.items():
@@ -287,7 +288,7 @@ class Controller:
 
     def _report(self, event: ControllerEvent) -> None:
         if event.needs_reset:
-            self._in_background(self._recovery.reset(repr(event)))
+            self._background.spawn(self._recovery.reset(repr(event)))
         if self.on_event is not None:
             self.on_event(event)
 
@@ -433,20 +434,9 @@ class Controller:
         os.eventfd_read(eventfd)
         if alarm is Alarm.UNPLUG:
             self._loop.remove_reader(eventfd)  # it repeats until the device is given back
-            self._in_background(self._surrender(alarm.value))
+            self._background.spawn(self._surrender(alarm.value))
         else:
-            self._in_background(self._recovery.reset(alarm.value))
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background_done)
-        return task
-
-    def _background_done(self, task: asyncio.Task[None]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._loop.call_exception_handler({"message": self.name, "exception": error})
+            self._background.spawn(self._recovery.reset(alarm.value))
 
     # ---- the end ----
 
@@ -482,10 +472,7 @@ class Controller:
         for queue in (self._admin, self._io):
             queue.abandon(LOST)
         await self._executor.drain()
-        background = [*self._background]
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await self._background.cancel()
         for pair in (self._admin.pair, *self._io_pairs()):
             pair.close()
         await self.transport.let_go()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from scsi2nvme.target.background import Background
+from scsi2nvme.background import Background
 from scsi2nvme.target.iscsi.keys import BY_NAME, Value
 from scsi2nvme.target.iscsi.login import LoginResult
 from scsi2nvme.target.iscsi.node import TargetNode

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from scsi2nvme.target.background import Background
+from scsi2nvme.background import Background
 from scsi2nvme.target.tcmu.front_end import TcmuFrontEnd
 from scsi2nvme.target.tcmu.netlink import DeviceEvent, NetlinkError, TcmuNetlink, is_missing
 from scsi2nvme.target.tcmu.uio import Kernel

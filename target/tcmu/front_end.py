@@ -17,9 +17,9 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from scsi2nvme.background import Background
 from scsi2nvme.dataplane import EventType
 from scsi2nvme.scsi.sense import POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED
-from scsi2nvme.target.background import Background
 from scsi2nvme.target.task_service import TaskService
 from scsi2nvme.target.tcmu.netlink import DeviceEvent, EventKind, NetlinkError
 from scsi2nvme.target.tcmu.uio import Kernel, UioDevice, parse_name

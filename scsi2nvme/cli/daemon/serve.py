@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
+from scsi2nvme.background import Background
 from scsi2nvme.cli import config, controllers, inspection
 from scsi2nvme.cli.config import Settings, TargetSettings
 from scsi2nvme.cli.daemon import kernel, privileges
@@ -83,7 +84,7 @@ class Daemon:
         self.kernel: kernel.Kernel | None = None
         login = LoginSettings(discovery_chap=_chap(settings.discovery_chap, None))
         self.portal = Portal(self.service, self.nodes, PortalSettings(login))
-        self._following: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     @classmethod
     async def start(cls, settings: Settings, stack: AsyncExitStack) -> Self:
@@ -176,9 +177,7 @@ class Daemon:
     def _on_event(self, served: Served, event: ControllerEvent) -> None:
         """A controller tells something: follow changes of its namespaces."""
         log.warning("controller %s: %r", served.settings.spec.text, event)
-        task = asyncio.create_task(self._follow(served, event))
-        self._following.add(task)
-        task.add_done_callback(self._following.discard)
+        self._background.spawn(self._follow(served, event))
 
     async def _follow(self, served: Served, event: ControllerEvent) -> None:
         units = {lu.nsid: lu for lu in served.node.logical_units.values()}

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from scsi2nvme.target.background import Background
+from scsi2nvme.background import Background
 from scsi2nvme.target.iscsi.login import LoginResult
 from scsi2nvme.target.iscsi.negotiation import Negotiation
 from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
