@@ -212,9 +212,11 @@ static void ready(struct s2n_source *source, uint32_t events)
         s2n_defer(conn->session->reactor, &conn->round_end);
     if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)) || conn->state == S2N_ENDED)
         return; /* by another event of this round */
+    /* As long as input is not watched, what was received is not parsed: it comes first. */
+    bool parsed = conn->events & EPOLLIN;
     if (conn->state == S2N_CLOSING)
         drain(conn);
-    else if (!s2n_receive_blocked(conn))
+    else if (parsed && !s2n_receive_blocked(conn))
         s2n_receive(conn);
     else if (events & (EPOLLHUP | EPOLLERR))
         s2n_conn_end(conn, ECONNRESET);

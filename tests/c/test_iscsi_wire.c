@@ -308,6 +308,40 @@ static void an_unread_connection_is_not_read(void)
     logout(&i);
 }
 
+/* Reading stops in the middle of a write, whose data has come; then it may go on, and in the
+ * same round the peer goes. What was received comes before what is in the socket. */
+static void what_was_received_comes_first(void)
+{
+    static uint8_t bytes[200000];
+    int size = sizeof bytes;
+    s2n_event event;
+
+    login(&i, &usual);
+    setsockopt(i.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    memset(bytes, 0xee, sizeof bytes);
+    for (uint32_t at = 0; at < 16; at++)
+        request(bytes + at * 48, S2N_TEXT, at, i.cmd_sn + 1 + at);
+    uint8_t *write = bytes + 16 * 48;
+    request(write, S2N_SCSI_COMMAND, AN_ITT, i.cmd_sn);
+    write[1] = F | W;
+    s2n_put24(write + S2N_AT_DATA_LENGTH, 8192);
+    s2n_put32(write + S2N_AT_TTT, 8192);
+    memcpy(write + 32, write10(0, 16), 16);
+    memcpy(write + 48, pattern(8192), 8192);
+    CHECK_EQUAL(send(i.fd, bytes, sizeof bytes, MSG_DONTWAIT), sizeof bytes);
+    fake_run();
+    for (int at = 0; at < 16; at++)
+        CHECK(fake_next_event(&event) && event.type == S2N_EVENT_PDU);
+    CHECK_EQUAL(fake.executions, 0);
+    s2n_conn_send(i.conn, (uint8_t[48]){S2N_TEXT_RESPONSE}, NULL, 0, true);
+    close(i.fd);
+    i.fd = -1;
+    fake_run();
+    CHECK(!fake.executions || !memcmp(fake.disk, pattern(8192), 8192));
+    expect_closed(&i);
+    expect_nothing_left(&i);
+}
+
 static void output_waits_for_the_socket(void)
 {
     uint32_t offset[8] = {0}, finished = 0, bytes = 1000 * FAKE_BLOCK;
@@ -375,6 +409,7 @@ int main(void)
     RUN(pings_are_echoed_as_far_as_the_limit_allows);
     RUN(silence_is_probed_and_then_ends_the_connection);
     RUN(an_unread_connection_is_not_read);
+    RUN(what_was_received_comes_first);
     RUN(output_waits_for_the_socket);
     RUN(a_session_without_spare_commands_recovers);
     return 0;
