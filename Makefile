@@ -31,8 +31,9 @@ LINT_PACKAGES := $(BUILD_PACKAGES) clang-format
 SYSTEM_PACKAGES := $(BUILD_PACKAGES) debian-archive-keyring e2fsprogs mmdebstrap qemu-system-x86
 TEST_PACKAGES := $(LINT_PACKAGES) dbus-daemon libiscsi-bin libiscsi-dev qemu-block-extra qemu-system-x86 qemu-utils
 BENCH_PACKAGES := $(BUILD_PACKAGES) libiscsi-dev tgt valgrind
+DOCS_PACKAGES := graphviz fonts-dejavu-core
 STRANGER_PACKAGES := iproute2 libiscsi-bin mmdebstrap qemu-block-extra qemu-utils
-ALL_PACKAGES := $(sort $(TEST_PACKAGES) $(SYSTEM_PACKAGES) $(BENCH_PACKAGES))
+ALL_PACKAGES := $(sort $(TEST_PACKAGES) $(SYSTEM_PACKAGES) $(BENCH_PACKAGES) $(DOCS_PACKAGES))
 
 # $(call packages,NAMES): install what is missing when root, else say how and stop.
 define packages
@@ -180,8 +181,10 @@ bench: build ## measure speed side by side with tgt
 system-bench: system-test-packages environment ## measure speed beside tcmu-runner and LIO, in a whole machine
 	@PATH="$(DEV):$$PATH" python -m bench.system --json build/system-bench.json
 
-docs: build-packages environment ## generate the pages of docs/ that come from the tables
+docs: build-packages environment ## generate the pages of docs/ that come from the tables, and the pictures
+	$(call packages,$(DOCS_PACKAGES))
 	@$(DEV)/python -m scsi2nvme.documentation docs
+	@$(DEV)/python -m tests.architecture.pictures
 
 stranger: ## check `make build` and the program in a bare Debian 12 (needs root)
 	$(call packages,$(STRANGER_PACKAGES))

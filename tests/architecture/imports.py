@@ -12,6 +12,12 @@ from tests.architecture.graph import Graph
 ROOT = Path(__file__).parent.parent.parent
 # In the checkout `target/` and the others stand beside the package that they belong to.
 FOLDERS = ("scsi2nvme", "target", "drivers", "fuzz")
+FOLDERS_OF_ROOMS = (
+    "scsi2nvme",
+    "scsi2nvme.cli",
+    "scsi2nvme.drivers",
+    "scsi2nvme.target",
+)
 
 TYPES, LATE, FOUND = "for types only", "inside a function", "by discovery"
 
@@ -93,13 +99,18 @@ def import_graph(root: Path = ROOT) -> Graph:
 
 
 def room_of(module: str, packages: Container[str]) -> str:
-    """Return the package in which a module lies; a package lies in itself.
+    """Return the room in which a module lies: a package, with the packages in it.
 
-    The package's root is no room: what lies in it stands at every height, from the
-    field language to the daemon's service, so that each module is a room of its own.
+    The packages of FOLDERS_OF_ROOMS hold rooms beside modules of their own. The root is
+    no room: what lies in it stands at every height, from the field language to the
+    daemon's service, so that each module there is a room of its own.
     """
-    package = module.rpartition(".")[0]
-    return module if module in packages or package == "scsi2nvme" else package
+    room = module if module in packages else module.rpartition(".")[0]
+    if room == "scsi2nvme":
+        return module
+    while (parent := room.rpartition(".")[0]) not in FOLDERS_OF_ROOMS:
+        room = parent
+    return room
 
 
 def packages(root: Path = ROOT) -> set[str]:
