@@ -10,8 +10,9 @@ from pathlib import Path
 
 from bench.tables import Figures
 from scsi2nvme.target.tcmu.zero_copy import AREA_MB
+from tests.system.controllers import GIB, MIB, Namespace, Nvme
 from tests.system.image import Images
-from tests.system.machine import GIB, MIB, Machine, Namespace, Nvme
+from tests.system.machine import Machine
 
 SIZE_BYTES = 256 * MIB
 FABRICS = ("tcm_loop", "iSCSI")

@@ -16,21 +16,19 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from tests.system.controllers import CONTROLLERS, GIB, MIB, SPARE, Nvme
 from tests.system.disk import BuildError
 from tests.system.image import KERNEL, Images, images
 from tests.system.monitor import Monitor
 
-MIB, GIB = 1 << 20, 1 << 30
 # What a healthy kernel does not say.
 COMPLAINT = re.compile(r"\b(BUG|WARNING|Oops|Call Trace|blocked for more than|soft lockup)\b")
-QEMU_OUI = 0x525400
 BOOT_S = 240
 OFF_S = 30
 SYSTEMD_OFF_S = 120
@@ -69,88 +67,6 @@ class GuestStopped(MachineError):
     """The machine or QEMU ended unasked."""
 
     status = STOPPED
-
-
-@dataclass(frozen=True)
-class Namespace:
-    """A namespace; its content is lost with the machine. `fast`: reads as zeroes always.
-
-    With `eui64` it has that identifier too, not only a UUID.
-    """
-
-    size_bytes: int = GIB
-    block_bytes: int = 512
-    fast: bool = False
-    eui64: bool = False
-
-
-@dataclass(frozen=True)
-class Nvme:
-    """An NVMe controller behind a root port of its own, at `address` in the machine.
-
-    `joins`: the controller whose subsystem, with its namespaces, is this one's too.
-    `beside`: the controller whose root port it shares, as a further function of one device.
-    """
-
-    name: str
-    address: str
-    namespaces: tuple[Namespace, ...] = (Namespace(eui64=True), Namespace(block_bytes=4096))
-    joins: str = ""
-    beside: str = ""
-
-    @property
-    def serial(self) -> str:
-        """The controller's serial number."""
-        return f"S2N-{self.joins or self.name}"
-
-    def disks(self, directory: Path) -> Iterator[dict[str, object]]:
-        """Yield the block devices that the namespaces lie on."""
-        for nsid, namespace in enumerate(self.namespaces, start=1):
-            disk: dict[str, object] = {"node-name": f"{self.name}-{nsid}", "discard": "unmap"}
-            if namespace.fast:
-                disk |= {"driver": "null-co", "size": namespace.size_bytes, "read-zeroes": True}
-            else:
-                path = directory / f"{self.name}-{nsid}"
-                with path.open("wb") as file:
-                    file.truncate(namespace.size_bytes)
-                disk |= {"driver": "file", "filename": str(path), "cache": {"no-flush": True}}
-            yield disk
-
-    def controller(self) -> dict[str, object]:
-        """Return the controller itself."""
-        return {
-            "driver": "nvme",
-            "id": self.name,
-            "serial": self.serial,
-            "bus": f"port-{self.beside or self.name}",
-            "addr": f"0.{self.address[-1]}",
-            "multifunction": True,
-            "subsys": f"subsystem-{self.joins or self.name}",
-            "max_ioqpairs": 16,
-        }
-
-    def devices(self) -> Iterator[dict[str, object]]:
-        """Yield everything; the subsystem keeps the namespaces while the controller is away."""
-        yield {"driver": "nvme-subsys", "id": f"subsystem-{self.name}", "nqn": self.name}
-        yield self.controller()
-        for nsid, namespace in enumerate(self.namespaces, start=1):
-            unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{self.serial}/{nsid}")
-            yield {
-                "driver": "nvme-ns",
-                "id": f"{self.name}-{nsid}",
-                "drive": f"{self.name}-{nsid}",
-                "bus": self.name,
-                "nsid": nsid,
-                "uuid": str(unique),
-                "eui64": QEMU_OUI << 40 | unique.node >> 8 if namespace.eui64 else 0,
-                "logical_block_size": namespace.block_bytes,
-                "physical_block_size": namespace.block_bytes,
-            }
-
-
-CONTROLLERS = (Nvme("a", "0000:01:00.0"), Nvme("b", "0000:02:00.0"))
-# Can be plugged into a machine with those two.
-SPARE = Nvme("spare", "0000:03:00.0", namespaces=(), joins="b")
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,8 @@ import json
 
 import pytest
 
-from tests.system.machine import (
-    CONTROLLERS,
-    GuestPanic,
-    GuestTimeout,
-    JobFailed,
-    Machine,
-)
+from tests.system.controllers import CONTROLLERS
+from tests.system.machine import GuestPanic, GuestTimeout, JobFailed, Machine
 
 IQN = "iqn.2026-11.io.github.scsi2nvme:lio"
 NAA = "naa.5001405000000001"

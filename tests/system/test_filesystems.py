@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.machine import CONTROLLERS, MIB, Machine
+from tests.system.controllers import CONTROLLERS, MIB
+from tests.system.machine import Machine
 from tests.system.power import Power
 from tests.system.units import NAA, UNITS, give_back, publish, serve
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.machine import CONTROLLERS, Machine
+from tests.system.controllers import CONTROLLERS
+from tests.system.machine import Machine
 from tests.system.power import Power
 from tests.system.units import IQN, NAA, UNITS, given_back, publish, serve
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.machine import CONTROLLERS, GIB, SPARE, Machine
+from tests.system.controllers import CONTROLLERS, GIB, SPARE
+from tests.system.machine import Machine
 from tests.system.units import IQN, NAA, Unit, give_back, publish, serve
 
 A, B = CONTROLLERS

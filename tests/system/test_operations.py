@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.system.conftest import watched
-from tests.system.machine import GIB, Machine, Nvme
+from tests.system.controllers import GIB, Nvme
+from tests.system.machine import Machine
 from tests.system.power import Power
 from tests.system.units import NAA, UNITS, A, B, empty, give_back, publish, serve
 

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from scsi2nvme.commands import COMMANDS
+from tests.system.controllers import CONTROLLERS
 from tests.system.disk import ROOT
-from tests.system.machine import CONTROLLERS
 from tests.system.power import Power
 from tests.system.units import IQN, UNITS, Unit, given_back, publish, serve
 

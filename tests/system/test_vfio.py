@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.system.machine import MIB, Machine, Namespace, Nvme
+from tests.system.controllers import MIB, Namespace, Nvme
+from tests.system.machine import Machine
 from tests.system.power import Power
 from tests.system.units import A, B, given_back, serve
 

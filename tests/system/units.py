@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.system.machine import CONTROLLERS, Machine, Namespace, Nvme
+from tests.system.controllers import CONTROLLERS, Namespace, Nvme
+from tests.system.machine import Machine
 
 A, B = CONTROLLERS
 NAA = "naa.5001405000000001"

@@ -1,0 +1,93 @@
+"""The NVMe controllers that a machine has, as what QEMU is told of them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+MIB, GIB = 1 << 20, 1 << 30
+QEMU_OUI = 0x525400
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A namespace; its content is lost with the machine. `fast`: reads as zeroes always.
+
+    With `eui64` it has that identifier too, not only a UUID.
+    """
+
+    size_bytes: int = GIB
+    block_bytes: int = 512
+    fast: bool = False
+    eui64: bool = False
+
+
+@dataclass(frozen=True)
+class Nvme:
+    """An NVMe controller behind a root port of its own, at `address` in the machine.
+
+    `joins`: the controller whose subsystem, with its namespaces, is this one's too.
+    `beside`: the controller whose root port it shares, as a further function of one device.
+    """
+
+    name: str
+    address: str
+    namespaces: tuple[Namespace, ...] = (Namespace(eui64=True), Namespace(block_bytes=4096))
+    joins: str = ""
+    beside: str = ""
+
+    @property
+    def serial(self) -> str:
+        """The controller's serial number."""
+        return f"S2N-{self.joins or self.name}"
+
+    def disks(self, directory: Path) -> Iterator[dict[str, object]]:
+        """Yield the block devices that the namespaces lie on."""
+        for nsid, namespace in enumerate(self.namespaces, start=1):
+            disk: dict[str, object] = {"node-name": f"{self.name}-{nsid}", "discard": "unmap"}
+            if namespace.fast:
+                disk |= {"driver": "null-co", "size": namespace.size_bytes, "read-zeroes": True}
+            else:
+                path = directory / f"{self.name}-{nsid}"
+                with path.open("wb") as file:
+                    file.truncate(namespace.size_bytes)
+                disk |= {"driver": "file", "filename": str(path), "cache": {"no-flush": True}}
+            yield disk
+
+    def controller(self) -> dict[str, object]:
+        """Return the controller itself."""
+        return {
+            "driver": "nvme",
+            "id": self.name,
+            "serial": self.serial,
+            "bus": f"port-{self.beside or self.name}",
+            "addr": f"0.{self.address[-1]}",
+            "multifunction": True,
+            "subsys": f"subsystem-{self.joins or self.name}",
+            "max_ioqpairs": 16,
+        }
+
+    def devices(self) -> Iterator[dict[str, object]]:
+        """Yield everything; the subsystem keeps the namespaces while the controller is away."""
+        yield {"driver": "nvme-subsys", "id": f"subsystem-{self.name}", "nqn": self.name}
+        yield self.controller()
+        for nsid, namespace in enumerate(self.namespaces, start=1):
+            unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{self.serial}/{nsid}")
+            yield {
+                "driver": "nvme-ns",
+                "id": f"{self.name}-{nsid}",
+                "drive": f"{self.name}-{nsid}",
+                "bus": self.name,
+                "nsid": nsid,
+                "uuid": str(unique),
+                "eui64": QEMU_OUI << 40 | unique.node >> 8 if namespace.eui64 else 0,
+                "logical_block_size": namespace.block_bytes,
+                "physical_block_size": namespace.block_bytes,
+            }
+
+
+CONTROLLERS = (Nvme("a", "0000:01:00.0"), Nvme("b", "0000:02:00.0"))
+# Can be plugged into a machine with those two.
+SPARE = Nvme("spare", "0000:03:00.0", namespaces=(), joins="b")
