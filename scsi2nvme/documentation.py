@@ -169,7 +169,7 @@ def _changing(page: ModePage) -> Iterator[str]:
 
 
 def _logs(page: LogPage) -> Iterator[str]:
-    return (f"{_field_name(log.name)} ({log:02X}h)" for log in page.needs)
+    return (f"{log.name} ({log.identifier:02X}h)" for log in page.needs)
 
 
 PAGES = {"commands.md": commands, "nvme-statuses.md": statuses, "pages.md": pages}

@@ -9,7 +9,7 @@ from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands import diagnostics, power
 from scsi2nvme.commands.format_unit import refresh_progress
 from scsi2nvme.commands.log_pages.informational_exceptions import informational_exception
-from scsi2nvme.commands.log_pages.page import Log, get_log
+from scsi2nvme.commands.log_pages.page import SMART, get_log
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.structures import SMART_LOG
 from scsi2nvme.scsi.result import NvmeError, Result, Translation
@@ -32,7 +32,7 @@ def _answer(task: Task, sense: Sense) -> Result:
 def _warning(lu: LogicalUnit) -> Generator[Any, Any, SenseCode | None]:
     """Return what the controller's health gives reason to tell on request (MRIE 6h)."""
     try:
-        completion = yield get_log(Log.SMART)
+        completion = yield get_log(SMART)
     except NvmeError:
         return None  # nobody knows of a warning
     return informational_exception(lu, SMART_LOG.parse(completion.data))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from scsi2nvme.commands.log_pages.page import (
     COUNTER,
     DATA_UNIT_BYTES,
+    SMART,
     Linking,
-    Log,
     LogPage,
     Logs,
     Parameter,
@@ -53,7 +53,6 @@ def _non_medium_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
     return (_count(0x0000, max(smart.num_err_log_entries - smart.media_errors, 0)),)
 
 
-_SMART = (Log.SMART,)
 _OWN = (UNCORRECTED_ERRORS,)
 PAGES = (
     LogPage(
@@ -61,11 +60,11 @@ PAGES = (
         "Write Error Counters",
         "SPC-4 7.3.23",
         _write_errors,
-        _SMART,
+        (SMART,),
         counters=True,
         own=_OWN,
     ),
-    LogPage(0x03, "Read Error Counters", "SPC-4 7.3.14", _read_errors, _SMART, counters=True),
+    LogPage(0x03, "Read Error Counters", "SPC-4 7.3.14", _read_errors, (SMART,), counters=True),
     LogPage(
         VERIFY_ERRORS,
         "Verify Error Counters",
@@ -74,5 +73,5 @@ PAGES = (
         counters=True,
         own=_OWN,
     ),
-    LogPage(0x06, "Non-Medium Error", "SPC-4 7.3.11", _non_medium_errors, _SMART, counters=True),
+    LogPage(0x06, "Non-Medium Error", "SPC-4 7.3.11", _non_medium_errors, (SMART,), counters=True),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scsi2nvme.commands.log_pages.page import Log, LogPage, Logs, Parameter, celsius, smart_log
+from scsi2nvme.commands.log_pages.page import SMART, LogPage, Logs, Parameter, celsius, smart_log
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.scsi.sense import (
     INFORMATIONAL_CACHE_NOW_VOLATILE,
@@ -72,6 +72,6 @@ PAGES = (
         "Informational Exceptions",
         "SPC-4 7.3.8",
         _informational_exceptions,
-        (Log.SMART,),
+        (SMART,),
     ),
 )

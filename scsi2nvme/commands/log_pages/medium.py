@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scsi2nvme.commands.log_pages.page import Log, LogPage, Logs, Parameter, saturated, smart_log
+from scsi2nvme.commands.log_pages.page import SMART, LogPage, Logs, Parameter, saturated, smart_log
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
@@ -36,6 +36,6 @@ def _background_scan(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
 
 
 PAGES = (
-    LogPage(0x11, "Solid State Media", "SBC-3 6.3", _solid_state_media, (Log.SMART,)),
-    LogPage(0x15, "Background Scan", "SBC-3 6.3", _background_scan, (Log.SMART,)),
+    LogPage(0x11, "Solid State Media", "SBC-3 6.3", _solid_state_media, (SMART,)),
+    LogPage(0x15, "Background Scan", "SBC-3 6.3", _background_scan, (SMART,)),
 )

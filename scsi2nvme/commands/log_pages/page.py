@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
-from scsi2nvme.nvme.structures import SELF_TEST_LOG_BYTES, SMART_LOG
+from scsi2nvme.nvme.structures import SMART_LOG
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 DATA_UNIT_BYTES = 512_000  # Spec: NVMe Base 2.0 figure 208 (Data Units Read)
@@ -16,24 +16,25 @@ ZERO_CELSIUS = 273  # kelvin, as the SMART log rounds it
 RETAIN_EVENT = 1 << 15  # RAE: the driver, not LOG SENSE, answers asynchronous events
 
 
-class Log(IntEnum):
-    """Log page identifiers of the controller. Spec: NVMe Base 2.0 figure 202."""
+@dataclass(frozen=True)
+class Log:
+    """A log of the controller, and how many bytes are read of it. Spec: NVMe Base 2.0 5.16.1."""
 
-    SMART = 0x02
-    SELF_TEST = 0x06
+    name: str
+    identifier: int
+    size: int
 
 
-LOG_BYTES = {Log.SMART: SMART_LOG.size, Log.SELF_TEST: SELF_TEST_LOG_BYTES}
+SMART = Log("SMART", 0x02, SMART_LOG.size)
 
 
 def get_log(log: Log) -> NvmeCommand:
-    """Return the command that reads a whole log of the controller."""
-    size = LOG_BYTES[log]
+    """Return the command that reads a log of the controller."""
     return NvmeCommand(
         AdminOpcode.GET_LOG_PAGE,
         nsid=BROADCAST_NSID,
-        cdw10=log | RETAIN_EVENT | (size // 4 - 1) << 16,
-        data_in=size,
+        cdw10=log.identifier | RETAIN_EVENT | (log.size // 4 - 1) << 16,
+        data_in=log.size,
         admin=True,
     )
 
@@ -122,7 +123,7 @@ class LogPage:
 
 def smart_log(logs: Logs) -> Values:
     """Return the SMART log of a page that needs it."""
-    return SMART_LOG.parse(logs[Log.SMART])
+    return SMART_LOG.parse(logs[SMART])
 
 
 def saturated(value: int, structure: Structure, name: str) -> int:

@@ -24,6 +24,8 @@ SELF_TEST = Structure(
     spec="SPC-4 7.3.16",
 )
 
+SELF_TEST_LOG = Log("SELF TEST", 0x06, SELF_TEST_LOG_BYTES)
+
 # Self-test result of the controller to SCSI. Spec: NVMe Base 2.0 figure 213, SPC-4 7.3.16.
 _SELF_TEST_RESULTS = {
     0x0: 0x0,  # no error
@@ -73,10 +75,10 @@ def _self_test_code(code: int) -> int:
 
 def _self_tests(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
     """All twenty are always there, the newest first. Spec: SPC-4 7.3.16."""
-    log = logs[Log.SELF_TEST]
+    log = logs[SELF_TEST_LOG]
     entries = [
         _self_test_entry(SELF_TEST_RESULT.parse(log[at : at + SELF_TEST_RESULT.size]))
-        for at in range(4, SELF_TEST_LOG_BYTES, SELF_TEST_RESULT.size)
+        for at in range(4, SELF_TEST_LOG.size, SELF_TEST_RESULT.size)
     ]
     running = log[0] & 0xF
     if running:
@@ -95,7 +97,7 @@ PAGES = (
         "Self-Test Results",
         "SPC-4 7.3.16",
         _self_tests,
-        (Log.SELF_TEST,),
+        (SELF_TEST_LOG,),
         supported=_has_self_tests,
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scsi2nvme.commands.log_pages.page import Log, LogPage, Logs, Parameter, saturated, smart_log
+from scsi2nvme.commands.log_pages.page import SMART, LogPage, Logs, Parameter, saturated, smart_log
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
@@ -16,4 +16,4 @@ def _start_stop(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
     return (Parameter(0x0004, CYCLES.build(cycles=cycles)),)
 
 
-PAGES = (LogPage(0x0E, "Start-Stop Cycle Counter", "SPC-4 7.3.17", _start_stop, (Log.SMART,)),)
+PAGES = (LogPage(0x0E, "Start-Stop Cycle Counter", "SPC-4 7.3.17", _start_stop, (SMART,)),)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from scsi2nvme.commands.log_pages.page import (
     DATA_UNIT_BYTES,
+    SMART,
     Linking,
-    Log,
     LogPage,
     Logs,
     Parameter,
@@ -66,7 +66,7 @@ PAGES = (
         "General Statistics and Performance",
         "SPC-4 7.3.6",
         _statistics,
-        (Log.SMART,),
+        (SMART,),
         counters=True,
     ),
 )

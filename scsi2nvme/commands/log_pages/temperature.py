@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scsi2nvme.commands.log_pages.page import Log, LogPage, Logs, Parameter, celsius, smart_log
+from scsi2nvme.commands.log_pages.page import SMART, LogPage, Logs, Parameter, celsius, smart_log
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
@@ -19,4 +19,4 @@ def _temperature(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
     )
 
 
-PAGES = (LogPage(0x0D, "Temperature", "SPC-4 7.3.21", _temperature, (Log.SMART,)),)
+PAGES = (LogPage(0x0D, "Temperature", "SPC-4 7.3.21", _temperature, (SMART,)),)
