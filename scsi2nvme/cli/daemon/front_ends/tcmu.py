@@ -1,15 +1,17 @@
-"""`serve --tcmu`: the kernel's target as a front end of the daemon."""
+"""The kernel's target as a front end: `serve --tcmu`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+import logging
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from scsi2nvme.cli.daemon.front_ends.front_end import FrontEndRecord, Served, Serving
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.spec import ControllerSpec, spelled
 from scsi2nvme.dataplane import PlaneNexus, PlaneTcmu, Window
-from scsi2nvme.service import TaskService
+from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.target.tcmu.events import TcmuEvents, TcmuUnavailable, claim
 from scsi2nvme.target.tcmu.front_end import (
     HANDLER,
@@ -24,6 +26,8 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 if TYPE_CHECKING:
     from scsi2nvme.cli.config import TcmuTable
     from scsi2nvme.target.tcmu.dbus import TcmuBus
+
+log = logging.getLogger(__name__)
 
 Units = tuple[ControllerSpec, Sequence[LogicalUnit]]
 """A controller of the daemon with its logical units."""
@@ -43,32 +47,38 @@ def find(config: DeviceConfig, served: Sequence[Units]) -> LogicalUnit:
     raise ConfigError(f"there is no controller {config.controller!r}; there are: {names}")
 
 
-class Kernel:
-    """The kernel's target as a front end, from `start` until its stack ends."""
+def open_window(served: Sequence[Served], lu: LogicalUnit, length: int) -> Window | None:
+    """Return where a logical unit's controller may see so many bytes of our memory, if it can."""
+    for one in served:
+        if lu in one.units.values():
+            try:
+                return one.controller.transport.window(length)
+            except TransportError as error:
+                log.warning("controller %s: no zero copy: %s", one.settings.spec.text, error)
+    return None
 
-    def __init__(
-        self,
-        service: TaskService,
-        served: Sequence[Units],
-        open_window: Callable[[LogicalUnit, int], Window | None],
-        settings: TcmuTable,
-    ) -> None:
-        """Serve these units.
 
-        `open_window` returns where a logical unit's controller may see memory of so many bytes.
-        """
-        self._service = service
-        self._served = served
-        self._open_window = open_window
+class KernelTarget:
+    """All devices of the kernel's user backstore that are ours."""
+
+    def __init__(self, serving: Serving, settings: TcmuTable) -> None:
+        self.requests: Mapping[str, Callable[[], Any]] = {"exports": lambda: list(self.exports())}
+        self._service = serving.service
+        self._served = serving.served
+        self._units = [(one.settings.spec, tuple(one.units.values())) for one in serving.served]
         self._settings = settings
         self._zero_copy = settings.zero_copy == "auto"
         self._bus: TcmuBus | None = None
         self._front_end = TcmuFrontEnd(
-            service, self._find, self._open_ring, zero_copy=self._zero_copy, guest=self._is_guest
+            serving.service,
+            self._find,
+            self._open_ring,
+            zero_copy=self._zero_copy,
+            guest=self._is_guest,
         )
 
     async def start(self, stack: AsyncExitStack) -> None:
-        """Serve the kernel; OperationError if that is impossible."""
+        """Answer the kernel; when `stack` ends, the devices stay, blocked and drained."""
         events = TcmuEvents(self._front_end)
         try:
             stack.callback(claim())
@@ -88,7 +98,7 @@ class Kernel:
     def _open_ring(
         self, nexus: PlaneNexus, lu: LogicalUnit, fd: int, length: int, cookie: int
     ) -> PlaneTcmu:
-        window = self._open_window(lu, length) if self._zero_copy else None
+        window = open_window(self._served, lu, length) if self._zero_copy else None
         try:
             return PlaneTcmu(self._service.plane, nexus, fd, fd, length, cookie, window)
         except OSError:
@@ -97,14 +107,14 @@ class Kernel:
             raise
 
     def _find(self, config: DeviceConfig) -> LogicalUnit:
-        return find(config, self._served)
+        return find(config, self._units)
 
     def _is_guest(self) -> bool:
         return self._bus is not None and self._bus.guest
 
     def exports(self) -> Iterator[dict[str, Any]]:
         """Yield what `scsi2nvme export` must know of each namespace."""
-        for number, (spec, units) in enumerate(self._served):
+        for number, (spec, units) in enumerate(self._units):
             names = spec.names(number)
             for lu in units:
                 control = [] if lu.block_bytes == 512 else [f"hw_block_size={lu.block_bytes}"]
@@ -119,8 +129,11 @@ class Kernel:
                     "wwn": lu.identity,
                 }
 
-    def rings(self) -> Iterator[dict[str, Any]]:
-        """Yield what `scsi2nvme list` shows of each ring."""
+    def status(self) -> Mapping[str, Any]:
+        """Return the rings: how data move, and who serves them."""
+        return {"Rings": list(self._rings())}
+
+    def _rings(self) -> Iterator[dict[str, Any]]:
         for device in self._front_end.devices.values():
             if device.ring is not None:
                 counters = device.ring.counters()
@@ -137,7 +150,7 @@ class Kernel:
                 }
 
     def greeting(self) -> Iterator[str]:
-        """Yield what is said when everything is up."""
+        """Yield how to make a backstore of each namespace."""
         beside = " beside tcmu-runner" if self._is_guest() else ""
         yield f"Serving the kernel's target as user:{HANDLER}{beside}. Try, in another terminal:"
         for row in self.exports():
@@ -164,3 +177,16 @@ async def _connect(check: Callable[[str], object]) -> TcmuBus:
         return await TcmuBus.connect(check)
     except BusUnavailable as error:
         raise OperationError(f"{error}; or set dbus = false in [tcmu]") from error
+
+
+def _build(serving: Serving) -> KernelTarget | None:
+    settings = serving.settings.tcmu
+    return None if settings is None else KernelTarget(serving, settings)
+
+
+FRONT_END = FrontEndRecord(
+    rank=10,
+    build=_build,
+    idle={"Rings": []},
+    absent={"exports": "the daemon does not serve the kernel; start it with --tcmu"},
+)

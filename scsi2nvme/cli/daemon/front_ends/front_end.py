@@ -1,0 +1,76 @@
+"""What the daemon asks of a front end, what it gives one, and the record that joins the two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from scsi2nvme.cli.config import Settings, TargetSettings
+from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.service import TaskService
+from scsi2nvme.unit.logical_unit import LogicalUnit
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A controller that the daemon has opened, with its logical units by NSID."""
+
+    settings: TargetSettings
+    controller: Controller
+    units: Mapping[int, LogicalUnit]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a front end is given: who runs its tasks, and on what.
+
+    `served` is in the order of the settings; what it holds stays until the front end has ended.
+    """
+
+    settings: Settings
+    service: TaskService
+    served: Sequence[Served]
+
+
+class FrontEnd(Protocol):
+    """Where SCSI tasks come from, from `start` until its stack ends.
+
+    Everything is called in the asyncio loop's thread.
+    """
+
+    @property
+    def requests(self) -> Mapping[str, Callable[[], Any]]:
+        """What it answers on the control socket by verb; each returns what JSON can hold."""
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Begin to serve; OperationError if that is impossible.
+
+        What it pushes on `stack` ends it: it takes nothing new, lets what is under way end, for
+        a bounded time, and closes every nexus that it has opened.
+        """
+
+    async def renew(self, units: Container[LogicalUnit]) -> None:
+        """The controller of these logical units was lost and is back, with nothing mapped."""
+
+    def status(self) -> Mapping[str, Any]:
+        """Return what `list` shows of it: values that JSON can hold."""
+
+    def greeting(self) -> Iterator[str]:
+        """Yield the lines that are printed once every front end has started."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrontEndRecord:
+    """How the daemon comes by a front end.
+
+    `build` returns None where the settings ask for none. Then `list` shows `idle` of it, and
+    whoever makes one of its requests is told the line of that verb in `absent`. Those of a
+    lower `rank` start earlier, and end later.
+    """
+
+    rank: int
+    build: Callable[[Serving], FrontEnd | None]
+    idle: Mapping[str, Any] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,97 @@
+"""The daemon and its front ends: what is configured is started, asked and ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scsi2nvme.cli.config import ConfigFile, Settings, settings
+from scsi2nvme.cli.control import ask
+from scsi2nvme.cli.daemon import serve
+from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS, iscsi, tcmu
+from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, FrontEndRecord, Serving
+from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.drivers.nvme.events import ControllerEvent
+from scsi2nvme.unit.logical_unit import LogicalUnit
+
+
+class Recorded:
+    """A front end that notes what it is told."""
+
+    def __init__(self, serving: Serving) -> None:
+        self.requests: Mapping[str, Callable[[], Any]] = {"knock": lambda: "who is there"}
+        self.serving = serving
+        self.told: list[object] = []
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        self.told.append("start")
+        stack.callback(self.told.append, "end")
+
+    async def renew(self, units: Container[LogicalUnit]) -> None:
+        (served,) = self.serving.served
+        self.told.append([nsid for nsid, lu in served.units.items() if lu in units])
+
+    def status(self) -> Mapping[str, Any]:
+        return {"Knocks": 3}
+
+    def greeting(self) -> Iterator[str]:
+        yield "Knock."
+
+
+NOBODY = FrontEndRecord(2, lambda serving: None, idle={"Bells": 0}, absent={"ring": "no bell"})
+
+
+def settings_of(directory: Path) -> Settings:
+    given = settings(
+        ConfigFile(),
+        default_state_dir=directory,
+        maximum_reactors=1,
+        controllers=("emulated:memory,size=64M,namespaces=2",),
+        reactors=1,
+    )
+    return replace(given, portals=())
+
+
+def test_a_front_end_of_any_kind_is_started_asked_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[Recorded] = []
+
+    def build(serving: Serving) -> FrontEnd:
+        built.append(Recorded(serving))
+        return built[0]
+
+    monkeypatch.setattr(serve, "FRONT_ENDS", (FrontEndRecord(1, build), NOBODY))
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            daemon = await serve.Daemon.start(settings_of(tmp_path), stack)
+            assert list(daemon.greeting()) == ["Knock.", "Ready. Ctrl-C ends it."]
+
+            async def answer(verb: str) -> Any:
+                return await asyncio.to_thread(ask, tmp_path, {"verb": verb})
+
+            listed = await answer("list")
+            assert (len(listed["Devices"]), listed["Knocks"], listed["Bells"]) == (2, 3, 0)
+            assert await answer("knock") == "who is there"
+            for verb, words in (("ring", "no bell"), ("dance", "the verb 'dance' is unknown")):
+                with pytest.raises(OperationError, match=words):
+                    await answer(verb)
+            (served,) = daemon.served
+            assert served.controller.on_event is not None
+            served.controller.on_event(ControllerEvent(0, 0, 0, returned=True))
+            await daemon._background.wait()
+            assert built[0].told == ["start", [1, 2]]
+
+    asyncio.run(main())
+    assert built[0].told == ["start", [1, 2], "end"]
+
+
+def test_the_kernel_is_served_before_initiators_may_log_in() -> None:
+    assert FRONT_ENDS == (tcmu.FRONT_END, iscsi.FRONT_END)
