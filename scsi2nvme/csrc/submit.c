@@ -172,16 +172,13 @@ static bool hot_accepts(s2n_task *task)
         return false;
     if (!s2n_hot_plan(&lu->params, task->row, task->cdb, &plan))
         return false;
-    /* The block size may have changed since `announced` was reckoned. */
+    /* The block length may have changed since the task began. */
     if (task->direction && (uint64_t)plan.blocks << lu->params.block_shift != task->announced)
         return false;
     if (task->direction == S2N_OUT && task->data_out_length < task->announced)
         return false;
     const struct s2n_queue *queue = s2n_queue_of(task);
     if (!queue->qp || (!task->place && !s2n_pool_fits(queue->pool, task->announced)))
-        return false;
-    /* The block length may have changed since the task began. */
-    if (task->direction && (uint64_t)plan.blocks << lu->params.block_shift != task->announced)
         return false;
     task->nvme_opcode = plan.opcode;
     task->lba = plan.lba;
