@@ -43,9 +43,8 @@ struct s2n_place {
 };
 
 struct s2n_task {
-    /* Set by the front end before s2n_task_begin. */
+    /* Set by the front end before s2n_task_begin, and `cdb`. */
     uint8_t lun[8];
-    uint8_t cdb[S2N_CDB_BYTES];
     uint16_t cdb_length;
     uint8_t attribute;               /* RFC 7143 11.3.1.1 */
     uint32_t tag;                    /* initiator task tag, for s2n_plane_abort */
@@ -62,14 +61,12 @@ struct s2n_task {
     /* Data. `data_out_length` is set by the front end before s2n_task_execute: how many
      * bytes it put into `buffer`, or has in `place`, which holds all that is announced. */
     const struct s2n_place *place; /* NULL: `buffer` */
-    struct s2n_buffer buffer;
     uint32_t data_out_length;
 
     /* Set at completion. Data-in is in `heap` if that is set (cold path), else
      * in `place` or `buffer`; `data_in_length` bytes of it. */
     uint8_t status;
-    uint16_t sense_length;
-    uint8_t sense[S2N_SENSE_BYTES];
+    uint16_t sense_length; /* of `sense` */
     uint8_t *heap;
     uint32_t data_in_length;
     atomic_bool aborted; /* the engine looks at it meanwhile */
@@ -97,6 +94,12 @@ struct s2n_task {
     bool waits_for_pool, waits_for_slot;
     bool executing; /* s2n_task_execute was called */
     bool urged;     /* the controller is to abort what is left of it there */
+
+    /* A new task is zero up to the buffer's chunks. What lies from there on would take
+     * long, and is written before it is read. */
+    struct s2n_buffer buffer; /* its chunks last */
+    uint8_t cdb[S2N_CDB_BYTES];
+    uint8_t sense[S2N_SENSE_BYTES];
 };
 
 /* The extent of `offset`, which becomes the offset in it; NULL if there is none. */

@@ -20,16 +20,7 @@ s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *
         reactor->spare = task->next;
     else if (!(task = malloc(sizeof *task)))
         return NULL;
-    /* The CDB and sense bytes are written before they are read: left as they are. */
-    memset(task->lun, 0, sizeof task->lun);
-    memset(&task->cdb_length, 0, offsetof(s2n_task, buffer) - offsetof(s2n_task, cdb_length));
-    task->buffer.pool = NULL;
-    task->buffer.count = 0;
-    task->buffer.length = 0;
-    task->data_out_length = 0;
-    task->status = 0;
-    task->sense_length = 0;
-    memset(&task->heap, 0, sizeof *task - offsetof(s2n_task, heap));
+    memset(task, 0, offsetof(s2n_task, buffer.chunk));
     task->reactor = reactor;
     task->front_end = front_end;
     task->nexus = nexus;
