@@ -1,59 +1,24 @@
-"""A logical unit, a nexus and a controller model to play translations against.
-
-`ModelController` is a verified fake: the integration tests run the same
-scripts against a real controller. Extend it by adding a handler to its
-`io` or `admin` table.
-"""
+"""A logical unit and a nexus, to play translations on against a model of a controller."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from scsi2nvme.command import Command
-from scsi2nvme.executor import first_failure
-from scsi2nvme.nvme.command import AdminOpcode, Completion, Fuse, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.structures import (
-    DSM_RANGE,
-    IDENTIFY_BYTES,
     IDENTIFY_CONTROLLER,
     IDENTIFY_NAMESPACE,
     IDENTIFY_NVM_CONTROLLER,
     LBA_FORMAT,
     POWER_STATE,
-    SELF_TEST_LOG_BYTES,
-    SELF_TEST_RESULT,
-    SMART_LOG,
 )
-from scsi2nvme.scsi.result import NvmeError, Progress, Result, Translation
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.ports import PortName
-
-INVALID_OPCODE = 0x001
-INVALID_FIELD = 0x002
-FAILED_FUSED = 0x009
-MISSING_FUSED = 0x00A
-INVALID_NAMESPACE = 0x00B
-ATOMIC_WRITE_UNIT_EXCEEDED = 0x014
-LBA_OUT_OF_RANGE = 0x080
-INVALID_LOG_PAGE = 0x109
-INVALID_FORMAT = 0x10A
-NOT_SAVEABLE = 0x10D
-READ_ONLY = 0x182
-COMPARE_FAILURE = 0x285
-
-DEALLOCATE = 1 << 2  # CDW11 of Dataset Management
-DEAC = 1 << 25  # CDW12 of Write Zeroes
-SAVE = 1 << 31  # CDW10 of Set Features
-ONCS_BITS: dict[int, int] = {
-    Opcode.COMPARE: 0,
-    Opcode.WRITE_UNCORRECTABLE: 1,
-    Opcode.DATASET_MANAGEMENT: 2,
-    Opcode.WRITE_ZEROES: 3,
-    Opcode.VERIFY: 7,
-}
+from tests.model_controller import ModelController
 
 NGUID = bytes.fromhex("0102030405060708090a0b0c0d0e0f10")
 EUI64 = bytes.fromhex("1112131415161718")
@@ -99,7 +64,6 @@ NAMESPACE: dict[str, int | bytes] = {
     "eui64": EUI64,
     "lbafs": LBA_FORMAT.build(lbads=9) + LBA_FORMAT.build(lbads=12),
 }
-FEATURES = {0x02: 0, 0x04: 343, 0x05: 0, 0x06: 1, 0x0B: 0, 0x0C: 0, 0x0E: 0, 0x84: 0}
 
 
 def make_facts(
@@ -154,300 +118,6 @@ def make_nexus(name: str = "a", *units: LogicalUnit) -> Nexus:
         unit.attach(nexus)
         unit.unit_attentions[nexus.key].clear()
     return nexus
-
-
-class StatusError(Exception):
-    """Raised by a handler of the model: the NVMe command fails with this status."""
-
-    def __init__(self, status: int, dnr: bool = True) -> None:
-        super().__init__(f"{status:#x}")
-        self.status = status
-        self.dnr = dnr
-
-
-class ModelController:
-    """One controller with one namespace in memory, that executes what it is given.
-
-    `executed` lists every command in order. `faults` maps an opcode to the
-    statuses that its next commands fail with. `progress` lists what long
-    translations yielded.
-    """
-
-    def __init__(self, facts: NamespaceFacts) -> None:
-        self.facts = facts
-        self.medium = bytearray(facts.capacity_blocks * facts.block_bytes)
-        self.executed: list[NvmeCommand] = []
-        self.deallocated: list[tuple[int, int]] = []
-        self.faults: dict[int, list[int]] = {}
-        self.progress: list[Progress] = []
-        self.formatting_steps: list[int] = []  # FPI after a format, per Identify Namespace
-        self.features = dict(FEATURES)
-        self.default_features = dict(FEATURES)
-        self.saved_features = dict(FEATURES)
-        self.timestamp_ms = 0
-        self.logs: dict[int, bytes] = {
-            0x01: bytes(64 * 64),
-            0x02: SMART_LOG.build(
-                temperature=300, avail_spare=100, spare_thresh=10, power_on_hours=100
-            ),
-            0x03: bytes([0x01]) + bytes(7) + b"1.0".ljust(8) + bytes(496),
-            0x06: bytes(4) + SELF_TEST_RESULT.build(result=0xF) * 20,
-        }
-        assert len(self.logs[0x06]) == SELF_TEST_LOG_BYTES
-        self.io: dict[int, Callable[[NvmeCommand], bytes | Completion | None]] = {
-            Opcode.FLUSH: lambda command: None,
-            Opcode.WRITE: self._write,
-            Opcode.READ: self._read,
-            Opcode.COMPARE: self._compare,
-            Opcode.WRITE_ZEROES: self._write_zeroes,
-            Opcode.DATASET_MANAGEMENT: self._dataset_management,
-            Opcode.VERIFY: lambda command: void(self._place(command)),
-        }
-        self.admin: dict[int, Callable[[NvmeCommand], bytes | Completion | None]] = {
-            AdminOpcode.IDENTIFY: self._identify,
-            AdminOpcode.GET_LOG_PAGE: self._get_log_page,
-            AdminOpcode.GET_FEATURES: self._get_features,
-            AdminOpcode.SET_FEATURES: self._set_features,
-            AdminOpcode.FORMAT_NVM: self._format,
-        }
-
-    # Driving
-
-    def play(self, translation: Translation) -> Result:
-        """Run a translation to its end; `Result.background` is left to the caller."""
-        answer: Any = None
-        error: NvmeError | None = None
-        while True:
-            try:
-                wanted = translation.throw(error) if error else translation.send(answer)
-            except StopIteration as stop:
-                result: Result = stop.value
-                return result
-            answer, error = None, None
-            if isinstance(wanted, Progress):
-                self.progress.append(wanted)
-                continue
-            commands = (wanted,) if isinstance(wanted, NvmeCommand) else wanted
-            assert commands, "a translation yielded no command at all"
-            completions = self.execute(*commands)
-            error = first_failure(commands, completions)
-            answer = completions[0] if isinstance(wanted, NvmeCommand) else completions
-
-    def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
-        """Execute commands in order, a fused pair as a pair."""
-        completions: list[Completion] = []
-        for index, command in enumerate(commands):
-            self.executed.append(command)
-            if command.fuse is Fuse.FIRST:
-                mate = commands[index + 1] if index + 1 < len(commands) else None
-                paired = mate is not None and mate.fuse is Fuse.SECOND
-                completions.append(self._one(command) if paired else failure(MISSING_FUSED))
-            elif command.fuse is Fuse.SECOND:
-                first = commands[index - 1] if index else None
-                if first is None or first.fuse is not Fuse.FIRST:
-                    completions.append(failure(MISSING_FUSED))
-                elif command.blocks > self.facts.controller.acwu + 1:
-                    completions[-1] = failure(ATOMIC_WRITE_UNIT_EXCEEDED)
-                    completions.append(failure(FAILED_FUSED))
-                elif completions[-1].status:
-                    completions.append(failure(FAILED_FUSED))
-                else:
-                    assert (first.slba, first.blocks) == (command.slba, command.blocks)
-                    completions.append(self._one(command))
-            else:
-                completions.append(self._one(command))
-        return tuple(completions)
-
-    def _one(self, command: NvmeCommand) -> Completion:
-        planned = self.faults.get(command.opcode)
-        if planned:
-            return failure(planned.pop(0))
-        handler = (self.admin if command.admin else self.io).get(command.opcode)
-        supported = command.admin or self._supports(command.opcode)
-        try:
-            if handler is None or not supported:
-                raise StatusError(INVALID_OPCODE)
-            answer = handler(command)
-        except StatusError as error:
-            return failure(error.status, error.dnr)
-        if isinstance(answer, Completion):
-            return answer
-        data = answer or b""
-        assert len(data) == command.data_in, f"{command.name}: {len(data)} != {command.data_in}"
-        return Completion(data=data)
-
-    def _supports(self, opcode: int) -> bool:
-        bit = ONCS_BITS.get(opcode)
-        return bit is None or self.facts.controller_bit("oncs", bit)
-
-    def opcodes(self) -> list[int]:
-        """The opcodes of what was executed."""
-        return [command.opcode for command in self.executed]
-
-    # The medium
-
-    @property
-    def block_bytes(self) -> int:
-        """The logical block length."""
-        return self.facts.block_bytes
-
-    def fill(self, lba: int, data: bytes) -> None:
-        """Put data on the medium behind everybody's back."""
-        start = lba * self.block_bytes
-        assert start + len(data) <= len(self.medium)
-        self.medium[start : start + len(data)] = data
-
-    def blocks(self, lba: int, count: int = 1) -> bytes:
-        """Return what stands on the medium."""
-        return bytes(self.medium[lba * self.block_bytes : (lba + count) * self.block_bytes])
-
-    def _range(self, lba: int, blocks: int) -> slice:
-        if lba + blocks > self.facts.capacity_blocks:
-            raise StatusError(LBA_OUT_OF_RANGE)
-        return slice(lba * self.block_bytes, (lba + blocks) * self.block_bytes)
-
-    def _place(self, command: NvmeCommand) -> slice:
-        """Return where on the medium a command works, after the common checks."""
-        if command.nsid != self.facts.nsid:
-            raise StatusError(INVALID_NAMESPACE)
-        moved = len(command.data_out) + command.data_in
-        if moved > self.facts.maximum_transfer_bytes:
-            raise StatusError(INVALID_FIELD)
-        if command.opcode in (Opcode.READ, Opcode.WRITE, Opcode.COMPARE):
-            assert moved == command.blocks * self.block_bytes, f"{command.name} moves {moved}"
-        return self._range(command.slba, command.blocks)
-
-    def _write(self, command: NvmeCommand) -> None:
-        place = self._place(command)
-        self._writable()
-        self.medium[place] = command.data_out
-
-    def _writable(self) -> None:
-        if self.facts.namespace.nsattr & 1:
-            raise StatusError(READ_ONLY)
-
-    def _read(self, command: NvmeCommand) -> bytes:
-        return bytes(self.medium[self._place(command)])
-
-    def _compare(self, command: NvmeCommand) -> None:
-        if bytes(self.medium[self._place(command)]) != command.data_out:
-            raise StatusError(COMPARE_FAILURE)
-
-    def _write_zeroes(self, command: NvmeCommand) -> None:
-        place = self._place(command)
-        self._writable()
-        exponent = self.facts.nvm_controller.wzsl
-        if exponent and command.blocks * self.block_bytes > 4096 << exponent:
-            raise StatusError(INVALID_FIELD)
-        if command.cdw12 & DEAC:
-            self.deallocated.append((command.slba, command.blocks))
-        self.medium[place] = bytes(place.stop - place.start)
-
-    def _dataset_management(self, command: NvmeCommand) -> None:
-        ranges = (command.cdw10 & 0xFF) + 1
-        assert len(command.data_out) == ranges * DSM_RANGE.size
-        limits = self.facts.nvm_controller
-        total = 0
-        if limits.dmrl and ranges > limits.dmrl:
-            raise StatusError(INVALID_FIELD)
-        for index in range(ranges):
-            each = DSM_RANGE.parse(command.data_out[index * DSM_RANGE.size :])
-            total += each.nlb
-            if limits.dmrsl and each.nlb > limits.dmrsl:
-                raise StatusError(INVALID_FIELD)
-            place = self._range(each.slba, each.nlb)
-            if command.cdw11 & DEALLOCATE:
-                self._writable()
-                self.deallocated.append((each.slba, each.nlb))
-                self.medium[place] = bytes(place.stop - place.start)
-        if limits.dmsl and total > limits.dmsl:
-            raise StatusError(INVALID_FIELD)
-
-    # Admin commands
-
-    def _identify(self, command: NvmeCommand) -> bytes:
-        match command.cdw10 & 0xFF:
-            case 0x00:
-                return self._identify_namespace(command)
-            case 0x01:
-                return self.facts.controller.raw
-            case 0x02:
-                active = self.facts.nsid if command.nsid < self.facts.nsid else 0
-                return active.to_bytes(4, "little").ljust(IDENTIFY_BYTES, b"\0")
-            case 0x03:
-                nguid = b"\x02\x10\0\0" + self.facts.nguid if self.facts.nguid else b""
-                eui64 = b"\x01\x08\0\0" + self.facts.eui64 if self.facts.eui64 else b""
-                return (eui64 + nguid).ljust(IDENTIFY_BYTES, b"\0")
-            case 0x06:
-                return self.facts.nvm_controller.raw
-        raise StatusError(INVALID_FIELD)
-
-    def _identify_namespace(self, command: NvmeCommand) -> bytes:
-        if command.nsid != self.facts.nsid:
-            return bytes(IDENTIFY_BYTES)  # an inactive namespace
-        raw = bytearray(self.facts.namespace.raw)
-        if self.formatting_steps:
-            IDENTIFY_NAMESPACE.write(raw, fpi=0x80 | self.formatting_steps.pop(0))
-        return bytes(raw)
-
-    def change_namespace(self, **values: int | bytes) -> None:
-        """Change fields of Identify Namespace."""
-        raw = bytearray(self.facts.namespace.raw)
-        IDENTIFY_NAMESPACE.write(raw, **values)
-        self.facts = replace(self.facts, namespace=IDENTIFY_NAMESPACE.parse(raw))
-
-    def _get_log_page(self, command: NvmeCommand) -> bytes:
-        log = self.logs.get(command.cdw10 & 0xFF)
-        if log is None:
-            raise StatusError(INVALID_LOG_PAGE)
-        dwords = (command.cdw10 >> 16 | (command.cdw11 & 0xFFFF) << 16) + 1
-        offset = command.cdw12 | command.cdw13 << 32
-        return log[offset : offset + 4 * dwords].ljust(4 * dwords, b"\0")
-
-    def _get_features(self, command: NvmeCommand) -> Completion:
-        fid, select = command.cdw10 & 0xFF, command.cdw10 >> 8 & 7
-        tables = {0: self.features, 1: self.default_features, 2: self.saved_features}
-        if fid not in self.features or select not in (0, 1, 2, 3):
-            raise StatusError(INVALID_FIELD)
-        if select == 3:
-            return Completion(dw0=0b101)  # saveable, changeable
-        data = self.timestamp_ms.to_bytes(6, "little") + b"\0\0" if fid == 0x0E else b""
-        assert command.data_in == len(data)
-        return Completion(dw0=tables[select][fid], data=data)
-
-    def _set_features(self, command: NvmeCommand) -> None:
-        fid = command.cdw10 & 0xFF
-        if fid not in self.features:
-            raise StatusError(INVALID_FIELD)
-        if fid == 0x02 and command.cdw11 & 0x1F > self.facts.controller.npss:
-            raise StatusError(INVALID_FIELD)
-        if command.cdw10 & SAVE:
-            if not self.facts.controller.oncs & 0x10:
-                raise StatusError(NOT_SAVEABLE)
-            self.saved_features[fid] = command.cdw11
-        if fid == 0x0E:
-            self.timestamp_ms = int.from_bytes(command.data_out[:6], "little")
-        if fid == 0x84:
-            self.change_namespace(nsattr=int(command.cdw11 & 7 != 0))
-        self.features[fid] = command.cdw11
-
-    def _format(self, command: NvmeCommand) -> None:
-        index = (command.cdw10 & 0xF) | (command.cdw10 >> 12 & 3) << 4
-        if index >= len(self.facts.lba_formats) or command.cdw10 >> 5 & 7:
-            raise StatusError(INVALID_FORMAT)
-        total = len(self.medium)
-        blocks = total >> self.facts.lba_formats[index].lbads
-        self.change_namespace(flbas=(index & 0xF) | (index >> 4) << 5, nsze=blocks, ncap=blocks)
-        self.medium = bytearray(total)
-
-
-def void(_: object) -> None:
-    """Turn a value into none, for handlers that only check."""
-
-
-def failure(status: int, dnr: bool = True) -> Completion:
-    """Return a completion that failed."""
-    return Completion(status=status, dnr=dnr)
 
 
 @dataclass

@@ -29,7 +29,8 @@ from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.mode_pages.control import CONTROL
 from scsi2nvme.unit.ports import PortName
 from scsi2nvme.unit.readiness import Readiness
-from tests.support import ModelController, make_facts, row
+from tests.model_controller import ModelController
+from tests.support import make_facts, row
 
 SIMPLE, ORDERED = 1, 2
 POWER_ON = (6, 0x29, 0x00)

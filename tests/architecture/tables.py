@@ -73,7 +73,6 @@ BIG_FILES = {
     "tests/c/test_tcmu.c": "TCMU devices",
     "tests/commands/test_reservations.py": "persistent reservations",
     "tests/iscsi_client.py": "an iSCSI initiator, PDU by PDU",
-    "tests/support.py": "a logical unit and its controller, played",
     "tests/target/iscsi/test_login.py": "login and its negotiation",
     "tests/target/iscsi/test_portal.py": "the portal over sockets",
     "tests/target/tcmu/test_front_end.py": "TCMU devices as the kernel shows them",

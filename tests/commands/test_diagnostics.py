@@ -15,7 +15,8 @@ from scsi2nvme.scsi.sense import (
     SenseCode,
 )
 from scsi2nvme.scsi.status import Status
-from tests.support import Bench, StatusError, make_bench
+from tests.model_controller import StatusError
+from tests.support import Bench, make_bench
 
 SHORT, EXTENDED, ABORT = 1, 2, 0xF
 IN_PROGRESS = 0x11D

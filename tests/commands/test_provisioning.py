@@ -22,7 +22,8 @@ from scsi2nvme.scsi.sense import (
     SenseCode,
 )
 from scsi2nvme.scsi.status import Status
-from tests.support import DEAC, Bench, make_bench, row
+from tests.model_controller import DEAC
+from tests.support import Bench, make_bench, row
 
 BLOCK = 512
 BLOCKS = 4096

@@ -32,7 +32,8 @@ from scsi2nvme.unit.persistent_reservation import ReservationType
 from scsi2nvme.unit.ports import PortName
 from scsi2nvme.unit.reservations import MAXIMUM_REGISTRATIONS, Access
 from scsi2nvme.unit.store import MemoryStore
-from tests.support import Bench, ModelController, make_facts, make_nexus
+from tests.model_controller import ModelController
+from tests.support import Bench, make_facts, make_nexus
 
 WE, EA, WE_RO, EA_RO, WE_AR, EA_AR = 1, 3, 5, 6, 7, 8
 TYPES = (WE, EA, WE_RO, EA_RO, WE_AR, EA_AR)

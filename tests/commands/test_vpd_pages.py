@@ -24,7 +24,8 @@ from scsi2nvme.commands.vpd_pages.scsi_ports import SCSI_PORT
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit
-from tests.support import EUI64, NGUID, Bench, ModelController, make_bench, make_facts, make_nexus
+from tests.model_controller import ModelController
+from tests.support import EUI64, NGUID, Bench, make_bench, make_facts, make_nexus
 
 NOTHING = {"nguid": bytes(16), "eui64": bytes(8)}
 UUID = bytes(range(0xA0, 0xB0))

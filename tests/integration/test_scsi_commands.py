@@ -13,7 +13,6 @@ import pytest
 from scsi2nvme import engine
 from scsi2nvme.commands.provisioning import UNMAP_BLOCK_DESCRIPTOR, UNMAP_HEADER
 from scsi2nvme.executor import NvmeExecutor, play
-from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.result import GOOD, Result
 from scsi2nvme.scsi.sense import (
@@ -23,7 +22,8 @@ from scsi2nvme.scsi.sense import (
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from tests.integration.rig import MIB, Disk, Rig
-from tests.support import ModelController, make_facts, make_nexus, row
+from tests.model_controller import ModelController, ModelExecutor
+from tests.support import make_facts, make_nexus, row
 
 BLOCK = 512
 DATA = bytes(range(1, 251)) * BLOCK  # 250 different-looking blocks
@@ -57,16 +57,6 @@ class Player:
     async def write(self, lba: int, data: bytes) -> None:
         blocks = len(data) // self.lu.block_bytes
         assert await self.do("WRITE (16)", data, lba=lba, transfer_length=blocks) == GOOD
-
-
-class ModelExecutor:
-    """The model as an executor."""
-
-    def __init__(self, facts: NamespaceFacts) -> None:
-        self._model = ModelController(facts)
-
-    async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
-        return self._model.execute(*commands)
 
 
 def text(result: Result) -> str:
@@ -161,4 +151,4 @@ async def test_on_a_controller(rig: Rig, script: Script) -> None:
 async def test_on_the_model(capable: bool, script: Script) -> None:
     controller = {} if capable else {"oncs": 0x74, "fuses": 0}
     facts = make_facts(blocks=16 * MIB // BLOCK, controller=controller)
-    await script(Player.on(facts, ModelExecutor(facts)))
+    await script(Player.on(facts, ModelExecutor(ModelController(facts))))

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import pytest
 
 from scsi2nvme.dataplane import Plane
-from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.service import TaskService
 from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.iscsi.login import LoginSettings
@@ -38,7 +37,8 @@ from tests.iscsi_client import (
     ScsiResult,
     pairs_bytes,
 )
-from tests.support import ModelController, make_lu
+from tests.model_controller import ModelController, ModelExecutor
+from tests.support import make_lu
 
 DISK = "iqn.2026-11.test:disk"
 SECRET = "iqn.2026-11.test:secret"
@@ -53,16 +53,6 @@ T = TypeVar("T")
 
 def read10(lba: int, blocks: int) -> bytes:
     return struct.pack(">BBIBHB", 0x28, 0, lba, 0, blocks, 0)
-
-
-class ModelExecutor:
-    """Answers a logical unit's NVMe commands from the model."""
-
-    def __init__(self, model: ModelController) -> None:
-        self.model = model
-
-    async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
-        return self.model.execute(*commands)
 
 
 class Bench:

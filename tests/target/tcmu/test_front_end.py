@@ -22,7 +22,6 @@ from typing import Any, cast
 import pytest
 
 from scsi2nvme.dataplane import Event, EventType, Plane, PlaneNexus, PlaneTcmu
-from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.scsi.sense import BUS_DEVICE_RESET_FUNCTION_OCCURRED
 from scsi2nvme.service import TaskService
 from scsi2nvme.target.tcmu.events import TcmuUnavailable, claim
@@ -31,7 +30,8 @@ from scsi2nvme.target.tcmu.netlink import DeviceEvent, EventKind
 from scsi2nvme.target.tcmu.uio import Kernel, UioDevice, parse_name
 from scsi2nvme.target.tcmu.zero_copy import ZeroCopy
 from scsi2nvme.unit.logical_unit import LogicalUnit
-from tests.support import ModelController, make_lu
+from tests.model_controller import ModelController, ModelExecutor
+from tests.support import make_lu
 
 RING, RING_BYTES, MAP_BYTES, DATA = 128, 4096 - 128, 65536, 4096
 NAME = "tcm-user/0/disk0/nvme/0/1"
@@ -89,14 +89,6 @@ def test_bad_configurations_are_refused_with_a_reason(text: str, word: str) -> N
 )
 def test_names_of_devices(text: str, parts: tuple[int, str, str] | None) -> None:
     assert parse_name(text) == parts
-
-
-class ModelExecutor:
-    def __init__(self, model: ModelController) -> None:
-        self.model = model
-
-    async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
-        return self.model.execute(*commands)
 
 
 class Answers:
