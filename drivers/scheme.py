@@ -27,13 +27,15 @@ class Option:
     `parse` returns what a VALUE stands for; its ValueError continues "VALUE …".
     `keyword` is the name under which `Scheme.open` gets it; "": it is not for the
     transport. A repeatable option's values are a tuple. `subject` continues
-    "only such controllers have …", where one scheme has the option.
+    "only such controllers have …", where one scheme has the option. A lower `rank`
+    stands further up in help.
     """
 
     name: str
     values: str
     doc: str
     parse: Callable[[str], object]
+    rank: int
     keyword: str = ""
     subject: str = "it"
     repeatable: bool = False
@@ -111,21 +113,23 @@ SIZE = Option(
     "BYTES",
     "size of each namespace, with K, M, G or T (default 1G)",
     parse_size,
+    10,
     "size_bytes",
 )
-BLOCK = Option("block", "512|4096", "logical block length (default 512)", _block, "block_bytes")
+BLOCK = Option("block", "512|4096", "logical block length (default 512)", _block, 20, "block_bytes")
 NAMESPACES = Option(
     "namespaces",
     "N",
     f"how many namespaces, 1 to {MAXIMUM_NAMESPACES} (default 1)",
     _namespaces,
+    30,
     "namespaces",
 )
-SERIAL = Option("serial", "TEXT", "the controller's serial number", _serial, "serial")
+SERIAL = Option("serial", "TEXT", "the controller's serial number", _serial, 40, "serial")
 CACHE = Option(
-    "cache", "on|off", "whether there is a volatile write cache", parse_switch, "write_cache"
+    "cache", "on|off", "whether there is a volatile write cache", parse_switch, 50, "write_cache"
 )
-READONLY = Option("readonly", "on|off", "refuse every write (default off)", parse_switch)
+READONLY = Option("readonly", "on|off", "refuse every write (default off)", parse_switch, 70)
 
 DEFAULT_BLOCK_BYTES = 512
 

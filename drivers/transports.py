@@ -27,9 +27,15 @@ SCHEMES: dict[str, Scheme] = {
 }
 """By the word before the colon."""
 
-OPTIONS: dict[str, Option] = {}
+OPTIONS: dict[str, Option] = {
+    option.name: option
+    for option in sorted(
+        (option for record in SCHEMES.values() for option in record.options),
+        key=lambda option: option.rank,
+    )
+}
 """Of all schemes. What several have is the same to each."""
 
 for _scheme in SCHEMES.values():
     for _option in _scheme.options:
-        assert OPTIONS.setdefault(_option.name, _option) is _option, f"two options {_option.name}"
+        assert OPTIONS[_option.name] is _option, f"there are two options {_option.name}"

@@ -6,33 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scsi2nvme.drivers.emulated.faults import FAULT
+from scsi2nvme.drivers.emulated.capabilities import TABLES
 from scsi2nvme.drivers.scheme import (
     BLOCK,
-    CACHE,
     NAMESPACES,
     READONLY,
     SERIAL,
     SIZE,
-    Option,
     Scheme,
     check_size,
-    parse_switch,
 )
 
 if TYPE_CHECKING:
     from scsi2nvme.drivers.transport import Transport
 
 MEMORY = "memory"  # the PATH of a disk that lives in memory
-
-THIN = Option(
-    "thin",
-    "on|off",
-    "emulated only: whether blocks can be deallocated (default on)",
-    parse_switch,
-    "thin",
-    subject="a choice",
-)
 
 
 def _check(path: str, options: Mapping[str, Any]) -> None:
@@ -45,14 +33,14 @@ def _open(path: str, options: Mapping[str, Any]) -> Transport:
     from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
 
     return EmulatedTransport(
-        EmulatedOptions(path=None if path == MEMORY else Path(path), **options)
+        EmulatedOptions.of(path=None if path == MEMORY else Path(path), **options)
     )
 
 
 TRANSPORT = Scheme(
     "emulated",
     f"a controller of our own; PATH is its disk image, made if missing, or `{MEMORY}`",
-    (SIZE, BLOCK, NAMESPACES, SERIAL, CACHE, THIN, READONLY, FAULT),
+    (SIZE, BLOCK, NAMESPACES, SERIAL, READONLY, *TABLES.options),
     _open,
     _check,
 )

@@ -11,18 +11,22 @@ from scsi2nvme.dataplane import Emulator
 from scsi2nvme.drivers.emulated.image import BLOCK_BYTES, Image, NamespaceState, SmartState
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
-from scsi2nvme.nvme.command import BROADCAST_NSID, Opcode
+from scsi2nvme.nvme.command import BROADCAST_NSID
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY
 
 _log = logging.getLogger(__name__)
 
+VERSION = 0x00020000
 MDTS = 8
 MAXIMUM_TRANSFER_BYTES = 4096 << MDTS
 ATOMIC_BLOCKS = MAXIMUM_TRANSFER_BYTES // max(BLOCK_BYTES)  # any command of this size is atomic
 ERROR_LOG_ENTRIES = 64
 NO_LOCATION = 0xFFFF
 TEMPERATURE_K = 310
+CHANGED_NAMESPACES = 0x04  # the log
+WRITE_CACHE = 0x06  # the feature
+LBCC, NCC = 1 << 1, 1 << 2  # of the effects log: contents, capabilities of namespaces may change
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,12 @@ class Event:
 
 INVALID_DOORBELL_VALUE = Event(0, 1, 0x01)
 TEMPERATURE_THRESHOLD = Event(1, 1, 0x02)
-NAMESPACE_CHANGED = Event(2, 0, 0x04)
+NAMESPACE_CHANGED = Event(2, 0, CHANGED_NAMESPACES)
+
+
+def saved_key(fid: int) -> str:
+    """Return where the saved value of a feature stands."""
+    return f"{fid:02x}"
 
 
 class CommandFailed(Exception):
@@ -59,15 +68,12 @@ def invalid_field(byte: int, bit: int = 0) -> CommandFailed:
 class Model:
     """Namespaces, health and error log. `notify` is told of asynchronous events."""
 
-    def __init__(self, image: Image, emulator: Emulator, *, write_cache: bool, thin: bool) -> None:
+    def __init__(self, image: Image, emulator: Emulator, *, write_cache: bool) -> None:
         self.image = image
         self.state = image.state
         self.emulator = emulator
         self.default_write_cache = write_cache
         self.write_cache = self.saved_write_cache
-        self.thin = thin
-        if not thin:
-            emulator.add_fault(opcode=Opcode.DATASET_MANAGEMENT, status=StatusCode.INVALID_OPCODE)
         self.critical_warning = 0
         self.remaining: dict[int, int] = {}  # percent of a Format NVM under way, by NSID
         self.changed: set[int] = set()
@@ -125,7 +131,7 @@ class Model:
     @property
     def saved_write_cache(self) -> bool:
         """Whether the volatile write cache is on after a reset."""
-        return bool(self.state.saved_features.get("06", self.default_write_cache))
+        return bool(self.state.saved_features.get(saved_key(WRITE_CACHE), self.default_write_cache))
 
     def set_write_cache(self, on: bool) -> None:
         """Turn the volatile write cache on or off; off, nothing volatile remains."""

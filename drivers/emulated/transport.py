@@ -10,18 +10,19 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, Self
 
 from scsi2nvme.dataplane import Emulator, Port, Region, Window
-from scsi2nvme.drivers.emulated.admin import MQES, AdminQueue
-from scsi2nvme.drivers.emulated.background import Formatter, SelfTest
-from scsi2nvme.drivers.emulated.identify import VERSION
+from scsi2nvme.drivers.emulated.admin import AdminQueue
+from scsi2nvme.drivers.emulated.capabilities import TABLES
 from scsi2nvme.drivers.emulated.image import Image
 from scsi2nvme.drivers.emulated.memory import DmaMemory, UnmappedError
-from scsi2nvme.drivers.emulated.model import Model
+from scsi2nvme.drivers.emulated.model import VERSION, Model
 from scsi2nvme.drivers.memory import PAGE
+from scsi2nvme.drivers.scheme import CACHE
 from scsi2nvme.drivers.transport import Alarm, TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.registers import (
@@ -40,7 +41,6 @@ from scsi2nvme.nvme.registers import (
 
 _log = logging.getLogger(__name__)
 
-_CAP = encode(CAP, mqes=MQES, cqr=1, to=20, css=1)
 _REGISTERS_BYTES = 0x1000
 
 
@@ -51,10 +51,8 @@ class EmulatedOptions:
     `path` None: a disk in memory. `size_bytes` is that of each namespace; an
     existing image decides when it is None, and must agree when it is not.
     `block_bytes` is for a new image: Format NVM may have changed it since.
-    `serial` None: one is made up, once per image. `write_cache` holds until a
-    saved feature says otherwise. Not `thin`: nothing can be deallocated. `faults`
-    are arguments of `Emulator.add_fault`.
-    The `_s` are how long Format NVM and the self-tests take at least.
+    `serial` None: one is made up, once per image. `settings` are those of the
+    capabilities, by keyword; what is missing has its default.
     """
 
     path: Path | None = None
@@ -62,14 +60,18 @@ class EmulatedOptions:
     block_bytes: int = 512
     namespaces: int = 1
     serial: str | None = None
-    write_cache: bool = True
-    thin: bool = True
     io_queues: int = 128
     vectors: int = 129
-    faults: tuple[dict[str, int], ...] = ()
-    format_s: float = 0.0
-    short_test_s: float = 2.0
-    extended_test_s: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, **options: Any) -> Self:
+        """Return these options, where those of capabilities stand among the others."""
+        own = {row.name for row in fields(cls)}
+        settings = {name: value for name, value in options.items() if name not in own}
+        return cls(
+            **{name: value for name, value in options.items() if name in own}, settings=settings
+        )
 
 
 class EmulatedTransport:
@@ -92,27 +94,23 @@ class EmulatedTransport:
         self.port = Port.emulated(self.emulator)
         self._memory = DmaMemory()
         self._eventfds: dict[int, int] = {}
+        settings = {**TABLES.settings, **options.settings}
+        assert settings.keys() == TABLES.settings.keys(), f"no settings: {options.settings}"
         try:
-            self._model = Model(
-                self._image, self.emulator, write_cache=options.write_cache, thin=options.thin
+            self._model = Model(self._image, self.emulator, write_cache=settings[CACHE.keyword])
+            self._admin = AdminQueue(
+                self._model,
+                self._memory,
+                TABLES,
+                settings,
+                interrupt=self.interrupt,
+                signal=self._signal,
+                io_queues=options.io_queues,
+                vectors=options.vectors,
             )
-            for fault in options.faults:
-                self.emulator.add_fault(**fault)
         except BaseException:
             self._release()
             raise
-        self._formatter = Formatter(self._model, options.format_s)
-        self._self_test = SelfTest(self._model, options.short_test_s, options.extended_test_s)
-        self._admin = AdminQueue(
-            self._model,
-            self._memory,
-            self.interrupt,
-            self._signal,
-            options.io_queues,
-            options.vectors,
-            self._formatter,
-            self._self_test,
-        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._gone = self._removed = self._closed = False
         self._registers = bytearray(_REGISTERS_BYTES)
@@ -122,7 +120,7 @@ class EmulatedTransport:
 
     def _set_defaults(self) -> None:
         self._registers[:] = bytes(_REGISTERS_BYTES)
-        self._store(Register.CAP, _CAP, 8)
+        self._store(Register.CAP, encode(CAP, **TABLES.cap), 8)
         self._store(Register.VS, VERSION, 4)
 
     def _load(self, offset: int, size: int) -> int:
@@ -289,8 +287,7 @@ class EmulatedTransport:
         self._closed = True
         if self._loop is not None:
             self._loop.remove_reader(self.emulator.admin_eventfd)
-        self._formatter.close()
-        self._self_test.close()
+        self._admin.close()
         self.emulator.disable()
         try:
             self._model.save()

@@ -16,6 +16,7 @@ NOIOMMU = Option(
     "on|off",
     "pci only: work without an IOMMU, at the mercy of the device (default off)",
     parse_switch,
+    90,
     "noiommu",
     subject="an IOMMU",
 )

@@ -30,11 +30,6 @@ class Circle:
 
 CIRCLES = (
     Circle(
-        Kind.MODULES,
-        ("scsi2nvme.drivers.emulated.admin", "scsi2nvme.drivers.emulated.features"),
-        "Features are a part of the admin command set that they see as a type.",
-    ),
-    Circle(
         Kind.SYMBOLS,
         ("scsi2nvme/csrc/plane.c", "scsi2nvme/csrc/reactor.c", "scsi2nvme/csrc/task.c"),
         "A reactor runs tasks, tasks wait on a reactor, and the plane's events come from both.",

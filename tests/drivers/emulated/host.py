@@ -25,7 +25,7 @@ class Host:
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("size_bytes", 16 * MIB)
-        self.transport = EmulatedTransport(EmulatedOptions(**options))
+        self.transport = EmulatedTransport(EmulatedOptions.of(**options))
         self.depth = 8
         self.pairs: dict[int, QueuePair] = {}
         self.taken: defaultdict[int, deque[QueueCompletion]] = defaultdict(deque)

@@ -120,7 +120,7 @@ def test_an_image_is_never_bent(tmp_path: Path, options: dict[str, Any], message
     EmulatedTransport(EmulatedOptions(path=path, size_bytes=MIB)).close()
     before = path.read_bytes(), path.with_name("disk.json").read_bytes()
     with pytest.raises(TransportError, match=message):
-        EmulatedTransport(EmulatedOptions(path=path, **options))
+        EmulatedTransport(EmulatedOptions.of(path=path, **options))
     assert (path.read_bytes(), path.with_name("disk.json").read_bytes()) == before
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from scsi2nvme.drivers.emulated.capability import Capability, Controller
 from scsi2nvme.drivers.scheme import Option
 from scsi2nvme.nvme.command import Opcode
 
@@ -59,7 +60,16 @@ FAULT = Option(
     "misbehave (emulated only; may be repeated): COMMAND is read, write, flush, … or any; "
     "ACTION is status=SCT/SC in hex, hang, or delay=MS; LIMIT is lba=FIRST-LAST, nsid=N or count=N",
     parse_fault,
+    80,
     "faults",
     subject="faults",
     repeatable=True,
 )
+
+
+def _start(controller: Controller) -> None:
+    for fault in controller.settings[FAULT.keyword]:
+        controller.model.emulator.add_fault(**fault)
+
+
+CAPABILITY = Capability("faults", options=(FAULT,), settings={FAULT.keyword: ()}, start=_start)

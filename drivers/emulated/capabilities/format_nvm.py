@@ -1,0 +1,128 @@
+"""Format NVM, which takes its time. Spec: NVMe Base 2.0c 5.14."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from scsi2nvme.drivers.emulated.capabilities.self_test import SelfTest
+from scsi2nvme.drivers.emulated.capability import (
+    AdminCommand,
+    Capability,
+    Controller,
+    Done,
+    Fields,
+    Part,
+)
+from scsi2nvme.drivers.emulated.image import BLOCK_BYTES, NamespaceState
+from scsi2nvme.drivers.emulated.model import LBCC, NCC, CommandFailed, invalid_field
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.command import AdminOpcode
+from scsi2nvme.nvme.status import StatusCode
+
+_log = logging.getLogger(__name__)
+
+_STEPS = 20
+_SECONDS = "format_s"
+_OACS_FORMAT_NVM = 1 << 1
+_SAME_NAMESPACE = 1 << 16  # CSE: nothing else may run on the namespace
+_PROGRESS_IS_TOLD = 1 << 7  # FPI
+
+
+class Formatter(Part):
+    """Erases in a thread of its own."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._model = controller.model
+        self._seconds: float = controller.settings[_SECONDS]
+        self._thread = ThreadPoolExecutor(1, "s2n-format")
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def start(self, command: Values, done: Done) -> None:
+        """Begin; `done` is called with the command's status when all is formatted."""
+        model, cdw10 = self._model, command.cdw10
+        namespaces = model.selected(command.nsid)
+        lbaf = cdw10 & 0xF | cdw10 >> 8 & 0x30
+        if lbaf >= len(BLOCK_BYTES) or cdw10 >> 4 & 0xF:  # no metadata, no protection
+            raise CommandFailed(StatusCode.INVALID_FORMAT, 40)
+        if cdw10 >> 9 & 7 > 1:  # no cryptographic erase
+            raise invalid_field(41, 1)
+        if any(namespace.write_protect for namespace in namespaces):
+            raise CommandFailed(StatusCode.NAMESPACE_WRITE_PROTECTED)
+        if any(namespace.formatting is not None for namespace in model.state.namespaces):
+            raise CommandFailed(StatusCode.FORMAT_IN_PROGRESS, dnr=False)
+        for namespace in namespaces:
+            namespace.formatting = lbaf
+            model.remaining[namespace.nsid] = 100
+            model.attach(namespace)
+        model.save()
+        loop = asyncio.get_running_loop()
+        erased = self._thread.submit(self._erase, [namespace.nsid for namespace in namespaces])
+        self._advance(loop, namespaces, erased, 0, done)
+
+    def _erase(self, nsids: list[int]) -> None:
+        for nsid in nsids:
+            self._model.emulator.erase(nsid)
+
+    def _advance(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        namespaces: list[NamespaceState],
+        erased: Future[None],
+        step: int,
+        done: Done,
+    ) -> None:
+        """Make progress visible; end once time and erasure are over."""
+        if step < _STEPS:
+            for namespace in namespaces:
+                self._model.remaining[namespace.nsid] = 100 - 100 * step // _STEPS
+            self._timer = loop.call_later(
+                self._seconds / _STEPS, self._advance, loop, namespaces, erased, step + 1, done
+            )
+        else:
+            erased.add_done_callback(
+                lambda _: loop.call_soon_threadsafe(self._end, namespaces, erased, done)
+            )
+
+    def _end(self, namespaces: list[NamespaceState], erased: Future[None], done: Done) -> None:
+        if self._closed:
+            return
+        error = erased.exception()
+        if error is not None:
+            _log.error("Format NVM: %s", error)
+            for namespace in namespaces:
+                namespace.formatting = BLOCK_BYTES.index(namespace.block_bytes)
+        for namespace in namespaces:
+            self._model.end_format(namespace)
+            self._model.namespace_changed(namespace)
+        saved = self._model.try_save()
+        done(saved if error is None else StatusCode.INTERNAL_ERROR)
+
+    def close(self) -> None:
+        """See Part: what was not finished is, when the image is next opened."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._thread.shutdown(wait=True)
+
+
+def _format_nvm(controller: Controller, command: Values) -> None:
+    controller.part(Formatter).start(command, controller.later(command))
+    controller.part(SelfTest).formatted()
+
+
+def _namespace(controller: Controller, namespace: NamespaceState) -> Fields:
+    """Return what remains to be formatted, in percent."""
+    return {"fpi": _PROGRESS_IS_TOLD | controller.model.remaining.get(namespace.nsid, 0)}
+
+
+CAPABILITY = Capability(
+    "Format NVM",
+    commands=(AdminCommand(AdminOpcode.FORMAT_NVM, _format_nvm, LBCC | NCC | _SAME_NAMESPACE),),
+    controller=lambda controller: {"oacs": _OACS_FORMAT_NVM},
+    any_namespace=_namespace,
+    settings={_SECONDS: 0.0},  # how long it takes at least
+    start=Formatter,
+)

@@ -1,0 +1,178 @@
+"""Identify, and what no other capability says of controller and namespaces.
+
+Spec: NVMe Base 2.0c 5.17.
+"""
+
+from __future__ import annotations
+
+from scsi2nvme.drivers.emulated.capability import (
+    AdminCommand,
+    Capability,
+    Controller,
+    Fields,
+    IdentifyData,
+    merged,
+)
+from scsi2nvme.drivers.emulated.image import (
+    BLOCK_BYTES,
+    NamespaceState,
+    namespace_eui64,
+    namespace_nguid,
+    namespace_uuid,
+    subsystem_uuid,
+)
+from scsi2nvme.drivers.emulated.model import VERSION, CommandFailed, invalid_field
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.command import AdminOpcode
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.nvme.structures import (
+    IDENTIFY_BYTES,
+    IDENTIFY_CONTROLLER,
+    IDENTIFY_INDEPENDENT_NAMESPACE,
+    IDENTIFY_NAMESPACE,
+    IDENTIFY_NVM_CONTROLLER,
+    LBA_FORMAT,
+)
+
+_OUI = 0x525400
+_PHYSICAL_BYTES = 4096  # the page cache's unit, and most disks'
+
+
+# ---- what holds whatever else there is ----
+
+
+def _controller_fields(controller: Controller) -> Fields:
+    model = controller.model
+    serial = model.state.serial
+    return {
+        "sn": f"{serial:<20}".encode(),
+        "mn": f"{'scsi2nvme emulated controller':<40}".encode(),
+        "ieee": _OUI,
+        "ver": VERSION,
+        "rtd3r": 1_000_000,
+        "rtd3e": 10_000_000,
+        "cntrltype": 1,
+        "tnvmcap": model.image.namespace_bytes * len(model.state.namespaces),
+        "sqes": 0x66,
+        "cqes": 0x44,
+        "nn": len(model.state.namespaces),
+        "subnqn": f"nqn.2014-08.org.nvmexpress:uuid:{subsystem_uuid(serial)}".encode(),
+    }
+
+
+def _namespace_fields(controller: Controller, state: NamespaceState) -> Fields:
+    model = controller.model
+    blocks, serial = model.blocks(state), model.state.serial
+    physical = _PHYSICAL_BYTES // state.block_bytes - 1
+    formats = b"".join(
+        LBA_FORMAT.build(lbads=size.bit_length() - 1, rp=0 if size == _PHYSICAL_BYTES else 2)
+        for size in BLOCK_BYTES
+    )
+    return {
+        "nsze": blocks,
+        "ncap": blocks,
+        "nuse": blocks,
+        "nsfeat": 1 << 1 | 1 << 4,  # NAWUPF and NPWG to NOWS are valid
+        "nlbaf": len(BLOCK_BYTES) - 1,
+        "flbas": BLOCK_BYTES.index(state.block_bytes),
+        "nvmcap": model.image.namespace_bytes,
+        # The page cache writes whole pages, and disks whole physical blocks.
+        "nawupf": physical,
+        "npwg": physical,
+        "npwa": physical,
+        "npdg": physical,
+        "npda": physical,
+        "nows": physical,
+        "nguid": namespace_nguid(serial, state.nsid),
+        "eui64": namespace_eui64(serial, state.nsid),
+        "lbafs": formats,
+    }
+
+
+# ---- data structures ----
+
+
+def _namespace(controller: Controller, command: Values) -> bytes:
+    state = controller.model.namespace(command.nsid)
+    capabilities = controller.tables.capabilities
+    return IDENTIFY_NAMESPACE.build(
+        **merged(
+            [
+                *(one.namespace(controller, state) for one in capabilities),
+                *(one.any_namespace(controller, state) for one in capabilities),
+            ]
+        )
+    )
+
+
+def _controller(controller: Controller, command: Values) -> bytes:
+    capabilities = controller.tables.capabilities
+    return IDENTIFY_CONTROLLER.build(**merged(one.controller(controller) for one in capabilities))
+
+
+def _active_list(controller: Controller, command: Values) -> bytes:
+    if command.nsid >= 0xFFFFFFFE:
+        raise CommandFailed(StatusCode.INVALID_NAMESPACE, 4)
+    states = controller.model.state.namespaces
+    nsids = [state.nsid for state in states if state.nsid > command.nsid]
+    return b"".join(nsid.to_bytes(4, "little") for nsid in nsids[: IDENTIFY_BYTES // 4])
+
+
+def _descriptor(kind: int, value: bytes) -> bytes:
+    return bytes([kind, len(value), 0, 0]) + value
+
+
+def _descriptors(controller: Controller, command: Values) -> bytes:
+    nsid = controller.model.namespace(command.nsid).nsid
+    serial = controller.model.state.serial
+    return (
+        _descriptor(1, namespace_eui64(serial, nsid))
+        + _descriptor(2, namespace_nguid(serial, nsid))
+        + _descriptor(3, namespace_uuid(serial, nsid))
+        + _descriptor(4, b"\0")
+    )
+
+
+def _nvm_namespace(controller: Controller, command: Values) -> bytes:
+    controller.model.namespace(command.nsid)
+    return b""  # no storage tags, no protection information
+
+
+def _nvm_controller(controller: Controller, command: Values) -> bytes:
+    return IDENTIFY_NVM_CONTROLLER.build()  # no limit but MDTS
+
+
+def _independent_namespace(controller: Controller, command: Values) -> bytes:
+    state = controller.model.namespace(command.nsid)
+    capabilities = controller.tables.capabilities
+    fields = merged(one.any_namespace(controller, state) for one in capabilities)
+    return IDENTIFY_INDEPENDENT_NAMESPACE.build(**fields, nrdy=1)
+
+
+def _identify(controller: Controller, command: Values) -> int:
+    row = controller.tables.identify.get(command.cdw10 & 0xFF)
+    if row is None:
+        raise invalid_field(40)
+    if row.of_command_set and command.cdw11 >> 24:
+        raise invalid_field(47)
+    controller.to_host(command, row.build(controller, command).ljust(IDENTIFY_BYTES, b"\0"))
+    return 0
+
+
+CAPABILITY = Capability(
+    "Identify",
+    commands=(AdminCommand(AdminOpcode.IDENTIFY, _identify),),
+    identify=(
+        IdentifyData(0x00, _namespace),
+        IdentifyData(0x01, _controller),
+        IdentifyData(0x02, _active_list),
+        IdentifyData(0x03, _descriptors),
+        IdentifyData(0x05, _nvm_namespace, of_command_set=True),
+        IdentifyData(0x06, _nvm_controller, of_command_set=True),
+        IdentifyData(0x07, _active_list, of_command_set=True),
+        IdentifyData(0x08, _independent_namespace),
+    ),
+    cap={"to": 20, "css": 1},
+    controller=_controller_fields,
+    namespace=_namespace_fields,
+)
