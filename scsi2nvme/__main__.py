@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from scsi2nvme import __version__
 from scsi2nvme.cli.errors import FAILED, INTERRUPTED, MISUSED, OperationError, UsageError
@@ -19,6 +19,19 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=28)
 
 
+class _VerbParser(argparse.ArgumentParser):
+    """The parser of a verb, which puts its help together when somebody wants it."""
+
+    paragraphs: tuple[str | Callable[[], str], ...] = ()
+
+    def format_help(self) -> str:
+        """Return the help, with what stands below the options."""
+        self.epilog = "\n\n".join(
+            text if isinstance(text, str) else text() for text in self.paragraphs
+        )
+        return super().format_help()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the program's argument parser."""
     parser = argparse.ArgumentParser(
@@ -30,17 +43,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"scsi2nvme {__version__}")
     subparsers = parser.add_subparsers(
-        dest="subcommand", metavar="SUBCOMMAND", title="subcommands", required=True
+        dest="subcommand",
+        metavar="SUBCOMMAND",
+        title="subcommands",
+        required=True,
+        parser_class=_VerbParser,
     )
     for verb in VERBS:
         subparser = subparsers.add_parser(
             verb.name,
             help=verb.doc,
             description=verb.description,
-            epilog="\n\n".join(verb.epilog),
             formatter_class=_Formatter,
             allow_abbrev=False,
         )
+        subparser.paragraphs = verb.epilog
         verb.arguments(subparser)
         subparser.set_defaults(run=verb.run)
     return parser

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scsi2nvme.cli import spec
-
 EXIT_STATUS = """\
 exit status:
   0    done; for `serve`: ended by SIGTERM or Ctrl-C, everything flushed
@@ -16,7 +14,13 @@ exit status:
   2    the command line or the configuration makes no sense"""
 
 DAEMON_CONFIG = "/etc/scsi2nvme.toml"
-CONTROLLER_SPECS = spec.describe()
+
+
+def controller_specs() -> str:
+    """Return what help says of SPECs, which asks every transport."""
+    from scsi2nvme.cli.spec import describe
+
+    return describe()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +29,13 @@ class Verb:
 
     `run` imports what only it needs, so that `--help` is instant. `doc` is its line in the
     program's help, where a lower `rank` stands further up; `epilog` is the paragraphs below
-    its options.
+    its options, or what returns one.
     """
 
     name: str
     doc: str
     description: str
-    epilog: tuple[str, ...]
+    epilog: tuple[str | Callable[[], str], ...]
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
     rank: int

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scsi2nvme.cli.verb import (
-    CONTROLLER_SPECS,
     EXIT_STATUS,
     Verb,
     add_json,
     add_state_dir,
+    controller_specs,
     state_dir,
 )
 
@@ -76,7 +76,7 @@ async def _read_spec(text: str, wanted: Inspection, nsid: int) -> bytes:
 
 def _inspection(name: str, doc: str, description: str, *, per_namespace: bool = False) -> Verb:
     arguments = _namespace_arguments if per_namespace else _controller_arguments
-    epilog = (_INSPECTED, CONTROLLER_SPECS, EXIT_STATUS)
+    epilog = (_INSPECTED, controller_specs, EXIT_STATUS)
     return Verb(name, doc, description, epilog, arguments, _run, rank=40)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from scsi2nvme.cli.verb import CONTROLLER_SPECS, DAEMON_CONFIG, EXIT_STATUS, Verb, add_state_dir
+from scsi2nvme.cli.verb import DAEMON_CONFIG, EXIT_STATUS, Verb, add_state_dir, controller_specs
 
 _SERVE = """\
 Serve NVMe controllers over iSCSI, until SIGTERM or Ctrl-C.
@@ -150,7 +150,7 @@ VERBS = (
         "serve",
         "serve controllers over iSCSI",
         _SERVE,
-        (CONTROLLER_SPECS, _CONFIG, _SERVE_EXAMPLES, EXIT_STATUS),
+        (controller_specs, _CONFIG, _SERVE_EXAMPLES, EXIT_STATUS),
         _serve_arguments,
         _serve,
         rank=10,
@@ -159,7 +159,7 @@ VERBS = (
         "daemon",
         "serve controllers to the kernel's target",
         _DAEMON,
-        (CONTROLLER_SPECS, _CONFIG, EXIT_STATUS),
+        (controller_specs, _CONFIG, EXIT_STATUS),
         _daemon_arguments,
         _daemon,
         rank=11,

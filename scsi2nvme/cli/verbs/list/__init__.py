@@ -8,11 +8,11 @@ import sys
 
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.verb import (
-    CONTROLLER_SPECS,
     EXIT_STATUS,
     Verb,
     add_json,
     add_state_dir,
+    controller_specs,
     state_dir,
 )
 
@@ -61,7 +61,7 @@ VERBS = (
         "list",
         "list disks, controllers and namespaces",
         _LIST,
-        (CONTROLLER_SPECS, EXIT_STATUS),
+        (controller_specs, EXIT_STATUS),
         _arguments,
         _run,
         rank=20,
