@@ -1,0 +1,129 @@
+"""The examples of docs/extending.md work: laid over a copy of the program, each passes its tests.
+
+An example is a folder of docs/examples: files to add, where they belong, and perhaps
+`edit.patch`, which changes what is there. What it names, the page shows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import scsi2nvme._dataplane
+
+from tests.architecture.imports import FOLDERS, ROOT
+
+EXAMPLES = ROOT / "docs" / "examples"
+PAGE = ROOT / "docs" / "extending.md"
+NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
+# Example: the tests of the whole table that the new row joins.
+OF_THE_TABLE = {
+    "command": ["tests/commands/test_maintenance.py", "tests/test_ctables.py"],
+    "log_page": ["tests/commands/test_log.py"],
+    "transport": ["tests/drivers/test_transports.py", "tests/cli/test_spec.py"],
+    "verb": ["tests/cli/test_verbs.py"],
+    "vpd_page": ["tests/commands/test_vpd_pages.py"],
+}
+
+
+def files(example: str) -> list[str]:
+    """Return what an example adds, as paths of the checkout."""
+    folder = EXAMPLES / example
+    found = (path for path in folder.rglob("*") if path.suffix in (".py", ".c", ".h"))
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the program and its tests, with the extension that was built."""
+    root = tmp_path / "checkout"
+    unwanted = shutil.ignore_patterns("__pycache__", "*.so")
+    for folder in (*FOLDERS, "tests", "docs"):
+        shutil.copytree(ROOT / folder, root / folder, symlinks=True, ignore=unwanted)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, root)
+    extension = scsi2nvme._dataplane.__file__
+    assert extension is not None
+    shutil.copy(extension, root / "scsi2nvme" / "_dataplane.abi3.so")
+    return root
+
+
+def apply(example: str, root: Path) -> None:
+    """Lay an example over a checkout."""
+    folder = EXAMPLES / example
+    shutil.copytree(folder, root, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.patch"))
+    if (folder / "edit.patch").exists():
+        command = ["git", "apply", "-C1", "--recount", str(folder / "edit.patch")]
+        environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(root.parent)}
+        subprocess.run(command, cwd=root, env=environment, check=True)
+
+
+def run_tests(root: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run tests of a checkout; an editable install of this one steps aside."""
+    environment = {
+        **os.environ,
+        "MESONPY_EDITABLE_SKIP": str(ROOT / "build" / "editable"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(root),
+        "PYTHONSAFEPATH": "1",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    return subprocess.run(
+        [*command, *tests], cwd=root, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("example", NAMES)
+def test_an_example_works(example: str, copy: Path) -> None:
+    apply(example, copy)
+    own = [name for name in files(example) if name.startswith("tests/")]
+    assert own
+    done = run_tests(copy, [*own, *OF_THE_TABLE[example]])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("example", NAMES)
+def test_an_example_is_no_part_of_the_program(example: str) -> None:
+    assert not [name for name in files(example) if (ROOT / name).exists()]
+
+
+def shown() -> list[tuple[str, str]]:
+    """Return every piece of code that the page shows, and the file that it is from."""
+    return re.findall(
+        r"^<!-- (docs/examples/\S+) -->\n```\w+\n(.*?)^```$",
+        PAGE.read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+
+
+@pytest.mark.parametrize(("file", "code"), shown(), ids=lambda value: value.partition("\n")[0])
+def test_the_page_shows_what_is_run(file: str, code: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8")
+    for piece in code.split("…\n"):
+        assert piece in text
+
+
+def test_every_example_is_shown() -> None:
+    assert {file.split("/")[2] for file, _ in shown()} == set(NAMES)
+
+
+def test_what_the_page_names_is_there() -> None:
+    added = {name for example in NAMES for name in files(example)}
+    text = re.sub(r"^```.*?^```$", "", PAGE.read_text(encoding="utf-8"), flags=re.M | re.S)
+    words = set(re.findall(r"`([\w./]+)`", text))
+    paths = {word for word in words if "/" in word or word.endswith(".md")}
+    assert not [path for path in paths if not (ROOT / path).exists() and path not in added]
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in all_sources())
+    names = {word.rpartition(".")[2] for word in words - paths - {"__init__.py"}}
+    assert not [name for name in names if not re.search(rf"\b{name}\b", sources)]
+
+
+def all_sources() -> list[Path]:
+    """Return every source file of the program and of the examples."""
+    folders = [ROOT / folder for folder in FOLDERS] + [EXAMPLES]
+    return [path for folder in folders for path in folder.rglob("*.[pch]*") if path.is_file()]
