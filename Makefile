@@ -30,10 +30,11 @@ BUILD_PACKAGES := gcc libc6-dev $(PYTHON_PACKAGES)
 LINT_PACKAGES := $(BUILD_PACKAGES) clang-format
 SYSTEM_PACKAGES := $(BUILD_PACKAGES) debian-archive-keyring e2fsprogs mmdebstrap qemu-system-x86
 TEST_PACKAGES := $(LINT_PACKAGES) dbus-daemon libiscsi-bin libiscsi-dev qemu-block-extra qemu-system-x86 qemu-utils
+FUZZ_PACKAGES := $(BUILD_PACKAGES) clang libclang-rt-dev
 BENCH_PACKAGES := $(BUILD_PACKAGES) libiscsi-dev tgt valgrind
 DOCS_PACKAGES := graphviz fonts-dejavu-core
 STRANGER_PACKAGES := iproute2 libiscsi-bin mmdebstrap qemu-block-extra qemu-utils
-ALL_PACKAGES := $(sort $(TEST_PACKAGES) $(SYSTEM_PACKAGES) $(BENCH_PACKAGES) $(DOCS_PACKAGES))
+ALL_PACKAGES := $(sort $(FUZZ_PACKAGES) $(TEST_PACKAGES) $(SYSTEM_PACKAGES) $(BENCH_PACKAGES) $(DOCS_PACKAGES))
 
 # $(call packages,NAMES): install what is missing when root, else say how and stop.
 define packages
@@ -169,9 +170,19 @@ sanitize: test-packages environment ## run C tests and test suite under ASan and
 	  PATH="$(ASAN)/bin:$(DEV):$$PATH" pytest $(PYTEST_OPTIONS) \
 	  --override-ini pythonpath= --ignore tests/test_packaging.py -m 'not slow' $(TESTS)
 
-.PHONY: fuzz bench system-bench docs stranger
+.PHONY: fuzz fuzz-iscsi bench system-bench docs stranger
 fuzz: build-packages environment ## fuzz the command tables and both translations for 10 minutes
 	@$(DEV)/scsi2nvme fuzz --time $(or $(TIME),10m) --corpus var/corpus
+
+LIBFUZZER := $(CURDIR)/build/libfuzzer
+fuzz-iscsi: environment ## fuzz the iSCSI full-feature phase with libFuzzer for SECONDS=600
+	$(call packages,$(FUZZ_PACKAGES))
+	@[ -f $(LIBFUZZER)/build.ninja ] || CC=clang $(DEV_BUILD) meson setup $(LIBFUZZER) \
+	  -Dbuildtype=debugoptimized -Db_lto=false -Db_lundef=false -Db_sanitize=address,undefined
+	@$(DEV_BUILD) ninja --quiet -C $(LIBFUZZER) tests/c/fuzz_iscsi tests/c/libfuzzer_iscsi
+	@mkdir -p var/corpus-iscsi && $(LIBFUZZER)/tests/c/fuzz_iscsi --seed var/corpus-iscsi/seed
+	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(LIBFUZZER)/tests/c/libfuzzer_iscsi \
+	  -max_total_time=$(or $(SECONDS),600) -max_len=8192 -entropic=0 -artifact_prefix=var/ var/corpus-iscsi
 
 bench: build ## measure speed side by side with tgt
 	$(call packages,$(BENCH_PACKAGES))

@@ -9,24 +9,43 @@
 #include "iscsi_pdu.h"
 
 enum {
+    S2N_IMMEDIATE_COMMANDS = 16,
+    S2N_MAXIMUM_WINDOW = 4096,
+    S2N_LEAST_LENGTH = 512, /* of MaxRecvDataSegmentLength and MaxBurstLength */
+    S2N_LINGER_MS = 5000,   /* to take the last bytes of a graceful close */
+    S2N_STALL_MS = 60000,   /* to send, or to take, any data that is due */
+};
+#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+enum {
     S2N_RECEIVE_BYTES = 131072, /* receive buffer: one recv takes this much */
     S2N_RECEIVE_BEHIND = 16384, /* what a receive into a task's buffer takes beyond it */
     S2N_RECEIVE_DIRECT = 8192,  /* fewer bytes are copied instead */
     S2N_WIRES = 128,            /* PDUs built and not yet taken by the kernel */
     S2N_IOVECS = 256,
-    S2N_SENDS = 8, /* sendmsg calls of a connection in one round */
-    S2N_IMMEDIATE_COMMANDS = 16,
-    S2N_MAXIMUM_WINDOW = 4096,
+    S2N_SENDS = 8,             /* sendmsg calls of a connection in one round */
     S2N_PYTHON_REQUESTS = 16,  /* unanswered by Python, then reading stops */
     S2N_REPLIES = 256,         /* unsent replies, then reading stops */
     S2N_REPLY_BYTES = 1 << 20, /* their data */
     S2N_HELD_BYTES = 1 << 20,  /* data of requests that wait for their turn, per session */
     S2N_EARLY_BYTES = 8 << 20, /* data that came unasked and waits for a buffer, likewise */
     S2N_REJECTS = 64,          /* per second; a peer that earns more is dropped */
-    S2N_LEAST_LENGTH = 512,    /* of MaxRecvDataSegmentLength and MaxBurstLength */
-    S2N_LINGER_MS = 5000,      /* to take the last bytes of a graceful close */
-    S2N_STALL_MS = 60000,      /* to send, or to take, any data that is due */
 };
+#else /* what a short input reaches */
+enum {
+    S2N_RECEIVE_BYTES = 4096,
+    S2N_RECEIVE_BEHIND = 1024,
+    S2N_RECEIVE_DIRECT = 256,
+    S2N_WIRES = 8,
+    S2N_IOVECS = 8,
+    S2N_SENDS = 2,
+    S2N_PYTHON_REQUESTS = 2,
+    S2N_REPLIES = 4,
+    S2N_REPLY_BYTES = 1024,
+    S2N_HELD_BYTES = 1024,
+    S2N_EARLY_BYTES = 1024,
+    S2N_REJECTS = 2,
+};
+#endif
 
 typedef struct s2n_command s2n_command;
 

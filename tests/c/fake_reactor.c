@@ -259,20 +259,27 @@ static bool rises(struct s2n_reactor *reactor, int i)
     return bytes > before;
 }
 
-/* As epoll does: hang-ups and errors are told whether asked for or not. */
+/* As epoll does: all are asked before the first is told; hang-ups and errors are told whether
+ * asked for or not. */
 static bool run_sources(struct s2n_reactor *reactor)
 {
+    struct s2n_source *source[SOURCES];
+    struct pollfd fd[SOURCES];
     bool any = false;
 
     for (int i = 0; i < SOURCES; i++) {
-        struct s2n_source *source = reactor->source[i].source;
-        if (!source)
-            continue;
-        struct pollfd fd = {.fd = source->fd, .events = (short)reactor->source[i].events};
-        if (poll(&fd, 1, 0) <= 0 || (!(fd.revents & POLLHUP) && !rises(reactor, i)))
+        source[i] = reactor->source[i].source;
+        fd[i] = (struct pollfd){.fd = source[i] ? source[i]->fd : -1,
+                                .events = (short)reactor->source[i].events};
+    }
+    if (poll(fd, SOURCES, 0) <= 0)
+        return false;
+    for (int i = 0; i < SOURCES; i++) {
+        if (!fd[i].revents || source[i] != reactor->source[i].source ||
+            (!(fd[i].revents & POLLHUP) && !rises(reactor, i)))
             continue;
         any = true;
-        source->ready(source, (uint32_t)fd.revents);
+        source[i]->ready(source[i], (uint32_t)fd[i].revents);
     }
     return any;
 }

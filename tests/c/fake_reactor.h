@@ -8,7 +8,12 @@
 
 #include "front_end.h"
 
-enum { FAKE_BLOCK = 512, FAKE_BLOCKS = 16384, FAKE_CHUNK = 65536, FAKE_TASKS = 512 };
+enum { FAKE_BLOCK = 512, FAKE_CHUNK = 65536, FAKE_TASKS = 512 };
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+enum { FAKE_BLOCKS = 16 }; /* cleared for every input */
+#else
+enum { FAKE_BLOCKS = 16384 };
+#endif
 
 struct fake_event {
     s2n_event event;

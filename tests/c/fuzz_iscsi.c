@@ -1,6 +1,9 @@
-/* Arbitrary bytes into the full-feature phase. With libFuzzer: clang
- * -fsanitize=fuzzer -DS2N_LIBFUZZER. Else a program that mutates sessions of its
- * own: fuzz_iscsi [inputs [seed]]. */
+/* Arbitrary input to the full-feature phase: steps of initiators, of a network, of Python
+ * and of a reactor, as bytes. With -DS2N_LIBFUZZER for libFuzzer, which is clang's; else
+ * a program that mutates a session of its own: fuzz_iscsi [inputs [seed]], or
+ * fuzz_iscsi --seed FILE, which writes it for libFuzzer to begin with.
+ *
+ * It is built with limits that short inputs reach (iscsi.h). */
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -8,216 +11,387 @@
 
 #include "initiator.h"
 
-enum { F = S2N_FINAL, R = S2N_READ, W = S2N_WRITE, IMMEDIATE = S2N_IMMEDIATE, HEAD = 4 };
+/* An input is HEAD bytes that say what was negotiated, then steps. Each is a kind, a detail
+ * and the length of what follows, in two bytes. */
+enum { HEAD = 2, STEP = 4, LINKS = 3, KINDS = 32 };
 
-static struct initiator i;
+enum kind {
+    SEND_PDU, /* header and data; length, padding, digests are put right; detail: connection */
+    SEND,     /* bytes as they are */
+    TAKE,     /* what was sent to this side */
+    HANG_UP,  /* close a connection from this side, */
+    CLOSE,    /* or from Python's */
+    JOIN,     /* another connection */
+    HOLD,     /* whether tasks end at once, from now on; and events, whether they are answered */
+    END,      /* a task that was held, with a status and so much data */
+    ABORT,    /* a task */
+    WAIT,     /* so many milliseconds, times four */
+    POOL,     /* little room in it, or a lot */
+    LIMIT,    /* another MaxRecvDataSegmentLength */
+    DENY,     /* memory, at that allocation */
+};
 
-static uint32_t next(uint32_t *state)
+static struct initiator at[LINKS], newest;
+static bool late; /* events are left where they are */
+
+/* ---- playing ---- */
+
+static struct initiator *by_cookie(uint64_t cookie)
 {
-    *state ^= *state << 13;
-    *state ^= *state >> 17;
-    return *state ^= *state << 5;
+    for (int n = 0; n < LINKS; n++)
+        if (at[n].conn && at[n].cookie == cookie)
+            return &at[n];
+    CHECK(!"an event of a connection that was told to be closed");
+    return NULL;
 }
 
-/* Play Python: answer requests, end tasks. */
-static bool answer_events(void)
+/* Play Python: answer requests, and free what was closed. */
+static void take_events(void)
 {
-    uint8_t bhs[48] = {S2N_TASK_MANAGEMENT_RESPONSE, F};
+    uint8_t bhs[48] = {S2N_TASK_MANAGEMENT_RESPONSE, S2N_FINAL};
     s2n_event event;
 
     while (fake_next_event(&event)) {
+        struct initiator *on = by_cookie(event.cookie);
         s2n_event_free(&event);
-        if (event.type == S2N_EVENT_CONN_CLOSED)
-            return true;
-        s2n_conn_send(i.conn, bhs, bhs, 20, true);
+        if (event.type == S2N_EVENT_PDU) {
+            s2n_conn_send(on->conn, bhs, bhs, 20, true);
+            continue;
+        }
+        CHECK_EQUAL(event.type, S2N_EVENT_CONN_CLOSED);
+        release(on);
+        on->conn = NULL;
     }
-    return false;
 }
 
-static void drain_output(void)
+static void join(struct initiator *on)
+{
+    if (on->conn)
+        return;
+    fake.fail_in = 0;
+    login_more(on, &newest);
+    newest = *on;
+}
+
+static void send_bytes(struct initiator *on, const uint8_t *bytes, size_t length)
+{
+    if (on->conn && on->fd >= 0)
+        (void)!send(on->fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void send_pdu(struct initiator *on, const uint8_t *bytes, size_t length)
+{
+    static uint8_t wire[48 + 65536 + 16];
+    uint32_t header = s2n_least(length, 48), left = (uint32_t)length - header;
+    uint8_t bhs[48] = {0};
+
+    memcpy(bhs, bytes, header);
+    send_bytes(on, wire, pdu_bytes(&on->params, bhs, bytes + header, left, wire));
+}
+
+static void take_output(struct initiator *on)
 {
     static uint8_t bytes[1 << 16];
 
-    while (recv(i.fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
+    while (on->conn && on->fd >= 0 && recv(on->fd, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
         fake_run();
 }
 
-/* Something else that may happen at any time. */
-static void interfere(uint32_t what)
+static void hang_up(struct initiator *on)
 {
-    switch (what % 16) {
-    case 0:
-        fake_abort(what >> 8 & 7, what & 0x80);
+    if (!on->conn || on->fd < 0)
+        return;
+    close(on->fd);
+    on->fd = -1;
+}
+
+static void end_task(uint8_t detail, size_t length)
+{
+    if (fake.executed_count)
+        fake_end(fake.executed[detail % fake.executed_count], detail & 0x80 ? 0 : 2, 18,
+                 pattern(300), length % 300);
+}
+
+static void do_step(uint8_t kind, uint8_t detail, const uint8_t *bytes, size_t length)
+{
+    struct initiator *on = &at[detail % LINKS];
+
+    switch (kind % KINDS) {
+    case SEND:
+        send_bytes(on, bytes, length);
         break;
-    case 1:
-        fake.hold = !fake.hold;
+    case TAKE:
+        take_output(on);
         break;
-    case 2:
-        if (fake.executed_count)
-            fake_end(fake.executed[0], what & 0x80 ? 0 : 2, 18, pattern(300), what >> 8 & 0xff);
+    case HANG_UP:
+        hang_up(on);
         break;
-    case 3:
-        fake_advance(what >> 8 & 0x3ff);
+    case CLOSE:
+        if (on->conn)
+            s2n_conn_close(on->conn, detail & 0x80);
         break;
-    case 4:
-        fake_give(fake.pool_bytes > 1 << 20 ? -(1 << 20) - (fake.pool_bytes & 0xfff00000)
-                                            : 1 << 20);
+    case JOIN:
+        join(on);
         break;
-    case 5:
-        s2n_conn_set_maximum_send(i.conn, what >> 8 & 0xffff);
+    case HOLD:
+        fake.hold = detail & 1;
+        late = detail & 2;
         break;
-    case 6:
-        drain_output();
+    case END:
+        end_task(detail, length);
         break;
-    case 7:
-        if (!(what >> 8 & 0x1f))
-            s2n_conn_close(i.conn, what & 0x80);
+    case ABORT:
+        fake_abort(detail & 0x7f, detail & 0x80);
         break;
+    case WAIT:
+        fake_advance((uint64_t)detail * 4);
+        break;
+    case POOL:
+        fake_give(((int64_t)detail << 8) - fake.pool_bytes);
+        break;
+    case LIMIT:
+        if (on->conn)
+            s2n_conn_set_maximum_send(on->conn, (uint32_t)detail << 4);
+        break;
+    case DENY:
+        fake.fail_in = detail & 0xf;
+        break;
+    default:
+        send_pdu(on, bytes, length);
     }
+}
+
+static void begin(const uint8_t *head)
+{
+    s2n_conn_params params = {
+        .header_digest = head[0] >> 6 == 3,
+        .data_digest = head[0] >> 4 == 3,
+        .initial_r2t = head[0] & 1,
+        .immediate_data = head[0] >> 1 & 1,
+        .maximum_r2t = 1 + (head[0] >> 2 & 3),
+        .discovery = head[1] == 0xff,
+        .maximum_recv = 2048,
+        .maximum_send = 512,
+        .maximum_burst = 1024,
+        .first_burst = 768,
+        .ping_ms = 1000,
+        .ping_timeout_ms = head[1] & 1 ? 1000 : 0,
+    };
+
+    memset(at, 0, sizeof at);
+    late = false;
+    login(&at[0], &params);
+    newest = at[0];
+}
+
+/* Whatever it was, an end comes to it, and nothing is left. */
+static void finish(void)
+{
+    s2n_event event;
+
+    fake.fail_in = 0;
+    for (int n = 0; n < LINKS; n++)
+        if (at[n].conn)
+            s2n_conn_close(at[n].conn, false);
+    fake_run();
+    while (fake.executed_count)
+        fake_end(fake.executed[0], 0, 0, NULL, 0);
+    take_events();
+    for (int n = 0; n < LINKS; n++)
+        CHECK(!at[n].conn);
+    s2n_session_free(newest.session);
+    fake_run();
+    CHECK(!fake_next_event(&event));
+    CHECK_EQUAL(fake.live_tasks + fake.armed_timers + fake.sources, 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    s2n_conn_params params = usual;
-    bool closed = false, large = size > 1 && data[1] & 1;
-
     if (size < HEAD)
         return 0;
-    uint32_t state = s2n_get32(data) | 1;
-    params.header_digest = data[0] >> 6 == 3;
-    params.data_digest = data[0] >> 4 == 3;
-    params.initial_r2t = data[0] & 1;
-    params.immediate_data = data[0] >> 1 & 1;
-    params.maximum_r2t = 1 + (data[0] >> 2 & 3);
-    params.ping_ms = params.ping_timeout_ms = 1000;
-    login(&i, &params);
+    begin(data);
+    data += HEAD;
     size -= HEAD;
-    for (data += HEAD; size && !closed;) {
-        size_t piece = next(&state) % (large ? 60000 : 300) + 1;
-        ssize_t n = send(i.fd, data, piece < size ? piece : size, MSG_DONTWAIT | MSG_NOSIGNAL);
-        data += n > 0 ? n : 0;
-        size -= n > 0 ? (size_t)n : 0;
+    while (size >= STEP) {
+        size_t length = s2n_get16(data + 2);
+        const uint8_t *step = data;
+        data += STEP;
+        size -= STEP;
+        length = length < size ? length : size;
+        do_step(step[0], step[1], data, length);
+        data += length;
+        size -= length;
         fake_run();
-        if (n <= 0)
-            drain_output();
-        interfere(next(&state));
-        fake_run();
-        closed = answer_events();
-        if (n <= 0 && !(next(&state) % 64))
-            break; /* it reads no more, and needs not */
+        if (!late)
+            take_events();
     }
-    s2n_conn_close(i.conn, false);
-    fake_run();
-    while (fake.executed_count)
-        fake_end(fake.executed[0], 0, 0, NULL, 0);
-    closed |= answer_events();
-    CHECK(closed);
-    s2n_conn_free(i.conn);
-    s2n_session_free(i.session);
-    fake_run();
-    CHECK(!answer_events());
-    close(i.fd);
-    CHECK_EQUAL(fake.live_tasks + fake.armed_timers + fake.sources, 0);
+    finish();
     return 0;
 }
 
 #ifndef S2N_LIBFUZZER
 
-enum { ROOM = 1 << 16 };
+/* ---- a session of every kind of PDU ---- */
 
-static void put_request(uint8_t opcode, uint32_t itt, uint32_t cmd_sn, uint32_t length)
+enum { F = S2N_FINAL, R = S2N_READ, W = S2N_WRITE, IMMEDIATE = S2N_IMMEDIATE, ROOM = 1 << 15 };
+
+static struct {
+    uint8_t bytes[ROOM];
+    uint32_t length;
+    int fd;
+    struct initiator i;
+} seed;
+
+static void add_step(uint8_t kind, uint8_t detail, const uint8_t *bytes, uint32_t length)
+{
+    uint8_t *to = seed.bytes + seed.length;
+
+    CHECK(seed.length + STEP + length <= ROOM / 2);
+    to[0] = kind;
+    to[1] = detail;
+    s2n_put16(to + 2, length);
+    if (length)
+        memcpy(to + STEP, bytes, length);
+    seed.length += STEP + length;
+}
+
+/* What was put goes out on a connection. */
+static void put_on(uint8_t link)
+{
+    uint8_t bytes[4096];
+    ssize_t n = recv(seed.fd, bytes, sizeof bytes, 0);
+
+    CHECK(n > 0);
+    add_step(SEND_PDU, link, bytes, (uint32_t)n);
+}
+
+static void put_request(uint8_t opcode, uint32_t cmd_sn, uint32_t length)
 {
     uint8_t bhs[48];
 
-    request(bhs, opcode, itt, cmd_sn);
+    request(bhs, opcode, 9, cmd_sn);
     s2n_put32(bhs + S2N_AT_TTT, 3);
-    put(&i, bhs, pattern(length), length);
+    put(&seed.i, bhs, pattern(length), length);
+    put_on(0);
 }
 
-/* A session of every kind of PDU, as bytes. */
-static uint32_t corpus(uint8_t *bytes)
+static void put_scsi(uint8_t flags, uint32_t itt, uint32_t edtl, const uint8_t *cdb,
+                     uint32_t length)
 {
-    int pair[2], size = 1 << 18;
+    put_command(&seed.i, flags, itt, edtl, cdb, pattern(length), length);
+    put_on(itt == 7);
+}
+
+static void put_data(uint32_t itt, uint32_t ttt, uint32_t data_sn, uint32_t offset, uint32_t length,
+                     bool final)
+{
+    put_data_out(&seed.i, itt, ttt, data_sn, offset, final, pattern(length), length);
+    put_on(0);
+}
+
+static void plant(void)
+{
+    int pair[2];
 
     CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
-    setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    memset(&i, 0, sizeof i);
-    i.fd = pair[0];
-    i.cmd_sn = FIRST_CMD_SN;
-    put_command(&i, F | R, 1, 4096, read10(0, 8), NULL, 0);
-    put_command(&i, F | W, 2, 4096, write10(0, 8), pattern(4096), 4096);
-    put_command(&i, W, 3, 8192, write10(0, 16), pattern(512), 512);
-    put_data_out(&i, 3, S2N_RESERVED_TAG, 0, 512, false, pattern(1024), 1024);
-    put_data_out(&i, 3, S2N_RESERVED_TAG, 1, 1536, true, pattern(512), 512);
-    put_request(S2N_NOP_OUT | IMMEDIATE, 9, i.cmd_sn, 33);
-    put_data_out(&i, 3, 2 << 16, 0, 2048, true, pattern(6144), 6144);
-    put_request(S2N_TASK_MANAGEMENT | IMMEDIATE, 9, i.cmd_sn, 0);
-    put_command(&i, F | W, 4, 20000, write10(0, 40), NULL, 0);
-    put_data_out(&i, 4, 3 << 16, 0, 0, true, pattern(16384), 16384);
-    put_request(S2N_TEXT, 9, i.cmd_sn++, 40);
-    put_command(&i, F, 5, 0, test_unit_ready, NULL, 0);
-    put_request(S2N_SNACK, 9, i.cmd_sn, 0);
-    i.cmd_sn += 2;
-    put_command(&i, F | R, 6, 255, inquiry(96), NULL, 0);
-    put_request(S2N_NOP_OUT, 9, i.cmd_sn - 2, 500);
-    put_request(S2N_LOGOUT, 9, i.cmd_sn - 3, 0);
-    ssize_t n = recv(pair[1], bytes + HEAD, ROOM - HEAD, 0);
-    CHECK(n > 0 && n < ROOM / 2);
+    seed.fd = pair[1];
+    seed.i = (struct initiator){.fd = pair[0], .cmd_sn = FIRST_CMD_SN};
+    seed.length = HEAD;
+    seed.bytes[0] = 2; /* immediate and unsolicited data */
+    put_scsi(F | R, 1, 2048, read10(0, 4), 0);
+    put_scsi(F | W, 2, 512, write10(0, 1), 512);
+    put_scsi(W, 3, 2048, write10(0, 4), 256);
+    put_data(3, S2N_RESERVED_TAG, 0, 256, 256, false);
+    put_data(3, S2N_RESERVED_TAG, 1, 512, 256, true);
+    put_request(S2N_NOP_OUT | IMMEDIATE, seed.i.cmd_sn, 32);
+    put_data(3, 0, 0, 768, 1024, true);
+    put_data(3, 1, 0, 1792, 256, true);
+    put_request(S2N_TASK_MANAGEMENT | IMMEDIATE, seed.i.cmd_sn, 0);
+    put_scsi(F | W, 4, 1024, write10(0, 2), 0);
+    put_data(4, 0, 0, 0, 1024, true);
+    put_request(S2N_TEXT, seed.i.cmd_sn++, 40);
+    put_request(S2N_SNACK, seed.i.cmd_sn, 0);
+    add_step(JOIN, 1, NULL, 0);
+    add_step(HOLD, 1, NULL, 0);
+    put_scsi(F, 5, 0, test_unit_ready, 0);
+    seed.i.cmd_sn += 2;
+    put_scsi(F | R, 7, 255, inquiry(96), 0);
+    put_request(S2N_NOP_OUT, seed.i.cmd_sn - 2, 500);
+    put_request(S2N_LOGOUT, seed.i.cmd_sn - 3, 0);
+    add_step(END, 0x80, NULL, 0);
+    add_step(CLOSE, 0x80, NULL, 0);
+    add_step(WAIT, 0xff, NULL, 0);
     close(pair[0]);
     close(pair[1]);
-    return HEAD + (uint32_t)n;
 }
+
+/* ---- mutating it ---- */
 
 static const uint8_t interesting[] = {0x00, 0x01, 0x03, 0x05, 0x20, 0x40, 0x41, 0x60,
                                       0x7f, 0x80, 0x81, 0xa1, 0xc1, 0xe1, 0xfe, 0xff};
 
-/* Change `bytes` a little; its new length. */
+/* Change `bytes` a little; their new length. */
 static uint32_t mutate(uint8_t *bytes, uint32_t length, uint32_t *state)
 {
-    for (uint32_t left = next(state) % 8; left; left--) {
-        uint32_t at = HEAD + next(state) % (length - HEAD), span = next(state) % 100 + 1;
-        uint32_t to = HEAD + next(state) % (length - HEAD);
-        switch (next(state) % 6) {
+    for (uint32_t left = draw(state, 8); left && length > HEAD + STEP; left--) {
+        uint32_t from = HEAD + draw(state, length - HEAD), span = draw(state, 100) + 1;
+        uint32_t to = HEAD + draw(state, length - HEAD);
+        switch (draw(state, 7)) {
         case 0:
-            bytes[at] ^= (uint8_t)(1 << next(state) % 8);
+            bytes[from] ^= (uint8_t)(1 << draw(state, 8));
             break;
         case 1:
         case 2:
-            bytes[at] = interesting[next(state) % sizeof interesting];
+            bytes[from] = interesting[draw(state, sizeof interesting)];
             break;
         case 3: /* repeat a stretch elsewhere */
-            span = span < length - at ? span : length - at;
-            span = span < length - to ? span : length - to;
-            memmove(bytes + to, bytes + at, span);
+            span = s2n_least(span, length - s2n_least(length, from > to ? from : to));
+            memmove(bytes + to, bytes + from, span);
             break;
-        case 4: /* drop a header's worth */
-            if (at + 48 < length)
-                memmove(bytes + at, bytes + at + 48, length - at - 48), length -= 48;
+        case 4: /* another step of any kind, in between */
+            memmove(bytes + from + STEP, bytes + from, length - from);
+            s2n_put32(bytes + from, draw(state, KINDS << 16) << 8);
+            length += STEP;
             break;
-        case 5:
-            length = next(state) % 10 ? length : at + 1;
+        case 5: /* a step's worth less */
+            span = s2n_least(STEP + 48, length - from);
+            memmove(bytes + from, bytes + from + span, length - from - span);
+            length -= span;
+            break;
+        case 6:
+            length = draw(state, 10) ? length : from + 1;
             break;
         }
-        if (length <= HEAD + 1)
-            break;
     }
     return length;
 }
 
+static int write_seed(const char *path)
+{
+    FILE *file = fopen(path, "wb");
+
+    return !file || fwrite(seed.bytes, seed.length, 1, file) != 1 || fclose(file);
+}
+
 int main(int argc, char **argv)
 {
-    static uint8_t seed_bytes[ROOM], bytes[ROOM];
-    uint32_t inputs = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 0) : 1500;
-    uint32_t seed = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 0) : (uint32_t)time(NULL);
-    uint32_t length = corpus(seed_bytes), state = seed | 1, executed = 0;
+    static uint8_t bytes[ROOM];
+    uint32_t inputs = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 0) : 10000;
+    uint32_t chance = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 0) : (uint32_t)time(NULL);
+    uint32_t state = chance | 1, executed = 0;
 
-    printf("seed %u\n", seed);
+    plant();
+    if (argc > 2 && !strcmp(argv[1], "--seed"))
+        return write_seed(argv[2]);
+    printf("seed %u\n", chance);
     fflush(stdout);
-    for (uint32_t at = 0; at < inputs; at++) {
-        memcpy(bytes, seed_bytes, length);
-        s2n_put32(bytes, next(&state));
-        LLVMFuzzerTestOneInput(bytes, at ? mutate(bytes, length, &state) : length);
+    for (uint32_t n = 0; n < inputs; n++) {
+        memcpy(bytes, seed.bytes, seed.length);
+        bytes[0] ^= (uint8_t)draw(&state, n ? 256 : 1);
+        LLVMFuzzerTestOneInput(bytes, n ? mutate(bytes, seed.length, &state) : seed.length);
+        if (!n)
+            CHECK_EQUAL(fake.executions, 6);
         executed += fake.executions;
     }
     printf("ok %u inputs, %u commands executed\n", inputs, executed);

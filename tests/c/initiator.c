@@ -46,10 +46,11 @@ const uint8_t *inquiry(uint8_t length)
 const uint8_t *pattern(uint32_t length)
 {
     static uint8_t bytes[1 << 20];
+    static uint32_t known;
 
     CHECK(length <= sizeof bytes);
-    for (uint32_t i = 0; i < length; i++)
-        bytes[i] = (uint8_t)(i * 2654435761u >> 24);
+    for (; known < length; known++)
+        bytes[known] = (uint8_t)(known * 2654435761u >> 24);
     return bytes;
 }
 
@@ -74,7 +75,8 @@ void login(struct initiator *initiator, const s2n_conn_params *params)
     s2n_plane *plane = fake_start();
 
     memset(initiator, 0, sizeof *initiator);
-    memcpy(fake.disk, pattern(1 << 20), 1 << 20);
+    uint32_t bytes = s2n_least(sizeof fake.disk, 1 << 20);
+    memcpy(fake.disk, pattern(bytes), bytes);
     initiator->params = *params;
     initiator->cmd_sn = FIRST_CMD_SN;
     initiator->session = s2n_session_new(plane, fake_nexus(), FIRST_CMD_SN, WINDOW);
@@ -175,21 +177,35 @@ void put_bytes(struct initiator *initiator, const uint8_t *bytes, size_t length)
     }
 }
 
-void put(struct initiator *initiator, uint8_t *bhs, const uint8_t *data, uint32_t length)
+size_t pdu_bytes(const s2n_conn_params *params, uint8_t *bhs, const uint8_t *data, uint32_t length,
+                 uint8_t *wire)
 {
-    const s2n_conn_params *params = &initiator->params;
-    uint8_t digest[4], zeroes[4] = {0};
+    uint32_t padded = length + s2n_padding(length);
+    uint8_t *to = wire + 48;
 
     s2n_put24(bhs + S2N_AT_DATA_LENGTH, length);
-    put_bytes(initiator, bhs, 48);
-    s2n_put_digest(digest, s2n_crc32c(0, bhs, 48));
-    put_bytes(initiator, digest, params->header_digest ? 4 : 0);
-    if (!length)
-        return;
-    put_bytes(initiator, data, length);
-    put_bytes(initiator, zeroes, s2n_padding(length));
-    s2n_put_digest(digest, s2n_crc32c(s2n_crc32c(0, data, length), zeroes, s2n_padding(length)));
-    put_bytes(initiator, digest, params->data_digest ? 4 : 0);
+    memcpy(wire, bhs, 48);
+    if (params->header_digest) {
+        s2n_put_digest(to, s2n_crc32c(0, wire, 48));
+        to += 4;
+    }
+    memset(to, 0, padded);
+    if (length)
+        memcpy(to, data, length);
+    to += padded;
+    if (params->data_digest && length) {
+        s2n_put_digest(to, s2n_crc32c(0, to - padded, padded));
+        to += 4;
+    }
+    return (size_t)(to - wire);
+}
+
+void put(struct initiator *initiator, uint8_t *bhs, const uint8_t *data, uint32_t length)
+{
+    static uint8_t wire[48 + (1 << 20) + 16];
+
+    CHECK(length <= 1 << 20);
+    put_bytes(initiator, wire, pdu_bytes(&initiator->params, bhs, data, length, wire));
 }
 
 void request(uint8_t *bhs, uint8_t opcode, uint32_t itt, uint32_t cmd_sn)

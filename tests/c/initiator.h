@@ -45,6 +45,9 @@ void expect_nothing_left(struct initiator *initiator);
 
 /* Send bytes as they are. */
 void put_bytes(struct initiator *initiator, const uint8_t *bytes, size_t length);
+/* Write a PDU to `wire`, with length, padding and digests added; how many bytes that are. */
+size_t pdu_bytes(const s2n_conn_params *params, uint8_t *bhs, const uint8_t *data, uint32_t length,
+                 uint8_t *wire);
 /* Send a PDU: length, padding and digests are added. */
 void put(struct initiator *initiator, uint8_t *bhs, const uint8_t *data, uint32_t length);
 /* Send a SCSI Command with the next CmdSN; `flags` is BHS byte 1. */
