@@ -14,7 +14,7 @@ from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.unit.mode_pages.control import CONTROL
 from tests.iscsi_client import TASK_MANAGEMENT_RESPONSE, Initiator, Pdu
 from tests.support import row
-from tests.target.iscsi.test_portal import ALICE, DISK, Bench, ready, serving
+from tests.target.iscsi.portal_bench import ALICE, DISK, Bench, ready, serving
 
 CLEAR_TASK_SET = 4
 TASK_ABORTED = 0x40

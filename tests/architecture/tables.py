@@ -68,8 +68,5 @@ BIG_FILES = {
     "tests/c/test_tcmu.c": "TCMU devices",
     "tests/commands/test_reservations.py": "persistent reservations",
     "tests/iscsi_client.py": "an iSCSI initiator, PDU by PDU",
-    "tests/target/iscsi/test_login.py": "login and its negotiation",
-    "tests/target/iscsi/test_portal.py": "the portal over sockets",
-    "tests/target/tcmu/test_front_end.py": "TCMU devices as the kernel shows them",
     "tests/test_service.py": "the service",
 }

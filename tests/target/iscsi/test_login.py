@@ -2,113 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
-from scsi2nvme.target.iscsi.login import (
-    MAXIMUM_REQUESTS,
-    Accepted,
-    Login,
-    LoginSettings,
-    NotALogin,
-    Refused,
-    Reply,
-    Step,
-)
-from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
+from scsi2nvme.target.iscsi.login import MAXIMUM_REQUESTS, Accepted, Login, NotALogin, Reply, Step
 from scsi2nvme.target.iscsi.pdu import LoginStatus
-from tests.iscsi_client import Pdu, pairs_bytes
-
-INITIATOR = "iqn.2026-11.test:initiator"
-OPEN = "iqn.2026-11.test:open"
-CLOSED = "iqn.2026-11.test:closed"
-SECRET = "iqn.2026-11.test:secret"
-ISID = bytes.fromhex("80000000abcd")
-CHAP = ChapAuthentication(Credentials("user", b"initiator-secret"))
-MUTUAL = ChapAuthentication(CHAP.initiator, Credentials("server", b"the-target-secret"))
-TARGETS = {
-    node.iqn: node
-    for node in (
-        TargetNode(OPEN, alias="disk", portal_group_tag=7),
-        TargetNode(CLOSED, acl={"iqn.2026-11.test:other": AclEntry()}),
-        TargetNode(SECRET, acl={INITIATOR: AclEntry(chap=MUTUAL)}),
-    )
-}
-NAMES = {"InitiatorName": INITIATOR, "TargetName": OPEN}
-WINDOW = 32
-
-
-def login(settings: LoginSettings | None = None) -> Login:
-    return Login(TARGETS, settings or LoginSettings(), WINDOW)
-
-
-def request(
-    csg: int = 1,
-    nsg: int = 3,
-    *,
-    transit: bool = True,
-    more: bool = False,
-    opcode: int = 0x43,
-    version_min: int = 0,
-    isid: bytes = ISID,
-    tsih: int = 0,
-    cid: int = 5,
-    itt: int = 0x1234,
-    length: int = 0,
-    ahs: int = 0,
-) -> bytes:
-    flags = transit << 7 | more << 6 | csg << 2 | nsg
-    bhs = struct.pack(
-        ">BBBBB3s6sHIHxxII16x",
-        opcode,
-        flags,
-        0,
-        version_min,
-        ahs,
-        length.to_bytes(3, "big"),
-        isid,
-        tsih,
-        itt,
-        cid,
-        100,
-        0x55,
-    )
-    assert len(bhs) == 48
-    return bhs
-
-
-def pdu_of(wire: bytes) -> Pdu:
-    length = int.from_bytes(wire[5:8], "big")
-    assert len(wire) == 48 + length + -length % 4
-    return Pdu(wire[:48], wire[48 : 48 + length])
-
-
-def replied(step: Step) -> Pdu:
-    assert isinstance(step, Reply), step
-    pdu = pdu_of(step.pdu)
-    assert pdu.login_status == 0
-    return pdu
-
-
-def refused(step: Step, status: LoginStatus) -> Pdu:
-    assert isinstance(step, Refused), step
-    assert step.status == status, step.reason
-    pdu = pdu_of(step.pdu)
-    assert pdu.login_status == status
-    assert not pdu.flags & 0xC0
-    assert pdu.data == b""
-    return pdu
-
-
-def accepted(step: Step) -> Accepted:
-    assert isinstance(step, Accepted), step
-    return step
+from tests.iscsi_client import pairs_bytes
+from tests.target.iscsi.login_phase import (
+    CLOSED,
+    INITIATOR,
+    ISID,
+    NAMES,
+    OPEN,
+    SECRET,
+    TARGETS,
+    WINDOW,
+    accepted,
+    login,
+    pdu_of,
+    refused,
+    replied,
+    request,
+)
 
 
 def test_straight_to_full_feature_phase() -> None:
@@ -399,105 +317,6 @@ def test_no_keys_before_a_long_answer_has_ended() -> None:
     replied(machine.feed(request(), pairs_bytes(UNKNOWN)))
     step = machine.feed(request(), pairs_bytes({"InitialR2T": "No"}))
     refused(step, LoginStatus.INITIATOR_ERROR)
-
-
-# Authentication
-
-
-def security(machine: Login, keys: dict[str, str], *, transit: bool = False) -> Step:
-    return machine.feed(request(0, 1, transit=transit), pairs_bytes(keys))
-
-
-def chap_answer(pdu: Pdu) -> dict[str, str]:
-    keys = dict(pdu.pairs)
-    assert keys["CHAP_A"] == "7"
-    challenge = bytes.fromhex(keys["CHAP_C"][2:])
-    secret = CHAP.initiator.secret
-    proof = hashlib.sha256(bytes([int(keys["CHAP_I"])]) + secret + challenge).hexdigest()
-    return {"CHAP_N": "user", "CHAP_R": "0x" + proof}
-
-
-SECRET_NAMES = {"InitiatorName": INITIATOR, "TargetName": SECRET}
-
-
-@pytest.mark.parametrize("eager", [False, True], ids=["T at the end", "T always"])
-def test_chap(eager: bool) -> None:
-    """iPXE sets T in every request; it is withheld until the initiator has proved itself."""
-    machine = login()
-    pdu = replied(security(machine, SECRET_NAMES | {"AuthMethod": "CHAP,None"}, transit=eager))
-    assert pdu.flags == 0
-    assert dict(pdu.pairs) == {"TargetPortalGroupTag": "1", "AuthMethod": "CHAP"}
-    pdu = replied(security(machine, {"CHAP_A": "7,5"}, transit=eager))
-    assert pdu.flags == 0
-    pdu = replied(security(machine, chap_answer(pdu), transit=True))
-    assert pdu.flags == 0x81
-    accepted(machine.feed(request(), b""))
-
-
-def test_mutual_chap() -> None:
-    machine = login()
-    replied(security(machine, SECRET_NAMES | {"AuthMethod": "CHAP"}))
-    answer = chap_answer(replied(security(machine, {"CHAP_A": "7"})))
-    challenge = bytes(range(32))
-    pdu = replied(security(machine, answer | {"CHAP_I": "9", "CHAP_C": "0x" + challenge.hex()}))
-    proof = hashlib.sha256(b"\x09" + b"the-target-secret" + challenge).hexdigest()
-    assert dict(pdu.pairs) == {"CHAP_N": "server", "CHAP_R": "0x" + proof}
-    assert replied(security(machine, {}, transit=True)).flags == 0x81
-
-
-def test_authentication_is_not_left_out() -> None:
-    ways: list[tuple[dict[str, str], bool]] = [
-        (SECRET_NAMES, True),
-        (SECRET_NAMES | {"AuthMethod": "None"}, True),
-        (SECRET_NAMES | {"AuthMethod": "None"}, False),
-        (SECRET_NAMES | {"AuthMethod": "SRP,KRB5"}, False),
-    ]
-    for keys, transit in ways:
-        step = security(login(), keys, transit=transit)
-        refused(step, LoginStatus.AUTHENTICATION_FAILURE)
-
-
-def test_authentication_waits_for_the_method() -> None:
-    machine = login()
-    replied(security(machine, SECRET_NAMES))
-    refused(security(machine, {}, transit=True), LoginStatus.AUTHENTICATION_FAILURE)
-
-
-def test_chap_must_go_on() -> None:
-    machine = login()
-    replied(security(machine, SECRET_NAMES | {"AuthMethod": "CHAP"}))
-    refused(security(machine, {}, transit=True), LoginStatus.MISSING_PARAMETER)
-
-
-def test_wrong_chap_response() -> None:
-    machine = login()
-    replied(security(machine, SECRET_NAMES | {"AuthMethod": "CHAP"}))
-    replied(security(machine, {"CHAP_A": "7"}))
-    step = security(machine, {"CHAP_N": "user", "CHAP_R": "0x" + "00" * 32}, transit=True)
-    refused(step, LoginStatus.AUTHENTICATION_FAILURE)
-
-
-def test_an_initiator_that_insists_on_chap_where_there_is_none() -> None:
-    step = security(login(), NAMES | {"AuthMethod": "CHAP"})
-    refused(step, LoginStatus.AUTHENTICATION_FAILURE)
-
-
-def test_chap_keys_do_not_count_in_the_operational_stage() -> None:
-    machine = login()
-    accepted(machine.feed(request(), pairs_bytes(NAMES | {"CHAP_A": "5"})))
-    assert dict(pdu_of(machine.accept(1, 100)).pairs)["CHAP_A"] == "Irrelevant"
-
-
-def test_discovery_has_its_own_authentication() -> None:
-    names = {"InitiatorName": INITIATOR, "SessionType": "Discovery"}
-    settings = LoginSettings(discovery_chap=CHAP)
-    step = login(settings).feed(request(), pairs_bytes(names))
-    refused(step, LoginStatus.AUTHENTICATION_FAILURE)
-    machine = login(settings)
-    replied(security(machine, names | {"AuthMethod": "CHAP"}))
-    answer = chap_answer(replied(security(machine, {"CHAP_A": "7"})))
-    assert replied(security(machine, answer, transit=True)).flags == 0x81
-    accepted(machine.feed(request(), b""))
 
 
 # Joining a session
