@@ -13,6 +13,7 @@ import os
 import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from scsi2nvme.drivers.transport import TransportError
 
@@ -51,7 +52,10 @@ class SmartState:
 
 @dataclass
 class State:
-    """The sidecar's contents. `errors` and `self_tests` are log entries in hexadecimal."""
+    """The sidecar's contents. `errors` and `self_tests` are log entries in hexadecimal.
+
+    `kept` is what other capabilities must remember, under their names: whatever JSON holds.
+    """
 
     serial: str
     namespaces: list[NamespaceState]
@@ -60,6 +64,14 @@ class State:
     errors: list[str] = field(default_factory=list)
     self_tests: list[str] = field(default_factory=list)
     clean: bool = True  # shut down as the specification wants it
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def shown(self) -> dict[str, Any]:
+        """Return what is written down; what no capability keeps is left out."""
+        raw = asdict(self)
+        if not self.kept:
+            del raw["kept"]
+        return raw
 
     @classmethod
     def parse(cls, text: str) -> State:
@@ -178,7 +190,7 @@ class Image:
         temporary = Path(f"{sidecar}.new")
         try:
             with temporary.open("w") as file:
-                json.dump(asdict(self.state), file, indent=1)
+                json.dump(self.state.shown(), file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(sidecar)

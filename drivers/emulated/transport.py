@@ -18,6 +18,7 @@ from typing import Any, Self
 from scsi2nvme.dataplane import Emulator, Port, Region, Window
 from scsi2nvme.drivers.emulated.admin import AdminQueue
 from scsi2nvme.drivers.emulated.capabilities import TABLES
+from scsi2nvme.drivers.emulated.capability import Tables
 from scsi2nvme.drivers.emulated.image import Image
 from scsi2nvme.drivers.emulated.memory import DmaMemory, UnmappedError
 from scsi2nvme.drivers.emulated.model import VERSION, Model
@@ -80,7 +81,14 @@ class EmulatedTransport:
     pci_id = (0, 0)
     alarms: Mapping[Alarm, int] = MappingProxyType({})
 
-    def __init__(self, options: EmulatedOptions) -> None:
+    def __init__(self, options: EmulatedOptions, tables: Tables = TABLES) -> None:
+        """Open the image, and be there. TransportError if it cannot be used.
+
+        `tables` are what the controller can do; TypeError for a setting that it has not.
+        """
+        if unknown := options.settings.keys() - tables.settings:
+            raise TypeError(f"there are no settings {', '.join(sorted(unknown))}")
+        settings = {**tables.settings, **options.settings}
         self.name = f"emulated:{options.path or 'memory'}"
         self.vectors = options.vectors
         self._image = Image(
@@ -94,14 +102,13 @@ class EmulatedTransport:
         self.port = Port.emulated(self.emulator)
         self._memory = DmaMemory()
         self._eventfds: dict[int, int] = {}
-        settings = {**TABLES.settings, **options.settings}
-        assert settings.keys() == TABLES.settings.keys(), f"no settings: {options.settings}"
+        self._cap = encode(CAP, **tables.cap)
         try:
             self._model = Model(self._image, self.emulator, write_cache=settings[CACHE.keyword])
             self._admin = AdminQueue(
                 self._model,
                 self._memory,
-                TABLES,
+                tables,
                 settings,
                 interrupt=self.interrupt,
                 signal=self._signal,
@@ -120,7 +127,7 @@ class EmulatedTransport:
 
     def _set_defaults(self) -> None:
         self._registers[:] = bytes(_REGISTERS_BYTES)
-        self._store(Register.CAP, encode(CAP, **TABLES.cap), 8)
+        self._store(Register.CAP, self._cap, 8)
         self._store(Register.VS, VERSION, 4)
 
     def _load(self, offset: int, size: int) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from scsi2nvme.dataplane import QueueCompletion, QueuePair, Region
+from scsi2nvme.drivers.emulated.capabilities import TABLES
+from scsi2nvme.drivers.emulated.capability import Tables
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.registers import AQA, CC, CSTS, Register, decode, encode
@@ -23,9 +25,9 @@ SHUTDOWN = encode(CC, en=1, iosqes=6, iocqes=4, shn=1)
 class Host:
     """The least that is needed to talk to a controller."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, tables: Tables = TABLES, **options: Any) -> None:
         options.setdefault("size_bytes", 16 * MIB)
-        self.transport = EmulatedTransport(EmulatedOptions.of(**options))
+        self.transport = EmulatedTransport(EmulatedOptions.of(**options), tables)
         self.depth = 8
         self.pairs: dict[int, QueuePair] = {}
         self.taken: defaultdict[int, deque[QueueCompletion]] = defaultdict(deque)
