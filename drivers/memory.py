@@ -13,7 +13,7 @@ PAGE = 4096
 
 
 def memory_file(name: str, contents: bytes = b"", size: int = 0) -> int:
-    """Return a memfd of `size` bytes, or of `contents`."""
+    """Return a memfd of `size` bytes, or of `contents`; the caller closes it."""
     fd = os.memfd_create(name)
     if contents:
         os.pwrite(fd, contents, 0)
@@ -43,7 +43,7 @@ class SharedMemory:
         self._vaddr = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
 
     def allocate(self, length: int) -> Region:
-        """Return zeroed whole pages of at least `length` bytes."""
+        """Return zeroed whole pages of at least `length` bytes; TransportError if none are left."""
         length = -(-length // PAGE) * PAGE
         if length > self.size - self._next:
             raise TransportError(

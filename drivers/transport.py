@@ -49,16 +49,23 @@ class Transport(Protocol):
         """Return zeroed DMA memory, page aligned, that lives until `close`."""
 
     def window(self, length: int) -> Window | None:
-        """Return addresses for memory that is not from `allocate`; None: it cannot be reached."""
+        """Return addresses for memory that is not from `allocate`; None: it cannot be reached.
+
+        They are `length` bytes of the device's, into which the caller maps pages, until it
+        closes the window.
+        """
 
     def interrupt(self, vector: int) -> int:
-        """Return the eventfd that `vector` signals."""
+        """Return the eventfd that `vector` signals; it is the transport's, until `close`."""
 
     def steer(self, cpus: Mapping[int, int]) -> None:
         """Have these vectors interrupt these CPUs, where the host can arrange it."""
 
     async def reset(self) -> None:
-        """Reset the function (FLR): registers to their defaults, queues gone."""
+        """Reset the function (FLR): registers to their defaults, queues gone.
+
+        Spec: PCI Express Base 4.0 6.6.2; NVMe Base 2.0c 3.7.
+        """
 
     async def let_go(self) -> None:
         """Give the device back at once: registers read all ones, no command ends any more.

@@ -29,7 +29,7 @@ class LogPage(IntEnum):
 
 
 def identify(cns: int, nsid: int = 0, *, csi: int = 0, cntid: int = 0) -> NvmeCommand:
-    """Return an Identify command."""
+    """Return an Identify command. Spec: NVMe Base 2.0c 5.17."""
     return NvmeCommand(
         AdminOpcode.IDENTIFY,
         nsid,
@@ -43,7 +43,10 @@ def identify(cns: int, nsid: int = 0, *, csi: int = 0, cntid: int = 0) -> NvmeCo
 def get_features(
     fid: int, *, nsid: int = 0, select: int = 0, cdw11: int = 0, data_in: int = 0
 ) -> NvmeCommand:
-    """Return a Get Features command."""
+    """Return a Get Features command; `data_in` bytes where the feature has data.
+
+    Spec: NVMe Base 2.0c 5.15.
+    """
     return NvmeCommand(
         AdminOpcode.GET_FEATURES,
         nsid,
@@ -57,7 +60,7 @@ def get_features(
 def set_features(
     fid: int, cdw11: int = 0, *, nsid: int = 0, save: bool = False, data_out: bytes = b""
 ) -> NvmeCommand:
-    """Return a Set Features command."""
+    """Return a Set Features command. Spec: NVMe Base 2.0c 5.27."""
     return NvmeCommand(
         AdminOpcode.SET_FEATURES,
         nsid,
@@ -71,7 +74,10 @@ def set_features(
 def get_log_page(
     lid: int, nsid: int, length: int, *, offset: int = 0, retain: bool = True, lsp: int = 0
 ) -> NvmeCommand:
-    """Return a Get Log Page command for `length` bytes, whole dwords, from `offset`."""
+    """Return a Get Log Page command for `length` bytes, whole dwords, from byte `offset`.
+
+    Unless `retain`, the page's asynchronous event is acknowledged. Spec: NVMe Base 2.0c 5.16.
+    """
     numd = length // 4 - 1
     return NvmeCommand(
         AdminOpcode.GET_LOG_PAGE,
@@ -86,18 +92,24 @@ def get_log_page(
 
 
 def create_cq(qid: int, depth: int, vector: int | None) -> NvmeCommand:
-    """Return Create I/O Completion Queue for contiguous memory; no vector: no interrupt."""
+    """Return Create I/O Completion Queue for contiguous memory; no vector: no interrupt.
+
+    `depth` is a true count of entries. Spec: NVMe Base 2.0c 5.4.
+    """
     interrupt = 0 if vector is None else vector << 16 | 1 << 1
     cdw10 = qid | (depth - 1) << 16
     return NvmeCommand(AdminOpcode.CREATE_CQ, cdw10=cdw10, cdw11=interrupt | 1, admin=True)
 
 
 def create_sq(qid: int, depth: int) -> NvmeCommand:
-    """Return Create I/O Submission Queue for contiguous memory, with the CQ of that number."""
+    """Return Create I/O Submission Queue for contiguous memory, with the CQ of that number.
+
+    `depth` is a true count of entries. Spec: NVMe Base 2.0c 5.5.
+    """
     cdw10 = qid | (depth - 1) << 16
     return NvmeCommand(AdminOpcode.CREATE_SQ, cdw10=cdw10, cdw11=qid << 16 | 1, admin=True)
 
 
 def abort(sqid: int, cid: int, timeout_s: float) -> NvmeCommand:
-    """Return an Abort command."""
+    """Return an Abort command, which itself may take `timeout_s`. Spec: NVMe Base 2.0c 5.1."""
     return NvmeCommand(AdminOpcode.ABORT, cdw10=sqid | cid << 16, admin=True, timeout_s=timeout_s)

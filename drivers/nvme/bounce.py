@@ -21,7 +21,10 @@ class BouncePool:
 
     @asynccontextmanager
     async def borrow(self, length: int) -> AsyncIterator[Region]:
-        """Lend `length` bytes, page aligned; ValueError if that is more than there is."""
+        """Lend `length` bytes, page aligned; ValueError if that is more than there is.
+
+        They are the borrower's until the end of the block, and hold what another left there.
+        """
         if length == 0:
             yield self._region.slice(0, 0)
             return

@@ -113,17 +113,27 @@ class BringUp:
         return (units + 1) * _UNIT_S
 
     async def disable(self) -> None:
-        """Leave the controller disabled: it touches no memory of ours any more."""
+        """Leave the controller disabled: it touches no memory of ours any more.
+
+        ControllerError if RDY does not follow in time. Spec: NVMe Base 2.0c 3.7.
+        """
         for state in DISABLE:
             await self._run(state, None)
 
     async def enable(self, queue: AdminQueue) -> None:
-        """Enable a disabled controller with `queue` as its admin queue pair."""
+        """Enable a disabled controller with `queue` as its admin queue pair.
+
+        The queue's memory is the controller's until it is disabled. ControllerError if it
+        does not become ready, or if we cannot drive it. Spec: NVMe Base 2.0c 3.5.
+        """
         for state in ENABLE:
             await self._run(state, queue)
 
     async def shut_down(self, limit_s: float) -> None:
-        """Announce the end, normally, and wait until the controller is prepared."""
+        """Announce the end, normally, and wait until the controller is prepared.
+
+        ControllerError if that takes more than `limit_s`. Spec: NVMe Base 2.0c 3.6.
+        """
         cc = self.transport.read32(Register.CC)
         self.transport.write32(Register.CC, update(CC, cc, shn=1))
         if Quirk.NO_SHUTDOWN_STATUS not in self.quirks:

@@ -268,6 +268,7 @@ class Controller:
         What a controller reset interrupts is repeated where that is harmless,
         and else ends with ABORTED_BY_RESET; on a dead controller everything
         ends with LOST. Commands go on when the caller is cancelled.
+        ControllerError if the controller is closed, ValueError for what can never be placed.
         """
         if self.state is ControllerState.CLOSED:
             raise ControllerError(f"{self.name} is closed")

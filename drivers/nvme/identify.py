@@ -55,7 +55,7 @@ async def _identify(execute: Execute, cns: int, nsid: int = 0) -> bytes:
 
 
 async def identify_controller(execute: Execute, quirks: Quirk) -> Values:
-    """Return Identify Controller, without what does not work."""
+    """Return Identify Controller, without what does not work. StatusError if it is refused."""
     data = bytearray(await _identify(execute, CNS_CONTROLLER))
     if Quirk.NO_WRITE_ZEROES in quirks:
         oncs = IDENTIFY_CONTROLLER.parse(data).oncs
@@ -64,7 +64,7 @@ async def identify_controller(execute: Execute, quirks: Quirk) -> Values:
 
 
 def maximum_transfer_bytes(controller: Values) -> int:
-    """Return the least of MDTS and the driver's own limit."""
+    """Return how many bytes a command may carry: the least of MDTS and our own limit."""
     mdts = controller.mdts
     if mdts == 0 or mdts >= 32:
         return MAXIMUM_TRANSFER_BYTES
@@ -83,7 +83,11 @@ async def _nvm_controller(execute: Execute) -> Values:
 async def read_namespaces(
     execute: Execute, controller: Values, quirks: Quirk
 ) -> dict[int, NamespaceFacts]:
-    """Return every active namespace of the NVM command set."""
+    """Return every active namespace of the NVM command set that we can use, by NSID.
+
+    One whose blocks we cannot transfer is left out, with a warning. StatusError if the
+    controller refuses what it must answer.
+    """
     limits = await _nvm_controller(execute)
     found = {}
     for nsid in await _active(execute, controller):

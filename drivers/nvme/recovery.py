@@ -1,5 +1,31 @@
 """The ladder: Abort, controller reset, function reset, the end.
 
+Every command has a deadline, which its queue pair keeps. What follows when it passes:
+
+1. The owner of the queue pair polls once more, as an interrupt may have been lost. It
+   gives the command some more time, the grace, and tells of it: the control thread's
+   queues by `expired`, a reactor's by `overdue`. It tells again after each grace.
+2. CSTS is read. All ones: the device is gone, and resetting what is not there is of no
+   use, so the controller is dead. A fatal status, a subsystem reset or RDY=0 goes to 4.
+3. An I/O command that is told of for the first time is aborted. The Abort is answered
+   before or after the victim, whatever it says; only the victim's own completion
+   ends that, and until then the device may write to its buffer. The second
+   time, or if it is an admin command, for which Abort is of little help: 4.
+4. Controller reset. New commands wait at the gates, event requests are dropped, and the
+   data path pauses, so that nobody touches a queue. CC.EN is cleared: once RDY has
+   followed, the device touches neither memory nor queues. Then all is set up anew, as at
+   the start; queues keep their memory, depth and numbers.
+5. Function reset, if 4 fails other than by the device being gone; then 4 once more.
+6. What was under way is settled. A reactor's queue pair places it again, in its
+   order and with its CIDs, or ends it. The control thread's own commands are repeated
+   where that is harmless (`retry.repeatable`), and else end with ABORTED_BY_RESET, as
+   nobody knows whether they were executed.
+7. If 5 fails too, the controller is dead: everything ends with LOST, now and from now on,
+   until somebody asks for a reset, or the device that was let go of is back.
+
+One reset runs at a time; who wants another waits for that one. What an initiator gave up
+is aborted by the same means, without the other steps: it is not overdue.
+
 Spec: NVMe Base 2.0c 3.7 (resets), 5.1 (Abort).
 """
 
@@ -46,7 +72,10 @@ class Patient(Protocol):
 
 
 class Recovery:
-    """Decides what to do about one controller that misbehaves."""
+    """Decides what to do about one controller that misbehaves.
+
+    `abort_s` is how long an Abort command itself may take.
+    """
 
     def __init__(self, patient: Patient, clock: Clock, abort_s: float) -> None:
         self._patient = patient
@@ -61,7 +90,10 @@ class Recovery:
         self._aborts = asyncio.Semaphore(limit)
 
     async def overdue(self, qid: int, cid: int) -> None:
-        """A command of a reactor's queue is overdue, perhaps not for the first time."""
+        """A command of a reactor's queue pair is overdue, perhaps not for the first time.
+
+        The same `qid` and `cid` within 15 s mean the same command.
+        """
         now = self._clock.now()
         self._told = {key: at for key, at in self._told.items() if now - at < _SAME_COMMAND_S}
         again = (qid, cid) in self._told
@@ -69,7 +101,7 @@ class Recovery:
         await self.expired(qid, cid, again=again)
 
     async def expired(self, qid: int, cid: int, *, again: bool) -> None:
-        """A deadline passed: abort an I/O command once, else reset."""
+        """A deadline passed: abort an I/O command once, else reset. Returns when that is done."""
         if not self._patient.live:
             return  # a reset ends or repeats the command
         if await self.examine():
@@ -127,7 +159,11 @@ class Recovery:
 async def with_function_reset(
     attempt: Callable[[], Awaitable[None]], reset: Callable[[], Awaitable[None]]
 ) -> None:
-    """Run `attempt`, and if it fails reset the function and run it once more."""
+    """Run `attempt`, and if it fails reset the function and run it once more.
+
+    What the second attempt raises is raised, and ControllerGoneError at once: what does
+    not answer need not be reset.
+    """
     try:
         await attempt()
     except ControllerGoneError:

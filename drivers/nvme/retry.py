@@ -53,7 +53,7 @@ def repeatable(command: NvmeCommand) -> bool:
 
 
 def retry_delay_s(completion: Completion, delays_s: Sequence[float]) -> float | None:
-    """Return how long to wait before a retry, None if there shall be none.
+    """Return how many seconds to wait before a retry, None if there shall be none.
 
     `delays_s` are CRDT1 to CRDT3. Spec: NVMe Base 2.0c figure 92 (CRD).
     """

@@ -74,7 +74,10 @@ class SetUp:
         return not completion.status
 
     async def number_of_queues(self, wanted: int) -> int:
-        """Ask for I/O queue pairs; return how many there may be, `wanted` at most."""
+        """Ask for I/O queue pairs; return how many there may be, `wanted` at most.
+
+        Spec: NVMe Base 2.0c 5.27 (feature 07h).
+        """
         command = admin.set_features(Feature.NUMBER_OF_QUEUES, (wanted - 1) | (wanted - 1) << 16)
         granted = (await self.succeed(command)).dw0
         return min(wanted, (granted & 0xFFFF) + 1, (granted >> 16) + 1)
@@ -85,7 +88,7 @@ class SetUp:
         await self.succeed(admin.create_sq(pair.qid, pair.depth), pair.sq_iova)
 
     async def delete_queues(self, pairs: Iterable[QueuePair]) -> None:
-        """Delete I/O queue pairs: submission queues first."""
+        """Delete I/O queue pairs: submission queues first, then their memory is ours again."""
         pairs = [*pairs]
         for opcode in (AdminOpcode.DELETE_SQ, AdminOpcode.DELETE_CQ):
             for pair in pairs:

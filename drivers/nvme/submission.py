@@ -16,7 +16,10 @@ _TIMER_SLACK_S = 0.005  # the queue pair's clock is coarse
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What `QueuePair.place` takes. A `timeout_ms` of 0 is none."""
+    """What `QueuePair.place` takes: 64 bytes, DMA memory that lives until the command ends.
+
+    A `timeout_ms` of 0 is none.
+    """
 
     sqe: bytes
     buffer: Region | None
@@ -93,7 +96,7 @@ class ControlQueue:
         return list(await asyncio.gather(*futures))
 
     def place(self, entries: Sequence[Entry]) -> list[asyncio.Future[QueueCompletion | None]]:
-        """As `submit`, at once; there must be room."""
+        """As `submit`, at once; there must be room. The futures end with `collect` or `forget`."""
         futures = []
         for entry in entries:
             cookie = next(self._cookies)
