@@ -23,6 +23,7 @@ class Features(Part):
 
     def __init__(self, controller: Controller) -> None:
         self._rows = controller.tables.features
+        self._saved = controller.model.state.saved_features
         self.values: dict[tuple[int, int, int], int] = {}
 
     def reset(self) -> None:
@@ -30,8 +31,9 @@ class Features(Part):
         self.values.clear()
 
     def current(self, fid: int, nsid: int = 0, key: int = 0) -> int:
-        """Return a value that was set, or the default."""
-        return self.values.get((fid, nsid, key), self._rows[fid].default)
+        """Return a value that was set, what was saved of it, or the default."""
+        saved = self._saved.get(saved_key(fid), self._rows[fid].default)
+        return self.values.get((fid, nsid, key), saved)
 
 
 def _row(controller: Controller, command: Values) -> Feature:
