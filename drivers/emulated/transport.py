@@ -88,7 +88,6 @@ class EmulatedTransport:
         """
         if unknown := options.settings.keys() - tables.settings:
             raise TypeError(f"there are no settings {', '.join(sorted(unknown))}")
-        settings = {**tables.settings, **options.settings}
         self.name = f"emulated:{options.path or 'memory'}"
         self.vectors = options.vectors
         self._image = Image(
@@ -104,17 +103,7 @@ class EmulatedTransport:
         self._eventfds: dict[int, int] = {}
         self._cap = encode(CAP, **tables.cap)
         try:
-            self._model = Model(self._image, self.emulator, write_cache=settings[CACHE.keyword])
-            self._admin = AdminQueue(
-                self._model,
-                self._memory,
-                tables,
-                settings,
-                interrupt=self.interrupt,
-                signal=self._signal,
-                io_queues=options.io_queues,
-                vectors=options.vectors,
-            )
+            self._assemble(options, tables)
         except BaseException:
             self._release()
             raise
@@ -122,6 +111,21 @@ class EmulatedTransport:
         self._gone = self._removed = self._closed = False
         self._registers = bytearray(_REGISTERS_BYTES)
         self._set_defaults()
+
+    def _assemble(self, options: EmulatedOptions, tables: Tables) -> None:
+        """Put together what the controller remembers and what executes its admin commands."""
+        settings = {**tables.settings, **options.settings}
+        self._model = Model(self._image, self.emulator, write_cache=settings[CACHE.keyword])
+        self._admin = AdminQueue(
+            self._model,
+            self._memory,
+            tables,
+            settings,
+            interrupt=self.interrupt,
+            signal=self._signal,
+            io_queues=options.io_queues,
+            vectors=options.vectors,
+        )
 
     # ---- registers ----
 

@@ -66,36 +66,40 @@ class QemuOptions:
             mdts=self.mdts,
         )
         for nsid in range(1, self.namespaces + 1):
-            disk = f"disk{nsid}"
-            if self.path is None:
-                yield from _option(
-                    "-blockdev",
-                    driver="null-co",
-                    size=self.size_bytes,
-                    **{"node-name": disk, "read-zeroes": True},
-                )
-            else:
-                yield from _option(
-                    "-blockdev",
-                    driver="raw",
-                    file="file",
-                    discard="unmap",
-                    offset=(nsid - 1) * self.size_bytes,
-                    size=self.size_bytes,
-                    **{"node-name": disk},
-                )
+            yield from self._namespace(nsid)
+
+    def _namespace(self, nsid: int) -> Iterator[str]:
+        """Yield the arguments for one namespace and what it stores."""
+        disk = f"disk{nsid}"
+        if self.path is None:
             yield from _option(
-                "-device",
-                driver="nvme-ns",
-                id=f"namespace{nsid}",
-                bus="nvme",
-                drive=disk,
-                nsid=nsid,
-                uuid=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.serial}/{nsid}")),
-                logical_block_size=self.block_bytes,
-                physical_block_size=self.block_bytes,
-                **{"write-cache": "on" if self.write_cache else "off", "share-rw": True},
+                "-blockdev",
+                driver="null-co",
+                size=self.size_bytes,
+                **{"node-name": disk, "read-zeroes": True},
             )
+        else:
+            yield from _option(
+                "-blockdev",
+                driver="raw",
+                file="file",
+                discard="unmap",
+                offset=(nsid - 1) * self.size_bytes,
+                size=self.size_bytes,
+                **{"node-name": disk},
+            )
+        yield from _option(
+            "-device",
+            driver="nvme-ns",
+            id=f"namespace{nsid}",
+            bus="nvme",
+            drive=disk,
+            nsid=nsid,
+            uuid=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.serial}/{nsid}")),
+            logical_block_size=self.block_bytes,
+            physical_block_size=self.block_bytes,
+            **{"write-cache": "on" if self.write_cache else "off", "share-rw": True},
+        )
 
 
 def _option(option: str, **properties: object) -> Iterator[str]:
