@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+import scsi2nvme
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("scsi2nvme", "target", "drivers", "fuzz")
@@ -37,6 +41,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     )
     (path,) = directory.glob("*.whl")
     return zipfile.ZipFile(path)
+
+
+def test_the_version_is_one() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    build = re.search(r"^project\(.*\bversion: '([^']+)'", (ROOT / "meson.build").read_text())
+    assert build is not None
+    assert build[1] == project == scsi2nvme.__version__
 
 
 def test_a_wheel_is_for_every_python_from_3_11(wheel: zipfile.ZipFile) -> None:
