@@ -182,7 +182,7 @@ fuzz-iscsi: environment ## fuzz the iSCSI full-feature phase with libFuzzer for 
 	@$(DEV_BUILD) ninja --quiet -C $(LIBFUZZER) tests/c/fuzz_iscsi tests/c/libfuzzer_iscsi
 	@mkdir -p var/corpus-iscsi && $(LIBFUZZER)/tests/c/fuzz_iscsi --seed var/corpus-iscsi/seed
 	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(LIBFUZZER)/tests/c/libfuzzer_iscsi \
-	  -max_total_time=$(or $(SECONDS),600) -max_len=8192 -entropic=0 -artifact_prefix=var/ var/corpus-iscsi
+	  -max_total_time=$(or $(SECONDS),600) -max_len=16384 -entropic=0 -artifact_prefix=var/ var/corpus-iscsi
 
 bench: build ## measure speed side by side with tgt
 	$(call packages,$(BENCH_PACKAGES))

@@ -256,38 +256,58 @@ static void add_step(uint8_t kind, uint8_t detail, const uint8_t *bytes, uint32_
     seed.length += STEP + length;
 }
 
-/* What was put goes out on a connection. */
-static void put_on(uint8_t link)
+/* What was put goes out on a connection: a PDU, or several at once. */
+static void add_put(uint8_t kind, uint8_t link)
 {
-    uint8_t bytes[4096];
+    uint8_t bytes[8192];
     ssize_t n = recv(seed.fd, bytes, sizeof bytes, 0);
 
     CHECK(n > 0);
-    add_step(SEND_PDU, link, bytes, (uint32_t)n);
+    add_step(kind, link, bytes, (uint32_t)n);
 }
 
-static void put_request(uint8_t opcode, uint32_t cmd_sn, uint32_t length)
+static void put_bare_request(uint8_t opcode, uint32_t cmd_sn, uint32_t length)
 {
     uint8_t bhs[48];
 
     request(bhs, opcode, 9, cmd_sn);
     s2n_put32(bhs + S2N_AT_TTT, 3);
     put(&seed.i, bhs, pattern(length), length);
-    put_on(0);
+}
+
+static void put_request(uint8_t opcode, uint32_t cmd_sn, uint32_t length)
+{
+    put_bare_request(opcode, cmd_sn, length);
+    add_put(SEND_PDU, 0);
 }
 
 static void put_scsi(uint8_t flags, uint32_t itt, uint32_t edtl, const uint8_t *cdb,
                      uint32_t length)
 {
     put_command(&seed.i, flags, itt, edtl, cdb, pattern(length), length);
-    put_on(itt == 7);
+    add_put(SEND_PDU, itt == 7);
 }
 
 static void put_data(uint32_t itt, uint32_t ttt, uint32_t data_sn, uint32_t offset, uint32_t length,
                      bool final)
 {
     put_data_out(&seed.i, itt, ttt, data_sn, offset, final, pattern(length), length);
-    put_on(0);
+    add_put(SEND_PDU, 0);
+}
+
+/* More than is received at once: a write, whose turn lets two requests go to Python, which are
+ * as many as may be, and what has to wait then. When they are answered the connection has gone. */
+static void put_several(void)
+{
+    add_step(JOIN, 2, NULL, 0);
+    put_bare_request(S2N_TEXT, seed.i.cmd_sn + 1, 40);
+    put_bare_request(S2N_TEXT, seed.i.cmd_sn + 2, 40);
+    put_command(&seed.i, F | W, 8, 512, write10(0, 1), pattern(512), 512);
+    put_bare_request(S2N_NOP_OUT | IMMEDIATE, seed.i.cmd_sn, 2048);
+    put_bare_request(S2N_NOP_OUT | IMMEDIATE, seed.i.cmd_sn, 2048);
+    add_put(SEND, 2);
+    add_step(HANG_UP, 2, NULL, 0);
+    seed.i.cmd_sn += 2;
 }
 
 static void plant(void)
@@ -312,6 +332,7 @@ static void plant(void)
     put_data(4, 0, 0, 0, 1024, true);
     put_request(S2N_TEXT, seed.i.cmd_sn++, 40);
     put_request(S2N_SNACK, seed.i.cmd_sn, 0);
+    put_several();
     add_step(JOIN, 1, NULL, 0);
     add_step(HOLD, 1, NULL, 0);
     put_scsi(F, 5, 0, test_unit_ready, 0);
