@@ -63,7 +63,6 @@ BIG_FILES = {
     "scsi2nvme/dataplane.py": "the binding of the native data plane",
     "scsi2nvme/service.py": "the service that joins units, nexuses and the plane",
     "tests/c/fake_reactor.c": "a reactor that tests turn by hand",
-    "tests/c/test_iscsi_data.c": "data in and out of iSCSI commands",
     "tests/c/test_task.c": "tasks on a reactor",
     "tests/c/test_tcmu.c": "TCMU devices",
     "tests/commands/test_reservations.py": "persistent reservations",
