@@ -199,7 +199,7 @@ def within_limits(row: Command, data: st.DataObject) -> None:
         return good(command) if sent < _MOST_COMMANDS else Completion(status=0x006, dnr=True)
 
     expected = data.draw(parameters.expectations(data_out))
-    result = play(engine.run(nexus, 0, cdb, data_out, expected), answer, rules.check)
+    result = play(engine.run(engine.select(nexus, 0, cdb), data_out, expected), answer, rules.check)
     if result.background is not None:
         play(result.background, answer, rules.check)
 
@@ -223,7 +223,7 @@ def add_up(row: Command, data: st.DataObject) -> None:
     announced = row.data_bytes(values, facts.block_bytes)
     assume(announced <= strategies.MOST_DATA)
     assume(row.blocks(values) <= strategies.MOST_DATA // facts.block_bytes or not _count_field(row))
-    result = play(engine.run(nexus, 0, cdb, data_out), medium.answer, rules.check)
+    result = play(engine.run(engine.select(nexus, 0, cdb), data_out), medium.answer, rules.check)
     if medium.failed and result.status in (Status.GOOD, Status.CONDITION_MET):
         raise Finding(row, "status", f"{cdb.hex()}: a failed NVMe command, and {result.status!r}")
     _check_miscompare(row, values, data_out, medium, result)

@@ -117,7 +117,7 @@ def structure_comes_back(structure: Structure, data: st.DataObject) -> None:
 def _run(nexus: Nexus, name: str, data_out: bytes = b"", /, **fields: int) -> Result:
     """Run a command by its name; the controller answers ones."""
     row = next(each for each in commands.COMMANDS if each.name == name)
-    return play(engine.run(nexus, 0, row.build(**fields), data_out), content(b"\1"))
+    return play(engine.run(engine.select(nexus, 0, row.build(**fields)), data_out), content(b"\1"))
 
 
 def mode_pages_of_table() -> tuple[ModePage, ...]:
@@ -204,7 +204,7 @@ def log_page_is_whole(page: LogPage, data: st.DataObject) -> None:
     row = next(each for each in commands.COMMANDS if each.name == "LOG SENSE")
     cdb = row.build(pc=1, page_code=page.code, subpage_code=page.subpage, allocation_length=0xFFFF)
     seed = data.draw(st.binary(min_size=1, max_size=16))
-    result = play(engine.run(nexus, 0, cdb, b""), content(seed))
+    result = play(engine.run(engine.select(nexus, 0, cdb), b""), content(seed))
     whole, header = result.data_in, PAGE_HEADER
     if result.status is not Status.GOOD:
         raise Finding(page, "", f"{cdb.hex()} ends with {result}")

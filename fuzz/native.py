@@ -62,7 +62,7 @@ def agrees(row: Command, data: st.DataObject) -> None:
     sent: list[NvmeCommand] = []
     size = selected.data_bytes(selected.structure.parse(cdb), lu.block_bytes)
     data_out = bytes(size) if selected.data is Data.OUT else b""
-    result = play(engine.run(nexus, 0, cdb, data_out), content(b"\0"), sent.extend)
+    result = play(engine.run(engine.select(nexus, 0, cdb), data_out), content(b"\0"), sent.extend)
     sqes = [command.sqe() for command in sent]
     if result.status is Status.GOOD and sqes == [op.sqe for op in native]:
         return
@@ -88,7 +88,7 @@ def _guilty(row: Command, cdb: bytes, lu: LogicalUnit) -> str:
     """Return the field that the Python translation refuses, or that both read differently."""
     _, nexus = make_unit(lu.facts)
     data = row.data_bytes(row.structure.parse(cdb), lu.block_bytes)
-    sense = play(engine.run(nexus, 0, cdb, bytes(data)), content(b"\0")).sense
+    sense = play(engine.run(engine.select(nexus, 0, cdb), bytes(data)), content(b"\0")).sense
     if sense is None or sense.pointer is None:
         return row.length_field
     place = sense.pointer.byte, sense.pointer.bit

@@ -73,7 +73,7 @@ def one_legal_outcome(row: Command, data: st.DataObject) -> None:
     for _ in range(2):
         _, nexus = situation.make()
         answer = script(iter(answers), seed)
-        results.append(play(engine.run(nexus, lun, cdb, data_out, expected), answer))
+        results.append(play(engine.run(engine.select(nexus, lun, cdb), data_out, expected), answer))
         background = results[-1].background
         if background is not None:
             check_result(row, play(background, answer))
@@ -139,7 +139,7 @@ def _observe(nexus: Nexus, lun: int, cdb: bytes) -> tuple[Result, list[str]]:
     def check(group: tuple[NvmeCommand, ...]) -> None:
         sent.extend(command.name for command in group)
 
-    return play(engine.run(nexus, lun, cdb, b""), content(b"\0"), check), sent
+    return play(engine.run(engine.select(nexus, lun, cdb), b""), content(b"\0"), check), sent
 
 
 def reserved_bits(row: Command, data: st.DataObject) -> None:
@@ -207,7 +207,7 @@ def allocation_length(row: Command, data: st.DataObject) -> None:
         each = bytearray(cdb)
         field.write(each, value, "big")
         _, nexus = make_unit(facts)
-        results.append(play(engine.run(nexus, 0, bytes(each), b""), content(seed)))
+        results.append(play(engine.run(engine.select(nexus, 0, bytes(each)), b""), content(seed)))
     whole, cut = results
     if whole.status is not Status.GOOD:
         return

@@ -7,10 +7,10 @@ SPC-4 4.5.1 (order of checks).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from scsi2nvme import commands
-from scsi2nvme.command import Data, Task, Transfer
+from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands import power
 from scsi2nvme.scsi.result import (
     RESERVATION_CONFLICT,
@@ -46,21 +46,34 @@ def _refuse_unknown(lu: LogicalUnit, cdb: bytes) -> Result:
     return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(byte, bit)))
 
 
-def run(
-    nexus: Nexus,
-    lun: int | None,
-    cdb: bytes,
-    data_out: bytes = b"",
-    expected: int | None = None,
-) -> Translation:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One SCSI command as it arrived, with the logical unit and the row that it selects.
+
+    `cdb` is what the initiator sent, of any length; `unit` and `command` are
+    None where it names none.
+    """
+
+    nexus: Nexus
+    cdb: bytes
+    unit: LogicalUnit | None
+    command: Command | None
+
+
+def select(nexus: Nexus, lun: int | None, cdb: bytes) -> Request:
+    """Look up what a command is addressed to; `lun` is None if it is no single-level one."""
+    unit = nexus.luns.get(lun) if lun is not None else None
+    return Request(nexus, cdb, unit, commands.find(cdb))
+
+
+def run(request: Request, data_out: bytes = b"", expected: int | None = None) -> Translation:
     """Run one SCSI command; a generator of NVMe commands that returns its Result.
 
-    `cdb` is what the initiator sent, of any length; `data_out` what it sent of
-    the data that the CDB announces; `expected` how many bytes it prepared to
-    move, None where the transport does not tell.
+    `data_out` is what the initiator sent of the data that the CDB announces;
+    `expected` how many bytes it prepared to move, None where the transport
+    does not tell.
     """
-    unit = nexus.luns.get(lun) if lun is not None else None
-    command = commands.find(cdb)
+    cdb, unit, command = request.cdb, request.unit, request.command
     if unit is None:
         if command is None or command.without_unit is None:
             return check_condition(Sense(LOGICAL_UNIT_NOT_SUPPORTED))
@@ -68,7 +81,8 @@ def run(
         return _refuse_unknown(unit, cdb)
     if len(cdb) < command.length:
         return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(len(cdb))))
-    task = Task(command, command.structure.parse(cdb), nexus, unit, commands, data_out, expected)
+    values = command.structure.parse(cdb)
+    task = Task(command, values, request.nexus, unit, commands, data_out, expected)
     try:
         result = yield from _checked(task, cdb)
     except CheckCondition as error:

@@ -147,7 +147,9 @@ class Bench:
         """Run one CDB through the engine; `expected` is its data transfer length, if told."""
         from scsi2nvme import engine
 
-        return self.model.play(engine.run(nexus or self.nexus, lun, cdb, data_out, expected))
+        return self.model.play(
+            engine.run(engine.select(nexus or self.nexus, lun, cdb), data_out, expected)
+        )
 
     def do(
         self, name: str, data_out: bytes = b"", /, *, nexus: Any = None, **fields: int

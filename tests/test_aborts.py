@@ -47,7 +47,7 @@ def bench() -> Iterator[Bench]:
 
 def hold(bench: Bench) -> Held:
     held = Held(bench)
-    bench.service._units[bench.lu].executor = held
+    bench.service._registry.units[bench.lu].executor = held
     return held
 
 

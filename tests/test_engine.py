@@ -207,7 +207,7 @@ def test_what_the_controller_cannot_do_is_unknown() -> None:
 @pytest.mark.parametrize("lun", [1, None])
 def test_a_lun_without_a_logical_unit(command: Command, lun: int | None) -> None:
     bench = make_bench()
-    result = bench.model.play(engine.run(bench.nexus, lun, command.build()))
+    result = bench.model.play(engine.run(engine.select(bench.nexus, lun, command.build())))
     if command.name in ("INQUIRY", "REPORT LUNS", "REQUEST SENSE"):
         assert result.status is Status.GOOD
     else:

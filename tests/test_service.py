@@ -23,7 +23,7 @@ from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
-from scsi2nvme.service import PlaneDataPath, TaskService
+from scsi2nvme.service import PlaneDataPath, TaskService, registry
 from scsi2nvme.unit.counters import UNCORRECTED_ERRORS, WRITE_ERRORS
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.mode_pages.control import CONTROL
@@ -223,7 +223,7 @@ class Bench:
         _, controller = self.service.add_controller(self._overdue, self._overdue)
         self.plane_controller: Any = controller
         self.service.add_unit(self.lu, self.controller, controller)
-        self.unit: Any = self.service._units[self.lu].plane_unit
+        self.unit: Any = self.service._registry.units[self.lu].plane_unit
         self.nexus, self.plane_nexus = self.open("a")
         self.tasks: list[FakeTask] = []
 
@@ -288,8 +288,8 @@ class Bench:
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "PlaneController", FakeController)
-    monkeypatch.setattr(service, "PlaneUnit", FakeUnit)
-    monkeypatch.setattr(service, "PlaneNexus", FakeNexus)
+    monkeypatch.setattr(registry, "PlaneUnit", FakeUnit)
+    monkeypatch.setattr(registry, "PlaneNexus", FakeNexus)
 
 
 Story = Callable[[Bench], Awaitable[None]]

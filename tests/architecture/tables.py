@@ -61,7 +61,6 @@ BIG_FILES = {
     "scsi2nvme/csrc/reactor.c": "a reactor's round and what it waits for",
     "scsi2nvme/csrc/task.c": "a task from its begin to its end",
     "scsi2nvme/dataplane.py": "the binding of the native data plane",
-    "scsi2nvme/service.py": "the service that joins units, nexuses and the plane",
     "tests/c/fake_reactor.c": "a reactor that tests turn by hand",
     "tests/c/test_task.c": "tasks on a reactor",
     "tests/c/test_tcmu.c": "TCMU devices",

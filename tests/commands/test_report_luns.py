@@ -72,7 +72,7 @@ def test_any_lun_answers(lun: int | None) -> None:
     cdb = bytes([0xA0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0])
     from scsi2nvme import engine
 
-    result = bench.model.play(engine.run(bench.nexus, lun, cdb))
+    result = bench.model.play(engine.run(engine.select(bench.nexus, lun, cdb)))
     assert listed(result.data_in) == [3]
 
 

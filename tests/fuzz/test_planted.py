@@ -116,12 +116,12 @@ def test_a_missing_check_of_reserved_bits(monkeypatch: Patch) -> None:
 def test_a_missing_check_of_naca(monkeypatch: Patch) -> None:
     unchecked = engine.run
 
-    def run(nexus: Any, lun: Any, cdb: bytes, *data: Any) -> Translation:
-        found = commands.find(cdb)
-        whole = bytearray(cdb)
-        if found is not None and len(cdb) >= found.length:
+    def run(request: engine.Request, *data: Any) -> Translation:
+        found = request.command
+        whole = bytearray(request.cdb)
+        if found is not None and len(whole) >= found.length:
             found.structure.by_name["naca"].write(whole, 0, "big")
-        return unchecked(nexus, lun, bytes(whole), *data)
+        return unchecked(replace(request, cdb=bytes(whole)), *data)
 
     monkeypatch.setattr(engine, "run", run)
     assert_found(hunt("INQUIRY", "NACA"), "INQUIRY", "naca")

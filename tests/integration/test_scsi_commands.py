@@ -43,7 +43,7 @@ class Player:
         return cls(lu, make_nexus("a", lu), executor)
 
     async def do(self, name: str, data_out: bytes = b"", /, **fields: int) -> Result:
-        translation = engine.run(self.nexus, 0, row(name).build(**fields), data_out)
+        translation = engine.run(engine.select(self.nexus, 0, row(name).build(**fields)), data_out)
         result = await play(translation, self.executor)
         if result.background is not None:
             assert await play(result.background, self.executor) == GOOD

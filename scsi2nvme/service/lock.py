@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Gate:
+class SharedLock:
     """A shared and exclusive lock for one event loop; first come, first served.
 
     Whoever waits for exclusive use keeps later comers waiting, so that it
@@ -16,50 +16,50 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self._inside = 0  # -1: one alone
+        self._holders = 0  # -1: one, exclusively
         self._waiting: deque[tuple[bool, asyncio.Future[None]]] = deque()
 
     @property
     def exclusive(self) -> bool:
-        """Whether someone is alone inside, or waits to be."""
-        return self._inside < 0 or any(alone for alone, _ in self._waiting)
+        """Whether someone holds it exclusively, or waits to."""
+        return self._holders < 0 or any(exclusive for exclusive, _ in self._waiting)
 
     @asynccontextmanager
-    async def enter(self, *, alone: bool) -> AsyncIterator[None]:
-        """Wait for a place and hold it for the body."""
-        if self._waiting or not self._admits(alone):
+    async def hold(self, *, exclusive: bool) -> AsyncIterator[None]:
+        """Wait for the lock and hold it for the body."""
+        if self._waiting or not self._admits(exclusive):
             turn = asyncio.get_running_loop().create_future()
-            self._waiting.append((alone, turn))
+            self._waiting.append((exclusive, turn))
             try:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
-                    self._leave(alone)
-                elif (alone, turn) in self._waiting:
-                    self._waiting.remove((alone, turn))
+                    self._leave(exclusive)
+                elif (exclusive, turn) in self._waiting:
+                    self._waiting.remove((exclusive, turn))
                     self._admit_next()
                 raise
         else:
-            self._take(alone)
+            self._take(exclusive)
         try:
             yield
         finally:
-            self._leave(alone)
+            self._leave(exclusive)
 
-    def _admits(self, alone: bool) -> bool:
-        return self._inside == 0 if alone else self._inside >= 0
+    def _admits(self, exclusive: bool) -> bool:
+        return self._holders == 0 if exclusive else self._holders >= 0
 
-    def _take(self, alone: bool) -> None:
-        self._inside = -1 if alone else self._inside + 1
+    def _take(self, exclusive: bool) -> None:
+        self._holders = -1 if exclusive else self._holders + 1
 
-    def _leave(self, alone: bool) -> None:
-        self._inside = 0 if alone else self._inside - 1
+    def _leave(self, exclusive: bool) -> None:
+        self._holders = 0 if exclusive else self._holders - 1
         self._admit_next()
 
     def _admit_next(self) -> None:
         while self._waiting and self._admits(self._waiting[0][0]):
-            alone, turn = self._waiting.popleft()
+            exclusive, turn = self._waiting.popleft()
             if turn.cancelled():
                 continue
-            self._take(alone)
+            self._take(exclusive)
             turn.set_result(None)

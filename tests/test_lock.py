@@ -1,4 +1,4 @@
-"""The gate: many, or one alone, in the order in which they came."""
+"""The lock: many, or one alone, in the order in which they came."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsi2nvme.gate import Gate
+from scsi2nvme.service.lock import SharedLock
 
 
 class Visitors:
-    """Tasks that enter a gate and stay inside until they are let go."""
+    """Tasks that take a lock and hold it until they are let go."""
 
     def __init__(self) -> None:
-        self.gate = Gate()
+        self.lock = SharedLock()
         self.inside: list[str] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self._leave: dict[str, asyncio.Event] = {}
@@ -28,7 +28,7 @@ class Visitors:
         await settle()
 
     async def _visit(self, name: str, alone: bool) -> None:
-        async with self.gate.enter(alone=alone):
+        async with self.lock.hold(exclusive=alone):
             self.inside.append(name)
             try:
                 await self._leave[name].wait()
@@ -63,7 +63,7 @@ def test_many_are_inside_together() -> None:
         await visitors.come("a")
         await visitors.come("b")
         assert visitors.inside == ["a", "b"]
-        assert not visitors.gate.exclusive
+        assert not visitors.lock.exclusive
         await visitors.go("a")
         await visitors.go("b")
 
@@ -76,7 +76,7 @@ def test_one_alone_waits_for_all_and_keeps_all_out() -> None:
         await visitors.come("a")
         await visitors.come("b")
         await visitors.come("alone", alone=True)
-        assert visitors.gate.exclusive
+        assert visitors.lock.exclusive
         await visitors.come("later")
         assert visitors.inside == ["a", "b"]
         await visitors.go("a")
@@ -85,7 +85,7 @@ def test_one_alone_waits_for_all_and_keeps_all_out() -> None:
         assert visitors.inside == ["alone"]
         await visitors.go("alone")
         assert visitors.inside == ["later"]
-        assert not visitors.gate.exclusive
+        assert not visitors.lock.exclusive
         await visitors.go("later")
 
     run(work())
@@ -103,15 +103,15 @@ def test_those_alone_take_turns_in_order() -> None:
     run(work())
 
 
-def test_a_failure_inside_leaves_the_gate() -> None:
+def test_a_failure_inside_leaves_the_lock() -> None:
     async def work() -> None:
-        gate = Gate()
+        lock = SharedLock()
         with pytest.raises(ZeroDivisionError):
-            async with gate.enter(alone=True):
+            async with lock.hold(exclusive=True):
                 raise ZeroDivisionError
-        async with gate.enter(alone=True):
-            assert gate.exclusive
-        assert not gate.exclusive
+        async with lock.hold(exclusive=True):
+            assert lock.exclusive
+        assert not lock.exclusive
 
     run(work())
 
@@ -124,7 +124,7 @@ def test_who_gives_up_waiting_stands_in_nobody_s_way() -> None:
         await visitors.come("b")
         await visitors.cancel("alone")
         assert visitors.inside == ["a", "b"]
-        assert not visitors.gate.exclusive
+        assert not visitors.lock.exclusive
         await visitors.go("a")
         await visitors.go("b")
 
@@ -144,13 +144,13 @@ def test_who_is_cancelled_while_being_admitted_gives_the_place_back() -> None:
         assert visitors.tasks["b"].cancelled()
         assert visitors.inside == ["c"]
         await visitors.go("c")
-        assert not visitors.gate.exclusive
+        assert not visitors.lock.exclusive
 
     run(work())
 
 
 def test_who_is_cancelled_and_passed_over_is_just_gone() -> None:
-    """The gate meets the cancelled turn before its task has seen the cancellation."""
+    """The lock meets the cancelled turn before its task has seen the cancellation."""
 
     async def work() -> None:
         visitors = Visitors()
@@ -188,7 +188,7 @@ def test_any_story_ends_well(story: list[tuple[str, int]]) -> None:
         while visitors.inside:
             await visitors.go(visitors.inside[0])
         assert all(task.done() for task in visitors.tasks.values())
-        async with visitors.gate.enter(alone=True):
+        async with visitors.lock.hold(exclusive=True):
             pass
 
     run(work())

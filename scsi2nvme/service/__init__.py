@@ -1,0 +1,143 @@
+"""The task service: joins the engine, the data plane and the controllers.
+
+Reactors hand over what is not hot; the service runs it through the engine and
+answers. It keeps the data plane's step-aside flags in line with the logical
+units' state. Everything happens in the asyncio loop's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from scsi2nvme.background import Background
+from scsi2nvme.dataplane import Event, Plane, PlaneController, PlaneNexus, Scope
+from scsi2nvme.executor import NvmeExecutor
+from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
+from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
+from scsi2nvme.service.events import Events, Late
+from scsi2nvme.service.namespaces import ControllerEvent, Follower
+from scsi2nvme.service.registry import Registry
+from scsi2nvme.service.task_management import TaskManager
+from scsi2nvme.service.tasks import TaskRunner
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+
+
+class TaskService:
+    """Runs SCSI tasks and task management for every front end: the room's one door."""
+
+    def __init__(self, plane: Plane) -> None:
+        self.plane = plane
+        self._background = Background()
+        self._events = Events(plane, self._background)
+        self._registry = Registry(plane, self._events)
+        self._manager = TaskManager(plane, self._registry, self._events, self._background)
+        self._runner = TaskRunner(self._registry, self._events, self._background, self._manager)
+        self._follower = Follower(self._registry)
+
+    def start(self) -> None:
+        """Begin to serve the reactors' events in the running loop."""
+        self._events.start()
+
+    async def stop(self) -> None:
+        """Wait for what is running; the front ends have closed their nexuses."""
+        await self._background.wait()
+        self._events.stop()
+
+    def close(self) -> None:
+        """Free the logical units; after `stop`, with the reactors stopped."""
+        self._registry.close()
+
+    # Composition
+
+    def add_controller(self, overdue: Late, abort: Late) -> tuple[int, PlaneController]:
+        """Register a controller.
+
+        `overdue` is called for late commands, `abort` for those that nobody waits for any more.
+        """
+        cookie = self._events.watch_controller(overdue, abort)
+        return cookie, PlaneController(self.plane, cookie)
+
+    def add_unit(
+        self, lu: LogicalUnit, executor: NvmeExecutor, controller: PlaneController
+    ) -> None:
+        """Serve a logical unit from now on."""
+        unit = self._registry.add_unit(lu, executor, controller)
+        lu.reservations.abort_tasks = lambda keys: self._manager.abort_preempted(unit, keys)
+
+    # Front ends
+
+    def open_nexus(self, nexus: Nexus) -> PlaneNexus:
+        """Map and attach the nexus' LUNs."""
+        return self._registry.open_nexus(nexus)
+
+    async def close_nexus(self, nexus: Nexus, plane_nexus: PlaneNexus, *, lost: bool) -> None:
+        """End a nexus whose session is gone: abort what it left, detach, free."""
+        await self._manager.abort(Scope.NEXUS, plane_nexus, None)
+        self._registry.close_nexus(nexus, plane_nexus, I_T_NEXUS_LOSS_OCCURRED if lost else None)
+
+    def cookie(self, handler: Callable[[Event], None]) -> int:
+        """Register who gets the PDU, PAGES and CONN_CLOSED events of one connection."""
+        return self._events.register(handler)
+
+    def release(self, cookie: int) -> None:
+        """Forget a handler; events that are still under way for it are dropped."""
+        self._events.release(cookie)
+
+    async def drained(self, start: Callable[[int], None]) -> int:
+        """Call `start` with a token and wait for its DRAINED; returns the count."""
+        return await self._events.drained(start)
+
+    async def task_management(
+        self,
+        function: TaskManagement,
+        nexus: Nexus,
+        plane_nexus: PlaneNexus,
+        lun: int | None,
+        itt: int,
+    ) -> TaskManagementResponse:
+        """Run one function to its end. Spec: SAM-5 7.
+
+        `lun` is None for I_T NEXUS RESET; `itt` names the task of ABORT TASK and QUERY TASK.
+        """
+        return await self._manager.perform(function, nexus, plane_nexus, lun, itt)
+
+    # Controllers
+
+    async def controller_event(
+        self,
+        units: Mapping[int, LogicalUnit],
+        event: ControllerEvent,
+        namespaces: Mapping[int, NamespaceFacts],
+    ) -> None:
+        """Follow what a controller tells of its namespaces: see `Follower`."""
+        await self._follower.controller_event(units, event, namespaces)
+
+    async def limit(self, lu: LogicalUnit, size: int | None) -> None:
+        """Make the first `size` bytes of a namespace the logical unit, None: all of it."""
+        await self._follower.limit(lu, size)
+
+    def controller_lost(self, controller: PlaneController) -> None:
+        """A controller is gone for good, and with it its logical units."""
+        self._follower.controller_lost(controller)
+
+
+class PlaneDataPath:
+    """The data plane as a controller's recovery sees it (drivers' DataPath)."""
+
+    def __init__(self, service: TaskService, controller: PlaneController) -> None:
+        self._service = service
+        self._controller = controller
+
+    async def pause(self) -> None:
+        """Keep the reactors off the queues; returns when they are."""
+        await self._service.drained(self._controller.pause)
+
+    def resume(self) -> None:
+        """Use the re-created queues; what was in flight is placed again."""
+        self._controller.resume()
+
+    def fail(self, status: int) -> None:
+        """The controller is lost: end everything with `status`."""
+        self._controller.fail(status)
+        self._service.controller_lost(self._controller)

@@ -1,0 +1,90 @@
+"""Following the controllers: namespaces that change, come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from scsi2nvme.dataplane import PlaneController
+from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.scsi.sense import (
+    CAPACITY_DATA_HAS_CHANGED,
+    POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
+    REPORTED_LUNS_DATA_HAS_CHANGED,
+)
+from scsi2nvme.service.registry import Registry
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.readiness import Readiness
+
+
+class ControllerEvent(Protocol):
+    """What is used of a driver's event."""
+
+    @property
+    def namespaces(self) -> frozenset[int]:
+        """The NSIDs that came, went or changed."""
+
+    @property
+    def returned(self) -> bool:
+        """Whether the controller was lost, and is there again."""
+
+
+class Follower:
+    """Brings logical units in line with their namespaces."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def controller_event(
+        self,
+        units: Mapping[int, LogicalUnit],
+        event: ControllerEvent,
+        namespaces: Mapping[int, NamespaceFacts],
+    ) -> None:
+        """Follow what a controller tells of its namespaces.
+
+        `units` are its logical units by NSID, `namespaces` what it says now.
+        Health needs nothing here: warnings are told on request (MRIE 6h), from
+        the SMART log. Spec: SPC-4 7.5.11; SBC-3 4.5 (capacity), SAM-5 4.6.4.
+        """
+        if any((nsid in units) != (nsid in namespaces) for nsid in event.namespaces):
+            for lu in units.values():
+                lu.attend(REPORTED_LUNS_DATA_HAS_CHANGED)
+        if event.returned:  # its power may have been off
+            for lu in units.values():
+                lu.attend(POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
+        for nsid in sorted(event.namespaces & units.keys()):
+            await self._follow(units[nsid], namespaces.get(nsid))
+
+    async def _follow(self, lu: LogicalUnit, facts: NamespaceFacts | None) -> None:
+        """Bring a logical unit in line with its namespace; without facts it is gone."""
+        if facts is None:
+            _fail(lu)
+            return
+        before = (lu.capacity_blocks, lu.block_bytes)
+        lu.facts = facts
+        if lu.readiness is Readiness.FAILED:
+            lu.readiness = Readiness.READY
+        if (lu.capacity_blocks, lu.block_bytes) != before:
+            lu.attend(CAPACITY_DATA_HAS_CHANGED)
+        lu.on_change()
+        await self._registry.units[lu].refresh()
+
+    async def limit(self, lu: LogicalUnit, size: int | None) -> None:
+        """Make the first `size` bytes of a namespace the logical unit, None: all of it."""
+        before = lu.capacity_blocks
+        lu.limit = size
+        if lu.capacity_blocks != before:
+            lu.attend(CAPACITY_DATA_HAS_CHANGED)
+            await self._registry.units[lu].refresh()
+
+    def controller_lost(self, controller: PlaneController) -> None:
+        """A controller is gone for good, and with it its logical units."""
+        for unit in self._registry.units.values():
+            if unit.controller is controller:
+                _fail(unit.lu)
+
+
+def _fail(lu: LogicalUnit) -> None:
+    lu.readiness = Readiness.FAILED
+    lu.on_change()

@@ -1,0 +1,151 @@
+"""What is served: logical units and I_T nexuses, with their halves in the data plane."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from scsi2nvme.dataplane import (
+    Plane,
+    PlaneController,
+    PlaneNexus,
+    PlaneUnit,
+    UnitParameters,
+)
+from scsi2nvme.executor import NvmeExecutor
+from scsi2nvme.scsi.sense import SenseCode
+from scsi2nvme.service.events import Events
+from scsi2nvme.service.lock import SharedLock
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+
+
+def unit_parameters(lu: LogicalUnit) -> UnitParameters:
+    """Return what the hot path must know of a logical unit."""
+    return UnitParameters(
+        nsid=lu.nsid,
+        block_bytes=lu.block_bytes,
+        blocks=lu.capacity_blocks,
+        maximum_blocks=lu.nvme_maximum_blocks,
+        boundary_blocks=lu.optimal_boundary_blocks,
+        volatile_cache=lu.volatile_write_cache,
+    )
+
+
+@dataclass(eq=False)
+class OpenNexus:
+    """An I_T nexus that is served, with its half in the data plane."""
+
+    nexus: Nexus
+    plane_nexus: PlaneNexus
+
+
+@dataclass(eq=False)
+class ServedUnit:
+    """A logical unit with its half in the data plane.
+
+    `parameters` are what the hot path knows; `paths` lists by which nexus and
+    LUN the logical unit is reached. Commands hold `lock` shared while they run,
+    or exclusively where they run alone. `preempting` are the aborts that PREEMPT
+    AND ABORT has begun and not yet waited for.
+    """
+
+    lu: LogicalUnit
+    executor: NvmeExecutor
+    plane_unit: PlaneUnit
+    controller: PlaneController
+    parameters: UnitParameters
+    events: Events
+    lock: SharedLock = field(default_factory=SharedLock)
+    paths: list[tuple[OpenNexus, int]] = field(default_factory=list)
+    preempting: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def stale(self) -> bool:
+        """Whether the hot path does not know yet what the logical unit has become."""
+        return unit_parameters(self.lu) != self.parameters
+
+    def publish(self) -> None:
+        """Bring the step-aside flags of every path in line with the logical unit's state."""
+        stale = self.stale
+        for opened, lun in self.paths:
+            aside = stale or self.lu.aside(opened.nexus)
+            opened.plane_nexus.set_aside(lun, aside)
+
+    @asynccontextmanager
+    async def drained(self) -> AsyncIterator[None]:
+        """Keep the hot path off the logical unit for the body; `lock` is held exclusively.
+
+        Afterwards the hot path knows of a change of the namespace.
+        """
+        await self.events.drained(self.plane_unit.drain)
+        try:
+            yield
+        finally:
+            if self.stale:
+                self.parameters = unit_parameters(self.lu)
+                self.plane_unit.update(self.parameters)
+                self.publish()
+            self.plane_unit.set_aside(False)
+
+    async def refresh(self) -> None:
+        """Tell the hot path of what a background operation or an event has changed."""
+        if not self.stale:
+            return
+        self.publish()
+        async with self.lock.hold(exclusive=True), self.drained():
+            pass
+
+
+class Registry:
+    """The logical units by identity, the nexuses by the cookie of their events."""
+
+    def __init__(self, plane: Plane, events: Events) -> None:
+        self._plane = plane
+        self._events = events
+        self.units: dict[LogicalUnit, ServedUnit] = {}
+        self.nexuses: dict[int, OpenNexus] = {}
+
+    def add_unit(
+        self, lu: LogicalUnit, executor: NvmeExecutor, controller: PlaneController
+    ) -> ServedUnit:
+        """Serve a logical unit from now on."""
+        parameters = unit_parameters(lu)
+        plane_unit = PlaneUnit(controller, parameters)
+        unit = ServedUnit(lu, executor, plane_unit, controller, parameters, self._events)
+        self.units[lu] = unit
+        lu.on_change = unit.publish
+        plane_unit.set_aside(False)
+        return unit
+
+    def close(self) -> None:
+        """Free the logical units, with the reactors stopped."""
+        for unit in self.units.values():
+            unit.plane_unit.close()
+        self.units.clear()
+
+    def open_nexus(self, nexus: Nexus) -> PlaneNexus:
+        """Map and attach the nexus' LUNs."""
+        cookie = self._events.number()
+        plane_nexus = PlaneNexus(self._plane, cookie)
+        opened = self.nexuses[cookie] = OpenNexus(nexus, plane_nexus)
+        for lun, lu in nexus.luns.items():
+            plane_nexus.map(lun, self.units[lu].plane_unit)
+            self.units[lu].paths.append((opened, lun))
+        for lu in set(nexus.luns.values()):
+            lu.attach(nexus)
+        return plane_nexus
+
+    def close_nexus(
+        self, nexus: Nexus, plane_nexus: PlaneNexus, condition: SenseCode | None
+    ) -> None:
+        """Detach the nexus' LUNs and free it; `condition` waits for its return."""
+        for lu in set(nexus.luns.values()):
+            paths = self.units[lu].paths
+            paths[:] = [path for path in paths if path[0].plane_nexus is not plane_nexus]
+            lu.detach(nexus, condition)
+        for cookie, opened in list(self.nexuses.items()):
+            if opened.plane_nexus is plane_nexus:
+                del self.nexuses[cookie]
+        plane_nexus.close()

@@ -1,0 +1,138 @@
+"""Task management: what ends tasks, from whomever it comes. Spec: SAM-5 7."""
+
+from __future__ import annotations
+
+import asyncio
+
+from scsi2nvme.background import Background
+from scsi2nvme.dataplane import Plane, PlaneNexus, Scope
+from scsi2nvme.scsi.sense import (
+    BUS_DEVICE_RESET_FUNCTION_OCCURRED,
+    COMMANDS_CLEARED_BY_ANOTHER_INITIATOR,
+    I_T_NEXUS_LOSS_OCCURRED,
+)
+from scsi2nvme.scsi.task_management import (
+    TaskManagement,
+    TaskManagementResponse,
+    asynchronous_event,
+)
+from scsi2nvme.service.events import Events
+from scsi2nvme.service.registry import OpenNexus, Registry, ServedUnit
+from scsi2nvme.unit.logical_unit import Nexus
+
+
+class TaskManager:
+    """SAM's task manager: aborts and queries tasks, hot and cold ones alike."""
+
+    def __init__(
+        self, plane: Plane, registry: Registry, events: Events, background: Background
+    ) -> None:
+        self._plane = plane
+        self._registry = registry
+        self._events = events
+        self._background = background
+
+    async def abort(
+        self,
+        scope: Scope,
+        plane_nexus: PlaneNexus | None,
+        unit: ServedUnit | None,
+        *,
+        itt: int = 0,
+        query: bool = False,
+        task_aborted_status: bool = False,
+    ) -> int:
+        """Abort, or `query`, tasks, and return how many there were, once they have ended.
+
+        `scope` says which of `plane_nexus`, `unit` and `itt` choose them;
+        `task_aborted_status`: their initiator is told by TASK ABORTED.
+        """
+        plane_unit = unit.plane_unit if unit is not None else None
+
+        def start(token: int) -> None:
+            self._plane.abort(
+                scope,
+                plane_nexus,
+                plane_unit,
+                token,
+                itt=itt,
+                query=query,
+                task_aborted_status=task_aborted_status,
+            )
+
+        return await self._events.drained(start)
+
+    def abort_preempted(self, unit: ServedUnit, keys: list[str]) -> None:
+        """PREEMPT AND ABORT: abort the tasks of the nexuses that lost their registration."""
+        for opened in self._registry.nexuses.values():
+            if opened.nexus.key in keys:
+                unit.preempting.append(self._background.spawn(self._abort_of(opened, unit)))
+
+    async def preempted(self, unit: ServedUnit) -> None:
+        """Wait for those aborts: afterwards no preempted write reaches the medium.
+
+        Without the lock, for which the tasks may wait that are to end.
+        Spec: SPC-4 5.13.11.2.5.
+        """
+        aborts, unit.preempting = unit.preempting, []
+        if aborts:
+            await asyncio.wait(aborts)
+
+    async def _abort_of(self, opened: OpenNexus, unit: ServedUnit) -> None:
+        """Abort what another nexus has under way; TAS says how it learns of that.
+
+        Spec: SAM-5 5.3.1 (TASK ABORTED), SPC-4 7.5.8 (TAS).
+        """
+        told = unit.lu.mode.task_aborted_status
+        found = await self.abort(Scope.NEXUS_LU, opened.plane_nexus, unit, task_aborted_status=told)
+        if found and not told:
+            unit.lu.attend(COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, only=opened.nexus.key)
+
+    async def perform(
+        self,
+        function: TaskManagement,
+        nexus: Nexus,
+        plane_nexus: PlaneNexus,
+        lun: int | None,
+        itt: int,
+    ) -> TaskManagementResponse:
+        """Run one function to its end. Spec: SAM-5 7."""
+        answer = TaskManagementResponse
+        if function is TaskManagement.I_T_NEXUS_RESET:
+            await self.abort(Scope.NEXUS, plane_nexus, None)
+            for lu in set(nexus.luns.values()):
+                lu.release(nexus)
+                lu.attend(I_T_NEXUS_LOSS_OCCURRED, only=nexus.key)
+            return answer.FUNCTION_COMPLETE
+        lu_or_none = nexus.luns.get(lun) if lun is not None else None
+        if lu_or_none is None:
+            return answer.INCORRECT_LOGICAL_UNIT_NUMBER
+        lu, unit = lu_or_none, self._registry.units[lu_or_none]
+        match function:
+            case TaskManagement.ABORT_TASK:
+                found = await self.abort(Scope.TASK, plane_nexus, unit, itt=itt)
+                return answer.FUNCTION_COMPLETE if found else answer.TASK_DOES_NOT_EXIST
+            case TaskManagement.ABORT_TASK_SET:
+                await self.abort(Scope.NEXUS_LU, plane_nexus, unit)
+            case TaskManagement.CLEAR_TASK_SET:
+                await self._clear(nexus, plane_nexus, unit)
+            case TaskManagement.LOGICAL_UNIT_RESET:
+                await self.abort(Scope.LU, plane_nexus, unit)
+                lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
+            case TaskManagement.QUERY_TASK:
+                found = await self.abort(Scope.TASK, plane_nexus, unit, itt=itt, query=True)
+                return answer.FUNCTION_SUCCEEDED if found else answer.FUNCTION_COMPLETE
+            case TaskManagement.QUERY_TASK_SET:
+                found = await self.abort(Scope.NEXUS_LU, plane_nexus, unit, query=True)
+                return answer.FUNCTION_SUCCEEDED if found else answer.FUNCTION_COMPLETE
+            case TaskManagement.QUERY_ASYNCHRONOUS_EVENT:
+                pending = any(asynchronous_event(lu.unit_attentions.get(nexus.key, ())))
+                return answer.FUNCTION_SUCCEEDED if pending else answer.FUNCTION_COMPLETE
+        return answer.FUNCTION_COMPLETE
+
+    async def _clear(self, nexus: Nexus, plane_nexus: PlaneNexus, unit: ServedUnit) -> None:
+        """Abort everyone's tasks. Spec: SAM-5 7.5."""
+        others = [opened for opened, _ in unit.paths if opened.nexus is not nexus]
+        await self.abort(Scope.NEXUS_LU, plane_nexus, unit)
+        for opened in dict.fromkeys(others):
+            await self._abort_of(opened, unit)
