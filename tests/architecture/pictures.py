@@ -19,8 +19,8 @@ SOURCES = ROOT / "docs" / "drawings"
 
 def pictures() -> Iterator[tuple[Path, str, Callable[[], str]]]:
     """Yield every picture: its file, the hash of its source, and who draws it."""
-    text = rooms.source()
-    yield SOURCES / "rooms.svg", rooms.digest(text), partial(rooms.draw, text)
+    for name, text in (("rooms", rooms.rooms()), ("c-files", rooms.c_files())):
+        yield SOURCES / f"{name}.svg", rooms.digest(text), partial(rooms.draw, text)
     for path in sorted(SOURCES.glob("*.toml")):
         way = ways.load(path)
         yield path.with_suffix(".svg"), way.digest, partial(ways.draw, way)

@@ -8,7 +8,7 @@ from tests.architecture import imports, native
 from tests.architecture.__main__ import graphs, outdated, unexplained
 from tests.architecture.graph import Graph
 from tests.architecture.imports import FOUND, LATE, TYPES
-from tests.architecture.tables import BIG_FILES, CIRCLES
+from tests.architecture.tables import BIG_FILES, CIRCLES, Kind
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -105,11 +105,26 @@ def test_the_program_is_all_there() -> None:
     assert "scsi2nvme/csrc" in rooms.after("target/csrc")
 
 
-def test_every_circle_and_big_file_is_explained() -> None:
-    assert list(unexplained(graphs())) == []
+def test_the_tables_explain_what_there_is_and_nothing_else() -> None:
+    found = graphs()
+    assert list(unexplained(found)) == []
+    assert list(outdated(found)) == []
     assert all(circle.reason for circle in CIRCLES)
     assert all(BIG_FILES.values())
 
 
-def test_what_the_tables_explain_is_looked_for() -> None:
+def test_what_is_new_or_gone_is_told() -> None:
+    graph = Graph()
+    graph.add("a", "b")
+    graph.add("b", "a")
+    assert [*unexplained({Kind.MODULES: graph})] == [
+        "a new circle of Python modules, by imports: a, b"
+    ]
     assert sum("circle" in line for line in outdated({})) == len(CIRCLES)
+
+
+def test_the_page_lists_every_circle_with_its_reason() -> None:
+    page = (imports.ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Circles\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    assert lines == [circle.line for circle in CIRCLES]
