@@ -12,12 +12,8 @@ from tests.architecture.graph import Graph
 ROOT = Path(__file__).parent.parent.parent
 # In the checkout `target/` and the others stand beside the package that they belong to.
 FOLDERS = ("scsi2nvme", "target", "drivers", "fuzz")
-FOLDERS_OF_ROOMS = (
-    "scsi2nvme",
-    "scsi2nvme.cli",
-    "scsi2nvme.drivers",
-    "scsi2nvme.target",
-)
+NO_ROOMS = ("scsi2nvme", "scsi2nvme.drivers")
+FOLDERS_OF_ROOMS = (*NO_ROOMS, "scsi2nvme.cli", "scsi2nvme.target")
 
 TYPES, LATE, FOUND = "for types only", "inside a function", "by discovery"
 
@@ -83,17 +79,36 @@ def _imported(module: str, node: ast.AST, where: str) -> Iterator[Import]:
             yield from _imported(module, child, where)
 
 
+def discovered(module: str, source: str) -> Iterator[str]:
+    """Yield the packages whose modules are found by a look into their folder: by `__path__`."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        for argument in node.args if isinstance(node, ast.Call) else ():
+            if isinstance(argument, ast.Name) and argument.id == "__path__":
+                yield module
+            elif isinstance(argument, ast.Attribute) and argument.attr == "__path__":
+                name = ast.unparse(argument.value)
+                yield next(
+                    (
+                        f"{each.base}.{name}"
+                        for each in imported(module, source)
+                        if name in each.names
+                    ),
+                    name,
+                )
+
+
 def import_graph(root: Path = ROOT) -> Graph:
-    """Return who imports whom; what a package finds by looking into its folder counts, too."""
+    """Return who imports whom; what is found by looking into a folder counts, too."""
     texts = {name: path.read_text(encoding="utf-8") for name, path in sources(root)}
     graph = Graph(set(texts))
     for module, source in texts.items():
         for each in imported(module, source):
             for name in each.modules(texts):
                 graph.add(module, name, each.where)
-        if "__path__" in source:
+        for package in discovered(module, source):
             for name in texts:
-                if name.rpartition(".")[0] == module:
+                if name.rpartition(".")[0] == package:
                     graph.add(module, name, FOUND)
     return graph
 
@@ -101,12 +116,12 @@ def import_graph(root: Path = ROOT) -> Graph:
 def room_of(module: str, packages: Container[str]) -> str:
     """Return the room in which a module lies: a package, with the packages in it.
 
-    The packages of FOLDERS_OF_ROOMS hold rooms beside modules of their own. The root is
-    no room: what lies in it stands at every height, from the field language to the
-    daemon's service, so that each module there is a room of its own.
+    The packages of FOLDERS_OF_ROOMS hold rooms. What lies in those of NO_ROOMS itself stands
+    at every height, from the field language to the daemon's service, and from what a
+    transport is to the table of them all: each module there is a room of its own.
     """
     room = module if module in packages else module.rpartition(".")[0]
-    if room == "scsi2nvme":
+    if room in NO_ROOMS:
         return module
     while (parent := room.rpartition(".")[0]) not in FOLDERS_OF_ROOMS:
         room = parent

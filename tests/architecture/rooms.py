@@ -21,6 +21,7 @@ NOT_DRAWN = (
     "scsi2nvme._dataplane_ffi",
     "scsi2nvme.ctables",
     "scsi2nvme.documentation",
+    "scsi2nvme.drivers",
 )
 
 STYLE = """

@@ -43,8 +43,9 @@ def test_every_import_counts_and_is_marked(tmp_path: Path) -> None:
             "scsi2nvme/low.py": "",
             "scsi2nvme/types_only.py": "",
             "scsi2nvme/late.py": "",
-            "scsi2nvme/rows/__init__.py": "x = iter_modules(__path__)",
+            "scsi2nvme/rows/__init__.py": "x = rows(__name__, __path__)",
             "scsi2nvme/rows/one.py": "from ..low import thing",
+            "scsi2nvme/all.py": "from . import rows\nx = iter_modules(rows.__path__)",
             "target/__init__.py": "",
             "target/portal.py": (
                 "import scsi2nvme.low\n"
@@ -55,6 +56,8 @@ def test_every_import_counts_and_is_marked(tmp_path: Path) -> None:
         },
     )
     assert imports.import_graph(tmp_path).edges == {
+        ("scsi2nvme.all", "scsi2nvme.rows"): {""},
+        ("scsi2nvme.all", "scsi2nvme.rows.one"): {FOUND},
         ("scsi2nvme.rows", "scsi2nvme.rows.one"): {FOUND},
         ("scsi2nvme.rows.one", "scsi2nvme.low"): {""},
         ("scsi2nvme.target.portal", "scsi2nvme.low"): {""},
