@@ -29,8 +29,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     for name in ("meson.build", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, checkout / name)
     (checkout / "scsi2nvme/_dataplane.abi3.so").write_text("stray")
-    for package in ("scsi2nvme", "scsi2nvme/cli", "drivers", "drivers/vfio"):
-        cache = checkout / package / "__pycache__"
+    for module in [path for folder in FOLDERS for path in (checkout / folder).rglob("__init__.py")]:
+        cache = module.parent / "__pycache__"
         cache.mkdir(exist_ok=True)
         (cache / "stray.cpython-311.pyc").write_text("stray")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
