@@ -1,0 +1,442 @@
+"""Vectors: what every row of the command table is sent, and what comes of it, as bytes.
+
+The logical unit has 4096 blocks of 512 bytes; each byte of block n is n, of the first
+sixteen. `a` and `b` are its I_T nexuses. A row's vector is a story of a few steps: one
+of them is its own command, and the story goes otherwise if that does nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scsi2nvme.scsi.status import Status
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command: its CDB and data out, and what must come of it.
+
+    `nvme` are the NVMe commands that it becomes: opcode, NSID and the dwords that are not
+    zero, all in hexadecimal, and the data that go out; `sense` is key, ASC and ASCQ.
+    """
+
+    cdb: str
+    out: bytes = b""
+    nvme: tuple[str, ...] = ()
+    data: bytes = b""
+    sense: tuple[int, int, int] | None = None
+    status: Status = Status.GOOD
+    nexus: str = "a"
+
+
+def block(byte: int) -> bytes:
+    """Return a logical block that is full of one byte."""
+    return bytes([byte]) * 512
+
+
+hexed = bytes.fromhex
+
+REGISTERED_A = Step(
+    "5F 00 0000 00 00000018 00", out=hexed("000000000000000000000000000000010000000000000000")
+)
+REGISTERED_B = Step(
+    "5F 00 0000 00 00000018 00",
+    out=hexed("000000000000000000000000000000020000000000000000"),
+    nexus="b",
+)
+RESERVED_A = Step(
+    "5F 01 01 0000 00000018 00", out=hexed("000000000000000100000000000000000000000000000000")
+)
+
+VECTORS: dict[str, tuple[Step, ...]] = {
+    "TEST UNIT READY": (Step("00 00 00 00 00 00"),),
+    "REQUEST SENSE": (
+        Step(
+            "03 00 00 00 12 00",
+            nvme=("admin 02 nsid=FFFFFFFF cdw10=7F8002",),
+            data=hexed("700000000000000a00000000000000000000"),
+        ),
+    ),
+    "FORMAT UNIT": (
+        Step(
+            "04 00 00 00 00 00",
+            nvme=(
+                "admin 80 nsid=1",
+                "admin 06 nsid=1",
+            ),
+        ),
+    ),
+    "READ (6)": (
+        Step(
+            "08 00 00 05 02 00", nvme=("02 nsid=1 cdw10=5 cdw12=1",), data=block(0x05) + block(0x06)
+        ),
+    ),
+    "WRITE (6)": (
+        Step("0A 00 00 05 01 00", out=block(0xA5), nvme=("01 nsid=1 cdw10=5 out=A5*512",)),
+    ),
+    "INQUIRY": (
+        Step(
+            "12 00 00 00 24 00",
+            data=hexed("000006125b1000024e564d65202020204d6f64656c20436f6e74726f6c6c6572312e3020"),
+        ),
+        Step("12 01 00 00 FF 00", data=hexed("00000009008083868788b0b1b2")),
+    ),
+    "MODE SELECT (6)": (
+        Step("15 10 00 00 10 00", out=hexed("00000000 0A0A0610 00400000 FFFF0258")),
+        Step("1A 08 0A 00 FF 00", data=hexed("0f0010008a0a061000400000ffff0258")),
+    ),
+    "RESERVE (6)": (
+        Step("16 00 00 00 00 00"),
+        Step("00 00 00 00 00 00", status=Status.RESERVATION_CONFLICT, nexus="b"),
+    ),
+    "RELEASE (6)": (
+        Step("16 00 00 00 00 00"),
+        Step("17 00 00 00 00 00"),
+        Step("00 00 00 00 00 00", nexus="b"),
+    ),
+    "MODE SENSE (6)": (
+        Step(
+            "1A 00 08 00 FF 00",
+            nvme=(
+                "admin 0A nsid=0 cdw10=306",
+                "admin 0A nsid=0 cdw10=6",
+            ),
+            data=hexed("1f00100800001000000002008812040000000000000000000000000000000000"),
+        ),
+    ),
+    "START STOP UNIT": (
+        Step(
+            "1B 00 00 00 00 00",
+            nvme=(
+                "00 nsid=1",
+                "admin 09 nsid=0 cdw10=2 cdw11=1",
+            ),
+        ),
+        Step("00 00 00 00 00 00", sense=(2, 0x04, 0x02)),
+        Step("1B 00 00 00 01 00", nvme=("admin 09 nsid=0 cdw10=2",)),
+        Step("00 00 00 00 00 00"),
+    ),
+    "SEND DIAGNOSTIC": (
+        Step(
+            "1D 04 00 00 00 00",
+            nvme=(
+                "admin 14 nsid=1 cdw10=1",
+                "admin 02 nsid=1 cdw10=70006",
+            ),
+        ),
+    ),
+    "PREVENT ALLOW MEDIUM REMOVAL": (Step("1E 00 00 00 02 00", sense=(5, 0x24, 0x00)),),
+    "READ CAPACITY (10)": (Step("25 00 00000000 0000 00 00", data=hexed("00000fff00000200")),),
+    "READ (10)": (
+        Step(
+            "28 08 00000005 00 0001 00",
+            nvme=("02 nsid=1 cdw10=5 cdw12=40000000",),
+            data=block(0x05),
+        ),
+    ),
+    "WRITE (10)": (
+        Step(
+            "2A 08 00000005 00 0001 00",
+            out=block(0xA5),
+            nvme=("01 nsid=1 cdw10=5 cdw12=40000000 out=A5*512",),
+        ),
+    ),
+    "WRITE AND VERIFY (10)": (
+        Step(
+            "2E 02 00000005 00 0001 00",
+            out=block(0xA5),
+            nvme=(
+                "01 nsid=1 cdw10=5 cdw12=40000000 out=A5*512",
+                "05 nsid=1 cdw10=5 out=A5*512",
+            ),
+        ),
+    ),
+    "VERIFY (10)": (
+        Step("2F 02 00000005 00 0001 00", out=block(5), nvme=("05 nsid=1 cdw10=5 out=05*512",)),
+        Step("2F 00 00000005 00 0002 00", nvme=("0C nsid=1 cdw10=5 cdw12=1",)),
+    ),
+    "PRE-FETCH (10)": (Step("34 00 00001000 00 0001 00", sense=(5, 0x21, 0x00)),),
+    "SYNCHRONIZE CACHE (10)": (Step("35 00 00000000 00 0000 00", nvme=("00 nsid=1",)),),
+    "READ DEFECT DATA (10)": (Step("37 00 18 00000000 00FF 00", data=hexed("00180000")),),
+    "WRITE SAME (10)": (
+        Step("41 08 00000005 00 0003 00", out=block(0), nvme=("08 nsid=1 cdw10=5 cdw12=2000002",)),
+    ),
+    "UNMAP": (
+        Step(
+            "42 00 00000000 00 0018 00",
+            out=hexed("0016 0010 00000000 0000000000000005 00000003 00000000"),
+            nvme=("09 nsid=1 cdw11=4 out=00000000030000000500000000000000",),
+        ),
+    ),
+    "LOG SELECT": (
+        Step("4C 00 40 00 000000 0010 00", out=hexed("0200000C 00060008 0000000000000007")),
+        Step(
+            "4D 00 42 00 00 0006 00FF 00",
+            nvme=("admin 02 nsid=FFFFFFFF cdw10=7F8002",),
+            data=hexed("8200000c000600080000000000000007"),
+        ),
+    ),
+    "LOG SENSE": (
+        Step("4D 00 40 00 00 0000 00FF 00", data=hexed("8000000c00020305060d0e101115192f")),
+        Step(
+            "4D 00 4D 00 00 0000 00FF 00",
+            nvme=("admin 02 nsid=FFFFFFFF cdw10=7F8002",),
+            data=hexed("8d00000c00000302001b000103020046"),
+        ),
+    ),
+    "MODE SELECT (10)": (
+        Step("55 10 0000000000 0014 00", out=hexed("0000000000000000 0A0A0610 00400000 FFFF0258")),
+        Step("1A 08 0A 00 FF 00", data=hexed("0f0010008a0a061000400000ffff0258")),
+    ),
+    "RESERVE (10)": (
+        Step("56 00 0000000000 0000 00"),
+        Step("00 00 00 00 00 00", status=Status.RESERVATION_CONFLICT, nexus="b"),
+    ),
+    "RELEASE (10)": (
+        Step("56 00 0000000000 0000 00"),
+        Step("57 00 0000000000 0000 00"),
+        Step("00 00 00 00 00 00", nexus="b"),
+    ),
+    "MODE SENSE (10)": (
+        Step(
+            "5A 10 08 00 000000 00FF 00",
+            nvme=(
+                "admin 0A nsid=0 cdw10=306",
+                "admin 0A nsid=0 cdw10=6",
+            ),
+            data=hexed(
+                "002a001001000010000000000000100000000000000002008812040000000000000000000000000000000000"
+            ),
+        ),
+    ),
+    "PERSISTENT RESERVE IN, READ KEYS": (
+        REGISTERED_A,
+        Step("5E 00 0000000000 00FF 00", data=hexed("00000001000000080000000000000001"), nexus="b"),
+    ),
+    "PERSISTENT RESERVE IN, READ RESERVATION": (
+        REGISTERED_A,
+        RESERVED_A,
+        Step(
+            "5E 01 0000000000 00FF 00",
+            data=hexed("000000010000001000000000000000010000000000010000"),
+            nexus="b",
+        ),
+    ),
+    "PERSISTENT RESERVE IN, REPORT CAPABILITIES": (
+        Step("5E 02 0000000000 00FF 00", data=hexed("00081d80ea010000")),
+    ),
+    "PERSISTENT RESERVE IN, READ FULL STATUS": (
+        REGISTERED_A,
+        Step(
+            "5E 03 0000000000 00FF 00",
+            data=hexed(
+                "00000001000000400000000000000001000000000000000000000001000000284500002469716e2e323030342d30312e746573743a612c692c307830303030303030303030363100"
+            ),
+            nexus="b",
+        ),
+    ),
+    "PERSISTENT RESERVE OUT, REGISTER": (
+        REGISTERED_A,
+        Step("5E 00 0000000000 00FF 00", data=hexed("00000001000000080000000000000001")),
+    ),
+    "PERSISTENT RESERVE OUT, RESERVE": (
+        REGISTERED_A,
+        RESERVED_A,
+        Step(
+            "2A 00 00000005 00 0001 00",
+            out=block(0xA5),
+            status=Status.RESERVATION_CONFLICT,
+            nexus="b",
+        ),
+    ),
+    "PERSISTENT RESERVE OUT, RELEASE": (
+        REGISTERED_A,
+        RESERVED_A,
+        Step(
+            "5F 02 01 0000 00000018 00",
+            out=hexed("000000000000000100000000000000000000000000000000"),
+        ),
+        Step("5E 01 0000000000 00FF 00", data=hexed("0000000100000000")),
+    ),
+    "PERSISTENT RESERVE OUT, CLEAR": (
+        REGISTERED_A,
+        RESERVED_A,
+        Step(
+            "5F 03 00 0000 00000018 00",
+            out=hexed("000000000000000100000000000000000000000000000000"),
+        ),
+        Step("5E 00 0000000000 00FF 00", data=hexed("0000000200000000")),
+    ),
+    "PERSISTENT RESERVE OUT, PREEMPT": (
+        REGISTERED_A,
+        REGISTERED_B,
+        RESERVED_A,
+        Step(
+            "5F 04 03 0000 00000018 00",
+            out=hexed("000000000000000200000000000000010000000000000000"),
+            nexus="b",
+        ),
+        Step(
+            "5E 01 0000000000 00FF 00",
+            data=hexed("000000030000001000000000000000020000000000030000"),
+            nexus="b",
+        ),
+    ),
+    "PERSISTENT RESERVE OUT, PREEMPT AND ABORT": (
+        REGISTERED_A,
+        REGISTERED_B,
+        RESERVED_A,
+        Step(
+            "5F 05 03 0000 00000018 00",
+            out=hexed("000000000000000200000000000000010000000000000000"),
+            nexus="b",
+        ),
+        Step(
+            "5E 01 0000000000 00FF 00",
+            data=hexed("000000030000001000000000000000020000000000030000"),
+            nexus="b",
+        ),
+    ),
+    "PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY": (
+        REGISTERED_A,
+        Step(
+            "5F 06 00 0000 00000018 00",
+            out=hexed("000000000000000000000000000000020000000000000000"),
+        ),
+        Step("5E 00 0000000000 00FF 00", data=hexed("00000002000000080000000000000002")),
+    ),
+    "PERSISTENT RESERVE OUT, REGISTER AND MOVE": (
+        REGISTERED_A,
+        RESERVED_A,
+        Step(
+            "5F 07 01 0000 00000040 00",
+            out=hexed("0000000000000001 0000000000000003 00 00 0001 00000028 45000024")
+            + b"iqn.2004-01.test:b,i,0x000000000062\0",
+        ),
+        Step(
+            "5E 01 0000000000 00FF 00",
+            data=hexed("000000020000001000000000000000030000000000010000"),
+        ),
+    ),
+    "READ (16)": (
+        Step(
+            "88 00 0000000000000005 00000001 00 00", nvme=("02 nsid=1 cdw10=5",), data=block(0x05)
+        ),
+    ),
+    "COMPARE AND WRITE": (
+        Step(
+            "89 00 0000000000000005 000000 01 00 00",
+            out=block(5) + block(0xA5),
+            nvme=(
+                "05 nsid=1 cdw10=5 out=05*512",
+                "01 nsid=1 cdw10=5 out=A5*512",
+            ),
+        ),
+        Step(
+            "89 00 0000000000000006 000000 01 00 00",
+            out=block(5) + block(0xA5),
+            nvme=(
+                "05 nsid=1 cdw10=6 out=05*512",
+                "01 nsid=1 cdw10=6 out=A5*512",
+                "02 nsid=1 cdw10=6",
+            ),
+            sense=(14, 0x1D, 0x00),
+        ),
+    ),
+    "WRITE (16)": (
+        Step(
+            "8A 00 0000000000000005 00000001 00 00",
+            out=block(0xA5),
+            nvme=("01 nsid=1 cdw10=5 out=A5*512",),
+        ),
+    ),
+    "ORWRITE (16)": (
+        Step(
+            "8B 00 0000000000000005 00000001 00 00",
+            out=block(0xA0),
+            nvme=(
+                "02 nsid=1 cdw10=5",
+                "01 nsid=1 cdw10=5 out=A5*512",
+            ),
+        ),
+        Step(
+            "88 00 0000000000000005 00000001 00 00", nvme=("02 nsid=1 cdw10=5",), data=block(0xA5)
+        ),
+    ),
+    "WRITE AND VERIFY (16)": (
+        Step(
+            "8E 00 0000000000000005 00000001 00 00",
+            out=block(0xA5),
+            nvme=(
+                "01 nsid=1 cdw10=5 cdw12=40000000 out=A5*512",
+                "0C nsid=1 cdw10=5",
+            ),
+        ),
+    ),
+    "VERIFY (16)": (
+        Step(
+            "8F 06 0000000000000005 00000002 00 00",
+            out=block(5),
+            nvme=("05 nsid=1 cdw10=5 cdw12=1 out=05*1024",),
+            sense=(14, 0x1D, 0x00),
+        ),
+    ),
+    "PRE-FETCH (16)": (Step("90 00 0000000000001000 00000001 00 00", sense=(5, 0x21, 0x00)),),
+    "SYNCHRONIZE CACHE (16)": (Step("91 00 0000000000000000 00000000 00 00", nvme=("00 nsid=1",)),),
+    "WRITE SAME (16)": (
+        Step("93 09 0000000000000005 00000003 00 00", nvme=("08 nsid=1 cdw10=5 cdw12=2000002",)),
+    ),
+    "READ CAPACITY (16)": (
+        Step(
+            "9E 10 0000000000000000 00000020 00 00",
+            data=hexed("0000000000000fff000002000000c00000000000000000000000000000000000"),
+        ),
+    ),
+    "GET LBA STATUS (16)": (
+        Step(
+            "9E 12 0000000000000005 00000018 00 00",
+            data=hexed("0000001400000001000000000000000500000ffb00000000"),
+        ),
+    ),
+    "REPORT LUNS": (
+        Step("A0 00 00 000000 00000010 00 00", data=hexed("00000008000000000000000000000000")),
+    ),
+    "REPORT TARGET PORT GROUPS": (
+        Step("A3 0A 00000000 000000FF 00 00", data=hexed("0000000c000100010000000100000001")),
+    ),
+    "REPORT SUPPORTED OPERATION CODES": (
+        Step("A3 0C 01 28 0000 000000FF 00 00", data=hexed("0003000a28faffffffff1fffff04")),
+    ),
+    "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS": (
+        Step("A3 0D 00 000000 00000004 00 00", data=hexed("dc070000")),
+    ),
+    "READ (12)": (
+        Step("A8 00 00000005 00000001 00 00", nvme=("02 nsid=1 cdw10=5",), data=block(0x05)),
+    ),
+    "WRITE (12)": (
+        Step(
+            "AA 00 00000005 00000001 00 00", out=block(0xA5), nvme=("01 nsid=1 cdw10=5 out=A5*512",)
+        ),
+    ),
+    "WRITE AND VERIFY (12)": (
+        Step(
+            "AE 00 00000005 00000001 00 00",
+            out=block(0xA5),
+            nvme=(
+                "01 nsid=1 cdw10=5 cdw12=40000000 out=A5*512",
+                "0C nsid=1 cdw10=5",
+            ),
+        ),
+    ),
+    "VERIFY (12)": (
+        Step(
+            "AF 02 00000005 00000001 00 00",
+            out=block(6),
+            nvme=("05 nsid=1 cdw10=5 out=06*512",),
+            sense=(14, 0x1D, 0x00),
+        ),
+    ),
+    "READ DEFECT DATA (12)": (
+        Step("B7 18 00000000 000000FF 00 00", data=hexed("0018000000000000")),
+    ),
+}
