@@ -24,11 +24,11 @@ NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
 # Example: the tests of the whole table that the new row joins.
 OF_THE_TABLE = {
     "capability": ["tests/drivers/emulated/test_features.py"],
-    "command": ["tests/commands/test_maintenance.py", "tests/test_ctables.py"],
-    "log_page": ["tests/commands/test_log.py"],
+    "command": ["tests/commands/test_vectors.py", "tests/test_ctables.py"],
+    "log_page": ["tests/commands/test_vectors.py", "tests/commands/test_log.py"],
     "transport": ["tests/drivers/test_transports.py", "tests/cli/test_spec.py"],
     "verb": ["tests/cli/test_verbs.py"],
-    "vpd_page": ["tests/commands/test_vpd_pages.py"],
+    "vpd_page": ["tests/commands/test_vectors.py", "tests/commands/test_vpd_pages.py"],
 }
 
 
