@@ -62,7 +62,5 @@ BIG_FILES = {
     "tests/c/fake_reactor.c": "a reactor that tests turn by hand",
     "tests/c/test_task.c": "tasks on a reactor",
     "tests/c/test_tcmu.c": "TCMU devices",
-    "tests/commands/test_reservations.py": "persistent reservations",
     "tests/iscsi_client.py": "an iSCSI initiator, PDU by PDU",
-    "tests/test_service.py": "the service",
 }

@@ -1,0 +1,206 @@
+"""When the hot path steps aside, and what runs alone on a logical unit."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scsi2nvme.nvme.command import Opcode
+from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.readiness import Readiness
+from tests.service.bench import (
+    ORDERED,
+    SIMPLE,
+    TUR,
+    Bench,
+    compare_and_write,
+    played,
+    told,
+    write,
+)
+from tests.support import make_facts, row
+
+# Step-aside flags
+
+
+@told
+async def test_flags_follow_the_state(bench: Bench) -> None:
+    other, plane_other = bench.open("b")
+    bench.ready(other)
+    flags = bench.plane_nexus.aside, plane_other.aside
+    assert flags == ({0: False}, {0: False})
+    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED, but=bench.nexus)
+    assert flags == ({0: False}, {0: True})
+    bench.ready(other)
+    assert flags == ({0: False}, {0: False})
+    await bench.run(row("START STOP UNIT").build())
+    await bench.drained()
+    assert flags == ({0: True}, {0: True})
+    await bench.run(row("START STOP UNIT").build(start=1))
+    await bench.drained()
+    assert flags == ({0: False}, {0: False})
+    await bench.run(row("RESERVE (6)").build())
+    assert flags == ({0: False}, {0: True})
+
+
+@told
+async def test_only_the_nexuses_of_a_logical_unit_are_told(bench: Bench) -> None:
+    stranger = LogicalUnit(make_facts(nsid=2))
+    bench.service.add_unit(stranger, bench.controller, bench.plane_controller)
+    before = dict(bench.plane_nexus.aside)
+    stranger.readiness = Readiness.STOPPED
+    stranger.on_change()
+    assert bench.plane_nexus.aside == before
+
+
+# Alone on the logical unit
+
+
+@told
+async def test_an_exclusive_command_drains_the_hot_path_first(bench: Bench) -> None:
+    task = await bench.run(*compare_and_write())
+    assert bench.controller.model.executed == []
+    assert bench.unit.aside
+    await bench.drained()
+    assert task.status == Status.GOOD
+    assert not bench.unit.aside
+    assert bench.controller.model.blocks(0) == b"\x5a" * 512
+
+
+@told
+async def test_a_stop_flushes_what_was_under_way(bench: Bench) -> None:
+    await bench.run(row("START STOP UNIT").build())
+    assert bench.controller.model.executed == []
+    await bench.drained()
+    assert bench.controller.model.opcodes()[0] == Opcode.FLUSH
+    assert bench.lu.readiness is Readiness.STOPPED
+
+
+@told
+async def test_an_ordered_task_is_alone(bench: Bench) -> None:
+    task = await bench.run(*write(), attribute=ORDERED)
+    assert bench.unit.drains
+    await bench.drained()
+    assert task.status == Status.GOOD
+    assert not bench.unit.aside
+
+
+@told
+async def test_what_is_under_way_holds_an_exclusive_command_back(bench: Bench) -> None:
+    bench.controller.held = True
+    first = await bench.run(*write())
+    exclusive = await bench.run(*compare_and_write(lba=16))
+    later = await bench.run(*write(lba=8))
+    assert bench.unit.drains == []
+    assert bench.controller.opcodes == [Opcode.WRITE]
+    await bench.controller.release()
+    assert first.status == Status.GOOD
+    await bench.drained()
+    assert bench.controller.opcodes == [Opcode.COMPARE]  # and not the later write
+    await bench.controller.release()
+    assert exclusive.status == Status.GOOD
+    assert bench.controller.opcodes == [Opcode.WRITE]
+    await bench.controller.release()
+    assert later.status == Status.GOOD
+
+
+@told
+async def test_a_command_that_fails_alone_leaves_the_hot_path_on(bench: Bench) -> None:
+    bench.controller.broken = RuntimeError("a bug")
+    task = await bench.run(*compare_and_write())
+    await bench.drained()
+    assert task.sense == (4, 0x44, 0)
+    assert not bench.unit.aside
+
+
+@told
+async def test_who_waits_and_is_aborted_does_nothing(bench: Bench) -> None:
+    bench.controller.held = True
+    first = await bench.run(*compare_and_write())
+    waits = await bench.run(*write(lba=8))
+    await bench.drained()
+    waits.aborted = True
+    await bench.controller.release()
+    assert first.status == Status.GOOD
+    assert waits.ended is not None
+    assert bench.controller.opcodes == []
+
+
+@told
+async def test_what_asks_nothing_of_the_medium_does_not_wait(bench: Bench) -> None:
+    await bench.run(*compare_and_write())
+    inquiry = await bench.run(row("INQUIRY").build(allocation_length=36))
+    assert inquiry.status == Status.GOOD
+    await bench.drained()
+
+
+FORMAT = row("FORMAT UNIT").build(), b""
+
+
+@pytest.mark.parametrize("command", [write(), compare_and_write(), (TUR, b""), FORMAT])
+def test_a_long_format_refuses_at_once(command: tuple[bytes, bytes]) -> None:
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        bench.controller.held = True
+        format_unit = await bench.run(row("FORMAT UNIT").build())
+        await bench.drained()
+        assert bench.controller.waiting
+        for attribute in (SIMPLE, ORDERED):
+            assert (await bench.run(*command, attribute=attribute)).sense == (2, 0x04, 0x04)
+        bench.controller.held = False
+        await bench.controller.release()
+        assert format_unit.status == Status.GOOD
+
+    played(story)
+
+
+# Any order of things
+
+STEPS = ("write", "exclusive", "ordered", "inquiry", "complete", "drain", "abort")
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from(STEPS), max_size=40))
+def test_nothing_runs_beside_what_runs_alone(steps: list[str]) -> None:
+    """In any order: who is alone is alone, everybody ends once, and the hot path returns."""
+
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        bench.controller.held = True
+        for step in steps:
+            await take(bench, step)
+            alone = [each for each in bench.controller.opcodes if each == Opcode.COMPARE]
+            if alone:
+                assert bench.controller.opcodes == [Opcode.COMPARE]
+                assert bench.unit.aside
+                assert bench.unit.drained
+        while bench.controller.waiting or bench.unit.drains:
+            await take(bench, "drain" if bench.unit.drains else "complete")
+        assert all(task.ended is not None for task in bench.tasks)
+        assert not bench.unit.aside
+        good = [task for task in bench.tasks if not task.aborted]
+        assert {task.status for task in good} <= {Status.GOOD, Status.CHECK_CONDITION}
+
+    played(story)
+
+
+async def take(bench: Bench, step: str) -> None:
+    match step:
+        case "write":
+            await bench.run(*write())
+        case "exclusive":
+            await bench.run(*compare_and_write())
+        case "ordered":
+            await bench.run(*write(lba=9), attribute=ORDERED)
+        case "inquiry":
+            task = await bench.run(row("INQUIRY").build(allocation_length=36))
+            assert task.status == Status.GOOD
+        case "complete" if bench.controller.waiting:
+            await bench.controller.release()
+        case "drain" if bench.unit.drains:
+            await bench.drained()
+        case "abort" if waiting := [task for task in bench.tasks if task.ended is None]:
+            waiting[-1].aborted = True

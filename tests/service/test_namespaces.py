@@ -1,0 +1,177 @@
+"""Namespaces that change, come and go, and controllers that do."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from scsi2nvme.dataplane import EventType
+from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.service import PlaneDataPath
+from scsi2nvme.unit.readiness import Readiness
+from tests.service.bench import (
+    FORMAT_IMMED,
+    TUR,
+    Bench,
+    settle,
+    told,
+    write,
+)
+from tests.support import make_facts, row
+
+
+async def select_block_length(bench: Bench, length: int) -> None:
+    data = bytes([0, 0, 0, 8]) + bytes(5) + length.to_bytes(3, "big")
+    cdb = row("MODE SELECT (6)").build(pf=1, parameter_list_length=len(data))
+    assert (await bench.run(cdb, data)).status == Status.GOOD
+
+
+@told
+async def test_a_format_changes_the_hot_path_while_it_is_drained(bench: Bench) -> None:
+    await select_block_length(bench, 4096)
+    task = await bench.run(row("FORMAT UNIT").build())
+    await bench.drained()
+    assert task.status == Status.GOOD
+    assert [each.block_bytes for each in bench.unit.updates] == [4096]
+    assert not bench.unit.aside
+    assert bench.plane_nexus.aside == {0: False}
+
+
+@told
+async def test_after_a_format_in_the_background_nothing_is_hot_until_drained(
+    bench: Bench,
+) -> None:
+    """With the old block length, the hot path would write to the wrong place."""
+    await select_block_length(bench, 4096)
+    bench.controller.held = True
+    task = await bench.run(*FORMAT_IMMED)
+    await bench.drained()
+    assert task.status == Status.GOOD
+    assert bench.plane_nexus.aside == {0: True}
+    while bench.controller.waiting:
+        await bench.controller.release()
+    assert bench.lu.readiness is Readiness.READY
+    assert bench.unit.updates == []
+    assert bench.plane_nexus.aside == {0: True}
+    await bench.drained()
+    assert bench.unit.parameters.block_bytes == 4096
+    assert bench.plane_nexus.aside == {0: False}
+    assert not bench.unit.aside
+
+
+@told
+async def test_progress_of_the_background_is_kept(bench: Bench) -> None:
+    bench.controller.model.formatting_steps = [75, 50]
+    bench.controller.held = True
+    await bench.run(*FORMAT_IMMED)
+    await bench.drained()
+    await bench.controller.release()  # Format NVM
+    await bench.controller.release()  # Identify: three quarters remain
+    assert bench.lu.progress == 65536 // 4
+    bench.lu.readiness = Readiness.FAILED
+    await bench.service._background.cancel()
+
+
+def changed(bench: Bench, **values: int | bytes) -> NamespaceFacts:
+    bench.controller.model.change_namespace(**values)
+    return bench.controller.model.facts
+
+
+@dataclass(frozen=True)
+class Changed:
+    namespaces: frozenset[int]
+    returned: bool
+
+
+async def tell(
+    bench: Bench, facts: dict[int, NamespaceFacts], *nsids: int, returned: bool = False
+) -> asyncio.Task[None]:
+    event = Changed(frozenset(nsids), returned)
+    work = bench.service.controller_event({1: bench.lu}, event, facts)
+    task = asyncio.get_running_loop().create_task(work)
+    await settle()
+    return task
+
+
+@told
+async def test_a_namespace_that_grew(bench: Bench) -> None:
+    following = await tell(bench, {1: changed(bench, nsze=9000)}, 1)
+    assert bench.lu.capacity_blocks == 9000
+    await bench.drained()
+    await following
+    assert bench.unit.parameters.blocks == 9000
+    assert bench.plane_nexus.aside == {0: True}
+    assert (await bench.run(TUR)).sense == (6, 0x2A, 0x09)
+    assert bench.plane_nexus.aside == {0: False}
+
+
+@told
+async def test_a_namespace_that_changed_in_a_small_way(bench: Bench) -> None:
+    await (await tell(bench, {1: changed(bench, nuse=5)}, 1))
+    assert bench.unit.drains == []
+    assert (await bench.run(TUR)).status == Status.GOOD
+    assert bench.lu.facts.namespace.nuse == 5
+
+
+@told
+async def test_a_namespace_that_is_now_write_protected(bench: Bench) -> None:
+    await (await tell(bench, {1: changed(bench, nsattr=1)}, 1))
+    assert bench.plane_nexus.aside == {0: True}
+    assert (await bench.run(*write())).sense[0] == 7
+
+
+@told
+async def test_a_namespace_that_goes_and_comes_back(bench: Bench) -> None:
+    facts = bench.lu.facts
+    await (await tell(bench, {}, 1))
+    assert bench.plane_nexus.aside == {0: True}
+    assert (await bench.run(TUR)).sense == (6, 0x3F, 0x0E)
+    assert (await bench.run(TUR)).sense == (4, 0x44, 0x00)
+    await (await tell(bench, {1: facts}, 1))
+    assert (await bench.run(TUR)).status == Status.GOOD
+    assert bench.plane_nexus.aside == {0: False}
+
+
+@told
+async def test_a_new_namespace_is_told_to_all(bench: Bench) -> None:
+    await (await tell(bench, {1: bench.lu.facts, 2: make_facts(nsid=2)}, 2))
+    assert (await bench.run(TUR)).sense == (6, 0x3F, 0x0E)
+
+
+@told
+async def test_an_event_without_namespaces_changes_nothing(bench: Bench) -> None:
+    await (await tell(bench, {1: bench.lu.facts}))
+    assert (await bench.run(TUR)).status == Status.GOOD
+
+
+@told
+async def test_a_lost_controller_fails_its_logical_units(bench: Bench) -> None:
+    path = PlaneDataPath(bench.service, bench.plane_controller)
+    path.fail(0x370)
+    assert bench.plane_controller.calls == [0x370]
+    assert (await bench.run(TUR)).sense == (4, 0x44, 0x00)
+    assert bench.plane_nexus.aside == {0: True}
+
+
+@told
+async def test_a_controller_that_comes_back(bench: Bench) -> None:
+    path = PlaneDataPath(bench.service, bench.plane_controller)
+    path.fail(0x370)
+    path.resume()
+    await (await tell(bench, {1: bench.lu.facts}, 1, returned=True))
+    assert (await bench.run(TUR)).sense == (6, 0x29, 0x00)
+    assert (await bench.run(TUR)).status == Status.GOOD
+    assert bench.plane_nexus.aside == {0: False}
+
+
+@told
+async def test_a_reset_pauses_and_resumes(bench: Bench) -> None:
+    path = PlaneDataPath(bench.service, bench.plane_controller)
+    pausing = asyncio.get_running_loop().create_task(path.pause())
+    await settle()
+    assert not pausing.done()
+    bench.plane.emit(EventType.DRAINED, cookie=bench.plane_controller.pauses.pop())
+    await pausing
+    path.resume()
+    assert bench.plane_controller.calls == ["resume"]

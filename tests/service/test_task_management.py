@@ -1,0 +1,181 @@
+"""Task management, and the end of nexuses."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from scsi2nvme.dataplane import Scope
+from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
+from scsi2nvme.unit.mode_pages.control import CONTROL
+from tests.service.bench import (
+    ORDERED,
+    SIMPLE,
+    TUR,
+    Bench,
+    played,
+    reserve_out,
+    settle,
+    told,
+    write,
+)
+from tests.support import row
+
+
+async def manage(
+    bench: Bench, function: TaskManagement, *, lun: int | None = 0, itt: int = 5
+) -> asyncio.Task[TaskManagementResponse]:
+    work = bench.service.task_management(function, bench.nexus, bench.plane_nexus, lun, itt)
+    task = asyncio.get_running_loop().create_task(work)
+    await settle()
+    return task
+
+
+ANSWER = TaskManagementResponse
+
+
+@pytest.mark.parametrize(
+    ("function", "found", "answer", "scope", "query"),
+    [
+        (TaskManagement.ABORT_TASK, 1, ANSWER.FUNCTION_COMPLETE, Scope.TASK, False),
+        (TaskManagement.ABORT_TASK, 0, ANSWER.TASK_DOES_NOT_EXIST, Scope.TASK, False),
+        (TaskManagement.ABORT_TASK_SET, 3, ANSWER.FUNCTION_COMPLETE, Scope.NEXUS_LU, False),
+        (TaskManagement.QUERY_TASK, 1, ANSWER.FUNCTION_SUCCEEDED, Scope.TASK, True),
+        (TaskManagement.QUERY_TASK, 0, ANSWER.FUNCTION_COMPLETE, Scope.TASK, True),
+        (TaskManagement.QUERY_TASK_SET, 2, ANSWER.FUNCTION_SUCCEEDED, Scope.NEXUS_LU, True),
+        (TaskManagement.QUERY_TASK_SET, 0, ANSWER.FUNCTION_COMPLETE, Scope.NEXUS_LU, True),
+    ],
+)
+def test_functions_for_tasks(
+    function: TaskManagement, found: int, answer: ANSWER, scope: Scope, query: bool
+) -> None:
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        managing = await manage(bench, function)
+        assert not managing.done()
+        order = await bench.aborted(found)
+        assert (order["scope"], order["nexus"], order["lu"]) == (
+            scope,
+            bench.plane_nexus,
+            bench.unit,
+        )
+        assert (order["query"], order["itt"]) == (query, 5 if scope is Scope.TASK else 0)
+        assert await managing == answer
+
+    played(story)
+
+
+@told
+async def test_a_logical_unit_reset(bench: Bench) -> None:
+    await bench.run(row("RESERVE (6)").build())
+    managing = await manage(bench, TaskManagement.LOGICAL_UNIT_RESET)
+    assert (await bench.aborted())["scope"] is Scope.LU
+    assert await managing == ANSWER.FUNCTION_COMPLETE
+    assert bench.lu.reservations.reserved_by is None
+    assert (await bench.run(TUR)).sense == (6, 0x29, 0x03)
+
+
+@told
+async def test_a_nexus_reset(bench: Bench) -> None:
+    managing = await manage(bench, TaskManagement.I_T_NEXUS_RESET, lun=None)
+    assert (await bench.aborted())["scope"] is Scope.NEXUS
+    assert await managing == ANSWER.FUNCTION_COMPLETE
+    assert (await bench.run(TUR)).sense == (6, 0x29, 0x07)
+
+
+@told
+async def test_functions_for_no_logical_unit(bench: Bench) -> None:
+    managing = await manage(bench, TaskManagement.ABORT_TASK_SET, lun=9)
+    assert await managing == ANSWER.INCORRECT_LOGICAL_UNIT_NUMBER
+
+
+@told
+async def test_query_asynchronous_event(bench: Bench) -> None:
+    function = TaskManagement.QUERY_ASYNCHRONOUS_EVENT
+    assert await (await manage(bench, function)) == ANSWER.FUNCTION_COMPLETE
+    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
+    assert await (await manage(bench, function)) == ANSWER.FUNCTION_SUCCEEDED
+
+
+@pytest.mark.parametrize("tas", [True, False])
+def test_clear_task_set(tas: bool) -> None:
+    async def story(bench: Bench) -> None:
+        other, plane_other = bench.open("b")
+        idle, _ = bench.open("c")
+        bench.ready(bench.nexus, other, idle)
+        bench.lu.mode.change(CONTROL, CONTROL.layout.build(tas=int(tas)))
+        managing = await manage(bench, TaskManagement.CLEAR_TASK_SET)
+        own = await bench.aborted(1)
+        assert (own["nexus"], own["task_aborted_status"]) == (bench.plane_nexus, False)
+        theirs = await bench.aborted(2)
+        assert (theirs["nexus"], theirs["task_aborted_status"]) == (plane_other, tas)
+        await bench.aborted(0)
+        assert await managing == ANSWER.FUNCTION_COMPLETE
+        pending = [bench.lu.pending_attention(nexus) for nexus in (bench.nexus, other, idle)]
+        codes = [sense and (sense.code.asc, sense.code.ascq) for sense in pending]
+        assert codes == [None, None if tas else (0x2F, 0x00), None]
+
+    played(story)
+
+
+@pytest.mark.parametrize("attribute", [SIMPLE, ORDERED])
+@pytest.mark.parametrize("tas", [True, False])
+def test_preempt_and_abort_waits_for_the_aborts(tas: bool, attribute: int) -> None:
+    """Once it has ended, no write of the preempted nexus reaches the medium."""
+
+    async def story(bench: Bench) -> None:
+        other, plane_other = bench.open("b")
+        bench.ready(bench.nexus, other)
+        bench.lu.mode.change(CONTROL, CONTROL.layout.build(tas=int(tas)))
+        for nexus, key in ((bench.plane_nexus, 1), (plane_other, 2)):
+            registered = await bench.run(*reserve_out("REGISTER", 0, key), plane_nexus=nexus)
+            assert registered.status == Status.GOOD
+        bench.controller.held = True
+        late = await bench.run(*write(), plane_nexus=plane_other)
+        preempting = await bench.run(
+            *reserve_out("PREEMPT AND ABORT", 1, 2, type=5), attribute=attribute
+        )
+        if attribute == ORDERED:
+            assert preempting.ended is None
+            await bench.controller.release()  # it waits for what is under way
+            await bench.drained()
+        assert preempting.ended is None
+        order = bench.plane.aborts[0]
+        assert (order["scope"], order["nexus"]) == (Scope.NEXUS_LU, plane_other)
+        assert order["task_aborted_status"] is tas
+        if attribute == SIMPLE:
+            assert late.ended is None
+            await bench.controller.release()
+        assert late.ended is not None
+        assert preempting.ended is None
+        await bench.aborted(1)
+        assert preempting.status == Status.GOOD
+
+    played(story)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_the_end_of_a_nexus(lost: bool) -> None:
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        await bench.run(row("RESERVE (6)").build())
+        loop = asyncio.get_running_loop()
+        closing = loop.create_task(
+            bench.service.close_nexus(bench.nexus, bench.plane_nexus, lost=lost)
+        )
+        await settle()
+        assert not bench.plane_nexus.closed
+        assert (await bench.aborted())["scope"] is Scope.NEXUS
+        await closing
+        assert bench.plane_nexus.closed
+        assert bench.lu.reservations.reserved_by is None
+        bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)  # no flag of a closed nexus is touched
+        assert (await bench.run(TUR)).status == Status.BUSY  # nobody listens
+        _, again = bench.open("a")
+        task = await bench.run(TUR, plane_nexus=again)
+        assert task.sense == ((6, 0x29, 0x07) if lost else (6, 0x2A, 0x09))
+
+    played(story)
