@@ -96,7 +96,7 @@ def main() -> int:
     print(page(columns), end="")
     if arguments.lio:
         with Machine() as machine:
-            print(f"\n{lio.section(lio.examine(machine))}", end="")
+            print(f"\n{lio.section(lio.examine(machine, beside=True))}", end="")
     hung = [each for column in columns.values() for each in column if each.outcome is Outcome.HUNG]
     for verdict in hung:
         print(f"{verdict.test}: {verdict.detail}", file=sys.stderr)

@@ -79,17 +79,22 @@ def settled(verdict: Verdict, configuration: Configuration) -> Verdict:
     return verdict._replace(outcome=Outcome.FAILED)
 
 
+def expected(test: str, configuration: Configuration) -> Outcome:
+    """Return how a test ends, as the tables say."""
+    if exempt(SKIPS + configuration.skips, test, configuration):
+        return Outcome.SKIPPED
+    if exempt(IMPOSSIBLE + configuration.fails, test, configuration):
+        return Outcome.FAILED
+    return Outcome.PASSED
+
+
 def surprise(verdict: Verdict, configuration: Configuration) -> str:
     """Return what is wrong with a verdict, "" if it is as the tables say."""
-    expected = Outcome.PASSED
-    if exempt(SKIPS + configuration.skips, verdict.test, configuration):
-        expected = Outcome.SKIPPED
-    elif exempt(IMPOSSIBLE + configuration.fails, verdict.test, configuration):
-        expected = Outcome.FAILED
+    known = expected(verdict.test, configuration)
     raced = exempt(configuration.races, verdict.test, configuration)
-    if verdict.outcome is expected or (raced and verdict.outcome is Outcome.FAILED):
+    if verdict.outcome is known or (raced and verdict.outcome is Outcome.FAILED):
         return ""
-    return f"{verdict.test} {verdict.outcome}, expected {expected}: {verdict.detail}"
+    return f"{verdict.test} {verdict.outcome}, expected {known}: {verdict.detail}"
 
 
 def encode(configuration: Configuration, verdicts: list[Verdict]) -> str:

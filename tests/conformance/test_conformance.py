@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fnmatch import fnmatch
 
 import pytest
 
@@ -18,9 +19,10 @@ from tests.conformance.configurations import (
     Configuration,
     Exemption,
 )
-from tests.conformance.judgement import PROPERTY, Examination, encode, surprise
+from tests.conformance.judgement import PROPERTY, Examination, encode, expected, surprise
 from tests.conformance.suite import Outcome, Verdict
 from tests.system.conformance import BLOCK, LIO_FAILS, LIO_RACES, LIO_SKIPS, OURS, section
+from tests.system.handed_on import HANDED_ON, HandedOn, spared
 
 FAMILIES = suite.tests()
 
@@ -97,6 +99,29 @@ def test_the_kernels_target_is_shown_with_its_reasons() -> None:
     text = section({OURS: [failed], BLOCK: [failed, passed]})
     assert "| iSCSIResiduals | 0 / 1 / 0 | 1 / 1 / 0 |" in text
     assert f"- `iSCSIResiduals.*`: {LIO_FAILS[0].why}. LIO block: 1 / 1 / 0.\n" in text
+
+
+@pytest.mark.parametrize("row", HANDED_ON, ids=lambda row: row.like)
+def test_what_the_kernels_target_is_spared_runs_behind_the_portal(row: HandedOn) -> None:
+    every = [test for tests in FAMILIES.values() for test in tests]
+    left_out = [test for test in every if row.covers(test)]
+    assert left_out
+    assert all(any(fnmatch(test, pattern) for test in every) for pattern in row.tests)
+    assert row.like in every
+    assert not spared(row.like)
+    for test in left_out:
+        assert any(
+            expected(test, each) is expected(test, OURS)
+            for each in CONFIGURATIONS.values()
+            if each.includes(test.split(".")[0])
+        ), test
+
+
+def test_each_test_is_run_behind_the_kernels_target_or_spared_for_one_reason() -> None:
+    for tests in FAMILIES.values():
+        assert not all(spared(test) for test in tests)
+        for test in tests:
+            assert sum(row.covers(test) for row in HANDED_ON) <= 1, test
 
 
 def test_what_only_some_configurations_skip_runs_in_another() -> None:

@@ -1,0 +1,86 @@
+"""Which tests of `iscsi-test-cu` the kernel's target can be spared, as others show the same.
+
+It hands on what is meant for a user backstore as it came, and hands back status, sense data and
+what was read: all but REPORT LUNS, PERSISTENT RESERVE, RESERVE and RELEASE, which it answers
+(Linux, drivers/target/target_core_device.c: passthrough_parse_cdb; of some CDBs it clears the
+upper bits of byte 1). So a command differs for it in nothing but which way data go, how much,
+and how it ends. Many tests send hundreds that are alike in this, and one of each kind is enough;
+what the engine makes of the others is the same as behind the portal, where all of them run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOn:
+    """Tests (patterns of FAMILY.TEST) that are not run, as `like` is the same for the kernel."""
+
+    tests: tuple[str, ...]
+    like: str
+    why: str
+
+    def covers(self, test: str) -> bool:
+        """Whether it speaks of a test."""
+        return any(fnmatch(test, pattern) for pattern in self.tests)
+
+
+HANDED_ON = (
+    HandedOn(
+        ("Read12.BeyondEol", "Read16.BeyondEol"),
+        "Read10.BeyondEol",
+        "reads that are refused; CDBs of each length go through with `Simple`",
+    ),
+    HandedOn(
+        ("Prefetch10.BeyondEol", "Prefetch16.BeyondEol", "Verify1?.BeyondEol"),
+        "Read10.BeyondEol",
+        "nothing but sense data comes back",
+    ),
+    HandedOn(("Prefetch16.Simple",), "Prefetch10.Simple", "no data move"),
+    HandedOn(
+        ("Write12.BeyondEol", "Write16.BeyondEol", "WriteVerify1?.BeyondEol", "OrWrite.BeyondEol"),
+        "Write10.BeyondEol",
+        "writes that are refused; CDBs of each length go through with `Simple`",
+    ),
+    HandedOn(("WriteSame1?.BeyondEol",), "Write10.BeyondEol", "one block that is refused"),
+    HandedOn(
+        ("WriteVerify12.Simple", "WriteVerify16.Simple"),
+        "WriteVerify10.Simple",
+        "data of 1 to 256 blocks, as with WRITE (12) and WRITE (16)",
+    ),
+    HandedOn(("WriteSame16.Simple",), "WriteSame10.Simple", "one block, for 1 to 256"),
+    HandedOn(("WriteSame16.Unmap",), "WriteSame10.Unmap", "one block, for 1 to 256"),
+    HandedOn(("WriteSame16.Check",), "WriteSame10.Check", "one block, and much is read"),
+    HandedOn(
+        ("OrWrite.Simple", "OrWrite.Verify", "Verify12.Simple", "Verify16.Simple"),
+        "Verify10.Simple",
+        "data of 1 to 256 blocks, with a command that the kernel does not know to write",
+    ),
+    HandedOn(
+        ("Verify12.Mismatch", "Verify16.Mismatch"),
+        "Verify10.Mismatch",
+        "the same, and sense data come back",
+    ),
+    HandedOn(
+        ("Verify12.MismatchNoCmp", "Verify16.MismatchNoCmp"),
+        "Verify10.MismatchNoCmp",
+        "data that nobody compares",
+    ),
+    HandedOn(
+        ("CompareAndWrite.Simple", "CompareAndWrite.Miscompare"),
+        "CompareAndWrite.Unwritten",
+        "two blocks for each one, up to the largest length, equal or not",
+    ),
+    HandedOn(
+        ("GetLBAStatus.UnmapSingle",),
+        "GetLBAStatus.Simple",
+        "UNMAP and GET LBA STATUS by turns; UNMAP of each length goes through with `Unmap.Simple`",
+    ),
+)
+
+
+def spared(test: str) -> bool:
+    """Whether the kernel's target is spared a test."""
+    return any(row.covers(test) for row in HANDED_ON)
