@@ -59,7 +59,7 @@ class Situation:
         lu.read_only, lu.self_test_running = self.read_only, self.self_test_running
         lu.mode.change(CONTROL, CONTROL.layout.build(**dict.fromkeys(self.control, 1)))
         if self.attention:
-            lu.attend(CAPACITY_DATA_HAS_CHANGED)
+            lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
         keys = zip((nexus, other), (OWN_KEY, OTHER_KEY), self.registered, strict=True)
         registrations = [
             Registration(each.initiator, each.target, key) for each, key, there in keys if there

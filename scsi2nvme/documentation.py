@@ -70,9 +70,9 @@ def _details(row: Command) -> Iterator[str]:
 def _fields(row: Command) -> Iterator[tuple[str, str, str, str]]:
     for field in sorted(row.structure.fields, key=lambda field: (field.byte, -field.bit)):
         last = field.end - 1
-        place = str(field.byte) if last == field.byte else f"{field.byte}-{last}"
+        span = str(field.byte) if last == field.byte else f"{field.byte}-{last}"
         name = _field_name(field.name)
-        yield place, str(field.bit), str(field.width), f"{name}: {field.doc}" if field.doc else name
+        yield span, str(field.bit), str(field.width), f"{name}: {field.doc}" if field.doc else name
 
 
 def commands() -> str:

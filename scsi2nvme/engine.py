@@ -37,12 +37,12 @@ from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 
 def _refuse_unknown(lu: LogicalUnit, cdb: bytes) -> Result:
     """Refuse a CDB without a row: by its service action if only that is unknown."""
-    place = commands.service_action_field(cdb[0]) if cdb else None
+    selector = commands.service_action_field(cdb[0]) if cdb else None
     others = commands.actions(cdb[0]).values() if cdb else ()
-    if place is None or not any(row.supported(lu) for row in others):
+    if selector is None or not any(row.supported(lu) for row in others):
         pointer = FieldPointer(0)
         return check_condition(Sense(INVALID_COMMAND_OPERATION_CODE, pointer=pointer))
-    byte, bit = place.highest_bit("big")
+    byte, bit = selector.highest_bit("big")
     return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(byte, bit)))
 
 

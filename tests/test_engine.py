@@ -87,7 +87,7 @@ def test_the_order_of_the_checks() -> None:
     wrong = bytearray(write.build(transfer_length=1))
     wrong[1] |= 0x04  # reserved
     reserved_for(bench, bench.other("b"))
-    lu.attend(CAPACITY_DATA_HAS_CHANGED, only=nexus.key)
+    lu.establish_attention(CAPACITY_DATA_HAS_CHANGED, only=nexus.key)
     lu.readiness = Readiness.STOPPED
     lu.read_only = True
 
@@ -114,7 +114,7 @@ def test_the_order_of_the_checks() -> None:
 
 def test_refused_cdbs_leave_the_attention_pending() -> None:
     bench = make_bench()
-    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
+    bench.lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
     bench.run(bytes([UNKNOWN_OPCODE]) + bytes(15))
     bench.run(bytes([0x00, 0xFF, 0, 0, 0, 0]))
     assert code(bench.do("TEST UNIT READY")) == CAPACITY_DATA_HAS_CHANGED
@@ -127,7 +127,7 @@ def test_who_reports_unit_attentions(command: Command) -> None:
     silent = command.name in ("INQUIRY", "REPORT LUNS", "REQUEST SENSE")
     assert command.reports_unit_attention != silent
     bench = make_bench()
-    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
+    bench.lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
     if not command.supported(bench.lu):
         return
     result = bench.run(command.build())
@@ -310,7 +310,7 @@ def test_a_new_nexus_learns_of_power_on() -> None:
 def test_a_reset_is_told_to_everyone_and_replaces_the_rest() -> None:
     bench = make_bench()
     nexuses = (bench.nexus, bench.other("b"))
-    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
+    bench.lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
     bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
     for nexus in nexuses:
         told = bench.do("TEST UNIT READY", nexus=nexus)
@@ -321,7 +321,7 @@ def test_a_reset_is_told_to_everyone_and_replaces_the_rest() -> None:
 def test_a_lost_nexus_learns_of_it() -> None:
     bench = make_bench()
     bench.lu.detach(bench.nexus, I_T_NEXUS_LOSS_OCCURRED)
-    bench.lu.attend(RESERVATIONS_RELEASED, only=bench.nexus.key)
+    bench.lu.establish_attention(RESERVATIONS_RELEASED, only=bench.nexus.key)
     bench.lu.attach(bench.nexus)
     assert code(bench.do("TEST UNIT READY")) == I_T_NEXUS_LOSS_OCCURRED
     assert code(bench.do("TEST UNIT READY")) == RESERVATIONS_RELEASED
@@ -331,7 +331,7 @@ def test_a_lost_nexus_learns_of_it() -> None:
 def test_an_attention_waits_once() -> None:
     bench = make_bench()
     for _ in range(3):
-        bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
+        bench.lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
     assert code(bench.do("TEST UNIT READY")) == CAPACITY_DATA_HAS_CHANGED
     assert bench.do("TEST UNIT READY").status is Status.GOOD
 
@@ -354,7 +354,7 @@ def test_the_flag_is_published_before_the_next_command() -> None:
     assert seen[-1]
     bench.do("RELEASE (10)")
     assert not seen[-1]
-    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED, only=other.key)
+    bench.lu.establish_attention(CAPACITY_DATA_HAS_CHANGED, only=other.key)
     assert seen[-1]
     bench.do("TEST UNIT READY", nexus=other)
     assert not seen[-1]

@@ -41,9 +41,9 @@ def find(cdb: bytes) -> Command | None:
     if not cdb:
         return None
     rows = actions(cdb[0])
-    place = service_action_field(cdb[0])
-    if place is None:
+    selector = service_action_field(cdb[0])
+    if selector is None:
         return rows.get(None)
-    if place.end > len(cdb):
+    if selector.end > len(cdb):
         return None
-    return rows.get(place.read(cdb, "big"))
+    return rows.get(selector.read(cdb, "big"))

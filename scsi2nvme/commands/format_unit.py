@@ -189,8 +189,8 @@ def _format(task: Task, index: int, before: Readiness) -> Translation:
         lu.facts = replace(lu.facts, namespace=namespace)
         lu.mode.pending_block_bytes = None
         _enter(lu, Readiness.READY)
-        lu.attend(CAPACITY_DATA_HAS_CHANGED, but=task.nexus)
-        lu.attend(INQUIRY_DATA_HAS_CHANGED, but=task.nexus)
+        lu.establish_attention(CAPACITY_DATA_HAS_CHANGED, but=task.nexus)
+        lu.establish_attention(INQUIRY_DATA_HAS_CHANGED, but=task.nexus)
         return GOOD
     finally:
         # Failed, or abandoned half way: the medium is in no known state.

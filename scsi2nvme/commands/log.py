@@ -89,7 +89,7 @@ def log_sense(task: Task) -> Translation:
 
 
 def _invalid(byte: int) -> CheckCondition:
-    """Return the exception that refuses a place in the parameter list. Spec: SPC-4 6.7."""
+    """Return the exception that refuses a byte of the parameter list. Spec: SPC-4 6.7."""
     pointer = FieldPointer(byte, in_cdb=False)
     return CheckCondition(Sense(INVALID_FIELD_IN_PARAMETER_LIST, pointer=pointer))
 
@@ -165,7 +165,7 @@ def log_select(task: Task) -> Translation:
                 lu.counters.set(page.code, code, 0)
     else:
         return GOOD
-    lu.attend(LOG_PARAMETERS_CHANGED, but=task.nexus)
+    lu.establish_attention(LOG_PARAMETERS_CHANGED, but=task.nexus)
     return GOOD
 
 

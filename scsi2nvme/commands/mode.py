@@ -171,7 +171,7 @@ class _Change:
 
 
 def _invalid(byte: int, bit: int | None = None) -> CheckCondition:
-    """Return the exception that refuses a place in the parameter list."""
+    """Return the exception that refuses a byte of the parameter list."""
     pointer = FieldPointer(byte, bit, in_cdb=False)
     return CheckCondition(Sense(INVALID_FIELD_IN_PARAMETER_LIST, pointer=pointer))
 
@@ -292,7 +292,7 @@ def _apply(task: Task, changes: list[_Change], block_bytes: int, resized: bool) 
     if task.cdb.sp:
         lu.mode.save()
     if changed or resized:
-        lu.attend(MODE_PARAMETERS_CHANGED, but=task.nexus)
+        lu.establish_attention(MODE_PARAMETERS_CHANGED, but=task.nexus)
     if any(change.page.feature for change in changed):
         _tell_neighbours(task)
 
@@ -302,7 +302,7 @@ def _tell_neighbours(task: Task) -> None:
     controller = task.lu.facts.controller.raw
     for other in task.nexus.luns.values():
         if other.facts.controller.raw == controller:
-            other.attend(MODE_PARAMETERS_CHANGED, but=task.nexus)
+            other.establish_attention(MODE_PARAMETERS_CHANGED, but=task.nexus)
 
 
 # Rows

@@ -49,10 +49,10 @@ class Follower:
         """
         if any((nsid in units) != (nsid in namespaces) for nsid in event.namespaces):
             for lu in units.values():
-                lu.attend(REPORTED_LUNS_DATA_HAS_CHANGED)
+                lu.establish_attention(REPORTED_LUNS_DATA_HAS_CHANGED)
         if event.returned:  # its power may have been off
             for lu in units.values():
-                lu.attend(POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
+                lu.establish_attention(POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
         for nsid in sorted(event.namespaces & units.keys()):
             await self._follow(units[nsid], namespaces.get(nsid))
 
@@ -66,7 +66,7 @@ class Follower:
         if lu.readiness is Readiness.FAILED:
             lu.readiness = Readiness.READY
         if (lu.capacity_blocks, lu.block_bytes) != before:
-            lu.attend(CAPACITY_DATA_HAS_CHANGED)
+            lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
         lu.on_change()
         await self._registry.units[lu].refresh()
 
@@ -75,7 +75,7 @@ class Follower:
         before = lu.capacity_blocks
         lu.limit = size
         if lu.capacity_blocks != before:
-            lu.attend(CAPACITY_DATA_HAS_CHANGED)
+            lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
             await self._registry.units[lu].refresh()
 
     def controller_lost(self, controller: PlaneController) -> None:

@@ -86,7 +86,9 @@ class TaskManager:
         told = unit.lu.mode.task_aborted_status
         found = await self.abort(Scope.NEXUS_LU, opened.plane_nexus, unit, task_aborted_status=told)
         if found and not told:
-            unit.lu.attend(COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, only=opened.nexus.key)
+            unit.lu.establish_attention(
+                COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, only=opened.nexus.key
+            )
 
     async def perform(
         self,
@@ -102,7 +104,7 @@ class TaskManager:
             await self.abort(Scope.NEXUS, plane_nexus, None)
             for lu in set(nexus.luns.values()):
                 lu.release(nexus)
-                lu.attend(I_T_NEXUS_LOSS_OCCURRED, only=nexus.key)
+                lu.establish_attention(I_T_NEXUS_LOSS_OCCURRED, only=nexus.key)
             return answer.FUNCTION_COMPLETE
         lu_or_none = nexus.luns.get(lun) if lun is not None else None
         if lu_or_none is None:

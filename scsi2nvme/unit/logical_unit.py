@@ -116,7 +116,9 @@ class LogicalUnit(BlockDevice):
         used = (other.target for other in self.nexuses if other.target.device)
         return tuple(dict.fromkeys((nexus.target, *self.target_ports, *used)))
 
-    def attend(self, code: SenseCode, *, only: str = "", but: Nexus | None = None) -> None:
+    def establish_attention(
+        self, code: SenseCode, *, only: str = "", but: Nexus | None = None
+    ) -> None:
         """Establish a unit attention for every nexus, for one key, or for all but one."""
         keys = [only] if only else list(self.unit_attentions)
         for key in keys:

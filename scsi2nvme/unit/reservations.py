@@ -91,7 +91,7 @@ class Owner(Protocol):
     def on_change(self) -> Callable[[], None]:
         """Called whenever the hot path may have to step aside, or no longer."""
 
-    def attend(self, code: SenseCode, *, only: str = "") -> None:
+    def establish_attention(self, code: SenseCode, *, only: str = "") -> None:
         """Establish a unit attention for one nexus, by its key."""
 
 
@@ -210,7 +210,7 @@ class Reservations:
     def _tell(self, keys: Iterable[str], code: SenseCode, by: ITNexus) -> None:
         for key in keys:
             if key != by.key:
-                self.lu.attend(code, only=key)
+                self.lu.establish_attention(code, only=key)
 
     def _authenticated(self, nexus: ITNexus, key: int) -> bool:
         own = self.state.registrations.get(nexus.key)

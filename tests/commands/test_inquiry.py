@@ -79,7 +79,7 @@ def test_the_allocation_length_only_truncates() -> None:
 
 def test_it_runs_despite_a_unit_attention_and_leaves_it() -> None:
     bench = make_bench()
-    bench.lu.attend(POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
+    bench.lu.establish_attention(POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
     assert bench.do("INQUIRY", allocation_length=36).status is Status.GOOD
     assert bench.lu.pending_attention(bench.nexus) is not None
 

@@ -83,8 +83,8 @@ def test_it_answers_the_attention_that_asked_for_it() -> None:
     bench.nexus.luns[1] = other
     for lu in (bench.lu, other):
         lu.unit_attentions[bench.nexus.key].clear()
-        lu.attend(CAPACITY_DATA_HAS_CHANGED)
-        lu.attend(REPORTED_LUNS_DATA_HAS_CHANGED)
+        lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
+        lu.establish_attention(REPORTED_LUNS_DATA_HAS_CHANGED)
     assert bench.do("REPORT LUNS", allocation_length=64).status is Status.GOOD
     for lu in (bench.lu, other):
         waiting = [sense.code for sense in lu.unit_attentions[bench.nexus.key]]

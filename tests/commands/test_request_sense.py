@@ -38,8 +38,8 @@ def test_nothing_to_say() -> None:
 
 def test_attentions_are_returned_once_and_in_order() -> None:
     bench = make_bench()
-    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
-    bench.lu.attend(RESERVATIONS_RELEASED)
+    bench.lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
+    bench.lu.establish_attention(RESERVATIONS_RELEASED)
     assert triple(sense(bench)) == (6, 0x2A, 0x09)
     assert sense(bench, desc=1)[:4] == bytes.fromhex("72 06 2a 04")
     assert triple(sense(bench)) == (0, 0, 0)
@@ -161,7 +161,7 @@ def test_warnings_of_the_controller_are_told(
 def test_a_warning_waits_for_what_is_more_urgent() -> None:
     bench = make_bench()
     warn(bench, 1 << 2)
-    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
+    bench.lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
     assert triple(sense(bench)) == (6, 0x2A, 0x09)
     bench.lu.readiness = Readiness.STOPPED
     assert triple(sense(bench)) == (2, 0x04, 0x02)

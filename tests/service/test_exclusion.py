@@ -32,7 +32,7 @@ async def test_flags_follow_the_state(bench: Bench) -> None:
     bench.ready(other)
     flags = bench.plane_nexus.aside, plane_other.aside
     assert flags == ({0: False}, {0: False})
-    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED, but=bench.nexus)
+    bench.lu.establish_attention(CAPACITY_DATA_HAS_CHANGED, but=bench.nexus)
     assert flags == ({0: False}, {0: True})
     bench.ready(other)
     assert flags == ({0: False}, {0: False})

@@ -96,7 +96,7 @@ async def test_functions_for_no_logical_unit(bench: Bench) -> None:
 async def test_query_asynchronous_event(bench: Bench) -> None:
     function = TaskManagement.QUERY_ASYNCHRONOUS_EVENT
     assert await (await manage(bench, function)) == ANSWER.FUNCTION_COMPLETE
-    bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)
+    bench.lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
     assert await (await manage(bench, function)) == ANSWER.FUNCTION_SUCCEEDED
 
 
@@ -172,7 +172,9 @@ def test_the_end_of_a_nexus(lost: bool) -> None:
         await closing
         assert bench.plane_nexus.closed
         assert bench.lu.reservations.reserved_by is None
-        bench.lu.attend(CAPACITY_DATA_HAS_CHANGED)  # no flag of a closed nexus is touched
+        bench.lu.establish_attention(
+            CAPACITY_DATA_HAS_CHANGED
+        )  # no flag of a closed nexus is touched
         assert (await bench.run(TUR)).status == Status.BUSY  # nobody listens
         _, again = bench.open("a")
         task = await bench.run(TUR, plane_nexus=again)

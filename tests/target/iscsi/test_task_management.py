@@ -134,9 +134,9 @@ def test_a_failed_target_reset_is_told(nexus: Nexus) -> None:
 def test_query_asynchronous_event_tells_the_unit_attention(nexus: Nexus) -> None:
     lu = nexus.luns[0]
     assert run(Function.QUERY_ASYNCHRONOUS_EVENT, Runner(), nexus).additional == 0
-    lu.attend(CAPACITY_DATA_HAS_CHANGED, only=nexus.key)
+    lu.establish_attention(CAPACITY_DATA_HAS_CHANGED, only=nexus.key)
     runner = Runner(Answer.FUNCTION_SUCCEEDED)
     outcome = run(Function.QUERY_ASYNCHRONOUS_EVENT, runner, nexus)
     assert outcome == Outcome(Response.FUNCTION_SUCCEEDED, 0x162A09)
-    lu.attend(REPORTED_LUNS_DATA_HAS_CHANGED, only=nexus.key)
+    lu.establish_attention(REPORTED_LUNS_DATA_HAS_CHANGED, only=nexus.key)
     assert asynchronous_event(lu.unit_attentions[nexus.key]) == b"\x26\x2a\x09"

@@ -326,7 +326,7 @@ def test_a_ring_is_renewed_once_and_told_of_nothing(bench: Bench) -> None:
             bench.add()
             await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
             ring = bench.kernel.rings[3]
-            bench.lu.attend(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
+            bench.lu.establish_attention(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
             await front_end.renew([])
             assert ring.opened == 1
             await front_end.renew([bench.lu])
