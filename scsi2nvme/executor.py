@@ -40,6 +40,7 @@ async def play(
     """Run a translation to its end and return the SCSI result.
 
     `progress` is told of every fraction (of 65536) that the translation yields.
+    What `executor` raises, and cancellation, close the translation and pass.
     """
     try:
         request = next(translation)

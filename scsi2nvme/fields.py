@@ -114,7 +114,7 @@ class Values(Mapping[str, int]):
         return f"{self.structure.name}({fields})"
 
     def bytes(self, name: str) -> bytes:
-        """Return a byte-aligned field as it stands in the buffer."""
+        """Return a byte-aligned field as it stands in the buffer; KeyError if there is none."""
         field = self._fields[name]
         return self.raw[field.byte : field.end]
 
@@ -170,13 +170,16 @@ class Structure:
         return Values(self, bytes(buffer[: self.size]))
 
     def build(self, **values: int | bytes) -> bytes:
-        """Encode: fields not named are zero. Bytes are placed as they are, NUL padded."""
+        """Encode: fields not named are zero. Bytes stand as they are, NUL padded.
+
+        Raises FieldError if there is no such field, or a value does not fit it.
+        """
         buffer = bytearray(self.size)
         self.write(buffer, **values)
         return bytes(buffer)
 
     def write(self, buffer: bytearray, **values: int | bytes) -> None:
-        """Store the named fields into an existing buffer."""
+        """Store the named fields into an existing buffer; FieldError as `build`."""
         for name, value in values.items():
             field = self.by_name.get(name)
             if field is None:

@@ -119,7 +119,10 @@ class LogicalUnit(BlockDevice):
     def establish_attention(
         self, code: SenseCode, *, only: str = "", but: Nexus | None = None
     ) -> None:
-        """Establish a unit attention for every nexus, for one key, or for all but one."""
+        """Establish a unit attention for every nexus, for one key, or for all but one.
+
+        One that is pending already is not repeated. Spec: SAM-5 5.14.
+        """
         keys = [only] if only else list(self.unit_attentions)
         for key in keys:
             if but is not None and key == but.key:

@@ -13,7 +13,7 @@ class Store(Protocol):
         """Return what was last saved under `key`."""
 
     def save(self, key: str, value: Mapping[str, Any]) -> None:
-        """Save durably: when this returns, a crash does not lose it."""
+        """Save durably: when this returns, a crash does not lose it; OSError if it cannot."""
 
 
 class MemoryStore:
