@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from enum import IntEnum
 from pathlib import Path
 
 import pytest
 
-from scsi2nvme.command import Command, Hot
+from scsi2nvme.command import Command, Hot, Transfer
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.ctables import header
 
@@ -62,6 +63,14 @@ def test_the_first_row_of_each_operation_code() -> None:
     for opcode, index in enumerate(first):
         rows = [number for number, row in enumerate(COMMANDS, 1) if row.opcode == opcode]
         assert index == (rows[0] if rows else 0)
+
+
+@pytest.mark.parametrize(("kind", "prefix"), [(Hot, "S2N_HOT_"), (Transfer, "S2N_TRANSFER_")])
+def test_c_counts_as_python_does(kind: type[IntEnum], prefix: str) -> None:
+    enums = re.findall(r"enum \{(.*?)\}", (ROOT / "scsi2nvme/csrc/hot.h").read_text(), re.DOTALL)
+    members = re.findall(rf"\b{prefix}(\w+)", " ".join(enums))
+    assert members == [member.name for member in kind]
+    assert list(kind) == list(range(len(members)))
 
 
 def test_what_is_hot() -> None:
