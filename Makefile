@@ -121,14 +121,18 @@ environment: build/venv/.installed
 c-tests: environment
 	@$(DEV_BUILD) meson test -C $(NATIVE) --no-rebuild --print-errorlogs
 
-PYTEST_OPTIONS := -n 2
+# With the slowest tests named in the end.
+PYTEST_OPTIONS := -n 2 --durations=10 --durations-min=1
 PYTEST := PATH="$(DEV):$$PATH" pytest $(PYTEST_OPTIONS)
-# Two machines, each of which takes whole modules, in their order.
-SYSTEM_PYTEST := KERNEL=$(or $(KERNEL),linux-image-amd64) PATH="$(DEV):$$PATH" pytest -n 2 \
+# Two machines, each of which takes whole modules, the longest first.
+SYSTEM_PYTEST := KERNEL=$(or $(KERNEL),linux-image-amd64) $(PYTEST) \
   --dist loadscope --no-loadscope-reorder --junitxml build/junit-system.xml
 
+# What machines boot from is built beside the tests that need none; who needs it waits for it, or
+# builds it anew and says what is wrong.
 .PHONY: test check lint sanitize
 test: test-packages system-test-packages c-tests ## run every test, or TESTS=tests/drivers
+	@$(if $(TESTS),,$(DEV)/python -m tests.system.image $(KERNEL) >build/images.log 2>&1 &)
 	@$(PYTEST) -m 'not system' --junitxml build/junit.xml $(TESTS)
 	@$(if $(TESTS),,$(SYSTEM_PYTEST) tests/system)
 

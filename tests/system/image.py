@@ -1,7 +1,8 @@
 """What the machine boots: a root filesystem from Debian packages, and the program's own disk.
 
-`python -m tests.system.image [KERNEL]` builds both under build/system. Each lies in a directory
-named after a hash of what it is made of and is built anew only when that changes.
+`python -m tests.system.image [KERNEL]` builds both. Each lies in a directory named after a hash of
+what it is made of and is built anew only when that changes: the program's disk in build/system,
+what takes long to make and is the same in every checkout in the user's cache.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,9 @@ from tests.system import program, root
 from tests.system.disk import BUILD, BuildError
 
 KERNEL = "linux-image-amd64"
-UNUSED_S = 3 * 3600
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scsi2nvme-tests"
+# What is longer unused goes: here, and in the cache, where others may be about to use it.
+UNUSED_S, CACHED_S = 3 * 3600, 8 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -34,25 +38,36 @@ class Images:
 
 def images(kernel: str = KERNEL) -> Images:
     """Return what to boot, built where it is missing. `kernel` is a Debian package."""
-    BUILD.mkdir(parents=True, exist_ok=True)
-    with (BUILD / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        system = _cached(kernel, root.key(kernel), lambda path: root.build(path, kernel))
-        site = _cached("site", program.site_key(), program.build_site)
-        ours = _cached("program", program.key(site), lambda path: program.build(path, site))
+    with _locked(CACHE):
+        # Debian changes: nothing is older than a week.
+        week = time.strftime("%G-W%V")
+        system = _cached(CACHE, kernel, root.key(kernel, week), lambda to: root.build(to, kernel))
+        site = _cached(CACHE, "site", program.site_key(week), program.build_site)
+    with _locked(BUILD):
+        ours = _cached(BUILD, "program", program.key(site), lambda to: program.build(to, site))
     return Images(system / "vmlinuz", system / "initramfs", system / "disk", ours / "disk")
 
 
-def _cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Have a directory, which is made if it is missing, for oneself."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _cached(where: Path, name: str, key: str, build: Callable[[Path], None]) -> Path:
     """Return the directory that `build` filled for this key; what is long unused goes."""
-    directory = BUILD / f"{name}.{key}"
+    directory = where / f"{name}.{key}"
     if not directory.exists():
-        unfinished = BUILD / f"{name}.unfinished"
+        unfinished = where / f"{name}.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         build(unfinished)
-        for old in BUILD.glob(f"{name}.*"):
-            if old.stat().st_mtime < time.time() - UNUSED_S:
+        oldest = time.time() - (CACHED_S if where == CACHE else UNUSED_S)
+        for old in where.glob(f"{name}.*"):
+            if old.stat().st_mtime < oldest:
                 shutil.rmtree(old)
         unfinished.rename(directory)
     os.utime(directory)

@@ -30,9 +30,9 @@ def _requirements() -> list[str]:
     return [name for name in wanted if not name.startswith(HOST_TOOLS)]
 
 
-def site_key() -> str:
+def site_key(week: str) -> str:
     """Return what `build_site` depends on."""
-    return digest(Path(__file__).read_bytes(), " ".join(_requirements()).encode())
+    return digest(Path(__file__).read_bytes(), " ".join(_requirements()).encode(), week.encode())
 
 
 def build_site(directory: Path) -> None:

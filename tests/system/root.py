@@ -31,10 +31,10 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 FIRST_MODULES = ("virtio_pci", "virtio_blk", "nvme", "crc32c_generic", "ext4")
 
 
-def key(kernel: str) -> str:
+def key(kernel: str, week: str) -> str:
     """Return what `build` depends on."""
     recipe = [Path(__file__).read_bytes(), (HERE / "initramfs.sh").read_bytes()]
-    return digest(*recipe, kernel.encode())
+    return digest(*recipe, kernel.encode(), week.encode())
 
 
 def build(directory: Path, kernel: str) -> None:
