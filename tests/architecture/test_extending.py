@@ -20,6 +20,8 @@ from tests.architecture.imports import FOLDERS, ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"
 PAGE = ROOT / "docs" / "extending.md"
+MORE_PAGES = (ROOT / "docs" / "architecture.md", ROOT / "CONTRIBUTING.md", ROOT / "README.md")
+TOP = (*FOLDERS, "tests", "bench", "docs")
 NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
 # Example: the tests of the whole table that the new row joins.
 OF_THE_TABLE = {
@@ -130,14 +132,23 @@ def test_every_example_is_shown() -> None:
     assert {file.split("/")[2] for file, _ in shown()} == set(NAMES)
 
 
-def test_what_the_page_names_is_there() -> None:
+def words(page: Path) -> set[str]:
+    """Return what a page sets as code in its text, one word each."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return set(re.findall(r"`([\w./]+)`", text))
+
+
+@pytest.mark.parametrize("page", [PAGE, *MORE_PAGES], ids=lambda page: page.name)
+def test_the_files_that_a_page_names_are_there(page: Path) -> None:
     added = {name for example in NAMES for name in files(example)}
-    text = re.sub(r"^```.*?^```$", "", PAGE.read_text(encoding="utf-8"), flags=re.M | re.S)
-    words = set(re.findall(r"`([\w./]+)`", text))
-    paths = {word for word in words if "/" in word or word.endswith(".md")}
+    paths = {word for word in words(page) if re.match(rf"(?:{'|'.join(TOP)})/", word)}
     assert not [path for path in paths if not (ROOT / path).exists() and path not in added]
+
+
+def test_the_names_that_the_page_names_are_there() -> None:
     sources = "\n".join(path.read_text(encoding="utf-8") for path in all_sources())
-    names = {word.rpartition(".")[2] for word in words - paths - {"__init__.py"}}
+    names = {word.rpartition(".")[2] for word in words(PAGE) if "/" not in word}
+    names -= {"md", "py"}  # files that every folder or the root has
     assert not [name for name in names if not re.search(rf"\b{name}\b", sources)]
 
 
