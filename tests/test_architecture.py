@@ -21,6 +21,7 @@ RUNNING = ("scsi2nvme.engine", "scsi2nvme.executor", "scsi2nvme.service", BINDIN
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     TARGET: (DRIVERS, "scsi2nvme.nvme", "scsi2nvme.cli", "scsi2nvme.fuzz"),
     f"{TARGET}.iscsi": (f"{TARGET}.tcmu",),
+    f"{TARGET}.tcmu": (f"{TARGET}.iscsi",),
     DRIVERS: (
         TARGET,
         "scsi2nvme.cli",
@@ -42,9 +43,11 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
 }
 FORBIDDEN_TO_CORE = (TARGET, DRIVERS, "scsi2nvme.cli", "scsi2nvme.fuzz")
 
-# Folder of C: whose symbols it must not use.
+# Folder of C, or files that begin so: whose symbols it must not use.
 FORBIDDEN_TO_C = {
     "target/": ("drivers/",),
+    "target/csrc/iscsi": ("target/csrc/tcmu",),
+    "target/csrc/tcmu": ("target/csrc/iscsi",),
     "scsi2nvme/csrc": ("target/", *(f"drivers/{name}/" for name in ("emulated", "qemu", "vfio"))),
     "drivers/": ("scsi2nvme/", "target/"),
 }

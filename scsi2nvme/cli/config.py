@@ -18,7 +18,7 @@ import msgspec
 
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.cli.spec import ControllerSpec, parse
-from scsi2nvme.target.iscsi.sendtargets import DEFAULT_PORT, PortalAddress
+from scsi2nvme.target.portal_address import DEFAULT_PORT, PortalAddress
 
 DEFAULT_IQN = "iqn.2026-11.io.github.scsi2nvme:disk0"
 DEFAULT_PORTAL = "127.0.0.1:3260"

@@ -32,9 +32,10 @@ from scsi2nvme.target.iscsi.pdu import (
     Opcode,
     RejectReason,
 )
-from scsi2nvme.target.iscsi.sendtargets import PortalAddress, send_targets
+from scsi2nvme.target.iscsi.sendtargets import send_targets
 from scsi2nvme.target.iscsi.sessions import Connection, SessionTable
 from scsi2nvme.target.iscsi.text import TextExchange
+from scsi2nvme.target.portal_address import PortalAddress
 from scsi2nvme.target.task_service import TaskService
 
 log = logging.getLogger(__name__)

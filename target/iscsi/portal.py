@@ -31,8 +31,9 @@ from scsi2nvme.target.iscsi.pdu import (
     LoginStatus,
     padding,
 )
-from scsi2nvme.target.iscsi.sendtargets import PortalAddress, reachable
+from scsi2nvme.target.iscsi.sendtargets import reachable
 from scsi2nvme.target.iscsi.sessions import Connection, Place, Session, SessionTable, nexus_of
+from scsi2nvme.target.portal_address import PortalAddress
 from scsi2nvme.target.task_service import TaskService
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scsi2nvme.target.iscsi.sendtargets import PortalAddress
+from scsi2nvme.target.portal_address import PortalAddress
 from scsi2nvme.target.tcmu.front_end import is_ours
 from scsi2nvme.target.tcmu.zero_copy import AREA_MB
 

@@ -21,7 +21,7 @@ from scsi2nvme.service import TaskService
 from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
 from scsi2nvme.target.iscsi.portal import Portal, PortalSettings
-from scsi2nvme.target.iscsi.sendtargets import PortalAddress
+from scsi2nvme.target.portal_address import PortalAddress
 from tests.iscsi_client import Initiator, LoginError
 from tests.model_controller import ModelController, ModelExecutor
 from tests.support import make_lu

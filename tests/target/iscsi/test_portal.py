@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from scsi2nvme.target.iscsi.portal import Portal, PortalSettings, receive_exactly
-from scsi2nvme.target.iscsi.sendtargets import PortalAddress
+from scsi2nvme.target.portal_address import PortalAddress
 from tests.iscsi_client import ASYNC, RESERVED_TAG, Initiator
 from tests.target.iscsi.portal_bench import ALICE, DISK, Bench, ready, serving
 

@@ -8,8 +8,9 @@ import pytest
 
 from scsi2nvme.target.iscsi.negotiation import NegotiationError, Pairs
 from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
-from scsi2nvme.target.iscsi.sendtargets import PortalAddress, reachable, send_targets
+from scsi2nvme.target.iscsi.sendtargets import reachable, send_targets
 from scsi2nvme.target.iscsi.text import TextExchange, TextResponse
+from scsi2nvme.target.portal_address import PortalAddress
 from tests.iscsi_client import Pdu, pairs_bytes
 
 ME = "iqn.2026-11.test:me"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scsi2nvme.target.iscsi.sendtargets import PortalAddress
+from scsi2nvme.target.portal_address import PortalAddress
 from scsi2nvme.target.tcmu import lio as lio_module
 from scsi2nvme.target.tcmu.lio import Backstore, Chap, LioError, Publication, export, unexport
 
