@@ -36,9 +36,12 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     f"{DRIVERS}.qemu": (f"{DRIVERS}.nvme", f"{DRIVERS}.host", f"{DRIVERS}.emulated"),
     f"{DRIVERS}.vfio": (f"{DRIVERS}.nvme", f"{DRIVERS}.host", f"{DRIVERS}.emulated"),
     "scsi2nvme.commands": RUNNING,
+    "scsi2nvme.command": (*RUNNING, "scsi2nvme.commands"),
     "scsi2nvme.unit": ("scsi2nvme.commands", "scsi2nvme.command", *RUNNING),
     "scsi2nvme.scsi": ("scsi2nvme.unit", "scsi2nvme.commands", "scsi2nvme.command", *RUNNING),
     "scsi2nvme.nvme": ("scsi2nvme.scsi", "scsi2nvme.unit", "scsi2nvme.commands", *RUNNING),
+    "scsi2nvme.executor": ("scsi2nvme.commands", "scsi2nvme.command", "scsi2nvme.unit"),
+    **{f"scsi2nvme.{low}": ("scsi2nvme",) for low in ("fields", "tables", "background")},
     "scsi2nvme.engine": ("scsi2nvme.executor", "scsi2nvme.service", BINDING),
 }
 FORBIDDEN_TO_CORE = (TARGET, DRIVERS, "scsi2nvme.cli", "scsi2nvme.fuzz")
