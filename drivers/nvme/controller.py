@@ -23,18 +23,20 @@ from scsi2nvme.drivers.nvme.admin import Feature, LogPage
 from scsi2nvme.drivers.nvme.bounce import BouncePool
 from scsi2nvme.drivers.nvme.bringup import BringUp, Clock, RealClock
 from scsi2nvme.drivers.nvme.commands import Commands
-from scsi2nvme.drivers.nvme.errors import ControllerError
+from scsi2nvme.drivers.nvme.errors import ControllerError, ControllerGoneError
 from scsi2nvme.drivers.nvme.events import ControllerEvent, EventMonitor, EventType
 from scsi2nvme.drivers.nvme.execution import Executor
 from scsi2nvme.drivers.nvme.identify import (
     Execute,
     differing,
+    disk_name,
     identify_controller,
     read_namespaces,
 )
 from scsi2nvme.drivers.nvme.quirks import Quirk
 from scsi2nvme.drivers.nvme.recovery import Recovery, with_function_reset
 from scsi2nvme.drivers.nvme.retry import LOST
+from scsi2nvme.drivers.nvme.settings import Settings
 from scsi2nvme.drivers.nvme.setup import SetUp
 from scsi2nvme.drivers.nvme.submission import ControlQueue
 from scsi2nvme.drivers.nvme.timing import Timing
@@ -89,9 +91,10 @@ class IoQueue:
 class Controller:
     """A controller that is up. Make it with `open`.
 
-    `on_event` is called for asynchronous events, and with a namespace event
-    when a reset brought other namespaces to light. `failure` says why the
-    controller is dead. `commands` are those that have a name, over `execute`.
+    `on_event` is called for asynchronous events, with a namespace event when a reset
+    brought other namespaces to light, and, before any command goes on, when it undid what
+    cannot be set again. `failure` says why the controller is dead. `commands` are those
+    that have a name, over `execute`.
     """
 
     def __init__(
@@ -123,7 +126,8 @@ class Controller:
         page = transport.allocate(PAGE)
         self._setup = SetUp(self._registers, self._admin, page, timing)
         bounce = BouncePool(transport.allocate(_BOUNCE_BYTES))
-        self._executor = Executor(self._admin, self._io, bounce, timing, clock)
+        self._settings = Settings(self.name, clock)
+        self._executor = Executor(self._admin, self._io, bounce, timing, clock, self._settings)
         self._background = Background(self.name)
         self._events = EventMonitor(
             self.commands, self.rescan, self._admin, self._report, self._background.spawn
@@ -149,9 +153,8 @@ class Controller:
     ) -> Self:
         """Bring the controller up, with at most `io_queues` queue pairs to give away.
 
-        `depth` is that of every I/O queue, `pool_bytes` the buffer memory that
-        comes with each. Takes over `transport`, also when it raises
-        ControllerError or TransportError.
+        `depth` is that of every I/O queue, `pool_bytes` the buffer memory that comes with
+        each. Takes over `transport`, also when it raises ControllerError or TransportError.
         """
         try:
             controller = cls(
@@ -221,6 +224,23 @@ class Controller:
         await setup.accept(admin.set_features(Feature.ASYNC_EVENTS, mask))
         self.namespaces = await self._read_namespaces(setup.execute)
 
+    async def _bring_back(self) -> dict[int, NamespaceFacts]:
+        """Bring up the disk that was up before, with what was set in it; return what it had."""
+        before, namespaces = self.identity, self.namespaces
+
+        async def attempt() -> None:
+            await self._attempt()
+            if (found := disk_name(self.identity)) != disk_name(before):
+                raise ControllerGoneError(f"another disk is in its place: {found}")
+            await self._settings.repeat(self._setup.execute, namespaces, self.namespaces)
+
+        try:
+            await with_function_reset(attempt, self._reset_function)
+        except (ControllerError, TransportError):
+            self.identity, self.namespaces = before, namespaces
+            raise
+        return namespaces
+
     async def _reset_function(self) -> None:
         await self.transport.reset()
         slow = Quirk.SLOW_RESET in self._registers.quirks
@@ -285,6 +305,7 @@ class Controller:
     async def rescan(self) -> frozenset[int]:
         """Read the namespaces again; return the NSIDs that came, went or changed."""
         old, self.namespaces = self.namespaces, await self._read_namespaces(self._one)
+        self._settings.follow(old, self.namespaces)
         return differing(old, self.namespaces)
 
     def _report(self, event: ControllerEvent) -> None:
@@ -338,12 +359,17 @@ class Controller:
     async def restart(self) -> None:
         """Pause, reset, set up anew, resume. For the recovery; others call `reset`."""
         await self._quiesce()
-        old = self.namespaces
-        await with_function_reset(self._attempt, self._reset_function)
+        old = await self._bring_back()
+        self._go_on()
+        self._report_namespaces(differing(old, self.namespaces))
+
+    def _go_on(self) -> None:
+        """Go live after a reset; what it undid is told before any command is placed again."""
+        if unset := self._settings.take_unset():
+            self._report(ControllerEvent(EventType.NOTICE, 0, 0, unset=unset))
         self._go_live()
         if self._data_path is not None:
             self._data_path.resume()
-        self._report_namespaces(differing(old, self.namespaces))
 
     def _report_namespaces(self, changed: frozenset[int], *, returned: bool = False) -> None:
         if changed:
@@ -391,25 +417,19 @@ class Controller:
                     os.eventfd_read(eventfd)  # it is of what has gone
             if self.state is not ControllerState.DEAD or not await self.transport.take_back():
                 return
-            before, namespaces = self.identity, self.namespaces
             self.state = ControllerState.RESETTING
             for queue in (self._admin, self._io):
                 queue.revive()
             try:
-                await with_function_reset(self._attempt, self._reset_function)
-                if _disk(self.identity) != _disk(before):
-                    raise ControllerError(f"another disk is in its place: {_disk(self.identity)}")
+                namespaces = await self._bring_back()
             except (ControllerError, TransportError) as error:
-                self.identity, self.namespaces = before, namespaces
                 self._waits_for_device = False
                 self.die(str(error))
                 await self.transport.let_go()
                 return
             _log.warning("%s is back", self.name)
             self._watch_alarms()
-            self._go_live()
-            if self._data_path is not None:
-                self._data_path.resume()
+            self._go_on()
             self._report_namespaces(frozenset(namespaces | self.namespaces), returned=True)
 
     async def _watch(self) -> None:
@@ -478,8 +498,3 @@ class Controller:
             pair.close()
         await self.transport.let_go()
         self.transport.close()
-
-
-def _disk(identity: Values) -> str:
-    """Return which disk it is, for people and for comparison."""
-    return f"{identity.text('mn')}, serial number {identity.text('sn')}"

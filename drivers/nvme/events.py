@@ -54,7 +54,8 @@ class ControllerEvent:
     """Something happened. `raw` is the log that tells of it, as far as it was read.
 
     `namespaces` are the NSIDs that appeared, vanished or changed. `returned`: the
-    controller was dead, and is up again.
+    controller was dead, and is up again. `unset` are the NSIDs of namespaces with a
+    feature that a reset returned to its default, and that could not be set again.
     """
 
     type: int
@@ -63,6 +64,7 @@ class ControllerEvent:
     raw: bytes = b""
     namespaces: frozenset[int] = field(default_factory=frozenset)
     returned: bool = False
+    unset: frozenset[int] = field(default_factory=frozenset)
 
     @classmethod
     def of(cls, dw0: int) -> ControllerEvent:

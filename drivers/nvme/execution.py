@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from scsi2nvme.dataplane import QueueCompletion, Region
 from scsi2nvme.drivers.memory import PAGE
@@ -16,6 +17,7 @@ from scsi2nvme.drivers.nvme.retry import (
     repeatable,
     retry_delay_s,
 )
+from scsi2nvme.drivers.nvme.settings import Settings
 from scsi2nvme.drivers.nvme.submission import ControlQueue, Entry
 from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand
@@ -51,6 +53,7 @@ class Executor:
         bounce: BouncePool,
         timing: Timing,
         clock: Clock,
+        settings: Settings,
     ) -> None:
         self.retry_delays_s: tuple[float, ...] = ()
         self._admin = admin
@@ -58,6 +61,7 @@ class Executor:
         self._bounce = bounce
         self._timing = timing
         self._clock = clock
+        self._settings = settings
         self._tasks: set[asyncio.Task[tuple[Completion, ...]]] = set()
 
     async def execute(self, commands: Sequence[NvmeCommand]) -> tuple[Completion, ...]:
@@ -84,7 +88,12 @@ class Executor:
             buffers = [
                 region.slice(sum(spaces[:index]), length) for index, length in enumerate(lengths)
             ]
-            return await self._repeat(commands, buffers)
+            turn = self._settings.turn if self._settings.concern(commands) else nullcontext()
+            async with turn:
+                completions = await self._repeat(commands, buffers)
+                for command, completion in zip(commands, completions, strict=True):
+                    self._settings.record(command, completion)
+            return completions
 
     async def _repeat(
         self, commands: Sequence[NvmeCommand], buffers: Sequence[Region]

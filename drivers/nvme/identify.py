@@ -46,6 +46,11 @@ _NIDT_BYTES = {_NIDT_EUI64: 8, _NIDT_NGUID: 16, _NIDT_UUID: 16, _NIDT_CSI: 1}
 Execute = Callable[[NvmeCommand], Awaitable[Completion]]
 
 
+def disk_name(controller: Values) -> str:
+    """Return which disk Identify Controller tells of, for people and for comparison."""
+    return f"{controller.text('mn')}, serial number {controller.text('sn')}"
+
+
 async def _identify(execute: Execute, cns: int, nsid: int = 0) -> bytes:
     command = admin.identify(cns, nsid)
     completion = await execute(command)

@@ -14,7 +14,8 @@ Every command has a deadline, which its queue pair keeps. What follows when it p
 4. Controller reset. New commands wait at the gates, event requests are dropped, and the
    data path pauses, so that nobody touches a queue. CC.EN is cleared: once RDY has
    followed, the device touches neither memory nor queues. Then all is set up anew, as at
-   the start; queues keep their memory, depth and numbers.
+   the start; queues keep their memory, depth and numbers, and what was set in the
+   controller is set again (`settings`).
 5. Function reset, if 4 fails other than by the device being gone; then 4 once more.
 6. What was under way is settled. A reactor's queue pair places it again, in its
    order and with its CIDs, or ends it. The control thread's own commands are repeated

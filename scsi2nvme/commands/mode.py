@@ -158,7 +158,7 @@ def mode_sense(task: Task) -> Translation:
     return Result(data_in=header.build(**fields) + body)
 
 
-# MODE SELECT
+# Changes
 
 
 @dataclass(frozen=True)
@@ -294,15 +294,33 @@ def _apply(task: Task, changes: list[_Change], block_bytes: int, resized: bool) 
     if changed or resized:
         lu.establish_attention(MODE_PARAMETERS_CHANGED, but=task.nexus)
     if any(change.page.feature for change in changed):
-        _tell_neighbours(task)
-
-
-def _tell_neighbours(task: Task) -> None:
-    """Tell of a feature that every logical unit of the controller shares (MLUS)."""
-    controller = task.lu.facts.controller.raw
-    for other in task.nexus.luns.values():
-        if other.facts.controller.raw == controller:
+        for other in lu.siblings():  # they share the feature (MLUS)
             other.establish_attention(MODE_PARAMETERS_CHANGED, but=task.nexus)
+
+
+# Reset
+
+
+def restore(lu: LogicalUnit) -> Generator[Any, Any, None]:
+    """Return pages that are features to saved, else default values. Spec: SPC-4 5.10.
+
+    A controller that cannot select values has none but the current ones. `lu` has told
+    its own nexuses of the reset.
+    """
+    if not lu.facts.controller_bit("oncs", 4):
+        return
+    for page in PAGES:
+        feature = page.feature
+        if feature is None or not feature.present(lu.facts):
+            continue
+        was = yield from read_page(lu, page, PageControl.CURRENT)
+        values = yield from read_page(lu, page, PageControl.SAVED)
+        if values == was:
+            continue
+        yield from _set_feature(lu, _Change(page, was, values), feature, save=False)
+        for other in lu.siblings():
+            if other is not lu:
+                other.establish_attention(MODE_PARAMETERS_CHANGED)
 
 
 # Rows

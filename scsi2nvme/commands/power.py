@@ -85,13 +85,6 @@ def power_state(lu: LogicalUnit) -> int:
     return 0
 
 
-def _siblings(lu: LogicalUnit) -> list[LogicalUnit]:
-    """Return the logical units of the same controller that are in use, and this one."""
-    seen = {other for nexus in lu.nexuses for other in nexus.luns.values()}
-    controller = lu.facts.controller.raw
-    return [lu, *(each for each in seen - {lu} if each.facts.controller.raw == controller)]
-
-
 Conversation = Generator[NvmeCommand, Any, None]
 
 
@@ -102,7 +95,7 @@ def _settle(lu: LogicalUnit) -> Conversation:
     """
     if not lu.facts.controller.npss & 0x1F:
         return
-    state = min(power_state(each) for each in _siblings(lu))
+    state = min(power_state(each) for each in lu.siblings())
     yield NvmeCommand(AdminOpcode.SET_FEATURES, cdw10=POWER_MANAGEMENT, cdw11=state, admin=True)
 
 

@@ -7,7 +7,7 @@ units' state. Everything happens in the asyncio loop's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from scsi2nvme.background import Background
 from scsi2nvme.dataplane import Event, Plane, PlaneController, PlaneNexus, Scope
@@ -112,6 +112,10 @@ class TaskService:
     ) -> None:
         """Follow what a controller tells of its namespaces: see `Follower`."""
         await self._follower.controller_event(units, event, namespaces)
+
+    def settings_lost(self, units: Iterable[LogicalUnit]) -> None:
+        """Tell before any command goes on that a reset undid what was set: see `Follower`."""
+        self._follower.settings_lost(units)
 
     async def limit(self, lu: LogicalUnit, size: int | None) -> None:
         """Make the first `size` bytes of a namespace the logical unit, None: all of it."""

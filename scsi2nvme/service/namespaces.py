@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from scsi2nvme.dataplane import PlaneController
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
+    MODE_PARAMETERS_CHANGED,
     POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
     REPORTED_LUNS_DATA_HAS_CHANGED,
 )
@@ -34,6 +35,11 @@ class Follower:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+
+    def settings_lost(self, units: Iterable[LogicalUnit]) -> None:
+        """A reset returned to its default what could not be set again, perhaps of a mode page."""
+        for lu in units:
+            lu.establish_attention(MODE_PARAMETERS_CHANGED)
 
     async def controller_event(
         self,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from scsi2nvme.background import Background
+from scsi2nvme.commands.unit_reset import reset
 from scsi2nvme.dataplane import Plane, PlaneNexus, Scope
+from scsi2nvme.executor import play
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,
     COMMANDS_CLEARED_BY_ANOTHER_INITIATOR,
@@ -19,6 +22,10 @@ from scsi2nvme.scsi.task_management import (
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.registry import OpenNexus, Registry, ServedUnit
 from scsi2nvme.unit.logical_unit import Nexus
+
+log = logging.getLogger(__name__)
+
+RESET_SECONDS = 2.0  # that the controller may take
 
 
 class TaskManager:
@@ -120,7 +127,7 @@ class TaskManager:
                 await self._clear(nexus, plane_nexus, unit)
             case TaskManagement.LOGICAL_UNIT_RESET:
                 await self.abort(Scope.LU, plane_nexus, unit)
-                lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
+                await self.reset(unit)
             case TaskManagement.QUERY_TASK:
                 found = await self.abort(Scope.TASK, plane_nexus, unit, itt=itt, query=True)
                 return answer.FUNCTION_SUCCEEDED if found else answer.FUNCTION_COMPLETE
@@ -131,6 +138,21 @@ class TaskManager:
                 pending = any(asynchronous_event(lu.unit_attentions.get(nexus.key, ())))
                 return answer.FUNCTION_SUCCEEDED if pending else answer.FUNCTION_COMPLETE
         return answer.FUNCTION_COMPLETE
+
+    async def reset(self, unit: ServedUnit) -> None:
+        """Reset a logical unit whose tasks have been aborted. Spec: SAM-5 7.7.
+
+        A controller that does not answer does not hold up whoever asked: what it keeps of
+        the logical unit's state is reset when it does.
+        """
+        controllers_part = self._background.spawn(self._reset(unit))
+        await asyncio.wait([controllers_part], timeout=RESET_SECONDS)
+
+    async def _reset(self, unit: ServedUnit) -> None:
+        result = await play(reset(unit.lu, BUS_DEVICE_RESET_FUNCTION_OCCURRED), unit.executor)
+        if result.sense is not None:
+            code = result.sense.code
+            log.warning("namespace %d: the reset is not complete: %s", unit.lu.nsid, code)
 
     async def _clear(self, nexus: Nexus, plane_nexus: PlaneNexus, unit: ServedUnit) -> None:
         """Abort everyone's tasks. Spec: SAM-5 7.5."""

@@ -75,6 +75,11 @@ class LogicalUnit(BlockDevice):
         """Whether writes are refused, for whichever reason."""
         return self.read_only or bool(self.facts.namespace.nsattr & 1) or self.mode.swp
 
+    @property
+    def resting(self) -> bool:
+        """Whether it is stopped, or in a power condition other than active."""
+        return self.readiness is Readiness.STOPPED or self.power_condition != 0
+
     # Nexuses and unit attentions
 
     def attach(self, nexus: Nexus, condition: SenseCode | None = None) -> None:
@@ -115,6 +120,13 @@ class LogicalUnit(BlockDevice):
             return (nexus.target,)
         used = (other.target for other in self.nexuses if other.target.device)
         return tuple(dict.fromkeys((nexus.target, *self.target_ports, *used)))
+
+    def siblings(self) -> list[LogicalUnit]:
+        """Return this one and the others of the same controller that its initiators may see."""
+        seen = {other for nexus in self.nexuses for other in nexus.luns.values()}
+        controller = self.facts.controller.raw
+        others = (each for each in seen - {self} if each.facts.controller.raw == controller)
+        return [self, *others]
 
     def establish_attention(
         self, code: SenseCode, *, only: str = "", but: Nexus | None = None
@@ -167,9 +179,13 @@ class LogicalUnit(BlockDevice):
     def reset(self, cause: SenseCode) -> None:
         """Apply a logical unit reset. Spec: SAM-5 6.3.3.
 
-        Reservations made by RESERVE end, saved mode pages return, and every
-        nexus is told, the one that asked included.
+        Reservations made by RESERVE end, saved mode pages return, the logical unit is
+        active (SBC-3 4.20), and every nexus is told, the one that asked included. What the
+        controller must be told of it is `commands.unit_reset`'s to say.
         """
+        if self.readiness is Readiness.STOPPED:
+            self.readiness = Readiness.READY
+        self.power_condition = self.power_condition_modifier = 0
         self.reservations.reset()
         self.mode.reset()
         self.prevented_by.clear()

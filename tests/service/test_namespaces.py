@@ -175,3 +175,10 @@ async def test_a_reset_pauses_and_resumes(bench: Bench) -> None:
     await pausing
     path.resume()
     assert bench.plane_controller.calls == ["resume"]
+
+
+@told
+async def test_what_a_reset_of_the_controller_undid_is_told(bench: Bench) -> None:
+    bench.service.settings_lost([bench.lu])
+    assert bench.plane_nexus.aside == {0: True}
+    assert (await bench.run(TUR)).sense == (6, 0x2A, 0x01)

@@ -11,6 +11,7 @@ from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
 from scsi2nvme.unit.mode_pages.control import CONTROL
+from scsi2nvme.unit.readiness import Readiness
 from tests.service.bench import (
     ORDERED,
     SIMPLE,
@@ -76,6 +77,33 @@ async def test_a_logical_unit_reset(bench: Bench) -> None:
     assert await managing == ANSWER.FUNCTION_COMPLETE
     assert bench.lu.reservations.reserved_by is None
     assert (await bench.run(TUR)).sense == (6, 0x29, 0x03)
+
+
+@told
+async def test_a_logical_unit_reset_makes_it_active(bench: Bench) -> None:
+    stopping = bench.submit(row("START STOP UNIT").build(no_flush=1))
+    await settle()
+    await bench.drained()
+    assert stopping.status == Status.GOOD
+    assert bench.controller.model.features[0x02] == 1
+    managing = await manage(bench, TaskManagement.LOGICAL_UNIT_RESET)
+    await bench.aborted()
+    assert await managing == ANSWER.FUNCTION_COMPLETE
+    assert bench.lu.readiness is Readiness.READY
+    assert bench.controller.model.features[0x02] == 0
+
+
+@told
+async def test_a_controller_that_does_not_answer_holds_no_reset_up(bench: Bench) -> None:
+    bench.controller.held = True
+    bench.lu.mode.change(CONTROL, CONTROL.layout.build(swp=1))
+    managing = await manage(bench, TaskManagement.LOGICAL_UNIT_RESET)
+    await bench.aborted()
+    assert not bench.lu.mode.swp
+    assert not managing.done()
+    assert await asyncio.wait_for(managing, 10) == ANSWER.FUNCTION_COMPLETE
+    bench.controller.held = False
+    await bench.controller.release()
 
 
 @told

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
+from scsi2nvme.drivers.emulated.capabilities import TABLES
+from scsi2nvme.drivers.emulated.capability import Tables
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
 from scsi2nvme.drivers.nvme.controller import Controller, ControllerState
 from scsi2nvme.drivers.nvme.events import ControllerEvent
@@ -18,6 +21,7 @@ from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.registers import CSTS, Register, ShutdownStatus, decode
 from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
 
+POWER_MANAGEMENT, WRITE_CACHE = 0x02, 0x06
 FLUSH = NvmeCommand(Opcode.FLUSH, 1)
 
 
@@ -25,7 +29,8 @@ class Alarming(EmulatedTransport):
     """A controller whose host raises alarms, and that remembers how it was let go."""
 
     def __init__(self) -> None:
-        super().__init__(EmulatedOptions(size_bytes=1 << 20, vectors=5))
+        self.tables = Tables(TABLES.capabilities)
+        super().__init__(EmulatedOptions(size_bytes=1 << 20, vectors=5), self.tables)
         self.alarms = {alarm: os.eventfd(0, os.EFD_NONBLOCK) for alarm in Alarm}
         self.let_go_at: list[int] = []
 
@@ -129,6 +134,38 @@ def test_a_device_that_comes_back_is_used_again(transport: Alarming) -> None:
         assert len(transport.let_go_at) == 1
         os.eventfd_write(transport.alarms[Alarm.UNPLUG], 1)
         await until(lambda: len(transport.let_go_at) == 2)
+        await controller.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_device_that_comes_back_has_what_was_set(transport: Alarming) -> None:
+    async def scenario() -> None:
+        controller = await Controller.open(transport, timing=QUICK)
+        await controller.commands.set_feature(WRITE_CACHE, 0)
+        os.eventfd_write(transport.alarms[Alarm.UNPLUG], 1)
+        await until_let_go(transport)
+        transport.remove()
+        transport.insert()
+        await until(lambda: controller.live)
+        assert (await controller.commands.get_feature(WRITE_CACHE)).dw0 == 0
+        await controller.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_cannot_be_set_again_is_told_before_anything_goes_on(transport: Alarming) -> None:
+    async def scenario() -> None:
+        controller = await Controller.open(transport, timing=QUICK)
+        path = Path()
+        controller.attach(path)
+        controller.on_event = lambda event: path.log.append(f"unset {sorted(event.unset)}")
+        await controller.commands.set_feature(POWER_MANAGEMENT, 1)
+        features = transport.tables.features
+        features[POWER_MANAGEMENT] = replace(features[POWER_MANAGEMENT], changeable=False)
+        await controller.reset()
+        assert path.log == ["pause", "unset [1]", "resume"]
+        assert controller.live
         await controller.close()
 
     asyncio.run(scenario())
