@@ -121,7 +121,7 @@ environment: build/venv/.installed
 c-tests: environment
 	@$(DEV_BUILD) meson test -C $(NATIVE) --no-rebuild --print-errorlogs
 
-# With the slowest tests named in the end.
+# With the slowest tests named in the end; docs/test-times.md has the modules.
 PYTEST_OPTIONS := -n 2 --durations=10 --durations-min=1
 PYTEST := PATH="$(DEV):$$PATH" pytest $(PYTEST_OPTIONS)
 # Two machines, each of which takes whole modules, the longest first.
@@ -139,7 +139,10 @@ test: test-packages system-test-packages c-tests ## run every test, or TESTS=tes
 check: test-packages lint c-tests ## lint, and the tests that take no minutes
 	@$(PYTEST) -m 'not slow' $(TESTS)
 
-.PHONY: system-test
+.PHONY: test-times system-test
+test-times: environment ## write docs/test-times.md from what the last `make test` reported
+	@$(DEV)/python -m tests.times
+
 system-test: system-test-packages environment ## run the tests in a whole machine; KERNEL=linux-image-6.12-amd64 for that
 	@$(SYSTEM_PYTEST) $(or $(TESTS),tests/system)
 

@@ -112,7 +112,7 @@ def decode(values: Iterable[str]) -> dict[str, list[Verdict]]:
     return columns
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def summarize(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table of this run."""
     reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
     properties = (pair for report in reports for pair in report.user_properties)

@@ -10,9 +10,9 @@ import pytest
 
 from tests.system.machine import Machine
 from tests.system.power import Power
+from tests.times import budget
 
 HERE = Path(__file__).parent
-LONGEST = HERE / "test_conformance.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,7 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(mark)
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(900))
-    items.sort(key=lambda item: item.path != LONGEST)
+    known = budget()
+    items.sort(key=lambda item: -known.get(item.nodeid.split("::")[0], 0))
 
 
 @pytest.fixture(scope="session")
