@@ -27,7 +27,7 @@ LAYERS = {
     "emulated controller": "drivers/emulated/csrc/*.c",
     "NVMe driver": "drivers/*/csrc/*.c",
     "translation and reactor": "scsi2nvme/csrc/*.c",
-    "iSCSI": "target/csrc/*.c",
+    "iSCSI": "target/iscsi/csrc/*.c",
 }
 OTHER = "C library, Python"
 _DEFINITION = re.compile(r"^[a-z][\w *]*?\b(\w+)\([^;]*$", re.MULTILINE)

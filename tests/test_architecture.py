@@ -46,11 +46,11 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
 }
 FORBIDDEN_TO_CORE = (TARGET, DRIVERS, "scsi2nvme.cli", "scsi2nvme.fuzz")
 
-# Folder of C, or files that begin so: whose symbols it must not use.
+# Folder of C: whose symbols it must not use.
 FORBIDDEN_TO_C = {
     "target/": ("drivers/",),
-    "target/csrc/iscsi": ("target/csrc/tcmu",),
-    "target/csrc/tcmu": ("target/csrc/iscsi",),
+    "target/iscsi/": ("target/tcmu/",),
+    "target/tcmu/": ("target/iscsi/",),
     "scsi2nvme/csrc": ("target/", *(f"drivers/{name}/" for name in ("emulated", "qemu", "vfio"))),
     "drivers/": ("scsi2nvme/", "target/"),
 }

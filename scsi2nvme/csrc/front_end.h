@@ -1,4 +1,4 @@
-/* Reactors as front ends (target/csrc) use them.
+/* Reactors as front ends (target/) use them.
  *
  * A front end turns what arrives on its file descriptors into tasks:
  *

@@ -37,19 +37,19 @@ CIRCLES = (
     Circle(
         Kind.SYMBOLS,
         (
-            "target/csrc/iscsi.c",
-            "target/csrc/iscsi_collect.c",
-            "target/csrc/iscsi_command.c",
-            "target/csrc/iscsi_order.c",
-            "target/csrc/iscsi_receive.c",
-            "target/csrc/iscsi_transmit.c",
+            "target/iscsi/csrc/iscsi.c",
+            "target/iscsi/csrc/iscsi_collect.c",
+            "target/iscsi/csrc/iscsi_command.c",
+            "target/iscsi/csrc/iscsi_order.c",
+            "target/iscsi/csrc/iscsi_receive.c",
+            "target/iscsi/csrc/iscsi_transmit.c",
         ),
         "A connection is one protocol machine: what comes in may be answered at once, and an "
         "answer that has left lets more come in.",
     ),
     Circle(
         Kind.SYMBOLS,
-        ("target/csrc/tcmu.c", "target/csrc/tcmu_move.c"),
+        ("target/tcmu/csrc/tcmu.c", "target/tcmu/csrc/tcmu_move.c"),
         "A device takes commands where it is, and goes elsewhere when it has taken them.",
     ),
 )

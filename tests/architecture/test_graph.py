@@ -105,7 +105,7 @@ def test_the_program_is_all_there() -> None:
     folders = {path.relative_to(imports.ROOT).parts[0] for _, path in imports.sources()}
     assert folders == set(imports.FOLDERS)
     rooms = native.symbol_graph().merged(native.room_of)
-    assert "scsi2nvme/csrc" in rooms.after("target/csrc")
+    assert "scsi2nvme/csrc" in rooms.after("target/tcmu/csrc")
 
 
 def test_the_tables_explain_what_there_is_and_nothing_else() -> None:

@@ -49,8 +49,8 @@ def defines(path: Path, name: str) -> bool:
         ("scsi2nvme/executor.py", "NvmeExecutor", True),
         ("scsi2nvme/executor.py", "first", False),
         ("drivers/nvme/csrc/qpair.c", "s2n_qpair_place_spans", True),
-        ("target/csrc/iscsi_command.c", "complete", True),
-        ("target/csrc/iscsi_command.c", "s2n_transmit", False),
+        ("target/iscsi/csrc/iscsi_command.c", "complete", True),
+        ("target/iscsi/csrc/iscsi_command.c", "s2n_transmit", False),
         ("drivers/nvme/csrc/no.c", "s2n_qpair_poll", False),
     ],
 )

@@ -3,7 +3,7 @@
 #ifndef S2N_INITIATOR_H
 #define S2N_INITIATOR_H
 
-#include "../../target/csrc/iscsi_pdu.h"
+#include "../../target/iscsi/csrc/iscsi_pdu.h"
 #include "check.h"
 #include "fake_reactor.h"
 
