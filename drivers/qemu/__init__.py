@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.drivers.scheme import (
@@ -33,7 +35,14 @@ def _open(path: str, options: Mapping[str, Any]) -> Transport:
     given = {BLOCK.keyword: DEFAULT_BLOCK_BYTES, **options}
     if file is not None and SIZE.keyword not in given and file.exists():
         given[SIZE.keyword] = file.stat().st_size // given.get(NAMESPACES.keyword, 1)
+    given.setdefault(SERIAL.keyword, _serial(file))
     return QemuTransport(QemuOptions(path=file, **given))
+
+
+def _serial(file: Path | None) -> str:
+    """Return a serial number that another image does not have, the same at every start."""
+    unique = sha256(bytes(file.resolve())).hexdigest() if file is not None else token_hex(16)
+    return f"S2N{unique[:16].upper()}"
 
 
 TRANSPORT = Scheme(

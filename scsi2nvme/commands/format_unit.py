@@ -186,7 +186,7 @@ def _format(task: Task, index: int, before: Readiness) -> Translation:
             return result
         return Result(Status.CHECK_CONDITION, Sense(FORMAT_COMMAND_FAILED))
     else:
-        lu.facts = replace(lu.facts, namespace=namespace)
+        lu.facts = replace(lu.facts_as_read, namespace=namespace)
         lu.mode.pending_block_bytes = None
         _enter(lu, Readiness.READY)
         lu.establish_attention(CAPACITY_DATA_HAS_CHANGED, but=task.nexus)

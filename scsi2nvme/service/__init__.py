@@ -16,6 +16,7 @@ from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
 from scsi2nvme.service.events import Events, Late
+from scsi2nvme.service.names import Verdict
 from scsi2nvme.service.namespaces import ControllerEvent, Follower
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.service.task_management import TaskManager
@@ -116,6 +117,10 @@ class TaskService:
     def settings_lost(self, units: Iterable[LogicalUnit]) -> None:
         """Tell before any command goes on that a reset undid what was set: see `Follower`."""
         self._follower.settings_lost(units)
+
+    def judged(self, lu: LogicalUnit, verdict: Verdict) -> None:
+        """Follow what `names.judge` says of a logical unit that is served: see `Follower`."""
+        self._follower.judged(lu, verdict)
 
     async def limit(self, lu: LogicalUnit, size: int | None) -> None:
         """Make the first `size` bytes of a namespace the logical unit, None: all of it."""

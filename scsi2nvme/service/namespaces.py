@@ -9,10 +9,12 @@ from scsi2nvme.dataplane import PlaneController
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
+    INQUIRY_DATA_HAS_CHANGED,
     MODE_PARAMETERS_CHANGED,
     POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
     REPORTED_LUNS_DATA_HAS_CHANGED,
 )
+from scsi2nvme.service.names import Verdict
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
@@ -40,6 +42,14 @@ class Follower:
         """A reset returned to its default what could not be set again, perhaps of a mode page."""
         for lu in units:
             lu.establish_attention(MODE_PARAMETERS_CHANGED)
+
+    def judged(self, lu: LogicalUnit, verdict: Verdict) -> None:
+        """Rename a logical unit that turns out to have another's name, or serve it no more."""
+        if verdict is Verdict.MODEL and not lu.ambiguous:
+            lu.ambiguous = True
+            lu.establish_attention(INQUIRY_DATA_HAS_CHANGED)
+        elif verdict is Verdict.NONE:
+            _fail(lu)
 
     async def controller_event(
         self,

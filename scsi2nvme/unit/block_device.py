@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from hashlib import sha256
+
 from scsi2nvme.nvme.namespace import NamespaceFacts
 
 # One SCSI command moves at most this much, whatever the controller's MDTS:
@@ -12,12 +15,42 @@ MAXIMUM_TRANSFER_BYTES = 8 << 20
 class BlockDevice:
     """What Identify data say of a namespace, in SCSI's terms.
 
-    `facts` is replaced when the namespace changes; nothing here is kept.
+    `facts` is replaced when the namespace changes; nothing here is kept. While the
+    device is `ambiguous`, as its identifiers are those of another disk, too, they are
+    left out of `facts`.
     """
 
-    def __init__(self, facts: NamespaceFacts) -> None:
+    def __init__(self, facts: NamespaceFacts, *, ambiguous: bool = False) -> None:
+        self._read = self._usable = facts
+        self._ambiguous = ambiguous
         self.facts = facts
         self.limit: int | None = None  # bytes of the namespace, by configuration; None: all
+
+    @property
+    def facts(self) -> NamespaceFacts:
+        """What the namespace is."""
+        return self._usable
+
+    @facts.setter
+    def facts(self, facts: NamespaceFacts) -> None:
+        self._read = facts
+        nameless = replace(facts, uuid=b"", nguid=b"", eui64=b"")
+        self._usable = nameless if self._ambiguous else facts
+
+    @property
+    def facts_as_read(self) -> NamespaceFacts:
+        """What the namespace is, its identifiers always included."""
+        return self._read
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether its identifiers are those of another disk, too."""
+        return self._ambiguous
+
+    @ambiguous.setter
+    def ambiguous(self, ambiguous: bool) -> None:
+        self._ambiguous = ambiguous
+        self.facts = self._read
 
     @property
     def nsid(self) -> int:
@@ -118,7 +151,31 @@ class BlockDevice:
 
     @property
     def identity(self) -> str:
-        """A name that outlives restarts, for saved state."""
+        """A name that outlives restarts, for people."""
         facts = self.facts
         unique = facts.nguid or facts.eui64 or facts.uuid
         return unique.hex() or f"{facts.controller.text('sn')}-{facts.nsid}"
+
+    @property
+    def state_key(self) -> str:
+        """What saved state is kept by: no two disks that are served have it in common.
+
+        It is made of model, serial number, NSID and identifiers, whether these count or not.
+        """
+        facts = self._read
+        digest = sha256()
+        for name in (
+            facts.controller.bytes("mn"),
+            facts.controller.bytes("sn"),
+            facts.nguid,
+            facts.eui64,
+            facts.uuid,
+        ):
+            digest.update(len(name).to_bytes(2, "big") + name)
+        serial = facts.controller.text("sn")
+        return f"{serial}-{facts.nsid}-{digest.hexdigest()[:32]}"
+
+    @property
+    def former_state_key(self) -> str:
+        """What earlier versions kept it by, which two disks may have in common."""
+        return "" if self._ambiguous else self.identity

@@ -47,8 +47,10 @@ class LogicalUnit(BlockDevice):
     plane can raise or drop its step-aside flags before the next command.
     """
 
-    def __init__(self, facts: NamespaceFacts, store: Store | None = None) -> None:
-        super().__init__(facts)
+    def __init__(
+        self, facts: NamespaceFacts, store: Store | None = None, *, ambiguous: bool = False
+    ) -> None:
+        super().__init__(facts, ambiguous=ambiguous)
         self.store: Store = store if store is not None else MemoryStore()
         self.readiness = Readiness.READY
         self.progress: int | None = None  # of a format, as a fraction of 65536

@@ -8,7 +8,7 @@ from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.mode_pages import PAGES
 from scsi2nvme.unit.mode_pages.control import CONTROL
 from scsi2nvme.unit.mode_pages.page import ModePage, PageControl
-from scsi2nvme.unit.store import Store
+from scsi2nvme.unit.store import Store, load_as
 
 
 class ModeParameters:
@@ -85,11 +85,12 @@ class ModeParameters:
 
     @property
     def _store_key(self) -> str:
-        return f"mode/{self._device.identity}"
+        return f"mode/{self._device.state_key}"
 
     def _load(self) -> dict[str, bytes]:
         """Return what was saved; a page whose layout has another size counts as unsaved."""
-        stored = self._store.load(self._store_key) or {}
+        former = self._device.former_state_key
+        stored = load_as(self._store, self._store_key, former and f"mode/{former}") or {}
         saved = {key: bytes.fromhex(values) for key, values in stored.get("pages", {}).items()}
         sizes = {page.key: page.layout.size for page in PAGES}
         return {key: values for key, values in saved.items() if sizes.get(key) == len(values)}

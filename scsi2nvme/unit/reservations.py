@@ -30,7 +30,7 @@ from scsi2nvme.unit.persistent_reservation import (
     restored,
 )
 from scsi2nvme.unit.ports import ITNexus, PortName
-from scsi2nvme.unit.store import Store
+from scsi2nvme.unit.store import Store, load_as
 
 # READ FULL STATUS of all of them must stay readable through a 16-bit allocation length.
 MAXIMUM_REGISTRATIONS = 256
@@ -76,8 +76,12 @@ class Owner(Protocol):
     prevented_by: set[str]
 
     @property
-    def identity(self) -> str:
-        """A name that outlives restarts."""
+    def state_key(self) -> str:
+        """What saved state is kept by."""
+
+    @property
+    def former_state_key(self) -> str:
+        """What earlier versions kept it by, "" where that may be another's."""
 
     @property
     def store(self) -> Store:
@@ -115,12 +119,13 @@ class Reservations:
         self.lu = lu
         self.abort_tasks: Callable[[list[str]], None] = lambda keys: None
         self.reserved_by: str | None = None  # RESERVE: a nexus key
-        saved = lu.store.load(self._store_key)
+        former = lu.former_state_key
+        saved = load_as(lu.store, self._store_key, former and f"reservations-{former}")
         self.state = State() if saved is None else restored(saved)
 
     @property
     def _store_key(self) -> str:
-        return f"reservations-{self.lu.identity}"
+        return f"reservations-{self.lu.state_key}"
 
     # Who may do what
 

@@ -22,6 +22,7 @@ from scsi2nvme.drivers.emulated.image import (
     subsystem_uuid,
 )
 from scsi2nvme.drivers.emulated.model import VERSION, CommandFailed, invalid_field
+from scsi2nvme.drivers.scheme import Option
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode
 from scsi2nvme.nvme.status import StatusCode
@@ -38,7 +39,24 @@ _OUI = 0x525400
 _PHYSICAL_BYTES = 4096  # the page cache's unit, and most disks'
 
 
+IDENTIFIERS = Option(
+    "identifiers",
+    "TEXT",
+    "make NGUIDs, EUI-64s and UUIDs of TEXT and not of the serial number: disks that have it "
+    "in common have them, too, as careless vendors' do (emulated only)",
+    str,
+    85,
+    "identifiers",
+    subject="identifiers",
+)
+
+
 # ---- what holds whatever else there is ----
+
+
+def _origin(controller: Controller) -> str:
+    """Return what identifiers are made of."""
+    return str(controller.settings[IDENTIFIERS.keyword] or controller.model.state.serial)
 
 
 def _controller_fields(controller: Controller) -> Fields:
@@ -62,7 +80,7 @@ def _controller_fields(controller: Controller) -> Fields:
 
 def _namespace_fields(controller: Controller, state: NamespaceState) -> Fields:
     model = controller.model
-    blocks, serial = model.blocks(state), model.state.serial
+    blocks, origin = model.blocks(state), _origin(controller)
     physical = _PHYSICAL_BYTES // state.block_bytes - 1
     formats = b"".join(
         LBA_FORMAT.build(lbads=size.bit_length() - 1, rp=0 if size == _PHYSICAL_BYTES else 2)
@@ -83,8 +101,8 @@ def _namespace_fields(controller: Controller, state: NamespaceState) -> Fields:
         "npdg": physical,
         "npda": physical,
         "nows": physical,
-        "nguid": namespace_nguid(serial, state.nsid),
-        "eui64": namespace_eui64(serial, state.nsid),
+        "nguid": namespace_nguid(origin, state.nsid),
+        "eui64": namespace_eui64(origin, state.nsid),
         "lbafs": formats,
     }
 
@@ -124,11 +142,11 @@ def _descriptor(kind: int, value: bytes) -> bytes:
 
 def _descriptors(controller: Controller, command: Values) -> bytes:
     nsid = controller.model.namespace(command.nsid).nsid
-    serial = controller.model.state.serial
+    origin = _origin(controller)
     return (
-        _descriptor(1, namespace_eui64(serial, nsid))
-        + _descriptor(2, namespace_nguid(serial, nsid))
-        + _descriptor(3, namespace_uuid(serial, nsid))
+        _descriptor(1, namespace_eui64(origin, nsid))
+        + _descriptor(2, namespace_nguid(origin, nsid))
+        + _descriptor(3, namespace_uuid(origin, nsid))
         + _descriptor(4, b"\0")
     )
 
@@ -175,4 +193,6 @@ CAPABILITY = Capability(
     cap={"to": 20, "css": 1},
     controller=_controller_fields,
     namespace=_namespace_fields,
+    options=(IDENTIFIERS,),
+    settings={IDENTIFIERS.keyword: ""},
 )

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 from scsi2nvme.background import Background
@@ -21,10 +23,11 @@ from scsi2nvme.cli.daemon.notify import notify
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.spec import spelled
-from scsi2nvme.dataplane import Plane
+from scsi2nvme.dataplane import Plane, PlaneController
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.events import ControllerEvent
 from scsi2nvme.service import PlaneDataPath, TaskService
+from scsi2nvme.service.names import Claim, Verdict, judge
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 DEFAULT_REACTORS = 4  # at most, by default
@@ -58,6 +61,15 @@ async def _serve(settings: Settings) -> None:
         print("Ending: waiting for initiators to log out.", flush=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A controller that is up, with its half in the data plane."""
+
+    settings: TargetSettings
+    controller: Controller
+    native: PlaneController
+
+
 class Daemon:
     """Everything that runs. What is started is ended by `start`'s stack, in reverse."""
 
@@ -67,6 +79,7 @@ class Daemon:
         self.front_ends: list[FrontEnd] = []
         self.service = TaskService(plane)
         self._background = Background()
+        self._told: set[str] = set()  # of names
 
     @classmethod
     async def start(cls, settings: Settings, stack: AsyncExitStack) -> Self:
@@ -78,8 +91,8 @@ class Daemon:
         stack.callback(plane.close)
         daemon = cls(settings, plane)
         store = JsonStore(settings.state_dir / "units")
-        for target in settings.targets:
-            await daemon._open(target, store, stack)
+        opened = [await daemon._open(target, stack) for target in settings.targets]
+        daemon._make_units(opened, store)
         stack.callback(daemon.service.close)
         plane.start()
         stack.callback(plane.stop)
@@ -95,8 +108,8 @@ class Daemon:
                 await front_end.start(stack)
         return daemon
 
-    async def _open(self, target: TargetSettings, store: JsonStore, stack: AsyncExitStack) -> None:
-        """Bring a controller up, and make its namespaces logical units."""
+    async def _open(self, target: TargetSettings, stack: AsyncExitStack) -> Opened:
+        """Bring a controller up."""
         reactors = self.service.plane.reactors
         controller = await controllers.open_controller(
             target.spec, io_queues=reactors, pool_bytes=POOL_BYTES
@@ -114,15 +127,34 @@ class Daemon:
         if all(cpu >= 0 for cpu in self.service.plane.cpus):
             controller.steer(self.service.plane.cpus)
         controller.attach(PlaneDataPath(self.service, native))
-        units = {}
-        for nsid, facts in controller.namespaces.items():
-            lu = LogicalUnit(facts, store)
-            lu.read_only = target.spec.readonly
-            self.service.add_unit(lu, controller, native)
-            units[nsid] = lu
-        served = Served(target, controller, units)
-        self.served.append(served)
-        controller.on_event = lambda event: self._on_event(served, event)
+        return Opened(target, controller, native)
+
+    def _make_units(self, opened: Sequence[Opened], store: JsonStore) -> None:
+        """Make the controllers' namespaces logical units, as far as they can be told apart."""
+        claims = [
+            Claim(_label(one.settings, nsid), facts)
+            for one in opened
+            for nsid, facts in one.controller.namespaces.items()
+        ]
+        verdicts = iter(judge(claims, self._tell_once))
+        for one in opened:
+            units = {}
+            for nsid, facts in one.controller.namespaces.items():
+                verdict = next(verdicts)
+                if verdict is Verdict.NONE:
+                    continue
+                lu = LogicalUnit(facts, store, ambiguous=verdict is Verdict.MODEL)
+                lu.read_only = one.settings.spec.readonly
+                self.service.add_unit(lu, one.controller, one.native)
+                units[nsid] = lu
+            served = Served(one.settings, one.controller, units)
+            self.served.append(served)
+            one.controller.on_event = partial(self._on_event, served)
+
+    def _tell_once(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            log.error("%s", line)
 
     # Events
 
@@ -137,6 +169,18 @@ class Daemon:
             for front_end in self.front_ends:
                 await front_end.renew(served.units.values())
         await self.service.controller_event(served.units, event, served.controller.namespaces)
+        self._judge()
+
+    def _judge(self) -> None:
+        """See that no namespace has got the name of another."""
+        units = [(one, lu) for one in self.served for lu in one.units.values()]
+        claims = [
+            Claim(_label(one.settings, lu.nsid), lu.facts_as_read, lu.ambiguous)
+            for one, lu in units
+        ]
+        verdicts = judge(claims, self._tell_once)
+        for (_, lu), verdict in zip(units, verdicts, strict=True):
+            self.service.judged(lu, verdict)
 
     # Inspection
 
@@ -189,6 +233,10 @@ class Daemon:
         for front_end in self.front_ends:
             yield from front_end.greeting()
         yield "Ready. Ctrl-C ends it."
+
+
+def _label(target: TargetSettings, nsid: int) -> str:
+    return f"namespace {nsid} of controller {target.spec.text!r}"
 
 
 def _cpus(reactors: int | None) -> list[int]:

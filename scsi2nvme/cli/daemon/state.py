@@ -56,6 +56,11 @@ class JsonStore:
         new.replace(path)
         _sync_directory(self.directory)
 
+    def move(self, key: str, to: str) -> None:
+        """Rename durably."""
+        self._path(key).replace(self._path(to))
+        _sync_directory(self.directory)
+
 
 def _sync_directory(path: Path) -> None:
     """Make what was created or renamed in a directory durable."""
