@@ -431,6 +431,7 @@ class EventType(IntEnum):
     TASK_REFUSED = lib.S2N_EVENT_TASK_REFUSED
     ABORT = lib.S2N_EVENT_ABORT
     PAGES = lib.S2N_EVENT_PAGES
+    UNIT_RESET = lib.S2N_EVENT_UNIT_RESET
 
 
 class Scope(IntEnum):

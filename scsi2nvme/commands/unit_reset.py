@@ -9,15 +9,20 @@ from scsi2nvme.status_map import result_of
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 
-def reset(lu: LogicalUnit, cause: SenseCode) -> Translation:
-    """Reset the logical unit at once, then what the controller keeps of its state.
+def reset(lu: LogicalUnit, cause: SenseCode | None) -> Translation:
+    """Reset the logical unit at once, and return what resets the controller's part of it.
 
     Mode pages that are features return to saved, else default values, and the power state
-    to what active logical units need. Returns GOOD, or what the last NVMe command that
-    failed means; the rest is done nonetheless. Spec: SPC-4 5.10, SBC-3 4.20, SAM-5 6.3.3.
+    to what active logical units need. The translation returns GOOD, or what the last NVMe
+    command that failed means; the rest is done nonetheless. `cause` as in
+    `LogicalUnit.reset`. Spec: SPC-4 5.10, SBC-3 4.20, SAM-5 6.3.3.
     """
     resting = lu.resting
     lu.reset(cause)
+    return _controllers_part(lu, resting=resting)
+
+
+def _controllers_part(lu: LogicalUnit, *, resting: bool) -> Translation:
     conversations = [mode.restore(lu)]
     if resting:
         conversations.append(power.wake(lu))

@@ -215,6 +215,7 @@ enum s2n_event_type {
                                `cookie`, any more, and it does not end by itself */
     S2N_EVENT_PAGES,        /* ring `cookie`: ESTALE in `count` if the kernel has replaced data
                                pages that the controller knew, else why it learns of no more */
+    S2N_EVENT_UNIT_RESET,   /* ring `cookie`: the kernel has reset its logical unit */
 };
 
 typedef struct {

@@ -103,6 +103,10 @@ class TaskService:
         """
         return await self._manager.perform(function, nexus, plane_nexus, lun, itt)
 
+    def unit_was_reset(self, lu: LogicalUnit) -> None:
+        """Whoever is beyond a nexus has reset a logical unit, ended its tasks, and told of it."""
+        self._manager.begin_reset(self._registry.units[lu], None)
+
     # Controllers
 
     async def controller_event(

@@ -6,13 +6,15 @@ import asyncio
 import logging
 
 from scsi2nvme.background import Background
-from scsi2nvme.commands.unit_reset import reset
+from scsi2nvme.commands import unit_reset
 from scsi2nvme.dataplane import Plane, PlaneNexus, Scope
 from scsi2nvme.executor import play
+from scsi2nvme.scsi.result import Translation
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,
     COMMANDS_CLEARED_BY_ANOTHER_INITIATOR,
     I_T_NEXUS_LOSS_OCCURRED,
+    SenseCode,
 )
 from scsi2nvme.scsi.task_management import (
     TaskManagement,
@@ -145,11 +147,19 @@ class TaskManager:
         A controller that does not answer does not hold up whoever asked: what it keeps of
         the logical unit's state is reset when it does.
         """
-        controllers_part = self._background.spawn(self._reset(unit))
-        await asyncio.wait([controllers_part], timeout=RESET_SECONDS)
+        reset = self.begin_reset(unit, BUS_DEVICE_RESET_FUNCTION_OCCURRED)
+        await asyncio.wait([reset], timeout=RESET_SECONDS)
 
-    async def _reset(self, unit: ServedUnit) -> None:
-        result = await play(reset(unit.lu, BUS_DEVICE_RESET_FUNCTION_OCCURRED), unit.executor)
+    def begin_reset(self, unit: ServedUnit, cause: SenseCode | None) -> asyncio.Task[None]:
+        """Reset a logical unit at once, and return what resets the controller's part of it.
+
+        `cause` as in `LogicalUnit.reset`.
+        """
+        translation = unit_reset.reset(unit.lu, cause)
+        return self._background.spawn(self._finish_reset(unit, translation))
+
+    async def _finish_reset(self, unit: ServedUnit, translation: Translation) -> None:
+        result = await play(translation, unit.executor)
         if result.sense is not None:
             code = result.sense.code
             log.warning("namespace %d: the reset is not complete: %s", unit.lu.nsid, code)

@@ -178,12 +178,13 @@ class LogicalUnit(BlockDevice):
             or self.reservations.restricts(nexus)
         )
 
-    def reset(self, cause: SenseCode) -> None:
+    def reset(self, cause: SenseCode | None) -> None:
         """Apply a logical unit reset. Spec: SAM-5 6.3.3.
 
         Reservations made by RESERVE end, saved mode pages return, the logical unit is
         active (SBC-3 4.20), and every nexus is told, the one that asked included. What the
-        controller must be told of it is `commands.unit_reset`'s to say.
+        controller must be told of it is `commands.unit_reset`'s to say. No `cause`: who is
+        beyond the nexuses has told everybody.
         """
         if self.readiness is Readiness.STOPPED:
             self.readiness = Readiness.READY
@@ -191,6 +192,7 @@ class LogicalUnit(BlockDevice):
         self.reservations.reset()
         self.mode.reset()
         self.prevented_by.clear()
-        for key in self.unit_attentions:
-            self.unit_attentions[key] = [Sense(cause)]
+        if cause is not None:
+            for key in self.unit_attentions:
+                self.unit_attentions[key] = [Sense(cause)]
         self.on_change()

@@ -98,6 +98,9 @@ class TcmuService(TaskService, Protocol):
     async def drained(self, start: Callable[[int], None]) -> int:
         """Call `start` with a token, and wait for its DRAINED."""
 
+    def unit_was_reset(self, lu: LogicalUnit) -> None:
+        """The kernel has reset a logical unit, and told its initiators."""
+
     async def limit(self, lu: LogicalUnit, size: int | None) -> None:
         """Make the first `size` bytes of a namespace the logical unit, None: all."""
 
@@ -347,6 +350,8 @@ class TcmuFrontEnd:
     def _ring_told(self, device: TcmuDevice, event: Event) -> None:
         if event.type is EventType.CONN_CLOSED:
             self._ring_ended(device, event)
+        elif event.type is EventType.UNIT_RESET:
+            self._service.unit_was_reset(device.lu)
         elif event.count == errno.ESTALE:
             log.warning("device %s: the kernel has replaced pages of its ring", device.uio.label)
             self._judge()

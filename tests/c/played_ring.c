@@ -164,11 +164,16 @@ void add_rw(uint16_t id, uint8_t opcode, uint32_t blocks, const struct extent *e
 
 void add_tmr(const uint16_t *ids, uint32_t count)
 {
+    add_tmr_of(1, ids, count);
+}
+
+void add_tmr_of(uint8_t type, const uint16_t *ids, uint32_t count)
+{
     uint32_t length = (32 + 2 * count + 7) & ~7u, at = make_room(length);
 
     memset(map + at, 0, length);
     put32(at, length | TMR);
-    map[at + 8] = 1;
+    map[at + 8] = type;
     put32(at + 12, count);
     memcpy(map + at + 32, ids, 2 * count);
     advance(&head, length);

@@ -68,6 +68,7 @@ const uint8_t *rw10(uint8_t opcode, uint32_t lba, uint32_t blocks);
 void add_rw(uint16_t id, uint8_t opcode, uint32_t blocks, const struct extent *extent,
             uint32_t count);
 void add_tmr(const uint16_t *ids, uint32_t count);
+void add_tmr_of(uint8_t type, const uint16_t *ids, uint32_t count);
 void ring(void);
 
 /* Consume what was answered, as the kernel does: the next command's answer; false if there

@@ -301,6 +301,28 @@ static void task_management_alone_is_passed(void)
     finish();
 }
 
+/* PREEMPT AND ABORT aborts what a reset does, but is none. */
+static void a_reset_of_the_unit_is_told(void)
+{
+    const uint8_t resets[] = {5, 6, 7}, others[] = {0, 1, 2, 4, 128, 255};
+    s2n_event event;
+
+    begin();
+    for (size_t i = 0; i < sizeof resets; i++) {
+        add_tmr_of(resets[i], (const uint16_t[]){0}, 0);
+        ring();
+        CHECK(fake_next_event(&event));
+        CHECK_EQUAL(event.type, S2N_EVENT_UNIT_RESET);
+        CHECK_EQUAL(event.cookie, COOKIE);
+    }
+    for (size_t i = 0; i < sizeof others; i++) {
+        add_tmr_of(others[i], (const uint16_t[]){0}, 0);
+        ring();
+        CHECK(!fake_next_event(&event));
+    }
+    finish();
+}
+
 /* ---- hostile rings ---- */
 
 static void unknown_operations_are_named(void)
@@ -548,6 +570,7 @@ int main(void)
     RUN(cdbs_have_their_length);
     RUN(an_aborted_command_is_answered);
     RUN(task_management_alone_is_passed);
+    RUN(a_reset_of_the_unit_is_told);
     RUN(unknown_operations_are_named);
     RUN(data_elsewhere_are_refused);
     RUN(entries_that_lie_are_refused);

@@ -305,10 +305,12 @@ static void take_command(s2n_tcmu *tcmu, const struct s2n_ring_request *request)
                                                                     : INTERNAL_TARGET_FAILURE);
 }
 
-/* The kernel aborts these commands, and waits for their answers. */
+/* The kernel aborts these commands, and waits for their answers; it has told initiators of a
+ * reset, and goes on without an answer to it. */
 static void take_tmr(s2n_tcmu *tcmu, const struct s2n_ring_request *request)
 {
     s2n_plane *plane = s2n_reactor_plane(tcmu->reactor);
+    s2n_event reset = {.type = S2N_EVENT_UNIT_RESET, .cookie = tcmu->cookie};
 
     for (uint32_t i = 0; i < s2n_entry_ids(request); i++) {
         s2n_tcmu_command *command = tcmu->commands;
@@ -318,6 +320,8 @@ static void take_tmr(s2n_tcmu *tcmu, const struct s2n_ring_request *request)
             s2n_plane_abort(plane, S2N_SCOPE_TASK, tcmu->nexus, NULL, command->task->tag, false,
                             false, 0);
     }
+    if (s2n_entry_resets(request))
+        s2n_plane_emit(plane, &reset);
 }
 
 void s2n_tcmu_take(s2n_tcmu *tcmu)

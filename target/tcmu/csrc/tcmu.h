@@ -225,5 +225,7 @@ enum s2n_entry_fault s2n_entry_copy(s2n_tcmu_command *command,
 /* How many command identifiers a task management entry names, and one of them. */
 uint32_t s2n_entry_ids(const struct s2n_ring_request *request);
 uint16_t s2n_entry_id(const struct s2n_ring_request *request, uint32_t index);
+/* Whether a task management entry tells of a reset of the logical unit. */
+bool s2n_entry_resets(const struct s2n_ring_request *request);
 
 #endif

@@ -107,3 +107,11 @@ uint16_t s2n_entry_id(const struct s2n_ring_request *request, uint32_t index)
     memcpy(&id, request->entry + AT_IDS + index * sizeof id, sizeof id);
     return id;
 }
+
+bool s2n_entry_resets(const struct s2n_ring_request *request)
+{
+    struct tcmu_tmr_entry entry;
+
+    memcpy(&entry, request->entry, sizeof entry);
+    return entry.tmr_type >= TCMU_TMR_LUN_RESET && entry.tmr_type <= TCMU_TMR_TARGET_COLD_RESET;
+}

@@ -135,6 +135,17 @@ class Ring:
     def _u32(self, at: int) -> int:
         return int(struct.unpack("=I", os.pread(self.memory, 4, at))[0])
 
+    async def tell_of_reset(self) -> None:
+        """Tell of a LUN reset, and wait until that has been taken."""
+        assert self.doorbell is not None
+        entry = struct.pack("=IHBBBxxxI", 32 | 2, 0, 0, 0, 5, 0)
+        os.pwrite(self.memory, entry.ljust(32, b"\0"), RING + self.head)
+        self.head += 32
+        os.pwrite(self.memory, struct.pack("=I", self.head), 12)
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(self.doorbell, b"\1\0\0\0")
+        assert await loop.sock_recv(self.doorbell, 4)
+
     async def command(self, cdb: bytes, data_in: int = 0) -> tuple[int, bytes, bytes]:
         """Run a command; returns its status, sense and data."""
         assert self.doorbell is not None

@@ -15,6 +15,7 @@ from scsi2nvme.target.tcmu.events import TcmuUnavailable, claim
 from scsi2nvme.target.tcmu.front_end import ConfigError, DeviceConfig, parse_config
 from scsi2nvme.target.tcmu.netlink import EventKind
 from scsi2nvme.target.tcmu.uio import Kernel, UioDevice, parse_name
+from scsi2nvme.unit.readiness import Readiness
 from tests.target.tcmu.played_kernel import READ_CAPACITY, TEST_UNIT_READY, Bench, run
 
 
@@ -91,6 +92,24 @@ def test_a_device_is_added_served_and_removed(bench: Bench) -> None:
             assert bench.answers.statuses == [0, 0]
             assert not front_end.devices
             assert not bench.lu.nexuses
+
+    run(work())
+
+
+def test_a_reset_by_the_kernel_is_one_of_the_logical_unit(bench: Bench) -> None:
+    """The unit is active again; of the reset itself the kernel has told its initiators."""
+
+    async def work() -> None:
+        async with bench.running() as front_end:
+            bench.add()
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+            ring = bench.kernel.rings[3]
+            stop = bytes([0x1B, 0, 0, 0, 0, 0])
+            assert (await ring.command(stop))[0] == 0
+            assert (await ring.command(TEST_UNIT_READY))[0] == 2
+            await ring.tell_of_reset()
+            assert (await ring.command(TEST_UNIT_READY))[0] == 0
+            assert bench.lu.readiness is Readiness.READY
 
     run(work())
 
