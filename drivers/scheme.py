@@ -49,6 +49,8 @@ def _accept(path: str, options: Mapping[str, Any]) -> None:
 class Scheme:
     """One transport, as people choose it.
 
+    `options` returns those that there are. It may import what they belong to: it is asked
+    only about a SPEC with options, and by help.
     `check` gets PATH and the options that were given, by their names, and says in a
     ValueError what is wrong with them. `open` gets PATH and the options for the
     transport, by their keywords; it raises TransportError, and the caller closes what
@@ -60,7 +62,7 @@ class Scheme:
 
     name: str
     doc: str
-    options: tuple[Option, ...]
+    options: Callable[[], tuple[Option, ...]]
     open: Callable[[str, Mapping[str, Any]], Transport]
     check: Callable[[str, Mapping[str, Any]], None] = _accept
     lasting_name: Callable[[str], str] = lambda path: ""

@@ -6,7 +6,8 @@ Nothing else changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -27,15 +28,12 @@ SCHEMES: dict[str, Scheme] = {
 }
 """By the word before the colon."""
 
-OPTIONS: dict[str, Option] = {
-    option.name: option
-    for option in sorted(
-        (option for record in SCHEMES.values() for option in record.options),
-        key=lambda option: option.rank,
-    )
-}
-"""Of all schemes. What several have is the same to each."""
 
-for _scheme in SCHEMES.values():
-    for _option in _scheme.options:
-        assert OPTIONS[_option.name] is _option, f"there are two options {_option.name}"
+@cache
+def every_option() -> Mapping[str, Option]:
+    """Return the options of all schemes by name. What several have is the same to each."""
+    offered = [option for record in SCHEMES.values() for option in record.options()]
+    by_name = {option.name: option for option in sorted(offered, key=lambda option: option.rank)}
+    for option in offered:
+        assert by_name[option.name] is option, f"there are two options {option.name}"
+    return by_name

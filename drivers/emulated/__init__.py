@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scsi2nvme.drivers.emulated.capabilities import TABLES
 from scsi2nvme.drivers.scheme import (
     BLOCK,
     NAMESPACES,
     READONLY,
     SERIAL,
     SIZE,
+    Option,
     Scheme,
     check_size,
 )
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from scsi2nvme.drivers.transport import Transport
 
 MEMORY = "memory"  # the PATH of a disk that lives in memory
+
+
+def _options() -> tuple[Option, ...]:
+    from scsi2nvme.drivers.emulated.capabilities import TABLES
+
+    return (SIZE, BLOCK, NAMESPACES, SERIAL, READONLY, *TABLES.options)
 
 
 def _check(path: str, options: Mapping[str, Any]) -> None:
@@ -40,7 +46,7 @@ def _open(path: str, options: Mapping[str, Any]) -> Transport:
 TRANSPORT = Scheme(
     "emulated",
     f"a controller of our own; PATH is its disk image, made if missing, or `{MEMORY}`",
-    (SIZE, BLOCK, NAMESPACES, SERIAL, READONLY, *TABLES.options),
+    _options,
     _open,
     _check,
 )

@@ -48,7 +48,7 @@ def _serial(file: Path | None) -> str:
 TRANSPORT = Scheme(
     "qemu",
     "QEMU's NVMe controller in a process of its own; PATH as above, or empty: no data kept",
-    (SIZE, BLOCK, NAMESPACES, SERIAL, CACHE, READONLY),
+    lambda: (SIZE, BLOCK, NAMESPACES, SERIAL, CACHE, READONLY),
     _open,
     _check,
 )

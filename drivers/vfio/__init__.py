@@ -40,7 +40,7 @@ def _open(path: str, options: Mapping[str, Any]) -> Transport:
 TRANSPORT = Scheme(
     "pci",
     "a real disk, bound to vfio-pci; PATH is its PCI address, such as 0000:01:00.0",
-    (READONLY, NOIOMMU),
+    lambda: (READONLY, NOIOMMU),
     _open,
     _check,
     lasting_name=lambda path: path,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme.cli.errors import UsageError
-from scsi2nvme.drivers.scheme import READONLY, Option, Scheme
-from scsi2nvme.drivers.transports import OPTIONS, SCHEMES
+from scsi2nvme.drivers.scheme import READONLY, Scheme
+from scsi2nvme.drivers.transports import SCHEMES, every_option
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,12 @@ class ControllerSpec:
 
     def given(self) -> dict[str, Any]:
         """Return the options that were given and are for the drivers, by their names there."""
+        if not self.options:
+            return {}
         return {
-            OPTIONS[name].keyword: value
-            for name, value in self.options.items()
-            if OPTIONS[name].keyword
+            option.keyword: self.options[option.name]
+            for option in self.scheme.options()
+            if option.keyword and option.name in self.options
         }
 
     def names(self, number: int) -> tuple[str, ...]:
@@ -70,27 +72,25 @@ def parse(text: str) -> ControllerSpec:
         raise UsageError(f"controller {text!r}: transport {transport!r} is unknown; use {known}")
     scheme = SCHEMES[transport]
     path, *pairs = rest.split(",")
-    if "=" in path and path.partition("=")[0] in OPTIONS:
+    if "=" in path and path.partition("=")[0] in every_option():
         path, pairs = "", [path, *pairs]
     try:
-        options = _options(pairs)
-        for option in OPTIONS.values():
-            if option.name in options:
-                _check_offered(scheme, option)
+        options = _options(scheme, pairs) if pairs else {}
         scheme.check(path, options)
     except ValueError as error:
         raise UsageError(f"controller {text!r}: {error}") from None
     return ControllerSpec(text, scheme, path, options)
 
 
-def _options(pairs: list[str]) -> dict[str, Any]:
+def _options(scheme: Scheme, pairs: list[str]) -> dict[str, Any]:
     """Parse options; ValueError names the one that is wrong."""
+    offered = {option.name: option for option in scheme.options()}
     values: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if name not in OPTIONS or not equals:
-            raise ValueError(f"option {pair!r} is unknown; known: {', '.join(OPTIONS)}")
-        option = OPTIONS[name]
+        if not equals or name not in offered:
+            raise ValueError(_why_not(scheme, pair))
+        option = offered[name]
         if name in values and not option.repeatable:
             raise ValueError(f"{name} is given twice")
         try:
@@ -101,14 +101,17 @@ def _options(pairs: list[str]) -> dict[str, Any]:
     return values
 
 
-def _check_offered(scheme: Scheme, option: Option) -> None:
-    """Check that a transport leaves a choice to people."""
-    if option in scheme.options:
-        return
-    offering = [other.name for other in SCHEMES.values() if option in other.options]
+def _why_not(scheme: Scheme, pair: str) -> str:
+    """Return why something is no option of a transport."""
+    known = every_option()
+    name, equals, _ = pair.partition("=")
+    if name not in known or not equals:
+        return f"option {pair!r} is unknown; known: {', '.join(known)}"
+    option = known[name]
+    offering = [other.name for other in SCHEMES.values() if option in other.options()]
     if len(offering) == 1:
-        raise ValueError(f"{option.name}: only {offering[0]} controllers have {option.subject}")
-    raise ValueError(f"{option.name}: a {scheme.name} controller has its own")
+        return f"{name}: only {offering[0]} controllers have {option.subject}"
+    return f"{name}: a {scheme.name} controller has its own"
 
 
 def describe() -> str:
@@ -116,7 +119,7 @@ def describe() -> str:
     lines = ["controller SPECs:", "  TRANSPORT:[PATH][,OPTION=VALUE]..."]
     lines += [f"  {scheme.name + ':':<12}{scheme.doc}" for scheme in SCHEMES.values()]
     lines += ["  options:"]
-    for option in OPTIONS.values():
+    for option in every_option().values():
         usage = f"    {option.name}={option.values}"
         indent = " " * 26
         lines += textwrap.wrap(f"{usage:<25} {option.doc}", 98, subsequent_indent=indent)

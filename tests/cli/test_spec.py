@@ -7,7 +7,7 @@ import pytest
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.cli.spec import describe, parse
 from scsi2nvme.drivers.scheme import parse_size
-from scsi2nvme.drivers.transports import OPTIONS, SCHEMES
+from scsi2nvme.drivers.transports import SCHEMES, every_option
 
 
 @pytest.mark.parametrize(
@@ -110,5 +110,5 @@ def test_an_error_names_field_value_and_limit(text: str, words: list[str]) -> No
 
 def test_the_help_names_every_transport_and_option() -> None:
     text = describe()
-    for name in [*SCHEMES, *OPTIONS]:
+    for name in [*SCHEMES, *every_option()]:
         assert name in text

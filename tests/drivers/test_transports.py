@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from scsi2nvme.cli.daemon.privileges import KEPT, Capability
 from scsi2nvme.cli.spec import parse, spelled
-from scsi2nvme.drivers.transports import OPTIONS, SCHEMES
+from scsi2nvme.drivers.transports import SCHEMES, every_option
 
 
 def test_each_folder_with_a_record_is_a_transport() -> None:
@@ -15,13 +18,24 @@ def test_each_folder_with_a_record_is_a_transport() -> None:
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_no_two_options_of_a_transport_are_one_argument(name: str) -> None:
-    keywords = [option.keyword for option in SCHEMES[name].options if option.keyword]
+    keywords = [option.keyword for option in SCHEMES[name].options() if option.keyword]
     assert len(set(keywords)) == len(keywords)
 
 
+def test_who_serves_a_real_disk_loads_no_other_controller() -> None:
+    script = (
+        "import sys; from scsi2nvme.cli.spec import parse; "
+        "parse('pci:0000:01:00.0,readonly=on').given(); "
+        "print([name for name in sys.modules if name.startswith('scsi2nvme.drivers.emulated.')])"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
 def test_every_option_is_of_some_transport() -> None:
-    offered = {option.name for scheme in SCHEMES.values() for option in scheme.options}
-    assert offered == set(OPTIONS)
+    offered = {option.name for scheme in SCHEMES.values() for option in scheme.options()}
+    assert offered == set(every_option())
 
 
 def test_what_has_an_address_has_a_lasting_name_in_either_spelling() -> None:

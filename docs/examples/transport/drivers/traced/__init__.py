@@ -27,7 +27,7 @@ def _open(path: str, options: Mapping[str, Any]) -> Transport:
 TRANSPORT = Scheme(
     "traced",
     "as emulated, and every access to a register is logged",
-    (SIZE, BLOCK),
+    lambda: (SIZE, BLOCK),
     _open,
     _check,
 )
