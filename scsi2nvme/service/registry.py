@@ -105,6 +105,7 @@ class Registry:
         self._plane = plane
         self._events = events
         self.units: dict[LogicalUnit, ServedUnit] = {}
+        self._by_controller: dict[PlaneController, list[LogicalUnit]] = {}
         self.nexuses: dict[int, OpenNexus] = {}
 
     def add_unit(
@@ -115,6 +116,8 @@ class Registry:
         plane_unit = PlaneUnit(controller, parameters)
         unit = ServedUnit(lu, executor, plane_unit, controller, parameters, self._events)
         self.units[lu] = unit
+        lu.controller_units = self._by_controller.setdefault(controller, [])
+        self._by_controller[controller].append(lu)
         lu.on_change = unit.publish
         plane_unit.set_aside(False)
         return unit
@@ -124,6 +127,7 @@ class Registry:
         for unit in self.units.values():
             unit.plane_unit.close()
         self.units.clear()
+        self._by_controller.clear()
 
     def open_nexus(self, nexus: Nexus) -> PlaneNexus:
         """Map and attach the nexus' LUNs."""

@@ -7,7 +7,7 @@ sockets, queues or files: what must survive a restart goes through a `Store`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -61,6 +61,7 @@ class LogicalUnit(BlockDevice):
         self.nexuses: list[Nexus] = []
         self.target_ports: tuple[PortName, ...] = ()  # that lead here, by configuration
         self.unit_attentions: dict[str, list[Sense]] = {}  # by nexus key
+        self.controller_units: Sequence[LogicalUnit] = ()  # all that share the controller
         self.on_change: Callable[[], None] = lambda: None
         self.read_only = False  # by configuration
         self.mode = ModeParameters(self, self.store, lambda: self.on_change())
@@ -124,11 +125,8 @@ class LogicalUnit(BlockDevice):
         return tuple(dict.fromkeys((nexus.target, *self.target_ports, *used)))
 
     def siblings(self) -> list[LogicalUnit]:
-        """Return this one and the others of the same controller that its initiators may see."""
-        seen = {other for nexus in self.nexuses for other in nexus.luns.values()}
-        controller = self.facts.controller.raw
-        others = (each for each in seen - {self} if each.facts.controller.raw == controller)
-        return [self, *others]
+        """Return this one and the others of the same controller that initiators use."""
+        return [self, *(each for each in self.controller_units if each.nexuses and each != self)]
 
     def establish_attention(
         self, code: SenseCode, *, only: str = "", but: Nexus | None = None

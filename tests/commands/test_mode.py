@@ -273,6 +273,7 @@ def test_neighbours_on_the_controller_hear_of_its_cache() -> None:
     bench = make_bench()
     neighbour, stranger = make_lu(nsid=2), make_lu(controller={"sn": b"OTHER".ljust(20)})
     bench.nexus.luns |= {1: neighbour, 2: stranger}
+    bench.lu.controller_units = (bench.lu, neighbour)
     make_nexus("b", bench.lu, neighbour, stranger)
     heard = [unit.unit_attentions for unit in (bench.lu, neighbour, stranger)]
     assert select(bench, changed(bench, CACHING, wce=0)).status is Status.GOOD

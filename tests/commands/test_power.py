@@ -152,6 +152,7 @@ def test_the_controller_rests_only_when_all_its_units_do() -> None:
     other.attach(bench.nexus)
     other.unit_attentions[bench.nexus.key].clear()
     bench.nexus.luns[1] = other
+    bench.lu.controller_units = other.controller_units = (bench.lu, other)
     start_stop(bench)
     assert power_states(bench) == [0]
     stop = bytes([0x1B, 0, 0, 0, 0, 0])

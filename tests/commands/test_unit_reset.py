@@ -59,6 +59,7 @@ def test_neighbours_hear_of_their_cache() -> None:
     bench = make_bench()
     neighbour = make_lu(nsid=2)
     bench.nexus.luns[1] = neighbour
+    bench.lu.controller_units = (bench.lu, neighbour)
     make_nexus("b", bench.lu, neighbour)
     select(bench, changed(bench, CACHING, wce=0))
     for queue in neighbour.unit_attentions.values():

@@ -9,6 +9,8 @@ from scsi2nvme.dataplane import EventType
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service import PlaneDataPath
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.ports import PortName
 from scsi2nvme.unit.readiness import Readiness
 from tests.service.bench import (
     FORMAT_IMMED,
@@ -182,3 +184,17 @@ async def test_what_a_reset_of_the_controller_undid_is_told(bench: Bench) -> Non
     bench.service.settings_lost([bench.lu])
     assert bench.plane_nexus.aside == {0: True}
     assert (await bench.run(TUR)).sense == (6, 0x2A, 0x01)
+
+
+@told
+async def test_units_of_one_controller_know_each_other_whoever_uses_them(bench: Bench) -> None:
+    """TCMU has a nexus for each; only one that is used has a say."""
+    neighbour, stranger = (LogicalUnit(make_facts(nsid=2)) for _ in range(2))
+    bench.service.add_unit(neighbour, bench.controller, bench.plane_controller)
+    _, elsewhere = bench.service.add_controller(bench._overdue, bench._overdue)
+    bench.service.add_unit(stranger, bench.controller, elsewhere)
+    assert bench.lu.siblings() == [bench.lu]
+    for lu in (neighbour, stranger):
+        nexus = Nexus(PortName(f"tcm-user.{lu.nsid}"), PortName(""), {0: lu})
+        bench.service.open_nexus(nexus)
+    assert bench.lu.siblings() == [bench.lu, neighbour]
