@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import stat
-import tomllib
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -118,6 +117,8 @@ class Settings:
 
 def load(path: Path) -> ConfigFile:
     """Read a configuration file; UsageError says where it is wrong."""
+    import tomllib
+
     try:
         text = path.read_text(encoding="utf-8")
         config = msgspec.convert(tomllib.loads(text), ConfigFile)

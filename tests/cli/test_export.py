@@ -9,7 +9,7 @@ import pytest
 
 from scsi2nvme.__main__ import main
 from scsi2nvme.cli.config import ConfigFile, Credentials
-from scsi2nvme.cli.daemon.front_ends.tcmu import find
+from scsi2nvme.cli.daemon.front_ends.tcmu.kernel_target import find
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.spec import parse
 from scsi2nvme.cli.verbs.export import kernel_target

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -91,6 +93,17 @@ def test_a_front_end_of_any_kind_is_started_asked_and_ended(
 
     asyncio.run(main())
     assert built[0].told == ["start", [1, 2], "end"]
+
+
+def test_what_is_not_configured_is_not_loaded() -> None:
+    script = (
+        "import sys; import scsi2nvme.cli.daemon.serve; "
+        "print([name for name in sys.modules if name.startswith("
+        "('scsi2nvme.target.iscsi', 'scsi2nvme.target.tcmu', 'tomllib'))])"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_the_kernel_is_served_before_initiators_may_log_in() -> None:

@@ -1,6 +1,7 @@
-"""The front ends of the daemon: every record of this package's modules.
+"""The front ends of the daemon: the `FRONT_END` of each folder here.
 
-A new front end is one module with its `FRONT_END`; the daemon starts what is configured.
+A new front end is such a folder: the record in its `__init__.py`, the work beside it, which
+is imported where the front end is configured.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from scsi2nvme.cli.daemon.front_ends.front_end import FrontEndRecord
 
 def _records() -> Iterator[FrontEndRecord]:
     for module in iter_modules(__path__, f"{__name__}."):
-        record = getattr(import_module(module.name), "FRONT_END", None)
-        if record is not None:
-            yield record
+        if module.ispkg:
+            yield import_module(module.name).FRONT_END
 
 
 FRONT_ENDS: tuple[FrontEndRecord, ...] = tuple(sorted(_records(), key=lambda record: record.rank))

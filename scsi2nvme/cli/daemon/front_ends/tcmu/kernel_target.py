@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from scsi2nvme.cli.daemon.front_ends.front_end import FrontEndRecord, Served, Serving
+from scsi2nvme.cli.daemon.front_ends.front_end import Served, Serving
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.spec import ControllerSpec, spelled
 from scsi2nvme.dataplane import PlaneNexus, PlaneTcmu, Window
@@ -177,16 +177,3 @@ async def _connect(check: Callable[[str], object]) -> TcmuBus:
         return await TcmuBus.connect(check)
     except BusUnavailable as error:
         raise OperationError(f"{error}; or set dbus = false in [tcmu]") from error
-
-
-def _build(serving: Serving) -> KernelTarget | None:
-    settings = serving.settings.tcmu
-    return None if settings is None else KernelTarget(serving, settings)
-
-
-FRONT_END = FrontEndRecord(
-    rank=10,
-    build=_build,
-    idle={"Rings": []},
-    absent={"exports": "the daemon does not serve the kernel; start it with --tcmu"},
-)

@@ -9,7 +9,7 @@ from typing import Any
 
 from scsi2nvme.cli import config
 from scsi2nvme.cli.config import Settings
-from scsi2nvme.cli.daemon.front_ends.front_end import FrontEndRecord, Served, Serving
+from scsi2nvme.cli.daemon.front_ends.front_end import Served, Serving
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.iscsi.login import LoginSettings
@@ -97,10 +97,3 @@ def _node(served: Served, settings: Settings) -> TargetNode:
         acl=acl if settings.initiators else None,
         chap=_chap(settings.chap, settings.mutual_chap),
     )
-
-
-def _build(serving: Serving) -> IscsiFrontEnd | None:
-    return IscsiFrontEnd(serving) if serving.settings.portals else None
-
-
-FRONT_END = FrontEndRecord(rank=20, build=_build)
