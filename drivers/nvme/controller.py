@@ -310,7 +310,7 @@ class Controller:
 
     def _report(self, event: ControllerEvent) -> None:
         if event.needs_reset:
-            self._background.spawn(self._recovery.reset(repr(event)))
+            self._background.spawn(self._recovery.reset(str(event)))
         if self.on_event is not None:
             self.on_event(event)
 

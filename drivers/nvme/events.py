@@ -40,6 +40,23 @@ class EventType(IntEnum):
     VENDOR = 7
 
 
+# What a type of event and its information mean. Spec: NVMe Base 2.0c figures 147 to 150.
+_MEANINGS: dict[tuple[int, int], str] = {
+    (EventType.ERROR, 0): "write to an invalid doorbell register",
+    (EventType.ERROR, 1): "invalid doorbell write value",
+    (EventType.ERROR, 2): "diagnostic failure",
+    (EventType.ERROR, _PERSISTENT_INTERNAL_ERROR): "persistent internal error",
+    (EventType.ERROR, 4): "transient internal error",
+    (EventType.ERROR, 5): "firmware image load error",
+    (EventType.HEALTH, 0): "NVM subsystem reliability",
+    (EventType.HEALTH, 1): "temperature threshold",
+    (EventType.HEALTH, 2): "spare below threshold",
+    (EventType.NOTICE, 0): "namespaces changed",
+    (EventType.NOTICE, 1): "firmware activation starting",
+    (EventType.NOTICE, 2): "telemetry log changed",
+}
+_NSIDS_SHOWN = 8
+
 # How much of a log is read to acknowledge an event; of others a kilobyte.
 _LOG_BYTES: dict[int, int] = {
     LogPage.ERROR: ERROR_LOG_ENTRY.size,
@@ -61,7 +78,7 @@ class ControllerEvent:
     type: int
     info: int
     log_id: int
-    raw: bytes = b""
+    raw: bytes = field(default=b"", repr=False)
     namespaces: frozenset[int] = field(default_factory=frozenset)
     returned: bool = False
     unset: frozenset[int] = field(default_factory=frozenset)
@@ -71,10 +88,29 @@ class ControllerEvent:
         """Decode an Asynchronous Event Request's completion."""
         return cls(dw0 & 7, dw0 >> 8 & 0xFF, dw0 >> 16 & 0xFF)
 
+    def __str__(self) -> str:
+        """What happened, and to which namespaces: one short line for people."""
+        parts = []
+        if self.returned:
+            parts.append("is back")
+        if self.unset:
+            parts.append(f"a feature could not be set again: {_listed(self.unset)}")
+        if self.namespaces or not parts:
+            unknown = f"event of type {self.type}, information {self.info:#04x}"
+            meaning = _MEANINGS.get((self.type, self.info), unknown)
+            parts.append(f"{meaning}: {_listed(self.namespaces)}" if self.namespaces else meaning)
+        return "; ".join(parts)
+
     @property
     def needs_reset(self) -> bool:
         """Whether the controller calls for its own reset."""
         return self.type == EventType.ERROR and self.info == _PERSISTENT_INTERNAL_ERROR
+
+
+def _listed(nsids: frozenset[int]) -> str:
+    shown = ", ".join(str(nsid) for nsid in sorted(nsids)[:_NSIDS_SHOWN])
+    more = len(nsids) - _NSIDS_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def changed_namespaces(raw: bytes) -> frozenset[int]:
@@ -134,7 +170,7 @@ class EventMonitor:
             try:
                 event = await self._acknowledge(event)
             except ControllerError as error:
-                _log.warning("%r: %s", event, error)
+                _log.warning("%s: %s", event, error)
             request = loop.create_task(self._queue.submit(entry))
             loop.call_soon(self._report, event)
 

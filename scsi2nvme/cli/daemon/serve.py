@@ -160,7 +160,7 @@ class Daemon:
 
     def _on_event(self, served: Served, event: ControllerEvent) -> None:
         """A controller tells something: follow changes of its namespaces."""
-        log.warning("controller %s: %r", served.settings.spec.text, event)
+        log.warning("controller %s: %s", served.settings.spec.text, event)
         self.service.settings_lost(lu for nsid, lu in served.units.items() if nsid in event.unset)
         self._background.spawn(self._follow(served, event))
 
