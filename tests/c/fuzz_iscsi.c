@@ -329,7 +329,7 @@ static void plant(void)
     put_data(3, 1, 0, 1792, 256, true);
     put_request(S2N_TASK_MANAGEMENT | IMMEDIATE, seed.i.cmd_sn, 0);
     put_scsi(F | W, 4, 1024, write10(0, 2), 0);
-    put_data(4, 0, 0, 0, 1024, true);
+    put_data(4, 2, 0, 0, 1024, true);
     put_request(S2N_TEXT, seed.i.cmd_sn++, 40);
     put_request(S2N_SNACK, seed.i.cmd_sn, 0);
     put_several();

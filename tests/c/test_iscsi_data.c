@@ -212,6 +212,38 @@ static void r2ts_are_bounded(void)
     logout(&i);
 }
 
+/* Data of a task that was aborted come late, when another task has its initiator task tag. */
+static void late_data_is_not_taken_for_another_commands(void)
+{
+    login(&i, &usual);
+    put_command(&i, F | W, AN_ITT, 1024, write10(0, 2), NULL, 0);
+    uint32_t late = s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
+    CHECK(fake_abort(AN_ITT, false));
+    expect_none(&i);
+    put_command(&i, F | W, AN_ITT, 1024, write10(0, 2), NULL, 0);
+    uint32_t ttt = s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
+    put_data_out(&i, AN_ITT, late, 0, 0, true, pattern(2048) + 1024, 1024);
+    expect_none(&i);
+    put_data_out(&i, AN_ITT, ttt, 0, 0, true, pattern(1024), 1024);
+    expect_status(&i, 0);
+    CHECK(!memcmp(fake.disk, pattern(1024), 1024));
+    logout(&i);
+}
+
+/* Tags run on beyond the reserved one, which says that data were not asked for. */
+static void transfer_tags_wrap_around_the_reserved_one(void)
+{
+    s2n_conn_params params = usual;
+
+    params.maximum_r2t = 2;
+    login(&i, &params);
+    i.session->next_ttt = S2N_RESERVED_TAG - 1;
+    put_command(&i, F | W, AN_ITT, 32768, write10(0, 64), NULL, 0);
+    CHECK_EQUAL(s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT), 0);
+    CHECK_EQUAL(s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT), 1);
+    logout(&i);
+}
+
 /* One Data-Out that is wrong in one way, in answer to an R2T of 1024 bytes. */
 static const struct {
     const char *what;
@@ -376,6 +408,8 @@ int main(void)
     RUN(residuals_count_what_the_cdb_moves);
     RUN(writes_gather_all_kinds_of_data);
     RUN(r2ts_are_bounded);
+    RUN(late_data_is_not_taken_for_another_commands);
+    RUN(transfer_tags_wrap_around_the_reserved_one);
     RUN(wrong_data_out_fails_the_write);
     RUN(unasked_data_is_refused);
     RUN(unsolicited_data_beyond_first_burst_is_absorbed_and_refused);

@@ -79,7 +79,6 @@ static bool session_allocate(s2n_session *session)
     if (!session->held || !session->bucket || !session->command)
         return false;
     for (uint32_t i = count; i--;) {
-        session->command[i].index = (uint16_t)i;
         session->command[i].chain = session->spare;
         session->spare = &session->command[i];
     }

@@ -81,7 +81,6 @@ struct s2n_command {
     s2n_conn *conn;
     s2n_task *task;
     uint32_t tag, cmd_sn, edtl;
-    uint16_t index;
     uint8_t phase;
     bool read, write, immediate;
     bool delivered;   /* its turn by CmdSN has come */
@@ -96,6 +95,8 @@ struct s2n_command {
     uint8_t *early; /* what comes unasked, while there is no buffer for it */
     uint32_t early_bytes;
     uint32_t r2t_sn, sequence, data_sn;
+    uint32_t first_ttt; /* target transfer tag of R2T 0; those of others follow. No tag of
+                         * its own is less. */
     /* Data-in. */
     uint32_t to_send, sent, data_in_sn;
 };
@@ -177,6 +178,7 @@ struct s2n_session {
     _Atomic uint32_t expected; /* ExpCmdSN; the control thread may look */
     uint32_t maximum;          /* MaxCmdSN as last told */
     uint32_t window, outstanding, immediate;
+    uint32_t next_ttt;     /* tags run on: data that come late never seem another command's */
     struct s2n_held *held; /* by CmdSN & held_mask */
     uint32_t held_mask, held_count, held_bytes, early_bytes;
     s2n_command *command, *spare; /* all of them; the unused ones */
@@ -241,8 +243,6 @@ void s2n_command_recycle(s2n_command *command);
 s2n_command *s2n_command_find(s2n_session *session, uint32_t tag);
 /* It no longer occupies the window. */
 void s2n_command_uncount(s2n_command *command);
-/* The target transfer tag of the R2T `r2t_sn`. */
-uint32_t s2n_command_ttt(const s2n_command *command, uint32_t r2t_sn);
 
 /* ---- iscsi_collect.c ---- */
 

@@ -24,6 +24,19 @@ static void begin_sequence(s2n_command *command)
         command->received + s2n_least(left, command->conn->params.maximum_burst);
 }
 
+/* Take the target transfer tags of all R2Ts of a command, none of which is the reserved one. */
+static void take_tags(s2n_command *command)
+{
+    s2n_session *session = command->conn->session;
+    uint32_t burst = command->conn->params.maximum_burst;
+    uint32_t count = (command->wanted - command->received - 1) / burst + 1;
+
+    if (count > S2N_RESERVED_TAG - session->next_ttt)
+        session->next_ttt = 0;
+    command->first_ttt = session->next_ttt;
+    session->next_ttt += count;
+}
+
 static void execute(s2n_command *command)
 {
     s2n_task *task = command->task;
@@ -89,8 +102,10 @@ static void gather(s2n_command *command)
 {
     if (!command->r2t_sn && command->solicited < command->received)
         command->solicited = command->received;
-    if (!command->sequence_end)
+    if (!command->sequence_end) {
         begin_sequence(command);
+        take_tags(command);
+    }
     solicit(command);
 }
 
@@ -141,7 +156,7 @@ static uint32_t data_out_fault(const s2n_command *command, const uint8_t *bhs, u
     bool unsolicited = ttt == S2N_RESERVED_TAG;
     bool expected = unsolicited ? command->unsolicited
                                 : !command->unsolicited && command->sequence != command->r2t_sn &&
-                                      ttt == s2n_command_ttt(command, command->sequence);
+                                      ttt == command->first_ttt + command->sequence;
 
     if (!expected)
         return unsolicited ? S2N_SENSE_UNEXPECTED_DATA : S2N_SENSE_DATA_PHASE;
@@ -155,13 +170,21 @@ static uint32_t data_out_fault(const s2n_command *command, const uint8_t *bhs, u
     return length > left || final != (length == left) ? S2N_SENSE_DATA_AMOUNT : 0;
 }
 
+/* Whether what was asked for by this tag was so before the command came: for a task that is
+ * over, whose initiator task tag is used again. */
+static bool answers_another(const s2n_command *command, uint32_t ttt)
+{
+    return ttt != S2N_RESERVED_TAG && (int32_t)(ttt - command->first_ttt) < 0;
+}
+
 void s2n_data_out_arrived(s2n_conn *conn)
 {
     const uint8_t *bhs = conn->rx.header;
     s2n_command *command = s2n_command_find(conn->session, s2n_get32(bhs + S2N_AT_ITT));
 
     /* Late data of a task that is over, or was never accepted, is dropped. */
-    if (!command || command->conn != conn || command->phase != S2N_COLLECTING)
+    if (!command || command->conn != conn || command->phase != S2N_COLLECTING ||
+        answers_another(command, s2n_get32(bhs + S2N_AT_TTT)))
         return;
     if (!command->refusal)
         command->refusal = data_out_fault(command, bhs, conn->rx.data_length);

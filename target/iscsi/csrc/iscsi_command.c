@@ -45,7 +45,7 @@ static s2n_command *create(s2n_conn *conn, uint32_t tag)
                              .conn = conn,
                              .task = task,
                              .tag = tag,
-                             .index = command->index};
+                             .first_ttt = session->next_ttt};
     *bucket = command;
     if (conn->commands)
         conn->commands->previous = command;
@@ -117,11 +117,6 @@ void s2n_command_release(s2n_command *command)
     /* Last, since its buffer may set other commands in motion. */
     s2n_task_free(task);
     s2n_conn_report(conn);
-}
-
-uint32_t s2n_command_ttt(const s2n_command *command, uint32_t r2t_sn)
-{
-    return (uint32_t)command->index << 16 | (r2t_sn & 0xffff);
 }
 
 /* ---- the end ---- */

@@ -188,7 +188,7 @@ static void build_r2t(s2n_conn *conn, struct s2n_wire *wire, s2n_command *comman
     bhs[S2N_AT_FLAGS] = S2N_FINAL;
     memcpy(bhs + S2N_AT_LUN, command->task->lun, 8);
     s2n_put32(bhs + S2N_AT_ITT, command->tag);
-    s2n_put32(bhs + S2N_AT_TTT, s2n_command_ttt(command, command->r2t_sn));
+    s2n_put32(bhs + S2N_AT_TTT, command->first_ttt + command->r2t_sn);
     s2n_put32(bhs + S2N_AT_CMD_SN, conn->stat_sn);
     s2n_put32(bhs + S2N_AT_DATA_SN, command->r2t_sn++);
     s2n_put32(bhs + S2N_AT_OFFSET, command->solicited);
