@@ -204,7 +204,12 @@ def _enter(lu: LogicalUnit, readiness: Readiness, progress: int | None = None) -
 
 
 def _check_alone(lu: LogicalUnit) -> Translation:
-    """Refuse to format namespaces that were not addressed. Spec: NVMe Base 2.0 5.14 (FNA)."""
+    """Refuse to format blocks that were not addressed. Spec: NVMe Base 2.0 5.14 (FNA).
+
+    Format NVM takes whole namespaces, some controllers all of theirs.
+    """
+    if lu.capacity_blocks < lu.facts.capacity_blocks:
+        raise CheckCondition(Sense(INVALID_FIELD_IN_CDB))
     if lu.facts.controller.fna & _FNA_FORMATS_ALL:
         completion = yield NvmeCommand(
             AdminOpcode.IDENTIFY, cdw10=_CNS_ACTIVE_LIST, data_in=IDENTIFY_BYTES, admin=True

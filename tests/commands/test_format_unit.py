@@ -60,6 +60,18 @@ def test_the_block_length_comes_from_mode_select(bench: Bench) -> None:
     assert bench.do("READ CAPACITY (10)").data_in == bytes.fromhex("000001ff00001000")
 
 
+@pytest.mark.parametrize("header", [b"", IMMEDIATE])
+def test_a_part_of_a_namespace_is_not_formatted(bench: Bench, header: bytes) -> None:
+    bench.lu.limit = 4095 * 512
+    bench.model.fill(4095, b"\xff" * 512)
+    result = bench.do("FORMAT UNIT", header, fmtdata=int(bool(header)))
+    assert code(result) == INVALID_FIELD_IN_CDB
+    assert not formats(bench)
+    assert bench.lu.readiness is Readiness.READY
+    bench.lu.limit = 4096 * 512
+    assert bench.do("FORMAT UNIT") == Result()
+
+
 def test_other_nexuses_are_told(bench: Bench) -> None:
     other = bench.other()
     bench.do("FORMAT UNIT")
