@@ -141,9 +141,10 @@ def _refuse(task: Task) -> Result | None:
 def _check_data_out(task: Task) -> None:
     """Hold what the initiator sends against what the CDB announces.
 
-    WRITE takes the whole blocks that came, and the residual count tells of the
-    rest (RFC 7143 11.4.5.1). Where the data mean something as a whole they must
-    be all there, and with COMPARE AND WRITE and its like nothing else.
+    WRITE takes fewer blocks than announced where a residual count tells of the
+    rest (RFC 7143 11.4.5.1), but whole ones: GOOD means that nothing was
+    dropped. Where the data mean something as a whole they must be all there,
+    and with COMPARE AND WRITE and its like nothing else.
     """
     command = task.command
     announced = command.data_bytes(task.cdb, task.lu.block_bytes)
@@ -154,11 +155,9 @@ def _check_data_out(task: Task) -> None:
     # translation refuses the length or the range with its own sense.
     short = len(task.data_out) < announced <= MAXIMUM_TRANSFER_BYTES
     partial = command.transfer is Transfer.BLOCKS and not command.exclusive
-    partial = partial and task.expected is not None
+    partial = partial and task.expected is not None and task.nexus.tells_residual
+    partial = partial and len(task.data_out) % task.lu.block_bytes == 0
     exact = command.transfer in (Transfer.ONE_BLOCK, Transfer.ONE_BLOCK_UNLESS_NDOB)
     if (short and not partial) or (exact and expected != announced):
         raise CheckCondition(Sense(INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT))
-    usable = min(len(task.data_out), announced)
-    if partial:
-        usable -= usable % task.lu.block_bytes
-    task.data_out = task.data_out[:usable]
+    task.data_out = task.data_out[:announced]

@@ -34,10 +34,12 @@ class Nexus(ITNexus):
     """An I_T nexus with what this initiator may see: LUN to logical unit.
 
     Attention of one logical unit for this nexus waits in
-    `LogicalUnit.unit_attentions`.
+    `LogicalUnit.unit_attentions`. `tells_residual`: whether its transport lets us
+    say how much of the data was moved.
     """
 
     luns: dict[int, LogicalUnit] = field(default_factory=dict)
+    tells_residual: bool = True
 
 
 class LogicalUnit(BlockDevice):

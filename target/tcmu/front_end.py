@@ -285,8 +285,10 @@ class TcmuFrontEnd:
             if not recovering:
                 raise
             log.warning("device %s: %s", uio.label, error)
-        # The kernel names the ports, and knows the initiators: we see neither.
-        nexus = Nexus(PortName(f"tcm-user.{uio.hba}.{uio.name}"), PortName(""), {0: lu})
+        # The kernel names the ports, and knows the initiators: we see neither. The residual
+        # count is its own, too.
+        initiator = PortName(f"tcm-user.{uio.hba}.{uio.name}")
+        nexus = Nexus(initiator, PortName(""), {0: lu}, tells_residual=False)
         device = TcmuDevice(uio, lu, nexus)
         self._prepare(device)
         await self._service.limit(lu, size)

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from scsi2nvme.scsi.sense import BUS_DEVICE_RESET_FUNCTION_OCCURRED
+from scsi2nvme.scsi.status import Status
 from scsi2nvme.target.tcmu.events import TcmuUnavailable, claim
 from scsi2nvme.target.tcmu.front_end import ConfigError, DeviceConfig, parse_config
 from scsi2nvme.target.tcmu.netlink import EventKind
 from scsi2nvme.target.tcmu.uio import Kernel, UioDevice, parse_name
 from scsi2nvme.unit.readiness import Readiness
+from tests.support import row
 from tests.target.tcmu.played_kernel import READ_CAPACITY, TEST_UNIT_READY, Bench, run
 
 
@@ -110,6 +112,21 @@ def test_a_reset_by_the_kernel_is_one_of_the_logical_unit(bench: Bench) -> None:
             await ring.tell_of_reset()
             assert (await ring.command(TEST_UNIT_READY))[0] == 0
             assert bench.lu.readiness is Readiness.READY
+
+    run(work())
+
+
+@pytest.mark.parametrize("bytes_there", [0, 512, 1000])
+def test_a_write_whose_data_are_not_all_there_is_refused(bench: Bench, bytes_there: int) -> None:
+    async def work() -> None:
+        bench.lu.read_only = False
+        async with bench.running() as front_end:
+            bench.add()
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+            cdb = row("WRITE (10)").build(transfer_length=2)
+            status, sense, _ = await bench.kernel.rings[3].command(cdb, bytes_there)
+            assert status == Status.CHECK_CONDITION
+            assert (sense[2] & 0xF, sense[12], sense[13]) == (5, 0x0E, 0x03)
 
     run(work())
 
