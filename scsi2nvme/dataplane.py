@@ -490,6 +490,7 @@ class Event:
     task: PlaneTask | None
     nvme_opcode: int
     dnr: bool
+    more: bool
     status: int
     qid: int
     cid: int
@@ -539,6 +540,7 @@ class Plane:
                 PlaneTask(raw.task) if raw.task != ffi.NULL else None,
                 raw.nvme,
                 bool(raw.dnr),
+                bool(raw.more),
                 raw.status,
                 raw.qid,
                 raw.cid,

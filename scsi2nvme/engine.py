@@ -7,11 +7,14 @@ SPC-4 4.5.1 (order of checks).
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from scsi2nvme import commands
 from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands import power
+from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.error_log import first_failing_block, get_error_log
 from scsi2nvme.scsi.result import (
     RESERVATION_CONFLICT,
     CheckCondition,
@@ -30,7 +33,7 @@ from scsi2nvme.scsi.sense import (
     FieldPointer,
     Sense,
 )
-from scsi2nvme.status_map import result_of
+from scsi2nvme.status_map import READING, result_of, tells_block
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 
@@ -88,14 +91,51 @@ def run(request: Request, data_out: bytes = b"", expected: int | None = None) ->
     except CheckCondition as error:
         return check_condition(error.sense)
     except NvmeError as error:
-        if unit is not None and not error.command.admin:
-            unit.counters.record(error.command.opcode, error.completion.status)
-        return result_of(error)
+        return (yield from failed(request, error))
     if command.data is Data.IN and command.transfer is Transfer.BYTES:
         # Truncated to the allocation length; lengths inside the data stay. Spec: SPC-4 4.2.5.6.
         allocated = command.data_bytes(task.cdb, block_bytes=0)
         result = replace(result, data_in=result.data_in[:allocated])
     return result
+
+
+def failed(request: Request, error: NvmeError) -> Translation:
+    """Return how a command ends that does not handle the failure of an NVMe command.
+
+    All that ran together have ended, and this is the failure at the lowest LBA.
+    """
+    unit = request.unit
+    if unit is None or error.command.admin:
+        return result_of(error)
+    unit.counters.record(error.command.opcode, error.completion.status)
+    if not tells_block(error):
+        return result_of(error)
+    return result_of(error, (yield from _first_failing_block(request, unit, error)))
+
+
+def _first_failing_block(
+    request: Request, unit: LogicalUnit, error: NvmeError
+) -> Generator[NvmeCommand, Completion, int | None]:
+    """Return the block that INFORMATION tells, None if it is not known or some before it failed.
+
+    Initiators take what lies before it as moved, but for what the residual
+    count takes away. Spec: SPC-4 4.5, SBC-3 4.18.1.
+    """
+    command, completion = error.command, error.completion
+    reads = request.command is not None and request.command.data is Data.IN
+    if reads and not request.nexus.tells_residual:
+        return None  # no data go with CHECK CONDITION
+    if command.blocks == 1:
+        return command.slba
+    if not completion.more:
+        return None
+    try:
+        log = yield get_error_log(unit.facts.controller.elpe)
+    except NvmeError:
+        return None
+    lba = first_failing_block(log.data, command, completion)
+    # How much of a Write was done that failed half way is not known.
+    return lba if command.opcode in READING or lba == command.slba else None
 
 
 def _checked(task: Task, cdb: bytes) -> Translation:

@@ -59,7 +59,7 @@ class Meaning:
     """What one NVMe status becomes: a SCSI status, or CHECK CONDITION with sense.
 
     `reading` replaces it for commands that only read; `transient` where DNR
-    is zero. `at_lba`: the LBA goes into INFORMATION.
+    is zero. `at_lba`: the first block that failed goes into INFORMATION.
     """
 
     outcome: SenseCode | Status
@@ -146,28 +146,37 @@ TABLE: dict[StatusCode, Meaning] = {
     _S.ABORTED_BY_HOST: Meaning(Status.TASK_ABORTED),
 }
 _UNKNOWN = Meaning(INTERNAL_TARGET_FAILURE)
-_READING = frozenset({Opcode.READ, Opcode.COMPARE, Opcode.VERIFY})
-_WITH_LBA = _READING | {Opcode.WRITE, Opcode.WRITE_ZEROES, Opcode.WRITE_UNCORRECTABLE}
+READING = frozenset({Opcode.READ, Opcode.COMPARE, Opcode.VERIFY})
+_WITH_LBA = READING | {Opcode.WRITE, Opcode.WRITE_ZEROES, Opcode.WRITE_UNCORRECTABLE}
 
 
 def result_of_status(opcode: int, status: int, dnr: bool, lba: int | None) -> Result:
     """Return how a SCSI command ends whose NVMe I/O command ended with `status`.
 
-    `lba` is where that command began, None if it names no block.
+    `lba` is the first block that failed, None if that is not known.
     """
     meaning = _meaning(status)
     if status and meaning.outcome is Status.GOOD:
         meaning = _UNKNOWN  # an admin command's status: no I/O command may claim it
-    return _result(meaning, dnr, reading=opcode in _READING, lba=lba)
+    return _result(meaning, dnr, reading=opcode in READING, lba=lba)
 
 
-def result_of(error: NvmeError) -> Result:
-    """Return how a SCSI command ends that does not handle the failure itself."""
+def result_of(error: NvmeError, lba: int | None = None) -> Result:
+    """Return how a SCSI command ends that does not handle the failure itself.
+
+    `lba` is the first block that failed, where `tells_block` and that is known.
+    """
     command, completion = error.command, error.completion
     if command.admin:
         return _result(_meaning(completion.status), completion.dnr)
-    lba = command.slba if command.opcode in _WITH_LBA else None
     return result_of_status(command.opcode, completion.status, completion.dnr, lba)
+
+
+def tells_block(error: NvmeError) -> bool:
+    """Whether a failure is one of a block, which initiators are told if it is known."""
+    command = error.command
+    at_lba = _meaning(error.completion.status).at_lba
+    return at_lba and not command.admin and command.opcode in _WITH_LBA
 
 
 def _meaning(status: int) -> Meaning:

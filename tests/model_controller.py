@@ -16,6 +16,7 @@ from scsi2nvme.nvme.command import AdminOpcode, Completion, Fuse, NvmeCommand, O
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.structures import (
     DSM_RANGE,
+    ERROR_LOG_ENTRY,
     IDENTIFY_BYTES,
     IDENTIFY_NAMESPACE,
     SELF_TEST_LOG_BYTES,
@@ -47,6 +48,7 @@ ONCS_BITS: dict[int, int] = {
     Opcode.WRITE_ZEROES: 3,
     Opcode.VERIFY: 7,
 }
+_NAME_BLOCKS = (Opcode.READ, Opcode.WRITE, Opcode.COMPARE, Opcode.WRITE_ZEROES, Opcode.VERIFY)
 FEATURES = {0x02: 0, 0x04: 343, 0x05: 0, 0x06: 1, 0x0B: 0, 0x0C: 0, 0x0E: 0, 0x84: 0}
 
 
@@ -63,8 +65,9 @@ class ModelController:
     """One controller with one namespace in memory, that executes what it is given.
 
     `executed` lists every command in order. `faults` maps an opcode to the
-    statuses that its next commands fail with. `progress` lists what long
-    translations yielded.
+    statuses that its next commands fail with, `bad_blocks` LBAs to the status of
+    I/O commands that name them, which the error log tells of if `logs_errors`.
+    `progress` lists what long translations yielded.
     """
 
     def __init__(self, facts: NamespaceFacts) -> None:
@@ -73,6 +76,8 @@ class ModelController:
         self.executed: list[NvmeCommand] = []
         self.deallocated: list[tuple[int, int]] = []
         self.faults: dict[int, list[int]] = {}
+        self.bad_blocks: dict[int, int] = {}
+        self.logs_errors = True
         self.progress: list[Progress] = []
         self.formatting_steps: list[int] = []  # FPI after a format, per Identify Namespace
         self.features = dict(FEATURES)
@@ -156,6 +161,9 @@ class ModelController:
         planned = self.faults.get(command.opcode)
         if planned:
             return failure(planned.pop(0))
+        bad = self._bad_block(command)
+        if bad is not None:
+            return bad
         handler = (self.admin if command.admin else self.io).get(command.opcode)
         supported = command.admin or self._supports(command.opcode)
         try:
@@ -169,6 +177,21 @@ class ModelController:
         data = answer or b""
         assert len(data) == command.data_in, f"{command.name}: {len(data)} != {command.data_in}"
         return Completion(data=data)
+
+    def _bad_block(self, command: NvmeCommand) -> Completion | None:
+        """Return how a command fails that names a bad block, the first of them logged."""
+        named = range(command.slba, command.slba + command.blocks)
+        bad = sorted(lba for lba in self.bad_blocks if lba in named)
+        if command.admin or command.opcode not in _NAME_BLOCKS or not bad:
+            return None
+        status, cid = self.bad_blocks[bad[0]], len(self.executed)
+        if not self.logs_errors:
+            return Completion(status)
+        entry = ERROR_LOG_ENTRY.build(
+            error_count=cid, sqid=1, cmdid=cid, status_field=status, lba=bad[0], nsid=command.nsid
+        )
+        self.logs[0x01] = (entry + self.logs[0x01])[: len(self.logs[0x01])]
+        return Completion(status, more=True, sqid=1, cid=cid)
 
     def _supports(self, opcode: int) -> bool:
         bit = ONCS_BITS.get(opcode)

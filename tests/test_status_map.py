@@ -9,7 +9,7 @@ from scsi2nvme.nvme.status import MAXIMUM, StatusCode
 from scsi2nvme.scsi.result import NvmeError, Result
 from scsi2nvme.scsi.sense import SenseKey
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.status_map import result_of, result_of_status
+from scsi2nvme.status_map import result_of, result_of_status, tells_block
 
 
 def triple(result: Result) -> tuple[int, int, int]:
@@ -115,9 +115,14 @@ def test_namespace_not_ready_depends_on_do_not_retry() -> None:
     assert triple(result_of_status(Opcode.READ, status, False, 0)) == (0x2, 0x04, 0x01)
 
 
-def test_medium_errors_carry_the_lba() -> None:
+def test_medium_errors_carry_the_lba_that_is_known() -> None:
     command = NvmeCommand(Opcode.READ, nsid=1, cdw10=0x80, cdw11=1)
-    result = result_of(NvmeError(command, Completion(status=StatusCode.UNRECOVERED_READ_ERROR)))
+    error = NvmeError(command, Completion(status=StatusCode.UNRECOVERED_READ_ERROR))
+    assert tells_block(error)
+    result = result_of(error)
+    assert result.sense is not None
+    assert result.sense.information is None
+    result = result_of(error, 0x1_0000_0080)
     assert result.sense is not None
     assert result.sense.information == 0x1_0000_0080
     assert result.sense.fixed()[0] == 0x70  # it does not fit: VALID is zero
@@ -126,7 +131,9 @@ def test_medium_errors_carry_the_lba() -> None:
 
 def test_a_command_without_blocks_carries_no_lba() -> None:
     command = NvmeCommand(Opcode.DATASET_MANAGEMENT, nsid=1, cdw10=3)
-    result = result_of(NvmeError(command, Completion(status=StatusCode.LBA_OUT_OF_RANGE)))
+    error = NvmeError(command, Completion(status=StatusCode.LBA_OUT_OF_RANGE))
+    assert not tells_block(error)
+    result = result_of(error)
     assert result.sense is not None
     assert result.sense.information is None
 

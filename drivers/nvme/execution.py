@@ -34,10 +34,12 @@ def fill(command: NvmeCommand, buffer: Region) -> None:
         buffer.view()[:] = command.data_out or bytes(buffer.length)
 
 
-def completion_of(command: NvmeCommand, raw: QueueCompletion, buffer: Region) -> Completion:
-    """Return what the engine sees of a completion queue entry."""
+def completion_of(
+    command: NvmeCommand, raw: QueueCompletion, buffer: Region, qid: int
+) -> Completion:
+    """Return what the engine sees of a completion queue entry of queue pair `qid`."""
     data = bytes(buffer.view()) if command.data_in and not raw.status else b""
-    return Completion(raw.status, raw.dw0, raw.dnr, raw.more, raw.crd, data)
+    return Completion(raw.status, raw.dw0, raw.dnr, raw.more, raw.crd, data, qid, raw.cid)
 
 
 class Executor:
@@ -122,7 +124,7 @@ class Executor:
         """Return how a command ended, and when to try again if that is worth it."""
         if outcome is None:
             return Completion(ABORTED_BY_RESET), 0.0 if repeatable(command) else None
-        completion = completion_of(command, outcome, buffer)
+        completion = completion_of(command, outcome, buffer, self._queue(command).pair.qid)
         return completion, retry_delay_s(completion, self.retry_delays_s)
 
     async def _submit(
@@ -130,10 +132,12 @@ class Executor:
     ) -> list[QueueCompletion | None]:
         for command, buffer in batch:
             fill(command, buffer)
-        queue = self._admin if batch[0][0].admin else self._io
-        return await queue.submit(
+        return await self._queue(batch[0][0]).submit(
             [
                 Entry(command.sqe(), buffer, max(1, int(self._timing.of(command) * 1000)))
                 for command, buffer in batch
             ]
         )
+
+    def _queue(self, command: NvmeCommand) -> ControlQueue:
+        return self._admin if command.admin else self._io

@@ -56,7 +56,7 @@ class SetUp:
                 raise ControllerError(f"{command.name} takes too long")
         outcome = future.result()
         assert outcome is not None, "nobody forgets the queue meanwhile"
-        return completion_of(command, outcome, data)
+        return completion_of(command, outcome, data, 0)
 
     async def succeed(self, command: NvmeCommand, memory: int | None = None) -> Completion:
         """As `execute`, but StatusError unless it succeeds."""

@@ -141,7 +141,7 @@ typedef struct {
     uint64_t lba_first, lba_last; /* blocks that are hit (inclusive) */
     uint32_t nsid;                /* 0: every namespace */
     uint8_t opcode;               /* FFh: every opcode */
-    uint8_t action;               /* 0 fail with `status`, 1 never complete, 2 delay */
+    uint8_t action;               /* 0 fail with `status`, late or not; 1 never complete; 2 delay */
     uint16_t status;              /* DNR << 14 | SCT << 8 | SC */
     uint32_t delay_ms;
     uint32_t count; /* how often, 0: always */
@@ -203,7 +203,8 @@ enum {
 
 enum s2n_event_type {
     S2N_EVENT_TASK = 1,     /* `task` is for the engine; end it with s2n_task_end */
-    S2N_EVENT_TASK_FAILED,  /* an NVMe command of a hot task failed: `status`, `nvme`, `lba` */
+    S2N_EVENT_TASK_FAILED,  /* NVMe commands of a hot task failed. Of that at the lowest LBA:
+                               `nvme` to `lba`, and its blocks in `count` */
     S2N_EVENT_DRAINED,      /* `cookie` is the token of a drain, abort or pause; `count` */
     S2N_EVENT_OVERDUE,      /* controller `cookie`, queue pair `qid`, command `cid`; again
                                every 5 s while it is still under way */
@@ -224,10 +225,10 @@ typedef struct {
     uint64_t cookie;
     s2n_task *task;
     uint8_t nvme; /* opcode of the failed NVMe command */
-    uint8_t dnr;
+    uint8_t dnr, more;
     uint16_t status; /* its status */
     uint16_t qid, cid;
-    uint64_t lba;    /* its SLBA */
+    uint64_t lba;    /* its first block */
     uint8_t bhs[48]; /* S2N_EVENT_PDU */
     uint32_t data_length;
     uint8_t *data; /* free with s2n_event_free */

@@ -9,6 +9,7 @@
 
 enum { GOOD = 0x00, BUSY = 0x08 };    /* SAM status */
 enum { NVME_INTERNAL_ERROR = 0x006 }; /* NVMe status */
+enum { AT_SLBA = 40, AT_NLB = 48 };   /* in a submission queue entry */
 /* Of one NVMe command, whose first page may be a part of one. */
 enum { MAXIMUM_SPANS = S2N_QPAIR_MAXIMUM_BYTES / S2N_PAGE + 1 };
 
@@ -29,7 +30,7 @@ void s2n_task_hot_finish(s2n_task *task)
 {
     hot_end(task);
     if (task->nvme_status && !task->aborted) {
-        s2n_task_to_engine(task, S2N_EVENT_TASK_FAILED, 0);
+        s2n_task_to_engine(task, S2N_EVENT_TASK_FAILED, task->nvme_blocks);
         return;
     }
     task->status = GOOD;
@@ -45,17 +46,37 @@ void s2n_task_stop(s2n_task *task)
     task->blocks_left = 0;
 }
 
+static uint64_t get_le(const uint8_t *in, int bytes)
+{
+    uint64_t value = 0;
+
+    while (bytes--)
+        value = value << 8 | in[bytes];
+    return value;
+}
+
+/* What is told is the lowest LBA, whatever failed first: all before it was done, as commands
+ * are placed in that order. */
+static void note_failure(s2n_task *task, const s2n_completion *completion, const uint8_t *sqe)
+{
+    uint64_t lba = get_le(sqe + AT_SLBA, 8);
+
+    s2n_task_stop(task);
+    if (task->nvme_status && task->nvme_lba <= lba)
+        return;
+    task->nvme_status = completion->status;
+    task->nvme_dnr = completion->dnr;
+    task->nvme_more = completion->more;
+    task->nvme_cid = completion->cid;
+    task->nvme_lba = lba;
+    task->nvme_blocks = (uint32_t)get_le(sqe + AT_NLB, 2) + 1;
+}
+
 void s2n_task_completed(s2n_task *task, const s2n_completion *completion, const uint8_t *sqe)
 {
     task->pending--;
-    if (completion->status && !task->nvme_status) {
-        task->nvme_status = completion->status;
-        task->nvme_dnr = completion->dnr;
-        task->nvme_lba = 0;
-        for (int i = 7; i >= 0; i--)
-            task->nvme_lba = task->nvme_lba << 8 | sqe[40 + i];
-        s2n_task_stop(task);
-    }
+    if (completion->status)
+        note_failure(task, completion, sqe);
     if (!task->pending && !task->blocks_left)
         s2n_task_hot_finish(task);
 }
@@ -123,6 +144,7 @@ static bool hot_place(s2n_task *task, struct s2n_queue *queue)
         if (cid < 0) { /* no PRPs can describe it: the engine may find another way */
             task->nvme_status = NVME_INTERNAL_ERROR;
             task->nvme_lba = task->lba;
+            task->nvme_blocks = count;
             s2n_task_stop(task);
             break;
         }

@@ -85,8 +85,11 @@ struct s2n_task {
     uint32_t placed_bytes;
     uint32_t pending; /* NVMe commands under way */
     uint32_t cdw12;
-    uint16_t nvme_status; /* first failure */
-    uint8_t nvme_dnr, nvme_opcode;
+    uint8_t nvme_opcode;
+    /* Of its failed NVMe commands, the one at the lowest LBA. */
+    uint16_t nvme_status, nvme_cid;
+    uint8_t nvme_dnr, nvme_more;
+    uint32_t nvme_blocks;
     uint64_t nvme_lba;
     uint64_t serial;
     uint32_t wanted_bytes; /* of a buffer that it waits for */

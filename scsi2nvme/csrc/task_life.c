@@ -110,6 +110,10 @@ void s2n_task_to_engine(s2n_task *task, uint32_t type, uint32_t code)
     task->state = S2N_ENGINE;
     event.nvme = task->nvme_opcode;
     event.dnr = task->nvme_dnr;
+    event.more = task->nvme_more;
+    event.cid = task->nvme_cid;
+    if (task->nvme_status)
+        event.qid = s2n_qpair_qid(s2n_queue_of(task)->qp);
     event.status = task->nvme_status;
     event.lba = task->nvme_lba;
     s2n_plane_emit(task->reactor->plane, &event);

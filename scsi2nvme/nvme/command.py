@@ -118,7 +118,8 @@ class Completion:
     """A completion queue entry and the data that came back.
 
     `status` is SCT << 8 | SC; zero is success. `dnr`, `more`: the bits of
-    that name. `dw0` is the command-specific result.
+    that name. `dw0` is the command-specific result. `sqid` and `cid` name the
+    command in the controller's logs.
     """
 
     status: int = 0
@@ -127,3 +128,5 @@ class Completion:
     more: bool = False
     retry_delay: int = 0  # CRD
     data: bytes = b""
+    sqid: int = 0
+    cid: int = 0

@@ -9,13 +9,12 @@ from scsi2nvme.executor import play
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.status import is_retryable
 from scsi2nvme.scsi.lun import lun_of
-from scsi2nvme.scsi.result import Result, Translation, check_condition
+from scsi2nvme.scsi.result import NvmeError, Result, Translation, check_condition
 from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, Sense, SenseCode, SenseKey
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.registry import Registry, ServedUnit
 from scsi2nvme.service.task_management import TaskManager
-from scsi2nvme.status_map import result_of_status
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.readiness import Readiness
 
@@ -123,11 +122,13 @@ class TaskRunner:
         if is_retryable(event.status) and not event.dnr:
             await self._run(task)
             return
-        lu = self._unit_of(task)
-        if lu is not None:
-            lu.counters.record(event.nvme_opcode, event.status)
-        result = result_of_status(event.nvme_opcode, event.status, event.dnr, event.lba)
-        self._end(task, lu, result)
+        nexus, lu = self._nexus_of(task), self._unit_of(task)
+        if nexus is None or lu is None:
+            task.end(Status.BUSY)
+            return
+        request = engine.select(nexus, lun_of(task.lun), task.cdb)
+        translation = engine.failed(request, _error(event, lu.nsid))
+        self._end(task, lu, await self._play(self._registry.units[lu], translation))
 
     def _refuse(self, event: Event) -> None:
         """End a task that its front end found at fault."""
@@ -141,6 +142,21 @@ class TaskRunner:
         if result.sense is not None:
             sense = result.sense.data(lu is not None and lu.mode.descriptor_sense)
         task.end(result.status, sense, result.data_in)
+
+
+def _error(event: Event, nsid: int) -> NvmeError:
+    """Return the failure that an event tells of: that at the lowest LBA."""
+    command = NvmeCommand(
+        event.nvme_opcode,
+        nsid=nsid,
+        cdw10=event.lba & 0xFFFFFFFF,
+        cdw11=event.lba >> 32,
+        cdw12=event.count - 1,
+    )
+    completion = Completion(
+        event.status, dnr=event.dnr, more=event.more, sqid=event.qid, cid=event.cid
+    )
+    return NvmeError(command, completion)
 
 
 def _task(event: Event) -> PlaneTask:

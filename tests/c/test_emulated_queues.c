@@ -119,7 +119,7 @@ static void test_faults(void)
     CHECK_EQUAL(execute(&rig, read), 0); /* it struck once */
     CHECK_EQUAL(s2n_emu_next_error(rig.emu, &error), 1);
     CHECK_EQUAL(error.status, 0x281);
-    CHECK_EQUAL(error.lba, 9);
+    CHECK_EQUAL(error.lba, 12);
     CHECK_EQUAL(error.nsid, 1);
     s2n_emu_counters_get(rig.emu, &counters);
     CHECK_EQUAL(counters.host_reads, 3);
@@ -132,6 +132,9 @@ static void test_faults(void)
     CHECK_EQUAL(execute(&rig, read), 0x281);
     s2n_emu_clear_faults(rig.emu);
     CHECK_EQUAL(execute(&rig, read), 0);
+    fault.delay_ms = 1;
+    CHECK_EQUAL(s2n_emu_add_fault(rig.emu, &fault), 0);
+    CHECK_EQUAL(execute(&rig, read), 0x281);
     fault.action = 3;
     CHECK_EQUAL(s2n_emu_add_fault(rig.emu, &fault), -EINVAL);
     close_rig(&rig);

@@ -255,7 +255,8 @@ static void a_changed_block_size_is_no_longer_hot(void)
 
 /* ---- failures ---- */
 
-static void the_first_failure_is_told_once(void)
+/* Whatever comes first in time: what lies before the lowest was moved. */
+static void the_lowest_failure_is_told_once(void)
 {
     start(64, POOL);
     begin_read(&op[0], 0, 0, 1000, 1024); /* four commands of 256 blocks */
@@ -269,11 +270,34 @@ static void the_first_failure_is_told_once(void)
     device_complete(&bench.device, 3, 0);
     rounds();
     s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
-    CHECK_EQUAL(event.status, UNRECOVERED_READ);
+    CHECK_EQUAL(event.status, INTERNAL_ERROR);
     CHECK_EQUAL(event.nvme, 2);
-    CHECK_EQUAL(event.lba, 1000 + 512);
+    CHECK_EQUAL(event.lba, 1000 + 256);
+    CHECK_EQUAL(event.count, 256);
+    CHECK_EQUAL(event.qid, 2);
     s2n_task_end(event.task, CHECK_CONDITION, NULL, 0, NULL, 0);
     CHECK(op[0].completed && op[0].status == CHECK_CONDITION);
+    bench_close();
+}
+
+/* What waits for a slot when a failure comes is never sent, and does not count. */
+static void what_was_not_sent_has_not_failed(void)
+{
+    start(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 0, 256 * (SLOTS + 2));
+    rounds();
+    CHECK_EQUAL(bench.device.seen, SLOTS);
+    device_complete(&bench.device, SLOTS - 1, UNRECOVERED_READ);
+    for (uint32_t i = 0; i + 1 < SLOTS; i++) {
+        rounds();
+        no_event();
+        device_complete(&bench.device, i, 0);
+    }
+    rounds();
+    CHECK_EQUAL(bench.device.seen, SLOTS);
+    s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
+    CHECK_EQUAL(event.lba, 256 * (SLOTS - 1));
+    s2n_task_end(event.task, CHECK_CONDITION, NULL, 0, NULL, 0);
     bench_close();
 }
 
@@ -814,7 +838,8 @@ int main(void)
     RUN(what_does_not_fit_one_command_is_the_engines);
     RUN(a_lost_controller_is_told);
     RUN(a_changed_block_size_is_no_longer_hot);
-    RUN(the_first_failure_is_told_once);
+    RUN(the_lowest_failure_is_told_once);
+    RUN(what_was_not_sent_has_not_failed);
     RUN(the_failing_block_survives_the_batch);
     RUN(what_no_prps_describe_fails);
     RUN(an_overdue_command_is_told_of);

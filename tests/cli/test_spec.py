@@ -53,6 +53,12 @@ def test_faults_are_gathered() -> None:
     }
 
 
+def test_a_fault_may_be_a_late_one() -> None:
+    spec = parse("emulated:x,fault=write:delay=20:status=2/80")
+    late = {"opcode": 1, "action": 0, "status": 0x280, "delay_ms": 20}
+    assert spec.given() == {"faults": (late,)}
+
+
 def test_drivers_are_given_what_is_for_them() -> None:
     spec = parse(
         "emulated:x,size=1M,block=512,namespaces=2,serial=S,cache=off,thin=off,readonly=on"
@@ -95,6 +101,7 @@ def test_qemu_needs_no_path(text: str) -> None:
         ("emulated:x,fault=reed:hang", ["fault", "'reed:hang'", "read"]),
         ("emulated:x,fault=read", ["fault", "'read'", "status=SCT/SC"]),
         ("emulated:x,fault=read:hang:delay=1", ["fault", "one action"]),
+        ("emulated:x,fault=read:delay=1:delay=2", ["fault", "one action"]),
         ("emulated:x,fault=read:status=9/00", ["fault", "'status=9/00'"]),
         ("emulated:x,fault=read:hang:lba=1", ["fault", "'lba=1'"]),
     ],

@@ -12,7 +12,6 @@ from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
-    UNRECOVERED_READ_ERROR,
     FieldPointer,
     Sense,
 )
@@ -99,13 +98,6 @@ def test_fua_reaches_every_piece(bench: Bench, name: str) -> None:
     bench.model.executed.clear()
     bench.do(name, data, transfer_length=20)
     assert not any(command.cdw12 & FUA for command in bench.model.executed)
-
-
-def test_a_medium_error_tells_where(bench: Bench) -> None:
-    bench.model.faults[Opcode.READ] = [0, 0x281]
-    result = bench.do("READ (10)", lba=16, transfer_length=16)
-    sense = Sense(UNRECOVERED_READ_ERROR, information=24)
-    assert result == Result(Status.CHECK_CONDITION, sense)
 
 
 @given(

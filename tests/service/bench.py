@@ -76,6 +76,7 @@ class FakePlane:
             "task": None,
             "nvme_opcode": 0,
             "dnr": False,
+            "more": False,
             "status": 0,
             "qid": 0,
             "cid": 0,

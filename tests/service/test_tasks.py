@@ -107,7 +107,13 @@ async def failed(bench: Bench, cdb: bytes, data: bytes = b"", **values: Any) -> 
 @told
 async def test_a_failed_hot_command_is_told_and_counted(bench: Bench) -> None:
     task = await failed(
-        bench, *write(5), nvme_opcode=Opcode.WRITE, status=StatusCode.WRITE_FAULT, dnr=True, lba=5
+        bench,
+        *write(5),
+        nvme_opcode=Opcode.WRITE,
+        status=StatusCode.WRITE_FAULT,
+        dnr=True,
+        lba=5,
+        count=1,
     )
     assert task.ended is not None
     assert task.sense == (3, 0x03, 0x00)

@@ -13,7 +13,7 @@ from scsi2nvme.nvme.command import Opcode
 
 _ANY_OPCODE = 0xFF
 _OPCODES = {opcode.name.lower().replace("_", "-"): int(opcode) for opcode in Opcode}
-_STATUS, _NEVER, _DELAY = range(3)  # actions, as the data plane numbers them
+_ACTION_NUMBERS = {"status": 0, "hang": 1, "delay": 2}  # as the data plane numbers them
 _SHAPES = {
     "status": re.compile(r"([0-7])/([0-9A-Fa-f]{2})"),
     "hang": re.compile(r""),
@@ -22,7 +22,7 @@ _SHAPES = {
     "nsid": re.compile(r"(\d{1,9})"),
     "count": re.compile(r"(\d{1,9})"),
 }
-_ACTIONS = ("status", "hang", "delay")
+_ACTIONS = ({"status"}, {"hang"}, {"delay"}, {"status", "delay"})
 
 
 def parse_fault(text: str) -> dict[str, int]:
@@ -31,34 +31,36 @@ def parse_fault(text: str) -> dict[str, int]:
     if command != "any" and command not in _OPCODES:
         raise ValueError(f"names no command: any, {', '.join(_OPCODES)}")
     fault = {"opcode": _OPCODES.get(command, _ANY_OPCODE)}
-    actions = 0
+    actions: list[str] = []
     for part in parts:
         name, _, value = part.partition("=")
         match = _SHAPES[name].fullmatch(value) if name in _SHAPES else None
         if match is None:
             raise ValueError(f"has {part!r}, which is no action and no limit")
-        actions += name in _ACTIONS
+        if name in _ACTION_NUMBERS:
+            actions.append(name)
         match name:
             case "status":
-                fault |= {"action": _STATUS, "status": int(match[1]) << 8 | int(match[2], 16)}
+                fault["status"] = int(match[1]) << 8 | int(match[2], 16)
             case "hang":
-                fault |= {"action": _NEVER}
+                pass
             case "delay":
-                fault |= {"action": _DELAY, "delay_ms": int(match[1])}
+                fault["delay_ms"] = int(match[1])
             case "lba":
                 fault |= {"lba_first": int(match[1]), "lba_last": int(match[2])}
             case _:
                 fault[name] = int(match[1])
-    if actions != 1:
-        raise ValueError("needs one action: status=SCT/SC, hang or delay=MS")
-    return fault
+    if len(actions) != len(set(actions)) or set(actions) not in _ACTIONS:
+        raise ValueError("needs one action: status=SCT/SC (with delay=MS or not), hang or delay=MS")
+    return fault | {"action": min(_ACTION_NUMBERS[name] for name in actions)}
 
 
 FAULT = Option(
     "fault",
     "COMMAND:ACTION[:LIMIT]...",
     "misbehave (emulated only; may be repeated): COMMAND is read, write, flush, … or any; "
-    "ACTION is status=SCT/SC in hex, hang, or delay=MS; LIMIT is lba=FIRST-LAST, nsid=N or count=N",
+    "ACTION is status=SCT/SC in hex, hang, delay=MS, or status and delay; "
+    "LIMIT is lba=FIRST-LAST, nsid=N or count=N",
     parse_fault,
     80,
     "faults",

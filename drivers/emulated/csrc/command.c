@@ -94,7 +94,7 @@ static void log_part(s2n_emu *emu, uint16_t sqid, const struct emu_part *part)
         .status = part->status & 0x7FF,
         .parameter = part->parameter,
         .nsid = part->command.nsid,
-        .lba = operations[part->command.opcode].range ? part->command.slba : 0,
+        .lba = operations[part->command.opcode].range ? part->lba : 0,
     };
 
     emu_log_error(emu, &error);
@@ -136,6 +136,19 @@ static uint16_t fail(struct emu_part *part, uint16_t parameter, uint16_t status)
 {
     part->parameter = parameter;
     return status;
+}
+
+/* What comes before `lba` is not at fault. */
+static void fail_from(struct emu_part *part, uint64_t lba)
+{
+    if (part->lba < lba)
+        part->lba = lba;
+}
+
+static uint16_t fail_by(struct emu_part *part, const s2n_emu_fault *fault)
+{
+    fail_from(part, fault->lba_first);
+    return fault->status & (EMU_DNR | 0x7FF);
 }
 
 static bool in_range(const struct emu_namespace *ns, const struct emu_command *command)
@@ -185,8 +198,10 @@ static uint16_t prepare(const s2n_emu *emu, struct emu_part *part, struct emu_na
     } else if (operation->data == DATA_RANGES) {
         mapped = ((command->cdw10 & 0xFF) + 1) * 16;
     }
-    if (operation->range && !in_range(*ns, command))
+    if (operation->range && !in_range(*ns, command)) {
+        fail_from(part, (*ns)->blocks);
         return fail(part, AT_CDW10, EMU_LBA_OUT_OF_RANGE);
+    }
     if (operation->changes && (*ns)->flags & EMU_PROTECTED)
         return EMU_WRITE_PROTECTED;
     if (!mapped)
@@ -222,6 +237,8 @@ void emu_job_run(struct emu_job *job)
 {
     struct emu_part *part = &job->part[0];
 
+    if (job->fails)
+        return;
     if (job->parts == 2)
         emu_compare_and_write(job->ns, part, &job->part[1]);
     else if (!job->ns)
@@ -249,8 +266,10 @@ static bool defer(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_nam
         lose(cq, job);
         return true;
     }
-    if (fault)
+    if (fault) {
         job->due_ms = emu_now_ms() + fault->delay_ms;
+        job->fails = fault->action == 0;
+    }
     emu_pool_submit(job);
     return true;
 }
@@ -264,8 +283,11 @@ static uint32_t execute(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct e
 
     part->status = prepare(emu, part, &ns);
     hit = !part->status && emu_fault_match(emu, &part->command, &fault);
-    if (hit && fault.action == 0)
-        part->status = fault.status & (EMU_DNR | 0x7FF);
+    if (hit && fault.action == 0) {
+        part->status = fail_by(part, &fault);
+        if (fault.delay_ms && defer(emu, cq, sqid, ns, part, 1, &fault))
+            return 0;
+    }
     if (!part->status) {
         part->status = EMU_WOULD_BLOCK;
         if (!hit && ns)
@@ -306,7 +328,7 @@ static uint32_t execute_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, str
         if (!parts[i].status && !hit) {
             hit = emu_fault_match(emu, &parts[i].command, &fault);
             if (hit && fault.action == 0)
-                parts[i].status = fault.status & (EMU_DNR | 0x7FF);
+                parts[i].status = fail_by(&parts[i], &fault);
         }
     }
     if (!parts[0].status && !parts[1].status) {
@@ -318,6 +340,8 @@ static uint32_t execute_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, str
         if (!parts[i].status)
             parts[i].status = EMU_FAILED_FUSED;
     }
+    if (hit && fault.action == 0 && fault.delay_ms && defer(emu, cq, sqid, ns, parts, 2, &fault))
+        return 0;
     post(emu, cq, sqid, &parts[0]);
     post(emu, cq, sqid, &parts[1]);
     return 2;
@@ -339,6 +363,7 @@ static void fetch(struct emu_sq *sq, struct emu_cq *cq, struct emu_part *part)
 
     memcpy(sqe, sq->entries + (size_t)sq->head * EMU_SQE_BYTES, EMU_SQE_BYTES);
     decode(sqe, &part->command);
+    part->lba = part->command.slba;
     sq->head = sq->head + 1 == sq->depth ? 0 : sq->head + 1;
     cq->reserved++;
 }

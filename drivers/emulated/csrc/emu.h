@@ -111,6 +111,7 @@ struct emu_part {
     uint32_t iov_count;
     uint16_t status;
     uint16_t parameter; /* parameter error location, FFFFh: none */
+    uint64_t lba;       /* first block that fails, if it does */
     uint64_t bytes;     /* that the command's blocks have */
 };
 
@@ -120,6 +121,7 @@ struct emu_job {
     s2n_emu *emu;
     struct emu_namespace *ns; /* NULL: Flush of all */
     uint64_t due_ms;          /* not before, CLOCK_MONOTONIC */
+    bool fails;               /* with the status that it has already */
     uint16_t sqid, cqid;
     uint32_t parts;
     struct emu_part part[2];
