@@ -1,4 +1,11 @@
-# What every job has at hand: bash reads this before the job's script.
+# What every job has at hand: bash reads this before the job's script. A process costs as much
+# here as a thousand lines of bash: what is done again and again starts none.
+
+# Wait for so many seconds: nobody writes to this.
+pause() {
+  [ -p /run/never ] || mkfifo /run/never 2>/dev/null || [ -p /run/never ]
+  read -rt "$1" <>/run/never || true
+}
 
 # Run a command until it succeeds, at most for so many seconds: `eventually 10 test -b /dev/sda`.
 eventually() {
@@ -9,16 +16,16 @@ eventually() {
       echo "never came true: $*" >&2
       return 1
     fi
-    sleep 0.1
+    pause 0.1
   done
 }
 
 # Print the block device of a namespace: `namespace 0000:01:00.0 2`. The numbers that the
 # kernel gives to controllers are in no order.
 namespace() {
-  local path
+  local path nsid
   for path in /sys/bus/pci/devices/"$1"/nvme/nvme*/nvme*n*; do
-    if [ "$(cat "$path/nsid" 2>/dev/null)" = "$2" ]; then
+    if { read -r nsid <"$path/nsid"; } 2>/dev/null && [ "$nsid" = "$2" ]; then
       echo "/dev/${path##*/}"
       return
     fi
@@ -128,7 +135,7 @@ with_udev() { udevadm control --start-exec-queue; }
 # Start the daemon with these further arguments, and wait until it serves the kernel. It is
 # left running: `end_daemon` is for any job.
 start_daemon() {
-  modprobe target_core_user
+  [ -d /sys/module/target_core_user ] || modprobe target_core_user
   : >/run/daemon.log
   scsi2nvme serve --tcmu --state-dir /run/daemon "$@" >>/run/daemon.log 2>&1 &
   echo $! >/run/daemon.pid
@@ -136,8 +143,8 @@ start_daemon() {
 }
 
 daemon_ready() {
-  grep --quiet '^Ready' /run/daemon.log && return
-  if [ ! -e "/proc/$(cat /run/daemon.pid)" ]; then
+  [[ $'\n'$(</run/daemon.log) == *$'\n'Ready* ]] && return
+  if [ ! -e "/proc/$(</run/daemon.pid)" ]; then
     cat /run/daemon.log >&2
     exit 1
   fi
@@ -148,7 +155,7 @@ daemon_ready() {
 end_daemon() {
   local pid
   [ -e /run/daemon.pid ] || return 0
-  pid=$(cat /run/daemon.pid)
+  pid=$(</run/daemon.pid)
   rm /run/daemon.pid
   kill -"${1:-TERM}" "$pid"
   eventually 60 test ! -e "/proc/$pid"

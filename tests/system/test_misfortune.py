@@ -27,32 +27,46 @@ restart() {{ # by which signal
   end_daemon "$1"
   begin_daemon
 }}
-disk() {{ cat "/tmp/$1.disk"; }} # which one
-load() {{ # which disk
+disk() {{ echo "$(<"/tmp/$1.disk")"; }} # which one
+load() {{ # which disks
+  local name
   cd /opt/scsi2nvme
-  python3 -m tests.system.acknowledged "$(disk "$1")" "/tmp/$1.count" \\
-    >"/tmp/$1.outcome" 2>"/tmp/$1.errors" &
-  echo $! >"/tmp/$1.pid"
-  eventually 60 test -e "/tmp/$1.count"
-  progress "$1" 50
+  for name in "$@"; do
+    python3 -m tests.system.acknowledged "$(disk "$name")" "/tmp/$name.count" \\
+      >"/tmp/$name.outcome" 2>"/tmp/$name.errors" &
+    echo $! >"/tmp/$name.pid"
+  done
+  for name in "$@"; do eventually 60 test -e "/tmp/$name.count"; done
+  progress 50 "$@"
 }}
 # End the load of a disk, which reads everything back, and print what it met.
 unload() {{ # which disk
-  kill "$(cat "/tmp/$1.pid")"
-  eventually 120 test ! -e "/proc/$(cat "/tmp/$1.pid")"
+  local pid
+  pid=$(<"/tmp/$1.pid")
+  kill "$pid"
+  eventually 120 test ! -e "/proc/$pid"
   rm "/tmp/$1.count" "/tmp/$1.pid"
   cat "/tmp/$1.outcome" "/tmp/$1.errors"
 }}
-reached() {{ [ "$(cat "/tmp/$1.count")" -ge "$2" ]; }} # which disk, how many
-# Wait until commands have succeeded that began after this: of what is counted from now on, no
-# more than 16 did not.
-progress() {{ # which disk, how many
-  touch "/tmp/$1.mark"
-  if ! eventually 60 test "/tmp/$1.count" -nt "/tmp/$1.mark" ||
-    ! eventually 60 reached "$1" $(($(cat "/tmp/$1.count") + $2)); then
-    cat "/tmp/$1.outcome" "/tmp/$1.errors"
-    return 1
-  fi
+reached() {{ [ "$(<"/tmp/$1.count")" -ge "$2" ]; }} # which disk, how many
+# Wait until so many commands of each disk have succeeded that began after this: of what is
+# counted from now on, no more than 16 did not.
+progress() {{ # how many, which disks
+  local name
+  local -A goals
+  for name in "${{@:2}}"; do echo >"/tmp/$name.mark"; done
+  for name in "${{@:2}}"; do
+    eventually 60 test "/tmp/$name.count" -nt "/tmp/$name.mark" || stuck "$name"
+    goals[$name]=$(($(<"/tmp/$name.count") + $1))
+  done
+  for name in "${{@:2}}"; do
+    eventually 60 reached "$name" "${{goals[$name]}}" || stuck "$name"
+  done
+}}
+# Say what the load of a disk met that does not go on, and fail.
+stuck() {{ # which disk
+  cat "/tmp/$1.outcome" "/tmp/$1.errors"
+  exit 1
 }}
 rescan() {{ echo 1 >"/sys/block/$(basename "$(disk "$1")")/device/rescan"; }} # which disk
 # Whether a disk is known to be lost, by its sense.
@@ -72,7 +86,7 @@ iscsi_disk {IQN} 0 >/tmp/b.disk
 """
 END = f"""
 for name in a b; do
-  if [ -e /tmp/$name.pid ]; then kill -KILL "$(cat /tmp/$name.pid)" 2>/dev/null || true; fi
+  if [ -e /tmp/$name.pid ]; then kill -KILL "$(</tmp/$name.pid)" 2>/dev/null || true; fi
 done
 sysctl --quiet kernel.hung_task_timeout_secs=120
 rm -f /tmp/[ab].*
@@ -96,7 +110,7 @@ class Disks:
             self._machine = machine
             self.run(BEGIN, 300)
         self.sound = False
-        self.run("load a; load b")
+        self.run("load a b")
 
     def end(self) -> None:
         """Take everything down."""
@@ -150,8 +164,7 @@ def test_the_daemon_is_replaced(disks: Disks, signal: str, times: int) -> None:
         f"""
         for i in {{1..{times}}}; do
           restart {signal}
-          progress a 50
-          progress b 50
+          progress 50 a b
         done
         """,
         timeout_s=60 * times,
@@ -167,8 +180,7 @@ def test_the_daemon_is_away_for_longer_than_initiators_wait(disks: Disks) -> Non
         end_daemon KILL
         sleep 40 # they wait for 30 seconds
         begin_daemon
-        progress a 50
-        progress b 50
+        progress 50 a b
         """,
         timeout_s=200,
     )
@@ -182,11 +194,11 @@ def test_a_controller_is_reset(disks: Disks) -> None:
         f"""
         for i in {{1..{RESETS}}}; do
           scsi2nvme reset {A.address} --state-dir /run/daemon
-          progress a 50
+          progress 50 a
         done
         for i in {{1..{RESETS}}}; do
           echo 1 >/sys/bus/pci/devices/{A.address}/reset
-          progress a 50
+          progress 50 a
         done
         """,
         timeout_s=300,
@@ -200,7 +212,7 @@ def test_a_logical_unit_is_reset(disks: Disks) -> None:
         f"""
         for i in {{1..{RESETS}}}; do
           sg_reset --device $(disk b)
-          progress b 50
+          progress 50 b
         done
         """,
         timeout_s=300,
@@ -214,7 +226,7 @@ def test_connections_break(disks: Disks) -> None:
         f"""
         for i in {{1..{DISCONNECTS}}}; do
           ss --kill dst 127.0.0.1 dport = 3260 | grep --quiet ESTAB
-          progress b 50
+          progress 50 b
         done
         """,
         timeout_s=300,
@@ -230,7 +242,7 @@ def test_a_controller_is_pulled_out(disks: Disks, machine: Machine) -> None:
         said = disks.run(
             f"""
             is_lost b
-            progress a 50
+            progress 50 a
             ! scsi2nvme reset {B.address} --state-dir /run/daemon
             """
         )
@@ -257,13 +269,13 @@ def test_a_slot_loses_its_power(disks: Disks) -> None:
         }}
         power 700
         eventually 20 is_lost b
-        progress a 50
+        progress 50 a
         scsi2nvme reset {B.address} --state-dir /run/daemon &
         reset=$!
-        in_kernel() {{ grep --quiet pci_dev_wait /proc/$(cat /run/daemon.pid)/task/*/stack; }}
+        in_kernel() {{ grep --quiet pci_dev_wait /proc/$(</run/daemon.pid)/task/*/stack; }}
         eventually 20 in_kernel
         timeout 5 sg_turs $(disk a)
-        progress a 50
+        progress 50 a
         in_kernel
         power 100 # newer kernels keep the port as well, until they give the disk up
         wait $reset || true
@@ -277,7 +289,7 @@ def is_served_again(disks: Disks, script: str) -> None:
     said = disks.run(
         f"""
         {script}
-        progress b 50
+        progress 50 b
         scsi2nvme list --state-dir /run/daemon --json
         """,
         timeout_s=200,
@@ -307,7 +319,7 @@ def test_a_namespace_is_detached_and_attached(disks: Disks, machine: Machine) ->
               eventually 20 is_lost b
               attach
               trap - EXIT
-              progress b 50
+              progress 50 b
             done
             """
         )
@@ -324,7 +336,7 @@ def test_a_disk_is_resized(disks: Disks, machine: Machine) -> None:
         f"""
         for size in {GIB // 2} {GIB} {GIB // 4} {GIB}; do
           echo $size >$(echo /sys/kernel/config/target/core/user_*/b1/attrib/dev_size)
-          progress b 50
+          progress 50 b
           rescan b
           [ "$(blockdev --getsize64 $(disk b))" = $size ]
         done
@@ -346,7 +358,7 @@ def test_a_disk_is_formatted_with_other_blocks(disks: Disks) -> None:
           [ "$(blockdev --getss $(disk b))" = $size ]
           load b
           restart KILL
-          progress b 50
+          progress 50 b
           unload b
         done
         """,
