@@ -21,8 +21,9 @@ start() {{
     --controller emulated:/tmp/disk4k,size=128M,block=4096 --tcmu --state-dir /tmp/state \\
     >>/tmp/daemon.log 2>&1 &
   daemon=$!
-  eventually 100 grep -q Ready /tmp/daemon.log
+  eventually 100 ready
 }}
+ready() {{ [[ $(</tmp/daemon.log) == *Ready* ]]; }}
 finish() {{
   cat /tmp/daemon.log
   clear_targets
@@ -57,28 +58,34 @@ def test_targetcli_alone_makes_a_disk(machine: Machine) -> None:
     assert re.search(r"^0$", output, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "word"),
-    [
-        ("size=256M cfgstring=0/7", "there is no namespace 7; there are: 1, 2"),
-        ("size=256M cfgstring=5/1", "there is no controller '5'; there are: 0, 1"),
-        ("size=256M cfgstring=disk", "CONTROLLER/NSID"),
-        ("size=1G cfgstring=0/1", "size 1073741824 is more than the namespace's 268435456 bytes"),
-        ("size=64M cfgstring=1/1", "control=hw_block_size=4096"),
-    ],
-)
-def test_what_cannot_be_is_refused(machine: Machine, arguments: str, word: str) -> None:
+REFUSED = {
+    "size=256M cfgstring=0/7": "there is no namespace 7; there are: 1, 2",
+    "size=256M cfgstring=5/1": "there is no controller '5'; there are: 0, 1",
+    "size=256M cfgstring=disk": "CONTROLLER/NSID",
+    "size=1G cfgstring=0/1": "size 1073741824 is more than the namespace's 268435456 bytes",
+    "size=64M cfgstring=1/1": "control=hw_block_size=4096",
+}
+
+
+def test_what_cannot_be_is_refused(machine: Machine) -> None:
+    """One after the other; nothing is left of any."""
+    commands = "\n".join(
+        f"/backstores/user:nvme create name=disk{number} {arguments}"
+        for number, arguments in enumerate(REFUSED)
+    )
     output = machine.run(
         BEGIN
         + f"""
-        targetcli_all <<<"/backstores/user:nvme create name=disk0 {arguments}" >/tmp/said || true
-        cat /tmp/said
-        grep --quiet --extended-regexp 'creation failed|cfgstring invalid' /tmp/said
+        targetcli_all <<END || true
+{commands}
+END
         test ! -e /sys/class/uio/uio0
         """,
         timeout_s=300,
     ).output
-    assert word in output
+    assert len(re.findall(r"creation failed|cfgstring invalid", output)) == len(REFUSED)
+    for word in REFUSED.values():
+        assert word in output
 
 
 def test_export_makes_an_iscsi_target(machine: Machine) -> None:
