@@ -44,7 +44,7 @@ class Transfer(IntEnum):
 
 
 class Hot(IntEnum):
-    """Commands that the native hot path can translate. Values shared with C."""
+    """Kinds of commands that the native hot path translates: `s2n_hot_read` and so on in C."""
 
     NO = 0
     READ = 1

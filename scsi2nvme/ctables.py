@@ -1,4 +1,5 @@
-"""Write the command table as C: `python -m scsi2nvme.ctables OUTPUT DEPFILE`.
+"""Write the command table, and the numbers that Python and C share, as C headers:
+`python -m scsi2nvme.ctables TABLES CONSTANTS DEPFILE`.
 
 Run by the build, with the standard library alone.
 """
@@ -8,15 +9,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from enum import IntEnum
 from pathlib import Path
 
 from scsi2nvme.command import Command, Data, Hot, Transfer
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.fields import Field
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.scsi.task_attribute import TaskAttribute
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 
 # The hot path steps aside where one of these is not zero.
 _DECLINED = frozenset({"naca", "rdprotect", "wrprotect", "immed", "sync_nv"})
-_DIRECTIONS = {Data.NONE: "S2N_NONE", Data.IN: "S2N_IN", Data.OUT: "S2N_OUT"}
 _USAGE_BYTES = 32
 
 
@@ -42,12 +46,21 @@ def _selector(fields: Mapping[str, Field]) -> Field | None:
     return fields.get("bytchk") or fields.get("ndob")
 
 
+def _kind(hot: Hot) -> str:
+    return f"s2n_hot_{hot.name.lower()}"
+
+
+def _kind_of(row: Command) -> str:
+    return "NULL" if row.hot is Hot.NO else f"&{_kind(row.hot)}"
+
+
 def _row(row: Command) -> str:
     fields = row.structure.by_name
     return (
         f"    {{ /* {row.name} */\n"
-        f"        0x{row.opcode:02x}, {row.length}, {_DIRECTIONS[row.data]},"
-        f" {Transfer(row.transfer).value}, {Hot(row.hot).value}, {row.zero_length_means},\n"
+        f"        0x{row.opcode:02x}, {row.length}, S2N_{row.data.name},"
+        f" S2N_TRANSFER_{row.transfer.name},\n"
+        f"        {_kind_of(row)}, {row.zero_length_means},\n"
         f"        {_bits(row.service_action_field)}, {row.service_action or 0},\n"
         f"        {_bits(fields.get('lba'))}, {_bits(fields.get(row.length_field))},"
         f" {_bits(fields.get('fua'))}, {_bits(_selector(fields))},\n"
@@ -56,16 +69,18 @@ def _row(row: Command) -> str:
 
 
 def header() -> str:
-    """Return the generated header."""
+    """Return the table of rows, as the hot path needs them."""
     first = [0] * 256
     for index, row in reversed(list(enumerate(COMMANDS))):
         first[row.opcode] = index + 1
     rows = "\n".join(_row(row) for row in COMMANDS)
+    kinds = ", ".join(_kind(hot) for hot in Hot if hot is not Hot.NO)
     starts = ",\n    ".join(
         ", ".join(str(value) for value in first[line : line + 16]) for line in range(0, 256, 16)
     )
     return (
         "/* Generated from the command table: do not edit. */\n"
+        f"extern const struct s2n_hot_kind {kinds};\n"
         f"enum {{ S2N_ROWS = {len(COMMANDS)} }};\n"
         f"static const struct s2n_hot_row s2n_rows[S2N_ROWS] = {{\n{rows}\n}};\n"
         "/* The first row of an operation code, plus one; 0: none. */\n"
@@ -73,19 +88,44 @@ def header() -> str:
     )
 
 
-def main(output: str, depfile: str) -> None:
-    """Write the header if it changed, and what it depends on."""
+def _enum(name: str, prefix: str, kind: type[IntEnum]) -> str:
+    members = "".join(f"    {prefix}{member.name} = {member.value},\n" for member in kind)
+    return f"enum {name} {{\n{members}}};\n"
+
+
+def constants() -> str:
+    """Return the numbers that Python and C share."""
+    directions = ", ".join(f"S2N_{data.name} = {number}" for number, data in enumerate(Data))
+    return (
+        "/* Generated from the enumerations of Python: do not edit. */\n"
+        "#ifndef S2N_CONSTANTS_GEN_H\n#define S2N_CONSTANTS_GEN_H\n"
+        "/* Bytes of data of one SCSI command. */\n"
+        f"enum {{ S2N_MAXIMUM_TRANSFER = {MAXIMUM_TRANSFER_BYTES} }};\n"
+        f"enum s2n_direction {{ {directions} }};\n"
+        + _enum("s2n_transfer", "S2N_TRANSFER_", Transfer)
+        + _enum("s2n_status", "S2N_", Status)
+        + _enum("s2n_attribute", "S2N_ATTRIBUTE_", TaskAttribute)
+        + "#endif\n"
+    )
+
+
+def _write(output: str, text: str) -> None:
     path = Path(output)
-    text = header()
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
+
+
+def main(tables: str, constants_header: str, depfile: str) -> None:
+    """Write each header if it changed, and what they depend on."""
+    _write(tables, header())
+    _write(constants_header, constants())
     loaded = [
         module.__file__ for name, module in sys.modules.items() if name.startswith("scsi2nvme")
     ]
     sources = sorted(str(Path(source).resolve()) for source in loaded if source)
     sources.append(str(Path(__file__).resolve()))
-    Path(depfile).write_text(f"{output}: {' '.join(sources)}\n")
+    Path(depfile).write_text(f"{tables}: {' '.join(sources)}\n")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

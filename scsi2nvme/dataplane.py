@@ -15,8 +15,8 @@ from enum import IntEnum
 from typing import Any
 
 from scsi2nvme._dataplane import ffi, lib
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 
-MAXIMUM_TRANSFER_BYTES: int = lib.S2N_MAXIMUM_TRANSFER
 MAXIMUM_REACTORS: int = lib.S2N_MAXIMUM_REACTORS
 # Of one CDB: a command for each block of 512 bytes.
 _MOST_HOT_OPS = MAXIMUM_TRANSFER_BYTES // 512

@@ -12,19 +12,21 @@ import pytest
 
 from scsi2nvme.command import Command, Hot, Transfer
 from scsi2nvme.commands import COMMANDS
-from scsi2nvme.ctables import header
+from scsi2nvme.ctables import constants, header
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.scsi.task_attribute import TaskAttribute
 
 ROOT = Path(__file__).parent.parent
 ROWS = re.compile(r"\{ /\* (?P<name>.*?) \*/\n(?P<body>.*?)\{(?P<mask>0x[^}]*)\}\},", re.DOTALL)
 
 
-def bodies() -> dict[str, tuple[list[int], bytes]]:
-    """Return the scalar values and the mask of each row in the header."""
+def bodies() -> dict[str, tuple[list[str], bytes]]:
+    """Return the values, as they are written, and the mask of each row in the header."""
     found = {}
     for row in ROWS.finditer(header()):
-        words = re.findall(r"0x[0-9a-f]+|\d+", re.sub(r"S2N_\w+", "0", row["body"]))
+        words = re.findall(r"[\w&]+", row["body"])
         mask = bytes(int(byte, 16) for byte in row["mask"].split(", "))
-        found[row["name"]] = ([int(word, 0) for word in words], mask)
+        found[row["name"]] = (words, mask)
     return found
 
 
@@ -35,8 +37,10 @@ def test_every_row_is_there_in_order() -> None:
 @pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
 def test_a_row_says_what_the_table_says(row: Command) -> None:
     values, mask = bodies()[row.name]
-    assert values[:2] == [row.opcode, row.length]
-    assert values[3:6] == [row.transfer, row.hot, row.zero_length_means]
+    hot = "NULL" if row.hot is Hot.NO else f"&s2n_hot_{row.hot.name.lower()}"
+    transfer = f"S2N_TRANSFER_{row.transfer.name}"
+    assert values[:3] == [f"0x{row.opcode:02x}", str(row.length), f"S2N_{row.data.name}"]
+    assert values[3:6] == [transfer, hot, str(row.zero_length_means)]
     assert len(mask) == 32
     own = row.structure.mask
     assert all(accepted & ~allowed == 0 for accepted, allowed in zip(mask, own, strict=False))
@@ -65,12 +69,13 @@ def test_the_first_row_of_each_operation_code() -> None:
         assert index == (rows[0] if rows else 0)
 
 
-@pytest.mark.parametrize(("kind", "prefix"), [(Hot, "S2N_HOT_"), (Transfer, "S2N_TRANSFER_")])
+@pytest.mark.parametrize(
+    ("kind", "prefix"),
+    [(Transfer, "S2N_TRANSFER_"), (Status, "S2N_"), (TaskAttribute, "S2N_ATTRIBUTE_")],
+)
 def test_c_counts_as_python_does(kind: type[IntEnum], prefix: str) -> None:
-    enums = re.findall(r"enum \{(.*?)\}", (ROOT / "scsi2nvme/csrc/hot.h").read_text(), re.DOTALL)
-    members = re.findall(rf"\b{prefix}(\w+)", " ".join(enums))
-    assert members == [member.name for member in kind]
-    assert list(kind) == list(range(len(members)))
+    for member in kind:
+        assert f"    {prefix}{member.name} = {member.value},\n" in constants()
 
 
 def test_what_is_hot() -> None:
@@ -87,7 +92,7 @@ def generate(folder: Path) -> Path:
     output = folder / "tables_gen.h"
     command = [sys.executable, "-S", "-B", "-m", "scsi2nvme.ctables"]
     done = subprocess.run(
-        [*command, str(output), str(folder / "tables_gen.d")],
+        [*command, output, folder / "constants_gen.h", folder / "tables_gen.d"],
         cwd=ROOT,
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -100,6 +105,7 @@ def generate(folder: Path) -> Path:
 def test_the_generator_writes_the_header_and_what_it_depends_on(tmp_path: Path) -> None:
     output = generate(tmp_path)
     assert output.read_text() == header()
+    assert (tmp_path / "constants_gen.h").read_text() == constants()
     target, _, sources = (tmp_path / "tables_gen.d").read_text().partition(": ")
     assert target == str(output)
     names = {Path(source).relative_to(ROOT.resolve()).as_posix() for source in sources.split()}

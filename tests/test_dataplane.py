@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.dataplane import (
-    MAXIMUM_TRANSFER_BYTES,
     Emulator,
     NvmeOp,
     Plane,
@@ -27,6 +26,7 @@ from scsi2nvme.dataplane import (
     hot_data_bytes,
     hot_translate,
 )
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from tests.support import row
 
 PAGE = 4096

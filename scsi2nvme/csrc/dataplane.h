@@ -196,7 +196,6 @@ typedef struct s2n_conn s2n_conn;
 
 enum {
     S2N_MAXIMUM_REACTORS = 64,
-    S2N_MAXIMUM_TRANSFER = 8388608, /* bytes of data of one SCSI command */
     S2N_SENSE_BYTES = 252,
     S2N_CDB_BYTES = 64, /* longer CDBs are cut: no row is longer */
 };

@@ -3,6 +3,7 @@
 #ifndef S2N_POOL_H
 #define S2N_POOL_H
 
+#include "constants_gen.h"
 #include "qpair.h"
 
 enum { S2N_SMALL = S2N_PAGE, S2N_LARGE = 65536 };

@@ -7,7 +7,6 @@
 #include "task_life.h"
 #include "unit.h"
 
-enum { GOOD = 0x00, BUSY = 0x08 };    /* SAM status */
 enum { NVME_INTERNAL_ERROR = 0x006 }; /* NVMe status */
 enum { AT_SLBA = 40, AT_NLB = 48 };   /* in a submission queue entry */
 /* Of one NVMe command, whose first page may be a part of one. */
@@ -33,9 +32,9 @@ void s2n_task_hot_finish(s2n_task *task)
         s2n_task_to_engine(task, S2N_EVENT_TASK_FAILED, task->nvme_blocks);
         return;
     }
-    task->status = GOOD;
-    if (task->direction == S2N_IN)
-        task->data_in_length = (uint32_t)task->announced;
+    task->status = S2N_GOOD;
+    if (task->row->hot->finish)
+        task->row->hot->finish(task);
     s2n_task_finish(task);
 }
 
@@ -43,7 +42,7 @@ void s2n_task_hot_finish(s2n_task *task)
 void s2n_task_stop(s2n_task *task)
 {
     s2n_task_stop_waiting(task);
-    task->blocks_left = 0;
+    task->plan.blocks = 0;
 }
 
 static uint64_t get_le(const uint8_t *in, int bytes)
@@ -77,7 +76,7 @@ void s2n_task_completed(s2n_task *task, const s2n_completion *completion, const 
     task->pending--;
     if (completion->status)
         note_failure(task, completion, sqe);
-    if (!task->pending && !task->blocks_left)
+    if (!task->pending && !task->plan.blocks)
         s2n_task_hot_finish(task);
 }
 
@@ -129,31 +128,27 @@ static bool hot_place(s2n_task *task, struct s2n_queue *queue)
     struct s2n_span spans[MAXIMUM_SPANS];
     uint8_t sqe[64];
 
-    while (task->blocks_left) {
-        bool flush = !task->direction;
-        uint32_t count = flush ? 1 : s2n_hot_cut(lu, task->lba, task->blocks_left);
-        uint32_t bytes = flush ? 0 : count << lu->block_shift;
-        s2n_hot_sqe(sqe, task->nvme_opcode, lu->nsid, task->lba, count, task->cdw12);
-        uint32_t used = bytes ? spans_of(task, task->placed_bytes, bytes, spans) : 0;
+    while (task->plan.blocks) {
+        struct s2n_hot_part part = task->row->hot->place(lu, &task->plan, sqe);
+        uint32_t used = part.bytes ? spans_of(task, task->placed_bytes, part.bytes, spans) : 0;
         int cid = -EINVAL;
-        if (used || !bytes)
+        if (used || !part.bytes)
             cid = s2n_qpair_place_spans(queue->qp, sqe, spans, used, (uintptr_t)task,
                                         queue->controller->timeout_ms);
         if (cid == -EAGAIN)
             return false;
         if (cid < 0) { /* no PRPs can describe it: the engine may find another way */
             task->nvme_status = NVME_INTERNAL_ERROR;
-            task->nvme_lba = task->lba;
-            task->nvme_blocks = count;
+            task->nvme_lba = task->plan.lba;
+            task->nvme_blocks = part.blocks;
             s2n_task_stop(task);
             break;
         }
         queue->dirty = true;
         task->reactor->in_flight++;
         task->pending++;
-        task->lba += count;
-        task->blocks_left -= count;
-        task->placed_bytes += bytes;
+        s2n_hot_advance(&task->plan, part);
+        task->placed_bytes += part.bytes;
     }
     return true;
 }
@@ -172,7 +167,7 @@ static void hot_start(s2n_task *task)
 {
     struct s2n_queue *queue = s2n_queue_of(task);
 
-    if (task->blocks_left && (queue->slot_head || queue->paused || !hot_place(task, queue)))
+    if (task->plan.blocks && (queue->slot_head || queue->paused || !hot_place(task, queue)))
         wait_for_slot(task, queue);
     else if (!task->pending)
         s2n_task_hot_finish(task);
@@ -189,30 +184,27 @@ static bool hot_accepts(s2n_task *task)
         atomic_load_explicit(&lu->aside, memory_order_acquire) ||
         atomic_load_explicit(&slot->aside, memory_order_acquire))
         return false;
-    /* ORDERED and ACA tasks are the engine's. */
-    if (task->attribute != 0 && task->attribute != 1 && task->attribute != 3)
+    if (task->attribute != S2N_ATTRIBUTE_UNTAGGED && task->attribute != S2N_ATTRIBUTE_SIMPLE &&
+        task->attribute != S2N_ATTRIBUTE_HEAD_OF_QUEUE)
         return false;
     if (!s2n_hot_plan(&lu->params, task->row, task->cdb, &plan))
         return false;
     /* The block length may have changed since the task began. */
-    if (task->direction && (uint64_t)plan.blocks << lu->params.block_shift != task->announced)
+    if (plan.bytes != task->announced)
         return false;
     if (task->direction == S2N_OUT && task->data_out_length < task->announced)
         return false;
     const struct s2n_queue *queue = s2n_queue_of(task);
     if (!queue->qp || (!task->place && !s2n_pool_fits(queue->pool, task->announced)))
         return false;
-    task->nvme_opcode = plan.opcode;
-    task->lba = plan.lba;
-    task->blocks_left = plan.blocks;
-    task->cdw12 = plan.cdw12;
+    task->plan = plan;
     return true;
 }
 
 void s2n_task_execute(s2n_task *task)
 {
     task->executing = true;
-    if (!task->row || task->row->hot == S2N_HOT_NO || !hot_accepts(task)) {
+    if (!task->row || !task->row->hot || !hot_accepts(task)) {
         s2n_task_to_engine(task, S2N_EVENT_TASK, 0);
         return;
     }
@@ -226,7 +218,7 @@ void s2n_task_execute(s2n_task *task)
 
 bool s2n_task_moves_blocks(const s2n_task *task)
 {
-    return task->lu && task->row && task->row->hot != S2N_HOT_NO && task->announced &&
+    return task->lu && task->row && task->row->hot && task->announced &&
            task->announced <= S2N_MAXIMUM_TRANSFER;
 }
 
@@ -254,7 +246,7 @@ static void fill_slots(struct s2n_queue *queue)
 static void refuse_busy(s2n_task *task)
 {
     s2n_task_stop_waiting(task);
-    task->status = BUSY;
+    task->status = S2N_BUSY;
     s2n_task_finish(task);
 }
 

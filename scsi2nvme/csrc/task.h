@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "dataplane.h"
-#include "hot.h"
+#include "hot_kind.h"
 #include "pool.h"
 
 enum s2n_task_state {
@@ -80,12 +80,9 @@ struct s2n_task {
     s2n_lu *lu;
     s2n_task *next, *live_next, *live_previous;
     const struct s2n_hot_row *row;
-    uint64_t lba;         /* next block to place */
-    uint32_t blocks_left; /* blocks not yet placed */
+    struct s2n_hot_plan plan;
     uint32_t placed_bytes;
     uint32_t pending; /* NVMe commands under way */
-    uint32_t cdw12;
-    uint8_t nvme_opcode;
     /* Of its failed NVMe commands, the one at the lowest LBA. */
     uint16_t nvme_status, nvme_cid;
     uint8_t nvme_dnr, nvme_more;

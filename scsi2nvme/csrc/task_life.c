@@ -9,8 +9,6 @@
 #include "task_data.h"
 #include "unit.h"
 
-enum { BUSY = 0x08 }; /* SAM status */
-
 s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,
                        s2n_nexus *nexus)
 {
@@ -108,7 +106,7 @@ void s2n_task_to_engine(s2n_task *task, uint32_t type, uint32_t code)
     s2n_event event = {.type = type, .task = task, .count = code};
 
     task->state = S2N_ENGINE;
-    event.nvme = task->nvme_opcode;
+    event.nvme = task->plan.opcode;
     event.dnr = task->nvme_dnr;
     event.more = task->nvme_more;
     event.cid = task->nvme_cid;
@@ -189,7 +187,7 @@ void s2n_task_end(s2n_task *task, uint8_t status, const uint8_t *sense, uint32_t
     answer->task = task;
     answer->status = status;
     if (data_length && !(answer->data = malloc(data_length))) {
-        answer->status = BUSY;
+        answer->status = S2N_BUSY;
         data_length = sense_length = 0;
     }
     if (data_length)

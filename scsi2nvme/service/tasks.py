@@ -12,13 +12,12 @@ from scsi2nvme.scsi.lun import lun_of
 from scsi2nvme.scsi.result import NvmeError, Result, Translation, check_condition
 from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, Sense, SenseCode, SenseKey
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.registry import Registry, ServedUnit
 from scsi2nvme.service.task_management import TaskManager
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.readiness import Readiness
-
-_ORDERED = 2  # task attribute, RFC 7143 11.3.1.1
 
 _BUSY = Result(Status.BUSY)
 
@@ -94,7 +93,7 @@ class TaskRunner:
         """Run a command on a logical unit, alone where it must be."""
         command = request.command
         exclusive = command is not None and command.exclusive
-        alone = task.attribute == _ORDERED or exclusive
+        alone = task.attribute == TaskAttribute.ORDERED or exclusive
         # What the engine answers at once must not wait behind a long format.
         waits = command is not None and command.needs_ready
         refused = (waits and unit.lu.readiness is not Readiness.READY) or (

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "hot.h"
+#include "hot_kind.h"
 #include "little_endian.h"
 
 enum { FUA_10 = 0x08 };
@@ -168,14 +168,20 @@ static void the_entry_says_what_the_plan_does(void)
 {
     uint8_t sqe[64];
 
+    const s2n_lu_params vast = {.nsid = 7, .block_shift = 9, .maximum_blocks = 65536};
+    const struct s2n_hot_plan plan = {
+        .opcode = 1, .lba = 0x123456789abc, .blocks = 65536, .cdw12 = 1u << 30};
+    const struct s2n_hot_kind *write = s2n_hot_find(cdb_of(0x8a, 0, 1), 16)->hot;
+    const struct s2n_hot_kind *flush = s2n_hot_find(cdb_of(0x91, 0, 1), 16)->hot;
+
     memset(sqe, 0xff, sizeof sqe);
-    s2n_hot_sqe(sqe, 1, 7, 0x123456789abc, 65536, 1u << 30);
+    write->place(&vast, &plan, sqe);
     CHECK_EQUAL(s2n_get_le32(sqe), 1);
     CHECK_EQUAL(s2n_get_le32(sqe + 4), 7);
     CHECK_EQUAL(s2n_get_le64(sqe + 40), 0x123456789abc);
     CHECK_EQUAL(s2n_get_le32(sqe + 48), 1u << 30 | 0xffff);
     CHECK_EQUAL(s2n_get_le64(sqe + 52), 0);
-    s2n_hot_sqe(sqe, 0, 7, 99, 1, 0);
+    flush->place(&vast, &plan, sqe);
     CHECK_EQUAL(s2n_get_le64(sqe + 40) | s2n_get_le32(sqe + 48), 0);
 }
 

@@ -54,12 +54,14 @@ class _Op(Structure):
 class NativePath:
     """The hot path, compiled apart from a table and a source that may be at fault."""
 
-    def __init__(self, folder: Path, header: str, source: str) -> None:
-        (folder / "tables_gen.h").write_text(header)
-        (folder / "hot.c").write_text(source)
+    def __init__(self, folder: Path, headers: dict[str, str], sources: dict[str, str]) -> None:
+        for name, text in (headers | sources).items():
+            (folder / name).write_text(text)
         library = folder / "hot.so"
         command = ["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", f"-I{folder}", f"-I{CSRC}"]
-        subprocess.run([*command, "-o", str(library), str(folder / "hot.c")], check=True)
+        subprocess.run(
+            [*command, "-o", str(library), *(str(folder / name) for name in sources)], check=True
+        )
         self._library = CDLL(str(library))
         self._library.s2n_hot_translate.argtypes = [
             POINTER(_Parameters),

@@ -286,9 +286,10 @@ def test_log_parameters_in_the_wrong_order(monkeypatch: Patch) -> None:
 
 def native(monkeypatch: Patch, folder: Path, change: Callable[[str], str] = str) -> None:
     """Let the fuzzer see a hot path that is compiled now, its source changed."""
-    source = (CSRC / "hot.c").read_text()
-    changed = change(source)
-    path = NativePath(folder, ctables.header(), changed)
+    sources = {name: (CSRC / name).read_text() for name in ("hot.c", "hot_kind.c")}
+    sources["hot_kind.c"] = change(sources["hot_kind.c"])
+    headers = {"tables_gen.h": ctables.header(), "constants_gen.h": ctables.constants()}
+    path = NativePath(folder, headers, sources)
     monkeypatch.setattr(dataplane, "hot_translate", path.hot_translate)
     monkeypatch.setattr(dataplane, "hot_data_bytes", path.hot_data_bytes)
 

@@ -75,9 +75,6 @@ enum s2n_reject_reason {
     S2N_REJECT_FIELD = 0x09,
 };
 
-/* SAM status codes that this front end gives by itself. */
-enum { S2N_GOOD = 0x00, S2N_TASK_SET_FULL = 0x28, S2N_TASK_ABORTED = 0x40 };
-
 /* Sense that it asks for: key << 16 | ASC << 8 | ASCQ. */
 enum {
     S2N_SENSE_INFORMATION_UNIT = 0x050e03, /* direction and CDB disagree */
