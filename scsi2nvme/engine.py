@@ -11,7 +11,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from scsi2nvme import commands
-from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.command import Command, Data, Hot, Task, Transfer
 from scsi2nvme.commands import power
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.error_log import first_failing_block, get_error_log
@@ -36,6 +36,7 @@ from scsi2nvme.scsi.sense import (
 from scsi2nvme.status_map import READING, result_of, tells_block
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.reservations import Access
 
 
 def _refuse_unknown(lu: LogicalUnit, cdb: bytes) -> Result:
@@ -164,7 +165,7 @@ def _refuse(task: Task) -> Result | None:
         attention = lu.take_attention(nexus)
         if attention is not None:
             return check_condition(attention)
-    if lu.reservations.conflicts(nexus, command, task.cdb):
+    if lu.reservations.conflicts(nexus, command, task.cdb) or _may_be_fenced(task):
         return RESERVATION_CONFLICT
     if command.needs_ready:
         sense = lu.not_ready
@@ -176,6 +177,21 @@ def _refuse(task: Task) -> Result | None:
     if command.data is Data.OUT:
         _check_data_out(task)
     return None
+
+
+def _may_be_fenced(task: Task) -> bool:
+    """Whether a reservation kept elsewhere should have stopped a command, and may not have.
+
+    So it is with what changes the medium or the unit without sending data. The commands of the
+    hot path change nothing then: SYNCHRONIZE CACHE has to work for those whom the reservation
+    admits. Spec: SBC-3 4.17.
+    """
+    command, cdb = task.command, task.cdb
+    if command.access is not Access.WRITE or command.hot is not Hot.NO:
+        return False
+    if command.data is Data.OUT and command.data_bytes(cdb, task.lu.block_bytes):
+        return False
+    return not command.never_conflicts(cdb) and task.nexus.lets_all_pass()
 
 
 def _check_data_out(task: Task) -> None:

@@ -220,6 +220,54 @@ def test_inquiry_of_a_lun_without_a_logical_unit() -> None:
     assert result.data_in[0] == 0x7F
 
 
+# Reservations that somebody else keeps
+
+WITHOUT_DATA = {
+    "FORMAT UNIT": {},
+    "LOG SELECT": {"pcr": 1},
+    "PREVENT ALLOW MEDIUM REMOVAL": {"prevent": 1},
+    "SEND DIAGNOSTIC": {"selftest": 1},
+    "START STOP UNIT": {},
+    "WRITE SAME (16)": {"ndob": 1, "number_of_blocks": 1},
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_DATA)
+def test_who_may_be_excluded_changes_nothing_without_data(name: str) -> None:
+    bench = make_bench()
+    bench.do("WRITE (10)", b"\x01" * 512, transfer_length=1)
+    bench.model.executed.clear()
+    bench.nexus.lets_all_pass = lambda: True
+    cdb = row(name).build(**WITHOUT_DATA[name])
+    assert bench.run(cdb).status is Status.RESERVATION_CONFLICT
+    assert bench.model.executed == []
+    assert bench.lu.readiness is Readiness.READY
+    assert not bench.lu.prevented_by
+    bench.nexus.lets_all_pass = lambda: False
+    assert bench.run(cdb).status is not Status.RESERVATION_CONFLICT
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "data"),
+    [
+        ("READ (10)", {"transfer_length": 1}, b""),
+        ("WRITE (10)", {"transfer_length": 1}, bytes(512)),
+        ("WRITE SAME (16)", {"number_of_blocks": 1}, bytes(512)),
+        ("FORMAT UNIT", {"fmtdata": 1}, bytes(4)),
+        ("SYNCHRONIZE CACHE (10)", {}, b""),  # which those that are admitted depend on
+        ("START STOP UNIT", {"start": 1}, b""),
+        ("PREVENT ALLOW MEDIUM REMOVAL", {"prevent": 0}, b""),
+        ("TEST UNIT READY", {}, b""),
+    ],
+)
+def test_what_its_keeper_judges_or_no_reservation_stops_goes_on(
+    name: str, fields: dict[str, int], data: bytes
+) -> None:
+    bench = make_bench()
+    bench.nexus.lets_all_pass = lambda: True
+    assert bench.run(row(name).build(**fields), data).status is Status.GOOD
+
+
 # Write protection and data
 
 

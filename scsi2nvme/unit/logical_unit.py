@@ -40,6 +40,9 @@ class Nexus(ITNexus):
 
     luns: dict[int, LogicalUnit] = field(default_factory=dict)
     tells_residual: bool = True
+    # Whether somebody else keeps reservations for it, and lets pass now, whoever sends them, the
+    # commands that send no data.
+    lets_all_pass: Callable[[], bool] = field(default=lambda: False)
 
 
 class LogicalUnit(BlockDevice):

@@ -289,6 +289,7 @@ class TcmuFrontEnd:
         # count is its own, too.
         initiator = PortName(f"tcm-user.{uio.hba}.{uio.name}")
         nexus = Nexus(initiator, PortName(""), {0: lu}, tells_residual=False)
+        nexus.lets_all_pass = lambda: self._kernel.write_exclusive(uio)
         device = TcmuDevice(uio, lu, nexus)
         self._prepare(device)
         await self._service.limit(lu, size)

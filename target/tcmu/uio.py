@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PREFIX = "tcm-user"
+# What configfs says where no command without data passes a reservation that it should not.
+_NO_RESERVATION = "No SPC-3 Reservation holder"
+_EXCLUSIVE_ACCESS = "SPC-3 Reservation Type: Exclusive Access"
 # What attributes say of a device that is not there, or that goes while they are read.
 _GONE = (errno.ENOENT, errno.ENODEV, errno.EINVAL)
 
@@ -87,6 +90,18 @@ class Kernel:
     def set_attribute(self, device: UioDevice, name: str, value: int) -> None:
         """Write one. Those that the kernel asks us about must not be: it would wait for us."""
         self._configfs(device, f"attrib/{name}").write_text(f"{value}\n")
+
+    def write_exclusive(self, device: UioDevice) -> bool:
+        """Whether a persistent reservation for exclusive writing is held, or may be.
+
+        Under the others, and under RESERVE, the kernel refuses commands without data itself;
+        under these it refuses those that send data only.
+        """
+        try:
+            told = self._configfs(device, "pr/res_pr_type").read_text()
+        except OSError:
+            return True
+        return not told.startswith((_NO_RESERVATION, _EXCLUSIVE_ACCESS))
 
     def block(self, device: UioDevice, *, blocked: bool) -> None:
         """Have new commands answered with BUSY, or put into the ring."""

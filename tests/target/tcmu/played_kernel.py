@@ -67,8 +67,13 @@ class PlayedKernel(Kernel):
             self._file(device, f"attrib/{key}").write_text(f"{value}\n")
         for key in ("block_dev", "reset_ring"):
             self._file(device, f"action/{key}").write_text("")
+        self.reserve(device, "No SPC-3 Reservation holder")
         self.rings[number] = Ring()
         return device
+
+    def reserve(self, device: UioDevice, told: str) -> None:
+        """Set what tells of the persistent reservation and its type."""
+        self._file(device, "pr/res_pr_type").write_text(f"{told}\n")
 
     def area(self, number: int, mib: int) -> None:
         """Make a device's mapping that of a ring with so much data."""

@@ -20,6 +20,9 @@ from scsi2nvme.unit.readiness import Readiness
 from tests.support import row
 from tests.target.tcmu.played_kernel import READ_CAPACITY, TEST_UNIT_READY, Bench, run
 
+PREVENT_REMOVAL = row("PREVENT ALLOW MEDIUM REMOVAL").build(prevent=1)
+SYNCHRONIZE_CACHE = row("SYNCHRONIZE CACHE (10)").build()
+
 
 @pytest.mark.parametrize(
     ("text", "controller", "nsid"),
@@ -127,6 +130,42 @@ def test_a_write_whose_data_are_not_all_there_is_refused(bench: Bench, bytes_the
             status, sense, _ = await bench.kernel.rings[3].command(cdb, bytes_there)
             assert status == Status.CHECK_CONDITION
             assert (sense[2] & 0xF, sense[12], sense[13]) == (5, 0x0E, 0x03)
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ("No SPC-3 Reservation holder", Status.GOOD),
+        ("SPC-3 Reservation Type: Write Exclusive Access", Status.RESERVATION_CONFLICT),
+        (
+            "SPC-3 Reservation Type: Write Exclusive Access, Registrants Only",
+            Status.RESERVATION_CONFLICT,
+        ),
+        (
+            "SPC-3 Reservation Type: Write Exclusive Access, All Registrants",
+            Status.RESERVATION_CONFLICT,
+        ),
+        ("SPC-3 Reservation Type: Exclusive Access, Registrants Only", Status.GOOD),
+        ("what no kernel has said yet", Status.RESERVATION_CONFLICT),
+    ],
+)
+def test_whom_a_reservation_of_the_kernel_excludes_changes_nothing(
+    bench: Bench, told: str, status: Status
+) -> None:
+    """What sends no data passes the kernel under Write Exclusive, whoever sends it."""
+
+    async def work() -> None:
+        async with bench.running() as front_end:
+            device = bench.add()
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+            ring = bench.kernel.rings[3]
+            bench.kernel.reserve(device, told)
+            assert (await ring.command(PREVENT_REMOVAL))[0] == status
+            assert (await ring.command(TEST_UNIT_READY))[0] == Status.GOOD
+            assert (await ring.command(SYNCHRONIZE_CACHE))[0] == Status.GOOD
+            await front_end.handle(bench.event(EventKind.REMOVED), bench.answers)
 
     run(work())
 
