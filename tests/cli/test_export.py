@@ -95,6 +95,7 @@ def test_units_are_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     unit = paths[0].read_text()
     assert "ExecStart=/opt/x/scsi2nvme daemon --config" in unit
     assert "@" not in unit.split("ExecStart=")[1].splitlines()[0]
+    assert "SystemCallFilter=mincore" in unit.splitlines()
     assert main(["install-units", "--dry-run", "--program", "/opt/x/scsi2nvme"]) == 0
     assert unit in capsys.readouterr().out
 
