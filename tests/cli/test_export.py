@@ -100,6 +100,19 @@ def test_units_are_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert unit in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("existing", [(), ("etc/target",), ("etc/rtslib-fb-target",)])
+def test_the_kernel_gets_its_directories_of_reservations(
+    tmp_path: Path, existing: tuple[str, ...]
+) -> None:
+    for each in existing:
+        (tmp_path / each).mkdir(parents=True)
+    assert main(["install-units", "--root", str(tmp_path), "--program", "/opt/x/scsi2nvme"]) == 0
+    text = (tmp_path / "etc/tmpfiles.d/scsi2nvme.conf").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    wanted = ("var/target", *existing)
+    assert lines == [f"d /{each}/pr 0700 root root -" for each in wanted]
+
+
 def test_export_needs_a_daemon(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "0", "--state-dir", str(tmp_path)]) == 1
     assert "no scsi2nvme is running" in capsys.readouterr().err

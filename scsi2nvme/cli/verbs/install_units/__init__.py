@@ -23,7 +23,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     program = arguments.program or units.program()
     if arguments.dry_run:
-        for place, content in units.contents(program):
+        for place, content in units.contents(Path(arguments.root), program):
             print(f"# {Path(arguments.root) / place}\n{content}")
         return 0
     for path in units.install(Path(arguments.root), program):

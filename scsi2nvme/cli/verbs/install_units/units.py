@@ -10,13 +10,18 @@ from importlib import resources
 from pathlib import Path
 
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.target.tcmu.lio import SAVED
 
 # Package data, and where it goes.
 FILES = {
     "scsi2nvme.service": "etc/systemd/system/scsi2nvme.service",
     "scsi2nvme-dbus.conf": "etc/dbus-1/system.d/scsi2nvme.conf",
     "scsi2nvme.rules": "etc/udev/rules.d/60-scsi2nvme.rules",
+    "scsi2nvme.tmpfiles": "etc/tmpfiles.d/scsi2nvme.conf",
 }
+
+# Below which the kernel's target keeps things unless rtslib tells it otherwise.
+_KERNEL_ROOT = Path("/var/target")
 
 
 def program() -> str:
@@ -27,17 +32,31 @@ def program() -> str:
     return str(Path(found).resolve())
 
 
-def contents(program_path: str) -> Iterator[tuple[str, str]]:
+def contents(root: Path, program_path: str) -> Iterator[tuple[str, str]]:
     """Yield where each file goes, below the root directory, and what is in it."""
+    values = {"@PROGRAM@": program_path, "@RESERVATIONS@": "\n".join(_reservations(root))}
     data = resources.files("scsi2nvme.cli.verbs.install_units") / "data"
     for name, place in FILES.items():
-        yield place, (data / name).read_text(encoding="utf-8").replace("@PROGRAM@", program_path)
+        text = (data / name).read_text(encoding="utf-8")
+        for word, value in values.items():
+            text = text.replace(word, value)
+        yield place, text
+
+
+def _reservations(root: Path) -> Iterator[str]:
+    """Yield what makes the directories of reservations; rtslib's choices where they exist.
+
+    One that does not must stay away, since rtslib goes by what there is.
+    """
+    existing = (path for path in SAVED if (root / path.relative_to("/")).is_dir())
+    for path in (_KERNEL_ROOT, *existing):
+        yield f"d {path}/pr 0700 root root -"
 
 
 def install(root: Path, program_path: str) -> list[Path]:
     """Write the files below `root`; returns where they are."""
     written = []
-    for place, content in contents(program_path):
+    for place, content in contents(root, program_path):
         path = root / place
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,13 +68,15 @@ def install(root: Path, program_path: str) -> list[Path]:
 
 
 def reload() -> bool:
-    """Have systemd read its units anew; False if it does not run this machine.
+    """Have systemd read its units and make the directories; False if it does not run here.
 
     D-Bus and udev see for themselves.
     """
     if not Path("/run/systemd/system").is_dir():
         return False
-    done = subprocess.run(["systemctl", "daemon-reload"], capture_output=True, text=True)
-    if done.returncode:
-        raise OperationError(f"install-units: systemctl daemon-reload: {done.stderr.strip()}")
+    directories = f"/{FILES['scsi2nvme.tmpfiles']}"
+    for command in (["systemctl", "daemon-reload"], ["systemd-tmpfiles", "--create", directories]):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise OperationError(f"install-units: {' '.join(command)}: {done.stderr.strip()}")
     return True
