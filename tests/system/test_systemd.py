@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -111,6 +113,22 @@ def test_a_new_boot_brings_everything_back(machine: Machine) -> None:
     ).output
     assert "skipped" not in output
     assert "in use by process" in output
+
+
+def test_data_move_in_place_and_nothing_is_complained_of(machine: Machine) -> None:
+    """What the unit takes from the daemon is nothing that zero copy needs."""
+    output = machine.run(
+        f"""
+        disk=$(iscsi_disk {DISKS[0]})
+        dd if=$disk of=/dev/null bs=256K count=64 iflag=direct
+        echo "RINGS $(scsi2nvme list --json | tr --delete '\\n')"
+        journalctl --boot --no-pager --output=cat --unit=scsi2nvme
+        """,
+        timeout_s=120,
+    ).output
+    rings = json.loads(re.findall("^RINGS (.*)$", output, re.M)[0])["Rings"]
+    assert sum(row["InPlace"] for row in rings) >= 64
+    assert not re.search("^scsi2nvme: (WARNING|ERROR|CRITICAL):", output, re.M)
 
 
 @pytest.mark.parametrize(
