@@ -11,7 +11,7 @@ import pytest
 
 from tests.system.machine import Machine
 
-NAA = "naa.5001405000000001"
+NAA, OTHER_NAA = "naa.5001405000000001", "naa.5001405000000002"
 IQN = "iqn.2026-11.io.github.scsi2nvme:0"
 BEGIN = f"""
 modprobe -a target_core_user tcm_loop
@@ -141,6 +141,49 @@ def test_a_change_of_size_is_told(machine: Machine) -> None:
         timeout_s=300,
     ).output
     assert "Device size: 134217728 bytes" in output
+
+
+def test_who_is_fenced_changes_nothing(machine: Machine) -> None:
+    """Two initiators, of which one registers, reserves and preempts the other."""
+    machine.run(
+        BEGIN
+        + f"""
+        create
+        targetcli_all <<END
+        /loopback create {OTHER_NAA}
+        /loopback/{OTHER_NAA}/luns create /backstores/user:nvme/disk0
+END
+        mkdir --parents "$(cat /sys/kernel/config/target/dbroot)/pr"
+        disk=$(loop_disk {NAA} 0)
+        fenced=$(loop_disk {OTHER_NAA} 0)
+        trap "with_udev; finish" EXIT
+        without_udev
+        conflicts() {{
+          local status=0
+          "$@" || status=$?
+          test $status = 24
+        }}
+        head --bytes=64K /dev/urandom >/tmp/random
+        dd if=/tmp/random of=$disk bs=64K oflag=direct
+        sg_persist --out --register --param-sark=1 $disk
+        sg_persist --out --register --param-sark=2 $fenced
+        sg_persist --out --reserve --param-rk=1 --prout-type=5 $disk
+        sg_persist --out --preempt --param-rk=1 --param-sark=2 --prout-type=5 $disk
+        sg_turs --number=2 $fenced || true
+        conflicts sg_write_same --16 --ndob --lba=0 --num=8 $fenced
+        conflicts sg_raw $fenced 04 00 00 00 00 00 # FORMAT UNIT without a parameter list
+        conflicts sg_start --stop $fenced
+        sg_turs $disk
+        dd if=$disk bs=64K count=1 iflag=direct | cmp - /tmp/random
+        # Who sends is not told: what may be the fenced one's nobody may, but all may flush.
+        conflicts sg_start --stop $disk
+        sg_sync $disk
+        sg_persist --out --clear --param-rk=1 $disk
+        sg_start --stop $disk
+        sg_start --start $disk
+        """,
+        timeout_s=300,
+    )
 
 
 def test_a_long_pause_hangs_nobody(machine: Machine) -> None:
