@@ -6,8 +6,8 @@ import ctypes
 import mmap
 import os
 
-from scsi2nvme.dataplane import Region
 from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.native.transport import Region
 
 PAGE = 4096
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Protocol
 
-from scsi2nvme.dataplane import Port, Region, Window
+from scsi2nvme.native.transport import Port, Region, Window
 
 
 class TransportError(Exception):
@@ -28,10 +28,13 @@ class Transport(Protocol):
     """
 
     name: str  # for people, e.g. "emulated:disk.img"
-    port: Port  # the doorbells, for queue pairs
     vectors: int  # how many interrupt vectors there are; 0: poll
     alarms: Mapping[Alarm, int]  # the eventfds that tell of it, where the host does
     pci_id: tuple[int, int]  # vendor and device, for quirks; (0, 0) where there is none
+
+    @property
+    def port(self) -> Port:
+        """The doorbells, for queue pairs."""
 
     def read32(self, offset: int) -> int:
         """Read a 32-bit register; all ones when the controller is gone."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from scsi2nvme import commands, dataplane, engine
+from scsi2nvme import commands, engine
 from scsi2nvme.command import Command, Data, Hot
-from scsi2nvme.dataplane import UnitParameters
 from scsi2nvme.fuzz import strategies
 from scsi2nvme.fuzz.controller import content, play
 from scsi2nvme.fuzz.finding import Finding
 from scsi2nvme.fuzz.situations import make_unit
+from scsi2nvme.native import hot
+from scsi2nvme.native.plane import UnitParameters
 from scsi2nvme.nvme.command import NvmeCommand
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.logical_unit import LogicalUnit
@@ -54,7 +55,7 @@ def agrees(row: Command, data: st.DataObject) -> None:
     if selected is not None and len(cdb) < selected.length:
         selected = None
     _check_data(selected, cdb, lu)
-    native = dataplane.hot_translate(parameters_of(lu), cdb)
+    native = hot.hot_translate(parameters_of(lu), cdb)
     if native is None:
         return
     if selected is None:
@@ -77,7 +78,7 @@ def _check_data(selected: Command | None, cdb: bytes, lu: LogicalUnit) -> None:
     if selected is not None:
         expected = selected.data_bytes(selected.structure.parse(cdb), lu.block_bytes)
         direction = _DIRECTIONS[selected.data]
-    native = dataplane.hot_data_bytes(cdb, lu.block_bytes)
+    native = hot.hot_data_bytes(cdb, lu.block_bytes)
     if native != (expected, direction):
         field = selected.length_field if selected is not None else "opcode"
         message = f"{cdb.hex()} announces {(expected, direction)}, the native path says {native}"
@@ -113,5 +114,5 @@ def takes(row: Command, data: st.DataObject) -> None:
     }
     values: dict[str, int] = {"lba": lba, row.length_field: count, **flags}
     cdb = row.build(**values)
-    if dataplane.hot_translate(parameters_of(lu), cdb) is None:
+    if hot.hot_translate(parameters_of(lu), cdb) is None:
         raise Finding(row, "hot", f"the native path refuses {cdb.hex()}")

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from scsi2nvme.dataplane import Port, QueuePair, Region
 from scsi2nvme.fuzz.finding import Finding
+from scsi2nvme.native.nvme import MmioPort, QueuePair
+from scsi2nvme.native.transport import Region
 
 PAGE = 4096
 _SQE_BYTES, _CQE_BYTES = 64, 16
@@ -75,7 +76,7 @@ def device(iova: int) -> Iterator[Device]:
     size = QueuePair.bytes_needed(_DEPTH)
     with mmap.mmap(-1, size) as memory, mmap.mmap(-1, PAGE) as doorbells:
         region = Region(_address(memory), iova, size)
-        port = Port.mmio(_address(doorbells), _STRIDE, PAGE)
+        port = MmioPort(_address(doorbells), _STRIDE, PAGE)
         queue = QueuePair(port, 1, _DEPTH, region)
         try:
             yield Device(queue, region)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from scsi2nvme.dataplane import Event, Plane, PlaneNexus
+    from scsi2nvme.native.plane import Event, Plane, PlaneNexus
     from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
     from scsi2nvme.unit.logical_unit import Nexus
 

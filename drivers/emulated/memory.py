@@ -6,8 +6,8 @@ import ctypes
 import mmap
 from bisect import bisect_right
 
-from scsi2nvme.dataplane import Region
 from scsi2nvme.drivers.memory import PAGE, keep_private
+from scsi2nvme.native.transport import Region
 
 # Not the virtual addresses: whoever mixes the two up is found out at once.
 _FIRST_IOVA = 1 << 32

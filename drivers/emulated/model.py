@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from scsi2nvme.dataplane import Emulator
 from scsi2nvme.drivers.emulated.image import BLOCK_BYTES, Image, NamespaceState, SmartState
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
+from scsi2nvme.native.emulator import Emulator
 from scsi2nvme.nvme.command import BROADCAST_NSID
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
-from scsi2nvme.dataplane import Emulator, Port, Region, Window
 from scsi2nvme.drivers.emulated.admin import AdminQueue
 from scsi2nvme.drivers.emulated.capabilities import TABLES
 from scsi2nvme.drivers.emulated.capability import Tables
@@ -26,6 +25,8 @@ from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.scheme import CACHE
 from scsi2nvme.drivers.transport import Alarm, TransportError
 from scsi2nvme.fields import Values
+from scsi2nvme.native.emulator import EmulatedPort, Emulator
+from scsi2nvme.native.transport import Region, Window
 from scsi2nvme.nvme.registers import (
     ALL_ONES_32,
     ALL_ONES_64,
@@ -98,7 +99,7 @@ class EmulatedTransport:
             options.serial,
         )
         self.emulator = Emulator()
-        self.port = Port.emulated(self.emulator)
+        self.port = EmulatedPort(self.emulator)
         self._memory = DmaMemory()
         self._eventfds: dict[int, int] = {}
         self._cap = encode(CAP, **tables.cap)

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from scsi2nvme.dataplane import Region
 from scsi2nvme.drivers.memory import PAGE
+from scsi2nvme.native.transport import Region
 
 
 class BouncePool:

@@ -16,7 +16,6 @@ from enum import Enum
 from typing import Protocol, Self
 
 from scsi2nvme.background import Background
-from scsi2nvme.dataplane import QueuePair, Region
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.drivers.nvme.admin import Feature, LogPage
@@ -42,6 +41,8 @@ from scsi2nvme.drivers.nvme.submission import ControlQueue
 from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.drivers.transport import Alarm, Transport, TransportError
 from scsi2nvme.fields import Values
+from scsi2nvme.native.nvme import QueuePair
+from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 
@@ -123,8 +124,7 @@ class Controller:
         self._depth = min(depth, self._registers.maximum_depth)
         self._admin = self._control_queue(0, _ADMIN_DEPTH)
         self._io = self._control_queue(_CONTROL_QID, self._depth)
-        page = transport.allocate(PAGE)
-        self._setup = SetUp(self._registers, self._admin, page, timing)
+        self._setup = SetUp(self._registers, self._admin, transport.allocate(PAGE), timing)
         bounce = BouncePool(transport.allocate(_BOUNCE_BYTES))
         self._settings = Settings(self.name, clock)
         self._executor = Executor(self._admin, self._io, bounce, timing, clock, self._settings)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from scsi2nvme.dataplane import QueueCompletion, Region
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.nvme.bounce import BouncePool
 from scsi2nvme.drivers.nvme.bringup import Clock
@@ -20,6 +19,8 @@ from scsi2nvme.drivers.nvme.retry import (
 from scsi2nvme.drivers.nvme.settings import Settings
 from scsi2nvme.drivers.nvme.submission import ControlQueue, Entry
 from scsi2nvme.drivers.nvme.timing import Timing
+from scsi2nvme.native.nvme import QueueCompletion
+from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand
 
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from scsi2nvme.dataplane import QueuePair, Region
 from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.drivers.nvme.admin import Feature
 from scsi2nvme.drivers.nvme.bringup import BringUp
@@ -15,6 +14,8 @@ from scsi2nvme.drivers.nvme.execution import completion_of, data_bytes, fill
 from scsi2nvme.drivers.nvme.submission import ControlQueue, Entry
 from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.fields import Values
+from scsi2nvme.native.nvme import QueuePair
+from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
 
 _log = logging.getLogger(__name__)

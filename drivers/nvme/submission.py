@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from scsi2nvme.dataplane import QueueCompletion, QueuePair, Region
+from scsi2nvme.native.nvme import QueueCompletion, QueuePair
+from scsi2nvme.native.transport import Region
 
 _POLL_S = 0.0005
 _IDLE_POLL_S = 0.05  # while there are only commands without deadline: event requests

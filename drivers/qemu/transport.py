@@ -18,7 +18,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
 
-from scsi2nvme.dataplane import Port, Region, Window
 from scsi2nvme.drivers.memory import SharedMemory, memory_file
 from scsi2nvme.drivers.pci.configuration import ConfigurationSpace, MsixEntry
 from scsi2nvme.drivers.qemu import ivshmem
@@ -34,6 +33,8 @@ from scsi2nvme.drivers.qemu.machine import (
 )
 from scsi2nvme.drivers.qemu.qmp import Monitor
 from scsi2nvme.drivers.transport import Alarm, TransportError
+from scsi2nvme.native.qtest import QtestPort
+from scsi2nvme.native.transport import Region, Window
 from scsi2nvme.nvme.registers import ALL_ONES_32, ALL_ONES_64, CAP, Register, decode
 
 __all__ = ["QemuOptions", "QemuTransport"]
@@ -96,7 +97,7 @@ class QemuTransport:
             ivshmem.greet(server, self._eventfds)
             self._process = self._spawn(qtest, qmp, doorbell)
             undo.callback(self._kill)
-            self.port = Port.qtest(ours.fileno(), _NVME_BAR0, 4)
+            self.port = QtestPort(ours.fileno(), _NVME_BAR0, 4)
             ours.detach()
             undo.callback(self.port.close)
         self._enable_bus()
@@ -169,7 +170,7 @@ class QemuTransport:
         if not self._open:
             raise TransportError(f"{self.name} is closed")
         try:
-            return self.port.qtest_command(line)
+            return self.port.command(line)
         except OSError as error:
             raise TransportError(f"{self.name}: {self._last_words() or error}") from error
 

@@ -7,9 +7,9 @@ import mmap
 from collections.abc import Callable
 from contextlib import suppress
 
-from scsi2nvme.dataplane import Region
 from scsi2nvme.drivers.memory import PAGE, keep_private
 from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.native.transport import Region
 
 HUGE_PAGE = 2 << 20
 _MAP_HUGETLB, _MAP_HUGE_SHIFT = 0x40000, 26

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from scsi2nvme.dataplane import Region
 from scsi2nvme.drivers.memory import PAGE, keep_private
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.drivers.vfio.dma import HUGE_PAGE
+from scsi2nvme.native.transport import Region
 
 _ENTRY_BYTES = 8
 _PRESENT = 1 << 63

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TypeVar
 
-from scsi2nvme.dataplane import MAXIMUM_REACTORS, Port, Region, Registers, Window
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.pci.configuration import (
     CLASS_REVISION,
@@ -33,6 +32,9 @@ from scsi2nvme.drivers.vfio.group import VfioGroup
 from scsi2nvme.drivers.vfio.iommu import Type1Iommu
 from scsi2nvme.drivers.vfio.noiommu import PhysicalMemory
 from scsi2nvme.fields import Values
+from scsi2nvme.native.nvme import MmioPort, Registers
+from scsi2nvme.native.transport import MAXIMUM_REACTORS, Region, Window
+from scsi2nvme.native.vfio import VfioWindow
 from scsi2nvme.nvme.registers import ALL_ONES_32, ALL_ONES_64, CAP, Register, decode
 
 _log = logging.getLogger(__name__)
@@ -104,7 +106,7 @@ class VfioTransport:
         self._enable()
         stride = 4 << decode(CAP, self._registers.read64(Register.CAP)).dstrd
         length = self._registers.length - _DOORBELLS
-        self.port = Port.mmio(self._registers.address + _DOORBELLS, stride, length)
+        self.port = MmioPort(self._registers.address + _DOORBELLS, stride, length)
         self._ours.callback(self.port.close)
         if self.port.queue_pairs < _CONTROL_VECTORS:
             raise TransportError(
@@ -230,7 +232,7 @@ class VfioTransport:
         addresses = self._iommu.addresses
         iova = addresses.take(length, PAGE)
         try:
-            return Window.vfio(
+            return VfioWindow(
                 self._container, iova, length, lambda: addresses.give_back(iova, length)
             )
         except OSError as error:

@@ -1,7 +1,7 @@
 /* CRC32C (Castagnoli, reflected polynomial 82F63B78h). Spec: RFC 7143 13.1. */
 #include <string.h>
 
-#include "dataplane.h"
+#include "crc32c.h"
 
 enum { LANE = 1024 }; /* bytes of each of the three interleaved streams */
 

@@ -1,9 +1,9 @@
 /* Queue pairs as the reactor uses them. Implemented in drivers/nvme/csrc/qpair.c;
- * the public part is in dataplane.h. A queue pair is used by one thread. */
+ * the public part is in nvme.h there. A queue pair is used by one thread. */
 #ifndef S2N_QPAIR_H
 #define S2N_QPAIR_H
 
-#include "dataplane.h"
+#include "nvme.h"
 
 /* Contiguous DMA memory. Within one command every span but the first begins at
  * a page boundary and every span but the last ends at one. */

@@ -4,7 +4,7 @@
 #ifndef S2N_WINDOW_H
 #define S2N_WINDOW_H
 
-#include "dataplane.h"
+#include "transport.h"
 
 struct s2n_window_ops {
     /* Let the controller read and write `length` bytes of `memory` at `offset` of the

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from scsi2nvme.background import Background
-from scsi2nvme.dataplane import Event, Plane, PlaneController, PlaneNexus, Scope
 from scsi2nvme.executor import NvmeExecutor
+from scsi2nvme.native.plane import Event, Plane, PlaneController, PlaneNexus, Scope
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from scsi2nvme.background import Background
-from scsi2nvme.dataplane import Event, EventType, Plane
+from scsi2nvme.native.plane import Event, EventType, Plane
 
 Late = Callable[[int, int], Coroutine[Any, Any, None]]
 """Takes care of a command that does not end: queue pair and command identifier."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from scsi2nvme.dataplane import PlaneController
+from scsi2nvme.native.plane import PlaneController
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,

@@ -7,14 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from scsi2nvme.dataplane import (
-    Plane,
-    PlaneController,
-    PlaneNexus,
-    PlaneUnit,
-    UnitParameters,
-)
 from scsi2nvme.executor import NvmeExecutor
+from scsi2nvme.native.plane import Plane, PlaneController, PlaneNexus, PlaneUnit, UnitParameters
 from scsi2nvme.scsi.sense import SenseCode
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.lock import SharedLock

@@ -7,8 +7,8 @@ import logging
 
 from scsi2nvme.background import Background
 from scsi2nvme.commands import unit_reset
-from scsi2nvme.dataplane import Plane, PlaneNexus, Scope
 from scsi2nvme.executor import play
+from scsi2nvme.native.plane import Plane, PlaneNexus, Scope
 from scsi2nvme.scsi.result import Translation
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,

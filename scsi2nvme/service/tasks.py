@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from scsi2nvme import engine
 from scsi2nvme.background import Background
-from scsi2nvme.dataplane import Event, EventType, PlaneTask
 from scsi2nvme.executor import play
+from scsi2nvme.native.plane import Event, EventType, PlaneTask
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.status import is_retryable
 from scsi2nvme.scsi.lun import lun_of

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scsi2nvme.background import Background
-from scsi2nvme.dataplane import Event, EventType
 from scsi2nvme.fields import Values
+from scsi2nvme.native.plane import Event, EventType
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
 from scsi2nvme.target.iscsi import task_management
 from scsi2nvme.target.iscsi.negotiation import FULL_FEATURE, Negotiation, NegotiationError, Pairs

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from scsi2nvme.background import Background
-from scsi2nvme.dataplane import ConnectionParameters, PlaneConnection, PlaneSession
+from scsi2nvme.native.iscsi import ConnectionParameters, PlaneConnection, PlaneSession
 from scsi2nvme.target.iscsi.full_feature import FullFeature, Surroundings
 from scsi2nvme.target.iscsi.keys import Value
 from scsi2nvme.target.iscsi.login import (

@@ -23,7 +23,8 @@ from scsi2nvme.unit.logical_unit import Nexus
 from scsi2nvme.unit.ports import PortName
 
 if TYPE_CHECKING:
-    from scsi2nvme.dataplane import PlaneConnection, PlaneNexus, PlaneSession
+    from scsi2nvme.native.iscsi import PlaneConnection, PlaneSession
+    from scsi2nvme.native.plane import PlaneNexus
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from scsi2nvme.background import Background
-from scsi2nvme.dataplane import EventType
+from scsi2nvme.native.plane import EventType
 from scsi2nvme.scsi.sense import POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED
 from scsi2nvme.target.task_service import TaskService
 from scsi2nvme.target.tcmu.netlink import DeviceEvent, EventKind, NetlinkError
@@ -28,7 +28,8 @@ from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.ports import PortName
 
 if TYPE_CHECKING:
-    from scsi2nvme.dataplane import Event, PlaneNexus, PlaneTcmu
+    from scsi2nvme.native.plane import Event, PlaneNexus
+    from scsi2nvme.native.tcmu import PlaneTcmu
 
 log = logging.getLogger(__name__)
 

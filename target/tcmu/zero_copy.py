@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from scsi2nvme.target.tcmu.uio import Kernel
 
 if TYPE_CHECKING:
-    from scsi2nvme.dataplane import PlaneTcmu
+    from scsi2nvme.native.tcmu import PlaneTcmu
 
 log = logging.getLogger(__name__)
 

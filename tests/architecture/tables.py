@@ -58,7 +58,6 @@ CIRCLES = (
 BIG_FILES = {
     "bench/iscsi_load.c": "an initiator that loads a target, timed",
     "drivers/nvme/csrc/qpair.c": "one queue pair: rings, PRPs, deadlines, replay",
-    "scsi2nvme/dataplane.py": "the binding of the native data plane",
     "tests/c/fake_reactor.c": "a reactor that tests turn by hand",
     "tests/c/test_task.c": "tasks on a reactor",
     "tests/c/test_tcmu.c": "TCMU devices",

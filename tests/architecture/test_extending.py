@@ -27,7 +27,7 @@ NAMES = sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir())
 OF_THE_TABLE = {
     "capability": ["tests/drivers/emulated/test_features.py"],
     "command": ["tests/commands/test_vectors.py", "tests/test_ctables.py"],
-    "hot_command": ["tests/test_ctables.py", "tests/test_dataplane.py"],
+    "hot_command": ["tests/test_ctables.py", "tests/native/test_hot.py"],
     "log_page": ["tests/commands/test_vectors.py", "tests/commands/test_log.py"],
     "transport": ["tests/drivers/test_transports.py", "tests/cli/test_spec.py"],
     "verb": ["tests/cli/test_verbs.py"],

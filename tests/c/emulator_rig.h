@@ -2,6 +2,7 @@
 #ifndef EMULATOR_RIG_H
 #define EMULATOR_RIG_H
 
+#include "emulator.h"
 #include "qpair.h"
 
 enum {

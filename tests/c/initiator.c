@@ -1,5 +1,7 @@
 #include "initiator.h"
 
+#include "crc32c.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>

@@ -3,9 +3,10 @@
 #ifndef S2N_INITIATOR_H
 #define S2N_INITIATOR_H
 
-#include "../../target/iscsi/csrc/iscsi_pdu.h"
 #include "check.h"
 #include "fake_reactor.h"
+#include "iscsi_pdu.h"
+#include "iscsi_session.h"
 
 enum { FIRST_CMD_SN = 100, FIRST_STAT_SN = 500, WINDOW = 32, AN_ITT = 0x1111 };
 

@@ -4,6 +4,7 @@
 #define S2N_PLAYED_RING_H
 
 #include "fake_reactor.h"
+#include "tcmu_device.h"
 
 enum {
     RING = 128,

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from ctypes import CDLL, POINTER, Structure, byref, c_int, c_uint8, c_uint16, c_uint32, c_uint64
 from pathlib import Path
 
-from scsi2nvme.dataplane import NvmeOp, UnitParameters
 from scsi2nvme.fuzz import runner
 from scsi2nvme.fuzz.runner import Failure
+from scsi2nvme.native.hot import NvmeOp
+from scsi2nvme.native.plane import UnitParameters
 
-CSRC = Path(__file__).parent.parent.parent / "scsi2nvme" / "csrc"
+ROOT = Path(__file__).parent.parent.parent
+CSRC = ROOT / "scsi2nvme" / "csrc"
+NVME_CSRC = ROOT / "drivers" / "nvme" / "csrc"
 SEED = 1
 
 
@@ -58,7 +61,8 @@ class NativePath:
         for name, text in (headers | sources).items():
             (folder / name).write_text(text)
         library = folder / "hot.so"
-        command = ["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", f"-I{folder}", f"-I{CSRC}"]
+        command = ["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", f"-I{folder}"]
+        command += [f"-I{path}" for path in (CSRC, NVME_CSRC)]
         subprocess.run(
             [*command, "-o", str(library), *(str(folder / name) for name in sources)], check=True
         )
@@ -73,7 +77,7 @@ class NativePath:
         self._library.s2n_hot_data_bytes.restype = c_uint64
 
     def hot_translate(self, parameters: UnitParameters, cdb: bytes) -> list[NvmeOp] | None:
-        """See dataplane.hot_translate."""
+        """See native.hot.hot_translate."""
         native = _Parameters(
             parameters.nsid,
             parameters.block_bytes.bit_length() - 1,
@@ -93,7 +97,7 @@ class NativePath:
         ]
 
     def hot_data_bytes(self, cdb: bytes, block_bytes: int) -> tuple[int, int]:
-        """See dataplane.hot_data_bytes."""
+        """See native.hot.hot_data_bytes."""
         direction = c_uint8()
         buffer = (c_uint8 * len(cdb))(*cdb)
         count = self._library.s2n_hot_data_bytes(

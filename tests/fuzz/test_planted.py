@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scsi2nvme import commands, ctables, dataplane, engine, status_map
+from scsi2nvme import commands, ctables, engine, status_map
 from scsi2nvme.command import Command, Task, Transfer
 from scsi2nvme.commands import (
     compare_and_write,
@@ -19,9 +19,11 @@ from scsi2nvme.commands import (
     read_write,
     vpd_pages,
 )
-from scsi2nvme.dataplane import QueuePair, Region
 from scsi2nvme.fields import Field
 from scsi2nvme.fuzz.runner import Failure
+from scsi2nvme.native import hot
+from scsi2nvme.native.nvme import QueuePair
+from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import GOOD, NvmeError, Result, Translation
@@ -290,8 +292,8 @@ def native(monkeypatch: Patch, folder: Path, change: Callable[[str], str] = str)
     sources["hot_kind.c"] = change(sources["hot_kind.c"])
     headers = {"tables_gen.h": ctables.header(), "constants_gen.h": ctables.constants()}
     path = NativePath(folder, headers, sources)
-    monkeypatch.setattr(dataplane, "hot_translate", path.hot_translate)
-    monkeypatch.setattr(dataplane, "hot_data_bytes", path.hot_data_bytes)
+    monkeypatch.setattr(hot, "hot_translate", path.hot_translate)
+    monkeypatch.setattr(hot, "hot_data_bytes", path.hot_data_bytes)
 
 
 def test_the_native_path_compiled_apart_agrees(monkeypatch: Patch, tmp_path: Path) -> None:
@@ -329,7 +331,7 @@ def test_a_fault_in_the_native_translation(
 
 
 def test_a_native_path_that_just_steps_aside(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(dataplane, "hot_translate", lambda parameters, cdb: None)
+    monkeypatch.setattr(hot, "hot_translate", lambda parameters, cdb: None)
     assert_found(hunt("WRITE (16)", "native takes"), "WRITE (16)", "hot")
 
 

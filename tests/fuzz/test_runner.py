@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from scsi2nvme import dataplane
 from scsi2nvme.__main__ import main
 from scsi2nvme.cli.errors import FAILED
 from scsi2nvme.fuzz import runner
 from scsi2nvme.fuzz.runner import Run
+from scsi2nvme.native import hot
 
 Patch = pytest.MonkeyPatch
 
 
 def break_hot_path(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(dataplane, "hot_translate", lambda parameters, cdb: None)
+    monkeypatch.setattr(hot, "hot_translate", lambda parameters, cdb: None)
 
 
 def start(tmp_path: Path, lines: list[str], *, name: str = "WRITE (16)", number: int = 3) -> Run:

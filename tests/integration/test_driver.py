@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scsi2nvme.dataplane import QueuePair
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
 from scsi2nvme.drivers.nvme.admin import LogPage
 from scsi2nvme.drivers.nvme.controller import Controller, ControllerState
@@ -24,6 +23,7 @@ from scsi2nvme.drivers.pci.configuration import COMMAND
 from scsi2nvme.drivers.qemu.transport import QemuTransport
 from scsi2nvme.drivers.transport import Transport, TransportError
 from scsi2nvme.drivers.vfio.transport import VfioTransport
+from scsi2nvme.native.nvme import QueuePair
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.registers import CSTS, Register, ShutdownStatus, decode
 from scsi2nvme.nvme.status import StatusCode

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from scsi2nvme.dataplane import EventType
+from scsi2nvme.native.plane import EventType
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service import PlaneDataPath

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from scsi2nvme.dataplane import Scope
+from scsi2nvme.native.plane import Scope
 from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scsi2nvme.dataplane import Event, EventType
+from scsi2nvme.native.plane import Event, EventType
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.status import Status

@@ -10,7 +10,7 @@
 #ifndef S2N_EMU_H
 #define S2N_EMU_H
 
-#include "dataplane.h"
+#include "emulator.h"
 #include "qpair.h"
 
 #include <pthread.h>

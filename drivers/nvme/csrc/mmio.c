@@ -4,7 +4,7 @@
  * The kernel answers an access to a device that decodes no memory with SIGBUS.
  * The handler puts memory of all ones in the place of the page, so that the access
  * is repeated there and reads what a missing device reads; writes go nowhere. */
-#include "dataplane.h"
+#include "nvme.h"
 #include "qpair.h"
 
 #include <endian.h>

@@ -3,7 +3,8 @@
  *
  * Doorbells do not wait for their answers. These are counted, and taken when
  * many are owed or when a command that does wait meets them on its way. */
-#include "dataplane.h"
+#include "qtest.h"
+
 #include "qpair.h"
 
 #include <errno.h>

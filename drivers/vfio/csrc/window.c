@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "vfio.h"
 #include "window.h"
 
 struct vfio_window {

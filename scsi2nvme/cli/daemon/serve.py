@@ -23,9 +23,9 @@ from scsi2nvme.cli.daemon.notify import notify
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.spec import spelled
-from scsi2nvme.dataplane import Plane, PlaneController
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.events import ControllerEvent
+from scsi2nvme.native.plane import Plane, PlaneController
 from scsi2nvme.service import PlaneDataPath, TaskService
 from scsi2nvme.service.names import Claim, Verdict, judge
 from scsi2nvme.unit.logical_unit import LogicalUnit

@@ -119,7 +119,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from scsi2nvme.cli import config
     from scsi2nvme.cli.control import default_state_dir
     from scsi2nvme.cli.daemon import serve
-    from scsi2nvme.dataplane import MAXIMUM_REACTORS
+    from scsi2nvme.native.transport import MAXIMUM_REACTORS
 
     file = config.load(Path(arguments.config)) if arguments.config else config.ConfigFile()
     settings = config.settings(

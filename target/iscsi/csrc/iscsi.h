@@ -1,12 +1,14 @@
 /* What the files of the iSCSI full-feature phase share. Everything here runs on
- * the session's reactor, but for the functions of dataplane.h. */
+ * the session's reactor, but for the functions of iscsi_session.h. */
 #ifndef S2N_ISCSI_H
 #define S2N_ISCSI_H
 
 #include <stdatomic.h>
 
+#include "crc32c.h"
 #include "front_end.h"
 #include "iscsi_pdu.h"
+#include "iscsi_session.h"
 
 enum {
     S2N_IMMEDIATE_COMMANDS = 16,

@@ -1,6 +1,6 @@
 /* What the files of the TCMU front end share: a device's ring, and the commands that
  * were taken from it. Everything here runs on the device's reactor, but for the
- * functions of dataplane.h.
+ * functions of tcmu_device.h.
  *
  * The mapping is shared with the kernel. What is read from it is read once, into
  * memory of ours, and checked there. */
@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "front_end.h"
+#include "tcmu_device.h"
 #include "window.h"
 
 enum {

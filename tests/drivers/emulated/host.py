@@ -9,10 +9,11 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from scsi2nvme.dataplane import QueueCompletion, QueuePair, Region
 from scsi2nvme.drivers.emulated.capabilities import TABLES
 from scsi2nvme.drivers.emulated.capability import Tables
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
+from scsi2nvme.native.nvme import QueueCompletion, QueuePair
+from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.registers import AQA, CC, CSTS, Register, decode, encode
 from scsi2nvme.nvme.status import describe

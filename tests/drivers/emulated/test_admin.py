@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from scsi2nvme.dataplane import QueuePair, Region
+from scsi2nvme.native.nvme import QueuePair
+from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.status import StatusCode, describe
 from scsi2nvme.nvme.structures import (

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsi2nvme.dataplane import Region
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.nvme.bounce import BouncePool
+from scsi2nvme.native.transport import Region
 
 PAGES = 16
 

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from scsi2nvme.dataplane import Port, QueuePair
 from scsi2nvme.drivers.memory import SharedMemory
 from scsi2nvme.drivers.qemu.transport import QemuOptions, QemuTransport
 from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.native.nvme import QueuePair
+from scsi2nvme.native.qtest import QtestPort
+from scsi2nvme.native.transport import Port
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.registers import ALL_ONES_32, ALL_ONES_64, CC, Register, encode
 
@@ -27,7 +29,7 @@ BAR0 = 0xC0000000
 
 
 @contextmanager
-def port_and_peer(serve: Callable[[socket.socket], None]) -> Iterator[Port]:
+def port_and_peer(serve: Callable[[socket.socket], None]) -> Iterator[QtestPort]:
     """A port whose other end is served by a thread until it returns."""
     ours, theirs = socket.socketpair()
 
@@ -37,7 +39,7 @@ def port_and_peer(serve: Callable[[socket.socket], None]) -> Iterator[Port]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    port = Port.qtest(ours.detach(), BAR0, 4)
+    port = QtestPort(ours.detach(), BAR0, 4)
     try:
         yield port
     finally:
@@ -68,7 +70,7 @@ def answering(*answers: bytes) -> Callable[[socket.socket], None]:
 )
 def test_answers(answer: bytes, value: int) -> None:
     with port_and_peer(answering(answer)) as port:
-        assert port.qtest_command("readq 0x0") == value
+        assert port.command("readq 0x0") == value
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_answers(answer: bytes, value: int) -> None:
 )
 def test_bad_answers(answer: bytes, error: int) -> None:
     with port_and_peer(answering(answer)) as port, pytest.raises(OSError, match="qtest") as caught:
-        port.qtest_command("readl 0x0")
+        port.command("readl 0x0")
     assert caught.value.errno == error
 
 
@@ -100,15 +102,15 @@ def test_an_answer_in_pieces() -> None:
                 peer.sendall(bytes([byte]))
 
     with port_and_peer(serve) as port:
-        assert port.qtest_command("readl 0x10") == 42
+        assert port.command("readl 0x10") == 42
 
 
 def test_a_command_is_one_line() -> None:
     with port_and_peer(answering(b"OK\n")) as port:
         for line in ("writel 0x0 0x0\nwritel 0x4 0x0", "x" * 300):
             with pytest.raises(OSError, match="Invalid argument"):
-                port.qtest_command(line)
-        assert port.qtest_command("clock_step") == 0
+                port.command(line)
+        assert port.command("clock_step") == 0
 
 
 @contextmanager
@@ -141,7 +143,7 @@ def test_doorbells_do_not_wait_and_never_stall() -> None:
     with port_and_peer(serve) as port, queue_pair(port, RINGS + 2) as pair:
         for _ in range(RINGS):
             ring(pair)
-        assert port.qtest_command("readl 0x0") == 7
+        assert port.command("readl 0x0") == 7
     doorbell = BAR0 + 0x1000 + 2 * 4
     assert lines == [
         *(f"writel {doorbell:#x} {tail:#x}\n".encode() for tail in range(1, RINGS + 1)),
@@ -154,7 +156,7 @@ def test_doorbells_of_a_dead_socket_are_dropped() -> None:
         for _ in range(200):
             ring(pair)
         with pytest.raises(OSError, match="qtest") as caught:
-            port.qtest_command("readl 0x0")
+            port.command("readl 0x0")
         assert caught.value.errno == errno.EIO
 
 
@@ -162,7 +164,7 @@ def test_a_doorbell_that_fails_is_the_end() -> None:
     with port_and_peer(answering(b"FAIL\n", b"OK\n")) as port, queue_pair(port, 4) as pair:
         ring(pair)
         with pytest.raises(OSError, match="Input/output"):
-            port.qtest_command("readl 0x0")
+            port.command("readl 0x0")
 
 
 # ---- QEMU itself ----

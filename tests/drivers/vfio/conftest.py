@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scsi2nvme.dataplane import Registers
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.vfio import abi
+from scsi2nvme.native.nvme import Registers
 from tests.drivers.machine import Machine
 from tests.drivers.vfio.fake_vfio import (
     FakeVfio,

@@ -9,8 +9,8 @@ from contextlib import closing
 
 import pytest
 
-from scsi2nvme.dataplane import Registers
 from scsi2nvme.drivers.memory import PAGE, memory_file
+from scsi2nvme.native.nvme import Registers
 from scsi2nvme.nvme.registers import ALL_ONES_32, ALL_ONES_64
 from tests.drivers.vfio.fake_vfio import (
     BAR_BYTES,
@@ -48,7 +48,7 @@ def test_registers_that_vanish_read_all_ones() -> None:
 def test_another_bus_error_kills_as_ever() -> None:
     script = """
 import ctypes, mmap, os
-from scsi2nvme.dataplane import Registers
+from scsi2nvme.native.nvme import Registers
 fd = os.memfd_create("x"); os.truncate(fd, 4096)
 registers = Registers(fd, 0, 4096)
 other = mmap.mmap(fd, 4096)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from scsi2nvme.dataplane import Plane
+from scsi2nvme.native.plane import Plane
 from scsi2nvme.service import TaskService
 from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.iscsi.node import AclEntry, TargetNode

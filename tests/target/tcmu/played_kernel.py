@@ -18,7 +18,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from scsi2nvme.dataplane import Plane, PlaneNexus, PlaneTcmu
+from scsi2nvme.native.plane import Plane, PlaneNexus
+from scsi2nvme.native.tcmu import PlaneTcmu
 from scsi2nvme.service import TaskService
 from scsi2nvme.target.tcmu.front_end import ConfigError, DeviceConfig, TcmuFrontEnd
 from scsi2nvme.target.tcmu.netlink import DeviceEvent, EventKind

@@ -9,7 +9,8 @@ from typing import cast
 
 import pytest
 
-from scsi2nvme.dataplane import Event, EventType, PlaneTcmu
+from scsi2nvme.native.plane import Event, EventType
+from scsi2nvme.native.tcmu import PlaneTcmu
 from scsi2nvme.target.tcmu.netlink import DeviceEvent, EventKind
 from scsi2nvme.target.tcmu.uio import Kernel
 from scsi2nvme.target.tcmu.zero_copy import ZeroCopy

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from scsi2nvme.cli.daemon.front_ends.front_end import Served, Serving
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.spec import ControllerSpec, spelled
-from scsi2nvme.dataplane import PlaneNexus, PlaneTcmu, Window
 from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.native.plane import PlaneNexus
+from scsi2nvme.native.tcmu import PlaneTcmu
+from scsi2nvme.native.transport import Window
 from scsi2nvme.target.tcmu.events import TcmuEvents, TcmuUnavailable, claim
 from scsi2nvme.target.tcmu.front_end import (
     HANDLER,

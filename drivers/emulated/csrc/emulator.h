@@ -1,0 +1,84 @@
+/* The emulated controller's I/O side, as its admin side in Python controls it. */
+#ifndef S2N_EMULATOR_H
+#define S2N_EMULATOR_H
+
+#include "transport.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* cdef begin */
+
+typedef struct s2n_emu s2n_emu;
+
+typedef struct {
+    uint64_t host_reads, host_writes; /* commands */
+    uint64_t bytes_read, bytes_written;
+    uint64_t media_errors;
+    uint64_t errors; /* completions with an error */
+} s2n_emu_counters;
+
+/* What the I/O side has to tell the admin side: an error log entry. With CID FFFFh
+ * and status 0: an invalid value was written to the doorbell of queue `sqid`. */
+typedef struct {
+    uint16_t sqid, cid, status; /* status: SCT << 8 | SC */
+    uint16_t parameter;         /* parameter error location */
+    uint32_t nsid;
+    uint64_t lba;
+} s2n_emu_error;
+
+/* How a namespace or the whole controller misbehaves, on request. */
+typedef struct {
+    uint64_t lba_first, lba_last; /* blocks that are hit (inclusive) */
+    uint32_t nsid;                /* 0: every namespace */
+    uint8_t opcode;               /* FFh: every opcode */
+    uint8_t action;               /* 0 fail with `status`, late or not; 1 never complete; 2 delay */
+    uint16_t status;              /* DNR << 14 | SCT << 8 | SC */
+    uint32_t delay_ms;
+    uint32_t count; /* how often, 0: always */
+} s2n_emu_fault;
+
+s2n_emu *s2n_emu_new(void);
+void s2n_emu_free(s2n_emu *emu);
+/* DMA memory that the controller may touch; everything else is a data transfer error. */
+int s2n_emu_add_memory(s2n_emu *emu, const s2n_region *region);
+/* Attach a namespace backed by `fd` from byte `offset`; `flags` bit 0: volatile
+ * write cache on, bit 1: write protected, bit 2: direct I/O, bit 3: being formatted
+ * (I/O fails with Format In Progress). Replaces nsid, after its commands ended. */
+int s2n_emu_set_namespace(s2n_emu *emu, uint32_t nsid, int fd, uint64_t offset, uint64_t blocks,
+                          uint32_t block_bytes, uint32_t flags);
+int s2n_emu_remove_namespace(s2n_emu *emu, uint32_t nsid);
+int s2n_emu_set_limits(s2n_emu *emu, uint32_t maximum_bytes, uint16_t atomic_blocks);
+/* Queues, as Create and Delete I/O SQ/CQ say. `eventfd` is the CQ's interrupt or -1. */
+int s2n_emu_create_cq(s2n_emu *emu, uint16_t qid, uint64_t iova, uint16_t depth, int eventfd);
+int s2n_emu_create_sq(s2n_emu *emu, uint16_t qid, uint16_t cqid, uint64_t iova, uint16_t depth);
+int s2n_emu_delete_sq(s2n_emu *emu, uint16_t qid);
+int s2n_emu_delete_cq(s2n_emu *emu, uint16_t qid);
+/* Abort a command if it can still be: 1 aborted, 0 not. */
+int s2n_emu_abort(s2n_emu *emu, uint16_t sqid, uint16_t cid);
+/* CC.EN 1 to 0: all I/O queues vanish; what is in flight ends without a trace.
+ * Returns once nothing touches DMA memory any more. */
+void s2n_emu_disable(s2n_emu *emu);
+/* Write back every namespace: Flush, shutdown. */
+int s2n_emu_flush(s2n_emu *emu, uint32_t nsid);
+/* Deallocate all of a namespace, durably: Format NVM. May be called from another
+ * thread while nothing replaces that namespace. */
+int s2n_emu_erase(s2n_emu *emu, uint32_t nsid);
+void s2n_emu_counters_get(s2n_emu *emu, s2n_emu_counters *out);
+int s2n_emu_next_error(s2n_emu *emu, s2n_emu_error *out);
+int s2n_emu_add_fault(s2n_emu *emu, const s2n_emu_fault *fault);
+void s2n_emu_clear_faults(s2n_emu *emu);
+/* The admin queue belongs to Python: its doorbell rings, and errors to be logged,
+ * become readable here. */
+int s2n_emu_admin_eventfd(s2n_emu *emu);
+/* The admin queues' tail (submission) and head (completion) as last rung. */
+uint32_t s2n_emu_admin_tail(s2n_emu *emu);
+uint32_t s2n_emu_admin_cq_head(s2n_emu *emu);
+
+/* Its doorbells: free the port before the controller. */
+s2n_port *s2n_port_emulated(s2n_emu *emu);
+
+/* cdef end */
+
+#endif

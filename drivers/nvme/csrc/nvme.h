@@ -1,0 +1,83 @@
+/* Queue pairs, doorbells over mapped registers, and these registers themselves. What
+ * reactors ask of a queue pair besides is in qpair.h. */
+#ifndef S2N_NVME_H
+#define S2N_NVME_H
+
+#include "transport.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* cdef begin */
+
+/* One submission queue with its completion queue, and the commands under way. */
+typedef struct s2n_qpair s2n_qpair;
+
+typedef struct {
+    uint16_t cid;
+    uint16_t status; /* SCT << 8 | SC, 0 is success */
+    uint8_t dnr;
+    uint8_t more;
+    uint8_t crd;
+    uint32_t dw0;
+    uint64_t cookie; /* what the submission carried */
+} s2n_completion;
+
+/* A port over mapped doorbell registers (VFIO); `stride` is 4 << CAP.DSTRD. */
+s2n_port *s2n_port_mmio(void *doorbells, uint32_t stride);
+
+/* Bytes of DMA memory that a queue pair of `depth` entries needs. */
+uint64_t s2n_qpair_bytes(uint16_t depth);
+/* `memory` (page aligned, s2n_qpair_bytes long) stays the caller's and must
+ * outlive the queue pair; layout: SQ, CQ, PRP lists, each page aligned. */
+s2n_qpair *s2n_qpair_new(s2n_port *port, uint16_t qid, uint16_t depth, const s2n_region *memory);
+void s2n_qpair_free(s2n_qpair *qp);
+uint64_t s2n_qpair_sq_iova(const s2n_qpair *qp);
+uint64_t s2n_qpair_cq_iova(const s2n_qpair *qp);
+/* Empty both rings, phase one: after the controller forgot its queues. With
+ * `replay` what was in flight is placed again (and waits for a ring), else it
+ * is forgotten: no completion will come. */
+void s2n_qpair_reset(s2n_qpair *qp, bool replay);
+/* Touch neither rings nor doorbells again: polling yields `status` (DNR clear) for
+ * everything in flight, and for everything placed from now on. */
+void s2n_qpair_abandon(s2n_qpair *qp, uint16_t status);
+/* The device is there again; a reset must follow before anything is placed. */
+void s2n_qpair_revive(s2n_qpair *qp);
+/* Place one entry from a 64-byte image (CID and DPTR are filled in here; PRPs
+ * from `length` bytes at `buffer`, which lies in DMA memory; without a buffer the
+ * image's DPTR stands). `timeout_ms` 0: no deadline. Returns the CID, -EAGAIN when
+ * the queue is full, -EINVAL when no PRPs can describe the buffer. Rings nothing. */
+int s2n_qpair_place(s2n_qpair *qp, const uint8_t *sqe, const s2n_region *buffer, uint64_t cookie,
+                    uint32_t timeout_ms);
+/* Ring the submission doorbell if anything was placed since the last ring. */
+void s2n_qpair_ring(s2n_qpair *qp);
+/* Take up to `maximum` completions and ring the completion doorbell (reactors: later). */
+int s2n_qpair_poll(s2n_qpair *qp, s2n_completion *out, int maximum);
+/* Free slots, i.e. how many entries s2n_qpair_place would take now. */
+int s2n_qpair_free_slots(const s2n_qpair *qp);
+/* Milliseconds until the earliest deadline: -1 none under way, 0 overdue;
+ * when overdue `cid` is the command. */
+int s2n_qpair_next_deadline(s2n_qpair *qp, uint16_t *cid);
+/* A command overdue was aborted: give it `timeout_ms` more. */
+void s2n_qpair_extend(s2n_qpair *qp, uint16_t cid, uint32_t timeout_ms);
+
+/* ---- mapped registers of a device ---- */
+
+/* Map `length` bytes (whole pages) of `fd` from `offset`. Accesses that the kernel
+ * refuses (SIGBUS: no device decodes them any more) read all ones from then on. */
+int s2n_mmio_map(int fd, uint64_t offset, uint64_t length, void **registers);
+/* Put all ones in the device's place: no access reaches it any more. */
+int s2n_mmio_detach(void *registers, uint64_t length);
+/* …and a device again, as s2n_mmio_map does. */
+int s2n_mmio_attach(void *registers, int fd, uint64_t offset, uint64_t length);
+void s2n_mmio_unmap(void *registers, uint64_t length);
+/* Single accesses, little endian; `offset` is a multiple of their width. */
+uint32_t s2n_mmio_read32(void *registers, uint64_t offset);
+uint64_t s2n_mmio_read64(void *registers, uint64_t offset);
+void s2n_mmio_write32(void *registers, uint64_t offset, uint32_t value);
+void s2n_mmio_write64(void *registers, uint64_t offset, uint64_t value);
+
+/* cdef end */
+
+#endif

@@ -1,0 +1,154 @@
+"""The emulated controller's I/O side: the binding of drivers/emulated/csrc/emulator.h."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from scsi2nvme._dataplane import ffi, lib
+from scsi2nvme.native.handle import Handle, check
+from scsi2nvme.native.transport import Port, Region
+
+
+class Emulator(Handle):
+    """The emulated controller's I/O side. Its port is closed before it is."""
+
+    def __init__(self) -> None:
+        super().__init__(lib.s2n_emu_free, lib.s2n_emu_new(), "emulated controller")
+
+    def add_memory(self, region: Region) -> None:
+        """Let the controller reach `region`."""
+        check(lib.s2n_emu_add_memory(self.native, region.native), "emulated DMA memory")
+
+    def set_namespace(
+        self,
+        nsid: int,
+        fd: int,
+        offset: int,
+        blocks: int,
+        block_bytes: int,
+        *,
+        write_cache: bool,
+        write_protected: bool = False,
+        direct: bool = False,
+        formatting: bool = False,
+    ) -> None:
+        """Attach, or replace, a namespace backed by a file."""
+        flags = write_cache | write_protected << 1 | direct << 2 | formatting << 3
+        result = lib.s2n_emu_set_namespace(
+            self.native, nsid, fd, offset, blocks, block_bytes, flags
+        )
+        check(result, f"namespace {nsid}")
+
+    def remove_namespace(self, nsid: int) -> None:
+        """Detach a namespace."""
+        check(lib.s2n_emu_remove_namespace(self.native, nsid), f"namespace {nsid}")
+
+    def set_limits(self, maximum_bytes: int, atomic_blocks: int) -> None:
+        """Set what MDTS and AWUPF + 1 say."""
+        check(lib.s2n_emu_set_limits(self.native, maximum_bytes, atomic_blocks), "limits")
+
+    def create_cq(self, qid: int, iova: int, depth: int, eventfd: int = -1) -> None:
+        """Create I/O Completion Queue."""
+        check(lib.s2n_emu_create_cq(self.native, qid, iova, depth, eventfd), f"CQ {qid}")
+
+    def create_sq(self, qid: int, cqid: int, iova: int, depth: int) -> None:
+        """Create I/O Submission Queue."""
+        check(lib.s2n_emu_create_sq(self.native, qid, cqid, iova, depth), f"SQ {qid}")
+
+    def delete_sq(self, qid: int) -> None:
+        """Delete I/O Submission Queue."""
+        check(lib.s2n_emu_delete_sq(self.native, qid), f"SQ {qid}")
+
+    def delete_cq(self, qid: int) -> None:
+        """Delete I/O Completion Queue."""
+        check(lib.s2n_emu_delete_cq(self.native, qid), f"CQ {qid}")
+
+    def abort(self, sqid: int, cid: int) -> bool:
+        """Abort a command; whether it was still there."""
+        return bool(check(lib.s2n_emu_abort(self.native, sqid, cid), "abort"))
+
+    def disable(self) -> None:
+        """CC.EN went to zero."""
+        lib.s2n_emu_disable(self.native)
+
+    def flush(self, nsid: int) -> None:
+        """Write back a namespace, or all of them (FFFFFFFFh)."""
+        check(lib.s2n_emu_flush(self.native, nsid), "flush")
+
+    def erase(self, nsid: int) -> None:
+        """Deallocate all of a namespace, durably; callable from a helper thread."""
+        check(lib.s2n_emu_erase(self.native, nsid), f"namespace {nsid}")
+
+    def counters(self) -> dict[str, int]:
+        """Return the counters since creation."""
+        out = ffi.new("s2n_emu_counters *")
+        lib.s2n_emu_counters_get(self.native, out)
+        return {
+            name: int(getattr(out, name))
+            for name in (
+                "host_reads",
+                "host_writes",
+                "bytes_read",
+                "bytes_written",
+                "media_errors",
+                "errors",
+            )
+        }
+
+    def errors(self) -> Iterator[dict[str, int]]:
+        """Yield and remove what belongs into the error log."""
+        out = ffi.new("s2n_emu_error *")
+        names = ("sqid", "cid", "status", "parameter", "nsid", "lba")
+        while lib.s2n_emu_next_error(self.native, out):
+            yield {name: int(getattr(out, name)) for name in names}
+
+    def add_fault(
+        self,
+        *,
+        lba_first: int = 0,
+        lba_last: int = (1 << 64) - 1,
+        nsid: int = 0,
+        opcode: int = 0xFF,
+        action: int = 0,
+        status: int = 0,
+        delay_ms: int = 0,
+        count: int = 0,
+    ) -> None:
+        """Misbehave from now on, as `s2n_emu_fault` says."""
+        fault = {
+            "lba_first": lba_first,
+            "lba_last": lba_last,
+            "nsid": nsid,
+            "opcode": opcode,
+            "action": action,
+            "status": status,
+            "delay_ms": delay_ms,
+            "count": count,
+        }
+        check(lib.s2n_emu_add_fault(self.native, ffi.new("s2n_emu_fault *", fault)), "fault")
+
+    def clear_faults(self) -> None:
+        """Behave again."""
+        lib.s2n_emu_clear_faults(self.native)
+
+    @property
+    def admin_eventfd(self) -> int:
+        """Readable when the admin submission doorbell was rung."""
+        return check(lib.s2n_emu_admin_eventfd(self.native), "admin doorbell")
+
+    @property
+    def admin_tail(self) -> int:
+        """The admin submission queue's tail as last rung."""
+        return int(lib.s2n_emu_admin_tail(self.native))
+
+    @property
+    def admin_cq_head(self) -> int:
+        """The admin completion queue's head as last rung."""
+        return int(lib.s2n_emu_admin_cq_head(self.native))
+
+
+class EmulatedPort(Port):
+    """Doorbells of the emulated controller."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        super().__init__(lib.s2n_port_emulated(emulator.native))

@@ -1,0 +1,156 @@
+"""Queue pairs and mapped registers: the binding of drivers/nvme/csrc/nvme.h."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from scsi2nvme._dataplane import ffi, lib
+from scsi2nvme.native.handle import Handle, check
+from scsi2nvme.native.transport import Port, Region
+
+
+class Registers:
+    """Mapped registers of a device. When that is gone they read all ones.
+
+    `offset` and `length` name whole pages of `fd`; offsets of accesses are
+    multiples of their width. OSError if it cannot be mapped.
+    """
+
+    def __init__(self, fd: int, offset: int, length: int) -> None:
+        pointer = ffi.new("void **")
+        check(lib.s2n_mmio_map(fd, offset, length, pointer), "registers")
+        self._native = pointer[0]
+        self.address = int(ffi.cast("uintptr_t", self._native))
+        self.length = length
+
+    def _at(self, offset: int, width: int) -> int:
+        if not 0 <= offset <= self.length - width or offset % width:
+            raise ValueError(f"no {8 * width}-bit register at {offset:#x} of {self.length:#x}")
+        if self._native == ffi.NULL:
+            raise ValueError("the registers are unmapped")
+        return offset
+
+    def read32(self, offset: int) -> int:
+        """Read 32 bits."""
+        return int(lib.s2n_mmio_read32(self._native, self._at(offset, 4)))
+
+    def read64(self, offset: int) -> int:
+        """Read 64 bits."""
+        return int(lib.s2n_mmio_read64(self._native, self._at(offset, 8)))
+
+    def write32(self, offset: int, value: int) -> None:
+        """Write 32 bits."""
+        lib.s2n_mmio_write32(self._native, self._at(offset, 4), value)
+
+    def write64(self, offset: int, value: int) -> None:
+        """Write 64 bits."""
+        lib.s2n_mmio_write64(self._native, self._at(offset, 8), value)
+
+    def detach(self) -> None:
+        """Put all ones in the device's place: no access reaches it any more."""
+        check(lib.s2n_mmio_detach(self._native, self.length), "registers")
+
+    def attach(self, fd: int, offset: int) -> None:
+        """Put a device there again."""
+        result = lib.s2n_mmio_attach(self._native, fd, offset, self.length)
+        check(result, "registers")
+
+    def close(self) -> None:
+        """Unmap them; nobody may use the address any more."""
+        if self._native != ffi.NULL:
+            lib.s2n_mmio_unmap(self._native, self.length)
+            self._native = ffi.NULL
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCompletion:
+    """One completion queue entry, with the cookie of its submission."""
+
+    cid: int
+    status: int
+    dnr: bool
+    more: bool
+    crd: int
+    dw0: int
+    cookie: int
+
+
+class MmioPort(Port):
+    """Doorbells in mapped registers: `length` bytes from `address`, `stride` apart."""
+
+    def __init__(self, address: int, stride: int, length: int) -> None:
+        native = lib.s2n_port_mmio(ffi.cast("void *", address), stride)
+        super().__init__(native, length // (2 * stride))
+
+
+class QueuePair(Handle):
+    """One submission and completion queue, used from Python or given to a reactor."""
+
+    def __init__(self, port: Port, qid: int, depth: int, memory: Region) -> None:
+        native = lib.s2n_qpair_new(port.native, qid, depth, memory.native)
+        super().__init__(lib.s2n_qpair_free, native, f"queue pair {qid}")
+        self.qid = qid
+        self.depth = depth
+        self._out = ffi.new("s2n_completion[64]")
+
+    @staticmethod
+    def bytes_needed(depth: int) -> int:
+        """DMA memory that a queue pair of `depth` entries takes."""
+        return int(lib.s2n_qpair_bytes(depth))
+
+    @property
+    def sq_iova(self) -> int:
+        """Where the submission queue lies."""
+        return int(lib.s2n_qpair_sq_iova(self.native))
+
+    @property
+    def cq_iova(self) -> int:
+        """Where the completion queue lies."""
+        return int(lib.s2n_qpair_cq_iova(self.native))
+
+    def place(self, sqe: bytes, buffer: Region | None, cookie: int, timeout_ms: int) -> int | None:
+        """Place an entry; return its CID, or None if the queue is full."""
+        native = buffer.native if buffer is not None else ffi.NULL
+        cid = lib.s2n_qpair_place(self.native, sqe, native, cookie, timeout_ms)
+        if cid == -errno.EAGAIN:
+            return None
+        return check(cid, "submission")
+
+    def ring(self) -> None:
+        """Tell the controller of what was placed."""
+        lib.s2n_qpair_ring(self.native)
+
+    def poll(self) -> list[QueueCompletion]:
+        """Take the completions that have arrived, 64 at most."""
+        count = check(lib.s2n_qpair_poll(self.native, self._out, 64), "completion")
+        return [
+            QueueCompletion(c.cid, c.status, bool(c.dnr), bool(c.more), c.crd, c.dw0, c.cookie)
+            for c in self._out[0:count]
+        ]
+
+    @property
+    def free_slots(self) -> int:
+        """How many entries fit now."""
+        return int(lib.s2n_qpair_free_slots(self.native))
+
+    def next_deadline(self) -> tuple[int, int]:
+        """Return milliseconds to the earliest deadline (-1: none, 0: overdue) and its CID."""
+        cid = ffi.new("uint16_t *")
+        return int(lib.s2n_qpair_next_deadline(self.native, cid)), int(cid[0])
+
+    def extend(self, cid: int, timeout_ms: int) -> None:
+        """Give an overdue command more time."""
+        lib.s2n_qpair_extend(self.native, cid, timeout_ms)
+
+    def reset(self, *, replay: bool) -> None:
+        """Begin anew after the controller forgot its queues."""
+        lib.s2n_qpair_reset(self.native, replay)
+
+    def abandon(self, status: int) -> None:
+        """The controller is gone: everything ends with `status`."""
+        lib.s2n_qpair_abandon(self.native, status)
+
+    def revive(self) -> None:
+        """The controller is there again: `reset` is next."""
+        lib.s2n_qpair_revive(self.native)

@@ -1,0 +1,264 @@
+"""Reactors, controllers, logical units, nexuses, tasks: the binding of csrc/dataplane.h."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from scsi2nvme._dataplane import ffi, lib
+from scsi2nvme.native.handle import Handle, check
+from scsi2nvme.native.nvme import QueuePair
+from scsi2nvme.native.transport import Region
+
+
+class EventType(IntEnum):
+    """What a reactor tells."""
+
+    TASK = lib.S2N_EVENT_TASK
+    TASK_FAILED = lib.S2N_EVENT_TASK_FAILED
+    DRAINED = lib.S2N_EVENT_DRAINED
+    OVERDUE = lib.S2N_EVENT_OVERDUE
+    PDU = lib.S2N_EVENT_PDU
+    CONN_CLOSED = lib.S2N_EVENT_CONN_CLOSED
+    TASK_REFUSED = lib.S2N_EVENT_TASK_REFUSED
+    ABORT = lib.S2N_EVENT_ABORT
+    PAGES = lib.S2N_EVENT_PAGES
+    UNIT_RESET = lib.S2N_EVENT_UNIT_RESET
+
+
+class Scope(IntEnum):
+    """Which tasks an abort or a query means."""
+
+    TASK = lib.S2N_SCOPE_TASK
+    NEXUS_LU = lib.S2N_SCOPE_NEXUS_LU
+    LU = lib.S2N_SCOPE_LU
+    NEXUS = lib.S2N_SCOPE_NEXUS
+
+
+class PlaneTask:
+    """A SCSI task that a reactor handed over. `end` it exactly once."""
+
+    __slots__ = ("attribute", "cdb", "expected", "lun", "native", "nexus_cookie")
+
+    def __init__(self, native: Any) -> None:
+        self.native = native
+        length = ffi.new("uint16_t *")
+        cdb = lib.s2n_task_cdb(native, length)
+        self.cdb = bytes(ffi.buffer(cdb, length[0]))
+        self.lun = bytes(ffi.buffer(lib.s2n_task_lun(native), 8))
+        self.attribute = int(lib.s2n_task_attribute(native))
+        self.nexus_cookie = int(lib.s2n_task_nexus(native))
+        self.expected = int(lib.s2n_task_expected(native))
+
+    @property
+    def aborted(self) -> bool:
+        """Whether nobody waits for the result any more."""
+        return bool(lib.s2n_task_aborted(self.native))
+
+    def data_out(self) -> bytes:
+        """Return what the initiator sent."""
+        length = lib.s2n_task_data_length(self.native)
+        if length == 0:
+            return b""
+        out = bytearray(length)
+        lib.s2n_task_copy_data(self.native, ffi.from_buffer(out))
+        return bytes(out)
+
+    def end(self, status: int, sense: bytes = b"", data_in: bytes = b"") -> None:
+        """Give the result to the front end."""
+        native, self.native = self.native, ffi.NULL
+        assert native != ffi.NULL, "a task ends once"
+        sense = sense[: lib.S2N_SENSE_BYTES]
+        lib.s2n_task_end(native, status, sense, len(sense), data_in, len(data_in))
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that a reactor tells; the fields are those of s2n_event."""
+
+    type: EventType
+    count: int
+    cookie: int
+    task: PlaneTask | None
+    nvme_opcode: int
+    dnr: bool
+    more: bool
+    status: int
+    qid: int
+    cid: int
+    lba: int
+    bhs: bytes
+    data: bytes
+
+
+class Plane(Handle):
+    """The reactors. `cpus` pins one reactor to each of them. It is closed last, and stopped."""
+
+    def __init__(self, cpus: list[int], poll_us: int = 0) -> None:
+        self.reactors = len(cpus)
+        self.cpus = tuple(cpus)
+        array = ffi.new("int32_t[]", cpus)
+        super().__init__(
+            lib.s2n_plane_free, lib.s2n_plane_new(len(cpus), array, poll_us), "data plane"
+        )
+
+    def start(self) -> None:
+        """Start the reactors' threads."""
+        check(lib.s2n_plane_start(self.native), "reactors")
+
+    def stop(self) -> None:
+        """Stop and join them; connections have been closed and freed."""
+        lib.s2n_plane_stop(self.native)
+
+    @property
+    def event_fd(self) -> int:
+        """Readable when there are events."""
+        return check(lib.s2n_plane_event_fd(self.native), "events")
+
+    def events(self) -> Iterator[Event]:
+        """Yield the events that are waiting."""
+        raw = ffi.new("s2n_event *")
+        while lib.s2n_plane_next_event(self.native, raw):
+            data = bytes(ffi.buffer(raw.data, raw.data_length)) if raw.data_length else b""
+            lib.s2n_event_free(raw)
+            yield Event(
+                EventType(raw.type),
+                raw.count,
+                raw.cookie,
+                PlaneTask(raw.task) if raw.task != ffi.NULL else None,
+                raw.nvme,
+                bool(raw.dnr),
+                bool(raw.more),
+                raw.status,
+                raw.qid,
+                raw.cid,
+                raw.lba,
+                bytes(ffi.buffer(raw.bhs, 48)),
+                data,
+            )
+
+    def abort(
+        self,
+        scope: Scope,
+        nexus: PlaneNexus | None,
+        lu: PlaneUnit | None,
+        token: int,
+        *,
+        itt: int = 0,
+        query: bool = False,
+        task_aborted_status: bool = False,
+    ) -> None:
+        """Abort (or count) tasks; DRAINED with `token` tells how many there were."""
+        lib.s2n_plane_abort(
+            self.native,
+            scope,
+            nexus.native if nexus is not None else ffi.NULL,
+            lu.native if lu is not None else ffi.NULL,
+            itt,
+            query,
+            task_aborted_status,
+            token,
+        )
+
+
+class PlaneController(Handle):
+    """A controller's I/O queues as the reactors see them. Close it after a pause."""
+
+    def __init__(self, plane: Plane, cookie: int) -> None:
+        super().__init__(
+            lib.s2n_controller_free, lib.s2n_controller_new(plane.native, cookie), "controller"
+        )
+
+    def set_queue(self, index: int, queue: QueuePair, eventfd: int, pool: Region) -> None:
+        """Give reactor `index` its queue pair, interrupt and buffer memory."""
+        result = lib.s2n_controller_set_queue(
+            self.native, index, queue.native, eventfd, pool.native
+        )
+        check(result, f"queue of reactor {index}")
+
+    def set_timeout(self, timeout_ms: int) -> None:
+        """How long a hot command may take until OVERDUE tells of it."""
+        lib.s2n_controller_set_timeout(self.native, timeout_ms)
+
+    def pause(self, token: int) -> None:
+        """Stop using the queues; DRAINED with `token` follows."""
+        lib.s2n_controller_pause(self.native, token)
+
+    def resume(self) -> None:
+        """Use the re-created queues; what was in flight is placed again."""
+        lib.s2n_controller_resume(self.native)
+
+    def fail(self, status: int) -> None:
+        """The controller is lost: end everything with `status`."""
+        lib.s2n_controller_fail(self.native, status)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitParameters:
+    """What the hot path must know of a logical unit. See s2n_lu_params."""
+
+    nsid: int
+    block_bytes: int
+    blocks: int
+    maximum_blocks: int
+    boundary_blocks: int
+    volatile_cache: bool
+
+    @property
+    def native(self) -> Any:
+        """A structure that says the same, for the call to come."""
+        return ffi.new(
+            "s2n_lu_params *",
+            {
+                "nsid": self.nsid,
+                "block_shift": self.block_bytes.bit_length() - 1,
+                "blocks": self.blocks,
+                "maximum_blocks": self.maximum_blocks,
+                "boundary_blocks": self.boundary_blocks,
+                "volatile_cache": self.volatile_cache,
+            },
+        )
+
+
+class PlaneUnit(Handle):
+    """A logical unit in the data plane. It begins stepped aside.
+
+    When it is closed no nexus maps it any more.
+    """
+
+    def __init__(self, controller: PlaneController, parameters: UnitParameters) -> None:
+        native = lib.s2n_lu_new(controller.native, parameters.native)
+        super().__init__(lib.s2n_lu_free, native, "logical unit")
+
+    def update(self, parameters: UnitParameters) -> None:
+        """Change its parameters, while drained."""
+        lib.s2n_lu_update(self.native, parameters.native)
+
+    def set_aside(self, aside: bool) -> None:
+        """Send everything to the engine, or no longer."""
+        lib.s2n_lu_set_aside(self.native, aside)
+
+    def drain(self, token: int) -> None:
+        """Step aside; DRAINED with `token` once no hot task is under way."""
+        lib.s2n_lu_drain(self.native, token)
+
+
+class PlaneNexus(Handle):
+    """An I_T nexus in the data plane. It is closed after its session."""
+
+    def __init__(self, plane: Plane, cookie: int) -> None:
+        super().__init__(lib.s2n_nexus_free, lib.s2n_nexus_new(plane.native, cookie), "nexus")
+
+    def map(self, lun: int, unit: PlaneUnit | None) -> None:
+        """Make `unit` this nexus' LUN `lun`, stepped aside."""
+        native = unit.native if unit is not None else ffi.NULL
+        check(lib.s2n_nexus_map(self.native, lun, native), f"LUN {lun}")
+
+    def set_aside(self, lun: int, aside: bool) -> None:
+        """Send this nexus' commands for `lun` to the engine, or no longer."""
+        lib.s2n_nexus_set_aside(self.native, lun, aside)
+
+
+EventHandler = Callable[[Event], None]

@@ -1,0 +1,3 @@
+"""Of the native data plane's bindings."""
+
+PAGE = 4096

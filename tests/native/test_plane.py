@@ -1,0 +1,19 @@
+"""Nexuses of the plane."""
+
+from __future__ import annotations
+
+import pytest
+
+from scsi2nvme.native.plane import Plane, PlaneController, PlaneNexus, PlaneUnit, UnitParameters
+
+
+def test_a_lun_beyond_flat_space_is_refused() -> None:
+    plane = Plane([-1])
+    controller = PlaneController(plane, 1)
+    unit = PlaneUnit(controller, UnitParameters(3, 512, 1 << 33, 256, 0, True))
+    nexus = PlaneNexus(plane, 2)
+    nexus.map(16383, unit)
+    with pytest.raises(OSError, match="LUN 16384"):
+        nexus.map(16384, unit)
+    for each in (nexus, unit, controller, plane):
+        each.close()
