@@ -16,6 +16,7 @@ from tests.conformance import suite
 from tests.conformance.configurations import (
     CONFIGURATIONS,
     IMPOSSIBLE,
+    REFUSED,
     SKIPS,
     Configuration,
     Exemption,
@@ -62,7 +63,7 @@ skipped themselves. `make test` runs it and fails when a test ends in another wa
 {suite.table(columns)}
 ## What fails
 
-{exemptions(IMPOSSIBLE, columns, Outcome.FAILED)}
+{exemptions(IMPOSSIBLE + REFUSED, columns, Outcome.FAILED)}
 ## What is skipped
 
 {exemptions(SKIPS, columns, Outcome.SKIPPED)}"""

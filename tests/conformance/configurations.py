@@ -35,6 +35,7 @@ class Configuration:
     name: str
     controller: str
     paths: int = 1  # URLs, each a session of its own
+    block_bytes: int = 512
     config: str = ""
     credentials: str = ""
     physical_blocks: bool = False  # larger than logical ones
@@ -69,12 +70,17 @@ CONFIGURATIONS = {
             paths=2,
             physical_blocks=True,
         ),
-        Configuration("emulated, 4096", "emulated:{disk},size=1G,block=4096"),
+        Configuration("emulated, 4096", "emulated:{disk},size=1G,block=4096", block_bytes=4096),
         Configuration(
-            "emulated, 4096, not thin", "emulated:{disk},size=1G,block=4096,thin=off", thin=False
+            "emulated, 4096, not thin",
+            "emulated:{disk},size=1G,block=4096,thin=off",
+            block_bytes=4096,
+            thin=False,
         ),
         Configuration("QEMU, 512", "qemu:{disk},size=1G"),
-        Configuration("QEMU, 4096, two paths", "qemu:{disk},size=1G,block=4096", paths=2),
+        Configuration(
+            "QEMU, 4096, two paths", "qemu:{disk},size=1G,block=4096", paths=2, block_bytes=4096
+        ),
         Configuration(
             "emulated, read-only",
             "emulated:{disk},size=1G,readonly=on",
@@ -156,6 +162,16 @@ IMPOSSIBLE = (
         "asks for the status from LBA i+1 on and wants an answer that begins at "
         "i + the logical blocks of a physical block",
         lambda where: where.physical_blocks,
+    ),
+)
+
+# Tests that want what is refused on purpose.
+REFUSED = (
+    Exemption(
+        "ProutReserve.Access*",
+        "writes one block with 512 bytes, whatever its length: data that end within a block are "
+        "refused, where they would be dropped else",
+        lambda where: where.block_bytes != 512,
     ),
 )
 

@@ -13,6 +13,7 @@ from tests.conformance import suite
 from tests.conformance.configurations import (
     IMPOSSIBLE,
     PARTICULAR,
+    REFUSED,
     SKIPS,
     UNTIDY,
     Configuration,
@@ -83,7 +84,7 @@ def expected(test: str, configuration: Configuration) -> Outcome:
     """Return how a test ends, as the tables say."""
     if exempt(SKIPS + configuration.skips, test, configuration):
         return Outcome.SKIPPED
-    if exempt(IMPOSSIBLE + configuration.fails, test, configuration):
+    if exempt(IMPOSSIBLE + REFUSED + configuration.fails, test, configuration):
         return Outcome.FAILED
     return Outcome.PASSED
 

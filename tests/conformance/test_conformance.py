@@ -15,6 +15,7 @@ from tests.conformance import suite
 from tests.conformance.configurations import (
     CONFIGURATIONS,
     IMPOSSIBLE,
+    REFUSED,
     SKIPS,
     Configuration,
     Exemption,
@@ -74,7 +75,7 @@ def test_family(
     assert not surprises, "\n".join(surprises)
 
 
-@pytest.mark.parametrize("row", [*SKIPS, *IMPOSSIBLE], ids=lambda row: row.tests)
+@pytest.mark.parametrize("row", [*SKIPS, *IMPOSSIBLE, *REFUSED], ids=lambda row: row.tests)
 def test_an_exemption_is_of_use(row: Exemption) -> None:
     covered = [
         (test, configuration)
@@ -91,7 +92,7 @@ def test_an_exemption_for_the_kernels_target_is_of_use(row: Exemption) -> None:
     covered = [test for tests in FAMILIES.values() for test in tests if row.covers(test, OURS)]
     assert covered
     for test in covered:
-        assert not any(known.covers(test, OURS) for known in (*SKIPS, *IMPOSSIBLE))
+        assert not any(known.covers(test, OURS) for known in (*SKIPS, *IMPOSSIBLE, *REFUSED))
 
 
 def test_the_kernels_target_is_shown_with_its_reasons() -> None:
