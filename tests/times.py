@@ -55,8 +55,9 @@ def page(seconds: dict[str, float]) -> str:
     lines.append(f"| {OTHERS} | {sum(seconds.values()) - sum(took for _, took in rows):.0f} |")
     return f"""# How long tests take
 
-Seconds of a worker's time, of which there are {WORKERS}, that each module is expected to take on
-two cores without KVM. `make test-times` writes the table from the reports of the last `make test`.
+Seconds of a worker's time, of which there are {WORKERS}, that each module is to take on two cores
+without KVM: a budget, which the machines' tests do not keep to yet. `make test-times` writes the
+table from the reports of the last `make test`.
 A run begins with the machines' longest, and tells which modules took more than twice as long as
 here; a test demands that all together stay within {GOAL_S // 60} minutes.
 
