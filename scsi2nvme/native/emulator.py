@@ -111,7 +111,9 @@ class Emulator(Handle):
         opcode: int = 0xFF,
         action: int = 0,
         status: int = 0,
+        done: bool = False,
         delay_ms: int = 0,
+        after: int = 0,
         count: int = 0,
     ) -> None:
         """Misbehave from now on, as `s2n_emu_fault` says."""
@@ -122,7 +124,9 @@ class Emulator(Handle):
             "opcode": opcode,
             "action": action,
             "status": status,
+            "done": done,
             "delay_ms": delay_ms,
+            "after": after,
             "count": count,
         }
         check(lib.s2n_emu_add_fault(self.native, ffi.new("s2n_emu_fault *", fault)), "fault")

@@ -140,6 +140,38 @@ static void test_faults(void)
     close_rig(&rig);
 }
 
+/* The third Write fails, late or at once, and whether it was carried out is as asked. */
+static void test_fault_after_others(void)
+{
+    struct rig rig;
+    struct request write = {.opcode = WRITE, .length = BLOCK}, read = {.opcode = READ};
+
+    open_rig(&rig, temporary_file());
+    for (uint32_t variant = 0; variant < 4; variant++) {
+        s2n_emu_fault fault = {.lba_last = UINT64_MAX,
+                               .opcode = WRITE,
+                               .status = 0x280,
+                               .done = variant & 1,
+                               .delay_ms = variant >> 1,
+                               .after = 2,
+                               .count = 1};
+
+        CHECK_EQUAL(s2n_emu_add_fault(rig.emu, &fault), 0);
+        memset(rig.data, (int)(1 + variant), BLOCK);
+        for (uint64_t i = 0; i < 4; i++) {
+            write.slba = 4 * variant + i;
+            CHECK_EQUAL(execute(&rig, write), i == 2 ? 0x280 : 0);
+        }
+        for (uint64_t i = 0; i < 4; i++) {
+            read = (struct request){
+                .opcode = READ, .slba = 4 * variant + i, .offset = PAGE, .length = BLOCK};
+            CHECK_EQUAL(execute(&rig, read), 0);
+            CHECK_EQUAL(rig.data[PAGE], i == 2 && !fault.done ? 0 : 1 + variant);
+        }
+    }
+    close_rig(&rig);
+}
+
 static void test_abort(void)
 {
     struct rig rig;
@@ -384,6 +416,7 @@ int main(void)
     RUN(test_small_completion_queue);
     RUN(test_bad_doorbells_are_reported);
     RUN(test_faults);
+    RUN(test_fault_after_others);
     RUN(test_abort);
     RUN(test_deleted_queue_gives_back_its_commands);
     RUN(test_disable_then_replay);

@@ -59,6 +59,12 @@ def test_a_fault_may_be_a_late_one() -> None:
     assert spec.given() == {"faults": (late,)}
 
 
+def test_a_fault_may_come_after_others_and_after_the_deed() -> None:
+    spec = parse("emulated:x,fault=write:status=2/80:done:after=2")
+    late = {"opcode": 1, "action": 0, "status": 0x280, "done": True, "after": 2}
+    assert spec.given() == {"faults": (late,)}
+
+
 def test_drivers_are_given_what_is_for_them() -> None:
     spec = parse(
         "emulated:x,size=1M,block=512,namespaces=2,serial=S,cache=off,thin=off,readonly=on"

@@ -18,8 +18,10 @@ _SHAPES = {
     "status": re.compile(r"([0-7])/([0-9A-Fa-f]{2})"),
     "hang": re.compile(r""),
     "delay": re.compile(r"(\d{1,9})"),
+    "done": re.compile(r""),
     "lba": re.compile(r"(\d{1,19})-(\d{1,19})"),
     "nsid": re.compile(r"(\d{1,9})"),
+    "after": re.compile(r"(\d{1,9})"),
     "count": re.compile(r"(\d{1,9})"),
 }
 _ACTIONS = ({"status"}, {"hang"}, {"delay"}, {"status", "delay"})
@@ -44,6 +46,8 @@ def parse_fault(text: str) -> dict[str, int]:
                 fault["status"] = int(match[1]) << 8 | int(match[2], 16)
             case "hang":
                 pass
+            case "done":
+                fault["done"] = True
             case "delay":
                 fault["delay_ms"] = int(match[1])
             case "lba":
@@ -52,6 +56,8 @@ def parse_fault(text: str) -> dict[str, int]:
                 fault[name] = int(match[1])
     if len(actions) != len(set(actions)) or set(actions) not in _ACTIONS:
         raise ValueError("needs one action: status=SCT/SC (with delay=MS or not), hang or delay=MS")
+    if "done" in fault and "status" not in actions:
+        raise ValueError("can have 'done' only where it fails: with status=SCT/SC")
     return fault | {"action": min(_ACTION_NUMBERS[name] for name in actions)}
 
 
@@ -59,8 +65,8 @@ FAULT = Option(
     "fault",
     "COMMAND:ACTION[:LIMIT]...",
     "misbehave (emulated only; may be repeated): COMMAND is read, write, flush, … or any; "
-    "ACTION is status=SCT/SC in hex, hang, delay=MS, or status and delay; "
-    "LIMIT is lba=FIRST-LAST, nsid=N or count=N",
+    "ACTION is status=SCT/SC in hex, hang, delay=MS, or status and delay; with status, done: "
+    "it is carried out all the same; LIMIT is lba=FIRST-LAST, nsid=N, after=N or count=N",
     parse_fault,
     80,
     "faults",

@@ -233,12 +233,10 @@ static struct emu_job *new_job(s2n_emu *emu, uint16_t sqid, struct emu_namespace
     return job;
 }
 
-void emu_job_run(struct emu_job *job)
+static void carry_out(struct emu_job *job)
 {
     struct emu_part *part = &job->part[0];
 
-    if (job->fails)
-        return;
     if (job->parts == 2)
         emu_compare_and_write(job->ns, part, &job->part[1]);
     else if (!job->ns)
@@ -248,10 +246,26 @@ void emu_job_run(struct emu_job *job)
                                                             part->iov_count, true);
 }
 
+void emu_job_run(struct emu_job *job)
+{
+    uint16_t failed[2] = {job->part[0].status, job->part[1].status};
+
+    if (!job->fails || job->done)
+        carry_out(job);
+    for (uint32_t i = 0; i < job->parts && job->fails; i++)
+        job->part[i].status = failed[i];
+}
+
 static void lose(struct emu_cq *cq, struct emu_job *job)
 {
     job->next = cq->lost;
     cq->lost = job;
+}
+
+/* Whether a failure is for a worker to bring about. */
+static bool takes_time(const s2n_emu_fault *fault)
+{
+    return fault->delay_ms || fault->done;
 }
 
 /* Give one command, or a fused pair, to a worker. False when memory is short. */
@@ -269,6 +283,7 @@ static bool defer(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_nam
     if (fault) {
         job->due_ms = emu_now_ms() + fault->delay_ms;
         job->fails = fault->action == 0;
+        job->done = fault->done;
     }
     emu_pool_submit(job);
     return true;
@@ -285,7 +300,7 @@ static uint32_t execute(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct e
     hit = !part->status && emu_fault_match(emu, &part->command, &fault);
     if (hit && fault.action == 0) {
         part->status = fail_by(part, &fault);
-        if (fault.delay_ms && defer(emu, cq, sqid, ns, part, 1, &fault))
+        if (takes_time(&fault) && defer(emu, cq, sqid, ns, part, 1, &fault))
             return 0;
     }
     if (!part->status) {
@@ -319,12 +334,13 @@ static uint32_t execute_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, str
 {
     struct emu_namespace *ns = NULL;
     s2n_emu_fault fault;
-    bool hit = false;
+    bool hit = false, whole = true;
     uint16_t mismatch = check_pair(emu, parts);
 
     for (uint32_t i = 0; i < 2; i++) {
         parts[i].status =
             mismatch ? fail(&parts[i], NO_PARAMETER, mismatch) : prepare(emu, &parts[i], &ns);
+        whole = whole && !parts[i].status;
         if (!parts[i].status && !hit) {
             hit = emu_fault_match(emu, &parts[i].command, &fault);
             if (hit && fault.action == 0)
@@ -340,8 +356,11 @@ static uint32_t execute_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, str
         if (!parts[i].status)
             parts[i].status = EMU_FAILED_FUSED;
     }
-    if (hit && fault.action == 0 && fault.delay_ms && defer(emu, cq, sqid, ns, parts, 2, &fault))
-        return 0;
+    if (hit && fault.action == 0) {
+        fault.done = fault.done && whole;
+        if (takes_time(&fault) && defer(emu, cq, sqid, ns, parts, 2, &fault))
+            return 0;
+    }
     post(emu, cq, sqid, &parts[0]);
     post(emu, cq, sqid, &parts[1]);
     return 2;

@@ -121,7 +121,8 @@ struct emu_job {
     s2n_emu *emu;
     struct emu_namespace *ns; /* NULL: Flush of all */
     uint64_t due_ms;          /* not before, CLOCK_MONOTONIC */
-    bool fails;               /* with the status that it has already */
+    bool fails;               /* with the status that it has already, */
+    bool done;                /* and is carried out all the same */
     uint16_t sqid, cqid;
     uint32_t parts;
     struct emu_part part[2];

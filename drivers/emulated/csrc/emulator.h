@@ -34,8 +34,10 @@ typedef struct {
     uint32_t nsid;                /* 0: every namespace */
     uint8_t opcode;               /* FFh: every opcode */
     uint8_t action;               /* 0 fail with `status`, late or not; 1 never complete; 2 delay */
+    bool done;                    /* what fails is carried out all the same */
     uint16_t status;              /* DNR << 14 | SCT << 8 | SC */
     uint32_t delay_ms;
+    uint32_t after; /* how many that it would hit are spared first */
     uint32_t count; /* how often, 0: always */
 } s2n_emu_fault;
 

@@ -29,6 +29,10 @@ bool emu_fault_match(s2n_emu *emu, const struct emu_command *command, s2n_emu_fa
     for (uint32_t i = 0, count = emu->fault_count; i < count && !found; i++) {
         if (!hits(&emu->faults[i], command))
             continue;
+        if (emu->faults[i].after) {
+            emu->faults[i].after--;
+            continue;
+        }
         found = true;
         *out = emu->faults[i];
         if (emu->faults[i].count && --emu->faults[i].count == 0) {
