@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MAXIMUM_NAMESPACES = 256
 MAXIMUM_SIZE_BYTES = 1 << 62
+MAXIMUM_PHYSICAL_BYTES = 65536
 SERIAL_CHARACTERS = 20  # the SN field of Identify Controller
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}
@@ -104,6 +105,13 @@ def _namespaces(text: str) -> int:
     return int(text)
 
 
+def _physical(text: str) -> int:
+    size = parse_size(text)
+    if not 512 <= size <= MAXIMUM_PHYSICAL_BYTES or size & (size - 1):
+        raise ValueError(f"is no power of two from 512 to {MAXIMUM_PHYSICAL_BYTES}")
+    return size
+
+
 def _serial(text: str) -> str:
     if not 1 <= len(text) <= SERIAL_CHARACTERS or not (text.isascii() and text.isprintable()):
         raise ValueError(f"is not 1 to {SERIAL_CHARACTERS} printable ASCII characters")
@@ -130,6 +138,14 @@ NAMESPACES = Option(
 SERIAL = Option("serial", "TEXT", "the controller's serial number", _serial, 40, "serial")
 CACHE = Option(
     "cache", "on|off", "whether there is a volatile write cache", parse_switch, 50, "write_cache"
+)
+PHYSICAL = Option(
+    "physical",
+    "BYTES",
+    "the largest physical block that initiators are told, 512 to 64K (default 4096: ESXi and "
+    "Windows take no disk with larger ones)",
+    _physical,
+    65,
 )
 READONLY = Option("readonly", "on|off", "refuse every write (default off)", parse_switch, 70)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scsi2nvme.drivers.scheme import (
     BLOCK,
     NAMESPACES,
+    PHYSICAL,
     READONLY,
     SERIAL,
     SIZE,
@@ -26,7 +27,7 @@ MEMORY = "memory"  # the PATH of a disk that lives in memory
 def _options() -> tuple[Option, ...]:
     from scsi2nvme.drivers.emulated.capabilities import TABLES
 
-    return (SIZE, BLOCK, NAMESPACES, SERIAL, READONLY, *TABLES.options)
+    return (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL, READONLY, *TABLES.options)
 
 
 def _check(path: str, options: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from scsi2nvme.drivers.scheme import (
     CACHE,
     DEFAULT_BLOCK_BYTES,
     NAMESPACES,
+    PHYSICAL,
     READONLY,
     SERIAL,
     SIZE,
@@ -48,7 +49,7 @@ def _serial(file: Path | None) -> str:
 TRANSPORT = Scheme(
     "qemu",
     "QEMU's NVMe controller in a process of its own; PATH as above, or empty: no data kept",
-    lambda: (SIZE, BLOCK, NAMESPACES, SERIAL, CACHE, READONLY),
+    lambda: (SIZE, BLOCK, NAMESPACES, SERIAL, CACHE, PHYSICAL, READONLY),
     _open,
     _check,
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme.cli.errors import UsageError
-from scsi2nvme.drivers.scheme import READONLY, Scheme
+from scsi2nvme.drivers.scheme import PHYSICAL, READONLY, Scheme
 from scsi2nvme.drivers.transports import SCHEMES, every_option
 
 
@@ -29,6 +29,11 @@ class ControllerSpec:
     def readonly(self) -> bool:
         """Whether every write shall be refused."""
         return bool(self.options.get(READONLY.name, False))
+
+    @property
+    def physical_block_bytes(self) -> int | None:
+        """The largest physical block that shall be told, None: the usual one."""
+        return self.options.get(PHYSICAL.name)
 
     @property
     def pci_address(self) -> str:

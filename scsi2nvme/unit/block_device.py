@@ -10,6 +10,8 @@ from scsi2nvme.nvme.namespace import NamespaceFacts
 # One SCSI command moves at most this much, whatever the controller's MDTS:
 # the data plane holds a command's data in its buffer pool as a whole.
 MAXIMUM_TRANSFER_BYTES = 8 << 20
+# What initiators take for a physical block: ESXi and Windows refuse disks with larger ones.
+PHYSICAL_BLOCK_BYTES = 4096
 
 
 class BlockDevice:
@@ -25,6 +27,7 @@ class BlockDevice:
         self._ambiguous = ambiguous
         self.facts = facts
         self.limit: int | None = None  # bytes of the namespace, by configuration; None: all
+        self.maximum_physical_block_bytes = PHYSICAL_BLOCK_BYTES  # to be told, by configuration
 
     @property
     def facts(self) -> NamespaceFacts:
@@ -112,14 +115,15 @@ class BlockDevice:
     def physical_block_exponent(self) -> int:
         """Logical blocks per physical block, as a power of two.
 
-        The preferred write granularity, but no more than is written untorn:
-        initiators take a physical block to be so.
+        The preferred write granularity, but no more than is written untorn, as
+        initiators take a physical block to be, nor than they can use.
         """
         namespace = self.facts.namespace
         blocks = namespace.npwg + 1
         if not namespace.nsfeat & 0x10 or blocks & (blocks - 1):
             return 0
-        return min(min(blocks, self.atomic_blocks).bit_length() - 1, 15)
+        usable = max(1, self.maximum_physical_block_bytes // self.block_bytes)
+        return min(min(blocks, self.atomic_blocks, usable).bit_length() - 1, 15)
 
     @property
     def maximum_unmap_blocks(self) -> int:

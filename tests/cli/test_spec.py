@@ -37,6 +37,16 @@ def test_every_option_is_read() -> None:
     assert spec.readonly
 
 
+@pytest.mark.parametrize("transport", ["emulated:x", "qemu:x", "pci:0000:01:00.0"])
+def test_the_largest_physical_block_is_for_every_transport(transport: str) -> None:
+    assert parse(f"{transport},physical=16K").physical_block_bytes == 16384
+    assert parse(transport).physical_block_bytes is None
+    assert parse(f"{transport},physical=16K").given() == {}
+    for wrong in ("0", "256", "5000", "128K"):
+        with pytest.raises(UsageError, match="physical"):
+            parse(f"{transport},physical={wrong}")
+
+
 def test_what_is_not_given_is_left_to_the_transport() -> None:
     spec = parse("emulated:memory")
     assert spec.options == {}

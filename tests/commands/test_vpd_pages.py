@@ -212,25 +212,32 @@ def test_zero_blocks_are_the_rest_where_nothing_can_be_unmapped() -> None:
 
 
 def test_preferred_sizes_become_granularities() -> None:
-    sizes = {"nsfeat": 0x10, "npwg": 7, "npwa": 7, "npdg": 5, "npda": 3, "nows": 255}
+    sizes = {"nsfeat": 0x10, "npwg": 7, "npwa": 7, "npdg": 5, "npda": 3, "nows": 2047}
     data = BLOCK_LIMITS.parse(page(make_bench(namespace=sizes), 0xB0))
     assert data.optimal_granularity == 8
-    assert data.optimal_transfer == 256
+    assert data.optimal_transfer == 2048
     assert data.optimal_unmap_granularity == 12  # lcm(6, 4)
     assert (data.ugavalid, data.unmap_granularity_alignment) == (1, 0)
 
 
-def test_a_write_size_of_one_granule_limits_no_request() -> None:
-    sizes = {"nsfeat": 0x10, "npwg": 7, "nows": 7}
+@pytest.mark.parametrize(
+    ("npwg", "nows", "granularity", "transfer"),
+    [
+        (7, 7, 8, 0),
+        (0, 7, 1, 0),  # of 4 KiB: initiators would cut every request to that
+        (7, 2039, 8, 0),  # less than 1 MiB
+        (7, 2047, 8, 2048),
+        (7, 2050, 8, 0),  # no multiple of the granularity
+        (0xFFFE, 0xFFFE, 0xFFFF, 0),  # more than a request can have
+        (0xFFFF, 0xFFFF, 0, 0),  # more than the field holds
+    ],
+)
+def test_preferred_sizes_help_or_are_left_out(
+    npwg: int, nows: int, granularity: int, transfer: int
+) -> None:
+    sizes = {"nsfeat": 0x10, "npwg": npwg, "nows": nows}
     data = BLOCK_LIMITS.parse(page(make_bench(namespace=sizes), 0xB0))
-    assert (data.optimal_granularity, data.optimal_transfer) == (8, 0)
-
-
-def test_preferred_sizes_are_bounded() -> None:
-    sizes = {"nsfeat": 0x10, "npwg": 0xFFFE, "nows": 0xFFFF}
-    data = BLOCK_LIMITS.parse(page(make_bench(namespace=sizes), 0xB0))
-    assert data.optimal_granularity == 0xFFFF
-    assert data.optimal_transfer == data.maximum_transfer == 16384
+    assert (data.optimal_granularity, data.optimal_transfer) == (granularity, transfer)
 
 
 def test_without_dataset_management_nothing_is_unmapped() -> None:
@@ -270,7 +277,8 @@ def test_it_does_not_rotate() -> None:
         ({"nsfeat": 0x10, "npwg": 6}, 7, 0),  # no power of two
         ({"nsfeat": 0x12, "npwg": 7, "nawupf": 1}, 7, 1),  # the namespace's own
         ({"nsfeat": 0x12, "npwg": 7, "nawupf": 0}, 7, 3),  # zero: the controller's
-        ({"nsfeat": 0x10, "npwg": 0xFFFF}, 0xFFFF, 15),  # what four bits hold
+        ({"nsfeat": 0x10, "npwg": 31}, 31, 3),  # 16 KiB: initiators refuse more than 4 KiB
+        ({"nsfeat": 0x10, "npwg": 0xFFFF}, 0xFFFF, 3),
     ],
 )
 def test_the_physical_block_is_untorn(
@@ -278,3 +286,23 @@ def test_the_physical_block_is_untorn(
 ) -> None:
     lu = make_bench(namespace=namespace, controller={"awupf": awupf}).lu
     assert lu.physical_block_exponent == exponent
+
+
+@pytest.mark.parametrize(
+    ("block_bytes", "maximum", "exponent"),
+    [(512, 512, 0), (512, 65536, 7), (4096, 65536, 4), (4096, 512, 0), (4096, 4096, 0)],
+)
+def test_larger_physical_blocks_are_told_on_demand(
+    block_bytes: int, maximum: int, exponent: int
+) -> None:
+    sizes = {"nsfeat": 0x10, "npwg": 0x7FFF}
+    bench = make_bench(block_bytes=block_bytes, namespace=sizes, controller={"awupf": 0xFFFF})
+    bench.lu.maximum_physical_block_bytes = maximum
+    assert bench.lu.physical_block_exponent == exponent
+    assert BLOCK_LIMITS.parse(page(bench, 0xB0)).optimal_granularity == 0x8000
+
+
+def test_four_bits_hold_the_physical_block_exponent() -> None:
+    lu = make_bench(namespace={"nsfeat": 0x10, "npwg": 0xFFFF}, controller={"awupf": 0xFFFF}).lu
+    lu.maximum_physical_block_bytes = 1 << 30
+    assert lu.physical_block_exponent == 15

@@ -145,6 +145,8 @@ class Daemon:
                     continue
                 lu = LogicalUnit(facts, store, ambiguous=verdict is Verdict.MODEL)
                 lu.read_only = one.settings.spec.readonly
+                if physical := one.settings.spec.physical_block_bytes:
+                    lu.maximum_physical_block_bytes = physical
                 self.service.add_unit(lu, one.controller, one.native)
                 units[nsid] = lu
             served = Served(one.settings, one.controller, units)

@@ -33,16 +33,22 @@ BLOCK_LIMITS = Structure(
     spec="SBC-3 6.5.3, SBC-4 6.6.4",
 )
 
+# Initiators cut every request to the optimal length, reads too: a smaller one does more harm
+# than good.
+_WORTHWHILE_BYTES = 1 << 20
+
 
 def block_limits(task: Task) -> bytes:
     """Spec: SBC-3 6.5.3; NVM Command Set 1.0 4.1.5.1 (NSFEAT OPTPERF: NPWG, NPDG, NPDA, NOWS)."""
     lu, namespace = task.lu, task.lu.facts.namespace
     optimal: dict[str, int] = {}
     if namespace.nsfeat & 0x10:
-        optimal["optimal_granularity"] = min(namespace.npwg + 1, 0xFFFF)
-        # Initiators cut requests to it: a size that says no more than the granularity stays out.
-        if namespace.nows > namespace.npwg:
-            optimal["optimal_transfer"] = min(namespace.nows + 1, lu.maximum_transfer_blocks)
+        granule, size = namespace.npwg + 1, namespace.nows + 1
+        if granule <= 0xFFFF:
+            optimal["optimal_granularity"] = granule
+        whole = size % granule == 0 and size <= lu.maximum_transfer_blocks
+        if whole and size * lu.block_bytes >= _WORTHWHILE_BYTES:
+            optimal["optimal_transfer"] = size
         if lu.provisioned:
             # The alignment is an offset, and NPDA a multiple: it becomes part of the granularity.
             granularity = math.lcm(namespace.npdg + 1, namespace.npda + 1)
