@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from scsi2nvme.drivers.emulated.admin import AdminQueue
 from scsi2nvme.drivers.emulated.capabilities import TABLES
+from scsi2nvme.drivers.emulated.capabilities.told import told
 from scsi2nvme.drivers.emulated.capability import Tables
 from scsi2nvme.drivers.emulated.image import Image
 from scsi2nvme.drivers.emulated.memory import DmaMemory, UnmappedError
@@ -102,7 +103,7 @@ class EmulatedTransport:
         self.port = EmulatedPort(self.emulator)
         self._memory = DmaMemory()
         self._eventfds: dict[int, int] = {}
-        self._cap = encode(CAP, **tables.cap)
+        self._cap = encode(CAP, **tables.cap | told(options.settings, "cap"))
         try:
             self._assemble(options, tables)
         except BaseException:

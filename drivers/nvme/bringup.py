@@ -99,10 +99,20 @@ class BringUp:
 
     @property
     def maximum_depth(self) -> int:
-        """Entries that an I/O queue may have."""
-        if self.cap.mqes == 0 and Quirk.SMALL_QUEUES in self.quirks:
+        """Entries that an I/O queue may have; ControllerError if that is one, as none is usable.
+
+        Spec: NVMe Base 2.0c 3.1.3.1 (MQES), 3.3.3.1 (a queue has at least two entries).
+        """
+        if Quirk.QDEPTH_ONE in self.quirks:
+            return 2
+        if self.cap.mqes:
+            return self.cap.mqes + 1
+        if Quirk.SMALL_QUEUES in self.quirks:
             return 64
-        return self.cap.mqes + 1
+        raise ControllerError(
+            f"{self.transport.name}: its I/O queues have one entry (CAP.MQES is 0), "
+            "at least two are needed"
+        )
 
     @property
     def ready_limit_s(self) -> float:

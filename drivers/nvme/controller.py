@@ -11,9 +11,8 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, Self
+from typing import Self
 
 from scsi2nvme.background import Background
 from scsi2nvme.drivers.memory import PAGE
@@ -22,6 +21,7 @@ from scsi2nvme.drivers.nvme.admin import Feature, LogPage
 from scsi2nvme.drivers.nvme.bounce import BouncePool
 from scsi2nvme.drivers.nvme.bringup import BringUp, Clock, RealClock
 from scsi2nvme.drivers.nvme.commands import Commands
+from scsi2nvme.drivers.nvme.data_path import DataPath, IoQueue
 from scsi2nvme.drivers.nvme.errors import ControllerError, ControllerGoneError
 from scsi2nvme.drivers.nvme.events import ControllerEvent, EventMonitor, EventType
 from scsi2nvme.drivers.nvme.execution import Executor
@@ -42,7 +42,6 @@ from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.drivers.transport import Alarm, Transport, TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.native.nvme import QueuePair
-from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 
@@ -65,28 +64,6 @@ class ControllerState(Enum):
     RESETTING = "resetting"
     DEAD = "dead"
     CLOSED = "closed"
-
-
-class DataPath(Protocol):
-    """Whoever uses the queue pairs of `Controller.io_queues`."""
-
-    async def pause(self) -> None:
-        """Return once nothing touches the queue pairs any more."""
-
-    def resume(self) -> None:
-        """The queues were created anew: reset the queue pairs, with replay, and go on."""
-
-    def fail(self, status: int) -> None:
-        """The controller is lost: end everything, now and from now on, with `status`."""
-
-
-@dataclass(frozen=True, slots=True)
-class IoQueue:
-    """A queue pair for a reactor, its interrupt (-1: poll), and buffer memory."""
-
-    queue: QueuePair
-    eventfd: int
-    pool: Region
 
 
 class Controller:
@@ -217,7 +194,8 @@ class Controller:
             queue.forget()
         await self._registers.enable(self._admin.pair)
         self._admin.attach()
-        self.identity = await identify_controller(setup.execute, self._registers.quirks)
+        quirks = self._registers.quirks
+        self.identity = await identify_controller(setup.execute, quirks, self._depth)
         await self._create_queues()
         self._executor.retry_delays_s = await setup.retry_delays_s(self.identity)
         mask = self._events.configuration(self.identity)

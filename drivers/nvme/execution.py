@@ -131,14 +131,20 @@ class Executor:
     async def _submit(
         self, batch: Sequence[tuple[NvmeCommand, Region]]
     ) -> list[QueueCompletion | None]:
+        """Submit commands, as many at a time as the queue holds; fused ones all at once."""
         for command, buffer in batch:
             fill(command, buffer)
-        return await self._queue(batch[0][0]).submit(
-            [
-                Entry(command.sqe(), buffer, max(1, int(self._timing.of(command) * 1000)))
-                for command, buffer in batch
-            ]
-        )
+        queue = self._queue(batch[0][0])
+        entries = [
+            Entry(command.sqe(), buffer, max(1, int(self._timing.of(command) * 1000)))
+            for command, buffer in batch
+        ]
+        fused = any(command.fuse is not Fuse.NORMAL for command, _ in batch)
+        step = len(entries) if fused else queue.most_at_once
+        outcomes: list[QueueCompletion | None] = []
+        for start in range(0, len(entries), step):
+            outcomes += await queue.submit(entries[start : start + step])
+        return outcomes
 
     def _queue(self, command: NvmeCommand) -> ControlQueue:
         return self._admin if command.admin else self._io

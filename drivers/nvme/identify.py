@@ -36,6 +36,7 @@ _VERSION_1_1, _VERSION_1_3 = 0x010100, 0x010300
 _NSIDS_PER_LIST = IDENTIFY_BYTES // 4
 _MAXIMUM_SCAN = 1024  # NSIDs tried one by one where there is no list
 _WRITE_ZEROES = 1 << 3  # ONCS
+_FUSED_COMMANDS = 2
 
 _LBA_FORMATS = 64
 _LBADS = range(9, 17)
@@ -59,12 +60,17 @@ async def _identify(execute: Execute, cns: int, nsid: int = 0) -> bytes:
     return completion.data
 
 
-async def identify_controller(execute: Execute, quirks: Quirk) -> Values:
-    """Return Identify Controller, without what does not work. StatusError if it is refused."""
+async def identify_controller(execute: Execute, quirks: Quirk, depth: int) -> Values:
+    """Return Identify Controller, without what does not work. StatusError if it is refused.
+
+    `depth` is that of I/O queues: a fused pair needs room for two commands.
+    """
     data = bytearray(await _identify(execute, CNS_CONTROLLER))
+    read = IDENTIFY_CONTROLLER.parse(data)
     if Quirk.NO_WRITE_ZEROES in quirks:
-        oncs = IDENTIFY_CONTROLLER.parse(data).oncs
-        IDENTIFY_CONTROLLER.write(data, oncs=oncs & ~_WRITE_ZEROES)
+        IDENTIFY_CONTROLLER.write(data, oncs=read.oncs & ~_WRITE_ZEROES)
+    if depth <= _FUSED_COMMANDS:
+        IDENTIFY_CONTROLLER.write(data, fuses=0)
     return IDENTIFY_CONTROLLER.parse(data)
 
 

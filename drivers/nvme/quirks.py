@@ -19,6 +19,7 @@ class Quirk(Flag):
     BOGUS_IDENTIFIERS = auto()  # NGUID, EUI64 and UUID are not unique
     NO_WRITE_ZEROES = auto()  # advertised, but slow or wrong
     SMALL_QUEUES = auto()  # MQES reads 0: 64 entries work
+    QDEPTH_ONE = auto()  # only queues of two entries work, whatever MQES says
     NO_SHUTDOWN_STATUS = auto()  # CSTS.SHST never says complete
 
 
@@ -36,6 +37,8 @@ TABLE = (
     Row(Quirk.SLOW_DISABLE, 0x1C58, (0x0003, 0x0023)),
     Row(Quirk.SLOW_DISABLE, 0x1C5F, (0x0540,)),
     Row(Quirk.SLOW_DISABLE | Quirk.SMALL_QUEUES, 0x144D, (0xA821, 0xA822)),
+    Row(Quirk.QDEPTH_ONE, 0x106B, (0x2001,)),
+    Row(Quirk.QDEPTH_ONE, 0x1217, (0x8760,)),
     Row(Quirk.SLOW_RESET, 0x8086, (0x0953, 0x0A54)),
     Row(Quirk.SLOW_RESET, 0x025E, (0xF1AC,)),
     Row(Quirk.NO_DESCRIPTORS, 0x126F, (0x2263,)),

@@ -77,6 +77,11 @@ class ControlQueue:
         """Make `submit` wait."""
         self._gate.clear()
 
+    @property
+    def most_at_once(self) -> int:
+        """How many entries can be under way: one less than there are."""
+        return self.pair.depth - 1
+
     async def submit(self, entries: Sequence[Entry]) -> list[QueueCompletion | None]:
         """Place entries side by side with one ring, once there is room for all.
 
@@ -84,8 +89,8 @@ class ControlQueue:
         reset: nobody knows whether it was executed. ValueError when there will
         never be room.
         """
-        if len(entries) >= self.pair.depth:
-            raise ValueError(f"{len(entries)} entries, at most {self.pair.depth - 1} at once")
+        if len(entries) > self.most_at_once:
+            raise ValueError(f"{len(entries)} entries, at most {self.most_at_once} at once")
         async with self._turn:
             while True:
                 await self._gate.wait()

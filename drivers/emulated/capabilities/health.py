@@ -6,6 +6,7 @@ Spec: NVMe Base 2.0c 5.16, 5.27.
 from __future__ import annotations
 
 from scsi2nvme.drivers.emulated.capabilities.features import Features
+from scsi2nvme.drivers.emulated.capabilities.told import told
 from scsi2nvme.drivers.emulated.capability import (
     Capability,
     Controller,
@@ -37,22 +38,23 @@ class Alarm(Part):
 
 def _smart(controller: Controller) -> bytes:
     totals = controller.model.smart()
-    return SMART_LOG.build(
-        critical_warning=controller.model.critical_warning,
-        temperature=TEMPERATURE_K,
-        avail_spare=100,
-        spare_thresh=10,
-        data_units_read=-(-totals.bytes_read // _DATA_UNIT_BYTES),
-        data_units_written=-(-totals.bytes_written // _DATA_UNIT_BYTES),
-        host_read_commands=totals.host_reads,
-        host_write_commands=totals.host_writes,
-        power_cycles=totals.power_cycles,
-        power_on_hours=int(totals.power_on_seconds) // 3600,
-        unsafe_shutdowns=totals.unsafe_shutdowns,
-        media_errors=totals.media_errors,
-        num_err_log_entries=totals.error_count,
-        temperature_sensor_1=TEMPERATURE_K,
-    )
+    fields = {
+        "critical_warning": controller.model.critical_warning,
+        "temperature": TEMPERATURE_K,
+        "avail_spare": 100,
+        "spare_thresh": 10,
+        "data_units_read": -(-totals.bytes_read // _DATA_UNIT_BYTES),
+        "data_units_written": -(-totals.bytes_written // _DATA_UNIT_BYTES),
+        "host_read_commands": totals.host_reads,
+        "host_write_commands": totals.host_writes,
+        "power_cycles": totals.power_cycles,
+        "power_on_hours": int(totals.power_on_seconds) // 3600,
+        "unsafe_shutdowns": totals.unsafe_shutdowns,
+        "media_errors": totals.media_errors,
+        "num_err_log_entries": totals.error_count,
+        "temperature_sensor_1": TEMPERATURE_K,
+    }
+    return SMART_LOG.build(**fields | told(controller.settings, "smart"))
 
 
 def _key(value: int) -> int:

@@ -5,6 +5,7 @@ Spec: NVMe Base 2.0c 5.17.
 
 from __future__ import annotations
 
+from scsi2nvme.drivers.emulated.capabilities.told import told
 from scsi2nvme.drivers.emulated.capability import (
     AdminCommand,
     Capability,
@@ -113,19 +114,19 @@ def _namespace_fields(controller: Controller, state: NamespaceState) -> Fields:
 def _namespace(controller: Controller, command: Values) -> bytes:
     state = controller.model.namespace(command.nsid)
     capabilities = controller.tables.capabilities
-    return IDENTIFY_NAMESPACE.build(
-        **merged(
-            [
-                *(one.namespace(controller, state) for one in capabilities),
-                *(one.any_namespace(controller, state) for one in capabilities),
-            ]
-        )
+    fields = merged(
+        [
+            *(one.namespace(controller, state) for one in capabilities),
+            *(one.any_namespace(controller, state) for one in capabilities),
+        ]
     )
+    return IDENTIFY_NAMESPACE.build(**fields | told(controller.settings, "ns"))
 
 
 def _controller(controller: Controller, command: Values) -> bytes:
     capabilities = controller.tables.capabilities
-    return IDENTIFY_CONTROLLER.build(**merged(one.controller(controller) for one in capabilities))
+    fields = merged(one.controller(controller) for one in capabilities)
+    return IDENTIFY_CONTROLLER.build(**fields | told(controller.settings, "ctrl"))
 
 
 def _active_list(controller: Controller, command: Values) -> bytes:

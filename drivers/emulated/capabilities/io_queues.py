@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
+from scsi2nvme.drivers.emulated.capabilities.told import told
 from scsi2nvme.drivers.emulated.capability import (
     AdminCommand,
     Capability,
@@ -15,11 +16,29 @@ from scsi2nvme.drivers.emulated.capability import (
 from scsi2nvme.drivers.emulated.memory import UnmappedError
 from scsi2nvme.drivers.emulated.model import CommandFailed, invalid_field
 from scsi2nvme.drivers.memory import PAGE
+from scsi2nvme.drivers.scheme import Option
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode
 from scsi2nvme.nvme.status import StatusCode
 
 MQES = 4095
+
+
+def _pairs(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65534):
+        raise ValueError("is not a number from 1 to 65534")
+    return int(text)
+
+
+QUEUES = Option(
+    "queues",
+    "N",
+    "how many I/O queue pairs are granted (emulated only; default 128)",
+    _pairs,
+    83,
+    "io_queues",
+    subject="a choice",
+)
 
 
 class IoQueues(Part):
@@ -28,6 +47,7 @@ class IoQueues(Part):
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._emulator = controller.model.emulator
+        self._mqes = told(controller.settings, "cap").get("mqes", MQES)
         self.reset()
 
     def reset(self) -> None:
@@ -57,7 +77,7 @@ class IoQueues(Part):
         qid, size = command.cdw10 & 0xFFFF, command.cdw10 >> 16
         if qid == 0 or qid > (self.granted() & 0xFFFF) + 1 or taken:
             raise CommandFailed(StatusCode.INVALID_QUEUE_IDENTIFIER, 40)
-        if not 0 < size <= MQES:
+        if not 0 < size <= self._mqes:
             raise CommandFailed(StatusCode.INVALID_QUEUE_SIZE, 42)
         if not command.cdw11 & 1:  # CAP.CQR
             raise invalid_field(44)
@@ -138,5 +158,6 @@ CAPABILITY = Capability(
     ),
     features=(Feature(0x07, get=_get, put=_put),),
     cap={"mqes": MQES, "cqr": 1},
+    options=(QUEUES,),
     start=IoQueues,
 )

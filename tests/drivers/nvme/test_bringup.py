@@ -235,8 +235,12 @@ def test_slow_disable_quirk_leaves_the_registers_alone() -> None:
 
 def test_depth_limits() -> None:
     assert make(cap={"mqes": 15})[0].maximum_depth == 16
-    assert make(cap={"mqes": 0})[0].maximum_depth == 1
+    assert make(cap={"mqes": 1})[0].maximum_depth == 2
     assert make(cap={"mqes": 0}, pci_id=(0x144D, 0xA822))[0].maximum_depth == 64
+    for pci_id in ((0x106B, 0x2001), (0x1217, 0x8760)):
+        assert make(cap={"mqes": 1023}, pci_id=pci_id)[0].maximum_depth == 2
+    with pytest.raises(ControllerError, match=r"one entry \(CAP.MQES is 0\)"):
+        _ = make(cap={"mqes": 0})[0].maximum_depth
 
 
 def test_shutdown_waits_for_its_status() -> None:

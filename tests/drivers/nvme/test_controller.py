@@ -14,6 +14,7 @@ import pytest
 
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
 from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.drivers.nvme.events import ControllerEvent
 from scsi2nvme.drivers.nvme.retry import ABORTED_BY_RESET, LOST
 from scsi2nvme.drivers.nvme.timing import Timing
@@ -123,6 +124,37 @@ def test_no_more_queues_than_there_are_doorbells() -> None:
         await controller.reset()
         assert controller.live
         await controller.close()
+
+    run(scenario())
+
+
+# ---- small queues ----
+
+
+@pytest.mark.parametrize("mqes", [1, 2, 6, 30])
+def test_commands_side_by_side_fit_queues_of_any_depth(mqes: int) -> None:
+    async def scenario() -> None:
+        told = (("cap", "mqes", mqes),)
+        options = EmulatedOptions(size_bytes=4 * MIB, block_bytes=BLOCK, settings={"told": told})
+        controller = await Controller.open(EmulatedTransport(options), timing=PATIENT, io_queues=1)
+        assert controller.io_queues[0].queue.depth == mqes + 1
+        data = [bytes([n]) * BLOCK for n in range(32)]
+        for _ in range(2):
+            done = await controller.execute(*(write(n, block) for n, block in enumerate(data)))
+            assert [completion.status for completion in done] == [0] * 32
+            done = await controller.execute(*(read(n, 1) for n in range(32)))
+            assert [completion.data for completion in done] == data
+            await controller.reset()
+        await controller.close()
+
+    run(scenario())
+
+
+def test_queues_of_one_entry_are_refused_with_the_reason() -> None:
+    async def scenario() -> None:
+        options = EmulatedOptions(size_bytes=4 * MIB, settings={"told": (("cap", "mqes", 0),)})
+        with pytest.raises(ControllerError, match=r"CAP\.MQES is 0"):
+            await Controller.open(EmulatedTransport(options))
 
     run(scenario())
 

@@ -171,7 +171,15 @@ def test_no_write_zeroes_quirk_hides_the_bit() -> None:
     identity = IDENTIFY_CONTROLLER.build(oncs=0x5D)
     for quirks, oncs in ((NO_QUIRK, 0x5D), (Quirk.NO_WRITE_ZEROES, 0x55)):
         played = Played({(1, 0): identity})
-        assert asyncio.run(identify.identify_controller(played.execute, quirks)).oncs == oncs
+        found = asyncio.run(identify.identify_controller(played.execute, quirks, 256))
+        assert found.oncs == oncs
+
+
+@pytest.mark.parametrize(("depth", "fuses"), [(2, 0), (3, 1)])
+def test_a_fused_pair_needs_room_for_two(depth: int, fuses: int) -> None:
+    played = Played({(1, 0): IDENTIFY_CONTROLLER.build(fuses=1)})
+    found = asyncio.run(identify.identify_controller(played.execute, NO_QUIRK, depth))
+    assert found.fuses == fuses
 
 
 def test_nuse_is_no_change() -> None:
