@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import ipaddress
+import contextlib
+import errno
+import os
 import re
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, replace
+from ipaddress import IPv6Address, ip_address
+from typing import cast
 
 DEFAULT_PORT = 3260
 
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>[0-9]{1,5}))?")
 
+SocketName = tuple[str, int] | tuple[str, int, int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class PortalAddress:
-    """A TCP address, IPv4 or IPv6. Port 0 asks the system for a free one."""
+    """A TCP address, IPv4 or IPv6. Port 0 asks the system for a free one.
+
+    `host` is numeric. That of a link-local IPv6 address has a zone (`fe80::1%eth0`), which
+    means something on this machine only. Spec: RFC 4007 11.
+    """
 
     host: str
     port: int = DEFAULT_PORT
@@ -28,17 +39,57 @@ class PortalAddress:
         return cls(match["v6"] or match["host"], port)
 
     @classmethod
-    def of_socket(cls, name: tuple[str, int, *tuple[object, ...]]) -> PortalAddress:
-        """Return what a socket's own address means to a peer: neither zone nor mapped IPv4."""
-        address = ipaddress.ip_address(name[0].partition("%")[0])
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        return cls(str(mapped or address), name[1])
+    def of_socket(cls, name: SocketName) -> PortalAddress:
+        """Return a socket's own address, or its peer's; a mapped IPv4 address as IPv4."""
+        address = ip_address(name[0].partition("%")[0])
+        mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+        zone = name[3] if len(name) == 4 else 0
+        host = f"{address}%{_zone_name(zone)}" if zone else str(mapped or address)
+        return cls(host, name[1])
+
+    @property
+    def for_peer(self) -> PortalAddress:
+        """The same without its zone, which a peer has a name of its own for."""
+        return replace(self, host=self.host.partition("%")[0])
+
+    @property
+    def socket_name(self) -> SocketName:
+        """What `bind` takes; OSError if there is no such zone here."""
+        try:
+            found = socket.getaddrinfo(
+                self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+            )
+        except socket.gaierror:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from None
+        return cast(SocketName, found[0][4])
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether it is an IPv6 address."""
+        return ":" in self.host
 
     @property
     def wildcard(self) -> bool:
-        """Whether it stands for every address of this host."""
+        """Whether it stands for every address of this host, of its family."""
         return self.host in ("0.0.0.0", "::")
 
+    @property
+    def loopback(self) -> bool:
+        """Whether only this host reaches it."""
+        return ip_address(self.host).is_loopback
+
+    @property
+    def link(self) -> str | None:
+        """Of a link-local address its link (`%eth0`, of IPv4 nothing), else None."""
+        link_local = ip_address(self.host).is_link_local
+        return "".join(self.host.partition("%")[1:]) if link_local else None
+
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = f"[{self.host}]" if self.ipv6 else self.host
         return f"{host}:{self.port}"
+
+
+def _zone_name(index: int) -> str:
+    with contextlib.suppress(OSError):
+        return socket.if_indextoname(index)
+    return str(index)

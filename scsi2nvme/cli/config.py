@@ -139,7 +139,8 @@ def load(path: Path) -> ConfigFile:
 def portal_address(text: str) -> PortalAddress:
     """Parse `ADDRESS[:PORT]`, an IPv6 address in brackets where a port follows.
 
-    Port 0 asks the system for a free one.
+    Port 0 asks the system for a free one. A link-local IPv6 address has its interface:
+    `fe80::1%eth0`.
     """
     host, port = text, str(DEFAULT_PORT)
     if text.startswith("["):
@@ -152,9 +153,12 @@ def portal_address(text: str) -> PortalAddress:
     if not (port.isascii() and port.isdigit() and int(port) < 65536):
         raise UsageError(f"portal {text!r}: port {port!r} is not a number from 0 to 65535")
     try:
-        return PortalAddress(str(ip_address(host)), int(port))
+        address = PortalAddress(str(ip_address(host)), int(port))
     except ValueError:
         raise UsageError(f"portal {text!r}: {host!r} is no IPv4 or IPv6 address") from None
+    if address.ipv6 and address.link == "":
+        raise UsageError(f"portal {text!r}: name its interface, as in [{host}%eth0]:{port}")
+    return address
 
 
 def iscsi_name(text: str, what: str) -> str:

@@ -111,10 +111,19 @@ class Portal:
         """The addresses on which it listens, with their actual ports."""
         return [PortalAddress.of_socket(one.getsockname()) for one in self._listeners]
 
+    @property
+    def _told(self) -> list[PortalAddress]:
+        """What SendTargets may tell: [::] twice if it takes IPv4, too."""
+        told = self.addresses
+        for listener, address in zip(self._listeners, self.addresses, strict=True):
+            if address.host == "::" and not _ipv6_only(listener):
+                told.append(PortalAddress("0.0.0.0", address.port))
+        return told
+
     async def listen(self, addresses: Iterable[PortalAddress]) -> None:
         """Listen on every address; OSError if one cannot be had, and then on none."""
         wanted = list(addresses)
-        ipv4_ports = {one.port for one in wanted if ":" not in one.host}
+        ipv4_ports = {one.port for one in wanted if not one.ipv6}
         try:
             for address in wanted:
                 # Unless IPv4 has an address of its own, [::] takes it too.
@@ -296,7 +305,7 @@ class Portal:
         if sock.send(response) != len(response):
             raise ConnectionError("no room for the last Login Response")
         connection = Connection(session, result.cid, parameters.maximum_send)
-        addresses = reachable(self.addresses, connected)
+        addresses = reachable(self._told, connected)
         served = FullFeature(connection, self._surroundings, addresses)
         cookie = self._service.cookie(served.handle)
         try:
@@ -345,19 +354,22 @@ class Portal:
 
 
 def _listener(address: PortalAddress, *, ipv6_only: bool) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_INET6 if address.ipv6 else socket.AF_INET)
     try:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
+        if address.ipv6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, ipv6_only)
-        listener.bind((address.host, address.port))
+        listener.bind(address.socket_name)
         listener.listen(128)
     except OSError:
         listener.close()
         raise
     return listener
+
+
+def _ipv6_only(listener: socket.socket) -> bool:
+    return bool(listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
 
 
 async def receive_exactly(sock: socket.socket, length: int) -> bytes:

@@ -13,12 +13,23 @@ _ISCSI_NAME = re.compile(r"(?:iqn|eui|naa)\.[^\s]{1,219}")
 
 
 def reachable(listening: Iterable[PortalAddress], connected: PortalAddress) -> list[PortalAddress]:
-    """Return the addresses to report: a wildcard is the one that the peer connected to."""
-    addresses = []
+    """Return the addresses to report to a peer that connected to `connected`.
+
+    A wildcard is the address that it connected to, if that is of its family: others of this
+    host may be out of its reach. So are loopback and link-local addresses but for those who
+    came by one, of the same link.
+    """
+    addresses: list[PortalAddress] = []
     for address in listening:
-        known = PortalAddress(connected.host, address.port) if address.wildcard else address
-        if known not in addresses:
-            addresses.append(known)
+        known = address
+        if address.wildcard:
+            if address.ipv6 != connected.ipv6:
+                continue
+            known = PortalAddress(connected.host, address.port)
+        far = known.loopback and not connected.loopback
+        far = far or known.link not in (None, connected.link)
+        if not far and known.for_peer not in addresses:
+            addresses.append(known.for_peer)
     return addresses
 
 
@@ -32,11 +43,12 @@ def send_targets(
     """Return the records that SendTargets=`value` asks for.
 
     Targets that the initiator may not log in to are left out. `own` is the
-    target of a normal session, None in a discovery session. Raises
-    NegotiationError if the value is neither All, empty nor an iSCSI name.
+    target of a normal session, which asks about nothing else; None in a discovery session.
+    Raises NegotiationError if the value is neither All, empty nor an iSCSI name.
     """
-    if value == "" and own is not None:
-        value = own.iqn
+    if own is not None:
+        targets = [own]
+        value = value or own.iqn
     if value != "All" and not _ISCSI_NAME.fullmatch(value):
         raise NegotiationError(f"SendTargets={value!r}")
     records: Pairs = []

@@ -112,6 +112,8 @@ def test_defaults_are_loopback_and_one_name_per_controller() -> None:
         ("::1", "[::1]:3260"),
         ("[::1]", "[::1]:3260"),
         ("[fd00::1]:65535", "[fd00::1]:65535"),
+        ("[fe80::1%eth0]:3261", "[fe80::1%eth0]:3261"),
+        ("fe80::1%eth0", "[fe80::1%eth0]:3260"),
     ],
 )
 def test_portal_addresses(text: str, shown: str) -> None:
@@ -119,7 +121,7 @@ def test_portal_addresses(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "host", "1.2.3:1", "1.2.3.4:65536", "1.2.3.4:x", "[::1", "[::1]x"]
+    "text", ["", "host", "1.2.3:1", "1.2.3.4:65536", "1.2.3.4:x", "[::1", "[::1]x", "fe80::1"]
 )
 def test_a_portal_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="portal"):

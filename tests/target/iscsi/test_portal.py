@@ -33,6 +33,18 @@ def test_several_addresses() -> None:
                 assert {value for key, value in records if key == "TargetAddress"} == shown
 
 
+def test_a_wildcard_is_told_with_its_own_port() -> None:
+    with serving(addresses=("0.0.0.0:0", "[::1]:0")) as bench:
+        wild, six = bench.portal.addresses
+        told = {}
+        for host, port in (("127.0.0.2", wild.port), ("::1", six.port)):
+            with Initiator((host, port)) as one:
+                one.login()
+                told[host] = [value for _, value in one.text({"SendTargets": DISK})[1:]]
+        assert told["127.0.0.2"] == [f"127.0.0.2:{wild.port},1", f"[::1]:{six.port},1"]
+        assert told["::1"] == [f"[::1]:{six.port},1"]
+
+
 def test_an_address_in_use(bench: Bench) -> None:
     async def listen() -> None:
         portal = Portal(bench.service, {})

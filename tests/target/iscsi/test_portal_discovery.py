@@ -37,6 +37,15 @@ def test_discovery(bench: Bench) -> None:
         assert ("TargetName", SECRET) in alice.text({"SendTargets": "All"})
 
 
+@pytest.mark.parametrize("value", ["All", DISK, ""])
+def test_a_normal_session_is_told_of_its_own_target(bench: Bench, value: str) -> None:
+    with bench.initiator(name=ALICE) as alice:
+        alice.login(DISK)
+        records = alice.text({"SendTargets": value})
+        assert [name for key, name in records if key == "TargetName"] == [DISK]
+        assert alice.text({"SendTargets": SECRET}) == []
+
+
 def test_a_long_list_is_continued(bench: Bench) -> None:
     names = {f"iqn.2026-11.test:{number:0200}" for number in range(60)}
     bench.targets.update({name: TargetNode(name) for name in names})

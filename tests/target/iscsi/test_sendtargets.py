@@ -10,7 +10,7 @@ from scsi2nvme.target.iscsi.negotiation import NegotiationError, Pairs
 from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
 from scsi2nvme.target.iscsi.sendtargets import reachable, send_targets
 from scsi2nvme.target.iscsi.text import TextExchange, TextResponse
-from scsi2nvme.target.portal_address import PortalAddress
+from scsi2nvme.target.portal_address import PortalAddress, SocketName
 from tests.iscsi_client import Pdu, pairs_bytes
 
 ME = "iqn.2026-11.test:me"
@@ -36,7 +36,9 @@ SECOND_RECORDS = [
     ("value", "own", "records"),
     [
         ("All", None, FIRST_RECORDS + SECOND_RECORDS),
-        ("All", FIRST, FIRST_RECORDS + SECOND_RECORDS),
+        ("All", FIRST, FIRST_RECORDS),
+        (FIRST.iqn, FIRST, FIRST_RECORDS),
+        (SECOND.iqn, FIRST, []),
         (SECOND.iqn, None, SECOND_RECORDS),
         (SECOND.iqn.upper().replace("IQN", "iqn"), None, SECOND_RECORDS),
         ("", FIRST, FIRST_RECORDS),
@@ -75,15 +77,24 @@ def test_what_is_no_address(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "address"),
+    ("name", "address", "for_peer"),
     [
-        (("192.0.2.1", 3260), "192.0.2.1:3260"),
-        (("::ffff:192.0.2.1", 3260, 0, 0), "192.0.2.1:3260"),
-        (("fe80::1%eth0", 3260, 0, 2), "[fe80::1]:3260"),
+        (("192.0.2.1", 3260), "192.0.2.1:3260", "192.0.2.1:3260"),
+        (("::ffff:192.0.2.1", 3260, 0, 0), "192.0.2.1:3260", "192.0.2.1:3260"),
+        (("fe80::1%lo", 3260, 0, 1), "[fe80::1%lo]:3260", "[fe80::1]:3260"),
+        (("fe80::1", 3260, 0, 1), "[fe80::1%lo]:3260", "[fe80::1]:3260"),
+        (("fe80::1", 3260, 0, 9999), "[fe80::1%9999]:3260", "[fe80::1]:3260"),
     ],
 )
-def test_socket_names(name: tuple[str, int], address: str) -> None:
+def test_socket_names(name: SocketName, address: str, for_peer: str) -> None:
     assert str(PortalAddress.of_socket(name)) == address
+    assert str(PortalAddress.of_socket(name).for_peer) == for_peer
+
+
+def test_a_link_local_address_is_bound_in_its_zone() -> None:
+    assert PortalAddress("fe80::1%lo", 3260).socket_name[3:] == (1,)
+    with pytest.raises(OSError, match="No such device"):
+        _ = PortalAddress("fe80::1%nowhere", 3260).socket_name
 
 
 @pytest.mark.parametrize(
@@ -92,7 +103,19 @@ def test_socket_names(name: tuple[str, int], address: str) -> None:
         (["0.0.0.0:3260"], "192.0.2.9:3260", ["192.0.2.9:3260"]),
         (["[::]:3260"], "[2001:db8::9]:3260", ["[2001:db8::9]:3260"]),
         (["[::]:3260", "0.0.0.0:3260"], "192.0.2.9:3260", ["192.0.2.9:3260"]),
-        (["192.0.2.1", "[::1]:860"], "192.0.2.1:3260", ["192.0.2.1:3260", "[::1]:860"]),
+        (["0.0.0.0:1", "[2001:db8::2]:2"], "[2001:db8::2]:2", ["[2001:db8::2]:2"]),
+        (["0.0.0.0:1", "[2001:db8::2]:2"], "192.0.2.9:1", ["192.0.2.9:1", "[2001:db8::2]:2"]),
+        (["0.0.0.0:1", "[::]:2"], "[2001:db8::9]:2", ["[2001:db8::9]:2"]),
+        (["0.0.0.0:1", "0.0.0.0:2"], "192.0.2.9:1", ["192.0.2.9:1", "192.0.2.9:2"]),
+        (["192.0.2.1", "[::1]:860", "127.0.0.1"], "192.0.2.1:3260", ["192.0.2.1:3260"]),
+        (["192.0.2.1", "[::1]:860"], "127.0.0.1:3260", ["192.0.2.1:3260", "[::1]:860"]),
+        (["0.0.0.0:1", "[::1]:2"], "[::1]:2", ["[::1]:2"]),
+        (["[fe80::1%a]:1", "[fd00::1]:1"], "[fd00::1]:1", ["[fd00::1]:1"]),
+        (["[fe80::1%a]:1", "[fe80::1%b]:2"], "[fe80::1%a]:1", ["[fe80::1]:1"]),
+        (["[fe80::1%a]:1", "[fe80::2%a]:1"], "[fe80::1%a]:1", ["[fe80::1]:1", "[fe80::2]:1"]),
+        (["[::]:1", "127.0.0.1:1"], "[fe80::1%a]:1", ["[fe80::1]:1"]),
+        (["169.254.1.1:1", "192.0.2.1:1"], "192.0.2.1:1", ["192.0.2.1:1"]),
+        (["169.254.1.1:1", "192.0.2.1:1"], "169.254.1.1:1", ["169.254.1.1:1", "192.0.2.1:1"]),
     ],
 )
 def test_reachable(listening: list[str], connected: str, reported: list[str]) -> None:
