@@ -27,9 +27,9 @@ ALGORITHMS: Mapping[str, Callable[[bytes], hashlib._Hash]] = {
 }
 _CHALLENGE_BYTES = 32  # the longest hash's length
 
-_HEX = re.compile(r"0[xX]((?:[0-9A-Fa-f]{2})+)")
+_HEX = re.compile(r"0[xX]([0-9A-Fa-f]+)")
 _BASE64 = re.compile(r"0[bB]([A-Za-z0-9+/]+={0,2})")
-_IDENTIFIER = re.compile(r"0[xX][0-9A-Fa-f]{1,2}|0|[1-9][0-9]{0,2}")
+_IDENTIFIER = re.compile(r"0[xX]0*[0-9A-Fa-f]{1,2}|0|[1-9][0-9]{0,2}")
 
 
 class AuthenticationError(NegotiationError):
@@ -69,7 +69,8 @@ def decode_binary(text: str) -> bytes:
     """Decode a large binary value, hexadecimal or base64; AuthenticationError if it is none."""
     value = b""
     if match := _HEX.fullmatch(text):
-        value = bytes.fromhex(match[1])
+        # n digits are (n + 1) / 2 bytes, the most significant first. Spec: RFC 7143 6.1.
+        value = bytes.fromhex(match[1].rjust(len(match[1]) + len(match[1]) % 2, "0"))
     elif match := _BASE64.fullmatch(text):
         try:
             value = base64.b64decode(match[1], validate=True)

@@ -85,8 +85,14 @@ class Key:
     leading: bool = False
     irrelevant: Callable[[Mapping[str, Value]], bool] = _never
     ceiling: str = ""  # the key whose value the result must not exceed
-    longest: int = 255  # bytes of the value
+    longest: int = 255  # bytes of the value, of a list of each value in it
+    is_list: bool = False  # though it is Form.TEXT
     repeatable: bool = False
+
+    @property
+    def lists(self) -> bool:
+        """Whether it has a list of values, separated by commas."""
+        return self.is_list or self.form is Form.LIST
 
     @property
     def negotiated(self) -> bool:
@@ -152,7 +158,7 @@ KEYS = (
     Key("TargetName", Form.TEXT, When.LOGIN, longest=223),
     Key("InitiatorAlias", Form.TEXT, When.ALWAYS, repeatable=True),
     Key("AuthMethod", Form.LIST, When.SECURITY, "None", "CHAP,None"),
-    _security("CHAP_A"),
+    Key("CHAP_A", Form.TEXT, When.SECURITY, is_list=True),
     _security("CHAP_I"),
     _security("CHAP_C", _BINARY),
     _security("CHAP_N"),

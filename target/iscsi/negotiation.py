@@ -16,7 +16,7 @@ NOT_UNDERSTOOD = "NotUnderstood"
 _ANSWERS = frozenset({REJECT, IRRELEVANT, NOT_UNDERSTOOD})
 
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9.+@_#-]{0,62}")
-_NUMBER = re.compile(r"0[xX][0-9A-Fa-f]{1,16}|0|[1-9][0-9]{0,19}")
+_NUMBER = re.compile(r"0[xX]0*[0-9A-Fa-f]{1,16}|0|[1-9][0-9]{0,19}")
 _BOOLEANS = {"Yes": True, "No": False}
 
 Pairs = list[tuple[str, str]]
@@ -46,11 +46,21 @@ def parse_pairs(data: bytes) -> Pairs:
             raise NegotiationError("a key=value pair is not UTF-8") from None
         if not separator or not _KEY.fullmatch(key):
             raise NegotiationError("not a key=value pair")
-        longest = BY_NAME[key].longest if key in BY_NAME else 255
-        if len(value.encode()) > longest:
-            raise NegotiationError(f"the value of {key} is longer than {longest} bytes")
+        _check_length(key, value)
         pairs.append((key, value))
     return pairs
+
+
+def _check_length(name: str, value: str) -> None:
+    """Hold every single value against its limit; whoever sends an unknown key may send a list.
+
+    Spec: RFC 7143 6.1.
+    """
+    key = BY_NAME.get(name)
+    longest = 255 if key is None else key.longest
+    values = value.split(",") if key is None or key.lists else [value]
+    if any(len(one.encode()) > longest for one in values):
+        raise NegotiationError(f"the value of {name} is longer than {longest} bytes")
 
 
 def format_pairs(pairs: Iterable[tuple[str, str]]) -> bytes:

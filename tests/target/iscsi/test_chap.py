@@ -111,7 +111,7 @@ def test_missing_key(missing: str) -> None:
 
 
 @pytest.mark.parametrize("algorithm", sorted(HASHES))
-@pytest.mark.parametrize("identifier", ["0", "255", "0x2a"])
+@pytest.mark.parametrize("identifier", ["0", "255", "0x2a", "0x002a"])
 def test_mutual(algorithm: str, identifier: str) -> None:
     chap, challenge = begin(SERVER, algorithm)
     theirs = bytes(range(1, 17))
@@ -179,8 +179,27 @@ def test_binary_values(value: bytes) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [("0x0", b"\0"), ("0xabc", b"\x0a\xbc"), ("0X00abc", b"\0\x0a\xbc"), ("0x0abc", b"\x0a\xbc")],
+)
+def test_a_number_of_digits_may_be_odd(text: str, value: bytes) -> None:
+    assert decode_binary(text) == value
+
+
+def test_a_response_of_an_odd_number_of_digits() -> None:
+    """As whoever takes it for a number writes one that begins with a zero."""
+    for _ in range(1000):
+        chap, challenge = begin()
+        response = proof(challenge).hex()
+        if response[0] == "0":
+            break
+    chap.step({"CHAP_N": "user", "CHAP_R": "0x" + response[1:]})
+    assert chap.done
+
+
+@pytest.mark.parametrize(
     "text",
-    ["", "0x", "0b", "0x0", "0xgg", "1234", "0b=", "0bA", "0x" + "00" * 1025, "0b" + "A" * 1372],
+    ["", "0x", "0b", "0x ", "0xgg", "1234", "0b=", "0bA", "0x" + "00" * 1025, "0b" + "A" * 1372],
 )
 def test_what_is_no_binary_value(text: str) -> None:
     with pytest.raises(AuthenticationError):
