@@ -22,6 +22,7 @@ from scsi2nvme.target.portal_address import DEFAULT_PORT, PortalAddress
 DEFAULT_IQN = "iqn.2026-11.io.github.scsi2nvme:disk0"
 DEFAULT_PORTAL = "127.0.0.1:3260"
 NAME_BYTES = 223  # RFC 7143 4.2.7.1
+ALIAS_BYTES = 255
 SECRET_BYTES = 12  # RFC 7143 9.2.1: at least 96 bits
 MAXIMUM_LUN = 255
 MAXIMUM_POLL_US = 10_000
@@ -54,10 +55,14 @@ class InitiatorTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class ControllerTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A controller, and its target's name if it is not to be derived."""
+    """A controller, and its target's name if it is not to be derived.
+
+    `alias` describes the target to initiators that have logged in.
+    """
 
     spec: str
     iqn: str | None = None
+    alias: str = ""
 
 
 class TcmuTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -97,6 +102,7 @@ class TargetSettings:
 
     spec: ControllerSpec
     iqn: str
+    alias: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,13 @@ def iscsi_name(text: str, what: str) -> str:
     return name
 
 
+def _alias(text: str) -> str:
+    """Check a target's description. Spec: RFC 7143 13.7."""
+    if len(text.encode()) > ALIAS_BYTES or not text.isprintable():
+        raise UsageError(f"alias {text!r}: is not printable text of at most {ALIAS_BYTES} bytes")
+    return text
+
+
 def _initiator(row: InitiatorTable, iqns: set[str]) -> InitiatorTable:
     """Check what one initiator may do."""
     what = f"initiator {row.name!r}"
@@ -230,7 +243,8 @@ def settings(
     targets = []
     for number, row in enumerate(rows):
         name = row.iqn or (f"{base}:{number}" if number else base)
-        targets.append(TargetSettings(parse(row.spec), iscsi_name(name, "target name")))
+        iscsi = iscsi_name(name, "target name")
+        targets.append(TargetSettings(parse(row.spec), iscsi, _alias(row.alias)))
     iqns = {target.iqn for target in targets}
     if len(iqns) < len(targets):
         raise UsageError("two controllers have the same target name: give each its own iqn")

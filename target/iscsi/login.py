@@ -36,6 +36,8 @@ from scsi2nvme.target.iscsi.pdu import (
 )
 
 MAXIMUM_REQUESTS = 256  # of one login; more is not a login but a nuisance
+# What a login's first keys say, and no later ones: it decides on access and authentication.
+_IDENTITY = ("SessionType", "InitiatorName", "TargetName")
 
 _NEXT_STAGES: Mapping[int, tuple[Stage, ...]] = {
     Stage.SECURITY_NEGOTIATION: (Stage.OPERATIONAL_NEGOTIATION, Stage.FULL_FEATURE_PHASE),
@@ -128,6 +130,7 @@ class Login:
         self._chap: Chap | None = None
         self._authenticated = False
         self._declared = False  # our MaxRecvDataSegmentLength
+        self._described = False  # the target
 
     @property
     def stat_sn(self) -> int:
@@ -225,16 +228,33 @@ class Login:
     def _answer(self, pairs: Pairs) -> Pairs:
         """Answer one whole sequence of keys."""
         keys = dict(pairs)
-        declarations = [] if self._named else self._identify(keys)
+        declarations = self._confirm(keys) if self._named else self._identify(keys)
         security = self._stage is Stage.SECURITY_NEGOTIATION
         replies = self._negotiation.answer(pairs, SECURITY if security else OPERATIONAL)
         if security:
-            return declarations + replies + self._authenticate(keys, dict(replies))
-        if not self._declared:
+            replies += self._authenticate(keys, dict(replies))
+        declarations += self._describe()
+        if not security and not self._declared:
             self._declared = True
             name = "MaxRecvDataSegmentLength"
             declarations.append((name, str(self._negotiation.ours[name])))
         return declarations + replies
+
+    def _describe(self) -> Pairs:
+        """Tell of the target what only those may know who have proved themselves."""
+        if not self._authenticated or self._described:
+            return []
+        self._described = True
+        alias = self._node.alias if self._node is not None else ""
+        return [("TargetAlias", alias)] if alias else []
+
+    def _confirm(self, keys: Mapping[str, str]) -> Pairs:
+        """See that later keys leave the login what its first have made it."""
+        values = self._negotiation.values
+        for name in _IDENTITY:
+            if keys.get(name, values[name]) != values[name]:
+                raise NegotiationError(f"{name} is not among the login's first keys")
+        return []
 
     def _identify(self, keys: Mapping[str, str]) -> Pairs:
         """Find out who asks for what, from the login's first keys. Spec: RFC 7143 6.3."""
@@ -254,8 +274,6 @@ class Login:
                 self._node = self._find(keys.get("TargetName", "").lower(), initiator)
                 self._authentication = self._node.authentication(initiator)
                 declarations = [("TargetPortalGroupTag", str(self._node.portal_group_tag))]
-                if self._node.alias:
-                    declarations.append(("TargetAlias", self._node.alias))
             case other:
                 status = LoginStatus.SESSION_TYPE_NOT_SUPPORTED
                 raise NegotiationError(f"SessionType {other!r}", status)

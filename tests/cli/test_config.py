@@ -147,6 +147,7 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
     ("old", "new", "words"),
     [
         ("reactors = 2", "reactors = 65", ["reactors", "65", "64"]),
+        ('spec = "emulated:memory"', 'spec = "emulated:memory"\nalias = "a\\nb"', ["alias"]),
         ("reactors = 2", 'reactors = "two"', ["reactors", "int"]),
         ("poll_us = 0", "poll_us = -1", ["poll_us", "-1"]),
         ("poll_us = 0", "pol_us = 0", ["pol_us"]),

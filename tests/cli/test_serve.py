@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import IQN, Daemon, free_port
+from tests.iscsi_client import Initiator
 
 MEMORY = "emulated:memory,size=64M"
 CHAP = """
@@ -200,6 +201,18 @@ def test_only_listed_initiators_see_the_target(tmp_path: Path) -> None:
         assert IQN not in iscsi_ls(running)
         assert inquiry(running.url()).returncode != 0
         assert IQN in iscsi_ls(running, "-i", "iqn.1993-08.org.debian:01:other")
+
+
+def test_a_target_is_described_by_its_alias_alone(tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    table = f'[[controllers]]\nspec = "emulated:{image},size=64M"\n'
+    for alias, told in (("", None), ('alias = "the cellar"\n', "the cellar")):
+        with (
+            Daemon(tmp_path, config=table + alias) as running,
+            Initiator(("127.0.0.1", running.port)) as one,
+        ):
+            one.login(IQN)
+            assert one.keys.get("TargetAlias") == told
 
 
 def test_luns_are_masked(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ configuration file (TOML; what the command line says goes first):
   [[controllers]]                       # one table per controller
   spec = "emulated:/srv/disk.img,size=64G"
   iqn = "iqn.2026-11.org.example:fast"  # unless derived from the one above
+  alias = "a fast disk"                 # what initiators may show for it
 
   [chap]                                # unless everybody may log in
   name = "host"

@@ -22,7 +22,7 @@ TARGETS = {
     for node in (
         TargetNode(OPEN, alias="disk", portal_group_tag=7),
         TargetNode(CLOSED, acl={"iqn.2026-11.test:other": AclEntry()}),
-        TargetNode(SECRET, acl={INITIATOR: AclEntry(chap=MUTUAL)}),
+        TargetNode(SECRET, alias="vault", acl={INITIATOR: AclEntry(chap=MUTUAL)}),
     )
 }
 NAMES = {"InitiatorName": INITIATOR, "TargetName": OPEN}

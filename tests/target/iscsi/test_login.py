@@ -198,12 +198,27 @@ def test_names_may_be_declared_again_in_the_next_stage() -> None:
     accepted(machine.feed(request(), pairs_bytes(names)))
 
 
-def test_another_target_may_not_be_named_later() -> None:
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"TargetName": SECRET},
+        {"InitiatorName": "iqn.2026-11.test:other"},
+        {"SessionType": "Discovery"},
+    ],
+)
+@pytest.mark.parametrize("csg", [0, 1])
+def test_what_a_login_is_may_not_change(later: dict[str, str], csg: int) -> None:
     machine = login()
-    replied(machine.feed(request(0, 1), pairs_bytes(NAMES)))
-    refused(
-        machine.feed(request(), pairs_bytes({"TargetName": SECRET})), LoginStatus.INITIATOR_ERROR
-    )
+    replied(machine.feed(request(csg, csg + 1, transit=csg == 0), pairs_bytes(NAMES)))
+    refused(machine.feed(request(), pairs_bytes(later)), LoginStatus.INITIATOR_ERROR)
+
+
+@pytest.mark.parametrize("later", [{"TargetName": OPEN}, {"SessionType": "Normal"}])
+def test_a_discovery_session_remains_one(later: dict[str, str]) -> None:
+    machine = login()
+    names = {"InitiatorName": INITIATOR, "SessionType": "Discovery"}
+    replied(machine.feed(request(0, 1), pairs_bytes(names)))
+    refused(machine.feed(request(), pairs_bytes(later)), LoginStatus.INITIATOR_ERROR)
 
 
 COMMON_KEYS = {

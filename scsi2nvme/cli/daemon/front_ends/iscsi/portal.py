@@ -93,7 +93,7 @@ def _node(served: Served, settings: Settings) -> TargetNode:
     return TargetNode(
         target.iqn,
         {nsid - 1: lu for nsid, lu in served.units.items()},
-        alias=target.spec.text[:255],
+        alias=target.alias,
         acl=acl if settings.initiators else None,
         chap=_chap(settings.chap, settings.mutual_chap),
     )
