@@ -80,7 +80,8 @@ class ConfigFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """The configuration file.
 
     `chap`: how initiators must prove who they are; `mutual_chap`: how we then
-    do. With any `initiators`, nobody else may log in.
+    do. With any `initiators`, nobody else may log in. `cold_reset`: whether TARGET COLD
+    RESET is done, which ends other initiators' sessions.
     """
 
     controllers: tuple[ControllerTable, ...] = ()
@@ -93,6 +94,7 @@ class ConfigFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     mutual_chap: Credentials | None = None
     discovery_chap: Credentials | None = None
     initiators: tuple[InitiatorTable, ...] = ()
+    cold_reset: bool = False
     tcmu: TcmuTable | None = None
 
 
@@ -118,6 +120,7 @@ class Settings:
     mutual_chap: Credentials | None
     discovery_chap: Credentials | None
     initiators: tuple[InitiatorTable, ...]
+    cold_reset: bool = False
     tcmu: TcmuTable | None = None
 
 
@@ -274,5 +277,6 @@ def settings(
         file.mutual_chap,
         file.discovery_chap,
         initiators,
+        file.cold_reset,
         kernel,
     )

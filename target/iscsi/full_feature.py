@@ -49,6 +49,7 @@ class Surroundings:
     sessions: SessionTable
     targets: Mapping[str, TargetNode]
     background: Background
+    cold_reset: bool = False  # whether initiators may ask for TARGET COLD RESET
 
 
 class FullFeature:
@@ -177,7 +178,13 @@ class FullFeature:
             if unseen:
                 outcome = task_management.Outcome(task_management.Response.FUNCTION_COMPLETE)
             else:
-                outcome = await task_management.perform(request, session.nexus, level, self._run)
+                outcome = await task_management.perform(
+                    request,
+                    session.nexus,
+                    level,
+                    self._run,
+                    cold_reset=self._surroundings.cold_reset,
+                )
         finally:
             self._connection.send(
                 TASK_MANAGEMENT_RESPONSE.build(
@@ -199,7 +206,11 @@ class FullFeature:
         return await service.task_management(function, session.nexus, session.plane_nexus, lun, itt)
 
     def _drop_all(self) -> None:
-        """End every connection to the target, as a cold reset does. Spec: RFC 7143 11.5.1."""
+        """End the connections to the target, as a cold reset does. Spec: RFC 7143 11.5.1.
+
+        A session that sees logical units beyond those of who asks is none of its business.
+        """
+        own = set(self._session.nexus.luns.values())
         for session in self._surroundings.sessions:
-            if session.node is self._session.node:
+            if session.node is self._session.node and own.issuperset(session.nexus.luns.values()):
                 session.drop(graceful=True)

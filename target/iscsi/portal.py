@@ -48,7 +48,8 @@ class PortalSettings:
     """How a portal behaves. Times are in seconds.
 
     `half_open` caps connections that have not logged in yet, also from one
-    address; `window` is how many commands a session may have outstanding.
+    address; `window` is how many commands a session may have outstanding;
+    `cold_reset` is whether initiators may end each other's sessions.
     """
 
     login: LoginSettings = field(default_factory=LoginSettings)
@@ -59,6 +60,7 @@ class PortalSettings:
     window: int = 128
     ping: float = 30.0
     ping_timeout: float = 30.0
+    cold_reset: bool = False
 
 
 def connection_parameters(
@@ -99,7 +101,9 @@ class Portal:
         self._targets = targets
         self._background = Background()
         self._acceptors = Background()
-        self._surroundings = Surroundings(service, self.sessions, targets, self._background)
+        self._surroundings = Surroundings(
+            service, self.sessions, targets, self._background, self.settings.cold_reset
+        )
         self._listeners: list[socket.socket] = []
         self._half_open: Counter[str] = Counter()
         self._served: dict[Connection, FullFeature] = {}

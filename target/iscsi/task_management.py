@@ -43,6 +43,7 @@ class Response(IntEnum):
     LUN_DOES_NOT_EXIST = 2
     REASSIGNMENT_NOT_SUPPORTED = 4
     FUNCTION_NOT_SUPPORTED = 5
+    AUTHORIZATION_FAILED = 6
     FUNCTION_SUCCEEDED = 7
     FUNCTION_REJECTED = 255
 
@@ -80,11 +81,15 @@ RESPONSES: Mapping[TaskManagementResponse, Response] = {
 Run = Callable[[TaskManagement, int | None, int], Awaitable[TaskManagementResponse]]
 
 
-async def perform(request: Values, nexus: Nexus, protocol_level: int, run: Run) -> Outcome:
+async def perform(
+    request: Values, nexus: Nexus, protocol_level: int, run: Run, *, cold_reset: bool = False
+) -> Outcome:
     """Carry out one Task Management Function Request.
 
     A target reset is a reset of every logical unit that the initiator sees;
-    what a cold reset does to connections is left to the caller.
+    what a cold reset does to connections is left to the caller. `cold_reset`
+    says whether there may be one: access controls of SCSI do not keep an
+    initiator from it, those of iSCSI have to. Spec: RFC 7143 11.5.1.
     """
     try:
         function = Function(request.function)
@@ -94,6 +99,8 @@ async def perform(request: Values, nexus: Nexus, protocol_level: int, run: Run) 
         return Outcome(Response.FUNCTION_NOT_SUPPORTED)
     if function is Function.TASK_REASSIGN:
         return Outcome(Response.REASSIGNMENT_NOT_SUPPORTED)
+    if function is Function.TARGET_COLD_RESET and not (cold_reset and nexus.luns):
+        return Outcome(Response.AUTHORIZATION_FAILED)
     if function in (Function.TARGET_WARM_RESET, Function.TARGET_COLD_RESET):
         return await _reset_all(nexus, run)
     if function not in SAM_FUNCTIONS:

@@ -27,6 +27,7 @@ configuration file (TOML; what the command line says goes first):
   state_dir = "/var/lib/scsi2nvme"
   reactors = 2
   poll_us = 50
+  cold_reset = false                    # whether initiators may end each other's sessions
 
   [[controllers]]                       # one table per controller
   spec = "emulated:/srv/disk.img,size=64G"

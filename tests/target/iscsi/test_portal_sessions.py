@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from scsi2nvme.target.iscsi.node import AclEntry
+from scsi2nvme.target.iscsi.portal import PortalSettings
 from tests.iscsi_client import (
     LOGOUT_RESPONSE,
     REJECT,
@@ -13,6 +15,8 @@ from tests.iscsi_client import (
     Initiator,
     LoginError,
 )
+from tests.model_controller import ModelExecutor
+from tests.support import make_lu
 from tests.target.iscsi.portal_bench import (
     ALICE,
     DISK,
@@ -22,7 +26,10 @@ from tests.target.iscsi.portal_bench import (
     Bench,
     attention,
     ready,
+    serving,
 )
+
+OTHER = "iqn.2026-11.test:other"
 
 
 def test_a_lost_session_is_a_lost_nexus(bench: Bench) -> None:
@@ -215,14 +222,44 @@ def test_logical_unit_reset(bench: Bench) -> None:
         assert attention(other) == RESET
 
 
-def test_cold_reset_drops_every_connection(bench: Bench) -> None:
-    with bench.initiator() as one, bench.initiator(name=ALICE) as other:
+def test_cold_reset_drops_every_connection() -> None:
+    settings = PortalSettings(cold_reset=True)
+    with serving(settings) as bench, bench.initiator() as one, bench.initiator(name=ALICE) as other:
         one.login(DISK)
         other.login(DISK)
         assert one.task_management(COLD_RESET).response == 0
         assert one.closed_by_target()
         assert other.closed_by_target()
-    bench.wait_for_the_end()
+        bench.wait_for_the_end()
+
+
+def test_cold_reset_is_refused_unless_configured(bench: Bench) -> None:
+    with bench.initiator() as one, bench.initiator(name=ALICE) as other:
+        one.login(DISK)
+        other.login(DISK)
+        ready(other)
+        assert one.task_management(COLD_RESET).response == 6
+        ready(one)
+        assert other.command(0, TEST_UNIT_READY).status == 0
+
+
+@pytest.mark.parametrize(("luns", "response"), [({}, 6), ({0: 0}, 0)], ids=["none", "some"])
+def test_cold_reset_ends_no_session_that_sees_more(luns: dict[int, int], response: int) -> None:
+    with serving(PortalSettings(cold_reset=True)) as bench:
+        bench.run(second_unit(bench))
+        bench.targets[DISK].acl = {ALICE: AclEntry(luns=luns), OTHER: AclEntry()}
+        with bench.initiator(name=ALICE) as alice, bench.initiator(name=OTHER) as other:
+            alice.login(DISK)
+            other.login(DISK)
+            assert alice.task_management(COLD_RESET).response == response
+            assert not luns or alice.closed_by_target()
+            assert other.text({"SendTargets": ""}), "its session goes on"
+
+
+async def second_unit(bench: Bench) -> None:
+    lu = make_lu()
+    bench.service.add_unit(lu, ModelExecutor(bench.model), bench.controller)
+    bench.targets[DISK].logical_units[1] = lu
 
 
 def test_functions_of_rfc_7144(bench: Bench) -> None:

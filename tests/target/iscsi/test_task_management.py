@@ -34,12 +34,19 @@ class Runner:
 
 
 def run(
-    function: int, runner: Runner, nexus: Nexus, *, lun: bytes = bytes(8), level: int = 2
+    function: int,
+    runner: Runner,
+    nexus: Nexus,
+    *,
+    lun: bytes = bytes(8),
+    level: int = 2,
+    cold_reset: bool = True,
 ) -> Outcome:
     request = TASK_MANAGEMENT_REQUEST.build(
         opcode=2, final=1, function=function, lun=lun, referenced_task_tag=TAG
     )
-    return asyncio.run(perform(TASK_MANAGEMENT_REQUEST.parse(request), nexus, level, runner))
+    values = TASK_MANAGEMENT_REQUEST.parse(request)
+    return asyncio.run(perform(values, nexus, level, runner, cold_reset=cold_reset))
 
 
 @pytest.fixture
@@ -123,6 +130,16 @@ def test_a_target_reset_resets_what_the_initiator_sees(function: Function, nexus
     runner = Runner()
     assert run(function, runner, nexus).response is Response.FUNCTION_COMPLETE
     assert runner.calls == [(Sam.LOGICAL_UNIT_RESET, lun, 0) for lun in nexus.luns]
+
+
+def test_a_cold_reset_wants_permission_and_something_to_reset(nexus: Nexus) -> None:
+    runner = Runner()
+    outcomes = [
+        run(Function.TARGET_COLD_RESET, runner, nexus, cold_reset=False),
+        run(Function.TARGET_COLD_RESET, runner, make_nexus("blind")),
+    ]
+    assert [outcome.response for outcome in outcomes] == [Response.AUTHORIZATION_FAILED] * 2
+    assert runner.calls == []
 
 
 def test_a_failed_target_reset_is_told(nexus: Nexus) -> None:

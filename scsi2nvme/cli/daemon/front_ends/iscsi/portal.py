@@ -29,7 +29,8 @@ class IscsiFrontEnd:
         self._served = serving.served
         self._nodes = {one.settings.iqn: _node(one, serving.settings) for one in serving.served}
         login = LoginSettings(discovery_chap=_chap(serving.settings.discovery_chap, None))
-        self._portal = Portal(serving.service, self._nodes, PortalSettings(login))
+        settings = PortalSettings(login, cold_reset=serving.settings.cold_reset)
+        self._portal = Portal(serving.service, self._nodes, settings)
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Listen; initiators are asked to log out when `stack` ends."""
