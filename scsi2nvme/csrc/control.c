@@ -32,7 +32,6 @@ s2n_controller *s2n_controller_new(s2n_plane *plane, uint64_t cookie)
         queue->interrupt.fd = -1;
         queue->urge.expire = s2n_queue_urge;
         queue->slot_tail = &queue->slot_head;
-        queue->pool_tail = &queue->pool_head;
     }
     return controller;
 }

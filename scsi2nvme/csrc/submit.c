@@ -243,38 +243,19 @@ static void fill_slots(struct s2n_queue *queue)
     }
 }
 
-static void refuse_busy(s2n_task *task)
-{
-    s2n_task_stop_waiting(task);
-    task->status = S2N_BUSY;
-    s2n_task_finish(task);
-}
-
-/* In order, but for those whose nexus has its share already. */
 static void give_out_buffers(struct s2n_queue *queue)
 {
-    s2n_task **at = &queue->pool_head;
+    s2n_task *task;
 
-    queue->exhausted = false;
-    while (*at) {
-        s2n_task *task = *at;
-        if (!s2n_pool_fits(queue->pool, task->wanted_bytes)) {
-            refuse_busy(task);
-            continue;
-        }
-        if (!s2n_task_within_share(task, queue->pool, task->wanted_bytes)) {
-            at = &task->next;
-            continue;
-        }
-        if (!s2n_task_take_buffer(task, queue->pool, task->wanted_bytes)) {
-            queue->exhausted = true;
-            return;
-        }
-        s2n_task_stop_waiting(task);
-        if (task->executing)
+    while ((task = s2n_queue_grant(queue))) {
+        if (!task->buffer.pool) {
+            task->status = S2N_BUSY;
+            s2n_task_finish(task);
+        } else if (task->executing) {
             hot_start(task);
-        else
+        } else {
             task->front_end->reserved(task);
+        }
     }
 }
 
@@ -287,16 +268,17 @@ void s2n_queue_resume(struct s2n_queue *queue)
 
 void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu)
 {
-    s2n_task **at = &queue->pool_head;
+    s2n_task *next_line, *next;
 
-    while (*at) {
-        s2n_task *task = *at;
-        if (task->lu != lu || !task->executing) {
-            at = &task->next;
-            continue;
+    for (s2n_task *line = queue->lines; line; line = next_line) {
+        next_line = line->next_line;
+        for (s2n_task *task = line; task; task = next) {
+            next = task->next;
+            if (task->lu != lu || !task->executing)
+                continue;
+            s2n_task_stop_waiting(task);
+            hot_end(task);
+            s2n_task_to_engine(task, S2N_EVENT_TASK, 0);
         }
-        s2n_task_stop_waiting(task);
-        hot_end(task);
-        s2n_task_to_engine(task, S2N_EVENT_TASK, 0);
     }
 }

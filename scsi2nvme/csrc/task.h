@@ -79,6 +79,7 @@ struct s2n_task {
     s2n_nexus *nexus;
     s2n_lu *lu;
     s2n_task *next, *live_next, *live_previous;
+    s2n_task *next_line, *last; /* of the first in a line: the next line, and its own last */
     const struct s2n_hot_row *row;
     struct s2n_hot_plan plan;
     uint32_t placed_bytes;
@@ -89,7 +90,7 @@ struct s2n_task {
     uint32_t nvme_blocks;
     uint64_t nvme_lba;
     uint64_t serial;
-    uint32_t wanted_bytes; /* of a buffer that it waits for */
+    uint32_t wanted_bytes; /* of its buffer, or of that which it waits for */
     bool counted;          /* in its LU's count of hot tasks */
     bool waits_for_pool, waits_for_slot;
     bool executing; /* s2n_task_execute was called */

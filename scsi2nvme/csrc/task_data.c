@@ -5,18 +5,80 @@
 
 #include "unit.h"
 
-/* ---- who waits ---- */
+/* ---- who waits ----
+ *
+ * Tasks of one nexus that want chunks of one size wait in a line, in their order. The lines
+ * wait side by side: no nexus is behind another's tasks, nor are small ones behind large. */
 
-static void unlink_waiting(s2n_task **head, s2n_task ***tail, s2n_task *task)
+static bool same_line(const s2n_task *one, const s2n_task *other)
 {
-    for (s2n_task **at = head; *at; at = &(*at)->next) {
-        if (*at != task)
-            continue;
-        *at = task->next;
-        if (*tail == &task->next)
-            *tail = at;
+    return one->nexus == other->nexus &&
+           (one->wanted_bytes <= S2N_SMALL) == (other->wanted_bytes <= S2N_SMALL);
+}
+
+static s2n_task **line_of(struct s2n_queue *queue, const s2n_task *task)
+{
+    s2n_task **at = &queue->lines;
+
+    while (*at && !same_line(*at, task))
+        at = &(*at)->next_line;
+    return at;
+}
+
+static void join_line(struct s2n_queue *queue, s2n_task *task)
+{
+    s2n_task **line = line_of(queue, task);
+
+    task->next = task->next_line = NULL;
+    task->waits_for_pool = true;
+    if (!*line) {
+        task->last = task;
+        *line = task;
         return;
     }
+    (*line)->last->next = task;
+    (*line)->last = task;
+}
+
+/* Whoever was first takes its line along to the end of all lines: these have their turns. */
+static void leave_in_front(struct s2n_queue *queue, s2n_task **line)
+{
+    s2n_task *task = *line, *next = task->next;
+
+    *line = task->next_line;
+    if (!next)
+        return;
+    next->last = task->last;
+    next->next_line = NULL;
+    *line_of(queue, next) = next;
+}
+
+static void leave_line(struct s2n_queue *queue, s2n_task *task)
+{
+    s2n_task **line = line_of(queue, task), *before = *line;
+
+    task->waits_for_pool = false;
+    if (before == task) {
+        leave_in_front(queue, line);
+        return;
+    }
+    while (before->next != task)
+        before = before->next;
+    before->next = task->next;
+    if ((*line)->last == task)
+        (*line)->last = before;
+}
+
+static void leave_slot(struct s2n_queue *queue, s2n_task *task)
+{
+    s2n_task **at = &queue->slot_head;
+
+    while (*at != task)
+        at = &(*at)->next;
+    *at = task->next;
+    if (queue->slot_tail == &task->next)
+        queue->slot_tail = at;
+    task->waits_for_slot = false;
 }
 
 void s2n_task_stop_waiting(s2n_task *task)
@@ -24,32 +86,28 @@ void s2n_task_stop_waiting(s2n_task *task)
     struct s2n_queue *queue = s2n_queue_of(task);
 
     if (task->waits_for_pool) {
-        unlink_waiting(&queue->pool_head, &queue->pool_tail, task);
-        queue->exhausted &= queue->pool_head != NULL;
-        queue->resumable |= queue->exhausted; /* it may have been in the way of others */
+        leave_line(queue, task);
+        queue->claimed &= queue->lines != NULL;
+        queue->resumable |= queue->claimed; /* it may have been in the way of others */
     }
     if (task->waits_for_slot)
-        unlink_waiting(&queue->slot_head, &queue->slot_tail, task);
-    task->waits_for_pool = task->waits_for_slot = false;
+        leave_slot(queue, task);
 }
 
 /* ---- buffers ---- */
 
-/* A nexus with buffers gets no more than it leaves unused: whoever stops sending
- * data, or taking it, leaves room for others. */
-bool s2n_task_within_share(const s2n_task *task, const struct s2n_pool *pool, uint32_t bytes)
+/* A nexus that has nothing of what is common claims it when there is too little: until it is
+ * served, others get theirs from the reserve alone. */
+static bool claims(const s2n_task *task)
 {
-    uint64_t held = task->nexus->held_bytes;
+    enum s2n_size size = task->wanted_bytes <= S2N_SMALL ? S2N_SMALLS : S2N_LARGES;
 
-    return !held || held + bytes <= s2n_pool_unused(pool);
+    return !task->nexus->share.common[size];
 }
 
-bool s2n_task_take_buffer(s2n_task *task, struct s2n_pool *pool, uint32_t bytes)
+static bool take_buffer(s2n_task *task, struct s2n_queue *queue, uint32_t bytes, bool common)
 {
-    if (!s2n_pool_take(pool, &task->buffer, bytes))
-        return false;
-    task->nexus->held_bytes += (uint64_t)task->buffer.count * task->buffer.chunk_bytes;
-    return true;
+    return s2n_pool_take(queue->pool, &task->nexus->share, &task->buffer, bytes, common);
 }
 
 void s2n_task_give_buffer(s2n_task *task)
@@ -58,9 +116,8 @@ void s2n_task_give_buffer(s2n_task *task)
 
     if (!task->buffer.pool)
         return;
-    task->nexus->held_bytes -= (uint64_t)task->buffer.count * task->buffer.chunk_bytes;
     s2n_pool_give(&task->buffer);
-    queue->resumable |= queue->pool_head != NULL;
+    queue->resumable |= queue->lines != NULL;
 }
 
 bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes)
@@ -70,9 +127,10 @@ bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes)
     if (!bytes)
         return true;
     /* Without a logical unit no data is wanted; see S2N_MAXIMUM_TRANSFER for the rest. */
-    return queue && queue->pool && !queue->exhausted &&
-           s2n_task_within_share(task, queue->pool, bytes) &&
-           s2n_task_take_buffer(task, queue->pool, bytes);
+    if (!queue || !queue->pool)
+        return false;
+    task->wanted_bytes = bytes;
+    return take_buffer(task, queue, bytes, !queue->claimed && !*line_of(queue, task));
 }
 
 bool s2n_task_reserve(s2n_task *task, uint32_t bytes)
@@ -82,14 +140,36 @@ bool s2n_task_reserve(s2n_task *task, uint32_t bytes)
     /* Where there is no pool there is nothing to gather for: the engine answers. */
     if (!queue || !queue->pool || s2n_task_try_reserve(task, bytes))
         return true;
-    queue->exhausted |=
-        s2n_pool_fits(queue->pool, bytes) && s2n_task_within_share(task, queue->pool, bytes);
-    task->wanted_bytes = bytes;
-    task->waits_for_pool = true;
-    task->next = NULL;
-    *queue->pool_tail = task;
-    queue->pool_tail = &task->next;
-    queue->resumable |= !s2n_pool_fits(queue->pool, bytes);
+    bool fits = s2n_pool_fits(queue->pool, bytes);
+    queue->claimed |= fits && claims(task);
+    queue->resumable |= !fits;
+    join_line(queue, task);
+    return false;
+}
+
+s2n_task *s2n_queue_grant(struct s2n_queue *queue)
+{
+    queue->claimed = false;
+    for (s2n_task *task = queue->lines; task; task = task->next_line) {
+        bool fits = s2n_pool_fits(queue->pool, task->wanted_bytes);
+        if (!fits || take_buffer(task, queue, task->wanted_bytes, !queue->claimed)) {
+            leave_line(queue, task);
+            return task;
+        }
+        queue->claimed |= claims(task);
+    }
+    return NULL;
+}
+
+bool s2n_task_holds_up(const s2n_task *task)
+{
+    const struct s2n_queue *queue = s2n_queue_of(task);
+
+    if (!task->buffer.pool || !s2n_pool_misses(task->buffer.pool, &task->nexus->share))
+        return false;
+    for (const s2n_task *line = queue->lines; line; line = line->next_line)
+        if (line->nexus != task->nexus)
+            return true;
     return false;
 }
 

@@ -14,14 +14,18 @@ bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes);
  * chunk): returns its address, and its length in `length`. */
 uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length);
 
+/* Whether the task's buffer is of what tasks of other nexuses wait for. */
+bool s2n_task_holds_up(const s2n_task *task);
+
 /* ---- for the floors above ---- */
 
-/* A nexus with buffers gets no more than it leaves unused: whoever stops sending
- * data, or taking it, leaves room for others. */
-bool s2n_task_within_share(const s2n_task *task, const struct s2n_pool *pool, uint32_t bytes);
-bool s2n_task_take_buffer(s2n_task *task, struct s2n_pool *pool, uint32_t bytes);
+struct s2n_queue;
+
 void s2n_task_give_buffer(s2n_task *task);
 /* It no longer waits for a buffer, nor for a submission slot. */
 void s2n_task_stop_waiting(s2n_task *task);
+/* One of those that wait for a buffer no longer has to: it has one, or, where the pool could
+ * never hold so much, has none. NULL: all have to. */
+s2n_task *s2n_queue_grant(struct s2n_queue *queue);
 
 #endif

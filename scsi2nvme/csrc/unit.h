@@ -24,8 +24,8 @@ struct s2n_queue {
     bool dirty;                       /* something was placed since the last ring */
     bool resumable;                   /* tasks that wait may find a slot or a buffer now */
     s2n_task *slot_head, **slot_tail; /* tasks that wait for a submission slot */
-    s2n_task *pool_head, **pool_tail; /* tasks that wait for a buffer */
-    bool exhausted;                   /* one of them could have it, were there enough */
+    s2n_task *lines;                  /* the first tasks of those that wait for a buffer */
+    bool claimed;                     /* for one of them: what is common of the pool */
     struct s2n_timer urge;            /* aborted tasks are still on the device */
 };
 
@@ -76,7 +76,7 @@ enum { S2N_SLOT_GROUP = 64, S2N_SLOT_GROUPS = 16384 / S2N_SLOT_GROUP };
 struct s2n_nexus {
     s2n_plane *plane;
     uint64_t cookie;
-    uint64_t held_bytes; /* of buffers; its session's reactor counts */
+    struct s2n_share share; /* of buffers; its session's reactor counts */
     /* LUNs in groups that are allocated once and stay until the nexus goes, so
      * that reactors may look while the control thread maps. */
     _Atomic(struct s2n_slot *) group[S2N_SLOT_GROUPS];

@@ -180,7 +180,8 @@ void bench_close(void)
     no_event();
     CHECK(!bench.reactor->live && !bench.reactor->aborts);
     CHECK_EQUAL(bench.reactor->in_flight, 0);
-    CHECK(!queue->pool_head && !queue->slot_head && !queue->dirty && !queue->resumable);
+    CHECK(!queue->lines && !queue->claimed && !queue->slot_head && !queue->dirty &&
+          !queue->resumable);
     CHECK_EQUAL(s2n_pool_unused(queue->pool), bench.device.pool_memory.length);
     for (unsigned i = 0; i < UNITS; i++) {
         CHECK_EQUAL(bench.lu[i]->local[0].under_way, 0);
@@ -188,7 +189,8 @@ void bench_close(void)
         s2n_lu_free(bench.lu[i]);
     }
     for (unsigned i = 0; i < NEXUSES; i++) {
-        CHECK_EQUAL(bench.nexus[i]->held_bytes, 0);
+        for (int size = 0; size < S2N_SIZES; size++)
+            CHECK(!bench.nexus[i]->share.reserved[size] && !bench.nexus[i]->share.common[size]);
         s2n_nexus_free(bench.nexus[i]);
     }
     s2n_controller_free(bench.controller);

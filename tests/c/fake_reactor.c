@@ -448,6 +448,11 @@ bool s2n_task_reserve(s2n_task *task, uint32_t bytes)
     return false;
 }
 
+bool s2n_task_holds_up(const s2n_task *task)
+{
+    return fake.wanted && task->buffer.pool;
+}
+
 static void stop_waiting(s2n_task *task)
 {
     s2n_task **at = &plane.reactor.waiting;

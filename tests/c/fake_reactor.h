@@ -23,6 +23,7 @@ struct fake_event {
 struct fake {
     uint8_t disk[FAKE_BLOCK * FAKE_BLOCKS];
     int64_t pool_bytes; /* left to reserve */
+    bool wanted;        /* others wait for whatever is in a buffer */
     bool hold;          /* executed tasks wait in `executed` */
     s2n_task *executed[FAKE_TASKS];
     uint32_t executed_count;

@@ -4,7 +4,8 @@
 #include "bench.h"
 #include "check.h"
 
-enum { POOL = 1 << 20, LARGES = 12, DEPTH = 4, SLOTS = DEPTH - 1, MANY = 16 };
+/* Of the pool's 12 large chunks a lone nexus may have 10. */
+enum { POOL = 1 << 20, LARGES = 10, DEPTH = 4, SLOTS = DEPTH - 1, MANY = 16 };
 enum { BUSY = 8, CHECK_CONDITION = 2 };
 enum { UNRECOVERED_READ = 0x281, INTERNAL_ERROR = 0x006 };
 enum { BLOCKS_64K = 65536 / BLOCK };
@@ -451,6 +452,79 @@ static void nobody_gets_all_buffers(void)
     bench_close();
 }
 
+/* Nothing is given back, and something that does not fit waits in front. */
+static void small_requests_pass_large_ones(void)
+{
+    start(64, POOL);
+    begin_write(&op[0], 0, 0, 0, 6 * BLOCKS_64K);
+    begin_write(&op[1], 1, 0, 0, 6 * BLOCKS_64K);
+    begin_write(&op[2], 1, 0, 0, BLOCKS_64K);
+    CHECK(op[0].reserved && op[1].reserved && !op[2].reserved);
+    for (uint32_t i = 3; i < 6; i++) {
+        begin_read(&op[i], i - 3, 0, i, 8);
+        complete_all();
+        CHECK(op[i].completed && op[i].data_in == 4096);
+    }
+    gathered(&op[0]);
+    gathered(&op[1]);
+    complete_all();
+    CHECK(op[2].reserved);
+    gathered(&op[2]);
+    bench_close();
+}
+
+/* As long as one waits with what is common for its own, others get theirs from the reserve. */
+static void whoever_waits_longest_is_not_passed_for_ever(void)
+{
+    start(64, POOL);
+    begin_write(&op[0], 0, 0, 0, 6 * BLOCKS_64K);
+    begin_write(&op[1], 1, 0, 0, 8 * BLOCKS_64K);
+    CHECK(op[0].reserved && !op[1].reserved);
+    for (uint32_t i = 2; i < 6; i++)
+        begin_write(&op[i], 2, 0, 0, BLOCKS_64K);
+    CHECK(op[2].reserved && !op[4].reserved);
+    gathered(&op[0]);
+    complete_all();
+    CHECK(op[0].completed && op[1].reserved);
+    gathered(&op[1]);
+    rounds();
+    for (uint32_t i = 2; i < 6; i++) {
+        CHECK(op[i].reserved);
+        gathered(&op[i]);
+    }
+    bench_close();
+}
+
+/* The nexus of a small one may have many others that wait; they are no matter to anybody. */
+static void each_nexus_waits_in_a_line_of_its_own(void)
+{
+    start(64, POOL);
+    begin_write(&op[0], 0, 0, 0, 10 * BLOCKS_64K);
+    for (uint32_t i = 1; i < 4; i++)
+        begin_write(&op[i], 0, 0, 0, 5 * BLOCKS_64K);
+    for (uint32_t i = 4; i < 7; i++)
+        begin_write(&op[i], 1, 0, 0, 5 * BLOCKS_64K);
+    CHECK(s2n_task_holds_up(op[0].task) && !s2n_task_holds_up(op[1].task));
+    gathered(&op[0]);
+    complete_all();
+    /* In turns: as much as there is. */
+    CHECK(op[1].reserved && op[4].reserved && !op[2].reserved && !op[5].reserved);
+    s2n_task_abort(op[2].task, false);
+    CHECK(op[2].discarded);
+    gathered(&op[1]);
+    rounds();
+    CHECK(op[5].reserved);
+    gathered(&op[4]);
+    rounds();
+    CHECK(op[3].reserved);
+    gathered(&op[3]);
+    gathered(&op[5]);
+    rounds();
+    CHECK(op[6].reserved && !s2n_task_holds_up(op[6].task));
+    gathered(&op[6]);
+    bench_close();
+}
+
 /* ---- drains ---- */
 
 static void a_drain_waits_for_hot_tasks_of_its_unit(void)
@@ -848,6 +922,9 @@ int main(void)
     RUN(what_the_pool_can_never_hold_does_not_wait);
     RUN(a_refused_task_is_the_engines);
     RUN(nobody_gets_all_buffers);
+    RUN(small_requests_pass_large_ones);
+    RUN(whoever_waits_longest_is_not_passed_for_ever);
+    RUN(each_nexus_waits_in_a_line_of_its_own);
     RUN(a_drain_waits_for_hot_tasks_of_its_unit);
     RUN(a_drain_does_not_wait_for_buffers);
     RUN(a_pause_keeps_off_the_queue_and_resume_replays);
