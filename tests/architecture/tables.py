@@ -41,6 +41,7 @@ CIRCLES = (
             "target/iscsi/csrc/iscsi_collect.c",
             "target/iscsi/csrc/iscsi_command.c",
             "target/iscsi/csrc/iscsi_order.c",
+            "target/iscsi/csrc/iscsi_peer.c",
             "target/iscsi/csrc/iscsi_receive.c",
             "target/iscsi/csrc/iscsi_transmit.c",
         ),

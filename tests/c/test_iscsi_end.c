@@ -158,57 +158,6 @@ static void other_connections_go_on(void)
     logout(&i);
 }
 
-/* ---- peers that stall ---- */
-
-static uint32_t ask_for_data(void)
-{
-    login(&i, &usual);
-    put_command(&i, F | W, AN_ITT, 8192, write10(0, 16), NULL, 0);
-    return s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
-}
-
-static void whoever_owes_data_is_dropped_in_the_end(void)
-{
-    ask_for_data();
-    fake_advance(S2N_STALL_MS - 1);
-    CHECK_EQUAL(fake.live_tasks, 1);
-    fake_advance(1);
-    CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);
-    expect_nothing_left(&i);
-}
-
-static void any_data_is_progress(void)
-{
-    uint32_t ttt = ask_for_data();
-
-    fake_advance(S2N_STALL_MS - 1);
-    put_data_out(&i, AN_ITT, ttt, 0, 0, false, pattern(512), 512);
-    fake_run();
-    fake_advance(S2N_STALL_MS - 1);
-    put_data_out(&i, AN_ITT, ttt, 1, 512, true, pattern(7680), 7680);
-    expect_status(&i, 0);
-    fake_advance(2 * S2N_STALL_MS);
-    expect_none(&i);
-    logout(&i);
-}
-
-static void whoever_takes_no_data_is_dropped_in_the_end(void)
-{
-    int least = 1;
-
-    login(&i, &usual);
-    setsockopt(i.fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
-    for (uint32_t tag = 0; tag < 16; tag++)
-        put_command(&i, F | R, tag, 65535 * FAKE_BLOCK, read10(0, 8192), NULL, 0);
-    fake_run();
-    CHECK(fake.live_tasks);
-    fake_advance(S2N_STALL_MS - 1);
-    CHECK(fake.live_tasks);
-    fake_advance(1);
-    CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);
-    expect_nothing_left(&i);
-}
-
 /* ---- memory ---- */
 
 static void put_request(uint8_t opcode, uint32_t cmd_sn, uint32_t length)
@@ -447,9 +396,6 @@ int main(void)
     RUN(a_graceful_close_sends_what_is_queued);
     RUN(the_socket_is_closed_once);
     RUN(other_connections_go_on);
-    RUN(whoever_owes_data_is_dropped_in_the_end);
-    RUN(any_data_is_progress);
-    RUN(whoever_takes_no_data_is_dropped_in_the_end);
     RUN(whatever_allocation_fails_ends_one_connection);
     RUN(a_flood_of_rejects_ends_the_connection);
     RUN(one_reject_too_many_ends_the_connection);

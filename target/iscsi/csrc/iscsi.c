@@ -219,6 +219,8 @@ static void ready(struct s2n_source *source, uint32_t events)
         s2n_receive(conn);
     else if (events & (EPOLLHUP | EPOLLERR))
         s2n_conn_end(conn, ECONNRESET);
+    else
+        s2n_conn_watch(conn); /* what another connection did for the session has blocked it */
 }
 
 /* The end of a round: send; go on with what was received if that made room. */
@@ -238,89 +240,6 @@ static void round_end(struct s2n_deferred *deferred)
     }
 }
 
-/* ---- NOP-In ---- */
-
-static void ping(s2n_conn *conn)
-{
-    struct s2n_reply *reply = s2n_reply_new(conn, S2N_NOP_IN, NULL, 0);
-
-    if (!reply)
-        return;
-    reply->consumes = false;
-    conn->ping_tag = conn->ping_tag + 1 == S2N_RESERVED_TAG ? 0 : conn->ping_tag + 1;
-    s2n_put32(reply->bhs + S2N_AT_ITT, S2N_RESERVED_TAG);
-    s2n_put32(reply->bhs + S2N_AT_TTT, conn->ping_tag);
-    conn->pinging = true;
-    s2n_reply_send(conn, reply);
-}
-
-/* Whether the peer could not be heard, by our own doing. */
-static bool is_deaf(const s2n_conn *conn)
-{
-    return s2n_transmit_idle(conn) && s2n_receive_blocked(conn);
-}
-
-/* Anything that arrives is a sign of life; some initiators never answer a ping. */
-static void expire(struct s2n_timer *timer)
-{
-    s2n_conn *conn = (s2n_conn *)((char *)timer - offsetof(s2n_conn, timer));
-    const s2n_conn_params *params = &conn->params;
-
-    if (conn->state != S2N_OPEN) {
-        s2n_conn_end(conn, 0);
-        return;
-    }
-    if (conn->heard || is_deaf(conn)) {
-        conn->heard = conn->pinging = false;
-    } else if (conn->pinging && params->ping_timeout_ms) {
-        s2n_conn_end(conn, ETIMEDOUT);
-        return;
-    } else {
-        ping(conn);
-    }
-    if (conn->state == S2N_OPEN)
-        s2n_timer_arm(conn->session->reactor, &conn->timer,
-                      conn->pinging && params->ping_timeout_ms ? params->ping_timeout_ms
-                                                               : params->ping_ms);
-}
-
-/* ---- progress ---- */
-
-void s2n_conn_expect_progress(s2n_conn *conn)
-{
-    if (conn->watch.armed)
-        return;
-    conn->moved_ms = s2n_reactor_now_ms(conn->session->reactor);
-    s2n_timer_arm(conn->session->reactor, &conn->watch, S2N_STALL_MS);
-}
-
-static bool peer_owes(const s2n_conn *conn)
-{
-    const s2n_command *command = conn->commands;
-
-    if (!s2n_transmit_idle(conn))
-        return true;
-    while (command && !s2n_collect_awaits_peer(command))
-        command = command->next;
-    return command;
-}
-
-/* What the peer owes holds buffers that others could use. */
-static void watch(struct s2n_timer *timer)
-{
-    s2n_conn *conn = (s2n_conn *)((char *)timer - offsetof(s2n_conn, watch));
-    uint64_t still = s2n_reactor_now_ms(conn->session->reactor) - conn->moved_ms;
-
-    if (!peer_owes(conn))
-        return;
-    if (still < S2N_STALL_MS)
-        s2n_timer_arm(conn->session->reactor, &conn->watch, S2N_STALL_MS - still);
-    else if (is_deaf(conn))
-        s2n_conn_expect_progress(conn);
-    else
-        s2n_conn_end(conn, ETIMEDOUT);
-}
-
 /* ---- what the control thread asks ---- */
 
 static void start(void *argument)
@@ -336,8 +255,7 @@ static void start(void *argument)
         s2n_conn_end(conn, (uint32_t)-error);
         return;
     }
-    if (conn->params.ping_ms)
-        s2n_timer_arm(reactor, &conn->timer, conn->params.ping_ms);
+    s2n_peer_begin(conn);
     s2n_defer(reactor, &conn->round_end); /* parses what came with the login */
 }
 
@@ -365,8 +283,7 @@ s2n_conn *s2n_conn_new(s2n_session *session, int fd, const s2n_conn_params *para
     }
     conn->source = (struct s2n_source){fd, ready};
     conn->round_end.run = round_end;
-    conn->timer.expire = expire;
-    conn->watch.expire = watch;
+    s2n_peer_init(conn);
     conn->session = session;
     conn->cookie = cookie;
     conn->params = *params;

@@ -16,6 +16,7 @@ enum {
     S2N_LEAST_LENGTH = 512, /* of MaxRecvDataSegmentLength and MaxBurstLength */
     S2N_LINGER_MS = 5000,   /* to take the last bytes of a graceful close */
     S2N_STALL_MS = 60000,   /* to send, or to take, any data that is due */
+    S2N_PRESSED_MS = 5000,  /* the same, a part of it, while others wait for its buffers */
 };
 #ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
 enum {
@@ -138,7 +139,9 @@ struct s2n_conn {
     struct s2n_source source;      /* first */
     struct s2n_deferred round_end; /* sends; or reaps */
     struct s2n_timer timer, watch;
-    uint64_t moved_ms; /* when data of tasks last moved, either way */
+    uint64_t moved_ms;    /* when data of tasks last moved, either way */
+    uint64_t measured_ms; /* since when `moved_bytes` are counted */
+    uint64_t moved_bytes;
     s2n_session *session;
     s2n_conn *next; /* of the session */
     uint64_t cookie;
@@ -197,10 +200,17 @@ void s2n_conn_end(s2n_conn *conn, uint32_t error);
 void s2n_conn_wind_up(s2n_conn *conn, uint32_t error);
 /* CONN_CLOSED once nothing refers to a reaped connection any more. */
 void s2n_conn_report(s2n_conn *conn);
-/* The peer owes us data, or has to take some: within S2N_STALL_MS any must move. */
-void s2n_conn_expect_progress(s2n_conn *conn);
 /* Watch the socket for what can be done. */
 void s2n_conn_watch(s2n_conn *conn);
+
+/* ---- iscsi_peer.c: peers that are silent, or slow ---- */
+
+void s2n_peer_init(s2n_conn *conn);
+void s2n_peer_begin(s2n_conn *conn);
+/* The peer owes us data, or has to take some. */
+void s2n_peer_owes(s2n_conn *conn);
+/* Bytes came, or went. */
+void s2n_peer_moved(s2n_conn *conn, uint64_t bytes);
 
 /* ---- iscsi_receive.c ---- */
 

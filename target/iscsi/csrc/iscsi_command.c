@@ -276,7 +276,7 @@ static void plan_data(s2n_conn *conn, s2n_command *command)
         task->announced > S2N_MAXIMUM_TRANSFER)
         return;
     command->wanted = s2n_least(command->edtl, task->announced);
-    s2n_conn_expect_progress(conn);
+    s2n_peer_owes(conn);
     if (conn->rx.data_length || command->unsolicited)
         command->full = !s2n_collect_make_room(command);
 }

@@ -53,8 +53,7 @@ static void take_data(s2n_conn *conn)
 
     if (digested(conn))
         rx->crc = s2n_crc32c(rx->crc, from, have);
-    if (have)
-        conn->moved_ms = s2n_reactor_now_ms(conn->session->reactor);
+    s2n_peer_moved(conn, have);
     rx->start += have;
     while (have) {
         uint32_t length;
@@ -96,8 +95,7 @@ static void took_direct(s2n_conn *conn, const struct iovec *iov, uint32_t bytes)
     struct s2n_receiver *rx = &conn->rx;
 
     rx->done += bytes;
-    if (bytes)
-        conn->moved_ms = s2n_reactor_now_ms(conn->session->reactor);
+    s2n_peer_moved(conn, bytes);
     if (bytes && rx->done == rx->data_length)
         rx->state = S2N_TAIL;
     for (; digested(conn) && bytes; iov++) {

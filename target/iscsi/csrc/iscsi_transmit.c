@@ -393,14 +393,14 @@ void s2n_transmit_flush(s2n_conn *conn)
             return;
         }
         if (n > 0) {
-            conn->moved_ms = s2n_reactor_now_ms(conn->session->reactor);
+            s2n_peer_moved(conn, (uint64_t)n);
             sent(conn, (size_t)n);
         }
         if (n < (ssize_t)gather.bytes)
             break;
     }
     if (conn->wire_count)
-        s2n_conn_expect_progress(conn);
+        s2n_peer_owes(conn);
 }
 
 void s2n_transmit_drop(s2n_conn *conn)

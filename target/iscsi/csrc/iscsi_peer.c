@@ -1,0 +1,170 @@
+/* Peers that are silent, or slow: NOP-In, and what they owe. Spec: RFC 7143 11.19.
+ *
+ * A peer that sends no data, or takes none, keeps buffers. Nobody minds as long as nobody
+ * else needs them; then it has a minute in which any byte counts. While others wait for
+ * such buffers it has seconds, and has to move a part of what it holds in each of them: a
+ * trickle is no progress. */
+#include <errno.h>
+#include <stddef.h>
+
+#include "iscsi.h"
+
+enum {
+    LOOK_MS = 1000,    /* how often those that owe something are looked at */
+    TURNOVER_PART = 8, /* this part of what a peer holds moves within S2N_PRESSED_MS */
+};
+
+/* ---- NOP-In ---- */
+
+static void ping(s2n_conn *conn)
+{
+    struct s2n_reply *reply = s2n_reply_new(conn, S2N_NOP_IN, NULL, 0);
+
+    if (!reply)
+        return;
+    reply->consumes = false;
+    conn->ping_tag = conn->ping_tag + 1 == S2N_RESERVED_TAG ? 0 : conn->ping_tag + 1;
+    s2n_put32(reply->bhs + S2N_AT_ITT, S2N_RESERVED_TAG);
+    s2n_put32(reply->bhs + S2N_AT_TTT, conn->ping_tag);
+    conn->pinging = true;
+    s2n_reply_send(conn, reply);
+}
+
+/* Whether the peer could not be heard, by our own doing. */
+static bool is_deaf(const s2n_conn *conn)
+{
+    return s2n_transmit_idle(conn) && s2n_receive_blocked(conn);
+}
+
+/* Anything that arrives is a sign of life; some initiators never answer a ping. */
+static void expire(struct s2n_timer *timer)
+{
+    s2n_conn *conn = (s2n_conn *)((char *)timer - offsetof(s2n_conn, timer));
+    const s2n_conn_params *params = &conn->params;
+
+    if (conn->state != S2N_OPEN) {
+        s2n_conn_end(conn, 0);
+        return;
+    }
+    if (conn->heard || is_deaf(conn)) {
+        conn->heard = conn->pinging = false;
+    } else if (conn->pinging && params->ping_timeout_ms) {
+        s2n_conn_end(conn, ETIMEDOUT);
+        return;
+    } else {
+        ping(conn);
+    }
+    if (conn->state == S2N_OPEN)
+        s2n_timer_arm(conn->session->reactor, &conn->timer,
+                      conn->pinging && params->ping_timeout_ms ? params->ping_timeout_ms
+                                                               : params->ping_ms);
+}
+
+/* ---- progress ---- */
+
+void s2n_peer_moved(s2n_conn *conn, uint64_t bytes)
+{
+    if (!bytes)
+        return;
+    conn->moved_ms = s2n_reactor_now_ms(conn->session->reactor);
+    conn->moved_bytes += bytes;
+}
+
+static void measure(s2n_conn *conn)
+{
+    conn->measured_ms = s2n_reactor_now_ms(conn->session->reactor);
+    conn->moved_bytes = 0;
+}
+
+/* How long nothing has moved. */
+static uint64_t still_ms(const s2n_conn *conn)
+{
+    return s2n_reactor_now_ms(conn->session->reactor) - conn->moved_ms;
+}
+
+static void look_again(s2n_conn *conn)
+{
+    uint64_t left = S2N_STALL_MS - still_ms(conn);
+
+    s2n_timer_arm(conn->session->reactor, &conn->watch, left < LOOK_MS ? left : LOOK_MS);
+}
+
+void s2n_peer_owes(s2n_conn *conn)
+{
+    if (conn->watch.armed)
+        return;
+    measure(conn);
+    conn->moved_ms = conn->measured_ms;
+    look_again(conn);
+}
+
+static bool owes(const s2n_conn *conn)
+{
+    const s2n_command *command = conn->commands;
+
+    if (!s2n_transmit_idle(conn))
+        return true;
+    while (command && !s2n_collect_awaits_peer(command))
+        command = command->next;
+    return command;
+}
+
+/* Bytes of buffers that the peer keeps, if others wait for them; else 0. */
+static uint64_t pressed_bytes(const s2n_conn *conn)
+{
+    uint64_t bytes = 0;
+    bool pressed = false;
+
+    for (const s2n_command *command = conn->commands; command; command = command->next) {
+        if (command->phase != S2N_RESPONDING && !s2n_collect_awaits_peer(command))
+            continue;
+        bytes += command->task->buffer.pool ? command->task->buffer.length : 0;
+        pressed = pressed || s2n_task_holds_up(command->task);
+    }
+    return pressed ? bytes : 0;
+}
+
+/* Whether others have waited long enough for what this peer does not move. */
+static bool stands_in_the_way(s2n_conn *conn)
+{
+    uint64_t bytes = pressed_bytes(conn);
+
+    if (!bytes) {
+        measure(conn);
+        return false;
+    }
+    if (s2n_reactor_now_ms(conn->session->reactor) - conn->measured_ms < S2N_PRESSED_MS)
+        return false;
+    if (conn->moved_bytes < bytes / TURNOVER_PART + 1)
+        return true;
+    measure(conn);
+    return false;
+}
+
+static void watch(struct s2n_timer *timer)
+{
+    s2n_conn *conn = (s2n_conn *)((char *)timer - offsetof(s2n_conn, watch));
+
+    if (!owes(conn))
+        return;
+    if (is_deaf(conn))
+        s2n_peer_owes(conn);
+    else if (still_ms(conn) >= S2N_STALL_MS || stands_in_the_way(conn))
+        s2n_conn_end(conn, ETIMEDOUT);
+    else
+        look_again(conn);
+}
+
+/* ---- beginning ---- */
+
+void s2n_peer_init(s2n_conn *conn)
+{
+    conn->timer.expire = expire;
+    conn->watch.expire = watch;
+}
+
+void s2n_peer_begin(s2n_conn *conn)
+{
+    if (conn->params.ping_ms)
+        s2n_timer_arm(conn->session->reactor, &conn->timer, conn->params.ping_ms);
+}

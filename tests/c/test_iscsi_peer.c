@@ -1,0 +1,205 @@
+/* Peers that stall, and connections that wait for each other. */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "initiator.h"
+#include "iscsi.h"
+
+enum { F = S2N_FINAL, R = S2N_READ, W = S2N_WRITE };
+
+static struct initiator i, j;
+
+static uint32_t ask_for_data(void)
+{
+    login(&i, &usual);
+    put_command(&i, F | W, AN_ITT, 8192, write10(0, 16), NULL, 0);
+    return s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
+}
+
+static void whoever_owes_data_is_dropped_in_the_end(void)
+{
+    ask_for_data();
+    fake_advance(S2N_STALL_MS - 1);
+    CHECK_EQUAL(fake.live_tasks, 1);
+    fake_advance(1);
+    CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);
+    expect_nothing_left(&i);
+}
+
+static void any_data_is_progress(void)
+{
+    uint32_t ttt = ask_for_data();
+
+    fake_advance(S2N_STALL_MS - 1);
+    put_data_out(&i, AN_ITT, ttt, 0, 0, false, pattern(512), 512);
+    fake_run();
+    fake_advance(S2N_STALL_MS - 1);
+    put_data_out(&i, AN_ITT, ttt, 1, 512, true, pattern(7680), 7680);
+    expect_status(&i, 0);
+    fake_advance(2 * S2N_STALL_MS);
+    expect_none(&i);
+    logout(&i);
+}
+
+static void whoever_takes_no_data_is_dropped_in_the_end(void)
+{
+    int least = 1;
+
+    login(&i, &usual);
+    setsockopt(i.fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
+    for (uint32_t tag = 0; tag < 16; tag++)
+        put_command(&i, F | R, tag, 65535 * FAKE_BLOCK, read10(0, 8192), NULL, 0);
+    fake_run();
+    CHECK(fake.live_tasks);
+    fake_advance(S2N_STALL_MS - 1);
+    CHECK(fake.live_tasks);
+    fake_advance(1);
+    CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);
+    expect_nothing_left(&i);
+}
+
+/* ---- while others wait ---- */
+
+enum { BLOCKS = 128, BYTES = BLOCKS * FAKE_BLOCK, SECONDS = S2N_PRESSED_MS / 1000 };
+
+static uint32_t ask_for_much(void)
+{
+    s2n_conn_params params = usual;
+
+    params.maximum_burst = BYTES;
+    login(&i, &params);
+    put_command(&i, F | W, AN_ITT, BYTES, write10(0, BLOCKS), NULL, 0);
+    return s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
+}
+
+/* Let `seconds` pass, one by one. */
+static void pass(uint32_t seconds)
+{
+    while (seconds--)
+        fake_advance(1000);
+}
+
+static void whoever_stands_in_the_way_is_dropped_soon(void)
+{
+    ask_for_much();
+    pass(2 * SECONDS);
+    fake.wanted = true;
+    pass(SECONDS - 1);
+    CHECK_EQUAL(fake.live_tasks, 1);
+    pass(2);
+    CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);
+    expect_nothing_left(&i);
+}
+
+/* A byte now and then does not give back what others wait for. */
+static void a_trickle_is_no_progress(void)
+{
+    uint32_t ttt = ask_for_much(), sent = 0;
+
+    fake.wanted = true;
+    for (; sent < 2 * SECONDS && fake.sources; sent++) {
+        put_data_out(&i, AN_ITT, ttt, sent, sent, false, pattern(1), 1);
+        pass(1);
+    }
+    CHECK(sent >= SECONDS && sent <= SECONDS + 1);
+    CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);
+    expect_nothing_left(&i);
+}
+
+/* Slow, but what it holds turns over. */
+static void whoever_goes_on_stays(void)
+{
+    enum { PIECE = BYTES / 32 };
+    uint32_t ttt = ask_for_much(), sent = 0;
+    const uint8_t *data = pattern(BYTES);
+
+    fake.wanted = true;
+    for (; sent < 32; sent++) {
+        put_data_out(&i, AN_ITT, ttt, sent, sent * PIECE, sent == 31, data + sent * PIECE, PIECE);
+        pass(1);
+    }
+    expect_status(&i, 0);
+    CHECK(!memcmp(fake.disk, data, BYTES));
+    logout(&i);
+}
+
+static void whoever_takes_no_data_is_dropped_soon(void)
+{
+    int least = 1;
+
+    login(&i, &usual);
+    setsockopt(i.fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
+    for (uint32_t tag = 0; tag < 16; tag++)
+        put_command(&i, F | R, tag, 65535 * FAKE_BLOCK, read10(0, 8192), NULL, 0);
+    fake_run();
+    fake.wanted = true;
+    pass(SECONDS + 1);
+    CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);
+    expect_nothing_left(&i);
+}
+
+/* What waits for the device, or for us, is not the peer's to move. */
+static void who_owes_nothing_is_in_nobody_s_way(void)
+{
+    login(&i, &usual);
+    fake.hold = fake.wanted = true;
+    put_command(&i, F | W, AN_ITT, 4096, write10(0, 8), pattern(4096), 4096);
+    fake_run();
+    pass(4 * SECONDS);
+    CHECK_EQUAL(fake.executed_count, 1);
+    fake_carry_out(fake.executed[0]);
+    expect_status(&i, 0);
+    logout(&i);
+}
+
+/* ---- connections of one session ---- */
+
+/* Requests of one are handed over as the other fills their gap: no more may come then, and
+ * the reactor comes to rest all the same. */
+static void what_another_connection_blocks_is_not_watched(void)
+{
+    uint8_t bhs[48];
+
+    login(&i, &usual);
+    login_more(&j, &i);
+    j.cmd_sn = i.cmd_sn + 1;
+    for (uint32_t at = 0; at < S2N_PYTHON_REQUESTS; at++) {
+        request(bhs, S2N_TEXT, at, j.cmd_sn++);
+        put(&j, bhs, pattern(16), 16);
+    }
+    fake_run();
+    put_command(&i, F, AN_ITT, 0, test_unit_ready, NULL, 0);
+    expect_status(&i, 0);
+    CHECK_EQUAL(j.conn->with_python, S2N_PYTHON_REQUESTS);
+    request(bhs, S2N_NOP_OUT | S2N_IMMEDIATE, 99, j.cmd_sn);
+    put(&j, bhs, NULL, 0);
+    expect_none(&j);
+    /* It goes on when Python has answered. */
+    request(bhs, S2N_TEXT_RESPONSE, 0, 0);
+    s2n_conn_send(j.conn, bhs, NULL, 0, true);
+    expect(&j, S2N_TEXT_RESPONSE);
+    expect(&j, S2N_NOP_IN);
+    for (uint32_t at = 0; at < S2N_PYTHON_REQUESTS; at++) {
+        s2n_event event;
+        CHECK(fake_next_event(&event) && event.type == S2N_EVENT_PDU);
+        s2n_event_free(&event);
+    }
+    s2n_conn_close(j.conn, false);
+    expect_closed(&j);
+    logout(&i);
+}
+
+int main(void)
+{
+    RUN(whoever_owes_data_is_dropped_in_the_end);
+    RUN(any_data_is_progress);
+    RUN(whoever_takes_no_data_is_dropped_in_the_end);
+    RUN(whoever_stands_in_the_way_is_dropped_soon);
+    RUN(a_trickle_is_no_progress);
+    RUN(whoever_goes_on_stays);
+    RUN(whoever_takes_no_data_is_dropped_soon);
+    RUN(who_owes_nothing_is_in_nobody_s_way);
+    RUN(what_another_connection_blocks_is_not_watched);
+    return 0;
+}
