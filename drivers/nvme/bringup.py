@@ -12,7 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from scsi2nvme.drivers.nvme.errors import ControllerError, ControllerGoneError
+from scsi2nvme.drivers.nvme.errors import (
+    ControllerError,
+    ControllerGoneError,
+    UnsupportedControllerError,
+)
 from scsi2nvme.drivers.nvme.quirks import Quirk, quirks_of
 from scsi2nvme.drivers.transport import Transport
 from scsi2nvme.fields import Values
@@ -109,9 +113,8 @@ class BringUp:
             return self.cap.mqes + 1
         if Quirk.SMALL_QUEUES in self.quirks:
             return 64
-        raise ControllerError(
-            f"{self.transport.name}: its I/O queues have one entry (CAP.MQES is 0), "
-            "at least two are needed"
+        raise UnsupportedControllerError(
+            "its I/O queues have one entry (CAP.MQES is 0), at least two are needed"
         )
 
     @property
@@ -189,9 +192,11 @@ def _set_enable(up: BringUp, queue: AdminQueue | None) -> None:
     assert queue is not None
     cap = up.cap
     if cap.mpsmin:
-        raise ControllerError(f"pages of {4096 << cap.mpsmin} bytes, 4096 wanted (CAP.MPSMIN)")
+        raise UnsupportedControllerError(
+            f"pages of {4096 << cap.mpsmin} bytes, 4096 wanted (CAP.MPSMIN)"
+        )
     if not cap.css & 0x41:
-        raise ControllerError(f"no NVM command set (CAP.CSS={cap.css:#x})")
+        raise UnsupportedControllerError(f"no NVM command set (CAP.CSS={cap.css:#x})")
     transport = up.transport
     size = queue.depth - 1
     transport.write32(Register.AQA, encode(AQA, asqs=size, acqs=size))

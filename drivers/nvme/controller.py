@@ -225,10 +225,11 @@ class Controller:
         await self._clock.sleep(_SLOW_RESET_S if slow else _AFTER_RESET_S)
 
     async def _create_queues(self) -> None:
+        first = self.state is ControllerState.STARTING and not self.io_queues
         reachable = self.transport.port.queue_pairs - _FIRST_REACTOR_QID
-        wanted = 1 + (len(self.io_queues) or min(self._wanted, reachable))
+        wanted = 1 + (min(self._wanted, reachable) if first else len(self.io_queues))
         count = await self._setup.number_of_queues(wanted)
-        if not self.io_queues:
+        if first:
             self.io_queues = [self._io_queue(_FIRST_REACTOR_QID + n) for n in range(count - 1)]
         elif count < wanted:
             raise ControllerError(f"{count} I/O queues after a reset, {wanted} before")

@@ -13,6 +13,10 @@ class ControllerGoneError(ControllerError):
     """The controller does not answer at all: resetting it is of no use."""
 
 
+class UnsupportedControllerError(ControllerError):
+    """The controller is of a kind that cannot be driven: no reset mends that."""
+
+
 class StatusError(ControllerError):
     """A command that the driver itself needs failed; `completion` tells how."""
 

@@ -14,7 +14,7 @@ from scsi2nvme.drivers.nvme.admin import (
     CNS_DESCRIPTORS,
     CNS_NAMESPACE,
 )
-from scsi2nvme.drivers.nvme.errors import StatusError
+from scsi2nvme.drivers.nvme.errors import StatusError, UnsupportedControllerError
 from scsi2nvme.drivers.nvme.quirks import Quirk
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import Completion, NvmeCommand
@@ -37,6 +37,8 @@ _NSIDS_PER_LIST = IDENTIFY_BYTES // 4
 _MAXIMUM_SCAN = 1024  # NSIDs tried one by one where there is no list
 _WRITE_ZEROES = 1 << 3  # ONCS
 _FUSED_COMMANDS = 2
+_WITHOUT_IO = {2: "a discovery controller", 3: "an administrative controller"}
+_SQES, _CQES = 6, 4  # powers of two
 
 _LBA_FORMATS = 64
 _LBADS = range(9, 17)
@@ -60,6 +62,25 @@ async def _identify(execute: Execute, cns: int, nsid: int = 0) -> bytes:
     return completion.data
 
 
+def _check_controller(controller: Values) -> None:
+    """UnsupportedControllerError unless it has I/O queues with entries as we build them.
+
+    Spec: NVMe Base 2.0c 5.17.2.1 (CNTRLTYPE, SQES, CQES).
+    """
+    if controller.cntrltype in _WITHOUT_IO:
+        raise UnsupportedControllerError(
+            f"it is {_WITHOUT_IO[controller.cntrltype]}, not one for I/O (CNTRLTYPE)"
+        )
+    for queue, least, ours in (
+        ("submission", controller.sqes & 0xF, _SQES),
+        ("completion", controller.cqes & 0xF, _CQES),
+    ):
+        if least > ours:
+            raise UnsupportedControllerError(
+                f"{queue} queue entries of {1 << least} bytes, {1 << ours} wanted"
+            )
+
+
 async def identify_controller(execute: Execute, quirks: Quirk, depth: int) -> Values:
     """Return Identify Controller, without what does not work. StatusError if it is refused.
 
@@ -67,6 +88,7 @@ async def identify_controller(execute: Execute, quirks: Quirk, depth: int) -> Va
     """
     data = bytearray(await _identify(execute, CNS_CONTROLLER))
     read = IDENTIFY_CONTROLLER.parse(data)
+    _check_controller(read)
     if Quirk.NO_WRITE_ZEROES in quirks:
         IDENTIFY_CONTROLLER.write(data, oncs=read.oncs & ~_WRITE_ZEROES)
     if depth <= _FUSED_COMMANDS:

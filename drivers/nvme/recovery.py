@@ -39,7 +39,11 @@ from typing import Protocol
 
 from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.drivers.nvme.bringup import Clock
-from scsi2nvme.drivers.nvme.errors import ControllerError, ControllerGoneError
+from scsi2nvme.drivers.nvme.errors import (
+    ControllerError,
+    ControllerGoneError,
+    UnsupportedControllerError,
+)
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import Completion, NvmeCommand
@@ -162,12 +166,12 @@ async def with_function_reset(
 ) -> None:
     """Run `attempt`, and if it fails reset the function and run it once more.
 
-    What the second attempt raises is raised, and ControllerGoneError at once: what does
-    not answer need not be reset.
+    What the second attempt raises is raised, and ControllerGoneError and
+    UnsupportedControllerError at once: there is nothing that a reset could mend.
     """
     try:
         await attempt()
-    except ControllerGoneError:
+    except (ControllerGoneError, UnsupportedControllerError):
         raise
     except ControllerError as error:
         _log.warning("function reset: %s", error)

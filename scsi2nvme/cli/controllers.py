@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.cli.errors import OperationError, UnusableControllerError
 from scsi2nvme.cli.inspection import Inspection
 from scsi2nvme.cli.spec import ControllerSpec
 from scsi2nvme.drivers.nvme.controller import Controller
@@ -13,11 +13,16 @@ from scsi2nvme.drivers.transport import TransportError
 async def open_controller(
     spec: ControllerSpec, *, io_queues: int = 0, pool_bytes: int = 1 << 20
 ) -> Controller:
-    """Bring up the controller that `spec` names; OperationError if it cannot be."""
+    """Bring up the controller that `spec` names; OperationError if it cannot be.
+
+    That is an UnusableControllerError where it is the controller's own fault.
+    """
     try:
         transport = spec.scheme.open(spec.path, spec.given())
         return await Controller.open(transport, io_queues=io_queues, pool_bytes=pool_bytes)
-    except (ControllerError, TransportError, OSError) as error:
+    except ControllerError as error:
+        raise UnusableControllerError(f"controller {spec.text!r}: {error}") from error
+    except (TransportError, OSError) as error:
         raise OperationError(f"controller {spec.text!r}: {error}") from error
 
 

@@ -9,3 +9,7 @@ class UsageError(Exception):
 
 class OperationError(Exception):
     """What was asked cannot be done now; one line: what is wrong and what to do."""
+
+
+class UnusableControllerError(OperationError):
+    """A controller is there, and cannot be driven: another may be all the same."""

@@ -58,6 +58,7 @@ static void attach_queue(void *argument)
 
     free(argument);
     queue->qp = call.qp;
+    queue->paused = !call.qp; /* nothing is ever submitted or polled */
     queue->pool = call.pool;
     queue->interrupt = (struct s2n_source){call.eventfd, interrupted};
     queue->next = queue->reactor->queues;
@@ -102,8 +103,10 @@ int s2n_controller_set_queue(s2n_controller *controller, uint32_t index, s2n_qpa
         return -ENOMEM;
     }
     /* A round that rings also polls before it sleeps. */
-    s2n_qpair_set_polled(qp, true);
+    if (qp)
+        s2n_qpair_set_polled(qp, true);
     queue->attached = true;
+    queue->hot = qp != NULL;
     atomic_fetch_add(&controller->users, 1);
     s2n_reactor_call(queue->reactor, attach_queue, call);
     return 0;
@@ -128,7 +131,7 @@ static void resume_queue(void *argument)
 void s2n_controller_resume(s2n_controller *controller)
 {
     for (uint32_t i = 0; i < controller->plane->reactor_count; i++)
-        if (controller->queue[i].attached)
+        if (controller->queue[i].hot)
             s2n_reactor_call(controller->queue[i].reactor, resume_queue, &controller->queue[i]);
 }
 
@@ -150,14 +153,13 @@ static void fail_queue(void *argument)
 void s2n_controller_fail(s2n_controller *controller, uint16_t status)
 {
     for (uint32_t i = 0; i < controller->plane->reactor_count; i++) {
+        if (!controller->queue[i].hot)
+            continue;
         struct fail_call *call = malloc(sizeof *call);
         if (!call)
             abort();
         *call = (struct fail_call){&controller->queue[i], status};
-        if (controller->queue[i].attached)
-            s2n_reactor_call(controller->queue[i].reactor, fail_queue, call);
-        else
-            free(call);
+        s2n_reactor_call(controller->queue[i].reactor, fail_queue, call);
     }
 }
 

@@ -76,10 +76,12 @@ int s2n_plane_event_fd(s2n_plane *plane);
 int s2n_plane_next_event(s2n_plane *plane, s2n_event *event);
 void s2n_event_free(s2n_event *event);
 
-/* A controller's I/O as reactors see it: one queue pair and one buffer pool each. */
+/* A controller's I/O as reactors see it: a buffer pool each, and a queue pair as far as the
+ * controller has them. */
 s2n_controller *s2n_controller_new(s2n_plane *plane, uint64_t cookie);
 /* Give reactor `index` its queue pair, the eventfd of its interrupt (or -1: poll
- * while commands are under way), and memory for its buffer pool. */
+ * while commands are under way), and memory for its buffer pool. Without a queue pair (NULL)
+ * all commands go to the engine. */
 int s2n_controller_set_queue(s2n_controller *controller, uint32_t index, s2n_qpair *qp, int eventfd,
                              const s2n_region *pool);
 /* How long an I/O command of the hot path may take until OVERDUE tells of it (30 s). */

@@ -9,6 +9,7 @@
 #include "loop.h"
 #include "reactor.h"
 #include "state.h"
+#include "unit.h"
 
 s2n_plane *s2n_plane_new(uint32_t reactors, const int32_t *cpus, uint32_t poll_us)
 {
@@ -67,15 +68,30 @@ void s2n_plane_free(s2n_plane *plane)
     free(plane);
 }
 
-struct s2n_reactor *s2n_plane_pick(s2n_plane *plane)
+struct s2n_reactor *s2n_plane_pick(s2n_plane *plane, s2n_nexus *nexus)
 {
     struct s2n_reactor *best = &plane->reactor[0];
+    bool best_hot = s2n_nexus_hot_on(nexus, 0);
 
-    for (uint32_t i = 1; i < plane->reactor_count; i++)
-        if (atomic_load(&plane->reactor[i].sessions) < atomic_load(&best->sessions))
-            best = &plane->reactor[i];
+    for (uint32_t i = 1; i < plane->reactor_count; i++) {
+        struct s2n_reactor *reactor = &plane->reactor[i];
+        bool hot = s2n_nexus_hot_on(nexus, i);
+        bool idler = atomic_load(&reactor->sessions) < atomic_load(&best->sessions);
+        if ((hot && !best_hot) || (hot == best_hot && idler)) {
+            best = reactor;
+            best_hot = hot;
+        }
+    }
     atomic_fetch_add(&best->sessions, 1);
     return best;
+}
+
+bool s2n_plane_all_hot(const s2n_plane *plane, s2n_nexus *nexus)
+{
+    for (uint32_t i = 0; i < plane->reactor_count; i++)
+        if (!s2n_nexus_hot_on(nexus, i))
+            return false;
+    return true;
 }
 
 void s2n_plane_unpick(struct s2n_reactor *reactor)

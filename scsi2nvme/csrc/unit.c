@@ -123,6 +123,19 @@ void s2n_nexus_set_aside(s2n_nexus *nexus, uint16_t lun, bool aside)
         atomic_store_explicit(&slot->aside, aside, memory_order_release);
 }
 
+bool s2n_nexus_hot_on(s2n_nexus *nexus, uint32_t reactor)
+{
+    for (unsigned i = 0; i < S2N_SLOT_GROUPS; i++) {
+        struct s2n_slot *group = atomic_load(&nexus->group[i]);
+        for (unsigned j = 0; group && j < S2N_SLOT_GROUP; j++) {
+            const s2n_lu *lu = atomic_load(&group[j].lu);
+            if (lu && !lu->controller->queue[reactor].hot)
+                return false;
+        }
+    }
+    return true;
+}
+
 void s2n_nexus_free(s2n_nexus *nexus)
 {
     for (unsigned i = 0; i < S2N_SLOT_GROUPS; i++)

@@ -19,7 +19,8 @@ struct s2n_queue {
     struct s2n_reactor *reactor;
     s2n_qpair *qp;
     struct s2n_pool *pool;
-    bool attached; /* the control thread's note */
+    bool attached; /* the control thread's note, and whether there is a queue pair: */
+    bool hot;
     bool paused;
     bool dirty;                       /* something was placed since the last ring */
     bool resumable;                   /* tasks that wait may find a slot or a buffer now */
@@ -90,6 +91,8 @@ static inline struct s2n_queue *s2n_queue_of(const s2n_task *task)
 
 /* Find a nexus' LUN; NULL if it has none. */
 struct s2n_slot *s2n_nexus_slot(s2n_nexus *nexus, const uint8_t *lun);
+/* Whether the reactor has a queue pair on every controller that the nexus sees. Control thread. */
+bool s2n_nexus_hot_on(s2n_nexus *nexus, uint32_t reactor);
 /* One reactor less has to do what a drain waits for. */
 void s2n_drain_done(struct s2n_drain *drain);
 /* No hot task of the logical unit is left on this reactor. */

@@ -171,11 +171,10 @@ class PlaneController(Handle):
             lib.s2n_controller_free, lib.s2n_controller_new(plane.native, cookie), "controller"
         )
 
-    def set_queue(self, index: int, queue: QueuePair, eventfd: int, pool: Region) -> None:
-        """Give reactor `index` its queue pair, interrupt and buffer memory."""
-        result = lib.s2n_controller_set_queue(
-            self.native, index, queue.native, eventfd, pool.native
-        )
+    def set_queue(self, index: int, queue: QueuePair | None, eventfd: int, pool: Region) -> None:
+        """Give reactor `index` its queue pair, if it has one, interrupt and buffer memory."""
+        native = queue.native if queue is not None else ffi.NULL
+        result = lib.s2n_controller_set_queue(self.native, index, native, eventfd, pool.native)
         check(result, f"queue of reactor {index}")
 
     def set_timeout(self, timeout_ms: int) -> None:

@@ -148,7 +148,7 @@ static void open_sessions(uint32_t seed)
         CHECK(session[i].nexus = s2n_nexus_new(plane, i));
         CHECK(!s2n_nexus_map(session[i].nexus, 0, lu));
         s2n_nexus_set_aside(session[i].nexus, 0, false);
-        session[i].reactor = s2n_plane_pick(plane);
+        session[i].reactor = s2n_plane_pick(plane, session[i].nexus);
         s2n_reactor_call(session[i].reactor, begin_session, &session[i]);
     }
 }

@@ -331,11 +331,12 @@ static void sessions_go_where_fewest_are(void)
 {
     static const int32_t cpus[3] = {-1, -1, -1};
     s2n_plane *plane = s2n_plane_new(3, cpus, 0);
+    s2n_nexus *nexus = s2n_nexus_new(plane, 1);
     struct s2n_reactor *picked[7];
     unsigned of[3] = {0};
 
     for (int i = 0; i < 7; i++)
-        picked[i] = s2n_plane_pick(plane);
+        picked[i] = s2n_plane_pick(plane, nexus);
     for (int i = 0; i < 7; i++)
         of[picked[i]->index]++;
     CHECK(of[0] >= 2 && of[1] >= 2 && of[2] >= 2);
@@ -343,7 +344,36 @@ static void sessions_go_where_fewest_are(void)
     for (int i = 0; i < 7; i++)
         if (picked[i] == empty)
             s2n_plane_unpick(empty);
-    CHECK(s2n_plane_pick(plane) == empty && s2n_plane_pick(plane) == empty);
+    CHECK(s2n_plane_pick(plane, nexus) == empty && s2n_plane_pick(plane, nexus) == empty);
+    s2n_nexus_free(nexus);
+    s2n_plane_free(plane);
+}
+
+/* A controller with few queue pairs is driven by few reactors. */
+static void sessions_go_where_queue_pairs_are(void)
+{
+    static const int32_t cpus[3] = {-1, -1, -1};
+    static const s2n_lu_params params = {.nsid = 1, .block_shift = 12, .blocks = 8};
+    s2n_plane *plane = s2n_plane_new(3, cpus, 0);
+    s2n_controller *controller = s2n_controller_new(plane, 1);
+    s2n_lu *lu = s2n_lu_new(controller, &params);
+    s2n_nexus *nexus = s2n_nexus_new(plane, 1);
+
+    CHECK(!s2n_nexus_map(nexus, 300, lu));
+    CHECK(!s2n_plane_all_hot(plane, nexus));
+    CHECK(s2n_plane_pick(plane, nexus) == &plane->reactor[0]); /* there is none better */
+    CHECK(s2n_plane_pick(plane, nexus) == &plane->reactor[1]);
+    controller->queue[1].hot = true;
+    for (int i = 0; i < 3; i++)
+        CHECK(s2n_plane_pick(plane, nexus) == &plane->reactor[1]);
+    controller->queue[2].hot = true;
+    CHECK(s2n_plane_pick(plane, nexus) == &plane->reactor[2]);
+    CHECK(!s2n_plane_all_hot(plane, nexus));
+    controller->queue[0].hot = true;
+    CHECK(s2n_plane_all_hot(plane, nexus));
+    s2n_nexus_free(nexus);
+    s2n_lu_free(lu);
+    s2n_controller_free(controller);
     s2n_plane_free(plane);
 }
 
@@ -360,5 +390,6 @@ int main(void)
     RUN(a_removed_source_is_not_told);
     RUN(a_source_may_be_silenced);
     RUN(sessions_go_where_fewest_are);
+    RUN(sessions_go_where_queue_pairs_are);
     return 0;
 }

@@ -79,7 +79,10 @@ def test_nonsense_is_refused(given: dict[str, Any], error: type[Exception], word
 
 def test_configuration_strings_find_namespaces() -> None:
     lu = make_lu()
-    served = [(parse("pci:0000:01:00.0"), (lu,)), (parse("emulated:memory"), (lu,))]
+    served = [
+        (parse(spec).names(number), (lu,))
+        for number, spec in enumerate(("pci:0000:01:00.0", "emulated:memory"))
+    ]
     for name in ("0000_01_00.0", "0", "1"):
         assert find(DeviceConfig(name, 1), served) is lu
     with pytest.raises(ConfigError, match=r"there are: 0000_01_00\.0, 1"):

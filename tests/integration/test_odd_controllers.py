@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,12 +11,27 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import IQN, Daemon
-from tests.iscsi_client import Initiator
+from tests.iscsi_client import Initiator, LoginError
 from tests.support import row
 
 BLOCK = 4096
 MIB = 1 << 20
 DISK = f"emulated:memory,size=32M,block={BLOCK}"
+
+
+REFUSALS = {
+    "tell=cap.mqes:0": "CAP.MQES is 0",
+    "tell=cap.mpsmin:1": "pages of 8192 bytes, 4096 wanted (CAP.MPSMIN)",
+    "tell=cap.css:0x80": "no NVM command set (CAP.CSS=0x80)",
+    "tell=ctrl.sqes:0x77": "submission queue entries of 128 bytes",
+    "tell=ctrl.cqes:0x55": "completion queue entries of 32 bytes",
+    "tell=ctrl.cntrltype:3": "it is an administrative controller",
+}
+
+
+def scsi2nvme(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "scsi2nvme", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 @contextmanager
@@ -57,3 +74,45 @@ def exercise(one: Initiator) -> None:
 def test_small_queues_are_enough_for_everything(tmp_path: Path, mqes: int) -> None:
     with disk(tmp_path, f"tell=cap.mqes:{mqes}") as one:
         exercise(one)
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 3])
+def test_few_queue_pairs_are_driven_by_few_reactors(tmp_path: Path, pairs: int) -> None:
+    """With one, the control thread does everything. Sessions go where the others are."""
+    with Daemon(tmp_path, f"{DISK},queues={pairs}", arguments=("--reactors", "3")) as daemon:
+        address = "127.0.0.1", daemon.port
+        sessions = [Initiator(address, isid=bytes([0x80, 0, 0, 0, 0, n])) for n in range(3)]
+        for one in sessions:
+            one.login(IQN)
+            one.command(0, bytes(6))
+            exercise(one)
+        done = scsi2nvme("reset", "0", "--state-dir", str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        for one in sessions:
+            exercise(one)
+            one.close()
+        assert "traceback" not in daemon.log.read_text().lower()
+
+
+def test_a_disk_that_cannot_be_driven_leaves_the_others_served(tmp_path: Path) -> None:
+    bad = f"{DISK},tell=cap.mqes:0"
+    with Daemon(tmp_path, bad, DISK) as daemon, Initiator(("127.0.0.1", daemon.port)) as one:
+        assert daemon.logs(f"controller '{bad}': its I/O queues have one entry (CAP.MQES is 0)")
+        assert daemon.log.read_text().count("\n") == 1
+        with Initiator(("127.0.0.1", daemon.port)) as other, pytest.raises(LoginError):
+            other.login(IQN)
+        one.login(f"{IQN}:1")
+        one.command(0, bytes(6))
+        exercise(one)
+        where = ("--state-dir", str(tmp_path))
+        assert scsi2nvme("id-ctrl", *where, "1").returncode == 0
+        done = scsi2nvme("id-ctrl", *where, "0")
+        assert (done.returncode, "CAP.MQES is 0" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("option", REFUSALS)
+def test_a_disk_that_cannot_be_driven_is_refused_in_one_line(option: str) -> None:
+    done = scsi2nvme("id-ctrl", f"{DISK},{option}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert REFUSALS[option] in done.stderr

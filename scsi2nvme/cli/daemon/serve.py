@@ -6,10 +6,10 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import Any, Self
 
 from scsi2nvme.background import Background
@@ -21,7 +21,7 @@ from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served, Serving
 from scsi2nvme.cli.daemon.notify import notify
 from scsi2nvme.cli.daemon.state import JsonStore
-from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.cli.errors import OperationError, UnusableControllerError
 from scsi2nvme.cli.spec import spelled
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.events import ControllerEvent
@@ -61,21 +61,13 @@ async def _serve(settings: Settings) -> None:
         print("Ending: waiting for initiators to log out.", flush=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A controller that is up, with its half in the data plane."""
-
-    settings: TargetSettings
-    controller: Controller
-    native: PlaneController
-
-
 class Daemon:
     """Everything that runs. What is started is ended by `start`'s stack, in reverse."""
 
     def __init__(self, settings: Settings, plane: Plane) -> None:
         self.settings = settings
         self.served: list[Served] = []
+        self._unserved: dict[str, str] = {}  # names of controllers, and why
         self.front_ends: list[FrontEnd] = []
         self.service = TaskService(plane)
         self._background = Background()
@@ -91,8 +83,8 @@ class Daemon:
         stack.callback(plane.close)
         daemon = cls(settings, plane)
         store = JsonStore(settings.state_dir / "units")
-        opened = [await daemon._open(target, stack) for target in settings.targets]
-        daemon._make_units(opened, store)
+        await daemon._open_all(stack)
+        daemon._make_units(store)
         stack.callback(daemon.service.close)
         plane.start()
         stack.callback(plane.stop)
@@ -108,37 +100,55 @@ class Daemon:
                 await front_end.start(stack)
         return daemon
 
-    async def _open(self, target: TargetSettings, stack: AsyncExitStack) -> Opened:
+    async def _open_all(self, stack: AsyncExitStack) -> None:
+        """Bring the controllers up, but for those that cannot be driven, if there are others."""
+        for number, target in enumerate(self.settings.targets):
+            try:
+                self.served.append(await self._open(number, target, stack))
+            except UnusableControllerError as error:
+                if len(self.settings.targets) == 1:
+                    raise
+                log.error("%s; it is not served", error)
+                self._unserved |= dict.fromkeys(target.spec.names(number), str(error))
+        if not self.served:
+            raise OperationError("none of the controllers can be served")
+
+    async def _open(self, number: int, target: TargetSettings, stack: AsyncExitStack) -> Served:
         """Bring a controller up."""
-        reactors = self.service.plane.reactors
         controller = await controllers.open_controller(
-            target.spec, io_queues=reactors, pool_bytes=POOL_BYTES
+            target.spec, io_queues=self.service.plane.reactors, pool_bytes=POOL_BYTES
         )
         stack.push_async_callback(controller.close)
-        if len(controller.io_queues) < reactors:
-            raise OperationError(
-                f"controller {target.spec.text!r}: grants {len(controller.io_queues)} queues for "
-                f"{reactors} reactors; give --reactors {max(1, len(controller.io_queues))}"
-            )
         _, native = self.service.add_controller(controller.overdue, controller.abort)
         stack.callback(native.close)
-        for index, queue in enumerate(controller.io_queues):
-            native.set_queue(index, queue.queue, queue.eventfd, queue.pool)
-        if all(cpu >= 0 for cpu in self.service.plane.cpus):
-            controller.steer(self.service.plane.cpus)
+        self._give_queues(controller, native, number * len(controller.io_queues))
         controller.attach(PlaneDataPath(self.service, native))
-        return Opened(target, controller, native)
+        return Served(number, target, controller, native)
 
-    def _make_units(self, opened: Sequence[Opened], store: JsonStore) -> None:
+    def _give_queues(self, controller: Controller, native: PlaneController, first: int) -> None:
+        """Give reactors the controller's queue pairs, from reactor `first` on.
+
+        Those for whom there is none have buffers for what they hand to the engine.
+        """
+        plane = self.service.plane
+        order = [(first + index) % plane.reactors for index in range(plane.reactors)]
+        for index, queue in zip_longest(order, controller.io_queues):
+            if queue is not None:
+                native.set_queue(index, queue.queue, queue.eventfd, queue.pool)
+            else:
+                native.set_queue(index, None, -1, controller.transport.allocate(POOL_BYTES))
+        if all(cpu >= 0 for cpu in plane.cpus):
+            controller.steer(plane.cpus[index] for index in order)
+
+    def _make_units(self, store: JsonStore) -> None:
         """Make the controllers' namespaces logical units, as far as they can be told apart."""
         claims = [
             Claim(_label(one.settings, nsid), facts)
-            for one in opened
+            for one in self.served
             for nsid, facts in one.controller.namespaces.items()
         ]
         verdicts = iter(judge(claims, self._tell_once))
-        for one in opened:
-            units = {}
+        for one in self.served:
             for nsid, facts in one.controller.namespaces.items():
                 verdict = next(verdicts)
                 if verdict is Verdict.NONE:
@@ -148,10 +158,8 @@ class Daemon:
                 if physical := one.settings.spec.physical_block_bytes:
                     lu.maximum_physical_block_bytes = physical
                 self.service.add_unit(lu, one.controller, one.native)
-                units[nsid] = lu
-            served = Served(one.settings, one.controller, units)
-            self.served.append(served)
-            one.controller.on_event = partial(self._on_event, served)
+                one.units[nsid] = lu
+            one.controller.on_event = partial(self._on_event, one)
 
     def _tell_once(self, line: str) -> None:
         if line not in self._told:
@@ -221,12 +229,13 @@ class Daemon:
         return shown
 
     def _controller(self, name: str) -> Controller:
-        for number, served in enumerate(self.served):
-            if name == served.settings.iqn or spelled(name) in served.settings.spec.names(number):
+        for served in self.served:
+            if name == served.settings.iqn or spelled(name) in served.names:
                 return served.controller
-        raise OperationError(
-            f"there is no controller {name!r}; the daemon serves 0 to {len(self.served) - 1}"
-        )
+        if spelled(name) in self._unserved:
+            raise OperationError(f"{self._unserved[spelled(name)]}; it is not served")
+        last = len(self.settings.targets) - 1
+        raise OperationError(f"there is no controller {name!r}; the daemon serves 0 to {last}")
 
     # Words
 

@@ -99,7 +99,7 @@ s2n_session *s2n_session_new(s2n_plane *plane, s2n_nexus *nexus, uint32_t cmd_sn
         session_destroy(session);
         return NULL;
     }
-    session->reactor = s2n_plane_pick(plane);
+    session->reactor = s2n_plane_pick(plane, nexus);
     return session;
 }
 

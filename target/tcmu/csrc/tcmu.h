@@ -145,6 +145,7 @@ void s2n_tcmu_take(s2n_tcmu *tcmu);
 
 /* ---- which reactor they are served on (tcmu_seat.c) ---- */
 
+/* Of one of `reactors` only it stays at home. */
 void s2n_seat_begin(struct s2n_seat *seat, uint32_t home, uint32_t reactors);
 /* The reactor on which a device should be, now that it got commands: a `lone` one, with no
  * other under way, or several. */

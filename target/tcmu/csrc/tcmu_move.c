@@ -102,9 +102,10 @@ void s2n_tcmu_settle(s2n_tcmu *tcmu, s2n_plane *plane)
 {
     struct s2n_move *move = &tcmu->move;
 
-    move->home = s2n_plane_pick(plane);
+    uint32_t reactors = s2n_plane_all_hot(plane, tcmu->nexus) ? s2n_plane_reactors(plane) : 1;
+    move->home = s2n_plane_pick(plane, tcmu->nexus);
     move->patience.expire = lose_patience;
-    s2n_seat_begin(&move->seat, s2n_reactor_index(move->home), s2n_plane_reactors(plane));
+    s2n_seat_begin(&move->seat, s2n_reactor_index(move->home), reactors);
     s2n_reactor_call(move->home, arrive_home, tcmu);
 }
 

@@ -9,17 +9,28 @@ from typing import Any, Protocol
 
 from scsi2nvme.cli.config import Settings, TargetSettings
 from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.native.plane import PlaneController
 from scsi2nvme.service import TaskService
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A controller that the daemon has opened, with its logical units by NSID."""
+    """A controller that the daemon has opened, with its logical units by NSID.
 
+    `number` is its place in the settings, `native` its half in the data plane.
+    """
+
+    number: int
     settings: TargetSettings
     controller: Controller
-    units: Mapping[int, LogicalUnit]
+    native: PlaneController
+    units: dict[int, LogicalUnit] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called, the lasting name first, spelled as configuration strings have it."""
+        return self.settings.spec.names(self.number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.cli.daemon.front_ends.front_end import Served, Serving
 from scsi2nvme.cli.errors import OperationError
-from scsi2nvme.cli.spec import ControllerSpec, spelled
+from scsi2nvme.cli.spec import spelled
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.native.plane import PlaneNexus
 from scsi2nvme.native.tcmu import PlaneTcmu
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Units = tuple[ControllerSpec, Sequence[LogicalUnit]]
-"""A controller of the daemon with its logical units."""
+Units = tuple[tuple[str, ...], Collection[LogicalUnit]]
+"""The names of a controller of the daemon, the lasting one first, and its logical units."""
 
 
 def find(config: DeviceConfig, served: Sequence[Units]) -> LogicalUnit:
     """Return the logical unit that a configuration names; ConfigError if there is none."""
-    for number, (spec, units) in enumerate(served):
-        if spelled(config.controller) not in spec.names(number):
+    for names, units in served:
+        if spelled(config.controller) not in names:
             continue
         for lu in units:
             if lu.nsid == config.nsid:
                 return lu
         known = ", ".join(str(lu.nsid) for lu in units)
         raise ConfigError(f"there is no namespace {config.nsid}; there are: {known}")
-    names = ", ".join(spec.names(number)[0] for number, (spec, _) in enumerate(served))
-    raise ConfigError(f"there is no controller {config.controller!r}; there are: {names}")
+    known = ", ".join(names[0] for names, _ in served)
+    raise ConfigError(f"there is no controller {config.controller!r}; there are: {known}")
 
 
 def open_window(served: Sequence[Served], lu: LogicalUnit, length: int) -> Window | None:
@@ -67,7 +67,6 @@ class KernelTarget:
         self.requests: Mapping[str, Callable[[], Any]] = {"exports": lambda: list(self.exports())}
         self._service = serving.service
         self._served = serving.served
-        self._units = [(one.settings.spec, tuple(one.units.values())) for one in serving.served]
         self._settings = settings
         self._zero_copy = settings.zero_copy == "auto"
         self._bus: TcmuBus | None = None
@@ -109,23 +108,22 @@ class KernelTarget:
             raise
 
     def _find(self, config: DeviceConfig) -> LogicalUnit:
-        return find(config, self._units)
+        return find(config, [(one.names, one.units.values()) for one in self._served])
 
     def _is_guest(self) -> bool:
         return self._bus is not None and self._bus.guest
 
     def exports(self) -> Iterator[dict[str, Any]]:
         """Yield what `scsi2nvme export` must know of each namespace."""
-        for number, (spec, units) in enumerate(self._units):
-            names = spec.names(number)
-            for lu in units:
+        for one in self._served:
+            for lu in one.units.values():
                 control = [] if lu.block_bytes == 512 else [f"hw_block_size={lu.block_bytes}"]
                 if self._is_guest():
                     control.append(NO_ANSWER)
                 yield {
-                    "names": names,
+                    "names": one.names,
                     "nsid": lu.nsid,
-                    "config": f"{HANDLER}/{names[0]}/{lu.nsid}",
+                    "config": f"{HANDLER}/{one.names[0]}/{lu.nsid}",
                     "size": lu.facts.capacity_blocks * lu.block_bytes,
                     "control": ",".join(control),
                     "wwn": lu.identity,
