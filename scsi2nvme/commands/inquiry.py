@@ -36,13 +36,11 @@ STANDARD_DATA = Structure(
 )
 
 # Spec: SPC-4 6.6.2 (version descriptor values); 1F60h is SCSI / NVMe Translation.
-VERSION_DESCRIPTORS = {
-    "SAM-5": 0x00A0,
-    "SPC-4": 0x0460,
-    "SBC-3": 0x04C0,
-    "iSCSI": 0x0960,
-    "SNT": 0x1F60,
-}
+SAM_5, SPC_4, SBC_3, SNT = 0x00A0, 0x0460, 0x04C0, 0x1F60
+
+
+# Where there is no logical unit to name: ASCII fields are filled with spaces. Spec: SPC-4 4.4.1.
+NAMELESS = {"vendor": b" " * 8, "product": b" " * 16, "revision": b" " * 4}
 
 
 def revision(firmware: bytes) -> bytes:
@@ -51,13 +49,16 @@ def revision(firmware: bytes) -> bytes:
     return graphic[-4:].ljust(4)
 
 
+def _version_descriptors(task: Task) -> dict[str, int]:
+    """Return what is conformed to: architecture, transport, commands. Spec: SPC-4 6.6.2."""
+    standards = (SAM_5, task.nexus.delivery.version_descriptor, SPC_4, SBC_3, SNT)
+    known = filter(None, standards)
+    return {f"version_descriptor_{n}": value for n, value in enumerate(known, start=1)}
+
+
 def _standard_data(task: Task) -> bytes:
     """Spec: SPC-4 6.6.2; SNTR 1.5 6.1.1."""
     controller = task.lu.facts.controller
-    descriptors = {
-        f"version_descriptor_{n}": value
-        for n, value in enumerate(VERSION_DESCRIPTORS.values(), start=1)
-    }
     return STANDARD_DATA.build(
         peripheral=DIRECT_ACCESS,
         version=0x06,
@@ -70,7 +71,7 @@ def _standard_data(task: Task) -> bytes:
         vendor=VENDOR,
         product=printable(controller.bytes("mn")[:16]),
         revision=revision(controller.bytes("fr")),
-        **descriptors,
+        **_version_descriptors(task),
     )
 
 
@@ -103,6 +104,7 @@ def inquiry_without_unit(task: Task) -> Translation:
         )
     )
 
+            **NAMELESS,
 
 COMMANDS = (
     Command(

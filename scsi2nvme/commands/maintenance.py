@@ -166,11 +166,11 @@ FUNCTION_TIMEOUT = 600  # 100 ms; the long timeout, which all functions use
 
 
 def report_supported_task_management_functions(task: Task) -> Translation:
-    """Spec: SPC-4 6.36."""
+    """Tell what the transport of this nexus lets an initiator ask for. Spec: SPC-4 6.36."""
     yield from ()
     if task.cdb.allocation_length < FUNCTIONS_BASIC.size:
         raise task.invalid_field("allocation_length")
-    supported = {_FUNCTION_BITS[function]: 1 for function in TaskManagement}
+    supported = {_FUNCTION_BITS[function]: 1 for function in task.nexus.delivery.functions}
     if not task.cdb.repd:
         return Result(data_in=FUNCTIONS_BASIC.build(**supported))
     return Result(

@@ -19,6 +19,7 @@ from scsi2nvme.scsi.sense import (
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.counters import Counters
 from scsi2nvme.unit.mode_parameters import ModeParameters
+from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.ports import ITNexus, PortName
 from scsi2nvme.unit.readiness import Readiness, sense_of
 from scsi2nvme.unit.reservations import Reservations
@@ -35,7 +36,7 @@ class Nexus(ITNexus):
 
     Attention of one logical unit for this nexus waits in
     `LogicalUnit.unit_attentions`. `tells_residual`: whether its transport lets us
-    say how much of the data was moved.
+    say how much of the data was moved; `delivery`: what else it does.
     """
 
     luns: dict[int, LogicalUnit] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class LogicalUnit(BlockDevice):
     """One namespace as a direct access block device.
 
     `on_change` is called whenever `aside()` may have changed, so that the data
+    delivery: ServiceDelivery = field(default_factory=ServiceDelivery)
     plane can raise or drop its step-aside flags before the next command.
     """
 

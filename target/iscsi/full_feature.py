@@ -33,7 +33,7 @@ from scsi2nvme.target.iscsi.pdu import (
     RejectReason,
 )
 from scsi2nvme.target.iscsi.sendtargets import send_targets
-from scsi2nvme.target.iscsi.sessions import Connection, SessionTable
+from scsi2nvme.target.iscsi.sessions import Connection, SessionTable, protocol_level
 from scsi2nvme.target.iscsi.text import TextExchange
 from scsi2nvme.target.portal_address import PortalAddress
 from scsi2nvme.target.task_service import TaskService
@@ -173,7 +173,7 @@ class FullFeature:
         """Carry out a request; `unseen`: the task to abort has not arrived, nor will it count."""
         session = self._session
         outcome = task_management.Outcome(task_management.Response.FUNCTION_REJECTED)
-        level = int(session.values["iSCSIProtocolLevel"])
+        level = protocol_level(session)
         try:
             if unseen:
                 outcome = task_management.Outcome(task_management.Response.FUNCTION_COMPLETE)

@@ -14,11 +14,14 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from scsi2nvme.background import Background
+from scsi2nvme.scsi.task_attribute import TaskAttribute
+from scsi2nvme.target.iscsi import task_management
 from scsi2nvme.target.iscsi.keys import BY_NAME, Value
 from scsi2nvme.target.iscsi.login import LoginResult
 from scsi2nvme.target.iscsi.node import TargetNode
 from scsi2nvme.target.iscsi.pdu import LoginStatus
 from scsi2nvme.target.task_service import TaskService
+from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.logical_unit import Nexus
 from scsi2nvme.unit.ports import PortName
 
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAXIMUM_TSIH = 0xFFFF
+VERSION_DESCRIPTOR = 0x0960  # iSCSI (no version claimed). Spec: SPC-4 6.6.2
+# NormACA is zero, so that ACA is refused; untagged commands are SIMPLE ones.
+ATTRIBUTES = frozenset({TaskAttribute.SIMPLE, TaskAttribute.ORDERED, TaskAttribute.HEAD_OF_QUEUE})
 
 
 @dataclass(eq=False)
@@ -231,4 +237,12 @@ def nexus_of(login: LoginResult) -> Nexus:
     if node is None:
         return Nexus(initiator, PortName(""))
     target = PortName(node.iqn, portal_group_tag=node.portal_group_tag)
-    return Nexus(initiator, target, node.visible(login.initiator))
+    delivery = ServiceDelivery(
+        VERSION_DESCRIPTOR, task_management.functions(protocol_level(login)), ATTRIBUTES
+    )
+    return Nexus(initiator, target, node.visible(login.initiator), delivery)
+
+
+def protocol_level(login: LoginResult | Session) -> int:
+    """Return the iSCSIProtocolLevel that was negotiated. Spec: RFC 7144 7.1.1."""
+    return int(login.values["iSCSIProtocolLevel"])

@@ -68,6 +68,18 @@ SAM_FUNCTIONS: Mapping[Function, TaskManagement] = {
     Function.QUERY_ASYNCHRONOUS_EVENT: TaskManagement.QUERY_ASYNCHRONOUS_EVENT,
 }
 
+
+def _is_of_level(function: Function, protocol_level: int) -> bool:
+    return function < Function.QUERY_TASK or protocol_level >= QUERY_LEVEL
+
+
+def functions(protocol_level: int) -> frozenset[TaskManagement]:
+    """Return what an initiator may ask for in a session of that iSCSIProtocolLevel."""
+    return frozenset(
+        sam for iscsi, sam in SAM_FUNCTIONS.items() if _is_of_level(iscsi, protocol_level)
+    )
+
+
 RESPONSES: Mapping[TaskManagementResponse, Response] = {
     TaskManagementResponse.FUNCTION_COMPLETE: Response.FUNCTION_COMPLETE,
     TaskManagementResponse.FUNCTION_SUCCEEDED: Response.FUNCTION_SUCCEEDED,
@@ -95,7 +107,7 @@ async def perform(
         function = Function(request.function)
     except ValueError:
         return Outcome(Response.FUNCTION_NOT_SUPPORTED)
-    if function >= Function.QUERY_TASK and protocol_level < QUERY_LEVEL:
+    if not _is_of_level(function, protocol_level):
         return Outcome(Response.FUNCTION_NOT_SUPPORTED)
     if function is Function.TASK_REASSIGN:
         return Outcome(Response.REASSIGNMENT_NOT_SUPPORTED)

@@ -287,7 +287,7 @@ class TcmuFrontEnd:
                 raise
             log.warning("device %s: %s", uio.label, error)
         # The kernel names the ports, and knows the initiators: we see neither. The residual
-        # count is its own, too.
+        # count is its own, too, and so are task attributes; of task management it does the least.
         initiator = PortName(f"tcm-user.{uio.hba}.{uio.name}")
         nexus = Nexus(initiator, PortName(""), {0: lu}, tells_residual=False)
         nexus.lets_all_pass = lambda: self._kernel.write_exclusive(uio)

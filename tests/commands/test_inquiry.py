@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from scsi2nvme.commands.inquiry import STANDARD_DATA, VERSION_DESCRIPTORS, revision
+from scsi2nvme.commands.inquiry import STANDARD_DATA, revision
 from scsi2nvme.commands.vpd_pages import PAGES
 from scsi2nvme.fields import Values
 from scsi2nvme.scsi.result import Result
@@ -17,6 +17,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.delivery import ServiceDelivery
 from tests.support import Bench, make_bench, row
 
 
@@ -41,7 +42,15 @@ def test_standard_data_describes_the_disk() -> None:
     assert data.bytes("revision") == b"1.0 "
     assert (data.tpgs, data.protect, data.third_party_copy, data.cmdque) == (1, 0, 0, 1)
     claimed = [data[f"version_descriptor_{n}"] for n in range(1, 9)]
-    assert claimed == [*VERSION_DESCRIPTORS.values(), 0, 0, 0]
+    assert claimed == [0x00A0, 0x0460, 0x04C0, 0x1F60, 0, 0, 0, 0]  # SAM-5, SPC-4, SBC-3, SNT
+
+
+def test_a_transport_is_named_where_it_is_known() -> None:
+    bench = make_bench()
+    bench.nexus.delivery = ServiceDelivery(version_descriptor=0x0960)
+    data = standard(bench)
+    claimed = [data[f"version_descriptor_{n}"] for n in range(1, 9)]
+    assert claimed == [0x00A0, 0x0960, 0x0460, 0x04C0, 0x1F60, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +115,7 @@ def test_a_lun_without_logical_unit_says_so() -> None:
     assert result.status is Status.GOOD
     assert result.data_in[0] == 0x7F
     assert len(result.data_in) == result.data_in[4] + 5
+    assert result.data_in[8:36] == b" " * 28  # vendor, product, revision
 
 
 def test_a_lun_without_logical_unit_lists_one_page() -> None:

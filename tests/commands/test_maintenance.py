@@ -14,6 +14,8 @@ from scsi2nvme.commands.maintenance import (
 )
 from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB, FieldPointer
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.scsi.task_management import TaskManagement
+from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.logical_unit import Nexus
 from scsi2nvme.unit.ports import PortName
 from tests.support import Bench, make_bench
@@ -164,6 +166,7 @@ def test_task_management_functions() -> None:
     data = bench.do(name, repd=1, allocation_length=16).data_in
     assert data[:5] == bytes.fromhex("dc07000c 01")
     assert len(data) == 16
+    bench.nexus.delivery = ServiceDelivery(functions=frozenset(TaskManagement))
     assert FUNCTIONS_EXTENDED.parse(data).long_timeout > 0
     assert bench.do(name, repd=1, allocation_length=6).data_in == data[:6]
     for length in range(4):
@@ -177,6 +180,25 @@ def test_task_management_functions() -> None:
 
 def test_target_port_groups() -> None:
     bench = make_bench()
+@pytest.mark.parametrize(
+    ("functions", "expected"),
+    [
+        (ServiceDelivery().functions, "88000000"),  # ABORT TASK, LOGICAL UNIT RESET
+        (frozenset({TaskManagement.CLEAR_TASK_SET, TaskManagement.QUERY_TASK}), "14000000"),
+        (frozenset(), "00000000"),
+    ],
+)
+def test_only_what_the_transport_carries_is_supported(
+    functions: frozenset[TaskManagement], expected: str
+) -> None:
+    bench = make_bench()
+    bench.nexus.delivery = ServiceDelivery(functions=functions)
+    name = "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS"
+    assert bench.do(name, allocation_length=4).data_in.hex() == expected
+    extended = bench.do(name, repd=1, allocation_length=16).data_in
+    assert extended[:3].hex() == expected[:6]
+
+
     name = "REPORT TARGET PORT GROUPS"
     group = bytes.fromhex("00 01 0001 00 00 00 01 0000 0001")
     data = bench.do(name, allocation_length=64).data_in

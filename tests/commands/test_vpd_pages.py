@@ -22,7 +22,9 @@ from scsi2nvme.commands.vpd_pages.extended_inquiry import EXTENDED_INQUIRY
 from scsi2nvme.commands.vpd_pages.logical_block_provisioning import LOGICAL_BLOCK_PROVISIONING
 from scsi2nvme.commands.vpd_pages.scsi_ports import SCSI_PORT
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
+from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.model_controller import ModelController
 from tests.support import EUI64, NGUID, Bench, make_bench, make_facts, make_nexus
@@ -185,6 +187,14 @@ def test_extended_inquiry_follows_the_controller(vwc: int) -> None:
     assert (data.spt, data.grd_chk, data.app_chk, data.ref_chk) == (0, 0, 0, 0)
     without = make_bench(controller={"oacs": 0, "edstt": 25})
     assert EXTENDED_INQUIRY.parse(page(without, 0x86)).self_test_minutes == 0
+
+
+def test_extended_inquiry_claims_what_arrives_and_no_microcode() -> None:
+    bench = make_bench()
+    assert page(bench, 0x86)[4:6] == bytes([0x00, 0x01])  # SIMPLE
+    attributes = frozenset(TaskAttribute) - {TaskAttribute.ACA}
+    bench.nexus.delivery = ServiceDelivery(attributes=attributes)
+    assert page(bench, 0x86)[4:6] == bytes([0x00, 0x07])  # HEADSUP, ORDSUP, SIMPSUP
 
 
 def test_mode_page_policy_ascends_and_covers_all_pages() -> None:

@@ -408,7 +408,7 @@ VECTORS: dict[str, tuple[Step, ...]] = {
         Step("A3 0C 01 28 0000 000000FF 00 00", data=hexed("0003000a28faffffffff1fffff04")),
     ),
     "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS": (
-        Step("A3 0D 00 000000 00000004 00 00", data=hexed("dc070000")),
+        Step("A3 0D 00 000000 00000004 00 00", data=hexed("88000000")),
     ),
     "READ (12)": (
         Step("A8 00 00000005 00000001 00 00", nvme=("02 nsid=1 cdw10=5",), data=block(0x05)),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from scsi2nvme.command import Task
 from scsi2nvme.commands.vpd_pages.page import HEADER, VpdPage
 from scsi2nvme.fields import Field, Structure
+from scsi2nvme.scsi.task_attribute import TaskAttribute
 
 EXTENDED_INQUIRY = Structure(
     "Extended INQUIRY Data VPD page",
     64,
     (
-        Field("activate_microcode", 4, 6, 2, "10b: after a hard reset"),
+        Field("activate_microcode", 4, 6, 2, "00b: no microcode can be downloaded"),
         Field("spt", 4, 3, 3),
         Field("grd_chk", 4, 2, 1),
         Field("app_chk", 4, 1, 1),
@@ -42,10 +43,11 @@ EXTENDED_INQUIRY = Structure(
 
 def extended_inquiry(task: Task) -> bytes:
     """Spec: SPC-4 7.8.7, SNTR 1.5 6.1.5. Protection information is not transferred."""
-    controller = task.lu.facts.controller
+    controller, attributes = task.lu.facts.controller, task.nexus.delivery.attributes
     self_test = task.lu.facts.controller_bit("oacs", 4)
     return EXTENDED_INQUIRY.build(
-        activate_microcode=0b10,
+        headsup=TaskAttribute.HEAD_OF_QUEUE in attributes,
+        ordsup=TaskAttribute.ORDERED in attributes,
         simpsup=1,
         v_sup=task.lu.volatile_write_cache,
         luiclr=1,

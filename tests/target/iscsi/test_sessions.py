@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from scsi2nvme import engine
 from scsi2nvme.background import Background
 from scsi2nvme.target.iscsi.login import LoginResult
 from scsi2nvme.target.iscsi.negotiation import Negotiation
@@ -20,7 +21,8 @@ from scsi2nvme.target.iscsi.sessions import (
     SessionTable,
     nexus_of,
 )
-from tests.support import make_lu
+from tests.model_controller import ModelController
+from tests.support import make_lu, row
 
 NODE = TargetNode("iqn.2026-11.test:node")
 LOGIN = LoginResult(
@@ -41,6 +43,22 @@ def enter(table: SessionTable, login: LoginResult = LOGIN, *, tsih: int = 5) -> 
     session.connections[login.cid] = Connection(session, login.cid, 8192)
     table.add(session)
     return session
+
+
+@pytest.mark.parametrize(("level", "expected"), [(0, "d8"), (1, "d8"), (2, "dc07")])
+def test_a_nexus_offers_what_the_protocol_level_has(level: int, expected: str) -> None:
+    """As REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS tells it. Spec: RFC 7144 6."""
+    lu = make_lu()
+    node = TargetNode("iqn.2026-11.test:node", {0: lu})
+    nexus = nexus_of(
+        replace(LOGIN, node=node, values={**LOGIN.values, "iSCSIProtocolLevel": level})
+    )
+    lu.attach(nexus)
+    lu.take_attention(nexus)
+    cdb = row("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS").build(allocation_length=4)
+    result = ModelController(lu.facts).play(engine.run(engine.select(nexus, 0, cdb)))
+    assert result.data_in.hex() == expected.ljust(8, "0")
+    assert nexus.delivery.version_descriptor == 0x0960
 
 
 @pytest.mark.parametrize("cid", [0, 1], ids=["CID known", "CID new"])

@@ -101,6 +101,26 @@ def test_a_device_is_added_served_and_removed(bench: Bench) -> None:
     run(work())
 
 
+def test_what_the_kernel_keeps_to_itself_is_not_claimed(bench: Bench) -> None:
+    """No fabric is named, no task attribute but SIMPLE, and no function that it refuses."""
+
+    async def work() -> None:
+        async with bench.running() as front_end:
+            bench.add()
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+            ring = bench.kernel.rings[3]
+            inquiry, functions = row("INQUIRY"), row("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS")
+            _, _, data = await ring.command(inquiry.build(allocation_length=96), 96)
+            assert struct.unpack(">8H", data[58:74]) == (0xA0, 0x460, 0x4C0, 0x1F60, 0, 0, 0, 0)
+            cdb = inquiry.build(evpd=1, page_code=0x86, allocation_length=64)
+            _, _, data = await ring.command(cdb, 64)
+            assert data[5] == 0x01
+            _, _, data = await ring.command(functions.build(allocation_length=4), 4)
+            assert data == bytes.fromhex("88000000")
+
+    run(work())
+
+
 def test_a_reset_by_the_kernel_is_one_of_the_logical_unit(bench: Bench) -> None:
     """The unit is active again; of the reset itself the kernel has told its initiators."""
 
