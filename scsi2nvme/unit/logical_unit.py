@@ -31,6 +31,15 @@ MAXIMUM_ABSENT_NEXUSES = 256
 
 
 @dataclass(eq=False)
+def _precedence(sense: Sense) -> int:
+    """Return the rank of a unit attention: power on, then lesser resets, then I_T nexus loss.
+
+    In this order are the qualifiers of their common code. Spec: SAM-5 5.14.2.
+    """
+    code = sense.code
+    return code.ascq if code.asc == POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED.asc else 0x100
+
+
 class Nexus(ITNexus):
     """An I_T nexus with what this initiator may see: LUN to logical unit.
 
@@ -140,7 +149,8 @@ class LogicalUnit(BlockDevice):
     ) -> None:
         """Establish a unit attention for every nexus, for one key, or for all but one.
 
-        One that is pending already is not repeated. Spec: SAM-5 5.14.
+        One that is pending already is not repeated; resets go before what is older, and less.
+        Spec: SAM-5 5.14.2 (precedence).
         """
         keys = [only] if only else list(self.unit_attentions)
         for key in keys:
@@ -156,6 +166,7 @@ class LogicalUnit(BlockDevice):
     def clear_attention(self, nexus: Nexus, code: SenseCode) -> None:
         """Clear one unit attention of a nexus if it is pending."""
         queue = self.unit_attentions.get(nexus.key, [])
+                queue.sort(key=_precedence)  # stable: the oldest first among equals
         queue[:] = [sense for sense in queue if sense.code != code]
         self.on_change()
 
