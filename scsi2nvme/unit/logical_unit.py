@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import (
+    MEDIUM_NOT_PRESENT,
     POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
     Sense,
     SenseCode,
 )
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.counters import Counters
-from scsi2nvme.unit.mode_parameters import ModeParameters
 from scsi2nvme.unit.delivery import ServiceDelivery
+from scsi2nvme.unit.mode_parameters import ModeParameters
 from scsi2nvme.unit.ports import ITNexus, PortName
 from scsi2nvme.unit.readiness import Readiness, sense_of
 from scsi2nvme.unit.reservations import Reservations
@@ -30,7 +31,6 @@ from scsi2nvme.unit.store import MemoryStore, Store
 MAXIMUM_ABSENT_NEXUSES = 256
 
 
-@dataclass(eq=False)
 def _precedence(sense: Sense) -> int:
     """Return the rank of a unit attention: power on, then lesser resets, then I_T nexus loss.
 
@@ -40,6 +40,7 @@ def _precedence(sense: Sense) -> int:
     return code.ascq if code.asc == POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED.asc else 0x100
 
 
+@dataclass(eq=False)
 class Nexus(ITNexus):
     """An I_T nexus with what this initiator may see: LUN to logical unit.
 
@@ -49,6 +50,7 @@ class Nexus(ITNexus):
     """
 
     luns: dict[int, LogicalUnit] = field(default_factory=dict)
+    delivery: ServiceDelivery = field(default_factory=ServiceDelivery)
     tells_residual: bool = True
     # Whether somebody else keeps reservations for it, and lets pass now, whoever sends them, the
     # commands that send no data.
@@ -59,7 +61,6 @@ class LogicalUnit(BlockDevice):
     """One namespace as a direct access block device.
 
     `on_change` is called whenever `aside()` may have changed, so that the data
-    delivery: ServiceDelivery = field(default_factory=ServiceDelivery)
     plane can raise or drop its step-aside flags before the next command.
     """
 
@@ -86,7 +87,13 @@ class LogicalUnit(BlockDevice):
 
     @property
     def not_ready(self) -> Sense | None:
-        """Why medium access is refused, None if it is not."""
+        """Why medium access is refused, None if it is not.
+
+        No capacity that can be told means none: RETURNED LOGICAL BLOCK ADDRESS is that of the
+        last block. Spec: SBC-3 5.15.2, 5.16.2.
+        """
+        if self.readiness is Readiness.READY and not self.capacity_blocks:
+            return Sense(MEDIUM_NOT_PRESENT)
         return sense_of(self.readiness, self.progress)
 
     @property
@@ -159,6 +166,7 @@ class LogicalUnit(BlockDevice):
             queue = self.unit_attentions.setdefault(key, [])
             if all(sense.code != code for sense in queue):
                 queue.append(Sense(code))
+                queue.sort(key=_precedence)  # stable: the oldest first among equals
         if only:
             self._forget_absent()
         self.on_change()
@@ -166,7 +174,6 @@ class LogicalUnit(BlockDevice):
     def clear_attention(self, nexus: Nexus, code: SenseCode) -> None:
         """Clear one unit attention of a nexus if it is pending."""
         queue = self.unit_attentions.get(nexus.key, [])
-                queue.sort(key=_precedence)  # stable: the oldest first among equals
         queue[:] = [sense for sense in queue if sense.code != code]
         self.on_change()
 
@@ -187,7 +194,7 @@ class LogicalUnit(BlockDevice):
     def aside(self, nexus: Nexus) -> bool:
         """Whether the hot path must step aside for commands of this nexus."""
         return (
-            self.readiness is not Readiness.READY
+            self.not_ready is not None
             or self.power_condition != 0
             or bool(self.unit_attentions.get(nexus.key))
             or self.write_protected

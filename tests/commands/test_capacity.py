@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from scsi2nvme import commands
+from scsi2nvme.command import Command
+from scsi2nvme.commands import vpd_pages
 from scsi2nvme.commands.capacity import CAPACITY_10, CAPACITY_16
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
+    MEDIUM_NOT_PRESENT,
     FieldPointer,
     Sense,
 )
@@ -112,3 +116,24 @@ def test_lba_status_beyond_the_capacity(lba: int) -> None:
 
 def test_lba_status_report_type_is_checked() -> None:
     assert make_bench().do("GET LBA STATUS (16)", report_type=5) == refused_at(14, 7)
+
+
+@pytest.mark.parametrize(
+    "command", [each for each in commands.COMMANDS if each.needs_ready], ids=lambda each: each.name
+)
+def test_a_namespace_without_blocks_is_no_medium(command: Command) -> None:
+    bench = make_bench(blocks=0)
+    cdb = command.build()
+    result = bench.run(cdb, bytes(command.data_bytes(command.structure.parse(cdb), 512)))
+    assert result == Result(Status.CHECK_CONDITION, Sense(MEDIUM_NOT_PRESENT))
+    assert bench.lu.aside(bench.nexus)
+
+
+def test_a_namespace_without_blocks_can_be_asked_about() -> None:
+    bench = make_bench(blocks=0)
+    for page in (each for each in vpd_pages.PAGES if each.supported(bench.lu)):
+        told = bench.do("INQUIRY", evpd=1, page_code=page.code, allocation_length=255)
+        assert told.status is Status.GOOD, page.name
+    told = bench.do("MODE SENSE (10)", page_code=0x3F, llbaa=1, allocation_length=255)
+    assert told.status is Status.GOOD
+    assert told.data_in[8:24] == bytes.fromhex("0000000000000000 00000000 00000200")
