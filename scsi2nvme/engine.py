@@ -27,12 +27,14 @@ from scsi2nvme.scsi.sense import (
     INVALID_COMMAND_OPERATION_CODE,
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
+    INVALID_MESSAGE_ERROR,
     LOGICAL_UNIT_NOT_SUPPORTED,
     SOFTWARE_WRITE_PROTECTED,
     WRITE_PROTECTED,
     FieldPointer,
     Sense,
 )
+from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.status_map import READING, result_of, tells_block
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
@@ -55,19 +57,22 @@ class Request:
     """One SCSI command as it arrived, with the logical unit and the row that it selects.
 
     `cdb` is what the initiator sent, of any length; `unit` and `command` are
-    None where it names none.
+    None where it names none. `attribute` may be none of TaskAttribute.
     """
 
     nexus: Nexus
     cdb: bytes
     unit: LogicalUnit | None
     command: Command | None
+    attribute: int = TaskAttribute.SIMPLE
 
 
-def select(nexus: Nexus, lun: int | None, cdb: bytes) -> Request:
+def select(
+    nexus: Nexus, lun: int | None, cdb: bytes, attribute: int = TaskAttribute.SIMPLE
+) -> Request:
     """Look up what a command is addressed to; `lun` is None if it is no single-level one."""
     unit = nexus.luns.get(lun) if lun is not None else None
-    return Request(nexus, cdb, unit, commands.find(cdb))
+    return Request(nexus, cdb, unit, commands.find(cdb), attribute)
 
 
 def run(request: Request, data_out: bytes = b"", expected: int | None = None) -> Translation:
@@ -78,6 +83,10 @@ def run(request: Request, data_out: bytes = b"", expected: int | None = None) ->
     does not tell.
     """
     cdb, unit, command = request.cdb, request.unit, request.command
+    if request.attribute == TaskAttribute.ACA:
+        # Where NORMACA is zero no ACA condition exists that such a task could be for.
+        # Spec: SAM-5 8.6.
+        return check_condition(Sense(INVALID_MESSAGE_ERROR))
     if unit is None:
         if command is None or command.without_unit is None:
             return check_condition(Sense(LOGICAL_UNIT_NOT_SUPPORTED))

@@ -14,23 +14,22 @@ from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,
     CAPACITY_DATA_HAS_CHANGED,
-    I_T_NEXUS_LOSS_OCCURRED,
     INVALID_COMMAND_OPERATION_CODE,
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
+    INVALID_MESSAGE_ERROR,
     LOGICAL_UNIT_NOT_READY_INITIALIZING_COMMAND_REQUIRED,
     LOGICAL_UNIT_NOT_SUPPORTED,
-    POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
-    RESERVATIONS_RELEASED,
     SOFTWARE_WRITE_PROTECTED,
     WRITE_PROTECTED,
     FieldPointer,
     SenseCode,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.readiness import Readiness
-from tests.support import Bench, make_bench, make_nexus, row
+from tests.support import Bench, make_bench, row
 
 by_name = pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.name)
 UNKNOWN_OPCODE = 0xFF
@@ -161,6 +160,17 @@ def test_naca_is_refused_and_pointed_at(command: Command) -> None:
     assert code(result) == INVALID_FIELD_IN_CDB
     byte = 1 if command.opcode == 0x7F else command.length - 1
     assert pointer(result) == FieldPointer(byte, 2)
+
+
+@pytest.mark.parametrize("lun", [0, 7], ids=["a logical unit", "none"])
+def test_the_aca_attribute_is_refused_where_there_is_no_aca_condition(lun: int) -> None:
+    bench = make_bench()
+    bench.lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
+    cdb = row("TEST UNIT READY").build()
+    request = engine.select(bench.nexus, lun, cdb, TaskAttribute.ACA)
+    result = bench.model.play(engine.run(request))
+    assert code(result) == INVALID_MESSAGE_ERROR
+    assert bench.lu.pending_attention(bench.nexus) is not None
 
 
 @by_name
@@ -367,49 +377,6 @@ def test_data_in_is_cut_to_the_allocation_length(command: Command) -> None:
     for length in (0, 1, 3, 5):
         result = bench.run(command.build(allocation_length=length))
         assert len(result.data_in) <= length
-
-
-# Unit attentions
-
-
-def test_a_new_nexus_learns_of_power_on() -> None:
-    bench = make_bench()
-    newcomer = Nexus(make_nexus("z").initiator, bench.nexus.target, {0: bench.lu})
-    bench.lu.attach(newcomer)
-    assert bench.lu.aside(newcomer)
-    result = bench.do("TEST UNIT READY", nexus=newcomer)
-    assert code(result) == POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED
-    assert bench.do("TEST UNIT READY", nexus=newcomer).status is Status.GOOD
-    assert not bench.lu.aside(newcomer)
-
-
-def test_a_reset_is_told_to_everyone_and_replaces_the_rest() -> None:
-    bench = make_bench()
-    nexuses = (bench.nexus, bench.other("b"))
-    bench.lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
-    bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
-    for nexus in nexuses:
-        told = bench.do("TEST UNIT READY", nexus=nexus)
-        assert code(told) == BUS_DEVICE_RESET_FUNCTION_OCCURRED
-        assert bench.do("TEST UNIT READY", nexus=nexus).status is Status.GOOD
-
-
-def test_a_lost_nexus_learns_of_it() -> None:
-    bench = make_bench()
-    bench.lu.detach(bench.nexus, I_T_NEXUS_LOSS_OCCURRED)
-    bench.lu.establish_attention(RESERVATIONS_RELEASED, only=bench.nexus.key)
-    bench.lu.attach(bench.nexus)
-    assert code(bench.do("TEST UNIT READY")) == I_T_NEXUS_LOSS_OCCURRED
-    assert code(bench.do("TEST UNIT READY")) == RESERVATIONS_RELEASED
-    assert bench.do("TEST UNIT READY").status is Status.GOOD
-
-
-def test_an_attention_waits_once() -> None:
-    bench = make_bench()
-    for _ in range(3):
-        bench.lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
-    assert code(bench.do("TEST UNIT READY")) == CAPACITY_DATA_HAS_CHANGED
-    assert bench.do("TEST UNIT READY").status is Status.GOOD
 
 
 # The step-aside flag

@@ -66,7 +66,7 @@ class TaskRunner:
         if nexus is None or task.aborted:
             task.end(Status.BUSY)
             return
-        request = engine.select(nexus, lun_of(task.lun), task.cdb)
+        request = engine.select(nexus, lun_of(task.lun), task.cdb, task.attribute)
         lu = request.unit
         unit = self._registry.units[lu] if lu is not None else None
         translation = engine.run(request, task.data_out(), task.expected)
