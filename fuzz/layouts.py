@@ -38,7 +38,7 @@ _TYPICAL_LENGTH = {6: (4, 8), 10: (7, 16), 12: (6, 32), 16: (10, 32)}
 # Operation codes that have their length elsewhere.
 _OTHER_LENGTH = {
     0x12: (3, 16),  # INQUIRY, SPC-4 6.6
-    0x1D: (3, 16),  # SEND DIAGNOSTIC, SPC-4 6.41
+    0x1D: (3, 16),  # SEND DIAGNOSTIC, SPC-4 6.42
     0x5F: (5, 32),  # PERSISTENT RESERVE OUT, SPC-4 6.16
     0x89: (13, 8),  # COMPARE AND WRITE, SBC-3 5.2
 }
@@ -51,11 +51,14 @@ def cdb_comes_back(row: Command, data: st.DataObject) -> None:
         for field in row.fields
     }
     cdb = row.build(**values)
-    parsed = row.structure.parse(cdb)
+    decoded = {name: field.read(cdb, "big") for name, field in row.structure.by_name.items()}
     for name, value in values.items():
-        if parsed[name] != value:
-            raise Finding(row, name, f"{value:#x} comes back as {parsed[name]:#x}")
-    if row.structure.build(**dict(parsed)) != cdb:
+        if decoded[name] != value:
+            raise Finding(row, name, f"{value:#x} comes back as {decoded[name]:#x}")
+    for name, value in row.structure.parse(cdb).items():
+        if decoded[name] != value:
+            raise Finding(row, name, f"{decoded[name]:#x} is parsed as {value:#x}")
+    if row.structure.build(**decoded) != cdb:
         raise Finding(row, "", f"{cdb.hex()} does not come back")
     if commands.find(cdb) is not row:
         raise Finding(row, "opcode", f"{cdb.hex()} selects {commands.find(cdb)}")

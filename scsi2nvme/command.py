@@ -93,6 +93,10 @@ class Task:
         return CheckCondition(Sense(code, pointer=FieldPointer(byte, bit)))
 
 
+# Before SAM, the logical unit was addressed in the CDB as well. Spec: SCSI-2 7.2.2.
+OBSOLETE_LUN = Field("lun", 1, 5, 3, "obsolete", ignored=True)
+
+
 def control(length: int) -> Field:
     """Return NACA, the one evaluated bit of a CONTROL byte. Spec: SAM-5 5.2."""
     return Field("naca", length - 1, 2, 1, "normal ACA: must be zero")
@@ -166,8 +170,13 @@ class Command:
 
     @property
     def usage(self) -> bytes:
-        """The CDB usage data of REPORT SUPPORTED OPERATION CODES. Spec: SPC-4 6.35.3."""
-        mask = bytearray(self.structure.mask)
+        """The CDB usage data of REPORT SUPPORTED OPERATION CODES. Spec: SPC-4 6.35.3.
+
+        What is reserved or ignored is zero in it.
+        """
+        mask = bytearray(self.length)
+        for each in self.structure.decoded.values():
+            each.write(mask, each.maximum, "big")
         mask[0] = self.opcode
         if self.service_action_field is not None:
             assert self.service_action is not None

@@ -71,8 +71,9 @@ def _fields(row: Command) -> Iterator[tuple[str, str, str, str]]:
     for field in sorted(row.structure.fields, key=lambda field: (field.byte, -field.bit)):
         last = field.end - 1
         span = str(field.byte) if last == field.byte else f"{field.byte}-{last}"
-        name = _field_name(field.name)
-        yield span, str(field.bit), str(field.width), f"{name}: {field.doc}" if field.doc else name
+        notes = [field.doc] if field.doc else []
+        text = ": ".join([_field_name(field.name), *notes]) + ", ignored" * field.ignored
+        yield span, str(field.bit), str(field.width), text
 
 
 def commands() -> str:

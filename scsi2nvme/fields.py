@@ -27,7 +27,8 @@ class Field:
     `byte` is the offset of the field's first byte. `bit` is the position of
     the field's least significant bit within the byte that holds it: the last
     byte of a big-endian field, the first byte of a little-endian one. Fields
-    of whole bytes (identifiers, strings) may be of any length.
+    of whole bytes (identifiers, strings) may be of any length. `ignored`: any
+    value is taken, and none can be looked at.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Field:
     bit: int = 0
     width: int = 8
     doc: str = ""
+    ignored: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -84,14 +86,14 @@ class Field:
 
 
 class Values(Mapping[str, int]):
-    """The decoded fields of one structure, by name or as attributes."""
+    """The decoded fields of one structure, by name or as attributes; none that is ignored."""
 
     __slots__ = ("_fields", "raw", "structure")
 
     def __init__(self, structure: Structure, raw: bytes) -> None:
         self.structure = structure
         self.raw = raw
-        self._fields = structure.by_name
+        self._fields = structure.decoded
 
     def __getitem__(self, name: str) -> int:
         return self._fields[name].read(self.raw, self.structure.order)
@@ -153,6 +155,15 @@ class Structure:
         if cached is None:
             cached = {field.name: field for field in self.fields}
             self.__dict__["_by_name"] = cached
+        return cached
+
+    @property
+    def decoded(self) -> dict[str, Field]:
+        """The fields by name, but for those that are ignored."""
+        cached: dict[str, Field] | None = self.__dict__.get("_decoded")
+        if cached is None:
+            cached = {field.name: field for field in self.fields if not field.ignored}
+            self.__dict__["_decoded"] = cached
         return cached
 
     @property

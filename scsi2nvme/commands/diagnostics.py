@@ -1,6 +1,6 @@
 """SEND DIAGNOSTIC as Device Self-test, and READ DEFECT DATA.
 
-Spec: SPC-4 6.41, 5.4 (self-test operations), SBC-3 5.16, 5.17; NVMe Base 2.0 5.9.
+Spec: SPC-4 6.42, 5.4 (self-test operations), SBC-3 5.17, 5.18; NVMe Base 2.0 5.9.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PASSED = 0x0  # self-test result code
 
 
 class SelfTest(IntEnum):
-    """SELF-TEST CODE. Spec: SPC-4 6.41 table 358."""
+    """SELF-TEST CODE. Spec: SPC-4 6.42."""
 
     NONE = 0
     BACKGROUND_SHORT = 1
@@ -92,7 +92,7 @@ def _device_self_test(lu: LogicalUnit, start: Start) -> NvmeCommand:
 
 
 def send_diagnostic(task: Task) -> Translation:
-    """Spec: SPC-4 6.41, 5.4.3, 5.4.4.
+    """Spec: SPC-4 6.42, 5.4.3, 5.4.4.
 
     The default self-test is a short one in the foreground; without Device
     Self-test, that the controller answered is all there is to it.
@@ -152,7 +152,7 @@ DEFECT_LIST_10 = Structure(
         Field("format", 1, 0, 3),
         Field("length", 2, 0, 16),
     ),
-    spec="SBC-3 5.16.2",
+    spec="SBC-3 5.17.2",
 )
 DEFECT_LIST_12 = Structure(
     "READ DEFECT DATA (12) parameter data header",
@@ -164,13 +164,13 @@ DEFECT_LIST_12 = Structure(
         Field("generation", 2, 0, 16),
         Field("length", 4, 0, 32),
     ),
-    spec="SBC-3 5.17.2",
+    spec="SBC-3 5.18.2",
 )
 _FORMATS = (0b000, 0b001, 0b010, 0b011, 0b100, 0b101)  # the rest: vendor specific, reserved
 
 
 def read_defect_data(task: Task) -> Translation:
-    """Spec: SBC-3 5.16, 5.17."""
+    """Spec: SBC-3 5.17, 5.18."""
     yield from ()
     cdb = task.cdb
     if cdb.format not in _FORMATS:
@@ -205,14 +205,14 @@ COMMANDS = (
         "SEND DIAGNOSTIC",
         0x1D,
         6,
-        "SPC-4 6.41",
+        "SPC-4 6.42",
         send_diagnostic,
         (
             Field("self_test_code", 1, 5, 3),
-            Field("pf", 1, 4, 1, "page format"),
+            Field("pf", 1, 4, 1, "page format", ignored=True),
             Field("selftest", 1, 2, 1, "default self-test"),
-            Field("devoffl", 1, 1, 1, "no effect"),
-            Field("unitoffl", 1, 0, 1, "no effect"),
+            Field("devoffl", 1, 1, 1, ignored=True),
+            Field("unitoffl", 1, 0, 1, ignored=True),
             Field("parameter_list_length", 3, 0, 16),
         ),
         data=Data.OUT,
@@ -223,11 +223,14 @@ COMMANDS = (
         nvme=("Device Self-test", "Get Log Page"),
         timeout_s=7200,
     ),
-    _defect_row(10, 0x37, "SBC-3 5.16", (Field("allocation_length", 7, 0, 16),)),
+    _defect_row(10, 0x37, "SBC-3 5.17", (Field("allocation_length", 7, 0, 16),)),
     _defect_row(
         12,
         0xB7,
-        "SBC-3 5.17",
-        (Field("address_descriptor_index", 2, 0, 32), Field("allocation_length", 6, 0, 32)),
+        "SBC-3 5.18",
+        (
+            Field("address_descriptor_index", 2, 0, 32, ignored=True),
+            Field("allocation_length", 6, 0, 32),
+        ),
     ),
 )

@@ -248,7 +248,7 @@ COMMANDS = (
             Field("fmtpinfo", 1, 6, 2, "protection information: must be zero"),
             Field("longlist", 1, 5, 1),
             Field("fmtdata", 1, 4, 1, "a parameter list follows"),
-            Field("cmplst", 1, 3, 1, "complete defect list: no effect"),
+            Field("cmplst", 1, 3, 1, "complete defect list", ignored=True),
             Field("defect_list_format", 1, 0, 3),
             Field("ffmt", 4, 0, 2, "fast format: what Format NVM does"),
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer
 from scsi2nvme.commands import vpd_pages
 from scsi2nvme.commands.vpd_pages.page import DIRECT_ACCESS, NO_LOGICAL_UNIT, VENDOR, printable
 from scsi2nvme.fields import Field, Structure
@@ -101,10 +101,10 @@ def inquiry_without_unit(task: Task) -> Translation:
             version=0x06,
             response_data_format=2,
             additional_length=STANDARD_DATA.size - 5,
+            **NAMELESS,
         )
     )
 
-            **NAMELESS,
 
 COMMANDS = (
     Command(
@@ -114,6 +114,7 @@ COMMANDS = (
         "SPC-4 6.6",
         inquiry,
         (
+            OBSOLETE_LUN,
             Field("evpd", 1, 0, 1, "vital product data wanted"),
             Field("page_code", 2),
             Field("allocation_length", 3, 0, 16),

@@ -198,7 +198,18 @@ def register_and_move(task: Task) -> Translation:
     )
 
 
-def _row(name: str, action: int, translate: Callable[[Task], Translation], spec: str) -> Command:
+def _row(
+    name: str,
+    action: int,
+    translate: Callable[[Task], Translation],
+    spec: str,
+    *,
+    typed: bool = False,
+) -> Command:
+    """Return the row of a service action; `typed`: SCOPE and TYPE mean something to it.
+
+    Spec: SPC-4 6.16.2 (the others ignore them).
+    """
     return Command(
         f"PERSISTENT RESERVE OUT, {name}",
         0x5F,
@@ -206,8 +217,8 @@ def _row(name: str, action: int, translate: Callable[[Task], Translation], spec:
         spec,
         translate,
         (
-            Field("scope", 2, 4, 4),
-            Field("type", 2, 0, 4),
+            Field("scope", 2, 4, 4, ignored=not typed),
+            Field("type", 2, 0, 4, ignored=not typed),
             Field("parameter_list_length", 5, 0, 32),
         ),
         service_action=action,
@@ -221,11 +232,11 @@ def _row(name: str, action: int, translate: Callable[[Task], Translation], spec:
 
 COMMANDS = (
     _row("REGISTER", 0x00, register, "SPC-4 5.13.7"),
-    _row("RESERVE", 0x01, reserve, "SPC-4 5.13.9"),
-    _row("RELEASE", 0x02, release, "SPC-4 5.13.11.2"),
+    _row("RESERVE", 0x01, reserve, "SPC-4 5.13.9", typed=True),
+    _row("RELEASE", 0x02, release, "SPC-4 5.13.11.2", typed=True),
     _row("CLEAR", 0x03, clear, "SPC-4 5.13.11.2.6"),
-    _row("PREEMPT", 0x04, preempt, "SPC-4 5.13.11.2.3"),
-    _row("PREEMPT AND ABORT", 0x05, preempt_and_abort, "SPC-4 5.13.11.3"),
+    _row("PREEMPT", 0x04, preempt, "SPC-4 5.13.11.2.3", typed=True),
+    _row("PREEMPT AND ABORT", 0x05, preempt_and_abort, "SPC-4 5.13.11.3", typed=True),
     _row(
         "REGISTER AND IGNORE EXISTING KEY",
         0x06,

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from enum import IntEnum
 from typing import Any
 
-from scsi2nvme.command import Command, Task
+from scsi2nvme.command import OBSOLETE_LUN, Command, Task
 from scsi2nvme.commands.immediate import in_background
 from scsi2nvme.fields import Field, Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
@@ -169,7 +169,7 @@ def _only_starts(cdb: Values) -> bool:
 
 
 def prevent_allow_medium_removal(task: Task) -> Translation:
-    """The medium cannot be removed; who asks to prevent it is remembered. Spec: SBC-3 5.15."""
+    """The medium cannot be removed; who asks to prevent it is remembered. Spec: SBC-3 5.10."""
     yield from ()
     if task.cdb.prevent > 1:  # obsolete
         raise task.invalid_field("prevent")
@@ -181,7 +181,7 @@ def prevent_allow_medium_removal(task: Task) -> Translation:
 
 
 COMMANDS = (
-    Command("TEST UNIT READY", 0x00, 6, "SPC-4 6.47", test_unit_ready),
+    Command("TEST UNIT READY", 0x00, 6, "SPC-4 6.47", test_unit_ready, (OBSOLETE_LUN,)),
     Command(
         "START STOP UNIT",
         0x1B,
@@ -207,7 +207,7 @@ COMMANDS = (
         "PREVENT ALLOW MEDIUM REMOVAL",
         0x1E,
         6,
-        "SBC-3 5.15",
+        "SBC-3 5.10",
         prevent_allow_medium_removal,
         (Field("prevent", 4, 0, 2),),
         access=Access.WRITE,

@@ -10,6 +10,7 @@ from scsi2nvme.commands.read_write import (
     cdb_fields,
     check_protect,
     check_range,
+    group_field,
     protect_field,
     run,
     split,
@@ -188,7 +189,7 @@ COMMANDS = (
         unmap,
         (
             Field("anchor", 1, 0, 1, "not supported: must be zero"),
-            Field("group", 6, 0, 5),
+            group_field(6),
             Field("parameter_list_length", 7, 0, 16),
         ),
         data=Data.OUT,

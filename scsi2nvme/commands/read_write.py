@@ -150,10 +150,15 @@ def cdb_fields(length: int, count: str = "transfer_length") -> tuple[Field, ...]
     `count` is the standard's name of the number of blocks. Spec: SBC-3 5.11 to 5.13.
     """
     return {
-        10: (Field("lba", 2, 0, 32), Field(count, 7, 0, 16), Field("group", 6, 0, 5)),
-        12: (Field("lba", 2, 0, 32), Field(count, 6, 0, 32), Field("group", 10, 0, 5)),
-        16: (Field("lba", 2, 0, 64), Field(count, 10, 0, 32), Field("group", 14, 0, 5)),
+        10: (Field("lba", 2, 0, 32), Field(count, 7, 0, 16), group_field(6)),
+        12: (Field("lba", 2, 0, 32), Field(count, 6, 0, 32), group_field(10)),
+        16: (Field("lba", 2, 0, 64), Field(count, 10, 0, 32), group_field(14)),
     }[length]
+
+
+def group_field(byte: int) -> Field:
+    """Return GROUP NUMBER, which GROUP_SUP of page 86h says is not used. Spec: SBC-3 4.23."""
+    return Field("group", byte, 0, 5, ignored=True)
 
 
 def protect_field(name: str) -> Field:
@@ -161,12 +166,14 @@ def protect_field(name: str) -> Field:
     return Field(name, 1, 5, 3, "protection information: must be zero")
 
 
-DPO = Field("dpo", 1, 4, 1, "disable page out: no effect")
+# What it asks for, not to keep the blocks in a cache, is always so.
+DPO = Field("dpo", 1, 4, 1, "disable page out")
 FORCE_UNIT_ACCESS = Field("fua", 1, 3, 1, "force unit access")
+FUA_NV = Field("fua_nv", 1, 1, 1, "obsolete", ignored=True)
 _FLAGS = (
     DPO,
     FORCE_UNIT_ACCESS,
-    Field("fua_nv", 1, 1, 1, "obsolete: ignored"),
+    FUA_NV,
 )
 _SIX = (Field("lba", 1, 0, 21), Field("transfer_length", 4, 0, 8))
 

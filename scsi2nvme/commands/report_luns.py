@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.lun import lun_address
 from scsi2nvme.scsi.result import Result, Translation
@@ -53,7 +53,7 @@ COMMANDS = (
         12,
         "SPC-4 6.33",
         report_luns,
-        (Field("select_report", 2), Field("allocation_length", 6, 0, 32)),
+        (OBSOLETE_LUN, Field("select_report", 2), Field("allocation_length", 6, 0, 32)),
         data=Data.IN,
         transfer=Transfer.BYTES,
         length_field="allocation_length",

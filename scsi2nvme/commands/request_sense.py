@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer
 from scsi2nvme.commands import diagnostics, power
 from scsi2nvme.commands.format_unit import refresh_progress
 from scsi2nvme.commands.log_pages.informational_exceptions import informational_exception
@@ -73,6 +73,7 @@ COMMANDS = (
         "SPC-4 6.39",
         request_sense,
         (
+            OBSOLETE_LUN,
             Field("desc", 1, 0, 1, "descriptor format wanted"),
             Field("allocation_length", 4, 0, 8),
         ),

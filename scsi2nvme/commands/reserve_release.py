@@ -1,4 +1,4 @@
-"""RESERVE and RELEASE. Spec: SPC-2 7.18 to 7.21."""
+"""RESERVE and RELEASE. Spec: SPC-2 7.16, 7.17, 7.21, 7.22."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from scsi2nvme.unit.reservations import Access
 
 
 def reserve_unit(task: Task) -> Translation:
-    """Spec: SPC-2 7.20, 7.21."""
+    """Spec: SPC-2 7.21, 7.22."""
     yield from ()
     return task.lu.reservations.reserve_unit(task.nexus)
 
 
 def release_unit(task: Task) -> Translation:
-    """Spec: SPC-2 7.18, 7.19."""
+    """Spec: SPC-2 7.16, 7.17."""
     yield from ()
     return task.lu.reservations.release_unit(task.nexus)
 
@@ -34,8 +34,8 @@ def _row(name: str, opcode: int, length: int, *, reserves: bool, spec: str) -> C
 
 
 COMMANDS = (
-    _row("RESERVE", 0x16, 6, reserves=True, spec="SPC-2 7.21"),
-    _row("RELEASE", 0x17, 6, reserves=False, spec="SPC-2 7.19"),
-    _row("RESERVE", 0x56, 10, reserves=True, spec="SPC-2 7.20"),
-    _row("RELEASE", 0x57, 10, reserves=False, spec="SPC-2 7.18"),
+    _row("RESERVE", 0x16, 6, reserves=True, spec="SPC-2 7.22"),
+    _row("RELEASE", 0x17, 6, reserves=False, spec="SPC-2 7.17"),
+    _row("RESERVE", 0x56, 10, reserves=True, spec="SPC-2 7.21"),
+    _row("RELEASE", 0x57, 10, reserves=False, spec="SPC-2 7.16"),
 )

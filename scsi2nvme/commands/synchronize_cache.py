@@ -36,9 +36,6 @@ def pre_fetch(task: Task) -> Translation:
     yield  # a generator, though nothing is asked of the controller
 
 
-_IMMED = Field("immed", 1, 1, 1, "status before the operation ends")
-
-
 def _synchronize_cache(opcode: int, length: int, spec: str) -> Command:
     return Command(
         f"SYNCHRONIZE CACHE ({length})",
@@ -48,8 +45,8 @@ def _synchronize_cache(opcode: int, length: int, spec: str) -> Command:
         synchronize_cache,
         (
             *cdb_fields(length, count="number_of_blocks"),
-            Field("sync_nv", 1, 2, 1, "obsolete: ignored"),
-            _IMMED,
+            Field("sync_nv", 1, 2, 1, "obsolete", ignored=True),
+            Field("immed", 1, 1, 1, "status before the operation ends"),
         ),
         length_field="number_of_blocks",
         access=Access.WRITE,
@@ -66,7 +63,10 @@ def _pre_fetch(opcode: int, length: int, spec: str) -> Command:
         length,
         spec,
         pre_fetch,
-        (*cdb_fields(length, count="prefetch_length"), _IMMED),
+        (
+            *cdb_fields(length, count="prefetch_length"),
+            Field("immed", 1, 1, 1, "status before the operation ends", ignored=True),
+        ),
         length_field="prefetch_length",
         access=Access.READ,
     )

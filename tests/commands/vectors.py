@@ -405,7 +405,7 @@ VECTORS: dict[str, tuple[Step, ...]] = {
         Step("A3 0A 00000000 000000FF 00 00", data=hexed("0000000c000100010000000100000001")),
     ),
     "REPORT SUPPORTED OPERATION CODES": (
-        Step("A3 0C 01 28 0000 000000FF 00 00", data=hexed("0003000a28faffffffff1fffff04")),
+        Step("A3 0C 01 28 0000 000000FF 00 00", data=hexed("0003000a28f8ffffffff00ffff04")),
     ),
     "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS": (
         Step("A3 0D 00 000000 00000004 00 00", data=hexed("88000000")),
