@@ -7,8 +7,7 @@ from scsi2nvme.commands.immediate import in_background
 from scsi2nvme.commands.read_write import cdb_fields, check_range
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
-from scsi2nvme.scsi.result import GOOD, Result, Translation
-from scsi2nvme.scsi.status import Status
+from scsi2nvme.scsi.result import GOOD, Translation
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
 
@@ -30,9 +29,12 @@ def synchronize_cache(task: Task) -> Translation:
 
 
 def pre_fetch(task: Task) -> Translation:
-    """Spec: SBC-3 5.8 and 5.9. CONDITION MET: reading the blocks will not wait for a cache."""
+    """Check the range only: NVMe has no cache that could be told what to hold.
+
+    GOOD says that not all blocks are in a cache, CONDITION MET that they are. Spec: SBC-3 5.8, 5.9.
+    """
     check_range(task, task.cdb["lba"], task.cdb["prefetch_length"])
-    return Result(Status.CONDITION_MET)
+    return GOOD
     yield  # a generator, though nothing is asked of the controller
 
 
