@@ -27,6 +27,9 @@ SECRET_BYTES = 12  # RFC 7143 9.2.1: at least 96 bits
 MAXIMUM_LUN = 255
 MAXIMUM_POLL_US = 10_000
 
+LogLevel = Literal["error", "warning", "info", "debug"]
+DEFAULT_LOG_LEVEL: LogLevel = "warning"
+
 _NAME = re.compile(
     r"iqn\.\d{4}-\d{2}\.[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[a-z0-9._:-]+)?"
     r"|eui\.[0-9A-Fa-f]{16}|naa\.(?:[0-9A-Fa-f]{16}|[0-9A-Fa-f]{32})"
@@ -81,7 +84,8 @@ class ConfigFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     `chap`: how initiators must prove who they are; `mutual_chap`: how we then
     do. With any `initiators`, nobody else may log in. `cold_reset`: whether TARGET COLD
-    RESET is done, which ends other initiators' sessions.
+    RESET is done, which ends other initiators' sessions. `log_level`: the least important
+    messages that are written.
     """
 
     controllers: tuple[ControllerTable, ...] = ()
@@ -90,6 +94,7 @@ class ConfigFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     state_dir: str | None = None
     reactors: int | None = None
     poll_us: int | None = None
+    log_level: LogLevel = DEFAULT_LOG_LEVEL
     chap: Credentials | None = None
     mutual_chap: Credentials | None = None
     discovery_chap: Credentials | None = None
@@ -122,6 +127,7 @@ class Settings:
     initiators: tuple[InitiatorTable, ...]
     cold_reset: bool = False
     tcmu: TcmuTable | None = None
+    log_level: LogLevel = DEFAULT_LOG_LEVEL
 
 
 def load(path: Path) -> ConfigFile:
@@ -235,6 +241,7 @@ def settings(
     poll_us: int | None = None,
     tcmu: bool = False,
     zero_copy: Literal["auto", "off"] | None = None,
+    log_level: LogLevel | None = None,
 ) -> Settings:
     """Merge a configuration file with the command line, and check the result."""
     rows = file.controllers
@@ -279,4 +286,5 @@ def settings(
         initiators,
         file.cold_reset,
         kernel,
+        log_level or file.log_level,
     )

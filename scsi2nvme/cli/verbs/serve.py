@@ -27,6 +27,7 @@ configuration file (TOML; what the command line says goes first):
   state_dir = "/var/lib/scsi2nvme"
   reactors = 2
   poll_us = 50
+  log_level = "warning"                 # or "error", "info", "debug"
   cold_reset = false                    # whether initiators may end each other's sessions
 
   [[controllers]]                       # one table per controller
@@ -115,6 +116,11 @@ def _daemon_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="how long, in microseconds, a reactor may spin for more work before it sleeps",
     )
+    parser.add_argument(
+        "--log-level",
+        choices=("error", "warning", "info", "debug"),
+        help="the least important messages to write (default warning; info tells of logins)",
+    )
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -136,6 +142,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         poll_us=arguments.poll_us,
         tcmu=arguments.tcmu,
         zero_copy=arguments.zero_copy,
+        log_level=arguments.log_level,
     )
     return serve.run(settings)
 
