@@ -194,7 +194,7 @@ OPERATIONAL_KEYS = {
 
 @dataclass
 class Initiator:
-    """One connection to a portal; a context manager that closes it."""
+    """One connection to a portal, from the address `source`; a context manager that closes it."""
 
     address: tuple[str, int]
     name: str = "iqn.2026-11.test:initiator"
@@ -204,6 +204,7 @@ class Initiator:
     cmd_sn: int = 1
     exp_stat_sn: int = 0
     timeout: float = 10.0
+    source: str = ""
     header_digest: bool = False
     data_digest: bool = False
     keys: dict[str, str] = field(default_factory=dict)  # as the target answered
@@ -212,7 +213,8 @@ class Initiator:
     _itt: int = 0
 
     def __post_init__(self) -> None:
-        self.sock = socket.create_connection(self.address, self.timeout)
+        source = (self.source, 0) if self.source else None
+        self.sock = socket.create_connection(self.address, self.timeout, source)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> Initiator:

@@ -46,7 +46,8 @@ class Nexus(ITNexus):
 
     Attention of one logical unit for this nexus waits in
     `LogicalUnit.unit_attentions`. `tells_residual`: whether its transport lets us
-    say how much of the data was moved; `delivery`: what else it does.
+    say how much of the data was moved; `delivery`: what else it does; `address`: where the
+    initiator is, if that is known.
     """
 
     luns: dict[int, LogicalUnit] = field(default_factory=dict)
@@ -55,6 +56,13 @@ class Nexus(ITNexus):
     # Whether somebody else keeps reservations for it, and lets pass now, whoever sends them, the
     # commands that send no data.
     lets_all_pass: Callable[[], bool] = field(default=lambda: False)
+    address: str = ""
+
+    @property
+    def who(self) -> str:
+        """The initiator, for messages."""
+        name = self.initiator.device
+        return f"{name} at {self.address}" if self.address else name
 
 
 class LogicalUnit(BlockDevice):

@@ -95,7 +95,7 @@ class FullFeature:
         try:
             response = self._text.feed(bhs, data, self._connection.maximum_send)
         except NegotiationError as error:
-            log.info("%s: text request refused: %s", self._session.initiator, error)
+            log.info("%s: text request refused: %s", self._session.nexus.who, error)
             self._reject(bhs, RejectReason.PROTOCOL_ERROR)
             return
         self._connection.send(response.bhs, response.data)

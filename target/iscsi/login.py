@@ -133,6 +133,17 @@ class Login:
         self._described = False  # the target
 
     @property
+    def purpose(self) -> str:
+        """Who asks for which target, as far as that is known: unproved, but printable."""
+        initiator = self._initiator or "an unnamed initiator"
+        return initiator if self._node is None else f"{initiator} to {self._node.iqn}"
+
+    @property
+    def awaits_proof(self) -> bool:
+        """Whether the initiator's next keys are to prove who it is."""
+        return self._chap is not None and not self._chap.done
+
+    @property
     def stat_sn(self) -> int:
         """StatSN of the next response."""
         return self._stat_sn
@@ -260,11 +271,12 @@ class Login:
         """Find out who asks for what, from the login's first keys. Spec: RFC 7143 6.3."""
         self._named = True
         # iSCSI names that differ in case only are equal (RFC 7143 4.2.7.2).
-        self._initiator = initiator = keys.get("InitiatorName", "").lower()
+        initiator = keys.get("InitiatorName", "").lower()
         if not initiator.isprintable() or " " in initiator:
             raise NegotiationError("InitiatorName is no iSCSI name")
         if not initiator:
             raise NegotiationError("no InitiatorName", LoginStatus.MISSING_PARAMETER)
+        self._initiator = initiator
         # globalSAN may leave SessionType out, in accordance with its default.
         match keys.get("SessionType", "Normal"):
             case "Discovery":
@@ -292,7 +304,8 @@ class Login:
         if node is None:
             raise NegotiationError(f"no target {name!r}", LoginStatus.NOT_FOUND)
         if not node.admits(initiator):
-            raise NegotiationError("not in the ACL", LoginStatus.AUTHORIZATION_FAILURE)
+            reason = f"it may not use {node.iqn}"
+            raise NegotiationError(reason, LoginStatus.AUTHORIZATION_FAILURE)
         return node
 
     def _authenticate(self, keys: Mapping[str, str], replies: Mapping[str, str]) -> Pairs:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from scsi2nvme.background import Background
 from scsi2nvme.native.iscsi import ConnectionParameters, PlaneConnection, PlaneSession
+from scsi2nvme.target.iscsi.admission import (
+    Admission,
+    CrowdedError,
+    HalfOpen,
+    Limits,
+    ProofPace,
+    source_of,
+)
 from scsi2nvme.target.iscsi.full_feature import FullFeature, Surroundings
 from scsi2nvme.target.iscsi.keys import Value
+from scsi2nvme.target.iscsi.listeners import Listeners
 from scsi2nvme.target.iscsi.login import (
     Accepted,
     Login,
@@ -22,6 +30,7 @@ from scsi2nvme.target.iscsi.login import (
     NotALogin,
     Refused,
     Reply,
+    Step,
 )
 from scsi2nvme.target.iscsi.node import TargetNode
 from scsi2nvme.target.iscsi.pdu import (
@@ -33,34 +42,42 @@ from scsi2nvme.target.iscsi.pdu import (
 )
 from scsi2nvme.target.iscsi.sendtargets import reachable
 from scsi2nvme.target.iscsi.sessions import Connection, Place, Session, SessionTable, nexus_of
-from scsi2nvme.target.portal_address import PortalAddress
+from scsi2nvme.target.portal_address import PortalAddress, SocketName
 from scsi2nvme.target.task_service import TaskService
 
 log = logging.getLogger(__name__)
 
 _LINGER_SECONDS = 2.0
-_BACKOFF_SECONDS = 0.1  # when the system has no descriptor or memory for a connection
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 @dataclass(frozen=True, slots=True)
 class PortalSettings:
     """How a portal behaves. Times are in seconds.
 
-    `half_open` caps connections that have not logged in yet, also from one
-    address; `window` is how many commands a session may have outstanding;
-    `cold_reset` is whether initiators may end each other's sessions.
+    A peer has `first_pdu_timeout` to begin its login, and `login_timeout` for all of it; after
+    a wrong proof, no other one of its address is looked at for `wrong_proof_pause`. `window` is
+    how many commands a session may have outstanding; `cold_reset` is whether initiators may end
+    each other's sessions.
     """
 
     login: LoginSettings = field(default_factory=LoginSettings)
+    limits: Limits = field(default_factory=Limits)
+    first_pdu_timeout: float = 5.0
     login_timeout: float = 30.0
-    half_open: int = 128
-    half_open_per_address: int = 32
-    maximum_connections: int = 1024
+    wrong_proof_pause: float = 1.0
     window: int = 128
     ping: float = 30.0
     ping_timeout: float = 30.0
     cold_reset: bool = False
+
+
+class Peer:
+    """Who has connected: the socket, which is detached once the data plane has it."""
+
+    def __init__(self, sock: socket.socket, host: str) -> None:
+        self.sock = sock
+        self.host = host
+        self.source = source_of(host)
 
 
 def connection_parameters(
@@ -100,123 +117,97 @@ class Portal:
         self._service = service
         self._targets = targets
         self._background = Background()
-        self._acceptors = Background()
+        self._logins = Background()
         self._surroundings = Surroundings(
             service, self.sessions, targets, self._background, self.settings.cold_reset
         )
-        self._listeners: list[socket.socket] = []
-        self._half_open: Counter[str] = Counter()
+        self._listeners = Listeners(self._connected)
+        self._admission = Admission(self.settings.limits)
+        self._proofs = ProofPace(self.settings.wrong_proof_pause)
         self._served: dict[Connection, FullFeature] = {}
-
-    # Listening
 
     @property
     def addresses(self) -> list[PortalAddress]:
         """The addresses on which it listens, with their actual ports."""
-        return [PortalAddress.of_socket(one.getsockname()) for one in self._listeners]
-
-    @property
-    def _told(self) -> list[PortalAddress]:
-        """What SendTargets may tell: [::] twice if it takes IPv4, too."""
-        told = self.addresses
-        for listener, address in zip(self._listeners, self.addresses, strict=True):
-            if address.host == "::" and not _ipv6_only(listener):
-                told.append(PortalAddress("0.0.0.0", address.port))
-        return told
+        return self._listeners.addresses
 
     async def listen(self, addresses: Iterable[PortalAddress]) -> None:
         """Listen on every address; OSError if one cannot be had, and then on none."""
-        wanted = list(addresses)
-        ipv4_ports = {one.port for one in wanted if not one.ipv6}
+        await self._listeners.listen(addresses)
+
+    def _connected(self, sock: socket.socket, name: SocketName) -> None:
+        peer = Peer(sock, PortalAddress.of_socket(name).host)
         try:
-            for address in wanted:
-                # Unless IPv4 has an address of its own, [::] takes it too.
-                self._listeners.append(_listener(address, ipv6_only=address.port in ipv4_ports))
-        except OSError:
-            self._close_listeners()
-            raise
-        for listener in self._listeners:
-            self._acceptors.spawn(self._accept(listener))
+            half_open = self._admission.enter(peer.source)
+        except CrowdedError as error:
+            log.warning("%s: connection refused: %s", peer.host, error)
+            sock.close()
+            return
+        login = self._logins.spawn(self._serve(peer, half_open))
+        half_open.drop = partial(self._make_room, peer, login)
+        # Not by the task itself: it may be cancelled before it has begun.
+        login.add_done_callback(lambda _: self._left(peer, half_open))
 
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
+    def _make_room(self, peer: Peer, login: asyncio.Task[None]) -> None:
+        log.warning("%s: dropped before its login, to make room for others", peer.host)
+        login.cancel()
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, name = await loop.sock_accept(listener)
-            except OSError as error:
-                log.warning("accepting a connection failed: %s", error)
-                if error.errno in _EXHAUSTED:
-                    await asyncio.sleep(_BACKOFF_SECONDS)
-                continue
-            peer = str(name[0])
-            if self._full(peer):
-                log.warning("%s: too many connections", peer)
-                sock.close()
-                continue
-            self._half_open[peer] += 1
-            self._acceptors.spawn(self._serve(sock, peer))
-
-    def _full(self, peer: str) -> bool:
-        half_open = self._half_open.total()
-        return (
-            half_open >= self.settings.half_open
-            or self._half_open[peer] >= self.settings.half_open_per_address
-            or half_open + len(self._served) >= self.settings.maximum_connections
-        )
+    def _left(self, peer: Peer, half_open: HalfOpen) -> None:
+        self._admission.leave(half_open)
+        peer.sock.close()
 
     # The login phase
 
-    async def _serve(self, sock: socket.socket, peer: str) -> None:
-        """Log one connection in; the socket is closed unless the data plane has it."""
+    async def _serve(self, peer: Peer, half_open: HalfOpen) -> None:
+        """Log one connection in; its socket is the data plane's then."""
+        sock, timeout = peer.sock, "sent no login in time"
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             async with asyncio.timeout(self.settings.login_timeout):
-                await self._log_in(sock, peer)
+                async with asyncio.timeout(self.settings.first_pdu_timeout):
+                    first = await _receive_pdu(sock)
+                half_open.spoke, timeout = True, "login took too long"
+                await self._log_in(peer, half_open, *first)
         except TimeoutError:
-            log.warning("%s: login took too long", peer)
+            log.warning("%s: %s", peer.host, timeout)
         except (OSError, EOFError) as error:
-            log.info("%s: connection ended during login: %s", peer, error)
-        finally:
-            self._half_open[peer] -= 1
-            if not self._half_open[peer]:
-                del self._half_open[peer]
-            sock.close()
+            log.info("%s: connection ended during login: %s", peer.host, error)
 
-    async def _log_in(self, sock: socket.socket, peer: str) -> None:
-        loop = asyncio.get_running_loop()
+    async def _log_in(self, peer: Peer, half_open: HalfOpen, bhs: bytes, data: bytes) -> None:
+        """Answer a login from its first PDU on."""
         login = Login(self._targets, self.settings.login, self.settings.window)
         while True:
-            bhs = await receive_exactly(sock, BHS_BYTES)
-            header = HEADER.parse(bhs)
-            length = header.data_segment_length
-            # What is refused by its header is not waited for.
-            if header.total_ahs_length or length > DEFAULT_DATA_SEGMENT_LENGTH:
-                length = 0
-            data = await receive_exactly(sock, length + padding(length))
-            match login.feed(bhs, data[:length]):
+            match await self._step(peer, login, bhs, data):
                 case NotALogin():
-                    log.info("%s: the first PDU is not a Login Request", peer)
+                    log.info("%s: the first PDU is not a Login Request", peer.host)
                     return
                 case Reply(pdu):
-                    await loop.sock_sendall(sock, pdu)
+                    await asyncio.get_running_loop().sock_sendall(peer.sock, pdu)
                 case Refused(pdu, status, reason):
-                    log.info("%s: login refused (%04x): %s", peer, status, reason)
-                    await _say_goodbye(sock, pdu)
+                    _tell_refusal(peer, login, status, reason)
+                    await _say_goodbye(peer.sock, pdu)
                     return
                 case Accepted(result):
-                    status = await self._admit(sock, login, result)
+                    half_open.logged_in = True
+                    status = await self._admit(peer, login, result)
                     if status is not LoginStatus.SUCCESS:
-                        log.info("%s: login refused (%04x)", peer, status)
-                        await _say_goodbye(sock, login.refuse(status))
+                        _tell_refusal(peer, login, status, status.name.replace("_", " ").lower())
+                        await _say_goodbye(peer.sock, login.refuse(status))
                     return
+            bhs, data = await _receive_pdu(peer.sock)
 
-    async def _admit(self, sock: socket.socket, login: Login, result: LoginResult) -> LoginStatus:
+    async def _step(self, peer: Peer, login: Login, bhs: bytes, data: bytes) -> Step:
+        """Have a login take a PDU, when it is the peer's turn."""
+        if not login.awaits_proof:
+            return login.feed(bhs, data)
+        async with self._proofs.turn(peer.source):
+            step = login.feed(bhs, data)
+            if isinstance(step, Refused) and step.status is LoginStatus.AUTHENTICATION_FAILURE:
+                self._proofs.failed(peer.source)
+        return step
+
+    async def _admit(self, peer: Peer, login: Login, result: LoginResult) -> LoginStatus:
         """Find the login's place among the sessions, and begin its full feature phase."""
         while True:
             found = self.sessions.place(result)
@@ -233,8 +224,10 @@ class Portal:
                 break
         # From here on nothing is awaited: the place cannot be lost again.
         try:
+            if not self._admission.has_room(result.initiator, peer.source):
+                return LoginStatus.OUT_OF_RESOURCES
             if session is None:
-                session = self._open_session(result)
+                session = self._open_session(result, peer)
                 if session is None:
                     return LoginStatus.OUT_OF_RESOURCES
                 values, exp_cmd_sn = result.values, result.cmd_sn
@@ -242,7 +235,7 @@ class Portal:
                 values = session.joined_values(result)
                 exp_cmd_sn = session.plane_session.expected_cmd_sn
             self._begin(
-                sock, login.accept(session.tsih, exp_cmd_sn), login, result, values, session
+                peer, login.accept(session.tsih, exp_cmd_sn), login, result, values, session
             )
         finally:
             if session is not None:
@@ -263,12 +256,12 @@ class Portal:
                 session.drop(graceful=False)
             raise
 
-    def _open_session(self, result: LoginResult) -> Session | None:
+    def _open_session(self, result: LoginResult, peer: Peer) -> Session | None:
         tsih = self.sessions.free_tsih()
         if tsih is None:
             return None
         service = self._service
-        nexus = nexus_of(result)
+        nexus = nexus_of(result, peer.host)
         plane_nexus = None
         try:
             plane_nexus = service.open_nexus(nexus)
@@ -276,7 +269,7 @@ class Portal:
                 service.plane, plane_nexus, result.cmd_sn, self.settings.window
             )
         except OSError as error:
-            log.error("no session for %s: %s", result.initiator, error)
+            log.error("%s: no session for %s: %s", peer.host, result.initiator, error)
             if plane_nexus is not None:
                 self._background.spawn(service.close_nexus(nexus, plane_nexus, lost=False))
             return None
@@ -295,7 +288,7 @@ class Portal:
 
     def _begin(
         self,
-        sock: socket.socket,
+        peer: Peer,
         response: bytes,
         login: Login,
         result: LoginResult,
@@ -303,13 +296,14 @@ class Portal:
         session: Session,
     ) -> None:
         """Send the last response and hand the socket over."""
+        sock = peer.sock
         connected = PortalAddress.of_socket(sock.getsockname())
         parameters = connection_parameters(values, result.maximum_recv, self.settings)
         # At most one PDU: the peer has read everything before, so there is room.
         if sock.send(response) != len(response):
             raise ConnectionError("no room for the last Login Response")
         connection = Connection(session, result.cid, parameters.maximum_send)
-        addresses = reachable(self._told, connected)
+        addresses = reachable(self._listeners.by_family, connected)
         served = FullFeature(connection, self._surroundings, addresses)
         cookie = self._service.cookie(served.handle)
         try:
@@ -328,19 +322,21 @@ class Portal:
         connection.cookie = cookie
         session.connections[result.cid] = connection
         self._served[connection] = served
-        self._background.spawn(self._forget(connection))
-        log.info("%s: logged in, session %d", session.initiator, session.tsih)
+        self._admission.begin(result.initiator, peer.source)
+        self._background.spawn(self._forget(connection, peer.source))
+        log.info("%s: login of %s: session %d", peer.host, login.purpose, session.tsih)
 
-    async def _forget(self, connection: Connection) -> None:
+    async def _forget(self, connection: Connection, source: str) -> None:
         await connection.closed.wait()
         del self._served[connection]
+        self._admission.end(connection.session.initiator, source)
 
     # The end
 
     async def drain(self, seconds: float) -> None:
         """Take no more logins, ask for logouts, and end what is left after `seconds`."""
-        await self._acceptors.cancel()
-        self._close_listeners()
+        await self._listeners.close()
+        await self._logins.cancel()
         for served in list(self._served.values()):
             served.request_logout(round(seconds))
         sessions = list(self.sessions)
@@ -351,29 +347,22 @@ class Portal:
 
     async def close(self) -> None:
         """End everything at once; returns when all sessions have ended."""
-        await self._acceptors.cancel()
-        self._close_listeners()
+        await self._listeners.close()
+        await self._logins.cancel()
         await asyncio.gather(*(session.kill() for session in self.sessions))
         await self._background.wait()
 
 
-def _listener(address: PortalAddress, *, ipv6_only: bool) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if address.ipv6 else socket.AF_INET)
-    try:
-        listener.setblocking(False)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if address.ipv6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, ipv6_only)
-        listener.bind(address.socket_name)
-        listener.listen(128)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _ipv6_only(listener: socket.socket) -> bool:
-    return bool(listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+async def _receive_pdu(sock: socket.socket) -> tuple[bytes, bytes]:
+    """Receive a PDU of a login: its header, and its data without padding."""
+    bhs = await receive_exactly(sock, BHS_BYTES)
+    header = HEADER.parse(bhs)
+    length = header.data_segment_length
+    # What is refused by its header is not waited for.
+    if header.total_ahs_length or length > DEFAULT_DATA_SEGMENT_LENGTH:
+        length = 0
+    data = await receive_exactly(sock, length + padding(length))
+    return bhs, data[:length]
 
 
 async def receive_exactly(sock: socket.socket, length: int) -> bytes:
@@ -392,6 +381,10 @@ async def _receive_some(sock: socket.socket, maximum: int) -> bytes:
     # sending would have the loop to itself.
     await asyncio.sleep(0)
     return await asyncio.get_running_loop().sock_recv(sock, maximum)
+
+
+def _tell_refusal(peer: Peer, login: Login, status: LoginStatus, reason: str) -> None:
+    log.warning("%s: login of %s refused (%04x): %s", peer.host, login.purpose, status, reason)
 
 
 async def _say_goodbye(sock: socket.socket, pdu: bytes) -> None:

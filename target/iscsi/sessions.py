@@ -154,7 +154,7 @@ class Session:
         try:
             self.plane_session.close()
             await self._service.close_nexus(self.nexus, self.plane_nexus, lost=self.lost)
-            log.info("%s: session %d ended", self.initiator, self.tsih)
+            log.info("%s: session %d ended", self.nexus.who, self.tsih)
         finally:
             self._table.remove(self)
             self.ended.set()
@@ -230,17 +230,17 @@ class SessionTable:
         return one.initiator, one.isid, node.iqn, node.portal_group_tag
 
 
-def nexus_of(login: LoginResult) -> Nexus:
-    """Return the I_T nexus that a login opens, with the LUNs that the initiator may see."""
+def nexus_of(login: LoginResult, address: str = "") -> Nexus:
+    """Return the I_T nexus that a login from `address` opens, with what it may see."""
     initiator = PortName(login.initiator, login.isid)
     node = login.node
     if node is None:
-        return Nexus(initiator, PortName(""))
+        return Nexus(initiator, PortName(""), address=address)
     target = PortName(node.iqn, portal_group_tag=node.portal_group_tag)
     delivery = ServiceDelivery(
         VERSION_DESCRIPTOR, task_management.functions(protocol_level(login)), ATTRIBUTES
     )
-    return Nexus(initiator, target, node.visible(login.initiator), delivery)
+    return Nexus(initiator, target, node.visible(login.initiator), delivery, address=address)
 
 
 def protocol_level(login: LoginResult | Session) -> int:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import resources
 
+from scsi2nvme.cli.daemon.descriptors import WANTED
 from scsi2nvme.cli.daemon.privileges import KEPT
 
 DROP = "from scsi2nvme.cli.daemon import privileges; privileges.drop()"
@@ -39,7 +40,16 @@ def test_what_is_not_kept_is_gone_for_good() -> None:
     assert os.geteuid() or before != after[0]
 
 
-def test_the_unit_grants_no_more() -> None:
+def of_unit(setting: str) -> str:
     unit = resources.files("scsi2nvme.cli.verbs.install_units") / "data/scsi2nvme.service"
-    (line,) = re.findall(r"^CapabilityBoundingSet=(.*)$", unit.read_text(), re.MULTILINE)
-    assert set(line.split()) == {f"CAP_{capability.name}" for capability in KEPT}
+    (value,) = re.findall(rf"^{setting}=(.*)$", unit.read_text(), re.MULTILINE)
+    return str(value)
+
+
+def test_the_unit_grants_no_more() -> None:
+    granted = set(of_unit("CapabilityBoundingSet").split())
+    assert granted == {f"CAP_{capability.name}" for capability in KEPT}
+
+
+def test_the_unit_lets_it_open_as_many_files_as_it_wants() -> None:
+    assert int(of_unit("LimitNOFILE")) == WANTED

@@ -17,6 +17,8 @@ from scsi2nvme.cli.control import short, socket_path
 from scsi2nvme.cli.errors import OperationError, UsageError
 
 REQUEST_BYTES = 65536
+# As often asyncio tries, and complains, in a row when there are no descriptors.
+BACKLOG = 4
 
 Handler = Callable[[Mapping[str, Any]], Awaitable[Any]]
 
@@ -74,7 +76,7 @@ class ControlServer:
             ) from None
         self._path.chmod(stat.S_IRUSR | stat.S_IWUSR)
         self._server = await asyncio.start_unix_server(
-            self._serve, sock=listener, limit=REQUEST_BYTES
+            self._serve, sock=listener, limit=REQUEST_BYTES, backlog=BACKLOG
         )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

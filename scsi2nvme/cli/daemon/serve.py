@@ -15,7 +15,7 @@ from typing import Any, Self
 from scsi2nvme.background import Background
 from scsi2nvme.cli import controllers, inspection
 from scsi2nvme.cli.config import Settings, TargetSettings
-from scsi2nvme.cli.daemon import messages, privileges
+from scsi2nvme.cli.daemon import descriptors, messages, privileges
 from scsi2nvme.cli.daemon.control import ControlServer, StateDirectory
 from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served, Serving
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
     messages.configure(settings.log_level)
+    descriptors.raise_limit()
     if settings.tcmu is not None and os.geteuid() == 0:
         wanted = {name for target in settings.targets for name in target.spec.capabilities}
         privileges.drop(privileges.KEPT | {privileges.Capability[name] for name in wanted})

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from scsi2nvme.target.iscsi.admission import Limits
 from scsi2nvme.target.iscsi.portal import Portal, PortalSettings, receive_exactly
 from scsi2nvme.target.portal_address import PortalAddress
 from tests.iscsi_client import ASYNC, RESERVED_TAG, Initiator
@@ -60,7 +61,7 @@ def test_an_address_in_use(bench: Bench) -> None:
 
 
 def test_slow_peers_do_not_stall_others() -> None:
-    settings = PortalSettings(half_open_per_address=4)
+    settings = PortalSettings(limits=Limits(half_open_per_address=4))
     with serving(settings) as bench:
         slow = [bench.initiator() for _ in range(3)]
         for one in slow:
@@ -97,14 +98,32 @@ def test_a_flood_does_not_stall_others() -> None:
     assert asyncio.run(receive_flood()) >= 99
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [PortalSettings(half_open=2), PortalSettings(half_open_per_address=2)],
+CROWDED = pytest.mark.parametrize(
+    "limits",
+    [Limits(half_open=2), Limits(half_open_per_address=2)],
     ids=["in all", "of one address"],
 )
-def test_half_open_connections_are_capped(settings: PortalSettings) -> None:
-    with serving(settings) as bench:
+
+
+@CROWDED
+def test_the_oldest_silent_connection_makes_room(limits: Limits) -> None:
+    with serving(PortalSettings(limits=limits)) as bench:
         waiting = [bench.initiator() for _ in range(2)]
+        with bench.initiator(name=ALICE) as third:
+            third.login()
+        assert waiting[0].closed_by_target()
+        waiting[1].login(DISK)
+        ready(waiting[1])
+        for one in waiting:
+            one.close()
+
+
+@CROWDED
+def test_who_has_begun_a_login_is_not_dropped_for_his_own(limits: Limits) -> None:
+    with serving(PortalSettings(limits=limits)) as bench:
+        waiting = [bench.initiator() for _ in range(2)]
+        for one in waiting:
+            begin(one)
         with bench.initiator() as third:
             assert third.closed_by_target()
         waiting[0].login(DISK)  # it no longer counts
@@ -114,8 +133,36 @@ def test_half_open_connections_are_capped(settings: PortalSettings) -> None:
             one.close()
 
 
+def test_who_holds_most_makes_room_for_others() -> None:
+    with serving(PortalSettings(limits=Limits(half_open=4)), ("0.0.0.0:0",)) as bench:
+        waiting = [bench.initiator() for _ in range(4)]
+        for one in waiting:
+            begin(one)
+        with Initiator(("127.0.0.2", bench.address[1]), source="127.0.0.2") as other:
+            other.login(DISK)
+            ready(other)
+        assert waiting[0].closed_by_target()
+        for one in waiting:
+            one.close()
+
+
+def begin(one: Initiator) -> None:
+    """Begin a login, and say that there is more to come."""
+    one.login_step(b"", 1, more=True)
+
+
+def test_silence_is_not_waited_for_as_long_as_a_login() -> None:
+    settings = PortalSettings(first_pdu_timeout=0.1)
+    with serving(settings) as bench, bench.initiator() as silent, bench.initiator() as slow:
+        begin(slow)
+        silent.send_raw(b"\x43")
+        assert silent.closed_by_target()
+        slow.login(DISK)
+        ready(slow)
+
+
 def test_connections_are_capped() -> None:
-    with serving(PortalSettings(maximum_connections=2)) as bench:
+    with serving(PortalSettings(limits=Limits(maximum=2))) as bench:
         with bench.initiator() as one, bench.initiator(name=ALICE) as two:
             one.login(DISK)
             two.login()

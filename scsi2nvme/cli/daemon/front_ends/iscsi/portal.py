@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -9,14 +10,19 @@ from typing import Any
 
 from scsi2nvme.cli import config
 from scsi2nvme.cli.config import Settings
+from scsi2nvme.cli.daemon import descriptors
 from scsi2nvme.cli.daemon.front_ends.front_end import Served, Serving
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.target.iscsi.admission import Limits
 from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.iscsi.login import LoginSettings
 from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
 from scsi2nvme.target.iscsi.portal import Portal, PortalSettings
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
+log = logging.getLogger(__name__)
+
+LEAST_CONNECTIONS = 16  # whatever the limit of open files
 LOGOUT_SECONDS = 5.0  # how long initiators have to log out at the end
 
 
@@ -29,7 +35,7 @@ class IscsiFrontEnd:
         self._served = serving.served
         self._nodes = {one.settings.iqn: _node(one, serving.settings) for one in serving.served}
         login = LoginSettings(discovery_chap=_chap(serving.settings.discovery_chap, None))
-        settings = PortalSettings(login, cold_reset=serving.settings.cold_reset)
+        settings = PortalSettings(login, _limits(), cold_reset=serving.settings.cold_reset)
         self._portal = Portal(serving.service, self._nodes, settings)
 
     async def start(self, stack: AsyncExitStack) -> None:
@@ -69,6 +75,16 @@ class IscsiFrontEnd:
         yield f"  qemu-img convert -n -O raw IMAGE {url}"
         yield f"  sudo iscsiadm -m discovery -t sendtargets -p {portal}"
         yield f"  sudo iscsiadm -m node -T {first} -p {portal} --login"
+
+
+def _limits() -> Limits:
+    """Return how many connections there may be, which is never all that can be opened."""
+    usual, left = Limits(), descriptors.for_peers()
+    if left >= usual.maximum:
+        return usual
+    limits = Limits.within(max(LEAST_CONNECTIONS, left))
+    log.warning("the limit of open files (ulimit -n) leaves %d connections", limits.maximum)
+    return limits
 
 
 def _chap(

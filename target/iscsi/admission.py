@@ -1,0 +1,177 @@
+"""Who may be connected: no peer, and no initiator, takes the place of the others. No I/O.
+
+A connection is half open until it has logged in. Whoever sent nothing yet makes room for
+newcomers; whoever fills the rest makes room for those who have less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address, IPv6Network, ip_address
+
+
+class CrowdedError(Exception):
+    """There is no room for one more connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many connections there may be: half open, logged in, in all.
+
+    An address is an IPv4 address or an IPv6 network of 64 bits, which anybody has who has one
+    of its addresses.
+    """
+
+    half_open: int = 128
+    half_open_per_address: int = 32
+    maximum: int = 1024
+    per_initiator: int = 256
+    per_address: int = 512
+
+    @classmethod
+    def within(cls, maximum: int) -> Limits:
+        """Return limits for so many connections, of which nobody can take all."""
+        return cls(
+            maximum=maximum,
+            per_initiator=max(1, maximum // 4),
+            per_address=max(1, maximum // 2),
+        )
+
+
+def source_of(host: str) -> str:
+    """Return what a peer's address counts as."""
+    address = ip_address(host.partition("%")[0])
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(IPv6Network((address, 64), strict=False))
+
+
+@dataclass(eq=False, slots=True)
+class HalfOpen:
+    """A connection that has not logged in yet. `drop` ends it.
+
+    `spoke`: it has sent a PDU. `logged_in`: nothing is wrong with its login, which is about to
+    find its place.
+    """
+
+    source: str
+    drop: Callable[[], object] = lambda: None
+    spoke: bool = False
+    logged_in: bool = False
+
+
+class Admission:
+    """Counts connections, and says who may come and who has to go."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._half_open: list[HalfOpen] = []  # the oldest first
+        self._logged_in: Counter[str] = Counter()  # by initiator name
+        self._sources: Counter[str] = Counter()  # of those
+
+    def enter(self, source: str) -> HalfOpen:
+        """Take one more connection, and drop another one for it if there is no room.
+
+        Raises CrowdedError if that is not possible.
+        """
+        limits, waiting = self._limits, len(self._half_open)
+        if self._logged_in.total() >= limits.maximum:
+            raise CrowdedError("as many connections as there may be")
+        own = [one for one in self._half_open if one.source == source]
+        if len(own) >= limits.half_open_per_address:
+            self._make_room(source, own)
+        elif waiting >= min(limits.half_open, limits.maximum - self._logged_in.total()):
+            self._make_room(source, self._half_open)
+        entered = HalfOpen(source)
+        self._half_open.append(entered)
+        return entered
+
+    def _make_room(self, source: str, among: list[HalfOpen]) -> None:
+        """Drop the oldest silent connection, else one of who has more than the newcomer."""
+        held = Counter(one.source for one in self._half_open)
+        able = [one for one in among if not one.spoke]
+        if not able:
+            able = [
+                one for one in among if not one.logged_in and held[one.source] > held[source] + 1
+            ]
+        if not able:
+            raise CrowdedError("too many connections that have not logged in")
+        chosen = max(able, key=lambda one: held[one.source])  # of equals the first
+        self._half_open.remove(chosen)
+        chosen.drop()
+
+    def leave(self, half_open: HalfOpen) -> None:
+        """Take note that a connection is not half open any more."""
+        if half_open in self._half_open:
+            self._half_open.remove(half_open)
+
+    def has_room(self, initiator: str, source: str) -> bool:
+        """Whether an initiator may have one more connection that is logged in."""
+        limits = self._limits
+        return (
+            self._logged_in[initiator] < limits.per_initiator
+            and self._sources[source] < limits.per_address
+        )
+
+    def begin(self, initiator: str, source: str) -> None:
+        """Count a connection that has logged in."""
+        self._logged_in[initiator] += 1
+        self._sources[source] += 1
+
+    def end(self, initiator: str, source: str) -> None:
+        """Count one less."""
+        for counter, key in ((self._logged_in, initiator), (self._sources, source)):
+            counter[key] -= 1
+            if not counter[key]:
+                del counter[key]
+
+
+@dataclass(slots=True)
+class _Wait:
+    """Until when a source has to wait, and in which order."""
+
+    until: float
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
+
+
+class ProofPace:
+    """Looks at proofs of who failed to prove himself one by one, and waits after each wrong one.
+
+    A source is held up as a whole, right proofs too: else who guesses would know from the
+    delay that he was wrong, and try again on another connection.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._waits: dict[str, _Wait] = {}
+
+    @contextlib.asynccontextmanager
+    async def turn(self, source: str) -> AsyncIterator[None]:
+        """Wait until it is the turn of one of the source's proofs."""
+        wait = self._waits.get(source)
+        if wait is None:
+            yield
+            return
+        wait.waiting += 1
+        try:
+            async with wait.turn:
+                await asyncio.sleep(wait.until - time.monotonic())
+                yield
+        finally:
+            wait.waiting -= 1
+
+    def failed(self, source: str) -> None:
+        """Take note of a wrong proof."""
+        now = time.monotonic()
+        for name, wait in list(self._waits.items()):
+            if wait.until <= now and not wait.waiting:
+                del self._waits[name]
+        self._waits.setdefault(source, _Wait(now)).until = now + self._seconds

@@ -1,0 +1,154 @@
+"""Who may be connected, and who has to go; how often proofs are looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+
+from scsi2nvme.target.iscsi.admission import (
+    Admission,
+    CrowdedError,
+    HalfOpen,
+    Limits,
+    ProofPace,
+    source_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:0:0:1", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+    ],
+)
+def test_sources(host: str, source: str) -> None:
+    assert source_of(host) == source
+
+
+class Door:
+    """Lets connections in, and remembers who was dropped."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.admission = Admission(limits)
+        self.dropped: list[HalfOpen] = []
+
+    def enter(self, source: str, *, spoke: bool = False) -> HalfOpen:
+        one = self.admission.enter(source)
+        one.spoke = spoke
+        one.drop = lambda: self.dropped.append(one)
+        return one
+
+
+def test_a_network_full_of_silent_peers_drops_its_own_oldest() -> None:
+    door = Door(Limits(half_open=8, half_open_per_address=2))
+    other = door.enter("b")
+    ours = [door.enter("a") for _ in range(5)]
+    assert door.dropped == ours[:3]
+    assert other not in door.dropped
+
+
+def test_silence_makes_room_for_others_first_of_who_has_most() -> None:
+    door = Door(Limits(half_open=4, half_open_per_address=3))
+    speaker = door.enter("c", spoke=True)
+    single = door.enter("b")
+    ours = [door.enter("a") for _ in range(2)]
+    door.enter("d")
+    assert door.dropped == [ours[0]]
+    assert {speaker, single}.isdisjoint(door.dropped)
+
+
+def test_a_storm_of_single_logins_drops_nobody_who_spoke() -> None:
+    door = Door(Limits(half_open=4))
+    for number in range(4):
+        door.enter(str(number), spoke=True)
+    with pytest.raises(CrowdedError):
+        door.enter("late")
+    assert door.dropped == []
+
+
+def test_who_has_logged_in_is_not_dropped() -> None:
+    door = Door(Limits(half_open=4))
+    ours = [door.enter("a", spoke=True) for _ in range(4)]
+    ours[0].logged_in = True
+    door.enter("b")
+    assert door.dropped == [ours[1]]
+
+
+def test_nobody_takes_all_connections() -> None:
+    admission = Admission(Limits(maximum=10, per_initiator=3, per_address=5))
+    for _ in range(3):
+        assert admission.has_room("alice", "a")
+        admission.begin("alice", "a")
+    assert not admission.has_room("alice", "b")
+    for name in ("bob", "carol"):
+        assert admission.has_room(name, "a")
+        admission.begin(name, "a")
+    assert not admission.has_room("dave", "a")
+    assert admission.has_room("dave", "b")
+    admission.end("alice", "a")
+    assert admission.has_room("alice", "a")
+
+
+def test_half_open_ones_leave_what_is_taken() -> None:
+    door = Door(Limits(maximum=3))
+    door.admission.begin("alice", "a")
+    silent = [door.enter("b") for _ in range(2)]
+    late = door.enter("c")
+    assert door.dropped == silent[:1]
+    door.admission.leave(late)
+    door.admission.begin("carol", "c")
+    door.admission.begin("dave", "d")
+    with pytest.raises(CrowdedError):
+        door.enter("e")
+
+
+def test_limits_follow_what_there_is() -> None:
+    assert Limits.within(1024) == Limits()
+    assert Limits.within(1) == Limits(maximum=1, per_initiator=1, per_address=1)
+
+
+SECONDS = 0.1
+
+
+def test_wrong_proofs_of_a_source_are_looked_at_one_by_one() -> None:
+    async def guess() -> tuple[float, Counter[str]]:
+        pace, looked = ProofPace(SECONDS), Counter[str]()
+
+        async def prove(source: str, *, wrong: bool) -> None:
+            async with pace.turn(source):
+                looked[source] += 1
+                if wrong:
+                    pace.failed(source)
+
+        begun = time.monotonic()
+        guesses = [asyncio.create_task(prove("a", wrong=True)) for _ in range(4)]
+        await asyncio.sleep(0)
+        await prove("b", wrong=False)
+        at_first = Counter(looked)
+        await asyncio.gather(*guesses)
+        right = [prove("a", wrong=False) for _ in range(100)]
+        await asyncio.gather(*right)
+        return time.monotonic() - begun, at_first
+
+    took, at_first = asyncio.run(guess())
+    assert at_first == {"a": 1, "b": 1}, "others do not wait"
+    assert took >= 4 * SECONDS
+    assert took < 50 * SECONDS, "right ones follow each other at once"
+
+
+def test_what_a_source_is_remembered_for_is_forgotten() -> None:
+    async def many() -> int:
+        pace = ProofPace(0.0)
+        for number in range(1000):
+            pace.failed(str(number))
+        return len(pace._waits)
+
+    assert asyncio.run(many()) == 1
