@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from scsi2nvme import engine
 from scsi2nvme.background import Background
 from scsi2nvme.executor import play
@@ -19,7 +21,10 @@ from scsi2nvme.service.task_management import TaskManager
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.readiness import Readiness
 
+log = logging.getLogger(__name__)
+
 _BUSY = Result(Status.BUSY)
+_FAULTS = (SenseKey.MEDIUM_ERROR, SenseKey.HARDWARE_ERROR)
 
 
 class _NoController:
@@ -80,10 +85,11 @@ class TaskRunner:
             # A bug: the initiator gets an answer, the log gets the traceback.
             self._end(task, lu, check_condition(Sense(INTERNAL_TARGET_FAILURE)))
             raise
+        _tell_fault(request, result)
         self._end(task, lu, result)
         if unit is not None and result.background is not None:
             try:
-                await self._play(unit, result.background)
+                _tell_fault(request, await self._play(unit, result.background))
             finally:
                 await unit.refresh()
 
@@ -127,7 +133,9 @@ class TaskRunner:
             return
         request = engine.select(nexus, lun_of(task.lun), task.cdb)
         translation = engine.failed(request, _error(event, lu.nsid))
-        self._end(task, lu, await self._play(self._registry.units[lu], translation))
+        result = await self._play(self._registry.units[lu], translation)
+        _tell_fault(request, result)
+        self._end(task, lu, result)
 
     def _refuse(self, event: Event) -> None:
         """End a task that its front end found at fault."""
@@ -141,6 +149,19 @@ class TaskRunner:
         if result.sense is not None:
             sense = result.sense.data(lu is not None and lu.mode.descriptor_sense)
         task.end(result.status, sense, result.data_in)
+
+
+def _tell_fault(request: engine.Request, result: Result) -> None:
+    """Log a command that the disk has failed: not every initiator's log is read."""
+    sense, unit, command = result.sense, request.unit, request.command
+    if unit is None or command is None or sense is None or sense.key not in _FAULTS:
+        return
+    serial = unit.facts.controller.text("sn").strip()
+    block = "" if sense.information is None else f", block {sense.information}"
+    log.warning(
+        "disk %s, namespace %d: %s of %s: %s%s",
+        *(serial, unit.nsid, command.name, request.nexus.who, sense.code, block),
+    )
 
 
 def _error(event: Event, nsid: int) -> NvmeError:

@@ -18,6 +18,7 @@ import pytest
 from scsi2nvme.cli.daemon.descriptors import RESERVE
 from tests.daemon import IQN, Daemon
 from tests.iscsi_client import Chap, Initiator, LoginError
+from tests.support import row
 
 MEMORY = "emulated:memory,size=64M"
 MANY = "iqn.2026-11.test:many"
@@ -148,3 +149,17 @@ def test_logins_are_told_of_to_who_asks(tmp_path: Path) -> None:
             one.login(IQN)
             assert running.logs(f"INFO: 127.0.0.1: login of {MANY} to {IQN}: session 1")
         assert running.logs(f"INFO: {MANY} at 127.0.0.1: session 1 ended")
+
+
+def test_a_disk_that_fails_is_told_of(tmp_path: Path) -> None:
+    spec = f"{MEMORY},serial=SN7,fault=read:status=2/81:lba=5-5"
+    with Daemon(tmp_path, spec) as running, next(initiators(running, MANY)) as one:
+        one.login(IQN)
+        one.command(0, bytes(6))
+        read = row("READ (10)").build(lba=5, transfer_length=1)
+        assert one.command(0, read, data_in=512).sense_triple == (3, 0x11, 0)
+        (line,) = running.log.read_text().splitlines()
+    assert line.endswith(
+        "WARNING: disk SN7, namespace 1: READ (10) of iqn.2026-11.test:many at 127.0.0.1: "
+        "3/11/00 UNRECOVERED READ ERROR, block 5"
+    )
