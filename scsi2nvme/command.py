@@ -15,6 +15,7 @@ from typing import Protocol
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.scsi.result import CheckCondition, Translation
 from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB, FieldPointer, Sense, SenseCode
+from scsi2nvme.unit.block_device import Portion
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.reservations import Access
 
@@ -71,6 +72,7 @@ class Task:
     `table` is the one that its row is of.
     `data_out` holds what the initiator sent, at most what the CDB announces;
     `expected` how many bytes it prepared to move, None if that is not known.
+    `portion` is what the command moves now, and `data_out` that of it; None: all.
     """
 
     command: Command
@@ -80,6 +82,7 @@ class Task:
     table: Table
     data_out: bytes = b""
     expected: int | None = None
+    portion: Portion | None = None
 
     @property
     def lu(self) -> LogicalUnit:

@@ -17,7 +17,7 @@ from scsi2nvme.commands import COMMANDS
 from scsi2nvme.fields import Field
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_attribute import TaskAttribute
-from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES, PORTION_BYTES
 
 # The hot path steps aside where one of these is not zero.
 _DECLINED = frozenset({"naca", "rdprotect", "wrprotect", "immed", "sync_nv"})
@@ -99,8 +99,9 @@ def constants() -> str:
     return (
         "/* Generated from the enumerations of Python: do not edit. */\n"
         "#ifndef S2N_CONSTANTS_GEN_H\n#define S2N_CONSTANTS_GEN_H\n"
-        "/* Bytes of data of one SCSI command. */\n"
-        f"enum {{ S2N_MAXIMUM_TRANSFER = {MAXIMUM_TRANSFER_BYTES} }};\n"
+        "/* Bytes of data of one SCSI command; of a portion of one that has more. */\n"
+        f"enum {{ S2N_MAXIMUM_TRANSFER = {MAXIMUM_TRANSFER_BYTES},"
+        f" S2N_PORTION = {PORTION_BYTES} }};\n"
         f"enum s2n_direction {{ {directions} }};\n"
         + _enum("s2n_transfer", "S2N_TRANSFER_", Transfer)
         + _enum("s2n_status", "S2N_", Status)

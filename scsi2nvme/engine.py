@@ -34,9 +34,10 @@ from scsi2nvme.scsi.sense import (
     FieldPointer,
     Sense,
 )
+from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.status_map import READING, result_of, tells_block
-from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES, Portion
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.reservations import Access
 
@@ -75,12 +76,18 @@ def select(
     return Request(nexus, cdb, unit, commands.find(cdb), attribute)
 
 
-def run(request: Request, data_out: bytes = b"", expected: int | None = None) -> Translation:
+def run(
+    request: Request,
+    data_out: bytes = b"",
+    expected: int | None = None,
+    portion: Portion | None = None,
+) -> Translation:
     """Run one SCSI command; a generator of NVMe commands that returns its Result.
 
     `data_out` is what the initiator sent of the data that the CDB announces;
     `expected` how many bytes it prepared to move, None where the transport
-    does not tell.
+    does not tell. With a `portion` only that is moved, and `data_out` is of it:
+    the command is run again for each one, and its first failure is its end.
     """
     cdb, unit, command = request.cdb, request.unit, request.command
     if request.attribute == TaskAttribute.ACA:
@@ -95,7 +102,7 @@ def run(request: Request, data_out: bytes = b"", expected: int | None = None) ->
     if len(cdb) < command.length:
         return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(len(cdb))))
     values = command.structure.parse(cdb)
-    task = Task(command, values, request.nexus, unit, commands, data_out, expected)
+    task = Task(command, values, request.nexus, unit, commands, data_out, expected, portion)
     try:
         result = yield from _checked(task, cdb)
     except CheckCondition as error:
@@ -170,10 +177,13 @@ def _checked(task: Task, cdb: bytes) -> Translation:
 def _refuse(task: Task) -> Result | None:
     """Apply what lies between a well-formed CDB and its translation."""
     command, lu, nexus = task.command, task.lu, task.nexus
-    if command.reports_unit_attention:
+    under_way = task.portion is not None and task.portion.offset > 0
+    if command.reports_unit_attention and not under_way:
         attention = lu.take_attention(nexus)
         if attention is not None:
             return check_condition(attention)
+    if not _fits(task):
+        return Result(Status.BUSY)
     if lu.reservations.conflicts(nexus, command, task.cdb) or _may_be_fenced(task):
         return RESERVATION_CONFLICT
     if command.needs_ready:
@@ -203,6 +213,12 @@ def _may_be_fenced(task: Task) -> bool:
     return not command.never_conflicts(cdb) and task.nexus.lets_all_pass()
 
 
+def _fits(task: Task) -> bool:
+    """Whether blocks are as long as when the command came; else its portions are others."""
+    announced = task.command.data_bytes(task.cdb, task.lu.block_bytes)
+    return task.portion is None or task.portion.announced == announced
+
+
 def _check_data_out(task: Task) -> None:
     """Hold what the initiator sends against what the CDB announces.
 
@@ -216,12 +232,15 @@ def _check_data_out(task: Task) -> None:
     expected = task.expected if task.expected is not None else len(task.data_out)
     if command.transfer is Transfer.TWICE_BLOCKS and expected != announced:
         raise task.invalid_field(command.length_field)
+    whole = min(expected, announced)  # of what the initiator sends
+    due = whole if task.portion is None else task.portion.size
     # Beyond the maximum, the front end stops asking for data, and the
     # translation refuses the length or the range with its own sense.
-    short = len(task.data_out) < announced <= MAXIMUM_TRANSFER_BYTES
+    wanted = task.portion is not None or announced <= MAXIMUM_TRANSFER_BYTES
+    short = wanted and (len(task.data_out) < due or whole < announced)
     partial = command.transfer is Transfer.BLOCKS and not command.exclusive
     partial = partial and task.expected is not None and task.nexus.tells_residual
-    partial = partial and len(task.data_out) % task.lu.block_bytes == 0
+    partial = partial and len(task.data_out) >= due and whole % task.lu.block_bytes == 0
     exact = command.transfer in (Transfer.ONE_BLOCK, Transfer.ONE_BLOCK_UNLESS_NDOB)
     if (short and not partial) or (exact and expected != announced):
         raise CheckCondition(Sense(INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT))

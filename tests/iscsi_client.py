@@ -534,7 +534,7 @@ class Initiator:
 
     def finish(self, itt: int, lun: int = 0, data_out: bytes = b"") -> ScsiResult:
         """Serve R2Ts and collect Data-In until the command `itt` has ended."""
-        received = b""
+        received = bytearray()
         data_sn = r2t_sn = 0
         while True:
             pdu = self.receive()
@@ -552,11 +552,11 @@ class Initiator:
                     data_sn += 1
                     received += pdu.data
                     if pdu.flags & 1:
-                        return self._result(pdu, pdu.flags, received, b"", 0)
+                        return self._result(pdu, pdu.flags, bytes(received), b"", 0)
                 case 0x21:
                     length = int.from_bytes(pdu.data[:2], "big")
                     sense = pdu.data[2 : 2 + length]
-                    return self._result(pdu, pdu.flags, received, sense, pdu.response)
+                    return self._result(pdu, pdu.flags, bytes(received), sense, pdu.response)
                 case other:
                     raise AssertionError(f"opcode {other:#x}")
 

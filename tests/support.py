@@ -16,6 +16,7 @@ from scsi2nvme.nvme.structures import (
     POWER_STATE,
 )
 from scsi2nvme.scsi.result import Result
+from scsi2nvme.unit.block_device import Portion
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.ports import PortName
 from tests.model_controller import ModelController
@@ -143,12 +144,13 @@ class Bench:
         nexus: Nexus | None = None,
         lun: int = 0,
         expected: int | None = None,
+        portion: Portion | None = None,
     ) -> Result:
         """Run one CDB through the engine; `expected` is its data transfer length, if told."""
         from scsi2nvme import engine
 
         return self.model.play(
-            engine.run(engine.select(nexus or self.nexus, lun, cdb), data_out, expected)
+            engine.run(engine.select(nexus or self.nexus, lun, cdb), data_out, expected, portion)
         )
 
     def do(

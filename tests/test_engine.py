@@ -369,6 +369,12 @@ def test_without_a_residual_count_all_blocks_are_wanted(command: Command) -> Non
     assert bench.run(cdb, b"\x01" * 1024, expected=1024).status is Status.GOOD
 
 
+def test_data_that_were_dropped_are_not_good() -> None:
+    bench = make_bench()
+    result = bench.run(row("WRITE (10)").build(transfer_length=2), b"", expected=1024)
+    assert code(result) == INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT
+
+
 @by_name
 def test_data_in_is_cut_to_the_allocation_length(command: Command) -> None:
     if command.data is not Data.IN or command.length_field != "allocation_length":

@@ -31,9 +31,21 @@ def check_range(task: Task, lba: int, blocks: int) -> None:
 
 
 def check_length(task: Task, blocks: int) -> None:
-    """Refuse more blocks than the Block Limits page allows. Spec: SBC-3 6.5.3."""
-    if blocks > task.lu.maximum_transfer_blocks:
+    """Refuse more blocks than the Block Limits page allows. Spec: SBC-3 6.5.3.
+
+    What is moved in portions may exceed them: firmware reads a file by one READ (10),
+    whatever the page says.
+    """
+    if blocks > task.lu.maximum_transfer_blocks and task.portion is None:
         raise task.invalid_field(task.command.length_field)
+
+
+def to_move(task: Task, lba: int, blocks: int) -> tuple[int, int]:
+    """Return the first block and the number of those that the command moves now."""
+    if task.portion is None:
+        return lba, blocks
+    block_bytes = task.lu.block_bytes
+    return lba + task.portion.offset // block_bytes, task.portion.size // block_bytes
 
 
 def check_protect(task: Task, name: str) -> None:
@@ -124,7 +136,7 @@ def read(task: Task) -> Translation:
     check_range(task, lba, blocks)
     check_length(task, blocks)
     cdw12 = FUA if task.cdb.get("fua") else 0
-    commands = tuple(read_commands(lu, lba, blocks, cdw12))
+    commands = tuple(read_commands(lu, *to_move(task, lba, blocks), cdw12))
     if not commands:
         return GOOD
     completions = yield commands
@@ -138,7 +150,8 @@ def write(task: Task) -> Translation:
     check_range(task, lba, blocks)
     check_length(task, blocks)
     cdw12 = FUA if task.cdb.get("fua") else 0
-    commands = tuple(data_commands(Opcode.WRITE, lu, lba, task.data_out, cdw12))
+    start, _ = to_move(task, lba, blocks)
+    commands = tuple(data_commands(Opcode.WRITE, lu, start, task.data_out, cdw12))
     if commands:
         yield commands
     return GOOD

@@ -131,7 +131,14 @@ uint8_t s2n_task_attribute(const s2n_task *task); /* RFC 7143 11.3.1.1 */
 bool s2n_task_aborted(const s2n_task *task);
 /* Bytes that the initiator prepared to move (iSCSI's expected data transfer length). */
 uint32_t s2n_task_expected(const s2n_task *task);
-/* The data that the initiator sent, and how much of it there is. */
+typedef struct {
+    uint64_t announced;     /* bytes of data, by the CDB */
+    uint32_t offset, bytes; /* of them: what is to be moved now */
+} s2n_portion;
+
+/* Whether the task moves its data in portions, and the present one. */
+bool s2n_task_portion(const s2n_task *task, s2n_portion *out);
+/* The data that the initiator sent (of the portion), and how much of it there is. */
 uint32_t s2n_task_data_length(const s2n_task *task);
 void s2n_task_copy_data(const s2n_task *task, uint8_t *out);
 /* End a task: data and sense are copied. The handle is invalid afterwards. */

@@ -32,7 +32,7 @@ static bool plan_transfer(const s2n_lu_params *lu, const struct s2n_hot_row *row
 {
     uint64_t lba = s2n_hot_bits(cdb, row->lba), count = s2n_hot_count(row, cdb);
 
-    if (!within_capacity(lu, lba, count) || count << lu->block_shift > S2N_MAXIMUM_TRANSFER)
+    if (!within_capacity(lu, lba, count))
         return false;
     plan->opcode = opcode;
     plan->blocks = (uint32_t)count;
@@ -82,11 +82,11 @@ static struct s2n_hot_part place_transfer(const s2n_lu_params *lu, const struct 
 
 static void finish_read(s2n_task *task)
 {
-    task->data_in_length = (uint32_t)task->announced;
+    task->data_in_length = task->portion_bytes;
 }
 
-const struct s2n_hot_kind s2n_hot_read = {plan_read, place_transfer, finish_read};
-const struct s2n_hot_kind s2n_hot_write = {plan_write, place_transfer, NULL};
+const struct s2n_hot_kind s2n_hot_read = {plan_read, place_transfer, true, finish_read};
+const struct s2n_hot_kind s2n_hot_write = {plan_write, place_transfer, true, NULL};
 
 /* ---- SYNCHRONIZE CACHE: Flush, of the whole namespace ---- */
 
@@ -106,7 +106,7 @@ static struct s2n_hot_part place_flush(const s2n_lu_params *lu, const struct s2n
     return (struct s2n_hot_part){.blocks = 1};
 }
 
-const struct s2n_hot_kind s2n_hot_flush = {plan_flush, place_flush, NULL};
+const struct s2n_hot_kind s2n_hot_flush = {plan_flush, place_flush, false, NULL};
 
 /* ---- all kinds ---- */
 
@@ -123,7 +123,7 @@ int s2n_hot_translate(const s2n_lu_params *lu, const uint8_t *cdb, uint16_t cdb_
     struct s2n_hot_plan plan;
     int used = 0;
 
-    if (!row || !s2n_hot_plan(lu, row, cdb, &plan))
+    if (!row || !s2n_hot_plan(lu, row, cdb, &plan) || plan.bytes > S2N_MAXIMUM_TRANSFER)
         return -EINVAL;
     while (plan.blocks) {
         if (used == maximum)

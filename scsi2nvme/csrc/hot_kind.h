@@ -27,6 +27,7 @@ struct s2n_hot_kind {
     /* Fill the next 64-byte submission queue entry, all but CID and data pointer. */
     struct s2n_hot_part (*place)(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
                                  uint8_t *sqe);
+    bool portions; /* what it moves can be moved a portion at a time */
     /* All of them succeeded: what is to be done before GOOD. NULL: nothing. */
     void (*finish)(s2n_task *task);
 };
@@ -34,6 +35,15 @@ struct s2n_hot_kind {
 /* Translate; false: step aside. `cdb` holds at least the row's length. */
 bool s2n_hot_plan(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
                   struct s2n_hot_plan *plan);
+/* Leave nothing of a plan for blocks but `bytes` of its data from `at` on. */
+static inline void s2n_hot_narrow(struct s2n_hot_plan *plan, const s2n_lu_params *lu, uint32_t at,
+                                  uint32_t bytes)
+{
+    plan->lba += at >> lu->block_shift;
+    plan->blocks = bytes >> lu->block_shift;
+    plan->bytes = bytes;
+}
+
 /* A part was placed. */
 static inline void s2n_hot_advance(struct s2n_hot_plan *plan, struct s2n_hot_part part)
 {

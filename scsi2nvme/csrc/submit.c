@@ -173,6 +173,12 @@ static void hot_start(s2n_task *task)
         s2n_task_hot_finish(task);
 }
 
+/* Fewer data than the CDB announces are the engine's to judge, from the first portion on. */
+static bool has_too_few(const s2n_task *task)
+{
+    return task->data_out_length < task->portion_bytes || s2n_task_due(task) < task->announced;
+}
+
 /* Whether the hot path takes the task; if so it is counted and planned. */
 static bool hot_accepts(s2n_task *task)
 {
@@ -190,14 +196,16 @@ static bool hot_accepts(s2n_task *task)
     if (!s2n_hot_plan(&lu->params, task->row, task->cdb, &plan))
         return false;
     /* The block length may have changed since the task began. */
-    if (plan.bytes != task->announced)
+    if (plan.bytes != task->announced || (plan.bytes && !task->portion_bytes))
         return false;
-    if (task->direction == S2N_OUT && task->data_out_length < task->announced)
+    if (task->direction == S2N_OUT && has_too_few(task))
         return false;
     const struct s2n_queue *queue = s2n_queue_of(task);
-    if (!queue->qp || (!task->place && !s2n_pool_fits(queue->pool, task->announced)))
+    if (!queue->qp || (!task->place && !s2n_pool_fits(queue->pool, task->portion_bytes)))
         return false;
     task->plan = plan;
+    if (plan.bytes)
+        s2n_hot_narrow(&task->plan, &lu->params, task->portion_at, task->portion_bytes);
     return true;
 }
 
@@ -211,8 +219,7 @@ void s2n_task_execute(s2n_task *task)
     task->state = S2N_DEVICE;
     task->counted = true;
     task->lu->local[task->reactor->index].under_way++;
-    if (task->direction != S2N_IN || task->place ||
-        s2n_task_reserve(task, (uint32_t)task->announced))
+    if (task->direction != S2N_IN || task->place || s2n_task_reserve(task, task->portion_bytes))
         hot_start(task);
 }
 

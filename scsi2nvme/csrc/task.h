@@ -11,7 +11,7 @@
 #include "pool.h"
 
 enum s2n_task_state {
-    S2N_GATHERING, /* the front end collects data-out */
+    S2N_GATHERING, /* the front end collects data-out, or hands on a portion's data-in */
     S2N_DEVICE,    /* hot: NVMe commands under way or waiting for a slot */
     S2N_ENGINE,    /* in Python's hands */
     S2N_DONE,      /* the front end sends the response */
@@ -22,7 +22,7 @@ struct s2n_front_end {
      * task->aborted, send nothing unless task->task_aborted_status, and free. */
     void (*complete)(s2n_task *task);
     /* A task in S2N_GATHERING was aborted: forget and free it (after sending TASK
-     * ABORTED if task->task_aborted_status). */
+     * ABORTED if task->task_aborted_status). What of its data is on its way may leave before. */
     void (*discard)(s2n_task *task);
     /* The buffer that s2n_task_reserve promised for later is there. */
     void (*reserved)(s2n_task *task);
@@ -57,13 +57,18 @@ struct s2n_task {
     enum s2n_direction direction;
     uint64_t announced; /* bytes that the CDB announces; for the residual */
     bool known;         /* the opcode has a row (else: collect no data) */
+    /* Which of these bytes are moved now. READ and WRITE move more than S2N_MAXIMUM_TRANSFER
+     * in portions, one after the other, each with a buffer of its own. Other commands have
+     * one portion; 0 bytes where that would be more: no data are collected. */
+    uint32_t portion_at, portion_bytes;
 
     /* Data. `data_out_length` is set by the front end before s2n_task_execute: how many
-     * bytes it put into `buffer`, or has in `place`, which holds all that is announced. */
+     * bytes of the portion it put into `buffer`, or has in `place`, which holds all that is
+     * announced. */
     const struct s2n_place *place; /* NULL: `buffer` */
     uint32_t data_out_length;
 
-    /* Set at completion. Data-in is in `heap` if that is set (cold path), else
+    /* Set at completion. The portion's data-in is in `heap` if that is set (cold path), else
      * in `place` or `buffer`; `data_in_length` bytes of it. */
     uint8_t status;
     uint16_t sense_length; /* of `sense` */
@@ -102,6 +107,20 @@ struct s2n_task {
     uint8_t cdb[S2N_CDB_BYTES];
     uint8_t sense[S2N_SENSE_BYTES];
 };
+
+/* Bytes of data that are to be moved: of data-out no more than the initiator has. */
+static inline uint64_t s2n_task_due(const s2n_task *task)
+{
+    return task->direction == S2N_OUT && task->expected < task->announced ? task->expected
+                                                                          : task->announced;
+}
+
+/* Whether the present portion is not the last one. */
+static inline bool s2n_task_portion_follows(const s2n_task *task)
+{
+    return task->portion_bytes &&
+           (uint64_t)task->portion_at + task->portion_bytes < s2n_task_due(task);
+}
 
 /* The extent of `offset`, which becomes the offset in it; NULL if there is none. */
 static inline const struct s2n_extent *s2n_place_extent(const struct s2n_place *place,

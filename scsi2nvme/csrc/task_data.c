@@ -179,6 +179,7 @@ uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length)
 {
     struct s2n_buffer *buffer = &task->buffer;
 
+    offset -= task->portion_at;
     if (task->heap) {
         *length = task->data_in_length - offset;
         return task->heap + offset;
@@ -205,7 +206,8 @@ void s2n_task_copy_data(const s2n_task *task, uint8_t *out)
     uint32_t offset = 0, length;
 
     while (offset < task->data_out_length) {
-        const uint8_t *from = s2n_task_span_at((s2n_task *)task, offset, &length);
+        const uint8_t *from =
+            s2n_task_span_at((s2n_task *)task, task->portion_at + offset, &length);
         if (length > task->data_out_length - offset)
             length = task->data_out_length - offset;
         memcpy(out + offset, from, length);

@@ -10,8 +10,8 @@
 bool s2n_task_reserve(s2n_task *task, uint32_t bytes);
 /* As above but never waits: false leaves the task without a buffer. */
 bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes);
-/* The contiguous memory at `offset` of the task's data-in or data-out (heap, extent or
- * chunk): returns its address, and its length in `length`. */
+/* The contiguous memory at `offset` of the task's data-in or data-out, which is in the present
+ * portion (heap, extent or chunk): returns its address, and its length in `length`. */
 uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length);
 
 /* Whether the task's buffer is of what tasks of other nexuses wait for. */

@@ -37,6 +37,38 @@ static s2n_lu *lu_of(const s2n_task *task)
     return slot ? atomic_load_explicit(&slot->lu, memory_order_acquire) : NULL;
 }
 
+/* What is ordered among others is done as a whole, or not at all. */
+static bool goes_in_portions(const s2n_task *task)
+{
+    bool orderly = task->attribute == S2N_ATTRIBUTE_ORDERED || task->attribute == S2N_ATTRIBUTE_ACA;
+
+    return task->announced > S2N_MAXIMUM_TRANSFER && task->announced <= UINT32_MAX && !orderly &&
+           task->row->hot && task->row->hot->portions;
+}
+
+static uint32_t portion_from(const s2n_task *task, uint32_t at)
+{
+    uint64_t due = s2n_task_due(task);
+
+    if (task->announced <= S2N_MAXIMUM_TRANSFER)
+        return (uint32_t)task->announced;
+    if (!goes_in_portions(task))
+        return 0;
+    return due - at < S2N_PORTION ? (uint32_t)(due - at) : S2N_PORTION;
+}
+
+void s2n_task_next_portion(s2n_task *task)
+{
+    s2n_task_give_buffer(task);
+    free(task->heap);
+    task->heap = NULL;
+    task->portion_at += task->portion_bytes;
+    task->portion_bytes = portion_from(task, task->portion_at);
+    task->data_in_length = task->data_out_length = task->placed_bytes = 0;
+    task->executing = false;
+    task->state = S2N_GATHERING;
+}
+
 void s2n_task_begin(s2n_task *task)
 {
     task->lu = task->nexus ? lu_of(task) : NULL;
@@ -48,6 +80,7 @@ void s2n_task_begin(s2n_task *task)
         task->lu ? atomic_load_explicit(&task->lu->block_shift, memory_order_relaxed) : 9;
     task->direction = task->row->direction;
     task->announced = s2n_hot_announced(task->row, task->cdb, UINT32_C(1) << shift);
+    task->portion_bytes = portion_from(task, 0);
 }
 
 void s2n_task_finish(s2n_task *task)
@@ -152,6 +185,12 @@ bool s2n_task_aborted(const s2n_task *task)
 uint32_t s2n_task_expected(const s2n_task *task)
 {
     return task->expected;
+}
+
+bool s2n_task_portion(const s2n_task *task, s2n_portion *out)
+{
+    *out = (s2n_portion){task->announced, task->portion_at, task->portion_bytes};
+    return goes_in_portions(task);
 }
 
 struct answer {

@@ -7,6 +7,9 @@
 s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,
                        s2n_nexus *nexus);
 void s2n_task_begin(s2n_task *task);
+/* A portion was moved, and another follows: make that the present one. Data-in of the former
+ * are gone, and the task is in S2N_GATHERING. */
+void s2n_task_next_portion(s2n_task *task);
 void s2n_task_free(s2n_task *task);
 /* End a task from the front end with a sense (protocol errors of its own): the
  * engine builds it. `code` is key << 16 | ASC << 8 | ASCQ. */

@@ -11,6 +11,7 @@ from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.handle import Handle, check
 from scsi2nvme.native.nvme import QueuePair
 from scsi2nvme.native.transport import Region
+from scsi2nvme.unit.block_device import Portion
 
 
 class EventType(IntEnum):
@@ -40,7 +41,7 @@ class Scope(IntEnum):
 class PlaneTask:
     """A SCSI task that a reactor handed over. `end` it exactly once."""
 
-    __slots__ = ("attribute", "cdb", "expected", "lun", "native", "nexus_cookie")
+    __slots__ = ("attribute", "cdb", "expected", "lun", "native", "nexus_cookie", "portion")
 
     def __init__(self, native: Any) -> None:
         self.native = native
@@ -51,6 +52,10 @@ class PlaneTask:
         self.attribute = int(lib.s2n_task_attribute(native))
         self.nexus_cookie = int(lib.s2n_task_nexus(native))
         self.expected = int(lib.s2n_task_expected(native))
+        portion = ffi.new("s2n_portion *")
+        self.portion: Portion | None = None
+        if lib.s2n_task_portion(native, portion):
+            self.portion = Portion(portion.announced, portion.offset, portion.bytes)
 
     @property
     def aborted(self) -> bool:
@@ -58,7 +63,7 @@ class PlaneTask:
         return bool(lib.s2n_task_aborted(self.native))
 
     def data_out(self) -> bytes:
-        """Return what the initiator sent."""
+        """Return what the initiator sent, of the portion."""
         length = lib.s2n_task_data_length(self.native)
         if length == 0:
             return b""

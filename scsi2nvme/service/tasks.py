@@ -74,7 +74,7 @@ class TaskRunner:
         request = engine.select(nexus, lun_of(task.lun), task.cdb, task.attribute)
         lu = request.unit
         unit = self._registry.units[lu] if lu is not None else None
-        translation = engine.run(request, task.data_out(), task.expected)
+        translation = engine.run(request, task.data_out(), task.expected, task.portion)
         try:
             if unit is None:
                 result = await play(translation, _NoController())

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from scsi2nvme.nvme.namespace import NamespaceFacts
 
-# One SCSI command moves at most this much, whatever the controller's MDTS:
-# the data plane holds a command's data in its buffer pool as a whole.
+# One SCSI command should move at most this much, whatever the controller's MDTS:
+# the data plane holds its data in its buffer pool as a whole.
 MAXIMUM_TRANSFER_BYTES = 8 << 20
+# Of a READ or WRITE that moves more all the same, it holds one portion at a time.
+PORTION_BYTES = 1 << 20
 # What initiators take for a physical block: ESXi and Windows refuse disks with larger ones.
 PHYSICAL_BLOCK_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """What a command is to move now of the bytes that its CDB announced when it came."""
+
+    announced: int
+    offset: int
+    size: int
 
 
 class BlockDevice:

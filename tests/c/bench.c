@@ -31,11 +31,26 @@ void taken(struct op *op)
     op->task = NULL;
 }
 
+/* Data-in are taken at once; data-out take their time. */
+static void begin_portion(struct op *op)
+{
+    s2n_task_next_portion(op->task);
+    if (op->task->direction == S2N_IN)
+        s2n_task_execute(op->task);
+    else
+        op->reserved = s2n_task_reserve(op->task, op->task->portion_bytes);
+}
+
 static void complete(s2n_task *task)
 {
     struct op *op = task->context;
 
     CHECK(!op->completed && !op->discarded && task->state == S2N_DONE);
+    if (!task->aborted && !task->status && s2n_task_portion_follows(task)) {
+        op->portions++;
+        begin_portion(op);
+        return;
+    }
     op->completed = true;
     take_end(op);
 }
@@ -74,6 +89,7 @@ static void begin(struct op *op, unsigned nexus, uint8_t lun, const uint8_t *cdb
     task->cdb_length = length;
     task->attribute = 1; /* simple */
     task->tag = ++tag;
+    task->expected = UINT32_MAX;
     s2n_task_begin(task);
     task->expected = (uint32_t)task->announced;
 }
@@ -122,7 +138,7 @@ void begin_write(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint3
 
     transfer_cdb(cdb, 0x2a, lba, blocks);
     begin(op, nexus, lun, cdb, sizeof cdb);
-    op->reserved = s2n_task_reserve(op->task, (uint32_t)op->task->announced);
+    op->reserved = s2n_task_reserve(op->task, op->task->portion_bytes);
 }
 
 /* All of the buffer is written, so that sanitizers see where it ends. */
@@ -132,9 +148,9 @@ void gathered(struct op *op)
     uint32_t length;
 
     CHECK(op->reserved);
-    for (uint32_t at = 0; at < task->announced; at += length)
-        memset(s2n_task_span_at(task, at, &length), 0x5a, 1);
-    task->data_out_length = (uint32_t)task->announced;
+    for (uint32_t at = 0; at < task->portion_bytes; at += length)
+        memset(s2n_task_span_at(task, task->portion_at + at, &length), 0x5a, 1);
+    task->data_out_length = task->portion_bytes;
     s2n_task_execute(task);
 }
 

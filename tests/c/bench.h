@@ -17,6 +17,7 @@ struct op {
     bool reserved, discarded, completed;
     bool aborted, told; /* as it ended */
     uint8_t status;
+    uint32_t portions; /* that are done, but for the last */
     uint32_t data_in, sense;
 };
 
@@ -40,7 +41,7 @@ void bench_close(void);
 void rounds(void);
 
 /* Begin READ(10) or WRITE(10) of `blocks` at `lba` from nexus `nexus` to LUN `lun`;
- * a write gathers until `gathered`. */
+ * a write gathers, each portion of it, until `gathered`. */
 void begin_read(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks);
 void begin_write(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks);
 void gathered(struct op *op);

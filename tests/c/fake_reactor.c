@@ -399,6 +399,29 @@ static uint32_t be(const uint8_t *at, int bytes)
     return value;
 }
 
+static void take_portion(s2n_task *task)
+{
+    uint64_t left = s2n_task_due(task) - task->portion_at;
+
+    if (!fake.portion_bytes || task->announced <= fake.portion_bytes)
+        task->portion_bytes =
+            task->announced <= S2N_MAXIMUM_TRANSFER ? (uint32_t)task->announced : 0;
+    else
+        task->portion_bytes = left < fake.portion_bytes ? (uint32_t)left : fake.portion_bytes;
+}
+
+/* Give a task's chunks back: how many bytes there were. */
+static int64_t take_chunks(s2n_task *task)
+{
+    struct fake_task *own = (struct fake_task *)task;
+    int64_t bytes = task->buffer.pool ? task->buffer.length : 0;
+
+    for (uint32_t i = 0; i < task->buffer.count; i++)
+        free(own->chunk[i]);
+    task->buffer = (struct s2n_buffer){0};
+    return bytes;
+}
+
 void s2n_task_begin(s2n_task *task)
 {
     static const uint8_t lun_0[8];
@@ -420,6 +443,20 @@ void s2n_task_begin(s2n_task *task)
     default:
         task->known = false;
     }
+    take_portion(task);
+}
+
+void s2n_task_next_portion(s2n_task *task)
+{
+    int64_t bytes = take_chunks(task);
+
+    free(task->heap);
+    task->heap = NULL;
+    task->portion_at += task->portion_bytes;
+    take_portion(task);
+    task->data_in_length = task->data_out_length = 0;
+    task->state = S2N_GATHERING;
+    fake_give(bytes);
 }
 
 bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes)
@@ -486,8 +523,7 @@ void fake_give(int64_t bytes)
 
 void s2n_task_free(s2n_task *task)
 {
-    struct fake_task *own = (struct fake_task *)task;
-    int64_t bytes = task->buffer.pool ? task->buffer.length : 0;
+    int64_t bytes = take_chunks(task);
 
     stop_waiting(task);
     if (task->live_next)
@@ -496,8 +532,6 @@ void s2n_task_free(s2n_task *task)
         task->live_previous->live_next = task->live_next;
     else
         plane.reactor.live = task->live_next;
-    for (uint32_t i = 0; i < task->buffer.count; i++)
-        free(own->chunk[i]);
     free(task->heap);
     free(task);
     fake.live_tasks--;
@@ -507,8 +541,10 @@ void s2n_task_free(s2n_task *task)
 uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length)
 {
     const struct s2n_buffer *buffer = &task->buffer;
-    uint32_t within = offset % FAKE_CHUNK;
 
+    CHECK(offset >= task->portion_at);
+    offset -= task->portion_at;
+    uint32_t within = offset % FAKE_CHUNK;
     if (task->heap) {
         CHECK(offset < task->data_in_length);
         *length = task->data_in_length - offset;
@@ -567,11 +603,10 @@ static void transfer_in_place(const s2n_task *task, uint8_t *disk, bool write)
 /* Move data between the disk and the task: false if the disk has no such blocks. */
 static bool transfer(s2n_task *task, bool write)
 {
-    uint64_t at = (uint64_t)be(task->cdb + 2, 4) * FAKE_BLOCK;
-    uint32_t bytes = (uint32_t)task->announced, length;
+    uint64_t at = (uint64_t)be(task->cdb + 2, 4) * FAKE_BLOCK + task->portion_at;
+    uint32_t bytes = task->portion_bytes, length;
 
-    if (bytes > S2N_MAXIMUM_TRANSFER || at + bytes > sizeof fake.disk ||
-        (write && task->data_out_length < bytes))
+    if (!bytes || at + bytes > sizeof fake.disk || (write && task->data_out_length < bytes))
         return false;
     task->data_in_length = write ? 0 : bytes;
     if (task->place) {
@@ -581,7 +616,7 @@ static bool transfer(s2n_task *task, bool write)
     if (!write && !s2n_task_try_reserve(task, bytes))
         return false;
     for (uint32_t done = 0; done < bytes; done += length) {
-        uint8_t *memory = s2n_task_span_at(task, done, &length);
+        uint8_t *memory = s2n_task_span_at(task, task->portion_at + done, &length);
         length = length < bytes - done ? length : bytes - done;
         memcpy(write ? fake.disk + at + done : memory, write ? memory : fake.disk + at + done,
                length);

@@ -22,9 +22,10 @@ struct fake_event {
 
 struct fake {
     uint8_t disk[FAKE_BLOCK * FAKE_BLOCKS];
-    int64_t pool_bytes; /* left to reserve */
-    bool wanted;        /* others wait for whatever is in a buffer */
-    bool hold;          /* executed tasks wait in `executed` */
+    int64_t pool_bytes;     /* left to reserve */
+    uint32_t portion_bytes; /* commands with more move their data in portions; 0: none do */
+    bool wanted;            /* others wait for whatever is in a buffer */
+    bool hold;              /* executed tasks wait in `executed` */
     s2n_task *executed[FAKE_TASKS];
     uint32_t executed_count;
     /* The memory at a device's address, for tasks whose data are in place; to the page's end. */

@@ -181,6 +181,7 @@ static void begin(const uint8_t *head)
     memset(at, 0, sizeof at);
     late = false;
     login(&at[0], &params);
+    fake.portion_bytes = head[1] & 0x80 ? 1024 : 0;
     newest = at[0];
 }
 

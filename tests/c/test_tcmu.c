@@ -223,6 +223,65 @@ static void a_write_waits_for_a_buffer(void)
     finish();
 }
 
+/* With memory for one portion only, and extents that do not end with portions. */
+static void much_data_go_in_portions(void)
+{
+    enum { BLOCKS = 300, BYTES = BLOCKS * 512, FIRST = 50000 };
+    const struct extent extents[] = {{DATA, FIRST}, {DATA + 65536, BYTES - FIRST}};
+
+    begin();
+    fake.portion_bytes = 40 * 512;
+    fake.pool_bytes = 40 * 512;
+    for (uint32_t i = 0; i < BYTES; i++)
+        map[i < FIRST ? DATA + i : DATA + 65536 + i - FIRST] = pattern(i);
+    add_rw(1, 0x2a, BLOCKS, extents, 2);
+    ring();
+    expect(1, 0);
+    CHECK_EQUAL(fake.executions, 8);
+    for (uint32_t i = 0; i < BYTES; i++)
+        CHECK_EQUAL(fake.disk[4 * 512 + i], pattern(i));
+    memset(map + DATA, 0xee, MAP_BYTES - DATA);
+    add_rw(2, 0x28, BLOCKS, extents, 2);
+    ring();
+    CHECK_EQUAL(expect(2, 0).uflags, 0);
+    for (uint32_t i = 0; i < BYTES; i++)
+        CHECK_EQUAL(map[i < FIRST ? DATA + i : DATA + 65536 + i - FIRST], pattern(i));
+    CHECK_EQUAL(map[DATA + FIRST], 0xee);
+    add_rw(3, 0x28, 150, extents, 2);
+    ring();
+    CHECK_EQUAL(expect(3, 0).read_length, 150 * 512);
+    add_rw(4, 0x28, BLOCKS, extents, 1); /* less than is announced */
+    ring();
+    expect(4, 0);
+    fake.pool_bytes += (1 << 26) - 40 * 512;
+    finish();
+}
+
+static void a_portion_that_fails_or_is_aborted_is_the_last(void)
+{
+    const struct extent extent = {DATA, 100 * 512};
+
+    begin();
+    fake.portion_bytes = 40 * 512;
+    fake.hold = true;
+    add_rw(1, 0x2a, 100, &extent, 1);
+    ring();
+    fake_carry_out(held(0));
+    CHECK_EQUAL(held(0)->portion_at, 40 * 512);
+    fake_end(held(0), 2, 18, NULL, 0);
+    fake_run();
+    expect(1, 2);
+    add_rw(2, 0x28, 100, &extent, 1);
+    ring();
+    fake_carry_out(held(0));
+    CHECK(fake_abort(held(0)->tag, false));
+    fake_end(held(0), 0, 0, NULL, 0);
+    fake_run();
+    expect(2, 0x40);
+    CHECK_EQUAL(fake.executed_count, 0);
+    finish();
+}
+
 /* ---- CDBs ---- */
 
 static void cdbs_have_their_length(void)
@@ -567,6 +626,8 @@ int main(void)
     RUN(more_announced_than_there_is);
     RUN(sense_is_handed_on);
     RUN(a_write_waits_for_a_buffer);
+    RUN(much_data_go_in_portions);
+    RUN(a_portion_that_fails_or_is_aborted_is_the_last);
     RUN(cdbs_have_their_length);
     RUN(an_aborted_command_is_answered);
     RUN(task_management_alone_is_passed);

@@ -72,6 +72,9 @@ struct s2n_reply {
 enum s2n_phase {
     S2N_COLLECTING, /* immediate data, unsolicited and solicited Data-Out */
     S2N_EXECUTING,
+    /* From here on, all that it waits for is that the peer takes something. */
+    S2N_HANDING_ON, /* a portion's data-in leave, and then another one is executed */
+    S2N_WITHDRAWN,  /* aborted meanwhile: what was built of them leaves */
     S2N_RESPONDING,
     S2N_RELEASED, /* only its place in the output queue is left */
 };
@@ -102,6 +105,7 @@ struct s2n_command {
                          * its own is less. */
     /* Data-in. */
     uint32_t to_send, sent, data_in_sn;
+    uint64_t moved; /* by the command, whatever the initiator expects */
 };
 
 /* A PDU as it goes out. */
@@ -110,6 +114,7 @@ struct s2n_wire {
     uint8_t tail[4 + S2N_DIGEST_BYTES];                 /* padding, digest */
     uint8_t head_length, tail_length;
     bool last;           /* the command or reply is over once this was sent */
+    bool ends_portion;   /* the command goes on once this was sent */
     const uint8_t *flat; /* data that is not the task's */
     uint32_t data_length, data_offset;
     struct s2n_item *item;
@@ -248,6 +253,8 @@ void s2n_command_received(s2n_conn *conn, bool intact);
 void s2n_command_deliver(s2n_command *command);
 /* End with a status that the front end or an abort gives: neither data nor sense. */
 void s2n_command_respond_bare(s2n_command *command, uint8_t status);
+/* A portion's data-in have left. */
+void s2n_command_handed_on(s2n_command *command);
 /* It is over: free its task and everything but a place in the output queue. */
 void s2n_command_release(s2n_command *command);
 /* That place was taken out as well. */
@@ -271,12 +278,21 @@ void s2n_collect_into(s2n_conn *conn, s2n_command *command);
 void s2n_collect_account(s2n_conn *conn, s2n_command *command, bool intact);
 /* Do what is next once the data so far, and the command's turn, have come. */
 void s2n_collect_proceed(s2n_command *command);
+/* Where data-out of the present portion end. */
+static inline uint32_t s2n_collect_end(const s2n_command *command)
+{
+    const s2n_task *task = command->task;
+
+    return s2n_least(command->wanted, (uint64_t)task->portion_at + task->portion_bytes);
+}
 /* Whether the command cannot go on before the initiator sends data. */
 bool s2n_collect_awaits_peer(const s2n_command *command);
 
 /* ---- iscsi_transmit.c ---- */
 
 void s2n_transmit(s2n_conn *conn, struct s2n_item *item);
+/* Let a command be over once what was built of it was sent: false if there is nothing. */
+bool s2n_transmit_withdraw(s2n_conn *conn, const s2n_command *command);
 /* A reply with `data` (taken over); NULL: no memory, and the connection ends. */
 struct s2n_reply *s2n_reply_new(s2n_conn *conn, uint8_t opcode, uint8_t *data,
                                 uint32_t data_length);

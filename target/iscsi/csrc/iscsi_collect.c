@@ -10,14 +10,14 @@ static void solicit(s2n_command *command)
 {
     uint32_t asked = command->r2t_sn - command->sequence;
 
-    if (command->solicited < command->wanted && asked < command->conn->params.maximum_r2t)
+    if (command->solicited < s2n_collect_end(command) && asked < command->conn->params.maximum_r2t)
         s2n_transmit(command->conn, &command->item);
 }
 
 /* The next solicited sequence begins where data is missing. */
 static void begin_sequence(s2n_command *command)
 {
-    uint32_t left = command->wanted - command->received;
+    uint32_t left = s2n_collect_end(command) - command->received;
 
     command->data_sn = 0;
     command->sequence_end =
@@ -29,7 +29,9 @@ static void take_tags(s2n_command *command)
 {
     s2n_session *session = command->conn->session;
     uint32_t burst = command->conn->params.maximum_burst;
-    uint32_t count = (command->wanted - command->received - 1) / burst + 1;
+    uint32_t left = command->wanted - command->received;
+    /* A sequence ends with its burst, or with its portion. */
+    uint32_t count = left / burst + left / command->task->portion_bytes + 1;
 
     if (count > S2N_RESERVED_TAG - session->next_ttt)
         session->next_ttt = 0;
@@ -40,8 +42,9 @@ static void take_tags(s2n_command *command)
 static void execute(s2n_command *command)
 {
     s2n_task *task = command->task;
+    uint32_t have = s2n_least(command->received, s2n_collect_end(command));
 
-    task->data_out_length = task->buffer.pool ? s2n_least(command->received, command->wanted) : 0;
+    task->data_out_length = task->buffer.pool ? have - task->portion_at : 0;
     command->phase = S2N_EXECUTING;
     s2n_task_execute(task);
 }
@@ -51,7 +54,7 @@ bool s2n_collect_make_room(s2n_command *command)
     s2n_session *session = command->conn->session;
     uint32_t bytes = s2n_least(command->unsolicited_limit, command->wanted);
 
-    if (s2n_task_try_reserve(command->task, command->wanted))
+    if (s2n_task_try_reserve(command->task, s2n_collect_end(command)))
         return true;
     if (bytes > S2N_EARLY_BYTES - session->early_bytes || !(command->early = malloc(bytes)))
         return false;
@@ -89,7 +92,7 @@ static bool has_buffer(s2n_command *command)
     if (!command->wanted)
         return true;
     if (!task->buffer.pool && !command->reserving)
-        command->reserving = !s2n_task_reserve(task, command->wanted);
+        command->reserving = !s2n_task_reserve(task, s2n_collect_end(command) - task->portion_at);
     if (command->reserving)
         return false;
     if (command->early && task->buffer.pool)
@@ -102,10 +105,11 @@ static void gather(s2n_command *command)
 {
     if (!command->r2t_sn && command->solicited < command->received)
         command->solicited = command->received;
-    if (!command->sequence_end) {
-        begin_sequence(command);
+    if (!command->sequence_end)
         take_tags(command);
-    }
+    if (command->sequence == command->r2t_sn)
+        begin_sequence(command);
+    s2n_peer_owes(command->conn);
     solicit(command);
 }
 
@@ -127,7 +131,7 @@ void s2n_collect_proceed(s2n_command *command)
         s2n_command_respond_bare(command, S2N_TASK_SET_FULL);
     } else if (!has_buffer(command)) {
         return; /* comes back when it has */
-    } else if (command->received >= command->wanted) {
+    } else if (command->received >= s2n_collect_end(command)) {
         execute(command);
     } else {
         gather(command);
@@ -141,7 +145,7 @@ void s2n_collect_into(s2n_conn *conn, s2n_command *command)
     rx->command = command;
     rx->offset = command->received;
     command->receiving = true;
-    uint32_t room = command->early ? command->early_bytes : command->wanted;
+    uint32_t room = command->early ? command->early_bytes : s2n_collect_end(command);
     bool has_room = command->early || command->task->buffer.pool;
     if (has_room && !command->refusal && command->received < room)
         rx->room = s2n_least(rx->data_length, room - command->received);

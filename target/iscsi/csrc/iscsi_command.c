@@ -121,14 +121,20 @@ void s2n_command_release(s2n_command *command)
 
 /* ---- the end ---- */
 
+/* The task's data-in can leave. */
+static void bring(s2n_command *command)
+{
+    const s2n_task *task = command->task;
+
+    command->moved = (uint64_t)task->portion_at + task->data_in_length;
+    command->to_send = command->read ? s2n_least(command->edtl, command->moved) : 0;
+}
+
 static void respond(s2n_command *command)
 {
-    s2n_task *task = command->task;
-
     /* Nothing is left that an abort could stop. */
-    task->state = S2N_DONE;
+    command->task->state = S2N_DONE;
     command->phase = S2N_RESPONDING;
-    command->to_send = command->read ? s2n_least(command->edtl, task->data_in_length) : 0;
     s2n_transmit(command->conn, &command->item);
 }
 
@@ -138,15 +144,53 @@ void s2n_command_respond_bare(s2n_command *command, uint8_t status)
 
     task->status = status;
     task->sense_length = 0;
-    task->data_in_length = 0;
+    command->moved = command->to_send = command->sent;
     respond(command);
 }
 
-/* An aborted task: a response only where another nexus' abort promised it. */
+/* An aborted task: a response only where another nexus' abort promised it. What of a portion
+ * was built leaves before: a PDU may have left in part. */
 static void aborted(s2n_command *command)
 {
-    if (command->task->task_aborted_status && command->conn->state == S2N_OPEN)
+    s2n_conn *conn = command->conn;
+
+    if (command->task->task_aborted_status && conn->state == S2N_OPEN) {
         s2n_command_respond_bare(command, S2N_TASK_ABORTED);
+    } else if (command->phase == S2N_HANDING_ON && s2n_transmit_withdraw(conn, command)) {
+        command->task->state = S2N_DONE;
+        command->phase = S2N_WITHDRAWN;
+    } else {
+        s2n_command_release(command);
+    }
+}
+
+/* ---- portions ---- */
+
+static void next_portion(s2n_command *command)
+{
+    s2n_task_next_portion(command->task);
+    command->phase = S2N_COLLECTING;
+    s2n_collect_proceed(command);
+}
+
+/* A portion was moved, and another follows when its data-in have left. */
+static void hand_on(s2n_command *command)
+{
+    command->task->state = S2N_GATHERING;
+    command->phase = S2N_HANDING_ON;
+    bring(command);
+    if (command->sent < command->to_send)
+        s2n_transmit(command->conn, &command->item);
+    else
+        next_portion(command);
+}
+
+void s2n_command_handed_on(s2n_command *command)
+{
+    if (command->phase != S2N_HANDING_ON)
+        return; /* aborted */
+    if (command->conn->state == S2N_OPEN)
+        next_portion(command);
     else
         s2n_command_release(command);
 }
@@ -155,12 +199,16 @@ static void complete(s2n_task *task)
 {
     s2n_command *command = task->context;
 
-    if (task->aborted)
+    if (task->aborted) {
         aborted(command);
-    else if (command->conn->state != S2N_OPEN)
+    } else if (command->conn->state != S2N_OPEN) {
         s2n_command_release(command);
-    else
+    } else if (task->status == S2N_GOOD && s2n_task_portion_follows(task)) {
+        hand_on(command);
+    } else {
+        bring(command);
         respond(command);
+    }
 }
 
 static void discard(s2n_task *task)
@@ -273,9 +321,11 @@ static void plan_data(s2n_conn *conn, s2n_command *command)
     }
     /* Memory is never sized by what the CDB does not ask for. */
     if (!command->write || task->direction != S2N_OUT || !task->lu || command->refusal ||
-        task->announced > S2N_MAXIMUM_TRANSFER)
+        !task->portion_bytes)
         return;
     command->wanted = s2n_least(command->edtl, task->announced);
+    /* What comes unasked must have its place in the first portion. */
+    command->unsolicited_limit = s2n_least(limit, task->portion_bytes);
     s2n_peer_owes(conn);
     if (conn->rx.data_length || command->unsolicited)
         command->full = !s2n_collect_make_room(command);

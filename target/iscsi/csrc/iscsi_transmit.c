@@ -31,6 +31,18 @@ static void dequeue(s2n_conn *conn)
     item->queued = false;
 }
 
+bool s2n_transmit_withdraw(s2n_conn *conn, const s2n_command *command)
+{
+    for (uint32_t i = conn->wire_count; i--;) {
+        struct s2n_wire *wire = &conn->wire[(conn->wire_head + i) % S2N_WIRES];
+        if (wire->item != &command->item)
+            continue;
+        wire->last = true;
+        return true;
+    }
+    return false;
+}
+
 bool s2n_transmit_idle(const s2n_conn *conn)
 {
     return !conn->queue_head && !conn->wire_count;
@@ -181,7 +193,8 @@ static void build_reply(s2n_conn *conn, struct s2n_wire *wire, struct s2n_reply 
 
 static void build_r2t(s2n_conn *conn, struct s2n_wire *wire, s2n_command *command)
 {
-    uint32_t length = s2n_least(command->wanted - command->solicited, conn->params.maximum_burst);
+    uint32_t left = s2n_collect_end(command) - command->solicited;
+    uint32_t length = s2n_least(left, conn->params.maximum_burst);
     uint8_t *bhs = wire->head;
 
     bhs[0] = S2N_R2T;
@@ -197,12 +210,20 @@ static void build_r2t(s2n_conn *conn, struct s2n_wire *wire, s2n_command *comman
     build(conn, wire, NULL, 0);
 }
 
-/* How much data the command really moves, against what the initiator expects. */
-static void put_residual(uint8_t *bhs, const s2n_command *command)
+/* How much data the command really moves; of what it takes, no more than was asked for. */
+static uint64_t moved(const s2n_command *command)
 {
     const s2n_task *task = command->task;
-    uint64_t moves =
-        command->write && task->direction == S2N_OUT ? task->announced : task->data_in_length;
+
+    if (!command->write || task->direction != S2N_OUT)
+        return command->moved;
+    return s2n_task_portion_follows(task) ? s2n_collect_end(command) : task->announced;
+}
+
+/* The same, against what the initiator expects. */
+static void put_residual(uint8_t *bhs, const s2n_command *command)
+{
+    uint64_t moves = moved(command);
 
     if (moves < command->edtl) {
         bhs[S2N_AT_FLAGS] |= S2N_UNDERFLOW;
@@ -253,7 +274,10 @@ static void build_data_in(s2n_conn *conn, struct s2n_wire *wire, s2n_command *co
     s2n_put32(bhs + S2N_AT_OFFSET, command->sent);
     if (length == left || length == burst_left)
         bhs[S2N_AT_FLAGS] = S2N_FINAL;
-    if (length == left && command->task->status == S2N_GOOD && !command->task->sense_length) {
+    if (length == left && command->phase == S2N_HANDING_ON) {
+        wire->ends_portion = true;
+    } else if (length == left && command->task->status == S2N_GOOD &&
+               !command->task->sense_length) {
         bhs[S2N_AT_FLAGS] |= S2N_STATUS;
         put_status(conn, bhs, command);
         wire->last = true;
@@ -268,8 +292,10 @@ static void build_data_in(s2n_conn *conn, struct s2n_wire *wire, s2n_command *co
 static bool command_ready(const s2n_conn *conn, const s2n_command *command)
 {
     if (command->phase == S2N_COLLECTING)
-        return !command->refusal && command->solicited < command->wanted &&
+        return !command->refusal && command->solicited < s2n_collect_end(command) &&
                command->r2t_sn - command->sequence < conn->params.maximum_r2t;
+    if (command->phase == S2N_HANDING_ON)
+        return command->sent < command->to_send;
     return command->phase == S2N_RESPONDING;
 }
 
@@ -290,7 +316,7 @@ static void build_next(s2n_conn *conn)
     memset(wire->head, 0, S2N_BHS_BYTES);
     wire->item = item;
     wire->flat = NULL;
-    wire->last = false;
+    wire->last = wire->ends_portion = false;
     wire->data_length = wire->data_offset = 0;
     if (!item->is_command)
         build_reply(conn, wire, (struct s2n_reply *)item);
@@ -300,7 +326,7 @@ static void build_next(s2n_conn *conn)
         build_data_in(conn, wire, command);
     else
         build_response(conn, wire, command);
-    if (wire->last)
+    if (wire->last || wire->ends_portion)
         dequeue(conn);
 }
 
@@ -351,12 +377,14 @@ static void collect(s2n_conn *conn, struct gather *gather)
 /* A PDU left; with its last one the command or reply is over. */
 static void wire_sent(s2n_conn *conn, const struct s2n_wire *wire)
 {
-    if (!wire->last)
-        return;
-    if (wire->item->is_command)
-        s2n_command_release((s2n_command *)wire->item);
-    else
+    s2n_command *command = (s2n_command *)wire->item;
+
+    if (wire->last && !wire->item->is_command)
         reply_sent(conn, (struct s2n_reply *)wire->item);
+    else if (wire->last)
+        s2n_command_release(command);
+    else if (wire->ends_portion)
+        s2n_command_handed_on(command);
 }
 
 static void sent(s2n_conn *conn, size_t bytes)

@@ -11,8 +11,6 @@
 enum {
     UNKNOWN_OP = 1, /* TCMU_UFLAG_…; the kernel's header is for the ring's own file */
     WAKES_PER_READ = 1024,
-    BUSY = 0x08,
-    TASK_ABORTED = 0x40,
     /* key << 16 | ASC << 8 | ASCQ. */
     INTERNAL_TARGET_FAILURE = 0x044400,
     INVALID_OPERATION_CODE = 0x052000,
@@ -20,6 +18,7 @@ enum {
 
 static void complete(s2n_task *task);
 static void reserved(s2n_task *task);
+static void begin_with_copy(s2n_tcmu_command *command);
 static const struct s2n_front_end front_end = {complete, complete, reserved};
 
 /* ---- the end of a device ---- */
@@ -181,7 +180,7 @@ static void complete(s2n_task *task)
     s2n_tcmu_command *command = task->context;
     s2n_tcmu *tcmu = command->tcmu;
     struct s2n_ring_response response = {.id = command->id,
-                                         .status = task->aborted ? TASK_ABORTED : task->status,
+                                         .status = task->aborted ? S2N_TASK_ABORTED : task->status,
                                          .sense = task->sense,
                                          .sense_length = task->aborted ? 0 : task->sense_length};
 
@@ -190,6 +189,13 @@ static void complete(s2n_task *task)
         s2n_pages_release(&tcmu->pages, s2n_task_lost(task));
     if (!tcmu->ended && s2n_ring_was_reset(&tcmu->ring))
         end(tcmu, ESTALE); /* its data pages are no longer its own */
+    if (!tcmu->ended && !task->aborted && task->status == S2N_GOOD &&
+        s2n_task_portion_follows(task)) {
+        s2n_tcmu_give_portion(command);
+        s2n_task_next_portion(task);
+        begin_with_copy(command);
+        return;
+    }
     if (!tcmu->ended) {
         s2n_tcmu_give_data(command, &response);
         answer(tcmu, &response);
@@ -220,16 +226,9 @@ static void reserved(s2n_task *task)
         execute(command);
 }
 
-/* The kernel compares the CDB's length with nobody's: what is there and what is announced may
- * differ either way. */
 static void begin_with_copy(s2n_tcmu_command *command)
 {
-    s2n_task *task = command->task;
-    uint64_t wanted = 0;
-
-    if (task->direction == S2N_OUT && task->lu && task->announced <= S2N_MAXIMUM_TRANSFER)
-        wanted = task->announced < command->bytes ? task->announced : command->bytes;
-    if (s2n_task_reserve(task, (uint32_t)wanted))
+    if (s2n_task_reserve(command->task, s2n_tcmu_to_take(command)))
         execute(command);
 }
 
@@ -295,7 +294,7 @@ static void take_command(s2n_tcmu *tcmu, const struct s2n_ring_request *request)
         return;
     }
     if (fault == S2N_ENTRY_MEMORY) {
-        answer(tcmu, &(struct s2n_ring_response){.id = request->id, .status = BUSY});
+        answer(tcmu, &(struct s2n_ring_response){.id = request->id, .status = S2N_BUSY});
         if (command)
             command_free(command);
         return;

@@ -206,10 +206,13 @@ void s2n_pages_release(struct s2n_pages *pages, bool lost);
 
 /* ---- its data (tcmu_data.c) ---- */
 
-/* Copy a command's data-out into its task's buffer, which they fill. */
+/* Bytes of data-out that the present portion of a command has. */
+uint32_t s2n_tcmu_to_take(const s2n_tcmu_command *command);
+/* Copy the present portion of a command's data-out into its task's buffer, which they fill. */
 void s2n_tcmu_take_data(s2n_tcmu_command *command);
-/* Copy a task's data-in to the command's data, if they do not lie there, and say in the response
- * how many there are. */
+/* Copy the present portion of a task's data-in to the command's data, if they do not lie there. */
+void s2n_tcmu_give_portion(s2n_tcmu_command *command);
+/* The same for the last portion, and say in the response how many data-in there are in all. */
 void s2n_tcmu_give_data(s2n_tcmu_command *command, struct s2n_ring_response *response);
 
 /* ---- its entries (tcmu_entry.c) ---- */

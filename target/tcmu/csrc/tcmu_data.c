@@ -36,6 +36,24 @@ static void move(s2n_tcmu_command *command, uint64_t offset, uint64_t bytes, enu
     }
 }
 
+/* Where the data-in of the present portion end in the command's data. */
+static uint64_t end_of_portion(const s2n_tcmu_command *command)
+{
+    uint64_t end = (uint64_t)command->task->portion_at + command->task->data_in_length;
+
+    return end < command->bytes ? end : command->bytes;
+}
+
+void s2n_tcmu_give_portion(s2n_tcmu_command *command)
+{
+    const s2n_task *task = command->task;
+    bool in = task->direction == S2N_IN && !task->aborted;
+    uint64_t end = end_of_portion(command);
+
+    if (in && end > task->portion_at && (!task->place || task->heap))
+        move(command, task->portion_at, end - task->portion_at, TO_RING);
+}
+
 /* The kernel hands on every byte of a read, from pages that others have used, unless it is
  * told how many there are; it cannot be told of none. It alone knows the fabric's direction,
  * which may be that of a read where the CDB's is not. */
@@ -43,13 +61,11 @@ void s2n_tcmu_give_data(s2n_tcmu_command *command, struct s2n_ring_response *res
 {
     const s2n_task *task = command->task;
     bool in = task->direction == S2N_IN && !task->aborted;
-    uint64_t filled = in ? task->data_in_length : 0;
+    uint64_t filled = in ? end_of_portion(command) : 0;
 
     if (!command->bytes || response->status == CHECK_CONDITION)
         return;
-    filled = filled < command->bytes ? filled : command->bytes;
-    if (!task->place || task->heap)
-        move(command, 0, filled, TO_RING);
+    s2n_tcmu_give_portion(command);
     if (filled == command->bytes)
         return;
     if (task->direction == S2N_OUT && command->tcmu->ring.has_read_length) {
@@ -64,10 +80,22 @@ void s2n_tcmu_give_data(s2n_tcmu_command *command, struct s2n_ring_response *res
     }
 }
 
+/* The kernel compares the CDB's length with nobody's: what is there and what is announced may
+ * differ either way. */
+uint32_t s2n_tcmu_to_take(const s2n_tcmu_command *command)
+{
+    const s2n_task *task = command->task;
+
+    if (task->direction != S2N_OUT || !task->lu || !task->portion_bytes)
+        return 0;
+    uint64_t left = s2n_task_due(task) - task->portion_at;
+    return left < task->portion_bytes ? (uint32_t)left : task->portion_bytes;
+}
+
 void s2n_tcmu_take_data(s2n_tcmu_command *command)
 {
     s2n_task *task = command->task;
 
     task->data_out_length = task->buffer.length;
-    move(command, 0, task->data_out_length, TO_TASK);
+    move(command, task->portion_at, task->data_out_length, TO_TASK);
 }
