@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,3 +179,15 @@ def row(name: str) -> Command:
     from scsi2nvme import commands
 
     return next(each for each in commands.COMMANDS if each.name == name)
+
+
+def refused_in_one_line(call: Callable[[], object], error: type[Exception]) -> str | None:
+    """Call; return the words of the `error` that it raises, None if it raises none."""
+    try:
+        call()
+    except error as raised:
+        words = str(raised)
+    else:
+        return None
+    assert "\n" not in words
+    return words

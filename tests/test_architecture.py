@@ -67,7 +67,10 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "scsi2nvme.scsi": ("scsi2nvme.unit", "scsi2nvme.commands", "scsi2nvme.command", *RUNNING),
     "scsi2nvme.nvme": ("scsi2nvme.scsi", "scsi2nvme.unit", "scsi2nvme.commands", *RUNNING),
     "scsi2nvme.executor": ("scsi2nvme.commands", "scsi2nvme.command", "scsi2nvme.unit"),
-    **{f"scsi2nvme.{low}": ("scsi2nvme",) for low in ("fields", "tables", "background")},
+    **{
+        f"scsi2nvme.{low}": ("scsi2nvme",)
+        for low in ("fields", "tables", "background", "typed", "durable")
+    },
     "scsi2nvme.engine": ("scsi2nvme.executor", "scsi2nvme.service", NATIVE),
 }
 FORBIDDEN_TO_CORE = (TARGET, DRIVERS, "scsi2nvme.cli", "scsi2nvme.fuzz")

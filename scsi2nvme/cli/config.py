@@ -7,13 +7,12 @@ override it. `settings` checks everything, so that the daemon need not.
 from __future__ import annotations
 
 import re
+import shlex
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
-
-import msgspec
 
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.cli.spec import ControllerSpec, parse
@@ -36,14 +35,16 @@ _NAME = re.compile(
 )
 
 
-class Credentials(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Credentials:
     """A CHAP name and its secret."""
 
     name: str
     secret: str
 
 
-class InitiatorTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+@dataclass(frozen=True, slots=True)
+class InitiatorTable:
     """What one initiator may do.
 
     `chap` and `mutual_chap` go before those of the file. `targets` and `luns`
@@ -57,7 +58,8 @@ class InitiatorTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     luns: tuple[int, ...] | None = None
 
 
-class ControllerTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+@dataclass(frozen=True, slots=True)
+class ControllerTable:
     """A controller, and its target's name if it is not to be derived.
 
     `alias` describes the target to initiators that have logged in.
@@ -68,7 +70,8 @@ class ControllerTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     alias: str = ""
 
 
-class TcmuTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+@dataclass(frozen=True, slots=True)
+class TcmuTable:
     """The kernel's target as a front end.
 
     `dbus`: whether targetcli is to find us. `zero_copy`: whether controllers may move data
@@ -79,7 +82,8 @@ class TcmuTable(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     zero_copy: Literal["auto", "off"] = "auto"
 
 
-class ConfigFile(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
     """The configuration file.
 
     `chap`: how initiators must prove who they are; `mutual_chap`: how we then
@@ -132,21 +136,14 @@ class Settings:
 
 def load(path: Path) -> ConfigFile:
     """Read a configuration file; UsageError says where it is wrong."""
-    import tomllib
+    from scsi2nvme.cli import toml
 
-    try:
-        text = path.read_text(encoding="utf-8")
-        config = msgspec.convert(tomllib.loads(text), ConfigFile)
-    except OSError as error:
-        raise UsageError(f"configuration {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"configuration {path}: is not UTF-8 text") from None
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise UsageError(f"configuration {path}: {error}") from None
+    config = toml.read(path, ConfigFile)
     secrets = [config.chap, config.discovery_chap, *(row.chap for row in config.initiators)]
     if any(secrets) and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~stat.S_IRGRP:
         raise UsageError(
-            f"configuration {path}: holds secrets and is open to others; run: chmod 640 {path}"
+            f"configuration {path}: holds secrets and is open to others; "
+            f"run: chmod 640 {shlex.quote(str(path))}"
         )
     return config
 
@@ -165,7 +162,7 @@ def portal_address(text: str) -> PortalAddress:
         port = rest[1:] if rest else port
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
-    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+    if not (re.fullmatch("[0-9]{1,5}", port) and int(port) < 65536):
         raise UsageError(f"portal {text!r}: port {port!r} is not a number from 0 to 65535")
     try:
         address = PortalAddress(str(ip_address(host)), int(port))
@@ -179,7 +176,7 @@ def portal_address(text: str) -> PortalAddress:
 def iscsi_name(text: str, what: str) -> str:
     """Check an iSCSI name. Spec: RFC 7143 4.2.7."""
     name = text.lower()
-    if len(name.encode()) > NAME_BYTES:
+    if len(name.encode(errors="surrogateescape")) > NAME_BYTES:
         raise UsageError(f"{what} {text!r}: is longer than {NAME_BYTES} bytes")
     if not _NAME.fullmatch(name):
         raise UsageError(f"{what} {text!r}: is no iSCSI name such as iqn.2026-11.org.example:disk")
@@ -205,7 +202,7 @@ def _initiator(row: InitiatorTable, iqns: set[str]) -> InitiatorTable:
         if not 0 <= lun <= MAXIMUM_LUN:
             raise UsageError(f"{what}: luns: {lun} is not between 0 and {MAXIMUM_LUN}")
     targets = None if row.targets is None else tuple(target.lower() for target in row.targets)
-    return msgspec.structs.replace(row, name=name, targets=targets)
+    return replace(row, name=name, targets=targets)
 
 
 def check_chap(chap: Credentials | None, mutual: Credentials | None, where: str = "") -> None:
@@ -268,7 +265,7 @@ def settings(
     if zero_copy is not None:
         if kernel is None:
             raise UsageError("--zero-copy is about the kernel's target: give --tcmu too")
-        kernel = msgspec.structs.replace(kernel, zero_copy=zero_copy)
+        kernel = replace(kernel, zero_copy=zero_copy)
     # With the kernel's target in front, a portal of our own is the exception.
     usual = () if kernel is not None else (DEFAULT_PORTAL,)
     addresses = portals or (file.portals if file.portals is not None else usual)

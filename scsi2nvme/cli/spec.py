@@ -75,6 +75,8 @@ def parse(text: str) -> ControllerSpec:
     if not colon or transport not in SCHEMES:
         known = " or ".join(f"{name}:" for name in SCHEMES)
         raise UsageError(f"controller {text!r}: transport {transport!r} is unknown; use {known}")
+    if any(character < " " or character == "\x7f" for character in rest):
+        raise UsageError(f"controller {text!r}: has a control character")
     scheme = SCHEMES[transport]
     path, *pairs = rest.split(",")
     if "=" in path and path.partition("=")[0] in every_option():

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scsi2nvme.cli.config import (
     DEFAULT_IQN,
@@ -18,6 +23,8 @@ from scsi2nvme.cli.config import (
     settings,
 )
 from scsi2nvme.cli.errors import UsageError
+from scsi2nvme.typed import table
+from tests.support import refused_in_one_line
 
 FULL = """
 iqn = "iqn.2026-11.org.example:base"
@@ -175,6 +182,67 @@ def test_a_mistake_is_named_in_one_line(
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[controllers]]", "controllers[0].spec is missing"),
+        ("[[controllers]]\nspec = 7", "controllers[0].spec: is an integer, not a string"),
+        ("iqn = 1979-05-27", "iqn: is a date or time, not a string"),
+        ("reactors = true", "reactors: is a boolean, not an integer"),
+        ("[[initiators]]\nname = 'x'\nluns = [0, 1.5]", "luns[1]: is a float, not an integer"),
+        ("portals = '127.0.0.1'", "portals: is a string, not an array"),
+        ("chap = []", "chap: is an array, not a table"),
+        ("[chap]\nname = 'x'", "chap.secret is missing"),
+        ("tcmu = { zero_copy = 'on' }", 'tcmu.zero_copy: is not "auto" or "off"'),
+        ("tcmu = { copy = 'on' }", "tcmu.copy is unknown; known: dbus, zero_copy"),
+        ('state_dir = "a\\u0000b"', "state_dir: has a control character"),
+        ('"a\\nb" = 1', r"'a\nb' is unknown"),
+        (f"x = {'[' * 5000}", "is nested too deeply"),
+        (f"x = {'9' * 5000}", "4300 digits"),
+        ("x = 1\n" * 300_000, "is longer than 1048576 bytes"),
+    ],
+    ids=range(15),
+)
+def test_a_mistake_is_told_in_the_files_own_words(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(written(tmp_path, text))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_secret_is_in_no_message(tmp_path: Path) -> None:
+    for secret in ("4711471147114711", '"4711\\u0000471147114711"'):
+        with pytest.raises(UsageError, match=r"chap\.secret") as caught:
+            load(written(tmp_path, f"[chap]\nname = 'x'\nsecret = {secret}"))
+        assert "4711" not in str(caught.value)
+
+
+ANY = hypothesis.settings(max_examples=50, deadline=None)
+VALUES = st.recursive(
+    st.one_of(st.booleans(), st.integers(), st.floats(), st.text(), st.dates()),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+NAMES = [*(field.name for field in fields(ConfigFile)), "spec", "name", "luns", "else"]
+
+
+@ANY
+@given(st.dictionaries(st.sampled_from(NAMES), VALUES) | VALUES)
+def test_tables_of_any_types_are_read_or_refused_in_one_line(value: Any) -> None:
+    read: list[ConfigFile] = []
+    if refused_in_one_line(lambda: read.append(table(value, ConfigFile)), ValueError) is None:
+        refused_in_one_line(lambda: merged(*read), UsageError)
+
+
+@ANY
+@given(st.binary())
+def test_files_of_any_bytes_are_read_or_refused_in_one_line(content: bytes) -> None:
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "scsi2nvme.toml")
+        path.write_bytes(content)
+        refused_in_one_line(lambda: load(path), UsageError)
 
 
 def test_secrets_that_others_can_read_are_refused(tmp_path: Path) -> None:

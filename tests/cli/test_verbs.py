@@ -19,7 +19,7 @@ from scsi2nvme.cli.verbs import VERBS
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 MODULES = [import_module(one.name) for one in iter_modules(verbs.__path__, f"{verbs.__name__}.")]
 # What takes long to import, and no record needs.
-HEAVY = ("asyncio", "msgspec", "scsi2nvme.engine", "scsi2nvme.drivers.nvme.controller")
+HEAVY = ("asyncio", "tomllib", "scsi2nvme.engine", "scsi2nvme.drivers.nvme.controller")
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])

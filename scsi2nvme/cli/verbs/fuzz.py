@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def _seconds(text: str) -> float:
     """Return the seconds that `90`, `90s`, `10m` or `1h` are."""
     unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
     number = text[:-1] if unit else text
-    if not (number.isascii() and number.isdigit()):
+    if not re.fullmatch("[0-9]{1,9}", number):
         raise UsageError(f"--time: {text!r} is not a time such as 90s, 10m or 1h")
     return int(number) * (unit or 1)
 

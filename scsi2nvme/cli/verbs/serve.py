@@ -12,7 +12,7 @@ Serve NVMe controllers over iSCSI, until SIGTERM or Ctrl-C.
 
 Each controller becomes one iSCSI target, each of its namespaces a logical unit:
 LUN n is namespace n + 1. The first target has the name --iqn; those that follow
-have ":1", ":2"… appended. On SIGTERM or Ctrl-C no new session is accepted,
+have ":1", ":2"... appended. On SIGTERM or Ctrl-C no new session is accepted,
 initiators are asked to log out, what is under way ends, and caches are flushed."""
 
 _DAEMON = f"""\
