@@ -55,7 +55,9 @@ class Scheme:
     `check` gets PATH and the options that were given, by their names, and says in a
     ValueError what is wrong with them. `open` gets PATH and the options for the
     transport, by their keywords; it raises TransportError, and the caller closes what
-    it returns. `lasting_name` returns how the controller at PATH may be called wherever
+    it returns. `inspect` does the same for who will only read what the controller says of
+    itself, where that makes a difference: it makes nothing that is not there, and leaves no
+    trace. `lasting_name` returns how the controller at PATH may be called wherever
     its number would do, "" where it has none. `pci_address` returns the address of the
     machine's own disk that PATH means, "" where it is none of these. `capabilities`
     returns what must not be given up, by the names of capabilities(7).
@@ -69,6 +71,7 @@ class Scheme:
     lasting_name: Callable[[str], str] = lambda path: ""
     pci_address: Callable[[str], str] = lambda path: ""
     capabilities: Callable[[Mapping[str, Any]], frozenset[str]] = lambda options: frozenset()
+    inspect: Callable[[str, Mapping[str, Any]], Transport] | None = None
 
 
 # ---- what several schemes share ----
@@ -112,7 +115,8 @@ def _physical(text: str) -> int:
     return size
 
 
-def _serial(text: str) -> str:
+def check_serial(text: str) -> str:
+    """Return a serial number; ValueError if a controller cannot have it."""
     if not 1 <= len(text) <= SERIAL_CHARACTERS or not (text.isascii() and text.isprintable()):
         raise ValueError(f"is not 1 to {SERIAL_CHARACTERS} printable ASCII characters")
     return text
@@ -135,7 +139,7 @@ NAMESPACES = Option(
     30,
     "namespaces",
 )
-SERIAL = Option("serial", "TEXT", "the controller's serial number", _serial, 40, "serial")
+SERIAL = Option("serial", "TEXT", "the controller's serial number", check_serial, 40, "serial")
 CACHE = Option(
     "cache", "on|off", "whether there is a volatile write cache", parse_switch, 50, "write_cache"
 )

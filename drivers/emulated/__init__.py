@@ -32,7 +32,9 @@ def _options() -> tuple[Option, ...]:
 
 def _check(path: str, options: Mapping[str, Any]) -> None:
     if not path:
-        raise ValueError(f"PATH is missing; use emulated:PATH or :{MEMORY}")
+        raise ValueError(f"PATH is missing; use emulated:PATH or emulated:{MEMORY}")
+    if path.startswith(":"):
+        raise ValueError(f"PATH: {path!r} begins with a colon; use emulated:{MEMORY}, or ./{path}")
     check_size(options)
 
 
@@ -44,10 +46,15 @@ def _open(path: str, options: Mapping[str, Any]) -> Transport:
     )
 
 
+def _inspect(path: str, options: Mapping[str, Any]) -> Transport:
+    return _open(path, {**options, "inspects": True})
+
+
 TRANSPORT = Scheme(
     "emulated",
     f"a controller of our own; PATH is its disk image, made if missing, or `{MEMORY}`",
     _options,
     _open,
     _check,
+    inspect=_inspect,
 )

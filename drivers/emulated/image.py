@@ -10,12 +10,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scsi2nvme import durable
+from scsi2nvme.drivers.scheme import MAXIMUM_NAMESPACES, check_serial
 from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SELF_TEST_RESULT
+from scsi2nvme.typed import parse_json, table
 
 DEFAULT_SIZE_BYTES = 1 << 30
 BLOCK_BYTES = (512, 4096)  # the LBA formats, by index
@@ -34,6 +39,14 @@ class NamespaceState:
     # LBA format index of a Format NVM that has begun and not ended.
     formatting: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.block_bytes not in BLOCK_BYTES:
+            raise ValueError(f"block_bytes: is not {' or '.join(map(str, BLOCK_BYTES))}")
+        if self.write_protect not in range(4):
+            raise ValueError("write_protect: is not between 0 and 3")
+        if self.formatting not in (None, *range(len(BLOCK_BYTES))):
+            raise ValueError("formatting: is no LBA format")
+
 
 @dataclass
 class SmartState:
@@ -49,11 +62,17 @@ class SmartState:
     unsafe_shutdowns: int = 0
     error_count: int = 0
 
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not 0 <= value < 1 << 64:
+                raise ValueError(f"{name}: is no 64-bit number")
+
 
 @dataclass
 class State:
     """The sidecar's contents. `errors` and `self_tests` are log entries in hexadecimal.
 
+    `inode` is that of the image, by which a copy is told from it.
     `kept` is what other capabilities must remember, under their names: whatever JSON holds.
     """
 
@@ -65,6 +84,22 @@ class State:
     self_tests: list[str] = field(default_factory=list)
     clean: bool = True  # shut down as the specification wants it
     kept: dict[str, Any] = field(default_factory=dict)
+    inode: int | None = None
+
+    def __post_init__(self) -> None:
+        check_serial(self.serial)
+        if [row.nsid for row in self.namespaces] != list(range(1, len(self.namespaces) + 1)):
+            raise ValueError("namespaces: are not numbered from 1 on")
+        if len(self.namespaces) > MAXIMUM_NAMESPACES:
+            raise ValueError(f"namespaces: are more than {MAXIMUM_NAMESPACES}")
+        if not all(0 <= value < 1 << 32 for value in self.saved_features.values()):
+            raise ValueError("saved_features: is no 32-bit number")
+        for entries, structure in (
+            (self.errors, ERROR_LOG_ENTRY),
+            (self.self_tests, SELF_TEST_RESULT),
+        ):
+            if not all(re.fullmatch(f"[0-9a-f]{{{2 * structure.size}}}", one) for one in entries):
+                raise ValueError(f"{structure.name}: is not {structure.size} bytes in hexadecimal")
 
     def shown(self) -> dict[str, Any]:
         """Return what is written down; what no capability keeps is left out."""
@@ -74,36 +109,35 @@ class State:
         return raw
 
     @classmethod
-    def parse(cls, text: str) -> State:
-        """Decode a sidecar; ValueError, KeyError or TypeError if it is none."""
-        raw = json.loads(text)
-        raw["namespaces"] = [NamespaceState(**entry) for entry in raw["namespaces"]]
-        raw["smart"] = SmartState(**raw["smart"])
-        state = cls(**raw)
-        for index, namespace in enumerate(state.namespaces):
-            if namespace.nsid != index + 1 or namespace.block_bytes not in BLOCK_BYTES:
-                raise ValueError(f"namespace {namespace.nsid}")
-        return state
+    def parse(cls, text: bytes | str) -> State:
+        """Decode a sidecar; ValueError if it is none."""
+        return table(parse_json(text), cls)
 
 
 class Image:
     """An open image. `path` None: memory, which nothing outlives.
 
     `size_bytes` is that of each namespace. An existing image is never cut or
-    grown: what is asked for must be what is there. Raises TransportError.
+    grown: what is asked for must be what is there, in blocks and serial number
+    too, but that a copy may be given a serial number of its own. Who only
+    `inspects` one gets none that is not there, and leaves no trace in it.
+    Raises TransportError.
     """
 
     def __init__(
         self,
         path: Path | None,
         size_bytes: int | None,
-        block_bytes: int,
+        block_bytes: int | None,
         namespaces: int,
         serial: str | None,
+        *,
+        inspects: bool = False,
     ) -> None:
         self.path = path
         self.name = "memory" if path is None else str(path)
-        if block_bytes not in BLOCK_BYTES:
+        self.inspects = inspects and path is not None
+        if block_bytes not in (None, *BLOCK_BYTES):
             raise TransportError(f"{self.name}: blocks of {block_bytes} bytes, not 512 or 4096")
         self.fd = self._open()
         try:
@@ -119,7 +153,8 @@ class Image:
         if self.path is None:
             return os.memfd_create("scsi2nvme-disk")
         try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDONLY if self.inspects else os.O_RDWR | os.O_CREAT
+            fd = os.open(self.path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise TransportError(f"{self.path}: {error.strerror}") from error
         try:
@@ -132,6 +167,8 @@ class Image:
     def _size(self, size_bytes: int | None, namespaces: int) -> int:
         """Return the bytes of each namespace; give a new file its size."""
         present = os.fstat(self.fd).st_size
+        if present == 0 and self.inspects:
+            raise TransportError(f"{self.name}: is empty")
         if present == 0:
             size_bytes = size_bytes or DEFAULT_SIZE_BYTES
             if size_bytes % _GRANULE_BYTES:
@@ -155,21 +192,44 @@ class Image:
             )
         return share
 
-    def _load(self, serial: str | None, namespaces: int, block_bytes: int) -> State:
-        sidecar = self.sidecar
-        if sidecar is None or not sidecar.exists():
+    def _load(self, serial: str | None, namespaces: int, block_bytes: int | None) -> State:
+        """Return what the sidecar holds, or what it is to hold for a new image."""
+        state = self._read()
+        inode = os.fstat(self.fd).st_ino
+        if state is None:
+            block_bytes = block_bytes or BLOCK_BYTES[0]
             entries = [NamespaceState(nsid, block_bytes) for nsid in range(1, namespaces + 1)]
-            return State(serial or uuid.uuid4().hex[:20].upper(), entries)
-        try:
-            state = State.parse(sidecar.read_text())
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise TransportError(f"{sidecar}: cannot be read: {error}") from error
+            return State(serial or uuid.uuid4().hex[:20].upper(), entries, inode=inode)
         if len(state.namespaces) != namespaces:
             raise TransportError(
                 f"{self.name}: has {len(state.namespaces)} namespaces, not {namespaces}"
             )
-        state.serial = serial or state.serial
+        for row in state.namespaces:
+            if block_bytes not in (None, row.block_bytes):
+                raise TransportError(
+                    f"{self.name}: namespace {row.nsid} has blocks of {row.block_bytes} bytes, "
+                    f"not {block_bytes}; leave block= out"
+                )
+        if serial not in (None, state.serial) and state.inode == inode:
+            raise TransportError(
+                f"{self.name}: has the serial number {state.serial}, not {serial}; "
+                "leave serial= out"
+            )
+        state.serial, state.inode = serial or state.serial, inode
         return state
+
+    def _read(self) -> State | None:
+        """Return what the sidecar holds; None if there is none."""
+        if self.sidecar is None:
+            return None
+        try:
+            return State.parse(durable.read(self.sidecar))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise TransportError(f"{self.sidecar}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise TransportError(f"{self.sidecar}: cannot be read: {error}") from error
 
     # ---- use ----
 
@@ -185,20 +245,10 @@ class Image:
     def save(self) -> None:
         """Make the state durable; TransportError if that fails."""
         sidecar = self.sidecar
-        if sidecar is None:
+        if sidecar is None or self.inspects:
             return
-        temporary = Path(f"{sidecar}.new")
         try:
-            with temporary.open("w") as file:
-                json.dump(self.state.shown(), file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(sidecar)
-            directory = os.open(sidecar.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            durable.replace(sidecar, json.dumps(self.state.shown(), indent=1).encode())
         except OSError as error:
             raise TransportError(f"{sidecar}: {error.strerror}") from error
 

@@ -83,10 +83,14 @@ class Model:
         self._begin()
 
     def _begin(self) -> None:
+        self.emulator.set_limits(MAXIMUM_TRANSFER_BYTES, ATOMIC_BLOCKS)
+        if self.image.inspects:
+            for namespace in self.state.namespaces:
+                self.attach(namespace)
+            return
         self._base.power_cycles += 1
         self._base.unsafe_shutdowns += not self.state.clean
         self.state.clean = False
-        self.emulator.set_limits(MAXIMUM_TRANSFER_BYTES, ATOMIC_BLOCKS)
         for namespace in self.state.namespaces:
             self.attach(namespace)
             if namespace.formatting is not None:  # the process ended meanwhile

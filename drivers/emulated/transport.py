@@ -52,19 +52,20 @@ class EmulatedOptions:
     """What to emulate.
 
     `path` None: a disk in memory. `size_bytes` is that of each namespace; an
-    existing image decides when it is None, and must agree when it is not.
-    `block_bytes` is for a new image: Format NVM may have changed it since.
-    `serial` None: one is made up, once per image. `settings` are those of the
+    existing image decides when it is None, and must agree when it is not; the
+    same with `block_bytes`, for a new image 512, and `serial`, which is made up.
+    `inspects`: see Image. `settings` are those of the
     capabilities, by keyword; what is missing has its default.
     """
 
     path: Path | None = None
     size_bytes: int | None = None
-    block_bytes: int = 512
+    block_bytes: int | None = None
     namespaces: int = 1
     serial: str | None = None
     io_queues: int = 128
     vectors: int = 129
+    inspects: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -98,6 +99,7 @@ class EmulatedTransport:
             options.block_bytes,
             options.namespaces,
             options.serial,
+            inspects=options.inspects,
         )
         self.emulator = Emulator()
         self.port = EmulatedPort(self.emulator)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from scsi2nvme.drivers.pci.sysfs import PciFunction, read_text
+from scsi2nvme import durable
+from scsi2nvme.drivers.pci.sysfs import PciFunction
+from scsi2nvme.typed import parse_json, table
 
 
-class Note(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Note:
     """What only the disk itself can tell."""
 
     model: str = ""
     serial: str = ""
     size_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size_bytes < 0:
+            raise ValueError("size_bytes: is below zero")
 
 
 def _path(function: PciFunction) -> Path:
@@ -25,7 +32,7 @@ def save(function: PciFunction, note: Note) -> None:
     """Note it, until the machine is switched off; OSError if that is impossible."""
     path = _path(function)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(note._asdict()))
+    durable.replace(path, json.dumps(asdict(note)).encode(), mode=0o644)
 
 
 def forget(function: PciFunction) -> None:
@@ -36,6 +43,6 @@ def forget(function: PciFunction) -> None:
 def load(function: PciFunction) -> Note:
     """Return what was noted; empty if another program bound it, or the note is damaged."""
     try:
-        return Note(**json.loads(read_text(_path(function)) or "{}"))
-    except (ValueError, TypeError):
+        return table(parse_json(durable.read(_path(function))), Note)
+    except (ValueError, OSError):
         return Note()

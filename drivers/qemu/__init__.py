@@ -40,6 +40,20 @@ def _open(path: str, options: Mapping[str, Any]) -> Transport:
     return QemuTransport(QemuOptions(path=file, **given))
 
 
+def _inspect(path: str, options: Mapping[str, Any]) -> Transport:
+    from scsi2nvme.drivers.transport import TransportError
+
+    if path:
+        given = options.get(SIZE.keyword, 0) * options.get(NAMESPACES.keyword, 1)
+        try:
+            present = Path(path).stat().st_size
+        except OSError as error:
+            raise TransportError(f"{path}: {error.strerror}") from error
+        if not present or given > present:
+            raise TransportError(f"{path}: has {present} bytes, not {given or 'any'}")
+    return _open(path, options)
+
+
 def _serial(file: Path | None) -> str:
     """Return a serial number that another image does not have, the same at every start."""
     unique = sha256(bytes(file.resolve())).hexdigest() if file is not None else token_hex(16)
@@ -52,4 +66,5 @@ TRANSPORT = Scheme(
     lambda: (SIZE, BLOCK, NAMESPACES, SERIAL, CACHE, PHYSICAL, READONLY),
     _open,
     _check,
+    inspect=_inspect,
 )

@@ -11,12 +11,20 @@ import json
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.typed import parse_json, table
 
 CLIENT_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class _Answer:
+    result: Any = None
+    error: str | None = None
 
 
 def socket_path(state_dir: Path) -> Path:
@@ -57,7 +65,10 @@ def ask(state_dir: Path, request: Mapping[str, Any]) -> Any:
         raise OperationError(f"control socket {path}: {error}") from None
     if not line:
         raise OperationError(f"control socket {path}: the daemon hung up; see its messages")
-    answer = json.loads(line)
-    if "error" in answer:
-        raise OperationError(answer["error"])
-    return answer["result"]
+    try:
+        answer = table(parse_json(line), _Answer)
+    except ValueError as error:
+        raise OperationError(f"control socket {path}: no answer of a daemon: {error}") from None
+    if answer.error is not None:
+        raise OperationError(answer.error)
+    return answer.result

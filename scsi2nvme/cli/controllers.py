@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from scsi2nvme.cli.errors import OperationError, UnusableControllerError
 from scsi2nvme.cli.inspection import Inspection
 from scsi2nvme.cli.spec import ControllerSpec
@@ -10,16 +13,27 @@ from scsi2nvme.drivers.nvme.errors import ControllerError, StatusError
 from scsi2nvme.drivers.transport import TransportError
 
 
-async def open_controller(
-    spec: ControllerSpec, *, io_queues: int = 0, pool_bytes: int = 1 << 20
-) -> Controller:
+async def open_controller(spec: ControllerSpec, *, io_queues: int, pool_bytes: int) -> Controller:
     """Bring up the controller that `spec` names; OperationError if it cannot be.
 
     That is an UnusableControllerError where it is the controller's own fault.
     """
-    try:
+    with _named(spec):
         transport = spec.scheme.open(spec.path, spec.given())
         return await Controller.open(transport, io_queues=io_queues, pool_bytes=pool_bytes)
+
+
+async def inspect_controller(spec: ControllerSpec) -> Controller:
+    """Bring up a controller only to ask what it is; errors are those of `open_controller`."""
+    with _named(spec):
+        transport = (spec.scheme.inspect or spec.scheme.open)(spec.path, spec.given())
+        return await Controller.open(transport, io_queues=0, pool_bytes=1 << 20)
+
+
+@contextmanager
+def _named(spec: ControllerSpec) -> Iterator[None]:
+    try:
+        yield
     except ControllerError as error:
         raise UnusableControllerError(f"controller {spec.text!r}: {error}") from error
     except (TransportError, OSError) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.unit.ports import PortName
 
@@ -9,6 +11,7 @@ ISCSI = 0x5  # PROTOCOL IDENTIFIER
 DEVICE_FORMAT, PORT_FORMAT = 0, 1
 MINIMUM_ADDITIONAL_LENGTH = 20
 SEPARATOR = ",i,0x"
+_NAME_BYTES = 223  # RFC 7143 4.2.7.1
 
 HEADER = Structure(
     "iSCSI TransportID",
@@ -54,13 +57,14 @@ def decode(data: bytes) -> tuple[PortName, int]:
     if header.format == DEVICE_FORMAT:
         return PortName(_device(name)), size
     device, separator, isid = name.partition(SEPARATOR)
-    if not separator or len(isid) != 12:
+    if not separator or not re.fullmatch("[0-9A-Fa-f]{12}", isid):
         raise ValueError(f"no initiator port name: {name!r}")
     return PortName(_device(device), isid=bytes.fromhex(isid)), size
 
 
 def _device(name: str) -> str:
-    if not name or "," in name:
+    odd = not name.isprintable() or " " in name or "," in name
+    if not name or odd or len(name.encode()) > _NAME_BYTES:
         raise ValueError(f"no iSCSI name: {name!r}")
     return name
 

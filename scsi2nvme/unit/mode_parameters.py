@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from scsi2nvme.typed import table
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.mode_pages import PAGES
 from scsi2nvme.unit.mode_pages.control import CONTROL
@@ -90,7 +93,18 @@ class ModeParameters:
     def _load(self) -> dict[str, bytes]:
         """Return what was saved; a page whose layout has another size counts as unsaved."""
         former = self._device.former_state_key
-        stored = load_as(self._store, self._store_key, former and f"mode/{former}") or {}
-        saved = {key: bytes.fromhex(values) for key, values in stored.get("pages", {}).items()}
+        saved = load_as(self._store, self._store_key, former and f"mode/{former}", _pages) or {}
         sizes = {page.key: page.layout.size for page in PAGES}
         return {key: values for key, values in saved.items() if sizes.get(key) == len(values)}
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What `save` writes down: pages in hexadecimal."""
+
+    pages: dict[str, str] = field(default_factory=dict)
+
+
+def _pages(value: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return saved pages by their keys; ValueError if these are none."""
+    return {key: bytes.fromhex(values) for key, values in table(value, _Saved).pages.items()}

@@ -5,12 +5,19 @@ Spec: SPC-4 5.13.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
+from scsi2nvme.typed import table
 from scsi2nvme.unit.ports import PortName, nexus_key
+
+# READ FULL STATUS of all of them must stay readable through a 16-bit allocation length.
+MAXIMUM_REGISTRATIONS = 256
+# RFC 7143 4.2.7.1 has 223, which lower case may lengthen.
+_NAME_BYTES = 2 * 223
 
 
 class ReservationType(IntEnum):
@@ -116,32 +123,74 @@ def _saved_port(port: PortName) -> dict[str, Any]:
     return {**asdict(port), "isid": port.isid.hex()}
 
 
+@dataclass(frozen=True)
+class _SavedPort:
+    """A port as `_saved_port` writes it down."""
+
+    device: str
+    isid: str
+    portal_group_tag: int
+
+    def __post_init__(self) -> None:
+        if len(self.device.encode()) > _NAME_BYTES:
+            raise ValueError(f"device: is longer than {_NAME_BYTES} bytes")
+        if not re.fullmatch("(?:[0-9a-f]{12})?", self.isid):
+            raise ValueError("isid: is not 6 bytes in hexadecimal")
+        if not 0 <= self.portal_group_tag <= 0xFFFF:
+            raise ValueError("portal_group_tag: is not between 0 and 65535")
+
+    def name(self) -> PortName:
+        return PortName(self.device, bytes.fromhex(self.isid), self.portal_group_tag)
+
+
+@dataclass(frozen=True)
+class _SavedRegistration:
+    initiator: _SavedPort
+    target: _SavedPort
+    key: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.key < 1 << 64:
+            raise ValueError("key: is not 8 bytes other than zero")
+
+
+@dataclass(frozen=True)
+class _SavedState:
+    """What `State.saved` returns."""
+
+    aptpl: bool
+    type: int | None = None
+    holder: str = ""
+    registrations: tuple[_SavedRegistration, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.type is not None and self.type not in list(ReservationType):
+            raise ValueError("type: is no type of persistent reservations")
+        if len(self.registrations) > MAXIMUM_REGISTRATIONS:
+            raise ValueError(f"registrations: are more than {MAXIMUM_REGISTRATIONS}")
+
+
 def restored(value: Mapping[str, Any]) -> State:
     """Return the state that `State.saved` described. PRGENERATION starts from zero.
 
     Raises ValueError if `value` does not describe one: serving without the
     reservation that it meant would let others through.
     """
-
-    def port(saved: Mapping[str, Any]) -> PortName:
-        return PortName(**{**saved, "isid": bytes.fromhex(saved["isid"])})
-
-    if not value.get("aptpl"):
+    saved = table(value, _SavedState)
+    if not saved.aptpl:
         return State()
-    try:
-        registrations = [
-            Registration(port(each["initiator"]), port(each["target"]), int(each["key"]))
-            for each in value["registrations"]
-        ]
-        kind = value["type"]
-        state = State(
-            {each.nexus_key: each for each in registrations},
-            None if kind is None else ReservationType(kind),
-            str(value["holder"]),
-            aptpl=True,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"saved persistent reservations are damaged: {error!r}") from error
+    registrations = [
+        Registration(each.initiator.name(), each.target.name(), each.key)
+        for each in saved.registrations
+    ]
+    state = State(
+        {each.nexus_key: each for each in registrations},
+        None if saved.type is None else ReservationType(saved.type),
+        saved.holder,
+        aptpl=True,
+    )
+    if len(state.registrations) < len(registrations):
+        raise ValueError("registrations: an I_T nexus is there twice")
     if state.without(()) != state:
-        raise ValueError("saved persistent reservations are damaged: the holder is not registered")
+        raise ValueError("holder: is not registered")
     return state

@@ -24,6 +24,7 @@ from scsi2nvme.scsi.sense import (
     SenseCode,
 )
 from scsi2nvme.unit.persistent_reservation import (
+    MAXIMUM_REGISTRATIONS,
     Registration,
     ReservationType,
     State,
@@ -32,8 +33,6 @@ from scsi2nvme.unit.persistent_reservation import (
 from scsi2nvme.unit.ports import ITNexus, PortName
 from scsi2nvme.unit.store import Store, load_as
 
-# READ FULL STATUS of all of them must stay readable through a 16-bit allocation length.
-MAXIMUM_REGISTRATIONS = 256
 PERSISTENT_RESERVE = (0x5E, 0x5F)  # operation codes
 
 
@@ -120,8 +119,8 @@ class Reservations:
         self.abort_tasks: Callable[[list[str]], None] = lambda keys: None
         self.reserved_by: str | None = None  # RESERVE: a nexus key
         former = lu.former_state_key
-        saved = load_as(lu.store, self._store_key, former and f"reservations-{former}")
-        self.state = State() if saved is None else restored(saved)
+        former_key = former and f"reservations-{former}"
+        self.state = load_as(lu.store, self._store_key, former_key, restored) or State()
 
     @property
     def _store_key(self) -> str:

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+_T = TypeVar("_T")
+
+
+class DamagedState(ValueError):
+    """What is saved under `key` makes no sense: to go on without it would break promises."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"saved state {key} is damaged: {reason}")
+        self.key = key
+        self.reason = reason
 
 
 class Store(Protocol):
@@ -19,8 +30,10 @@ class Store(Protocol):
         """Make what was saved under `key` that of `to`, durably; OSError if it cannot."""
 
 
-def load_as(store: Store, key: str, former: str) -> Mapping[str, Any] | None:
-    """Return what is saved under `key`.
+def load_as(
+    store: Store, key: str, former: str, parse: Callable[[Mapping[str, Any]], _T]
+) -> _T | None:
+    """Return what is saved under `key`, parsed; DamagedState where `parse` raises ValueError.
 
     What an earlier version saved under `former`, "" for nothing, becomes it first: so it
     is found by one disk only, even if two go by that key.
@@ -29,7 +42,10 @@ def load_as(store: Store, key: str, former: str) -> Mapping[str, Any] | None:
     if value is None and former and store.load(former) is not None:
         store.move(former, key)
         value = store.load(key)
-    return value
+    try:
+        return None if value is None else parse(value)
+    except ValueError as error:
+        raise DamagedState(key, str(error)) from error
 
 
 class MemoryStore:

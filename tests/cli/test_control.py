@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scsi2nvme.cli.control import ask, socket_path
 from scsi2nvme.cli.daemon.control import ControlServer, StateDirectory
 from scsi2nvme.cli.errors import OperationError
+from tests.support import refused_in_one_line
 
 
 async def echo(request: Mapping[str, Any]) -> Any:
@@ -64,6 +70,8 @@ def test_a_refusal_comes_back_as_its_line(tmp_path: Path) -> None:
         (b"[1]\n", b"no JSON object"),
         (b"\xff\n", b"no JSON"),
         (b"x" * 200_000, b"too long"),
+        (b"[" * 60_000 + b"\n", b"nested too deeply"),
+        (b'{"verb": ' + b"9" * 5000 + b"}\n", b"no JSON"),
     ],
 )
 def test_nonsense_is_answered_with_an_error(tmp_path: Path, sent: bytes, word: bytes) -> None:
@@ -105,6 +113,46 @@ def test_a_state_directory_has_one_holder(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     first.close()
     StateDirectory(tmp_path).close()
+
+
+@hypothesis.settings(max_examples=30, deadline=None)
+@given(st.binary().map(lambda line: line.replace(b"\n", b"")))
+def test_any_answer_is_taken_or_refused_in_one_line(line: bytes) -> None:
+    """Whatever listens there."""
+    with TemporaryDirectory() as name, socket.socket(socket.AF_UNIX) as listener:
+        directory = Path(name)
+        listener.bind(str(socket_path(directory)))
+        listener.listen()
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(1000)
+                peer.sendall(line + b"\n")
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(answer)
+            refused_in_one_line(lambda: ask(directory, {"verb": "x"}), OperationError)
+
+
+def test_the_lock_is_not_taken_through_a_link(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("not yours")
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "lock").symlink_to(other)
+    with pytest.raises(OperationError, match="lock"):
+        StateDirectory(state)
+    assert other.read_text() == "not yours"
+
+
+def test_whatever_the_lock_holds_its_holder_is_told(tmp_path: Path) -> None:
+    first = StateDirectory(tmp_path)
+    (tmp_path / "lock").write_bytes(b"\xff\n\n")
+    with pytest.raises(OperationError, match=r"process unknown") as caught:
+        StateDirectory(tmp_path)
+    assert "\n" not in str(caught.value)
+    first.close()
 
 
 def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from scsi2nvme.__main__ import main
 from scsi2nvme.cli.config import Settings
 from scsi2nvme.cli.errors import FAILED, MISUSED
 from scsi2nvme.cli.verbs import VERBS
+from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
 
 
 @pytest.mark.parametrize("name", [verb.name for verb in VERBS])
@@ -23,6 +25,46 @@ def test_help_of_every_subcommand(name: str, capsys: pytest.CaptureFixture[str])
     text = capsys.readouterr().out
     assert "exit status:" in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", [verb.name for verb in VERBS])
+def test_a_wrong_option_shows_the_usage_of_its_verb(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needed = {"bind": ["01:00.0"], "unbind": ["01:00.0"], "reset": ["0"]}
+    needed |= {"export": ["0"], "unexport": ["0"]}
+    with pytest.raises(SystemExit) as caught:
+        main([name, *needed.get(name, []), "--no-such-option"])
+    assert caught.value.code == MISUSED
+    text = capsys.readouterr().err
+    assert text.startswith(f"usage: scsi2nvme {name} ")
+    assert text.endswith(f"scsi2nvme {name}: error: unrecognized arguments: --no-such-option\n")
+
+
+def test_help_is_for_terminals_of_any_encoding() -> None:
+    script = (
+        "from scsi2nvme.__main__ import main\nfrom scsi2nvme.cli.verbs import VERBS\n"
+        "for verb in VERBS:\n try: main([verb.name, '--help'])\n except SystemExit: pass"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\" not in done.stdout
+    assert done.stdout.count(b"exit status:") == len(VERBS)
+
+
+def test_words_that_cannot_be_encoded_are_written_as_escapes(tmp_path: Path) -> None:
+    image = os.fsencode(tmp_path) + b"/\xff\xe2\x82\xac"
+    done = subprocess.run(
+        [sys.executable, "-m", "scsi2nvme", "list", b"emulated:" + image],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert b"Traceback" not in done.stderr
+    assert rb"\udcff\u20ac" in done.stdout + done.stderr
 
 
 def test_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,9 +85,17 @@ def test_help_lists_the_subcommands(capsys: pytest.CaptureFixture[str]) -> None:
         (["serve", "--controller", "qemu:", "--reactors", "0"], "reactors"),
         (["serve", "--controller", "qemu:", "--reactors", "65"], "64"),
         (["serve", "--controller", "qemu:", "--iqn", "disk"], "disk"),
+        (["serve", "--controller", "qemu:", "--iqn", "iqn.2026-11.x:\udcff"], "udcff"),
+        (["serve", "--controller", "qemu:", "--portal", "1.2.3.4:" + "9" * 5000], "99999"),
+        (["serve", "--controller", "emulated:x\0"], "control character"),
+        (["serve", "--controller", "emulated::memory"], "emulated:memory"),
+        (["serve", "--controller", "emulated:x,size=" + "9" * 5000], "size"),
+        (["serve", "--config", "a\0b"], "configuration"),
+        (["list", "emulated:"], "use emulated:PATH or emulated:memory"),
         (["serve", "--config", "/nonexistent"], "/nonexistent"),
         (["id-ctrl", "tape:x"], "tape"),
         (["fuzz", "--time", "soon"], "soon"),
+        (["fuzz", "--time", "9" * 5000], "9"),
         (["fuzz", "--command", "RAED (10)"], "RAED"),
     ],
 )
@@ -66,6 +116,28 @@ def test_inspection_without_a_daemon_says_so(
 ) -> None:
     assert main([verb, "--state-dir", str(tmp_path)]) == FAILED
     assert "no scsi2nvme is running" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("transport", ["emulated", "qemu"])
+@pytest.mark.parametrize("verb", ["list", "id-ctrl", "id-ns", "smart-log", "error-log"])
+def test_what_is_not_there_is_not_made_by_looking(
+    verb: str, transport: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, f"{transport}:{tmp_path}/typo.img"]) == FAILED
+    assert "typo.img: No such file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_looking_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = tmp_path / "disk.img"
+    EmulatedTransport(EmulatedOptions(path=image, size_bytes=1 << 20)).close()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for verb in ("list", "id-ctrl", "id-ns", "smart-log", "error-log"):
+        assert main([verb, f"emulated:{image}"]) == 0
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    capsys.readouterr()
+    assert main(["smart-log", "--json", f"emulated:{image}"]) == 0
+    assert json.loads(capsys.readouterr().out)["power_cycles"] == 1
 
 
 def test_the_daemon_serves_the_kernel_from_its_own_configuration(

@@ -10,8 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.daemon import IQN, Daemon, free_port
 from tests.iscsi_client import Initiator
@@ -186,6 +190,56 @@ def test_a_second_controller_that_fails_ends_the_first(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.count("\n") == 1
     assert str(missing) in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["reservations-", "mode/"])
+def test_damaged_state_is_one_line(tmp_path: Path, kind: str) -> None:
+    image = f"emulated:{tmp_path / 'disk.img'},size=64M"
+    with (
+        Daemon(tmp_path, image, arguments=()) as running,
+        Initiator(("127.0.0.1", running.port)) as one,
+    ):
+        one.login(IQN)
+        data = bytes(8) + b"\x11" * 8 + bytes([0, 0, 0, 0, 1, 0, 0, 0])  # APTPL
+        assert one.command(0, bytes(6)).status in (0, 2)
+        assert one.command(0, bytes([0x5F, *bytes(7), 24, 0]), data_out=data).status == 0
+    (saved,) = (tmp_path / "units").glob("reservations-*")
+    damaged = saved.with_name(saved.name.replace("reservations-", quote(kind, safe="")))
+    damaged.write_text('{"aptpl": true, "pages": 1}')
+    done = scsi2nvme("serve", "--controller", image, "--state-dir", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert f"saved state {damaged} is damaged" in done.stderr
+    assert "move it away to start without it" in done.stderr
+
+
+def test_whatever_is_asked_is_answered(daemon: Daemon) -> None:
+    """On the control socket, by lines of any bytes and requests of any types."""
+    json_values = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=4,
+    )
+    verbs = st.sampled_from(["list", "id-ctrl", "id-ns", "smart-log", "exports"])
+    requests = st.fixed_dictionaries(
+        {"verb": verbs | json_values},
+        optional={"controller": json_values, "nsid": json_values | st.integers(0, 1 << 70)},
+    )
+
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(60)
+        client.connect(str(daemon.state_dir / "control.sock"))
+        stream = client.makefile("rb")
+
+        @hypothesis.settings(max_examples=100, deadline=None, database=None)
+        @given(requests.map(lambda one: json.dumps(one).encode()) | st.binary())
+        def ask(line: bytes) -> None:
+            client.sendall(line.replace(b"\n", b"") + b"\n")
+            (answer,) = json.loads(stream.readline())
+            assert answer in ("result", "error")
+
+        ask()
+    assert daemon.log.read_text() == ""
 
 
 def test_chap_is_demanded(tmp_path: Path) -> None:

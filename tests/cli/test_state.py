@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scsi2nvme.cli.daemon.control import StateDirectory
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
+from tests.support import refused_in_one_line
 
 
 def test_what_was_saved_is_loaded_by_another_store(tmp_path: Path) -> None:
@@ -51,6 +56,58 @@ def test_a_damaged_file_is_reported_in_one_line(tmp_path: Path, content: str) ->
     with pytest.raises(OperationError, match=r"a\.json .*move it away") as caught:
         JsonStore(tmp_path).load("a")
     assert "\n" not in str(caught.value)
+
+
+@given(st.binary())
+def test_any_file_is_loaded_or_refused_in_one_line(content: bytes) -> None:
+    with TemporaryDirectory() as name:
+        Path(name, "a.json").write_bytes(content)
+        refused_in_one_line(lambda: JsonStore(Path(name)).load("a"), OperationError)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"x":' * 100_000, '{"x": ' + "9" * 5000 + "}"])
+def test_a_file_that_takes_too_much_is_reported(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(OperationError, match="move it away"):
+        JsonStore(tmp_path).load("a")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["directory", "fifo"])
+def test_what_is_no_file_is_reported(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "a.json")
+    with pytest.raises(OperationError, match="is damaged"):
+        JsonStore(tmp_path).load("a")
+
+
+@pytest.mark.parametrize("name", ["a.new", "a.json.new"])
+def test_nothing_is_written_through_a_link(tmp_path: Path, name: str) -> None:
+    other = tmp_path / "other"
+    other.write_text("not yours")
+    store = JsonStore(tmp_path / "units")
+    (store.directory / name).symlink_to(other)
+    store.save("a", {"x": 1})
+    assert other.read_text() == "not yours"
+    assert store.load("a") == {"x": 1}
+    assert not (store.directory / "a.json").is_symlink()
+
+
+def test_files_and_directories_are_their_owners(tmp_path: Path) -> None:
+    store = JsonStore(tmp_path / "units")
+    store.save("a", {})
+    for path in (store.directory, store.directory / "a.json"):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
+@pytest.mark.parametrize("kind", [StateDirectory, JsonStore])
+def test_a_directory_that_everybody_may_write_in_is_refused(
+    tmp_path: Path, kind: Callable[[Path], object], mode: int
+) -> None:
+    path = tmp_path / "state"
+    path.mkdir()
+    path.chmod(mode)
+    with pytest.raises(OperationError, match=r"everybody may write in it.*--state-dir"):
+        kind(path)
 
 
 def test_a_file_is_json_that_people_can_read(tmp_path: Path) -> None:

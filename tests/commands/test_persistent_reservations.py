@@ -8,9 +8,8 @@ import pytest
 
 from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.unit.logical_unit import MAXIMUM_ABSENT_NEXUSES, LogicalUnit, Nexus
-from scsi2nvme.unit.persistent_reservation import ReservationType
+from scsi2nvme.unit.persistent_reservation import MAXIMUM_REGISTRATIONS, ReservationType
 from scsi2nvme.unit.ports import PortName
-from scsi2nvme.unit.reservations import MAXIMUM_REGISTRATIONS
 from scsi2nvme.unit.store import MemoryStore
 from tests.commands.reservations import (
     EA,

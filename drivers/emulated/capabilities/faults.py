@@ -64,7 +64,7 @@ def parse_fault(text: str) -> dict[str, int]:
 FAULT = Option(
     "fault",
     "COMMAND:ACTION[:LIMIT]...",
-    "misbehave (emulated only; may be repeated): COMMAND is read, write, flush, … or any; "
+    "misbehave (emulated only; may be repeated): COMMAND is read, write, flush, ... or any; "
     "ACTION is status=SCT/SC in hex, hang, delay=MS, or status and delay; with status, done: "
     "it is carried out all the same; LIMIT is lba=FIRST-LAST, nsid=N, after=N or count=N",
     parse_fault,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import json
 import os
+import re
 import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from scsi2nvme.cli.control import short, socket_path
+from scsi2nvme.cli.daemon.state import own_directory
 from scsi2nvme.cli.errors import OperationError, UsageError
+from scsi2nvme.typed import parse_json
 
 REQUEST_BYTES = 65536
 # As often asyncio tries, and complains, in a row when there are no descriptors.
@@ -27,31 +29,37 @@ class StateDirectory:
     """The state directory, held by one daemon at a time."""
 
     def __init__(self, path: Path) -> None:
+        own_directory(path)
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock: IO[str] = (path / "lock").open("a+", encoding="ascii")
+            self._lock: IO[bytes] = _opened(path / "lock")
         except OSError as error:
             raise OperationError(
-                f"state directory {path}: {error.strerror}; choose another with --state-dir"
+                f"state directory {path}: lock: {error.strerror}; choose another with --state-dir"
             ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._lock.seek(0)
-            owner = self._lock.read().strip() or "unknown"
+            owner = re.match(rb"[0-9]+", self._lock.read(20))
             self._lock.close()
             raise OperationError(
-                f"state directory {path}: in use by another scsi2nvme (process {owner}); "
+                f"state directory {path}: in use by another scsi2nvme "
+                f"(process {owner[0].decode() if owner else 'unknown'}); "
                 "stop that, or choose another directory with --state-dir"
             ) from None
         self._lock.truncate(0)
-        self._lock.write(f"{os.getpid()}\n")
+        self._lock.seek(0)
+        self._lock.write(b"%d\n" % os.getpid())
         self._lock.flush()
         self.path = path
 
     def close(self) -> None:
         """Let go of it."""
         self._lock.close()
+
+
+def _opened(path: Path) -> IO[bytes]:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return open(os.open(path, flags, 0o600), "r+b")
 
 
 class ControlServer:
@@ -64,10 +72,9 @@ class ControlServer:
 
     async def start(self) -> None:
         """Listen. The directory's lock makes a socket that is there a left-over."""
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            self._path.unlink(missing_ok=True)
             listener.bind(short(self._path))
         except OSError as error:
             listener.close()
@@ -93,7 +100,7 @@ class ControlServer:
 
     async def _answer(self, line: bytes) -> dict[str, Any]:
         try:
-            request = json.loads(line)
+            request = parse_json(line)
         except ValueError as error:
             return {"error": f"the request is no JSON: {error}"}
         if not isinstance(request, dict):

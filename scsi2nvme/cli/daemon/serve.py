@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from typing import Any, Self
@@ -28,7 +29,9 @@ from scsi2nvme.drivers.nvme.events import ControllerEvent
 from scsi2nvme.native.plane import Plane, PlaneController
 from scsi2nvme.service import PlaneDataPath, TaskService
 from scsi2nvme.service.names import Claim, Verdict, judge
+from scsi2nvme.typed import table
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.store import DamagedState
 
 DEFAULT_REACTORS = 4  # at most, by default
 DEFAULT_POLL_US = 50
@@ -60,6 +63,15 @@ async def _serve(settings: Settings) -> None:
         await ending.wait()
         notify("STOPPING=1")
         print("Ending: waiting for initiators to log out.", flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is asked on the control socket."""
+
+    verb: str
+    controller: str = "0"
+    nsid: int = 0
 
 
 class Daemon:
@@ -154,7 +166,10 @@ class Daemon:
                 verdict = next(verdicts)
                 if verdict is Verdict.NONE:
                     continue
-                lu = LogicalUnit(facts, store, ambiguous=verdict is Verdict.MODEL)
+                try:
+                    lu = LogicalUnit(facts, store, ambiguous=verdict is Verdict.MODEL)
+                except DamagedState as error:
+                    raise store.damaged(error.key, error.reason) from None
                 lu.read_only = one.settings.spec.readonly
                 if physical := one.settings.spec.physical_block_bytes:
                     lu.maximum_physical_block_bytes = physical
@@ -197,7 +212,11 @@ class Daemon:
 
     async def _answer(self, request: Mapping[str, Any]) -> Any:
         """Answer a request of the control socket."""
-        verb = str(request.get("verb"))
+        try:
+            asked = table(request, _Request)
+        except ValueError as error:
+            raise OperationError(f"the request makes no sense: {error}") from None
+        verb = asked.verb
         if verb == "list":
             return self._listed()
         for front_end in self.front_ends:
@@ -208,14 +227,11 @@ class Daemon:
                 raise OperationError(record.absent[verb])
         wanted = inspection.INSPECTIONS.get(verb)
         if wanted is None and verb != "reset":
-            raise OperationError(f"the verb {request.get('verb')!r} is unknown")
-        controller = self._controller(str(request.get("controller", "0")))
+            raise OperationError(f"the verb {verb!r} is unknown")
+        controller = self._controller(asked.controller)
         if wanted is None:
             return await controllers.reset(controller)
-        nsid = request.get("nsid", 0)
-        if not isinstance(nsid, int):
-            raise OperationError(f"the namespace {nsid!r} is no number")
-        return (await controllers.read(controller, wanted, nsid)).hex()
+        return (await controllers.read(controller, wanted, asked.nsid)).hex()
 
     def _listed(self) -> dict[str, Any]:
         shown = inspection.devices(

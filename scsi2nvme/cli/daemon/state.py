@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 import json
-import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from scsi2nvme import durable
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.typed import parse_json
+
+
+def own_directory(path: Path) -> None:
+    """Make a directory, or check that not everybody may write in it, as OperationError says.
+
+    Who may could put anything in the place of what is kept there.
+    """
+    try:
+        new = not path.exists()
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if new:
+            durable.sync_directory(path.parent)
+        status = path.stat()
+    except OSError as error:
+        raise OperationError(
+            f"state directory {path}: {error.strerror}; choose another with --state-dir"
+        ) from None
+    if status.st_mode & stat.S_IWOTH:
+        raise OperationError(
+            f"state directory {path}: everybody may write in it; choose another with --state-dir, "
+            "which is made if it is missing"
+        )
 
 
 class JsonStore:
@@ -21,51 +45,36 @@ class JsonStore:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        if not directory.is_dir():
-            directory.mkdir()
-            _sync_directory(directory.parent)
+        own_directory(directory)
 
     def _path(self, key: str) -> Path:
         return self.directory / (quote(key, safe="") + ".json")
 
+    def damaged(self, key: str, reason: object) -> OperationError:
+        """Return what to tell if what is saved under `key` makes no sense."""
+        return OperationError(
+            f"saved state {self._path(key)} is damaged ({reason}); move it away to start without it"
+        )
+
     def load(self, key: str) -> Mapping[str, Any] | None:
         """Return what was last saved under `key`; OperationError if it is damaged."""
-        path = self._path(key)
         try:
-            value = json.loads(path.read_bytes())
+            value = parse_json(durable.read(self._path(key)))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise self.damaged(key, error.strerror) from None
         except ValueError as error:
-            raise OperationError(
-                f"saved state {path} is damaged ({error}); move it away to start without it"
-            ) from None
+            raise self.damaged(key, error) from None
         if not isinstance(value, dict):
-            raise OperationError(
-                f"saved state {path} holds no JSON object; move it away to start without it"
-            )
+            raise self.damaged(key, "it is no JSON object")
         return value
 
     def save(self, key: str, value: Mapping[str, Any]) -> None:
         """Save durably: file and directory are on stable storage on return."""
-        path = self._path(key)
-        new = path.with_suffix(".new")
-        with new.open("w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1, sort_keys=True)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        _sync_directory(self.directory)
+        durable.replace(self._path(key), json.dumps(value, indent=1, sort_keys=True).encode())
 
     def move(self, key: str, to: str) -> None:
         """Rename durably."""
         self._path(key).replace(self._path(to))
-        _sync_directory(self.directory)
-
-
-def _sync_directory(path: Path) -> None:
-    """Make what was created or renamed in a directory durable."""
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        durable.sync_directory(self.directory)

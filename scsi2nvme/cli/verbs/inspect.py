@@ -67,7 +67,7 @@ async def _read_spec(text: str, wanted: Inspection, nsid: int) -> bytes:
     from scsi2nvme.cli import controllers
     from scsi2nvme.cli.spec import parse
 
-    opened = await controllers.open_controller(parse(text))
+    opened = await controllers.inspect_controller(parse(text))
     try:
         return await controllers.read(opened, wanted, nsid)
     finally:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from scsi2nvme.drivers.emulated.image import NamespaceState, State
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.nvme.command import AdminOpcode, Opcode
@@ -29,6 +36,7 @@ from tests.drivers.emulated.host import (
     session,
     set_feature,
 )
+from tests.support import refused_in_one_line
 
 
 def test_state_over_restarts(tmp_path: Path) -> None:
@@ -113,11 +121,13 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         ({"namespaces": 2}, "has 1 namespaces, not 2"),
         ({"namespaces": 3}, "not 3 equal shares"),
         ({"block_bytes": 520}, "blocks of 520 bytes"),
+        ({"block_bytes": 4096}, "namespace 1 has blocks of 512 bytes, not 4096"),
+        ({"serial": "OTHER"}, "has the serial number SN, not OTHER"),
     ],
 )
 def test_an_image_is_never_bent(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     path = tmp_path / "disk"
-    EmulatedTransport(EmulatedOptions(path=path, size_bytes=MIB)).close()
+    EmulatedTransport(EmulatedOptions(path=path, size_bytes=MIB, serial="SN")).close()
     before = path.read_bytes(), path.with_name("disk.json").read_bytes()
     with pytest.raises(TransportError, match=message):
         EmulatedTransport(EmulatedOptions.of(path=path, **options))
@@ -133,6 +143,118 @@ def test_a_broken_sidecar_is_told_of(tmp_path: Path, text: str) -> None:
     path.with_name("disk.json").write_text(text)
     with pytest.raises(TransportError, match=r"disk\.json: cannot be read"):
         EmulatedTransport(EmulatedOptions(path=path))
+
+
+def saved(path: Path) -> tuple[bytes, bytes, set[str]]:
+    return path.read_bytes(), sidecar(path).read_bytes(), set(os.listdir(path.parent))
+
+
+def sidecar(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def test_an_inspection_leaves_no_trace(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+
+    async def cut(host: Host) -> None:
+        await host.create_queue()
+        await host.ok(block(Opcode.WRITE, 5, data_out=b"a" * 512), 1)
+        host.place(admin(AdminOpcode.FORMAT_NVM, 1, nsid=1))
+        assert IDENTIFY_NAMESPACE.parse(await host.ok(identify(0, nsid=1))).fpi > 0x80
+
+    session(cut, path=path, format_s=600.0)
+    before = saved(path)
+
+    async def look(host: Host) -> None:
+        smart = SMART_LOG.parse(await host.ok(log_page(2, 512)))
+        assert (smart.power_cycles, smart.unsafe_shutdowns) == (1, 0)
+        assert (await host.execute(admin(0xC5))).status
+        host.transport.write32(Register.CC, SHUTDOWN)
+
+    for _ in range(2):
+        session(look, path=path, inspects=True)
+    assert saved(path) == before
+
+
+def test_what_is_not_there_is_not_made_to_be_inspected(tmp_path: Path) -> None:
+    with pytest.raises(TransportError, match="No such file"):
+        EmulatedTransport(EmulatedOptions(path=tmp_path / "typo", inspects=True))
+    (tmp_path / "empty").touch()
+    with pytest.raises(TransportError, match="is empty"):
+        EmulatedTransport(EmulatedOptions(path=tmp_path / "empty", inspects=True))
+    (tmp_path / "plain").write_bytes(bytes(MIB))
+    EmulatedTransport(EmulatedOptions(path=tmp_path / "plain", inspects=True)).close()
+    assert sorted(os.listdir(tmp_path)) == ["empty", "plain"]
+
+
+def test_a_copy_may_be_given_a_serial_number_of_its_own(tmp_path: Path) -> None:
+    """And keeps it: from then on it is no copy."""
+    path, copy = tmp_path / "disk", tmp_path / "copy"
+    EmulatedTransport(EmulatedOptions(path=path, size_bytes=MIB, serial="A")).close()
+    for suffix in ("", ".json"):
+        shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
+    EmulatedTransport(EmulatedOptions(path=copy, serial="B")).close()
+    EmulatedTransport(EmulatedOptions(path=copy, serial="B")).close()
+    EmulatedTransport(EmulatedOptions(path=copy)).close()
+    assert State.parse(sidecar(copy).read_text()).serial == "B"
+    with pytest.raises(TransportError, match="has the serial number B, not C"):
+        EmulatedTransport(EmulatedOptions(path=copy, serial="C"))
+
+
+def test_a_sidecar_is_not_written_through_a_link(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("not yours")
+    path = tmp_path / "disk"
+    Path(f"{path}.json.new").symlink_to(other)
+    EmulatedTransport(EmulatedOptions(path=path, size_bytes=MIB)).close()
+    assert other.read_text() == "not yours"
+    assert not sidecar(path).is_symlink()
+
+
+VALID = State("SN", [NamespaceState(1, 512), NamespaceState(2, 4096)], errors=["00" * 64]).shown()
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> Any:
+    """Return a sidecar of which something, somewhere, is anything else."""
+    value: Any = json.loads(json.dumps(VALID))
+    places: list[tuple[Any, Any]] = []
+
+    def walk(inner: Any) -> None:
+        for key in inner if isinstance(inner, dict) else range(len(inner)):
+            places.append((inner, key))
+            if isinstance(inner[key], (dict, list)):
+                walk(inner[key])
+
+    walk(value)
+    container, key = draw(st.sampled_from(places))
+    container[key] = draw(JSON)
+    return value
+
+
+@hypothesis.settings(max_examples=60, deadline=None)
+@given(st.binary() | (damaged() | JSON).map(lambda value: json.dumps(value).encode()))
+def test_any_sidecar_is_used_or_refused_in_one_line(content: bytes) -> None:
+    async def look(host: Host) -> None:
+        for nsid in (1, 2):
+            await host.ok(identify(0, nsid=nsid))
+        for page in ((1, 4096), (2, 512), (6, 564)):
+            await host.ok(log_page(*page))
+        await host.execute(get_feature(0x06))
+        host.transport.write32(Register.CC, SHUTDOWN)
+
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "disk")
+        path.write_bytes(bytes(2 * MIB))
+        sidecar(path).write_bytes(content)
+        refused_in_one_line(
+            lambda: session(look, path=path, size_bytes=None, namespaces=2), TransportError
+        )
 
 
 def test_dma_memory_that_is_not_there() -> None:

@@ -20,7 +20,7 @@ def of_specs(specs: Sequence[str]) -> Json:
 async def _of_specs(specs: Sequence[str]) -> Json:
     found: list[Any] = []
     for text in specs:
-        opened = await controllers.open_controller(parse(text))
+        opened = await controllers.inspect_controller(parse(text))
         try:
             found += [(text, facts) for facts in opened.namespaces.values()]
         finally:

@@ -1,0 +1,58 @@
+"""Files that must outlive the process: replaced as a whole, on stable storage on return.
+
+After a crash such a file holds what it held before, or what was being written. Nothing is
+written through a name that somebody else has put there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+MAXIMUM_BYTES = 1 << 24  # of what is kept so
+
+
+def replace(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Make `content` what the file holds, durably; OSError if that fails, and then it is as before.
+
+    It is written to a new file beside it, `*.new`, whose left-over of a crash is removed.
+    """
+    new = path.with_name(f"{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        new.unlink()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(new, flags, mode), "wb") as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            new.replace(path)
+        except OSError:
+            new.unlink(missing_ok=True)
+            raise
+    sync_directory(path.parent)
+
+
+def read(path: Path) -> bytes:
+    """Return what a regular file holds; OSError if it is none, or cannot be read.
+
+    ValueError if it is larger than anything that is kept so.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(0, "is no regular file", str(path))
+        content = file.read(MAXIMUM_BYTES + 1)
+    if len(content) > MAXIMUM_BYTES:
+        raise ValueError(f"it is longer than {MAXIMUM_BYTES} bytes")
+    return content
+
+
+def sync_directory(path: Path) -> None:
+    """Make what was created or renamed in a directory durable."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
