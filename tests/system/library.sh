@@ -90,6 +90,7 @@ clear_targets() {
   if iscsiadm --mode session >/dev/null 2>&1; then iscsiadm --mode node --logout; fi
   rm -rf /etc/iscsi/nodes /etc/iscsi/send_targets
   targetctl clear
+  rm -rf ~/.targetcli # what `set global` of targetcli has left
 }
 
 # Start tcmu-runner; `targetcli` does not do so by itself here.
@@ -124,13 +125,24 @@ fio_verify() {
     --verify_fatal=1 --randrepeat=0 "$@"
 }
 
-# Keep udev from disks until the job undoes it with `with_udev`, as it must when it ends. It would
-# look at them whenever something has had them open for writing, command by command.
-without_udev() {
-  udevadm settle
-  udevadm control --stop-exec-queue
+# Keep udev from a disk until `leave_to_udev`, and wait for what it does with it now: it does not
+# touch what is locked (https://systemd.io/BLOCK_DEVICE_LOCKING). Else it would look at it whenever
+# something has had it open for writing, and have the kernel read its partitions anew, for which
+# that starts a disk that is stopped.
+keep_from_udev() {
+  local disk lock
+  for disk; do
+    exec {lock}<"$disk"
+    flock "$lock"
+    udev_locks+=("$lock")
+  done
 }
-with_udev() { udevadm control --start-exec-queue; }
+leave_to_udev() {
+  local lock
+  for lock in "${udev_locks[@]}"; do exec {lock}<&-; done
+  udev_locks=()
+}
+udev_locks=()
 
 # Start the daemon with these further arguments, and wait until it serves the kernel. It is
 # left running: `end_daemon` is for any job.

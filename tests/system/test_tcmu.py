@@ -156,8 +156,8 @@ END
         mkdir --parents "$(cat /sys/kernel/config/target/dbroot)/pr"
         disk=$(loop_disk {NAA} 0)
         fenced=$(loop_disk {OTHER_NAA} 0)
-        trap "with_udev; finish" EXIT
-        without_udev
+        trap "leave_to_udev; finish" EXIT
+        keep_from_udev $disk $fenced
         conflicts() {{
           local status=0
           "$@" || status=$?

@@ -100,11 +100,13 @@ record $unit.compare-and-write \\
 record $unit.swapped cmp <(block $disk $size 16 1) /tmp/block
 record $unit.compare-and-write-again \\
   sg_compare_and_write --lba=16 --num=1 --xferlen=$((2 * size)) --in=/tmp/pair $disk
+keep_from_udev $disk
 record $unit.stop sg_start --stop $disk
 record $unit.stopped sg_turs $disk
 record $unit.stopped-why sg_requests $disk
 record $unit.start sg_start --start $disk
 record $unit.started sg_turs $disk
+leave_to_udev
 record $unit.format sg_format --format --quick $disk
 record $unit.formatted cmp <(block $disk $size 16 1) <(head --bytes=$size /tmp/zero)
 record $unit.readcap-after sg_readcap --long $disk
@@ -113,8 +115,7 @@ record $unit.readcap-after sg_readcap --long $disk
 # a look at it meanwhile: udev would, whenever a tool has had it open, and take what is due to
 # the next who asks.
 RESERVATIONS = f"""
-trap with_udev EXIT
-without_udev
+keep_from_udev $disk $other
 persist() {{ # NAME DISK OPTION…
   local name=$1 disk=$2
   shift 2
@@ -139,7 +140,7 @@ record read-preempted read_one $disk
 persist keys-after $other --in --read-keys
 persist clear $other --out --clear --param-rk={KEYS[1]:#x}
 persist keys-cleared $disk --in --read-keys
-with_udev
+leave_to_udev
 """
 
 

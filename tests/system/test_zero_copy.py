@@ -16,7 +16,7 @@ FIRST, SECOND = UNITS[:2]  # of one controller
 BEGIN = f"""
 modprobe -a target_core_user tcm_loop
 echo 2048 >{LIMIT}
-trap 'with_udev; {give_back((A,))}' EXIT
+trap 'leave_to_udev; {give_back((A,))}' EXIT
 rings() {{
   echo "RINGS $(scsi2nvme list --state-dir /run/daemon --json | tr --delete '\\n')"
 }}
@@ -54,7 +54,8 @@ def test_either_way_moves_data_unharmed(machine: Machine, zero_copy: str) -> Non
         + publish((FIRST, SECOND), loopback=True, portals=["127.0.0.1"])
         + f"""
         iscsi_login
-        without_udev
+        keep_from_udev $(loop_disk {NAA} 0) $(loop_disk {NAA} 1)
+        keep_from_udev $(iscsi_disk {IQN} 0) $(iscsi_disk {IQN} 1)
         all_of() {{ # what finds a disk, of which target, options
           pids=
           for lun in 0 1; do
@@ -102,7 +103,7 @@ def test_lone_commands_are_served_where_they_come_from(machine: Machine) -> None
         iscsi_login
         disk=$(iscsi_disk {IQN} 0)
         home=$(ring Reactor)
-        without_udev
+        keep_from_udev $disk
         until [ $(ring Moves) -gt 0 ]; do
           fio_verify $disk 12M --iodepth=1 --bsrange=4k-12k >/dev/null
         done
