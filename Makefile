@@ -133,11 +133,11 @@ SYSTEM_PYTEST := KERNEL=$(or $(KERNEL),linux-image-amd64) $(PYTEST) \
 .PHONY: test check lint sanitize
 test: test-packages system-test-packages c-tests ## run every test, or TESTS=tests/drivers
 	@$(if $(TESTS),,$(DEV)/python -m tests.system.image $(KERNEL) >build/images.log 2>&1 &)
-	@$(PYTEST) -m 'not system' --junitxml build/junit.xml $(TESTS)
+	@$(PYTEST) --dist worksteal -m 'not system' --junitxml build/junit.xml $(TESTS)
 	@$(if $(TESTS),,$(SYSTEM_PYTEST) tests/system)
 
 check: test-packages lint c-tests ## lint, and the tests that take no minutes
-	@$(PYTEST) -m 'not slow' $(TESTS)
+	@$(PYTEST) --dist worksteal -m 'not slow' $(TESTS)
 
 .PHONY: test-times system-test
 test-times: environment ## write docs/test-times.md from what the last `make test` reported

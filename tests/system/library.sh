@@ -33,13 +33,16 @@ namespace() {
   return 1
 }
 
-# Take a PCI function from its driver and give it to vfio-pci.
-bind_vfio() {
+# Take a PCI function from its driver and give it to vfio-pci, or to who is its driver by itself.
+# `scsi2nvme bind` does this with many a check, which costs seconds here.
+bind_vfio() { hand_over "$1" vfio-pci; }
+unbind_vfio() { hand_over "$1" ""; }
+hand_over() {
   local function=/sys/bus/pci/devices/$1
-  echo vfio-pci >"$function/driver_override"
+  echo "$2" >"$function/driver_override"
   if [ -e "$function/driver" ]; then echo "$1" >"$function/driver/unbind"; fi
   echo "$1" >/sys/bus/pci/drivers_probe
-  [ "$(basename "$(readlink "$function/driver")")" = vfio-pci ]
+  [ "$function/driver" -ef "/sys/bus/pci/drivers/${2:-nvme}" ]
 }
 
 # Run commands of targetcli, given on standard input, in one go: each start takes seconds. It
@@ -89,7 +92,10 @@ iscsi_disk() {
 clear_targets() {
   if iscsiadm --mode session >/dev/null 2>&1; then iscsiadm --mode node --logout; fi
   rm -rf /etc/iscsi/nodes /etc/iscsi/send_targets
-  targetctl clear
+  # It takes a second or two to find nothing.
+  if compgen -G '/sys/kernel/config/target/*/*[.:]*' || compgen -G '/sys/kernel/config/target/core/*_*'; then
+    targetctl clear
+  fi >/dev/null
   rm -rf ~/.targetcli # what `set global` of targetcli has left
 }
 

@@ -58,14 +58,14 @@ def serve(controllers: Iterable[Nvme], *arguments: str) -> str:
     """Return a script that starts the daemon on controllers, their disks emptied before."""
     lines, specs = ["modprobe -a nvme vfio-pci"], []
     for controller in controllers:
-        lines += [empty(controller), f"scsi2nvme bind {controller.address}"]
+        lines += [empty(controller), f"bind_vfio {controller.address}"]
         specs.append(f"--controller pci:{controller.address}")
     return "\n".join((*lines, " ".join(("start_daemon", *specs, *arguments)), ""))
 
 
 def give_back(controllers: Iterable[Nvme]) -> str:
     """Return a script that ends the daemon and gives the controllers back to the kernel."""
-    unbind = (f"scsi2nvme unbind {controller.address}" for controller in controllers)
+    unbind = (f"unbind_vfio {controller.address}" for controller in controllers)
     return "\n".join(("clear_targets", "end_daemon", *unbind, ""))
 
 
