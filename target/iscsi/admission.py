@@ -19,9 +19,9 @@ class CrowdedError(Exception):
     """There is no room for one more connection."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
-    """How many connections there may be: half open, logged in, in all.
+    """How many connections there may be: half open, and beside those logged in.
 
     An address is an IPv4 address or an IPv6 network of 64 bits, which anybody has who has one
     of its addresses.
@@ -34,9 +34,13 @@ class Limits:
     per_address: int = 512
 
     @classmethod
-    def within(cls, maximum: int) -> Limits:
-        """Return limits for so many connections, of which nobody can take all."""
+    def within(cls, connections: int) -> Limits:
+        """Return limits for so many connections of both kinds, of which nobody can take all."""
+        half_open = max(1, min(cls.half_open, connections // 4))
+        maximum = max(1, min(cls.maximum, connections - half_open))
         return cls(
+            half_open=half_open,
+            half_open_per_address=max(1, half_open // 4),
             maximum=maximum,
             per_initiator=max(1, maximum // 4),
             per_address=max(1, maximum // 2),
@@ -81,22 +85,23 @@ class Admission:
 
         Raises CrowdedError if that is not possible.
         """
-        limits, waiting = self._limits, len(self._half_open)
-        if self._logged_in.total() >= limits.maximum:
-            raise CrowdedError("as many connections as there may be")
         own = [one for one in self._half_open if one.source == source]
-        if len(own) >= limits.half_open_per_address:
+        if len(own) >= self._limits.half_open_per_address:
             self._make_room(source, own)
-        elif waiting >= min(limits.half_open, limits.maximum - self._logged_in.total()):
+        elif len(self._half_open) >= self._limits.half_open:
             self._make_room(source, self._half_open)
         entered = HalfOpen(source)
         self._half_open.append(entered)
         return entered
 
     def _make_room(self, source: str, among: list[HalfOpen]) -> None:
-        """Drop the oldest silent connection, else one of who has more than the newcomer."""
+        """Drop the oldest silent connection, else one of who has more than the newcomer.
+
+        Whoever has less than the newcomer is spared: else those who speak and stay would
+        drive out who is about to speak.
+        """
         held = Counter(one.source for one in self._half_open)
-        able = [one for one in among if not one.spoke]
+        able = [one for one in among if not one.spoke and held[one.source] >= held[source]]
         if not able:
             able = [
                 one for one in among if not one.logged_in and held[one.source] > held[source] + 1
@@ -116,7 +121,8 @@ class Admission:
         """Whether an initiator may have one more connection that is logged in."""
         limits = self._limits
         return (
-            self._logged_in[initiator] < limits.per_initiator
+            self._logged_in.total() < limits.maximum
+            and self._logged_in[initiator] < limits.per_initiator
             and self._sources[source] < limits.per_address
         )
 

@@ -65,6 +65,16 @@ def test_silence_makes_room_for_others_first_of_who_has_most() -> None:
     assert {speaker, single}.isdisjoint(door.dropped)
 
 
+def test_who_is_about_to_speak_is_not_driven_out_by_who_has_more() -> None:
+    door = Door(Limits(half_open=4))
+    for _ in range(3):
+        door.enter("a", spoke=True)
+    door.enter("b")
+    with pytest.raises(CrowdedError):
+        door.enter("a")
+    assert door.dropped == []
+
+
 def test_a_storm_of_single_logins_drops_nobody_who_spoke() -> None:
     door = Door(Limits(half_open=4))
     for number in range(4):
@@ -83,7 +93,7 @@ def test_who_has_logged_in_is_not_dropped() -> None:
 
 
 def test_nobody_takes_all_connections() -> None:
-    admission = Admission(Limits(maximum=10, per_initiator=3, per_address=5))
+    admission = Admission(Limits(maximum=7, per_initiator=3, per_address=5))
     for _ in range(3):
         assert admission.has_room("alice", "a")
         admission.begin("alice", "a")
@@ -92,27 +102,21 @@ def test_nobody_takes_all_connections() -> None:
         assert admission.has_room(name, "a")
         admission.begin(name, "a")
     assert not admission.has_room("dave", "a")
-    assert admission.has_room("dave", "b")
+    for name in ("dave", "erin"):
+        assert admission.has_room(name, "b")
+        admission.begin(name, "b")
+    assert not admission.has_room("frank", "c")
     admission.end("alice", "a")
     assert admission.has_room("alice", "a")
 
 
-def test_half_open_ones_leave_what_is_taken() -> None:
-    door = Door(Limits(maximum=3))
-    door.admission.begin("alice", "a")
-    silent = [door.enter("b") for _ in range(2)]
-    late = door.enter("c")
-    assert door.dropped == silent[:1]
-    door.admission.leave(late)
-    door.admission.begin("carol", "c")
-    door.admission.begin("dave", "d")
-    with pytest.raises(CrowdedError):
-        door.enter("e")
-
-
-def test_limits_follow_what_there_is() -> None:
-    assert Limits.within(1024) == Limits()
-    assert Limits.within(1) == Limits(maximum=1, per_initiator=1, per_address=1)
+@pytest.mark.parametrize("connections", [1, 16, 100, 1000, 1152, 100_000])
+def test_limits_follow_what_there_is(connections: int) -> None:
+    limits = Limits.within(connections)
+    assert limits.maximum + limits.half_open <= max(2, connections)
+    assert 1 <= limits.per_initiator <= limits.per_address <= limits.maximum
+    assert 1 <= limits.half_open_per_address <= limits.half_open
+    assert (limits == Limits()) is (connections >= 1152)
 
 
 SECONDS = 0.1

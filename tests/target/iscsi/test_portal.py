@@ -11,7 +11,7 @@ from scsi2nvme.target.iscsi.admission import Limits
 from scsi2nvme.target.iscsi.portal import Portal, PortalSettings, receive_exactly
 from scsi2nvme.target.portal_address import PortalAddress
 from tests.iscsi_client import ASYNC, RESERVED_TAG, Initiator
-from tests.target.iscsi.portal_bench import ALICE, DISK, Bench, ready, serving
+from tests.target.iscsi.portal_bench import ALICE, DISK, Bench, ready, refused, serving
 
 
 def test_wildcard_and_ipv6() -> None:
@@ -166,8 +166,10 @@ def test_connections_are_capped() -> None:
         with bench.initiator() as one, bench.initiator(name=ALICE) as two:
             one.login(DISK)
             two.login()
-            with bench.initiator() as third:
-                assert third.closed_by_target()
+            refused(bench, DISK, 0x0302, isid=b"\x80\0\0\0\0\x03")
+            with bench.initiator() as again:  # in place of the first
+                again.login(DISK)
+                assert one.closed_by_target()
             two.logout()
             assert two.closed_by_target()
         bench.wait_for_the_end()

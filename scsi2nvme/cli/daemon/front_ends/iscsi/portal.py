@@ -79,11 +79,9 @@ class IscsiFrontEnd:
 
 def _limits() -> Limits:
     """Return how many connections there may be, which is never all that can be opened."""
-    usual, left = Limits(), descriptors.for_peers()
-    if left >= usual.maximum:
-        return usual
-    limits = Limits.within(max(LEAST_CONNECTIONS, left))
-    log.warning("the limit of open files (ulimit -n) leaves %d connections", limits.maximum)
+    limits = Limits.within(max(LEAST_CONNECTIONS, descriptors.for_peers()))
+    if limits.maximum < Limits().maximum:
+        log.warning("the limit of open files (ulimit -n) leaves %d connections", limits.maximum)
     return limits
 
 
