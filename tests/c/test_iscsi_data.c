@@ -45,6 +45,7 @@ static void read_in_pdus(uint32_t limit, bool digests)
         CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_OFFSET), offset);
         CHECK_EQUAL(pdu->flags, (last || burst_ends ? F : 0) | (last ? S2N_STATUS : 0));
         CHECK(pdu->length && offset / 16384 == (offset + pdu->length - 1) / 16384);
+        CHECK(pdu->flags & F || pdu->length % 4 == 0);
         CHECK(!memcmp(pdu->data, fake.disk + offset, pdu->length));
         offset += pdu->length;
     }
@@ -55,7 +56,7 @@ static void read_in_pdus(uint32_t limit, bool digests)
 
 static void long_reads_are_split(void)
 {
-    static const uint32_t limits[] = {512, 1000, 8192, 16384, 100000};
+    static const uint32_t limits[] = {512, 1000, 1001, 8191, 8192, 16384, 100000};
 
     for (unsigned at = 0; at < sizeof limits / sizeof *limits; at++) {
         read_in_pdus(limits[at], false);
@@ -81,50 +82,6 @@ static void sense_follows_data_in_a_response(void)
     CHECK_EQUAL(s2n_get16(pdu->data), 18);
     CHECK_EQUAL(pdu->data[2], 0x5e);
     logout(&i);
-}
-
-static const struct {
-    uint8_t flags;
-    uint32_t edtl, blocks;
-    uint32_t data, residual;
-    uint8_t residual_flag;
-} residuals[] = {
-    {R, 512, 1, 512, 0, 0},
-    {R, 0, 1, 0, 512, S2N_OVERFLOW},
-    {R, 200, 1, 200, 312, S2N_OVERFLOW},
-    {R, 10000, 1, 512, 9488, S2N_UNDERFLOW},
-    {R, 512, 0, 0, 512, S2N_UNDERFLOW},
-    {0, 0, 1, 0, 512, S2N_OVERFLOW},
-    {W, 512, 1, 0, 0, 0},
-    {W, 0, 1, 0, 512, S2N_OVERFLOW},
-    {W, 200, 1, 0, 312, S2N_OVERFLOW},
-    {W, 10000, 1, 0, 9488, S2N_UNDERFLOW},
-    {W, 1024, 1, 0, 512, S2N_UNDERFLOW},
-    {W, 512, 0, 0, 512, S2N_UNDERFLOW},
-};
-
-static void residuals_count_what_the_cdb_moves(void)
-{
-    for (unsigned at = 0; at < sizeof residuals / sizeof *residuals; at++) {
-        bool write = residuals[at].flags == W;
-        uint32_t blocks = residuals[at].blocks, edtl = residuals[at].edtl;
-        uint32_t wanted = edtl < blocks * 512 ? edtl : blocks * 512;
-        login(&i, &usual);
-        put_command(&i, F | residuals[at].flags, AN_ITT, edtl,
-                    write ? write10(9, blocks) : read10(9, blocks), NULL, 0);
-        if (write && wanted) {
-            struct pdu *r2t = expect(&i, S2N_R2T);
-            CHECK_EQUAL(s2n_get32(r2t->bhs + S2N_AT_RESIDUAL), wanted);
-            put_data_out(&i, AN_ITT, s2n_get32(r2t->bhs + S2N_AT_TTT), 0, 0, true, pattern(wanted),
-                         wanted);
-        }
-        bool short_write = write && wanted < blocks * 512;
-        struct pdu *pdu = expect_status(&i, short_write ? CHECK_CONDITION : 0);
-        CHECK_EQUAL(pdu->flags & (S2N_OVERFLOW | S2N_UNDERFLOW), residuals[at].residual_flag);
-        CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_RESIDUAL), residuals[at].residual);
-        CHECK_EQUAL(pdu->opcode == S2N_DATA_IN ? pdu->length : 0, residuals[at].data);
-        logout(&i);
-    }
 }
 
 /* ---- data-out ---- */
@@ -244,6 +201,56 @@ static void transfer_tags_wrap_around_the_reserved_one(void)
     logout(&i);
 }
 
+/* Sequences are ended by F, be it in a PDU of its own, and take empty PDUs before. */
+static void empty_data_out_is_taken(void)
+{
+    s2n_conn_params params = usual;
+    const uint8_t *data = pattern(20480);
+    uint32_t burst = 16384;
+
+    params.initial_r2t = false;
+    login(&i, &params);
+    memset(fake.disk, 0, sizeof fake.disk);
+    put_command(&i, W, AN_ITT, 20480 + 1024, write10(0, 42), data, 512);
+    put_data_out(&i, AN_ITT, S2N_RESERVED_TAG, 0, 512, false, data, 0);
+    put_data_out(&i, AN_ITT, S2N_RESERVED_TAG, 1, 512, false, data + 512, 512);
+    put_data_out(&i, AN_ITT, S2N_RESERVED_TAG, 2, 1024, true, data, 0);
+    uint32_t ttt = s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
+    put_data_out(&i, AN_ITT, ttt, 0, 1024, false, data, 0);
+    put_data_out(&i, AN_ITT, ttt, 1, 1024, false, data + 1024, burst);
+    expect_none(&i);
+    put_data_out(&i, AN_ITT, ttt, 2, 1024 + burst, true, data, 0);
+    struct pdu *r2t = expect(&i, S2N_R2T);
+    CHECK_EQUAL(s2n_get32(r2t->bhs + S2N_AT_OFFSET), 1024 + burst);
+    ttt = s2n_get32(r2t->bhs + S2N_AT_TTT);
+    uint32_t rest = s2n_get32(r2t->bhs + S2N_AT_RESIDUAL);
+    CHECK_EQUAL(rest, 42 * 512 - 1024 - burst);
+    put_data_out(&i, AN_ITT, ttt, 0, 1024 + burst, false, data + burst, rest);
+    expect_none(&i);
+    CHECK_EQUAL(fake.executions, 0);
+    put_data_out(&i, AN_ITT, ttt, 1, 42 * 512, true, data, 0);
+    expect_status(&i, 0);
+    CHECK_EQUAL(fake.executions, 1);
+    CHECK(!memcmp(fake.disk, data, 1024 + burst));
+    CHECK(!memcmp(fake.disk + 1024 + burst, data + burst, rest));
+    logout(&i);
+}
+
+/* Nothing more comes than was asked for, though its sequence was not ended. */
+static void data_out_beyond_its_sequence_is_refused(void)
+{
+    login(&i, &usual);
+    put_command(&i, F | W, AN_ITT, 1024, write10(0, 2), NULL, 0);
+    uint32_t ttt = s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
+    put_data_out(&i, AN_ITT, ttt, 0, 0, false, pattern(1024), 1024);
+    expect_none(&i);
+    put_data_out(&i, AN_ITT, ttt, 1, 1024, true, pattern(4), 4);
+    expect_status(&i, CHECK_CONDITION);
+    CHECK_EQUAL(fake.refusal, S2N_SENSE_DATA_AMOUNT);
+    CHECK_EQUAL(fake.executions, 0);
+    logout(&i);
+}
+
 /* One Data-Out that is wrong in one way, in answer to an R2T of 1024 bytes. */
 static const struct {
     const char *what;
@@ -256,7 +263,7 @@ static const struct {
     {"offset", 0, 0, 512, 512, true, S2N_SENSE_DATA_PHASE},
     {"too long", 0, 0, 0, 1028, true, S2N_SENSE_DATA_AMOUNT},
     {"early end", 0, 0, 0, 512, true, S2N_SENSE_DATA_AMOUNT},
-    {"no end", 0, 0, 0, 1024, false, S2N_SENSE_DATA_AMOUNT},
+    {"early end, empty", 0, 0, 0, 0, true, S2N_SENSE_DATA_AMOUNT},
     {"far offset", 0, 0, 0xfffffe00, 1024, true, S2N_SENSE_DATA_PHASE},
 };
 
@@ -405,11 +412,12 @@ int main(void)
     RUN(one_read_is_one_pdu);
     RUN(long_reads_are_split);
     RUN(sense_follows_data_in_a_response);
-    RUN(residuals_count_what_the_cdb_moves);
     RUN(writes_gather_all_kinds_of_data);
     RUN(r2ts_are_bounded);
     RUN(late_data_is_not_taken_for_another_commands);
     RUN(transfer_tags_wrap_around_the_reserved_one);
+    RUN(empty_data_out_is_taken);
+    RUN(data_out_beyond_its_sequence_is_refused);
     RUN(wrong_data_out_fails_the_write);
     RUN(unasked_data_is_refused);
     RUN(unsolicited_data_beyond_first_burst_is_absorbed_and_refused);

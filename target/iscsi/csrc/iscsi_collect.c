@@ -131,7 +131,8 @@ void s2n_collect_proceed(s2n_command *command)
         s2n_command_respond_bare(command, S2N_TASK_SET_FULL);
     } else if (!has_buffer(command)) {
         return; /* comes back when it has */
-    } else if (command->received >= s2n_collect_end(command)) {
+    } else if (command->received >= s2n_collect_end(command) &&
+               command->sequence == command->r2t_sn) {
         execute(command);
     } else {
         gather(command);
@@ -152,7 +153,8 @@ void s2n_collect_into(s2n_conn *conn, s2n_command *command)
 }
 
 /* What is wrong with a Data-Out PDU: a sense code, or 0. Sequences come in order, and
- * so do the PDUs in them. */
+ * so do the PDUs in them, of which any may be empty; the final one ends its sequence, which
+ * has all that was asked for then. Spec: RFC 7143 11.7.1, 11.7.7. */
 static uint32_t data_out_fault(const s2n_command *command, const uint8_t *bhs, uint32_t length)
 {
     bool final = bhs[S2N_AT_FLAGS] & S2N_FINAL;
@@ -171,7 +173,7 @@ static uint32_t data_out_fault(const s2n_command *command, const uint8_t *bhs, u
         return length > command->unsolicited_limit - command->received ? S2N_SENSE_UNEXPECTED_DATA
                                                                        : 0;
     uint32_t left = command->sequence_end - command->received;
-    return length > left || final != (length == left) ? S2N_SENSE_DATA_AMOUNT : 0;
+    return length > left || (final && length < left) ? S2N_SENSE_DATA_AMOUNT : 0;
 }
 
 /* Whether what was asked for by this tag was so before the command came: for a task that is

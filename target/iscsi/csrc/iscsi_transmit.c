@@ -210,17 +210,21 @@ static void build_r2t(s2n_conn *conn, struct s2n_wire *wire, s2n_command *comman
     build(conn, wire, NULL, 0);
 }
 
-/* How much data the command really moves; of what it takes, no more than was asked for. */
+/* How much data the command moves, whatever the initiator expects: RFC 7143 11.4.5.2 calls it
+ * SPDTL. What is not carried out has taken what was collected for it, at most. */
 static uint64_t moved(const s2n_command *command)
 {
     const s2n_task *task = command->task;
+    uint64_t announced = task->lu ? task->announced : 0;
 
-    if (!command->write || task->direction != S2N_OUT)
-        return command->moved;
-    return s2n_task_portion_follows(task) ? s2n_collect_end(command) : task->announced;
+    /* Data that go the other way are none of those that the initiator expects. */
+    if (task->direction != S2N_OUT)
+        return command->write && command->edtl ? 0 : command->moved;
+    if (task->status == S2N_GOOD || (announced > command->edtl && !s2n_task_portion_follows(task)))
+        return announced;
+    return (uint64_t)task->portion_at + task->data_out_length;
 }
 
-/* The same, against what the initiator expects. */
 static void put_residual(uint8_t *bhs, const s2n_command *command)
 {
     uint64_t moves = moved(command);
@@ -259,12 +263,19 @@ static void build_response(s2n_conn *conn, struct s2n_wire *wire, s2n_command *c
     build(conn, wire, sense_length, task->sense_length ? sizeof sense_length : 0);
 }
 
-/* The next Data-In PDU, within the initiator's limits; the last one carries GOOD. */
+/* How much the next Data-In PDU takes, within the initiator's limits: whole words, but at the end
+ * of a sequence. Spec: RFC 7143 11.7.7. */
+static uint32_t data_in_length(const s2n_conn *conn, uint32_t left)
+{
+    return left <= conn->params.maximum_send ? left : conn->params.maximum_send & ~3u;
+}
+
+/* The next Data-In PDU; the last one carries GOOD. */
 static void build_data_in(s2n_conn *conn, struct s2n_wire *wire, s2n_command *command)
 {
     uint32_t burst = conn->params.maximum_burst, left = command->to_send - command->sent;
     uint32_t burst_left = burst - command->sent % burst;
-    uint32_t length = s2n_least(s2n_least(left, burst_left), conn->params.maximum_send);
+    uint32_t length = data_in_length(conn, s2n_least(left, burst_left));
     uint8_t *bhs = wire->head;
 
     bhs[0] = S2N_DATA_IN;
