@@ -14,6 +14,7 @@ from scsi2nvme.native.plane import Event, EventType, Scope, UnitParameters
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.service import TaskService
+from scsi2nvme.unit.block_device import Portion
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.ports import PortName
 from tests.model_controller import ModelController
@@ -35,6 +36,7 @@ class FakeTask:
     attribute: int = SIMPLE
     data: bytes = b""
     expected: int = 0
+    portion: Portion | None = None
     aborted: bool = False
     ended: tuple[int, bytes, bytes] | None = None
 
