@@ -130,6 +130,7 @@ class Command:
     never_conflicts: Callable[[Values], bool] = field(default=lambda cdb: False, compare=False)
     reports_unit_attention: bool = True
     needs_ready: bool = True  # refused while stopped, formatting or failed
+    answered_when_failed: bool = False  # runs although the controller is gone
     modifies_medium: bool = False  # refused while write protected
     exclusive: bool = False  # runs alone on the logical unit
     # What a LUN without a logical unit answers, where it is not a refusal.

@@ -39,6 +39,7 @@ from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.status_map import READING, result_of, tells_block
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES, Portion
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.reservations import Access
 
 
@@ -166,6 +167,9 @@ def _checked(task: Task, cdb: bytes) -> Translation:
     if unit is None:
         assert command.without_unit is not None
         return (yield from command.without_unit(task))
+    if unit.readiness is Readiness.FAILED and not command.answered_when_failed:
+        assert unit.not_ready is not None
+        return check_condition(unit.not_ready)
     refusal = _refuse(task)
     if refusal is not None:
         return refusal

@@ -254,6 +254,7 @@ class Controller:
 
     def _go_live(self) -> None:
         self.state = ControllerState.LIVE
+        self.failure = ""
         for queue in (self._admin, self._io):
             queue.open_gate()
         self._events.start(self.identity)

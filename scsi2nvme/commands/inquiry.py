@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer
 from scsi2nvme.commands import vpd_pages
-from scsi2nvme.commands.vpd_pages.page import DIRECT_ACCESS, NO_LOGICAL_UNIT, VENDOR, printable
+from scsi2nvme.commands.vpd_pages.page import NO_LOGICAL_UNIT, VENDOR, peripheral, printable
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.result import Result, Translation
 
@@ -60,7 +60,7 @@ def _standard_data(task: Task) -> bytes:
     """Spec: SPC-4 6.6.2; SNTR 1.5 6.1.1."""
     controller = task.lu.facts.controller
     return STANDARD_DATA.build(
-        peripheral=DIRECT_ACCESS,
+        peripheral=peripheral(task.lu),
         version=0x06,
         hisup=1,
         response_data_format=2,
@@ -125,6 +125,7 @@ COMMANDS = (
         legacy_reserve_allows=True,
         reports_unit_attention=False,
         needs_ready=False,
+        answered_when_failed=True,
         without_unit=inquiry_without_unit,
         nvme=("Identify",),
     ),

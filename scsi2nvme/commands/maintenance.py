@@ -12,6 +12,7 @@ from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.result import Result, Translation
 from scsi2nvme.scsi.task_management import TaskManagement
 from scsi2nvme.unit.ports import TARGET_PORT_GROUP
+from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.reservations import Access
 
 MAINTENANCE_IN = 0xA3
@@ -183,7 +184,7 @@ def report_supported_task_management_functions(task: Task) -> Translation:
     )
 
 
-# REPORT TARGET PORT GROUPS: one group, all of it active/optimized.
+# REPORT TARGET PORT GROUPS: one group, all of it in one state.
 
 GROUPS_HEADER = Structure("RTPG length only header", 4, (Field("length", 0, 0, 32),))
 GROUPS_EXTENDED_HEADER = Structure(
@@ -201,7 +202,8 @@ GROUP = Structure(
     8,
     (
         Field("pref", 0, 7, 1),
-        Field("access_state", 0, 0, 4, "0: active/optimized"),
+        Field("access_state", 0, 0, 4),
+        Field("u_sup", 1, 3, 1, "unavailable supported"),
         Field("ao_sup", 1, 0, 1, "active/optimized supported"),
         Field("target_port_group", 2, 0, 16),
         Field("status_code", 5),
@@ -214,14 +216,32 @@ GROUP_PORT = Structure(
 )
 
 
+class AccessState(IntEnum):
+    """Asymmetric access states, as far as there are any. Spec: SPC-4 6.37."""
+
+    ACTIVE_OPTIMIZED = 0x0
+    UNAVAILABLE = 0x3
+
+
+IMPLICITLY_ALTERED = 0x02  # STATUS CODE
+
+
 def report_target_port_groups(task: Task) -> Translation:
-    """Spec: SPC-4 6.37."""
+    """Spec: SPC-4 6.37, 5.15.2.4."""
     yield from ()
     if task.cdb.parameter_data_format > 1:
         raise task.invalid_field("parameter_data_format")
     ports = task.lu.target_ports_of(task.nexus)
     numbers = sorted({port.relative_identifier for port in ports})
-    group = GROUP.build(ao_sup=1, target_port_group=TARGET_PORT_GROUP, port_count=len(numbers))
+    failed = task.lu.readiness is Readiness.FAILED
+    group = GROUP.build(
+        access_state=AccessState.UNAVAILABLE if failed else AccessState.ACTIVE_OPTIMIZED,
+        u_sup=1,
+        ao_sup=1,
+        target_port_group=TARGET_PORT_GROUP,
+        status_code=IMPLICITLY_ALTERED if failed else 0,
+        port_count=len(numbers),
+    )
     group += b"".join(GROUP_PORT.build(relative_target_port=number) for number in numbers)
     if not task.cdb.parameter_data_format:
         return Result(data_in=GROUPS_HEADER.build(length=len(group)) + group)
@@ -244,6 +264,7 @@ COMMANDS = (
         transfer=Transfer.BYTES,
         length_field="allocation_length",
         needs_ready=False,
+        answered_when_failed=True,
     ),
     Command(
         "REPORT SUPPORTED OPERATION CODES",

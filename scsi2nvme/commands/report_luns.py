@@ -60,6 +60,7 @@ COMMANDS = (
         legacy_reserve_allows=True,
         reports_unit_attention=False,
         needs_ready=False,
+        answered_when_failed=True,
         without_unit=report_luns,
         doc="Answered at any LUN, so that an initiator without LUN 0 finds the others.",
     ),

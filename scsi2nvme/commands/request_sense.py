@@ -83,6 +83,7 @@ COMMANDS = (
         legacy_reserve_allows=True,
         reports_unit_attention=False,
         needs_ready=False,
+        answered_when_failed=True,
         without_unit=request_sense_without_unit,
         nvme=("Get Log Page", "Identify"),
     ),

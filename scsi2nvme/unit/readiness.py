@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import Enum
 
 from scsi2nvme.scsi.sense import (
-    INTERNAL_TARGET_FAILURE,
     LOGICAL_UNIT_NOT_READY_FORMAT_IN_PROGRESS,
     LOGICAL_UNIT_NOT_READY_INITIALIZING_COMMAND_REQUIRED,
+    LOGICAL_UNIT_NOT_SUPPORTED,
     MEDIUM_FORMAT_CORRUPTED,
     Sense,
 )
@@ -20,14 +20,16 @@ class Readiness(Enum):
     STOPPED = "stopped"  # START STOP UNIT
     FORMATTING = "formatting"
     FORMAT_FAILED = "format failed"
-    FAILED = "failed"  # the controller is gone
+    FAILED = "failed"  # the controller is gone; it may come back
 
 
 _NOT_READY = {
     Readiness.STOPPED: LOGICAL_UNIT_NOT_READY_INITIALIZING_COMMAND_REQUIRED,
     Readiness.FORMATTING: LOGICAL_UNIT_NOT_READY_FORMAT_IN_PROGRESS,
     Readiness.FORMAT_FAILED: MEDIUM_FORMAT_CORRUPTED,
-    Readiness.FAILED: INTERNAL_TARGET_FAILURE,
+    # ESXi takes it for a permanent loss, Linux for the failure of a path: another is tried. A
+    # hardware error would be the disk's to Linux, whichever path leads there.
+    Readiness.FAILED: LOGICAL_UNIT_NOT_SUPPORTED,
 }
 
 

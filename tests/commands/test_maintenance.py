@@ -205,7 +205,7 @@ def test_only_what_the_transport_carries_is_supported(
 def test_target_port_groups() -> None:
     bench = make_bench()
     name = "REPORT TARGET PORT GROUPS"
-    group = bytes.fromhex("00 01 0001 00 00 00 01 0000 0001")
+    group = bytes.fromhex("00 09 0001 00 00 00 01 0000 0001")
     data = bench.do(name, allocation_length=64).data_in
     assert data == bytes.fromhex("0000000c") + group
     extended = bench.do(name, parameter_data_format=1, allocation_length=64).data_in
@@ -219,7 +219,7 @@ def test_every_known_target_port_is_in_the_group() -> None:
     bench.lu.target_ports = (PortName(device, portal_group_tag=7),)
     bench.lu.attach(Nexus(bench.nexus.initiator, PortName(device, portal_group_tag=3)))
     data = bench.do("REPORT TARGET PORT GROUPS", allocation_length=64).data_in
-    assert data[4:12] == bytes.fromhex("00 01 0001 00 00 00 03")
+    assert data[4:12] == bytes.fromhex("00 09 0001 00 00 00 03")
     ports = [int.from_bytes(data[n + 2 : n + 4], "big") for n in range(12, len(data), 4)]
     assert ports == [1, 3, 7]
 

@@ -81,7 +81,7 @@ def test_a_format_tells_its_progress() -> None:
     [
         (Readiness.STOPPED, (2, 0x04, 0x02)),
         (Readiness.FORMAT_FAILED, (3, 0x31, 0x00)),
-        (Readiness.FAILED, (4, 0x44, 0x00)),
+        (Readiness.FAILED, (5, 0x25, 0x00)),
     ],
 )
 def test_why_it_is_not_ready(readiness: Readiness, expected: tuple[int, int, int]) -> None:

@@ -128,9 +128,9 @@ async def test_a_namespace_that_goes_and_comes_back(bench: Bench) -> None:
     facts = bench.lu.facts
     await (await tell(bench, {}, 1))
     assert bench.plane_nexus.aside == {0: True}
-    assert (await bench.run(TUR)).sense == (6, 0x3F, 0x0E)
-    assert (await bench.run(TUR)).sense == (4, 0x44, 0x00)
+    assert (await bench.run(TUR)).sense == (5, 0x25, 0x00)
     await (await tell(bench, {1: facts}, 1))
+    assert (await bench.run(TUR)).sense == (6, 0x3F, 0x0E)
     assert (await bench.run(TUR)).status == Status.GOOD
     assert bench.plane_nexus.aside == {0: False}
 
@@ -152,7 +152,7 @@ async def test_a_lost_controller_fails_its_logical_units(bench: Bench) -> None:
     path = PlaneDataPath(bench.service, bench.plane_controller)
     path.fail(0x370)
     assert bench.plane_controller.calls == [0x370]
-    assert (await bench.run(TUR)).sense == (4, 0x44, 0x00)
+    assert (await bench.run(TUR)).sense == (5, 0x25, 0x00)
     assert bench.plane_nexus.aside == {0: True}
 
 

@@ -80,7 +80,7 @@ class Daemon:
     def __init__(self, settings: Settings, plane: Plane) -> None:
         self.settings = settings
         self.served: list[Served] = []
-        self._unserved: dict[str, str] = {}  # names of controllers, and why
+        self._unserved: dict[int, str] = {}  # numbers of controllers, and why
         self.front_ends: list[FrontEnd] = []
         self.service = TaskService(plane)
         self._background = Background()
@@ -122,7 +122,7 @@ class Daemon:
                 if len(self.settings.targets) == 1:
                     raise
                 log.error("%s; it is not served", error)
-                self._unserved |= dict.fromkeys(target.spec.names(number), str(error))
+                self._unserved[number] = str(error)
         if not self.served:
             raise OperationError("none of the controllers can be served")
 
@@ -239,18 +239,30 @@ class Daemon:
             for served in self.served
             for facts in served.controller.namespaces.values()
         )
+        shown["Controllers"] = list(self._states())
         for record in FRONT_ENDS:
             shown |= record.idle
         for front_end in self.front_ends:
             shown |= front_end.status()
         return shown
 
+    def _states(self) -> Iterator[dict[str, str]]:
+        """Yield what became of each controller."""
+        up = {one.number: one.controller for one in self.served}
+        for number, target in enumerate(self.settings.targets):
+            yield {
+                "DevicePath": target.spec.text,
+                "State": up[number].state.value if number in up else "not served",
+                "Reason": up[number].failure if number in up else self._unserved[number],
+            }
+
     def _controller(self, name: str) -> Controller:
         for served in self.served:
             if name == served.settings.iqn or spelled(name) in served.names:
                 return served.controller
-        if spelled(name) in self._unserved:
-            raise OperationError(f"{self._unserved[spelled(name)]}; it is not served")
+        for number, reason in self._unserved.items():
+            if spelled(name) in self.settings.targets[number].spec.names(number):
+                raise OperationError(f"{reason}; it is not served")
         last = len(self.settings.targets) - 1
         raise OperationError(f"there is no controller {name!r}; the daemon serves 0 to {last}")
 

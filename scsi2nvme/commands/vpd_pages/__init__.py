@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scsi2nvme.command import Task
-from scsi2nvme.commands.vpd_pages.page import DIRECT_ACCESS, VpdPage, with_header
+from scsi2nvme.commands.vpd_pages.page import VpdPage, peripheral, with_header
 from scsi2nvme.tables import rows
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
@@ -36,9 +36,9 @@ def find(lu: LogicalUnit, code: int) -> VpdPage | None:
 
 def build(page: VpdPage, task: Task) -> bytes:
     """Return a page whole."""
-    return with_header(DIRECT_ACCESS, page.code, page.build(task))
+    return with_header(peripheral(task.lu), page.code, page.build(task))
 
 
-def supported_pages(peripheral: int, codes: Sequence[int]) -> bytes:
+def supported_pages(device: int, codes: Sequence[int]) -> bytes:
     """Return page 00h, listing `codes`. Spec: SPC-4 7.8.16."""
-    return with_header(peripheral, 0x00, bytes(codes))
+    return with_header(device, 0x00, bytes(codes))

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from scsi2nvme.command import Task
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.readiness import Readiness
 
 DIRECT_ACCESS = 0x00  # qualifier 000b, type 00h
+NOT_CONNECTED = 0x20  # qualifier 001b, type 00h
 NO_LOGICAL_UNIT = 0x7F  # qualifier 011b, type 1Fh
 VENDOR = b"NVMe    "  # T10 VENDOR IDENTIFICATION. Spec: SNTR 1.5 6.1.1.
 
@@ -36,9 +38,17 @@ class VpdPage:
     supported: Callable[[LogicalUnit], bool] = lambda lu: True
 
 
-def with_header(peripheral: int, code: int, body: bytes) -> bytes:
-    """Return a page whole, of the device that `peripheral` describes."""
-    return HEADER.build(peripheral=peripheral, page_code=code, page_length=len(body)) + body
+def peripheral(lu: LogicalUnit) -> int:
+    """Return PERIPHERAL QUALIFIER and TYPE: one that is gone is not connected.
+
+    Spec: SPC-4 6.6.2.
+    """
+    return NOT_CONNECTED if lu.readiness is Readiness.FAILED else DIRECT_ACCESS
+
+
+def with_header(device: int, code: int, body: bytes) -> bytes:
+    """Return a page whole, of the device that PERIPHERAL QUALIFIER and TYPE `device` tell."""
+    return HEADER.build(peripheral=device, page_code=code, page_length=len(body)) + body
 
 
 def printable(text: bytes) -> bytes:

@@ -18,8 +18,9 @@ from scsi2nvme.cli.verb import (
 
 _LIST = """\
 List the NVMe disks of this machine, who drives and who uses them, and the namespaces that
-the running daemon serves, with the rings of the kernel's target: how many commands had
-their data moved in place, or copied; or, with SPECs, the namespaces of those controllers."""
+the running daemon serves, with the state of their controllers and the rings of the kernel's
+target: how many commands had their data moved in place, or copied; or, with SPECs, the
+namespaces of those controllers."""
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +51,8 @@ def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps(shown, indent=2))
     else:
         tables = [disks.table(shown)] + ([namespaces.table(shown)] if shown["Devices"] else [])
+        if why := namespaces.reasons(shown):
+            tables.append(why)
         if shown.get("Rings"):
             tables.append(namespaces.rings(shown))
         print("\n\n".join(tables))

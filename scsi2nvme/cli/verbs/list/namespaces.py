@@ -29,8 +29,9 @@ async def _of_specs(specs: Sequence[str]) -> Json:
 
 
 def table(shown: Json) -> str:
-    """Return `devices` for people: a line per namespace."""
-    heads = ("Device", "NSID", "Serial", "Model", "Size", "Block", "Firmware")
+    """Return `devices` for people: a line per namespace, with the state of its controller."""
+    heads = ("Device", "NSID", "Serial", "Model", "Size", "Block", "Firmware", "State")
+    states = {one["DevicePath"]: one["State"] for one in shown.get("Controllers", ())}
     rows = [heads] + [
         (
             row["DevicePath"],
@@ -40,10 +41,20 @@ def table(shown: Json) -> str:
             f"{row['PhysicalSize'] / (1 << 30):.2f} GiB",
             str(row["SectorSize"]),
             row["Firmware"],
+            states.get(row["DevicePath"], "live"),
         )
         for row in shown["Devices"]
     ]
     return "\n".join(aligned(rows))
+
+
+def reasons(shown: Json) -> str:
+    """Return why controllers are not live, for people: a line each."""
+    return "\n".join(
+        f"controller {one['DevicePath']} is {one['State']}: {one['Reason']}"
+        for one in shown.get("Controllers", ())
+        if one["Reason"]
+    )
 
 
 def rings(shown: Json) -> str:
