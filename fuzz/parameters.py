@@ -72,7 +72,7 @@ def _log_lists(draw: st.DrawFn, lu: LogicalUnit) -> bytes:
     data = b""
     for page in draw(st.lists(st.sampled_from(log_pages.PAGES), max_size=2)):
         body = b""
-        for code in draw(st.lists(st.sampled_from((*page.own, 0)), max_size=2)):
+        for code in draw(st.lists(st.sampled_from((*page.own(lu), 0)), max_size=2)):
             value = draw(st.binary(min_size=7, max_size=8))
             body += Parameter(code, value).data
         data += PAGE_HEADER.build(

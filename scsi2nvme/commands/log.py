@@ -117,19 +117,21 @@ def _settings(lu: LogicalUnit, data: bytes) -> list[tuple[LogPage, int, int]]:
         end = start + header.page_length
         if end > len(data):
             raise _invalid(offset + PAGE_HEADER.by_name["page_length"].byte)
-        settings += _page_settings(page, data[:end], start)
+        settings += _page_settings(page, page.own(lu), data[:end], start)
         offset = end
     return settings
 
 
-def _page_settings(page: LogPage, data: bytes, offset: int) -> list[tuple[LogPage, int, int]]:
-    """Check the parameters of one page: known, whole and in ascending order."""
+def _page_settings(
+    page: LogPage, own: tuple[int, ...], data: bytes, offset: int
+) -> list[tuple[LogPage, int, int]]:
+    """Check the parameters of one page: our own, whole and in ascending order."""
     settings: list[tuple[LogPage, int, int]] = []
     last = -1
     while offset < len(data):
         header = _header(PARAMETER_HEADER, data, offset)
         code = header.parameter_code
-        if code not in page.own or code <= last:
+        if code not in own or code <= last:
             raise _invalid(offset)
         value = data[offset + PARAMETER_HEADER.size :][: header.parameter_length]
         if header.parameter_length != COUNTER.size or len(value) != COUNTER.size:
@@ -158,10 +160,10 @@ def log_select(task: Task) -> Translation:
             lu.counters.set(page.code, code, value)
     elif cdb.pcr:
         pages = supported_pages(lu) if every_page else [_page(task)]
-        if not any(page.own for page in pages):
+        if not any(page.own(lu) for page in pages):
             raise task.invalid_field("page_code")
         for page in pages:
-            for code in page.own:
+            for code in page.own(lu):
                 lu.counters.set(page.code, code, 0)
     else:
         return GOOD

@@ -1,13 +1,35 @@
-"""What the target itself counts for one logical unit, since it started."""
+"""What the target itself counts for one logical unit, since it started.
+
+Nothing is kept beyond that: a start is a power on, which initiators are told of.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from scsi2nvme.nvme.command import Opcode
+from scsi2nvme.nvme.status import StatusCode, StatusType
 
-WRITE_ERRORS, VERIFY_ERRORS = 0x02, 0x05  # log page codes
+# Log page codes.
+WRITE_ERRORS, READ_ERRORS, VERIFY_ERRORS, NON_MEDIUM_ERRORS = 0x02, 0x03, 0x05, 0x06
 BYTES_PROCESSED, UNCORRECTED_ERRORS = 0x0005, 0x0006  # parameter codes. Spec: SPC-4 7.3.14
+NON_MEDIUM_ERROR_COUNT = 0x0000  # parameter code. Spec: SPC-4 7.3.11
+
+_PAGE_OF: dict[int, int] = {
+    Opcode.WRITE: WRITE_ERRORS,
+    Opcode.WRITE_ZEROES: WRITE_ERRORS,
+    Opcode.READ: READ_ERRORS,
+    Opcode.VERIFY: VERIFY_ERRORS,
+    Opcode.COMPARE: VERIFY_ERRORS,
+}
+# What failed through no fault of the command, nor of the medium.
+_NON_MEDIUM = frozenset(
+    {
+        StatusCode.DATA_TRANSFER_ERROR,
+        StatusCode.ABORTED_POWER_LOSS,
+        StatusCode.INTERNAL_ERROR,
+    }
+)
 
 
 class Counters:
@@ -17,16 +39,16 @@ class Counters:
         self._counts: Counter[tuple[int, int]] = Counter()
 
     def record(self, opcode: int, status: int) -> None:
-        """Count an I/O command that failed with `status`, if the medium was at fault.
+        """Count an I/O command that failed with `status`, unless that was a refusal.
 
         Spec: NVM Command Set 1.0 figure 22 (write fault to reference tag check).
         """
-        if not 0x280 <= status <= 0x284:
-            return
-        if opcode in (Opcode.WRITE, Opcode.WRITE_ZEROES):
-            self._counts[WRITE_ERRORS, UNCORRECTED_ERRORS] += 1
-        elif opcode in (Opcode.VERIFY, Opcode.COMPARE):
-            self._counts[VERIFY_ERRORS, UNCORRECTED_ERRORS] += 1
+        if 0x280 <= status <= 0x284:
+            page = _PAGE_OF.get(opcode)
+            if page is not None:
+                self._counts[page, UNCORRECTED_ERRORS] += 1
+        elif status in _NON_MEDIUM or status >> 8 == StatusType.PATH:
+            self._counts[NON_MEDIUM_ERRORS, NON_MEDIUM_ERROR_COUNT] += 1
 
     def value(self, page_code: int, code: int) -> int:
         """Return one counter."""

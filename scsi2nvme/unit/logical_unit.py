@@ -155,6 +155,11 @@ class LogicalUnit(BlockDevice):
         used = (other.target for other in self.nexuses if other.target.device)
         return tuple(dict.fromkeys((nexus.target, *self.target_ports, *used)))
 
+    @property
+    def alone(self) -> bool:
+        """Whether what the controller counts is this logical unit's, and no other's."""
+        return len(self.controller_units) <= 1
+
     def siblings(self) -> list[LogicalUnit]:
         """Return this one and the others of the same controller that initiators use."""
         return [self, *(each for each in self.controller_units if each.nexuses and each != self)]

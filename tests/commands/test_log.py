@@ -1,8 +1,6 @@
-"""LOG SENSE and LOG SELECT, against the controller's logs."""
+"""LOG SENSE, against the controller's logs."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +10,6 @@ from scsi2nvme.commands import log
 from scsi2nvme.commands.log_pages import PAGES
 from scsi2nvme.commands.log_pages.medium import BACKGROUND_SCAN
 from scsi2nvme.commands.log_pages.page import (
-    PAGE_HEADER,
     PARAMETER_HEADER,
     Linking,
     LogPage,
@@ -22,60 +19,19 @@ from scsi2nvme.commands.log_pages.self_test_results import SELF_TEST
 from scsi2nvme.commands.log_pages.statistics import IDLE_TIME, STATISTICS
 from scsi2nvme.nvme.command import AdminOpcode, Opcode
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT, SMART_LOG
-from scsi2nvme.scsi.result import Result
-from scsi2nvme.scsi.sense import (
-    INVALID_FIELD_IN_CDB,
-    INVALID_FIELD_IN_PARAMETER_LIST,
-    LOG_PARAMETERS_CHANGED,
-    FieldPointer,
-    Sense,
-)
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.mode_pages.informational_exceptions import INFORMATIONAL_EXCEPTIONS_CONTROL
-from tests.support import Bench, make_bench
-
-SMART, SELF_TESTS = 0x02, 0x06
-CURRENT = 0b01
-WRITE_FAULT = 0x280
-
-
-def sense(bench: Bench, code: int, subpage: int = 0, **fields: Any) -> Result:
-    values: dict[str, Any] = {"pc": CURRENT, "allocation_length": 0xFFFF, **fields}
-    return bench.do("LOG SENSE", page_code=code, subpage_code=subpage, **values)
-
-
-def parameters(bench: Bench, code: int, **fields: int) -> dict[int, bytes]:
-    """Return a page's parameters by code, after checking that it is well formed."""
-    result = sense(bench, code, **fields)
-    assert result.status is Status.GOOD, result.sense
-    data = result.data_in
-    header = PAGE_HEADER.parse(data)
-    assert (header.ds, header.spf, header.page_code) == (1, 0, code)
-    assert header.page_length == len(data) - 4
-    found: dict[int, bytes] = {}
-    rest = data[4:]
-    while rest:
-        each = PARAMETER_HEADER.parse(rest)
-        assert each.parameter_code > max(found, default=-1)
-        found[each.parameter_code] = rest[4 : 4 + each.parameter_length]
-        assert len(found[each.parameter_code]) == each.parameter_length
-        rest = rest[4 + each.parameter_length :]
-    return found
-
-
-def with_smart(**values: int) -> Bench:
-    bench = make_bench()
-    bench.model.logs[SMART] = SMART_LOG.build(**values)
-    return bench
-
-
-def numbers(found: dict[int, bytes]) -> dict[int, int]:
-    return {code: int.from_bytes(value, "big") for code, value in found.items()}
-
-
-def refused_in_cdb(result: Result, byte: int, bit: int) -> bool:
-    return result.sense == Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(byte, bit))
-
+from tests.commands.log_pages import (
+    CURRENT,
+    SELF_TESTS,
+    SMART,
+    numbers,
+    parameters,
+    refused_in_cdb,
+    sense,
+    with_smart,
+)
+from tests.support import Bench, make_bench, make_lu
 
 # Lists and selection
 
@@ -175,7 +131,26 @@ def test_error_counters() -> None:
     assert numbers(parameters(bench, 0x02)) == {5: 5 * 512000, 6: 0}
     assert numbers(parameters(bench, 0x03)) == {5: 3 * 512000, 6: 7}
     assert numbers(parameters(bench, 0x05)) == {6: 0}
-    assert numbers(parameters(bench, 0x06)) == {0: 3}
+    assert numbers(parameters(bench, 0x06)) == {0: 0}  # entries of refused commands are no errors
+
+
+def test_what_a_controller_counts_for_several_is_told_of_none() -> None:
+    bench = with_smart(data_units_read=3, data_units_written=5, media_errors=7)
+    bench.lu.controller_units = (bench.lu, make_lu(nsid=2))
+    bench.lu.counters.record(Opcode.READ, 0x281)
+    assert numbers(parameters(bench, 0x02)) == {6: 0}
+    assert numbers(parameters(bench, 0x03)) == {6: 1}
+    assert 0x19 not in sense(bench, 0x00).data_in[4:]
+    assert refused_in_cdb(sense(bench, 0x19), 2, 5)
+    assert bench.do("LOG SELECT", pcr=1, page_code=0x03, pc=CURRENT).status is Status.GOOD
+    assert numbers(parameters(bench, 0x03)) == {6: 0}
+
+
+def test_read_errors_of_the_controllers_life_cannot_be_set() -> None:
+    bench = with_smart(media_errors=7)
+    result = bench.do("LOG SELECT", pcr=1, page_code=0x03, pc=CURRENT)
+    assert refused_in_cdb(result, 2, 5)
+    assert numbers(parameters(bench, 0x03))[6] == 7
 
 
 def test_counters_beyond_64_bits_saturate() -> None:
@@ -333,154 +308,6 @@ def test_exceptions_can_be_disabled() -> None:
     assert exception(bench)[:2] == (0x5D, 0x10)
     select_exceptions(bench, dexcpt=1)
     assert exception(bench)[:2] == (0, 0)
-
-
-# The target's own counters and LOG SELECT
-
-
-def select(bench: Bench, data: bytes = b"", **fields: Any) -> Result:
-    values: dict[str, Any] = {"pc": CURRENT, **fields}
-    return bench.do("LOG SELECT", data, parameter_list_length=len(data), **values)
-
-
-def fail_a_write(bench: Bench) -> None:
-    bench.model.faults[Opcode.WRITE] = [WRITE_FAULT]
-    result = bench.do("WRITE (10)", bytes(512), transfer_length=1)
-    assert result.status is Status.CHECK_CONDITION
-
-
-def listed(code: int, *values: tuple[int, bytes]) -> bytes:
-    """Return a log page as LOG SELECT takes it."""
-    body = b"".join(
-        PARAMETER_HEADER.build(parameter_code=number, parameter_length=len(value)) + value
-        for number, value in values
-    )
-    return PAGE_HEADER.build(page_code=code, page_length=len(body)) + body
-
-
-def test_failed_writes_are_counted() -> None:
-    bench = make_bench()
-    fail_a_write(bench)
-    fail_a_write(bench)
-    assert numbers(parameters(bench, 0x02))[6] == 2
-    assert numbers(parameters(bench, 0x03))[6] == 0
-
-
-@pytest.mark.parametrize(
-    ("opcode", "status", "written", "verified"),
-    [
-        (Opcode.WRITE, 0x280, 1, 0),
-        (Opcode.WRITE_ZEROES, 0x280, 1, 0),
-        (Opcode.VERIFY, 0x281, 0, 1),
-        (Opcode.COMPARE, 0x284, 0, 1),
-        (Opcode.COMPARE, 0x285, 0, 0),  # a miscompare
-        (Opcode.WRITE, 0x27F, 0, 0),
-        (Opcode.READ, 0x281, 0, 0),  # the controller counts it
-    ],
-)
-def test_errors_count_where_they_belong(
-    opcode: Opcode, status: int, written: int, verified: int
-) -> None:
-    bench = make_bench()
-    bench.lu.counters.record(opcode, status)
-    assert numbers(parameters(bench, 0x02))[6] == written
-    assert numbers(parameters(bench, 0x05))[6] == verified
-
-
-def test_errors_that_are_not_the_mediums_are_not_counted() -> None:
-    bench = make_bench()
-    bench.model.faults[Opcode.WRITE] = [0x006]
-    bench.do("WRITE (10)", bytes(512), transfer_length=1)
-    assert numbers(parameters(bench, 0x02))[6] == 0
-
-
-@pytest.mark.parametrize("page_code", [0x00, 0x02])
-def test_reset_clears_the_targets_counters(page_code: int) -> None:
-    bench = make_bench()
-    other = bench.other()
-    fail_a_write(bench)
-    assert select(bench, pcr=1, page_code=page_code).status is Status.GOOD
-    assert numbers(parameters(bench, 0x02))[6] == 0
-    assert bench.lu.take_attention(other) == Sense(LOG_PARAMETERS_CHANGED)
-    assert bench.lu.pending_attention(bench.nexus) is None
-
-
-@pytest.mark.parametrize(
-    ("data", "fields", "byte", "bit"),
-    [
-        (b"", {"sp": 1}, 1, 0),
-        (b"", {"pcr": 1, "page_code": 0x03}, 2, 5),  # the controller's, and lasting
-        (b"", {"pcr": 1, "page_code": 0x04}, 2, 5),
-        (listed(0x02), {"pcr": 1}, 1, 1),
-        (listed(0x02), {"page_code": 0x02}, 2, 5),
-        (listed(0x02), {"pc": 0}, 2, 7),
-    ],
-)
-def test_wrong_selections_are_pointed_at(
-    data: bytes, fields: dict[str, int], byte: int, bit: int
-) -> None:
-    bench = make_bench()
-    fail_a_write(bench)
-    assert refused_in_cdb(select(bench, data, **fields), byte, bit)
-    assert numbers(parameters(bench, 0x02))[6] == 1
-
-
-def test_a_list_sets_counters() -> None:
-    bench = make_bench()
-    other = bench.other()
-    data = listed(0x02, (6, bytes(7) + b"\x2a")) + listed(0x05, (6, bytes(7) + b"\x07"))
-    assert select(bench, data).status is Status.GOOD
-    assert numbers(parameters(bench, 0x02))[6] == 42
-    assert numbers(parameters(bench, 0x05))[6] == 7
-    assert bench.lu.take_attention(other) == Sense(LOG_PARAMETERS_CHANGED)
-
-
-@pytest.mark.parametrize(
-    ("data", "byte"),
-    [
-        (listed(0x04), 0),  # no such page
-        (PAGE_HEADER.build(page_code=0x02, spf=1), 0),
-        (listed(0x02, (5, bytes(8))), 4),  # the controller's
-        (listed(0x02, (6, bytes(8)), (6, bytes(8))), 16),  # not ascending
-        (listed(0x02, (6, bytes(4))), 7),
-        (listed(0x02, (6, bytes(8)))[:-1], 2),  # cut
-        (listed(0x02)[:3], 0),
-        (PAGE_HEADER.build(page_code=0x02, page_length=2) + bytes(2), 4),
-        (listed(0x05, (6, bytes(8))) + listed(0x03, (6, bytes(8))), 20),
-    ],
-)
-def test_wrong_lists_set_nothing(data: bytes, byte: int) -> None:
-    bench = make_bench()
-    fail_a_write(bench)
-    sense_data = Sense(INVALID_FIELD_IN_PARAMETER_LIST, pointer=FieldPointer(byte, in_cdb=False))
-    assert select(bench, data).sense == sense_data
-    assert numbers(parameters(bench, 0x02))[6] == 1
-
-
-@given(
-    st.binary(min_size=1, max_size=40), st.sampled_from([b"", b"\x02\x00\x00\x0c\x00\x06\x00\x08"])
-)
-def test_any_list_is_applied_whole_or_refused(tail: bytes, start: bytes) -> None:
-    bench = make_bench()
-    fail_a_write(bench)
-    result = select(bench, start + tail)
-    if result.status is Status.GOOD:
-        found = numbers(parameters(bench, 0x02))
-        assert found[6] == (int.from_bytes(tail, "big") if start else 1)
-    else:
-        assert result.sense is not None
-        assert result.sense.code == INVALID_FIELD_IN_PARAMETER_LIST
-        assert numbers(parameters(bench, 0x02))[6] == 1
-
-
-@pytest.mark.parametrize("pc", [0, 1, 2, 3])
-def test_no_list_and_no_reset_change_nothing(pc: int) -> None:
-    bench = make_bench()
-    other = bench.other()
-    fail_a_write(bench)
-    assert select(bench, pc=pc).status is Status.GOOD
-    assert numbers(parameters(bench, 0x02))[6] == 1
-    assert bench.lu.pending_attention(other) is None
 
 
 def test_a_failing_log_is_reported() -> None:

@@ -1,4 +1,7 @@
-"""Log pages 02h, 03h, 05h, 06h: what went wrong, and how much did not. Spec: SPC-4 7.3.14."""
+"""Log pages 02h, 03h, 05h, 06h: what went wrong, and how much did not. Spec: SPC-4 7.3.14.
+
+The controller counts for all its namespaces: what it counts is told where there is one only.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,15 @@ from scsi2nvme.commands.log_pages.page import (
     saturated,
     smart_log,
 )
-from scsi2nvme.unit.counters import BYTES_PROCESSED, UNCORRECTED_ERRORS, VERIFY_ERRORS, WRITE_ERRORS
+from scsi2nvme.unit.counters import (
+    BYTES_PROCESSED,
+    NON_MEDIUM_ERROR_COUNT,
+    NON_MEDIUM_ERRORS,
+    READ_ERRORS,
+    UNCORRECTED_ERRORS,
+    VERIFY_ERRORS,
+    WRITE_ERRORS,
+)
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 
@@ -27,19 +38,28 @@ def _own(lu: LogicalUnit, page_code: int, code: int) -> Parameter:
     return _count(code, lu.counters.value(page_code, code))
 
 
+def _bytes_processed(lu: LogicalUnit, data_units: int) -> tuple[Parameter, ...]:
+    return (_count(BYTES_PROCESSED, data_units * DATA_UNIT_BYTES),) if lu.alone else ()
+
+
 def _write_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
     return (
-        _count(BYTES_PROCESSED, smart_log(logs).data_units_written * DATA_UNIT_BYTES),
+        *_bytes_processed(lu, smart_log(logs).data_units_written),
         _own(lu, WRITE_ERRORS, UNCORRECTED_ERRORS),
     )
 
 
 def _read_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
-    """The controller does not say in which direction the medium failed: say reading."""
+    """The controller does not say in which direction the medium failed: say reading.
+
+    Unlike our own its count is of the controller's whole life.
+    """
     smart = smart_log(logs)
     return (
-        _count(BYTES_PROCESSED, smart.data_units_read * DATA_UNIT_BYTES),
-        _count(UNCORRECTED_ERRORS, smart.media_errors),
+        *_bytes_processed(lu, smart.data_units_read),
+        _count(UNCORRECTED_ERRORS, smart.media_errors)
+        if lu.alone
+        else _own(lu, READ_ERRORS, UNCORRECTED_ERRORS),
     )
 
 
@@ -48,12 +68,14 @@ def _verify_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
 
 
 def _non_medium_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
-    """Every error has an entry in the error log, so what remains is not the medium's."""
-    smart = smart_log(logs)
-    return (_count(0x0000, max(smart.num_err_log_entries - smart.media_errors, 0)),)
+    """Spec: SPC-4 7.3.11. The controller's error log holds refused commands, too."""
+    return (_own(lu, NON_MEDIUM_ERRORS, NON_MEDIUM_ERROR_COUNT),)
 
 
-_OWN = (UNCORRECTED_ERRORS,)
+def _uncorrected(lu: LogicalUnit) -> tuple[int, ...]:
+    return (UNCORRECTED_ERRORS,)
+
+
 PAGES = (
     LogPage(
         WRITE_ERRORS,
@@ -62,16 +84,31 @@ PAGES = (
         _write_errors,
         (SMART,),
         counters=True,
-        own=_OWN,
+        own=_uncorrected,
     ),
-    LogPage(0x03, "Read Error Counters", "SPC-4 7.3.14", _read_errors, (SMART,), counters=True),
+    LogPage(
+        READ_ERRORS,
+        "Read Error Counters",
+        "SPC-4 7.3.14",
+        _read_errors,
+        (SMART,),
+        counters=True,
+        own=lambda lu: () if lu.alone else _uncorrected(lu),
+    ),
     LogPage(
         VERIFY_ERRORS,
         "Verify Error Counters",
         "SPC-4 7.3.22",
         _verify_errors,
         counters=True,
-        own=_OWN,
+        own=_uncorrected,
     ),
-    LogPage(0x06, "Non-Medium Error", "SPC-4 7.3.11", _non_medium_errors, (SMART,), counters=True),
+    LogPage(
+        NON_MEDIUM_ERRORS,
+        "Non-Medium Error",
+        "SPC-4 7.3.11",
+        _non_medium_errors,
+        counters=True,
+        own=lambda lu: (NON_MEDIUM_ERROR_COUNT,),
+    ),
 )

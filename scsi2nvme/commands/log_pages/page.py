@@ -106,8 +106,8 @@ class LogPage:
     """One row.
 
     `parameters` ascend by code. `counters`: the page holds counters, so PC
-    matters. `own`: the parameter codes of those that the target keeps, which
-    LOG SELECT may set. A page without `parameters` is a list of pages.
+    matters. `own`: the parameter codes of those that the target keeps for this logical
+    unit, which LOG SELECT may set. A page without `parameters` is a list of pages.
     """
 
     code: int
@@ -117,7 +117,7 @@ class LogPage:
     needs: tuple[Log, ...] = ()
     subpage: int = 0
     counters: bool = False
-    own: tuple[int, ...] = ()
+    own: Callable[[LogicalUnit], tuple[int, ...]] = lambda lu: ()
     supported: Callable[[LogicalUnit], bool] = lambda lu: True
 
 

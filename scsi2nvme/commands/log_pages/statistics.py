@@ -42,7 +42,7 @@ TIME_INTERVAL = Structure(
 
 
 def _statistics(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
-    """Spec: SPC-4 7.3.6. The controller counts for all its namespaces, and in minutes."""
+    """Spec: SPC-4 7.3.6. The controller counts in minutes."""
     smart = smart_log(logs)
     values = {
         "read_commands": smart.host_read_commands,
@@ -68,5 +68,7 @@ PAGES = (
         _statistics,
         (SMART,),
         counters=True,
+        # The controller counts for all its namespaces.
+        supported=lambda lu: lu.alone,
     ),
 )

@@ -1,0 +1,198 @@
+"""What the target counts itself, and LOG SELECT, which sets it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scsi2nvme.commands.log_pages.page import (
+    PAGE_HEADER,
+    PARAMETER_HEADER,
+)
+from scsi2nvme.nvme.command import Opcode
+from scsi2nvme.scsi.result import Result
+from scsi2nvme.scsi.sense import (
+    INVALID_FIELD_IN_PARAMETER_LIST,
+    LOG_PARAMETERS_CHANGED,
+    FieldPointer,
+    Sense,
+)
+from scsi2nvme.scsi.status import Status
+from tests.commands.log_pages import (
+    CURRENT,
+    WRITE_FAULT,
+    numbers,
+    parameters,
+    refused_in_cdb,
+)
+from tests.support import Bench, make_bench
+
+
+def select(bench: Bench, data: bytes = b"", **fields: Any) -> Result:
+    values: dict[str, Any] = {"pc": CURRENT, **fields}
+    return bench.do("LOG SELECT", data, parameter_list_length=len(data), **values)
+
+
+def fail_a_write(bench: Bench) -> None:
+    bench.model.faults[Opcode.WRITE] = [WRITE_FAULT]
+    result = bench.do("WRITE (10)", bytes(512), transfer_length=1)
+    assert result.status is Status.CHECK_CONDITION
+
+
+def listed(code: int, *values: tuple[int, bytes]) -> bytes:
+    """Return a log page as LOG SELECT takes it."""
+    body = b"".join(
+        PARAMETER_HEADER.build(parameter_code=number, parameter_length=len(value)) + value
+        for number, value in values
+    )
+    return PAGE_HEADER.build(page_code=code, page_length=len(body)) + body
+
+
+def test_failed_writes_are_counted() -> None:
+    bench = make_bench()
+    fail_a_write(bench)
+    fail_a_write(bench)
+    assert numbers(parameters(bench, 0x02))[6] == 2
+    assert numbers(parameters(bench, 0x03))[6] == 0
+
+
+@pytest.mark.parametrize(
+    ("opcode", "status", "written", "verified"),
+    [
+        (Opcode.WRITE, 0x280, 1, 0),
+        (Opcode.WRITE_ZEROES, 0x280, 1, 0),
+        (Opcode.VERIFY, 0x281, 0, 1),
+        (Opcode.COMPARE, 0x284, 0, 1),
+        (Opcode.COMPARE, 0x285, 0, 0),  # a miscompare
+        (Opcode.WRITE, 0x27F, 0, 0),
+        (Opcode.READ, 0x281, 0, 0),  # the controller counts it
+    ],
+)
+def test_errors_count_where_they_belong(
+    opcode: Opcode, status: int, written: int, verified: int
+) -> None:
+    bench = make_bench()
+    bench.lu.counters.record(opcode, status)
+    assert numbers(parameters(bench, 0x02))[6] == written
+    assert numbers(parameters(bench, 0x05))[6] == verified
+
+
+def test_errors_that_are_not_the_mediums_are_not_counted() -> None:
+    bench = make_bench()
+    bench.model.faults[Opcode.WRITE] = [0x006]
+    bench.do("WRITE (10)", bytes(512), transfer_length=1)
+    assert numbers(parameters(bench, 0x02))[6] == 0
+    assert numbers(parameters(bench, 0x06)) == {0: 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "counted"),
+    [
+        (0x002, 0),
+        (0x004, 1),
+        (0x006, 1),
+        (0x080, 0),
+        (0x082, 0),
+        (0x182, 0),
+        (0x281, 0),
+        (0x370, 1),
+    ],
+)
+def test_what_is_no_ones_fault_is_a_non_medium_error(status: int, counted: int) -> None:
+    bench = make_bench()
+    bench.lu.counters.record(Opcode.READ, status)
+    assert numbers(parameters(bench, 0x06)) == {0: counted}
+    assert bench.do("LOG SELECT", pcr=1, page_code=0x06, pc=CURRENT).status is Status.GOOD
+    assert numbers(parameters(bench, 0x06)) == {0: 0}
+
+
+@pytest.mark.parametrize("page_code", [0x00, 0x02])
+def test_reset_clears_the_targets_counters(page_code: int) -> None:
+    bench = make_bench()
+    other = bench.other()
+    fail_a_write(bench)
+    assert select(bench, pcr=1, page_code=page_code).status is Status.GOOD
+    assert numbers(parameters(bench, 0x02))[6] == 0
+    assert bench.lu.take_attention(other) == Sense(LOG_PARAMETERS_CHANGED)
+    assert bench.lu.pending_attention(bench.nexus) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "fields", "byte", "bit"),
+    [
+        (b"", {"sp": 1}, 1, 0),
+        (b"", {"pcr": 1, "page_code": 0x03}, 2, 5),  # the controller's, and lasting
+        (b"", {"pcr": 1, "page_code": 0x04}, 2, 5),
+        (listed(0x02), {"pcr": 1}, 1, 1),
+        (listed(0x02), {"page_code": 0x02}, 2, 5),
+        (listed(0x02), {"pc": 0}, 2, 7),
+    ],
+)
+def test_wrong_selections_are_pointed_at(
+    data: bytes, fields: dict[str, int], byte: int, bit: int
+) -> None:
+    bench = make_bench()
+    fail_a_write(bench)
+    assert refused_in_cdb(select(bench, data, **fields), byte, bit)
+    assert numbers(parameters(bench, 0x02))[6] == 1
+
+
+def test_a_list_sets_counters() -> None:
+    bench = make_bench()
+    other = bench.other()
+    data = listed(0x02, (6, bytes(7) + b"\x2a")) + listed(0x05, (6, bytes(7) + b"\x07"))
+    assert select(bench, data).status is Status.GOOD
+    assert numbers(parameters(bench, 0x02))[6] == 42
+    assert numbers(parameters(bench, 0x05))[6] == 7
+    assert bench.lu.take_attention(other) == Sense(LOG_PARAMETERS_CHANGED)
+
+
+@pytest.mark.parametrize(
+    ("data", "byte"),
+    [
+        (listed(0x04), 0),  # no such page
+        (PAGE_HEADER.build(page_code=0x02, spf=1), 0),
+        (listed(0x02, (5, bytes(8))), 4),  # the controller's
+        (listed(0x02, (6, bytes(8)), (6, bytes(8))), 16),  # not ascending
+        (listed(0x02, (6, bytes(4))), 7),
+        (listed(0x02, (6, bytes(8)))[:-1], 2),  # cut
+        (listed(0x02)[:3], 0),
+        (PAGE_HEADER.build(page_code=0x02, page_length=2) + bytes(2), 4),
+        (listed(0x05, (6, bytes(8))) + listed(0x03, (6, bytes(8))), 20),
+    ],
+)
+def test_wrong_lists_set_nothing(data: bytes, byte: int) -> None:
+    bench = make_bench()
+    fail_a_write(bench)
+    sense_data = Sense(INVALID_FIELD_IN_PARAMETER_LIST, pointer=FieldPointer(byte, in_cdb=False))
+    assert select(bench, data).sense == sense_data
+    assert numbers(parameters(bench, 0x02))[6] == 1
+
+
+@given(
+    st.binary(min_size=1, max_size=40), st.sampled_from([b"", b"\x02\x00\x00\x0c\x00\x06\x00\x08"])
+)
+def test_any_list_is_applied_whole_or_refused(tail: bytes, start: bytes) -> None:
+    bench = make_bench()
+    fail_a_write(bench)
+    result = select(bench, start + tail)
+    if result.status is Status.GOOD:
+        found = numbers(parameters(bench, 0x02))
+        assert found[6] == (int.from_bytes(tail, "big") if start else 1)
+    else:
+        assert result.sense is not None
+        assert result.sense.code == INVALID_FIELD_IN_PARAMETER_LIST
+        assert numbers(parameters(bench, 0x02))[6] == 1
+
+
+@pytest.mark.parametrize("pc", [0, 1, 2, 3])
+def test_no_list_and_no_reset_change_nothing(pc: int) -> None:
+    bench = make_bench()
+    other = bench.other()
+    fail_a_write(bench)
+    assert select(bench, pc=pc).status is Status.GOOD
+    assert numbers(parameters(bench, 0x02))[6] == 1
+    assert bench.lu.pending_attention(other) is None
