@@ -16,6 +16,7 @@
 #define S2N_FRONT_END_H
 
 #include "events.h"
+#include "heap.h"
 #include "loop.h"
 #include "plane.h"
 #include "qpair.h"

@@ -60,6 +60,8 @@ struct s2n_plane {
     int event_fd;
     pthread_mutex_t lock; /* events */
     struct s2n_event_node *events, **events_tail;
+    _Atomic uint64_t heap_bytes;    /* that tasks were charged with; see heap.h */
+    _Atomic uint64_t heap_short_ms; /* when some were refused for the sum, 0: never */
     struct s2n_reactor reactor[];
 };
 

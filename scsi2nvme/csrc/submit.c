@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "heap.h"
 #include "task_data.h"
 #include "task_life.h"
 #include "unit.h"
@@ -155,6 +156,24 @@ static bool hot_place(s2n_task *task, struct s2n_queue *queue)
 
 /* ---- the beginning ---- */
 
+/* What the engine makes of it takes memory: beyond its share the initiator is told to wait.
+ * Spec: SAM-5 5.3.1. */
+static void to_engine(s2n_task *task)
+{
+    struct s2n_slot *slot = s2n_nexus_slot(task->nexus, task->lun);
+
+    if (!s2n_task_charge(task, s2n_task_cold_bytes(task))) {
+        task->status = s2n_task_has_company(task) ? S2N_TASK_SET_FULL : S2N_BUSY;
+        s2n_task_finish(task);
+        return;
+    }
+    if (slot && task->attribute == S2N_ATTRIBUTE_ORDERED) {
+        task->ordered = true;
+        slot->ordered++;
+    }
+    s2n_task_to_engine(task, S2N_EVENT_TASK, 0);
+}
+
 static void wait_for_slot(s2n_task *task, struct s2n_queue *queue)
 {
     task->waits_for_slot = true;
@@ -190,6 +209,8 @@ static bool hot_accepts(s2n_task *task)
         atomic_load_explicit(&lu->aside, memory_order_acquire) ||
         atomic_load_explicit(&slot->aside, memory_order_acquire))
         return false;
+    if (slot->ordered && task->attribute != S2N_ATTRIBUTE_HEAD_OF_QUEUE)
+        return false;
     if (task->attribute != S2N_ATTRIBUTE_UNTAGGED && task->attribute != S2N_ATTRIBUTE_SIMPLE &&
         task->attribute != S2N_ATTRIBUTE_HEAD_OF_QUEUE)
         return false;
@@ -213,7 +234,7 @@ void s2n_task_execute(s2n_task *task)
 {
     task->executing = true;
     if (!task->row || !task->row->hot || !hot_accepts(task)) {
-        s2n_task_to_engine(task, S2N_EVENT_TASK, 0);
+        to_engine(task);
         return;
     }
     task->state = S2N_DEVICE;
@@ -285,7 +306,7 @@ void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu)
                 continue;
             s2n_task_stop_waiting(task);
             hot_end(task);
-            s2n_task_to_engine(task, S2N_EVENT_TASK, 0);
+            to_engine(task);
         }
     }
 }

@@ -96,7 +96,9 @@ struct s2n_task {
     uint64_t nvme_lba;
     uint64_t serial;
     uint32_t wanted_bytes; /* of its buffer, or of that which it waits for */
+    uint64_t charged;      /* bytes of the heap, for its nexus */
     bool counted;          /* in its LU's count of hot tasks */
+    bool ordered;          /* in its slot's count of ORDERED tasks */
     bool waits_for_pool, waits_for_slot;
     bool executing; /* s2n_task_execute was called */
     bool urged;     /* the controller is to abort what is left of it there */

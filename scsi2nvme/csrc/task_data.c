@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "heap.h"
 #include "unit.h"
 
 /* ---- who waits ----
@@ -165,6 +166,8 @@ bool s2n_task_holds_up(const s2n_task *task)
 {
     const struct s2n_queue *queue = s2n_queue_of(task);
 
+    if (task->charged && s2n_heap_is_short(task->reactor))
+        return true;
     if (!task->buffer.pool || !s2n_pool_misses(task->buffer.pool, &task->nexus->share))
         return false;
     for (const s2n_task *line = queue->lines; line; line = line->next_line)

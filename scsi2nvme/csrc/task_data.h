@@ -14,7 +14,7 @@ bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes);
  * portion (heap, extent or chunk): returns its address, and its length in `length`. */
 uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length);
 
-/* Whether the task's buffer is of what tasks of other nexuses wait for. */
+/* Whether the task's memory is of what tasks of other nexuses lack. */
 bool s2n_task_holds_up(const s2n_task *task);
 
 /* ---- for the floors above ---- */

@@ -6,6 +6,7 @@
 
 #include "abort.h"
 #include "events.h"
+#include "heap.h"
 #include "task_data.h"
 #include "unit.h"
 
@@ -62,6 +63,7 @@ void s2n_task_next_portion(s2n_task *task)
     s2n_task_give_buffer(task);
     free(task->heap);
     task->heap = NULL;
+    s2n_task_recharge(task, 0);
     task->portion_at += task->portion_bytes;
     task->portion_bytes = portion_from(task, task->portion_at);
     task->data_in_length = task->data_out_length = task->placed_bytes = 0;
@@ -89,6 +91,9 @@ void s2n_task_finish(s2n_task *task)
     bool aborted = task->aborted;
 
     task->state = S2N_DONE;
+    if (task->ordered)
+        s2n_nexus_slot(task->nexus, task->lun)->ordered--;
+    task->ordered = false;
     if (task->direction == S2N_OUT)
         s2n_task_give_buffer(task); /* others may wait for it while the response is being sent */
     task->front_end->complete(task);
@@ -111,6 +116,7 @@ void s2n_task_free(s2n_task *task)
         reactor->live = task->live_next;
     s2n_task_give_buffer(task);
     free(task->heap);
+    s2n_task_recharge(task, 0);
     task->next = reactor->spare;
     reactor->spare = task;
     if (aborted)
@@ -212,6 +218,7 @@ static void take_answer(void *argument)
     memcpy(task->sense, answer->sense, answer->sense_length);
     task->heap = answer->data;
     task->data_in_length = answer->data_length;
+    s2n_task_recharge(task, answer->data_length);
     free(answer);
     s2n_task_finish(task);
 }

@@ -70,6 +70,7 @@ struct s2n_lu {
 struct s2n_slot {
     _Atomic(s2n_lu *) lu;
     atomic_bool aside;
+    uint32_t ordered; /* tasks with the engine that later ones may not overtake; by the reactor */
 };
 
 enum { S2N_SLOT_GROUP = 64, S2N_SLOT_GROUPS = 16384 / S2N_SLOT_GROUP };
@@ -77,7 +78,9 @@ enum { S2N_SLOT_GROUP = 64, S2N_SLOT_GROUPS = 16384 / S2N_SLOT_GROUP };
 struct s2n_nexus {
     s2n_plane *plane;
     uint64_t cookie;
-    struct s2n_share share; /* of buffers; its session's reactor counts */
+    /* Its session's reactor counts. */
+    struct s2n_share share; /* of buffers */
+    uint64_t heap_bytes;    /* that its tasks were charged with */
     /* LUNs in groups that are allocated once and stay until the nexus goes, so
      * that reactors may look while the control thread maps. */
     _Atomic(struct s2n_slot *) group[S2N_SLOT_GROUPS];

@@ -87,7 +87,7 @@ static void begin(struct op *op, unsigned nexus, uint8_t lun, const uint8_t *cdb
     task->lun[1] = lun;
     memcpy(task->cdb, cdb, length);
     task->cdb_length = length;
-    task->attribute = 1; /* simple */
+    task->attribute = op->attribute ? op->attribute : S2N_ATTRIBUTE_SIMPLE;
     task->tag = ++tag;
     task->expected = UINT32_MAX;
     s2n_task_begin(task);
@@ -204,7 +204,9 @@ void bench_close(void)
         CHECK(!bench.lu[i]->local[0].drains);
         s2n_lu_free(bench.lu[i]);
     }
+    CHECK_EQUAL(bench.plane->heap_bytes, 0);
     for (unsigned i = 0; i < NEXUSES; i++) {
+        CHECK_EQUAL(bench.nexus[i]->heap_bytes, 0);
         for (int size = 0; size < S2N_SIZES; size++)
             CHECK(!bench.nexus[i]->share.reserved[size] && !bench.nexus[i]->share.common[size]);
         s2n_nexus_free(bench.nexus[i]);

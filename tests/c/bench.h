@@ -12,8 +12,9 @@ enum { BLOCK = 512, NSID = 5, CONTROLLER = 900, NEXUS = 100, UNITS = 2, NEXUSES 
 
 /* A command of the front end, and what became of it. */
 struct op {
-    s2n_task *task; /* NULL once it was freed */
-    bool keeps;     /* the response stays, as if nobody took it */
+    s2n_task *task;    /* NULL once it was freed */
+    uint8_t attribute; /* 0: simple */
+    bool keeps;        /* the response stays, as if nobody took it */
     bool reserved, discarded, completed;
     bool aborted, told; /* as it ended */
     uint8_t status;

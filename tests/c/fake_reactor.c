@@ -492,6 +492,19 @@ bool s2n_task_reserve(s2n_task *task, uint32_t bytes)
     return false;
 }
 
+bool s2n_task_charge(s2n_task *task, uint64_t bytes)
+{
+    task->charged += bytes;
+    fake.charged += bytes;
+    return true;
+}
+
+void s2n_task_recharge(s2n_task *task, uint64_t bytes)
+{
+    fake.charged += bytes - task->charged;
+    task->charged = bytes;
+}
+
 bool s2n_task_holds_up(const s2n_task *task)
 {
     return fake.wanted && task->buffer.pool;
@@ -526,6 +539,7 @@ void s2n_task_free(s2n_task *task)
     int64_t bytes = take_chunks(task);
 
     stop_waiting(task);
+    fake.charged -= task->charged;
     if (task->live_next)
         task->live_next->live_previous = task->live_previous;
     if (task->live_previous)

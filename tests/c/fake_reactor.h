@@ -30,6 +30,7 @@ struct fake {
     uint32_t executed_count;
     /* The memory at a device's address, for tasks whose data are in place; to the page's end. */
     uint8_t *(*reach)(uint64_t iova);
+    uint64_t charged;    /* to tasks */
     bool lost;           /* the controller */
     uint32_t refusal;    /* sense code of the last refusal; answered with CHECK CONDITION */
     uint32_t executions; /* of all tasks, refused ones apart */

@@ -124,6 +124,7 @@ void expect_nothing_left(struct initiator *initiator)
     fake_run();
     CHECK(!fake_next_event(&event));
     CHECK_EQUAL(fake.live_tasks, 0);
+    CHECK_EQUAL(fake.charged, 0);
     CHECK_EQUAL(fake.armed_timers, 0);
     CHECK_EQUAL(fake.sources, 0);
     CHECK_EQUAL(fake.pool_bytes, 1 << 26);

@@ -56,8 +56,12 @@ bool s2n_collect_make_room(s2n_command *command)
 
     if (s2n_task_try_reserve(command->task, s2n_collect_end(command)))
         return true;
-    if (bytes > S2N_EARLY_BYTES - session->early_bytes || !(command->early = malloc(bytes)))
+    if (bytes > S2N_EARLY_BYTES - session->early_bytes || !s2n_task_charge(command->task, bytes))
         return false;
+    if (!(command->early = malloc(bytes))) {
+        s2n_task_recharge(command->task, 0);
+        return false;
+    }
     command->early_bytes = bytes;
     session->early_bytes += bytes;
     return true;
@@ -65,8 +69,11 @@ bool s2n_collect_make_room(s2n_command *command)
 
 void s2n_collect_drop_early(s2n_command *command)
 {
+    if (!command->early)
+        return;
     free(command->early);
     command->early = NULL;
+    s2n_task_recharge(command->task, 0);
     command->conn->session->early_bytes -= command->early_bytes;
     command->early_bytes = 0;
 }

@@ -118,6 +118,7 @@ static uint64_t pressed_bytes(const s2n_conn *conn)
     for (const s2n_command *command = conn->commands; command; command = command->next) {
         if (command->phase < S2N_HANDING_ON && !s2n_collect_awaits_peer(command))
             continue;
+        bytes += command->task->charged;
         bytes += command->task->buffer.pool ? command->task->buffer.length : 0;
         pressed = pressed || s2n_task_holds_up(command->task);
     }
