@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
+
+_Turn = tuple[bool, "asyncio.Future[None]"]
 
 
 class SharedLock:
-    """A shared and exclusive lock for one event loop; first come, first served.
+    """A shared and exclusive lock for one event loop, fair to each of its parties.
 
-    Whoever waits for exclusive use keeps later comers waiting, so that it
-    cannot starve (an ORDERED task, SAM-5 8.6.3).
+    What one party waits with has its turns in the order in which it came; the parties
+    take turns. Whoever waits for exclusive use keeps later comers waiting, so that it cannot
+    starve (an ORDERED task, SAM-5 8.6.3). When one that was alone leaves, all go first whose
+    party waits with nothing before them that wants to be alone: nobody waits behind a
+    queue of others' exclusive uses.
+
+    In which order commands of different I_T nexuses arrive, nobody but the target can tell:
+    the order of one nexus's is kept.
     """
 
     def __init__(self) -> None:
         self._holders = 0  # -1: one, exclusively
-        self._waiting: deque[tuple[bool, asyncio.Future[None]]] = deque()
+        self._waiting: OrderedDict[Hashable, deque[_Turn]] = OrderedDict()
 
     @property
     def exclusive(self) -> bool:
         """Whether someone holds it exclusively, or waits to."""
-        return self._holders < 0 or any(exclusive for exclusive, _ in self._waiting)
+        return self._holders < 0 or any(
+            exclusive for turns in self._waiting.values() for exclusive, _ in turns
+        )
 
     @asynccontextmanager
-    async def hold(self, *, exclusive: bool) -> AsyncIterator[None]:
-        """Wait for the lock and hold it for the body."""
+    async def hold(self, *, exclusive: bool, party: Hashable = None) -> AsyncIterator[None]:
+        """Wait for the lock and hold it for the body, on behalf of `party`."""
         if self._waiting or not self._admits(exclusive):
             turn = asyncio.get_running_loop().create_future()
-            self._waiting.append((exclusive, turn))
+            self._waiting.setdefault(party, deque()).append((exclusive, turn))
             try:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
                     self._leave(exclusive)
-                elif (exclusive, turn) in self._waiting:
-                    self._waiting.remove((exclusive, turn))
-                    self._admit_next()
+                else:
+                    self._give_up(party, (exclusive, turn))
                 raise
         else:
             self._take(exclusive)
@@ -54,12 +63,42 @@ class SharedLock:
 
     def _leave(self, exclusive: bool) -> None:
         self._holders = 0 if exclusive else self._holders - 1
+        if exclusive:
+            self._admit_shared()
         self._admit_next()
 
-    def _admit_next(self) -> None:
-        while self._waiting and self._admits(self._waiting[0][0]):
-            exclusive, turn = self._waiting.popleft()
-            if turn.cancelled():
-                continue
+    def _give_up(self, party: Hashable, turn: _Turn) -> None:
+        turns = self._waiting.get(party, ())
+        if turn in turns:
+            self._waiting[party].remove(turn)
+            self._forget_empty(party)
+            self._admit_next()
+
+    def _forget_empty(self, party: Hashable) -> None:
+        if not self._waiting[party]:
+            del self._waiting[party]
+
+    def _pop(self, party: Hashable) -> None:
+        """Admit the party's next, unless it has given up."""
+        exclusive, turn = self._waiting[party].popleft()
+        self._forget_empty(party)
+        if not turn.cancelled():
             self._take(exclusive)
             turn.set_result(None)
+
+    def _admit_shared(self) -> None:
+        """Admit, of every party, what waits before the first that wants to be alone."""
+        for party, turns in list(self._waiting.items()):
+            while turns and (turns[0][1].cancelled() or not turns[0][0]):
+                self._pop(party)
+
+    def _admit_next(self) -> None:
+        """Admit whose turn it is, party by party."""
+        while self._waiting:
+            party, turns = next(iter(self._waiting.items()))
+            exclusive, turn = turns[0]
+            if not turn.cancelled() and not self._admits(exclusive):
+                return
+            self._pop(party)
+            if exclusive and party in self._waiting:
+                self._waiting.move_to_end(party)

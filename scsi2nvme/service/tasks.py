@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 
 from scsi2nvme import engine
 from scsi2nvme.background import Background
@@ -18,6 +20,7 @@ from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.registry import Registry, ServedUnit
 from scsi2nvme.service.task_management import TaskManager
+from scsi2nvme.service.turns import Turns
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.readiness import Readiness
 
@@ -43,13 +46,18 @@ class TaskRunner:
         self._registry = registry
         self._background = background
         self._manager = manager
+        self._turns = Turns()
         events.handle(
             {
-                EventType.TASK: self._begin,
-                EventType.TASK_FAILED: self._begin_failed,
+                EventType.TASK: self._in_turn(self._begin),
+                EventType.TASK_FAILED: self._in_turn(self._begin_failed),
                 EventType.TASK_REFUSED: self._refuse,
             }
         )
+
+    def _in_turn(self, begin: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Return what has a task begun when it is its nexus's turn."""
+        return lambda event: self._turns.add(_task(event).nexus_cookie, partial(begin, event))
 
     def _begin(self, event: Event) -> None:
         self._background.spawn(self._run(_task(event)))
@@ -107,7 +115,7 @@ class TaskRunner:
         )
         if refused or not (alone or waits):
             return await self._play(unit, translation)
-        async with unit.lock.hold(exclusive=alone):
+        async with unit.lock.hold(exclusive=alone, party=task.nexus_cookie):
             if task.aborted:
                 return _BUSY  # nobody waits for it any more
             if not alone:

@@ -94,8 +94,12 @@ class FakePlane:
             os.eventfd_read(self.event_fd)
         except BlockingIOError:
             return  # there is nothing
-        while self.queue:
-            yield self.queue.popleft()
+        try:
+            while self.queue:
+                yield self.queue.popleft()
+        finally:
+            if self.queue:
+                os.eventfd_write(self.event_fd, 1)
 
     def abort(self, scope: Scope, nexus: Any, lu: Any, token: int, **options: Any) -> None:
         self.aborts.append({"scope": scope, "nexus": nexus, "lu": lu, "token": token, **options})

@@ -22,13 +22,13 @@ class Visitors:
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self._leave: dict[str, asyncio.Event] = {}
 
-    async def come(self, name: str, *, alone: bool = False) -> None:
+    async def come(self, name: str, *, alone: bool = False, party: str = "") -> None:
         self._leave[name] = asyncio.Event()
-        self.tasks[name] = asyncio.get_running_loop().create_task(self._visit(name, alone))
+        self.tasks[name] = asyncio.get_running_loop().create_task(self._visit(name, alone, party))
         await settle()
 
-    async def _visit(self, name: str, alone: bool) -> None:
-        async with self.lock.hold(exclusive=alone):
+    async def _visit(self, name: str, alone: bool, party: str) -> None:
+        async with self.lock.hold(exclusive=alone, party=party):
             self.inside.append(name)
             try:
                 await self._leave[name].wait()
@@ -99,6 +99,51 @@ def test_those_alone_take_turns_in_order() -> None:
         for name in ("a", "b", "c"):
             assert visitors.inside == [name]
             await visitors.go(name)
+
+    run(work())
+
+
+def test_nobody_waits_behind_the_queue_of_another() -> None:
+    async def work() -> None:
+        visitors = Visitors()
+        for number in range(5):
+            await visitors.come(f"flood {number}", alone=True, party="flood")
+        await visitors.come("b", party="b")
+        await visitors.come("c", party="c")
+        await visitors.come("c alone", alone=True, party="c")
+        await visitors.come("c later", party="c")
+        await visitors.go("flood 0")
+        assert visitors.inside == ["b", "c"]
+        await visitors.come("b later", party="b")
+        assert visitors.inside == ["b", "c"]  # nor does the flood starve
+        await visitors.go("b")
+        await visitors.go("c")
+        assert visitors.inside == ["flood 1"]
+        await visitors.go("flood 1")
+        assert visitors.inside == ["b later"]
+        await visitors.go("b later")
+        assert visitors.inside == ["c alone"]  # they take turns
+        await visitors.go("c alone")
+        assert visitors.inside == ["c later"]
+        await visitors.go("c later")
+        for number in range(2, 5):
+            assert visitors.inside == [f"flood {number}"]
+            await visitors.go(f"flood {number}")
+
+    run(work())
+
+
+def test_a_party_keeps_its_order() -> None:
+    async def work() -> None:
+        visitors = Visitors()
+        await visitors.come("other", alone=True, party="other")
+        await visitors.come("first", alone=True, party="a")
+        await visitors.come("second", party="a")
+        await visitors.go("other")
+        assert visitors.inside == ["first"]
+        await visitors.go("first")
+        assert visitors.inside == ["second"]
+        await visitors.go("second")
 
     run(work())
 
@@ -179,7 +224,7 @@ def test_any_story_ends_well(story: list[tuple[str, int]]) -> None:
             if what in ("come", "alone"):
                 if what == "alone":
                     alone.add(name)
-                await visitors.come(name, alone=what == "alone")
+                await visitors.come(name, alone=what == "alone", party=str(whom % 3))
             elif visitors.inside and what == "go":
                 await visitors.go(visitors.inside[whom % len(visitors.inside)])
             elif waiting := [n for n, t in visitors.tasks.items() if not t.done()]:

@@ -1,0 +1,44 @@
+"""What waits to be begun: by whom, and how much of it at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+
+AT_A_TIME = 8  # commands, of some tenths of a millisecond each
+
+
+class Turns:
+    """Begins things party by party, a few in each round of the event loop.
+
+    Whatever else the loop serves, logins first of all, waits for no more than that; nor does
+    one party for what another has sent before it.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[Hashable, deque[Callable[[], None]]] = OrderedDict()
+        self._scheduled = False
+
+    def add(self, party: Hashable, begin: Callable[[], None]) -> None:
+        """Have `begin` called when it is the party's turn; its own come in their order."""
+        self._waiting.setdefault(party, deque()).append(begin)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._round)
+
+    def _round(self) -> None:
+        self._scheduled = False
+        for _ in range(AT_A_TIME):
+            if not self._waiting:
+                return
+            party, waiting = self._waiting.popitem(last=False)
+            begin = waiting.popleft()
+            if waiting:
+                self._waiting[party] = waiting
+            begin()
+        if self._waiting:
+            self._schedule()

@@ -1,0 +1,50 @@
+"""Turns: whose command begins when."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from scsi2nvme.service import turns
+from scsi2nvme.service.turns import Turns
+from tests.service.bench import Bench, settle, told
+from tests.support import row
+
+
+def test_parties_take_turns_and_keep_their_order() -> None:
+    async def work() -> None:
+        waiting, begun = Turns(), list[tuple[str, int]]()
+        for number in range(4):
+            waiting.add("flood", partial(begun.append, ("flood", number)))
+        waiting.add("a", partial(begun.append, ("a", 0)))
+        await settle()
+        assert [party for party, _ in begun].index("a") == 1
+        assert [number for party, number in begun if party == "flood"] == [0, 1, 2, 3]
+
+    asyncio.run(work())
+
+
+def test_the_loop_serves_others_between_a_few() -> None:
+    async def work() -> None:
+        waiting, begun = Turns(), list[int]()
+        for number in range(3 * turns.AT_A_TIME):
+            waiting.add(number % 2, partial(begun.append, number))
+        for count in (1, 2, 3):
+            await asyncio.sleep(0)
+            assert len(begun) == count * turns.AT_A_TIME
+
+    asyncio.run(work())
+
+
+@told
+async def test_a_flood_of_one_nexus_does_not_delay_another(bench: Bench) -> None:
+    other, plane_other = bench.open("b")
+    bench.ready(other)
+    inquiry = row("INQUIRY").build(allocation_length=36)
+    flood = [bench.submit(inquiry) for _ in range(300)]
+    task = bench.submit(inquiry, plane_nexus=plane_other)
+    while task.ended is None:
+        await asyncio.sleep(0)
+    assert sum(one.ended is not None for one in flood) < 60
+    while flood[-1].ended is None:
+        await asyncio.sleep(0)
