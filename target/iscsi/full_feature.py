@@ -6,7 +6,9 @@ Spec: RFC 7143 11.5, 11.10, 11.14.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -70,6 +72,7 @@ class FullFeature:
     def handle(self, event: Event) -> None:
         """Take one event of this connection's cookie."""
         if event.type is EventType.CONN_CLOSED:
+            self._tell_end(event.count)
             self._session.connection_closed(self._connection)
             return
         match HEADER.parse(event.bhs).opcode:
@@ -84,6 +87,13 @@ class FullFeature:
                 )
             case _:
                 self._reject(event.bhs, RejectReason.PROTOCOL_ERROR)
+
+    def _tell_end(self, error: int) -> None:
+        """Log why a connection has ended, by errno; 0 is nobody's fault."""
+        if error:
+            usual = error in (errno.ECONNRESET, errno.EPIPE)
+            level = logging.INFO if usual else logging.WARNING
+            log.log(level, "%s: connection lost: %s", self._session.nexus.who, os.strerror(error))
 
     def _reject(self, bhs: bytes, reason: RejectReason) -> None:
         reject = REJECT.build(opcode=Opcode.REJECT, final=1, reason=reason, itt=RESERVED_TAG)

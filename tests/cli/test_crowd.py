@@ -151,6 +151,14 @@ def test_logins_are_told_of_to_who_asks(tmp_path: Path) -> None:
         assert running.logs(f"INFO: {MANY} at 127.0.0.1: session 1 ended")
 
 
+def test_a_connection_that_is_broken_is_told_of(tmp_path: Path) -> None:
+    with Daemon(tmp_path, MEMORY) as running, next(initiators(running, MANY)) as one:
+        one.login(IQN, {"HeaderDigest": "CRC32C"})
+        one.send_raw(bytes(52))
+        assert one.closed_by_target()
+        assert running.logs(f"WARNING: {MANY} at 127.0.0.1: connection lost: Bad message")
+
+
 def test_a_disk_that_fails_is_told_of(tmp_path: Path) -> None:
     spec = f"{MEMORY},serial=SN7,fault=read:status=2/81:lba=5-5"
     with Daemon(tmp_path, spec) as running, next(initiators(running, MANY)) as one:
