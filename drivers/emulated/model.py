@@ -24,6 +24,7 @@ ATOMIC_BLOCKS = MAXIMUM_TRANSFER_BYTES // max(BLOCK_BYTES)  # any command of thi
 ERROR_LOG_ENTRIES = 64
 NO_LOCATION = 0xFFFF
 TEMPERATURE_K = 310
+_TEMPERATURE_WARNING, _READ_ONLY_WARNING = 1 << 1, 1 << 3  # SMART critical warnings
 CHANGED_NAMESPACES = 0x04  # the log
 WRITE_CACHE = 0x06  # the feature
 LBCC, NCC = 1 << 1, 1 << 2  # of the effects log: contents, capabilities of namespaces may change
@@ -39,6 +40,7 @@ class Event:
 
 
 INVALID_DOORBELL_VALUE = Event(0, 1, 0x01)
+RELIABILITY = Event(1, 0, 0x02)
 TEMPERATURE_THRESHOLD = Event(1, 1, 0x02)
 NAMESPACE_CHANGED = Event(2, 0, CHANGED_NAMESPACES)
 
@@ -184,10 +186,17 @@ class Model:
 
     def set_temperature_alarm(self, alarm: bool) -> None:
         """The temperature crossed a threshold of Feature 04h, or no longer does."""
+        self._warn(_TEMPERATURE_WARNING, TEMPERATURE_THRESHOLD, raised=alarm)
+
+    def set_medium_read_only(self, read_only: bool) -> None:
+        """The controller places its media in read only mode, or no longer does, and says so."""
+        self._warn(_READ_ONLY_WARNING, RELIABILITY, raised=read_only)
+
+    def _warn(self, warning: int, event: Event, *, raised: bool) -> None:
         before = self.critical_warning
-        self.critical_warning = 2 if alarm else 0
+        self.critical_warning = before | warning if raised else before & ~warning
         if self.critical_warning & ~before:
-            self.notify(TEMPERATURE_THRESHOLD)
+            self.notify(event)
 
     def log_error(self, **fields: int) -> None:
         """Add an entry to the error log; the newest comes first."""

@@ -271,6 +271,10 @@ class EmulatedTransport:
         """Be there again, for whoever takes it back."""
         self._removed = False
 
+    def wear_out(self) -> None:
+        """Place the medium in read only mode, as a controller does whose spare is used up."""
+        self._model.set_medium_read_only(True)
+
     def fail(self) -> None:
         """Report a fatal error (CSTS.CFS) and stop executing admin commands."""
         self._set_status(cfs=1)

@@ -12,6 +12,7 @@ from typing import Any
 from scsi2nvme.drivers.nvme.admin import Feature, LogPage
 from scsi2nvme.drivers.nvme.commands import Commands
 from scsi2nvme.drivers.nvme.errors import ControllerError
+from scsi2nvme.drivers.nvme.identify import MEDIUM_READ_ONLY
 from scsi2nvme.drivers.nvme.submission import ControlQueue, Entry
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
@@ -183,8 +184,11 @@ class EventMonitor:
         changed = frozenset[int]()
         if event.log_id == LogPage.SMART:
             # What persists would be told again and again.
-            self._mask &= ~SMART_LOG.parse(raw).critical_warning
+            warnings = SMART_LOG.parse(raw).critical_warning
+            self._mask &= ~warnings
             await self._commands.set_feature(Feature.ASYNC_EVENTS, self._mask)
+            if warnings & MEDIUM_READ_ONLY:
+                changed = await self._rescan()
         elif event.log_id == LogPage.CHANGED_NAMESPACES:
             changed = await self._rescan() | changed_namespaces(raw)
         return ControllerEvent(event.type, event.info, event.log_id, raw, changed)

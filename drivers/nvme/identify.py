@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.drivers.nvme.admin import (
@@ -17,7 +17,7 @@ from scsi2nvme.drivers.nvme.admin import (
 from scsi2nvme.drivers.nvme.errors import StatusError, UnsupportedControllerError
 from scsi2nvme.drivers.nvme.quirks import Quirk
 from scsi2nvme.fields import Values
-from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import MPSMIN_UNIT, NamespaceFacts
 from scsi2nvme.nvme.structures import (
     IDENTIFY_BYTES,
@@ -25,6 +25,7 @@ from scsi2nvme.nvme.structures import (
     IDENTIFY_NAMESPACE,
     IDENTIFY_NVM_CONTROLLER,
     LBA_FORMAT,
+    SMART_LOG,
 )
 
 _log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ _NSIDS_PER_LIST = IDENTIFY_BYTES // 4
 _MAXIMUM_SCAN = 1024  # NSIDs tried one by one where there is no list
 _WRITE_ZEROES = 1 << 3  # ONCS
 _FUSED_COMMANDS = 2
+MEDIUM_READ_ONLY = 1 << 3  # SMART critical warning
 _WITHOUT_IO = {2: "a discovery controller", 3: "an administrative controller"}
 _SQES, _CQES = 6, 4  # powers of two
 
@@ -113,6 +115,18 @@ async def _nvm_controller(execute: Execute) -> Values:
     return IDENTIFY_NVM_CONTROLLER.parse(data)
 
 
+async def _medium_read_only(execute: Execute) -> bool:
+    """Whether the controller has placed its media in read only mode; not if it does not tell.
+
+    Spec: NVMe Base 2.0c 5.16.1.3 (critical warning, bit 3).
+    """
+    command = admin.get_log_page(admin.LogPage.SMART, BROADCAST_NSID, SMART_LOG.size)
+    completion = await execute(command)
+    if completion.status:
+        return False
+    return bool(SMART_LOG.parse(completion.data).critical_warning & MEDIUM_READ_ONLY)
+
+
 async def read_namespaces(
     execute: Execute, controller: Values, quirks: Quirk
 ) -> dict[int, NamespaceFacts]:
@@ -122,11 +136,12 @@ async def read_namespaces(
     controller refuses what it must answer.
     """
     limits = await _nvm_controller(execute)
+    read_only = await _medium_read_only(execute)
     found = {}
     for nsid in await _active(execute, controller):
         facts = await _read_namespace(execute, controller, quirks, nsid, limits)
         if facts is not None:
-            found[nsid] = facts
+            found[nsid] = replace(facts, medium_read_only=read_only)
     return found
 
 
@@ -257,7 +272,8 @@ def same_namespace(one: NamespaceFacts, other: NamespaceFacts) -> bool:
     def essence(facts: NamespaceFacts) -> tuple[object, ...]:
         raw = bytearray(facts.namespace.raw)
         IDENTIFY_NAMESPACE.write(raw, nuse=0)
-        return bytes(raw), facts.uuid, facts.nguid, facts.eui64, facts.maximum_transfer_bytes
+        names = facts.uuid, facts.nguid, facts.eui64
+        return bytes(raw), *names, facts.maximum_transfer_bytes, facts.medium_read_only
 
     return essence(one) == essence(other)
 

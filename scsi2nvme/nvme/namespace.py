@@ -27,6 +27,8 @@ class NamespaceFacts:
     uuid: bytes = b""
     nguid: bytes = b""
     eui64: bytes = b""
+    # SMART critical warning: the medium was placed in read only mode, for the controller's reasons.
+    medium_read_only: bool = False
     # Identify CNS 06h; a controller without it states no limits.
     nvm_controller: Values = field(
         default_factory=lambda: IDENTIFY_NVM_CONTROLLER.parse(bytes(IDENTIFY_BYTES))

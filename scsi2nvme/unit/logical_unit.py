@@ -107,7 +107,8 @@ class LogicalUnit(BlockDevice):
     @property
     def write_protected(self) -> bool:
         """Whether writes are refused, for whichever reason."""
-        return self.read_only or bool(self.facts.namespace.nsattr & 1) or self.mode.swp
+        by_disk = self.facts.medium_read_only or bool(self.facts.namespace.nsattr & 1)
+        return self.read_only or by_disk or self.mode.swp
 
     @property
     def resting(self) -> bool:

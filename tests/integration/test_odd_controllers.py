@@ -94,6 +94,19 @@ def test_few_queue_pairs_are_driven_by_few_reactors(tmp_path: Path, pairs: int) 
         assert "traceback" not in daemon.log.read_text().lower()
 
 
+def write_protected(one: Initiator) -> None:
+    write = one.command(0, row("WRITE (10)").build(transfer_length=1), data_out=bytes(BLOCK))
+    assert write.sense_triple == (7, 0x27, 0x00)
+    good(one, "READ (10)", data_in=BLOCK, transfer_length=1)
+    mode = good(one, "MODE SENSE (6)", data_in=255, page_code=0x3F, allocation_length=255)
+    assert mode[2] & 0x80  # WP
+
+
+def test_a_medium_in_read_only_mode_is_write_protected(tmp_path: Path) -> None:
+    with disk(tmp_path, "tell=smart.critical_warning:8") as one:
+        write_protected(one)
+
+
 def test_a_disk_that_cannot_be_driven_leaves_the_others_served(tmp_path: Path) -> None:
     bad = f"{DISK},tell=cap.mqes:0"
     with Daemon(tmp_path, bad, DISK) as daemon, Initiator(("127.0.0.1", daemon.port)) as one:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scsi2nvme.drivers.nvme import identify
 from scsi2nvme.drivers.nvme.quirks import TABLE, Quirk, quirks_of
-from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import (
@@ -19,6 +19,7 @@ from scsi2nvme.nvme.structures import (
     IDENTIFY_NAMESPACE,
     IDENTIFY_NVM_CONTROLLER,
     LBA_FORMAT,
+    SMART_LOG,
 )
 
 UUID = bytes(range(1, 17))
@@ -32,12 +33,17 @@ def descriptor(kind: int, value: bytes) -> bytes:
 
 @dataclass
 class Played:
-    """Answers Identify from (CNS, NSID); whatever has no answer is refused."""
+    """Answers Identify from (CNS, NSID), the SMART log; whatever has no answer is refused."""
 
     answers: dict[tuple[int, int], bytes]
     asked: list[tuple[int, int]] = field(default_factory=list)
+    critical_warning: int | None = 0
 
     async def execute(self, command: NvmeCommand) -> Completion:
+        if command.opcode == AdminOpcode.GET_LOG_PAGE:
+            if self.critical_warning is None:
+                return REFUSED
+            return Completion(data=SMART_LOG.build(critical_warning=self.critical_warning))
         key = (command.cdw10 & 0xFF, command.nsid)
         self.asked.append(key)
         answer = self.answers.get(key)
@@ -180,6 +186,20 @@ def test_a_fused_pair_needs_room_for_two(depth: int, fuses: int) -> None:
     played = Played({(1, 0): IDENTIFY_CONTROLLER.build(fuses=1)})
     found = asyncio.run(identify.identify_controller(played.execute, NO_QUIRK, depth))
     assert found.fuses == fuses
+
+
+@pytest.mark.parametrize(
+    ("warning", "read_only"), [(0, False), (0xF7, False), (8, True), (None, False)]
+)
+def test_a_medium_in_read_only_mode(warning: int | None, read_only: bool) -> None:
+    controller = IDENTIFY_CONTROLLER.parse(IDENTIFY_CONTROLLER.build(ver=0x010400, nn=4))
+
+    def facts(told: int | None) -> NamespaceFacts:
+        played = Played({(2, 0): nsids(1), (0, 1): NAMESPACE}, critical_warning=told)
+        return asyncio.run(identify.read_namespaces(played.execute, controller, NO_QUIRK))[1]
+
+    assert facts(warning).medium_read_only == read_only
+    assert identify.same_namespace(facts(0), facts(warning)) != read_only
 
 
 def test_nuse_is_no_change() -> None:

@@ -1,0 +1,48 @@
+"""A disk that goes read only while it is served."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from scsi2nvme.cli.config import ConfigFile, settings
+from scsi2nvme.cli.daemon.serve import Daemon
+from scsi2nvme.drivers.emulated.transport import EmulatedTransport
+from tests.daemon import free_port
+from tests.iscsi_client import Initiator
+from tests.support import row
+
+WRITE = row("WRITE (10)").build(transfer_length=1)
+
+
+def test_a_medium_that_is_placed_in_read_only_mode(tmp_path: Path) -> None:
+    port = free_port()
+    configured = settings(
+        ConfigFile(),
+        default_state_dir=tmp_path,
+        maximum_reactors=1,
+        controllers=("emulated:memory,size=1M,namespaces=2",),
+        portals=(f"127.0.0.1:{port}",),
+    )
+
+    async def work() -> None:
+        async with AsyncExitStack() as stack:
+            daemon = await Daemon.start(configured, stack)
+            (served,) = daemon.served
+            transport = served.controller.transport
+            assert isinstance(transport, EmulatedTransport)
+            with Initiator(("127.0.0.1", port)) as one:
+                await asyncio.to_thread(one.login, configured.targets[0].iqn)
+                for lun in (0, 1):
+                    await asyncio.to_thread(one.command, lun, bytes(6))
+                    result = await asyncio.to_thread(one.command, lun, WRITE, data_out=bytes(512))
+                    assert result.status == 0
+                transport.wear_out()
+                while not all(lu.write_protected for lu in served.units.values()):
+                    await asyncio.sleep(0.01)
+                for lun in (0, 1):
+                    result = await asyncio.to_thread(one.command, lun, WRITE, data_out=bytes(512))
+                    assert result.sense_triple == (7, 0x27, 0x00)
+
+    asyncio.run(work())
