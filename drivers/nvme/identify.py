@@ -42,6 +42,7 @@ MEDIUM_READ_ONLY = 1 << 3  # SMART critical warning
 _WITHOUT_IO = {2: "a discovery controller", 3: "an administrative controller"}
 _SQES, _CQES = 6, 4  # powers of two
 
+_COMMAND_SETS = {1: "a key value namespace", 2: "a zoned namespace"}  # CSI, but for NVM
 _LBA_FORMATS = 64
 _LBADS = range(9, 17)
 
@@ -215,6 +216,8 @@ async def _descriptors(
 
 def _unusable(namespace: Values) -> str:
     """Return why this driver cannot transfer a namespace's blocks, "" if it can."""
+    if namespace.ncap == 0:
+        return "it has no capacity"
     index = namespace.flbas & 0xF | namespace.flbas >> 1 & 0x30
     if index > namespace.nlbaf or index >= _LBA_FORMATS:
         return f"its LBA format {index} does not exist"
@@ -226,12 +229,18 @@ def _unusable(namespace: Values) -> str:
     return ""
 
 
+def _leave_out(nsid: int, why: str) -> None:
+    _log.warning("namespace %d is left out: %s", nsid, why)
+
+
 async def _read_namespace(
     execute: Execute, controller: Values, quirks: Quirk, nsid: int, limits: Values
 ) -> NamespaceFacts | None:
-    """Return a namespace's facts, None if it is none of ours."""
+    """Return a namespace's facts, None if it is none of ours, which is logged."""
     descriptors = await _descriptors(execute, controller, quirks, nsid)
     if descriptors.csi != 0:
+        kind = _COMMAND_SETS.get(descriptors.csi, "of another command set")
+        _leave_out(nsid, f"it is {kind}")
         return None
     try:
         namespace = IDENTIFY_NAMESPACE.parse(await _identify(execute, CNS_NAMESPACE, nsid))
@@ -239,11 +248,11 @@ async def _read_namespace(
         if error.completion.dnr:
             return None
         raise
-    if namespace.ncap == 0:
-        return None
+    if not any(namespace.raw):
+        return None  # inactive: NSIDs may have been tried one by one
     unusable = _unusable(namespace)
     if unusable:
-        _log.warning("namespace %d is left out: %s", nsid, unusable)
+        _leave_out(nsid, unusable)
         return None
     if Quirk.BOGUS_IDENTIFIERS in quirks:
         raw = bytearray(namespace.raw)

@@ -176,6 +176,11 @@ class Daemon:
                 self.service.add_unit(lu, one.controller, one.native)
                 one.units[nsid] = lu
             one.controller.on_event = partial(self._on_event, one)
+            if not one.units:
+                log.warning(
+                    "controller %r has no namespace that can be served, so its target has no LUN",
+                    one.settings.spec.text,
+                )
 
     def _tell_once(self, line: str) -> None:
         if line not in self._told:

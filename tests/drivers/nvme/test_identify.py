@@ -116,15 +116,29 @@ def test_a_list_that_does_not_rise_ends() -> None:
     assert sorted(found) == [2]
 
 
-def test_other_command_sets_are_left_out() -> None:
-    found, _ = namespaces({(2, 0): nsids(1), (0, 1): NAMESPACE, (3, 1): descriptor(4, b"\x02")})
+@pytest.mark.parametrize(
+    ("csi", "words"), [(1, "key value"), (2, "zoned"), (0x30, "another command set")]
+)
+def test_other_command_sets_are_left_out(
+    csi: int, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = {(2, 0): nsids(1), (0, 1): NAMESPACE, (3, 1): descriptor(4, bytes([csi]))}
+    found, _ = namespaces(answers)
     assert found == {}
+    assert words in caplog.text
+
+
+def test_inactive_namespaces_are_left_out_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    found, _ = namespaces({(0, 1): NAMESPACE, (0, 2): bytes(4096)})
+    assert sorted(found) == [1]
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         (namespace(9, ms=8), "8 bytes of metadata"),
+        (namespace(9, ncap=0), "no capacity"),
         (namespace(9, lbads=8), "2^8 bytes"),
         (namespace(9, lbads=255), "2^255 bytes"),
         (namespace(9, flbas=1), "LBA format 1 does not exist"),
