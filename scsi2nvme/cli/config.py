@@ -25,6 +25,8 @@ ALIAS_BYTES = 255
 SECRET_BYTES = 12  # RFC 7143 9.2.1: at least 96 bits
 MAXIMUM_LUN = 255
 MAXIMUM_POLL_US = 10_000
+DEFAULT_PING_S = 30
+MAXIMUM_PING_S = 3600
 
 LogLevel = Literal["error", "warning", "info", "debug"]
 DEFAULT_LOG_LEVEL: LogLevel = "warning"
@@ -88,8 +90,9 @@ class ConfigFile:
 
     `chap`: how initiators must prove who they are; `mutual_chap`: how we then
     do. With any `initiators`, nobody else may log in. `cold_reset`: whether TARGET COLD
-    RESET is done, which ends other initiators' sessions. `log_level`: the least important
-    messages that are written.
+    RESET is done, which ends other initiators' sessions. `ping_s`: after how long a silence
+    a connection is asked for a sign of life, and `ping_timeout_s`: after how much more it is
+    ended; 0: never. `log_level`: the least important messages that are written.
     """
 
     controllers: tuple[ControllerTable, ...] = ()
@@ -104,6 +107,8 @@ class ConfigFile:
     discovery_chap: Credentials | None = None
     initiators: tuple[InitiatorTable, ...] = ()
     cold_reset: bool = False
+    ping_s: int = DEFAULT_PING_S
+    ping_timeout_s: int = DEFAULT_PING_S
     tcmu: TcmuTable | None = None
 
 
@@ -132,6 +137,8 @@ class Settings:
     cold_reset: bool = False
     tcmu: TcmuTable | None = None
     log_level: LogLevel = DEFAULT_LOG_LEVEL
+    ping_s: int = DEFAULT_PING_S
+    ping_timeout_s: int = DEFAULT_PING_S
 
 
 def load(path: Path) -> ConfigFile:
@@ -219,10 +226,14 @@ def check_chap(chap: Credentials | None, mutual: Credentials | None, where: str 
             raise UsageError(f"{where}chap and mutual_chap must not share a secret")
 
 
-def _bounded(value: int | None, what: str, low: int, high: int) -> int | None:
-    if value is not None and not low <= value <= high:
+def _within(value: int, what: str, low: int, high: int) -> int:
+    if not low <= value <= high:
         raise UsageError(f"{what}: {value} is not between {low} and {high}")
     return value
+
+
+def _bounded(value: int | None, what: str, low: int, high: int) -> int | None:
+    return None if value is None else _within(value, what, low, high)
 
 
 def settings(
@@ -284,4 +295,6 @@ def settings(
         file.cold_reset,
         kernel,
         log_level or file.log_level,
+        _within(file.ping_s, "ping_s", 0, MAXIMUM_PING_S),
+        _within(file.ping_timeout_s, "ping_timeout_s", 0, MAXIMUM_PING_S),
     )

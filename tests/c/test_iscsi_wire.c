@@ -268,6 +268,27 @@ static void silence_is_probed_and_then_ends_the_connection(void)
     expect_nothing_left(&i);
 }
 
+static void silence_may_be_borne(void)
+{
+    s2n_conn_params params = usual;
+
+    params.ping_ms = 1000;
+    params.ping_timeout_ms = 0;
+    login(&i, &params);
+    for (int round = 0; round < 100; round++) {
+        fake_advance(1000);
+        expect(&i, S2N_NOP_IN);
+    }
+    CHECK_EQUAL(fake.sources, 1);
+    logout(&i);
+    params.ping_ms = 0;
+    login(&i, &params);
+    fake_advance(1000000);
+    expect_none(&i);
+    CHECK_EQUAL(fake.sources, 1);
+    logout(&i);
+}
+
 /* ---- flow control ---- */
 
 static void an_unread_connection_is_not_read(void)
@@ -409,6 +430,7 @@ int main(void)
     RUN(other_damaged_data_ends_the_connection);
     RUN(pings_are_echoed_as_far_as_the_limit_allows);
     RUN(silence_is_probed_and_then_ends_the_connection);
+    RUN(silence_may_be_borne);
     RUN(an_unread_connection_is_not_read);
     RUN(what_was_received_comes_first);
     RUN(output_waits_for_the_socket);

@@ -32,6 +32,8 @@ portals = ["127.0.0.1:3261", "[::1]:3262"]
 state_dir = "/srv/state"
 reactors = 2
 poll_us = 0
+ping_s = 0
+ping_timeout_s = 90
 
 [[controllers]]
 spec = "emulated:/srv/a.img,size=1G"
@@ -81,6 +83,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     ]
     assert [str(portal) for portal in result.portals] == ["127.0.0.1:3261", "[::1]:3262"]
     assert (result.state_dir, result.reactors, result.poll_us) == (Path("/srv/state"), 2, 0)
+    assert (result.ping_s, result.ping_timeout_s) == (0, 90)
     host, rest = result.initiators
     assert (host.name, host.luns) == ("iqn.1993-08.org.debian:01:host", (0, 3))
     assert (rest.chap, rest.luns, rest.targets) == (None, None, None)
@@ -157,6 +160,8 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
         ('spec = "emulated:memory"', 'spec = "emulated:memory"\nalias = "a\\nb"', ["alias"]),
         ("reactors = 2", 'reactors = "two"', ["reactors", "int"]),
         ("poll_us = 0", "poll_us = -1", ["poll_us", "-1"]),
+        ("ping_s = 0", "ping_s = 3601", ["ping_s", "3600"]),
+        ("timeout_s = 90", "timeout_s = -1", ["ping_timeout_s", "-1"]),
         ("poll_us = 0", "pol_us = 0", ["pol_us"]),
         ("poll_us = 0", "poll_us = ", ["line 6"]),
         ("luns = [0, 3]", "luns = [256]", ["luns", "256", "255"]),

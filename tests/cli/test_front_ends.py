@@ -18,8 +18,13 @@ from scsi2nvme.cli.control import ask
 from scsi2nvme.cli.daemon import serve
 from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS, iscsi, tcmu
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, FrontEndRecord, Serving
+from scsi2nvme.cli.daemon.front_ends.iscsi.portal import IscsiFrontEnd
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.drivers.nvme import controller
 from scsi2nvme.drivers.nvme.events import ControllerEvent
+from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.target.iscsi.negotiation import Negotiation
+from scsi2nvme.target.iscsi.portal import connection_parameters
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 
@@ -93,6 +98,44 @@ def test_a_front_end_of_any_kind_is_started_asked_and_ended(
 
     asyncio.run(main())
     assert built[0].told == ["start", [1, 2], "end"]
+
+
+def test_a_controller_without_namespaces_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def none(*arguments: object) -> dict[int, NamespaceFacts]:
+        return {}
+
+    monkeypatch.setattr(controller, "read_namespaces", none)
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            daemon = await serve.Daemon.start(settings_of(tmp_path), stack)
+            assert not daemon.served[0].units
+
+    asyncio.run(main())
+    assert "no namespace that can be served" in caplog.text
+
+
+@pytest.mark.parametrize(("ping", "timeout"), [(30, 30), (5, 0), (0, 7)])
+def test_a_portal_pings_as_it_is_told(tmp_path: Path, ping: int, timeout: int) -> None:
+    config = ConfigFile(ping_s=ping, ping_timeout_s=timeout)
+    given = settings(
+        config,
+        default_state_dir=tmp_path,
+        maximum_reactors=1,
+        controllers=("emulated:memory,size=64M",),
+    )
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            daemon = await serve.Daemon.start(replace(given, portals=()), stack)
+            front_end = IscsiFrontEnd(Serving(given, daemon.service, daemon.served))
+            values = Negotiation({}).values
+            told = connection_parameters(values, 8192, front_end._portal.settings)
+            assert (told.ping_ms, told.ping_timeout_ms) == (1000 * ping, 1000 * timeout)
+
+    asyncio.run(main())
 
 
 def test_what_is_not_configured_is_not_loaded() -> None:

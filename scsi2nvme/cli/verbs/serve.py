@@ -28,6 +28,8 @@ configuration file (TOML; what the command line says goes first):
   reactors = 2
   poll_us = 50
   log_level = "warning"                 # or "error", "info", "debug"
+  ping_s = 30                           # until a silent initiator is asked; 0: never
+  ping_timeout_s = 30                   # until it is dropped if it is silent still; 0: never
   cold_reset = false                    # whether initiators may end each other's sessions
 
   [[controllers]]                       # one table per controller

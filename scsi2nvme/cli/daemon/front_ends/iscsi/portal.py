@@ -35,7 +35,13 @@ class IscsiFrontEnd:
         self._served = serving.served
         self._nodes = {one.settings.iqn: _node(one, serving.settings) for one in serving.served}
         login = LoginSettings(discovery_chap=_chap(serving.settings.discovery_chap, None))
-        settings = PortalSettings(login, _limits(), cold_reset=serving.settings.cold_reset)
+        settings = PortalSettings(
+            login,
+            _limits(),
+            ping=serving.settings.ping_s,
+            ping_timeout=serving.settings.ping_timeout_s,
+            cold_reset=serving.settings.cold_reset,
+        )
         self._portal = Portal(serving.service, self._nodes, settings)
 
     async def start(self, stack: AsyncExitStack) -> None:
