@@ -4,7 +4,8 @@ Some disks have the identifiers of others: copies of an image, and products that
 alike. An initiator joins what has one name to one disk, and then reads from either. So
 namespaces that tell the same NGUID, EUI-64 or UUID and are not the same namespace are named
 by model, serial number and NSID, both of them; where that is equal, too, only the first is
-served. A dual-ported disk is one disk: two controllers of one subsystem.
+served. The half of an NAA designator that some initiators go by counts as an identifier.
+A dual-ported disk is one disk: two controllers of one subsystem.
 
 Spec: SPC-4 7.8.6 (designators), NVMe Base 2.0c 5.17.2.1 (SUBNQN, CNTLID, CMIC), 4.5.1.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.unit import naa
 
 _MULTIPLE_CONTROLLERS = 1 << 1  # CMIC
 _MODEL_CHARACTERS = 16  # of them, as in INQUIRY data, are in the name
@@ -62,6 +64,7 @@ def same_namespace(one: NamespaceFacts, other: NamespaceFacts) -> bool:
 
 def _identifiers(facts: NamespaceFacts) -> set[Hashable]:
     named = {"NGUID": facts.nguid, "EUI-64": facts.eui64, "UUID": facts.uuid}
+    named["NAA"] = naa.registered(facts)[:8]
     return {(kind, value) for kind, value in named.items() if value}
 
 

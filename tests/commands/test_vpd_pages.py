@@ -14,7 +14,6 @@ from scsi2nvme.commands.vpd_pages.block_device_characteristics import BLOCK_DEVI
 from scsi2nvme.commands.vpd_pages.block_limits import BLOCK_LIMITS
 from scsi2nvme.commands.vpd_pages.designators import (
     DESIGNATOR_HEADER,
-    NAA_IEEE_REGISTERED_EXTENDED,
     Association,
     Designator,
 )
@@ -97,18 +96,41 @@ def test_all_identifiers_become_designators() -> None:
     found = of_unit(make_bench())
     assert found[Designator.EUI_64] == [NGUID, EUI64]
     assert found[Designator.SCSI_NAME_STRING] == [b"eui." + NGUID.hex().upper().encode() + bytes(4)]
-    (naa,) = (NAA_IEEE_REGISTERED_EXTENDED.parse(value) for value in found[Designator.NAA])
-    assert (naa.naa, naa.ieee_company_id) == (6, 0x123456)
-    assert naa.vendor_specific >> 36 == int.from_bytes(EUI64, "big")
-    assert naa.raw == bytes.fromhex("61234561112131415161718000000000")
+    assert found[Designator.NAA] == [bytes.fromhex("6123456415161718 1112131000000000")]
     assert found[Designator.T10_VENDOR_ID] == [
         b"NVMe    Model Controller" + NGUID.hex().upper().encode()
     ]
 
 
-def test_without_an_oui_there_is_no_naa_designator() -> None:
-    assert Designator.NAA not in of_unit(make_bench(controller={"ieee": 0}))
-    assert Designator.NAA not in of_unit(make_bench(namespace={"eui64": bytes(8)}))
+def naa(**options: Any) -> bytes:
+    (value,) = of_unit(make_bench(**options))[Designator.NAA]
+    return value
+
+
+def test_without_an_oui_of_the_controllers_that_of_the_eui_64_counts() -> None:
+    assert naa(controller={"ieee": 0}) == bytes.fromhex("6111213415161718 1112131000000000")
+
+
+@given(st.binary(min_size=5, max_size=5), st.binary(min_size=5, max_size=5))
+def test_half_of_the_naa_designator_tells_a_vendors_disks_apart(one: bytes, other: bytes) -> None:
+    names = [naa(namespace={"eui64": b"\x11\x12\x13" + low}) for low in (one, other)]
+    assert (names[0] == names[1]) == (one == other)
+    counted = (int.from_bytes(low, "big") & (1 << 36) - 1 for low in (one, other))
+    assert (names[0][:8] == names[1][:8]) == (len(set(counted)) == 1)
+
+
+def test_without_an_eui_64_the_naa_designator_is_locally_assigned() -> None:
+    nameless = [
+        naa(namespace=NOTHING, nsid=nsid, controller={"sn": serial.ljust(20)})
+        for serial in (b"A", b"B")
+        for nsid in (1, 2)
+    ]
+    nguids = [naa(namespace={"eui64": bytes(8), "nguid": bytes([n]) * 16}) for n in (1, 2)]
+    (uuid,) = of_unit(bench_with_uuid(namespace=NOTHING))[Designator.NAA]
+    names = [*nameless, *nguids, uuid]
+    assert {(len(name), name[0] >> 4) for name in names} == {(8, 3)}
+    assert len(set(names)) == len(names)
+    assert nameless[0] == naa(namespace=NOTHING, nsid=1, controller={"sn": b"A".ljust(20)})
 
 
 def test_a_short_name_string_is_padded_too() -> None:
@@ -120,7 +142,7 @@ def test_a_uuid_alone_still_names_the_logical_unit() -> None:
     found = of_unit(bench_with_uuid(namespace=NOTHING))
     assert found[Designator.UUID] == [b"\x10\x00" + UUID]
     assert found[Designator.T10_VENDOR_ID][0].endswith(UUID.hex().upper().encode())
-    assert set(found) == {Designator.UUID, Designator.T10_VENDOR_ID}
+    assert set(found) == {Designator.UUID, Designator.T10_VENDOR_ID, Designator.NAA}
 
 
 def test_namespaces_without_identifiers_do_not_collide() -> None:

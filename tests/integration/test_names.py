@@ -75,8 +75,10 @@ def test_disks_with_equal_identifiers_are_named_by_their_serial_numbers(tmp_path
             first, second = (opened(served, iqn) for iqn in IQNS)
             with first, second:
                 pages = [units_designators(vpd(one, 0x83)) for one in (first, second)]
-                assert all(set(page) == {1} for page in pages)  # T10 vendor ID, no NAA, no EUI-64
-                assert pages[0] != pages[1]
+                # T10 vendor ID, and an NAA one made of it; no EUI-64.
+                assert all(set(page) == {1, 3} for page in pages)
+                assert all(page[3][0] >> 4 == 3 for page in pages)
+                assert all(pages[0][kind] != pages[1][kind] for kind in (1, 3))
                 assert vpd(first, 0x80) != vpd(second, 0x80)
                 if not round_:
                     register(first)

@@ -51,6 +51,15 @@ def test_equal_identifiers_do_not_count_for_either(second: NamespaceFacts) -> No
     assert verdicts(disk("A"), second) == [MODEL, MODEL]
 
 
+def test_half_of_a_name_that_initiators_go_by_counts() -> None:
+    """The low 36 bits of the EUI-64 are in it, and the controller's OUI."""
+    first = other("A", nguid=b"\x01" * 16, eui64=bytes.fromhex("1122334455667788"))
+    high = other("B", nguid=b"\x02" * 16, eui64=bytes.fromhex("9922335455667788"))
+    low = other("B", nguid=b"\x02" * 16, eui64=bytes.fromhex("1122334455667789"))
+    assert verdicts(first, high) == [MODEL, MODEL]
+    assert verdicts(first, low) == [OWN, OWN]
+
+
 def test_others_keep_their_names() -> None:
     stranger = other("C", nguid=b"\x03" * 16, eui64=b"\x03" * 8)
     assert verdicts(disk("A"), stranger, disk("B")) == [MODEL, OWN, MODEL]

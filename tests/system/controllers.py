@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MIB, GIB = 1 << 20, 1 << 30
-QEMU_OUI = 0x525400
+FIRST_EUI64 = 0x525400_1234567800
 
 
 @dataclass(frozen=True)
 class Namespace:
     """A namespace; its content is lost with the machine. `fast`: reads as zeroes always.
 
-    With `eui64` it has that identifier too, not only a UUID.
+    With `eui64` it has that identifier too, not only a UUID. Those of all controllers count on,
+    as a vendor's do.
     """
 
     size_bytes: int = GIB
@@ -37,6 +38,11 @@ class Nvme:
     namespaces: tuple[Namespace, ...] = (Namespace(eui64=True), Namespace(block_bytes=4096))
     joins: str = ""
     beside: str = ""
+
+    @property
+    def bus(self) -> int:
+        """The bus number in its address."""
+        return int(self.address.split(":")[1], 16)
 
     @property
     def serial(self) -> str:
@@ -82,7 +88,7 @@ class Nvme:
                 "bus": self.name,
                 "nsid": nsid,
                 "uuid": str(unique),
-                "eui64": QEMU_OUI << 40 | unique.node >> 8 if namespace.eui64 else 0,
+                "eui64": FIRST_EUI64 + self.bus + (nsid << 8) if namespace.eui64 else 0,
                 "logical_block_size": namespace.block_bytes,
                 "physical_block_size": namespace.block_bytes,
             }

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ import pytest
 
 from scsi2nvme.commands import COMMANDS
 from tests.system.controllers import CONTROLLERS
-from tests.system.disk import ROOT
 from tests.system.power import Power
 from tests.system.units import IQN, UNITS, Unit, given_back, publish, serve
 
@@ -69,7 +69,7 @@ iscsiadm --mode node --portal 127.0.0.1 --interface default --login
 iscsiadm --mode node --portal 127.0.0.2 --interface second --login
 udevadm settle
 """
-# The maps of the disks, with the settings that docs/operations.md gives.
+# The maps of the disks, by what dm-multipath knows of a vendor NVMe itself.
 MULTIPATH = """
 modprobe dm-multipath
 cp /share/multipath.conf /etc
@@ -173,13 +173,6 @@ def ask_the_tools() -> Iterator[str]:
     yield RESERVATIONS
 
 
-def multipath_settings() -> str:
-    """Return what the documentation tells users of dm-multipath to configure."""
-    found = re.search(r"```\n(devices \{.*?)```", (ROOT / "docs/operations.md").read_text(), re.S)
-    assert found
-    return found[1]
-
-
 @dataclass(frozen=True)
 class Records:
     """What the tools printed, by name."""
@@ -205,7 +198,7 @@ class Records:
 def records(power: Power) -> Iterator[Records]:
     """Run everything once."""
     machine = power.machine()
-    settings = "defaults {\n  find_multipaths yes\n}\n" + multipath_settings()
+    settings = "defaults {\n  find_multipaths yes\n}\n"
     (machine.share / "multipath.conf").write_text(settings)
     script = chain(
         (RECORD,),
@@ -242,10 +235,11 @@ def identities(records: Records, unit: Unit) -> tuple[str, str]:
     eui64 = namespace["eui64"].upper()
     if unit.namespace.eui64:
         groups = re.findall("....", eui64)
-        return "_".join(groups) + ".", f"36{controller['ieee']:06x}{eui64.lower():0<25}"
-    model = controller["mn"][:16].rstrip().replace(" ", "_")
+        high, low = eui64[:7].lower(), eui64[7:].lower()
+        return "_".join(groups) + ".", f"36{controller['ieee']:06x}{low}{high:0<16}"
     bare = uuid(records, unit).replace("-", "").upper()
-    return f"{controller['sn']}_{unit.nsid:08X}.", f"1NVMe_{model}_{bare}"
+    digest = sha256(f"NVMe    {controller['mn'][:16]:16}{bare}".encode()).hexdigest()
+    return f"{controller['sn']}_{unit.nsid:08X}.", f"33{digest[:15]}"
 
 
 def in_each(function: Any) -> Any:
@@ -259,10 +253,7 @@ def test_lsscsi(records: Records) -> None:
     for lun, name, size in rows:
         unit = UNITS[int(lun)]
         _, udev = identities(records, unit)
-        # lsscsi cuts a UUID, and prefers an NAA identifier.
-        wanted = udev[1:] if unit.namespace.eui64 else uuid(records, unit)
-        assert wanted.startswith(name.rstrip("_"))
-        assert len(name) >= 32
+        assert name == udev[1:]
         assert size == "1.07GB"
 
 
@@ -284,9 +275,9 @@ def test_sg_vpd(records: Records, unit: Unit) -> None:
     controller, namespace = nvme(records, unit)
     assert f"Unit serial number: {identities(records, unit)[0]}" in text
     assert f"Locally assigned UUID: {uuid(records, unit)}" in text
+    assert f"\n      0x{identities(records, unit)[1][1:]}\n" in text
     if unit.namespace.eui64:
         assert f"\n      0x{namespace['eui64']}\n" in text
-        assert f"\n      0x{identities(records, unit)[1][1:]}\n" in text
         assert f"eui.{namespace['eui64'].upper()}" in text
     block = unit.namespace.block_bytes
     assert number(text, "Maximum transfer length") * block == 8 << 20
@@ -477,13 +468,16 @@ def test_a_reservation_is_preempted(records: Records) -> None:
 
 
 def test_multipath(records: Records) -> None:
-    """Each logical unit is one map with two paths, whatever identity it has."""
+    """Each logical unit is one map with two paths, whatever identity it has.
+
+    A map's name is the first half of an NAA designator (udev's ID_WWN).
+    """
     assert "multipath.conf" not in records.text("multipath")  # nothing wrong with it
     text = records.text("multipath-ll")
     maps = dict(
         re.findall(r"^(\S+) dm-\d+ NVMe,QEMU NVMe Ctrl\n((?:[^\w].*\n|size.*\n)+)", text, re.M)
     )
-    assert set(maps) == {identities(records, unit)[1] for unit in UNITS}, text
+    assert set(maps) == {f"0x{identities(records, unit)[1][1:17]}" for unit in UNITS}, text
     for paths in maps.values():
         assert "hwhandler='1 alua'" in paths
         assert number(paths, "prio") == 50

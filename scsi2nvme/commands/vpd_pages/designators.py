@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from scsi2nvme.commands.vpd_pages.page import VENDOR, printable
 from scsi2nvme.fields import Field, Structure
+from scsi2nvme.unit import naa
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.ports import TARGET_PORT_GROUP, PortName
 
@@ -61,17 +62,6 @@ PORT_NUMBER = Structure(
     spec="SPC-4 7.8.6",
 )
 
-NAA_IEEE_REGISTERED_EXTENDED = Structure(
-    "NAA IEEE Registered Extended designator",
-    16,
-    (
-        Field("naa", 0, 4, 4, "6h"),
-        Field("ieee_company_id", 0, 4, 24),
-        Field("vendor_specific", 3, 0, 100, "identifier of 36 bits and its extension of 64"),
-    ),
-    spec="SPC-4 7.8.6",
-)
-
 UUID_DESIGNATOR = Structure(
     "UUID designator",
     18,
@@ -112,24 +102,21 @@ def name_string(association: Association, name: str) -> bytes:
 
 
 def logical_unit_designators(lu: LogicalUnit) -> bytes:
-    """Return what names a logical unit, the globally unique first. Spec: SNTR 1.5 6.1.4."""
+    """Return what names a logical unit, the globally unique first. Spec: SNTR 1.5 6.1.4.
+
+    Where no NAA designator can be made of an EUI-64, one is made of the T10 vendor ID one.
+    """
     facts, unit = lu.facts, Association.LOGICAL_UNIT
     identifiers = [value for value in (facts.nguid, facts.eui64) if value]
     answer = b"".join(
         designator(Designator.EUI_64, CodeSet.BINARY, unit, value) for value in identifiers
     )
-    company = facts.controller.ieee
-    if facts.eui64 and company:
-        naa = NAA_IEEE_REGISTERED_EXTENDED.build(
-            naa=6,
-            ieee_company_id=company,
-            vendor_specific=int.from_bytes(facts.eui64, "big") << 36,
-        )
-        answer += designator(Designator.NAA, CodeSet.BINARY, unit, naa)
+    vendor_id = VENDOR + printable(facts.controller.bytes("mn")[:16]) + _vendor_specific(lu)
+    value = naa.registered(facts) or naa.locally_assigned(vendor_id)
+    answer += designator(Designator.NAA, CodeSet.BINARY, unit, value)
     if facts.uuid:
         uuid = UUID_DESIGNATOR.build(uuid_type=1, uuid=facts.uuid)
         answer += designator(Designator.UUID, CodeSet.BINARY, unit, uuid)
-    vendor_id = VENDOR + printable(facts.controller.bytes("mn")[:16]) + _vendor_specific(lu)
     answer += designator(Designator.T10_VENDOR_ID, CodeSet.ASCII, unit, vendor_id)
     if identifiers:
         answer += name_string(unit, f"eui.{identifiers[0].hex().upper()}")
