@@ -1,7 +1,8 @@
 """Who may be connected: no peer, and no initiator, takes the place of the others. No I/O.
 
 A connection is half open until it has logged in. Whoever sent nothing yet makes room for
-newcomers; whoever fills the rest makes room for those who have less.
+newcomers; whoever fills the rest makes room for those who have less. Discovery sessions, which
+may want no authentication where the targets do, have places of their own.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, IPv6Network, ip_address
+from typing import Protocol, TypeVar
+
+IDLE_SECONDS = 1.0  # a login that goes on sends its next PDU sooner
 
 
 class CrowdedError(Exception):
@@ -21,26 +25,29 @@ class CrowdedError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """How many connections there may be: half open, and beside those logged in.
+    """How many connections there may be: half open, in discovery sessions, in normal ones.
 
-    An address is an IPv4 address or an IPv6 network of 64 bits, which anybody has who has one
-    of its addresses.
+    `maximum` and what follows is about normal sessions. An address is an IPv4 address or an
+    IPv6 network of 64 bits, which anybody has who has one of its addresses.
     """
 
     half_open: int = 128
     half_open_per_address: int = 32
+    discovery: int = 64
     maximum: int = 1024
     per_initiator: int = 256
     per_address: int = 512
 
     @classmethod
     def within(cls, connections: int) -> Limits:
-        """Return limits for so many connections of both kinds, of which nobody can take all."""
+        """Return limits for so many connections of all kinds, of which nobody can take all."""
         half_open = max(1, min(cls.half_open, connections // 4))
-        maximum = max(1, min(cls.maximum, connections - half_open))
+        discovery = max(1, min(cls.discovery, connections // 8))
+        maximum = max(1, min(cls.maximum, connections - half_open - discovery))
         return cls(
             half_open=half_open,
             half_open_per_address=max(1, half_open // 4),
+            discovery=discovery,
             maximum=maximum,
             per_initiator=max(1, maximum // 4),
             per_address=max(1, maximum // 2),
@@ -61,21 +68,38 @@ def source_of(host: str) -> str:
 class HalfOpen:
     """A connection that has not logged in yet. `drop` ends it.
 
-    `spoke`: it has sent a PDU. `logged_in`: nothing is wrong with its login, which is about to
-    find its place.
+    `heard`: when it sent its last PDU, None before the first. `logged_in`: nothing is wrong with
+    its login, which is about to find its place.
     """
 
     source: str
     drop: Callable[[], object] = lambda: None
-    spoke: bool = False
+    heard: float | None = None
     logged_in: bool = False
+
+
+class _FromSource(Protocol):
+    @property
+    def source(self) -> str:
+        """Where it comes from."""
+
+
+_T = TypeVar("_T", bound=_FromSource)
+
+
+def first_of_heaviest(among: Sequence[_T], there: Iterable[_T], newcomer: str) -> _T:
+    """Return the first of some whose source has most of what is there, a newcomer included."""
+    held = Counter(one.source for one in there)
+    held[newcomer] += 1
+    return max(among, key=lambda one: held[one.source])
 
 
 class Admission:
     """Counts connections, and says who may come and who has to go."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
+        self._clock = clock
         self._half_open: list[HalfOpen] = []  # the oldest first
         self._logged_in: Counter[str] = Counter()  # by initiator name
         self._sources: Counter[str] = Counter()  # of those
@@ -101,16 +125,22 @@ class Admission:
         drive out who is about to speak.
         """
         held = Counter(one.source for one in self._half_open)
-        able = [one for one in among if not one.spoke and held[one.source] >= held[source]]
-        if not able:
-            able = [
-                one for one in among if not one.logged_in and held[one.source] > held[source] + 1
-            ]
+        more = [(one, held[one.source] - held[source]) for one in among if not one.logged_in]
+        idle_since = self._clock() - IDLE_SECONDS
+        able = [one for one, excess in more if one.heard is None and excess >= 0] or [
+            one
+            for one, excess in more
+            if one.heard is not None and (excess > 1 or (excess > 0 and one.heard <= idle_since))
+        ]
         if not able:
             raise CrowdedError("too many connections that have not logged in")
-        chosen = max(able, key=lambda one: held[one.source])  # of equals the first
+        chosen = first_of_heaviest(able, self._half_open, source)
         self._half_open.remove(chosen)
         chosen.drop()
+
+    def hear(self, half_open: HalfOpen) -> None:
+        """Take note of a PDU."""
+        half_open.heard = self._clock()
 
     def leave(self, half_open: HalfOpen) -> None:
         """Take note that a connection is not half open any more."""

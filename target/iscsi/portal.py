@@ -17,6 +17,7 @@ from scsi2nvme.target.iscsi.admission import (
     HalfOpen,
     Limits,
     ProofPace,
+    first_of_heaviest,
     source_of,
 )
 from scsi2nvme.target.iscsi.full_feature import FullFeature, Surroundings
@@ -167,7 +168,7 @@ class Portal:
             async with asyncio.timeout(self.settings.login_timeout):
                 async with asyncio.timeout(self.settings.first_pdu_timeout):
                     first = await _receive_pdu(sock)
-                half_open.spoke, timeout = True, "login took too long"
+                timeout = "login took too long"
                 await self._log_in(peer, half_open, *first)
         except TimeoutError:
             log.warning("%s: %s", peer.host, timeout)
@@ -178,6 +179,7 @@ class Portal:
         """Answer a login from its first PDU on."""
         login = Login(self._targets, self.settings.login, self.settings.window)
         while True:
+            self._admission.hear(half_open)
             match await self._step(peer, login, bhs, data):
                 case NotALogin():
                     log.info("%s: the first PDU is not a Login Request", peer.host)
@@ -224,7 +226,9 @@ class Portal:
                 break
         # From here on nothing is awaited: the place cannot be lost again.
         try:
-            if not self._admission.has_room(result.initiator, peer.source):
+            if result.node is None:
+                self._make_room_for_discovery(peer.source)
+            elif not self._admission.has_room(result.initiator, peer.source):
                 return LoginStatus.OUT_OF_RESOURCES
             if session is None:
                 session = self._open_session(result, peer)
@@ -241,6 +245,12 @@ class Portal:
             if session is not None:
                 session.end_if_empty()
         return LoginStatus.SUCCESS
+
+    def _make_room_for_discovery(self, source: str) -> None:
+        """End the oldest discovery session, of who has most of them, if there are enough."""
+        there = [one for one in self.sessions if one.discovery and not one.closing]
+        if len(there) >= self.settings.limits.discovery:
+            first_of_heaviest(there, there, source).drop(graceful=False)
 
     async def _replace(self, session: Session, cid: int) -> None:
         """End a connection that is reinstated, and keep its session."""
@@ -322,14 +332,16 @@ class Portal:
         connection.cookie = cookie
         session.connections[result.cid] = connection
         self._served[connection] = served
-        self._admission.begin(result.initiator, peer.source)
+        if not session.discovery:
+            self._admission.begin(session.initiator, peer.source)
         self._background.spawn(self._forget(connection, peer.source))
         log.info("%s: login of %s: session %d", peer.host, login.purpose, session.tsih)
 
     async def _forget(self, connection: Connection, source: str) -> None:
         await connection.closed.wait()
         del self._served[connection]
-        self._admission.end(connection.session.initiator, source)
+        if not connection.session.discovery:
+            self._admission.end(connection.session.initiator, source)
 
     # The end
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from scsi2nvme.background import Background
 from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.target.iscsi import task_management
+from scsi2nvme.target.iscsi.admission import source_of
 from scsi2nvme.target.iscsi.keys import BY_NAME, Value
 from scsi2nvme.target.iscsi.login import LoginResult
 from scsi2nvme.target.iscsi.node import TargetNode
@@ -99,6 +100,11 @@ class Session:
     def discovery(self) -> bool:
         """Whether it is a discovery session."""
         return self.node is None
+
+    @property
+    def source(self) -> str:
+        """Where its first connection came from, as it is counted."""
+        return source_of(self.nexus.address)
 
     def joined_values(self, login: LoginResult) -> dict[str, Value]:
         """Return the keys of a further connection: its own, and the session's."""

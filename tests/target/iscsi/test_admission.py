@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from scsi2nvme.target.iscsi.admission import (
+    IDLE_SECONDS,
     Admission,
     CrowdedError,
     HalfOpen,
@@ -37,12 +38,14 @@ class Door:
     """Lets connections in, and remembers who was dropped."""
 
     def __init__(self, limits: Limits) -> None:
-        self.admission = Admission(limits)
+        self.now = 0.0
+        self.admission = Admission(limits, lambda: self.now)
         self.dropped: list[HalfOpen] = []
 
     def enter(self, source: str, *, spoke: bool = False) -> HalfOpen:
         one = self.admission.enter(source)
-        one.spoke = spoke
+        if spoke:
+            self.admission.hear(one)
         one.drop = lambda: self.dropped.append(one)
         return one
 
@@ -84,6 +87,18 @@ def test_a_storm_of_single_logins_drops_nobody_who_spoke() -> None:
     assert door.dropped == []
 
 
+def test_many_who_began_a_login_each_make_room_once_they_idle() -> None:
+    door = Door(Limits(half_open=4))
+    waiting = [door.enter(str(number), spoke=True) for number in range(4)]
+    door.now += IDLE_SECONDS / 2
+    door.admission.hear(waiting[0])
+    door.now += IDLE_SECONDS / 2
+    with pytest.raises(CrowdedError):
+        door.enter("3")
+    door.enter("late")
+    assert door.dropped == [waiting[1]], "the first goes on with its login"
+
+
 def test_who_has_logged_in_is_not_dropped() -> None:
     door = Door(Limits(half_open=4))
     ours = [door.enter("a", spoke=True) for _ in range(4)]
@@ -110,13 +125,13 @@ def test_nobody_takes_all_connections() -> None:
     assert admission.has_room("alice", "a")
 
 
-@pytest.mark.parametrize("connections", [1, 16, 100, 1000, 1152, 100_000])
+@pytest.mark.parametrize("connections", [1, 16, 100, 1000, 1216, 100_000])
 def test_limits_follow_what_there_is(connections: int) -> None:
     limits = Limits.within(connections)
-    assert limits.maximum + limits.half_open <= max(2, connections)
+    assert limits.maximum + limits.half_open + limits.discovery <= max(3, connections)
     assert 1 <= limits.per_initiator <= limits.per_address <= limits.maximum
     assert 1 <= limits.half_open_per_address <= limits.half_open
-    assert (limits == Limits()) is (connections >= 1152)
+    assert (limits == Limits()) is (connections >= 1216)
 
 
 SECONDS = 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -165,7 +166,7 @@ def test_connections_are_capped() -> None:
     with serving(PortalSettings(limits=Limits(maximum=2))) as bench:
         with bench.initiator() as one, bench.initiator(name=ALICE) as two:
             one.login(DISK)
-            two.login()
+            two.login(DISK)
             refused(bench, DISK, 0x0302, isid=b"\x80\0\0\0\0\x03")
             with bench.initiator() as again:  # in place of the first
                 again.login(DISK)
@@ -175,6 +176,22 @@ def test_connections_are_capped() -> None:
         bench.wait_for_the_end()
         with bench.initiator() as third:
             third.login(DISK)
+
+
+def test_discovery_sessions_take_no_place_of_others() -> None:
+    limits = Limits(discovery=2, maximum=1)
+    with serving(PortalSettings(limits=limits), ("0.0.0.0:0",)) as bench, ExitStack() as stack:
+        address = bench.address
+        other = stack.enter_context(Initiator(address, source="127.0.0.2"))
+        other.login()
+        for _ in range(4):
+            last = stack.enter_context(bench.initiator())
+            last.login()
+        assert last.text({"SendTargets": DISK})
+        assert other.text({"SendTargets": DISK}), "who has most makes room"
+        with bench.initiator() as one:
+            one.login(DISK)
+            ready(one)
 
 
 def test_a_login_takes_no_longer_than_allowed() -> None:
