@@ -35,11 +35,19 @@ class SharedLock:
         )
 
     @asynccontextmanager
-    async def hold(self, *, exclusive: bool, party: Hashable = None) -> AsyncIterator[None]:
-        """Wait for the lock and hold it for the body, on behalf of `party`."""
-        if self._waiting or not self._admits(exclusive):
+    async def hold(
+        self, *, exclusive: bool, party: Hashable = None, first: bool = False
+    ) -> AsyncIterator[None]:
+        """Wait for the lock and hold it for the body, on behalf of `party`.
+
+        `first`: before what else the party waits with, though not before others (a HEAD OF
+        QUEUE task, SAM-5 8.6.4).
+        """
+        others_wait = self._waiting and not (first and self._waiting.keys() <= {party})
+        if others_wait or not self._admits(exclusive):
             turn = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(party, deque()).append((exclusive, turn))
+            turns = self._waiting.setdefault(party, deque())
+            (turns.appendleft if first else turns.append)((exclusive, turn))
             try:
                 await turn
             except asyncio.CancelledError:

@@ -115,7 +115,8 @@ class TaskRunner:
         )
         if refused or not (alone or waits):
             return await self._play(unit, translation)
-        async with unit.lock.hold(exclusive=alone, party=task.nexus_cookie):
+        first = task.attribute == TaskAttribute.HEAD_OF_QUEUE
+        async with unit.lock.hold(exclusive=alone, party=task.nexus_cookie, first=first):
             if task.aborted:
                 return _BUSY  # nobody waits for it any more
             if not alone:

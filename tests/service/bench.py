@@ -20,7 +20,7 @@ from scsi2nvme.unit.ports import PortName
 from tests.model_controller import ModelController
 from tests.support import make_facts, row
 
-SIMPLE, ORDERED = 1, 2
+SIMPLE, ORDERED, HEAD_OF_QUEUE = 1, 2, 3
 POWER_ON = (6, 0x29, 0x00)
 
 # The data plane, faked
@@ -197,6 +197,11 @@ class Controller:
     def opcodes(self) -> list[int]:
         """What waits now, by the opcode of each group's first command."""
         return [commands[0].opcode for commands, _ in self.waiting]
+
+    @property
+    def slbas(self) -> list[int]:
+        """The same, by the first LBA of each group."""
+        return [commands[0].slba for commands, _ in self.waiting]
 
 
 async def settle() -> None:

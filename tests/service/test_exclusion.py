@@ -12,6 +12,7 @@ from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
 from tests.service.bench import (
+    HEAD_OF_QUEUE,
     ORDERED,
     SIMPLE,
     TUR,
@@ -105,6 +106,25 @@ async def test_what_is_under_way_holds_an_exclusive_command_back(bench: Bench) -
     assert bench.controller.opcodes == [Opcode.WRITE]
     await bench.controller.release()
     assert later.status == Status.GOOD
+
+
+@told
+async def test_the_head_of_the_queue_does_not_wait_behind_its_own_nexus(bench: Bench) -> None:
+    other, plane_nexus = bench.open("b")
+    bench.ready(other)
+    bench.controller.held = True
+    tasks = [await bench.run(*write())]
+    for lba, attribute in ((8, ORDERED), (16, SIMPLE), (24, HEAD_OF_QUEUE)):
+        tasks.append(await bench.run(*write(lba=lba), attribute=attribute))
+    assert bench.controller.slbas == [0, 24]
+    # Not before what another nexus waits for.
+    last = await bench.run(*write(lba=32), attribute=HEAD_OF_QUEUE, plane_nexus=plane_nexus)
+    assert bench.controller.slbas == [0, 24]
+    bench.controller.held = False
+    await bench.controller.release()
+    await bench.controller.release()
+    await bench.drained()
+    assert {task.status for task in (*tasks, last)} == {Status.GOOD}
 
 
 @told
