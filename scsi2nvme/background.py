@@ -29,13 +29,35 @@ class Background:
         if not task.cancelled() and task.exception() is not None:
             log.error(self._blame, exc_info=task.exception())
 
-    async def cancel(self) -> None:
-        """Cancel what is running, and wait for its end."""
+    async def cancel(self, limit_s: float | None = None) -> bool:
+        """Cancel what is running, and wait for its end, as `wait` does."""
         for task in self._tasks:
             task.cancel()
-        await self.wait()
+        return await self.wait(limit_s)
 
-    async def wait(self) -> None:
-        """Wait for what is running, and for what that starts."""
+    async def wait(self, limit_s: float | None = None) -> bool:
+        """Wait for what is running, and for what that starts, for so many seconds at most.
+
+        Returns whether all has ended.
+        """
+        deadline = None if limit_s is None else asyncio.get_running_loop().time() + limit_s
         while self._tasks:
-            await asyncio.wait(self._tasks)
+            left_s = None
+            if deadline is not None:
+                left_s = max(0.0, deadline - asyncio.get_running_loop().time())
+            if not (await asyncio.wait(self._tasks, timeout=left_s))[0]:
+                return False
+        return True
+
+
+async def within(limit_s: float, work: Coroutine[Any, Any, None]) -> bool:
+    """Wait for `work` for so many seconds at most; whether it has ended. Its exception passes.
+
+    What takes longer goes on; how it ends is nobody's concern then.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    if not (await asyncio.wait([task], timeout=limit_s))[0]:
+        task.add_done_callback(lambda late: late.cancelled() or late.exception())
+        return False
+    task.result()
+    return True

@@ -133,6 +133,8 @@ class Command:
     answered_when_failed: bool = False  # runs although the controller is gone
     modifies_medium: bool = False  # refused while write protected
     exclusive: bool = False  # runs alone on the logical unit
+    # Whether it has begun what nothing stops: when it is aborted it goes on, unanswered.
+    goes_on: Callable[[LogicalUnit], bool] = field(default=lambda lu: False, compare=False)
     # What a LUN without a logical unit answers, where it is not a refusal.
     without_unit: Callable[[Task], Translation] | None = field(default=None, compare=False)
     supported: Callable[[LogicalUnit], bool] = field(default=lambda lu: True, compare=False)

@@ -424,6 +424,13 @@ class Initiator:
         self, function: int, lun: int = 0, referenced: int = RESERVED_TAG, ref_cmd_sn: int = 0
     ) -> Pdu:
         """Request a function and return the response."""
+        self.request_task_management(function, lun, referenced, ref_cmd_sn)
+        return self.receive()
+
+    def request_task_management(
+        self, function: int, lun: int = 0, referenced: int = RESERVED_TAG, ref_cmd_sn: int = 0
+    ) -> None:
+        """Request a function."""
         bhs = struct.pack(
             ">BBxx4x8sIIIII12x",
             TASK_MANAGEMENT | IMMEDIATE,
@@ -436,7 +443,6 @@ class Initiator:
             ref_cmd_sn,
         )
         self.send(bhs)
-        return self.receive()
 
     def ping(self, data: bytes = b"") -> Pdu:
         """Send an immediate NOP-Out and return the NOP-In."""

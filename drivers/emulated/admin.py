@@ -5,12 +5,14 @@ What commands there are is not known here. Spec: NVMe Base 2.0c 3.3 (queues).
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scsi2nvme.drivers.emulated.capability import Done, P, Part, Tables
+from scsi2nvme.drivers.emulated.capability import Done, Misfortune, P, Part, Tables
 from scsi2nvme.drivers.emulated.memory import DmaMemory, UnmappedError
 from scsi2nvme.drivers.emulated.model import (
     INVALID_DOORBELL_VALUE,
@@ -117,6 +119,25 @@ class AdminQueue:
         raw = self._memory.read(self._sq_iova + self._sq_head * SQE_BYTES, SQE_BYTES)
         self._sq_head = (self._sq_head + 1) % self._sq_depth
         command = SQE.parse(raw)
+        found = (part.misfortune(command) for part in self._parts.values())
+        misfortune = next((each for each in found if each is not None), None)
+        if misfortune is None:
+            self._run(command)
+        elif math.isfinite(misfortune.delay_s):
+            asyncio.get_running_loop().call_later(
+                misfortune.delay_s, self._suffer, command, misfortune, self._generation
+            )
+
+    def _suffer(self, command: Values, misfortune: Misfortune, generation: int) -> None:
+        if generation != self._generation:
+            return  # a reset came before
+        if misfortune.status is None:
+            self._run(command)
+        else:
+            self.reply(command, 0, misfortune.status)
+        self.post()
+
+    def _run(self, command: Values) -> None:
         try:
             result = self._execute(command)
         except CommandFailed as failure:

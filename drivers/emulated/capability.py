@@ -23,11 +23,25 @@ Fields = Mapping[str, int | bytes]
 Done = Callable[["StatusCode"], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Misfortune:
+    """What goes wrong with an admin command: it waits for `delay_s`, and then is executed, or
+    fails with a `status`. Without end it waits until a reset.
+    """
+
+    delay_s: float = 0.0
+    status: int | None = None
+
+
 class Part:
     """What a capability keeps of its own while the controller is open."""
 
     def reset(self) -> None:
         """A controller level reset. Spec: NVMe Base 2.0c 3.7."""
+
+    def misfortune(self, command: Values) -> Misfortune | None:
+        """What shall go wrong with an admin command that was fetched."""
+        return None
 
     def before_posting(self) -> None:
         """Completions are about to be posted: reply to what is due."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Self
 
-from scsi2nvme.background import Background
+from scsi2nvme.background import Background, within
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.drivers.nvme.admin import Feature, LogPage
@@ -53,6 +53,8 @@ _FIRST_REACTOR_QID = 2
 _BOUNCE_BYTES = 8 << 20
 _AFTER_RESET_S, _SLOW_RESET_S = 0.1, 0.25
 _SHUTDOWN_S = (10.0, 60.0)  # at least, and at most, whatever RTD3E says
+_DRAIN_S = 5.0  # at the end: for a reset, for what is under way, and to delete the queues
+_FLUSH_S = 30.0  # at the end; to shut down writes back what a cache holds, too
 _SURRENDER_S = 10.0  # to write back, when the host wants the device
 
 
@@ -104,8 +106,12 @@ class Controller:
         self._setup = SetUp(self._registers, self._admin, transport.allocate(PAGE), timing)
         bounce = BouncePool(transport.allocate(_BOUNCE_BYTES))
         self._settings = Settings(self.name, clock)
-        self._executor = Executor(self._admin, self._io, bounce, timing, clock, self._settings)
         self._background = Background(self.name)
+        self._executor = Executor(
+            *(self._admin, self._io, bounce, timing, clock, self._settings),
+            give_up=self.give_up,
+            background=self._background,
+        )
         self._events = EventMonitor(
             self.commands, self.rescan, self._admin, self._report, self._background.spawn
         )
@@ -267,7 +273,8 @@ class Controller:
         All are admin or all are I/O commands, of 2 MiB of data at most each.
         What a controller reset interrupts is repeated where that is harmless,
         and else ends with ABORTED_BY_RESET; on a dead controller everything
-        ends with LOST. Commands go on when the caller is cancelled.
+        ends with LOST. When the caller is cancelled they are aborted, and it goes on once they
+        have ended, within two seconds if the controller can be reset.
         ControllerError if the controller is closed, ValueError for what can never be placed.
         """
         if self.state is ControllerState.CLOSED:
@@ -300,6 +307,11 @@ class Controller:
         """Make the user of `io_queues` known, for resets."""
         self._data_path = data_path
 
+    async def detach(self) -> None:
+        """Nobody uses `io_queues` any more, nor ever will. A reset under way ends before."""
+        await self._recovery.stop(_DRAIN_S)
+        self._data_path = None
+
     @property
     def name(self) -> str:
         """Which controller it is, for people: its transport's name."""
@@ -321,9 +333,12 @@ class Controller:
         """
         await self._recovery.overdue(qid, cid)
 
-    async def abort(self, qid: int, cid: int) -> None:
-        """Nobody waits for a command on one of `io_queues` any more: have it end soon."""
-        await self._recovery.abort(qid, cid)
+    async def give_up(self, qid: int, cid: int, again: bool) -> None:
+        """Nobody waits for a command on one of `io_queues` any more: have it end soon.
+
+        `again`: it did not end in half a second when this was told before.
+        """
+        await self._recovery.give_up(qid, cid, again)
 
     async def reset(self, reason: str = "asked for") -> None:
         """Reset the controller; what was under way is repeated or ends, as `execute` says.
@@ -442,14 +457,14 @@ class Controller:
     # ---- the end ----
 
     async def close(self) -> None:
-        """Write back, shut the controller down and let go of it.
+        """Write back, shut the controller down and let go of it, in bounded time.
 
         `io_queues` are no longer in use. An error on the way is logged: the
         controller is let go of in any case.
         """
         if self.state is ControllerState.CLOSED:
             return
-        await self._recovery.finish()
+        await self._recovery.stop(_DRAIN_S)
         try:
             if self.live:
                 await self._shut_down()
@@ -458,11 +473,13 @@ class Controller:
         await self._release()
 
     async def _shut_down(self) -> None:
-        await self._executor.drain()
-        await self.commands.flush()
+        idle = await self._executor.drain(_DRAIN_S)
+        if not await within(_FLUSH_S, self.commands.flush()):
+            _log.error("%s: Flush takes more than %g s", self.name, _FLUSH_S)
         self.state = ControllerState.CLOSED
         self._events.stop()
-        await self._setup.delete_queues(self._io_pairs())
+        if idle:  # else the controller may keep these as well
+            await within(_DRAIN_S, self._setup.delete_queues(self._io_pairs()))
         at_least, at_most = _SHUTDOWN_S
         await self._registers.shut_down(min(max(self.identity.rtd3e / 1e6, at_least), at_most))
 

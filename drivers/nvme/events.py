@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -15,6 +15,7 @@ from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.drivers.nvme.identify import MEDIUM_READ_ONLY
 from scsi2nvme.drivers.nvme.submission import ControlQueue, Entry
 from scsi2nvme.fields import Values
+from scsi2nvme.native.nvme import QueueCompletion
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SMART_LOG
 
@@ -162,9 +163,9 @@ class EventMonitor:
     async def _watch(self) -> None:
         entry = [Entry(_REQUEST.sqe(), None, 0)]
         loop = asyncio.get_running_loop()
-        request = loop.create_task(self._queue.submit(entry))
+        request = loop.create_task(self._submit(entry))
         while True:
-            (outcome,) = await request
+            outcome = await request
             if outcome is None or outcome.status:
                 return  # a reset took it, or the controller takes no more
             event = ControllerEvent.of(outcome.dw0)
@@ -172,8 +173,12 @@ class EventMonitor:
                 event = await self._acknowledge(event)
             except ControllerError as error:
                 _log.warning("%s: %s", event, error)
-            request = loop.create_task(self._queue.submit(entry))
+            request = loop.create_task(self._submit(entry))
             loop.call_soon(self._report, event)
+
+    async def _submit(self, entry: Sequence[Entry]) -> QueueCompletion | None:
+        (placed,) = await self._queue.submit(entry)
+        return await placed.ended
 
     async def _acknowledge(self, event: ControllerEvent) -> ControllerEvent:
         """Read an event's log, so that the controller may tell of the next, and act on it."""

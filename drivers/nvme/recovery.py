@@ -24,8 +24,12 @@ Every command has a deadline, which its queue pair keeps. What follows when it p
 7. If 5 fails too, the controller is dead: everything ends with LOST, now and from now on,
    until somebody asks for a reset, or the device that was let go of is back.
 
-One reset runs at a time; who wants another waits for that one. What an initiator gave up
-is aborted by the same means, without the other steps: it is not overdue.
+One reset runs at a time; who wants another waits for that one.
+
+What an initiator gave up is not overdue, but must end within two seconds. It has one second to
+end by itself; then it is aborted, admin commands too; half a second later the controller is
+reset (4), and what was given up is not placed again. A reset ends no command that could leave
+the disk useless (`retry.interruptible`): that one goes on, and nobody waits for it.
 
 Spec: NVMe Base 2.0c 3.7 (resets), 5.1 (Abort).
 """
@@ -115,9 +119,11 @@ class Recovery:
             else:
                 await self._abort(qid, cid, "is overdue")
 
-    async def abort(self, qid: int, cid: int) -> None:
-        """Nobody waits for a command any more; it is not overdue."""
-        if self._patient.live:
+    async def give_up(self, qid: int, cid: int, again: bool = False) -> None:
+        """Nobody waits for a command any more; it is not overdue. `again`: Abort did not help."""
+        if again:
+            await self.reset(f"command {cid} of queue {qid} cannot be aborted")
+        elif self._patient.live:
             await self._abort(qid, cid, "is not wanted any more")
 
     async def examine(self) -> bool:
@@ -150,6 +156,15 @@ class Recovery:
         """Wait for the reset that is under way, if any."""
         if self._reset is not None:
             await asyncio.shield(self._reset)
+
+    async def stop(self, limit_s: float) -> None:
+        """End the reset that is under way, if any, after so many seconds if it does not before."""
+        reset = self._reset
+        if reset is None:
+            return
+        if not (await asyncio.wait([reset], timeout=limit_s))[0]:
+            reset.cancel()
+            await asyncio.wait([reset])
 
     async def _run(self) -> None:
         self._told.clear()

@@ -41,6 +41,20 @@ _REPEATABLE_ADMIN = {
     AdminOpcode.GET_LBA_STATUS,
 }
 
+# What may leave the disk half changed, or useless, when a reset ends it.
+_UNINTERRUPTIBLE_ADMIN = {
+    AdminOpcode.NAMESPACE_MANAGEMENT,
+    AdminOpcode.FIRMWARE_COMMIT,
+    AdminOpcode.FORMAT_NVM,
+    AdminOpcode.SECURITY_SEND,
+    AdminOpcode.SANITIZE,
+}
+
+
+def interruptible(command: NvmeCommand) -> bool:
+    """Whether the controller may be reset for no other reason than that nobody wants it."""
+    return not command.admin or command.opcode not in _UNINTERRUPTIBLE_ADMIN
+
 
 def repeatable(command: NvmeCommand) -> bool:
     """Whether sending it again is harmless when it may have been executed.

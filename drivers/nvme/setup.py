@@ -43,7 +43,8 @@ class SetUp:
         fill(command, data)
         buffer = data if memory is None else Region(0, memory, 4)
         limit_s = self._timing.of(command)
-        (future,) = self._queue.place([Entry(command.sqe(), buffer, int(limit_s * 1000))])
+        (placed,) = self._queue.place([Entry(command.sqe(), buffer, int(limit_s * 1000))])
+        future = placed.ended
         clock = self._registers.clock
         deadline = clock.now() + limit_s
         while not future.done():

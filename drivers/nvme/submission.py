@@ -27,6 +27,16 @@ class Entry:
     timeout_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A command that the controller has been given. None stands for one that was under way
+    when the controller was reset: nobody knows whether it was executed.
+    """
+
+    cid: int
+    ended: asyncio.Future[QueueCompletion | None]
+
+
 class ControlQueue:
     """Entries and their futures.
 
@@ -82,12 +92,11 @@ class ControlQueue:
         """How many entries can be under way: one less than there are."""
         return self.pair.depth - 1
 
-    async def submit(self, entries: Sequence[Entry]) -> list[QueueCompletion | None]:
+    async def submit(self, entries: Sequence[Entry]) -> list[Placed]:
         """Place entries side by side with one ring, once there is room for all.
 
-        None stands for a command that was under way when the controller was
-        reset: nobody knows whether it was executed. ValueError when there will
-        never be room.
+        A caller that is cancelled has placed nothing. ValueError when there will never be
+        room.
         """
         if len(entries) > self.most_at_once:
             raise ValueError(f"{len(entries)} entries, at most {self.most_at_once} at once")
@@ -98,25 +107,24 @@ class ControlQueue:
                     break
                 self._space.clear()
                 await self._space.wait()
-            futures = self.place(entries)
-        return list(await asyncio.gather(*futures))
+            return self.place(entries)
 
-    def place(self, entries: Sequence[Entry]) -> list[asyncio.Future[QueueCompletion | None]]:
-        """As `submit`, at once; there must be room. The futures end with `collect` or `forget`."""
-        futures = []
+    def place(self, entries: Sequence[Entry]) -> list[Placed]:
+        """As `submit`, at once; there must be room. They end with `collect` or `forget`."""
+        placed = []
         for entry in entries:
             cookie = next(self._cookies)
             cid = self.pair.place(entry.sqe, entry.buffer, cookie, entry.timeout_ms)
             assert cid is not None, "room was made before"
             self._overdue.discard(cid)
             self._waiting[cookie] = self._loop.create_future()
-            futures.append(self._waiting[cookie])
+            placed.append(Placed(cid, self._waiting[cookie]))
         self.pair.ring()
         if self._abandoned:
             self.collect()
         else:
             self._arm()
-        return futures
+        return placed
 
     def collect(self) -> None:
         """Take what has completed."""

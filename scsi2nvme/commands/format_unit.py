@@ -258,6 +258,7 @@ COMMANDS = (
         needs_ready=False,
         modifies_medium=True,
         exclusive=True,
+        goes_on=lambda lu: lu.readiness is Readiness.FORMATTING,
         supported=lambda lu: lu.facts.controller_bit("oacs", _OACS_FORMAT),
         nvme=("Format NVM", "Identify"),
         timeout_s=_FORMAT_SECONDS,

@@ -32,7 +32,8 @@ enum {
 };
 
 enum s2n_event_type {
-    S2N_EVENT_TASK = 1,     /* `task` is for the engine; end it with s2n_task_end */
+    S2N_EVENT_TASK = 1,     /* `task` is for the engine; end it with s2n_task_end. `cookie` is
+                               its number, which no other task gets */
     S2N_EVENT_TASK_FAILED,  /* NVMe commands of a hot task failed. Of that at the lowest LBA:
                                `nvme` to `lba`, and its blocks in `count` */
     S2N_EVENT_DRAINED,      /* `cookie` is the token of a drain, abort or pause; `count` */
@@ -43,10 +44,13 @@ enum s2n_event_type {
     S2N_EVENT_CONN_CLOSED,  /* conn or ring `cookie` is gone; `count`: errno or 0 */
     S2N_EVENT_TASK_REFUSED, /* the front end refused `task`: sense code in `count` */
     S2N_EVENT_ABORT,        /* nobody waits for command `cid` of queue pair `qid`, controller
-                               `cookie`, any more, and it does not end by itself */
+                               `cookie`, any more, and it does not end by itself; `count` 1:
+                               nor did it when this was told before */
     S2N_EVENT_PAGES,        /* ring `cookie`: ESTALE in `count` if the kernel has replaced data
                                pages that the controller knew, else why it learns of no more */
     S2N_EVENT_UNIT_RESET,   /* ring `cookie`: the kernel has reset its logical unit */
+    S2N_EVENT_TASK_ABORTED, /* nobody waits any more for the task with number `cookie`, which
+                               the engine has, or had; it is to be ended soon */
 };
 
 typedef struct {

@@ -100,8 +100,9 @@ struct s2n_task {
     bool counted;          /* in its LU's count of hot tasks */
     bool ordered;          /* in its slot's count of ORDERED tasks */
     bool waits_for_pool, waits_for_slot;
-    bool executing; /* s2n_task_execute was called */
-    bool urged;     /* the controller is to abort what is left of it there */
+    bool executing;   /* s2n_task_execute was called */
+    uint8_t urged;    /* how often it was told that nobody waits for what is left on the device */
+    uint64_t urge_ms; /* when that is told next */
 
     /* A new task is zero up to the buffer's chunks. What lies from there on would take
      * long, and is written before it is read. */

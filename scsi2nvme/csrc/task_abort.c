@@ -7,9 +7,41 @@
 #include "events.h"
 #include "submit.h"
 #include "task_data.h"
+#include "task_life.h"
 #include "unit.h"
 
-enum { URGE_MS = 1000 }; /* what is aborted mostly ends by itself before */
+enum {
+    URGE_MS = 1000,  /* what is aborted mostly ends by itself before */
+    INSIST_MS = 500, /* or by the controller's own Abort */
+};
+
+/* Have a queue told at `at_ms` of what is left on it. */
+static void urge_at(struct s2n_queue *queue, uint64_t at_ms)
+{
+    uint64_t now_ms = queue->reactor->now_ms;
+
+    if (!queue->urge.armed || at_ms < queue->urge.at_ms)
+        s2n_timer_arm(queue->reactor, &queue->urge, at_ms > now_ms ? at_ms - now_ms : 0);
+}
+
+static void tell_engine(const s2n_task *task)
+{
+    s2n_event event = {.type = S2N_EVENT_TASK_ABORTED, .cookie = s2n_task_number(task)};
+
+    s2n_plane_emit(task->reactor->plane, &event);
+}
+
+/* What has been given to the device. */
+static void abort_on_device(s2n_task *task)
+{
+    s2n_task_stop(task);
+    if (!task->pending) {
+        s2n_task_hot_finish(task);
+        return;
+    }
+    task->urge_ms = task->reactor->now_ms + URGE_MS;
+    urge_at(s2n_queue_of(task), task->urge_ms);
+}
 
 void s2n_task_abort(s2n_task *task, bool task_aborted_status)
 {
@@ -22,11 +54,9 @@ void s2n_task_abort(s2n_task *task, bool task_aborted_status)
         s2n_task_stop_waiting(task);
         task->front_end->discard(task);
     } else if (task->state == S2N_DEVICE) {
-        s2n_task_stop(task);
-        if (!task->pending)
-            s2n_task_hot_finish(task);
-        else if (!s2n_queue_of(task)->urge.armed)
-            s2n_timer_arm(task->reactor, &s2n_queue_of(task)->urge, URGE_MS);
+        abort_on_device(task);
+    } else {
+        tell_engine(task);
     }
 }
 
@@ -64,24 +94,39 @@ static bool left_on(const s2n_task *task, const struct s2n_queue *queue)
            s2n_queue_of(task) == queue;
 }
 
+/* Tell that nobody waits for the commands of a task; returns when it is to be told again. */
+static uint64_t urge(s2n_task *task, const struct s2n_queue *queue)
+{
+    s2n_event event = {.type = S2N_EVENT_ABORT,
+                       .cookie = queue->controller->cookie,
+                       .count = task->urged,
+                       .qid = s2n_qpair_qid(queue->qp)};
+
+    for (int cid = -1; (cid = s2n_qpair_find(queue->qp, (uintptr_t)task, cid + 1)) >= 0;) {
+        event.cid = (uint16_t)cid;
+        s2n_plane_emit(queue->reactor->plane, &event);
+    }
+    return task->urged++ ? UINT64_MAX : queue->reactor->now_ms + INSIST_MS;
+}
+
 void s2n_queue_urge(struct s2n_timer *timer)
 {
     struct s2n_queue *queue =
         (struct s2n_queue *)((char *)timer - offsetof(struct s2n_queue, urge));
-    s2n_event event = {.type = S2N_EVENT_ABORT, .cookie = queue->controller->cookie};
+    uint64_t next_ms = UINT64_MAX;
 
     if (queue->paused)
         return; /* a reset ends them as well */
-    event.qid = s2n_qpair_qid(queue->qp);
     for (s2n_task *task = queue->reactor->live; task; task = task->live_next) {
-        if (task->urged || !left_on(task, queue))
+        if (!left_on(task, queue))
             continue;
-        task->urged = true;
-        for (int cid = -1; (cid = s2n_qpair_find(queue->qp, (uintptr_t)task, cid + 1)) >= 0;) {
-            event.cid = (uint16_t)cid;
-            s2n_plane_emit(queue->reactor->plane, &event);
-        }
+        if (task->urge_ms <= queue->reactor->now_ms)
+            task->urge_ms = urge(task, queue);
+        if (task->urge_ms < next_ms)
+            next_ms = task->urge_ms;
     }
+    if (next_ms != UINT64_MAX)
+        urge_at(queue, next_ms);
 }
 
 void s2n_queue_drop_aborted(struct s2n_queue *queue)

@@ -140,9 +140,14 @@ void s2n_reactor_drop_tasks(struct s2n_reactor *reactor)
 
 /* ---- in the engine's hands ---- */
 
+uint64_t s2n_task_number(const s2n_task *task)
+{
+    return task->serial * S2N_MAXIMUM_REACTORS + s2n_reactor_index(task->reactor);
+}
+
 void s2n_task_to_engine(s2n_task *task, uint32_t type, uint32_t code)
 {
-    s2n_event event = {.type = type, .task = task, .count = code};
+    s2n_event event = {.type = type, .task = task, .count = code, .cookie = s2n_task_number(task)};
 
     task->state = S2N_ENGINE;
     event.nvme = task->plan.opcode;

@@ -17,6 +17,8 @@ void s2n_task_refuse(s2n_task *task, uint32_t code);
 
 /* ---- for the floors above ---- */
 
+/* What tells a task from all others of the plane, also from those that ended before. */
+uint64_t s2n_task_number(const s2n_task *task);
 /* Hand it over: an event of `type`, with `code` as its count. */
 void s2n_task_to_engine(s2n_task *task, uint32_t type, uint32_t code);
 /* Status and data are there: answer. */

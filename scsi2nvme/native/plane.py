@@ -27,6 +27,7 @@ class EventType(IntEnum):
     ABORT = lib.S2N_EVENT_ABORT
     PAGES = lib.S2N_EVENT_PAGES
     UNIT_RESET = lib.S2N_EVENT_UNIT_RESET
+    TASK_ABORTED = lib.S2N_EVENT_TASK_ABORTED
 
 
 class Scope(IntEnum):
@@ -58,8 +59,13 @@ class PlaneTask:
             self.portion = Portion(portion.announced, portion.offset, portion.bytes)
 
     @property
+    def ended(self) -> bool:
+        """Whether it was ended."""
+        return bool(self.native == ffi.NULL)
+
+    @property
     def aborted(self) -> bool:
-        """Whether nobody waits for the result any more."""
+        """Whether nobody waits for the result any more; it has not ended."""
         return bool(lib.s2n_task_aborted(self.native))
 
     def data_out(self) -> bytes:

@@ -15,13 +15,16 @@ from scsi2nvme.native.plane import Event, Plane, PlaneController, PlaneNexus, Sc
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
-from scsi2nvme.service.events import Events, Late
+from scsi2nvme.service.events import Events, GiveUp, Late
 from scsi2nvme.service.names import Verdict
 from scsi2nvme.service.namespaces import ControllerEvent, Follower
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.service.task_management import TaskManager
 from scsi2nvme.service.tasks import TaskRunner
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+
+END_SECONDS = 5.0  # for what goes on in the background to end by itself
+GIVE_UP_SECONDS = 3.0  # and for the controller to abort it
 
 
 class TaskService:
@@ -41,8 +44,12 @@ class TaskService:
         self._events.start()
 
     async def stop(self) -> None:
-        """Wait for what is running; the front ends have closed their nexuses."""
-        await self._background.wait()
+        """Let what is running end, for a bounded time; the front ends have closed their nexuses.
+
+        What the controller keeps ends with the controller.
+        """
+        if not await self._background.wait(END_SECONDS):
+            await self._background.cancel(GIVE_UP_SECONDS)
         self._events.stop()
 
     def close(self) -> None:
@@ -51,12 +58,12 @@ class TaskService:
 
     # Composition
 
-    def add_controller(self, overdue: Late, abort: Late) -> tuple[int, PlaneController]:
+    def add_controller(self, overdue: Late, give_up: GiveUp) -> tuple[int, PlaneController]:
         """Register a controller.
 
-        `overdue` is called for late commands, `abort` for those that nobody waits for any more.
+        `overdue` is called for late commands, `give_up` for those that nobody waits for any more.
         """
-        cookie = self._events.watch_controller(overdue, abort)
+        cookie = self._events.watch_controller(overdue, give_up)
         return cookie, PlaneController(self.plane, cookie)
 
     def add_unit(

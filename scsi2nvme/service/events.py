@@ -13,6 +13,9 @@ from scsi2nvme.native.plane import Event, EventType, Plane
 Late = Callable[[int, int], Coroutine[Any, Any, None]]
 """Takes care of a command that does not end: queue pair and command identifier."""
 
+GiveUp = Callable[[int, int, bool], Coroutine[Any, Any, None]]
+"""The same of one that nobody waits for; whether it did not end when this was told before."""
+
 Handler = Callable[[Event], None]
 
 AT_A_TIME = 256  # events taken in one round of the loop, of some microseconds each
@@ -24,9 +27,14 @@ class Events:
     def __init__(self, plane: Plane, background: Background) -> None:
         self._plane = plane
         self._background = background
-        self._by_type: dict[EventType, Handler] = {EventType.DRAINED: self._drained}
+        self._by_type: dict[EventType, Handler] = {
+            EventType.DRAINED: self._drained,
+            EventType.OVERDUE: self._late,
+            EventType.ABORT: self._unwanted,
+        }
         self._by_cookie: dict[int, Handler] = {}
-        self._late: dict[tuple[EventType, int], Late] = {}
+        self._overdue: dict[int, Late] = {}
+        self._give_up: dict[int, GiveUp] = {}
         self._drains: dict[int, asyncio.Future[int]] = {}
         self._numbers = itertools.count(1)
 
@@ -56,14 +64,14 @@ class Events:
         """Forget a handler; events that are still under way for it are dropped."""
         self._by_cookie.pop(cookie, None)
 
-    def watch_controller(self, overdue: Late, abort: Late) -> int:
+    def watch_controller(self, overdue: Late, give_up: GiveUp) -> int:
         """Return a cookie for a controller's queue pairs.
 
-        `overdue` is called for late commands, `abort` for those that nobody waits for any more.
+        `overdue` is called for late commands, `give_up` for those that nobody waits for any more.
         """
         cookie = self.number()
-        self._late[EventType.OVERDUE, cookie] = overdue
-        self._late[EventType.ABORT, cookie] = abort
+        self._overdue[cookie] = overdue
+        self._give_up[cookie] = give_up
         return cookie
 
     async def drained(self, start: Callable[[int], None]) -> int:
@@ -77,13 +85,17 @@ class Events:
     def _take(self) -> None:
         # The rest stays readable: whatever else the loop serves has its turn first.
         for event in itertools.islice(self._plane.events(), AT_A_TIME):
-            late = self._late.get((event.type, event.cookie))
-            if late is not None:
-                self._background.spawn(late(event.qid, event.cid))
-                continue
             handler = self._by_type.get(event.type) or self._by_cookie.get(event.cookie)
             if handler is not None:
                 handler(event)
+
+    def _late(self, event: Event) -> None:
+        if overdue := self._overdue.get(event.cookie):
+            self._background.spawn(overdue(event.qid, event.cid))
+
+    def _unwanted(self, event: Event) -> None:
+        if give_up := self._give_up.get(event.cookie):
+            self._background.spawn(give_up(event.qid, event.cid, event.count > 0))
 
     def _drained(self, event: Event) -> None:
         future = self._drains.pop(event.cookie, None)

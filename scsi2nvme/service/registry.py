@@ -54,6 +54,12 @@ class ServedUnit:
     lock: SharedLock = field(default_factory=SharedLock)
     paths: list[tuple[OpenNexus, int]] = field(default_factory=list)
     preempting: list[asyncio.Task[None]] = field(default_factory=list)
+    closed: bool = False
+
+    def close(self) -> None:
+        """Free its half in the data plane; what still runs does not touch it any more."""
+        self.closed = True
+        self.plane_unit.close()
 
     @property
     def stale(self) -> bool:
@@ -73,19 +79,26 @@ class ServedUnit:
 
         Afterwards the hot path knows of a change of the namespace.
         """
-        await self.events.drained(self.plane_unit.drain)
+        drained = False
         try:
+            await self.events.drained(self.plane_unit.drain)
+            drained = True
             yield
         finally:
-            if self.stale:
-                self.parameters = unit_parameters(self.lu)
-                self.plane_unit.update(self.parameters)
-                self.publish()
-            self.plane_unit.set_aside(False)
+            if not self.closed:
+                self._return_to_hot_path(drained=drained)
+
+    def _return_to_hot_path(self, *, drained: bool) -> None:
+        """End a drain, or give it up: then nothing has changed that the hot path must know."""
+        if drained and self.stale:
+            self.parameters = unit_parameters(self.lu)
+            self.plane_unit.update(self.parameters)
+            self.publish()
+        self.plane_unit.set_aside(False)
 
     async def refresh(self) -> None:
         """Tell the hot path of what a background operation or an event has changed."""
-        if not self.stale:
+        if not self.stale or self.closed:
             return
         self.publish()
         async with self.lock.hold(exclusive=True), self.drained():
@@ -119,7 +132,7 @@ class Registry:
     def close(self) -> None:
         """Free the logical units, with the reactors stopped."""
         for unit in self.units.values():
-            unit.plane_unit.close()
+            unit.close()
         self.units.clear()
         self._by_controller.clear()
 

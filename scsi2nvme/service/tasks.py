@@ -1,10 +1,18 @@
-"""The tasks that the hot path hands over: run through the engine, and answered."""
+"""The tasks that the hot path hands over: run through the engine, and answered.
+
+A task that is aborted is cancelled. It ends when its NVMe commands have, or after
+`ANSWER_SECONDS`; what it holds of the logical unit it holds until then, so that nobody works on
+blocks that the controller may still change.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from scsi2nvme import engine
 from scsi2nvme.background import Background
@@ -26,8 +34,36 @@ from scsi2nvme.unit.readiness import Readiness
 
 log = logging.getLogger(__name__)
 
+# By then the controller has been told to abort the commands of an aborted task, and reset.
+ANSWER_SECONDS = 1.75
+
 _BUSY = Result(Status.BUSY)
 _FAULTS = (SenseKey.MEDIUM_ERROR, SenseKey.HARDWARE_ERROR)
+
+
+@dataclass(eq=False, slots=True)
+class _Run:
+    """A task under way, and what it has begun of which command."""
+
+    task: PlaneTask
+    begun: engine.Request | None = None
+    work: asyncio.Task[None] | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether nothing stops what it has begun."""
+        begun = self.begun
+        if begun is None or begun.command is None or begun.unit is None:
+            return False
+        return begun.command.goes_on(begun.unit)
+
+    def let_go(self) -> None:
+        """End an aborted task; how is not told."""
+        if not self.task.ended:
+            self.task.end(Status.BUSY)
+
+
+_Begin = Callable[[_Run, Event], Coroutine[Any, Any, None]]
 
 
 class _NoController:
@@ -47,23 +83,45 @@ class TaskRunner:
         self._background = background
         self._manager = manager
         self._turns = Turns()
+        self._under_way: dict[int, _Run] = {}  # by the tasks' numbers
         events.handle(
             {
-                EventType.TASK: self._in_turn(self._begin),
-                EventType.TASK_FAILED: self._in_turn(self._begin_failed),
+                EventType.TASK: self._in_turn(self._run),
+                EventType.TASK_FAILED: self._in_turn(self._failed),
                 EventType.TASK_REFUSED: self._refuse,
+                EventType.TASK_ABORTED: self._abort,
             }
         )
 
-    def _in_turn(self, begin: Callable[[Event], None]) -> Callable[[Event], None]:
+    def _in_turn(self, begin: _Begin) -> Callable[[Event], None]:
         """Return what has a task begun when it is its nexus's turn."""
-        return lambda event: self._turns.add(_task(event).nexus_cookie, partial(begin, event))
 
-    def _begin(self, event: Event) -> None:
-        self._background.spawn(self._run(_task(event)))
+        def handler(event: Event) -> None:
+            self._turns.add(_task(event).nexus_cookie, partial(self._begin, event, begin))
 
-    def _begin_failed(self, event: Event) -> None:
-        self._background.spawn(self._failed(event))
+        return handler
+
+    def _begin(self, event: Event, begin: _Begin) -> None:
+        run = self._under_way[event.cookie] = _Run(_task(event))
+        run.work = self._background.spawn(begin(run, event))
+        run.work.add_done_callback(lambda _: self._over(event.cookie, run))
+
+    def _over(self, number: int, run: _Run) -> None:
+        run.let_go()
+        if self._under_way.get(number) is run:  # and not of the task's next portion
+            del self._under_way[number]
+
+    def _abort(self, event: Event) -> None:
+        """Nobody waits for a task any more: have it end soon."""
+        run = self._under_way.get(event.cookie)
+        if run is None or run.task.ended:
+            return  # it was answered meanwhile
+        if run.goes_on:
+            run.let_go()
+            return
+        asyncio.get_running_loop().call_later(ANSWER_SECONDS, run.let_go)
+        assert run.work is not None
+        run.work.cancel()
 
     def _nexus_of(self, task: PlaneTask) -> Nexus | None:
         opened = self._registry.nexuses.get(task.nexus_cookie)
@@ -74,7 +132,8 @@ class TaskRunner:
         nexus, lun = self._nexus_of(task), lun_of(task.lun)
         return nexus.luns.get(lun) if nexus is not None and lun is not None else None
 
-    async def _run(self, task: PlaneTask) -> None:
+    async def _run(self, run: _Run, event: Event) -> None:
+        task = run.task
         nexus = self._nexus_of(task)
         if nexus is None or task.aborted:
             task.end(Status.BUSY)
@@ -87,9 +146,9 @@ class TaskRunner:
             if unit is None:
                 result = await play(translation, _NoController())
             else:
-                result = await self._run_on(unit, request, task, translation)
+                result = await self._run_on(unit, request, run, translation)
                 await self._manager.preempted(unit)
-        except BaseException:
+        except Exception:
             # A bug: the initiator gets an answer, the log gets the traceback.
             self._end(task, lu, check_condition(Sense(INTERNAL_TARGET_FAILURE)))
             raise
@@ -102,12 +161,12 @@ class TaskRunner:
                 await unit.refresh()
 
     async def _run_on(
-        self, unit: ServedUnit, request: engine.Request, task: PlaneTask, translation: Translation
+        self, unit: ServedUnit, request: engine.Request, run: _Run, translation: Translation
     ) -> Result:
         """Run a command on a logical unit, alone where it must be."""
         command = request.command
         exclusive = command is not None and command.exclusive
-        alone = task.attribute == TaskAttribute.ORDERED or exclusive
+        alone = run.task.attribute == TaskAttribute.ORDERED or exclusive
         # What the engine answers at once must not wait behind a long format.
         waits = command is not None and command.needs_ready
         refused = (waits and unit.lu.readiness is not Readiness.READY) or (
@@ -115,6 +174,7 @@ class TaskRunner:
         )
         if refused or not (alone or waits):
             return await self._play(unit, translation)
+        task = run.task
         first = task.attribute == TaskAttribute.HEAD_OF_QUEUE
         async with unit.lock.hold(exclusive=alone, party=task.nexus_cookie, first=first):
             if task.aborted:
@@ -122,6 +182,7 @@ class TaskRunner:
             if not alone:
                 return await self._play(unit, translation)
             async with unit.drained():
+                run.begun = request
                 return await self._play(unit, translation)
 
     async def _play(self, unit: ServedUnit, translation: Translation) -> Result:
@@ -130,11 +191,11 @@ class TaskRunner:
 
         return await play(translation, unit.executor, report)
 
-    async def _failed(self, event: Event) -> None:
+    async def _failed(self, run: _Run, event: Event) -> None:
         """End a hot task whose NVMe command failed, or try it again with the engine."""
-        task = _task(event)
+        task = run.task
         if is_retryable(event.status) and not event.dnr:
-            await self._run(task)
+            await self._run(run, event)
             return
         nexus, lu = self._nexus_of(task), self._unit_of(task)
         if nexus is None or lu is None:
@@ -154,6 +215,8 @@ class TaskRunner:
         self._end(task, self._unit_of(task), check_condition(Sense(code)))
 
     def _end(self, task: PlaneTask, lu: LogicalUnit | None, result: Result) -> None:
+        if task.ended:
+            return  # it was aborted, and went on
         sense = b""
         if result.sense is not None:
             sense = result.sense.data(lu is not None and lu.mode.descriptor_sense)

@@ -834,6 +834,8 @@ static void a_controller_that_comes_back_is_used_again(void)
 
 enum { ON_DEVICE, FOR_SLOT, PARTLY, FOR_BUFFER, GATHERING, GATHERING_WAITS, WITH_ENGINE, STATES };
 
+static uint64_t number_with_engine;
+
 /* Tasks of nexus 0 and LUN 0, in every state. */
 static void begin_every_state(void)
 {
@@ -848,7 +850,9 @@ static void begin_every_state(void)
     CHECK(!op[GATHERING_WAITS].reserved);
     begin_read(&op[FOR_BUFFER], 0, 0, 4, 8 * BLOCKS_64K);
     begin_command(&op[WITH_ENGINE], 0, 0, inquiry, sizeof inquiry);
-    CHECK(next_event(S2N_EVENT_TASK).task == op[WITH_ENGINE].task);
+    s2n_event event = next_event(S2N_EVENT_TASK);
+    CHECK(event.task == op[WITH_ENGINE].task && event.cookie);
+    number_with_engine = event.cookie;
     rounds();
     CHECK_EQUAL(bench.device.seen, SLOTS);
 }
@@ -860,6 +864,7 @@ static void check_aborted_every_state(uint64_t token, uint32_t count)
     CHECK(op[FOR_SLOT].completed && op[FOR_BUFFER].completed);
     CHECK(!op[ON_DEVICE].completed && !op[PARTLY].completed && !op[WITH_ENGINE].completed);
     CHECK(s2n_task_aborted(op[WITH_ENGINE].task));
+    CHECK_EQUAL(next_event(S2N_EVENT_TASK_ABORTED).cookie, number_with_engine);
     no_event();
     for (uint32_t i = 0; i < SLOTS; i++)
         device_complete(&bench.device, i, i ? INTERNAL_ERROR : 0);
@@ -935,6 +940,7 @@ static void an_abort_does_not_wait_for_responses(void)
     op[0].keeps = op[1].keeps = true;
     s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[1], bench.lu[0], 0, false, true, 71);
     CHECK(op[0].discarded && op[0].told);
+    next_event(S2N_EVENT_TASK_ABORTED);
     no_event();
     s2n_task_end(op[1].task, 0, NULL, 0, NULL, 0);
     CHECK(op[1].completed && op[1].told);
@@ -963,12 +969,28 @@ static void a_second_abort_waits_for_the_same_task(void)
     bench_close();
 }
 
-/* The device may keep what it has been given: it is told then, once for each command. */
-static void what_stays_on_the_device_is_aborted_there(void)
+/* Take what is told of so many aborted commands, for the n-th time; returns their CIDs' bits. */
+static unsigned told_of(uint32_t commands, uint32_t times_before)
 {
     s2n_event event = {0};
     unsigned cids = 0;
 
+    for (uint32_t i = 0; i < commands; i++) {
+        while (!s2n_plane_next_event(bench.plane, &event))
+            s2n_reactor_round(bench.reactor);
+        CHECK_EQUAL(event.type, S2N_EVENT_ABORT);
+        CHECK_EQUAL(event.cookie, CONTROLLER);
+        CHECK_EQUAL(event.count, times_before);
+        CHECK_EQUAL(event.qid, 2);
+        cids |= 1u << event.cid;
+    }
+    return cids;
+}
+
+/* The device may keep what it has been given: that is told then, for each command, and once
+ * more if it does not help. */
+static void what_stays_on_the_device_is_aborted_there(void)
+{
     start(16, POOL);
     begin_read(&op[0], 0, 0, 0, 600); /* more than one command */
     begin_read(&op[1], 1, 0, 0, 1);
@@ -977,16 +999,10 @@ static void what_stays_on_the_device_is_aborted_there(void)
     CHECK(count > 1);
     s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, 71);
     no_event();
-    for (uint32_t i = 0; i < count; i++) {
-        while (!s2n_plane_next_event(bench.plane, &event))
-            s2n_reactor_round(bench.reactor);
-        CHECK_EQUAL(event.type, S2N_EVENT_ABORT);
-        CHECK_EQUAL(event.cookie, CONTROLLER);
-        CHECK_EQUAL(event.qid, 2);
-        cids |= 1u << event.cid;
-    }
+    unsigned cids = told_of(count, 0);
     for (uint32_t i = 0; i < count; i++)
         CHECK(cids & 1u << bench.device.log[i].cid);
+    CHECK_EQUAL(told_of(count, 1), cids);
     CHECK(!op[0].completed);
     complete_all();
     CHECK(op[0].completed && op[0].aborted && op[1].completed && !op[1].aborted);

@@ -226,7 +226,7 @@ class Bench:
         self.nexus, self.plane_nexus = self.open("a")
         self.tasks: list[FakeTask] = []
 
-    async def _overdue(self, qid: int, cid: int) -> None:
+    async def _overdue(self, qid: int, cid: int, again: bool = False) -> None:
         self.overdue.append((qid, cid))
 
     def open(self, name: str) -> tuple[Nexus, Any]:
@@ -249,8 +249,18 @@ class Bench:
         cookie = (plane_nexus or self.plane_nexus).cookie
         task = FakeTask(cdb, cookie, data=data, expected=len(data), **values)
         self.tasks.append(task)
-        self.plane.emit(EventType.TASK, task=task)
+        self.plane.emit(EventType.TASK, task=task, cookie=self.number(task))
         return task
+
+    def number(self, task: FakeTask) -> int:
+        """Return what tells a task from all others."""
+        return 1 + self.tasks.index(task)
+
+    async def abort(self, task: FakeTask) -> None:
+        """Abort a task, as a reactor does that has handed it over."""
+        task.aborted = True
+        self.plane.emit(EventType.TASK_ABORTED, cookie=self.number(task))
+        await settle()
 
     async def run(self, cdb: bytes, data: bytes = b"", **values: Any) -> FakeTask:
         """Hand a task over, and wait until nothing goes on by itself."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served, Serving
 from scsi2nvme.cli.daemon.notify import notify
 from scsi2nvme.cli.daemon.state import JsonStore
+from scsi2nvme.cli.ending import Ending, say
 from scsi2nvme.cli.errors import OperationError, UnusableControllerError
 from scsi2nvme.cli.spec import spelled
 from scsi2nvme.drivers.nvme.controller import Controller
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit status."""
+    """Serve until a signal asks for the end; returns the exit status."""
     messages.configure(settings.log_level)
     descriptors.raise_limit()
     if settings.tcmu is not None and os.geteuid() == 0:
@@ -52,17 +52,16 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> None:
-    ending = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ending.set)
+    ending = Ending()
     async with AsyncExitStack() as stack:
-        daemon = await Daemon.start(settings, stack)
-        print("\n".join(daemon.greeting()), flush=True)
-        notify("READY=1")
-        await ending.wait()
+        daemon = await ending.unless_asked(Daemon.start(settings, stack))
+        if daemon is not None:
+            say("\n".join(daemon.greeting()))
+            notify("READY=1")
+            await ending.wait()
         notify("STOPPING=1")
-        print("Ending: waiting for initiators to log out.", flush=True)
+        if daemon is not None:
+            say("Ending: waiting for initiators to log out.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +83,7 @@ class Daemon:
         self.front_ends: list[FrontEnd] = []
         self.service = TaskService(plane)
         self._background = Background()
+        self._controllers: list[Controller] = []
         self._told: set[str] = set()  # of names
 
     @classmethod
@@ -95,6 +95,7 @@ class Daemon:
         plane = Plane(_cpus(settings.reactors), poll_us)
         stack.callback(plane.close)
         daemon = cls(settings, plane)
+        stack.push_async_callback(daemon._close_controllers)
         store = JsonStore(settings.state_dir / "units")
         await daemon._open_all(stack)
         daemon._make_units(store)
@@ -103,6 +104,8 @@ class Daemon:
         stack.callback(plane.stop)
         daemon.service.start()
         stack.push_async_callback(daemon.service.stop)
+        for controller in daemon._controllers:
+            stack.push_async_callback(controller.detach)
         control = ControlServer(directory, daemon._answer)
         await control.start()
         stack.push_async_callback(control.stop)
@@ -131,12 +134,16 @@ class Daemon:
         controller = await controllers.open_controller(
             target.spec, io_queues=self.service.plane.reactors, pool_bytes=POOL_BYTES
         )
-        stack.push_async_callback(controller.close)
-        _, native = self.service.add_controller(controller.overdue, controller.abort)
+        self._controllers.append(controller)
+        _, native = self.service.add_controller(controller.overdue, controller.give_up)
         stack.callback(native.close)
         self._give_queues(controller, native, number * len(controller.io_queues))
         controller.attach(PlaneDataPath(self.service, native))
         return Served(number, target, controller, native)
+
+    async def _close_controllers(self) -> None:
+        """Let go of all at the same time: one that does not answer takes long."""
+        await asyncio.gather(*(controller.close() for controller in self._controllers))
 
     def _give_queues(self, controller: Controller, native: PlaneController, first: int) -> None:
         """Give reactors the controller's queue pairs, from reactor `first` on.

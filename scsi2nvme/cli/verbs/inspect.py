@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.cli.verb import (
     EXIT_STATUS,
@@ -60,7 +61,17 @@ def _read(controller: str, wanted: Inspection, nsid: int, directory: Path) -> by
         return bytes.fromhex(ask(directory, request))
     import asyncio
 
-    return asyncio.run(_read_spec(controller, wanted, nsid))
+    data = asyncio.run(_unless_asked(_read_spec(controller, wanted, nsid)))
+    if data is None:
+        raise KeyboardInterrupt
+    return data
+
+
+async def _unless_asked(reading: Coroutine[Any, Any, bytes]) -> bytes | None:
+    """Read, or let go of the controller when a signal asks for the end."""
+    from scsi2nvme.cli.ending import Ending
+
+    return await Ending().unless_asked(reading)
 
 
 async def _read_spec(text: str, wanted: Inspection, nsid: int) -> bytes:

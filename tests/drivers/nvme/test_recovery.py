@@ -97,8 +97,8 @@ def test_another_command_with_that_cid_much_later_is_aborted_first() -> None:
 
 def test_what_nobody_waits_for_is_aborted_and_no_more() -> None:
     async def scenario(recovery: Recovery) -> None:
-        await recovery.abort(2, 7)
-        await recovery.abort(2, 7)
+        await recovery.give_up(2, 7)
+        await recovery.give_up(2, 7)
         await recovery.overdue(2, 7)
 
     assert treat(Patient(), scenario) == ["abort 2/7"] * 3

@@ -1,0 +1,161 @@
+"""Who is cancelled while it waits for commands: they end, and keep what they use until then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from scsi2nvme.drivers.emulated.capabilities.faults import parse_fault
+from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
+from scsi2nvme.drivers.nvme import execution
+from scsi2nvme.drivers.nvme.admin import LogPage, get_log_page
+from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
+
+SECONDS = 20
+FLUSH = NvmeCommand(Opcode.FLUSH, nsid=1)
+READ = NvmeCommand(Opcode.READ, nsid=1, data_in=512)
+SMART = get_log_page(LogPage.SMART, 0xFFFFFFFF, 512)
+FORMAT = NvmeCommand(AdminOpcode.FORMAT_NVM, nsid=1, admin=True)
+
+
+@asynccontextmanager
+async def controller(*faults: str, depth: int = 256) -> AsyncIterator[Controller]:
+    options = EmulatedOptions(
+        size_bytes=1 << 20, settings={"faults": [parse_fault(fault) for fault in faults]}
+    )
+    opened = await Controller.open(EmulatedTransport(options), depth=depth)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def begun(opened: Controller, *commands: NvmeCommand) -> asyncio.Task[Any]:
+    """Return what waits for commands that the controller has been given."""
+    work: Coroutine[Any, Any, Any] = opened.execute(*commands)
+    task = asyncio.get_running_loop().create_task(work)
+    while not any(run.placed for run in opened._executor._runs.values()):
+        await asyncio.sleep(0)
+    return task
+
+
+async def given_up(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait([task], timeout=SECONDS)
+    assert task.cancelled()
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait for a second."""
+    monkeypatch.setattr(execution, "_URGE_S", 0.01)
+    monkeypatch.setattr(execution, "_INSIST_S", 0.05)
+
+
+def test_what_hangs_is_aborted(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with controller("read:hang:count=1") as opened:
+            await given_up(await begun(opened, READ))
+            (completion,) = await opened.execute(READ)
+            assert not completion.status
+
+    asyncio.run(story())
+    assert "is not wanted any more: aborted" in caplog.text
+    assert "controller reset" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("command", "faults"),
+    [
+        (READ, ("read:hang:count=1", "abort:status=0/06")),
+        (READ, ("read:hang:count=1", "abort:hang:count=1")),
+        (SMART, ("get-log-page:hang:after=1:count=1",)),
+    ],
+)
+def test_what_cannot_be_aborted_ends_with_a_reset(
+    command: NvmeCommand, faults: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        async with controller(*faults) as opened:
+            other = await begun(opened, FLUSH)
+            await other
+            await given_up(await begun(opened, command))
+            (completion,) = await opened.execute(command)
+            assert not completion.status
+
+    asyncio.run(story())
+    assert "cannot be aborted" in caplog.text
+
+
+def test_a_reset_repeats_what_is_wanted_only() -> None:
+    async def story() -> None:
+        faults = ("read:hang:count=1", "flush:hang:count=1", "abort:status=0/06")
+        async with controller(*faults) as opened:
+            unwanted = await begun(opened, READ)
+            wanted = asyncio.get_running_loop().create_task(opened.execute(FLUSH))
+            await asyncio.sleep(0)
+            before = opened.transport.emulator.counters()["host_reads"]  # type: ignore[attr-defined]
+            await given_up(unwanted)
+            (completion,) = await asyncio.wait_for(wanted, SECONDS)
+            assert not completion.status
+            after = opened.transport.emulator.counters()["host_reads"]  # type: ignore[attr-defined]
+            assert after == before
+
+    asyncio.run(story())
+
+
+def test_no_reset_interrupts_a_format(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        async with controller("format-nvm:delay=500") as opened:
+            await given_up(await begun(opened, FORMAT))
+
+    asyncio.run(story())
+    assert "controller reset" not in caplog.text
+
+
+def test_what_was_not_placed_never_is() -> None:
+    async def story() -> None:
+        async with controller("read:delay=200:count=1", depth=2) as opened:
+            first = await begun(opened, READ)
+            waits = asyncio.get_running_loop().create_task(opened.execute(FLUSH))
+            await asyncio.sleep(0.01)
+            waits.cancel()
+            await asyncio.wait([waits], timeout=0.1)
+            assert waits.cancelled()
+            assert not first.done()
+            await first
+
+    asyncio.run(story())
+
+
+def test_who_is_cancelled_twice_waits_all_the_same() -> None:
+    async def story() -> None:
+        async with controller("read:delay=100:count=1", "abort:status=0/06") as opened:
+            task = await begun(opened, READ)
+            for _ in range(3):
+                task.cancel()
+                await asyncio.sleep(0)
+            assert not task.done()
+            await given_up(task)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("fault", ["flush:hang", "delete-sq:hang"])
+def test_what_hangs_keeps_no_controller_open(
+    fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("_FLUSH_S", "_DRAIN_S"):
+        monkeypatch.setattr(f"scsi2nvme.drivers.nvme.controller.{name}", 0.01)
+
+    async def story() -> None:
+        async with controller(fault):
+            pass
+
+    asyncio.run(asyncio.wait_for(story(), SECONDS))
+    assert ("Flush takes more than" in caplog.text) == (fault == "flush:hang")

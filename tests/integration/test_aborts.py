@@ -1,0 +1,168 @@
+"""Commands that hang in the disk: whoever gives them up goes on, and nobody else waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.daemon import IQN, Daemon
+from tests.iscsi_client import SIMPLE, Initiator
+from tests.support import row
+
+ABORT_TASK, CLEAR_TASK_SET, LOGICAL_UNIT_RESET, TARGET_WARM_RESET = 1, 4, 5, 6
+SECONDS = 20  # less than what an I/O command has by itself
+ORDERED = 2
+HOST = "iqn.2026-11.test:host"
+OTHER = "iqn.2026-11.test:other"
+TUR = bytes(6)
+INQUIRY = row("INQUIRY").build(allocation_length=36)
+
+
+def unmap(lba: int, blocks: int) -> tuple[bytes, bytes]:
+    descriptor = lba.to_bytes(8, "big") + blocks.to_bytes(4, "big") + bytes(4)
+    data = bytes([0, 22, 0, 16, 0, 0, 0, 0]) + descriptor
+    return row("UNMAP").build(parameter_list_length=len(data)), data
+
+
+BLOCK = b"\x5a" * 512
+READ = row("READ (10)").build(transfer_length=1), b""
+WRITE = row("WRITE (10)").build(transfer_length=1), BLOCK
+# What hangs, the command that becomes it, and its task attribute.
+COMMANDS = {
+    "UNMAP": ("dataset-management", unmap(0, 64), SIMPLE),
+    "WRITE SAME": (
+        "write-zeroes",
+        (row("WRITE SAME (16)").build(number_of_blocks=8), bytes(512)),
+        SIMPLE,
+    ),
+    "COMPARE AND WRITE": (
+        "compare",
+        (row("COMPARE AND WRITE").build(number_of_blocks=1), bytes(512) + BLOCK),
+        SIMPLE,
+    ),
+    "ORWRITE": ("read", (row("ORWRITE (16)").build(transfer_length=1), BLOCK), SIMPLE),
+    "VERIFY": ("verify", (row("VERIFY (10)").build(verification_length=1), b""), SIMPLE),
+    "WRITE AND VERIFY": (
+        "verify",
+        (row("WRITE AND VERIFY (10)").build(transfer_length=1), BLOCK),
+        SIMPLE,
+    ),
+    "SYNCHRONIZE CACHE": ("flush", (row("SYNCHRONIZE CACHE (10)").build(), b""), SIMPLE),
+    "ordered WRITE": ("write", WRITE, ORDERED),
+    "ordered READ": ("read", READ, ORDERED),
+    "WRITE": ("write", WRITE, SIMPLE),
+    "READ": ("read", READ, SIMPLE),
+    "START STOP UNIT": ("flush", (row("START STOP UNIT").build(), b""), SIMPLE),
+    "LOG SENSE": (
+        "get-log-page",
+        (row("LOG SENSE").build(pc=1, page_code=0x0D, allocation_length=255), b""),
+        SIMPLE,
+    ),
+    "MODE SENSE": (
+        "get-features",
+        (row("MODE SENSE (10)").build(page_code=0x08, allocation_length=255), b""),
+        SIMPLE,
+    ),
+    "SEND DIAGNOSTIC": (
+        "device-self-test",
+        (row("SEND DIAGNOSTIC").build(selftest=1), b""),
+        SIMPLE,
+    ),
+}
+
+
+def hanging(what: str) -> str:
+    """Return the fault that a command meets, and none elsewhere on the disk."""
+    opcode = COMMANDS[what][0]
+    has_blocks = opcode in ("read", "write", "compare", "verify", "write-zeroes")
+    read_before = ":after=1" if opcode == "get-log-page" else ""  # by the driver, at the start
+    return f"{opcode}:hang" + (":lba=0-9" if has_blocks else f"{read_before}:count=1")
+
+
+@contextmanager
+def serving(tmp_path: Path, *faults: Iterable[str]) -> Iterator[Daemon]:
+    """Serve a disk for each group of faults, and a sound one."""
+    disks = [
+        ",".join(["emulated:memory,size=16M", *(f"fault={fault}" for fault in group)])
+        for group in (*faults, ())
+    ]
+    with Daemon(tmp_path, *disks, arguments=("--reactors", "1")) as daemon:
+        yield daemon
+
+
+@contextmanager
+def initiator(daemon: Daemon, disk: int = 0, name: str = HOST) -> Iterator[Initiator]:
+    """Log in, and take the unit attention."""
+    with Initiator(("127.0.0.1", daemon.port), name) as one:
+        one.sock.settimeout(SECONDS)
+        one.login(f"{IQN}:{disk}" if disk else IQN)
+        one.command(0, TUR)
+        yield one
+
+
+def begin(one: Initiator, what: str) -> int:
+    """Send a command that hangs in the disk; return its tag once it does."""
+    _, (cdb, data), attribute = COMMANDS[what]
+    itt = one.next_itt()
+    reads = data == b"" and cdb[0] in (0x28, 0x4D, 0x5A)
+    length = len(data) or (512 if reads else 0)
+    bhs = one.command_bhs(
+        0, cdb, itt=itt, edtl=length, read=reads, write=bool(data), attribute=attribute
+    )
+    one.send(bhs, data)
+    for _ in range(4):  # what waits for nothing is answered after what came before has begun
+        one.command(0, INQUIRY, data_in=36)
+    return itt
+
+
+def abort_all(one: list[Initiator], tags: list[int]) -> list[int]:
+    """Abort a task of each initiator, at the same time; return the responses."""
+    for initiator, itt in zip(one, tags, strict=True):
+        initiator.request_task_management(ABORT_TASK, referenced=itt)
+    return [initiator.receive().response for initiator in one]
+
+
+def usable(one: Initiator) -> bool:
+    """Whether blocks beside those of the commands can be written and read."""
+    written = one.command(0, row("WRITE (10)").build(lba=99, transfer_length=1), data_out=BLOCK)
+    read = one.command(0, row("READ (10)").build(lba=99, transfer_length=1), data_in=512)
+    return written.status == 0 and read.data == BLOCK
+
+
+ABORTS_NOTHING = ("abort:status=0/06", "abort:hang:count=1")
+
+
+@pytest.mark.parametrize("abort", [(), *((each,) for each in ABORTS_NOTHING)], ids=str)
+def test_every_command_is_aborted(tmp_path: Path, abort: tuple[str, ...]) -> None:
+    """Where the disk does not abort it, by a reset."""
+    faults = [(hanging(what), *abort) for what in COMMANDS]
+    with ExitStack() as stack:
+        daemon = stack.enter_context(serving(tmp_path, *faults))
+        all_of_them = [stack.enter_context(initiator(daemon, n)) for n in range(len(COMMANDS))]
+        tags = [begin(one, what) for one, what in zip(all_of_them, COMMANDS, strict=True)]
+        assert abort_all(all_of_them, tags) == [0] * len(COMMANDS)
+        for one, what in zip(all_of_them, COMMANDS, strict=True):
+            assert usable(one), what
+
+
+def test_another_host_ends_what_hangs(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        daemon = stack.enter_context(serving(tmp_path, *[(hanging("UNMAP"),)] * 3))
+        for disk, function in enumerate((CLEAR_TASK_SET, LOGICAL_UNIT_RESET, TARGET_WARM_RESET)):
+            one = stack.enter_context(initiator(daemon, disk))
+            other = stack.enter_context(initiator(daemon, disk, OTHER))
+            begin(one, "UNMAP")
+            assert other.task_management(function).response == 0
+            other.command(0, TUR)
+            assert usable(other)
+
+
+def test_a_host_that_comes_back_is_let_in(tmp_path: Path) -> None:
+    with serving(tmp_path, (hanging("UNMAP"),)) as daemon, initiator(daemon) as one:
+        begin(one, "UNMAP")
+        with initiator(daemon) as again:  # with the same ISID
+            assert usable(again)
+        assert one.closed_by_target()
