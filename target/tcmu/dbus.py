@@ -23,14 +23,15 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.annotations import DBusSignature, DBusStr
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property
 
-from scsi2nvme.target.tcmu.front_end import HANDLER, USAGE, ConfigError
+from scsi2nvme.target.tcmu.front_end import HANDLER, ConfigError
 
 NAME = "org.kernel.TCMUService1"
 PATH = "/org/kernel/TCMUService1"
 INTERFACE = "org.kernel.TCMUService1"
 MANAGER = "HandlerManager1"  # of names and paths below those of the service
-DESCRIPTION = f"NVMe namespaces. The configuration string is {USAGE}."
 
+Check = Callable[[str], object]
+Describe = Callable[[], str]
 CheckedConfig = Annotated[tuple[bool, str], DBusSignature("bs")]
 
 
@@ -39,16 +40,18 @@ class BusUnavailable(Exception):
 
 
 class HandlerInterface(ServiceInterface):
-    """One handler. `check` raises ConfigError for a string that cannot be served."""
+    """One handler. `check` raises ConfigError for a string that cannot be served; `describe`
+    returns what to tell people of all strings."""
 
-    def __init__(self, check: Callable[[str], object]) -> None:
+    def __init__(self, check: Check, describe: Describe) -> None:
         super().__init__(INTERFACE)
         self._check = check
+        self._describe = describe
 
     @dbus_property(access=PropertyAccess.READ)
     def ConfigDesc(self) -> DBusStr:  # noqa: N802 - the contract's name
         """What a configuration string looks like."""
-        return DESCRIPTION
+        return self._describe()
 
     @dbus_method()
     def CheckConfig(self, config: DBusStr) -> CheckedConfig:  # noqa: N802
@@ -72,17 +75,17 @@ class TcmuBus:
         bus.add_message_handler(self._named)
 
     @classmethod
-    async def connect(cls, check: Callable[[str], object], address: str | None = None) -> TcmuBus:
+    async def connect(cls, check: Check, describe: Describe, address: str | None = None) -> TcmuBus:
         """Serve the contract; BusUnavailable if there is no bus, or no place for us on it."""
         bus = MessageBus(bus_address=address, bus_type=BusType.SYSTEM)
         try:
             await bus.connect()
-            bus.export(f"{PATH}/{HANDLER}", HandlerInterface(check))
+            bus.export(f"{PATH}/{HANDLER}", HandlerInterface(check, describe))
             reply = await bus.request_name(NAME)
             if reply is RequestNameReply.PRIMARY_OWNER:
                 return cls(bus, guest=False)
             this = cls(bus, guest=True)
-            await this._register(check)
+            await this._register(check, describe)
         except (OSError, DBusError) as error:
             bus.disconnect()
             raise BusUnavailable(f"the D-Bus name {NAME}: {error}") from error
@@ -91,9 +94,10 @@ class TcmuBus:
             raise
         return this
 
-    async def _register(self, check: Callable[[str], object]) -> None:
+    async def _register(self, check: Check, describe: Describe) -> None:
         """Have whoever owns the name show our handler."""
-        self._bus.export(f"{PATH}/{MANAGER}/{HANDLER}", HandlerInterface(check))
+        handler = HandlerInterface(check, describe)
+        self._bus.export(f"{PATH}/{MANAGER}/{HANDLER}", handler)
         name = f"{NAME}.{MANAGER}.{HANDLER}"
         reply = await self._bus.request_name(name, NameFlag.DO_NOT_QUEUE)
         if reply is not RequestNameReply.PRIMARY_OWNER:
@@ -105,7 +109,7 @@ class TcmuBus:
                 interface=f"{NAME}.{MANAGER}",
                 member="RegisterHandler",
                 signature="ss",
-                body=[HANDLER, DESCRIPTION],
+                body=[HANDLER, describe()],
             )
         )
         if answer.message_type is not MessageType.METHOD_RETURN:

@@ -269,15 +269,20 @@ class TcmuFrontEnd:
         self._kernel.block(uio, blocked=True)
         self._kernel.reset_ring(uio)
 
+    def check(self, config: str) -> LogicalUnit:
+        """Return what a new device with this string would serve; ConfigError if that cannot be."""
+        lu = self._find(parse_config(config))
+        for other in self.devices.values():
+            if other.lu is lu:
+                raise ConfigError(f"its namespace is that of {other.uio.label}", errno.EBUSY)
+        return lu
+
     async def add(self, uio: UioDevice, *, recovering: bool = False) -> None:
         """Serve a device; ConfigError or OSError if that is impossible.
 
         One from before is served even if its namespace has another form now.
         """
-        lu = self._find(parse_config(uio.config))
-        for other in self.devices.values():
-            if other.lu is lu:
-                raise ConfigError(f"its namespace is that of {other.uio.label}", errno.EBUSY)
+        lu = self.check(uio.config)
         size = self._kernel.attribute(uio, "dev_size")
         try:
             self._check_blocks(lu, self._kernel.attribute(uio, "hw_block_size"))

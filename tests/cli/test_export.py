@@ -14,11 +14,13 @@ from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.spec import parse
 from scsi2nvme.cli.verbs.export import kernel_target
 from scsi2nvme.cli.verbs.install_units import units
+from scsi2nvme.target.tcmu.dbus import NAME
 from scsi2nvme.target.tcmu.front_end import ConfigError, DeviceConfig
 from tests.support import make_lu
 
 ROWS = [
     {
+        "name": f"nvme-{names[0]}-{nsid}",
         "names": names,
         "nsid": nsid,
         "config": f"nvme/{names[0]}/{nsid}",
@@ -99,6 +101,9 @@ def test_units_are_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "ExecStart=/opt/x/scsi2nvme daemon --config" in unit
     assert "@" not in unit.split("ExecStart=")[1].splitlines()[0]
     assert "SystemCallFilter=mincore" in unit.splitlines()
+    activation = dict(line.split("=") for line in paths[2].read_text().splitlines() if "=" in line)
+    assert activation["Name"] == paths[2].stem == NAME
+    assert f"Alias={activation['SystemdService']}" in unit.splitlines()
     assert main(["install-units", "--dry-run", "--program", "/opt/x/scsi2nvme"]) == 0
     assert unit in capsys.readouterr().out
 

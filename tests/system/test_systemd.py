@@ -74,6 +74,42 @@ def test_the_unit_is_sound_and_confined(machine: Machine) -> None:
     assert "systemctl enable --now scsi2nvme" in output
 
 
+def test_a_disk_that_is_not_there_is_tried_now_and_then(machine: Machine) -> None:
+    output = machine.run(
+        """
+        ! systemctl enable --now scsi2nvme
+        sleep 15
+        echo "TRIED $(systemctl show -P NRestarts scsi2nvme)"
+        systemctl disable --now scsi2nvme
+        """,
+        timeout_s=120,
+    ).output
+    (tried,) = re.findall("^TRIED (.*)$", output, re.M)
+    assert 1 <= int(tried) <= 3
+
+
+def test_targetcli_starts_the_daemon_and_no_tcmu_runner(machine: Machine) -> None:
+    output = machine.run(
+        f"""
+        scsi2nvme bind {A.address}
+        systemctl stop tcmu-runner
+        both() {{ systemctl is-active scsi2nvme tcmu-runner | tr '\\n' ' '; }}
+        targetcli ls
+        echo "DISABLED $(both)"
+        systemctl enable scsi2nvme
+        targetcli ls
+        echo "ENABLED $(both)"
+        targetcli /backstores/user:nvme help create
+        systemctl disable --now scsi2nvme
+        scsi2nvme unbind {A.address}
+        """,
+        timeout_s=120,
+    ).output
+    assert re.search("^DISABLED inactive inactive $", output, re.M)
+    assert re.search("^ENABLED active inactive $", output, re.M)
+    assert f"cfgstring={A.address.replace(':', '_')}/1" in output
+
+
 def test_a_new_boot_brings_everything_back(machine: Machine) -> None:
     """What targetcli and `export` have made is restored, and the data is what it was."""
     output = machine.run(
@@ -170,6 +206,6 @@ def test_only_root_asks_the_handler(machine: Machine) -> None:
         """,
         timeout_s=60,
     ).output
-    assert "boolean true" in output
+    assert "its namespace is that of" in output
     assert "AccessDenied" in output
     assert "600 root" in output

@@ -21,7 +21,7 @@ from scsi2nvme.target.tcmu.dbus import (
     CheckedConfig,
     TcmuBus,
 )
-from scsi2nvme.target.tcmu.front_end import parse_config
+from scsi2nvme.target.tcmu.front_end import USAGE, parse_config
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ async def ask(
 
 def test_the_object_manager_lists_the_handler(address: str) -> None:
     async def run() -> list[object]:
-        bus = await TcmuBus.connect(parse_config, address)
+        bus = await TcmuBus.connect(parse_config, lambda: USAGE, address)
         try:
             return await ask(
                 address, PATH, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"
@@ -83,13 +83,29 @@ def test_the_object_manager_lists_the_handler(address: str) -> None:
     assert "NSID" in objects[f"{PATH}/nvme"][INTERFACE]["ConfigDesc"].value
 
 
+def test_the_description_is_that_of_the_moment(address: str) -> None:
+    said = ["before"]
+
+    async def run() -> list[object]:
+        bus = await TcmuBus.connect(parse_config, lambda: said[-1], address)
+        said.append("after")
+        try:
+            question = ("org.freedesktop.DBus.Properties", "Get", INTERFACE, "ConfigDesc")
+            return await ask(address, f"{PATH}/nvme", *question)
+        finally:
+            bus.close()
+
+    (answer,) = asyncio.run(run())
+    assert answer.value == "after"  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("config", "good", "word"),
     [("nvme/0/1", True, ""), ("nvme/0", False, "CONTROLLER/NSID"), ("nvme/a:b/1", False, "colon")],
 )
 def test_configurations_are_checked(address: str, config: str, good: bool, word: str) -> None:
     async def run() -> list[object]:
-        bus = await TcmuBus.connect(parse_config, address)
+        bus = await TcmuBus.connect(parse_config, lambda: USAGE, address)
         try:
             return await ask(address, f"{PATH}/nvme", INTERFACE, "CheckConfig", config)
         finally:
@@ -128,7 +144,7 @@ def test_beside_tcmu_runner_and_after_it(address: str) -> None:
     async def run() -> None:
         manager = Manager(takes=True)
         other = await runner(address, manager)
-        bus = await TcmuBus.connect(parse_config, address)
+        bus = await TcmuBus.connect(parse_config, lambda: USAGE, address)
         try:
             assert bus.guest
             assert manager.handlers == ["nvme"]
@@ -152,7 +168,7 @@ def test_a_runner_that_does_not_take_us_is_told_of(address: str) -> None:
     async def run() -> None:
         other = await runner(address, Manager(takes=False))
         with pytest.raises(BusUnavailable, match="there is one already"):
-            await TcmuBus.connect(parse_config, address)
+            await TcmuBus.connect(parse_config, lambda: USAGE, address)
         other.disconnect()
 
     asyncio.run(run())
@@ -160,10 +176,10 @@ def test_a_runner_that_does_not_take_us_is_told_of(address: str) -> None:
 
 def test_there_is_one_daemon(address: str) -> None:
     async def run() -> None:
-        bus = await TcmuBus.connect(parse_config, address)
+        bus = await TcmuBus.connect(parse_config, lambda: USAGE, address)
         try:
             with pytest.raises(BusUnavailable, match="no tcmu-runner"):
-                await TcmuBus.connect(parse_config, address)
+                await TcmuBus.connect(parse_config, lambda: USAGE, address)
         finally:
             bus.close()
 
@@ -172,4 +188,4 @@ def test_there_is_one_daemon(address: str) -> None:
 
 def test_without_a_bus(tmp_path: Path) -> None:
     with pytest.raises(BusUnavailable, match=NAME):
-        asyncio.run(TcmuBus.connect(parse_config, f"unix:path={tmp_path}/none"))
+        asyncio.run(TcmuBus.connect(parse_config, lambda: USAGE, f"unix:path={tmp_path}/none"))

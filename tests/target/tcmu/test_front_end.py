@@ -285,6 +285,10 @@ def test_a_namespace_is_one_device(bench: Bench) -> None:
             with pytest.raises(ConfigError, match="user_0/disk0") as caught:
                 await front_end.add(again)
             assert caught.value.errno == errno.EBUSY
+            with pytest.raises(ConfigError, match="its namespace is that of user_0/disk0"):
+                front_end.check("nvme/0/1")  # as targetcli asks before it creates a device
+            await front_end.remove(3)
+            assert front_end.check("nvme/0/1") is bench.lu
 
     run(work())
 

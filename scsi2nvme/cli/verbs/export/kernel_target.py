@@ -45,7 +45,7 @@ def publication(
     backstores = [
         lio.Backstore(
             nsid - 1,
-            f"nvme-{row['names'][0]}-{nsid}",
+            row["name"],
             row["config"],
             row["size"],
             row["control"],

@@ -12,10 +12,14 @@ from pathlib import Path
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.target.tcmu.lio import SAVED
 
+_BUS = Path("/run/dbus/system_bus_socket")
+# Where D-Bus looks before it looks where packages have theirs, tcmu-runner's among them.
+_ACTIVATION = "usr/local/share/dbus-1/system-services"
 # Package data, and where it goes.
 FILES = {
     "scsi2nvme.service": "etc/systemd/system/scsi2nvme.service",
     "scsi2nvme-dbus.conf": "etc/dbus-1/system.d/scsi2nvme.conf",
+    "scsi2nvme-activation.service": f"{_ACTIVATION}/org.kernel.TCMUService1.service",
     "scsi2nvme.rules": "etc/udev/rules.d/60-scsi2nvme.rules",
     "scsi2nvme.tmpfiles": "etc/tmpfiles.d/scsi2nvme.conf",
 }
@@ -70,12 +74,15 @@ def install(root: Path, program_path: str) -> list[Path]:
 def reload() -> bool:
     """Have systemd read its units and make the directories; False if it does not run here.
 
-    D-Bus and udev see for themselves.
+    D-Bus is told as well: it does not watch directories that are new. Udev sees for itself.
     """
     if not Path("/run/systemd/system").is_dir():
         return False
     directories = f"/{FILES['scsi2nvme.tmpfiles']}"
-    for command in (["systemctl", "daemon-reload"], ["systemd-tmpfiles", "--create", directories]):
+    commands = [["systemctl", "daemon-reload"], ["systemd-tmpfiles", "--create", directories]]
+    if _BUS.exists():
+        commands.append(["systemctl", "reload", "dbus.service"])
+    for command in commands:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise OperationError(f"install-units: {' '.join(command)}: {done.stderr.strip()}")

@@ -18,10 +18,10 @@ from scsi2nvme.target.tcmu.events import TcmuEvents, TcmuUnavailable, claim
 from scsi2nvme.target.tcmu.front_end import (
     HANDLER,
     NO_ANSWER,
+    USAGE,
     ConfigError,
     DeviceConfig,
     TcmuFrontEnd,
-    parse_config,
 )
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
@@ -86,7 +86,7 @@ class KernelTarget:
             stack.push_async_callback(events.stop)
             if self._settings.dbus:
                 # First, since the name tells whether tcmu-runner answers the kernel.
-                self._bus = await _connect(lambda text: self._find(parse_config(text)))
+                self._bus = await _connect(self._front_end.check, self.description)
                 stack.callback(self._bus.close)
             await events.start()
         except TcmuUnavailable as error:
@@ -121,6 +121,7 @@ class KernelTarget:
                 if self._is_guest():
                     control.append(NO_ANSWER)
                 yield {
+                    "name": f"nvme-{one.names[0]}-{lu.nsid}",
                     "names": one.names,
                     "nsid": lu.nsid,
                     "config": f"{HANDLER}/{one.names[0]}/{lu.nsid}",
@@ -153,16 +154,25 @@ class KernelTarget:
         """Yield how to make a backstore of each namespace."""
         beside = " beside tcmu-runner" if self._is_guest() else ""
         yield f"Serving the kernel's target as user:{HANDLER}{beside}. Try, in another terminal:"
+        for command in self._creations():
+            yield f"  sudo targetcli /backstores/user:{HANDLER} {command}"
+
+    def description(self) -> str:
+        """Return what targetcli's help says of our configuration strings."""
+        usage = f"NVMe namespaces. The configuration string is {USAGE}."
+        return "\n".join([usage, "Here:", *(f"  {one}" for one in self._creations())])
+
+    def _creations(self) -> Iterator[str]:
+        """Yield targetcli's command that makes a backstore of each namespace, all of it."""
         for row in self.exports():
             _, _, config = row["config"].partition("/")
-            control = f" control={row['control']}" if row["control"] else ""
-            yield (
-                f"  sudo targetcli /backstores/user:{HANDLER} create name=disk{row['nsid']} "
-                f"size={row['size']}B cfgstring={config}{control}"
-            )
+            words = [f"name={row['name']}", f"size={row['size']}B", f"cfgstring={config}"]
+            if row["control"]:
+                words.append(f"control={row['control']}")
+            yield " ".join(["create", *words])
 
 
-async def _connect(check: Callable[[str], object]) -> TcmuBus:
+async def _connect(check: Callable[[str], object], describe: Callable[[], str]) -> TcmuBus:
     """Show targetcli our handler; OperationError if that is impossible."""
     try:
         from scsi2nvme.target.tcmu.dbus import BusUnavailable, TcmuBus
@@ -174,6 +184,6 @@ async def _connect(check: Callable[[str], object]) -> TcmuBus:
             "dbus = false in [tcmu]"
         ) from None
     try:
-        return await TcmuBus.connect(check)
+        return await TcmuBus.connect(check, describe)
     except BusUnavailable as error:
         raise OperationError(f"{error}; or set dbus = false in [tcmu]") from error

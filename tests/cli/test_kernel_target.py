@@ -1,0 +1,41 @@
+"""What the kernel's target, as a front end, tells people of the disks that are served."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from scsi2nvme.cli.config import TcmuTable
+from scsi2nvme.cli.daemon.front_ends.front_end import Serving
+from scsi2nvme.cli.daemon.front_ends.tcmu.kernel_target import KernelTarget
+from tests.support import make_lu
+
+
+def served(names: tuple[str, ...], **options: Any) -> SimpleNamespace:
+    return SimpleNamespace(names=names, units={1: make_lu(blocks=1000, **options)})
+
+
+@pytest.fixture
+def target() -> KernelTarget:
+    disks = [served(("0000_01_00.0", "0")), served(("1",), block_bytes=4096)]
+    serving = SimpleNamespace(settings=None, service=None, served=disks)
+    return KernelTarget(cast(Serving, serving), TcmuTable(dbus=False))
+
+
+def test_each_disk_has_a_command_of_its_own(target: KernelTarget) -> None:
+    commands = [
+        "create name=nvme-0000_01_00.0-1 size=512000B cfgstring=0000_01_00.0/1",
+        "create name=nvme-1-1 size=4096000B cfgstring=1/1 control=hw_block_size=4096",
+    ]
+    assert target.description().splitlines()[1:] == ["Here:", *(f"  {one}" for one in commands)]
+    greeting = list(target.greeting())[1:]
+    assert greeting == [f"  sudo targetcli /backstores/user:nvme {one}" for one in commands]
+
+
+def test_beside_tcmu_runner_the_commands_say_so(
+    target: KernelTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, "_bus", SimpleNamespace(guest=True))
+    assert "control=hw_block_size=4096,nl_reply_supported=-1" in target.description()
