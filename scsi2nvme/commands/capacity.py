@@ -155,5 +155,7 @@ COMMANDS = (
         transfer=Transfer.BYTES,
         length_field="allocation_length",
         access=Access.READ,
+        doc="PROVISIONING STATUS is always 0h, mapped or unknown, after an UNMAP too: NVMe tells "
+        "nobody which blocks are deallocated.",
     ),
 )

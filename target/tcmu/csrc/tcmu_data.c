@@ -55,8 +55,8 @@ void s2n_tcmu_give_portion(s2n_tcmu_command *command)
 }
 
 /* The kernel hands on every byte of a read, from pages that others have used, unless it is
- * told how many there are; it cannot be told of none. It alone knows the fabric's direction,
- * which may be that of a read where the CDB's is not. */
+ * told how many there are; it cannot be told of none, but of one. It alone knows the fabric's
+ * direction, which may be that of a read where the CDB's is not. */
 void s2n_tcmu_give_data(s2n_tcmu_command *command, struct s2n_ring_response *response)
 {
     const s2n_task *task = command->task;
@@ -68,15 +68,12 @@ void s2n_tcmu_give_data(s2n_tcmu_command *command, struct s2n_ring_response *res
     s2n_tcmu_give_portion(command);
     if (filled == command->bytes)
         return;
-    if (task->direction == S2N_OUT && command->tcmu->ring.has_read_length) {
-        filled = 1;
-        move(command, 0, filled, ZEROES);
-    } else {
-        move(command, filled, command->bytes - filled, ZEROES);
-    }
-    if (filled && command->tcmu->ring.has_read_length) {
+    bool tells = command->tcmu->ring.has_read_length;
+    bool sent = task->direction == S2N_OUT && tells; /* most probably: they stay as they are */
+    move(command, filled, sent ? 1 : command->bytes - filled, ZEROES);
+    if (tells) {
         response->uflags |= READ_LEN;
-        response->read_length = (uint32_t)filled;
+        response->read_length = filled ? (uint32_t)filled : 1;
     }
 }
 
