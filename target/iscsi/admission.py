@@ -147,14 +147,17 @@ class Admission:
         if half_open in self._half_open:
             self._half_open.remove(half_open)
 
-    def has_room(self, initiator: str, source: str) -> bool:
-        """Whether an initiator may have one more connection that is logged in."""
+    def crowd(self, initiator: str, source: str) -> str:
+        """Return why an initiator may not have one more connection; nothing if it may."""
         limits = self._limits
-        return (
-            self._logged_in.total() < limits.maximum
-            and self._logged_in[initiator] < limits.per_initiator
-            and self._sources[source] < limits.per_address
-        )
+        for held, limit, whose in (
+            (self._logged_in[initiator], limits.per_initiator, "this initiator has"),
+            (self._sources[source], limits.per_address, f"{source} has"),
+            (self._logged_in.total(), limits.maximum, "there are"),
+        ):
+            if held >= limit:
+                return f"{whose} {held} connections, as many as there may be"
+        return ""
 
     def begin(self, initiator: str, source: str) -> None:
         """Count a connection that has logged in."""

@@ -192,10 +192,10 @@ class Portal:
                     return
                 case Accepted(result):
                     half_open.logged_in = True
-                    status = await self._admit(peer, login, result)
-                    if status is not LoginStatus.SUCCESS:
-                        _tell_refusal(peer, login, status, status.name.replace("_", " ").lower())
-                        await _say_goodbye(peer.sock, login.refuse(status))
+                    refusal = await self._admit(peer, login, result)
+                    if refusal is not None:
+                        _tell_refusal(peer, login, *refusal)
+                        await _say_goodbye(peer.sock, login.refuse(refusal[0]))
                     return
             bhs, data = await _receive_pdu(peer.sock)
 
@@ -209,12 +209,17 @@ class Portal:
                 self._proofs.failed(peer.source)
         return step
 
-    async def _admit(self, peer: Peer, login: Login, result: LoginResult) -> LoginStatus:
-        """Find the login's place among the sessions, and begin its full feature phase."""
+    async def _admit(
+        self, peer: Peer, login: Login, result: LoginResult
+    ) -> tuple[LoginStatus, str] | None:
+        """Find the login's place among the sessions, and begin its full feature phase.
+
+        Returns the status of a refusal, and its reason.
+        """
         while True:
             found = self.sessions.place(result)
             if isinstance(found, LoginStatus):
-                return found
+                return found, found.name.replace("_", " ").lower()
             place, session = found
             if session is None:
                 break
@@ -228,12 +233,12 @@ class Portal:
         try:
             if result.node is None:
                 self._make_room_for_discovery(peer.source)
-            elif not self._admission.has_room(result.initiator, peer.source):
-                return LoginStatus.OUT_OF_RESOURCES
+            elif crowd := self._admission.crowd(result.initiator, peer.source):
+                return LoginStatus.OUT_OF_RESOURCES, crowd
             if session is None:
                 session = self._open_session(result, peer)
                 if session is None:
-                    return LoginStatus.OUT_OF_RESOURCES
+                    return LoginStatus.OUT_OF_RESOURCES, "no session can be had"
                 values, exp_cmd_sn = result.values, result.cmd_sn
             else:
                 values = session.joined_values(result)
@@ -244,7 +249,7 @@ class Portal:
         finally:
             if session is not None:
                 session.end_if_empty()
-        return LoginStatus.SUCCESS
+        return None
 
     def _make_room_for_discovery(self, source: str) -> None:
         """End the oldest discovery session, of who has most of them, if there are enough."""

@@ -110,19 +110,19 @@ def test_who_has_logged_in_is_not_dropped() -> None:
 def test_nobody_takes_all_connections() -> None:
     admission = Admission(Limits(maximum=7, per_initiator=3, per_address=5))
     for _ in range(3):
-        assert admission.has_room("alice", "a")
+        assert not admission.crowd("alice", "a")
         admission.begin("alice", "a")
-    assert not admission.has_room("alice", "b")
+    assert admission.crowd("alice", "b")
     for name in ("bob", "carol"):
-        assert admission.has_room(name, "a")
+        assert not admission.crowd(name, "a")
         admission.begin(name, "a")
-    assert not admission.has_room("dave", "a")
+    assert admission.crowd("dave", "a")
     for name in ("dave", "erin"):
-        assert admission.has_room(name, "b")
+        assert not admission.crowd(name, "b")
         admission.begin(name, "b")
-    assert not admission.has_room("frank", "c")
+    assert admission.crowd("frank", "c")
     admission.end("alice", "a")
-    assert admission.has_room("alice", "a")
+    assert not admission.crowd("alice", "a")
 
 
 @pytest.mark.parametrize("connections", [1, 16, 100, 1000, 1216, 100_000])
