@@ -72,6 +72,33 @@ static void reads_and_writes_of_every_length(void)
     CHECK(!s2n_hot_find(cdb_of(0x28, 0, 1), 0));
 }
 
+/* LBAs and counts that need every byte of their fields. */
+static void fields_are_read_whole(void)
+{
+    static const struct {
+        uint64_t lba;
+        uint32_t blocks;
+    } vast[] = {
+        {0x1fedcb, 0xfe}, {0xfedcba98, 0x3a98}, {0xfedcba98, 0x3a98}, {0x123456789abc, 0x3a98}};
+    s2n_lu_params large = lu;
+
+    large.blocks = UINT64_C(1) << 60;
+    large.maximum_blocks = 65536;
+    large.boundary_blocks = 0;
+    for (unsigned i = 0; i < sizeof transfers / sizeof *transfers; i++) {
+        uint64_t lba = vast[i % 4].lba;
+        uint32_t blocks = vast[i % 4].blocks;
+        uint8_t direction;
+        const uint8_t *cdb = cdb_of(transfers[i].opcode, lba, blocks);
+        CHECK_EQUAL(s2n_hot_data_bytes(cdb, transfers[i].length, 4096, &direction), blocks * 4096);
+        CHECK_EQUAL(s2n_hot_translate(&large, cdb, transfers[i].length, op, 1), 1);
+        CHECK_EQUAL(op[0].slba, lba);
+        CHECK_EQUAL(op[0].blocks, blocks);
+        CHECK_EQUAL(s2n_get_le64(op[0].sqe + 40), lba);
+        CHECK_EQUAL(s2n_get_le32(op[0].sqe + 48), blocks - 1);
+    }
+}
+
 static void zero_blocks_mean_256_in_six_bytes_only(void)
 {
     uint8_t direction;
@@ -114,6 +141,10 @@ static void flush_follows_the_cache(void)
     CHECK_EQUAL(s2n_hot_translate(&lu, cdb_of(0x35, 0, 0), 10, op, 8), 1);
     CHECK_EQUAL(op[0].opcode, 0);
     CHECK_EQUAL(op[0].nsid, 7);
+    CHECK_EQUAL(s2n_hot_translate(&lu, cdb_of(0x35, 99000, 1000), 10, op, 8), 1);
+    CHECK_EQUAL(s2n_hot_translate(&lu, cdb_of(0x91, 1, 1), 16, op, 8), 1);
+    CHECK_EQUAL(s2n_hot_translate(&lu, cdb_of(0x91, 70000, 0), 16, op, 8), 1);
+    CHECK_EQUAL(s2n_get_le32(op[0].sqe), 0);
     without.volatile_cache = 0;
     CHECK_EQUAL(s2n_hot_translate(&without, cdb_of(0x35, 0, 0), 10, op, 8), 0);
 }
@@ -188,6 +219,7 @@ static void the_entry_says_what_the_plan_does(void)
 int main(void)
 {
     RUN(reads_and_writes_of_every_length);
+    RUN(fields_are_read_whole);
     RUN(zero_blocks_mean_256_in_six_bytes_only);
     RUN(the_last_block_and_no_further);
     RUN(fua_is_passed_on_and_other_bits_step_aside);

@@ -42,6 +42,9 @@ static const struct {
     {R, 0, WRITES, 1, 0, 512, S2N_OVERFLOW},
     {R, 512, WRITES, 1, 0, 512, S2N_UNDERFLOW},
     {R, 200000, WRITES, 1, 0, 200000, S2N_UNDERFLOW},
+    /* Counts that need all 32 bits. */
+    {R, 0xfedcba98, READS, 3, 1536, 0xfedcb498, S2N_UNDERFLOW},
+    {W, 0xfedcba98, WRITES, 3, 0, 0xfedcb498, S2N_UNDERFLOW},
 };
 
 static void residuals_count_what_the_cdb_moves(void)
