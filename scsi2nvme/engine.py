@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from scsi2nvme import commands
 from scsi2nvme.command import Command, Data, Hot, Task, Transfer
 from scsi2nvme.commands import power
-from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.error_log import first_failing_block, get_error_log
 from scsi2nvme.scsi.result import (
     RESERVATION_CONFLICT,
@@ -128,7 +128,8 @@ def failed(request: Request, error: NvmeError) -> Translation:
     unit.counters.record(error.command.opcode, error.completion.status)
     if not tells_block(error):
         return result_of(error)
-    return result_of(error, (yield from _first_failing_block(request, unit, error)))
+    lba = yield from _first_failing_block(request, unit, error)
+    return result_of(error, None if _follows_unwritten(request, error.command, lba) else lba)
 
 
 def _first_failing_block(
@@ -154,6 +155,17 @@ def _first_failing_block(
     lba = first_failing_block(log.data, command, completion)
     # How much of a Write was done that failed half way is not known.
     return lba if command.opcode in READING or lba == command.slba else None
+
+
+def _follows_unwritten(request: Request, command: NvmeCommand, lba: int | None) -> bool:
+    """Whether a block that cannot be read comes after others that were to be written later.
+
+    So it is with what reads blocks to change them, all before it writes the first.
+    """
+    row = request.command
+    if row is None or not row.exclusive or command.opcode != Opcode.READ:
+        return False
+    return lba != row.structure.parse(request.cdb)["lba"]
 
 
 def _checked(task: Task, cdb: bytes) -> Translation:

@@ -24,11 +24,12 @@ MOVING = [
 ]
 # What the controller is asked to read; the others may leave a command half written.
 READING = [
-    command
-    for command in MOVING
-    if command.data is Data.IN or command.name.startswith(("VERIFY", "ORWRITE"))
+    command for command in MOVING if command.data is Data.IN or command.name.startswith("VERIFY")
 ]
-WRITING = [command for command in MOVING if command not in READING]
+# What is read of them is written then.
+CHANGING = [command for command in MOVING if command.exclusive]
+TELLING = [command for command in MOVING if command not in CHANGING]
+WRITING = [command for command in TELLING if command not in READING]
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_without_an_entry_it_is_not_known(bench: Bench, command: Command) -> Non
     assert information(run(bench, command, 90, 20)) is None
 
 
-@pytest.mark.parametrize("command", MOVING, ids=lambda command: command.name)
+@pytest.mark.parametrize("command", TELLING, ids=lambda command: command.name)
 def test_of_one_block_it_is_that_block(bench: Bench, command: Command) -> None:
     bench.model.bad_blocks = {100: UNRECOVERED_READ}
     bench.model.logs_errors = False
@@ -79,6 +80,28 @@ def test_a_write_that_failed_half_way_has_no_block(bench: Bench, command: Comman
     assert information(run(bench, command, 96, 20)) is None
     assert information(run(bench, command, 92, 20)) == 100  # the first of a piece
     assert bench.model.bad_blocks
+
+
+@pytest.mark.parametrize("command", CHANGING, ids=lambda command: command.name)
+def test_what_is_read_to_be_changed_was_not_written_before(bench: Bench, command: Command) -> None:
+    """Each piece is read before any is written: only the first block has nothing before it."""
+    bench.model.bad_blocks = {100: UNRECOVERED_READ}
+    assert information(run(bench, command, 90, 20)) is None
+    assert information(run(bench, command, 92, 9)) is None
+    assert information(run(bench, command, 100, 20)) == 100
+    bench.model.bad_blocks = {100: WRITE_FAULT}
+    assert information(run(bench, command, 92, 20)) is None  # of the Read
+
+
+@pytest.mark.parametrize("blocks", [8, 20])
+def test_compare_and_write_tells_only_the_first_block_that_it_reads(blocks: int) -> None:
+    bench = make_bench(maximum_transfer_bytes=PIECE * BLOCK, controller={"fuses": 0})
+    bench.model.bad_blocks = {100: UNRECOVERED_READ}
+    for lba, told in ((100, 100), (99, None), (93, None)):
+        fields = {"lba": lba, "number_of_blocks": blocks}
+        assert (
+            information(bench.do("COMPARE AND WRITE", bytes(2 * blocks * BLOCK), **fields)) == told
+        )
 
 
 @pytest.mark.parametrize("name", ["WRITE SAME (10)", "WRITE SAME (16)"])
