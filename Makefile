@@ -181,6 +181,11 @@ sanitize: test-packages environment ## run C tests and test suite under ASan and
 fuzz: build-packages environment ## fuzz the command tables and both translations for 10 minutes
 	@$(DEV)/scsi2nvme fuzz --time $(or $(TIME),10m) --corpus var/corpus
 
+.PHONY: model
+model: test-packages environment ## hold the logical unit against a model of a disk for STEPS=100000 (SEED=, CONTROLLER=, WAY=)
+	@$(DEV)/python -m tests.model --steps $(or $(STEPS),100000) $(if $(SEED),--seed $(SEED)) \
+	  $(addprefix --controller ,$(CONTROLLER)) $(addprefix --way ,$(WAY))
+
 LIBFUZZER := $(CURDIR)/build/libfuzzer
 fuzz-iscsi: environment ## fuzz the iSCSI full-feature phase with libFuzzer for SECONDS=600
 	$(call packages,$(FUZZ_PACKAGES))

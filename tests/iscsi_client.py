@@ -510,7 +510,23 @@ class Initiator:
         attribute: int = SIMPLE,
         immediate: int | None = None,
     ) -> ScsiResult:
-        """Run one SCSI command to its end, alone on the connection.
+        """Run one SCSI command to its end, alone on the connection; as `begin`."""
+        itt = self.begin(
+            lun, cdb, data_out=data_out, data_in=data_in, attribute=attribute, immediate=immediate
+        )
+        return self.finish(itt, lun, data_out)
+
+    def begin(
+        self,
+        lun: int,
+        cdb: bytes,
+        *,
+        data_out: bytes = b"",
+        data_in: int = 0,
+        attribute: int = SIMPLE,
+        immediate: int | None = None,
+    ) -> int:
+        """Send one SCSI command and return its tag; `finish` is to follow.
 
         Of `data_out`, `immediate` bytes go with the command (default: as many
         as the keys allow, at most 8192), the rest as R2Ts ask for it.
@@ -536,7 +552,7 @@ class Initiator:
             attribute=attribute,
         )
         self.send(bhs, first, ahs)
-        return self.finish(itt, lun, data_out)
+        return itt
 
     def finish(self, itt: int, lun: int = 0, data_out: bytes = b"") -> ScsiResult:
         """Serve R2Ts and collect Data-In until the command `itt` has ended."""
@@ -558,24 +574,25 @@ class Initiator:
                     data_sn += 1
                     received += pdu.data
                     if pdu.flags & 1:
-                        return self._result(pdu, pdu.flags, bytes(received), b"", 0)
+                        return self.result(pdu, bytes(received))
                 case 0x21:
-                    length = int.from_bytes(pdu.data[:2], "big")
-                    sense = pdu.data[2 : 2 + length]
-                    return self._result(pdu, pdu.flags, bytes(received), sense, pdu.response)
+                    return self.result(pdu, bytes(received))
                 case other:
                     raise AssertionError(f"opcode {other:#x}")
 
     @staticmethod
-    def _result(pdu: Pdu, flags: int, data: bytes, sense: bytes, response: int) -> ScsiResult:
+    def result(pdu: Pdu, data: bytes) -> ScsiResult:
+        """Return how a command ended: `pdu` is its response, or the Data-In with its status."""
         residual = pdu.word32(44)
+        responds = pdu.opcode == SCSI_RESPONSE
+        length = int.from_bytes(pdu.data[:2], "big") if responds else 0
         return ScsiResult(
             pdu.scsi_status,
             data,
-            sense,
-            overflow=residual if flags & 4 else 0,
-            underflow=residual if flags & 2 else 0,
-            response=response,
+            pdu.data[2 : 2 + length] if responds else b"",
+            overflow=residual if pdu.flags & 4 else 0,
+            underflow=residual if pdu.flags & 2 else 0,
+            response=pdu.response if responds else 0,
         )
 
     def _answer_r2t(self, pdu: Pdu, lun: int, data_out: bytes) -> None:

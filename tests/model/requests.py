@@ -1,0 +1,289 @@
+"""SCSI commands that move data, made from the command table, and the rules of each kind.
+
+What a row does follows from its `transfer`, its `data` and its fields, so that a new row is
+taken in by itself; of a kind that is new, a test says that it is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from hypothesis import strategies as st
+
+from scsi2nvme.command import Command, Data, Transfer
+from scsi2nvme.commands import COMMANDS, compare_and_write, format_unit, provisioning
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from tests.model.medium import Medium
+
+_ONE_BLOCK = (Transfer.ONE_BLOCK, Transfer.ONE_BLOCK_UNLESS_NDOB)
+_EVERY_BLOCK_COMPARED, _ONE_BLOCK_COMPARED = 1, 3  # BYTCHK
+_UNMAP_HEADER, _UNMAP_DESCRIPTOR = 8, 16  # bytes
+
+
+def _is_unmap(row: Command) -> bool:
+    return row.translate is provisioning.unmap
+
+
+def _is_of_blocks(row: Command) -> bool:
+    """Whether a row names blocks by LBA and count, and moves blocks if it moves anything."""
+    count = row.structure.by_name.get(row.length_field)
+    return count is not None and "lba" in row.structure.by_name and row.transfer != Transfer.BYTES
+
+
+ROWS = tuple(row for row in COMMANDS if _is_of_blocks(row) or _is_unmap(row))
+# What they do has tests of its own.
+OTHERS = tuple(row for row in COMMANDS if row.translate is format_unit.format_unit)
+
+
+def joins_medium(row: Command) -> bool:
+    """Whether a row ORs its data to what is on the medium."""
+    return row.translate is compare_and_write.orwrite
+
+
+def takes_fewer_blocks(row: Command) -> bool:
+    """Whether a row takes fewer blocks than its CDB announces (docs/reliability.md)."""
+    return row.data is Data.OUT and row.transfer is Transfer.BLOCKS and not row.exclusive
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a request is made of: plain values, which hypothesis can shrink."""
+
+    row: Command
+    lba: int
+    blocks: int
+    flags: Mapping[str, int]
+    ranges: tuple[tuple[int, int], ...]  # of UNMAP
+    length: int  # expected data transfer length against what the CDB announces
+    content: int
+    differs_at: int | None  # byte of the compared data that is not the medium's
+
+    def __repr__(self) -> str:
+        rest = f"{self.ranges} {self.length:+} content={self.content} differs_at={self.differs_at}"
+        return f"<{self.row.name} {self.lba}+{self.blocks} {dict(self.flags)} {rest}>"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # what hypothesis prints
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command as it is sent. `blocks` are those that it names; `sent` is of its data."""
+
+    row: Command
+    cdb: bytes
+    values: Mapping[str, int]
+    lba: int
+    blocks: int
+    ranges: tuple[tuple[int, int], ...]
+    announced: int
+    expected: int
+    data_out: bytes = field(repr=False)
+    block_bytes: int
+
+    def __repr__(self) -> str:
+        return f"{self.row.name} {self.cdb.hex()} EDTL {self.expected} of {self.announced}"
+
+    @property
+    def sent(self) -> bytes:
+        """What arrives of the data that the CDB announces."""
+        return self.data_out[: self.announced]
+
+    def block(self, index: int) -> bytes:
+        """Return one block of the data."""
+        return self.sent[index * self.block_bytes : (index + 1) * self.block_bytes]
+
+
+def pattern(content: int, index: int, block_bytes: int) -> bytes:
+    """Return a block that no other block is like."""
+    word = blake2b(f"{content}/{index}".encode(), digest_size=16).digest()
+    return word * (block_bytes // 16)
+
+
+# ---- strategies ----
+
+CAPACITY_NEAR = (0, 1, 7, 8, 1000)
+MOST_BLOCKS = 600
+
+
+@st.composite
+def wishes(draw: st.DrawFn, capacity: int) -> Wish:
+    """Return any command that moves data; most are well-formed, and crowd around a few places."""
+    row = draw(st.sampled_from(ROWS))
+    blocks = draw(st.one_of(st.integers(0, 20), st.integers(0, 20), st.integers(0, MOST_BLOCKS)))
+    bases = (0, 0, 0, 1000, capacity // 2 + 5, max(0, capacity - blocks))
+    lba = draw(st.sampled_from(bases)) + draw(st.integers(0, 24))
+    fields = {name for name in _FLAGS if name in row.structure.by_name}
+    flags = {name: draw(_FLAGS[name]) for name in sorted(fields)}
+    ranges: tuple[tuple[int, int], ...] = ()
+    if _is_unmap(row):
+        one = st.tuples(st.integers(0, 60), st.integers(0, 30))
+        ranges = tuple(draw(st.lists(one, max_size=4)))
+    return Wish(
+        row,
+        lba,
+        blocks,
+        flags,
+        ranges,
+        draw(_LENGTHS),
+        draw(st.integers(0, 1 << 32)),
+        draw(st.one_of(st.none(), st.none(), st.integers(0, 4096))),
+    )
+
+
+def _rarely(value: int) -> st.SearchStrategy[int]:
+    return st.integers(0, 15).map(lambda drawn: value if drawn == 15 else 0)
+
+
+# Fields that have a meaning here; others stay zero.
+_FLAGS: dict[str, st.SearchStrategy[int]] = {
+    "fua": st.integers(0, 1),
+    "fua_nv": st.integers(0, 1),
+    "dpo": st.integers(0, 1),
+    "group": st.integers(0, 31),
+    "sync_nv": st.integers(0, 1),
+    "immed": st.integers(0, 1),
+    "unmap": st.integers(0, 1),
+    "ndob": st.integers(0, 1),
+    "bytchk": st.sampled_from((0, 1, 1, 3, 3, 2)),
+    "anchor": _rarely(1),
+    **{f"{name}protect": _rarely(1) for name in ("rd", "wr", "vr", "or")},
+}
+_BLOCK = 512
+_LENGTHS = st.one_of(
+    st.just(0),
+    st.just(0),
+    st.just(0),
+    st.integers(-3, 3).map(lambda blocks: blocks * _BLOCK),
+    st.integers(-2000, 2000),
+    st.integers(0, 200).map(lambda blocks: blocks * 8 * _BLOCK + 1),
+    st.just(-(1 << 32)),
+)
+
+
+# ---- from a wish to a request ----
+
+
+def request_of(wish: Wish, medium: Medium) -> Request:
+    """Return the command that is wished for, compared data being those of `medium` for the most."""
+    row, size = wish.row, medium.block_bytes
+    by_name = row.structure.by_name
+    values = {name: value for name, value in wish.flags.items() if name in by_name}
+    data = b""
+    if _is_unmap(row):
+        data = _unmap_list(wish.ranges)
+        values[row.length_field] = len(data)
+    else:
+        values["lba"] = min(wish.lba, by_name["lba"].maximum)
+        values[row.length_field] = min(wish.blocks, by_name[row.length_field].maximum)
+    cdb = row.build(**values)
+    parsed = row.structure.parse(cdb)
+    blocks = 0 if _is_unmap(row) else _count(row, values)
+    announced = row.data_bytes(parsed, size)
+    if row.data is Data.OUT and not _is_unmap(row):
+        data = _data(wish, values.get("lba", 0), blocks, announced, medium)
+    expected = max(0, announced + wish.length)
+    if row.data is Data.OUT:
+        data = data[:expected].ljust(expected, b"\xee")
+    return Request(
+        row, cdb, values, values.get("lba", 0), blocks, wish.ranges, announced, expected, data, size
+    )
+
+
+def _count(row: Command, values: Mapping[str, int]) -> int:
+    return values[row.length_field] or row.zero_length_means
+
+
+def _unmap_list(ranges: tuple[tuple[int, int], ...]) -> bytes:
+    length = len(ranges) * _UNMAP_DESCRIPTOR
+    header = (length + 6).to_bytes(2, "big") + length.to_bytes(2, "big") + bytes(4)
+    return header + b"".join(
+        lba.to_bytes(8, "big") + count.to_bytes(4, "big") + bytes(4) for lba, count in ranges
+    )
+
+
+def _data(wish: Wish, lba: int, blocks: int, announced: int, medium: Medium) -> bytes:
+    """Return as many bytes as the CDB announces."""
+    row, size = wish.row, medium.block_bytes
+    count = announced // size
+    new = b"".join(pattern(wish.content, index, size) for index in range(count))
+    if row.transfer in _ONE_BLOCK:
+        return bytes(announced) if wish.content % 3 == 0 else new
+    if row.transfer is Transfer.BYTCHK:
+        return _compared(wish, medium.guess(lba, count))
+    if row.transfer is Transfer.TWICE_BLOCKS:
+        return _compared(wish, medium.guess(lba, blocks)) + new[: announced // 2]
+    return new
+
+
+def _compared(wish: Wish, data: bytes) -> bytes:
+    if wish.differs_at is None or not data:
+        return data
+    changed = bytearray(data)
+    changed[wish.differs_at % len(data)] ^= 1 << wish.content % 8
+    return bytes(changed)
+
+
+# ---- rules ----
+
+
+def compares(request: Request) -> Mapping[int, bytes]:
+    """Return what a command holds the blocks against."""
+    if request.row.transfer is Transfer.TWICE_BLOCKS:
+        return {request.lba + index: request.block(index) for index in range(request.blocks)}
+    if request.row.transfer is Transfer.BYTCHK and request.announced:
+        one = request.values["bytchk"] == _ONE_BLOCK_COMPARED
+        return {
+            request.lba + index: request.block(0 if one else index)
+            for index in range(request.blocks)
+        }
+    return {}
+
+
+def is_refused(request: Request, lu: LogicalUnit, *, protected: bool) -> bool:
+    """Whether a command must be refused for what it says, before anything is done."""
+    row, values = request.row, request.values
+    if row.modifies_medium and protected:
+        return True
+    if any(values.get(name) for name in values if name.endswith("protect") or name == "anchor"):
+        return True
+    if "bytchk" in values and values["bytchk"] not in _meant(row):
+        return True
+    if any(lba + count > lu.capacity_blocks for lba, count in named(request)):
+        return True
+    return _has_wrong_count(request, lu) or _has_wrong_data(request)
+
+
+def _meant(row: Command) -> tuple[int, ...]:
+    """Return the values of BYTCHK. Spec: SBC-3 5.29, 5.37."""
+    if row.transfer is Transfer.BYTCHK:
+        return (0, _EVERY_BLOCK_COMPARED, _ONE_BLOCK_COMPARED)
+    return (0, _EVERY_BLOCK_COMPARED)
+
+
+def _has_wrong_count(request: Request, lu: LogicalUnit) -> bool:
+    if request.row.transfer in _ONE_BLOCK:
+        return not request.blocks and lu.write_same_non_zero
+    return False
+
+
+def _has_wrong_data(request: Request) -> bool:
+    """Spec: docs/reliability.md, what GOOD means."""
+    row, announced, expected = request.row, request.announced, request.expected
+    if row.data is not Data.OUT:
+        return False
+    if row.transfer in (Transfer.TWICE_BLOCKS, *_ONE_BLOCK):
+        return expected != announced
+    if expected >= announced:
+        return False
+    return not takes_fewer_blocks(row) or bool(expected % request.block_bytes)
+
+
+def named(request: Request) -> tuple[tuple[int, int], ...]:
+    """Return the (LBA, blocks) that a command names."""
+    if _is_unmap(request.row):
+        return request.ranges if request.expected >= request.announced else ()
+    return ((request.lba, request.blocks),)

@@ -1,0 +1,131 @@
+"""The logical unit held against a simple model of a disk for some steps; `make model` for more."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from scsi2nvme.commands import COMMANDS
+from scsi2nvme.nvme.command import Opcode
+from tests.integration.rig import RIGS
+from tests.model.judgement import Judge, Luck, Outcome, Wrong
+from tests.model.machine import CAPACITY
+from tests.model.medium import Medium
+from tests.model.requests import OTHERS, ROWS, Request, Wish, request_of
+from tests.model.run import machines, run
+from tests.model.ways import BLOCK_BYTES, WAYS, Bed, Disturbance
+from tests.support import make_lu, row
+
+STEPS = 250
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", RIGS)
+def test_initiators_are_told_the_truth(kind: str, way: str, tmp_path: Path) -> None:
+    with machines(kind, way, tmp_path) as subject:
+        run(subject, STEPS, random.SystemRandom().randrange(1 << 32))
+
+
+def test_every_row_that_changes_blocks_is_known() -> None:
+    """Of another kind, it wants a rule in `tests/model/requests.py` and `judgement.py`."""
+    changing = {each.name for each in COMMANDS if each.modifies_medium}
+    assert changing <= {each.name for each in (*ROWS, *OTHERS)}
+
+
+# ---- the judge finds what is wrong ----
+
+FACTS = {"blocks": CAPACITY, "block_bytes": BLOCK_BYTES, "maximum_transfer_bytes": 4096}
+CHECK, MEDIUM_ERROR, MISCOMPARE = 2, 3, 14
+
+
+def judge() -> Judge:
+    return Judge(make_lu(**FACTS), Medium(BLOCK_BYTES), exact_unmap=True)
+
+
+def request(one: Judge, name: str, blocks: int = 4, length: int = 0, **flags: int) -> Request:
+    return request_of(Wish(row(name), 10, blocks, flags, (), length, 1, None), one.medium)
+
+
+def reads(one: Judge, data: bytes) -> None:
+    outcome = Outcome(0, data, overflow=0, underflow=0)
+    one.settle([(request(one, "READ (10)", len(data) // BLOCK_BYTES), outcome)], Luck.GOOD)
+
+
+def good(of: Request) -> tuple[Request, Outcome]:
+    return of, Outcome(0, overflow=0, underflow=0)
+
+
+def test_what_was_written_must_be_read() -> None:
+    one = judge()
+    write = request(one, "WRITE (10)")
+    one.settle([good(write)], Luck.GOOD)
+    reads(one, write.data_out)
+    with pytest.raises(Wrong, match="block 12 is"):
+        reads(one, write.data_out[: 2 * BLOCK_BYTES] + bytes(2 * BLOCK_BYTES))
+
+
+def test_what_failed_is_old_or_new_but_new_before_information() -> None:
+    old = bytes(BLOCK_BYTES)
+    for information, first, wrong in ((12, True, "block 1[01]"), (None, False, "")):
+        one = judge()
+        write = request(one, "WRITE (10)")
+        new = write.data_out[:BLOCK_BYTES]
+        failed = Outcome(CHECK, key=MEDIUM_ERROR, information=information)
+        one.settle([(write, failed)], Luck.BAD)
+        if first:
+            with pytest.raises(Wrong, match=wrong):
+                reads(one, old)
+        else:
+            reads(one, old)
+            with pytest.raises(Wrong):  # it was the old one, and stays so
+                reads(one, new)
+
+
+def test_nothing_fails_without_a_reason() -> None:
+    one = judge()
+    write = request(one, "WRITE (10)")
+    with pytest.raises(Wrong, match="nothing is wrong with it"):
+        one.settle([(write, Outcome(CHECK, key=MEDIUM_ERROR))], Luck.GOOD)
+
+
+def test_what_must_be_refused_is_not_good() -> None:
+    one = judge()
+    part = request(one, "WRITE (10)", length=-1)
+    with pytest.raises(Wrong, match="must be refused"):
+        one.settle([good(part)], Luck.BAD)
+
+
+def test_residual_counts_are_exact() -> None:
+    one = judge()
+    read = request(one, "READ (10)", length=-BLOCK_BYTES)
+    data = bytes(3 * BLOCK_BYTES)
+    one.settle([(read, Outcome(0, data, overflow=BLOCK_BYTES, underflow=0))], Luck.GOOD)
+    with pytest.raises(Wrong, match="residual"):
+        one.settle([(read, Outcome(0, data, overflow=0, underflow=0))], Luck.GOOD)
+
+
+def test_a_miscompare_of_equal_data_is_wrong() -> None:
+    one = judge()
+    verify = request(one, "VERIFY (10)", bytchk=1)
+    with pytest.raises(Wrong, match="miscompare"):
+        one.settle([(verify, Outcome(CHECK, key=MISCOMPARE))], Luck.GOOD)
+
+
+def test_a_lost_write_is_found(tmp_path: Path) -> None:
+    """The controller says of a Write that it was done, and it was not: the medium disagrees."""
+    bed = Bed("emulated", tmp_path / "disk")
+    way = WAYS["engine"](bed)
+    try:
+        one = Judge(bed.lu, Medium(BLOCK_BYTES), exact_unmap=True)
+        assert bed.emulator is not None
+        bed.emulator.add_fault(action=0, opcode=Opcode.WRITE, status=0, delay_ms=1)
+        write = request(one, "WRITE (10)")
+        way.perform([write], Disturbance.NONE)
+        one.settle([good(write)], Luck.GOOD)
+        with pytest.raises(Wrong, match="block 10 is"):
+            reads(one, bytes(BLOCK_BYTES))
+    finally:
+        way.close()
+        bed.close()

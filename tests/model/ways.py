@@ -1,0 +1,339 @@
+"""The ways to a logical unit: straight through the engine, and through sockets of the portal."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from scsi2nvme import engine
+from scsi2nvme.command import Data
+from scsi2nvme.commands.unit_reset import reset
+from scsi2nvme.drivers.emulated.transport import EmulatedTransport
+from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.drivers.nvme.timing import Timing
+from scsi2nvme.executor import play
+from scsi2nvme.native.emulator import Emulator
+from scsi2nvme.native.plane import Plane
+from scsi2nvme.scsi.result import Result
+from scsi2nvme.scsi.sense import BUS_DEVICE_RESET_FUNCTION_OCCURRED
+from scsi2nvme.service import PlaneDataPath, TaskService
+from scsi2nvme.target.iscsi.node import TargetNode
+from scsi2nvme.target.iscsi.portal import Portal
+from scsi2nvme.target.portal_address import PortalAddress
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from tests.integration.rig import MIB, RIGS, Disk
+from tests.iscsi_client import (
+    DATA_IN,
+    SCSI_RESPONSE,
+    TASK_MANAGEMENT_RESPONSE,
+    Initiator,
+    ScsiResult,
+)
+from tests.model.judgement import CHECK_CONDITION, Outcome
+from tests.model.requests import Request
+from tests.support import make_nexus
+
+IQN = "iqn.2026-11.test:model"
+INITIATORS = 3
+PIECE_BYTES = 4096  # of an NVMe command, so that small SCSI commands have several
+BLOCK_BYTES = 512
+_ABORT_TASK, _LOGICAL_UNIT_RESET = 1, 5
+T = TypeVar("T")
+
+
+class Disturbance(Enum):
+    """What happens while commands are under way."""
+
+    NONE = "nothing"
+    CONTROLLER_RESET = "the controller is reset"
+    UNIT_RESET = "the logical unit is reset"
+
+
+def outcome_of(status: int, sense: bytes, **others: Any) -> Outcome:
+    """Return an outcome from sense data of either format."""
+    if not sense:
+        return Outcome(status, **others)
+    if sense[0] & 0x7F >= 0x72:
+        key, code, information = sense[1] & 0xF, int.from_bytes(sense[2:4], "big"), None
+        at = 8
+        while at < 8 + sense[7]:
+            if sense[at] == 0 and sense[at + 2] & 0x80:
+                information = int.from_bytes(sense[at + 4 : at + 12], "big")
+            at += 2 + sense[at + 1]
+    else:
+        key, code = sense[2] & 0xF, int.from_bytes(sense[12:14], "big")
+        information = int.from_bytes(sense[3:7], "big") if sense[0] & 0x80 else None
+    return Outcome(status, key=key, code=code, information=information, **others)
+
+
+class Bed:
+    """A controller with a logical unit, in a loop of its own thread."""
+
+    def __init__(self, kind: str, path: Path) -> None:
+        self.kind = kind
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread.start()
+        try:
+            self.run(self._open(kind, path))
+        except BaseException:
+            self._end()
+            raise
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
+
+    async def _open(self, kind: str, path: Path) -> None:
+        disk = Disk(size_bytes=16 * MIB, block_bytes=BLOCK_BYTES)
+        self.transport = RIGS[kind](path, disk)
+        self.controller = await Controller.open(
+            self.transport, io_queues=2, pool_bytes=4 * MIB, timing=Timing(io_s=20, admin_s=20)
+        )
+        facts = replace(self.controller.namespaces[1], maximum_transfer_bytes=PIECE_BYTES)
+        self.lu = LogicalUnit(facts)
+
+    @property
+    def emulator(self) -> Emulator | None:
+        """What takes faults, where there is something."""
+        return self.transport.emulator if isinstance(self.transport, EmulatedTransport) else None
+
+    def close(self) -> None:
+        """End it."""
+        try:
+            self.run(self.controller.close())
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+class Way:
+    """How initiators reach the logical unit of a bed."""
+
+    def __init__(self, bed: Bed) -> None:
+        self.bed = bed
+        self.lu = bed.lu
+
+    def renew(self) -> None:
+        """Begin anew, whatever went wrong before."""
+
+    def close(self) -> None:
+        """Leave."""
+
+    def command(self, initiator: int, cdb: bytes, data_out: bytes, data_in: int) -> Outcome:
+        """Run one command."""
+        raise NotImplementedError
+
+    def perform(self, requests: Sequence[Request], disturbance: Disturbance) -> list[Outcome]:
+        """Run commands side by side, one of each initiator, from the last one on."""
+        raise NotImplementedError
+
+    def reset_controller(self) -> None:
+        """Reset the controller."""
+        self.bed.run(self.bed.controller.reset())
+
+    def reset_unit(self) -> None:
+        """Reset the logical unit, and let initiators hear of it."""
+        raise NotImplementedError
+
+    def abort(self, request: Request) -> Outcome:
+        """Run one command and abort it."""
+        raise NotImplementedError
+
+
+class ThroughEngine(Way):
+    """The engine, played against the controller, a command at a time; nothing is aborted."""
+
+    def __init__(self, bed: Bed) -> None:
+        super().__init__(bed)
+        self._nexuses = [make_nexus(f"i{index}", bed.lu) for index in range(INITIATORS)]
+
+    async def _play(self, initiator: int, cdb: bytes, data_out: bytes, expected: int) -> Outcome:
+        request = engine.select(self._nexuses[initiator], 0, cdb)
+        result = await play(engine.run(request, data_out, expected), self.bed.controller)
+        if result.background is not None:
+            await play(result.background, self.bed.controller)
+        return self._outcome(result, expected)
+
+    def _outcome(self, result: Result, expected: int) -> Outcome:
+        sense = result.sense.data(self.lu.mode.descriptor_sense) if result.sense else b""
+        return outcome_of(int(result.status), sense, data=result.data_in[:expected])
+
+    def command(self, initiator: int, cdb: bytes, data_out: bytes, data_in: int) -> Outcome:
+        return self.bed.run(self._play(initiator, cdb, data_out, len(data_out) or data_in))
+
+    async def _perform(
+        self, requests: Sequence[Request], disturbance: Disturbance
+    ) -> list[Outcome]:
+        resetting = None
+        if disturbance is Disturbance.CONTROLLER_RESET:
+            resetting = asyncio.create_task(self.bed.controller.reset())
+        outcomes = [
+            await self._play(index, each.cdb, each.sent, each.expected)
+            for index, each in enumerate(requests)
+        ]
+        if resetting is not None:
+            await resetting
+        return outcomes
+
+    def perform(self, requests: Sequence[Request], disturbance: Disturbance) -> list[Outcome]:
+        outcomes = self.bed.run(self._perform(requests, disturbance))
+        if disturbance is Disturbance.UNIT_RESET:
+            self.reset_unit()
+        return outcomes
+
+    def reset_unit(self) -> None:
+        self.bed.run(play(reset(self.lu, BUS_DEVICE_RESET_FUNCTION_OCCURRED), self.bed.controller))
+
+    def abort(self, request: Request) -> Outcome:
+        return self.perform([request], Disturbance.NONE)[0]
+
+
+def _outcome(done: ScsiResult) -> Outcome:
+    residual = {"overflow": done.overflow, "underflow": done.underflow}
+    return outcome_of(done.status, done.sense, data=done.data, **residual)
+
+
+# What initiators negotiate: all at once, digests and small pieces, and nothing unasked for.
+_KEYS: tuple[dict[str, str], ...] = (
+    {"InitialR2T": "No"},
+    {
+        "HeaderDigest": "CRC32C",
+        "DataDigest": "CRC32C",
+        "MaxRecvDataSegmentLength": "1024",
+        "MaxBurstLength": "16384",
+        "FirstBurstLength": "4096",
+    },
+    {"ImmediateData": "No", "MaxOutstandingR2T": "4", "MaxBurstLength": "8192"},
+)
+
+
+class ThroughPortal(Way):
+    """Sockets of the portal, with reactors, the service and the hot path."""
+
+    def __init__(self, bed: Bed) -> None:
+        super().__init__(bed)
+        self._initiators: list[Initiator] = []
+        self._busy = True
+        bed.run(self._start())
+
+    async def _start(self) -> None:
+        bed = self.bed
+        self._plane = Plane([-1, -1], 0)
+        self._service = TaskService(self._plane)
+        _, self._native = self._service.add_controller(
+            bed.controller.overdue, bed.controller.give_up
+        )
+        for index, queue in enumerate(bed.controller.io_queues):
+            self._native.set_queue(index, queue.queue, queue.eventfd, queue.pool)
+        bed.controller.attach(PlaneDataPath(self._service, self._native))
+        self._service.add_unit(bed.lu, bed.controller, self._native)
+        self._plane.start()
+        self._service.start()
+        self._portal = Portal(self._service, {IQN: TargetNode(IQN, {0: bed.lu})})
+        await self._portal.listen([PortalAddress.parse("127.0.0.1:0")])
+
+    async def _stop(self) -> None:
+        await self._portal.close()
+        await self._service.stop()
+        self._plane.stop()
+        self._service.close()
+        self._native.close()
+        self._plane.close()
+
+    def close(self) -> None:
+        self._leave()
+        self.bed.run(self._stop())
+
+    def _leave(self) -> None:
+        for one in self._initiators:
+            one.close()
+        self._initiators.clear()
+
+    def renew(self) -> None:
+        if not self._busy:
+            return
+        self._leave()
+        address = "127.0.0.1", self._portal.addresses[0].port
+        for index, keys in enumerate(_KEYS):
+            one = Initiator(address, f"iqn.2026-11.test:i{index}", timeout=40.0)
+            self._initiators.append(one)
+            one.login(IQN, keys)
+        self._busy = False
+        self._hear()
+
+    def _hear(self) -> None:
+        """Take what unit attentions there are."""
+        for one in self._initiators:
+            while one.command(0, bytes(6)).status == CHECK_CONDITION:
+                pass
+
+    def _begin(self, one: Initiator, request: Request) -> int:
+        data_in = request.expected if request.row.data is not Data.OUT else 0
+        return one.begin(0, request.cdb, data_out=request.data_out, data_in=data_in)
+
+    def command(self, initiator: int, cdb: bytes, data_out: bytes, data_in: int) -> Outcome:
+        self._busy = True
+        one = self._initiators[initiator]
+        itt = one.begin(0, cdb, data_out=data_out, data_in=data_in)
+        outcome = _outcome(one.finish(itt, 0, data_out))
+        self._busy = False
+        return outcome
+
+    def perform(self, requests: Sequence[Request], disturbance: Disturbance) -> list[Outcome]:
+        self._busy = True
+        # The first one resets, when there is something to reset.
+        users = self._initiators[::-1][: len(requests)]
+        begun = [
+            (one, self._begin(one, each), each) for one, each in zip(users, requests, strict=True)
+        ]
+        resetting = None
+        if disturbance is Disturbance.CONTROLLER_RESET:
+            resetting = asyncio.run_coroutine_threadsafe(self.bed.controller.reset(), self.bed.loop)
+        if disturbance is Disturbance.UNIT_RESET:
+            assert len(requests) < INITIATORS
+            assert self._initiators[0].task_management(_LOGICAL_UNIT_RESET).response == 0
+            # No word comes of what it aborted, but perhaps of what came later.
+            outcomes = [self._abort(one, itt) for one, itt, _ in begun]
+            self._hear()
+        else:
+            outcomes = [_outcome(one.finish(itt, 0, each.data_out)) for one, itt, each in begun]
+        if resetting is not None:
+            resetting.result(60)
+        self._busy = False
+        return outcomes
+
+    def reset_unit(self) -> None:
+        assert self._initiators[-1].task_management(_LOGICAL_UNIT_RESET).response == 0
+        self._hear()
+
+    def abort(self, request: Request) -> Outcome:
+        """The answer may have left before; after the function's there is none."""
+        self._busy = True
+        one = self._initiators[0]
+        outcome = self._abort(one, self._begin(one, request))
+        self._busy = False
+        return outcome
+
+    @staticmethod
+    def _abort(one: Initiator, itt: int) -> Outcome:
+        one.request_task_management(_ABORT_TASK, referenced=itt)
+        data, outcome = b"", Outcome(None)
+        while (pdu := one.receive()).opcode != TASK_MANAGEMENT_RESPONSE:
+            if pdu.opcode == DATA_IN:
+                data += pdu.data
+            if pdu.opcode == SCSI_RESPONSE or (pdu.opcode == DATA_IN and pdu.flags & 1):
+                outcome = _outcome(one.result(pdu, data))
+        return outcome
+
+
+WAYS: dict[str, type[Way]] = {"engine": ThroughEngine, "portal": ThroughPortal}
