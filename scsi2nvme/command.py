@@ -7,7 +7,7 @@ path's table, the fuzzers' strategies and the command documentation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Protocol
@@ -132,7 +132,12 @@ class Command:
     needs_ready: bool = True  # refused while stopped, formatting or failed
     answered_when_failed: bool = False  # runs although the controller is gone
     modifies_medium: bool = False  # refused while write protected
-    exclusive: bool = False  # runs alone on the logical unit
+    # Runs alone: on the blocks that its CDB names, or where it names none, on the logical unit.
+    exclusive: bool = False
+    # The (LBA, blocks) that a parameter list names.
+    listed_blocks: Callable[[bytes], Iterable[tuple[int, int]]] = field(
+        default=lambda data: (), compare=False
+    )
     # Whether it has begun what nothing stops: when it is aborted it goes on, unanswered.
     goes_on: Callable[[LogicalUnit], bool] = field(default=lambda lu: False, compare=False)
     # What a LUN without a logical unit answers, where it is not a refusal.
@@ -157,6 +162,25 @@ class Command:
         """Whether the command needs the active power condition. Spec: SBC-3 4.18."""
         moves_blocks = Transfer.BLOCKS <= self.transfer <= Transfer.BYTCHK
         return moves_blocks or self.modifies_medium or self.hot is not Hot.NO
+
+    @property
+    def names_blocks(self) -> bool:
+        """Whether the CDB names blocks that are read or changed."""
+        flushes = self.hot is Hot.FLUSH  # what it flushes is nobody's while it does
+        return self.accesses_medium and not flushes and "lba" in self.structure.by_name
+
+    def extents(self, cdb: bytes, data_out: bytes) -> tuple[range, ...]:
+        """Return the blocks that a command may read or change, as its CDB and data name them.
+
+        None of it is checked. A count of zero is taken for all blocks from the LBA on.
+        """
+        if not self.names_blocks:
+            return tuple(range(lba, lba + blocks) for lba, blocks in self.listed_blocks(data_out))
+        if len(cdb) < self.length:
+            return ()
+        values = self.structure.parse(cdb)
+        lba, blocks = values["lba"], self.blocks(values)
+        return (range(lba, lba + blocks if blocks else 1 << 64),)
 
     @property
     def structure(self) -> Structure:

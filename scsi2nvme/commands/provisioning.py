@@ -53,20 +53,30 @@ _DSM_RANGE_BLOCKS = 0xFFFFFFFF
 _WRITE_ZEROES_BLOCKS = 65536
 
 
+def _descriptors(data: bytes) -> list[tuple[int, int]]:
+    """Return the (LBA, blocks) of a parameter list, unchecked.
+
+    A descriptor that is cut off, by either length, is ignored.
+    """
+    if len(data) < UNMAP_HEADER.size:
+        return []
+    stated = UNMAP_HEADER.parse(data).unmap_block_descriptor_data_length
+    count = min(stated, len(data) - UNMAP_HEADER.size) // UNMAP_BLOCK_DESCRIPTOR.size
+    starts = (UNMAP_HEADER.size + UNMAP_BLOCK_DESCRIPTOR.size * n for n in range(count))
+    descriptors = [UNMAP_BLOCK_DESCRIPTOR.parse(data[start:]) for start in starts]
+    return [(each.lba, each.number_of_blocks) for each in descriptors]
+
+
 def _unmap_ranges(task: Task) -> list[tuple[int, int]]:
     """Return the (LBA, blocks) of the parameter list, all checked, empty ones left out."""
     data, lu = task.data_out, task.lu
     if len(data) < UNMAP_HEADER.size:
         raise CheckCondition(Sense(PARAMETER_LIST_LENGTH_ERROR))
-    # A descriptor that is cut off, by either length, is ignored.
-    stated = UNMAP_HEADER.parse(data).unmap_block_descriptor_data_length
-    count = min(stated, len(data) - UNMAP_HEADER.size) // UNMAP_BLOCK_DESCRIPTOR.size
-    starts = (UNMAP_HEADER.size + UNMAP_BLOCK_DESCRIPTOR.size * n for n in range(count))
-    descriptors = [UNMAP_BLOCK_DESCRIPTOR.parse(data[start:]) for start in starts]
-    ranges = [(each.lba, each.number_of_blocks) for each in descriptors]
+    ranges = _descriptors(data)
     total = sum(blocks for _, blocks in ranges)
     unlimited = lu.maximum_unmap_blocks == 0xFFFFFFFF
-    if count > lu.maximum_unmap_descriptors or (total > lu.maximum_unmap_blocks and not unlimited):
+    too_many = len(ranges) > lu.maximum_unmap_descriptors
+    if too_many or (total > lu.maximum_unmap_blocks and not unlimited):
         pointer = FieldPointer(2, 7, in_cdb=False)
         raise CheckCondition(Sense(INVALID_FIELD_IN_PARAMETER_LIST, pointer=pointer))
     for lba, blocks in ranges:
@@ -197,6 +207,7 @@ COMMANDS = (
         length_field="parameter_list_length",
         access=Access.WRITE,
         modifies_medium=True,
+        listed_blocks=_descriptors,
         supported=lambda lu: lu.provisioned,
         nvme=("Dataset Management",),
         timeout_s=120,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from scsi2nvme.executor import NvmeExecutor
 from scsi2nvme.native.plane import Plane, PlaneController, PlaneNexus, PlaneUnit, UnitParameters
 from scsi2nvme.scsi.sense import SenseCode
+from scsi2nvme.service.blocks import BlockLock
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.lock import SharedLock
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
@@ -40,9 +41,10 @@ class ServedUnit:
     """A logical unit with its half in the data plane.
 
     `parameters` are what the hot path knows; `paths` lists by which nexus and
-    LUN the logical unit is reached. Commands hold `lock` shared while they run,
-    or exclusively where they run alone. `preempting` are the aborts that PREEMPT
-    AND ABORT has begun and not yet waited for.
+    LUN the logical unit is reached. Commands hold `lock` shared while they run, or
+    exclusively where they run alone, and of `blocks` those that they name. `preempting` are
+    the aborts that PREEMPT AND ABORT has begun and not yet waited for; `drains` counts those
+    who keep the hot path off, or are about to.
     """
 
     lu: LogicalUnit
@@ -52,9 +54,11 @@ class ServedUnit:
     parameters: UnitParameters
     events: Events
     lock: SharedLock = field(default_factory=SharedLock)
+    blocks: BlockLock = field(default_factory=BlockLock)
     paths: list[tuple[OpenNexus, int]] = field(default_factory=list)
     preempting: list[asyncio.Task[None]] = field(default_factory=list)
     closed: bool = False
+    drains: int = 0
 
     def close(self) -> None:
         """Free its half in the data plane; what still runs does not touch it any more."""
@@ -75,16 +79,19 @@ class ServedUnit:
 
     @asynccontextmanager
     async def drained(self) -> AsyncIterator[None]:
-        """Keep the hot path off the logical unit for the body; `lock` is held exclusively.
+        """Keep the hot path off the logical unit for the body.
 
-        Afterwards the hot path knows of a change of the namespace.
+        Whoever holds `lock` exclusively may change the namespace: afterwards the hot path
+        knows of it.
         """
         drained = False
+        self.drains += 1
         try:
             await self.events.drained(self.plane_unit.drain)
             drained = True
             yield
         finally:
+            self.drains -= 1
             if not self.closed:
                 self._return_to_hot_path(drained=drained)
 
@@ -94,7 +101,8 @@ class ServedUnit:
             self.parameters = unit_parameters(self.lu)
             self.plane_unit.update(self.parameters)
             self.publish()
-        self.plane_unit.set_aside(False)
+        if not self.drains:
+            self.plane_unit.set_aside(False)
 
     async def refresh(self) -> None:
         """Tell the hot path of what a background operation or an event has changed."""

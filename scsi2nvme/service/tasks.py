@@ -16,6 +16,7 @@ from typing import Any
 
 from scsi2nvme import engine
 from scsi2nvme.background import Background
+from scsi2nvme.command import Command
 from scsi2nvme.executor import play
 from scsi2nvme.native.plane import Event, EventType, PlaneTask
 from scsi2nvme.nvme.command import Completion, NvmeCommand
@@ -141,12 +142,13 @@ class TaskRunner:
         request = engine.select(nexus, lun_of(task.lun), task.cdb, task.attribute)
         lu = request.unit
         unit = self._registry.units[lu] if lu is not None else None
-        translation = engine.run(request, task.data_out(), task.expected, task.portion)
+        data_out = task.data_out()
+        translation = engine.run(request, data_out, task.expected, task.portion)
         try:
             if unit is None:
                 result = await play(translation, _NoController())
             else:
-                result = await self._run_on(unit, request, run, translation)
+                result = await self._run_on(unit, request, run, data_out, translation)
                 await self._manager.preempted(unit)
         except Exception:
             # A bug: the initiator gets an answer, the log gets the traceback.
@@ -161,25 +163,28 @@ class TaskRunner:
                 await unit.refresh()
 
     async def _run_on(
-        self, unit: ServedUnit, request: engine.Request, run: _Run, translation: Translation
+        self,
+        unit: ServedUnit,
+        request: engine.Request,
+        run: _Run,
+        data_out: bytes,
+        translation: Translation,
     ) -> Result:
-        """Run a command on a logical unit, alone where it must be."""
-        command = request.command
-        exclusive = command is not None and command.exclusive
-        alone = run.task.attribute == TaskAttribute.ORDERED or exclusive
-        # What the engine answers at once must not wait behind a long format.
-        waits = command is not None and command.needs_ready
-        refused = (waits and unit.lu.readiness is not Readiness.READY) or (
-            exclusive and unit.lu.readiness is Readiness.FORMATTING
-        )
-        if refused or not (alone or waits):
+        """Run a command on a logical unit, or on blocks of it, alone where it must be."""
+        command, task = request.command, run.task
+        if command is None or not _waits(unit, command, task):
             return await self._play(unit, translation)
-        task = run.task
+        of_blocks = command.exclusive and command.names_blocks
+        alone = task.attribute == TaskAttribute.ORDERED or (command.exclusive and not of_blocks)
+        extents = command.extents(task.cdb, data_out)
         first = task.attribute == TaskAttribute.HEAD_OF_QUEUE
-        async with unit.lock.hold(exclusive=alone, party=task.nexus_cookie, first=first):
+        async with (
+            unit.lock.hold(exclusive=alone, party=task.nexus_cookie, first=first),
+            unit.blocks.hold(extents, alone=of_blocks),
+        ):
             if task.aborted:
                 return _BUSY  # nobody waits for it any more
-            if not alone:
+            if not alone and not of_blocks:
                 return await self._play(unit, translation)
             async with unit.drained():
                 run.begun = request
@@ -221,6 +226,21 @@ class TaskRunner:
         if result.sense is not None:
             sense = result.sense.data(lu is not None and lu.mode.descriptor_sense)
         task.end(result.status, sense, result.data_in)
+
+
+def _waits(unit: ServedUnit, command: Command, task: PlaneTask) -> bool:
+    """Whether a command waits for those that run alone, or is one itself.
+
+    What only asks for the logical unit's state does not, nor does what the engine refuses at
+    once: a format, or a stop, may take long.
+    """
+    readiness = unit.lu.readiness
+    if readiness is Readiness.FORMATTING or (
+        command.needs_ready and readiness is not Readiness.READY
+    ):
+        return False
+    ordered = task.attribute == TaskAttribute.ORDERED
+    return ordered or command.exclusive or command.accesses_medium
 
 
 def _tell_fault(request: engine.Request, result: Result) -> None:

@@ -166,3 +166,23 @@ def test_a_host_that_comes_back_is_let_in(tmp_path: Path) -> None:
         with initiator(daemon) as again:  # with the same ISID
             assert usable(again)
         assert one.closed_by_target()
+
+
+def test_what_takes_long_holds_nobody_up(tmp_path: Path) -> None:
+    """Another host's lock of its file system (ATS), and its question whether the disk is there."""
+    with (
+        serving(tmp_path, ("dataset-management:delay=15000",)) as daemon,
+        initiator(daemon) as one,
+        initiator(daemon, 0, OTHER) as other,
+    ):
+        itt = begin(one, "UNMAP")
+        cdb, data = COMMANDS["COMPARE AND WRITE"][1]
+        lba = 64  # the first that is not unmapped
+        assert other.command(0, cdb[:9] + bytes([lba]) + cdb[10:], data_out=data).status == 0
+        assert other.command(0, TUR).status == 0
+        assert usable(other)
+        one.sock.setblocking(False)
+        with pytest.raises(BlockingIOError):  # it goes on
+            one.sock.recv(1)
+        one.sock.settimeout(SECONDS)
+        assert one.task_management(ABORT_TASK, referenced=itt).response == 0

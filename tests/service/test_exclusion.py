@@ -92,11 +92,11 @@ async def test_an_ordered_task_is_alone(bench: Bench) -> None:
 @told
 async def test_what_is_under_way_holds_an_exclusive_command_back(bench: Bench) -> None:
     bench.controller.held = True
-    first = await bench.run(*write())
-    exclusive = await bench.run(*compare_and_write(lba=16))
-    later = await bench.run(*write(lba=8))
+    first = await bench.run(row("READ (10)").build(transfer_length=1))
+    exclusive = await bench.run(*compare_and_write())
+    later = await bench.run(*write())
     assert bench.unit.drains == []
-    assert bench.controller.opcodes == [Opcode.WRITE]
+    assert bench.controller.opcodes == [Opcode.READ]
     await bench.controller.release()
     assert first.status == Status.GOOD
     await bench.drained()
@@ -128,6 +128,61 @@ async def test_the_head_of_the_queue_does_not_wait_behind_its_own_nexus(bench: B
 
 
 @told
+async def test_only_what_names_the_same_blocks_waits(bench: Bench) -> None:
+    """A long command of one host, and the lock of another's file system (ATS)."""
+    bench.controller.held = True
+    descriptor = bytes(4) + (64).to_bytes(4, "big") + (8).to_bytes(4, "big") + bytes(4)
+    unmap = row("UNMAP").build(parameter_list_length=24), bytes([0, 22, 0, 16, *bytes(4)])
+    long = await bench.run(unmap[0], unmap[1] + descriptor)
+    assert bench.controller.opcodes == [Opcode.DATASET_MANAGEMENT]
+    elsewhere = await bench.run(*compare_and_write(lba=16))
+    await bench.drained()
+    within = await bench.run(*compare_and_write(lba=71))
+    assert (await bench.run(TUR)).status == Status.GOOD
+    beside = await bench.run(*compare_and_write(lba=72))
+    await bench.drained()
+    assert bench.controller.opcodes == [Opcode.DATASET_MANAGEMENT, *[Opcode.COMPARE] * 2]
+    assert bench.unit.drains == []
+    await bench.controller.release()
+    assert long.status == Status.GOOD
+    await bench.drained()
+    assert bench.unit.aside
+    for task in (elsewhere, beside, within):
+        assert bench.unit.aside
+        await bench.controller.release()
+        assert task.status == Status.GOOD
+    assert not bench.unit.aside
+
+
+@told
+async def test_the_hot_path_stays_away_until_the_last_has_ended(bench: Bench) -> None:
+    bench.controller.held = True
+    tasks = [await bench.run(*compare_and_write(lba)) for lba in range(3)]
+    for _ in tasks:
+        await bench.drained()
+    assert len(bench.controller.waiting) == 3
+    for task in tasks:
+        assert bench.unit.aside
+        await bench.controller.release()
+        assert task.status == Status.GOOD
+    assert not bench.unit.aside
+
+
+@told
+async def test_nobody_waits_to_be_told_of_the_state(bench: Bench) -> None:
+    """A command that is alone may take long."""
+    bench.controller.held = True
+    await bench.run(*write(), attribute=ORDERED)
+    await bench.drained()
+    assert bench.controller.opcodes == [Opcode.WRITE]
+    assert (await bench.run(TUR)).status == Status.GOOD
+    capacity = row("READ CAPACITY (16)").build(allocation_length=32)
+    assert (await bench.run(capacity)).status == Status.GOOD
+    bench.controller.held = False
+    await bench.controller.release()
+
+
+@told
 async def test_a_command_that_fails_alone_leaves_the_hot_path_on(bench: Bench) -> None:
     bench.controller.broken = RuntimeError("a bug")
     task = await bench.run(*compare_and_write())
@@ -140,7 +195,7 @@ async def test_a_command_that_fails_alone_leaves_the_hot_path_on(bench: Bench) -
 async def test_who_waits_and_is_aborted_does_nothing(bench: Bench) -> None:
     bench.controller.held = True
     first = await bench.run(*compare_and_write())
-    waits = await bench.run(*write(lba=8))
+    waits = await bench.run(*write())
     await bench.drained()
     waits.aborted = True
     await bench.controller.release()

@@ -1,0 +1,63 @@
+"""Which blocks of a logical unit the engine's commands work on at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+
+@dataclass(eq=False, slots=True)
+class _Claim:
+    """Blocks that are used, or waited for if `turn` is there and not done."""
+
+    extents: Sequence[range]
+    alone: bool
+    turn: asyncio.Future[None] | None = None
+
+    def excludes(self, other: _Claim) -> bool:
+        """Whether two may not be held at the same time."""
+        return (self.alone or other.alone) and any(
+            max(one.start, another.start) < min(one.stop, another.stop)
+            for one in self.extents
+            for another in other.extents
+        )
+
+
+class BlockLock:
+    """Commands share blocks, unless one wants those that it names alone.
+
+    Such have their turns in the order in which they came. What names other blocks never waits.
+    """
+
+    def __init__(self) -> None:
+        self._claims: dict[_Claim, None] = {}  # in the order in which they came
+        self._alone = 0
+
+    @asynccontextmanager
+    async def hold(self, extents: Sequence[range], *, alone: bool) -> AsyncIterator[None]:
+        """Wait for blocks and hold them for the body."""
+        claim = _Claim(extents, alone)
+        waits = (alone or self._alone > 0) and any(map(claim.excludes, self._claims))
+        self._claims[claim] = None
+        self._alone += alone
+        try:
+            if waits:
+                claim.turn = asyncio.get_running_loop().create_future()
+                await claim.turn
+            yield
+        finally:
+            del self._claims[claim]
+            if self._alone:
+                self._alone -= alone
+                self._admit()
+
+    def _admit(self) -> None:
+        """Let those go on who have nobody before them any more."""
+        before: list[_Claim] = []
+        for claim in self._claims:
+            turn = claim.turn
+            if turn is not None and not turn.done() and not any(map(claim.excludes, before)):
+                turn.set_result(None)
+            before.append(claim)

@@ -1,0 +1,88 @@
+"""The lock of blocks: who shares them, and who has them alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scsi2nvme.service.blocks import BlockLock
+
+
+async def settle() -> None:
+    """Let everything run that can."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+Claim = tuple[int, int, bool]
+CLAIMS = st.tuples(st.integers(0, 9), st.integers(0, 4), st.booleans())
+
+
+def meet(one: Claim, other: Claim) -> bool:
+    """Whether two claims may not be held at the same time."""
+    blocks = set(range(one[0], one[0] + one[1])) & set(range(other[0], other[0] + other[1]))
+    return bool(blocks) and (one[2] or other[2])
+
+
+class Visitors:
+    def __init__(self) -> None:
+        self.lock = BlockLock()
+        self.inside: list[int] = []
+        self.leave: list[asyncio.Event] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def come(self, claim: Claim) -> None:
+        number = len(self.tasks)
+        self.leave.append(asyncio.Event())
+        self.tasks.append(asyncio.create_task(self._visit(number, claim)))
+        await settle()
+
+    async def _visit(self, number: int, claim: Claim) -> None:
+        start, count, alone = claim
+        async with self.lock.hold([range(start, start + count)], alone=alone):
+            self.inside.append(number)
+            try:
+                await self.leave[number].wait()
+            finally:
+                self.inside.remove(number)
+
+
+@given(st.lists(CLAIMS, max_size=12), st.lists(st.integers(0, 11), max_size=24), st.data())
+def test_any_story_ends_well(claims: list[Claim], leaving: list[int], data: st.DataObject) -> None:
+    """Those inside agree, and whoever waits does so for somebody who came before."""
+
+    async def work() -> None:
+        visitors = Visitors()
+
+        def check() -> None:
+            inside = visitors.inside
+            gone = [number for number, task in enumerate(visitors.tasks) if task.done()]
+            for number in range(len(visitors.tasks)):
+                before = [
+                    other
+                    for other in range(number)
+                    if other not in gone and meet(claims[other], claims[number])
+                ]
+                if number not in gone:
+                    assert (number in inside) == (not before)
+
+        for number, claim in enumerate(claims):
+            await visitors.come(claim)
+            check()
+            if number < len(leaving) and leaving[number] <= number:
+                whom = leaving[number]
+                if whom in visitors.inside:
+                    visitors.leave[whom].set()
+                elif data.draw(st.booleans()):
+                    visitors.tasks[whom].cancel()
+                await settle()
+                check()
+        while visitors.inside:
+            visitors.leave[visitors.inside[0]].set()
+            await settle()
+            check()
+        assert all(task.done() for task in visitors.tasks)
+
+    asyncio.run(work())
