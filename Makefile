@@ -72,7 +72,8 @@ system-packages: ## install the Debian packages that any target needs
 build: build-packages $(VENV)/.installed ## set up .venv with the program in it
 
 serve: build ## serve a 1 GiB emulated disk, var/disk.img, on 127.0.0.1:3260
-	@exec $(VENV)/scsi2nvme serve --controller emulated:var/disk.img,size=1G --state-dir var
+	@exec $(VENV)/scsi2nvme serve --controller emulated:var/disk.img,size=1G --state-dir var \
+	  --iqn iqn.2026-11.io.github.scsi2nvme:disk0
 
 .PHONY: build-packages lint-packages test-packages system-test-packages
 build-packages:

@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 import shlex
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
 from scsi2nvme.cli.errors import UsageError
+from scsi2nvme.cli.naming import BASE, NAME_BYTES
 from scsi2nvme.cli.spec import ControllerSpec, parse
 from scsi2nvme.target.portal_address import DEFAULT_PORT, PortalAddress
 
-DEFAULT_IQN = "iqn.2026-11.io.github.scsi2nvme:disk0"
 DEFAULT_PORTAL = "127.0.0.1:3260"
-NAME_BYTES = 223  # RFC 7143 4.2.7.1
 ALIAS_BYTES = 255
 SECRET_BYTES = 12  # RFC 7143 9.2.1: at least 96 bits
 MAXIMUM_LUN = 255
@@ -114,11 +114,19 @@ class ConfigFile:
 
 @dataclass(frozen=True, slots=True)
 class TargetSettings:
-    """A controller and the name of the target that it becomes."""
+    """A controller and the name of the target that it becomes.
+
+    `iqn` "": the name is `base` and what the disk is called.
+    """
 
     spec: ControllerSpec
-    iqn: str
+    iqn: str = ""
+    base: str = BASE
     alias: str = ""
+
+    def name(self, disk: str) -> str:
+        """Return the target's name, if the disk is called so; UsageError if it can be none."""
+        return self.iqn or iscsi_name(f"{self.base}:{disk}", "target name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +205,15 @@ def _alias(text: str) -> str:
     return text
 
 
-def _initiator(row: InitiatorTable, iqns: set[str]) -> InitiatorTable:
-    """Check what one initiator may do."""
+def _initiator(row: InitiatorTable, iqns: set[str] | None) -> InitiatorTable:
+    """Check what one initiator may do; `iqns` are the targets, None: not known before they are."""
     what = f"initiator {row.name!r}"
     name = iscsi_name(row.name, "initiator")
     check_chap(row.chap, row.mutual_chap, f"{what}: ")
     for target in row.targets or ():
-        if target.lower() not in iqns:
+        if iqns is None:
+            iscsi_name(target, f"{what}: targets:")
+        elif target.lower() not in iqns:
             raise UsageError(f"{what}: targets: there is no target {target!r}")
     for lun in row.luns or ():
         if not 0 <= lun <= MAXIMUM_LUN:
@@ -236,6 +246,23 @@ def _bounded(value: int | None, what: str, low: int, high: int) -> int | None:
     return None if value is None else _within(value, what, low, high)
 
 
+def _targets(rows: Sequence[ControllerTable], given: str | None) -> list[TargetSettings]:
+    """Name the targets: `given` is the name of a single one, else what all names begin with."""
+    if given is not None:
+        given = iscsi_name(given, "target name")
+    unnamed = sum(row.iqn is None for row in rows)
+    if unnamed > 1 and not (given or BASE).startswith("iqn."):
+        raise UsageError(f"target name {given!r}: is one target's; give each controller its iqn")
+    targets: list[TargetSettings] = []
+    for row in rows:
+        name = given if row.iqn is None and unnamed == 1 else row.iqn
+        iqn = "" if name is None else iscsi_name(name, "target name")
+        if iqn and iqn in [target.iqn for target in targets]:
+            raise UsageError("two controllers have the same target name: give each its own iqn")
+        targets.append(TargetSettings(parse(row.spec), iqn, given or BASE, _alias(row.alias)))
+    return targets
+
+
 def settings(
     file: ConfigFile,
     *,
@@ -257,15 +284,9 @@ def settings(
         rows = tuple(ControllerTable(spec) for spec in controllers)
     if not rows:
         raise UsageError("no controller to serve: give --controller SPEC, or a --config with one")
-    base = iscsi_name(iqn or file.iqn or DEFAULT_IQN, "target name")
-    targets = []
-    for number, row in enumerate(rows):
-        name = row.iqn or (f"{base}:{number}" if number else base)
-        iscsi = iscsi_name(name, "target name")
-        targets.append(TargetSettings(parse(row.spec), iscsi, _alias(row.alias)))
-    iqns = {target.iqn for target in targets}
-    if len(iqns) < len(targets):
-        raise UsageError("two controllers have the same target name: give each its own iqn")
+    targets = _targets(rows, iqn or file.iqn)
+    named = all(target.iqn for target in targets)
+    iqns = {target.iqn for target in targets} if named else None
     initiators = tuple(_initiator(row, iqns) for row in file.initiators)
     if len({row.name for row in initiators}) < len(initiators):
         raise UsageError("two initiators have the same name")

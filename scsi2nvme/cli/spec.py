@@ -55,13 +55,14 @@ class ControllerSpec:
             if option.keyword and option.name in self.options
         }
 
-    def names(self, number: int) -> tuple[str, ...]:
+    def names(self, number: int, disk: str = "") -> tuple[str, ...]:
         """Return what the daemon's controller of this number is called, the lasting name first.
 
-        Spelled as configuration strings have it.
+        `disk` is what the disk is called, if that is known. Spelled as configuration strings
+        have it.
         """
-        lasting = self.scheme.lasting_name(self.path)
-        return (spelled(lasting), str(number)) if lasting else (str(number),)
+        names = (self.scheme.lasting_name(self.path), disk, str(number))
+        return tuple(spelled(name) for name in names if name)
 
 
 def spelled(name: str) -> str:

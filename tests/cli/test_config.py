@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.cli.config import (
-    DEFAULT_IQN,
     ConfigFile,
     Settings,
     TcmuTable,
@@ -23,6 +22,8 @@ from scsi2nvme.cli.config import (
     settings,
 )
 from scsi2nvme.cli.errors import UsageError
+from scsi2nvme.cli.naming import BASE, disk_name
+from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
 from scsi2nvme.typed import table
 from tests.support import refused_in_one_line
 
@@ -79,7 +80,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     result = merged(load(written(tmp_path, FULL)))
     assert [target.iqn for target in result.targets] == [
         "iqn.2026-11.org.example:fast",
-        "iqn.2026-11.org.example:base:1",
+        "iqn.2026-11.org.example:base",
     ]
     assert [str(portal) for portal in result.portals] == ["127.0.0.1:3261", "[::1]:3262"]
     assert (result.state_dir, result.reactors, result.poll_us) == (Path("/srv/state"), 2, 0)
@@ -107,9 +108,46 @@ def test_the_command_line_goes_first(tmp_path: Path) -> None:
     assert (result.state_dir, result.reactors, result.poll_us) == (Path("here"), 1, 7)
 
 
-def test_defaults_are_loopback_and_one_name_per_controller() -> None:
+@pytest.mark.parametrize(
+    ("iqn", "base"),
+    [
+        (None, "iqn.2026-11.io.github.scsi2nvme"),
+        ("IQN.2026-11.org.example:x", "iqn.2026-11.org.example:x"),
+    ],
+)
+def test_targets_are_named_after_their_disks(iqn: str | None, base: str) -> None:
+    for controllers in (("emulated:memory", "qemu:"), ("qemu:", "emulated:memory")):
+        result = merged(controllers=controllers, iqn=iqn)
+        assert [target.name("disk") for target in result.targets] == [f"{base}:disk"] * 2
+    (alone,) = merged(controllers=("qemu:",), iqn=iqn).targets
+    assert alone.name("disk") == (base if iqn else f"{base}:disk")
+
+
+def test_a_name_of_one_target_is_not_that_of_several() -> None:
+    name = "eui.02004567a425678d"
+    assert merged(controllers=("qemu:",), iqn=name).targets[0].iqn == name
+    with pytest.raises(UsageError, match="give each controller its iqn"):
+        merged(controllers=("qemu:", "emulated:memory"), iqn=name)
+
+
+@pytest.mark.parametrize(
+    ("model", "serial", "cmic", "name"),
+    [
+        (b"Samsung SSD 980 PRO 1TB", b"S5GXNX0R1", 0, "samsung-ssd-980-pro-1tb-s5gxnx0r1"),
+        (b"A_model (OEM)", b"  1:2  ", 0, "a-model-oem-1-2"),
+        (b"M", b"S", 2, "m-s-1f"),
+        (b"", b"", 0, "disk"),
+        (b"\xff\xff", b"-", 0, "disk"),
+    ],
+)
+def test_what_a_disk_is_called(model: bytes, serial: bytes, cmic: int, name: str) -> None:
+    raw = IDENTIFY_CONTROLLER.build(mn=model.ljust(40), sn=serial.ljust(20), cmic=cmic, cntlid=31)
+    assert disk_name(IDENTIFY_CONTROLLER.parse(raw)) == name
+    assert iscsi_name(f"{BASE}:{name}", "target name")
+
+
+def test_defaults_are_loopback() -> None:
     result = merged(controllers=("emulated:memory", "qemu:"))
-    assert [target.iqn for target in result.targets] == [DEFAULT_IQN, f"{DEFAULT_IQN}:1"]
     assert [str(portal) for portal in result.portals] == ["127.0.0.1:3260"]
     assert result.state_dir == Path("/default")
 
@@ -267,7 +305,7 @@ def test_nothing_to_serve_is_refused() -> None:
 
 
 def test_two_targets_of_one_name_are_refused(tmp_path: Path) -> None:
-    text = FULL.replace(":fast", ":base:1")
+    text = FULL.replace(":fast", ":base")
     with pytest.raises(UsageError, match="same target name"):
         merged(load(written(tmp_path, text)))
 

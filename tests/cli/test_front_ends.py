@@ -50,6 +50,9 @@ class Recorded:
     def greeting(self) -> Iterator[str]:
         yield "Knock."
 
+    def farewell(self) -> Iterator[str]:
+        yield "nobody waits"
+
 
 NOBODY = FrontEndRecord(2, lambda serving: None, idle={"Bells": 0}, absent={"ring": "no bell"})
 
@@ -80,6 +83,9 @@ def test_a_front_end_of_any_kind_is_started_asked_and_ended(
         async with AsyncExitStack() as stack:
             daemon = await serve.Daemon.start(settings_of(tmp_path), stack)
             assert list(daemon.greeting()) == ["Knock.", "Ready. Ctrl-C ends it."]
+            assert list(daemon.farewell()) == ["Ending; nobody waits."]
+            monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+            assert list(daemon.greeting()) == ["Knock.", "Ready."]
 
             async def answer(verb: str) -> Any:
                 return await asyncio.to_thread(ask, tmp_path, {"verb": verb})

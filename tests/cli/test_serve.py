@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -26,6 +27,7 @@ CHAP = """
 name = "host"
 secret = "a long enough secret"
 """
+DISK = "scsi2nvme-emulated-controller"
 ONLY_OTHERS = """
 [[initiators]]
 name = "iqn.1993-08.org.debian:01:other"
@@ -87,12 +89,13 @@ def test_a_session_does_not_keep_it_from_ending(tmp_path: Path) -> None:
             busy.kill()
 
 
-def test_the_greeting_names_every_target_and_lun(tmp_path: Path) -> None:
-    port = free_port()
-    command = [sys.executable, "-m", "scsi2nvme", "serve"]
-    command += ["--controller", f"{MEMORY},namespaces=2", "--controller", MEMORY]
-    command += ["--iqn", IQN, "--portal", f"127.0.0.1:{port}", "--state-dir", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+def said(directory: Path, *arguments: str) -> tuple[str, str]:
+    """Start and end a daemon; return what it has said, and its messages."""
+    command = [sys.executable, "-m", "scsi2nvme", "serve", *arguments]
+    command += ["--state-dir", str(directory)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
@@ -100,11 +103,119 @@ def test_the_greeting_names_every_target_and_lun(tmp_path: Path) -> None:
             if line.startswith("Ready"):
                 break
         process.terminate()
-        process.stdout.read()
-    text = "".join(lines)
-    for end in (f"{IQN}/0", f"{IQN}/1", f"{IQN}:1/0"):
+        rest, messages = process.communicate()
+    assert process.returncode == 0, messages
+    return "".join(lines) + rest, messages
+
+
+def test_the_greeting_names_every_target_and_lun(tmp_path: Path) -> None:
+    port = free_port()
+    controllers = ["--controller", f"{MEMORY},namespaces=2,serial=S1"]
+    controllers += ["--controller", f"{MEMORY},serial=S2"]
+    text, _ = said(tmp_path, *controllers, "--iqn", IQN, "--portal", f"127.0.0.1:{port}")
+    for end in (f"{IQN}:{DISK}-s1/0", f"{IQN}:{DISK}-s1/1", f"{IQN}:{DISK}-s2/0"):
         assert f"iscsi://127.0.0.1:{port}/{end}\n" in text
-    assert process.returncode == 0
+    assert text.endswith("Ready. Ctrl-C ends it.\nEnding.\n")
+
+
+@pytest.mark.parametrize("base", ["", IQN])
+def test_a_targets_name_follows_the_disk(tmp_path: Path, base: str) -> None:
+    """Whatever comes before it in the list: an initiator must not find another disk."""
+    words = ("--iqn", base) if base else ()
+    images = [f"emulated:{tmp_path / name}.img,size=16M" for name in "abc"]
+
+    def names(*specs: str) -> dict[str, str]:
+        options = [word for spec in specs for word in ("--controller", spec)]
+        text, _ = said(tmp_path, *options, *words, "--portal", "127.0.0.1:0")
+        found = re.findall(r"  target (\S+)  \((.*)\)", text)
+        return {spec: name for name, spec in found}
+
+    every = names(*images)
+    assert len(set(every.values())) == 3
+    assert names(*reversed(images)) == every
+    rest = names(*images[1:])
+    assert rest == {spec: every[spec] for spec in images[1:]}
+    if not base:
+        assert names(images[2]) == {images[2]: every[images[2]]}
+
+
+def test_a_copy_has_no_target_of_the_originals_name(tmp_path: Path) -> None:
+    specs = [f"{MEMORY},serial=SAME", "emulated:memory,serial=SAME,size=32M"]
+    options = [word for spec in specs for word in ("--controller", spec)]
+    text, messages = said(tmp_path, *options, "--portal", "127.0.0.1:0")
+    assert text.count("  target ") == 1
+    assert f"controller '{specs[1]}' is not served over iSCSI" in messages
+
+
+@pytest.mark.parametrize(
+    ("portal", "url"), [("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]"), ("127.0.0.1", "127.0.0.1")]
+)
+@pytest.mark.parametrize("config", ["", CHAP, ONLY_OTHERS], ids=["open", "chap", "names"])
+def test_urls_can_be_used_and_everybodys_access_is_told(
+    tmp_path: Path, portal: str, url: str, config: str
+) -> None:
+    port, file = free_port(), tmp_path / "scsi2nvme.toml"
+    file.write_text(config)
+    file.chmod(0o600)
+    text, messages = said(
+        tmp_path,
+        *("--config", str(file), "--controller", MEMORY, "--iqn", IQN),
+        *("--portal", f"{portal}:{port}"),
+    )
+    assert f"iscsi://{url}:{port}/{IQN}/0\n" in text
+    assert not re.search(r"iscsi://(0\.0\.0\.0|\[::\])", text)
+    if portal != "127.0.0.1" and config != CHAP:
+        assert f"whoever reaches {portal}:{port} may read and write it" in messages
+        assert ("under the name iqn.1993-08.org.debian:01:other" in messages) == bool(config)
+        assert messages.count("\n") == 1
+    else:
+        assert messages == ""
+    assert ("iscsi-ls" in text) == (not config)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("luns = [0, 7]", "luns: there is no LUN 7; there are: 0, 1"),
+        ("luns = [2]\ntargets = ['TARGET']", "luns: there is no LUN 2; there are: 0, 1"),
+        ("targets = ['iqn.2026-11.org.example:no']", "there is no target 'iqn.2026-11.org.example"),
+    ],
+)
+@pytest.mark.parametrize("iqn", ["", IQN])
+def test_what_initiators_may_use_must_be_there(
+    tmp_path: Path, row: str, words: str, iqn: str
+) -> None:
+    file = tmp_path / "scsi2nvme.toml"
+    target = iqn or f"iqn.2026-11.io.github.scsi2nvme:{DISK}-s"
+    row = row.replace("TARGET", target)
+    file.write_text(f"[[initiators]]\nname = 'iqn.1993-08.org.debian:01:x'\n{row}\n")
+    done = scsi2nvme(
+        *("serve", "--config", str(file), "--controller", f"{MEMORY},namespaces=2,serial=S"),
+        *(("--iqn", iqn) if iqn else ()),
+        *("--portal", "127.0.0.1:0", "--state-dir", str(tmp_path)),
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+
+
+def test_list_shows_targets_luns_and_sessions(daemon: Daemon) -> None:
+    where = ("--state-dir", str(daemon.state_dir))
+    with Initiator(("127.0.0.1", daemon.port)) as one:
+        one.login(IQN)
+        shown = json.loads(scsi2nvme("list", *where, "--json").stdout)
+        text = scsi2nvme("list", *where).stdout
+    (target,) = shown["Targets"]
+    assert target["Target"] == IQN
+    assert target["Portals"] == [f"127.0.0.1:{daemon.port}"]
+    assert [(row["LUN"], row["NameSpace"]) for row in target["LUNs"]] == [(0, 1), (1, 2)]
+    (session,) = shown["Sessions"]
+    assert (session["Target"], session["Connections"]) == (IQN, 1)
+    for word in (IQN, session["Initiator"], session["ISID"], "64.00 MiB"):
+        assert word in text
+    for name in ("0", f"{DISK}-sn1", IQN, IQN.upper()):
+        done = scsi2nvme("id-ctrl", name, *where)
+        assert done.returncode == 0, done.stderr
 
 
 def test_an_initiator_finds_targets_and_luns(daemon: Daemon) -> None:
@@ -226,10 +337,9 @@ def test_whatever_is_asked_is_answered(daemon: Daemon) -> None:
         optional={"controller": json_values, "nsid": json_values | st.integers(0, 1 << 70)},
     )
 
-    with socket.socket(socket.AF_UNIX) as client:
+    with socket.socket(socket.AF_UNIX) as client, client.makefile("rb") as stream:
         client.settimeout(60)
         client.connect(str(daemon.state_dir / "control.sock"))
-        stream = client.makefile("rb")
 
         @hypothesis.settings(max_examples=100, deadline=None, database=None)
         @given(requests.map(lambda one: json.dumps(one).encode()) | st.binary())

@@ -12,12 +12,12 @@ import pytest
 from tests.system.machine import Machine
 
 NAA, OTHER_NAA = "naa.5001405000000001", "naa.5001405000000002"
-IQN = "iqn.2026-11.io.github.scsi2nvme:0"
+IQN = "iqn.2026-11.io.github.scsi2nvme:scsi2nvme-emulated-controller-s1"
 BEGIN = f"""
 modprobe -a target_core_user tcm_loop
 start() {{
   : >/tmp/daemon.log
-  scsi2nvme serve --controller emulated:/tmp/disk,size=256M,namespaces=2 \\
+  scsi2nvme serve --controller emulated:/tmp/disk,size=256M,namespaces=2,serial=S1 \\
     --controller emulated:/tmp/disk4k,size=128M,block=4096 --tcmu --state-dir /tmp/state \\
     >>/tmp/daemon.log 2>&1 &
   daemon=$!

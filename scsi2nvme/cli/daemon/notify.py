@@ -6,6 +6,11 @@ import os
 import socket
 
 
+def managed() -> bool:
+    """Whether a service manager has started us, and wants to be told."""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
 def notify(state: str) -> None:
     """Send `state` (such as `READY=1`) to the service manager, if there is one."""
     address = os.environ.get("NOTIFY_SOCKET", "")

@@ -19,7 +19,7 @@ from scsi2nvme.cli.daemon import descriptors, messages, privileges
 from scsi2nvme.cli.daemon.control import ControlServer, StateDirectory
 from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served, Serving
-from scsi2nvme.cli.daemon.notify import notify
+from scsi2nvme.cli.daemon.notify import managed, notify
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.ending import Ending, say
 from scsi2nvme.cli.errors import OperationError, UnusableControllerError
@@ -61,7 +61,7 @@ async def _serve(settings: Settings) -> None:
             await ending.wait()
         notify("STOPPING=1")
         if daemon is not None:
-            say("Ending: waiting for initiators to log out.")
+            say("\n".join(daemon.farewell()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +270,7 @@ class Daemon:
 
     def _controller(self, name: str) -> Controller:
         for served in self.served:
-            if name == served.settings.iqn or spelled(name) in served.names:
+            if name.lower() == served.iqn or spelled(name) in served.names:
                 return served.controller
         for number, reason in self._unserved.items():
             if spelled(name) in self.settings.targets[number].spec.names(number):
@@ -284,7 +284,13 @@ class Daemon:
         """Yield what is said when everything is up."""
         for front_end in self.front_ends:
             yield from front_end.greeting()
-        yield "Ready. Ctrl-C ends it."
+        # A service manager's log has no keys.
+        yield "Ready." if managed() else "Ready. Ctrl-C ends it."
+
+    def farewell(self) -> Iterator[str]:
+        """Yield what is said when it has been told to end."""
+        waiting = [line for front_end in self.front_ends for line in front_end.farewell()]
+        yield "; ".join(["Ending", *waiting]) + "."
 
 
 def _label(target: TargetSettings, nsid: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 _INSPECTED = """\
 controllers:
   Without CONTROLLER, the first controller of the running daemon is meant. It may be
-  a number (0 is the daemon's first), or a SPEC, which is then opened by this command
-  itself: only when no daemon uses it."""
+  a number (0 is the daemon's first), the target's name, or a SPEC, which is then opened
+  by this command itself: only when no daemon uses it."""
 
 
 def _controller_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _read(controller: str, wanted: Inspection, nsid: int, directory: Path) -> bytes:
     """Return raw data of the daemon's controller of that number, or of a SPEC's."""
-    if ":" not in controller:
+    if not re.match("[a-z]{3,}:", controller):
         from scsi2nvme.cli.control import ask
 
         request = {"verb": wanted.name, "controller": controller, "nsid": nsid}

@@ -11,9 +11,9 @@ _SERVE = """\
 Serve NVMe controllers over iSCSI, until SIGTERM or Ctrl-C.
 
 Each controller becomes one iSCSI target, each of its namespaces a logical unit:
-LUN n is namespace n + 1. The first target has the name --iqn; those that follow
-have ":1", ":2"... appended. On SIGTERM or Ctrl-C no new session is accepted,
-initiators are asked to log out, what is under way ends, and caches are flushed."""
+LUN n is namespace n + 1. A target is named after the disk, by model and serial number,
+unless it is given a name. On SIGTERM or Ctrl-C no new session is accepted, initiators
+are asked to log out, what is under way ends, and caches are flushed."""
 
 _DAEMON = f"""\
 Serve NVMe controllers to the kernel's target, until SIGTERM or Ctrl-C: `serve --tcmu`, with
@@ -22,7 +22,7 @@ it a service of systemd; `scsi2nvme export`, or targetcli, then publishes the na
 
 _CONFIG = """\
 configuration file (TOML; what the command line says goes first):
-  iqn = "iqn.2026-11.org.example:disk0"
+  iqn = "iqn.2026-11.org.example"       # see --iqn
   portals = ["127.0.0.1:3260", "[::1]:3260"]
   state_dir = "/var/lib/scsi2nvme"
   reactors = 2
@@ -34,7 +34,7 @@ configuration file (TOML; what the command line says goes first):
 
   [[controllers]]                       # one table per controller
   spec = "emulated:/srv/disk.img,size=64G"
-  iqn = "iqn.2026-11.org.example:fast"  # unless derived from the one above
+  iqn = "iqn.2026-11.org.example:fast"  # unless named after the disk
   alias = "a fast disk"                 # what initiators may show for it
 
   [chap]                                # unless everybody may log in
@@ -102,7 +102,8 @@ def _daemon_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--iqn",
         metavar="NAME",
-        help="the first target's iSCSI name (default iqn.2026-11.io.github.scsi2nvme:disk0)",
+        help="the target's iSCSI name; of several targets, what their names begin with before "
+        "the disk's (default iqn.2026-11.io.github.scsi2nvme)",
     )
     add_state_dir(parser)
     parser.add_argument("--config", metavar="FILE", help="a configuration file, see below")
@@ -116,7 +117,8 @@ def _daemon_arguments(parser: argparse.ArgumentParser) -> None:
         "--poll-us",
         metavar="N",
         type=int,
-        help="how long, in microseconds, a reactor may spin for more work before it sleeps",
+        help="how long, in microseconds, a reactor may spin for what the disk is doing before it "
+        "waits for an interrupt (default 50); it never spins for what initiators send",
     )
     parser.add_argument(
         "--log-level",

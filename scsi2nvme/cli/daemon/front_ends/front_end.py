@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from scsi2nvme.cli.config import Settings, TargetSettings
+from scsi2nvme.cli.naming import disk_name
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.native.plane import PlaneController
 from scsi2nvme.service import TaskService
@@ -30,7 +31,12 @@ class Served:
     @property
     def names(self) -> tuple[str, ...]:
         """What it is called, the lasting name first, spelled as configuration strings have it."""
-        return self.settings.spec.names(self.number)
+        return self.settings.spec.names(self.number, disk_name(self.controller.identity))
+
+    @property
+    def iqn(self) -> str:
+        """The iSCSI name of the target that it becomes."""
+        return self.settings.name(disk_name(self.controller.identity))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,9 @@ class FrontEnd(Protocol):
 
     def greeting(self) -> Iterator[str]:
         """Yield the lines that are printed once every front end has started."""
+
+    def farewell(self) -> Iterator[str]:
+        """Yield what is waited for when the daemon has been told to end, if there is anything."""
 
 
 @dataclass(frozen=True, slots=True)

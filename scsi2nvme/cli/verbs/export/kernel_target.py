@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scsi2nvme.cli import config, control
+from scsi2nvme.cli import config, control, naming
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.spec import spelled
 from scsi2nvme.target.tcmu import lio
 
-IQN = "iqn.2026-11.io.github.scsi2nvme"
 PORTAL = config.DEFAULT_PORTAL
 
 
 def target_name(controller: str) -> str:
     """Return the name of the target that a controller becomes."""
-    return f"{IQN}:{spelled(controller).replace('_', '-')}"
+    return f"{naming.BASE}:{spelled(controller).replace('_', '-')}"
 
 
 def publication(

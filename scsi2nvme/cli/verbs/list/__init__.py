@@ -18,9 +18,9 @@ from scsi2nvme.cli.verb import (
 
 _LIST = """\
 List the NVMe disks of this machine, who drives and who uses them, and the namespaces that
-the running daemon serves, with the state of their controllers and the rings of the kernel's
-target: how many commands had their data moved in place, or copied; or, with SPECs, the
-namespaces of those controllers."""
+the running daemon serves, with the state of their controllers, the targets, LUNs and sessions
+of our portal, and the rings of the kernel's target: how many commands had their data moved in
+place, or copied; or, with SPECs, the namespaces of those controllers."""
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +53,13 @@ def _run(arguments: argparse.Namespace) -> int:
         tables = [disks.table(shown)] + ([namespaces.table(shown)] if shown["Devices"] else [])
         if why := namespaces.reasons(shown):
             tables.append(why)
-        if shown.get("Rings"):
-            tables.append(namespaces.rings(shown))
+        for key, table in (
+            ("Targets", namespaces.targets),
+            ("Sessions", namespaces.sessions),
+            ("Rings", namespaces.rings),
+        ):
+            if shown.get(key):
+                tables.append(table(shown))
         print("\n\n".join(tables))
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scsi2nvme.cli.inspection import Json
+from scsi2nvme.cli.sizes import size
 from scsi2nvme.cli.spec import parse
 from scsi2nvme.cli.verbs.list.columns import aligned
 from scsi2nvme.drivers.host import binding
@@ -54,7 +55,7 @@ def table(shown: Json) -> str:
             disk["Driver"] or "-",
             disk["SerialNumber"] or "-",
             disk["ModelNumber"] or "-",
-            f"{disk['PhysicalSize'] / (1 << 30):.2f} GiB" if disk["PhysicalSize"] else "-",
+            size(disk["PhysicalSize"]) if disk["PhysicalSize"] else "-",
             " ".join(disk["NameSpaces"]) or "-",
         )
         for disk in shown["Disks"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from scsi2nvme.cli import controllers
 from scsi2nvme.cli.inspection import Json, devices
+from scsi2nvme.cli.sizes import size
 from scsi2nvme.cli.spec import parse
 from scsi2nvme.cli.verbs.list.columns import aligned
 
@@ -38,7 +39,7 @@ def table(shown: Json) -> str:
             str(row["NameSpace"]),
             row["SerialNumber"],
             row["ModelNumber"],
-            f"{row['PhysicalSize'] / (1 << 30):.2f} GiB",
+            size(row["PhysicalSize"]),
             str(row["SectorSize"]),
             row["Firmware"],
             states.get(row["DevicePath"], "live"),
@@ -55,6 +56,34 @@ def reasons(shown: Json) -> str:
         for one in shown.get("Controllers", ())
         if one["Reason"]
     )
+
+
+def targets(shown: Json) -> str:
+    """Return our portal's targets for people: a line per LUN."""
+    heads = ("Target", "LUN", "Device", "NSID", "Size")
+    rows = [heads] + [
+        (
+            target["Target"],
+            str(row["LUN"]),
+            row["DevicePath"],
+            str(row["NameSpace"]),
+            size(row["PhysicalSize"]),
+        )
+        for target in shown["Targets"]
+        for row in target["LUNs"]
+        or [{"LUN": "-", "DevicePath": "-", "NameSpace": "-", "PhysicalSize": 0}]
+    ]
+    return "\n".join(aligned(rows))
+
+
+def sessions(shown: Json) -> str:
+    """Return who is logged in at our portal, for people."""
+    heads = ("Initiator", "ISID", "Target", "Connections")
+    rows = [heads] + [
+        (row["Initiator"], row["ISID"], row["Target"] or "discovery", str(row["Connections"]))
+        for row in shown["Sessions"]
+    ]
+    return "\n".join(aligned(rows))
 
 
 def rings(shown: Json) -> str:

@@ -13,4 +13,4 @@ def _build(serving: Serving) -> FrontEnd | None:
     return IscsiFrontEnd(serving)
 
 
-FRONT_END = FrontEndRecord(rank=20, build=_build)
+FRONT_END = FrontEndRecord(rank=20, build=_build, idle={"Targets": [], "Sessions": []})

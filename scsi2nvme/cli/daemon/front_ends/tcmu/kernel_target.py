@@ -171,6 +171,11 @@ class KernelTarget:
                 words.append(f"control={row['control']}")
             yield " ".join(["create", *words])
 
+    def farewell(self) -> Iterator[str]:
+        """Yield what becomes of the devices."""
+        if self._front_end.devices:
+            yield "the kernel holds what initiators send until it is served again"
+
 
 async def _connect(check: Callable[[str], object], describe: Callable[[], str]) -> TcmuBus:
     """Show targetcli our handler; OperationError if that is impossible."""
