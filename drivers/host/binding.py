@@ -34,6 +34,10 @@ class BindingError(Exception):
     """The disk stays as it is. The message is for people."""
 
 
+class HoldsDataError(BindingError):
+    """Nobody uses the disk, but there is something on it; it can be taken by force."""
+
+
 class Kernel:
     """What is done to the kernel, told to `report` line by line; only told if `dry_run`."""
 
@@ -109,7 +113,8 @@ def bind(disk: Disk, kernel: Kernel, *, serial: str = "", force: bool = False) -
         actual = disk.serial or "unknown"
         raise BindingError(f"{function.address}: the serial number is {actual}, not {serial}")
     if reasons := refusals(disk, force=force):
-        raise BindingError(f"{function.address}: " + "; ".join(reasons))
+        kind = BindingError if refusals(disk, force=True) else HoldsDataError
+        raise kind(f"{function.address}: " + "; ".join(reasons))
     if not (function.system.pci / "drivers" / VFIO_DRIVER).exists():
         kernel.load(VFIO_DRIVER)
     with ExitStack() as claims:

@@ -1,4 +1,7 @@
-"""What the first bytes of a disk or partition say of its contents."""
+"""What is on a disk or partition, by libblkid, and by a table for what that does not know.
+
+The table goes by less: a damaged file system may be worth as much as a sound one.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+
+from scsi2nvme.drivers.host import libblkid
 
 _KIB = 1 << 10
 
@@ -48,6 +53,32 @@ TABLE = (
     Signature("OCFS2 file system", 8 * _KIB, b"OCFSV2"),
 )
 
+# What libblkid calls the same.
+_ALIASES = {
+    "gpt": "GPT partition table",
+    "dos": "boot sector or MBR partition table",
+    "PMBR": "boot sector or MBR partition table",
+    "LVM2_member": "LVM physical volume",
+    "crypto_LUKS": "LUKS encryption",
+    "swap": "swap space",
+    "swsuspend": "hibernation image",
+    "linux_raid_member": "md RAID member",
+    "bcache": "bcache device",
+    "zfs_member": "ZFS pool member",
+    **dict.fromkeys(("ext2", "ext3", "ext4", "ext4dev", "jbd"), "ext file system"),
+    "xfs": "XFS file system",
+    "btrfs": "btrfs file system",
+    "f2fs": "F2FS file system",
+    "ntfs": "NTFS file system",
+    "exfat": "exFAT file system",
+    "vfat": "FAT file system",
+    "iso9660": "ISO 9660 file system",
+    **dict.fromkeys(("VMFS", "VMFS_volume_member"), "VMFS file system"),
+    "ceph_bluestore": "Ceph BlueStore device",
+    "gfs2": "GFS2 file system",
+    "ocfs2": "OCFS2 file system",
+}
+
 _ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 _GPT_ENTRIES_AT, _GPT_ENTRY_BYTES, _GPT_ENTRIES = 2, 128, 128  # from block 2 on, by custom
 
@@ -60,9 +91,9 @@ def contents(path: Path) -> list[str]:
         found = {row.name: None for row in TABLE if _at(fd, row, size)}
         if any(_holds_esp(fd, block) for block in (512, 4096)):
             found["EFI system partition"] = None
-        return list(found)
     finally:
         os.close(fd)
+    return list(dict.fromkeys([*found, *(_ALIASES.get(one, one) for one in libblkid.types(path))]))
 
 
 def _at(fd: int, row: Signature, size: int) -> bool:

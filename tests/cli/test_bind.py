@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,33 @@ def test_a_disk_in_use_is_refused_in_one_line(machine: Machine) -> None:
     machine.write("nvme0n1", 0, b"XFSB")
     with pytest.raises(OperationError, match="belongs to RAID array md0; nvme0n1 holds: XFS"):
         bound(machine)
+
+
+@pytest.mark.parametrize("persist", [False, True])
+def test_a_disk_that_holds_something_is_refused_with_the_way_to_take_it(
+    machine: Machine, persist: bool
+) -> None:
+    machine.write("nvme0n1", 0, b"XFSB")
+    with pytest.raises(OperationError, match="holds: XFS") as caught:
+        bound(machine, persist=persist)
+    words = shlex.split(str(caught.value).partition("may be lost: ")[2])
+    usual = ["scsi2nvme", "bind", ADDRESS, "--force", "--serial", "S1"]
+    assert words == usual + ["--persist"] * persist
+    assert bound(machine, force=True, serial="S1")  # which then works
+    machine.add_holder("nvme0n1", "md0")
+    with pytest.raises(OperationError, match="belongs to RAID array") as caught:
+        bound(machine)
+    assert "--force" not in str(caught.value)
+
+
+def test_what_would_be_done_is_told_from_what_is(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scsi2nvme.drivers.pci.sysfs.System", lambda: machine.system)
+    assert main(["bind", ADDRESS, "--dry-run"]) == 0
+    would = capsys.readouterr().out.splitlines()
+    assert would
+    assert all(line.startswith("would do: ") for line in would)
 
 
 def test_unbind_forgets_and_gives_back(machine: Machine) -> None:

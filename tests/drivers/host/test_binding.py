@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scsi2nvme.drivers.host import binding, binding_unit
+from scsi2nvme.drivers.host import binding, binding_unit, libblkid
 from scsi2nvme.drivers.host.binding import BindingError
 from scsi2nvme.drivers.host.disk_users import users
 from scsi2nvme.drivers.host.signatures import TABLE, Signature
@@ -218,6 +218,36 @@ def test_a_disk_that_holds_something_needs_its_serial(
     if arrange is not unreadable:
         binding.bind(machine.disk(), kernel, serial="S1", force=True)
         assert machine.function.driver == "vfio-pci"
+
+
+@pytest.mark.parametrize(
+    ("offset", "data", "what"),
+    [
+        (32, b"ORCLDISK", "oracleasm"),
+        (-1024, b"Intel Raid ISM Cfg Sig. 1.0.00", "isw_raid_member"),
+        (-512, bytes.fromhex("de11de1100000000") + b"G" * 24 + b"01.02.00", "ddf_raid_member"),
+        (0, b"dmvdo001", "vdo"),
+        (60 - 4096, bytes.fromhex("8374026b"), "drbd"),
+        (0, b"\x28\xcd\x3d\x45", "cramfs"),
+        (0x8000, b"\x01CD001", "ISO 9660 file system"),
+    ],
+)
+def test_what_libblkid_knows_is_seen(
+    machine: Machine, kernel: FakeKernel, offset: int, data: bytes, what: str
+) -> None:
+    machine.write("nvme0n1", offset, data)
+    uses = [use.what for use in users(machine.disk()) if not use.live]
+    assert uses == [f"nvme0n1 holds: {what}"]
+    with pytest.raises(BindingError, match=what):
+        binding.bind(machine.disk(), kernel)
+
+
+def test_a_disk_that_cannot_be_judged_is_not_taken(
+    machine: Machine, kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libblkid, "_PATH", "/nonexistent")
+    with pytest.raises(BindingError, match="wipefs is missing"):
+        binding.bind(machine.disk(), kernel)
 
 
 def test_an_unused_disk_has_no_users(machine: Machine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from scsi2nvme.cli.verb import EXIT_STATUS, Verb
 
@@ -48,16 +49,26 @@ def _bind(arguments: argparse.Namespace) -> int:
         persist=arguments.persist,
         dry_run=arguments.dry_run,
         system=System(),
-        report=print,
+        report=_reporter(dry_run=arguments.dry_run),
     )
     return 0
+
+
+def _reporter(*, dry_run: bool) -> Callable[[str], None]:
+    """Return what tells of a step: that it is done, or that it would be."""
+    return (lambda step: print(f"would do: {step}")) if dry_run else print
 
 
 def _unbind(arguments: argparse.Namespace) -> int:
     from scsi2nvme.cli.verbs.bind import binding
     from scsi2nvme.drivers.pci.sysfs import System
 
-    binding.unbind(arguments.address, dry_run=arguments.dry_run, system=System(), report=print)
+    binding.unbind(
+        arguments.address,
+        dry_run=arguments.dry_run,
+        system=System(),
+        report=_reporter(dry_run=arguments.dry_run),
+    )
     return 0
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.drivers.host import binding, binding_unit
+from scsi2nvme.drivers.host.disk_users import Disk
 from scsi2nvme.drivers.pci.sysfs import VFIO_DRIVER, System, parse_address
 
 
@@ -17,6 +19,14 @@ def _one_line() -> Iterator[None]:
         yield
     except binding.BindingError as error:
         raise OperationError(str(error)) from error
+
+
+def _by_force(disk: Disk, *, persist: bool) -> str:
+    """Return how to take a disk that holds something."""
+    if not disk.serial:
+        return ""
+    words = ["scsi2nvme", "bind", disk.function.address, "--force", "--serial", disk.serial]
+    return "; if all of it may be lost: " + shlex.join([*words, *["--persist"] * persist])
 
 
 def _address(text: str) -> str:
@@ -51,7 +61,10 @@ def bind(
         if disk.function.driver == VFIO_DRIVER:
             report(f"{disk.function.address} is bound to {VFIO_DRIVER} already")
         else:
-            binding.bind(disk, kernel, serial=serial, force=force)
+            try:
+                binding.bind(disk, kernel, serial=serial, force=force)
+            except binding.HoldsDataError as error:
+                raise OperationError(f"{error}{_by_force(disk, persist=persist)}") from error
         if persist:
             command = [sys.executable, "-m", "scsi2nvme", "bind", disk.function.address]
             command += ["--serial", known, *(["--force"] if force else [])]
