@@ -75,6 +75,19 @@ serve: build ## serve a 1 GiB emulated disk, var/disk.img, on 127.0.0.1:3260
 	@exec $(VENV)/scsi2nvme serve --controller emulated:var/disk.img,size=1G --state-dir var \
 	  --iqn iqn.2026-11.io.github.scsi2nvme:disk0
 
+# Not below /home: the unit of systemd hides that from the daemon.
+PREFIX ?= /opt/scsi2nvme
+.PHONY: install
+install: build ## as root, install into PREFIX=/opt/scsi2nvme, with a link in /usr/local/sbin
+	@rm -rf build/dist
+	@$(BUILD) pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist \
+	  --config-settings=build-dir=build/wheel .
+	@$(PYTHON) -m venv $(PREFIX)
+	@$(PREFIX)/bin/pip install --quiet --force-reinstall --no-deps build/dist/*.whl
+	@$(PREFIX)/bin/pip install --quiet "scsi2nvme[tcmu] @ file://$$(echo $(CURDIR)/build/dist/*.whl)"
+	@mkdir -p /usr/local/sbin && ln -sfn $(PREFIX)/bin/scsi2nvme /usr/local/sbin/scsi2nvme
+	@echo "Installed: /usr/local/sbin/scsi2nvme"
+
 .PHONY: build-packages lint-packages test-packages system-test-packages
 build-packages:
 	$(call packages,$(BUILD_PACKAGES))
@@ -98,7 +111,7 @@ $(VENV)/.tools: pyproject.toml
 
 $(VENV)/.installed: $(VENV)/.tools $(SOURCES)
 	@echo "Building scsi2nvme"
-	@$(BUILD) pip install --quiet --no-build-isolation --config-settings=build-dir=build/wheel .
+	@$(BUILD) pip install --quiet --no-build-isolation --config-settings=build-dir=build/wheel '.[tcmu]'
 	@touch $@
 
 # ---- tests and checks ----

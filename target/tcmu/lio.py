@@ -29,6 +29,10 @@ class LioError(Exception):
     """Why the kernel's target cannot be configured so; one line."""
 
 
+class RtslibMissingError(LioError):
+    """The library that configures the kernel's target is not where this Python finds it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backstore:
     """A namespace as a backstore of the kernel; `lun` is where the target has it.
@@ -65,16 +69,14 @@ class Publication:
 
 
 def load() -> Any:
-    """Return the rtslib module; LioError if it is not installed."""
+    """Return the rtslib module; RtslibMissingError if it is not installed."""
     for name in ("rtslib_fb", "rtslib"):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
             if error.name != name:
                 raise
-    raise LioError(
-        "rtslib is missing; run: pip install 'scsi2nvme[tcmu]', or install python3-rtslib-fb"
-    )
+    raise RtslibMissingError("rtslib is missing")
 
 
 def export(rtslib: Any, wanted: Publication) -> None:

@@ -56,9 +56,10 @@ def _run(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
-        raise OperationError(
-            "fuzzing needs hypothesis; run: pip install 'scsi2nvme[fuzz]'"
-        ) from None
+        from scsi2nvme.cli import advice
+
+        how = advice.install("hypothesis>=6.100", "python3-hypothesis")
+        raise OperationError(f"fuzzing needs hypothesis; run: {how}") from None
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     corpus = Path(arguments.corpus) if arguments.corpus else cache / "scsi2nvme" / "corpus"
     seconds = _seconds(arguments.time)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scsi2nvme.cli import config, control, naming
+from scsi2nvme.cli import advice, config, control, naming
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.spec import spelled
 from scsi2nvme.target.tcmu import lio
@@ -81,6 +81,15 @@ def _secrets(path: str | None) -> config.ConfigFile:
     return file
 
 
+def _rtslib() -> Any:
+    """Return the library; OperationError says how to come by it."""
+    try:
+        return lio.load()
+    except lio.RtslibMissingError as error:
+        how = advice.install("rtslib-fb>=2.1.75", "python3-rtslib-fb")
+        raise OperationError(f"{error}; run: {how}") from error
+
+
 def export(
     controller: str,
     state_dir: Path,
@@ -103,7 +112,7 @@ def export(
         chap=_secrets(chap),
     )
     try:
-        lio.export(lio.load(), wanted)
+        lio.export(_rtslib(), wanted)
     except lio.LioError as error:
         raise OperationError(f"{error}; the daemon's messages may say more") from error
     return wanted
@@ -124,6 +133,6 @@ def unexport(controller: str, state_dir: Path, *, iqn: str | None = None) -> tup
     usual = target_name(_lasting_name(controller, state_dir))
     name = config.iscsi_name(iqn or usual, "target name")
     try:
-        return name, lio.unexport(lio.load(), name)
+        return name, lio.unexport(_rtslib(), name)
     except lio.LioError as error:
         raise OperationError(str(error)) from error

@@ -22,6 +22,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from scsi2nvme.cli.verbs.install_units import units
 
     program = arguments.program or units.program()
+    units.check(program, Path(arguments.root))
     if arguments.dry_run:
         for place, content in units.contents(Path(arguments.root), program):
             print(f"# {Path(arguments.root) / place}\n{content}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+import scsi2nvme
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.target.tcmu.lio import SAVED
 
@@ -24,6 +27,9 @@ FILES = {
     "scsi2nvme.tmpfiles": "etc/tmpfiles.d/scsi2nvme.conf",
 }
 
+# What ProtectHome and PrivateTmp of the unit hide.
+HIDDEN = tuple(Path(path) for path in ("/home", "/root", "/run/user", "/tmp", "/var/tmp"))
+
 # Below which the kernel's target keeps things unless rtslib tells it otherwise.
 _KERNEL_ROOT = Path("/var/target")
 
@@ -36,15 +42,61 @@ def program() -> str:
     return str(Path(found).resolve())
 
 
+def check(program_path: str, root: Path) -> None:
+    """See that the unit can start the program; OperationError says where that lies instead."""
+    path = Path(program_path)
+    if not path.is_absolute():
+        raise OperationError(f"install-units: {program_path!r} is no absolute path")
+    parts = [path, path.resolve()]
+    if root == Path("/") and program_path == _own():
+        parts += [Path(sys.executable), Path(sys.executable).resolve(), Path(sys.prefix)]
+        parts += [Path(sys.base_prefix), Path(scsi2nvme.__file__).resolve()]
+    elif root == Path("/"):
+        parts += _interpreter(path)
+    for part in parts:
+        for hidden in HIDDEN:
+            if part.is_relative_to(hidden):
+                raise OperationError(
+                    f"install-units: {part} lies below {hidden}, which the unit hides from the "
+                    "daemon; install the program elsewhere, such as by: sudo make install"
+                )
+
+
+def _own() -> str:
+    with contextlib.suppress(OperationError):
+        return program()
+    return ""
+
+
+def _interpreter(path: Path) -> Iterator[Path]:
+    """Yield what a script names behind #!, and where that is."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        line = file.readline(4096)
+        if line.startswith(b"#!"):
+            interpreter = Path(os.fsdecode(line[2:].split()[0])) if line[2:].split() else path
+            yield from (interpreter, interpreter.resolve())
+
+
 def contents(root: Path, program_path: str) -> Iterator[tuple[str, str]]:
     """Yield where each file goes, below the root directory, and what is in it."""
-    values = {"@PROGRAM@": program_path, "@RESERVATIONS@": "\n".join(_reservations(root))}
+    values = {
+        "@PROGRAM@": program_path,
+        "@RESERVATIONS@": "\n".join(_reservations(root)),
+        "@IOMMU@": _iommu(root),
+    }
     data = resources.files("scsi2nvme.cli.verbs.install_units") / "data"
     for name, place in FILES.items():
         text = (data / name).read_text(encoding="utf-8")
         for word, value in values.items():
             text = text.replace(word, value)
         yield place, text
+
+
+def _iommu(root: Path) -> str:
+    """Return the line that lets the daemon use IOMMUFD, which systemd wants to be there."""
+    if (root / "dev/iommu").exists():
+        return "DeviceAllow=/dev/iommu rw"
+    return "# This machine had no /dev/iommu when the unit was installed."
 
 
 def _reservations(root: Path) -> Iterator[str]:

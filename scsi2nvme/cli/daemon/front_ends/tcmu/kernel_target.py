@@ -184,8 +184,10 @@ async def _connect(check: Callable[[str], object], describe: Callable[[], str]) 
     except ModuleNotFoundError as error:
         if error.name != "dbus_fast":
             raise
+        from scsi2nvme.cli import advice
+
         raise OperationError(
-            "targetcli finds us by D-Bus: run: pip install 'scsi2nvme[tcmu]', or set "
+            f"targetcli finds us by D-Bus: run: {advice.install('dbus-fast>=4')}; or set "
             "dbus = false in [tcmu]"
         ) from None
     try:
