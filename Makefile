@@ -195,6 +195,11 @@ sanitize: test-packages environment ## run C tests and test suite under ASan and
 fuzz: build-packages environment ## fuzz the command tables and both translations for 10 minutes
 	@$(DEV)/scsi2nvme fuzz --time $(or $(TIME),10m) --corpus var/corpus
 
+.PHONY: mutants
+mutants: test-packages environment ## plant faults and name those that no fast test notices, for MINUTES=30 (0: all; FILES=, SEED=)
+	@PATH="$(DEV):$$PATH" python -m tests.mutants --minutes $(or $(MINUTES),30) \
+	  $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED))
+
 .PHONY: model
 model: test-packages environment ## hold the logical unit against a model of a disk for STEPS=100000 (SEED=, CONTROLLER=, WAY=)
 	@$(DEV)/python -m tests.model --steps $(or $(STEPS),100000) $(if $(SEED),--seed $(SEED)) \
