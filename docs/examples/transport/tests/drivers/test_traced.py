@@ -13,7 +13,9 @@ from scsi2nvme.cli.spec import parse
 
 
 async def bring_up(path: Path) -> int:
-    controller = await open_controller(parse(f"traced:{path},size=1M"))
+    controller = await open_controller(
+        parse(f"traced:{path},size=1M"), io_queues=0, pool_bytes=1 << 20
+    )
     try:
         return len(controller.namespaces)
     finally:
