@@ -411,6 +411,7 @@ int main(int argc, char **argv)
     for (uint32_t n = 0; n < inputs; n++) {
         memcpy(bytes, seed.bytes, seed.length);
         bytes[0] ^= (uint8_t)draw(&state, n ? 256 : 1);
+        bytes[1] ^= (uint8_t)(draw(&state, n ? 2 : 1) << 7); /* portions */
         LLVMFuzzerTestOneInput(bytes, n ? mutate(bytes, seed.length, &state) : seed.length);
         if (!n)
             CHECK_EQUAL(fake.executions, 6);
