@@ -79,6 +79,7 @@ class Model:
         self.critical_warning = 0
         self.remaining: dict[int, int] = {}  # percent of a Format NVM under way, by NSID
         self.changed: set[int] = set()
+        self.detached: set[int] = set()  # NSIDs of namespaces that are not active now
         self.notify: Callable[[Event], None] = lambda event: None
         self._base = replace(self.state.smart)
         self._began = time.monotonic()
@@ -107,15 +108,20 @@ class Model:
 
     def namespace(self, nsid: int) -> NamespaceState:
         """Return an active namespace; CommandFailed if there is none of that number."""
-        if not 1 <= nsid <= len(self.state.namespaces):
+        if not 1 <= nsid <= len(self.state.namespaces) or nsid in self.detached:
             raise CommandFailed(StatusCode.INVALID_NAMESPACE, 4)
         return self.state.namespaces[nsid - 1]
 
     def selected(self, nsid: int) -> list[NamespaceState]:
         """Return one namespace, or all of them for the broadcast value."""
         if nsid == BROADCAST_NSID:
-            return list(self.state.namespaces)
+            return self.active
         return [self.namespace(nsid)]
+
+    @property
+    def active(self) -> list[NamespaceState]:
+        """The active namespaces."""
+        return [state for state in self.state.namespaces if state.nsid not in self.detached]
 
     def blocks(self, namespace: NamespaceState) -> int:
         """Return a namespace's size in logical blocks."""

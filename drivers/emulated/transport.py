@@ -271,6 +271,14 @@ class EmulatedTransport:
         """Be there again, for whoever takes it back."""
         self._removed = False
 
+    def detach(self, *nsids: int) -> None:
+        """Take these namespaces away, give others back that were, and say so."""
+        changed = self._model.detached ^ set(nsids)
+        self._model.detached = set(nsids)
+        for state in self._model.state.namespaces:
+            if state.nsid in changed:
+                self._model.namespace_changed(state)
+
     def wear_out(self) -> None:
         """Place the medium in read only mode, as a controller does whose spare is used up."""
         self._model.set_medium_read_only(True)

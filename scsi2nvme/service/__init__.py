@@ -73,6 +73,14 @@ class TaskService:
         unit = self._registry.add_unit(lu, executor, controller)
         lu.reservations.abort_tasks = lambda keys: self._manager.abort_preempted(unit, keys)
 
+    def remove_unit(self, lu: LogicalUnit) -> None:
+        """Serve a logical unit no more; nobody sees it from now on."""
+        self._registry.remove_unit(lu)
+
+    def inventory_changed(self) -> None:
+        """Logical units came or went: let every nexus see what it may see now, and tell it."""
+        self._registry.update_nexuses()
+
     # Front ends
 
     def open_nexus(self, nexus: Nexus) -> PlaneNexus:
@@ -112,7 +120,8 @@ class TaskService:
 
     def unit_was_reset(self, lu: LogicalUnit) -> None:
         """Whoever is beyond a nexus has reset a logical unit, ended its tasks, and told of it."""
-        self._manager.begin_reset(self._registry.units[lu], None)
+        if (unit := self._registry.units.get(lu)) is not None:
+            self._manager.begin_reset(unit, None)
 
     # Controllers
 

@@ -90,9 +90,10 @@ class Follower:
         """Make the first `size` bytes of a namespace the logical unit, None: all of it."""
         before = lu.capacity_blocks
         lu.limit = size
-        if lu.capacity_blocks != before:
+        unit = self._registry.units.get(lu)
+        if lu.capacity_blocks != before and unit is not None:
             lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
-            await self._registry.units[lu].refresh()
+            await unit.refresh()
 
     def controller_lost(self, controller: PlaneController) -> None:
         """A controller is gone for good, and with it its logical units."""

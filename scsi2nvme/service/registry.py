@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from scsi2nvme.executor import NvmeExecutor
 from scsi2nvme.native.plane import Plane, PlaneController, PlaneNexus, PlaneUnit, UnitParameters
-from scsi2nvme.scsi.sense import SenseCode
+from scsi2nvme.scsi.sense import REPORTED_LUNS_DATA_HAS_CHANGED, SenseCode
 from scsi2nvme.service.blocks import BlockLock
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.lock import SharedLock
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+
+log = logging.getLogger(__name__)
 
 
 def unit_parameters(lu: LogicalUnit) -> UnitParameters:
@@ -34,6 +37,7 @@ class OpenNexus:
 
     nexus: Nexus
     plane_nexus: PlaneNexus
+    told: dict[int, LogicalUnit]  # what it saw when it was last told of that
 
 
 @dataclass(eq=False)
@@ -122,6 +126,7 @@ class Registry:
         self.units: dict[LogicalUnit, ServedUnit] = {}
         self._by_controller: dict[PlaneController, list[LogicalUnit]] = {}
         self.nexuses: dict[int, OpenNexus] = {}
+        self._retired: list[ServedUnit] = []  # tasks may still lead there
 
     def add_unit(
         self, lu: LogicalUnit, executor: NvmeExecutor, controller: PlaneController
@@ -137,10 +142,20 @@ class Registry:
         plane_unit.set_aside(False)
         return unit
 
+    def remove_unit(self, lu: LogicalUnit) -> None:
+        """Serve a logical unit no more: no nexus sees it any longer. What is under way ends."""
+        unit = self.units[lu]
+        for opened, lun in list(unit.paths):
+            self._unmap(opened, lun)
+        del self.units[lu]
+        self._retired.append(unit)
+        self._by_controller[unit.controller].remove(lu)
+
     def close(self) -> None:
         """Free the logical units, with the reactors stopped."""
-        for unit in self.units.values():
+        for unit in (*self._retired, *self.units.values()):
             unit.close()
+        self._retired.clear()
         self.units.clear()
         self._by_controller.clear()
 
@@ -148,13 +163,55 @@ class Registry:
         """Map and attach the nexus' LUNs."""
         cookie = self._events.number()
         plane_nexus = PlaneNexus(self._plane, cookie)
-        opened = self.nexuses[cookie] = OpenNexus(nexus, plane_nexus)
+        opened = self.nexuses[cookie] = OpenNexus(nexus, plane_nexus, dict(nexus.luns))
         for lun, lu in nexus.luns.items():
             plane_nexus.map(lun, self.units[lu].plane_unit)
             self.units[lu].paths.append((opened, lun))
         for lu in set(nexus.luns.values()):
             lu.attach(nexus)
         return plane_nexus
+
+    def update_nexuses(self) -> None:
+        """Let nexuses see what they may see now, and tell those for whom that is something else.
+
+        Spec: SPC-4 6.33, SAM-5 5.14 (REPORTED LUNS DATA HAS CHANGED).
+        """
+        for opened in self.nexuses.values():
+            nexus = opened.nexus
+            if nexus.visible is None:
+                continue
+            before, now = opened.told, dict(nexus.visible())
+            if now == before:
+                continue
+            for lun in [lun for lun, lu in nexus.luns.items() if now.get(lun) is not lu]:
+                self._unmap(opened, lun)
+            for lu in set(nexus.luns.values()):
+                lu.establish_attention(REPORTED_LUNS_DATA_HAS_CHANGED, only=nexus.key)
+            for lun in now.keys() - nexus.luns.keys():
+                self._map(opened, lun, now[lun])
+            opened.told = now
+
+    def _map(self, opened: OpenNexus, lun: int, lu: LogicalUnit) -> None:
+        nexus, unit = opened.nexus, self.units[lu]
+        try:
+            opened.plane_nexus.map(lun, unit.plane_unit)
+        except OSError as error:
+            log.error("LUN %d of %s: %s", lun, nexus.initiator.name, error)
+            return
+        seen = lu in nexus.luns.values()
+        nexus.luns[lun] = lu
+        unit.paths.append((opened, lun))
+        if not seen:
+            lu.attach(nexus)
+        unit.publish()
+
+    def _unmap(self, opened: OpenNexus, lun: int) -> None:
+        nexus = opened.nexus
+        opened.plane_nexus.map(lun, None)
+        lu = nexus.luns.pop(lun)
+        self.units[lu].paths.remove((opened, lun))
+        if lu not in nexus.luns.values():
+            lu.detach(nexus)
 
     def close_nexus(
         self, nexus: Nexus, plane_nexus: PlaneNexus, condition: SenseCode | None

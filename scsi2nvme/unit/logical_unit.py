@@ -7,7 +7,7 @@ sockets, queues or files: what must survive a restart goes through a `Store`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -47,12 +47,13 @@ class Nexus(ITNexus):
     Attention of one logical unit for this nexus waits in
     `LogicalUnit.unit_attentions`. `tells_residual`: whether its transport lets us
     say how much of the data was moved; `delivery`: what else it does; `address`: where the
-    initiator is, if that is known.
+    initiator is, if that is known; `visible`: what it may see now, None: always the same.
     """
 
     luns: dict[int, LogicalUnit] = field(default_factory=dict)
     delivery: ServiceDelivery = field(default_factory=ServiceDelivery)
     tells_residual: bool = True
+    visible: Callable[[], Mapping[int, LogicalUnit]] | None = None
     # Whether somebody else keeps reservations for it, and lets pass now, whoever sends them, the
     # commands that send no data.
     lets_all_pass: Callable[[], bool] = field(default=lambda: False)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING
 
 from scsi2nvme.background import Background
@@ -246,7 +247,14 @@ def nexus_of(login: LoginResult, address: str = "") -> Nexus:
     delivery = ServiceDelivery(
         VERSION_DESCRIPTOR, task_management.functions(protocol_level(login)), ATTRIBUTES
     )
-    return Nexus(initiator, target, node.visible(login.initiator), delivery, address=address)
+    return Nexus(
+        initiator,
+        target,
+        node.visible(login.initiator),
+        delivery,
+        address=address,
+        visible=partial(node.visible, login.initiator),
+    )
 
 
 def protocol_level(login: LoginResult | Session) -> int:

@@ -129,6 +129,11 @@ class TcmuDevice:
     cookie: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     closing: bool = False
+    present: bool = True  # its namespace
+
+    def visible(self) -> dict[int, LogicalUnit]:
+        """Return what its nexus sees now."""
+        return {0: self.lu} if self.present else {}
 
 
 class TcmuFrontEnd:
@@ -297,6 +302,7 @@ class TcmuFrontEnd:
         nexus = Nexus(initiator, PortName(""), {0: lu}, tells_residual=False)
         nexus.lets_all_pass = lambda: self._kernel.write_exclusive(uio)
         device = TcmuDevice(uio, lu, nexus)
+        nexus.visible = device.visible
         self._prepare(device)
         await self._service.limit(lu, size)
         self.devices[uio.number] = device
@@ -393,6 +399,20 @@ class TcmuFrontEnd:
                     self._attach(device, recovering=True)
                 except OSError as error:
                     log.error("device %s: %s", device.uio.label, error)
+
+    async def follow_inventory(self) -> None:
+        """Logical units came or went, perhaps those of devices: what a device names counts."""
+        for device in list(self.devices.values()):
+            try:
+                lu = self._find(parse_config(device.uio.config))
+            except ConfigError as error:
+                log.error("device %s: %s", device.uio.label, error)
+                device.present = False
+                continue
+            device.present = True
+            if lu is not device.lu:
+                device.lu = lu
+                await self._service.limit(lu, self._kernel.attribute(device.uio, "dev_size"))
 
     async def _detach(self, device: TcmuDevice) -> None:
         """Let go of the ring; what is under way is forgotten."""

@@ -80,8 +80,8 @@ def test_a_controller_that_dies_and_returns(
             one = Initiator(("127.0.0.1", port))
             other = Initiator(("127.0.0.1", port))
             with one, other:
-                await asyncio.to_thread(one.login, configured.targets[0].iqn)
-                await asyncio.to_thread(other.login, configured.targets[1].iqn)
+                await asyncio.to_thread(one.login, daemon.served[0].iqn)
+                await asyncio.to_thread(other.login, daemon.served[1].iqn)
                 for each in (one, other):
                     await asyncio.to_thread(each.command, 0, bytes(6))
                     await asyncio.to_thread(alive, each)

@@ -44,6 +44,9 @@ class Recorded:
         (served,) = self.serving.served
         self.told.append([nsid for nsid, lu in served.units.items() if lu in units])
 
+    async def follow_inventory(self) -> None:
+        self.told.append("inventory")
+
     def status(self) -> Mapping[str, Any]:
         return {"Knocks": 3}
 

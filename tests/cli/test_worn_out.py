@@ -33,7 +33,7 @@ def test_a_medium_that_is_placed_in_read_only_mode(tmp_path: Path) -> None:
             transport = served.controller.transport
             assert isinstance(transport, EmulatedTransport)
             with Initiator(("127.0.0.1", port)) as one:
-                await asyncio.to_thread(one.login, configured.targets[0].iqn)
+                await asyncio.to_thread(one.login, daemon.served[0].iqn)
                 for lun in (0, 1):
                     await asyncio.to_thread(one.command, lun, bytes(6))
                     result = await asyncio.to_thread(one.command, lun, WRITE, data_out=bytes(512))

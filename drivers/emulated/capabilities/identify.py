@@ -132,8 +132,7 @@ def _controller(controller: Controller, command: Values) -> bytes:
 def _active_list(controller: Controller, command: Values) -> bytes:
     if command.nsid >= 0xFFFFFFFE:
         raise CommandFailed(StatusCode.INVALID_NAMESPACE, 4)
-    states = controller.model.state.namespaces
-    nsids = [state.nsid for state in states if state.nsid > command.nsid]
+    nsids = [state.nsid for state in controller.model.active if state.nsid > command.nsid]
     return b"".join(nsid.to_bytes(4, "little") for nsid in nsids[: IDENTIFY_BYTES // 4])
 
 

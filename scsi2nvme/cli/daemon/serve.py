@@ -19,6 +19,7 @@ from scsi2nvme.cli.daemon import descriptors, messages, privileges
 from scsi2nvme.cli.daemon.control import ControlServer, StateDirectory
 from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served, Serving
+from scsi2nvme.cli.daemon.inventory import Inventory
 from scsi2nvme.cli.daemon.notify import managed, notify
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.ending import Ending, say
@@ -28,10 +29,7 @@ from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.events import ControllerEvent
 from scsi2nvme.native.plane import Plane, PlaneController
 from scsi2nvme.service import PlaneDataPath, TaskService
-from scsi2nvme.service.names import Claim, Verdict, judge
 from scsi2nvme.typed import table
-from scsi2nvme.unit.logical_unit import LogicalUnit
-from scsi2nvme.unit.store import DamagedState
 
 DEFAULT_REACTORS = 4  # at most, by default
 DEFAULT_POLL_US = 50
@@ -82,9 +80,12 @@ class Daemon:
         self._unserved: dict[int, str] = {}  # numbers of controllers, and why
         self.front_ends: list[FrontEnd] = []
         self.service = TaskService(plane)
+        self._inventory = Inventory(
+            self.service, JsonStore(settings.state_dir / "units"), self.served
+        )
         self._background = Background()
         self._controllers: list[Controller] = []
-        self._told: set[str] = set()  # of names
+        self._following = asyncio.Lock()  # of controllers' events, one at a time
 
     @classmethod
     async def start(cls, settings: Settings, stack: AsyncExitStack) -> Self:
@@ -96,9 +97,10 @@ class Daemon:
         stack.callback(plane.close)
         daemon = cls(settings, plane)
         stack.push_async_callback(daemon._close_controllers)
-        store = JsonStore(settings.state_dir / "units")
         await daemon._open_all(stack)
-        daemon._make_units(store)
+        daemon._inventory.make()
+        for one in daemon.served:
+            one.controller.on_event = partial(daemon._on_event, one)
         stack.callback(daemon.service.close)
         plane.start()
         stack.callback(plane.stop)
@@ -160,40 +162,6 @@ class Daemon:
         if all(cpu >= 0 for cpu in plane.cpus):
             controller.steer(plane.cpus[index] for index in order)
 
-    def _make_units(self, store: JsonStore) -> None:
-        """Make the controllers' namespaces logical units, as far as they can be told apart."""
-        claims = [
-            Claim(_label(one.settings, nsid), facts)
-            for one in self.served
-            for nsid, facts in one.controller.namespaces.items()
-        ]
-        verdicts = iter(judge(claims, self._tell_once))
-        for one in self.served:
-            for nsid, facts in one.controller.namespaces.items():
-                verdict = next(verdicts)
-                if verdict is Verdict.NONE:
-                    continue
-                try:
-                    lu = LogicalUnit(facts, store, ambiguous=verdict is Verdict.MODEL)
-                except DamagedState as error:
-                    raise store.damaged(error.key, error.reason) from None
-                lu.read_only = one.settings.spec.readonly
-                if physical := one.settings.spec.physical_block_bytes:
-                    lu.maximum_physical_block_bytes = physical
-                self.service.add_unit(lu, one.controller, one.native)
-                one.units[nsid] = lu
-            one.controller.on_event = partial(self._on_event, one)
-            if not one.units:
-                log.warning(
-                    "controller %r has no namespace that can be served, so its target has no LUN",
-                    one.settings.spec.text,
-                )
-
-    def _tell_once(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
-            log.error("%s", line)
-
     # Events
 
     def _on_event(self, served: Served, event: ControllerEvent) -> None:
@@ -203,22 +171,20 @@ class Daemon:
         self._background.spawn(self._follow(served, event))
 
     async def _follow(self, served: Served, event: ControllerEvent) -> None:
-        if event.returned:
-            for front_end in self.front_ends:
-                await front_end.renew(served.units.values())
-        await self.service.controller_event(served.units, event, served.controller.namespaces)
-        self._judge()
-
-    def _judge(self) -> None:
-        """See that no namespace has got the name of another."""
-        units = [(one, lu) for one in self.served for lu in one.units.values()]
-        claims = [
-            Claim(_label(one.settings, lu.nsid), lu.facts_as_read, lu.ambiguous)
-            for one, lu in units
-        ]
-        verdicts = judge(claims, self._tell_once)
-        for (_, lu), verdict in zip(units, verdicts, strict=True):
-            self.service.judged(lu, verdict)
+        async with self._following:
+            if event.returned:
+                for front_end in self.front_ends:
+                    await front_end.renew(served.units.values())
+            gone, came = self._inventory.follow(served)
+            if gone or came:
+                for front_end in self.front_ends:
+                    await front_end.follow_inventory()
+                self.service.inventory_changed()
+                for lu in gone:
+                    self.service.remove_unit(lu)
+            namespaces = served.controller.namespaces
+            await self.service.controller_event(served.units, event, namespaces)
+            self._inventory.judge()
 
     # Inspection
 
@@ -291,10 +257,6 @@ class Daemon:
         """Yield what is said when it has been told to end."""
         waiting = [line for front_end in self.front_ends for line in front_end.farewell()]
         yield "; ".join(["Ending", *waiting]) + "."
-
-
-def _label(target: TargetSettings, nsid: int) -> str:
-    return f"namespace {nsid} of controller {target.spec.text!r}"
 
 
 def _cpus(reactors: int | None) -> list[int]:

@@ -181,9 +181,10 @@ class Bench:
         self.lu.read_only = True
         self.size = self.lu.facts.capacity_blocks * self.lu.block_bytes
         self.guest = False
+        self.present = True  # the namespace
 
     def find(self, config: DeviceConfig) -> LogicalUnit:
-        if config != DeviceConfig("0", 1):
+        if config != DeviceConfig("0", 1) or not self.present:
             raise ConfigError("there is no such namespace")
         return self.lu
 
@@ -200,7 +201,13 @@ class Bench:
         service = TaskService(self.plane)
         service.start()
         _, controller = service.add_controller(self._overdue, self._overdue)
-        service.add_unit(self.lu, ModelExecutor(ModelController(self.lu.facts)), controller)
+        self.service = service
+
+        def serve(lu: LogicalUnit) -> None:
+            service.add_unit(lu, ModelExecutor(ModelController(lu.facts)), controller)
+
+        self.serve = serve
+        self.serve(self.lu)
         front_end = TcmuFrontEnd(
             service, self.find, self.open_ring, self.kernel, guest=lambda: self.guest
         )

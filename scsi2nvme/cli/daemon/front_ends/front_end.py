@@ -43,7 +43,8 @@ class Served:
 class Serving:
     """What a front end is given: who runs its tasks, and on what.
 
-    `served` is in the order of the settings; what it holds stays until the front end has ended.
+    `served` is in the order of the settings; controllers stay until the front end has ended, and
+    logical units until `FrontEnd.follow_inventory`.
     """
 
     settings: Settings
@@ -70,6 +71,9 @@ class FrontEnd(Protocol):
 
     async def renew(self, units: Container[LogicalUnit]) -> None:
         """The controller of these logical units was lost and is back, with nothing mapped."""
+
+    async def follow_inventory(self) -> None:
+        """Logical units came to `served`, or went: the daemon then asks nexuses what they see."""
 
     def status(self) -> Mapping[str, Any]:
         """Return what `list` shows of it: values that JSON can hold."""

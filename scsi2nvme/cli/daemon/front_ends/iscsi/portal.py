@@ -25,6 +25,7 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 log = logging.getLogger(__name__)
 
 LEAST_CONNECTIONS = 16  # whatever the limit of open files
+MAXIMUM_NSID = 1 << 14  # LUN n is namespace n + 1
 LOGOUT_SECONDS = 5.0  # how long initiators have to log out at the end
 
 
@@ -61,6 +62,11 @@ class IscsiFrontEnd:
 
     async def renew(self, units: Container[LogicalUnit]) -> None:
         """Nothing of a portal lies with a controller."""
+
+    async def follow_inventory(self) -> None:
+        """Give the targets the logical units that there are now."""
+        for iqn, one in self._served.items():
+            self._nodes[iqn].logical_units = _by_lun(one)
 
     def status(self) -> Mapping[str, Any]:
         """Return the targets with their LUNs, and the sessions, for `list`."""
@@ -225,6 +231,15 @@ def _chap(
     return ChapAuthentication(Credentials(initiator.name, initiator.secret.encode()), ours)
 
 
+def _by_lun(served: Served) -> dict[int, LogicalUnit]:
+    """Return a target's logical units by LUN; a LUN has 14 bits. Spec: SAM-5 4.7.7.3."""
+    for nsid in served.units:
+        if nsid > MAXIMUM_NSID:
+            spec = served.settings.spec.text
+            log.error("namespace %d of controller %r: no LUN is so large", nsid, spec)
+    return {nsid - 1: lu for nsid, lu in served.units.items() if nsid <= MAXIMUM_NSID}
+
+
 def _node(served: Served, settings: Settings) -> TargetNode:
     """Return the target that a controller becomes."""
     acl = {
@@ -237,7 +252,7 @@ def _node(served: Served, settings: Settings) -> TargetNode:
     }
     return TargetNode(
         served.iqn,
-        {nsid - 1: lu for nsid, lu in served.units.items()},
+        _by_lun(served),
         alias=served.settings.alias,
         acl=acl if settings.initiators else None,
         chap=_chap(settings.chap, settings.mutual_chap),

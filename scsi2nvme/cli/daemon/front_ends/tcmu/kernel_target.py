@@ -96,6 +96,10 @@ class KernelTarget:
         """A controller is back; see TcmuFrontEnd.renew."""
         await self._front_end.renew(units)
 
+    async def follow_inventory(self) -> None:
+        """Logical units came or went; see TcmuFrontEnd.follow_inventory."""
+        await self._front_end.follow_inventory()
+
     def _open_ring(
         self, nexus: PlaneNexus, lu: LogicalUnit, fd: int, length: int, cookie: int
     ) -> PlaneTcmu:

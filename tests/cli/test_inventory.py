@@ -1,0 +1,167 @@
+"""Namespaces that come and go while the daemon serves them, as initiators see it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scsi2nvme.cli.config import ConfigFile, InitiatorTable, settings
+from scsi2nvme.cli.daemon.serve import Daemon
+from scsi2nvme.drivers.emulated.transport import EmulatedTransport
+from tests.daemon import free_port
+from tests.iscsi_client import Initiator, ScsiResult
+from tests.support import row
+
+LUN_NOT_SUPPORTED = (5, 0x25, 0x00)
+POWER_ON = (6, 0x29, 0x00)
+REPORTED_LUNS_CHANGED = (6, 0x3F, 0x0E)
+DISK = "emulated:memory,size=1M,namespaces=3"
+MASKED = "iqn.2026-11.test:masked"
+
+
+async def sent(one: Initiator, lun: int, cdb: bytes, **data: Any) -> ScsiResult:
+    return await asyncio.to_thread(one.command, lun, cdb, **data)
+
+
+async def luns(one: Initiator) -> list[int]:
+    cdb = row("REPORT LUNS").build(allocation_length=256)
+    data = (await sent(one, 0, cdb, data_in=256)).data
+    return [data[offset + 1] for offset in range(8, len(data), 8)]
+
+
+async def triple(one: Initiator, lun: int) -> tuple[int, int, int] | None:
+    result = await sent(one, lun, bytes(6))
+    return result.sense_triple if result.status else None
+
+
+async def peripheral(one: Initiator, lun: int) -> int:
+    cdb = row("INQUIRY").build(allocation_length=255)
+    return (await sent(one, lun, cdb, data_in=255)).data[0]
+
+
+async def written(one: Initiator, lun: int, byte: int) -> None:
+    data = bytes([byte]) * 512
+    assert (
+        await sent(one, lun, row("WRITE (10)").build(transfer_length=1), data_out=data)
+    ).status == 0
+    assert await read(one, lun) == data
+
+
+async def read(one: Initiator, lun: int) -> bytes:
+    return (await sent(one, lun, row("READ (10)").build(transfer_length=1), data_in=512)).data
+
+
+async def changed(daemon: Daemon, *detached: int) -> None:
+    """Have the controller lose these namespaces and no others, and wait until that was followed."""
+    served = daemon.served[0]
+    assert isinstance(served.controller.transport, EmulatedTransport)
+    served.controller.transport.detach(*detached)
+    wanted = {1, 2, 3} - set(detached)
+    while set(served.units) != wanted or daemon._following.locked():
+        await asyncio.sleep(0.01)
+
+
+def test_luns_follow_the_namespaces(tmp_path: Path) -> None:
+    port = free_port()
+    configured = settings(
+        ConfigFile(
+            initiators=(
+                InitiatorTable("iqn.2026-11.test:initiator"),
+                InitiatorTable(MASKED, luns=(0, 1)),
+            )
+        ),
+        default_state_dir=tmp_path,
+        maximum_reactors=1,
+        controllers=(DISK,),
+        portals=(f"127.0.0.1:{port}",),
+    )
+
+    async def work() -> None:
+        async with AsyncExitStack() as stack:
+            daemon = await Daemon.start(configured, stack)
+            one = Initiator(("127.0.0.1", port))
+            masked = Initiator(("127.0.0.1", port), MASKED)
+            with one, masked:
+                for each in (one, masked):
+                    await asyncio.to_thread(each.login, daemon.served[0].iqn)
+                    for lun in await luns(each):
+                        assert await triple(each, lun) == POWER_ON
+                assert (await luns(one), await luns(masked)) == ([0, 1, 2], [0, 1])
+                await written(one, 2, 0x5A)
+
+                await changed(daemon, 3)
+                assert [await triple(one, lun) for lun in range(3)] == [
+                    *[REPORTED_LUNS_CHANGED] * 2,
+                    LUN_NOT_SUPPORTED,
+                ]
+                assert await luns(one) == [0, 1]
+                assert await peripheral(one, 2) == 0x7F
+                assert await triple(masked, 0) is None  # nothing changed for it
+
+                await changed(daemon)
+                assert await triple(one, 2) == POWER_ON
+                assert await triple(one, 0) == REPORTED_LUNS_CHANGED
+                assert await luns(one) == [0, 1, 2]
+                assert await triple(one, 1) is None  # REPORT LUNS told it
+                assert await peripheral(one, 2) == 0
+                assert await read(one, 2) == b"\x5a" * 512
+                await written(one, 2, 0xA5)
+                assert await luns(masked) == [0, 1]
+
+                await changed(daemon, 1, 2, 3)
+                assert await luns(one) == []
+                assert await triple(one, 0) == LUN_NOT_SUPPORTED
+                await changed(daemon, 2)
+                assert await triple(masked, 0) == POWER_ON
+                assert (await luns(one), await luns(masked)) == ([0, 2], [0])
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("serial", ["OTHER", "SAME"])
+def test_a_new_namespace_must_not_have_the_name_of_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, serial: str
+) -> None:
+    """Both are named by model and serial number, unless these are the same, too: it stays out."""
+    specs = [
+        f"emulated:{tmp_path / name},size=1M,namespaces=3,serial={own},identifiers=SAME"
+        for name, own in (("a.img", serial), ("b.img", "SAME"))
+    ]
+    configured = settings(
+        ConfigFile(),
+        default_state_dir=tmp_path,
+        maximum_reactors=1,
+        controllers=tuple(specs),
+        portals=(f"127.0.0.1:{free_port()}",),
+    )
+
+    async def work() -> None:
+        async with AsyncExitStack() as stack:
+            daemon = await Daemon.start(configured, stack)
+            first, second = daemon.served
+            for one in (first, second):
+                assert isinstance(one.controller.transport, EmulatedTransport)
+                one.controller.transport.detach(1, 2, 3)
+            while first.units or second.units:
+                await asyncio.sleep(0.01)
+            second.controller.transport.detach(1, 2)  # type: ignore[attr-defined]
+            while set(second.units) != {3}:
+                await asyncio.sleep(0.01)
+            assert not second.units[3].ambiguous
+            first.controller.transport.detach(1)  # type: ignore[attr-defined]
+            while 2 not in first.units:
+                await asyncio.sleep(0.01)
+            if serial == "OTHER":
+                assert set(first.units) == {2, 3}
+                assert first.units[3].ambiguous
+                assert second.units[3].ambiguous
+            else:
+                assert set(first.units) == {2}
+
+    asyncio.run(work())
+    told = "\n".join(record.getMessage() for record in caplog.records)
+    assert ("cannot be told from" in told) == (serial == "SAME")
