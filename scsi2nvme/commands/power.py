@@ -119,15 +119,32 @@ def _check_changeable(lu: LogicalUnit) -> None:
         raise CheckCondition(sense)
 
 
-def _change(task: Task, wanted: PowerCondition, modifier: int) -> Translation:
+def _stop(lu: LogicalUnit, before: Readiness, *, flushes: bool) -> Conversation:
+    """Flush for a logical unit that has been STOPPED already; if that fails it is as `before`."""
+    flushed = False
+    try:
+        if flushes:
+            yield NvmeCommand(Opcode.FLUSH, nsid=lu.nsid)
+        flushed = True
+    finally:
+        if not flushed and lu.readiness is Readiness.STOPPED:
+            lu.readiness = before
+            lu.on_change()
+
+
+def _change(task: Task, wanted: PowerCondition, modifier: int, before: Readiness) -> Translation:
     """Flush before less power, then change the condition, then the controller's state."""
     lu, cdb = task.lu, task.cdb
     stops = wanted is PowerCondition.START_VALID and not cdb.start
     rests = wanted in (PowerCondition.IDLE, PowerCondition.STANDBY)
-    if (stops or rests) and not cdb.no_flush and lu.volatile_write_cache:
+    flushes = not cdb.no_flush and lu.volatile_write_cache
+    if stops:
+        yield from _stop(lu, before, flushes=flushes)
+    elif rests and flushes:
         yield NvmeCommand(Opcode.FLUSH, nsid=lu.nsid)
-        _check_changeable(lu)  # a format may have begun meanwhile
-    lu.readiness = Readiness.STOPPED if stops else Readiness.READY
+    _check_changeable(lu)  # the controller may have gone, or a format begun while one rests
+    if lu.readiness is Readiness.STOPPED and not stops:
+        lu.readiness = Readiness.READY
     lu.power_condition = wanted if rests else 0
     lu.power_condition_modifier = modifier if rests else 0
     lu.on_change()
@@ -142,7 +159,13 @@ def start_stop_unit(task: Task) -> Translation:
     _check_changeable(lu)
     if wanted is PowerCondition.LU_CONTROL:
         return GOOD
-    change = _change(task, wanted, modifier)
+    before = lu.readiness
+    if wanted is PowerCondition.START_VALID and not task.cdb.start:
+        # From now on, even if the flush comes after the status: no write, and no format, gets
+        # in between.
+        lu.readiness = Readiness.STOPPED
+        lu.on_change()
+    change = _change(task, wanted, modifier, before)
     if task.cdb.immed:
         return in_background(task, change)
     return (yield from change)

@@ -19,6 +19,7 @@ from tests.service.bench import (
     Bench,
     compare_and_write,
     played,
+    settle,
     told,
     write,
 )
@@ -78,6 +79,25 @@ async def test_a_stop_flushes_what_was_under_way(bench: Bench) -> None:
     await bench.drained()
     assert bench.controller.model.opcodes()[0] == Opcode.FLUSH
     assert bench.lu.readiness is Readiness.STOPPED
+
+
+@told
+async def test_nothing_gets_between_a_stop_and_its_flush(bench: Bench) -> None:
+    """With IMMED the flush comes after the status."""
+    bench.controller.held = True
+    stop = await bench.run(row("START STOP UNIT").build(immed=1))
+    await bench.drained()
+    assert stop.status == Status.GOOD
+    assert bench.controller.opcodes == [Opcode.FLUSH]
+    format_unit = bench.submit(row("FORMAT UNIT").build())
+    await settle()
+    await bench.drained()
+    assert format_unit.sense == (2, 0x04, 0x02)
+    assert (await bench.run(*write())).sense == (2, 0x04, 0x02)
+    bench.controller.held = False
+    await bench.controller.release()
+    assert bench.lu.readiness is Readiness.STOPPED
+    assert bench.lu.pending_attention(bench.nexus) is None  # no deferred error
 
 
 @told
