@@ -214,7 +214,7 @@ async def _descriptors(
         return Descriptors()  # they only add to what Identify Namespace has
 
 
-def _unusable(namespace: Values) -> str:
+def _unusable(controller: Values, namespace: Values) -> str:
     """Return why this driver cannot transfer a namespace's blocks, "" if it can."""
     if namespace.ncap == 0:
         return "it has no capacity"
@@ -224,6 +224,10 @@ def _unusable(namespace: Values) -> str:
     lba_format = LBA_FORMAT.parse(namespace.bytes("lbafs")[LBA_FORMAT.size * index :])
     if lba_format.lbads not in _LBADS:
         return f"its blocks have 2^{lba_format.lbads} bytes"
+    if 1 << lba_format.lbads > maximum_transfer_bytes(controller):
+        return f"a command carries less than one of its blocks (MDTS {controller.mdts})"
+    if not namespace.nsze:
+        return "it has no blocks (NSZE is 0)"
     if lba_format.ms:
         return f"its blocks have {lba_format.ms} bytes of metadata each"
     return ""
@@ -250,7 +254,7 @@ async def _read_namespace(
         raise
     if not any(namespace.raw):
         return None  # inactive: NSIDs may have been tried one by one
-    unusable = _unusable(namespace)
+    unusable = _unusable(controller, namespace)
     if unusable:
         _leave_out(nsid, unusable)
         return None

@@ -216,6 +216,21 @@ def test_a_medium_in_read_only_mode(warning: int | None, read_only: bool) -> Non
     assert identify.same_namespace(facts(0), facts(warning)) != read_only
 
 
+@pytest.mark.parametrize(
+    ("lbads", "mdts", "usable"), [(13, 1, True), (14, 1, False), (16, 3, False), (16, 0, True)]
+)
+def test_a_command_must_carry_a_block(lbads: int, mdts: int, usable: bool) -> None:
+    controller = IDENTIFY_CONTROLLER.parse(IDENTIFY_CONTROLLER.build(ver=0x010400, mdts=mdts))
+    played = Played({(2, 0): nsids(1), (0, 1): namespace(100, lbads=lbads)})
+    found = asyncio.run(identify.read_namespaces(played.execute, controller, NO_QUIRK))
+    assert bool(found) == usable
+
+
+def test_a_namespace_without_blocks_is_left_out() -> None:
+    found, _ = namespaces({(2, 0): nsids(1), (0, 1): namespace(0, ncap=1)})
+    assert found == {}
+
+
 def test_nuse_is_no_change() -> None:
     answers = {(2, 0): nsids(1), (0, 1): NAMESPACE}
     one = namespaces(answers)[0][1]
