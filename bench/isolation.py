@@ -21,7 +21,7 @@ from bench.nuisances import BLOCK_BYTES, NUISANCES, READ, Address, Nuisance, tra
 from tests.iscsi_client import Initiator
 
 SIZE_BYTES = 256 << 20
-FIGURES = "## Isolation\n"
+FIGURES = "## Isolation in figures\n"
 HONEST = "iqn.2026-11.test:honest"
 TEST_UNIT_READY = bytes(6)
 _LBA = 4096  # of COMPARE AND WRITE, where nobody else writes
@@ -135,6 +135,10 @@ def run(directory: Path, seconds: int, chosen: str = "") -> dict[str, dict[str, 
     return report
 
 
+_ABOUT = """\
+Throughput as a share of what the host has alone, and the longest times in ms, with one reactor;
+whoever plays the others takes a part of the same CPUs.
+"""
 _COLUMNS = {
     "read 4 KiB": "read_ms",
     "TEST UNIT READY": "test_unit_ready_ms",
@@ -148,6 +152,7 @@ def markdown(report: dict[str, dict[str, Any]]) -> str:
     """Return a table: throughput as a share of what the host has alone, longest times in ms."""
     alone = next(iter(report.values()))["iops"]
     lines = [
+        _ABOUT,
         f"| Meanwhile | 4 KiB reads, QD32 | {' | '.join(_COLUMNS)} |",
         f"| --- | --: |{' --: |' * len(_COLUMNS)}",
     ]

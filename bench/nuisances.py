@@ -22,6 +22,7 @@ FLOODS, DEPTH = 4, 128
 LARGEST_BYTES = 8 << 20
 
 Address = tuple[str, int]
+Play = Callable[[Address, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Nuisance:
     """`play` troubles the target at an address, by its name, until its process is killed."""
 
     name: str
-    play: Callable[[Address, str], None]
+    play: Play
 
 
 def transfer(opcode: int, size_bytes: int, lba: int = 0) -> bytes:

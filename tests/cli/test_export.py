@@ -104,6 +104,7 @@ def test_units_are_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     activation = dict(line.split("=") for line in paths[2].read_text().splitlines() if "=" in line)
     assert activation["Name"] == paths[2].stem == NAME
     assert f"Alias={activation['SystemdService']}" in unit.splitlines()
+    assert "MemoryMax=50%" in unit.splitlines()
     assert main(["install-units", "--dry-run", "--program", "/opt/x/scsi2nvme"]) == 0
     assert unit in capsys.readouterr().out
 
