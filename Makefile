@@ -191,7 +191,7 @@ sanitize: test-packages environment ## run C tests and test suite under ASan and
 	  PATH="$(ASAN)/bin:$(DEV):$$PATH" pytest $(PYTEST_OPTIONS) \
 	  --override-ini pythonpath= --ignore tests/test_packaging.py -m 'not slow' $(TESTS)
 
-.PHONY: fuzz fuzz-iscsi bench system-bench docs stranger
+.PHONY: fuzz fuzz-iscsi fuzz-nvme fuzz-tcmu bench system-bench docs stranger
 fuzz: build-packages environment ## fuzz the command tables and both translations for 10 minutes
 	@$(DEV)/scsi2nvme fuzz --time $(or $(TIME),10m) --corpus var/corpus
 
@@ -205,15 +205,18 @@ model: test-packages environment ## hold the logical unit against a model of a d
 	@$(DEV)/python -m tests.model --steps $(or $(STEPS),100000) $(if $(SEED),--seed $(SEED)) \
 	  $(addprefix --controller ,$(CONTROLLER)) $(addprefix --way ,$(WAY))
 
+fuzz-iscsi: ## fuzz the iSCSI full-feature phase with libFuzzer for SECONDS=600
+fuzz-nvme: ## fuzz what a controller writes into a completion queue
+fuzz-tcmu: ## fuzz the rings of the kernel's target
 LIBFUZZER := $(CURDIR)/build/libfuzzer
-fuzz-iscsi: environment ## fuzz the iSCSI full-feature phase with libFuzzer for SECONDS=600
+fuzz-iscsi fuzz-nvme fuzz-tcmu: fuzz-%: environment
 	$(call packages,$(FUZZ_PACKAGES))
 	@[ -f $(LIBFUZZER)/build.ninja ] || CC=clang $(DEV_BUILD) meson setup $(LIBFUZZER) \
 	  -Dbuildtype=debugoptimized -Db_lto=false -Db_lundef=false -Db_sanitize=address,undefined
-	@$(DEV_BUILD) ninja --quiet -C $(LIBFUZZER) tests/c/fuzz_iscsi tests/c/libfuzzer_iscsi
-	@mkdir -p var/corpus-iscsi && $(LIBFUZZER)/tests/c/fuzz_iscsi --seed var/corpus-iscsi/seed
-	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(LIBFUZZER)/tests/c/libfuzzer_iscsi \
-	  -max_total_time=$(or $(SECONDS),600) -max_len=16384 -entropic=0 -artifact_prefix=var/ var/corpus-iscsi
+	@$(DEV_BUILD) ninja --quiet -C $(LIBFUZZER) tests/c/fuzz_$* tests/c/libfuzzer_$*
+	@mkdir -p var/corpus-$* && $(LIBFUZZER)/tests/c/fuzz_$* --seed var/corpus-$*/seed
+	@UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(LIBFUZZER)/tests/c/libfuzzer_$* \
+	  -max_total_time=$(or $(SECONDS),600) -max_len=16384 -entropic=0 -artifact_prefix=var/ var/corpus-$*
 
 bench: build ## measure speed side by side with tgt
 	$(call packages,$(BENCH_PACKAGES))

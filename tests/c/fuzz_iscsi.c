@@ -1,19 +1,16 @@
 /* Arbitrary input to the full-feature phase: steps of initiators, of a network, of Python
- * and of a reactor, as bytes. With -DS2N_LIBFUZZER for libFuzzer, which is clang's; else
- * a program that mutates a session of its own: fuzz_iscsi [inputs [seed]], or
- * fuzz_iscsi --seed FILE, which writes it for libFuzzer to begin with.
- *
- * It is built with limits that short inputs reach (iscsi.h). */
+ * and of a reactor. It is built with limits that short inputs reach (iscsi.h). */
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "fuzz.h"
 #include "initiator.h"
 
-/* An input is HEAD bytes that say what was negotiated, then steps. Each is a kind, a detail
- * and the length of what follows, in two bytes. */
-enum { HEAD = 2, STEP = 4, LINKS = 3, KINDS = 32 };
+/* What was negotiated is the head. */
+enum { HEAD = 2, LINKS = 3, KINDS = 32 };
+
+const uint32_t fuzz_head = HEAD, fuzz_kinds = KINDS, fuzz_planted = 6;
 
 enum kind {
     SEND_PDU, /* header and data; length, padding, digests are put right; detail: connection */
@@ -116,7 +113,7 @@ static void do_step(uint8_t kind, uint8_t detail, const uint8_t *bytes, size_t l
 {
     struct initiator *on = &at[detail % LINKS];
 
-    switch (kind % KINDS) {
+    switch (kind) {
     case SEND:
         send_bytes(on, bytes, length);
         break;
@@ -161,7 +158,7 @@ static void do_step(uint8_t kind, uint8_t detail, const uint8_t *bytes, size_t l
     }
 }
 
-static void begin(const uint8_t *head)
+void fuzz_begin(const uint8_t *head)
 {
     s2n_conn_params params = {
         .header_digest = head[0] >> 6 == 3,
@@ -186,7 +183,7 @@ static void begin(const uint8_t *head)
 }
 
 /* Whatever it was, an end comes to it, and nothing is left. */
-static void finish(void)
+void fuzz_finish(void)
 {
     s2n_event event;
 
@@ -206,56 +203,29 @@ static void finish(void)
     CHECK_EQUAL(fake.live_tasks + fake.armed_timers + fake.sources, 0);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+void fuzz_step(uint8_t kind, uint8_t detail, const uint8_t *bytes, size_t length)
 {
-    if (size < HEAD)
-        return 0;
-    begin(data);
-    data += HEAD;
-    size -= HEAD;
-    while (size >= STEP) {
-        size_t length = s2n_get16(data + 2);
-        const uint8_t *step = data;
-        data += STEP;
-        size -= STEP;
-        length = length < size ? length : size;
-        do_step(step[0], step[1], data, length);
-        data += length;
-        size -= length;
-        fake_run();
-        if (!late)
-            take_events();
-    }
-    finish();
-    return 0;
+    do_step(kind, detail, bytes, length);
+    fake_run();
+    if (!late)
+        take_events();
+}
+
+uint32_t fuzz_reached(void)
+{
+    return fake.executions;
 }
 
 #ifndef S2N_LIBFUZZER
 
 /* ---- a session of every kind of PDU ---- */
 
-enum { F = S2N_FINAL, R = S2N_READ, W = S2N_WRITE, IMMEDIATE = S2N_IMMEDIATE, ROOM = 1 << 15 };
+enum { F = S2N_FINAL, R = S2N_READ, W = S2N_WRITE, IMMEDIATE = S2N_IMMEDIATE };
 
 static struct {
-    uint8_t bytes[ROOM];
-    uint32_t length;
     int fd;
     struct initiator i;
 } seed;
-
-static void add_step(uint8_t kind, uint8_t detail, const uint8_t *bytes, uint32_t length)
-{
-    uint8_t *to = seed.bytes + seed.length;
-
-    CHECK(seed.length + STEP + length <= ROOM / 2);
-    to[0] = kind;
-    to[1] = detail;
-    s2n_put16(to + 2, length);
-    if (length)
-        memcpy(to + STEP, bytes, length);
-    seed.length += STEP + length;
-}
 
 /* What was put goes out on a connection: a PDU, or several at once. */
 static void add_put(uint8_t kind, uint8_t link)
@@ -264,7 +234,7 @@ static void add_put(uint8_t kind, uint8_t link)
     ssize_t n = recv(seed.fd, bytes, sizeof bytes, 0);
 
     CHECK(n > 0);
-    add_step(kind, link, bytes, (uint32_t)n);
+    fuzz_add(kind, link, bytes, (uint32_t)n);
 }
 
 static void put_bare_request(uint8_t opcode, uint32_t cmd_sn, uint32_t length)
@@ -300,26 +270,25 @@ static void put_data(uint32_t itt, uint32_t ttt, uint32_t data_sn, uint32_t offs
  * as many as may be, and what has to wait then. When they are answered the connection has gone. */
 static void put_several(void)
 {
-    add_step(JOIN, 2, NULL, 0);
+    fuzz_add(JOIN, 2, NULL, 0);
     put_bare_request(S2N_TEXT, seed.i.cmd_sn + 1, 40);
     put_bare_request(S2N_TEXT, seed.i.cmd_sn + 2, 40);
     put_command(&seed.i, F | W, 8, 512, write10(0, 1), pattern(512), 512);
     put_bare_request(S2N_NOP_OUT | IMMEDIATE, seed.i.cmd_sn, 2048);
     put_bare_request(S2N_NOP_OUT | IMMEDIATE, seed.i.cmd_sn, 2048);
     add_put(SEND, 2);
-    add_step(HANG_UP, 2, NULL, 0);
+    fuzz_add(HANG_UP, 2, NULL, 0);
     seed.i.cmd_sn += 2;
 }
 
-static void plant(void)
+void fuzz_plant(void)
 {
     int pair[2];
 
     CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
     seed.fd = pair[1];
     seed.i = (struct initiator){.fd = pair[0], .cmd_sn = FIRST_CMD_SN};
-    seed.length = HEAD;
-    seed.bytes[0] = 2; /* immediate and unsolicited data */
+    fuzz_set_head(0, 2); /* immediate and unsolicited data */
     put_scsi(F | R, 1, 2048, read10(0, 4), 0);
     put_scsi(F | W, 2, 512, write10(0, 1), 512);
     put_scsi(W, 3, 2048, write10(0, 4), 256);
@@ -334,92 +303,18 @@ static void plant(void)
     put_request(S2N_TEXT, seed.i.cmd_sn++, 40);
     put_request(S2N_SNACK, seed.i.cmd_sn, 0);
     put_several();
-    add_step(JOIN, 1, NULL, 0);
-    add_step(HOLD, 1, NULL, 0);
+    fuzz_add(JOIN, 1, NULL, 0);
+    fuzz_add(HOLD, 1, NULL, 0);
     put_scsi(F, 5, 0, test_unit_ready, 0);
     seed.i.cmd_sn += 2;
     put_scsi(F | R, 7, 255, inquiry(96), 0);
     put_request(S2N_NOP_OUT, seed.i.cmd_sn - 2, 500);
     put_request(S2N_LOGOUT, seed.i.cmd_sn - 3, 0);
-    add_step(END, 0x80, NULL, 0);
-    add_step(CLOSE, 0x80, NULL, 0);
-    add_step(WAIT, 0xff, NULL, 0);
+    fuzz_add(END, 0x80, NULL, 0);
+    fuzz_add(CLOSE, 0x80, NULL, 0);
+    fuzz_add(WAIT, 0xff, NULL, 0);
     close(pair[0]);
     close(pair[1]);
-}
-
-/* ---- mutating it ---- */
-
-static const uint8_t interesting[] = {0x00, 0x01, 0x03, 0x05, 0x20, 0x40, 0x41, 0x60,
-                                      0x7f, 0x80, 0x81, 0xa1, 0xc1, 0xe1, 0xfe, 0xff};
-
-/* Change `bytes` a little; their new length. */
-static uint32_t mutate(uint8_t *bytes, uint32_t length, uint32_t *state)
-{
-    for (uint32_t left = draw(state, 8); left && length > HEAD + STEP; left--) {
-        uint32_t from = HEAD + draw(state, length - HEAD), span = draw(state, 100) + 1;
-        uint32_t to = HEAD + draw(state, length - HEAD);
-        switch (draw(state, 7)) {
-        case 0:
-            bytes[from] ^= (uint8_t)(1 << draw(state, 8));
-            break;
-        case 1:
-        case 2:
-            bytes[from] = interesting[draw(state, sizeof interesting)];
-            break;
-        case 3: /* repeat a stretch elsewhere */
-            span = s2n_least(span, length - s2n_least(length, from > to ? from : to));
-            memmove(bytes + to, bytes + from, span);
-            break;
-        case 4: /* another step of any kind, in between */
-            memmove(bytes + from + STEP, bytes + from, length - from);
-            s2n_put32(bytes + from, draw(state, KINDS << 16) << 8);
-            length += STEP;
-            break;
-        case 5: /* a step's worth less */
-            span = s2n_least(STEP + 48, length - from);
-            memmove(bytes + from, bytes + from + span, length - from - span);
-            length -= span;
-            break;
-        case 6:
-            length = draw(state, 10) ? length : from + 1;
-            break;
-        }
-    }
-    return length;
-}
-
-static int write_seed(const char *path)
-{
-    FILE *file = fopen(path, "wb");
-
-    return !file || fwrite(seed.bytes, seed.length, 1, file) != 1 || fclose(file);
-}
-
-int main(int argc, char **argv)
-{
-    static uint8_t bytes[ROOM];
-    uint32_t inputs = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 0) : 10000;
-    uint32_t chance = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 0) : (uint32_t)time(NULL);
-    uint32_t state = chance | 1, executed = 0;
-
-    plant();
-    if (argc > 2 && !strcmp(argv[1], "--seed"))
-        return write_seed(argv[2]);
-    printf("seed %u\n", chance);
-    fflush(stdout);
-    for (uint32_t n = 0; n < inputs; n++) {
-        memcpy(bytes, seed.bytes, seed.length);
-        bytes[0] ^= (uint8_t)draw(&state, n ? 256 : 1);
-        bytes[1] ^= (uint8_t)(draw(&state, n ? 2 : 1) << 7); /* portions */
-        LLVMFuzzerTestOneInput(bytes, n ? mutate(bytes, seed.length, &state) : seed.length);
-        if (!n)
-            CHECK_EQUAL(fake.executions, 6);
-        executed += fake.executions;
-    }
-    printf("ok %u inputs, %u commands executed\n", inputs, executed);
-    CHECK(executed > inputs);
-    return 0;
 }
 
 #endif

@@ -6,11 +6,16 @@
 #include "fake_reactor.h"
 #include "tcmu_device.h"
 
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+enum { DATA_BYTES = 1 << 16 }; /* filled for every input */
+#else
+enum { DATA_BYTES = 8 << 20 };
+#endif
 enum {
     RING = 128,
     RING_BYTES = 4096 - RING,
     DATA = 4096,
-    MAP_BYTES = DATA + (8 << 20),
+    MAP_BYTES = DATA + DATA_BYTES,
     AT_VERSION = 0,
     AT_FLAGS = 2,
     AT_OFFSET = 4,
