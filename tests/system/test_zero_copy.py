@@ -46,6 +46,24 @@ def rings(output: str) -> list[dict[str, dict[str, Any]]]:
     return found
 
 
+def test_a_boot_file_is_read_by_one_command(machine: Machine) -> None:
+    """It is more than is held at once: copied in portions, whatever could stay in place."""
+    output = machine.run(
+        BEGIN
+        + serve((A,))
+        + publish((FIRST,), portals=["127.0.0.1"])
+        + f"""
+        cd /opt/scsi2nvme
+        python3 -m tests.system.boot_file 127.0.0.1 {IQN} 19200
+        rings
+        """,
+        timeout_s=400,
+    ).output
+    assert "moved 19200 blocks" in output
+    (row,) = rings(output)[0].values()
+    assert row["Copied"] >= 2
+
+
 @pytest.mark.parametrize("zero_copy", ["auto", "off"])
 def test_either_way_moves_data_unharmed(machine: Machine, zero_copy: str) -> None:
     output = machine.run(
