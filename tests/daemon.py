@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -23,6 +24,19 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def targets(*specs: str) -> str:
+    """Return a configuration of targets that are called IQN, IQN:1, IQN:2, …"""
+    return "".join(
+        f"[[controllers]]\nspec = {json.dumps(spec)}\niqn = {json.dumps(target(number))}\n"
+        for number, spec in enumerate(specs)
+    )
+
+
+def target(number: int) -> str:
+    """Return how `targets` calls one."""
+    return f"{IQN}:{number}" if number else IQN
 
 
 class Daemon:

@@ -215,7 +215,8 @@ class Image:
                 f"{self.name}: has the serial number {state.serial}, not {serial}; "
                 "leave serial= out"
             )
-        state.serial, state.inode = serial or state.serial, inode
+        if serial or state.inode is None:  # a copy stays one until it has a serial number
+            state.serial, state.inode = serial or state.serial, inode
         return state
 
     def _read(self) -> State | None:

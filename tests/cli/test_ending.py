@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
-from tests.daemon import IQN, Daemon, free_port
+from tests.daemon import IQN, Daemon, free_port, target, targets
 from tests.iscsi_client import Initiator
 from tests.support import row
 
@@ -96,10 +96,11 @@ HANGING = {
 def test_it_ends_while_commands_hang(tmp_path: Path) -> None:
     disks = [f"{MEMORY},fault={what}" for what in HANGING]
     with ExitStack() as stack:
-        running = stack.enter_context(Daemon(tmp_path, *disks, arguments=("--reactors", "1")))
+        running = Daemon(tmp_path, config=targets(*disks), arguments=("--reactors", "1"))
+        stack.enter_context(running)
         for number, (cdb, data) in enumerate(HANGING.values()):
             one = stack.enter_context(Initiator(("127.0.0.1", running.port)))
-            one.login(f"{IQN}:{number}" if number else IQN)
+            one.login(target(number))
             one.command(0, bytes(6))
             read = 0 if data or cdb[0] != 0x4D else 255
             itt = one.next_itt()

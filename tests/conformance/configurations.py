@@ -25,6 +25,8 @@ _WRITING = (
     "iSCSIResiduals",
     "iSCSITMF",
 )
+# The suite resets targets, which is refused unless it is allowed.
+_COLD_RESET = "cold_reset = true\n"
 _CHAP = '[chap]\nname = "user"\nsecret = "a secret of 20 bytes"\n'
 
 
@@ -55,7 +57,7 @@ class Configuration:
         """Serve a new disk; gives the URLs. In the end nothing may have been logged."""
         with TemporaryDirectory() as directory:
             spec = self.controller.format(disk=f"{directory}/disk.img")
-            with Daemon(Path(directory), spec, config=self.config) as daemon:
+            with Daemon(Path(directory), spec, config=_COLD_RESET + self.config) as daemon:
                 yield [daemon.url(credentials=self.credentials)] * self.paths
             words = daemon.log.read_text()
             assert not words, words

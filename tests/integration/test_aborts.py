@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import IQN, Daemon
+from tests.daemon import Daemon, target, targets
 from tests.iscsi_client import SIMPLE, Initiator
 from tests.support import row
 
@@ -89,7 +89,7 @@ def serving(tmp_path: Path, *faults: Iterable[str]) -> Iterator[Daemon]:
         ",".join(["emulated:memory,size=16M", *(f"fault={fault}" for fault in group)])
         for group in (*faults, ())
     ]
-    with Daemon(tmp_path, *disks, arguments=("--reactors", "1")) as daemon:
+    with Daemon(tmp_path, config=targets(*disks), arguments=("--reactors", "1")) as daemon:
         yield daemon
 
 
@@ -98,7 +98,7 @@ def initiator(daemon: Daemon, disk: int = 0, name: str = HOST) -> Iterator[Initi
     """Log in, and take the unit attention."""
     with Initiator(("127.0.0.1", daemon.port), name) as one:
         one.sock.settimeout(SECONDS)
-        one.login(f"{IQN}:{disk}" if disk else IQN)
+        one.login(target(disk))
         one.command(0, TUR)
         yield one
 

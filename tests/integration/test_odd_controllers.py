@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import IQN, Daemon
+from tests.daemon import IQN, Daemon, target, targets
 from tests.iscsi_client import Initiator, LoginError
 from tests.support import row
 
@@ -109,12 +109,13 @@ def test_a_medium_in_read_only_mode_is_write_protected(tmp_path: Path) -> None:
 
 def test_a_disk_that_cannot_be_driven_leaves_the_others_served(tmp_path: Path) -> None:
     bad = f"{DISK},tell=cap.mqes:0"
-    with Daemon(tmp_path, bad, DISK) as daemon, Initiator(("127.0.0.1", daemon.port)) as one:
+    config = targets(bad, DISK)
+    with Daemon(tmp_path, config=config) as daemon, Initiator(("127.0.0.1", daemon.port)) as one:
         assert daemon.logs(f"controller '{bad}': its I/O queues have one entry (CAP.MQES is 0)")
         assert daemon.log.read_text().count("\n") == 1
         with Initiator(("127.0.0.1", daemon.port)) as other, pytest.raises(LoginError):
             other.login(IQN)
-        one.login(f"{IQN}:1")
+        one.login(target(1))
         one.command(0, bytes(6))
         exercise(one)
         where = ("--state-dir", str(tmp_path))
