@@ -60,7 +60,7 @@ def test_targetcli_alone_makes_a_disk(machine: Machine) -> None:
 
 REFUSED = {
     "size=256M cfgstring=0/7": "there is no namespace 7; there are: 1, 2",
-    "size=256M cfgstring=5/1": "there is no controller '5'; there are: scsi2nvme-emulated-controller-s1, ",
+    "size=256M cfgstring=5/1": "no controller '5'; there are: scsi2nvme-emulated-controller-s1, ",
     "size=256M cfgstring=disk": "CONTROLLER/NSID",
     "size=1G cfgstring=0/1": "size 1073741824 is more than the namespace's 268435456 bytes",
     "size=64M cfgstring=1/1": "control=hw_block_size=4096",
