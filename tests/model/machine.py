@@ -69,7 +69,8 @@ class Machine(RuleBasedStateMachine):
         for lba in range(0, self.way.lu.capacity_blocks, 16384):
             # WRITE SAME (16), NDOB.
             cdb = bytes([0x93, 1]) + lba.to_bytes(8, "big") + (16384).to_bytes(4, "big") + bytes(2)
-            assert self.way.command(0, cdb, b"", 0).good
+            outcome = self.way.command(0, cdb, b"", 0)
+            assert outcome.good, f"{outcome}"
 
     def teardown(self) -> None:
         if emulator := self.way.bed.emulator:
