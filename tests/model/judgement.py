@@ -9,7 +9,14 @@ from enum import Enum
 from scsi2nvme.command import Data, Transfer
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.model.medium import Change, Effect, Medium, becomes, joins
-from tests.model.requests import Request, compares, is_refused, joins_medium, named
+from tests.model.requests import (
+    Request,
+    compares,
+    compares_what_it_wrote,
+    is_refused,
+    joins_medium,
+    named,
+)
 
 GOOD, CHECK_CONDITION, CONDITION_MET, BUSY, TASK_ABORTED = 0, 2, 4, 8, 0x40
 NOT_READY, MEDIUM_ERROR, ILLEGAL_REQUEST, UNIT_ATTENTION, DATA_PROTECT = 2, 3, 5, 6, 7
@@ -69,7 +76,7 @@ class Judge:
     def settle(self, ended: Sequence[tuple[Request, Outcome]], luck: Luck) -> None:
         """Check every outcome, and let the medium follow. Raises Wrong."""
         for request, outcome in ended:
-            self._check_status(request, outcome, luck)
+            self._check_status(request, outcome, luck, self._is_crossed(request, ended))
         self.medium.apply(self._effect(*each) for each in ended)
         for request, outcome in ended:
             self._check_comparison(request, outcome)
@@ -78,7 +85,16 @@ class Judge:
 
     # ---- status ----
 
-    def _check_status(self, request: Request, outcome: Outcome, luck: Luck) -> None:
+    def _is_crossed(self, request: Request, ended: Sequence[tuple[Request, Outcome]]) -> bool:
+        """Whether others that ran beside a command change its blocks."""
+        own = range(request.lba, request.lba + request.blocks)
+        return any(
+            lba in own for other, _ in ended if other is not request for lba in self._changes(other)
+        )
+
+    def _check_status(
+        self, request: Request, outcome: Outcome, luck: Luck, is_crossed: bool
+    ) -> None:
         def require(holds: bool, message: str) -> None:
             if not holds:
                 raise Wrong(f"{request}: {outcome!r}: {message}")
@@ -88,6 +104,8 @@ class Judge:
             require(told or _is_aborted(outcome, luck), "it must be refused")
         elif outcome.good:
             _check_residual(request, outcome, require)
+        elif outcome.key == MISCOMPARE and compares_what_it_wrote(request):
+            require(is_crossed or luck is Luck.BAD, "nobody else changed what it wrote")
         elif outcome.key != MISCOMPARE or not compares(request):
             require(_is_aborted(outcome, luck) or luck is Luck.BAD, "nothing is wrong with it")
         if not outcome.good and request.row.data is Data.IN:

@@ -243,6 +243,12 @@ def compares(request: Request) -> Mapping[int, bytes]:
     return {}
 
 
+def compares_what_it_wrote(request: Request) -> bool:
+    """Whether it is WRITE AND VERIFY with BYTCHK: what others write in between is a miscompare."""
+    is_write = takes_fewer_blocks(request.row)
+    return is_write and request.values.get("bytchk") == _EVERY_BLOCK_COMPARED
+
+
 def is_refused(request: Request, lu: LogicalUnit, *, protected: bool) -> bool:
     """Whether a command must be refused for what it says, before anything is done."""
     row, values = request.row, request.values

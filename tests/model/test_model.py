@@ -113,6 +113,15 @@ def test_a_miscompare_of_equal_data_is_wrong() -> None:
         one.settle([(verify, Outcome(CHECK, key=MISCOMPARE))], Luck.GOOD)
 
 
+def test_what_was_written_may_differ_only_where_others_wrote() -> None:
+    one = judge()
+    verifying = request(one, "WRITE AND VERIFY (10)", bytchk=1)
+    failed = verifying, Outcome(CHECK, key=MISCOMPARE)
+    one.settle([failed, good(request(one, "WRITE (10)"))], Luck.GOOD)
+    with pytest.raises(Wrong, match="nobody else"):
+        one.settle([failed], Luck.GOOD)
+
+
 def test_a_lost_write_is_found(tmp_path: Path) -> None:
     """The controller says of a Write that it was done, and it was not: the medium disagrees."""
     bed = Bed("emulated", tmp_path / "disk")
