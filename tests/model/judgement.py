@@ -20,7 +20,7 @@ from tests.model.requests import (
 
 GOOD, CHECK_CONDITION, CONDITION_MET, BUSY, TASK_ABORTED = 0, 2, 4, 8, 0x40
 NOT_READY, MEDIUM_ERROR, ILLEGAL_REQUEST, UNIT_ATTENTION, DATA_PROTECT = 2, 3, 5, 6, 7
-MISCOMPARE = 0xE
+ABORTED_COMMAND, MISCOMPARE = 0xB, 0xE
 _REFUSALS = (ILLEGAL_REQUEST, DATA_PROTECT)
 
 
@@ -53,6 +53,7 @@ class Luck(Enum):
     """What may happen to commands that nothing is wrong with."""
 
     GOOD = "they succeed"
+    PAUSED = "or, fused, are not repeated after a reset of the controller"
     ABORTED = "or are aborted by a reset"
     BAD = "or fail with the controller's commands"
 
@@ -107,7 +108,9 @@ class Judge:
         elif outcome.key == MISCOMPARE and compares_what_it_wrote(request):
             require(is_crossed or luck is Luck.BAD, "nobody else changed what it wrote")
         elif outcome.key != MISCOMPARE or not compares(request):
-            require(_is_aborted(outcome, luck) or luck is Luck.BAD, "nothing is wrong with it")
+            fused = request.row.transfer is Transfer.TWICE_BLOCKS
+            aborted = _is_aborted(outcome, luck, fused=fused)
+            require(aborted or luck is Luck.BAD, "nothing is wrong with it")
         if not outcome.good and request.row.data is Data.IN:
             require(not outcome.data, "data that nobody may use")
             require(outcome.underflow in (None, request.expected), "not all is residual")
@@ -221,9 +224,11 @@ class Judge:
             raise Wrong(f"{request}: differs at byte {first}, told {outcome.information}")
 
 
-def _is_aborted(outcome: Outcome, luck: Luck) -> bool:
+def _is_aborted(outcome: Outcome, luck: Luck, *, fused: bool = False) -> bool:
     if luck is Luck.GOOD:
         return False
+    if luck is Luck.PAUSED:
+        return fused and outcome.key == ABORTED_COMMAND
     return outcome.status in (None, TASK_ABORTED, BUSY) or outcome.key == UNIT_ATTENTION
 
 

@@ -143,7 +143,7 @@ class Machine(RuleBasedStateMachine):
             # QEMU crashes (SIGSEGV) when it is reset while it compares, verifies or deallocates.
             wanted = [each for each in wanted if each.row.hot is not Hot.NO]
         try:
-            self._perform(wanted, disturbance, Luck.ABORTED if unit else Luck.GOOD)
+            self._perform(wanted, disturbance, Luck.ABORTED if unit else Luck.PAUSED)
         finally:
             if emulator is not None:
                 emulator.clear_faults()
