@@ -37,7 +37,8 @@ class Ending:
                 continue
             loop.add_signal_handler(number, self._ask, number)
         for meaningless in _MEANINGLESS:  # not SIG_IGN, which programs that we start would keep
-            loop.add_signal_handler(meaningless, lambda: None)
+            with contextlib.suppress(RuntimeError):  # valgrind, for one, keeps some to itself
+                loop.add_signal_handler(meaningless, lambda: None)
 
     def _ask(self, number: signal.Signals) -> None:
         if self._asked.is_set():
