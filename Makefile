@@ -136,22 +136,24 @@ c-tests: environment
 	@$(DEV_BUILD) meson test -C $(NATIVE) --no-rebuild --print-errorlogs
 
 # With the slowest tests named in the end; docs/test-times.md has the modules.
-PYTEST_OPTIONS := -n 2 --durations=10 --durations-min=1
+PYTEST_OPTIONS := --durations=10 --durations-min=1
 PYTEST := PATH="$(DEV):$$PATH" pytest $(PYTEST_OPTIONS)
+# Twice as many as processors, since many tests wait for something.
+MANY := -n 4 --dist worksteal
 # Two machines, each of which takes whole modules, the longest first.
 SYSTEM_PYTEST := KERNEL=$(or $(KERNEL),linux-image-amd64) $(PYTEST) \
-  --dist loadscope --no-loadscope-reorder --junitxml build/junit-system.xml
+  -n 2 --dist loadscope --no-loadscope-reorder --junitxml build/junit-system.xml
 
 # What machines boot from is built beside the tests that need none; who needs it waits for it, or
 # builds it anew and says what is wrong.
 .PHONY: test check lint sanitize
 test: test-packages system-test-packages c-tests ## run every test, or TESTS=tests/drivers
 	@$(if $(TESTS),,$(DEV)/python -m tests.system.image $(KERNEL) >build/images.log 2>&1 &)
-	@$(PYTEST) --dist worksteal -m 'not system' --junitxml build/junit.xml $(TESTS)
+	@$(PYTEST) $(MANY) -m 'not system' --junitxml build/junit.xml $(TESTS)
 	@$(if $(TESTS),,$(SYSTEM_PYTEST) tests/system)
 
 check: test-packages lint c-tests ## lint, and the tests that take no minutes
-	@$(PYTEST) --dist worksteal -m 'not slow' $(TESTS)
+	@$(PYTEST) $(MANY) -m 'not slow' $(TESTS)
 
 .PHONY: test-times system-test
 test-times: environment ## write docs/test-times.md from what the last `make test` reported
@@ -188,7 +190,7 @@ sanitize: test-packages environment ## run C tests and test suite under ASan and
 	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=1:handle_sigbus=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	  LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" PYTHONPATH="$(ASAN)/site:$(CURDIR)" \
 	  PYTHONSAFEPATH=1 MESONPY_EDITABLE_SKIP="$(CURDIR)/$(NATIVE)" \
-	  PATH="$(ASAN)/bin:$(DEV):$$PATH" pytest $(PYTEST_OPTIONS) \
+	  PATH="$(ASAN)/bin:$(DEV):$$PATH" pytest $(PYTEST_OPTIONS) $(MANY) \
 	  --override-ini pythonpath= --ignore tests/test_packaging.py -m 'not slow' $(TESTS)
 
 .PHONY: fuzz fuzz-iscsi fuzz-nvme fuzz-tcmu bench system-bench docs stranger

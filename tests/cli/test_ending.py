@@ -93,6 +93,7 @@ HANGING = {
 }
 
 
+@pytest.mark.slow
 def test_it_ends_while_commands_hang(tmp_path: Path) -> None:
     disks = [f"{MEMORY},fault={what}" for what in HANGING]
     with ExitStack() as stack:
