@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -18,12 +19,25 @@ READY_S = 60
 LOGGED_S = 30
 
 
+# Below what the kernel gives to connections (ip_local_port_range), else one may take a port
+# before the daemon does. Each worker has its own.
+_FIRST_PORT, _PORTS = 16000, 2000
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+_offsets = itertools.count(os.getpid())
+
+
 def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port that nobody listens on, at any address."""
+    while True:
+        port = _FIRST_PORT + _WORKER * _PORTS + next(_offsets) % _PORTS
+        with socket.socket(socket.AF_INET6) as six, socket.socket() as four:
+            six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                six.bind(("::", port))
+                four.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+            return port
 
 
 def targets(*specs: str) -> str:
