@@ -93,6 +93,7 @@ class Recovery:
         self._abort_s = abort_s
         self._told: dict[tuple[int, int], float] = {}
         self._reset: asyncio.Task[None] | None = None
+        self._resets = 0  # that were begun
 
     def set_abort_limit(self, limit: int) -> None:
         """Set how many Abort commands may be under way: ACL + 1."""
@@ -139,7 +140,10 @@ class Recovery:
         return True
 
     async def _abort(self, qid: int, cid: int, reason: str) -> None:
+        resets = self._resets
         async with self._aborts:
+            if resets != self._resets or not self._patient.live:
+                return  # it has ended, or is placed again: its CID may be another's
             command = admin.abort(qid, cid, self._abort_s)
             (completion,) = await self._patient.execute(command)
         outcome = "not aborted" if completion.status or completion.dw0 & _NOT_ABORTED else "aborted"
@@ -167,6 +171,7 @@ class Recovery:
             await asyncio.wait([reset])
 
     async def _run(self) -> None:
+        self._resets += 1
         self._told.clear()
         try:
             await self._patient.restart()

@@ -161,6 +161,17 @@ def test_the_abort_limit_is_respected() -> None:
     assert patient.most_aborting == 3
 
 
+def test_what_waits_to_be_aborted_is_not_after_a_reset() -> None:
+    """Its CID may be another command's by then."""
+
+    async def scenario(recovery: Recovery) -> None:
+        await asyncio.gather(
+            *(recovery.give_up(2, cid) for cid in range(5)), recovery.reset("test")
+        )
+
+    assert treat(Patient(), scenario) == ["abort 2/0", "abort 2/1", "abort 2/2", "restart"]
+
+
 @pytest.mark.parametrize(
     ("errors", "expected"),
     [
