@@ -207,8 +207,8 @@ def _refuse(task: Task) -> Result | None:
         if sense is not None:
             return check_condition(sense)
     if command.modifies_medium and lu.write_protected:
-        software = lu.mode.swp and not lu.read_only
-        return check_condition(Sense(SOFTWARE_WRITE_PROTECTED if software else WRITE_PROTECTED))
+        hardware = lu.hardware_write_protected
+        return check_condition(Sense(WRITE_PROTECTED if hardware else SOFTWARE_WRITE_PROTECTED))
     if command.data is Data.OUT:
         _check_data_out(task)
     return None

@@ -117,7 +117,7 @@ class Settings:
         """Forget what was set in namespaces that have gone, or are others by their identifiers."""
         for nsid, was in old.items():
             now = new.get(nsid)
-            if now is None or _identifiers(was) != _identifiers(now):
+            if now is None or was.identifiers != now.identifiers:
                 self._forget(nsid)
 
     def _forget(self, nsid: int, fid: int | None = None) -> None:
@@ -183,10 +183,6 @@ class Settings:
             await self._clock.sleep(delay_s)
             completion = await execute(command)
         return completion
-
-
-def _identifiers(facts: NamespaceFacts) -> tuple[bytes, ...]:
-    return facts.uuid, facts.nguid, facts.eui64
 
 
 def _later(data: bytes, milliseconds: int) -> bytes:

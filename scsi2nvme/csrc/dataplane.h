@@ -133,6 +133,8 @@ const uint8_t *s2n_task_lun(const s2n_task *task); /* 8 bytes */
 const uint8_t *s2n_task_cdb(const s2n_task *task, uint16_t *length);
 uint8_t s2n_task_attribute(const s2n_task *task); /* RFC 7143 11.3.1.1 */
 bool s2n_task_aborted(const s2n_task *task);
+/* Whether its LUN leads to another logical unit now, or to none, than when it came. */
+bool s2n_task_misrouted(const s2n_task *task);
 /* Bytes that the initiator prepared to move (iSCSI's expected data transfer length). */
 uint32_t s2n_task_expected(const s2n_task *task);
 typedef struct {

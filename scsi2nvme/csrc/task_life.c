@@ -188,6 +188,11 @@ uint8_t s2n_task_attribute(const s2n_task *task)
     return task->attribute;
 }
 
+bool s2n_task_misrouted(const s2n_task *task)
+{
+    return task->nexus && lu_of(task) != task->lu;
+}
+
 bool s2n_task_aborted(const s2n_task *task)
 {
     return task->aborted;

@@ -68,6 +68,11 @@ class PlaneTask:
         """Whether nobody waits for the result any more; it has not ended."""
         return bool(lib.s2n_task_aborted(self.native))
 
+    @property
+    def misrouted(self) -> bool:
+        """Whether its LUN leads to another logical unit now, or to none, than when it came."""
+        return bool(lib.s2n_task_misrouted(self.native))
+
     def data_out(self) -> bytes:
         """Return what the initiator sent, of the portion."""
         length = lib.s2n_task_data_length(self.native)

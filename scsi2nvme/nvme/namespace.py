@@ -35,6 +35,11 @@ class NamespaceFacts:
     )
 
     @property
+    def identifiers(self) -> tuple[bytes, ...]:
+        """What tells it from others, as far as it has such: another may come under its NSID."""
+        return self.uuid, self.nguid, self.eui64
+
+    @property
     def lba_format(self) -> Values:
         """The LBA format in use."""
         flbas = self.namespace.flbas

@@ -17,7 +17,6 @@ from scsi2nvme.scsi.sense import (
 from scsi2nvme.service.names import Verdict
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.unit.logical_unit import LogicalUnit
-from scsi2nvme.unit.readiness import Readiness
 
 
 class ControllerEvent(Protocol):
@@ -49,7 +48,7 @@ class Follower:
             lu.ambiguous = True
             lu.establish_attention(INQUIRY_DATA_HAS_CHANGED)
         elif verdict is Verdict.NONE:
-            _fail(lu)
+            lu.fail()
 
     async def controller_event(
         self,
@@ -63,7 +62,7 @@ class Follower:
         Health needs nothing here: warnings are told on request (MRIE 6h), from
         the SMART log. Spec: SPC-4 7.5.11; SBC-3 4.5 (capacity), SAM-5 4.6.4.
         """
-        if any((nsid in units) != (nsid in namespaces) for nsid in event.namespaces):
+        if any(nsid not in namespaces for nsid in event.namespaces & units.keys()):
             for lu in units.values():
                 lu.establish_attention(REPORTED_LUNS_DATA_HAS_CHANGED)
         if event.returned:  # its power may have been off
@@ -75,12 +74,11 @@ class Follower:
     async def _follow(self, lu: LogicalUnit, facts: NamespaceFacts | None) -> None:
         """Bring a logical unit in line with its namespace; without facts it is gone."""
         if facts is None:
-            _fail(lu)
+            lu.fail()
             return
         before = (lu.capacity_blocks, lu.block_bytes)
         lu.facts = facts
-        if lu.readiness is Readiness.FAILED:
-            lu.readiness = Readiness.READY
+        lu.recover()
         if (lu.capacity_blocks, lu.block_bytes) != before:
             lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
         lu.on_change()
@@ -99,9 +97,4 @@ class Follower:
         """A controller is gone for good, and with it its logical units."""
         for unit in self._registry.units.values():
             if unit.controller is controller:
-                _fail(unit.lu)
-
-
-def _fail(lu: LogicalUnit) -> None:
-    lu.readiness = Readiness.FAILED
-    lu.on_change()
+                unit.lu.fail()

@@ -148,6 +148,7 @@ class Registry:
         for opened, lun in list(unit.paths):
             self._unmap(opened, lun)
         del self.units[lu]
+        lu.fail()  # for what waits for its turn
         self._retired.append(unit)
         self._by_controller[unit.controller].remove(lu)
 

@@ -136,7 +136,8 @@ class TaskRunner:
     async def _run(self, run: _Run, event: Event) -> None:
         task = run.task
         nexus = self._nexus_of(task)
-        if nexus is None or task.aborted:
+        # What was begun at one logical unit is not to go on at another.
+        if nexus is None or task.aborted or task.misrouted:
             task.end(Status.BUSY)
             return
         request = engine.select(nexus, lun_of(task.lun), task.cdb, task.attribute)
@@ -203,7 +204,7 @@ class TaskRunner:
             await self._run(run, event)
             return
         nexus, lu = self._nexus_of(task), self._unit_of(task)
-        if nexus is None or lu is None:
+        if nexus is None or lu is None or task.misrouted:
             task.end(Status.BUSY)
             return
         request = engine.select(nexus, lun_of(task.lun), task.cdb)

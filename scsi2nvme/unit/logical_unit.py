@@ -78,7 +78,7 @@ class LogicalUnit(BlockDevice):
     ) -> None:
         super().__init__(facts, ambiguous=ambiguous)
         self.store: Store = store if store is not None else MemoryStore()
-        self.readiness = Readiness.READY
+        self.readiness = self._left = Readiness.READY
         self.progress: int | None = None  # of a format, as a fraction of 65536
         self.power_condition = 0  # POWER CONDITION last set by START STOP UNIT, 0: active
         self.power_condition_modifier = 0  # which of the idle or standby conditions
@@ -106,15 +106,34 @@ class LogicalUnit(BlockDevice):
         return sense_of(self.readiness, self.progress)
 
     @property
+    def hardware_write_protected(self) -> bool:
+        """Whether writes are refused for another reason than SWP, which initiators may clear."""
+        by_disk = self.facts.medium_read_only or bool(self.facts.namespace.nsattr & 1)
+        return self.read_only or by_disk
+
+    @property
     def write_protected(self) -> bool:
         """Whether writes are refused, for whichever reason."""
-        by_disk = self.facts.medium_read_only or bool(self.facts.namespace.nsattr & 1)
-        return self.read_only or by_disk or self.mode.swp
+        return self.hardware_write_protected or self.mode.swp
 
     @property
     def resting(self) -> bool:
         """Whether it is stopped, or in a power condition other than active."""
         return self.readiness is Readiness.STOPPED or self.power_condition != 0
+
+    def fail(self) -> None:
+        """There is no namespace behind it any more: what is not under way is refused."""
+        if self.readiness is not Readiness.FAILED:
+            formats = self.readiness in (Readiness.FORMATTING, Readiness.FORMAT_FAILED)
+            self._left = Readiness.FORMAT_FAILED if formats else Readiness.READY
+        self.readiness = Readiness.FAILED
+        self.on_change()
+
+    def recover(self) -> None:
+        """The namespace is there again, in the state in which it was left."""
+        if self.readiness is Readiness.FAILED:
+            self.readiness = self._left
+            self.on_change()
 
     # Nexuses and unit attentions
 

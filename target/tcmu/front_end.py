@@ -404,15 +404,16 @@ class TcmuFrontEnd:
         """Logical units came or went, perhaps those of devices: what a device names counts."""
         for device in list(self.devices.values()):
             try:
-                lu = self._find(parse_config(device.uio.config))
-            except ConfigError as error:
-                log.error("device %s: %s", device.uio.label, error)
                 device.present = False
-                continue
-            device.present = True
-            if lu is not device.lu:
+                lu = self._find(parse_config(device.uio.config))
+                if lu.facts_as_read.identifiers != device.lu.facts_as_read.identifiers:
+                    raise ConfigError("its namespace is another; remove it, and create it again")
+                if lu is not device.lu:
+                    await self._service.limit(lu, self._kernel.attribute(device.uio, "dev_size"))
                 device.lu = lu
-                await self._service.limit(lu, self._kernel.attribute(device.uio, "dev_size"))
+                device.present = True
+            except (ConfigError, OSError) as error:
+                log.error("device %s: %s", device.uio.label, error)
 
     async def _detach(self, device: TcmuDevice) -> None:
         """Let go of the ring; what is under way is forgotten."""

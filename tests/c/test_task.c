@@ -113,6 +113,22 @@ static void whoever_has_stepped_aside_is_the_engines(void)
     bench_close();
 }
 
+static void a_lun_that_leads_elsewhere_is_known(void)
+{
+    static const uint8_t inquiry[6] = {0x12, 0, 0, 0, 96};
+
+    start(DEPTH, POOL);
+    begin_command(&op[0], 0, 0, inquiry, sizeof inquiry);
+    s2n_task *task = next_event(S2N_EVENT_TASK).task;
+    CHECK(!s2n_task_misrouted(task));
+    CHECK_EQUAL(s2n_nexus_map(bench.nexus[0], 0, bench.lu[1]), 0);
+    CHECK(s2n_task_misrouted(task));
+    CHECK_EQUAL(s2n_nexus_map(bench.nexus[0], 0, NULL), 0);
+    CHECK(s2n_task_misrouted(task));
+    s2n_task_end(task, 0, NULL, 0, NULL, 0);
+    bench_close();
+}
+
 static void data_out_is_for_the_engine_to_read(void)
 {
     static uint8_t copy[200 * BLOCK];
@@ -1099,6 +1115,7 @@ int main(void)
     RUN(nothing_to_do_ends_at_once);
     RUN(what_is_not_hot_goes_to_the_engine);
     RUN(whoever_has_stepped_aside_is_the_engines);
+    RUN(a_lun_that_leads_elsewhere_is_known);
     RUN(data_out_is_for_the_engine_to_read);
     RUN(data_in_place_need_no_buffer);
     RUN(parts_of_a_command_find_their_pages);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from scsi2nvme.cli.config import ConfigFile, InitiatorTable, settings
 from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
+from scsi2nvme.drivers.nvme.events import ControllerEvent
 from tests.daemon import free_port
 from tests.iscsi_client import Initiator, ScsiResult
 from tests.support import row
@@ -118,6 +120,36 @@ def test_luns_follow_the_namespaces(tmp_path: Path) -> None:
                 await changed(daemon, 2)
                 assert await triple(masked, 0) == POWER_ON
                 assert (await luns(one), await luns(masked)) == ([0, 2], [0])
+
+    asyncio.run(work())
+
+
+def test_another_namespace_under_a_number_is_another_logical_unit(tmp_path: Path) -> None:
+    """It may have come between two looks: initiators must not go on as if it were the first."""
+    port = free_port()
+    configured = settings(
+        ConfigFile(),
+        default_state_dir=tmp_path,
+        maximum_reactors=1,
+        controllers=(DISK,),
+        portals=(f"127.0.0.1:{port}",),
+    )
+
+    async def work() -> None:
+        async with AsyncExitStack() as stack:
+            daemon = await Daemon.start(configured, stack)
+            served = daemon.served[0]
+            one = stack.enter_context(Initiator(("127.0.0.1", port)))
+            await asyncio.to_thread(one.login, served.iqn)
+            for lun in await luns(one):
+                assert await triple(one, lun) == POWER_ON
+            before = served.units[2]
+            facts = served.controller.namespaces
+            facts[2] = replace(facts[2], nguid=b"\x99" * 16)
+            await daemon._follow(served, ControllerEvent(0, 0, 0, namespaces=frozenset({2})))
+            assert served.units[2] is not before
+            assert await triple(one, 1) == POWER_ON
+            assert await triple(one, 0) == REPORTED_LUNS_CHANGED
 
     asyncio.run(work())
 

@@ -38,6 +38,7 @@ class FakeTask:
     expected: int = 0
     portion: Portion | None = None
     aborted: bool = False
+    misrouted: bool = False
     ended: tuple[int, bytes, bytes] | None = None
 
     def data_out(self) -> bytes:

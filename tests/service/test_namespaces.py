@@ -14,8 +14,10 @@ from scsi2nvme.unit.ports import PortName
 from scsi2nvme.unit.readiness import Readiness
 from tests.service.bench import (
     FORMAT_IMMED,
+    ORDERED,
     TUR,
     Bench,
+    FakeTask,
     settle,
     told,
     write,
@@ -136,9 +138,47 @@ async def test_a_namespace_that_goes_and_comes_back(bench: Bench) -> None:
 
 
 @told
-async def test_a_new_namespace_is_told_to_all(bench: Bench) -> None:
+async def test_a_namespace_that_is_no_logical_unit_is_not_told_of(bench: Bench) -> None:
     await (await tell(bench, {1: bench.lu.facts, 2: make_facts(nsid=2)}, 2))
-    assert (await bench.run(TUR)).sense == (6, 0x3F, 0x0E)
+    assert (await bench.run(TUR)).status == Status.GOOD
+
+
+@told
+async def test_a_format_that_the_disk_did_not_survive_has_failed(bench: Bench) -> None:
+    bench.lu.readiness = Readiness.FORMATTING
+    PlaneDataPath(bench.service, bench.plane_controller).fail(0x370)
+    assert (await bench.run(TUR)).sense == (5, 0x25, 0x00)
+    await (await tell(bench, {1: bench.lu.facts}, 1, returned=True))
+    assert (await bench.run(TUR)).sense == (6, 0x29, 0x00)
+    assert (await bench.run(TUR)).sense == (3, 0x31, 0x00)
+
+
+@told
+async def test_what_waits_for_its_turn_goes_to_no_namespace_that_came_instead(
+    bench: Bench,
+) -> None:
+    bench.controller.held = True
+    first = await bench.run(*write(), attribute=ORDERED)
+    await bench.drained()
+    second = await bench.run(*write(lba=5))
+    bench.service.remove_unit(bench.lu)
+    await bench.controller.release()
+    assert first.status == Status.GOOD
+    assert second.sense == (5, 0x25, 0x00)
+    assert not bench.controller.waiting
+
+
+@told
+async def test_what_began_at_another_logical_unit_is_not_carried_on(bench: Bench) -> None:
+    """Nor tried again, if it failed there."""
+    cdb, data = write()
+    task = FakeTask(cdb, bench.plane_nexus.cookie, data=data, misrouted=True)
+    for kind in (EventType.TASK, EventType.TASK_FAILED):
+        task.ended = None
+        bench.plane.emit(kind, task=task, cookie=1, status=0x281, dnr=True, nvme_opcode=1)
+        await settle()
+        assert task.status == Status.BUSY
+    assert not bench.controller.model.executed
 
 
 @told

@@ -51,11 +51,17 @@ class Inventory:
     def follow(self, one: Served) -> tuple[list[LogicalUnit], bool]:
         """Take in what a controller has got and lost; return what went, and whether some came.
 
-        What went is the caller's to remove. A new namespace must not have the name of one that is
-        served. One whose saved state is damaged is left out.
+        What went is the caller's to remove, also where another namespace came under its NSID. A
+        new one must not have the name of one that is served. One whose saved state is damaged is
+        left out.
         """
         namespaces = one.controller.namespaces
-        gone = [one.units.pop(nsid) for nsid in one.units.keys() - namespaces.keys()]
+        gone = [
+            one.units.pop(nsid)
+            for nsid, lu in list(one.units.items())
+            if nsid not in namespaces
+            or namespaces[nsid].identifiers != lu.facts_as_read.identifiers
+        ]
         new = [facts for nsid, facts in namespaces.items() if nsid not in one.units]
         claims = [Claim(_label(one.settings, facts.nsid), facts) for facts in new]
         verdicts = self.judge(claims)
