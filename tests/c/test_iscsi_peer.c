@@ -17,6 +17,18 @@ static uint32_t ask_for_data(void)
     return s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
 }
 
+/* Reads of more than the sockets hold, of which nothing is taken. */
+static void take_no_data(void)
+{
+    int least = 1;
+
+    login(&i, &usual);
+    setsockopt(i.fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
+    for (uint32_t tag = 0; tag < 16; tag++)
+        put_command(&i, F | R, tag, 65535 * FAKE_BLOCK, read10(0, 8192), NULL, 0);
+    fake_run();
+}
+
 static void whoever_owes_data_is_dropped_in_the_end(void)
 {
     ask_for_data();
@@ -44,13 +56,7 @@ static void any_data_is_progress(void)
 
 static void whoever_takes_no_data_is_dropped_in_the_end(void)
 {
-    int least = 1;
-
-    login(&i, &usual);
-    setsockopt(i.fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
-    for (uint32_t tag = 0; tag < 16; tag++)
-        put_command(&i, F | R, tag, 65535 * FAKE_BLOCK, read10(0, 8192), NULL, 0);
-    fake_run();
+    take_no_data();
     CHECK(fake.live_tasks);
     fake_advance(S2N_STALL_MS - 1);
     CHECK(fake.live_tasks);
@@ -126,13 +132,7 @@ static void whoever_goes_on_stays(void)
 
 static void whoever_takes_no_data_is_dropped_soon(void)
 {
-    int least = 1;
-
-    login(&i, &usual);
-    setsockopt(i.fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof least);
-    for (uint32_t tag = 0; tag < 16; tag++)
-        put_command(&i, F | R, tag, 65535 * FAKE_BLOCK, read10(0, 8192), NULL, 0);
-    fake_run();
+    take_no_data();
     fake.wanted = true;
     pass(SECONDS + 1);
     CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);

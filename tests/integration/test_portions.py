@@ -9,7 +9,15 @@ import pytest
 
 from tests.daemon import IQN, Daemon
 from tests.integration.disks import spec
-from tests.iscsi_client import DATA_IN, R2T, SCSI_RESPONSE, Initiator, Pdu, ScsiResult
+from tests.iscsi_client import (
+    DATA_IN,
+    R2T,
+    SCSI_RESPONSE,
+    TASK_MANAGEMENT_RESPONSE,
+    Initiator,
+    Pdu,
+    ScsiResult,
+)
 from tests.support import row
 
 BLOCK = 512
@@ -18,7 +26,7 @@ BOOT_FILE = 19_200  # blocks, in one command
 PORTION = MIB // BLOCK
 GOOD, RESERVATION_CONFLICT = 0, 0x18
 ORDERED = 2
-LOGICAL_UNIT_RESET = 5
+ABORT_TASK, LOGICAL_UNIT_RESET = 1, 5
 BAD = 5000  # a bad block, in the third portion
 
 
@@ -167,8 +175,7 @@ def test_a_block_that_cannot_be_written_ends_the_write(tmp_path: Path) -> None:
     with serve(tmp_path, f"write:status=2/80:lba={BAD}-{BAD}") as daemon, login(daemon) as one:
         data = content(BOOT_FILE)
         result = write(one, data)
-        told = information(result)
-        assert told in (None, BAD)
+        assert information(result) is None  # a piece may be half written
         taken = (BAD // PORTION + 1) * MIB
         assert result.underflow == len(data) - taken  # the rest was not asked for
         whole = BAD // PORTION * PORTION
@@ -212,14 +219,9 @@ def test_an_aborted_read_is_over(daemon: Daemon) -> None:
     with login(daemon) as one:
         itt = start(one, "READ (10)")
         one.receive()
-        bhs = bytearray(48)
-        bhs[0], bhs[1] = 0x42, 0x81
-        bhs[16:20], bhs[20:24] = one.next_itt().to_bytes(4, "big"), itt.to_bytes(4, "big")
-        bhs[24:28] = one.cmd_sn.to_bytes(4, "big")
-        bhs[32:36] = (one.cmd_sn - 1).to_bytes(4, "big")
-        one.send(bytes(bhs))
+        one.request_task_management(ABORT_TASK, referenced=itt)
         pdu = until_other(one, DATA_IN)
-        assert (pdu.opcode, pdu.response) == (0x22, 0)
+        assert (pdu.opcode, pdu.response) == (TASK_MANAGEMENT_RESPONSE, 0)
         assert read(one, BOOT_FILE).status == GOOD
 
 

@@ -131,10 +131,12 @@ def test_a_lost_write_is_found(tmp_path: Path) -> None:
         assert bed.emulator is not None
         bed.emulator.add_fault(action=0, opcode=Opcode.WRITE, status=0, delay_ms=1)
         write = request(one, "WRITE (10)")
-        way.perform([write], Disturbance.NONE)
-        one.settle([good(write)], Luck.GOOD)
+        (said,) = way.perform([write], Disturbance.NONE)
+        one.settle([(write, said)], Luck.GOOD)
+        read = request(one, "READ (10)")
+        (seen,) = way.perform([read], Disturbance.NONE)
         with pytest.raises(Wrong, match="block 10 is"):
-            reads(one, bytes(BLOCK_BYTES))
+            one.settle([(read, seen)], Luck.GOOD)
     finally:
         way.close()
         bed.close()

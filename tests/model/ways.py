@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from enum import Enum
@@ -116,38 +117,40 @@ class Bed:
         self.loop.close()
 
 
-class Way:
+class Way(ABC):
     """How initiators reach the logical unit of a bed."""
 
     def __init__(self, bed: Bed) -> None:
         self.bed = bed
         self.lu = bed.lu
 
+    @abstractmethod
     def renew(self) -> None:
         """Begin anew, whatever went wrong before."""
 
+    @abstractmethod
     def close(self) -> None:
         """Leave."""
 
+    @abstractmethod
     def command(self, initiator: int, cdb: bytes, data_out: bytes, data_in: int) -> Outcome:
         """Run one command."""
-        raise NotImplementedError
 
+    @abstractmethod
     def perform(self, requests: Sequence[Request], disturbance: Disturbance) -> list[Outcome]:
         """Run commands side by side, one of each initiator, from the last one on."""
-        raise NotImplementedError
 
     def reset_controller(self) -> None:
         """Reset the controller."""
         self.bed.run(self.bed.controller.reset())
 
+    @abstractmethod
     def reset_unit(self) -> None:
         """Reset the logical unit, and let initiators hear of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def abort(self, request: Request) -> Outcome:
         """Run one command and abort it."""
-        raise NotImplementedError
 
 
 class ThroughEngine(Way):
@@ -156,6 +159,12 @@ class ThroughEngine(Way):
     def __init__(self, bed: Bed) -> None:
         super().__init__(bed)
         self._nexuses = [make_nexus(f"i{index}", bed.lu) for index in range(INITIATORS)]
+
+    def renew(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
     async def _play(self, initiator: int, cdb: bytes, data_out: bytes, expected: int) -> Outcome:
         request = engine.select(self._nexuses[initiator], 0, cdb)

@@ -57,7 +57,11 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "_INSIST_S", 0.05)
 
 
-def test_what_hangs_is_aborted(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_hangs_is_aborted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "_INSIST_S", SECONDS)  # an Abort has time to help
+
     async def story() -> None:
         async with controller("read:hang:count=1") as opened:
             await given_up(await begun(opened, READ))
@@ -120,22 +124,20 @@ def test_no_reset_interrupts_a_format(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_what_was_not_placed_never_is() -> None:
     async def story() -> None:
-        async with controller("read:delay=200:count=1", depth=2) as opened:
+        async with controller("read:hang:count=1", depth=2) as opened:
             first = await begun(opened, READ)
             waits = asyncio.get_running_loop().create_task(opened.execute(FLUSH))
-            await asyncio.sleep(0.01)
-            waits.cancel()
-            await asyncio.wait([waits], timeout=0.1)
-            assert waits.cancelled()
+            await asyncio.sleep(0)
+            await given_up(waits)
             assert not first.done()
-            await first
+            await given_up(first)
 
     asyncio.run(story())
 
 
 def test_who_is_cancelled_twice_waits_all_the_same() -> None:
     async def story() -> None:
-        async with controller("read:delay=100:count=1", "abort:status=0/06") as opened:
+        async with controller("read:hang:count=1", "abort:status=0/06") as opened:
             task = await begun(opened, READ)
             for _ in range(3):
                 task.cancel()
@@ -146,12 +148,13 @@ def test_who_is_cancelled_twice_waits_all_the_same() -> None:
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("fault", ["flush:hang", "delete-sq:hang"])
+@pytest.mark.parametrize(
+    ("fault", "patience"), [("flush:hang", "_FLUSH_S"), ("delete-sq:hang", "_DRAIN_S")]
+)
 def test_what_hangs_keeps_no_controller_open(
-    fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fault: str, patience: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for name in ("_FLUSH_S", "_DRAIN_S"):
-        monkeypatch.setattr(f"scsi2nvme.drivers.nvme.controller.{name}", 0.01)
+    monkeypatch.setattr(f"scsi2nvme.drivers.nvme.controller.{patience}", 0.01)
 
     async def story() -> None:
         async with controller(fault):

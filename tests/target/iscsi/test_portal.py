@@ -153,7 +153,7 @@ def begin(one: Initiator) -> None:
 
 
 def test_silence_is_not_waited_for_as_long_as_a_login() -> None:
-    settings = PortalSettings(first_pdu_timeout=0.1)
+    settings = PortalSettings(first_pdu_timeout=1.0)
     with serving(settings) as bench, bench.initiator() as silent, bench.initiator() as slow:
         begin(slow)
         silent.send_raw(b"\x43")
