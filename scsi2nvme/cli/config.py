@@ -23,7 +23,7 @@ from scsi2nvme.target.portal_address import DEFAULT_PORT, PortalAddress
 DEFAULT_PORTAL = "127.0.0.1:3260"
 ALIAS_BYTES = 255
 SECRET_BYTES = 12  # RFC 7143 9.2.1: at least 96 bits
-MAXIMUM_LUN = 255
+MAXIMUM_LUN = (1 << 14) - 1  # of the flat space addressing method. Spec: SAM-5 4.7.7.3
 MAXIMUM_POLL_US = 10_000
 DEFAULT_PING_S = 30
 MAXIMUM_PING_S = 3600

@@ -15,7 +15,10 @@ log = logging.getLogger(__name__)
 # What service managers, terminals and people send for that. A terminal that closes sends SIGHUP.
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPWR)
 # Who started us may have said that these do not count: nohup(1), or a shell without jobs.
-_MAY_BE_IGNORED = (signal.SIGHUP, signal.SIGQUIT)
+_MAY_BE_IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+# What comes so soon after the first says the same: timeout(1), for one, signals a process, then
+# its group.
+_ONE_REQUEST_S = 1.0
 # Sent by mistake, or to other daemons for what we do not do: they would end us at once.
 _MEANINGLESS = (
     *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF),
@@ -27,10 +30,11 @@ T = TypeVar("T")
 
 
 class Ending:
-    """Whether the end was asked for. A second signal ends the process there and then."""
+    """Whether the end was asked for. Whoever asks again ends the process there and then."""
 
     def __init__(self) -> None:
         self._asked = asyncio.Event()
+        self._since = 0.0
         loop = asyncio.get_running_loop()
         for number in _ENDING:
             if number in _MAY_BE_IGNORED and signal.getsignal(number) is signal.SIG_IGN:
@@ -41,9 +45,13 @@ class Ending:
                 loop.add_signal_handler(meaningless, lambda: None)
 
     def _ask(self, number: signal.Signals) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._asked.is_set() and now - self._since < _ONE_REQUEST_S:
+            return
         if self._asked.is_set():
             log.error("ended by a second %s: caches may not have been flushed", number.name)
             os._exit(128 + number)
+        self._since = now
         self._asked.set()
 
     async def wait(self) -> None:

@@ -202,7 +202,7 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
         ("timeout_s = 90", "timeout_s = -1", ["ping_timeout_s", "-1"]),
         ("poll_us = 0", "pol_us = 0", ["pol_us"]),
         ("poll_us = 0", "poll_us = ", ["line 6"]),
-        ("luns = [0, 3]", "luns = [256]", ["luns", "256", "255"]),
+        ("luns = [0, 3]", "luns = [16384]", ["luns", "16384", "16383"]),
         ('"a long enough secret"', '"short"', ["secret", "12"]),
         ('"another long secret"', '"a long enough secret"', ["must not share"]),
         ('targets = ["iqn.2026-11.org.example:fast"]', 'targets = ["x"]', ["targets", "'x'"]),

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -116,6 +117,31 @@ def test_it_ends_while_commands_hang(tmp_path: Path) -> None:
     assert "Traceback" not in running.log.read_text()
 
 
+def test_a_signal_that_comes_twice_is_one(tmp_path: Path) -> None:
+    """As timeout(1) sends it: to the process, then to its group."""
+    running = Daemon(tmp_path, MEMORY)
+    running.start()
+    assert running.process is not None
+    running.process.send_signal(signal.SIGTERM)
+    assert running.stop() == 0
+    assert running.log.read_text() == ""
+
+
+def test_an_interrupt_that_was_ignored_at_the_start_is(tmp_path: Path) -> None:
+    """So it is with what a script starts in the background."""
+    running = Daemon(tmp_path, MEMORY)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        running.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert running.process is not None
+    running.process.send_signal(signal.SIGINT)
+    with Initiator(("127.0.0.1", running.port)) as one:
+        one.login(IQN)
+    assert running.stop() == 0
+
+
 def test_a_second_signal_ends_it_there_and_then(tmp_path: Path) -> None:
     running = Daemon(tmp_path, f"{MEMORY},fault=flush:hang")
     running.start()
@@ -123,6 +149,7 @@ def test_a_second_signal_ends_it_there_and_then(tmp_path: Path) -> None:
     running.process.send_signal(signal.SIGTERM)
     while running.process.poll() is None:
         running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)  # sent without a pause they would be all that it does
     assert running.stop() == 128 + signal.SIGTERM
     assert "ended by a second SIGTERM" in running.log.read_text()
 

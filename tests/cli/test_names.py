@@ -22,7 +22,7 @@ CHANGED = ControllerEvent(2, 0, 4, namespaces=frozenset({1}))
 def test_a_namespace_that_gets_anothers_identifiers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Both are renamed, and keep their names; one that cannot be told apart fails."""
+    """It is another logical unit then. Both are renamed; one that cannot be told apart fails."""
     configured = settings(
         ConfigFile(),
         default_state_dir=tmp_path,
@@ -35,25 +35,26 @@ def test_a_namespace_that_gets_anothers_identifiers(
         async with AsyncExitStack() as stack:
             daemon = await Daemon.start(configured, stack)
             first, second = daemon.served
-            units: list[LogicalUnit] = [one.units[1] for one in (first, second)]
+            units: list[LogicalUnit] = []
             own = second.controller.namespaces[1]
             copied = first.controller.namespaces[1]
 
             async def become(**values: object) -> None:
                 second.controller.namespaces = {1: replace(own, **values)}  # type: ignore[arg-type]
                 await daemon._follow(second, CHANGED)
+                units[:] = [one.units[1] for one in (first, second)]
 
             await become()
             assert [lu.ambiguous for lu in units] == [False, False]
             await become(nguid=copied.nguid)
             assert [lu.ambiguous for lu in units] == [True, True]
             assert [lu.identity for lu in units] == ["A1-1", "B2-1"]
-            await become()
-            assert [lu.ambiguous for lu in units] == [True, True]
-            await become(controller=copied.controller)
+            await become(nguid=copied.nguid, controller=copied.controller)
             assert [lu.readiness for lu in units] == [Readiness.READY, Readiness.FAILED]
-            await become()
+            await become(nguid=copied.nguid)
             assert [lu.readiness for lu in units] == [Readiness.READY] * 2
+            await become()
+            assert [lu.ambiguous for lu in units] == [True, False]
 
     asyncio.run(work())
     told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]

@@ -147,6 +147,37 @@ def test_a_copy_has_no_target_of_the_originals_name(tmp_path: Path) -> None:
     assert f"controller '{specs[1]}' is not served over iSCSI" in messages
 
 
+def test_a_name_that_was_given_is_no_other_disks(tmp_path: Path) -> None:
+    """Not of one either that comes first, and whose own name it is."""
+    first, second = f"{MEMORY},serial=S1", "emulated:memory,serial=S2,size=32M"
+    name = f"iqn.2026-11.io.github.scsi2nvme:{DISK}-s1"
+    file = tmp_path / "scsi2nvme.toml"
+    file.write_text(
+        f"[[controllers]]\nspec = '{first}'\n[[controllers]]\nspec = '{second}'\niqn = '{name}'\n"
+    )
+    file.chmod(0o600)
+    text, messages = said(tmp_path, "--config", str(file), "--portal", "127.0.0.1:0")
+    assert re.findall(r"  target (\S+)  \((.*)\)", text) == [(name, second)]
+    assert f"controller '{first}' is not served over iSCSI" in messages
+
+
+def test_what_two_disks_are_called_calls_neither(tmp_path: Path) -> None:
+    specs = (f"{MEMORY},serial=A_B", "emulated:memory,serial=A-B,size=32M")
+    controllers = [word for spec in specs for word in ("--controller", spec)]
+    _, messages = said(tmp_path, *controllers, "--portal", "127.0.0.1:0")
+    for spec in specs:
+        assert f"controller '{spec}' is called by its number only" in messages
+
+
+def test_a_service_manager_that_is_not_there_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "none"))
+    _, messages = said(tmp_path, "--controller", MEMORY, "--portal", "127.0.0.1:0")
+    assert "the service manager at NOTIFY_SOCKET" in messages
+    assert "Traceback" not in messages
+
+
 @pytest.mark.parametrize(
     ("portal", "url"), [("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]"), ("127.0.0.1", "127.0.0.1")]
 )

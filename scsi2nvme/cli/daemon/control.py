@@ -62,6 +62,13 @@ def _opened(path: Path) -> IO[bytes]:
     return open(os.open(path, flags, 0o600), "r+b")
 
 
+async def _request(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ValueError:
+        raise OperationError("the request is too long") from None
+
+
 class ControlServer:
     """Answers requests on the control socket."""
 
@@ -88,13 +95,13 @@ class ControlServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while line := await reader.readline():
+            while line := await _request(reader):
                 writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
                 await writer.drain()
         except ConnectionError:
             pass  # the other command went away; nothing is owed to it
-        except ValueError:
-            writer.write(b'{"error": "the request is too long"}\n')
+        except OperationError as error:
+            writer.write(json.dumps({"error": str(error)}).encode() + b"\n")
         finally:
             writer.close()
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+
+log = logging.getLogger(__name__)
 
 
 def managed() -> bool:
@@ -17,4 +20,7 @@ def notify(state: str) -> None:
     if not address:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-        sender.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
+        try:
+            sender.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
+        except OSError as error:
+            log.warning("the service manager at NOTIFY_SOCKET, %s: %s", address, error.strerror)

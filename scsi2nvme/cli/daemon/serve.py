@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from typing import Any, Self
@@ -24,6 +24,7 @@ from scsi2nvme.cli.daemon.notify import managed, notify
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.ending import Ending, say
 from scsi2nvme.cli.errors import OperationError, UnusableControllerError
+from scsi2nvme.cli.naming import disk_name
 from scsi2nvme.cli.spec import spelled
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.events import ControllerEvent
@@ -130,6 +131,20 @@ class Daemon:
                 self._unserved[number] = str(error)
         if not self.served:
             raise OperationError("none of the controllers can be served")
+        self._name_disks()
+
+    def _name_disks(self) -> None:
+        """Let no name stand for two disks: these have their numbers alone."""
+        names = [disk_name(one.controller.identity) for one in self.served]
+        for place, (one, name) in enumerate(zip(self.served, names, strict=True)):
+            if names.count(name) == 1:
+                self.served[place] = replace(one, disk=name)
+            else:
+                log.warning(
+                    "controller %r is called by its number only: another has its name, %s",
+                    one.settings.spec.text,
+                    name,
+                )
 
     async def _open(self, number: int, target: TargetSettings, stack: AsyncExitStack) -> Served:
         """Bring a controller up."""

@@ -19,7 +19,8 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 class Served:
     """A controller that the daemon has opened, with its logical units by NSID.
 
-    `number` is its place in the settings, `native` its half in the data plane.
+    `number` is its place in the settings, `native` its half in the data plane, `disk` what the
+    disk is called, if no other is called so.
     """
 
     number: int
@@ -27,11 +28,12 @@ class Served:
     controller: Controller
     native: PlaneController
     units: dict[int, LogicalUnit] = field(default_factory=dict)
+    disk: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
         """What it is called, the lasting name first, spelled as configuration strings have it."""
-        return self.settings.spec.names(self.number, disk_name(self.controller.identity))
+        return self.settings.spec.names(self.number, self.disk)
 
     @property
     def iqn(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,9 @@ FILES = {
 # What ProtectHome and PrivateTmp of the unit hide.
 HIDDEN = tuple(Path(path) for path in ("/home", "/root", "/run/user", "/tmp", "/var/tmp"))
 
+# What systemd and D-Bus read as it is written. Spec: systemd.service(5), Command lines.
+_PLAIN = re.compile(r"[\w/.,:+@=-]+")
+
 # Below which the kernel's target keeps things unless rtslib tells it otherwise.
 _KERNEL_ROOT = Path("/var/target")
 
@@ -47,6 +51,11 @@ def check(program_path: str, root: Path) -> None:
     path = Path(program_path)
     if not path.is_absolute():
         raise OperationError(f"install-units: {program_path!r} is no absolute path")
+    if not _PLAIN.fullmatch(program_path):
+        raise OperationError(
+            f"install-units: {program_path!r} has characters that a unit's ExecStart takes for "
+            "others; install the program elsewhere, such as by: sudo make install"
+        )
     parts = [path, path.resolve()]
     if root == Path("/") and program_path == _own():
         parts += [Path(sys.executable), Path(sys.executable).resolve(), Path(sys.prefix)]
@@ -110,7 +119,11 @@ def _reservations(root: Path) -> Iterator[str]:
 
 
 def install(root: Path, program_path: str) -> list[Path]:
-    """Write the files below `root`; returns where they are."""
+    """Write the files below `root`; returns where they are.
+
+    Others than root read them, D-Bus among these, whatever root lets others see of its files.
+    """
+    os.umask(0o022)
     written = []
     for place, content in contents(root, program_path):
         path = root / place

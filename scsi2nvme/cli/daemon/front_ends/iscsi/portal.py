@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from scsi2nvme.cli import config, sizes
-from scsi2nvme.cli.config import Settings
+from scsi2nvme.cli.config import MAXIMUM_LUN, Settings
 from scsi2nvme.cli.daemon import descriptors
 from scsi2nvme.cli.daemon.front_ends.front_end import Served, Serving
 from scsi2nvme.cli.errors import OperationError, UsageError
@@ -25,7 +25,7 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 log = logging.getLogger(__name__)
 
 LEAST_CONNECTIONS = 16  # whatever the limit of open files
-MAXIMUM_NSID = 1 << 14  # LUN n is namespace n + 1
+MAXIMUM_NSID = MAXIMUM_LUN + 1  # LUN n is namespace n + 1
 LOGOUT_SECONDS = 5.0  # how long initiators have to log out at the end
 
 
@@ -160,10 +160,11 @@ def _shown(lun: int, lu: LogicalUnit, served: Served) -> Mapping[str, Any]:
 
 
 def _targets(serving: Serving) -> dict[str, Served]:
-    """Return the targets by name; of two disks of one name, the first."""
+    """Return the targets by name; of two of one name, one to which it was given goes first."""
+    given = {one.iqn: one for one in reversed(serving.served) if one.settings.iqn}
     targets: dict[str, Served] = {}
     for one in serving.served:
-        first = targets.setdefault(one.iqn, one)
+        first = targets.setdefault(one.iqn, given.get(one.iqn, one))
         if first is not one:
             log.error(
                 "controller %r is not served over iSCSI: its target would have the name of that "
