@@ -329,6 +329,25 @@ static void unsolicited_data_beyond_first_burst_is_absorbed_and_refused(void)
 }
 
 /* Nothing is solicited, and nothing kept, where the CDB cannot be carried out. */
+/* The initiator may expect to send more than the CDB asks for, as much as FirstBurstLength, and
+ * no more. */
+static void what_the_cdb_does_not_ask_for_may_come_unasked(void)
+{
+    enum { EDTL = 8192, HALF = EDTL / 2 };
+
+    login(&i, &usual);
+    CHECK(usual.first_burst >= EDTL && !usual.initial_r2t);
+    put_command(&i, W, 1, EDTL, write10(0, 1), NULL, 0);
+    put_data_out(&i, 1, S2N_RESERVED_TAG, 0, 0, true, pattern(HALF), HALF);
+    expect_status(&i, 0);
+    put_command(&i, W, 2, EDTL, write10(0, 1), pattern(HALF), HALF);
+    put_data_out(&i, 2, S2N_RESERVED_TAG, 0, HALF, false, pattern(HALF), HALF);
+    put_data_out(&i, 2, S2N_RESERVED_TAG, 1, EDTL, true, pattern(HALF), HALF);
+    expect_status(&i, 2);
+    CHECK(fake.refusal);
+    logout(&i);
+}
+
 static void hopeless_commands_get_no_memory(void)
 {
     static const uint8_t unknown[16] = {0xc0};
@@ -421,6 +440,7 @@ int main(void)
     RUN(wrong_data_out_fails_the_write);
     RUN(unasked_data_is_refused);
     RUN(unsolicited_data_beyond_first_burst_is_absorbed_and_refused);
+    RUN(what_the_cdb_does_not_ask_for_may_come_unasked);
     RUN(hopeless_commands_get_no_memory);
     RUN(without_a_buffer_commands_wait);
     RUN(early_data_waits_for_a_buffer);

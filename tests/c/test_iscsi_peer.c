@@ -113,6 +113,42 @@ static void a_trickle_is_no_progress(void)
     expect_nothing_left(&i);
 }
 
+/* Nor do other requests, or newer commands, with which all is well. */
+static void what_is_not_of_it_is_no_progress(void)
+{
+    uint32_t seconds = 0;
+    struct pdu pdu;
+    uint8_t bhs[48];
+
+    ask_for_much();
+    fake.wanted = true;
+    for (; seconds < 4 * SECONDS && fake.sources; seconds++) {
+        request(bhs, S2N_NOP_OUT | S2N_IMMEDIATE, S2N_RESERVED_TAG, i.cmd_sn);
+        put(&i, bhs, pattern(2048), 2048);
+        put_command(&i, F | R, AN_ITT + 1 + seconds, 8192, read10(0, 16), NULL, 0);
+        while (get(&i, &pdu))
+            ;
+        pass(1);
+    }
+    CHECK(seconds >= SECONDS && seconds <= SECONDS + 2);
+    CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);
+    expect_nothing_left(&i);
+}
+
+/* What waits for a command that does not come is kept from others as well. */
+static void whoever_leaves_a_gap_is_dropped_soon(void)
+{
+    login(&i, &usual);
+    i.cmd_sn++;
+    for (uint32_t at = 0; at < 4; at++)
+        put_command(&i, F | W, AN_ITT + at, 4096, write10(0, 8), pattern(4096), 4096);
+    fake_run();
+    fake.wanted = true;
+    pass(2 * SECONDS + 1); /* in the first of which its data came */
+    CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);
+    expect_nothing_left(&i);
+}
+
 /* Slow, but what it holds turns over. */
 static void whoever_goes_on_stays(void)
 {
@@ -197,6 +233,8 @@ int main(void)
     RUN(whoever_takes_no_data_is_dropped_in_the_end);
     RUN(whoever_stands_in_the_way_is_dropped_soon);
     RUN(a_trickle_is_no_progress);
+    RUN(what_is_not_of_it_is_no_progress);
+    RUN(whoever_leaves_a_gap_is_dropped_soon);
     RUN(whoever_goes_on_stays);
     RUN(whoever_takes_no_data_is_dropped_soon);
     RUN(who_owes_nothing_is_in_nobody_s_way);

@@ -86,6 +86,7 @@ struct s2n_command {
     s2n_command *chain;           /* same hash of the tag; or the next spare one */
     s2n_conn *conn;
     s2n_task *task;
+    uint64_t number; /* among those of its connection */
     uint32_t tag, cmd_sn, edtl;
     uint8_t phase;
     bool read, write, immediate;
@@ -144,9 +145,10 @@ struct s2n_conn {
     struct s2n_source source;      /* first */
     struct s2n_deferred round_end; /* sends; or reaps */
     struct s2n_timer timer, watch;
-    uint64_t moved_ms;    /* when data of tasks last moved, either way */
-    uint64_t measured_ms; /* since when `moved_bytes` are counted */
-    uint64_t moved_bytes;
+    uint64_t moved_ms; /* when what the peer owes last moved, either way */
+    /* Since when `moved_bytes` are counted, of commands up to that number. */
+    uint64_t measured_ms, measured_number, moved_bytes;
+    uint64_t begun; /* commands */
     s2n_session *session;
     s2n_conn *next; /* of the session */
     uint64_t cookie;
@@ -214,8 +216,8 @@ void s2n_peer_init(s2n_conn *conn);
 void s2n_peer_begin(s2n_conn *conn);
 /* The peer owes us data, or has to take some. */
 void s2n_peer_owes(s2n_conn *conn);
-/* Bytes came, or went. */
-void s2n_peer_moved(s2n_conn *conn, uint64_t bytes);
+/* Bytes came, or went; of a command, or NULL. */
+void s2n_peer_moved(s2n_conn *conn, const s2n_command *command, uint64_t bytes);
 
 /* ---- iscsi_receive.c ---- */
 

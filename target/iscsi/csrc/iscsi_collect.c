@@ -123,7 +123,8 @@ static void gather(s2n_command *command)
 bool s2n_collect_awaits_peer(const s2n_command *command)
 {
     return command->phase == S2N_COLLECTING &&
-           (command->receiving || command->unsolicited || command->sequence != command->r2t_sn);
+           (command->receiving || command->unsolicited || command->sequence != command->r2t_sn ||
+            !command->delivered); /* what comes before it by CmdSN is missing */
 }
 
 void s2n_collect_proceed(s2n_command *command)

@@ -44,6 +44,7 @@ static s2n_command *create(s2n_conn *conn, uint32_t tag)
                              .chain = *bucket,
                              .conn = conn,
                              .task = task,
+                             .number = ++conn->begun,
                              .tag = tag,
                              .first_ttt = session->next_ttt};
     *bucket = command;
@@ -325,7 +326,8 @@ static void plan_data(s2n_conn *conn, s2n_command *command)
         return;
     command->wanted = s2n_least(command->edtl, task->announced);
     /* What comes unasked must have its place in the first portion. */
-    command->unsolicited_limit = s2n_least(limit, task->portion_bytes);
+    if (s2n_task_portion_follows(task))
+        command->unsolicited_limit = s2n_least(limit, task->portion_bytes);
     s2n_peer_owes(conn);
     if (conn->rx.data_length || command->unsolicited)
         command->full = !s2n_collect_make_room(command);

@@ -62,17 +62,35 @@ static void expire(struct s2n_timer *timer)
 
 /* ---- progress ---- */
 
-void s2n_peer_moved(s2n_conn *conn, uint64_t bytes)
+/* Whether a command is the peer's to go on with, by sending data or taking some. */
+static bool awaits_peer(const s2n_command *command)
 {
-    if (!bytes)
+    return command->phase >= S2N_HANDING_ON || s2n_collect_awaits_peer(command);
+}
+
+static bool some_await_peer(const s2n_conn *conn)
+{
+    const s2n_command *command = conn->commands;
+
+    while (command && !awaits_peer(command))
+        command = command->next;
+    return command;
+}
+
+/* What is no command's is no progress of one, nor what newer ones move of older ones. */
+void s2n_peer_moved(s2n_conn *conn, const s2n_command *command, uint64_t bytes)
+{
+    if (!bytes || (!command && some_await_peer(conn)))
         return;
     conn->moved_ms = s2n_reactor_now_ms(conn->session->reactor);
-    conn->moved_bytes += bytes;
+    if (command && command->number <= conn->measured_number)
+        conn->moved_bytes += bytes;
 }
 
 static void measure(s2n_conn *conn)
 {
     conn->measured_ms = s2n_reactor_now_ms(conn->session->reactor);
+    conn->measured_number = conn->begun;
     conn->moved_bytes = 0;
 }
 
@@ -100,23 +118,18 @@ void s2n_peer_owes(s2n_conn *conn)
 
 static bool owes(const s2n_conn *conn)
 {
-    const s2n_command *command = conn->commands;
-
-    if (!s2n_transmit_idle(conn))
-        return true;
-    while (command && !s2n_collect_awaits_peer(command))
-        command = command->next;
-    return command;
+    return !s2n_transmit_idle(conn) || some_await_peer(conn);
 }
 
-/* Bytes of buffers that the peer keeps, if others wait for them; else 0. */
+/* Bytes of buffers that the peer has kept since it was measured, if others wait for them; else
+ * 0. */
 static uint64_t pressed_bytes(const s2n_conn *conn)
 {
     uint64_t bytes = 0;
     bool pressed = false;
 
     for (const s2n_command *command = conn->commands; command; command = command->next) {
-        if (command->phase < S2N_HANDING_ON && !s2n_collect_awaits_peer(command))
+        if (command->number > conn->measured_number || !awaits_peer(command))
             continue;
         bytes += command->task->charged;
         bytes += command->task->buffer.pool ? command->task->buffer.length : 0;

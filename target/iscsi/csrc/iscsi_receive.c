@@ -53,7 +53,7 @@ static void take_data(s2n_conn *conn)
 
     if (digested(conn))
         rx->crc = s2n_crc32c(rx->crc, from, have);
-    s2n_peer_moved(conn, have);
+    s2n_peer_moved(conn, rx->command, have);
     rx->start += have;
     while (have) {
         uint32_t length;
@@ -95,7 +95,7 @@ static void took_direct(s2n_conn *conn, const struct iovec *iov, uint32_t bytes)
     struct s2n_receiver *rx = &conn->rx;
 
     rx->done += bytes;
-    s2n_peer_moved(conn, bytes);
+    s2n_peer_moved(conn, rx->command, bytes);
     if (bytes && rx->done == rx->data_length)
         rx->state = S2N_TAIL;
     for (; digested(conn) && bytes; iov++) {

@@ -400,10 +400,15 @@ static void wire_sent(s2n_conn *conn, const struct s2n_wire *wire)
 
 static void sent(s2n_conn *conn, size_t bytes)
 {
-    bytes += conn->wire_sent;
+    size_t before = conn->wire_sent; /* of the first PDU */
+
+    bytes += before;
     while (conn->wire_count) {
         struct s2n_wire *wire = &conn->wire[conn->wire_head];
         size_t length = (size_t)wire->head_length + wire->data_length + wire->tail_length;
+        s2n_peer_moved(conn, wire->item->is_command ? (s2n_command *)wire->item : NULL,
+                       (bytes < length ? bytes : length) - before);
+        before = 0;
         if (bytes < length)
             break;
         bytes -= length;
@@ -431,10 +436,8 @@ void s2n_transmit_flush(s2n_conn *conn)
             s2n_conn_end(conn, (uint32_t)errno);
             return;
         }
-        if (n > 0) {
-            s2n_peer_moved(conn, (uint64_t)n);
+        if (n > 0)
             sent(conn, (size_t)n);
-        }
         if (n < (ssize_t)gather.bytes)
             break;
     }
