@@ -23,9 +23,15 @@ enum {
     GATHER_DEPTH = 4,  /* commands under way, from which on completions may gather */
     GATHER_US = 100,   /* at most */
     TIMER_SLACK_NS = 1000,
+    TURNS = 16, /* of what completes at once, until others have theirs */
 };
 
 /* ---- NVMe queues ---- */
+
+static s2n_task *task_of(const s2n_completion *completion)
+{
+    return (s2n_task *)(uintptr_t)completion->cookie;
+}
 
 /* Collect what has completed on one queue; returns how much. */
 static int poll_queue(struct s2n_reactor *reactor, struct s2n_queue *queue)
@@ -33,10 +39,13 @@ static int poll_queue(struct s2n_reactor *reactor, struct s2n_queue *queue)
     s2n_completion completions[COMPLETIONS];
     int count = s2n_qpair_poll(queue->qp, completions, COMPLETIONS);
 
+    for (int i = 0; i < count; i++)
+        if (completions[i].status)
+            s2n_task_note_failure(task_of(&completions[i]), &completions[i],
+                                  s2n_qpair_sqe(queue->qp, completions[i].cid));
     for (int i = 0; i < count; i++) {
-        s2n_task *task = (s2n_task *)(uintptr_t)completions[i].cookie;
         reactor->in_flight--;
-        s2n_task_completed(task, &completions[i], s2n_qpair_sqe(queue->qp, completions[i].cid));
+        s2n_task_completed(task_of(&completions[i]));
     }
     queue->resumable |= count > 0;
     return count;
@@ -212,13 +221,15 @@ static void wait_and_dispatch(struct s2n_reactor *reactor)
 
 void s2n_reactor_round(struct s2n_reactor *reactor)
 {
+    uint32_t turns = TURNS;
+
     wait_and_dispatch(reactor);
     s2n_loop_run_timers(reactor);
     /* Rings can complete at once, and completions make room for more. */
     do {
         resume_queues(reactor);
         ring_queues(reactor);
-    } while (poll_queues(reactor));
+    } while (poll_queues(reactor) && --turns);
     s2n_loop_run_deferred(reactor);
     check_deadlines(reactor);
 }

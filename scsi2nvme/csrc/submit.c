@@ -57,7 +57,7 @@ static uint64_t get_le(const uint8_t *in, int bytes)
 
 /* What is told is the lowest LBA, whatever failed first: all before it was done, as commands
  * are placed in that order. */
-static void note_failure(s2n_task *task, const s2n_completion *completion, const uint8_t *sqe)
+void s2n_task_note_failure(s2n_task *task, const s2n_completion *completion, const uint8_t *sqe)
 {
     uint64_t lba = get_le(sqe + AT_SLBA, 8);
 
@@ -72,11 +72,9 @@ static void note_failure(s2n_task *task, const s2n_completion *completion, const
     task->nvme_blocks = (uint32_t)get_le(sqe + AT_NLB, 2) + 1;
 }
 
-void s2n_task_completed(s2n_task *task, const s2n_completion *completion, const uint8_t *sqe)
+void s2n_task_completed(s2n_task *task)
 {
     task->pending--;
-    if (completion->status)
-        note_failure(task, completion, sqe);
     if (!task->pending && !task->plan.blocks)
         s2n_task_hot_finish(task);
 }
@@ -294,19 +292,23 @@ void s2n_queue_resume(struct s2n_queue *queue)
     give_out_buffers(queue);
 }
 
+/* The first hot task of a logical unit that waits for a buffer. */
+static s2n_task *first_hot(const struct s2n_queue *queue, const s2n_lu *lu)
+{
+    for (s2n_task *line = queue->lines; line; line = line->next_line)
+        for (s2n_task *task = line; task; task = task->next)
+            if (task->lu == lu && task->executing)
+                return task;
+    return NULL;
+}
+
 void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu)
 {
-    s2n_task *next_line, *next;
+    s2n_task *task;
 
-    for (s2n_task *line = queue->lines; line; line = next_line) {
-        next_line = line->next_line;
-        for (s2n_task *task = line; task; task = next) {
-            next = task->next;
-            if (task->lu != lu || !task->executing)
-                continue;
-            s2n_task_stop_waiting(task);
-            hot_end(task);
-            to_engine(task);
-        }
+    while ((task = first_hot(queue, lu))) {
+        s2n_task_stop_waiting(task);
+        hot_end(task);
+        to_engine(task); /* which may end it, and what ends with it */
     }
 }

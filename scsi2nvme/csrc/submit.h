@@ -16,8 +16,10 @@ bool s2n_task_lost(const s2n_task *task);
 
 /* ---- for the floors above ---- */
 
-/* An NVMe command of a hot task completed. */
-void s2n_task_completed(s2n_task *task, const s2n_completion *completion, const uint8_t *sqe);
+/* An NVMe command of a hot task failed, whose entry was `sqe`. */
+void s2n_task_note_failure(s2n_task *task, const s2n_completion *completion, const uint8_t *sqe);
+/* One completed. It may place others, whose entries are those of completions not yet noted. */
+void s2n_task_completed(s2n_task *task);
 /* Let tasks that wait for this queue's slots or buffers go on. Between rounds only:
  * it places commands, whose entries may be those of completions not yet looked at. */
 void s2n_queue_resume(struct s2n_queue *queue);

@@ -83,6 +83,7 @@ struct s2n_task {
     const struct s2n_front_end *front_end;
     s2n_nexus *nexus;
     s2n_lu *lu;
+    struct s2n_share *share; /* of the nexus, in the pool of the logical unit's controller */
     s2n_task *next, *live_next, *live_previous;
     s2n_task *next_line, *last; /* of the first in a line: the next line, and its own last */
     const struct s2n_hot_row *row;

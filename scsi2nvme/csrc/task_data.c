@@ -89,7 +89,7 @@ void s2n_task_stop_waiting(s2n_task *task)
     if (task->waits_for_pool) {
         leave_line(queue, task);
         queue->claimed &= queue->lines != NULL;
-        queue->resumable |= queue->claimed; /* it may have been in the way of others */
+        queue->resumable |= queue->lines != NULL; /* it may have been in the way of others */
     }
     if (task->waits_for_slot)
         leave_slot(queue, task);
@@ -103,12 +103,12 @@ static bool claims(const s2n_task *task)
 {
     enum s2n_size size = task->wanted_bytes <= S2N_SMALL ? S2N_SMALLS : S2N_LARGES;
 
-    return !task->nexus->share.common[size];
+    return !task->share->common[size];
 }
 
 static bool take_buffer(s2n_task *task, struct s2n_queue *queue, uint32_t bytes, bool common)
 {
-    return s2n_pool_take(queue->pool, &task->nexus->share, &task->buffer, bytes, common);
+    return s2n_pool_take(queue->pool, task->share, &task->buffer, bytes, common);
 }
 
 void s2n_task_give_buffer(s2n_task *task)
@@ -168,7 +168,7 @@ bool s2n_task_holds_up(const s2n_task *task)
 
     if (task->charged && s2n_heap_is_short(task->reactor))
         return true;
-    if (!task->buffer.pool || !s2n_pool_misses(task->buffer.pool, &task->nexus->share))
+    if (!task->buffer.pool || !s2n_pool_misses(task->buffer.pool, task->share))
         return false;
     for (const s2n_task *line = queue->lines; line; line = line->next_line)
         if (line->nexus != task->nexus)

@@ -67,6 +67,7 @@ void s2n_task_next_portion(s2n_task *task)
     task->portion_at += task->portion_bytes;
     task->portion_bytes = portion_from(task, task->portion_at);
     task->data_in_length = task->data_out_length = task->placed_bytes = 0;
+    task->nvme_status = 0;
     task->executing = false;
     task->state = S2N_GATHERING;
 }
@@ -74,6 +75,7 @@ void s2n_task_next_portion(s2n_task *task)
 void s2n_task_begin(s2n_task *task)
 {
     task->lu = task->nexus ? lu_of(task) : NULL;
+    task->share = task->lu ? s2n_nexus_share(task->nexus, task->lu->controller) : NULL;
     task->row = s2n_hot_find(task->cdb, task->cdb_length);
     task->known = task->row && task->lu;
     if (!task->row)

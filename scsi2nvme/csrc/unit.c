@@ -98,10 +98,35 @@ struct s2n_slot *s2n_nexus_slot(s2n_nexus *nexus, const uint8_t *lun)
     return slot_at(nexus, (uint16_t)((lun[0] & 0x3f) << 8 | lun[1]));
 }
 
+struct s2n_share *s2n_nexus_share(s2n_nexus *nexus, const s2n_controller *controller)
+{
+    struct s2n_holding *holding = atomic_load_explicit(&nexus->holdings, memory_order_acquire);
+
+    while (holding && holding->controller != controller)
+        holding = holding->next;
+    return holding ? &holding->share : NULL;
+}
+
+/* See that there is a share of a controller's buffers. */
+static bool has_share(s2n_nexus *nexus, const s2n_controller *controller)
+{
+    if (s2n_nexus_share(nexus, controller))
+        return true;
+    struct s2n_holding *holding = calloc(1, sizeof *holding);
+    if (!holding)
+        return false;
+    holding->controller = controller;
+    holding->next = atomic_load_explicit(&nexus->holdings, memory_order_relaxed);
+    atomic_store_explicit(&nexus->holdings, holding, memory_order_release);
+    return true;
+}
+
 int s2n_nexus_map(s2n_nexus *nexus, uint16_t lun, s2n_lu *lu)
 {
     if (lun >= S2N_SLOT_GROUPS * S2N_SLOT_GROUP)
         return -EINVAL;
+    if (lu && !has_share(nexus, lu->controller))
+        return -ENOMEM;
     struct s2n_slot *slot = slot_at(nexus, lun);
     if (!slot) {
         struct s2n_slot *group = calloc(S2N_SLOT_GROUP, sizeof *group);
@@ -140,5 +165,10 @@ void s2n_nexus_free(s2n_nexus *nexus)
 {
     for (unsigned i = 0; i < S2N_SLOT_GROUPS; i++)
         free(atomic_load(&nexus->group[i]));
+    for (struct s2n_holding *holding = atomic_load(&nexus->holdings), *next; holding;
+         holding = next) {
+        next = holding->next;
+        free(holding);
+    }
     free(nexus);
 }

@@ -75,12 +75,19 @@ struct s2n_slot {
 
 enum { S2N_SLOT_GROUP = 64, S2N_SLOT_GROUPS = 16384 / S2N_SLOT_GROUP };
 
+/* What a nexus has of a controller's buffers: each has a pool of its own. */
+struct s2n_holding {
+    const s2n_controller *controller;
+    struct s2n_share share; /* the session's reactor counts */
+    struct s2n_holding *next;
+};
+
 struct s2n_nexus {
     s2n_plane *plane;
     uint64_t cookie;
-    /* Its session's reactor counts. */
-    struct s2n_share share; /* of buffers */
-    uint64_t heap_bytes;    /* that its tasks were charged with */
+    uint64_t heap_bytes; /* that its tasks were charged with; its session's reactor counts */
+    /* One for each controller that it has had units of, until the nexus goes. */
+    _Atomic(struct s2n_holding *) holdings;
     /* LUNs in groups that are allocated once and stay until the nexus goes, so
      * that reactors may look while the control thread maps. */
     _Atomic(struct s2n_slot *) group[S2N_SLOT_GROUPS];
@@ -94,6 +101,8 @@ static inline struct s2n_queue *s2n_queue_of(const s2n_task *task)
 
 /* Find a nexus' LUN; NULL if it has none. */
 struct s2n_slot *s2n_nexus_slot(s2n_nexus *nexus, const uint8_t *lun);
+/* What it has of a controller's buffers; NULL if it never had a unit of it. */
+struct s2n_share *s2n_nexus_share(s2n_nexus *nexus, const s2n_controller *controller);
 /* Whether the reactor has a queue pair on every controller that the nexus sees. Control thread. */
 bool s2n_nexus_hot_on(s2n_nexus *nexus, uint32_t reactor);
 /* One reactor less has to do what a drain waits for. */

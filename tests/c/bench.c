@@ -207,8 +207,9 @@ void bench_close(void)
     CHECK_EQUAL(bench.plane->heap_bytes, 0);
     for (unsigned i = 0; i < NEXUSES; i++) {
         CHECK_EQUAL(bench.nexus[i]->heap_bytes, 0);
-        for (int size = 0; size < S2N_SIZES; size++)
-            CHECK(!bench.nexus[i]->share.reserved[size] && !bench.nexus[i]->share.common[size]);
+        for (struct s2n_holding *at = bench.nexus[i]->holdings; at; at = at->next)
+            for (int size = 0; size < S2N_SIZES; size++)
+                CHECK(!at->share.reserved[size] && !at->share.common[size]);
         s2n_nexus_free(bench.nexus[i]);
     }
     s2n_controller_free(bench.controller);
