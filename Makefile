@@ -139,7 +139,7 @@ c-tests: environment
 PYTEST_OPTIONS := --durations=10 --durations-min=1
 PYTEST := PATH="$(DEV):$$PATH" pytest $(PYTEST_OPTIONS)
 # Twice as many as processors, since many tests wait for something.
-MANY := -n 4 --dist worksteal
+MANY := -n $(shell echo $$((2 * $$(nproc)))) --dist worksteal
 # Two machines, each of which takes whole modules, the longest first.
 SYSTEM_PYTEST := KERNEL=$(or $(KERNEL),linux-image-amd64) $(PYTEST) \
   -n 2 --dist loadscope --no-loadscope-reorder --junitxml build/junit-system.xml

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -35,7 +36,9 @@ def free_port() -> int:
             try:
                 six.bind(("::", port))
                 four.bind(("0.0.0.0", port))
-            except OSError:
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
                 continue
             return port
 

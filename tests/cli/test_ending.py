@@ -53,16 +53,15 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def test_signals_that_mean_nothing_do_not_end_it_and_others_do_in_order(tmp_path: Path) -> None:
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGPWR):
-        running = Daemon(tmp_path, MEMORY)
-        running.start()
-        assert running.process is not None
-        for meaningless in MEANINGLESS:
-            running.process.send_signal(meaningless)
-        with Initiator(("127.0.0.1", running.port)) as one:
-            one.login(IQN)
-        assert running.stop(number) == 0
-        assert running.log.read_text() == ""
-        assert not (tmp_path / "control.sock").exists()
+        with Daemon(tmp_path, MEMORY) as running:
+            assert running.process is not None
+            for meaningless in MEANINGLESS:
+                running.process.send_signal(meaningless)
+            with Initiator(("127.0.0.1", running.port)) as one:
+                one.login(IQN)
+            assert running.stop(number) == 0
+            assert running.log.read_text() == ""
+            assert not (tmp_path / "control.sock").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=str)
@@ -74,7 +73,7 @@ def test_it_ends_while_a_controller_is_brought_up(tmp_path: Path, number: signal
     )
     lock = tmp_path / "lock"
     while not (lock.exists() and lock.read_text().strip()) and process.poll() is None:
-        pass  # it holds its state directory: what follows is the controller
+        time.sleep(0.01)  # it holds its state directory: what follows is the controller
     process.send_signal(number)
     assert ended(process) == (0, "")
 
@@ -119,12 +118,11 @@ def test_it_ends_while_commands_hang(tmp_path: Path) -> None:
 
 def test_a_signal_that_comes_twice_is_one(tmp_path: Path) -> None:
     """As timeout(1) sends it: to the process, then to its group."""
-    running = Daemon(tmp_path, MEMORY)
-    running.start()
-    assert running.process is not None
-    running.process.send_signal(signal.SIGTERM)
-    assert running.stop() == 0
-    assert running.log.read_text() == ""
+    with Daemon(tmp_path, MEMORY) as running:
+        assert running.process is not None
+        running.process.send_signal(signal.SIGTERM)
+        assert running.stop() == 0
+        assert running.log.read_text() == ""
 
 
 def test_an_interrupt_that_was_ignored_at_the_start_is(tmp_path: Path) -> None:
@@ -143,24 +141,22 @@ def test_an_interrupt_that_was_ignored_at_the_start_is(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_ends_it_there_and_then(tmp_path: Path) -> None:
-    running = Daemon(tmp_path, f"{MEMORY},fault=flush:hang")
-    running.start()
-    assert running.process is not None
-    running.process.send_signal(signal.SIGTERM)
-    while running.process.poll() is None:
+    with Daemon(tmp_path, f"{MEMORY},fault=flush:hang") as running:
+        assert running.process is not None
         running.process.send_signal(signal.SIGTERM)
-        time.sleep(0.1)  # sent without a pause they would be all that it does
-    assert running.stop() == 128 + signal.SIGTERM
-    assert "ended by a second SIGTERM" in running.log.read_text()
+        while running.process.poll() is None:
+            running.process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)  # sent without a pause they would be all that it does
+        assert running.stop() == 128 + signal.SIGTERM
+        assert "ended by a second SIGTERM" in running.log.read_text()
 
 
 def test_a_terminal_that_is_gone_is_not_missed(tmp_path: Path) -> None:
-    running = Daemon(tmp_path, MEMORY)
-    running.start()
-    os.close(running._stdout)
-    running._stdout = os.open(os.devnull, os.O_RDONLY)
-    assert running.stop(signal.SIGHUP) == 0
-    assert running.log.read_text() == ""
+    with Daemon(tmp_path, MEMORY) as running:
+        os.close(running._stdout)
+        running._stdout = os.open(os.devnull, os.O_RDONLY)
+        assert running.stop(signal.SIGHUP) == 0
+        assert running.log.read_text() == ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=str)
