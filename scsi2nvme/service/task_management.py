@@ -123,10 +123,9 @@ class TaskManager:
             case TaskManagement.ABORT_TASK:
                 found = await self.abort(Scope.TASK, plane_nexus, unit, itt=itt)
                 return answer.FUNCTION_COMPLETE if found else answer.TASK_DOES_NOT_EXIST
-            case TaskManagement.ABORT_TASK_SET:
+            case TaskManagement.ABORT_TASK_SET | TaskManagement.CLEAR_TASK_SET:
+                # One, as each nexus has a task set of its own (TST 001b). Spec: SAM-5 7.5.
                 await self.abort(Scope.NEXUS_LU, plane_nexus, unit)
-            case TaskManagement.CLEAR_TASK_SET:
-                await self._clear(nexus, plane_nexus, unit)
             case TaskManagement.LOGICAL_UNIT_RESET:
                 await self.abort(Scope.LU, plane_nexus, unit)
                 await self.reset(unit)
@@ -163,11 +162,3 @@ class TaskManager:
         if result.sense is not None:
             code = result.sense.code
             log.warning("namespace %d: the reset is not complete: %s", unit.lu.nsid, code)
-
-    async def _clear(self, nexus: Nexus, plane_nexus: PlaneNexus, unit: ServedUnit) -> None:
-        """Abort everyone's tasks, all at once: a disk that hangs is reset once. Spec: SAM-5 7.5."""
-        others = [opened for opened, _ in unit.paths if opened.nexus is not nexus]
-        await asyncio.gather(
-            self.abort(Scope.NEXUS_LU, plane_nexus, unit),
-            *(self._abort_of(opened, unit) for opened in dict.fromkeys(others)),
-        )

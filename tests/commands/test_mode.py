@@ -189,6 +189,7 @@ def test_defaults_stay_while_current_values_change() -> None:
 def test_the_control_page_describes_the_device() -> None:
     control = page(make_bench(controller={"edstt": 10}), CONTROL)
     assert (control.d_sense, control.swp, control.tas, control.qerr) == (0, 0, 1, 0)
+    assert control.tst == 1  # a task set for each I_T nexus
     assert control.self_test_completion_time == 600
     long = page(make_bench(controller={"edstt": 0xFFFF}), CONTROL)
     assert long.self_test_completion_time == 0xFFFF

@@ -82,8 +82,8 @@ VECTORS: dict[str, tuple[Step, ...]] = {
         Step("12 01 00 00 FF 00", data=hexed("00000009008083868788b0b1b2")),
     ),
     "MODE SELECT (6)": (
-        Step("15 10 00 00 10 00", out=hexed("00000000 0A0A0610 00400000 FFFF0258")),
-        Step("1A 08 0A 00 FF 00", data=hexed("0f0010008a0a061000400000ffff0258")),
+        Step("15 10 00 00 10 00", out=hexed("00000000 0A0A2610 00400000 FFFF0258")),
+        Step("1A 08 0A 00 FF 00", data=hexed("0f0010008a0a261000400000ffff0258")),
     ),
     "RESERVE (6)": (
         Step("16 00 00 00 00 00"),
@@ -185,8 +185,8 @@ VECTORS: dict[str, tuple[Step, ...]] = {
         ),
     ),
     "MODE SELECT (10)": (
-        Step("55 10 0000000000 0014 00", out=hexed("0000000000000000 0A0A0610 00400000 FFFF0258")),
-        Step("1A 08 0A 00 FF 00", data=hexed("0f0010008a0a061000400000ffff0258")),
+        Step("55 10 0000000000 0014 00", out=hexed("0000000000000000 0A0A2610 00400000 FFFF0258")),
+        Step("1A 08 0A 00 FF 00", data=hexed("0f0010008a0a261000400000ffff0258")),
     ),
     "RESERVE (10)": (
         Step("56 00 0000000000 0000 00"),

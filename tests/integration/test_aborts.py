@@ -150,14 +150,28 @@ def test_every_command_is_aborted(tmp_path: Path, abort: tuple[str, ...]) -> Non
 
 def test_another_host_ends_what_hangs(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        daemon = stack.enter_context(serving(tmp_path, *[(hanging("UNMAP"),)] * 3))
-        for disk, function in enumerate((CLEAR_TASK_SET, LOGICAL_UNIT_RESET, TARGET_WARM_RESET)):
+        daemon = stack.enter_context(serving(tmp_path, *[(hanging("UNMAP"),)] * 2))
+        for disk, function in enumerate((LOGICAL_UNIT_RESET, TARGET_WARM_RESET)):
             one = stack.enter_context(initiator(daemon, disk))
             other = stack.enter_context(initiator(daemon, disk, OTHER))
             begin(one, "UNMAP")
             assert other.task_management(function).response == 0
             other.command(0, TUR)
             assert usable(other)
+
+
+def test_a_host_clears_its_own_task_set(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, (hanging("UNMAP"),)) as daemon,
+        initiator(daemon) as one,
+        initiator(daemon, 0, OTHER) as other,
+    ):
+        itt = begin(one, "UNMAP")
+        assert other.task_management(CLEAR_TASK_SET).response == 0
+        assert usable(other)
+        assert one.task_management(CLEAR_TASK_SET).response == 0
+        assert one.task_management(ABORT_TASK, referenced=itt).response == 1  # no longer there
+        assert usable(one)
 
 
 def test_a_host_that_comes_back_is_let_in(tmp_path: Path) -> None:

@@ -128,25 +128,18 @@ async def test_query_asynchronous_event(bench: Bench) -> None:
     assert await (await manage(bench, function)) == ANSWER.FUNCTION_SUCCEEDED
 
 
-@pytest.mark.parametrize("tas", [True, False])
-def test_clear_task_set(tas: bool) -> None:
-    async def story(bench: Bench) -> None:
-        other, plane_other = bench.open("b")
-        idle, _ = bench.open("c")
-        bench.ready(bench.nexus, other, idle)
-        bench.lu.mode.change(CONTROL, CONTROL.layout.build(tas=int(tas)))
-        managing = await manage(bench, TaskManagement.CLEAR_TASK_SET)
-        own = await bench.aborted(1)
-        assert (own["nexus"], own["task_aborted_status"]) == (bench.plane_nexus, False)
-        theirs = await bench.aborted(2)
-        assert (theirs["nexus"], theirs["task_aborted_status"]) == (plane_other, tas)
-        await bench.aborted(0)
-        assert await managing == ANSWER.FUNCTION_COMPLETE
-        pending = [bench.lu.pending_attention(nexus) for nexus in (bench.nexus, other, idle)]
-        codes = [sense and (sense.code.asc, sense.code.ascq) for sense in pending]
-        assert codes == [None, None if tas else (0x2F, 0x00), None]
-
-    played(story)
+@told
+async def test_clear_task_set(bench: Bench) -> None:
+    """Each nexus has a task set of its own."""
+    other, _ = bench.open("b")
+    bench.ready(bench.nexus, other)
+    managing = await manage(bench, TaskManagement.CLEAR_TASK_SET)
+    own = await bench.aborted(1)
+    assert (own["scope"], own["nexus"]) == (Scope.NEXUS_LU, bench.plane_nexus)
+    assert own["task_aborted_status"] is False
+    assert await managing == ANSWER.FUNCTION_COMPLETE
+    assert not bench.plane.aborts  # of anybody else
+    assert bench.lu.pending_attention(other) is None
 
 
 @pytest.mark.parametrize("attribute", [SIMPLE, ORDERED])

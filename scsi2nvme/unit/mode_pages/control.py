@@ -12,6 +12,7 @@ from scsi2nvme.unit.mode_pages.page import ModePage
 def _control_defaults(facts: NamespaceFacts) -> Mapping[str, int]:
     minutes = facts.controller.edstt if facts.controller_bit("oacs", 4) else 0
     return {
+        "tst": 1,  # a task set for each I_T nexus
         "gltsd": 1,
         "queue_algorithm_modifier": 1,  # tasks are reordered without restriction
         "tas": 1,
@@ -26,7 +27,7 @@ CONTROL = ModePage(
         "Control",
         12,
         (
-            Field("tst", 2, 5, 3),
+            Field("tst", 2, 5, 3, "task set type"),
             Field("tmf_only", 2, 4, 1),
             Field("dpicz", 2, 3, 1),
             Field("d_sense", 2, 2, 1, "sense data in descriptor format"),
