@@ -222,7 +222,7 @@ static void drain_unit(void *argument)
     struct s2n_lu_local *local = &lu->local[call.reactor->index];
 
     free(argument);
-    s2n_queue_yield(&lu->controller->queue[call.reactor->index], lu);
+    s2n_queue_yield(&lu->controller->queue[call.reactor->index], lu, call.drain->blocks);
     struct s2n_drain_wait *wait = malloc(sizeof *wait);
     if (!wait)
         abort();
@@ -234,11 +234,59 @@ static void drain_unit(void *argument)
 
 void s2n_lu_drain(s2n_lu *lu, uint64_t token)
 {
-    struct s2n_drain drain = {.plane = lu->controller->plane, .lu = lu, .token = token};
+    struct s2n_drain drain = {
+        .plane = lu->controller->plane, .lu = lu, .blocks = {0, UINT64_MAX}, .token = token};
 
     /* Set before the message: a reactor that counts has seen it. */
     s2n_lu_set_aside(lu, true);
     drain_everywhere(&drain, drain_unit);
+}
+
+/* ---- ranges ---- */
+
+static void drain_range(void *argument)
+{
+    struct drain_call call = *(struct drain_call *)argument;
+    s2n_lu *lu = call.drain->lu;
+    struct s2n_lu_local *local = &lu->local[call.reactor->index];
+    struct s2n_blocks blocks = call.drain->blocks;
+
+    free(argument);
+    struct s2n_range *range = s2n_range_add(local, call.drain, call.reactor->live);
+    s2n_queue_yield(&lu->controller->queue[call.reactor->index], lu, blocks);
+    s2n_range_check(range);
+}
+
+void s2n_lu_drain_range(s2n_lu *lu, uint64_t first, uint64_t end, uint64_t token)
+{
+    struct s2n_drain drain = {
+        .plane = lu->controller->plane, .lu = lu, .blocks = {first, end}, .token = token};
+
+    drain_everywhere(&drain, drain_range);
+}
+
+struct release_call {
+    struct s2n_lu_local *local;
+    uint64_t token;
+};
+
+static void release_range(void *argument)
+{
+    struct release_call call = *(struct release_call *)argument;
+
+    free(argument);
+    s2n_range_remove(call.local, call.token);
+}
+
+void s2n_lu_release_range(s2n_lu *lu, uint64_t token)
+{
+    for (uint32_t i = 0; i < lu->reactors; i++) {
+        struct release_call *call = malloc(sizeof *call);
+        if (!call)
+            abort();
+        *call = (struct release_call){&lu->local[i], token};
+        s2n_reactor_call(&lu->controller->plane->reactor[i], release_range, call);
+    }
 }
 
 /* ---- aborts ---- */

@@ -118,6 +118,11 @@ void s2n_lu_update(s2n_lu *lu, const s2n_lu_params *params);
 void s2n_lu_set_aside(s2n_lu *lu, bool aside);
 /* Set the flag, and report DRAINED with `token` when no hot task is under way. */
 void s2n_lu_drain(s2n_lu *lu, uint64_t token);
+/* Keep the hot path off the blocks from `first` to before `end`, and report DRAINED with `token`
+ * when no hot task of them is under way. Commands of other blocks go on. */
+void s2n_lu_drain_range(s2n_lu *lu, uint64_t first, uint64_t end, uint64_t token);
+/* End that, or give it up: DRAINED comes in any case. */
+void s2n_lu_release_range(s2n_lu *lu, uint64_t token);
 void s2n_lu_free(s2n_lu *lu);
 
 s2n_nexus *s2n_nexus_new(s2n_plane *plane, uint64_t cookie);

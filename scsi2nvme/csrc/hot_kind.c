@@ -85,8 +85,8 @@ static void finish_read(s2n_task *task)
     task->data_in_length = task->portion_bytes;
 }
 
-const struct s2n_hot_kind s2n_hot_read = {plan_read, place_transfer, true, finish_read};
-const struct s2n_hot_kind s2n_hot_write = {plan_write, place_transfer, true, NULL};
+const struct s2n_hot_kind s2n_hot_read = {plan_read, place_transfer, true, finish_read, false};
+const struct s2n_hot_kind s2n_hot_write = {plan_write, place_transfer, true, NULL, false};
 
 /* ---- SYNCHRONIZE CACHE: Flush, of the whole namespace ---- */
 
@@ -106,7 +106,7 @@ static struct s2n_hot_part place_flush(const s2n_lu_params *lu, const struct s2n
     return (struct s2n_hot_part){.blocks = 1};
 }
 
-const struct s2n_hot_kind s2n_hot_flush = {plan_flush, place_flush, false, NULL};
+const struct s2n_hot_kind s2n_hot_flush = {plan_flush, place_flush, false, NULL, true};
 
 /* ---- all kinds ---- */
 

@@ -30,6 +30,7 @@ struct s2n_hot_kind {
     bool portions; /* what it moves can be moved a portion at a time */
     /* All of them succeeded: what is to be done before GOOD. NULL: nothing. */
     void (*finish)(s2n_task *task);
+    bool flushes; /* the blocks that the CDB names may be anybody's meanwhile */
 };
 
 /* Translate; false: step aside. `cdb` holds at least the row's length. */

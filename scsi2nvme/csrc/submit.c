@@ -22,6 +22,8 @@ static void hot_end(s2n_task *task)
     if (!task->counted)
         return;
     task->counted = false;
+    if (local->ranges)
+        s2n_ranges_leave(local, task);
     if (!--local->under_way)
         s2n_drains_done(local);
 }
@@ -222,6 +224,9 @@ static bool hot_accepts(s2n_task *task)
     const struct s2n_queue *queue = s2n_queue_of(task);
     if (!queue->qp || (!task->place && !s2n_pool_fits(queue->pool, task->portion_bytes)))
         return false;
+    const struct s2n_lu_local *local = &lu->local[task->reactor->index];
+    if (local->ranges && s2n_ranges_exclude(local, task))
+        return false;
     task->plan = plan;
     if (plan.bytes)
         s2n_hot_narrow(&task->plan, &lu->params, task->portion_at, task->portion_bytes);
@@ -292,21 +297,22 @@ void s2n_queue_resume(struct s2n_queue *queue)
     give_out_buffers(queue);
 }
 
-/* The first hot task of a logical unit that waits for a buffer. */
-static s2n_task *first_hot(const struct s2n_queue *queue, const s2n_lu *lu)
+/* The first hot task of some blocks of a logical unit that waits for a buffer. */
+static s2n_task *first_hot(const struct s2n_queue *queue, const s2n_lu *lu,
+                           struct s2n_blocks blocks)
 {
     for (s2n_task *line = queue->lines; line; line = line->next_line)
         for (s2n_task *task = line; task; task = task->next)
-            if (task->lu == lu && task->executing)
+            if (task->lu == lu && task->executing && s2n_blocks_meet(blocks, s2n_task_blocks(task)))
                 return task;
     return NULL;
 }
 
-void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu)
+void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu, struct s2n_blocks blocks)
 {
     s2n_task *task;
 
-    while ((task = first_hot(queue, lu))) {
+    while ((task = first_hot(queue, lu, blocks))) {
         s2n_task_stop_waiting(task);
         hot_end(task);
         to_engine(task); /* which may end it, and what ends with it */

@@ -2,6 +2,7 @@
 #ifndef S2N_SUBMIT_H
 #define S2N_SUBMIT_H
 
+#include "drain.h"
 #include "qpair.h"
 #include "task.h"
 
@@ -23,9 +24,9 @@ void s2n_task_completed(s2n_task *task);
 /* Let tasks that wait for this queue's slots or buffers go on. Between rounds only:
  * it places commands, whose entries may be those of completions not yet looked at. */
 void s2n_queue_resume(struct s2n_queue *queue);
-/* Hand the logical unit's hot tasks that wait for a buffer to the engine: nothing of
- * them has begun, and what holds the buffers may wait for the same drain. */
-void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu);
+/* Hand those hot tasks of some blocks of a logical unit to the engine that wait for a buffer:
+ * nothing of them has begun, and what holds the buffers may wait for the same drain. */
+void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu, struct s2n_blocks blocks);
 /* What is left of the task stays undone. */
 void s2n_task_stop(s2n_task *task);
 /* Nothing of it is under way any more: it ends, or is the engine's if a command failed. */

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "events.h"
+#include "drain.h"
 
 /* ---- logical units ---- */
 
@@ -39,29 +39,12 @@ void s2n_lu_set_aside(s2n_lu *lu, bool aside)
     atomic_store_explicit(&lu->aside, aside, memory_order_release);
 }
 
-void s2n_drain_done(struct s2n_drain *drain)
-{
-    if (atomic_fetch_sub(&drain->reactors_left, 1) != 1)
-        return;
-    s2n_event event = {.type = S2N_EVENT_DRAINED, .cookie = drain->token};
-    s2n_plane_emit(drain->plane, &event);
-    free(drain);
-}
-
-void s2n_drains_done(struct s2n_lu_local *local)
-{
-    while (local->drains) {
-        struct s2n_drain_wait *wait = local->drains;
-        local->drains = wait->next;
-        s2n_drain_done(wait->drain);
-        free(wait);
-    }
-}
-
 void s2n_lu_free(s2n_lu *lu)
 {
-    for (uint32_t i = 0; i < lu->reactors; i++)
+    for (uint32_t i = 0; i < lu->reactors; i++) {
         s2n_drains_done(&lu->local[i]);
+        s2n_ranges_free(&lu->local[i]);
+    }
     free(lu);
 }
 

@@ -38,24 +38,15 @@ struct s2n_controller {
     struct s2n_queue queue[]; /* one for each reactor */
 };
 
+struct s2n_drain_wait;
+struct s2n_range;
+
 /* Hot tasks of a logical unit on one reactor; each on its own cache line. */
 struct s2n_lu_local {
     uint64_t under_way;
     struct s2n_drain_wait *drains;
-    char pad[64 - sizeof(uint64_t) - sizeof(void *)];
-};
-
-/* A drain of a logical unit, or a pause of a controller, over all reactors. */
-struct s2n_drain {
-    s2n_plane *plane;
-    s2n_lu *lu;
-    s2n_controller *controller;
-    uint64_t token;
-    atomic_uint reactors_left;
-};
-struct s2n_drain_wait {
-    struct s2n_drain_wait *next;
-    struct s2n_drain *drain;
+    struct s2n_range *ranges; /* that it keeps off */
+    char pad[64 - sizeof(uint64_t) - 2 * sizeof(void *)];
 };
 
 struct s2n_lu {
@@ -105,9 +96,5 @@ struct s2n_slot *s2n_nexus_slot(s2n_nexus *nexus, const uint8_t *lun);
 struct s2n_share *s2n_nexus_share(s2n_nexus *nexus, const s2n_controller *controller);
 /* Whether the reactor has a queue pair on every controller that the nexus sees. Control thread. */
 bool s2n_nexus_hot_on(s2n_nexus *nexus, uint32_t reactor);
-/* One reactor less has to do what a drain waits for. */
-void s2n_drain_done(struct s2n_drain *drain);
-/* No hot task of the logical unit is left on this reactor. */
-void s2n_drains_done(struct s2n_lu_local *local);
 
 #endif

@@ -13,6 +13,8 @@ from scsi2nvme.native.nvme import QueuePair
 from scsi2nvme.native.transport import Region
 from scsi2nvme.unit.block_device import Portion
 
+_LAST_BLOCK = (1 << 64) - 1  # no namespace has it
+
 
 class EventType(IntEnum):
     """What a reactor tells."""
@@ -258,6 +260,15 @@ class PlaneUnit(Handle):
     def drain(self, token: int) -> None:
         """Step aside; DRAINED with `token` once no hot task is under way."""
         lib.s2n_lu_drain(self.native, token)
+
+    def drain_range(self, blocks: range, token: int) -> None:
+        """Keep the hot path off some blocks; DRAINED with `token` once no hot task is there."""
+        end = min(blocks.stop, _LAST_BLOCK)
+        lib.s2n_lu_drain_range(self.native, blocks.start, end, token)
+
+    def release_range(self, token: int) -> None:
+        """End what `drain_range` began with `token`, or give it up."""
+        lib.s2n_lu_release_range(self.native, token)
 
 
 class PlaneNexus(Handle):

@@ -74,9 +74,9 @@ class Events:
         self._give_up[cookie] = give_up
         return cookie
 
-    async def drained(self, start: Callable[[int], None]) -> int:
+    async def drained(self, start: Callable[[int], None], token: int | None = None) -> int:
         """Call `start` with a token and wait for its DRAINED; returns the count."""
-        token = self.number()
+        token = self.number() if token is None else token
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._drains[token] = future
         start(token)

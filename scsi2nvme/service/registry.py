@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from scsi2nvme.executor import NvmeExecutor
 from scsi2nvme.native.plane import Plane, PlaneController, PlaneNexus, PlaneUnit, UnitParameters
@@ -17,6 +18,9 @@ from scsi2nvme.service.lock import SharedLock
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 
 log = logging.getLogger(__name__)
+
+# Each hot command is held against all of them.
+MOST_RANGES = 32
 
 
 def unit_parameters(lu: LogicalUnit) -> UnitParameters:
@@ -48,7 +52,7 @@ class ServedUnit:
     LUN the logical unit is reached. Commands hold `lock` shared while they run, or
     exclusively where they run alone, and of `blocks` those that they name. `preempting` are
     the aborts that PREEMPT AND ABORT has begun and not yet waited for; `drains` counts those
-    who keep the hot path off, or are about to.
+    who keep the hot path off, or are about to, and `ranges` those who keep it off some blocks.
     """
 
     lu: LogicalUnit
@@ -63,6 +67,7 @@ class ServedUnit:
     preempting: list[asyncio.Task[None]] = field(default_factory=list)
     closed: bool = False
     drains: int = 0
+    ranges: int = 0
 
     def close(self) -> None:
         """Free its half in the data plane; what still runs does not touch it any more."""
@@ -98,6 +103,26 @@ class ServedUnit:
             self.drains -= 1
             if not self.closed:
                 self._return_to_hot_path(drained=drained)
+
+    @asynccontextmanager
+    async def drained_of(self, blocks: range) -> AsyncIterator[None]:
+        """Keep the hot path off some blocks for the body; what it does elsewhere goes on.
+
+        Off the whole logical unit, where it is kept off `MOST_RANGES` others.
+        """
+        if self.ranges == MOST_RANGES:
+            async with self.drained():
+                yield
+            return
+        token = self.events.number()
+        self.ranges += 1
+        try:
+            await self.events.drained(partial(self.plane_unit.drain_range, blocks), token)
+            yield
+        finally:
+            self.ranges -= 1
+            if not self.closed:
+                self.plane_unit.release_range(token)
 
     def _return_to_hot_path(self, *, drained: bool) -> None:
         """End a drain, or give it up: then nothing has changed that the hot path must know."""

@@ -187,7 +187,7 @@ class TaskRunner:
                 return _BUSY  # nobody waits for it any more
             if not alone and not of_blocks:
                 return await self._play(unit, translation)
-            async with unit.drained():
+            async with unit.drained() if alone or not extents else unit.drained_of(extents[0]):
                 run.begun = request
                 return await self._play(unit, translation)
 

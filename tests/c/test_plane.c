@@ -208,6 +208,13 @@ static void interfere(uint32_t *state)
     case 1:
         recover();
         break;
+    case 3: /* at times it is given up */
+        s2n_lu_drain_range(lu, 0, draw(state, 1 << 21), 1);
+        tokens_sent++;
+        if (draw(state, 2))
+            take_events(tokens_sent, 0);
+        s2n_lu_release_range(lu, 1);
+        break;
     case 2:
         s2n_nexus_set_aside(one->nexus, 0, draw(state, 2));
         break;

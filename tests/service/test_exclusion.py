@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scsi2nvme.native.plane import EventType
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.service.registry import MOST_RANGES
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
 from tests.service.bench import (
@@ -65,10 +67,11 @@ async def test_only_the_nexuses_of_a_logical_unit_are_told(bench: Bench) -> None
 async def test_an_exclusive_command_drains_the_hot_path_first(bench: Bench) -> None:
     task = await bench.run(*compare_and_write())
     assert bench.controller.model.executed == []
-    assert bench.unit.aside
+    assert bench.unit.keeps_off(0)
+    assert not bench.unit.keeps_off(1)
     await bench.drained()
     assert task.status == Status.GOOD
-    assert not bench.unit.aside
+    assert not bench.unit.keeps_off(0)
     assert bench.controller.model.blocks(0) == b"\x5a" * 512
 
 
@@ -166,26 +169,69 @@ async def test_only_what_names_the_same_blocks_waits(bench: Bench) -> None:
     await bench.controller.release()
     assert long.status == Status.GOOD
     await bench.drained()
-    assert bench.unit.aside
-    for task in (elsewhere, beside, within):
-        assert bench.unit.aside
+    for task, lba in ((elsewhere, 16), (beside, 72), (within, 71)):
+        assert bench.unit.keeps_off(lba)
         await bench.controller.release()
         assert task.status == Status.GOOD
-    assert not bench.unit.aside
+        assert not bench.unit.keeps_off(lba)
 
 
 @told
-async def test_the_hot_path_stays_away_until_the_last_has_ended(bench: Bench) -> None:
+async def test_the_hot_path_stays_away_until_each_has_ended(bench: Bench) -> None:
     bench.controller.held = True
     tasks = [await bench.run(*compare_and_write(lba)) for lba in range(3)]
     for _ in tasks:
         await bench.drained()
     assert len(bench.controller.waiting) == 3
-    for task in tasks:
-        assert bench.unit.aside
+    assert not bench.unit.keeps_off(3)
+    for lba, task in enumerate(tasks):
+        assert [each for each in range(9) if bench.unit.keeps_off(each)] == [*range(lba, 3)]
         await bench.controller.release()
         assert task.status == Status.GOOD
+    assert not bench.unit.ranges
+
+
+@told
+async def test_the_hot_path_stays_away_altogether_where_too_many_are_alone(bench: Bench) -> None:
+    bench.controller.held = True
+    tasks = [await bench.run(*compare_and_write(lba)) for lba in range(MOST_RANGES + 1)]
+    assert bench.unit.aside
+    for _ in tasks:
+        await bench.drained()
+    await bench.controller.release()
+    assert len(bench.unit.ranges) == MOST_RANGES - 1
+    assert bench.unit.aside
+    later = await bench.run(*compare_and_write(lba=100))
+    assert bench.unit.keeps_off(100)
+    await bench.drained()
+    while bench.controller.waiting:
+        await bench.controller.release()
+    assert {task.status for task in (*tasks, later)} == {Status.GOOD}
     assert not bench.unit.aside
+    assert not bench.unit.ranges
+
+
+@told
+async def test_who_is_aborted_gives_its_blocks_back(bench: Bench) -> None:
+    task = await bench.run(*compare_and_write())
+    assert bench.unit.keeps_off(0)
+    await bench.abort(task)
+    assert not bench.unit.keeps_off(0)
+    bench.plane.emit(EventType.DRAINED, cookie=bench.unit.drains.pop(0))
+    await settle()
+    assert (await bench.run(*write())).status == Status.GOOD
+
+
+@told
+async def test_nothing_is_given_back_to_a_unit_that_is_gone(bench: Bench) -> None:
+    bench.controller.held = True
+    await bench.run(*compare_and_write())
+    await bench.drained()
+    bench.service.remove_unit(bench.lu)
+    bench.service.close()
+    ranges = dict(bench.unit.ranges)
+    await bench.controller.release()
+    assert bench.unit.ranges == ranges
 
 
 @told
@@ -208,7 +254,7 @@ async def test_a_command_that_fails_alone_leaves_the_hot_path_on(bench: Bench) -
     task = await bench.run(*compare_and_write())
     await bench.drained()
     assert task.sense == (4, 0x44, 0)
-    assert not bench.unit.aside
+    assert not bench.unit.keeps_off(0)
 
 
 @told
@@ -270,12 +316,11 @@ def test_nothing_runs_beside_what_runs_alone(steps: list[str]) -> None:
             alone = [each for each in bench.controller.opcodes if each == Opcode.COMPARE]
             if alone:
                 assert bench.controller.opcodes == [Opcode.COMPARE]
-                assert bench.unit.aside
-                assert bench.unit.drained
+                assert bench.unit.keeps_off(0)
         while bench.controller.waiting or bench.unit.drains:
             await take(bench, "drain" if bench.unit.drains else "complete")
         assert all(task.ended is not None for task in bench.tasks)
-        assert not bench.unit.aside
+        assert not bench.unit.keeps_off(0)
         good = [task for task in bench.tasks if not task.aborted]
         assert {task.status for task in good} <= {Status.GOOD, Status.CHECK_CONDITION}
 
