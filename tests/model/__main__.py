@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import random
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from tests.integration.rig import RIGS
-from tests.model.run import machines, run
+from tests.model.run import initiators, march
 from tests.model.ways import WAYS
+
+# Where nothing waits for a disk of the machine.
+_MEMORY = next((path for path in ("/dev/shm",) if os.access(path, os.W_OK)), None)
 
 
 def main() -> int:
@@ -25,8 +30,11 @@ def main() -> int:
     for kind in words.controller or RIGS:
         for way in words.way or WAYS:
             print(f"{kind}, {way}:", flush=True)
-            with tempfile.TemporaryDirectory() as path, machines(kind, way, Path(path)) as subject:
-                run(subject, words.steps, words.seed, lambda line: print(line, flush=True))
+            with (
+                tempfile.TemporaryDirectory(dir=_MEMORY) as path,
+                initiators(kind, way, Path(path)) as subject,
+            ):
+                march(subject, words.steps, words.seed, partial(print, flush=True))
     return 0
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-
 from scsi2nvme.command import Hot
 from scsi2nvme.nvme.command import Opcode
+from tests.model.choices import Choices
 from tests.model.judgement import CHECK_CONDITION, UNIT_ATTENTION, Judge, Luck
 from tests.model.medium import Medium
-from tests.model.requests import Wish, request_of, wishes
+from tests.model.requests import Wish, request_of, wish_of
 from tests.model.ways import INITIATORS, Disturbance, Way
 
 CAPACITY = (16 << 20) // 512
-_INITIATORS = st.integers(0, INITIATORS - 1)
 _CACHING, _CONTROL = 0x08, 0x0A
 # Bits that initiators set: page, byte, bit.
 _WCE, _D_SENSE, _SWP = (_CACHING, 2, 2), (_CONTROL, 2, 2), (_CONTROL, 4, 3)
@@ -31,49 +29,53 @@ _STATUSES = _FAILURES * 8 + _PASSING
 _OPCODES = (0xFF, 0xFF, *(int(each) for each in Opcode if each <= Opcode.VERIFY))
 _FAIL, _DELAY = 0, 2
 
-faults = st.fixed_dictionaries(
-    {
-        "opcode": st.sampled_from(_OPCODES),
-        "action": st.sampled_from((_FAIL, _FAIL, _FAIL, _DELAY)),
-        "status": st.sampled_from(_STATUSES),
-        "done": st.booleans(),
-        "delay_ms": st.sampled_from((0, 0, 0, 1, 3)),
-        "after": st.sampled_from((0, 0, 0, 1, 2, 5)),
-        "count": st.sampled_from((0, 1, 2)),
-    },
-    optional={"lba_first": st.integers(0, 100)},
-)
+
+Fault = dict[str, Any]
 
 
-class Machine(RuleBasedStateMachine):
+def _fault(choose: Choices) -> Fault:
+    fault = {
+        "opcode": choose.one(_OPCODES),
+        "action": choose.one((_FAIL, _FAIL, _FAIL, _DELAY)),
+        "status": choose.one(_STATUSES),
+        "done": bool(choose.number(0, 1)),
+        "delay_ms": choose.one((0, 0, 0, 1, 3)),
+        "after": choose.one((0, 0, 0, 1, 2, 5)),
+        "count": choose.one((0, 1, 2)),
+    }
+    if choose.number(0, 1):
+        fault["lba_first"] = choose.number(0, 100)
+    return fault
+
+
+def _wishes(choose: Choices, least: int = 1, most: int = INITIATORS) -> list[Wish]:
+    return [wish_of(choose, CAPACITY) for _ in range(choose.number(least, most))]
+
+
+class Initiators:
     """Any commands, side by side; misfortune, resets, aborts and settings between and during them.
 
-    A subclass says by `way` through which the logical unit is reached.
+    `way` is how they reach the logical unit. `steps` counts what all of them did.
     """
 
-    way: Way
-    steps = 0  # of all machines
+    def __init__(self, way: Way) -> None:
+        self.way = way
+        self.steps = 0
+        self.protected = False
+        self.medium = Medium(way.lu.block_bytes)
 
-    def __init__(self) -> None:
-        super().__init__()
+    def begin(self) -> None:
+        """Return to defaults and blank blocks."""
         self.way.renew()
         self.protected = False
         self.medium = Medium(self.way.lu.block_bytes)
-
-    @initialize()
-    def begin(self) -> None:
-        """Return to defaults and blank blocks."""
-        if emulator := self.way.bed.emulator:
-            emulator.clear_faults()
+        self.end()
         self.way.reset_unit()
         self._hear()
-        for lba in range(0, self.way.lu.capacity_blocks, 16384):
-            # WRITE SAME (16), NDOB.
-            cdb = bytes([0x93, 1]) + lba.to_bytes(8, "big") + (16384).to_bytes(4, "big") + bytes(2)
-            outcome = self.way.command(0, cdb, b"", 0)
-            assert outcome.good, f"{outcome}"
+        self.way.bed.blank()
 
-    def teardown(self) -> None:
+    def end(self) -> None:
+        """Leave no misfortune behind."""
         if emulator := self.way.bed.emulator:
             emulator.clear_faults()
 
@@ -89,20 +91,14 @@ class Machine(RuleBasedStateMachine):
 
     # ---- commands ----
 
-    @rule(wanted=st.lists(wishes(CAPACITY), min_size=1, max_size=INITIATORS))
     def commands(self, wanted: list[Wish]) -> None:
         """Commands side by side, with nothing in their way."""
         self._perform(wanted, Disturbance.NONE, Luck.GOOD)
 
-    @rule(wish=wishes(CAPACITY))
     def one_command(self, wish: Wish) -> None:
         """One command."""
         self._perform([wish], Disturbance.NONE, Luck.GOOD)
 
-    @rule(
-        wanted=st.lists(wishes(CAPACITY), min_size=1, max_size=INITIATORS),
-        misfortune=st.lists(faults, min_size=1, max_size=3),
-    )
     def misfortune(self, wanted: list[Wish], misfortune: list[dict[str, Any]]) -> None:
         """Commands of which some pieces fail, or are late, or both."""
         emulator = self.way.bed.emulator
@@ -119,20 +115,13 @@ class Machine(RuleBasedStateMachine):
             emulator.clear_faults()
 
     def _perform(self, wanted: list[Wish], disturbance: Disturbance, luck: Luck) -> None:
-        type(self).steps += 1
+        self.steps += 1
         requests = [request_of(wish, self.medium) for wish in wanted]
         outcomes = self.way.perform(requests, disturbance)
         self._judge().settle(list(zip(requests, outcomes, strict=True)), luck)
 
     # ---- resets ----
 
-    @rule(
-        wanted=st.lists(wishes(CAPACITY), max_size=INITIATORS - 1),
-        delay_ms=st.sampled_from((0, 2)),
-        disturbance=st.sampled_from(
-            (Disturbance.CONTROLLER_RESET, Disturbance.UNIT_RESET, Disturbance.UNIT_RESET)
-        ),
-    )
     def resets(self, wanted: list[Wish], delay_ms: int, disturbance: Disturbance) -> None:
         """A reset while commands are under way: of the controller, initiators see a pause only."""
         emulator = self.way.bed.emulator
@@ -151,13 +140,12 @@ class Machine(RuleBasedStateMachine):
             self.protected = False
             self._hear()
 
-    @rule(wish=wishes(CAPACITY), delay_ms=st.sampled_from((0, 3)), opcode=st.sampled_from(_OPCODES))
     def abort(self, wish: Wish, delay_ms: int, opcode: int) -> None:
         """A command that its initiator aborts; what is late may be the one or the other piece."""
         emulator = self.way.bed.emulator
         if emulator is not None and delay_ms:
             emulator.add_fault(action=_DELAY, delay_ms=delay_ms, opcode=opcode, after=1)
-        type(self).steps += 1
+        self.steps += 1
         try:
             request = request_of(wish, self.medium)
             outcome = self.way.abort(request)
@@ -168,12 +156,9 @@ class Machine(RuleBasedStateMachine):
 
     # ---- settings ----
 
-    @rule(
-        initiator=_INITIATORS, bit=st.sampled_from((_WCE, _D_SENSE, _SWP)), value=st.integers(0, 3)
-    )
     def setting(self, initiator: int, bit: tuple[int, int, int], value: int) -> None:
         """MODE SELECT of a bit, which others are told of."""
-        type(self).steps += 1
+        self.steps += 1
         page, byte, shift = bit
         value = int(value == 3) if bit == _SWP else value & 1
         sense = bytes([0x1A, 8, page, 0, 0xFF, 0])
@@ -191,7 +176,29 @@ class Machine(RuleBasedStateMachine):
         self._hear()
 
 
-def machine(through: Way) -> type[Machine]:
-    """Return the machine that reaches a logical unit by `through`."""
-    members: dict[str, Any] = {"way": through, "__module__": __name__}
-    return type("Machine", (Machine,), members)
+# What initiators do, and how the values of each are chosen.
+KINDS: Mapping[str, Callable[[Choices], dict[str, Any]]] = {
+    "commands": lambda choose: {"wanted": _wishes(choose)},
+    "one_command": lambda choose: {"wish": wish_of(choose, CAPACITY)},
+    "misfortune": lambda choose: {
+        "wanted": _wishes(choose),
+        "misfortune": [_fault(choose) for _ in range(choose.number(1, 3))],
+    },
+    "resets": lambda choose: {
+        "wanted": _wishes(choose, 0, INITIATORS - 1),
+        "delay_ms": choose.one((0, 2)),
+        "disturbance": choose.one(
+            (Disturbance.CONTROLLER_RESET, Disturbance.UNIT_RESET, Disturbance.UNIT_RESET)
+        ),
+    },
+    "abort": lambda choose: {
+        "wish": wish_of(choose, CAPACITY),
+        "delay_ms": choose.one((0, 3)),
+        "opcode": choose.one(_OPCODES),
+    },
+    "setting": lambda choose: {
+        "initiator": choose.number(0, INITIATORS - 1),
+        "bit": choose.one((_WCE, _D_SENSE, _SWP)),
+        "value": choose.number(0, 3),
+    },
+}

@@ -6,16 +6,16 @@ taken in by itself; of a kind that is new, a test says that it is missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
-
-from hypothesis import strategies as st
 
 from scsi2nvme.command import Command, Data, Transfer
 from scsi2nvme.commands import COMMANDS, compare_and_write, format_unit, provisioning
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from tests.model.choices import Choices
 from tests.model.medium import Medium
 
 _ONE_BLOCK = (Transfer.ONE_BLOCK, Transfer.ONE_BLOCK_UNLESS_NDOB)
@@ -87,7 +87,7 @@ class Request:
     def __repr__(self) -> str:
         return f"{self.row.name} {self.cdb.hex()} EDTL {self.expected} of {self.announced}"
 
-    @property
+    @cached_property
     def sent(self) -> bytes:
         """What arrives of the data that the CDB announces."""
         return self.data_out[: self.announced]
@@ -103,64 +103,60 @@ def pattern(content: int, index: int, block_bytes: int) -> bytes:
     return word * (block_bytes // 16)
 
 
-# ---- strategies ----
+# ---- choices ----
 
-CAPACITY_NEAR = (0, 1, 7, 8, 1000)
 MOST_BLOCKS = 600
+_BLOCK = 512
 
 
-@st.composite
-def wishes(draw: st.DrawFn, capacity: int) -> Wish:
-    """Return any command that moves data; most are well-formed, and crowd around a few places."""
-    row = draw(st.sampled_from(ROWS))
-    blocks = draw(st.one_of(st.integers(0, 20), st.integers(0, 20), st.integers(0, MOST_BLOCKS)))
+def wish_of(choose: Choices, capacity: int) -> Wish:
+    """Choose any command that moves data; most are well-formed, and crowd around a few places."""
+    row = choose.one(ROWS)
+    blocks = choose.number(0, choose.one((20, 20, MOST_BLOCKS)))
     bases = (0, 0, 0, 1000, capacity // 2 + 5, max(0, capacity - blocks))
-    lba = draw(st.sampled_from(bases)) + draw(st.integers(0, 24))
-    fields = {name for name in _FLAGS if name in row.structure.by_name}
-    flags = {name: draw(_FLAGS[name]) for name in sorted(fields)}
+    lba = choose.one(bases) + choose.number(0, 24)
+    by_name = row.structure.by_name
+    flags = {name: choose.one(values) for name, values in _FLAGS.items() if name in by_name}
     ranges: tuple[tuple[int, int], ...] = ()
     if _is_unmap(row):
-        one = st.tuples(st.integers(0, 60), st.integers(0, 30))
-        ranges = tuple(draw(st.lists(one, max_size=4)))
-    return Wish(
-        row,
-        lba,
-        blocks,
-        flags,
-        ranges,
-        draw(_LENGTHS),
-        draw(st.integers(0, 1 << 32)),
-        draw(st.one_of(st.none(), st.none(), st.integers(0, 4096))),
-    )
+        count = choose.number(0, 4)
+        ranges = tuple((choose.number(0, 60), choose.number(0, 30)) for _ in range(count))
+    length = choose.one(_LENGTHS)(choose)
+    content = choose.number(0, 1 << 32)
+    differs_at = choose.number(0, 4096) if choose.one((False, False, True)) else None
+    return Wish(row, lba, blocks, flags, ranges, length, content, differs_at)
 
 
-def _rarely(value: int) -> st.SearchStrategy[int]:
-    return st.integers(0, 15).map(lambda drawn: value if drawn == 15 else 0)
-
-
+_BIT, _RARE_BIT = (0, 1), (0,) * 15 + (1,)
 # Fields that have a meaning here; others stay zero.
-_FLAGS: dict[str, st.SearchStrategy[int]] = {
-    "fua": st.integers(0, 1),
-    "fua_nv": st.integers(0, 1),
-    "dpo": st.integers(0, 1),
-    "group": st.integers(0, 31),
-    "sync_nv": st.integers(0, 1),
-    "immed": st.integers(0, 1),
-    "unmap": st.integers(0, 1),
-    "ndob": st.integers(0, 1),
-    "bytchk": st.sampled_from((0, 1, 1, 3, 3, 2)),
-    "anchor": _rarely(1),
-    **{f"{name}protect": _rarely(1) for name in ("rd", "wr", "vr", "or")},
+_FLAGS: Mapping[str, Sequence[int]] = {
+    "anchor": _RARE_BIT,
+    "bytchk": (0, 1, 1, 3, 3, 2),
+    "dpo": _BIT,
+    "fua": _BIT,
+    "fua_nv": _BIT,
+    "group": range(32),
+    "immed": _BIT,
+    "ndob": _BIT,
+    "sync_nv": _BIT,
+    "unmap": _BIT,
+    **{f"{name}protect": _RARE_BIT for name in ("rd", "wr", "vr", "or")},
 }
-_BLOCK = 512
-_LENGTHS = st.one_of(
-    st.just(0),
-    st.just(0),
-    st.just(0),
-    st.integers(-3, 3).map(lambda blocks: blocks * _BLOCK),
-    st.integers(-2000, 2000),
-    st.integers(0, 200).map(lambda blocks: blocks * 8 * _BLOCK + 1),
-    st.just(-(1 << 32)),
+
+
+def _exact(choose: Choices) -> int:
+    return 0
+
+
+# The expected data transfer length against what the CDB announces.
+_LENGTHS: tuple[Callable[[Choices], int], ...] = (
+    _exact,
+    _exact,
+    _exact,
+    lambda choose: choose.number(-3, 3) * _BLOCK,
+    lambda choose: choose.number(-2000, 2000),
+    lambda choose: choose.number(0, 200) * 8 * _BLOCK + 1,
+    lambda choose: -(1 << 32),
 )
 
 

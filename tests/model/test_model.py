@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from scsi2nvme.commands import COMMANDS
 from scsi2nvme.nvme.command import Opcode
 from tests.integration.rig import RIGS
 from tests.model.judgement import Judge, Luck, Outcome, Wrong
-from tests.model.machine import CAPACITY
+from tests.model.machine import CAPACITY, Initiators
 from tests.model.medium import Medium
 from tests.model.requests import OTHERS, ROWS, Request, Wish, request_of
-from tests.model.run import machines, run
+from tests.model.run import initiators, march, run
 from tests.model.ways import BLOCK_BYTES, WAYS, Bed, Disturbance
 from tests.support import make_lu, row
 
@@ -24,8 +25,31 @@ STEPS = 250
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", RIGS)
 def test_initiators_are_told_the_truth(kind: str, way: str, tmp_path: Path) -> None:
-    with machines(kind, way, tmp_path) as subject:
+    with initiators(kind, way, tmp_path) as subject:
         run(subject, STEPS, random.SystemRandom().randrange(1 << 32))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_seeds_choose_as_well(way: str, tmp_path: Path) -> None:
+    with initiators("emulated", way, tmp_path) as subject:
+        march(subject, STEPS, random.SystemRandom().randrange(1 << 32))
+
+
+def test_steps_that_a_failure_does_not_need_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **values: int) -> None:
+        raise Wrong("it cannot be")
+
+    monkeypatch.setattr(Initiators, "setting", fail)
+    lines: list[str] = []
+    with (
+        initiators("emulated", "engine", tmp_path) as subject,
+        pytest.raises(Wrong, match="it cannot be"),
+    ):
+        march(subject, 2000, 1, lines.append)
+    assert re.fullmatch(r"seed \d+ fails at step \d+", lines[1])
+    assert [line.split(":")[0].strip() for line in lines[2:]] == ["setting"]
 
 
 def test_every_row_that_changes_blocks_is_known() -> None:

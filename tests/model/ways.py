@@ -20,6 +20,7 @@ from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.executor import play
 from scsi2nvme.native.emulator import Emulator
 from scsi2nvme.native.plane import Plane
+from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import BUS_DEVICE_RESET_FUNCTION_OCCURRED
 from scsi2nvme.service import PlaneDataPath, TaskService
@@ -41,6 +42,7 @@ from tests.support import make_nexus
 
 IQN = "iqn.2026-11.test:model"
 INITIATORS = 3
+_BLANK_BLOCKS = 8192
 PIECE_BYTES = 4096  # of an NVMe command, so that small SCSI commands have several
 BLOCK_BYTES = 512
 _ABORT_TASK, _LOGICAL_UNIT_RESET = 1, 5
@@ -73,13 +75,14 @@ def outcome_of(status: int, sense: bytes, **others: Any) -> Outcome:
 
 
 class Bed:
-    """A controller with a logical unit, in a loop of its own thread."""
+    """A controller with a logical unit, in a loop that runs in its own thread or while we wait."""
 
-    def __init__(self, kind: str, path: Path) -> None:
+    def __init__(self, kind: str, path: Path, *, threaded: bool = True) -> None:
         self.kind = kind
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever)
-        self._thread.start()
+        self._thread = threading.Thread(target=self.loop.run_forever) if threaded else None
+        if self._thread is not None:
+            self._thread.start()
         try:
             self.run(self._open(kind, path))
         except BaseException:
@@ -88,6 +91,8 @@ class Bed:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end."""
+        if self._thread is None:
+            return self.loop.run_until_complete(asyncio.wait_for(work, 60))
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
     async def _open(self, kind: str, path: Path) -> None:
@@ -104,6 +109,18 @@ class Bed:
         """What takes faults, where there is something."""
         return self.transport.emulator if isinstance(self.transport, EmulatedTransport) else None
 
+    def blank(self) -> None:
+        """Leave zeroes in every block, past the logical unit."""
+        self.run(self._blank())
+
+    async def _blank(self) -> None:
+        for lba in range(0, self.lu.capacity_blocks, _BLANK_BLOCKS):
+            cdw12 = min(_BLANK_BLOCKS, self.lu.capacity_blocks - lba) - 1
+            (done,) = await self.controller.execute(
+                NvmeCommand(Opcode.WRITE_ZEROES, self.lu.nsid, lba, cdw12=cdw12)
+            )
+            assert done.status == 0, f"Write Zeroes: {done.status:#05x}"
+
     def close(self) -> None:
         """End it."""
         try:
@@ -112,13 +129,16 @@ class Bed:
             self._end()
 
     def _end(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
+        if self._thread is not None:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join()
         self.loop.close()
 
 
 class Way(ABC):
-    """How initiators reach the logical unit of a bed."""
+    """How initiators reach the logical unit of a bed, whose loop needs a thread or not."""
+
+    threaded = True
 
     def __init__(self, bed: Bed) -> None:
         self.bed = bed
@@ -155,6 +175,8 @@ class Way(ABC):
 
 class ThroughEngine(Way):
     """The engine, played against the controller, a command at a time; nothing is aborted."""
+
+    threaded = False
 
     def __init__(self, bed: Bed) -> None:
         super().__init__(bed)
