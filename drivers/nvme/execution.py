@@ -32,6 +32,7 @@ from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.native.nvme import QueueCompletion
 from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand
+from scsi2nvme.nvme.status import StatusCode
 
 
 def data_bytes(command: NvmeCommand) -> int:
@@ -184,7 +185,10 @@ class Executor:
         if outcome is None:
             return Completion(ABORTED_BY_RESET), 0.0 if repeatable(command) else None
         completion = completion_of(command, outcome, buffer, self._queue(command).pair.qid)
-        return completion, retry_delay_s(completion, self.retry_delays_s)
+        delay_s = retry_delay_s(completion, self.retry_delays_s)
+        if command.fuse is Fuse.SECOND and completion.status != StatusCode.NAMESPACE_NOT_READY:
+            delay_s = None  # it has begun: its Compare would meet what it wrote
+        return completion, delay_s
 
     async def _submit(
         self, run: _Run, batch: Sequence[tuple[NvmeCommand, Region]]

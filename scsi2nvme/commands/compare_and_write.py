@@ -1,6 +1,6 @@
 """Commands that read, decide and write as one: COMPARE AND WRITE and ORWRITE.
 
-Their rows are exclusive: nothing else touches the logical unit in between,
+Their rows are exclusive: nothing else touches their blocks in between,
 whether the controller knows fused pairs or not.
 """
 
@@ -36,6 +36,14 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
 
 _FUSES_COMPARE_AND_WRITE, _ONCS_COMPARE = 0, 0
+
+# A pair that ended so was done, or not: the first one is all that is told after a reset.
+_UNCERTAIN = (
+    StatusCode.ABORTED_SQ_DELETION,
+    StatusCode.COMMAND_INTERRUPTED,
+    StatusCode.TRANSIENT_TRANSPORT_ERROR,
+)
+_REPETITIONS = 4
 
 
 def _fused_blocks(lu: LogicalUnit) -> int:
@@ -81,21 +89,38 @@ def _write(lu: LogicalUnit, lba: int, data: bytes, cdw12: int) -> Translation:
 
 
 def _fused(lu: LogicalUnit, lba: int, verify: bytes, write: bytes, cdw12: int) -> Translation:
+    """Compare and Write as a pair, again where it turns out that it was not done."""
     blocks = len(verify) // lu.block_bytes
     compare_command = block_command(Opcode.COMPARE, lu, lba, blocks, data_out=verify)
     write_command = block_command(Opcode.WRITE, lu, lba, blocks, cdw12=cdw12, data_out=write)
-    try:
-        yield (
-            replace(compare_command, fuse=Fuse.FIRST),
-            replace(write_command, fuse=Fuse.SECOND),
-        )
-    except NvmeError as error:
-        if error.completion.status != StatusCode.COMPARE_FAILURE:
-            raise
+    pair = replace(compare_command, fuse=Fuse.FIRST), replace(write_command, fuse=Fuse.SECOND)
+    for last in (False,) * _REPETITIONS + (True,):
+        try:
+            yield pair
+            return GOOD
+        except NvmeError as error:
+            if error.completion.status not in (StatusCode.COMPARE_FAILURE, *_UNCERTAIN):
+                raise
+            failure = error
         # Compare does not say where the difference is.
         medium = yield from _read(lu, lba, blocks)
-        raise _miscompare(_first_difference(verify, medium)) from error
-    return GOOD
+        difference = _first_difference(verify, medium)
+        met = failure.completion.status == StatusCode.COMPARE_FAILURE
+        if met or not _may_be_done(lu, verify, write, medium):
+            raise _miscompare(difference) from failure
+        if difference is not None or last:
+            break
+    raise failure
+
+
+def _may_be_done(lu: LogicalUnit, verify: bytes, write: bytes, medium: bytes) -> bool:
+    """Whether each block is what was expected or what it was to become.
+
+    A block that is neither was so before, as nobody else has written since. One that is what
+    it was to become may have been so as well: another initiator may have written the same.
+    """
+    blocks = (slice(at, at + lu.block_bytes) for at in range(0, len(medium), lu.block_bytes))
+    return all(medium[block] in (verify[block], write[block]) for block in blocks)
 
 
 def compare_and_write(task: Task) -> Translation:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.commands.read_write import FUA
-from scsi2nvme.nvme.command import Fuse, Opcode
+from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand, Opcode
+from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
     LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
     MISCOMPARE_DURING_VERIFY_OPERATION,
+    NO_ADDITIONAL_SENSE_INFORMATION,
     PERIPHERAL_DEVICE_WRITE_FAULT,
     FieldPointer,
     Sense,
+    SenseKey,
 )
 from scsi2nvme.scsi.status import Status
 from tests.support import Bench, make_bench, row
@@ -104,6 +109,98 @@ def test_a_write_that_fails_within_the_pair_is_told() -> None:
     bench.model.faults[Opcode.WRITE] = [0x280]
     sense = Sense(PERIPHERAL_DEVICE_WRITE_FAULT, information=3)
     assert swap(bench, 3, bytes(BLOCK), bytes(BLOCK)) == Result(Status.CHECK_CONDITION, sense)
+
+
+# A pair of which a reset of the controller has lost the completions
+
+OLD, NEW, OTHER = b"\x11", b"\x22", b"\x33"
+RESET = StatusCode.ABORTED_SQ_DELETION
+ABORTED = Result(
+    Status.CHECK_CONDITION,
+    Sense(replace(NO_ADDITIONAL_SENSE_INFORMATION, key=SenseKey.ABORTED_COMMAND)),
+)
+
+
+def losing(
+    bench: Bench, medium: bytes, statuses: tuple[int, int] = (RESET, RESET), times: int = 1
+) -> Bench:
+    """Have the next pairs end with `statuses`, and leave `medium` behind, a byte for each block."""
+    execute = bench.model.execute
+    left = iter(range(times))
+
+    def lose(*commands: NvmeCommand) -> tuple[Completion, ...]:
+        if commands[0].fuse is Fuse.NORMAL or next(left, None) is None:
+            return execute(*commands)
+        bench.model.executed += commands
+        bench.model.fill(3, b"".join(bytes([each]) * BLOCK for each in medium))
+        return tuple(Completion(status=status) for status in statuses)
+
+    bench.model.execute = lose  # type: ignore[method-assign]
+    return bench
+
+
+def test_a_lost_pair_that_was_not_done_is_repeated() -> None:
+    bench = losing(make_bench(), OLD * 2, times=4)
+    assert swap(bench, 3, OLD * 2 * BLOCK, NEW * 2 * BLOCK) == Result()
+    assert bench.model.blocks(3, 2) == NEW * 2 * BLOCK
+    assert bench.model.opcodes() == [*[*FUSED, Opcode.READ] * 4, *FUSED]
+    bench = losing(make_bench(), OLD * 2, times=5)
+    assert swap(bench, 3, OLD * 2 * BLOCK, NEW * 2 * BLOCK) == ABORTED
+    assert bench.model.blocks(3, 2) == OLD * 2 * BLOCK
+
+
+@pytest.mark.parametrize(
+    "status", [StatusCode.COMMAND_INTERRUPTED, StatusCode.TRANSIENT_TRANSPORT_ERROR]
+)
+def test_a_pair_whose_write_was_interrupted_is_repeated_if_it_was_not_done(status: int) -> None:
+    bench = losing(make_bench(), OLD, (StatusCode.FAILED_FUSED, status))
+    assert swap(bench, 3, OLD * BLOCK, NEW * BLOCK) == Result()
+    assert bench.model.blocks(3) == NEW * BLOCK
+
+
+def test_a_repeated_pair_compares_again() -> None:
+    """A host that has the disk by another way may write in between."""
+    bench = losing(make_bench(), OLD)
+    execute = bench.model.execute
+
+    def interfere(*commands: NvmeCommand) -> tuple[Completion, ...]:
+        completions = execute(*commands)
+        if commands[0].opcode == Opcode.READ and bench.model.opcodes().count(Opcode.READ) == 1:
+            bench.model.fill(3, OTHER * BLOCK)
+        return completions
+
+    bench.model.execute = interfere  # type: ignore[method-assign]
+    assert swap(bench, 3, OLD * BLOCK, NEW * BLOCK) == miscompare_at(0)
+    assert bench.model.blocks(3) == OTHER * BLOCK
+
+
+@pytest.mark.parametrize(
+    ("medium", "at"), [(OTHER * 2, 0), (OLD + OTHER, 1), (NEW + OTHER, 0), (OTHER + NEW, 0)]
+)
+def test_a_lost_pair_that_met_something_else_miscompares(medium: bytes, at: int) -> None:
+    bench = losing(make_bench(), medium)
+    assert swap(bench, 3, OLD * 2 * BLOCK, NEW * 2 * BLOCK) == miscompare_at(at * BLOCK)
+    assert bench.model.opcodes() == [*FUSED, Opcode.READ]
+
+
+@pytest.mark.parametrize("medium", [NEW * 2, OLD + NEW, NEW + OLD])
+@pytest.mark.parametrize("statuses", [(RESET, RESET), (StatusCode.FAILED_FUSED, RESET)])
+def test_a_lost_pair_is_not_taken_for_done(medium: bytes, statuses: tuple[int, int]) -> None:
+    """Another initiator may have counted from the same value, before it."""
+    bench = losing(make_bench(), medium, statuses)
+    assert swap(bench, 3, OLD * 2 * BLOCK, NEW * 2 * BLOCK) == ABORTED
+    assert bench.model.opcodes() == [*FUSED, Opcode.READ]
+
+
+def test_a_lost_pair_whose_compare_failed_miscompares() -> None:
+    bench = losing(make_bench(), OTHER, (StatusCode.COMPARE_FAILURE, RESET))
+    assert swap(bench, 3, OLD * BLOCK, NEW * BLOCK) == miscompare_at(0)
+
+
+def test_a_lost_pair_that_changes_nothing_is_repeated() -> None:
+    bench = losing(make_bench(), OLD)
+    assert swap(bench, 3, OLD * BLOCK, OLD * BLOCK) == Result()
+    assert bench.model.opcodes() == [*FUSED, Opcode.READ, *FUSED]
 
 
 def test_limits(bench: Bench) -> None:
