@@ -4,54 +4,105 @@ from __future__ import annotations
 
 import argparse
 import random
+import resource
 import sys
+import threading
 import time
-from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+from tests.mutants.judges import ROOT, judges_of, subjects
 from tests.mutants.operators import Mutant, mutants
-from tests.mutants.tree import ROOT, Tree, subjects
+from tests.mutants.results import Results, accepted, table
+from tests.mutants.tree import Tree
+
+WORKERS = 2
+BATCH = 4  # mutants of a file that are tried in a row, which saves building what went before
+PLACE = ROOT / "build" / "mutants"
+MEMORY_BYTES = 8 << 30  # of a process, lest a fault eat the machine
 
 
-def _chosen(prefix: str, seed: int) -> list[Mutant]:
-    """Return all mutants of the files under `prefix`, so that each file has its turn."""
-    chance = random.Random(seed)
+def _chosen(prefixes: list[str], seed: int) -> list[Mutant]:
+    """Return all mutants of the files under `prefixes`, so that each file has its turn."""
+    listed = accepted()
     ranked: list[tuple[float, Mutant]] = []
     for path in subjects():
-        if str(path).startswith(prefix):
-            found = list(mutants(str(path), (ROOT / path).read_text()))
+        if path.startswith(tuple(prefixes)):
+            chance = random.Random(f"{seed} {path}")
+            text = (ROOT / path).read_text()
+            found = [
+                each
+                for each in mutants(path, text)
+                if not any(entry.covers(each) for entry in listed)
+            ]
             chance.shuffle(found)
             ranked += [
-                ((index + chance.random()) / len(found), each) for index, each in enumerate(found)
+                (index // BATCH * BATCH / len(found), each) for index, each in enumerate(found)
             ]
-    return [each for _, each in sorted(ranked, key=lambda pair: pair[0])]
+    return [each for _, each in sorted(ranked, key=lambda pair: (pair[0], pair[1].path))]
+
+
+def _work(number: int, chosen: Iterator[Mutant], results: Results, end: float) -> str:
+    """Judge one mutant after the other; return what is wrong without any."""
+    tree = Tree(PLACE / str(number))
+    whole: set[str] = set()
+    for each in chosen:
+        if time.monotonic() > end:
+            break
+        if each.path not in whole:
+            if failed := tree.whole(judges_of(each.path)):
+                return f"without a mutant fails: {failed}"
+            whole.add(each.path)
+        noticed = tree.check(each)
+        results.put(each, noticed)
+        if not noticed:
+            print(f"SURVIVES {each}", flush=True)
+    return ""
+
+
+class _Shared(Iterator[Mutant]):
+    """An iterator for several threads."""
+
+    def __init__(self, mutants: list[Mutant]) -> None:
+        self._mutants = iter(mutants)
+        self._lock = threading.Lock()
+
+    def __next__(self) -> Mutant:
+        with self._lock:
+            return next(self._mutants)
 
 
 def main() -> int:
     """Return 1 if the tests fail without a mutant."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0, help="0: until all were tried")
-    parser.add_argument("--files", default="", help="those whose path begins so")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--files", default="", help="those whose path begins so, with commas")
+    parser.add_argument("--seed", type=int, default=0, help="of the order in which they are tried")
+    parser.add_argument("--workers", type=int, default=WORKERS)
     words = parser.parse_args()
-    start = time.monotonic()
-    chosen = _chosen(words.files, words.seed)
-    print(f"seed {words.seed}, {len(chosen)} mutants", flush=True)
-    tree = Tree()
-    if not tree.whole(sorted({each.path for each in chosen[:1]})):
-        print("the tests fail without a mutant")
+    end = time.monotonic() + 60 * words.minutes if words.minutes else float("inf")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    chosen = _chosen(words.files.split(","), words.seed)
+    PLACE.mkdir(parents=True, exist_ok=True)
+    results = Results(PLACE / "results.jsonl")
+    left = [each for each in chosen if results.get(each) is None]
+    print(f"seed {words.seed}, {len(chosen)} mutants, {len(left)} of them untried", flush=True)
+    shared = _Shared(left)
+    with ThreadPoolExecutor(words.workers) as workers:
+        works = [
+            workers.submit(_work, number, shared, results, end) for number in range(words.workers)
+        ]
+    if wrong := [work.result() for work in works if work.result()]:
+        print("\n".join(wrong))
         return 1
-    counts: Counter[str] = Counter()
-    for each in chosen:
-        if words.minutes and time.monotonic() - start > 60 * words.minutes:
-            break
-        noticed = tree.check(each)
-        counts[noticed or "nobody"] += 1
+    outcomes = [(each, noticed) for each in chosen if (noticed := results.get(each)) is not None]
+    for each, noticed in sorted(outcomes, key=lambda pair: (pair[0].path, pair[0].number)):
         if not noticed:
-            print(f"SURVIVES {each}", flush=True)
-    tried = counts.total() - counts["build"]
-    noticed_of_100 = 100 * (tried - counts["nobody"]) // max(1, tried)
-    print(f"{tried} tried, {noticed_of_100} % noticed: {dict(counts)}")
+            print(f"SURVIVES {each}")
+    print("\n".join(table(outcomes)))
     return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -91,7 +91,19 @@ def _code(text: str, python: bool) -> Iterator[tuple[int, str]]:
         if stripped.startswith(begin):
             within = end not in stripped[len(begin) :]
             continue
-        silent = ("#", "import ", "from ", "@", "class ", "def ", "_Static_assert", "enum", "*")
+        # What an assertion demands is no behaviour.
+        silent = (
+            "assert",
+            "#",
+            "import ",
+            "from ",
+            "@",
+            "class ",
+            "def ",
+            "_Static_assert",
+            "enum",
+            "*",
+        )
         if stripped and line[0] in " \t" and not stripped.startswith(silent):
             yield number, line
 

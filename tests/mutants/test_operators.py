@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.mutants.judges import ROOT, judges_of, subjects
 from tests.mutants.operators import mutants
-from tests.mutants.tree import ROOT, judges_of, subjects
 
 
 @pytest.mark.parametrize(
@@ -42,5 +42,8 @@ def test_what_does_nothing_is_left_alone(path: str, text: str) -> None:
 
 def test_every_subject_has_tests() -> None:
     for path in subjects():
-        for name in judges_of(str(path)):
-            assert (ROOT / name).exists(), f"{path}: {name}"
+        stages = judges_of(path)
+        assert stages, path
+        for stage in stages:
+            for name in stage.tests:
+                assert (ROOT / name).exists(), f"{path}: {name}"

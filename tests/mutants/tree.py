@@ -2,123 +2,184 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
+from tests.mutants.judges import ROOT, Stage, judges_of
 from tests.mutants.operators import Mutant
 
-ROOT = Path(__file__).resolve().parents[2]
-TREE = ROOT / "build" / "mutants"
-BUILD = TREE / "build" / "mutants"
-LIMIT_S = 300.0  # of a build, or of the tests: what hangs is noticed
-
-# Fast tests of what lies under a path, the soonest to fail first; those of C come before.
-_ALWAYS = ("tests/model/test_model.py",)
-_TESTS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("scsi2nvme/csrc/", ("tests/native", "tests/target/iscsi/test_portal.py")),
-    ("target/iscsi/csrc/", ("tests/target/iscsi",)),
-    ("target/tcmu/csrc/", ("tests/target/tcmu",)),
-    ("drivers/nvme/csrc/", ("tests/native", "tests/drivers/nvme")),
-    ("scsi2nvme/commands/", ("tests/commands", "tests/test_engine.py")),
-    ("scsi2nvme/engine.py", ("tests/test_engine.py", "tests/commands")),
-    ("scsi2nvme/status_map.py", ("tests/test_status_map.py", "tests/test_engine.py")),
-)
-SUBJECTS = tuple(prefix for prefix, _ in _TESTS)
-
-
-def judges_of(path: str) -> tuple[str, ...]:
-    """Return the pytest arguments that judge a file."""
-    chosen = next(tests for prefix, tests in _TESTS if path.startswith(prefix))
-    return (*chosen, "tests/test_first_failing_block.py", *_ALWAYS)
-
-
-def subjects() -> list[Path]:
-    """Return the files that are mutated, relative to the checkout."""
-    files = [path for prefix in SUBJECTS for path in _under(ROOT / prefix)]
-    return sorted(path.relative_to(ROOT) for path in files)
-
-
-def _under(place: Path) -> list[Path]:
-    if place.is_file():
-        return [place]
-    return [path for path in place.rglob("*") if path.suffix in (".c", ".py")]
+BUILD_S = 300.0
+# A stage may take so many times what it takes without a mutant, and some seconds: what hangs is
+# noticed, what only waits for the machine is not.
+PATIENCE, GRACE_S = 6.0, 8.0
 
 
 class Tree:
-    """The copy. `check` plants one mutant, judges, and takes it away again."""
+    """The copy `place`. `check` plants one mutant, judges, and takes it away again."""
 
-    def __init__(self) -> None:
+    # Of all trees together: what a stage takes without a mutant.
+    _usual_s: ClassVar[dict[Stage, float]] = {}
+    _measuring: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, place: Path) -> None:
+        """Copy what has changed since the last run, and build what that concerns."""
+        self.place = place
+        self.build = place / "build" / "mutants"
+        self._copy()
+        if not (self.build / "build.ninja").exists():
+            options = ("debug=false", "optimization=1", "b_lto=false", "b_ndebug=false")
+            words = [f"-D{option}" for option in (*options, "werror=false")]
+            if self._run(["meson", "setup", str(self.build), *words], BUILD_S):
+                raise RuntimeError(f"{place} cannot be set up")
+        if self._run(["ninja", "-C", str(self.build), "all", "meson-test-prereq"], BUILD_S):
+            raise RuntimeError(f"{place} does not build")
+        self._install()
+        self._stale = False
+        self._originals: dict[str, bytes] = {}
+
+    def _copy(self) -> None:
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True).stdout
-        shutil.rmtree(TREE, ignore_errors=True)
-        for name in names.decode().split("\0"):
-            if name and ((ROOT / name).is_symlink() or (ROOT / name).is_file()):
-                (TREE / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, TREE / name, follow_symlinks=False)
-        options = ("-Dbuildtype=debug", "-Db_lto=false", "-Db_ndebug=false", "-Dwerror=false")
-        self._run(["meson", "setup", str(BUILD), *options])
-        if not self._builds():
-            raise RuntimeError(f"{TREE} does not build")
+        wanted = {name for name in names.decode().split("\0") if name}
+        kept = self.place / ".copied"
+        for name in set(kept.read_text().split("\0") if kept.exists() else ()) - wanted:
+            (self.place / name).unlink(missing_ok=True)
+        for name in wanted:
+            source, copy = ROOT / name, self.place / name
+            if source.is_symlink() or source.is_file():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                if source.is_symlink() or not copy.exists() or not _same(source, copy):
+                    copy.unlink(missing_ok=True)
+                    shutil.copy(source, copy, follow_symlinks=False)
+        kept.write_text("\0".join(sorted(wanted)))
+
+    def whole(self, stages: Sequence[Stage]) -> Stage | None:
+        """Return the first stage that fails without a mutant; note how long each takes."""
+        for stage in stages:
+            with self._measuring:
+                if stage not in self._usual_s:
+                    begun = time.monotonic()
+                    if self._judge(stage, BUILD_S):
+                        return stage
+                    self._usual_s[stage] = time.monotonic() - begun
+        return None
 
     def check(self, mutant: Mutant) -> str:
-        """Return who noticed a mutant: "build", "C tests", "tests", or "" for nobody."""
-        path = TREE / mutant.path
-        text = path.read_text()
+        """Return who noticed a mutant: the first stage's test, "build", "time", or "" for nobody.
+
+        "same" is one whose machine code is that of the original.
+        """
+        path = self.place / mutant.path
+        text, times = path.read_text(), path.stat()
         lines = text.split("\n")
         assert lines[mutant.number - 1] == mutant.before
         lines[mutant.number - 1] = mutant.after
+        native = mutant.path.endswith(".c")
+        original = self._compiled(mutant.path) if native else b""
         path.write_text("\n".join(lines))
         try:
+            if native and (compiled := self._compiled(mutant.path, again=True)) in (b"", original):
+                return "same" if compiled else "build"
             return self._judged(mutant.path)
         finally:
             path.write_text(text)
+            if not native:
+                os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+                for compiled_file in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
+                    compiled_file.unlink()
 
-    def whole(self, paths: Sequence[str]) -> bool:
-        """Whether the tests of these files succeed without a mutant."""
-        return self._builds() and not any(self._judged(path) for path in paths)
+    def _compiled(self, path: str, again: bool = False) -> bytes:
+        """Return a C file's machine code, b"" if it does not compile."""
+        self._stale = True
+        if again or path not in self._originals:
+            name = self._object(path)
+            if self._run(["ninja", "-C", str(self.build), name], BUILD_S):
+                return b""
+            code = (self.build / name).read_bytes()
+            if again:
+                return code
+            self._originals[path] = code
+        return self._originals[path]
 
     def _judged(self, path: str) -> str:
-        if not self._builds():
-            return "build"
-        if path.endswith(".c") and not self._run(
-            ["meson", "test", "-C", str(BUILD), "--no-rebuild"]
-        ):
-            return "C tests"
-        words = ["-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", *judges_of(path)]
-        return "" if self._run([sys.executable, "-m", "pytest", *words]) else "tests"
+        for stage in judges_of(path):
+            limit = GRACE_S + PATIENCE * self._usual_s[stage]
+            if noticed := self._judge(stage, limit):
+                return noticed
+        return ""
 
-    def _builds(self) -> bool:
-        """Build, and put the extension where the copy's Python finds it."""
-        if not self._run(["ninja", "-C", str(BUILD), "all", "meson-test-prereq"]):
-            return False
-        for library in BUILD.glob("_dataplane*.so"):
-            shutil.copy2(library, TREE / "scsi2nvme" / library.name)
-        return True
+    def _judge(self, stage: Stage, limit: float) -> str:
+        """Return who fails of a stage, "time" if it does not end, or "" if all succeed."""
+        if stage.programs:
+            targets = [f"tests/c/{name}" for name in stage.programs]
+            if self._run(["ninja", "-C", str(self.build), *targets], BUILD_S):
+                return "build"
+            for target in targets:
+                if failed := self._run([str(self.build / target)], limit):
+                    return "time" if failed == "time" else target
+            return ""
+        if self._stale:
+            if self._run(["ninja", "-C", str(self.build), self._extension()], BUILD_S):
+                return "build"
+            self._install()
+            self._stale = False
+        words = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow"]
+        failed = self._run([sys.executable, "-m", "pytest", *words, *stage.tests], limit)
+        return failed and ("time" if failed == "time" else stage.tests[0])
 
-    @staticmethod
-    def _run(words: Sequence[str]) -> bool:
-        """Run a program in the copy; False if it fails, or does not end in time."""
+    def _extension(self) -> str:
+        return next(self.build.glob("_dataplane*.so")).name
+
+    def _install(self) -> None:
+        """Put the extension where the copy's Python finds it."""
+        for library in self.build.glob("_dataplane*.so"):
+            target = self.place / "scsi2nvme" / library.name
+            if not target.exists() or not _same(library, target):
+                shutil.copy(library, target)
+
+    def _object(self, path: str) -> str:
+        """Return the name of one of a C file's objects, if possible one that its tests are of."""
+        mangled = path.replace("/", "_")
+        found = sorted(self.build.glob(f"tests/c/*.p/*{mangled}.o"))
+        of_tests = [name for name in found if "fuzz" not in str(name)]
+        dataplane = self.build / f"libdataplane.a.p/{mangled}.o"
+        return str((of_tests or [dataplane])[0].relative_to(self.build))
+
+    def _run(self, words: Sequence[str], limit: float) -> str:
+        """Run a program in the copy; return "" if it succeeds, "failed", or "time"."""
         environment = {
             **os.environ,
-            "PYTHONPATH": str(TREE),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(self.place),
             "MESONPY_EDITABLE_SKIP": str(ROOT / "build" / "editable"),
         }
         process = subprocess.Popen(
             words,
-            cwd=TREE,
+            cwd=self.place,
             env=environment,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         try:
-            return process.wait(LIMIT_S) == 0
+            return "" if process.wait(limit) == 0 else "failed"
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
+            return "time"
+        finally:
+            # Also what a test that failed has left running.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            return False
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()

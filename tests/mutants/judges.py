@@ -1,0 +1,107 @@
+"""Which fast tests judge a file, the soonest to fail first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is run at once: executables of `tests/c`, or modules and folders for pytest."""
+
+    programs: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """Of what lies under a prefix: globs of C tests and of those that fuzz, then of pytest."""
+
+    prefix: str
+    programs: tuple[str, ...] = ()
+    fuzz: tuple[str, ...] = ()
+    tests: tuple[tuple[str, ...], ...] = ()
+
+
+_MODEL = ("tests/model/test_model.py",)
+_CORE = ("tests/test_engine.py", "tests/test_first_failing_block.py", "tests/test_portions.py")
+_RULES = (
+    _Rule(
+        "scsi2nvme/csrc/",
+        ("test_hot*", "test_pool*", "test_plane*", "test_reactor*", "test_task*"),
+        tests=(("tests/native", *_CORE), ("tests/service", "tests/target/iscsi"), _MODEL),
+    ),
+    _Rule(
+        "target/iscsi/csrc/",
+        ("test_iscsi*",),
+        ("fuzz_iscsi",),
+        (("tests/target/iscsi",), ("tests/integration/test_residuals.py",)),
+    ),
+    _Rule("target/tcmu/csrc/", ("test_tcmu*",), ("fuzz_tcmu",), (("tests/target/tcmu",),)),
+    _Rule(
+        "drivers/nvme/csrc/",
+        ("test_qpair*", "test_reactor*", "test_plane*", "test_task*"),
+        ("fuzz_nvme",),
+        (("tests/native",), ("tests/drivers/nvme", "tests/test_first_failing_block.py")),
+    ),
+    _Rule(
+        "drivers/emulated/csrc/",
+        ("test_emulated*",),
+        tests=(("tests/native",), ("tests/drivers/emulated", "tests/drivers/nvme"), _MODEL),
+    ),
+    _Rule(
+        "scsi2nvme/commands/",
+        tests=(
+            ("tests/test_engine.py", "tests/commands"),
+            ("tests/test_ctables.py", *_CORE[1:]),
+            ("tests/fuzz/test_properties.py", *_MODEL),
+        ),
+    ),
+    _Rule(
+        "scsi2nvme/engine.py",
+        tests=(_CORE, ("tests/commands", "tests/test_unit_attentions.py"), _MODEL),
+    ),
+    _Rule(
+        "scsi2nvme/status_map.py",
+        tests=(("tests/test_status_map.py",), (*_CORE, "tests/commands"), _MODEL),
+    ),
+)
+
+
+def judges_of(path: str) -> tuple[Stage, ...]:
+    """Return what judges a file, in turn."""
+    rule = next(rule for rule in _RULES if path.startswith(rule.prefix))
+    word = Path(path).stem.split("_")[0]
+    globs = sorted(rule.programs, key=lambda name: not name.startswith(f"test_{word}"))
+    stages = [Stage(programs=tuple(_programs(name))) for name in (*globs, *rule.fuzz)]
+    own = tuple(_of_its_name(path, "tests/commands")) if path.endswith(".py") else ()
+    stages += [Stage(tests=tests) for tests in (own, *rule.tests)]
+    return tuple(stage for stage in stages if stage.programs or stage.tests)
+
+
+def subjects() -> list[str]:
+    """Return the files that are mutated, relative to the checkout."""
+    files = [path for rule in _RULES for path in _under(ROOT / rule.prefix)]
+    return sorted(str(path.relative_to(ROOT)) for path in files)
+
+
+def _under(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    return [path for path in place.rglob("*") if path.suffix in (".c", ".py")]
+
+
+def _programs(name: str) -> list[str]:
+    return sorted(path.stem for path in (ROOT / "tests/c").glob(f"{name}.c"))
+
+
+def _of_its_name(path: str, folder: str) -> Iterator[str]:
+    """Yield the modules of `folder` that are named after a file, or after its package."""
+    package, stem = Path(path).parts[-2], Path(path).stem
+    for name in sorted({stem, package}):
+        for found in sorted((ROOT / folder).glob(f"test_{name}*.py")):
+            yield str(found.relative_to(ROOT))
