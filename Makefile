@@ -140,17 +140,20 @@ PYTEST_OPTIONS := --durations=10 --durations-min=1
 PYTEST := PATH="$(DEV):$$PATH" pytest $(PYTEST_OPTIONS)
 # Twice as many as processors, since many tests wait for something.
 MANY := -n $(shell echo $$((2 * $$(nproc)))) --dist worksteal
-# Two machines, each of which takes whole modules, the longest first.
-SYSTEM_PYTEST := KERNEL=$(or $(KERNEL),linux-image-amd64) $(PYTEST) \
-  -n 2 --dist loadscope --no-loadscope-reorder --junitxml build/junit-system.xml
+# Two machines, each of which takes whole modules, the longest first; and beside them, at low
+# priority, what needs none: a machine waits often.
+MACHINES := -n $(shell echo $$((2 + $$(nproc)))) --machines 2
+SYSTEM_PYTEST := KERNEL=$(or $(KERNEL),linux-image-amd64) $(PYTEST)
 
-# What machines boot from is built beside the tests that need none; who needs it waits for it, or
-# builds it anew and says what is wrong.
 .PHONY: test check lint sanitize
-test: test-packages system-test-packages c-tests ## run every test, or TESTS=tests/drivers
+test: test-packages system-test-packages images c-tests ## run every test, or TESTS=tests/drivers
+	@$(if $(TESTS),$(PYTEST) $(MANY) -m 'not system' $(TESTS),\
+	  $(SYSTEM_PYTEST) $(MACHINES) --junitxml build/junit.xml)
+
+# Who needs what machines boot from waits for it, or builds it anew and says what is wrong.
+.PHONY: images
+images: environment system-test-packages
 	@$(if $(TESTS),,$(DEV)/python -m tests.system.image $(KERNEL) >build/images.log 2>&1 &)
-	@$(PYTEST) $(MANY) -m 'not system' --junitxml build/junit.xml $(TESTS)
-	@$(if $(TESTS),,$(SYSTEM_PYTEST) tests/system)
 
 check: test-packages lint c-tests ## lint, and the tests that take no minutes
 	@$(PYTEST) $(MANY) -m 'not slow' $(TESTS)
@@ -160,7 +163,7 @@ test-times: environment ## write docs/test-times.md from what the last `make tes
 	@$(DEV)/python -m tests.times
 
 system-test: system-test-packages environment ## run the tests in a whole machine; KERNEL=linux-image-6.12-amd64 for that
-	@$(SYSTEM_PYTEST) $(or $(TESTS),tests/system)
+	@$(SYSTEM_PYTEST) -n 2 --machines 2 $(or $(TESTS),tests/system)
 
 # The build itself is the check for compiler warnings: each is an error.
 lint: lint-packages environment ## ruff, mypy strict, clang-format, compiler warnings, circles, sizes

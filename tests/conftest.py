@@ -1,5 +1,10 @@
 """What every test has."""
 
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -10,9 +15,37 @@ import scsi2nvme  # noqa: F401
 from tests import times
 from tests.conformance import judgement
 
+if TYPE_CHECKING:
+    from tests.lanes import Lanes
+
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+BEHIND_MACHINES = 5  # nice; each still gets a processor often enough for its time-outs
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take `--machines`, which tells workers apart."""
+    parser.addoption(
+        "--machines", type=int, default=0, help="how many of the workers run machines alone"
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config) -> Lanes | None:
+    """Give machines to some of the workers if asked for."""
+    from tests.lanes import Lanes  # there may be no xdist
+
+    machines: int = config.getoption("machines")
+    return Lanes(config, machines) if machines else None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Stand back behind the machines of other workers."""
+    if item.config.getoption("machines") and not item.get_closest_marker("system"):
+        nice = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, 0, max(nice, BEHIND_MACHINES))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -14,8 +14,13 @@ REPORT = """<testsuites><testsuite>
 """
 
 
-def test_all_together_stay_within_the_goal() -> None:
-    assert sum(times.budget().values()) <= times.GOAL_S * times.WORKERS
+def test_machines_and_others_end_within_the_goal() -> None:
+    machines = {
+        name: took for name, took in times.budget().items() if name.startswith(times.SYSTEM)
+    }
+    assert sum(machines.values()) <= times.GOAL_S * times.MACHINES
+    # On two cores there are as many others.
+    assert sum(times.budget().values()) - sum(machines.values()) <= times.GOAL_S * 2
 
 
 def test_rows_are_modules() -> None:
@@ -31,7 +36,7 @@ def test_each_module_that_runs_in_a_machine_has_a_row() -> None:
 def test_a_page_of_reports(tmp_path: Path) -> None:
     report = tmp_path / "junit.xml"
     report.write_text(REPORT)
-    seconds = times.measured([report])
+    seconds = times.measured(report)
     assert seconds == {"tests/system/test_load.py": 64.0, "tests/test_times.py": 1.5}
     assert times.budget(times.page(seconds)) == {"tests/system/test_load.py": 64, times.OTHERS: 2}
 
