@@ -61,6 +61,5 @@ BIG_FILES = {
     "drivers/nvme/csrc/qpair.c": "one queue pair: rings, PRPs, deadlines, replay",
     "tests/c/fake_reactor.c": "a reactor that tests turn by hand",
     "tests/c/test_task.c": "tasks on a reactor",
-    "tests/c/test_tcmu.c": "TCMU devices",
     "tests/iscsi_client.py": "an iSCSI initiator, PDU by PDU",
 }
