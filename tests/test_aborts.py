@@ -12,7 +12,8 @@ import pytest
 
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.unit.mode_pages.control import CONTROL
-from tests.iscsi_client import TASK_MANAGEMENT_RESPONSE, Initiator, Pdu
+from tests.iscsi_client import Initiator
+from tests.iscsi_pdu import TASK_MANAGEMENT_RESPONSE, Pdu
 from tests.support import row
 from tests.target.iscsi.portal_bench import ALICE, DISK, Bench, ready, serving
 

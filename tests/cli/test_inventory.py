@@ -15,7 +15,8 @@ from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
 from scsi2nvme.drivers.nvme.events import ControllerEvent
 from tests.daemon import free_port
-from tests.iscsi_client import Initiator, ScsiResult
+from tests.iscsi_client import Initiator
+from tests.iscsi_pdu import ScsiResult
 from tests.support import row
 
 LUN_NOT_SUPPORTED = (5, 0x25, 0x00)

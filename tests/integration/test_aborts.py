@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.daemon import Daemon, target, targets
-from tests.iscsi_client import SIMPLE, Initiator
+from tests.iscsi_client import Initiator
+from tests.iscsi_pdu import SIMPLE
 from tests.support import row
 
 ABORT_TASK, CLEAR_TASK_SET, LOGICAL_UNIT_RESET, TARGET_WARM_RESET = 1, 4, 5, 6

@@ -16,18 +16,8 @@ import pytest
 from bench import load
 from tests.daemon import IQN, Daemon
 from tests.integration.disks import KINDS, spec
-from tests.iscsi_client import (
-    FINAL,
-    IMMEDIATE,
-    NOP_IN,
-    REJECT,
-    RESERVED_TAG,
-    DisconnectedError,
-    Initiator,
-    LoginError,
-    Pdu,
-    pairs_bytes,
-)
+from tests.iscsi_client import DisconnectedError, Initiator, LoginError
+from tests.iscsi_pdu import FINAL, IMMEDIATE, NOP_IN, REJECT, RESERVED_TAG, Pdu, pairs_bytes
 
 BAD, BYSTANDER = "iqn.2026-11.test:bad", "iqn.2026-11.test:bystander"
 # What bad input does to a disk, it does to LUN 0, which the bystander does not use.

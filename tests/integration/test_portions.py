@@ -9,15 +9,8 @@ import pytest
 
 from tests.daemon import IQN, Daemon
 from tests.integration.disks import spec
-from tests.iscsi_client import (
-    DATA_IN,
-    R2T,
-    SCSI_RESPONSE,
-    TASK_MANAGEMENT_RESPONSE,
-    Initiator,
-    Pdu,
-    ScsiResult,
-)
+from tests.iscsi_client import Initiator
+from tests.iscsi_pdu import DATA_IN, R2T, SCSI_RESPONSE, TASK_MANAGEMENT_RESPONSE, Pdu, ScsiResult
 from tests.support import row
 
 BLOCK = 512

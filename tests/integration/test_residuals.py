@@ -8,7 +8,8 @@ import pytest
 
 from tests.daemon import IQN, Daemon
 from tests.integration.disks import spec
-from tests.iscsi_client import Initiator, ScsiResult
+from tests.iscsi_client import Initiator
+from tests.iscsi_pdu import ScsiResult
 from tests.support import row
 
 BLOCK = 512

@@ -29,13 +29,8 @@ from scsi2nvme.target.iscsi.portal import Portal
 from scsi2nvme.target.portal_address import PortalAddress
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.integration.rig import MIB, RIGS, Disk
-from tests.iscsi_client import (
-    DATA_IN,
-    SCSI_RESPONSE,
-    TASK_MANAGEMENT_RESPONSE,
-    Initiator,
-    ScsiResult,
-)
+from tests.iscsi_client import Initiator
+from tests.iscsi_pdu import DATA_IN, SCSI_RESPONSE, TASK_MANAGEMENT_RESPONSE, ScsiResult
 from tests.model.judgement import CHECK_CONDITION, Outcome
 from tests.model.requests import Request
 from tests.support import make_nexus

@@ -8,7 +8,7 @@ from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.iscsi.login import Accepted, Login, LoginSettings, Refused, Reply, Step
 from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
 from scsi2nvme.target.iscsi.pdu import LoginStatus
-from tests.iscsi_client import Pdu
+from tests.iscsi_pdu import Pdu
 
 INITIATOR = "iqn.2026-11.test:initiator"
 OPEN = "iqn.2026-11.test:open"

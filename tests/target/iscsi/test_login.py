@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scsi2nvme.target.iscsi.login import MAXIMUM_REQUESTS, Accepted, Login, NotALogin, Reply, Step
 from scsi2nvme.target.iscsi.pdu import LoginStatus
-from tests.iscsi_client import pairs_bytes
+from tests.iscsi_pdu import pairs_bytes
 from tests.target.iscsi.login_phase import (
     CLOSED,
     INITIATOR,

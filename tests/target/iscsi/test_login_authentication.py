@@ -8,7 +8,7 @@ import pytest
 
 from scsi2nvme.target.iscsi.login import Login, LoginSettings, Step
 from scsi2nvme.target.iscsi.pdu import LoginStatus
-from tests.iscsi_client import Pdu, pairs_bytes
+from tests.iscsi_pdu import Pdu, pairs_bytes
 from tests.target.iscsi.login_phase import (
     CHAP,
     INITIATOR,

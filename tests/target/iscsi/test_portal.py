@@ -11,7 +11,8 @@ import pytest
 from scsi2nvme.target.iscsi.admission import Limits
 from scsi2nvme.target.iscsi.portal import Portal, PortalSettings, receive_exactly
 from scsi2nvme.target.portal_address import PortalAddress
-from tests.iscsi_client import ASYNC, RESERVED_TAG, Initiator
+from tests.iscsi_client import Initiator
+from tests.iscsi_pdu import ASYNC, RESERVED_TAG
 from tests.target.iscsi.portal_bench import ALICE, DISK, Bench, ready, refused, serving
 
 

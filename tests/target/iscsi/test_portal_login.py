@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.iscsi_client import Chap, ScsiResult, pairs_bytes
+from tests.iscsi_client import Chap
+from tests.iscsi_pdu import ScsiResult, pairs_bytes
 from tests.target.iscsi.portal_bench import (
     ALICE,
     DISK,

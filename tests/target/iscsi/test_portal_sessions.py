@@ -8,13 +8,8 @@ import pytest
 
 from scsi2nvme.target.iscsi.node import AclEntry
 from scsi2nvme.target.iscsi.portal import PortalSettings
-from tests.iscsi_client import (
-    LOGOUT_RESPONSE,
-    REJECT,
-    TASK_MANAGEMENT_RESPONSE,
-    Initiator,
-    LoginError,
-)
+from tests.iscsi_client import Initiator, LoginError
+from tests.iscsi_pdu import LOGOUT_RESPONSE, REJECT, TASK_MANAGEMENT_RESPONSE
 from tests.model_controller import ModelExecutor
 from tests.support import make_lu
 from tests.target.iscsi.portal_bench import (

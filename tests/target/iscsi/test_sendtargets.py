@@ -11,7 +11,7 @@ from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
 from scsi2nvme.target.iscsi.sendtargets import reachable, send_targets
 from scsi2nvme.target.iscsi.text import TextExchange, TextResponse
 from scsi2nvme.target.portal_address import PortalAddress, SocketName
-from tests.iscsi_client import Pdu, pairs_bytes
+from tests.iscsi_pdu import Pdu, pairs_bytes
 
 ME = "iqn.2026-11.test:me"
 FIRST = TargetNode("iqn.2026-11.test:first", portal_group_tag=1)
