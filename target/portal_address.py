@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import socket
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 from typing import cast
 
 DEFAULT_PORT = 3260
-
-_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>[0-9]{1,5}))?")
 
 SocketName = tuple[str, int] | tuple[str, int, int, int]
 
@@ -28,15 +25,6 @@ class PortalAddress:
 
     host: str
     port: int = DEFAULT_PORT
-
-    @classmethod
-    def parse(cls, text: str) -> PortalAddress:
-        """Read `host`, `host:port`, `[v6]` or `[v6]:port`; ValueError if it is none."""
-        match = _ADDRESS.fullmatch(text)
-        port = int(match["port"] or DEFAULT_PORT) if match else -1
-        if match is None or port > 65535:
-            raise ValueError(f"not a portal address: {text!r} (host:port or [IPv6]:port)")
-        return cls(match["v6"] or match["host"], port)
 
     @classmethod
     def of_socket(cls, name: SocketName) -> PortalAddress:

@@ -156,7 +156,9 @@ def test_defaults_are_loopback() -> None:
     ("text", "shown"),
     [
         ("10.0.0.1", "10.0.0.1:3260"),
+        ("10.0.0.1:0", "10.0.0.1:0"),
         ("10.0.0.1:1", "10.0.0.1:1"),
+        ("[::]", "[::]:3260"),
         ("::1", "[::1]:3260"),
         ("[::1]", "[::1]:3260"),
         ("[fd00::1]:65535", "[fd00::1]:65535"),
@@ -166,10 +168,23 @@ def test_defaults_are_loopback() -> None:
 )
 def test_portal_addresses(text: str, shown: str) -> None:
     assert str(portal_address(text)) == shown
+    assert portal_address(shown) == portal_address(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "host", "1.2.3:1", "1.2.3.4:65536", "1.2.3.4:x", "[::1", "[::1]x", "fe80::1"]
+    "text",
+    [
+        "",
+        "host",
+        ":3260",
+        "1.2.3:1",
+        "1.2.3.4:65536",
+        "1.2.3.4:x",
+        "[::1",
+        "[::1]x",
+        "[]:1",
+        "fe80::1",
+    ],
 )
 def test_a_portal_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="portal"):

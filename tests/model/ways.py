@@ -266,7 +266,7 @@ class ThroughPortal(Way):
         self._plane.start()
         self._service.start()
         self._portal = Portal(self._service, {IQN: TargetNode(IQN, {0: bed.lu})})
-        await self._portal.listen([PortalAddress.parse("127.0.0.1:0")])
+        await self._portal.listen([PortalAddress("127.0.0.1", 0)])
 
     async def _stop(self) -> None:
         await self._portal.close()

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 import pytest
 
+from scsi2nvme.cli.config import portal_address
 from scsi2nvme.native.plane import Plane
 from scsi2nvme.service import TaskService
 from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
 from scsi2nvme.target.iscsi.portal import Portal, PortalSettings
-from scsi2nvme.target.portal_address import PortalAddress
 from tests.iscsi_client import Initiator, LoginError
 from tests.model_controller import ModelController, ModelExecutor
 from tests.support import make_lu
@@ -71,7 +71,7 @@ class Bench:
         _, self.controller = self.service.add_controller(self._overdue, self._overdue)
         self.service.add_unit(self.lu, ModelExecutor(self.model), self.controller)
         self.portal = Portal(self.service, self.targets, settings)
-        await self.portal.listen(PortalAddress.parse(text) for text in addresses)
+        await self.portal.listen(portal_address(text) for text in addresses)
 
     async def _overdue(self, qid: int, cid: int, again: bool = False) -> None:
         raise AssertionError("there are no queues")

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from scsi2nvme.cli.config import portal_address
 from scsi2nvme.target.iscsi.negotiation import NegotiationError, Pairs
 from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
 from scsi2nvme.target.iscsi.sendtargets import reachable, send_targets
@@ -57,26 +58,6 @@ def test_refused_in_discovery(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "host", "port"),
-    [
-        ("192.0.2.1", "192.0.2.1", 3260),
-        ("192.0.2.1:0", "192.0.2.1", 0),
-        ("[::]", "::", 3260),
-        ("[2001:db8::1]:65535", "2001:db8::1", 65535),
-    ],
-)
-def test_parse_address(text: str, host: str, port: int) -> None:
-    assert PortalAddress.parse(text) == PortalAddress(host, port)
-    assert PortalAddress.parse(str(PortalAddress(host, port))) == PortalAddress(host, port)
-
-
-@pytest.mark.parametrize("text", ["", ":3260", "::1", "[::1", "1.2.3.4:65536", "1.2.3.4:x", "[]:1"])
-def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(ValueError, match="portal address"):
-        PortalAddress.parse(text)
-
-
-@pytest.mark.parametrize(
     ("name", "address", "for_peer"),
     [
         (("192.0.2.1", 3260), "192.0.2.1:3260", "192.0.2.1:3260"),
@@ -119,8 +100,8 @@ def test_a_link_local_address_is_bound_in_its_zone() -> None:
     ],
 )
 def test_reachable(listening: list[str], connected: str, reported: list[str]) -> None:
-    addresses = [PortalAddress.parse(text) for text in listening]
-    found = reachable(addresses, PortalAddress.parse(connected))
+    addresses = [portal_address(text) for text in listening]
+    found = reachable(addresses, portal_address(connected))
     assert [str(address) for address in found] == reported
 
 
