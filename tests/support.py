@@ -16,6 +16,7 @@ from scsi2nvme.nvme.structures import (
     POWER_STATE,
 )
 from scsi2nvme.scsi.result import Result
+from scsi2nvme.scsi.sense import SenseCode
 from scsi2nvme.unit.block_device import Portion
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.ports import PortName
@@ -191,3 +192,8 @@ def refused_in_one_line(call: Callable[[], object], error: type[Exception]) -> s
         return None
     assert "\n" not in words
     return words
+
+
+def code(result: Result) -> SenseCode | None:
+    """Return the sense code of a result."""
+    return result.sense.code if result.sense is not None else None

@@ -29,15 +29,10 @@ from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.readiness import Readiness
-from tests.support import Bench, make_bench, row
+from tests.support import Bench, code, make_bench, row
 
 by_name = pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.name)
 UNKNOWN_OPCODE = 0xFF
-
-
-def code(result: Result) -> SenseCode | None:
-    """Return the sense code of a result."""
-    return result.sense.code if result.sense is not None else None
 
 
 def pointer(result: Result) -> FieldPointer | None:

@@ -6,26 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
-    SenseCode,
 )
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.block_device import Portion
-from tests.support import Bench, make_bench, row
+from tests.support import Bench, code, make_bench, row
 
 WHOLE = 40000  # blocks, more than are moved at once
 SECOND = Portion(announced=WHOLE * 512, offset=1024, size=1024)
 READ_ALL = row("READ (10)").build(lba=7, transfer_length=WHOLE)
 WRITE_ALL = row("WRITE (10)").build(lba=7, transfer_length=WHOLE)
-
-
-def code(result: Result) -> SenseCode | None:
-    """Return the sense code of a result."""
-    return result.sense.code if result.sense is not None else None
 
 
 def make_large() -> Bench:

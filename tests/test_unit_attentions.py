@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,
     CAPACITY_DATA_HAS_CHANGED,
@@ -10,16 +9,10 @@ from scsi2nvme.scsi.sense import (
     MODE_PARAMETERS_CHANGED,
     POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
     RESERVATIONS_RELEASED,
-    SenseCode,
 )
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.logical_unit import Nexus
-from tests.support import make_bench, make_nexus
-
-
-def code(result: Result) -> SenseCode | None:
-    """Return what a result's sense says."""
-    return result.sense.code if result.sense is not None else None
+from tests.support import code, make_bench, make_nexus
 
 
 def test_a_new_nexus_learns_of_power_on() -> None:

@@ -8,13 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.service.blocks import BlockLock
-
-
-async def settle() -> None:
-    """Let everything run that can."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
+from tests.service.bench import settle
 
 Claim = tuple[int, int, bool]
 CLAIMS = st.tuples(st.integers(0, 9), st.integers(0, 4), st.booleans())

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.service.lock import SharedLock
+from tests.service.bench import settle
 
 
 class Visitors:
@@ -45,12 +46,6 @@ class Visitors:
         with pytest.raises(asyncio.CancelledError):
             await self.tasks[name]
         await settle()
-
-
-async def settle() -> None:
-    """Let everything run that can; nothing here waits for anything but the loop."""
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
