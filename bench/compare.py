@@ -1,4 +1,4 @@
-"""scsi2nvme beside Debian's tgt, in one run.
+"""scsi2nvme beside Debian's tgt and the least that a target costs, in one run.
 
 Every workload runs on every target in turn, several rounds of it; the tables have
 medians, and the ratio within each round. CPU is the target's own, per I/O.
@@ -24,6 +24,8 @@ from bench import load, machine, peers, tables
 
 SIZE_BYTES = 512 << 20
 OURS, PEER, NULL = "scsi2nvme", "tgt", "tgt null"
+FLOOR, SPINNING, ALONE = "floor", "spinning floor", "portal alone"
+COLUMNS = (FLOOR, SPINNING, PEER, NULL, ALONE, OURS)
 LATENCIES = ("p50_us", "p95_us", "p99_us", "p999_us")
 # The goal at 4 KiB and queue depth 32; elsewhere it is not to be behind.
 CPU_GOAL = 0.5
@@ -114,8 +116,13 @@ def _evaluate(by_target: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
         figure: tables.ratios(by_target[OURS], by_target[PEER], figure)
         for figure in ("iops", "cpu_us")
     }
+    floors = {
+        "ours": tables.ratios(by_target[OURS], by_target[FLOOR], "cpu_us"),
+        "alone": tables.ratios(by_target[ALONE], by_target[FLOOR], "cpu_us"),
+        "p50": tables.ratios(by_target[OURS], by_target[SPINNING], "p50_us"),
+    }
     medians = {name: tables.medians(rounds) for name, rounds in by_target.items()}
-    return {"medians": medians, "ratios": compared, "rounds": by_target}
+    return {"medians": medians, "ratios": compared, "floors": floors, "rounds": by_target}
 
 
 def run(settings: Settings, directory: Path) -> dict[str, Any]:
@@ -128,12 +135,20 @@ def run(settings: Settings, directory: Path) -> dict[str, Any]:
         with load.on_cpus(target_cpus):
             stores = ["rdwr", "null"] if settings.null else ["rdwr"]
             targets = stack.enter_context(peers.tgt_stores(directory, SIZE_BYTES, stores))
-            targets.append(stack.enter_context(peers.scsi2nvme(directory, SIZE_BYTES)))
+            for start in (
+                peers.scsi2nvme(directory, SIZE_BYTES),
+                peers.portal_alone(directory, SIZE_BYTES),
+                peers.floor(SIZE_BYTES),
+            ):
+                targets.append(stack.enter_context(start))
         for number in range(settings.rounds):
             for work in workloads(settings.seconds):
                 print(f"round {number + 1}/{settings.rounds}: {work.name}", file=sys.stderr)
                 # Nobody is always the one that inherits the others' dirty pages.
                 for target in targets if number % 2 else reversed(targets):
+                    figures[work.name][target.name].append(measure(target, work, load_cpus))
+                # Nobody else gets its CPU while it spins.
+                with load.on_cpus(target_cpus), peers.floor(SIZE_BYTES, spins=True) as target:
                     figures[work.name][target.name].append(measure(target, work, load_cpus))
         for work in workloads(1) if settings.calls else []:
             print(f"system calls: {work.name}", file=sys.stderr)
@@ -165,7 +180,7 @@ def shortfalls(report: dict[str, Any]) -> list[str]:
 def _section(report: dict[str, Any], figure: str, ratio: str | None) -> str:
     rows = []
     names = list(next(iter(report["workloads"].values()))["medians"])
-    names.sort(key=[PEER, NULL, OURS].index)
+    names = sorted({*names} - {SPINNING}, key=COLUMNS.index)
     for workload, row in report["workloads"].items():
         cells = [tables.number(row["medians"][name][figure]) for name in names]
         last = [tables.spread(row["ratios"][ratio])] if ratio else []
@@ -173,15 +188,31 @@ def _section(report: dict[str, Any], figure: str, ratio: str | None) -> str:
     return tables.table(["Workload", *names, *(["ours ÷ tgt's"] if ratio else [])], rows)
 
 
+def _floors(report: dict[str, Any]) -> str:
+    rows = [
+        [workload, *(tables.spread(row["floors"][each]) for each in ("ours", "alone", "p50"))]
+        for workload, row in report["workloads"].items()
+    ]
+    return tables.table(
+        [
+            "Workload",
+            "CPU, ours ÷ floor",
+            "CPU, portal alone ÷ floor",
+            "p50, ours ÷ spinning floor",
+        ],
+        rows,
+    )
+
+
 def _latency(report: dict[str, Any]) -> str:
     rows = []
     for workload, row in report["workloads"].items():
         cells = [
             " / ".join(f"{row['medians'][name][figure]:.0f}" for figure in LATENCIES)
-            for name in (PEER, OURS)
+            for name in (SPINNING, PEER, OURS)
         ]
         rows.append([workload, *cells])
-    return tables.table(["Workload", PEER, OURS], rows)
+    return tables.table(["Workload", SPINNING, PEER, OURS], rows)
 
 
 def _calls(report: dict[str, Any]) -> str:
@@ -202,6 +233,8 @@ def markdown(report: dict[str, Any]) -> str:
     parts = [
         "### CPU time of the target per I/O, µs\n",
         _section(report, "cpu_us", "cpu_us"),
+        "### Against the least that a target costs\n",
+        _floors(report),
         "### I/O per second\n",
         _section(report, "iops", "iops"),
         "### MB per second\n",

@@ -12,23 +12,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_SOURCE = Path(__file__).with_name("iscsi_load.c")
 _BUILD = Path(__file__).parent.parent / "build"
 _FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror")
 # What the logouts may take.
 _GRACE_S = 60
 
 
-def program() -> Path:
-    """Return the compiled load generator, compiling it if it is stale."""
+def compiled(source: str, *libraries: str) -> Path:
+    """Return one of this directory's programs, compiled if it is stale."""
     _BUILD.mkdir(exist_ok=True)
-    binary = _BUILD / "iscsi-load"
-    with (_BUILD / "iscsi-load.lock").open("w") as lock:
+    path = Path(__file__).with_name(source)
+    binary = _BUILD / path.stem.replace("_", "-")
+    with binary.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not binary.exists() or binary.stat().st_mtime < _SOURCE.stat().st_mtime:
-            command = ["cc", *_FLAGS, str(_SOURCE), "-o", str(binary), "-liscsi"]
+        if not binary.exists() or binary.stat().st_mtime < path.stat().st_mtime:
+            command = ["cc", *_FLAGS, str(path), "-o", str(binary), *libraries]
             subprocess.run(command, check=True)
     return binary
+
+
+def program() -> Path:
+    """Return the load generator."""
+    return compiled("iscsi_load.c", "-liscsi")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from bench import load
 from tests.daemon import Daemon, free_port
 
 READY_S = 20
@@ -83,9 +84,40 @@ def scsi2nvme(directory: Path, size_bytes: int, *, namespaces: int = 1) -> Itera
     size, image = size_bytes // namespaces, directory / "scsi2nvme.img"
     make_image(image, size_bytes)
     spec = f"emulated:{image},size={size},namespaces={namespaces}"
+    with _ours("scsi2nvme", directory, spec) as target:
+        yield target
+
+
+@contextmanager
+def portal_alone(directory: Path, size_bytes: int) -> Iterator[Target]:
+    """Serve a disk that moves nothing: what is measured is all but the disk."""
+    state = directory / "null"
+    state.mkdir()
+    with _ours("portal alone", state, f"emulated:memory,size={size_bytes},null=on") as target:
+        yield target
+
+
+@contextmanager
+def _ours(name: str, directory: Path, spec: str) -> Iterator[Target]:
     started = time.monotonic()
     with Daemon(directory, spec, arguments=("--reactors", "1")) as daemon:
-        yield Target("scsi2nvme", daemon.url(), daemon.pid, started)
+        yield Target(name, daemon.url(), daemon.pid, started)
+
+
+@contextmanager
+def floor(size_bytes: int, *, spins: bool = False) -> Iterator[Target]:
+    """Serve the least that a target costs: see `floor.c`. `spins`: it never sleeps."""
+    command = [str(load.compiled("floor.c")), str(size_bytes), *(["--spin"] if spins else [])]
+    leash = ["setpriv", "--pdeathsig", "KILL", "--"]
+    started = time.monotonic()
+    with subprocess.Popen([*leash, *command], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            url = f"iscsi://127.0.0.1:{port}/{_NAME}/0"
+            yield Target("spinning floor" if spins else "floor", url, process.pid, started)
+        finally:
+            process.kill()
 
 
 _TUNING = {

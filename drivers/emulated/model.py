@@ -76,6 +76,7 @@ class Model:
         self.emulator = emulator
         self.default_write_cache = write_cache
         self.write_cache = self.saved_write_cache
+        self.moves_nothing = False
         self.critical_warning = 0
         self.remaining: dict[int, int] = {}  # percent of a Format NVM under way, by NSID
         self.changed: set[int] = set()
@@ -138,6 +139,7 @@ class Model:
             write_cache=self.write_cache,
             write_protected=namespace.write_protect != 0,
             formatting=namespace.formatting is not None,
+            moves_nothing=self.moves_nothing,
         )
 
     @property

@@ -31,9 +31,11 @@ class Emulator(Handle):
         write_protected: bool = False,
         direct: bool = False,
         formatting: bool = False,
+        moves_nothing: bool = False,
     ) -> None:
         """Attach, or replace, a namespace backed by a file."""
         flags = write_cache | write_protected << 1 | direct << 2 | formatting << 3
+        flags |= moves_nothing << 4
         result = lib.s2n_emu_set_namespace(
             self.native, nsid, fd, offset, blocks, block_bytes, flags
         )

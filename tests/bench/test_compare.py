@@ -18,9 +18,10 @@ def report(cpu: float, iops: float, name: str = "read 4k QD32 ×1") -> dict[str,
         figure: {"median": ratio, "low": ratio, "high": ratio, "rounds": [ratio]}
         for figure, ratio in (("cpu_us", cpu), ("iops", iops))
     }
-    medians = {compare.OURS: MEDIANS, compare.PEER: MEDIANS}
+    medians = dict.fromkeys((compare.OURS, compare.SPINNING, compare.PEER), MEDIANS)
+    floors = dict.fromkeys(("ours", "alone", "p50"), ratios["cpu_us"])
     return {
-        "workloads": {name: {"medians": medians, "ratios": ratios}},
+        "workloads": {name: {"medians": medians, "ratios": ratios, "floors": floors}},
         "calls": {},
     }
 
@@ -44,7 +45,8 @@ def test_the_report_has_the_columns_in_the_same_order_everywhere() -> None:
     lines = compare.markdown(report(0.25, 2.0)).splitlines()
     assert "| Workload | tgt | scsi2nvme | ours ÷ tgt's |" in lines
     assert "| read 4k QD32 ×1 | 50.0 | 50.0 | 0.25 (0.25–0.25) |" in lines
-    assert "| read 4k QD32 ×1 | 50 / 50 / 50 / 50 | 50 / 50 / 50 / 50 |" in lines
+    assert "| read 4k QD32 ×1" + " | 50 / 50 / 50 / 50" * 3 + " |" in lines
+    assert "| read 4k QD32 ×1 |" + " 0.25 (0.25–0.25) |" * 3 in lines
     assert lines[-1] == "Behind in nothing."
 
 

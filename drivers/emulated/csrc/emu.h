@@ -75,6 +75,7 @@ enum {
     EMU_PROTECTED = 2,
     EMU_DIRECT = 4,
     EMU_FORMATTING = 8,
+    EMU_NULL = 16,
 };
 
 struct emu_command {

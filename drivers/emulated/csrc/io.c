@@ -203,6 +203,8 @@ uint16_t emu_read(struct emu_namespace *ns, const struct emu_command *command, s
     bool sync = command->fua && ns->flags & EMU_WRITE_CACHE;
     uint16_t status = EMU_SUCCESS;
 
+    if (ns->flags & EMU_NULL)
+        return EMU_SUCCESS;
     if (!may_block && sync)
         return EMU_WOULD_BLOCK;
     if (!lock(ns, mask, false, may_block))
@@ -229,6 +231,8 @@ uint16_t emu_write(struct emu_namespace *ns, const struct emu_command *command, 
     uint64_t mask = stripes_of(ns, command->slba, command->blocks);
     uint16_t status;
 
+    if (ns->flags & EMU_NULL)
+        return EMU_SUCCESS;
     if (!may_block && (command->fua || !(ns->flags & EMU_WRITE_CACHE)))
         return EMU_WOULD_BLOCK;
     if (!lock(ns, mask, true, may_block))
