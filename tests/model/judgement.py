@@ -38,9 +38,11 @@ class Outcome:
     information: int | None = None
     overflow: int | None = None
     underflow: int | None = None
+    deferred: bool = False  # what is told is of a command before it
 
     def __repr__(self) -> str:
         sense = f"{self.key:X}/{self.code:04X}h {self.information}" if self.key else ""
+        sense += " deferred" * self.deferred
         return f"status {self.status} {sense} {len(self.data)} bytes -{self.underflow}"
 
     @property
@@ -100,6 +102,7 @@ class Judge:
             if not holds:
                 raise Wrong(f"{request}: {outcome!r}: {message}")
 
+        require(not outcome.deferred, "nothing failed after its status")
         if is_refused(request, self.lu, protected=self.protected):
             told = outcome.status == CHECK_CONDITION and outcome.key in _REFUSALS
             require(told or _is_aborted(outcome, luck), "it must be refused")

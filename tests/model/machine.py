@@ -62,6 +62,7 @@ class Initiators:
         self.way = way
         self.steps = 0
         self.protected = False
+        self._goes_on = False  # a command may, after its status
         self.medium = Medium(way.lu.block_bytes)
 
     def begin(self) -> None:
@@ -72,6 +73,7 @@ class Initiators:
         self.end()
         self.way.reset_unit()
         self._hear()
+        self._goes_on = False
         self.way.bed.blank()
 
     def end(self) -> None:
@@ -105,6 +107,9 @@ class Initiators:
         if emulator is None:
             return
         # What fails after the status is told by another command, of any time: not here.
+        if self._goes_on:
+            self.way.settle()
+            self._goes_on = False
         wanted = [replace(each, flags={**each.flags, "immed": 0}) for each in wanted]
         for fault in misfortune:
             once = {"count": 1} if fault["status"] in _PASSING else {}
@@ -117,6 +122,7 @@ class Initiators:
     def _perform(self, wanted: list[Wish], disturbance: Disturbance, luck: Luck) -> None:
         self.steps += 1
         requests = [request_of(wish, self.medium) for wish in wanted]
+        self._goes_on |= any(each.values.get("immed") for each in requests)
         outcomes = self.way.perform(requests, disturbance)
         self._judge().settle(list(zip(requests, outcomes, strict=True)), luck)
 
@@ -148,6 +154,7 @@ class Initiators:
         self.steps += 1
         try:
             request = request_of(wish, self.medium)
+            self._goes_on |= bool(request.values.get("immed"))
             outcome = self.way.abort(request)
         finally:
             if emulator is not None:

@@ -56,6 +56,7 @@ def outcome_of(status: int, sense: bytes, **others: Any) -> Outcome:
     """Return an outcome from sense data of either format."""
     if not sense:
         return Outcome(status, **others)
+    others["deferred"] = bool(sense[0] & 1)
     if sense[0] & 0x7F >= 0x72:
         key, code, information = sense[1] & 0xF, int.from_bytes(sense[2:4], "big"), None
         at = 8
@@ -152,6 +153,10 @@ class Way(ABC):
         """Run one command."""
 
     @abstractmethod
+    def settle(self) -> None:
+        """Wait for what commands do after their status."""
+
+    @abstractmethod
     def perform(self, requests: Sequence[Request], disturbance: Disturbance) -> list[Outcome]:
         """Run commands side by side, one of each initiator, from the last one on."""
 
@@ -196,6 +201,9 @@ class ThroughEngine(Way):
 
     def command(self, initiator: int, cdb: bytes, data_out: bytes, data_in: int) -> Outcome:
         return self.bed.run(self._play(initiator, cdb, data_out, len(data_out) or data_in))
+
+    def settle(self) -> None:
+        pass  # it has ended with its command
 
     async def _perform(
         self, requests: Sequence[Request], disturbance: Disturbance
@@ -337,6 +345,9 @@ class ThroughPortal(Way):
             resetting.result(60)
         self._busy = False
         return outcomes
+
+    def settle(self) -> None:
+        assert self.bed.run(self._service._background.wait(40))
 
     def reset_unit(self) -> None:
         assert self._initiators[-1].task_management(_LOGICAL_UNIT_RESET).response == 0
