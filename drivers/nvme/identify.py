@@ -35,6 +35,7 @@ MAXIMUM_TRANSFER_BYTES = 2 << 20
 
 _VERSION_1_1, _VERSION_1_3 = 0x010100, 0x010300
 _NSIDS_PER_LIST = IDENTIFY_BYTES // 4
+_MAXIMUM_NAMESPACES = 16384  # as many as there are LUNs; lists that do not end stop here
 _MAXIMUM_SCAN = 1024  # NSIDs tried one by one where there is no list
 _WRITE_ZEROES = 1 << 3  # ONCS
 _FUSED_COMMANDS = 2
@@ -156,6 +157,9 @@ async def _active(execute: Execute, controller: Values) -> list[int]:
                 new = list(_list(await _identify(execute, CNS_ACTIVE_LIST, last), last))
                 nsids += new
                 if len(new) < _NSIDS_PER_LIST:
+                    return nsids
+                if len(nsids) >= _MAXIMUM_NAMESPACES:
+                    _log.warning("namespaces after %d are left out: there are too many", nsids[-1])
                     return nsids
         except StatusError as error:
             if not error.completion.dnr:

@@ -128,6 +128,24 @@ def test_other_command_sets_are_left_out(
     assert words in caplog.text
 
 
+def test_lists_that_do_not_end_are_left(caplog: pytest.LogCaptureFixture) -> None:
+    """Not until there are no more NSIDs, which are four thousand million."""
+    lists = 0
+
+    async def execute(command: NvmeCommand) -> Completion:
+        nonlocal lists
+        if command.opcode != AdminOpcode.IDENTIFY or command.cdw10 & 0xFF != 2:
+            return REFUSED
+        lists += 1
+        assert lists <= 16
+        return Completion(data=nsids(*range(command.nsid + 1, command.nsid + 1025)))
+
+    controller = IDENTIFY_CONTROLLER.parse(IDENTIFY_CONTROLLER.build(ver=0x010400, nn=0xFFFFFFFF))
+    assert asyncio.run(identify.read_namespaces(execute, controller, NO_QUIRK)) == {}
+    (line,) = caplog.messages
+    assert line == "namespaces after 16384 are left out: there are too many"
+
+
 def test_inactive_namespaces_are_left_out_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
     found, _ = namespaces({(0, 1): NAMESPACE, (0, 2): bytes(4096)})
     assert sorted(found) == [1]
