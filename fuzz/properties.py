@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from scsi2nvme import commands
 from scsi2nvme.command import Command, Data, Hot
 from scsi2nvme.commands.inquiry import STANDARD_DATA
-from scsi2nvme.fuzz import blocks, layouts, native, outcomes, prp, statuses, strategies
+from scsi2nvme.fuzz import blocks, layouts, login, native, outcomes, prp, statuses, strategies
 from scsi2nvme.fuzz.finding import Property
 
 _BLOCK_COMMANDS = frozenset(
@@ -58,4 +58,6 @@ PROPERTIES = (
     Property("PRP rules", lambda: (prp.Entry(),), prp.prp_rules),
     Property("native agrees", every_row, native.agrees),
     Property("native takes", _hot, native.takes),
+    Property("login is safe", lambda: (login.LOGIN,), login.login_is_safe),
+    Property("text is safe", lambda: (login.TEXT,), login.text_is_safe),
 )

@@ -29,6 +29,9 @@ from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import GOOD, NvmeError, Result, Translation
 from scsi2nvme.scsi.sense import Sense
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.target.iscsi import text
+from scsi2nvme.target.iscsi.login import Login
+from scsi2nvme.target.iscsi.text import TextExchange
 from scsi2nvme.unit import mode_parameters
 from tests.fuzz.hunting import CSRC, NativePath, hunt
 from tests.support import row
@@ -281,6 +284,33 @@ def test_log_parameters_in_the_wrong_order(monkeypatch: Patch) -> None:
     for module in (log_pages, log):
         monkeypatch.setattr(module, "PAGES", pages)
     assert_found(hunt("Temperature", "log page"), "Temperature", "parameter_code")
+
+
+# Logins
+
+
+def test_a_login_without_a_proof(monkeypatch: Patch) -> None:
+    whole = Login._authenticate
+
+    def careless(self: Any, keys: Any, replies: Any) -> Any:
+        answer = whole(self, keys, replies)
+        self._authenticated = True
+        return answer
+
+    monkeypatch.setattr(Login, "_authenticate", careless)
+    assert_found(hunt("Login phase", examples=500), "Login phase", "CHAP_R")
+
+
+def test_a_text_response_that_is_too_long(monkeypatch: Patch) -> None:
+    whole = TextExchange._feed
+
+    def unlimited(self: Any, bhs: bytes, data: bytes, maximum: int) -> Any:
+        return whole(self, bhs, data, 1 << 24)
+
+    monkeypatch.setattr(TextExchange, "_feed", unlimited)
+    monkeypatch.setattr(text, "format_pairs", lambda pairs: bytes(600))
+    found = hunt("Text negotiation", examples=100)
+    assert_found(found, "Text negotiation", "data_segment_length")
 
 
 # The native side
