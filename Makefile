@@ -197,8 +197,19 @@ sanitize: test-packages environment ## run C tests and test suite under ASan and
 	  --override-ini pythonpath= --ignore tests/test_packaging.py -m 'not slow' $(TESTS)
 
 .PHONY: fuzz fuzz-iscsi fuzz-nvme fuzz-tcmu bench system-bench docs stranger
-fuzz: build-packages environment ## fuzz the command tables and both translations for 10 minutes
-	@$(DEV)/scsi2nvme fuzz --time $(or $(TIME),10m) --corpus var/corpus
+# With clang, half of the time is for the tables and a sixth for each target in C.
+fuzz: build-packages environment ## fuzz tables, both translations and, with clang, the targets in C for TIME=10m
+	@time=$(or $(TIME),10m); seconds=$${time%[smh]}; status=0; \
+	case $$time in *m) seconds=$$((60 * seconds));; *h) seconds=$$((3600 * seconds));; esac; \
+	if command -v clang >/dev/null; then \
+	  $(DEV)/scsi2nvme fuzz --time $$((seconds / 2)) --corpus var/corpus || status=1; \
+	  for target in iscsi nvme tcmu; do \
+	    $(MAKE) --no-print-directory fuzz-$$target SECONDS=$$((seconds / 6 + 1)) || status=1; \
+	  done; \
+	else \
+	  echo "clang is not there: the targets in C are left out"; \
+	  $(DEV)/scsi2nvme fuzz --time $$seconds --corpus var/corpus || status=1; \
+	fi; exit $$status
 
 .PHONY: mutants
 mutants: test-packages environment ## plant faults and name those that no fast test notices, for MINUTES=30 (0: all; FILES=, SEED=)
