@@ -1,5 +1,6 @@
 /* SCSI Command PDUs: their headers. */
 #include <string.h>
+#include <time.h>
 
 #include "initiator.h"
 
@@ -98,9 +99,69 @@ static void long_cdbs_come_in_ahs(void)
     logout(&i);
 }
 
+/* One byte of the segment's length is reserved, the others are the CDB's from its 17th on. */
+static void a_cdb_is_as_long_as_its_ahs_says(void)
+{
+    login(&i, &usual);
+    fake.hold = true;
+    for (uint32_t length = 16; length <= 260; length++) {
+        put_long_cdb(1, length, length - 15);
+        fake_run();
+        CHECK_EQUAL(fake.executed_count, 1);
+        const s2n_task *task = fake.executed[0];
+        CHECK_EQUAL(task->cdb_length, s2n_least(length, S2N_CDB_BYTES));
+        CHECK(!memcmp(task->cdb + 16, pattern(length), task->cdb_length - 16));
+        fake_end(fake.executed[0], 0, 0, NULL, 0);
+        expect_status(&i, 0);
+        put_long_cdb(1, length, (length - 9) / 4 * 4 - 2); /* one more than there is room for */
+        CHECK_EQUAL(expect(&i, S2N_REJECT)->bhs[S2N_AT_RESPONSE], S2N_REJECT_FIELD);
+        fake_advance(1000); /* who earns many at once is dropped */
+    }
+    logout(&i);
+}
+
+enum { TAGS = 24 };
+
+static void expect_in_progress(uint32_t tag)
+{
+    put_command(&i, F, tag, 0, test_unit_ready, NULL, 0);
+    CHECK_EQUAL(expect(&i, S2N_REJECT)->bhs[S2N_AT_RESPONSE], S2N_REJECT_IN_PROGRESS);
+}
+
+/* Tags of all sizes, more than have a hash to themselves: each is known from its command's
+ * beginning to its end, whatever ends before. */
+static void every_tag_is_known_while_its_command_is_under_way(void)
+{
+    uint32_t state = (uint32_t)time(NULL) | 1, tags[TAGS];
+
+    printf("seed %u\n", state);
+    for (int round = 0; round < 20; round++) {
+        login(&i, &usual);
+        fake.hold = true;
+        for (uint32_t at = 0; at < TAGS; at++) {
+            /* Unlike one another, and none of them reserved. */
+            tags[at] = draw(&state, 1 << 27) << 5 | at;
+            put_command(&i, F, tags[at], 0, test_unit_ready, NULL, 0);
+        }
+        fake_run();
+        for (uint32_t left = TAGS; left; left--) {
+            expect_in_progress(tags[draw(&state, left)]);
+            uint32_t at = draw(&state, left), tag = tags[at];
+            tags[at] = tags[left - 1];
+            for (at = 0; fake.executed[at]->tag != tag;)
+                at++;
+            fake_end(fake.executed[at], 0, 0, NULL, 0);
+            CHECK_EQUAL(s2n_get32(expect_status(&i, 0)->bhs + S2N_AT_ITT), tag);
+        }
+        logout(&i);
+    }
+}
+
 int main(void)
 {
     RUN(malformed_requests_are_rejected);
     RUN(long_cdbs_come_in_ahs);
+    RUN(a_cdb_is_as_long_as_its_ahs_says);
+    RUN(every_tag_is_known_while_its_command_is_under_way);
     return 0;
 }

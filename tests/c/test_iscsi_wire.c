@@ -268,6 +268,24 @@ static void silence_is_probed_and_then_ends_the_connection(void)
     expect_nothing_left(&i);
 }
 
+static void each_ping_has_a_tag_of_its_own(void)
+{
+    s2n_conn_params params = usual;
+    uint32_t before = S2N_RESERVED_TAG;
+
+    params.ping_ms = 1000;
+    login(&i, &params);
+    for (int round = 0; round < 10; round++) {
+        fake_advance(1000);
+        const struct pdu *pdu = expect(&i, S2N_NOP_IN);
+        uint32_t tag = s2n_get32(pdu->bhs + S2N_AT_TTT);
+        CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_ITT), S2N_RESERVED_TAG);
+        CHECK(tag != S2N_RESERVED_TAG && tag != before);
+        before = tag;
+    }
+    logout(&i);
+}
+
 static void silence_may_be_borne(void)
 {
     s2n_conn_params params = usual;
@@ -430,6 +448,7 @@ int main(void)
     RUN(other_damaged_data_ends_the_connection);
     RUN(pings_are_echoed_as_far_as_the_limit_allows);
     RUN(silence_is_probed_and_then_ends_the_connection);
+    RUN(each_ping_has_a_tag_of_its_own);
     RUN(silence_may_be_borne);
     RUN(an_unread_connection_is_not_read);
     RUN(what_was_received_comes_first);

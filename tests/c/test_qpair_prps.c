@@ -83,6 +83,25 @@ static void test_prps_of_several_spans(void)
     close_bench(&bench);
 }
 
+/* The last addresses whose page has a successor: however large they are, they are said. */
+static void test_prps_at_the_end_of_what_addresses_can_say(void)
+{
+    const uint64_t end = UINT64_MAX - PAGE;
+    struct bench bench;
+
+    open_bench(&bench, DEPTH);
+    for (uint32_t length = 3; length < 2 * PAGE + 8; length += 4) {
+        struct s2n_span span = {end - length, length};
+
+        one_transfer(&bench, &span, 1);
+        span.length += 4;
+        CHECK_EQUAL(s2n_qpair_place_spans(bench.qp, (uint8_t[64]){2}, &span, 1, 0, 1000), -EINVAL);
+        span.length -= 3;
+        CHECK_EQUAL(s2n_qpair_place_spans(bench.qp, (uint8_t[64]){2}, &span, 1, 0, 1000), -EINVAL);
+    }
+    close_bench(&bench);
+}
+
 static void test_what_no_prp_can_say_is_refused(void)
 {
     static const struct {
@@ -138,6 +157,7 @@ int main(void)
 {
     RUN(test_prps_around_page_borders);
     RUN(test_prps_of_several_spans);
+    RUN(test_prps_at_the_end_of_what_addresses_can_say);
     RUN(test_what_no_prp_can_say_is_refused);
     RUN(test_each_command_has_its_own_list);
     return 0;

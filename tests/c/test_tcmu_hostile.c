@@ -42,6 +42,20 @@ static void data_elsewhere_are_refused(void)
     finish();
 }
 
+/* The first and the last bytes that are data, and nothing behind them. */
+static void data_may_lie_at_either_end(void)
+{
+    static const struct extent extents[] = {{MAP_BYTES - 512, 512}, {MAP_BYTES, 0}, {DATA, 512}};
+
+    begin();
+    add_rw(1, 0x28, 2, extents, 3);
+    ring();
+    expect(1, 0);
+    CHECK_EQUAL(map[MAP_BYTES - 1], fake.disk[4 * 512 + 511]);
+    CHECK_EQUAL(map[DATA], fake.disk[5 * 512]);
+    finish();
+}
+
 static void entries_that_lie_are_refused(void)
 {
     begin();
@@ -178,6 +192,7 @@ int main(void)
     make_memory();
     RUN(unknown_operations_are_named);
     RUN(data_elsewhere_are_refused);
+    RUN(data_may_lie_at_either_end);
     RUN(entries_that_lie_are_refused);
     RUN(data_in_both_directions_are_refused);
     RUN(a_broken_ring_is_left_alone);
