@@ -23,23 +23,22 @@ MEMORY_BYTES = 8 << 30  # of a process, lest a fault eat the machine
 
 
 def _chosen(prefixes: list[str], seed: int) -> list[Mutant]:
-    """Return all mutants of the files under `prefixes`, so that each file has its turn."""
+    """Return all mutants of the files under `prefixes`, mixed: any beginning is a sample."""
     listed = accepted()
-    ranked: list[tuple[float, Mutant]] = []
+    ranked: list[tuple[float, list[Mutant]]] = []
     for path in subjects():
         if path.startswith(tuple(prefixes)):
             chance = random.Random(f"{seed} {path}")
-            text = (ROOT / path).read_text()
             found = [
                 each
-                for each in mutants(path, text)
+                for each in mutants(path, (ROOT / path).read_text())
                 if not any(entry.covers(each) for entry in listed)
             ]
             chance.shuffle(found)
-            ranked += [
-                (index // BATCH * BATCH / len(found), each) for index, each in enumerate(found)
-            ]
-    return [each for _, each in sorted(ranked, key=lambda pair: (pair[0], pair[1].path))]
+            for at in range(0, len(found), BATCH):
+                rank = (at + BATCH * chance.random()) / len(found)
+                ranked.append((rank, found[at : at + BATCH]))
+    return [each for _, batch in sorted(ranked, key=lambda pair: pair[0]) for each in batch]
 
 
 def _work(number: int, chosen: Iterator[Mutant], results: Results, end: float) -> str:
