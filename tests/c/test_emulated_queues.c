@@ -80,6 +80,7 @@ static void test_bad_doorbells_are_reported(void)
 
     open_rig(&rig, memfd_create("namespace", 0));
     CHECK_EQUAL(s2n_emu_next_error(rig.emu, &error), 0);
+    CHECK(eventfd_read(s2n_emu_admin_eventfd(rig.emu), &value) < 0); /* nothing was told yet */
     rig.port->ops->ring_sq(rig.port, 1, DEPTH);
     CHECK_EQUAL(s2n_emu_next_error(rig.emu, &error), 1);
     CHECK_EQUAL(error.sqid, 1);
@@ -141,6 +142,27 @@ static void test_faults(void)
 }
 
 /* The third Write fails, late or at once, and whether it was carried out is as asked. */
+static void test_a_command_without_a_range_names_no_block(void)
+{
+    static const struct request requests[] = {
+        {.opcode = FLUSH},
+        {.opcode = DSM, .cdw10 = 0, .cdw11 = 4, .length = 16},
+    };
+    struct rig rig;
+    s2n_emu_fault fault = {.lba_last = UINT64_MAX, .opcode = 0xFF, .status = 0x281, .count = 2};
+    s2n_emu_error error;
+
+    open_rig(&rig, temporary_file());
+    CHECK_EQUAL(s2n_emu_add_fault(rig.emu, &fault), 0);
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+        CHECK_EQUAL(execute(&rig, requests[i]), 0x281);
+        CHECK_EQUAL(s2n_emu_next_error(rig.emu, &error), 1);
+        CHECK_EQUAL(error.status, 0x281);
+        CHECK_EQUAL(error.lba, 0);
+    }
+    close_rig(&rig);
+}
+
 static void test_fault_after_others(void)
 {
     struct rig rig;
@@ -416,6 +438,7 @@ int main(void)
     RUN(test_small_completion_queue);
     RUN(test_bad_doorbells_are_reported);
     RUN(test_faults);
+    RUN(test_a_command_without_a_range_names_no_block);
     RUN(test_fault_after_others);
     RUN(test_abort);
     RUN(test_deleted_queue_gives_back_its_commands);

@@ -377,6 +377,40 @@ static void aborted_commands_end_silently(void)
     logout(&i);
 }
 
+/* A peer that takes nothing, and is in the middle of a PDU: the rest of it is dropped, though the
+ * command is there until its answer has left. */
+static void an_abort_whose_answer_waits_takes_no_more_data(void)
+{
+    enum { READ_BYTES = 1 << 20 };
+    uint8_t bhs[48];
+    struct pdu *pdu;
+
+    login(&i, &usual);
+    put_command(&i, F | R, 1, READ_BYTES, read10(0, READ_BYTES / FAKE_BLOCK), NULL, 0);
+    request(bhs, S2N_SCSI_COMMAND, 2, i.cmd_sn++);
+    bhs[1] = F | W;
+    s2n_put32(bhs + S2N_AT_TTT, 4096);
+    s2n_put24(bhs + S2N_AT_DATA_LENGTH, 4096);
+    memcpy(bhs + 32, write10(8000, 8), 16);
+    put_bytes(&i, bhs, 48);
+    put_bytes(&i, pattern(4096), 1000);
+    fake_run();
+    CHECK(fake_abort(2, true));
+    put_bytes(&i, pattern(4096) + 1000, 3096);
+    fake_run();
+    CHECK_EQUAL(fake.executions, 1);
+    do
+        pdu = expect(&i, S2N_DATA_IN);
+    while (!(pdu->flags & S2N_STATUS));
+    pdu = expect_status(&i, S2N_TASK_ABORTED);
+    CHECK_EQUAL(tag_of(pdu), 2);
+    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_RESIDUAL), 4096); /* as when it was aborted */
+    expect_none(&i);
+    CHECK_EQUAL(fake.executions, 1);
+    CHECK_EQUAL(fake.live_tasks, 0);
+    logout(&i);
+}
+
 /* An R2T that is queued, not sent, when its task goes. */
 static void an_abort_overtakes_the_r2t(void)
 {
@@ -407,6 +441,7 @@ int main(void)
     RUN(discovery_sessions_run_no_commands);
     RUN(abort_of_an_unseen_command_takes_its_number);
     RUN(aborted_commands_end_silently);
+    RUN(an_abort_whose_answer_waits_takes_no_more_data);
     RUN(an_abort_overtakes_the_r2t);
     return 0;
 }
