@@ -127,7 +127,9 @@ class TaskManager:
                 # One, as each nexus has a task set of its own (TST 001b). Spec: SAM-5 7.5.
                 await self.abort(Scope.NEXUS_LU, plane_nexus, unit)
             case TaskManagement.LOGICAL_UNIT_RESET:
-                await self.abort(Scope.LU, plane_nexus, unit)
+                # Before the reset, which may bring back another TAS. Spec: SPC-4 7.5.8.
+                told = lu.mode.task_aborted_status
+                await self.abort(Scope.LU, plane_nexus, unit, task_aborted_status=told)
                 await self.reset(unit)
             case TaskManagement.QUERY_TASK:
                 found = await self.abort(Scope.TASK, plane_nexus, unit, itt=itt, query=True)

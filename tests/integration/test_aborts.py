@@ -14,6 +14,7 @@ from tests.iscsi_pdu import SIMPLE
 from tests.support import row
 
 ABORT_TASK, CLEAR_TASK_SET, LOGICAL_UNIT_RESET, TARGET_WARM_RESET = 1, 4, 5, 6
+TASK_ABORTED = 0x40
 SECONDS = 20  # less than what an I/O command has by itself
 ORDERED = 2
 HOST = "iqn.2026-11.test:host"
@@ -155,8 +156,11 @@ def test_another_host_ends_what_hangs(tmp_path: Path) -> None:
         for disk, function in enumerate((LOGICAL_UNIT_RESET, TARGET_WARM_RESET)):
             one = stack.enter_context(initiator(daemon, disk))
             other = stack.enter_context(initiator(daemon, disk, OTHER))
-            begin(one, "UNMAP")
+            itt = begin(one, "UNMAP")
             assert other.task_management(function).response == 0
+            ended = one.receive()
+            assert (ended.itt, ended.scsi_status) == (itt, TASK_ABORTED)
+            assert one.command(0, TUR).sense_triple == (6, 0x29, 0x03)
             other.command(0, TUR)
             assert usable(other)
 

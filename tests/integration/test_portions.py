@@ -20,6 +20,7 @@ PORTION = MIB // BLOCK
 GOOD, RESERVATION_CONFLICT = 0, 0x18
 ORDERED = 2
 ABORT_TASK, LOGICAL_UNIT_RESET = 1, 5
+TASK_ABORTED = 0x40
 BAD = 5000  # a bad block, in the third portion
 
 
@@ -195,15 +196,13 @@ def until_other(one: Initiator, opcode: int) -> Pdu:
 
 def test_a_read_that_nobody_takes_ends_with_a_reset(daemon: Daemon) -> None:
     with login(daemon, 1) as one, login(daemon, 2) as other:
-        start(one, "READ (10)")
+        begun = start(one, "READ (10)")
         one.receive()
         assert other.task_management(LOGICAL_UNIT_RESET).response == 0
         settle(other)
         assert read(other, 8).status == GOOD
-        itt = one.next_itt()
-        one.send(one.command_bhs(0, bytes(6), itt=itt))
         pdu = until_other(one, DATA_IN)
-        assert (pdu.opcode, pdu.itt) == (SCSI_RESPONSE, itt)
+        assert (pdu.opcode, pdu.itt, pdu.scsi_status) == (SCSI_RESPONSE, begun, TASK_ABORTED)
         settle(one)
         assert read(one, BOOT_FILE).status == GOOD
 

@@ -73,10 +73,22 @@ def test_functions_for_tasks(
 async def test_a_logical_unit_reset(bench: Bench) -> None:
     await bench.run(row("RESERVE (6)").build())
     managing = await manage(bench, TaskManagement.LOGICAL_UNIT_RESET)
-    assert (await bench.aborted())["scope"] is Scope.LU
+    order = await bench.aborted()
+    assert (order["scope"], order["nexus"]) == (Scope.LU, bench.plane_nexus)
+    assert order["task_aborted_status"] is True  # TAS is one by default
     assert await managing == ANSWER.FUNCTION_COMPLETE
     assert bench.lu.reservations.reserved_by is None
     assert (await bench.run(TUR)).sense == (6, 0x29, 0x03)
+
+
+@told
+async def test_a_logical_unit_reset_ends_without_a_word_what_others_want_no_word_of(
+    bench: Bench,
+) -> None:
+    bench.lu.mode.change(CONTROL, CONTROL.layout.build(tas=0))
+    managing = await manage(bench, TaskManagement.LOGICAL_UNIT_RESET)
+    assert (await bench.aborted())["task_aborted_status"] is False
+    assert await managing == ANSWER.FUNCTION_COMPLETE
 
 
 @told
