@@ -27,7 +27,7 @@ from scsi2nvme.unit.logical_unit import Nexus
 
 log = logging.getLogger(__name__)
 
-RESET_SECONDS = 2.0  # that the controller may take
+RESET_SECONDS = 1.9  # that all of it may take, with what it aborts and the controller's part
 
 
 class TaskManager:
@@ -129,8 +129,9 @@ class TaskManager:
             case TaskManagement.LOGICAL_UNIT_RESET:
                 # Before the reset, which may bring back another TAS. Spec: SPC-4 7.5.8.
                 told = lu.mode.task_aborted_status
+                until = asyncio.get_running_loop().time() + RESET_SECONDS
                 await self.abort(Scope.LU, plane_nexus, unit, task_aborted_status=told)
-                await self.reset(unit)
+                await self.reset(unit, until)
             case TaskManagement.QUERY_TASK:
                 found = await self.abort(Scope.TASK, plane_nexus, unit, itt=itt, query=True)
                 return answer.FUNCTION_SUCCEEDED if found else answer.FUNCTION_COMPLETE
@@ -142,14 +143,15 @@ class TaskManager:
                 return answer.FUNCTION_SUCCEEDED if pending else answer.FUNCTION_COMPLETE
         return answer.FUNCTION_COMPLETE
 
-    async def reset(self, unit: ServedUnit) -> None:
+    async def reset(self, unit: ServedUnit, until: float) -> None:
         """Reset a logical unit whose tasks have been aborted. Spec: SAM-5 7.7.
 
-        A controller that does not answer does not hold up whoever asked: what it keeps of
-        the logical unit's state is reset when it does.
+        A controller that does not answer holds up whoever asked no longer than `until`, by the
+        loop's clock: what it keeps of the logical unit's state is reset when it does.
         """
         reset = self.begin_reset(unit, BUS_DEVICE_RESET_FUNCTION_OCCURRED)
-        await asyncio.wait([reset], timeout=RESET_SECONDS)
+        left = until - asyncio.get_running_loop().time()
+        await asyncio.wait([reset], timeout=max(left, 0))
 
     def begin_reset(self, unit: ServedUnit, cause: SenseCode | None) -> asyncio.Task[None]:
         """Reset a logical unit at once, and return what resets the controller's part of it.
