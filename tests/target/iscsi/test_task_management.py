@@ -132,6 +132,25 @@ def test_a_target_reset_resets_what_the_initiator_sees(function: Function, nexus
     assert runner.calls == [(Sam.LOGICAL_UNIT_RESET, lun, 0) for lun in nexus.luns]
 
 
+class Together(Runner):
+    """Answers nobody before all have asked."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._all = asyncio.Barrier(count)
+
+    async def __call__(self, function: Sam, lun: int | None, itt: int) -> Answer:
+        async with asyncio.timeout(10):
+            await self._all.wait()
+        return await super().__call__(function, lun, itt)
+
+
+def test_no_logical_unit_waits_for_the_reset_of_another(nexus: Nexus) -> None:
+    runner = Together(2)
+    assert run(Function.TARGET_WARM_RESET, runner, nexus).response is Response.FUNCTION_COMPLETE
+    assert len(runner.calls) == 2
+
+
 def test_a_cold_reset_wants_permission_and_something_to_reset(nexus: Nexus) -> None:
     runner = Runner()
     outcomes = [
