@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "played_ring.h"
+#include "tcmu.h"
 
 /* ---- the plain way ---- */
 
@@ -444,6 +445,24 @@ static void a_device_that_goes_is_reported(void)
     expect_end(ENODEV);
 }
 
+/* Whether it ends by itself or is drained, a device that was about to leave its reactor stays,
+ * and no timer of it is left. */
+static void what_ends_does_not_move(void)
+{
+    for (int drains = 0; drains < 2; drains++) {
+        begin();
+        tcmu->move.leaving = true;
+        s2n_timer_arm(tcmu->reactor, &tcmu->move.patience, 10);
+        if (drains) {
+            s2n_tcmu_drain(tcmu, 3);
+            CHECK_EQUAL(drained(), 3);
+            CHECK_EQUAL(fake.armed_timers, 0);
+        }
+        finish();
+        CHECK_EQUAL(fake.armed_timers, 0);
+    }
+}
+
 int main(void)
 {
     make_memory();
@@ -467,5 +486,6 @@ int main(void)
     RUN(a_drain_waits_for_the_last_answer);
     RUN(closing_waits_for_what_is_elsewhere);
     RUN(a_device_that_goes_is_reported);
+    RUN(what_ends_does_not_move);
     return 0;
 }
