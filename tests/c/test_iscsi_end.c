@@ -388,6 +388,36 @@ static void the_number_of_a_request_that_cannot_be_held_is_taken(void)
     expect_no_gap(2);
 }
 
+/* Answers of all kinds that wait for a peer that takes none, several of them built, when it goes
+ * or is sent away: each is given up once. */
+static void what_was_not_taken_is_given_up_once(void)
+{
+    uint8_t bhs[48];
+
+    for (uint32_t count = 1; count <= 96; count += 5) {
+        for (int gone = 0; gone < 2; gone++) {
+            login(&i, &usual);
+            put_command(&i, F | R, 1, 65536, read10(0, 128), NULL, 0);
+            for (uint32_t at = 0; at < count; at++) {
+                request(bhs, S2N_NOP_OUT | S2N_IMMEDIATE, 2 + at, i.cmd_sn);
+                s2n_put32(bhs + S2N_AT_TTT, S2N_RESERVED_TAG);
+                put(&i, bhs, pattern(8000), 8000);
+                fake_run();
+            }
+            put_command(&i, F | R, 1000, 65536, read10(0, 128), NULL, 0);
+            fake_run();
+            if (gone) {
+                close(i.fd);
+                i.fd = -1;
+            } else {
+                s2n_conn_close(i.conn, false);
+            }
+            expect_closed(&i);
+            expect_nothing_left(&i);
+        }
+    }
+}
+
 int main(void)
 {
     RUN(whatever_was_under_way_is_freed);
@@ -402,5 +432,6 @@ int main(void)
     RUN(who_is_ended_by_another_is_not_read_any_more);
     RUN(the_number_of_a_malformed_command_is_taken);
     RUN(the_number_of_a_request_that_cannot_be_held_is_taken);
+    RUN(what_was_not_taken_is_given_up_once);
     return 0;
 }
