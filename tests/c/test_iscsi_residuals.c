@@ -1,5 +1,6 @@
 /* Residual counts: what a command moves, against what the initiator expects. */
 #include <string.h>
+#include <time.h>
 
 #include "initiator.h"
 #include "iscsi.h"
@@ -93,9 +94,43 @@ static void what_is_not_carried_out_takes_nothing(void)
     logout(&i);
 }
 
+/* A number of any size, below 2 to the power of `bits`. */
+static uint32_t any(uint32_t *state, uint32_t bits)
+{
+    return (draw(state, 1 << 16) << 16 | draw(state, 1 << 16)) >> (32 - 1 - draw(state, bits));
+}
+
+/* Reads of which either side may be the larger one, by any amount. */
+static void residuals_of_any_size_are_told_whole(void)
+{
+    uint32_t state = (uint32_t)time(NULL) | 1;
+
+    printf("seed %u\n", state);
+    for (int round = 0; round < 300; round++) {
+        uint32_t blocks = any(&state, 11), edtl = any(&state, round % 2 ? 32 : 20);
+        uint32_t moves = blocks * FAKE_BLOCK, sent = 0;
+        login(&i, &usual);
+        put_command(&i, F | (edtl ? R : 0), AN_ITT, edtl, read10(9, blocks), NULL, 0);
+        struct pdu pdu;
+        do {
+            CHECK(get(&i, &pdu));
+            if (pdu.opcode == S2N_DATA_IN)
+                sent += pdu.length;
+        } while (pdu.opcode == S2N_DATA_IN && !(pdu.flags & S2N_STATUS));
+        CHECK_EQUAL(sent, s2n_least(moves, edtl));
+        CHECK_EQUAL(pdu.flags & (S2N_OVERFLOW | S2N_UNDERFLOW), moves < edtl   ? S2N_UNDERFLOW
+                                                                : moves > edtl ? S2N_OVERFLOW
+                                                                               : 0);
+        CHECK_EQUAL(s2n_get32(pdu.bhs + S2N_AT_RESIDUAL),
+                    moves < edtl ? edtl - moves : moves - edtl);
+        logout(&i);
+    }
+}
+
 int main(void)
 {
     RUN(residuals_count_what_the_cdb_moves);
     RUN(what_is_not_carried_out_takes_nothing);
+    RUN(residuals_of_any_size_are_told_whole);
     return 0;
 }
