@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "initiator.h"
+#include "iscsi.h"
 
 enum { F = S2N_FINAL, R = S2N_READ, W = S2N_WRITE, IMMEDIATE = S2N_IMMEDIATE };
 
@@ -411,6 +412,34 @@ static void an_abort_whose_answer_waits_takes_no_more_data(void)
     logout(&i);
 }
 
+/* Commands that are aborted before their turn, again and again: when the gap before them closes,
+ * all of them count as come, and none as under way. */
+static void a_window_outlives_what_was_aborted_in_it(void)
+{
+    login(&i, &usual);
+    for (uint32_t round = 0; round < 3 * WINDOW; round++) {
+        uint32_t missing = i.cmd_sn++, early = 1 + round % (WINDOW - 1);
+
+        for (uint32_t at = 0; at < early; at++) {
+            put_command(&i, F | (at % 2 ? W : 0), at, at % 2 ? 512 : 0,
+                        at % 2 ? write10(0, 1) : test_unit_ready, pattern(512), at % 2 ? 512 : 0);
+            fake_run();
+            CHECK(fake_abort(at, false));
+        }
+        uint32_t next = i.cmd_sn;
+        put_numbered(&i, missing);
+        i.cmd_sn = next;
+        const struct pdu *pdu = expect_status(&i, 0);
+        CHECK_EQUAL(tag_of(pdu), missing + 0x10000);
+        expect_none(&i);
+        CHECK_EQUAL(s2n_session_expected_cmd_sn(i.session), next);
+        CHECK_EQUAL(i.session->outstanding, 0);
+    }
+    put_command(&i, F, 1, 0, test_unit_ready, NULL, 0);
+    CHECK_EQUAL(s2n_get32(expect_status(&i, 0)->bhs + S2N_AT_MAX_CMD_SN), i.cmd_sn - 1 + WINDOW);
+    logout(&i);
+}
+
 /* An R2T that is queued, not sent, when its task goes. */
 static void an_abort_overtakes_the_r2t(void)
 {
@@ -442,6 +471,7 @@ int main(void)
     RUN(abort_of_an_unseen_command_takes_its_number);
     RUN(aborted_commands_end_silently);
     RUN(an_abort_whose_answer_waits_takes_no_more_data);
+    RUN(a_window_outlives_what_was_aborted_in_it);
     RUN(an_abort_overtakes_the_r2t);
     return 0;
 }

@@ -1,5 +1,6 @@
 /* A TCMU device on a reactor that plays by hand. */
 #include <errno.h>
+#include <malloc.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -463,6 +464,40 @@ static void what_ends_does_not_move(void)
     }
 }
 
+/* Memory that is in use when a device is gone that had several commands at once, and some without
+ * a task. */
+static size_t in_use_after(uint16_t failures)
+{
+    struct answer answer;
+
+    begin();
+    fake.hold = true;
+    for (uint16_t id = 0; id < 4; id++)
+        add_bare(id);
+    ring();
+    while (fake.executed_count)
+        fake_end(held(0), 0, 0, NULL, 0);
+    fake_run();
+    for (int taken = 0; taken < 4; taken++)
+        CHECK(next_answer(&answer));
+    for (uint16_t id = 0; id < failures; id++) {
+        add_bare(id);
+        fake.fail_in = 1;
+        ring();
+        expect(id, 8); /* BUSY */
+    }
+    finish();
+    return mallinfo2().uordblks;
+}
+
+static void commands_that_had_no_task_are_freed(void)
+{
+    size_t usual = in_use_after(0);
+
+    for (uint16_t failures = 0; failures <= 8; failures++)
+        CHECK_EQUAL(in_use_after(failures), usual);
+}
+
 int main(void)
 {
     make_memory();
@@ -487,5 +522,6 @@ int main(void)
     RUN(closing_waits_for_what_is_elsewhere);
     RUN(a_device_that_goes_is_reported);
     RUN(what_ends_does_not_move);
+    RUN(commands_that_had_no_task_are_freed);
     return 0;
 }
