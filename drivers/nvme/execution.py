@@ -186,8 +186,8 @@ class Executor:
             return Completion(ABORTED_BY_RESET), 0.0 if repeatable(command) else None
         completion = completion_of(command, outcome, buffer, self._queue(command).pair.qid)
         delay_s = retry_delay_s(completion, self.retry_delays_s)
-        if command.fuse is Fuse.SECOND and completion.status != StatusCode.NAMESPACE_NOT_READY:
-            delay_s = None  # it has begun: its Compare would meet what it wrote
+        if command.fuse is not Fuse.NORMAL and completion.status != StatusCode.NAMESPACE_NOT_READY:
+            delay_s = None  # it may be done: its Compare would meet what its Write wrote
         return completion, delay_s
 
     async def _submit(

@@ -270,23 +270,27 @@ def test_a_fused_pair_that_a_reset_interrupts_is_not_repeated() -> None:
 @pytest.mark.parametrize(
     ("opcode", "status", "repeated"),
     [
-        (Opcode.COMPARE, StatusCode.COMMAND_INTERRUPTED, True),
+        (Opcode.COMPARE, StatusCode.NAMESPACE_NOT_READY, True),
         (Opcode.WRITE, StatusCode.NAMESPACE_NOT_READY, True),
+        (Opcode.COMPARE, StatusCode.COMMAND_INTERRUPTED, False),
+        (Opcode.COMPARE, StatusCode.TRANSIENT_TRANSPORT_ERROR, False),
         (Opcode.WRITE, StatusCode.COMMAND_INTERRUPTED, False),
         (Opcode.WRITE, StatusCode.TRANSIENT_TRANSPORT_ERROR, False),
     ],
 )
-def test_a_fused_pair_is_not_repeated_once_its_write_has_begun(
+def test_a_fused_pair_is_not_repeated_once_it_may_be_done(
     opcode: Opcode, status: StatusCode, repeated: bool
 ) -> None:
-    """It may be done: the Compare of another would meet what it wrote."""
+    """Whichever half says so: the Compare of another would meet what it wrote."""
 
     async def scenario() -> None:
         async with emulated() as (controller, transport):
             transport.emulator.add_fault(opcode=opcode, status=status, done=not repeated, count=1)
             pair = await controller.execute(*fused(0, bytes(BLOCK), b"n" * BLOCK))
             statuses = [completion.status for completion in pair]
-            assert statuses == ([0, 0] if repeated else [StatusCode.FAILED_FUSED, status])
+            halves = [StatusCode.FAILED_FUSED] * 2
+            halves[opcode == Opcode.WRITE] = status
+            assert statuses == ([0, 0] if repeated else halves)
             assert await good(controller, read(0, 1)) == b"n" * BLOCK
 
     run(scenario())
