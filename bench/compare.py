@@ -179,8 +179,8 @@ def shortfalls(report: dict[str, Any]) -> list[str]:
 
 def _section(report: dict[str, Any], figure: str, ratio: str | None) -> str:
     rows = []
-    names = list(next(iter(report["workloads"].values()))["medians"])
-    names = sorted({*names} - {SPINNING}, key=COLUMNS.index)
+    measured = next(iter(report["workloads"].values()))["medians"]
+    names = [name for name in COLUMNS if name in measured and name != SPINNING]
     for workload, row in report["workloads"].items():
         cells = [tables.number(row["medians"][name][figure]) for name in names]
         last = [tables.spread(row["ratios"][ratio])] if ratio else []

@@ -115,7 +115,7 @@ static bool flush(struct connection *c)
 
 static bool has_room(const struct connection *c)
 {
-    return c->pieces + 2 * BURST_BYTES / SEGMENT_BYTES + 4 <= PIECES;
+    return c->pieces + 2 * BURST_BYTES / SEGMENT_BYTES + 1 <= PIECES;
 }
 
 static uint8_t *begin(struct connection *c, uint8_t opcode, uint8_t flags, uint32_t itt)
@@ -135,9 +135,13 @@ static uint8_t *begin(struct connection *c, uint8_t opcode, uint8_t flags, uint3
 
 static void attach(struct connection *c, uint8_t *bhs, const void *data, uint32_t bytes)
 {
+    static uint8_t padding[3];
+
     put(bhs + 5, bytes, 3);
     if (bytes)
-        c->piece[c->pieces++] = (struct iovec){(void *)data, (bytes + 3) & ~3u};
+        c->piece[c->pieces++] = (struct iovec){(void *)data, bytes};
+    if (bytes & 3)
+        c->piece[c->pieces++] = (struct iovec){padding, 4 - (bytes & 3)};
 }
 
 static void respond(struct connection *c, uint32_t itt)
@@ -148,6 +152,8 @@ static void respond(struct connection *c, uint32_t itt)
 
 static void send_data(struct connection *c, uint32_t itt, const uint8_t *data, uint32_t bytes)
 {
+    if (bytes > BURST_BYTES)
+        errx(1, "%u bytes at once", bytes);
     for (uint32_t at = 0, number = 0; at < bytes; at += SEGMENT_BYTES, number++) {
         uint32_t length = bytes - at < SEGMENT_BYTES ? bytes - at : SEGMENT_BYTES;
         bool last = at + length == bytes;
