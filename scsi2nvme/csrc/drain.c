@@ -33,7 +33,7 @@ struct s2n_blocks s2n_task_blocks(const s2n_task *task)
     const struct s2n_hot_row *row = task->row;
     uint32_t shift = task->lu->params.block_shift;
 
-    if (row->hot->flushes)
+    if (!row->hot->names_blocks)
         return (struct s2n_blocks){0, 0};
     if (!row->lba.width)
         return (struct s2n_blocks){0, UINT64_MAX};

@@ -85,8 +85,19 @@ static void finish_read(s2n_task *task)
     task->data_in_length = task->portion_bytes;
 }
 
-const struct s2n_hot_kind s2n_hot_read = {plan_read, place_transfer, true, finish_read, false};
-const struct s2n_hot_kind s2n_hot_write = {plan_write, place_transfer, true, NULL, false};
+const struct s2n_hot_kind s2n_hot_read = {
+    .plan = plan_read,
+    .place = place_transfer,
+    .names_blocks = true,
+    .portions = true,
+    .finish = finish_read,
+};
+const struct s2n_hot_kind s2n_hot_write = {
+    .plan = plan_write,
+    .place = place_transfer,
+    .names_blocks = true,
+    .portions = true,
+};
 
 /* ---- SYNCHRONIZE CACHE: Flush, of the whole namespace ---- */
 
@@ -106,7 +117,7 @@ static struct s2n_hot_part place_flush(const s2n_lu_params *lu, const struct s2n
     return (struct s2n_hot_part){.blocks = 1};
 }
 
-const struct s2n_hot_kind s2n_hot_flush = {plan_flush, place_flush, false, NULL, true};
+const struct s2n_hot_kind s2n_hot_flush = {.plan = plan_flush, .place = place_flush};
 
 /* ---- all kinds ---- */
 

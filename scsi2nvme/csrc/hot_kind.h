@@ -27,10 +27,10 @@ struct s2n_hot_kind {
     /* Fill the next 64-byte submission queue entry, all but CID and data pointer. */
     struct s2n_hot_part (*place)(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
                                  uint8_t *sqe);
-    bool portions; /* what it moves can be moved a portion at a time */
+    bool names_blocks; /* which it reads or changes; else nothing that it does is of any */
+    bool portions;     /* what it moves can be moved a portion at a time */
     /* All of them succeeded: what is to be done before GOOD. NULL: nothing. */
     void (*finish)(s2n_task *task);
-    bool flushes; /* the blocks that the CDB names may be anybody's meanwhile */
 };
 
 /* Translate; false: step aside. `cdb` holds at least the row's length. */
