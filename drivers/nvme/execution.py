@@ -32,7 +32,6 @@ from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.native.nvme import QueueCompletion
 from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand
-from scsi2nvme.nvme.status import StatusCode
 
 
 def data_bytes(command: NvmeCommand) -> int:
@@ -185,10 +184,7 @@ class Executor:
         if outcome is None:
             return Completion(ABORTED_BY_RESET), 0.0 if repeatable(command) else None
         completion = completion_of(command, outcome, buffer, self._queue(command).pair.qid)
-        delay_s = retry_delay_s(completion, self.retry_delays_s)
-        if command.fuse is not Fuse.NORMAL and completion.status != StatusCode.NAMESPACE_NOT_READY:
-            delay_s = None  # it may be done: its Compare would meet what its Write wrote
-        return completion, delay_s
+        return completion, retry_delay_s(command, completion, self.retry_delays_s)
 
     async def _submit(
         self, run: _Run, batch: Sequence[tuple[NvmeCommand, Region]]

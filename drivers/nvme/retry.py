@@ -66,12 +66,17 @@ def repeatable(command: NvmeCommand) -> bool:
     return command.opcode in (_REPEATABLE_ADMIN if command.admin else _REPEATABLE)
 
 
-def retry_delay_s(completion: Completion, delays_s: Sequence[float]) -> float | None:
+def retry_delay_s(
+    command: NvmeCommand, completion: Completion, delays_s: Sequence[float]
+) -> float | None:
     """Return how many seconds to wait before a retry, None if there shall be none.
 
-    `delays_s` are CRDT1 to CRDT3. Spec: NVMe Base 2.0c figure 92 (CRD).
+    `delays_s` are CRDT1 to CRDT3. Half of a fused pair is tried again only where it has not
+    begun; see `repeatable`. Spec: NVMe Base 2.0c figure 92 (CRD).
     """
     if completion.dnr or completion.status not in _RETRYABLE:
+        return None
+    if command.fuse is not Fuse.NORMAL and completion.status != StatusCode.NAMESPACE_NOT_READY:
         return None
     if 1 <= completion.retry_delay <= len(delays_s):
         return delays_s[completion.retry_delay - 1]

@@ -177,7 +177,7 @@ class Settings:
         """Execute a command, again if the controller is not ready for it yet."""
         completion = await execute(command)
         for _ in range(MAXIMUM_RETRIES):
-            delay_s = retry_delay_s(completion, ())
+            delay_s = retry_delay_s(command, completion, ())
             if delay_s is None:
                 break
             await self._clock.sleep(delay_s)

@@ -40,9 +40,25 @@ def test_repeatable(command: NvmeCommand, expected: bool) -> None:
     ],
 )
 def test_retry_delay(completion: Completion, delay_s: float | None) -> None:
-    assert retry_delay_s(completion, (3.0, 4.0, 5.0)) == delay_s
+    assert retry_delay_s(NvmeCommand(Opcode.READ), completion, (3.0, 4.0, 5.0)) == delay_s
+
+
+@pytest.mark.parametrize("fuse", [Fuse.FIRST, Fuse.SECOND])
+@pytest.mark.parametrize(
+    ("status", "delay_s"),
+    [
+        (StatusCode.NAMESPACE_NOT_READY, 0.1),
+        (StatusCode.COMMAND_INTERRUPTED, None),
+        (StatusCode.TRANSIENT_TRANSPORT_ERROR, None),
+    ],
+)
+def test_a_pair_that_may_be_done_is_not_tried_again(
+    fuse: Fuse, status: StatusCode, delay_s: float | None
+) -> None:
+    command = NvmeCommand(Opcode.COMPARE, fuse=fuse)
+    assert retry_delay_s(command, Completion(status), ()) == delay_s
 
 
 def test_a_delay_that_the_controller_was_not_told_to_give() -> None:
     completion = Completion(StatusCode.COMMAND_INTERRUPTED, retry_delay=2)
-    assert retry_delay_s(completion, ()) == 0.1
+    assert retry_delay_s(NvmeCommand(Opcode.READ), completion, ()) == 0.1
