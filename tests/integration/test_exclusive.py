@@ -156,6 +156,30 @@ def void(value: object) -> None:
     """Take a value, and return nothing."""
 
 
+@pytest.mark.parametrize("name", ["ORWRITE (16)", "COMPARE AND WRITE"])
+def test_what_is_under_way_on_its_blocks_is_waited_for(tmp_path: Path, name: str) -> None:
+    """A WRITE that the disk does late, and which is there before it, is not undone by it."""
+    late = f"fault=write:delay=500:count=1:lba={SHARED}-{SHARED}"
+    with (
+        Daemon(tmp_path, disk("tell=ctrl.fuses:0", late)) as daemon,
+        logged_in(daemon, "writer") as writer,
+        logged_in(daemon, "other") as other,
+    ):
+        cdb = row("WRITE (10)").build(lba=SHARED, transfer_length=1)
+        writer.begin(0, cdb, data_out=b"\x0f" * BLOCK)
+        writer.begin(0, row("INQUIRY").build(allocation_length=36), data_in=36)
+        answers = [writer.receive()]  # to INQUIRY: the disk has the WRITE by now
+        data = b"\xf0" * BLOCK
+        if name == "COMPARE AND WRITE":
+            assert swap(other, SHARED, b"\x0f" * BLOCK, data) == GOOD
+        else:
+            cdb = row(name).build(lba=SHARED, transfer_length=1)
+            assert outcome(other.command(0, cdb, data_out=data)) == GOOD
+        assert read(other, SHARED) == (data if name == "COMPARE AND WRITE" else b"\xff" * BLOCK)
+        answers.append(writer.receive())
+    assert [outcome(Initiator.result(each, b"")) for each in answers] == [GOOD] * 2
+
+
 def test_a_verified_load_goes_on_beside_it(tmp_path: Path) -> None:
     words = ["--verify", "--operation", "mixed", "--sessions", "2", "--depth", "8"]
     words += ["--cells", "64", "--bytes", "4096", "--seconds", "3", "--flush-every", "100"]
