@@ -23,12 +23,11 @@ if TYPE_CHECKING:
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
-# What a shell runs in the background, or nohup, ignores these, and so would the programs that are
-# tested.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# What a shell runs in the background ignores SIGINT, what nohup runs SIGHUP, and so would the
+# programs that are tested. What is caught is theirs by default; pytest still does nothing of it.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 BEHIND_MACHINES = 5  # nice; each still gets a processor often enough for its time-outs
 
