@@ -349,14 +349,7 @@ static void aborted_commands_end_silently(void)
     put_data_out(&i, 1, ttt, 0, 0, true, pattern(4096), 4096);
     expect_none(&i);
     /* In the middle of its data, while it arrives. */
-    uint8_t bhs[48];
-    request(bhs, S2N_SCSI_COMMAND, 3, i.cmd_sn++);
-    bhs[1] = F | W;
-    s2n_put32(bhs + S2N_AT_TTT, 4096);
-    s2n_put24(bhs + S2N_AT_DATA_LENGTH, 4096);
-    memcpy(bhs + 32, write10(0, 8), 16);
-    put_bytes(&i, bhs, 48);
-    put_bytes(&i, pattern(4096), 1000);
+    put_part_of_write(&i, 3, i.cmd_sn++, write10(0, 8), 4096, 1000);
     fake_run();
     CHECK(fake_abort(3, false));
     put_bytes(&i, pattern(4096), 3096);
@@ -383,18 +376,11 @@ static void aborted_commands_end_silently(void)
 static void an_abort_whose_answer_waits_takes_no_more_data(void)
 {
     enum { READ_BYTES = 1 << 20 };
-    uint8_t bhs[48];
     struct pdu *pdu;
 
     login(&i, &usual);
     put_command(&i, F | R, 1, READ_BYTES, read10(0, READ_BYTES / FAKE_BLOCK), NULL, 0);
-    request(bhs, S2N_SCSI_COMMAND, 2, i.cmd_sn++);
-    bhs[1] = F | W;
-    s2n_put32(bhs + S2N_AT_TTT, 4096);
-    s2n_put24(bhs + S2N_AT_DATA_LENGTH, 4096);
-    memcpy(bhs + 32, write10(8000, 8), 16);
-    put_bytes(&i, bhs, 48);
-    put_bytes(&i, pattern(4096), 1000);
+    put_part_of_write(&i, 2, i.cmd_sn++, write10(8000, 8), 4096, 1000);
     fake_run();
     CHECK(fake_abort(2, true));
     put_bytes(&i, pattern(4096) + 1000, 3096);
