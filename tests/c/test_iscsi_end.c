@@ -40,13 +40,7 @@ static void keep_busy(void)
     put_command(&i, F | W, 5, 512, write10(0, 1), pattern(512), 512);
     request(bhs, S2N_TEXT, 6, i.cmd_sn + 1);
     put(&i, bhs, pattern(100), 100);
-    request(bhs, S2N_SCSI_COMMAND, 7, i.cmd_sn - 2);
-    bhs[1] = F | W;
-    s2n_put32(bhs + S2N_AT_TTT, 8192);
-    s2n_put24(bhs + S2N_AT_DATA_LENGTH, 8192);
-    memcpy(bhs + 32, write10(0, 16), 16);
-    put_bytes(&i, bhs, 48);
-    put_bytes(&i, pattern(100), 100);
+    put_part_of_write(&i, 7, i.cmd_sn - 2, write10(0, 16), 8192, 100);
     fake_run();
 }
 
@@ -418,12 +412,26 @@ static void what_was_not_taken_is_given_up_once(void)
     }
 }
 
+/* Nothing need happen on it before the peer is told. */
+static void a_graceful_close_of_an_idle_connection_is_told_at_once(void)
+{
+    login(&i, &usual);
+    s2n_conn_close(i.conn, true);
+    expect_none(&i);
+    CHECK(i.eof);
+    close(i.fd);
+    i.fd = -1;
+    CHECK_EQUAL(expect_closed(&i), 0);
+    expect_nothing_left(&i);
+}
+
 int main(void)
 {
     RUN(whatever_was_under_way_is_freed);
     RUN(the_peer_may_go_at_any_time);
     RUN(a_graceful_close_does_not_wait_forever);
     RUN(a_graceful_close_sends_what_is_queued);
+    RUN(a_graceful_close_of_an_idle_connection_is_told_at_once);
     RUN(the_socket_is_closed_once);
     RUN(other_connections_go_on);
     RUN(whatever_allocation_fails_ends_one_connection);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,9 +98,15 @@ def _programs(name: str) -> list[str]:
     return sorted(path.stem for path in (ROOT / "tests/c").glob(f"{name}.c"))
 
 
-def _of_its_name(path: str, folder: str) -> Iterator[str]:
-    """Yield the modules of `folder` that are named after a file, or after its package."""
-    package, stem = Path(path).parts[-2], Path(path).stem
-    for name in sorted({stem, package}):
-        for found in sorted((ROOT / folder).glob(f"test_{name}*.py")):
-            yield str(found.relative_to(ROOT))
+def _of_its_name(path: str, folder: str) -> list[str]:
+    """Return the modules of `folder` that are named after a file's package, or the file.
+
+    As many words of the name count as any module shares.
+    """
+    for name in (Path(path).parent.name, Path(path).stem):
+        words = name.split("_")
+        for count in range(len(words), 0, -1):
+            found = sorted((ROOT / folder).glob(f"test_{'_'.join(words[:count])}*.py"))
+            if found:
+                return [str(each.relative_to(ROOT)) for each in found]
+    return []
