@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
-# What a shell runs in the background ignores SIGINT, what nohup runs SIGHUP, and so would the
-# programs that are tested. What is caught is theirs by default; pytest still does nothing of it.
-for number in (signal.SIGINT, signal.SIGHUP):
+# What a shell runs in the background ignores SIGINT and SIGQUIT, what nohup runs SIGHUP, and so
+# would the programs that are tested. What is caught is theirs by default; pytest still does nothing
+# of it.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
-
-BEHIND_MACHINES = 5  # nice; each still gets a processor often enough for its time-outs
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,7 +51,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Stand back behind the machines of other workers."""
     if item.config.getoption("machines") and not item.get_closest_marker("system"):
         nice = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, 0, max(nice, BEHIND_MACHINES))
+        os.setpriority(os.PRIO_PROCESS, 0, max(nice, times.BEHIND_MACHINES))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
