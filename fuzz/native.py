@@ -101,9 +101,13 @@ def takes(row: Command, data: st.DataObject) -> None:
     """The native path takes every plain command: it does not just step aside."""
     facts = data.draw(strategies.namespaces())
     lu, _ = make_unit(facts)
+    if row.hot is Hot.READY:
+        if hot.hot_translate(parameters_of(lu), row.build()) != []:
+            raise Finding(row, "hot", "the native path steps aside where nothing is to be sent")
+        return
     count_field, lba_field = row.structure.by_name[row.length_field], row.structure.by_name["lba"]
     most = min(facts.capacity_blocks, count_field.maximum)
-    if row.hot is not Hot.FLUSH:
+    if row.hot in (Hot.READ, Hot.WRITE):
         most = min(most, lu.maximum_transfer_blocks)
     count = data.draw(st.integers(1, most))
     lba = data.draw(st.integers(0, min(lba_field.maximum, facts.capacity_blocks - count)))

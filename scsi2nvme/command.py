@@ -51,6 +51,8 @@ class Hot(IntEnum):
     READ = 1
     WRITE = 2
     FLUSH = 3
+    READY = 4
+    PRE_FETCH = 5
 
 
 class Table(Protocol):
@@ -161,7 +163,7 @@ class Command:
     def accesses_medium(self) -> bool:
         """Whether the command needs the active power condition. Spec: SBC-3 4.18."""
         moves_blocks = Transfer.BLOCKS <= self.transfer <= Transfer.BYTCHK
-        return moves_blocks or self.modifies_medium or self.hot is not Hot.NO
+        return moves_blocks or self.modifies_medium or self.hot is Hot.FLUSH
 
     @property
     def names_blocks(self) -> bool:

@@ -20,7 +20,7 @@ from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES, PORTION_BYTES
 
 # The hot path steps aside where one of these is not zero.
-_DECLINED = frozenset({"naca", "rdprotect", "wrprotect", "immed", "sync_nv"})
+_DECLINED = frozenset({"naca", "rdprotect", "wrprotect", "sync_nv"})
 _USAGE_BYTES = 32
 
 
@@ -40,10 +40,10 @@ def _mask(row: Command) -> str:
 
 
 def _selector(fields: Mapping[str, Field]) -> Field | None:
-    """Return the bits beside the count that decide how much data there is."""
+    """Return the bits beside the count that decide how much data there is, or what is done."""
     if "fmtdata" in fields:
         return replace(fields["fmtdata"], width=2)  # LONGLIST stands above it
-    return fields.get("bytchk") or fields.get("ndob")
+    return fields.get("bytchk") or fields.get("ndob") or fields.get("immed")
 
 
 def _kind(hot: Hot) -> str:

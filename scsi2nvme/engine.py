@@ -217,12 +217,12 @@ def _refuse(task: Task) -> Result | None:
 def _may_be_fenced(task: Task) -> bool:
     """Whether a reservation kept elsewhere should have stopped a command, and may not have.
 
-    So it is with what changes the medium or the unit without sending data. The commands of the
-    hot path change nothing then: SYNCHRONIZE CACHE has to work for those whom the reservation
-    admits. Spec: SBC-3 4.17.
+    So it is with what changes the medium or the unit without sending data. WRITE and SYNCHRONIZE
+    CACHE change nothing then: the latter has to work for those whom the reservation admits.
+    Spec: SBC-3 4.17.
     """
     command, cdb = task.command, task.cdb
-    if command.access is not Access.WRITE or command.hot is not Hot.NO:
+    if command.access is not Access.WRITE or command.hot in (Hot.WRITE, Hot.FLUSH):
         return False
     if command.data is Data.OUT and command.data_bytes(cdb, task.lu.block_bytes):
         return False

@@ -54,9 +54,9 @@ def test_the_mask_of_read_10() -> None:
 
 
 def test_the_mask_of_synchronize_cache_10() -> None:
-    """Neither IMMED nor SYNC_NV."""
+    """IMMED, but not SYNC_NV."""
     _, mask = bodies()["SYNCHRONIZE CACHE (10)"]
-    assert mask[:10] == bytes.fromhex("ff 00 ffffffff 1f ffff 00")
+    assert mask[:10] == bytes.fromhex("ff 02 ffffffff 1f ffff 00")
 
 
 def test_the_first_row_of_each_operation_code() -> None:
@@ -84,6 +84,9 @@ def test_what_is_hot() -> None:
         *(f"{name} ({length})" for name in ("READ", "WRITE") for length in (6, 10, 12, 16)),
         "SYNCHRONIZE CACHE (10)",
         "SYNCHRONIZE CACHE (16)",
+        "PRE-FETCH (10)",
+        "PRE-FETCH (16)",
+        "TEST UNIT READY",
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from enum import IntEnum
 from typing import Any
 
-from scsi2nvme.command import OBSOLETE_LUN, Command, Task
+from scsi2nvme.command import OBSOLETE_LUN, Command, Hot, Task
 from scsi2nvme.commands.immediate import in_background
 from scsi2nvme.fields import Field, Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
@@ -204,7 +204,9 @@ def prevent_allow_medium_removal(task: Task) -> Translation:
 
 
 COMMANDS = (
-    Command("TEST UNIT READY", 0x00, 6, "SPC-4 6.47", test_unit_ready, (OBSOLETE_LUN,)),
+    Command(
+        "TEST UNIT READY", 0x00, 6, "SPC-4 6.47", test_unit_ready, (OBSOLETE_LUN,), hot=Hot.READY
+    ),
     Command(
         "START STOP UNIT",
         0x1B,

@@ -71,6 +71,7 @@ def _pre_fetch(opcode: int, length: int, spec: str) -> Command:
         ),
         length_field="prefetch_length",
         access=Access.READ,
+        hot=Hot.PRE_FETCH,
     )
 
 

@@ -5,13 +5,24 @@
 
 #include "hot.h"
 
-/* What is left to place of a command: one range of blocks. */
+/* A command's data-out as a kind may look at them: memory of ours that nobody else changes. */
+struct s2n_hot_data {
+    uint8_t *at; /* NULL: there are none, or not here */
+    /* Bytes that may be used, the first of them the data, as far as they are announced. What
+     * lies behind them is for the kind to fill. */
+    uint32_t room;
+};
+
+/* What is left to place of a command's present phase: one range of blocks. All of a phase ends
+ * before the next begins. */
 struct s2n_hot_plan {
     uint8_t opcode;  /* NVMe's */
-    uint32_t blocks; /* 0: nothing to do, GOOD */
+    uint8_t phase;   /* those before it ended well */
+    uint32_t blocks; /* 0: nothing to do; in the last phase: GOOD */
     uint32_t cdw12;
     uint64_t lba;
     uint64_t bytes; /* of data, in all; what the CDB announced unless the block length changed */
+    uint32_t limit; /* blocks of one NVMe command, which has no data; 0: it has, and MDTS limits */
 };
 
 /* What one NVMe command takes of it. */
@@ -23,19 +34,26 @@ struct s2n_hot_kind {
     /* Translate; false: step aside. `cdb` holds at least the row's length, and sets no bits
      * but those that the row accepts. */
     bool (*plan)(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
-                 struct s2n_hot_plan *plan);
+                 const struct s2n_hot_data *data, struct s2n_hot_plan *plan);
     /* Fill the next 64-byte submission queue entry, all but CID and data pointer. */
     struct s2n_hot_part (*place)(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
                                  uint8_t *sqe);
+    /* A phase ended well: plan the next one, whose data are the same. False: it was the last.
+     * NULL: there is one. */
+    bool (*next)(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
+                 struct s2n_hot_plan *plan);
     bool names_blocks; /* which it reads or changes; else nothing that it does is of any */
     bool portions;     /* what it moves can be moved a portion at a time */
+    bool in_place;     /* its data may stay where the initiator has them: nobody looks at them */
     /* All of them succeeded: what is to be done before GOOD. NULL: nothing. */
     void (*finish)(s2n_task *task);
 };
 
 /* Translate; false: step aside. `cdb` holds at least the row's length. */
 bool s2n_hot_plan(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
-                  struct s2n_hot_plan *plan);
+                  const struct s2n_hot_data *data, struct s2n_hot_plan *plan);
+/* How long an NVMe command may take where `timeout_ms` is usual: some take longer. */
+uint32_t s2n_hot_timeout_ms(uint8_t opcode, uint32_t timeout_ms);
 /* Leave nothing of a plan for blocks but `bytes` of its data from `at` on. */
 static inline void s2n_hot_narrow(struct s2n_hot_plan *plan, const s2n_lu_params *lu, uint32_t at,
                                   uint32_t bytes)

@@ -13,6 +13,8 @@ enum { AT_SLBA = 40, AT_NLB = 48 };   /* in a submission queue entry */
 /* Of one NVMe command, whose first page may be a part of one. */
 enum { MAXIMUM_SPANS = S2N_QPAIR_MAXIMUM_BYTES / S2N_PAGE + 1 };
 
+static void hot_start(s2n_task *task);
+
 /* ---- the end ---- */
 
 static void hot_end(s2n_task *task)
@@ -28,8 +30,23 @@ static void hot_end(s2n_task *task)
         s2n_drains_done(local);
 }
 
+/* A phase ended well: begin the next, if there is one. */
+static bool next_phase(s2n_task *task)
+{
+    const struct s2n_hot_kind *kind = task->row->hot;
+
+    if (!kind->next || task->nvme_status || task->aborted ||
+        !kind->next(&task->lu->params, task->row, task->cdb, &task->plan))
+        return false;
+    task->placed_bytes = 0;
+    hot_start(task);
+    return true;
+}
+
 void s2n_task_hot_finish(s2n_task *task)
 {
+    if (next_phase(task))
+        return;
     hot_end(task);
     if (task->nvme_status && !task->aborted) {
         s2n_task_to_engine(task, S2N_EVENT_TASK_FAILED, task->nvme_blocks);
@@ -134,8 +151,9 @@ static bool hot_place(s2n_task *task, struct s2n_queue *queue)
         uint32_t used = part.bytes ? spans_of(task, task->placed_bytes, part.bytes, spans) : 0;
         int cid = -EINVAL;
         if (used || !part.bytes)
-            cid = s2n_qpair_place_spans(queue->qp, sqe, spans, used, (uintptr_t)task,
-                                        queue->controller->timeout_ms);
+            cid = s2n_qpair_place_spans(
+                queue->qp, sqe, spans, used, (uintptr_t)task,
+                s2n_hot_timeout_ms(task->plan.opcode, queue->controller->timeout_ms));
         if (cid == -EAGAIN)
             return false;
         if (cid < 0) { /* no PRPs can describe it: the engine may find another way */
@@ -198,6 +216,17 @@ static bool has_too_few(const s2n_task *task)
     return task->data_out_length < task->portion_bytes || s2n_task_due(task) < task->announced;
 }
 
+/* The data-out, as far as the kind may look at them. */
+static struct s2n_hot_data data_of(const s2n_task *task)
+{
+    const struct s2n_buffer *buffer = &task->buffer;
+
+    if (task->place || !buffer->pool || task->direction != S2N_OUT)
+        return (struct s2n_hot_data){0};
+    return (struct s2n_hot_data){s2n_pool_address(buffer->pool, buffer->chunk[0]),
+                                 buffer->chunk_bytes};
+}
+
 /* Whether the hot path takes the task; if so it is counted and planned. */
 static bool hot_accepts(s2n_task *task)
 {
@@ -214,12 +243,13 @@ static bool hot_accepts(s2n_task *task)
     if (task->attribute != S2N_ATTRIBUTE_UNTAGGED && task->attribute != S2N_ATTRIBUTE_SIMPLE &&
         task->attribute != S2N_ATTRIBUTE_HEAD_OF_QUEUE)
         return false;
-    if (!s2n_hot_plan(&lu->params, task->row, task->cdb, &plan))
+    if (task->direction == S2N_OUT && has_too_few(task))
+        return false;
+    const struct s2n_hot_data data = data_of(task);
+    if (!s2n_hot_plan(&lu->params, task->row, task->cdb, &data, &plan))
         return false;
     /* The block length may have changed since the task began. */
     if (plan.bytes != task->announced || (plan.bytes && !task->portion_bytes))
-        return false;
-    if (task->direction == S2N_OUT && has_too_few(task))
         return false;
     const struct s2n_queue *queue = s2n_queue_of(task);
     if (!queue->qp || (!task->place && !s2n_pool_fits(queue->pool, task->portion_bytes)))
@@ -228,7 +258,7 @@ static bool hot_accepts(s2n_task *task)
     if (local->ranges && s2n_ranges_exclude(local, task))
         return false;
     task->plan = plan;
-    if (plan.bytes)
+    if (plan.bytes && task->row->hot->portions)
         s2n_hot_narrow(&task->plan, &lu->params, task->portion_at, task->portion_bytes);
     return true;
 }
@@ -249,7 +279,7 @@ void s2n_task_execute(s2n_task *task)
 
 bool s2n_task_moves_blocks(const s2n_task *task)
 {
-    return task->lu && task->row && task->row->hot && task->announced &&
+    return task->lu && task->row && task->row->hot && task->row->hot->in_place && task->announced &&
            task->announced <= S2N_MAXIMUM_TRANSFER;
 }
 

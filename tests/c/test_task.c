@@ -72,6 +72,42 @@ static void nothing_to_do_ends_at_once(void)
     bench_close();
 }
 
+/* Nothing but a flag keeps the reactor from saying so. */
+static void a_unit_is_ready_at_once(void)
+{
+    static const uint8_t ready[6] = {0};
+
+    start(DEPTH, POOL);
+    begin_command(&op[0], 0, 0, ready, sizeof ready);
+    CHECK(op[0].completed && !op[0].status);
+    no_event();
+    s2n_nexus_set_aside(bench.nexus[0], 0, true);
+    begin_command(&op[1], 0, 0, ready, sizeof ready);
+    CHECK(!op[1].completed);
+    s2n_task_end(next_event(S2N_EVENT_TASK).task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    CHECK_EQUAL(op[1].status, CHECK_CONDITION);
+    bench_close();
+}
+
+/* What has no data may have much to do: a Read is late long before a Flush. */
+static void a_flush_has_time(void)
+{
+    static const uint8_t flush[10] = {0x35};
+    uint16_t cid;
+
+    start(DEPTH, POOL);
+    s2n_controller_set_timeout(bench.controller, 2000);
+    begin_command(&op[0], 0, 0, flush, sizeof flush);
+    rounds();
+    CHECK(s2n_qpair_next_deadline(bench.device.qp, &cid) > 200000);
+    begin_read(&op[1], 0, 0, 0, 1);
+    rounds();
+    CHECK(s2n_qpair_next_deadline(bench.device.qp, &cid) <= 2000);
+    complete_all();
+    CHECK(op[0].completed && op[1].completed);
+    bench_close();
+}
+
 static void what_is_not_hot_goes_to_the_engine(void)
 {
     static const uint8_t inquiry[6] = {0x12, 0, 0, 0, 96};
@@ -1113,6 +1149,8 @@ int main(void)
     RUN(a_read_is_one_command);
     RUN(a_batch_rings_once);
     RUN(nothing_to_do_ends_at_once);
+    RUN(a_unit_is_ready_at_once);
+    RUN(a_flush_has_time);
     RUN(what_is_not_hot_goes_to_the_engine);
     RUN(whoever_has_stepped_aside_is_the_engines);
     RUN(a_lun_that_leads_elsewhere_is_known);

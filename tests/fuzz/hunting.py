@@ -14,7 +14,7 @@ from scsi2nvme.native.plane import UnitParameters
 
 ROOT = Path(__file__).parent.parent.parent
 CSRC = ROOT / "scsi2nvme" / "csrc"
-NVME_CSRC = ROOT / "drivers" / "nvme" / "csrc"
+DRIVERS = ROOT / "drivers"
 SEED = 1
 
 
@@ -62,7 +62,7 @@ class NativePath:
             (folder / name).write_text(text)
         library = folder / "hot.so"
         command = ["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", f"-I{folder}"]
-        command += [f"-I{path}" for path in (CSRC, NVME_CSRC)]
+        command += [f"-I{path}" for path in (CSRC, DRIVERS / "csrc", DRIVERS / "nvme" / "csrc")]
         subprocess.run(
             [*command, "-o", str(library), *(str(folder / name) for name in sources)], check=True
         )

@@ -318,9 +318,9 @@ def test_a_text_response_that_is_too_long(monkeypatch: Patch) -> None:
 
 def native(monkeypatch: Patch, folder: Path, change: Callable[[str], str] = str) -> None:
     """Let the fuzzer see a hot path that is compiled now, its source changed."""
-    sources = {name: (CSRC / name).read_text() for name in ("hot.c", "hot_kind.c")}
-    sources["hot_kind.c"] = change(sources["hot_kind.c"])
+    sources = {name: change((CSRC / name).read_text()) for name in ("hot.c", "hot_kind.c")}
     headers = {"tables_gen.h": ctables.header(), "constants_gen.h": ctables.constants()}
+    headers["hot_sqe.h"] = change((CSRC / "hot_sqe.h").read_text())
     path = NativePath(folder, headers, sources)
     monkeypatch.setattr(hot, "hot_translate", path.hot_translate)
     monkeypatch.setattr(hot, "hot_data_bytes", path.hot_data_bytes)
@@ -345,17 +345,20 @@ def test_a_wrong_hot_mask(monkeypatch: Patch, tmp_path: Path, field: str) -> Non
         ("NVME_FUA = 1 << 30", "NVME_FUA = 1 << 29"),
         ("lba % lu->boundary_blocks", "(lba + 1) % lu->boundary_blocks"),
         ("count > lu->blocks - lba", "count > lu->blocks - lba + 1"),
-        ("put_le32(sqe + 44, (uint32_t)(lba >> 32))", "put_le32(sqe + 44, 0)"),
+        ("put_le64(sqe + 40, lba)", "put_le32(sqe + 40, (uint32_t)lba)"),
     ],
 )
 def test_a_fault_in_the_native_translation(
     monkeypatch: Patch, tmp_path: Path, before: str, after: str
 ) -> None:
+    changes: list[int] = []
+
     def change(source: str) -> str:
-        assert source.count(before) == 1
+        changes.append(source.count(before))
         return source.replace(before, after)
 
     native(monkeypatch, tmp_path, change)
+    assert sum(changes) == 1
     findings = list(hunt("READ (16)", "native agrees", examples=300))
     assert [each.subject for each in findings] == ["READ (16)"]
 

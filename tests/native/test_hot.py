@@ -46,7 +46,24 @@ def test_a_flush_is_sent_only_to_a_cache() -> None:
     cdb = row("SYNCHRONIZE CACHE (10)").build()
     sent = hot_translate(PARAMETERS, cdb)
     assert sent == [NvmeOp(0, 0, 1, 0, 3, bytes.fromhex("00000000 03000000") + bytes(56))]
-    assert hot_translate(UnitParameters(3, 512, 8, 8, 0, False), cdb) == []
+    without = UnitParameters(3, 512, 8, 8, 0, False)
+    assert hot_translate(without, cdb) == []
+    assert hot_translate(without, row("SYNCHRONIZE CACHE (10)").build(immed=1)) == []
+
+
+@pytest.mark.parametrize(
+    "cdb",
+    [
+        row("TEST UNIT READY").build(),
+        row("TEST UNIT READY").build(lun=3),
+        row("PRE-FETCH (10)").build(lba=9, prefetch_length=0),
+        row("PRE-FETCH (16)").build(lba=(1 << 33) - 4, prefetch_length=4, immed=1),
+        row("PRE-FETCH (16)").build(lba=1 << 33),
+    ],
+    ids=lambda cdb: cdb.hex(),
+)
+def test_what_needs_no_nvme_command(cdb: bytes) -> None:
+    assert hot_translate(PARAMETERS, cdb) == []
 
 
 @pytest.mark.parametrize(
@@ -63,6 +80,9 @@ def test_a_flush_is_sent_only_to_a_cache() -> None:
         bytes([0x28, 0x01, *bytes(8)]),  # a reserved bit
         row("INQUIRY").build(allocation_length=96),
         row("SYNCHRONIZE CACHE (10)").build(immed=1),
+        row("TEST UNIT READY").build(naca=1),
+        bytes([0, 1, *bytes(4)]),  # a reserved bit
+        row("PRE-FETCH (16)").build(lba=(1 << 33) - 4, prefetch_length=5),
         bytes([0xFF] * 16),
     ],
     ids=lambda cdb: cdb.hex() or "empty",
