@@ -1,37 +1,48 @@
 """What a well-behaved host gets while others are slow, dead or hostile: its share of the
 throughput that it has alone, and the longest it waits for a read of 4 KiB, TEST UNIT READY,
 COMPARE AND WRITE and a login. `bench.nuisances` has what the others do.
+
+Who plays the others needs CPU time, too, which the host has not: what it gets while they trouble
+another target, beside its own, tells how much of the loss is of sharing a target.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from bench import load, page, peers, tables
-from bench.nuisances import BLOCK_BYTES, NUISANCES, READ, Address, Nuisance, transfer
-from tests.iscsi_client import Initiator
+from bench.hosts import BLOCK_BYTES, READ, Address, Play, transfer
+from bench.nuisances import NUISANCES, Nuisance
+from tests.iscsi_client import Chap, Initiator
 
 SIZE_BYTES = 256 << 20
 FIGURES = "## Isolation in figures\n"
 HONEST = "iqn.2026-11.test:honest"
 TEST_UNIT_READY = bytes(6)
 _LBA = 4096  # of COMPARE AND WRITE, where nobody else writes
+_STALLED_S = 120  # what has gone no step for so long is stuck, not slow
 
 
 @dataclass(slots=True)
 class Figures:
-    """What one host got; times are the longest, in milliseconds."""
+    """What one host got; times are the longest, in milliseconds.
+
+    `beside_iops`: while the same nuisance troubled another target.
+    """
 
     iops: float = 0.0
+    beside_iops: float = 0.0
     read_ms: float = 0.0
     test_unit_ready_ms: float = 0.0
     compare_and_write_ms: float = 0.0
@@ -47,22 +58,59 @@ def place_of(target: peers.Target) -> tuple[Address, str]:
     return (url.hostname, url.port), url.path.split("/")[1]
 
 
+class _Player:
+    """A process that plays a nuisance, and tells of each step that it goes."""
+
+    def __init__(self, nuisance: Nuisance, address: Address, name: str) -> None:
+        self._name = nuisance.name
+        self._steps, self._told = os.pipe2(os.O_NONBLOCK)
+        self._process = multiprocessing.Process(
+            target=self._play, args=(nuisance.play, address, name), daemon=True
+        )
+        self._process.start()
+
+    def _play(self, play: Play, address: Address, name: str) -> None:
+        for _ in play(address, name):
+            with suppress(BlockingIOError):  # that it goes on is told already
+                os.write(self._told, b".")
+
+    def forget_steps(self) -> None:
+        """Take the steps that it has gone for none."""
+        with suppress(BlockingIOError):
+            while os.read(self._steps, 65536):
+                pass
+
+    def see_step(self) -> None:
+        """Wait until it has gone a step; RuntimeError if it does not go any more."""
+        ready = wait([self._steps, self._process.sentinel], _STALLED_S)
+        if self._steps not in ready:
+            raise RuntimeError(f"{self._name}: it {'has ended' if ready else 'does not go on'}")
+
+    def end(self) -> None:
+        """End it, whatever it is about."""
+        self._process.kill()
+        self._process.join()
+        os.close(self._steps)
+        os.close(self._told)
+
+
 @contextmanager
 def played(nuisance: Nuisance | None, address: Address, name: str) -> Iterator[None]:
-    """Have a nuisance going on in a process of its own."""
+    """Have a nuisance going on in processes of its own, from the beginning to the end."""
     if nuisance is None:
         yield
         return
-    process = multiprocessing.Process(target=nuisance.play, args=(address, name), daemon=True)
-    process.start()
+    players = [_Player(nuisance, address, name) for _ in range(nuisance.players)]
     try:
-        time.sleep(1)  # so that it is under way
-        if not process.is_alive():
-            raise RuntimeError(f"{nuisance.name}: it has ended")
+        for player in players:
+            player.see_step()
         yield
+        for player in players:
+            player.forget_steps()
+            player.see_step()
     finally:
-        process.kill()
-        process.join()
+        for player in players:
+            player.end()
 
 
 def compare_and_write(initiator: Initiator) -> None:
@@ -78,6 +126,8 @@ class Probe:
     def __init__(self, target: peers.Target) -> None:
         self._target = target
         self._address, self._name = place_of(target)
+        user = urlsplit(target.url).username
+        self._chap = Chap(*peers.CREDENTIALS, "7") if user else None
         self.figures = Figures()
 
     def _timed(self, figure: str, action: Callable[[], object]) -> None:
@@ -88,13 +138,13 @@ class Probe:
 
     def _login(self) -> None:
         with Initiator(self._address, name=HONEST, isid=b"\x80\0\0\0\0\2", timeout=120) as other:
-            other.login(self._name)
+            other.login(self._name, chap=self._chap)
             other.logout()
 
     def run(self, seconds: float) -> None:
         """Probe for so long, a hundred rounds a second at most."""
         with Initiator(self._address, name=HONEST, timeout=120) as initiator:
-            initiator.login(self._name)
+            initiator.login(self._name, chap=self._chap)
             while initiator.command(0, TEST_UNIT_READY).status:
                 pass  # unit attentions
             until = time.monotonic() + seconds
@@ -113,31 +163,48 @@ class Probe:
 
 def measure(target: peers.Target, nuisance: Nuisance | None, seconds: int) -> Figures:
     """Return what a host gets while a nuisance goes on, None: alone."""
-    address, name = place_of(target)
     probe = Probe(target)
-    with played(nuisance, address, name):
+    with played(nuisance, *place_of(target)):
         probe.run(seconds)
-        result = load.run(target.url, load.Load(depth=32, seconds=seconds))
-        probe.figures.iops = float(result["iops"])
+        probe.figures.iops = _throughput(target, seconds)
     return probe.figures
 
 
+def _throughput(target: peers.Target, seconds: int) -> float:
+    """Return how many blocks of 4 KiB a host reads in a second, 32 at a time."""
+    return float(load.run(target.url, load.Load(depth=32, seconds=seconds))["iops"])
+
+
+@contextmanager
+def _served(directory: Path, nuisance: Nuisance | None) -> Iterator[peers.Target]:
+    """Serve what a nuisance is to trouble."""
+    chap, faults = (nuisance.chap, nuisance.faults) if nuisance else (False, ())
+    with (
+        tempfile.TemporaryDirectory(dir=directory) as place,
+        peers.scsi2nvme(Path(place), SIZE_BYTES, faults=faults, chap=chap) as target,
+    ):
+        yield target
+
+
 def run(directory: Path, seconds: int, chosen: str = "") -> dict[str, dict[str, Any]]:
-    """Measure with each nuisance whose name has `chosen`, each against a fresh target."""
+    """Measure with each nuisance whose name has `chosen`, each against fresh targets."""
     report = {}
     for nuisance in (None, *(one for one in NUISANCES if chosen in one.name)):
-        with (
-            tempfile.TemporaryDirectory(dir=directory) as place,
-            peers.scsi2nvme(Path(place), SIZE_BYTES) as target,
-        ):
+        with _served(directory, nuisance) as target:
             figures = measure(target, nuisance, seconds)
+        with ExitStack() as stack:
+            target, other = (stack.enter_context(_served(directory, nuisance)) for _ in range(2))
+            with played(nuisance, *place_of(other)):
+                figures.beside_iops = _throughput(target, seconds)
         report[nuisance.name if nuisance else "nobody else"] = asdict(figures)
     return report
 
 
 _ABOUT = """\
-Throughput as a share of what the host has alone, and the longest times in ms, with one reactor;
-whoever plays the others takes a part of the same CPUs.
+Throughput as a share of what the host has alone, and the longest times in ms, with one reactor.
+Whoever plays the others takes a part of the same CPUs: "beside" is the share that the host has
+while they trouble another target on the same machine. What sharing a target costs is what the
+first of the two is below the second.
 """
 _COLUMNS = {
     "read 4 KiB": "read_ms",
@@ -153,11 +220,11 @@ def markdown(report: dict[str, dict[str, Any]]) -> str:
     alone = next(iter(report.values()))["iops"]
     lines = [
         _ABOUT,
-        f"| Meanwhile | 4 KiB reads, QD32 | {' | '.join(_COLUMNS)} |",
-        f"| --- | --: |{' --: |' * len(_COLUMNS)}",
+        f"| Meanwhile | 4 KiB reads, QD32 | beside | {' | '.join(_COLUMNS)} |",
+        f"| --- | --: | --: |{' --: |' * len(_COLUMNS)}",
     ]
     for name, figures in report.items():
-        cells = [f"{figures['iops'] / alone:.2f}"]
+        cells = [f"{figures[each] / alone:.2f}" for each in ("iops", "beside_iops")]
         cells += [tables.number(figures[column]) for column in _COLUMNS.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

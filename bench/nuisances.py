@@ -1,105 +1,54 @@
 """What hosts do that are slow, dead or hostile: a record each, for `bench.isolation`.
 
-To add one, write a function that plays it until it is killed, and give it a row in `NUISANCES`.
+To add one, write a generator that plays it (`bench.hosts`), and give it a row in `NUISANCES`.
 """
 
 from __future__ import annotations
 
 import itertools
-import selectors
-import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tests.iscsi_client import DisconnectedError, Initiator, LoginError
+from bench import crowds, storms
+from bench.hosts import (
+    DEPTH,
+    FAILURES,
+    INQUIRY,
+    ORDERED,
+    READ,
+    WRITE,
+    Address,
+    Host,
+    Play,
+    flood,
+    hosts,
+    keep_going,
+    transfer,
+)
 
-ORDERED = 2
-BLOCK_BYTES = 512
 HOSTS = 8  # that hang
-FLOODS, DEPTH = 4, 128
 LARGEST_BYTES = 8 << 20
-
-Address = tuple[str, int]
-Play = Callable[[Address, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Nuisance:
-    """`play` troubles the target at an address, by its name, until its process is killed."""
+    """`play` troubles a target until its process is killed; so many `players` do at once.
+
+    `faults` are those of the disk, as of `emulated:`; `chap`: the target wants a proof.
+    """
 
     name: str
     play: Play
+    players: int = 1
+    faults: tuple[str, ...] = ()
+    chap: bool = False
 
 
-def transfer(opcode: int, size_bytes: int, lba: int = 0) -> bytes:
-    """Return the CDB of a READ or WRITE (10)."""
-    return struct.pack(">BxIxHx", opcode, lba, size_bytes // BLOCK_BYTES)
-
-
-READ, WRITE = 0x28, 0x2A
-INQUIRY = bytes([0x12, 0, 0, 0, 96, 0])
-
-
-class Host(Initiator):
-    """A host of its own name: the sessions are of as many initiators."""
-
-    def __init__(self, address: Address, number: int, target: str) -> None:
-        super().__init__(address, name=f"iqn.2026-11.test:nuisance-{number}", timeout=60)
-        self.login(target)
-
-    def submit(
-        self, cdb: bytes, *, data_in: int = 0, data_out: int = 0, attribute: int = 1
-    ) -> None:
-        """Send a command, and no data."""
-        self.send(
-            self.command_bhs(
-                0,
-                cdb,
-                itt=self.next_itt(),
-                edtl=data_in or data_out,
-                read=data_in > 0,
-                write=data_out > 0,
-                attribute=attribute,
-            )
-        )
-
-
-def _keep_going(begin: Callable[[], Host], count: int) -> None:
-    """Begin as many sessions, and each anew when the target ends it; take nothing."""
-    hosts = [begin() for _ in range(count)]
-    while True:
-        time.sleep(0.25)
-        for index, host in enumerate(hosts):
-            if _is_over(host):
-                with suppress(OSError, DisconnectedError, LoginError):
-                    hosts[index] = begin()
-
-
-def _is_over(host: Host) -> bool:
-    """Whether the target has ended the connection: writing to it tells."""
-    try:
-        host.sock.sendall(_nop(host))
-    except OSError:
-        return True
-    return False
-
-
-def _nop(host: Host) -> bytes:
-    """Return a NOP-Out that wants no answer."""
-    return struct.pack(
-        ">BBxx12xIIII16x", 0x40, 0x80, 0xFFFFFFFF, 0xFFFFFFFF, host.cmd_sn, host.exp_stat_sn
-    )
-
-
-def _numbers() -> Iterator[int]:
-    return itertools.count()
-
-
-def writes_without_data(address: Address, target: str) -> None:
+def writes_without_data(address: Address, target: str) -> Iterator[None]:
     """Hosts that send 32 writes of 256 KiB, and none of their data."""
-    numbers = _numbers()
+    numbers = itertools.count()
 
     def begin() -> Host:
         host = Host(address, next(numbers), target)
@@ -107,12 +56,12 @@ def writes_without_data(address: Address, target: str) -> None:
             host.submit(transfer(WRITE, 256 << 10), data_out=256 << 10)
         return host
 
-    _keep_going(begin, HOSTS)
+    yield from keep_going(begin, HOSTS)
 
 
-def small_writes_without_data(address: Address, target: str) -> None:
+def small_writes_without_data(address: Address, target: str) -> Iterator[None]:
     """Hosts that send 128 writes of 4 KiB, and none of their data."""
-    numbers = _numbers()
+    numbers = itertools.count()
 
     def begin() -> Host:
         host = Host(address, next(numbers), target)
@@ -120,12 +69,12 @@ def small_writes_without_data(address: Address, target: str) -> None:
             host.submit(transfer(WRITE, 4096), data_out=4096)
         return host
 
-    _keep_going(begin, HOSTS)
+    yield from keep_going(begin, HOSTS)
 
 
-def reads_not_taken(address: Address, target: str) -> None:
+def reads_not_taken(address: Address, target: str) -> Iterator[None]:
     """Hosts that send 64 reads of 256 KiB, and take no data."""
-    numbers = _numbers()
+    numbers = itertools.count()
 
     def begin() -> Host:
         host = Host(address, next(numbers), target)
@@ -133,12 +82,12 @@ def reads_not_taken(address: Address, target: str) -> None:
             host.submit(transfer(READ, 256 << 10), data_in=256 << 10)
         return host
 
-    _keep_going(begin, HOSTS)
+    yield from keep_going(begin, HOSTS)
 
 
-def answers_not_taken(address: Address, target: str) -> None:
+def answers_not_taken(address: Address, target: str) -> Iterator[None]:
     """Three hosts that send 48 ORDERED reads of 8 MiB each, which the engine answers in vain."""
-    numbers = _numbers()
+    numbers = itertools.count()
 
     def begin() -> Host:
         host = Host(address, next(numbers), target)
@@ -147,48 +96,52 @@ def answers_not_taken(address: Address, target: str) -> None:
             host.submit(cdb, data_in=LARGEST_BYTES, attribute=ORDERED)
         return host
 
-    _keep_going(begin, 3)
+    yield from keep_going(begin, 3)
 
 
-def trickle(address: Address, target: str) -> None:
+def trickle(address: Address, target: str) -> Iterator[None]:
     """Two hosts that send the data of their largest writes a byte at a time."""
-    numbers = _numbers()
+    numbers = itertools.count()
     while True:
-        with suppress(OSError, DisconnectedError, LoginError, StopIteration):
-            hosts = [Host(address, next(numbers), target) for _ in range(2)]
-            for host in hosts:
+        with suppress(*FAILURES):
+            pair = [Host(address, next(numbers), target) for _ in range(2)]
+            for host in pair:
                 host.submit(transfer(WRITE, LARGEST_BYTES), data_out=LARGEST_BYTES)
-            host = hosts[0]
+            host = pair[0]
             host.sock.settimeout(600)
             asked = host.receive()
             for sent in itertools.count():
                 bhs = host.data_out_bhs(0, asked.itt, asked.ttt, sent, sent, final=False)
                 host.send(bhs, b"\0")
+                yield
                 time.sleep(0.5)
 
 
-def _flood(address: Address, target: str, cdb: bytes, data_in: int, attribute: int = 1) -> None:
-    """Have 128 commands under way in each of four sessions, for ever."""
-    selector = selectors.DefaultSelector()
-    for number in range(FLOODS):
-        host = Host(address, number, target)
-        for _ in range(DEPTH):
-            host.submit(cdb, data_in=data_in, attribute=attribute)
-        selector.register(host.sock, selectors.EVENT_READ, host)
-    while True:
-        for key, _ in selector.select():
-            key.data.receive()
-            key.data.submit(cdb, data_in=data_in, attribute=attribute)
+def unmaps_that_hang(address: Address, target: str) -> Iterator[None]:
+    """Hosts that send 16 UNMAP commands each, which the disk never ends."""
+    numbers = itertools.count()
+
+    def begin() -> Host:
+        host = Host(address, next(numbers), target)
+        for _ in range(16):
+            host.submit(storms.UNMAP, data=storms.UNMAPPED)
+        return host
+
+    yield from keep_going(begin, HOSTS)
 
 
-def inquiries(address: Address, target: str) -> None:
+def inquiries(address: Address, target: str) -> Iterator[None]:
     """Four sessions with 128 INQUIRY commands each."""
-    _flood(address, target, INQUIRY, 96)
+    yield from flood(hosts(address, target), lambda host: host.submit(INQUIRY, data_in=96), DEPTH)
 
 
-def ordered_reads(address: Address, target: str) -> None:
+def ordered_reads(address: Address, target: str) -> Iterator[None]:
     """Four sessions with 128 ORDERED reads of 4 KiB each."""
-    _flood(address, target, transfer(READ, 4096), 4096, ORDERED)
+
+    def read(host: Host) -> None:
+        host.submit(transfer(READ, 4096), data_in=4096, attribute=ORDERED)
+
+    yield from flood(hosts(address, target), read, DEPTH)
 
 
 NUISANCES = (
@@ -199,4 +152,29 @@ NUISANCES = (
     Nuisance("3 hosts, 48 × ORDERED READ 8 MiB each, not taken", answers_not_taken),
     Nuisance("4 hosts, 128 × INQUIRY each, for ever", inquiries),
     Nuisance("4 hosts, 128 × ORDERED READ 4 KiB each, for ever", ordered_reads),
+    Nuisance(
+        "8 hosts, 16 × UNMAP each, which hang",
+        unmaps_that_hang,
+        faults=("dataset-management:hang",),
+    ),
+    Nuisance(
+        "a host, UNMAP which hangs, and ABORT TASK, for ever",
+        storms.unmaps_that_are_aborted,
+        faults=("dataset-management:hang", "abort:status=0/06"),
+    ),
+    Nuisance("4 hosts, 32 × MODE SELECT each, for ever", storms.mode_selects),
+    Nuisance("4 hosts, 32 × START STOP UNIT each, for ever", storms.starts),
+    Nuisance("4 hosts, 16 × ABORT TASK of nothing each, for ever", storms.aborts_of_nothing),
+    Nuisance("4 hosts, 16 × QUERY TASK SET each, for ever", storms.queries),
+    Nuisance("4 hosts, ABORT TASK SET of 32 reads each, for ever", storms.aborts_of_reads),
+    Nuisance("a host, LOGICAL UNIT RESET for ever", storms.unit_resets),
+    Nuisance("4 hosts, 16 × TARGET COLD RESET each, refused", storms.cold_resets),
+    Nuisance("4 hosts, 16 × NOP-Out of 4 KiB each, for ever", storms.pings),
+    Nuisance("4 hosts, 4 × Text Request each, for ever", storms.texts),
+    Nuisance("1,000 half-open connections of 1,000 addresses", crowds.half_open),
+    Nuisance("2 × 32 connections at a time, opened and closed", crowds.opens, players=2),
+    Nuisance("1,000 idle sessions", crowds.idle_sessions),
+    Nuisance("2 hosts, login and logout, for ever", crowds.logins, players=2),
+    Nuisance("2 hosts, discovery, for ever", crowds.discoveries, players=2),
+    Nuisance("8 hosts of one address, CHAP guessing", crowds.guesses, players=2, chap=True),
 )

@@ -78,13 +78,26 @@ def make_image(path: Path, size_bytes: int) -> None:
         os.fsync(file.fileno())
 
 
+CREDENTIALS = ("host", b"along-enough-secret")  # of CHAP, and in the URL
+
+
 @contextmanager
-def scsi2nvme(directory: Path, size_bytes: int, *, namespaces: int = 1) -> Iterator[Target]:
-    """Serve an emulated disk in `directory`, its namespaces `size_bytes` together."""
+def scsi2nvme(
+    directory: Path,
+    size_bytes: int,
+    *,
+    namespaces: int = 1,
+    faults: Sequence[str] = (),
+    chap: bool = False,
+) -> Iterator[Target]:
+    """Serve an emulated disk in `directory`, its namespaces `size_bytes` together.
+
+    `faults` are the disk's; with `chap` hosts have to prove that they know `CREDENTIALS`.
+    """
     size, image = size_bytes // namespaces, directory / "scsi2nvme.img"
     make_image(image, size_bytes)
-    spec = f"emulated:{image},size={size},namespaces={namespaces}"
-    with _ours("scsi2nvme", directory, spec) as target:
+    options = [f"size={size}", f"namespaces={namespaces}", *(f"fault={one}" for one in faults)]
+    with _ours("scsi2nvme", directory, ",".join([f"emulated:{image}", *options]), chap) as target:
         yield target
 
 
@@ -98,10 +111,13 @@ def portal_alone(directory: Path, size_bytes: int) -> Iterator[Target]:
 
 
 @contextmanager
-def _ours(name: str, directory: Path, spec: str) -> Iterator[Target]:
+def _ours(name: str, directory: Path, spec: str, chap: bool = False) -> Iterator[Target]:
+    user, secret = CREDENTIALS[0], CREDENTIALS[1].decode()
+    config = f'[chap]\nname = "{user}"\nsecret = "{secret}"\n' if chap else ""
     started = time.monotonic()
-    with Daemon(directory, spec, arguments=("--reactors", "1")) as daemon:
-        yield Target(name, daemon.url(), daemon.pid, started)
+    with Daemon(directory, spec, config=config, arguments=("--reactors", "1")) as daemon:
+        url = daemon.url(credentials=f"{user}%{secret}@" if chap else "")
+        yield Target(name, url, daemon.pid, started)
 
 
 @contextmanager

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from bench import isolation, nuisances, peers
-from bench.nuisances import Nuisance
+from bench import crowds, isolation, nuisances, peers, storms
+from bench.hosts import Address, Play
+from bench.nuisances import NUISANCES, Nuisance
 from tests.daemon import Daemon
 
 # One that waits for a hung host waits for a minute; one that does not, for milliseconds.
@@ -23,10 +27,13 @@ MOST_MIB = 512
         nuisances.reads_not_taken,
         nuisances.answers_not_taken,
         nuisances.trickle,
+        storms.aborts_of_reads,
+        crowds.half_open,
+        crowds.logins,
     ],
     ids=lambda play: play.__name__,
 )
-def test_who_hangs_costs_itself(play: nuisances.Play, tmp_path: Path) -> None:
+def test_who_is_a_nuisance_costs_itself(play: Play, tmp_path: Path) -> None:
     spec = "emulated:memory,size=64M"
     with Daemon(tmp_path, spec, arguments=("--reactors", "1")) as daemon:
         target = peers.Target("scsi2nvme", daemon.url(), daemon.pid, 0.0)
@@ -41,15 +48,52 @@ def test_who_hangs_costs_itself(play: nuisances.Play, tmp_path: Path) -> None:
     assert figures.resident_mib < MOST_MIB
 
 
+def test_each_nuisance_troubles_its_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crowds, "CROWD", 20)
+    monkeypatch.setattr(crowds, "_GUESSES", 1)  # a second each
+    for chap in (False, True):
+        place = tmp_path / f"{chap}"
+        place.mkdir()
+        faults = ("dataset-management:hang",)
+        with peers.scsi2nvme(place, 64 << 20, faults=faults, chap=chap) as target:
+            for nuisance in sorted(NUISANCES, key=lambda one: len(one.faults)):  # hangs last
+                if nuisance.chap is chap:
+                    with isolation.played(nuisance, *isolation.place_of(target)):
+                        pass
+
+
 def test_the_table_has_a_row_for_each_nuisance() -> None:
-    alone = {"iops": 1000.0, "read_ms": 1.0, "test_unit_ready_ms": 2.0}
+    alone = {"iops": 1000.0, "beside_iops": 900.0, "read_ms": 1.0, "test_unit_ready_ms": 2.0}
     alone |= {"compare_and_write_ms": 3.0, "login_ms": 4.0, "resident_mib": 100.0}
     report = {"nobody else": alone, "a flood": alone | {"iops": 500.0, "read_ms": 20.0}}
     lines = isolation.markdown(report).splitlines()
-    assert "| nobody else | 1.00 | 1.00 | 2.00 | 3.00 | 4.00 | 100 |" in lines
-    assert "| a flood | 0.50 | 20.0 | 2.00 | 3.00 | 4.00 | 100 |" in lines
+    assert "| nobody else | 1.00 | 0.90 | 1.00 | 2.00 | 3.00 | 4.00 | 100 |" in lines
+    assert "| a flood | 0.50 | 0.90 | 20.0 | 2.00 | 3.00 | 4.00 | 100 |" in lines
 
 
 def test_nuisances_have_names_of_their_own() -> None:
-    names = [nuisance.name for nuisance in nuisances.NUISANCES]
+    names = [nuisance.name for nuisance in NUISANCES]
     assert len(set(names)) == len(names)
+
+
+def ends(_address: Address, _target: str) -> Iterator[None]:
+    """Troubles nobody after its first steps."""
+    yield from [None] * 3
+
+
+def stalls(_address: Address, _target: str) -> Iterator[None]:
+    """Is still there, and does nothing."""
+    yield
+    threading.Event().wait()
+
+
+@pytest.mark.parametrize(("play", "it"), [(ends, "has ended"), (stalls, "does not go on")])
+def test_what_does_not_go_on_to_the_end_is_no_measurement(
+    play: Play, it: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
+        nuisance = Nuisance("a nuisance", play)
+        stack.enter_context(isolation.played(nuisance, ("127.0.0.1", 1), "nobody"))
+        monkeypatch.setattr(isolation, "_STALLED_S", 0.2 if play is stalls else 120)
+        with pytest.raises(RuntimeError, match=f"a nuisance: it {it}"):
+            stack.close()
