@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from scsi2nvme.cli.errors import UsageError
-from scsi2nvme.cli.naming import BASE, NAME_BYTES
+from scsi2nvme.cli.naming import BASE
 from scsi2nvme.cli.spec import ControllerSpec, parse
 from scsi2nvme.target.portal_address import DEFAULT_PORT, PortalAddress
+from scsi2nvme.unit.ports import ISCSI_NAME_BYTES
 
 DEFAULT_PORTAL = "127.0.0.1:3260"
 ALIAS_BYTES = 255
@@ -191,8 +192,8 @@ def portal_address(text: str) -> PortalAddress:
 def iscsi_name(text: str, what: str) -> str:
     """Check an iSCSI name. Spec: RFC 7143 4.2.7."""
     name = text.lower()
-    if len(name.encode(errors="surrogateescape")) > NAME_BYTES:
-        raise UsageError(f"{what} {text!r}: is longer than {NAME_BYTES} bytes")
+    if len(name.encode(errors="surrogateescape")) > ISCSI_NAME_BYTES:
+        raise UsageError(f"{what} {text!r}: is longer than {ISCSI_NAME_BYTES} bytes")
     if not _NAME.fullmatch(name):
         raise UsageError(f"{what} {text!r}: is no iSCSI name such as iqn.2026-11.org.example:disk")
     return name

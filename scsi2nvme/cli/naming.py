@@ -11,7 +11,6 @@ import re
 from scsi2nvme.fields import Values
 
 BASE = "iqn.2026-11.io.github.scsi2nvme"
-NAME_BYTES = 223  # RFC 7143 4.2.7.1
 
 _MULTIPLE_CONTROLLERS = 1 << 1  # CMIC
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.unit.ports import PortName
+from scsi2nvme.unit.ports import ISCSI_NAME_BYTES, PortName
 
 ISCSI = 0x5  # PROTOCOL IDENTIFIER
 DEVICE_FORMAT, PORT_FORMAT = 0, 1
 MINIMUM_ADDITIONAL_LENGTH = 20
 SEPARATOR = ",i,0x"
-_NAME_BYTES = 223  # RFC 7143 4.2.7.1
 
 HEADER = Structure(
     "iSCSI TransportID",
@@ -64,7 +63,7 @@ def decode(data: bytes) -> tuple[PortName, int]:
 
 def _device(name: str) -> str:
     odd = not name.isprintable() or " " in name or "," in name
-    if not name or odd or len(name.encode()) > _NAME_BYTES:
+    if not name or odd or len(name.encode()) > ISCSI_NAME_BYTES:
         raise ValueError(f"no iSCSI name: {name!r}")
     return name
 

@@ -12,12 +12,12 @@ from enum import IntEnum
 from typing import Any
 
 from scsi2nvme.typed import table
-from scsi2nvme.unit.ports import PortName, nexus_key
+from scsi2nvme.unit.ports import ISCSI_NAME_BYTES, PortName, nexus_key
 
 # READ FULL STATUS of all of them must stay readable through a 16-bit allocation length.
 MAXIMUM_REGISTRATIONS = 256
-# RFC 7143 4.2.7.1 has 223, which lower case may lengthen.
-_NAME_BYTES = 2 * 223
+# Lower case may lengthen a name.
+_NAME_BYTES = 2 * ISCSI_NAME_BYTES
 
 
 class ReservationType(IntEnum):

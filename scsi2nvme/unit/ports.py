@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# What an iSCSI name may have at most. Spec: RFC 7143 4.2.7.1.
+ISCSI_NAME_BYTES = 223
+
 # Every target port is in one target port group, active/optimized. Spec: SPC-4 5.15.2.2.
 TARGET_PORT_GROUP = 1
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from scsi2nvme.unit.ports import ISCSI_NAME_BYTES
+
 Value = bool | int | str
 
 
@@ -154,8 +156,8 @@ def _security(name: str, longest: int = 255) -> Key:
 # is irrelevant stands before it.
 KEYS = (
     Key("SessionType", Form.TEXT, When.LOGIN, "Normal"),
-    Key("InitiatorName", Form.TEXT, When.LOGIN, longest=223),
-    Key("TargetName", Form.TEXT, When.LOGIN, longest=223),
+    Key("InitiatorName", Form.TEXT, When.LOGIN, longest=ISCSI_NAME_BYTES),
+    Key("TargetName", Form.TEXT, When.LOGIN, longest=ISCSI_NAME_BYTES),
     Key("InitiatorAlias", Form.TEXT, When.ALWAYS, repeatable=True),
     Key("AuthMethod", Form.LIST, When.SECURITY, "None", "CHAP,None"),
     Key("CHAP_A", Form.TEXT, When.SECURITY, is_list=True),
