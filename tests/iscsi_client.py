@@ -83,6 +83,9 @@ class Chap:
         assert bytes.fromhex(keys["CHAP_R"].removeprefix("0x")) == proof
 
 
+CHECK_CONDITION, UNIT_ATTENTION = 2, 6  # status, sense key
+_MOST_ATTENTIONS = 64
+
 OPERATIONAL_KEYS = {
     "HeaderDigest": "None",
     "DataDigest": "None",
@@ -403,6 +406,14 @@ class Initiator:
             data_sn,
             offset,
         )
+
+    def hear(self, lun: int = 0) -> None:
+        """Take the unit attentions that wait for this initiator; what else there is may stay."""
+        for _ in range(_MOST_ATTENTIONS):
+            result = self.command(lun, bytes(6))
+            if result.status != CHECK_CONDITION or result.sense_triple[0] != UNIT_ATTENTION:
+                return
+        raise AssertionError(f"LUN {lun}: unit attentions without end, {result.sense_triple}")
 
     def command(
         self,

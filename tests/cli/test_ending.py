@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransp
 from tests.daemon import IQN, Daemon, free_port, target, targets
 from tests.iscsi_client import Initiator
 from tests.support import row
+from tests.waiting import until
 
 MEMORY = "emulated:memory,size=16M"
 # A hanging admin command would keep it busy for minutes.
@@ -31,6 +33,15 @@ def program(*arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def signalled(process: subprocess.Popen[bytes]) -> bool:
+    """Send SIGTERM; whether there is nobody any more to send it to."""
+    if process.poll() is not None:
+        return True
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)  # sent without a pause they would be all that it does
+    return False
 
 
 def has_open(process: subprocess.Popen[str], path: Path) -> bool:
@@ -72,8 +83,10 @@ def test_it_ends_while_a_controller_is_brought_up(tmp_path: Path, number: signal
         *("--state-dir", str(tmp_path)),
     )
     lock = tmp_path / "lock"
-    while not (lock.exists() and lock.read_text().strip()) and process.poll() is None:
-        time.sleep(0.01)  # it holds its state directory: what follows is the controller
+    until(  # it holds its state directory: what follows is the controller
+        lambda: process.poll() is not None or (lock.exists() and lock.read_text().strip()),
+        "it holds its state directory",
+    )
     process.send_signal(number)
     assert ended(process) == (0, "")
 
@@ -144,9 +157,7 @@ def test_a_second_signal_ends_it_there_and_then(tmp_path: Path) -> None:
     with Daemon(tmp_path, f"{MEMORY},fault=flush:hang") as running:
         assert running.process is not None
         running.process.send_signal(signal.SIGTERM)
-        while running.process.poll() is None:
-            running.process.send_signal(signal.SIGTERM)
-            time.sleep(0.1)  # sent without a pause they would be all that it does
+        until(partial(signalled, running.process), "it ends")
         assert running.stop() == 128 + signal.SIGTERM
         assert "ended by a second SIGTERM" in running.log.read_text()
 
@@ -164,8 +175,7 @@ def test_a_verb_lets_go_of_its_disk(tmp_path: Path, number: signal.Signals) -> N
     image = tmp_path / "disk.img"
     EmulatedTransport(EmulatedOptions(path=image, size_bytes=16 << 20)).close()
     process = program("id-ctrl", f"emulated:{image},fault=identify:hang")
-    while process.poll() is None and not has_open(process, image):
-        pass
+    until(lambda: process.poll() is not None or has_open(process, image), "it opens its disk")
     process.send_signal(number)
     status, words = ended(process)
     assert (status, words) == (130, "")

@@ -18,6 +18,7 @@ from tests.daemon import free_port
 from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import ScsiResult
 from tests.support import row
+from tests.waiting import eventually
 
 LUN_NOT_SUPPORTED = (5, 0x25, 0x00)
 POWER_ON = (6, 0x29, 0x00)
@@ -64,8 +65,10 @@ async def changed(daemon: Daemon, *detached: int) -> None:
     assert isinstance(served.controller.transport, EmulatedTransport)
     served.controller.transport.detach(*detached)
     wanted = {1, 2, 3} - set(detached)
-    while set(served.units) != wanted or daemon._following.locked():
-        await asyncio.sleep(0.01)
+    await eventually(
+        lambda: set(served.units) == wanted and not daemon._following.locked(),
+        f"the namespaces are {wanted}",
+    )
 
 
 def test_luns_follow_the_namespaces(tmp_path: Path) -> None:
@@ -179,15 +182,12 @@ def test_a_new_namespace_must_not_have_the_name_of_another(
             for one in (first, second):
                 assert isinstance(one.controller.transport, EmulatedTransport)
                 one.controller.transport.detach(1, 2, 3)
-            while first.units or second.units:
-                await asyncio.sleep(0.01)
+            await eventually(lambda: not first.units and not second.units, "all are gone")
             second.controller.transport.detach(1, 2)  # type: ignore[attr-defined]
-            while set(second.units) != {3}:
-                await asyncio.sleep(0.01)
+            await eventually(lambda: set(second.units) == {3}, "one is back")
             assert not second.units[3].ambiguous
             first.controller.transport.detach(1)  # type: ignore[attr-defined]
-            while 2 not in first.units:
-                await asyncio.sleep(0.01)
+            await eventually(lambda: 2 in first.units, "the others are back")
             if serial == "OTHER":
                 assert set(first.units) == {2, 3}
                 assert first.units[3].ambiguous

@@ -12,6 +12,7 @@ from scsi2nvme.drivers.emulated.transport import EmulatedTransport
 from tests.daemon import free_port
 from tests.iscsi_client import Initiator
 from tests.support import row
+from tests.waiting import eventually
 
 WRITE = row("WRITE (10)").build(transfer_length=1)
 
@@ -39,8 +40,10 @@ def test_a_medium_that_is_placed_in_read_only_mode(tmp_path: Path) -> None:
                     result = await asyncio.to_thread(one.command, lun, WRITE, data_out=bytes(512))
                     assert result.status == 0
                 transport.wear_out()
-                while not all(lu.write_protected for lu in served.units.values()):
-                    await asyncio.sleep(0.01)
+                await eventually(
+                    lambda: all(lu.write_protected for lu in served.units.values()),
+                    "all are write protected",
+                )
                 for lun in (0, 1):
                     result = await asyncio.to_thread(one.command, lun, WRITE, data_out=bytes(512))
                     assert result.sense_triple == (7, 0x27, 0x00)

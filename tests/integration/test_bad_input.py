@@ -61,7 +61,7 @@ def bystander(daemon: Daemon) -> Iterator[Initiator]:
     """A session of another initiator, which must not notice anything."""
     data = random.Random(1).randbytes(4 * BLOCK)
     with initiator(daemon, BYSTANDER) as one:
-        ready(one, 1)
+        one.hear(1)
         assert one.command(1, rw10(0x2A, BLOCKS - 4, 4), data_out=data).status == 0
         yield one
         result = one.command(1, rw10(0x28, BLOCKS - 4, 4), data_in=len(data))
@@ -73,7 +73,7 @@ def bystander(daemon: Daemon) -> Iterator[Initiator]:
 def bad(daemon: Daemon) -> Iterator[Initiator]:
     """A session that is about to misbehave."""
     with initiator(daemon, BAD) as one:
-        ready(one, 0)
+        one.hear(0)
         yield one
 
 
@@ -86,12 +86,6 @@ def initiator(daemon: Daemon, name: str, **keys: str) -> Initiator:
     one = connection(daemon, name)
     one.login(IQN, keys)
     return one
-
-
-def ready(one: Initiator, lun: int) -> None:
-    """Take the unit attentions."""
-    while one.command(lun, bytes(6)).status:
-        pass
 
 
 def rw10(opcode: int, lba: int, blocks: int) -> bytes:
@@ -176,7 +170,7 @@ def test_half_open_connections_keep_nobody_out(daemon: Daemon) -> None:
         data = pairs_bytes(NAMES)
         one.send_raw(one.wire(one.login_bhs(1, 3, transit=True), data)[: 5 * number])
     with initiator(daemon, BAD) as other:
-        ready(other, 0)
+        other.hear(0)
     for one in silent:
         one.reset()
 
@@ -245,7 +239,7 @@ def test_a_wrong_header_digest_ends_the_connection(daemon: Daemon) -> None:
 
 def test_a_wrong_data_digest_fails_what_it_covers(daemon: Daemon) -> None:
     with initiator(daemon, BAD, DataDigest="CRC32C") as one:
-        ready(one, 0)
+        one.hear(0)
         itt = one.next_itt()
         bhs = one.command_bhs(0, rw10(0x2A, 0, 1), itt=itt, edtl=BLOCK, write=True)
         wire = bytearray(one.wire(bhs, bytes(BLOCK)))

@@ -39,8 +39,7 @@ CONTROLLERS = {
 def logged_in(daemon: Daemon, name: str) -> Iterator[Initiator]:
     with Initiator(("127.0.0.1", daemon.port), f"iqn.2026-11.test:{name}", timeout=60) as one:
         one.login(IQN)
-        while one.command(0, bytes(6)).status:
-            pass  # unit attentions
+        one.hear()
         yield one
 
 

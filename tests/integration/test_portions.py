@@ -39,14 +39,8 @@ def login(daemon: Daemon, number: int = 1, keys: Mapping[str, str] | None = None
     """Return an initiator that has taken its unit attention."""
     one = Initiator(("127.0.0.1", daemon.port), isid=bytes([0x80, 0, 0, 0, 0, number]), timeout=20)
     one.login(IQN, keys)
-    settle(one)
+    one.hear()
     return one
-
-
-def settle(one: Initiator) -> None:
-    """Take what the logical unit has to tell."""
-    while one.command(0, bytes(6)).status != GOOD:
-        pass
 
 
 def reserve(one: Initiator, action: str, key: int = 0, new: int = 0) -> None:
@@ -199,11 +193,11 @@ def test_a_read_that_nobody_takes_ends_with_a_reset(daemon: Daemon) -> None:
         begun = start(one, "READ (10)")
         one.receive()
         assert other.task_management(LOGICAL_UNIT_RESET).response == 0
-        settle(other)
+        other.hear()
         assert read(other, 8).status == GOOD
         pdu = until_other(one, DATA_IN)
         assert (pdu.opcode, pdu.itt, pdu.scsi_status) == (SCSI_RESPONSE, begun, TASK_ABORTED)
-        settle(one)
+        one.hear()
         assert read(one, BOOT_FILE).status == GOOD
 
 
@@ -235,7 +229,7 @@ def test_who_is_fenced_in_the_middle_writes_no_more(daemon: Daemon) -> None:
         assert result.status == RESERVATION_CONFLICT
         assert result.underflow == BOOT_FILE * BLOCK - 3 * MIB
         reserve(other, "CLEAR", 7)
-        settle(one)
+        one.hear()
         assert read(one, BOOT_FILE).data == after[: 2 * MIB] + before[2 * MIB :]
 
 

@@ -31,7 +31,7 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.integration.rig import MIB, RIGS, Disk
 from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import DATA_IN, SCSI_RESPONSE, TASK_MANAGEMENT_RESPONSE, ScsiResult
-from tests.model.judgement import CHECK_CONDITION, Outcome
+from tests.model.judgement import Outcome
 from tests.model.requests import Request
 from tests.support import make_nexus
 
@@ -308,8 +308,7 @@ class ThroughPortal(Way):
     def _hear(self) -> None:
         """Take what unit attentions there are."""
         for one in self._initiators:
-            while one.command(0, bytes(6)).status == CHECK_CONDITION:
-                pass
+            one.hear()
 
     def _begin(self, one: Initiator, request: Request) -> int:
         data_in = request.expected if request.row.data is not Data.OUT else 0

@@ -24,6 +24,7 @@ from tests.service.bench import (
     write,
 )
 from tests.support import row
+from tests.waiting import eventually
 
 
 class Stubborn(Controller):
@@ -101,9 +102,7 @@ def test_what_does_not_end_is_answered_and_keeps_what_it_holds(
         await bench.abort(hangs)
         assert hangs.ended is None
         later = await bench.run(*write())
-        async with asyncio.timeout(20):
-            while hangs.ended is None:
-                await asyncio.sleep(0.001)
+        await eventually(lambda: hangs.ended is not None, "it is answered")
         assert later.ended is None
         assert controller.opcodes == [Opcode.WRITE]  # the first, and not the later one
         await controller.release()

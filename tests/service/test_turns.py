@@ -9,6 +9,7 @@ from scsi2nvme.service import turns
 from scsi2nvme.service.turns import Turns
 from tests.service.bench import Bench, settle, told
 from tests.support import row
+from tests.waiting import eventually
 
 
 def test_parties_take_turns_and_keep_their_order() -> None:
@@ -43,8 +44,6 @@ async def test_a_flood_of_one_nexus_does_not_delay_another(bench: Bench) -> None
     inquiry = row("INQUIRY").build(allocation_length=36)
     flood = [bench.submit(inquiry) for _ in range(300)]
     task = bench.submit(inquiry, plane_nexus=plane_other)
-    while task.ended is None:
-        await asyncio.sleep(0)
+    await eventually(lambda: task.ended is not None, "the other has its turn")
     assert sum(one.ended is not None for one in flood) < 60
-    while flood[-1].ended is None:
-        await asyncio.sleep(0)
+    await eventually(lambda: flood[-1].ended is not None, "the flood ends")

@@ -42,8 +42,7 @@ def main(address: str, iqn: str, *counts: str) -> None:
     """Say how many blocks went both ways, or fail."""
     with Initiator((address, 3260), timeout=60) as one:
         log_in(one, iqn)
-        while one.command(0, bytes(6)).status:
-            pass
+        one.hear()
         for blocks in map(int, counts):
             data = b"".join(struct.pack(">Q", blocks << 32 | lba) * 64 for lba in range(blocks))
             written = one.command(0, cdb(WRITE_10, blocks), data_out=data)

@@ -21,6 +21,7 @@ from scsi2nvme.nvme.status import describe
 MIB = 1 << 20
 EN = encode(CC, en=1, iosqes=6, iocqes=4)
 SHUTDOWN = encode(CC, en=1, iosqes=6, iocqes=4, shn=1)
+_MOST_INTERRUPTS = 1000  # for one completion
 
 
 class Host:
@@ -75,11 +76,12 @@ class Host:
 
     async def take(self, qid: int = 0) -> QueueCompletion:
         """Wait for the interrupt; return the next completion."""
-        while not self.taken[qid]:
+        for _ in range(_MOST_INTERRUPTS):
             self.taken[qid].extend(self.pairs[qid].poll())
-            if not self.taken[qid]:
-                await readable(self.transport.interrupt(qid))
-        return self.taken[qid].popleft()
+            if self.taken[qid]:
+                return self.taken[qid].popleft()
+            await readable(self.transport.interrupt(qid))
+        raise AssertionError(f"queue {qid}: interrupts, and no completion")
 
     async def execute(
         self, command: NvmeCommand, qid: int = 0, buffer: Region | None = None

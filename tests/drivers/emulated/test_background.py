@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from scsi2nvme.nvme.command import AdminOpcode, Opcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import (
@@ -54,8 +56,9 @@ async def test_self_tests_and_their_log(host: Host) -> None:
     await host.ok(admin(AdminOpcode.DEVICE_SELF_TEST, 1, nsid=1))
     busy = await host.execute(admin(AdminOpcode.DEVICE_SELF_TEST, 2))
     assert busy.status == StatusCode.SELF_TEST_IN_PROGRESS
-    while (await log())[0]:
-        assert (await log())[1] < 100
+    async with asyncio.timeout(20):
+        while (await log())[0]:
+            assert (await log())[1] < 100
     await host.ok(admin(AdminOpcode.DEVICE_SELF_TEST, 2))
     assert (await log())[0] == 2
     await host.ok(admin(AdminOpcode.DEVICE_SELF_TEST, 0xF))

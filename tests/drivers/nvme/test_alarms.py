@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -20,6 +20,7 @@ from scsi2nvme.drivers.transport import Alarm
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.registers import CSTS, Register, ShutdownStatus, decode
 from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
+from tests.waiting import eventually
 
 POWER_MANAGEMENT, WRITE_CACHE = 0x02, 0x06
 FLUSH = NvmeCommand(Opcode.FLUSH, 1)
@@ -64,9 +65,7 @@ def transport() -> Iterator[Alarming]:
 
 
 async def until_let_go(transport: Alarming) -> None:
-    async with asyncio.timeout(10):
-        while not transport.let_go_at:
-            await asyncio.sleep(0.001)
+    await eventually(lambda: transport.let_go_at, "the device is let go of")
 
 
 def test_a_device_that_the_host_wants_is_shut_down_and_let_go(transport: Alarming) -> None:
@@ -100,12 +99,6 @@ def test_a_device_that_is_gone_already_is_let_go_at_once(transport: Alarming) ->
     asyncio.run(scenario())
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
 QUICK = Timing(watch_s=0.01)
 
 
@@ -126,14 +119,14 @@ def test_a_device_that_comes_back_is_used_again(transport: Alarming) -> None:
     async def scenario() -> None:
         controller, path, told = await pulled_out(transport)
         transport.insert()
-        await until(lambda: controller.live)
+        await eventually(lambda: controller.live, "it is back")
         assert path.log == ["pause", f"fail {LOST:#x}", "resume"]
         assert [(event.namespaces, event.returned) for event in told] == [(frozenset({1}), True)]
         (completion,) = await controller.execute(FLUSH)
         assert completion.status == 0
         assert len(transport.let_go_at) == 1
         os.eventfd_write(transport.alarms[Alarm.UNPLUG], 1)
-        await until(lambda: len(transport.let_go_at) == 2)
+        await eventually(lambda: len(transport.let_go_at) == 2, "it is let go of again")
         await controller.close()
 
     asyncio.run(scenario())
@@ -147,7 +140,7 @@ def test_a_device_that_comes_back_has_what_was_set(transport: Alarming) -> None:
         await until_let_go(transport)
         transport.remove()
         transport.insert()
-        await until(lambda: controller.live)
+        await eventually(lambda: controller.live, "it is back")
         assert (await controller.commands.get_feature(WRITE_CACHE)).dw0 == 0
         await controller.close()
 
@@ -176,7 +169,7 @@ def test_another_device_in_its_place_is_left_alone(transport: Alarming) -> None:
         controller, path, told = await pulled_out(transport)
         controller.identity = IDENTIFY_CONTROLLER.parse(bytes(4096))
         transport.insert()
-        await until(lambda: len(transport.let_go_at) == 2)
+        await eventually(lambda: len(transport.let_go_at) == 2, "it is let go of again")
         assert controller.state is ControllerState.DEAD
         assert "another disk is in its place" in controller.failure
         assert "resume" not in path.log
@@ -211,9 +204,7 @@ def test_a_bus_error_leads_to_a_reset(transport: Alarming) -> None:
         path = Path()
         controller.attach(path)
         os.eventfd_write(transport.alarms[Alarm.ERROR], 1)
-        async with asyncio.timeout(10):
-            while path.log != ["pause", "resume"]:
-                await asyncio.sleep(0.001)
+        await eventually(lambda: path.log == ["pause", "resume"], "it is reset")
         (completion,) = await controller.execute(FLUSH)
         assert completion.status == 0
         assert not transport.let_go_at

@@ -15,6 +15,7 @@ from scsi2nvme.drivers.nvme import execution
 from scsi2nvme.drivers.nvme.admin import LogPage, get_log_page
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
+from tests.waiting import eventually
 
 SECONDS = 20
 FLUSH = NvmeCommand(Opcode.FLUSH, nsid=1)
@@ -39,8 +40,10 @@ async def begun(opened: Controller, *commands: NvmeCommand) -> asyncio.Task[Any]
     """Return what waits for commands that the controller has been given."""
     work: Coroutine[Any, Any, Any] = opened.execute(*commands)
     task = asyncio.get_running_loop().create_task(work)
-    while not any(run.placed for run in opened._executor._runs.values()):
-        await asyncio.sleep(0)
+    await eventually(
+        lambda: any(run.placed for run in opened._executor._runs.values()),
+        "the controller is given them",
+    )
     return task
 
 

@@ -22,6 +22,7 @@ from scsi2nvme.target.tcmu.dbus import (
     TcmuBus,
 )
 from scsi2nvme.target.tcmu.front_end import USAGE, parse_config
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -153,9 +154,7 @@ def test_beside_tcmu_runner_and_after_it(address: str) -> None:
             answer = await ask(address, path, INTERFACE, "CheckConfig", "nvme/0/1", to=own)
             assert answer == [True, ""]
             other.disconnect()
-            async with asyncio.timeout(10):
-                while bus.guest:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: not bus.guest, "it is no guest any more")
             answer = await ask(address, f"{PATH}/nvme", INTERFACE, "CheckConfig", "nvme/0/1")
             assert answer == [True, ""]
         finally:

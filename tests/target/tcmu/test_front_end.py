@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import struct
@@ -19,6 +18,7 @@ from scsi2nvme.target.tcmu.uio import Kernel, UioDevice, parse_name
 from scsi2nvme.unit.readiness import Readiness
 from tests.support import row
 from tests.target.tcmu.played_kernel import READ_CAPACITY, TEST_UNIT_READY, Bench, run
+from tests.waiting import eventually
 
 PREVENT_REMOVAL = row("PREVENT ALLOW MEDIUM REMOVAL").build(prevent=1)
 SYNCHRONIZE_CACHE = row("SYNCHRONIZE CACHE (10)").build()
@@ -412,8 +412,9 @@ def test_a_ring_that_was_reset_is_served_again(
             assert ring.doorbell is not None
             ring.doorbell.send(b"\1\0\0\0")
             await device.ended.wait()
-            while ring.opened == 1 or device.ring is None:
-                await asyncio.sleep(0)
+            await eventually(
+                lambda: ring.opened > 1 and device.ring is not None, "the ring is opened again"
+            )
             assert (await ring.command(TEST_UNIT_READY))[0] == 0
 
     run(work())
@@ -446,8 +447,7 @@ def test_a_device_that_goes_without_a_word_is_forgotten(bench: Bench) -> None:
             doorbell = bench.kernel.rings[3].doorbell
             assert doorbell is not None
             doorbell.close()
-            while front_end.devices:
-                await asyncio.sleep(0)
+            await eventually(lambda: not front_end.devices, "the device is forgotten")
             assert not bench.lu.nexuses
 
     run(work())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from dataclasses import replace
 from typing import cast
@@ -15,6 +14,7 @@ from scsi2nvme.target.tcmu.netlink import DeviceEvent, EventKind
 from scsi2nvme.target.tcmu.uio import Kernel
 from scsi2nvme.target.tcmu.zero_copy import ZeroCopy
 from tests.target.tcmu.played_kernel import Bench, run
+from tests.waiting import eventually
 
 
 class RecordingRing:
@@ -85,8 +85,7 @@ def test_other_devices_count(
             assert ring.said[2:] == [False]
             bench.kernel.remove(4)
             await front_end.handle(replace(event, kind=EventKind.REMOVED), bench.answers)
-            while len(ring.said) < 4:
-                await asyncio.sleep(0)
+            await eventually(lambda: len(ring.said) >= 4, "the ring is told again")
             assert ring.said[2:] == [False, True]
             assert bench.answers.statuses == [0]  # none of the other's
 
