@@ -5,7 +5,8 @@
  * both, and every read must return the generation that was acknowledged last.
  * With --state it notes, when the target dies, what must and what may be on the
  * disk; --check compares the disk with such a note. With --luns the commands go to
- * that many logical units at random, from the URL's on. With --hold it prints a line
+ * that many logical units at random, from the URL's on. With --cdb it sends that CDB
+ * instead, and takes up to --bytes of data. With --hold it prints a line
  * when all sessions are logged in, starts when it reads a byte from standard input,
  * and logs out when that ends; so the target's costs can be told apart.
  *
@@ -27,6 +28,7 @@
 #include <unistd.h>
 
 enum { SECTOR = 512, MAXIMUM_SESSIONS = 256, LATENCY_US = 1 << 20, MAXIMUM_ATTENTIONS = 8 };
+enum { CDB_BYTES = 16 };
 
 /* One unit of the disk, `cell_bytes` long. */
 struct cell {
@@ -66,6 +68,8 @@ static struct {
     uint64_t seed, span;
     double warmup;
     bool verify, hold;
+    unsigned char cdb[CDB_BYTES];
+    int cdb_bytes; /* 0: reads and writes */
 } option = {.operation = "read",
             .pattern = "random",
             .initiator = "iqn.2026-11.io.github.scsi2nvme:load",
@@ -270,6 +274,16 @@ static void choose(struct io *io)
     }
 }
 
+static void send_cdb(struct io *io)
+{
+    struct session *s = io->session;
+    struct scsi_task *task =
+        scsi_create_task(option.cdb_bytes, option.cdb, SCSI_XFER_READ, (int)option.cell_bytes);
+
+    if (!task || iscsi_scsi_command_async(s->iscsi, s->lun, task, on_completion, NULL, io))
+        die("command", iscsi_get_error(s->iscsi));
+}
+
 static void next_io(struct io *io)
 {
     struct session *s = io->session;
@@ -280,6 +294,10 @@ static void next_io(struct io *io)
     s->under_way++;
     if (option.flush_every && !s->flushing && ++s->since_flush >= (uint32_t)option.flush_every) {
         send_flush(io);
+        return;
+    }
+    if (option.cdb_bytes) {
+        send_cdb(io);
         return;
     }
     choose(io);
@@ -536,8 +554,21 @@ static const struct option long_options[] = {
     {"initiator", required_argument, NULL, 'i'},
     {"luns", required_argument, NULL, 'l'},
     {"hold", no_argument, NULL, 'h'},
+    {"cdb", required_argument, NULL, 'x'},
     {NULL, 0, NULL, 0},
 };
+
+static void parse_cdb(const char *digits)
+{
+    unsigned byte;
+
+    while (option.cdb_bytes < CDB_BYTES && sscanf(digits, "%2x", &byte) == 1) {
+        option.cdb[option.cdb_bytes++] = (unsigned char)byte;
+        digits += strlen(digits) < 2 ? strlen(digits) : 2;
+    }
+    if (!option.cdb_bytes || *digits)
+        die("--cdb", "up to 16 bytes in hexadecimal");
+}
 
 static void parse(int argc, char **argv)
 {
@@ -602,6 +633,9 @@ static void parse(int argc, char **argv)
         case 'i':
             option.initiator = optarg;
             break;
+        case 'x':
+            parse_cdb(optarg);
+            break;
         default:
             exit(2);
         }
@@ -609,10 +643,11 @@ static void parse(int argc, char **argv)
     if (!option.url || option.sessions < 1 || option.sessions > MAXIMUM_SESSIONS ||
         option.depth < 1 || option.seconds < 1 || option.maximum_cells < 1 ||
         option.cell_bytes < SECTOR || option.cell_bytes % SECTOR || option.luns < 1 ||
-        (option.luns > 1 && option.verify))
+        (option.luns > 1 && option.verify) || (option.cdb_bytes && option.verify))
         die("usage",
             "--url URL [--sessions N] [--depth N] [--bytes N] [--operation read|write|mixed]"
-            " [--pattern random|sequential] [--luns N] [--seconds N] [--verify] [--hold] …");
+            " [--pattern random|sequential] [--luns N] [--seconds N] [--verify] [--cdb HEX] "
+            "[--hold] …");
 }
 
 int main(int argc, char **argv)

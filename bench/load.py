@@ -48,10 +48,13 @@ class Load:
     seconds: int = 5
     span_bytes: int = 0
     luns: int = 1
+    cdb: bytes = b""  # to be sent instead of reads and writes
 
     @property
     def name(self) -> str:
         """A short label."""
+        if self.cdb:
+            return f"{self.operation} QD{self.depth} ×{self.sessions}"
         size = f"{self.block_bytes >> 10}k" if self.block_bytes < 1 << 20 else "1M"
         kind = "" if self.pattern == "random" else "seq "
         return f"{kind}{self.operation} {size} QD{self.depth} ×{self.sessions}"
@@ -67,6 +70,7 @@ class Load:
             *("--seconds", str(self.seconds)),
             *("--span", str(self.span_bytes)),
             *("--luns", str(self.luns)),
+            *(("--cdb", self.cdb.hex()) if self.cdb else ()),
         ]
 
 

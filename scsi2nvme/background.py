@@ -26,8 +26,12 @@ class Background:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error(self._blame, exc_info=task.exception())
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failed(error)
+
+    def failed(self, error: BaseException) -> None:
+        """Log what has ended something that nobody awaits."""
+        log.error(self._blame, exc_info=error)
 
     async def cancel(self, limit_s: float | None = None) -> bool:
         """Cancel what is running, and wait for its end, as `wait` does."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from functools import cached_property
 from typing import Protocol
 
 from scsi2nvme.fields import Field, Structure, Values
@@ -150,7 +151,7 @@ class Command:
     timeout_s: int = 30
     doc: str = ""
 
-    @property
+    @cached_property
     def service_action_field(self) -> Field | None:
         """Where the service action stands: bytes 8-9 of a 32-byte CDB, else byte 1."""
         if self.service_action is None:
@@ -159,13 +160,13 @@ class Command:
             return Field("service_action", 8, 0, 16)
         return Field("service_action", 1, 0, 5)
 
-    @property
+    @cached_property
     def accesses_medium(self) -> bool:
         """Whether the command needs the active power condition. Spec: SBC-3 4.18."""
         moves_blocks = Transfer.BLOCKS <= self.transfer <= Transfer.BYTCHK
         return moves_blocks or self.modifies_medium or self.hot is Hot.FLUSH
 
-    @property
+    @cached_property
     def names_blocks(self) -> bool:
         """Whether the CDB names blocks that are read or changed."""
         flushes = self.hot is Hot.FLUSH  # what it flushes is nobody's while it does
@@ -184,23 +185,19 @@ class Command:
         lba, blocks = values["lba"], self.blocks(values)
         return (range(lba, lba + blocks if blocks else 1 << 64),)
 
-    @property
+    @cached_property
     def structure(self) -> Structure:
         """The CDB's layout."""
-        cached: Structure | None = self.__dict__.get("_structure")
-        if cached is None:
-            own = [Field("opcode", 0, 0, 8)]
-            if self.service_action_field is not None:
-                own.append(self.service_action_field)
-            naca = control(1) if self.opcode == 0x7F else control(self.length)
-            if self.opcode == 0x7F:
-                naca = Field("naca", 1, 2, 1, naca.doc)
-            fields = (*own, *self.fields, naca)
-            cached = Structure(self.name, self.length, fields, spec=self.spec)
-            self.__dict__["_structure"] = cached
-        return cached
+        own = [Field("opcode", 0, 0, 8)]
+        if self.service_action_field is not None:
+            own.append(self.service_action_field)
+        naca = control(1) if self.opcode == 0x7F else control(self.length)
+        if self.opcode == 0x7F:
+            naca = Field("naca", 1, 2, 1, naca.doc)
+        fields = (*own, *self.fields, naca)
+        return Structure(self.name, self.length, fields, spec=self.spec)
 
-    @property
+    @cached_property
     def usage(self) -> bytes:
         """The CDB usage data of REPORT SUPPORTED OPERATION CODES. Spec: SPC-4 6.35.3.
 

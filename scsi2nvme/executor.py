@@ -8,7 +8,7 @@ from typing import Protocol
 
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
-from scsi2nvme.scsi.result import NvmeError, Progress, Result, Translation
+from scsi2nvme.scsi.result import Asked, NvmeError, Progress, Result, Translation
 
 _COLLATERAL = (StatusCode.FAILED_FUSED, StatusCode.MISSING_FUSED)
 
@@ -32,18 +32,29 @@ def first_failure(
     return NvmeError(*failed[0]) if failed else None
 
 
+def begin(translation: Translation) -> Result | Asked:
+    """Run a translation up to what it asks first: its result, if it asks nothing."""
+    try:
+        return next(translation)
+    except StopIteration as stop:
+        result: Result = stop.value
+        return result
+
+
 async def play(
     translation: Translation,
     executor: NvmeExecutor,
     progress: Callable[[int], None] = lambda fraction: None,
+    asked: Asked | None = None,
 ) -> Result:
     """Run a translation to its end and return the SCSI result.
 
     `progress` is told of every fraction (of 65536) that the translation yields.
-    What `executor` raises, and cancellation, close the translation and pass.
+    What `executor` raises, and cancellation, close the translation and pass. One that was begun
+    has `asked` something first, which is done now.
     """
     try:
-        request = next(translation)
+        request = asked if asked is not None else next(translation)
         while True:
             if isinstance(request, Progress):
                 progress(request.fraction)

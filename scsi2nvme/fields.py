@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 ByteOrder = Literal["big", "little"]
 
@@ -60,13 +61,17 @@ class Field:
 
     def write(self, buffer: bytearray, value: int, order: ByteOrder) -> None:
         """Store `value` into the field, leaving all other bits as they are."""
-        if not 0 <= value <= self.maximum:
-            raise FieldError(f"{self.name}: {value:#x} does not fit {self.width} bits")
-        if self.end > len(buffer):
-            raise FieldError(f"{self.name}: ends at byte {self.end}, buffer has {len(buffer)}")
+        if not 0 <= value <= self.maximum or self.end > len(buffer):
+            raise self.refusal(value, len(buffer))
         word = int.from_bytes(buffer[self.byte : self.end], order)
         word = (word & ~(self.maximum << self.bit)) | (value << self.bit)
         buffer[self.byte : self.end] = word.to_bytes(self.size_bytes, order)
+
+    def refusal(self, value: int, size_bytes: int) -> FieldError:
+        """Return why `value` cannot be stored into a buffer of so many bytes."""
+        if 0 <= value <= self.maximum:
+            return FieldError(f"{self.name}: ends at byte {self.end}, buffer has {size_bytes}")
+        return FieldError(f"{self.name}: {value:#x} does not fit {self.width} bits")
 
     def mask(self, size: int, order: ByteOrder) -> bytes:
         """Return `size` bytes in which exactly this field's bits are set."""
@@ -85,31 +90,49 @@ class Field:
         return self.end - 1 - top // 8, top % 8
 
 
+class Place(NamedTuple):
+    """Where a field lies: what its properties say, worked out once.
+
+    `whole`: all bits of its bytes are its own.
+    """
+
+    byte: int
+    end: int
+    bit: int
+    maximum: int
+    whole: bool
+
+
+def _place_of(field: Field) -> Place:
+    whole = field.width == 8 * field.size_bytes
+    return Place(field.byte, field.end, field.bit, field.maximum, whole)
+
+
 class Values(Mapping[str, int]):
     """The decoded fields of one structure, by name or as attributes; none that is ignored."""
 
-    __slots__ = ("_fields", "raw", "structure")
+    __slots__ = ("_places", "raw", "structure")
 
     def __init__(self, structure: Structure, raw: bytes) -> None:
         self.structure = structure
         self.raw = raw
-        self._fields = structure.decoded
+        self._places = structure.places
 
     def __getitem__(self, name: str) -> int:
-        return self._fields[name].read(self.raw, self.structure.order)
+        byte, end, bit, maximum, _ = self._places[name]
+        return int.from_bytes(self.raw[byte:end], self.structure.order) >> bit & maximum
 
     def __getattr__(self, name: str) -> int:
         try:
-            field = self._fields[name]
+            return self[name]
         except KeyError:
             raise AttributeError(f"{self.structure.name} has no field {name!r}") from None
-        return field.read(self.raw, self.structure.order)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._fields)
+        return len(self._places)
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{name}={value:#x}" for name, value in self.items())
@@ -117,8 +140,8 @@ class Values(Mapping[str, int]):
 
     def bytes(self, name: str) -> bytes:
         """Return a byte-aligned field as it stands in the buffer; KeyError if there is none."""
-        field = self._fields[name]
-        return self.raw[field.byte : field.end]
+        place = self._places[name]
+        return self.raw[place.byte : place.end]
 
     def text(self, name: str) -> str:
         """Return an ASCII field without trailing spaces and NULs."""
@@ -148,25 +171,26 @@ class Structure:
         if len(self.by_name) != len(self.fields):
             raise FieldError(f"{self.name} declares a field twice")
 
-    @property
+    @cached_property
     def by_name(self) -> dict[str, Field]:
         """The fields by name."""
-        cached: dict[str, Field] | None = self.__dict__.get("_by_name")
-        if cached is None:
-            cached = {field.name: field for field in self.fields}
-            self.__dict__["_by_name"] = cached
-        return cached
+        return {field.name: field for field in self.fields}
 
-    @property
+    @cached_property
     def decoded(self) -> dict[str, Field]:
         """The fields by name, but for those that are ignored."""
-        cached: dict[str, Field] | None = self.__dict__.get("_decoded")
-        if cached is None:
-            cached = {field.name: field for field in self.fields if not field.ignored}
-            self.__dict__["_decoded"] = cached
-        return cached
+        return {field.name: field for field in self.fields if not field.ignored}
 
-    @property
+    @cached_property
+    def places(self) -> dict[str, Place]:
+        """Where the decoded fields lie, by name."""
+        return {name: _place_of(field) for name, field in self.decoded.items()}
+
+    @cached_property
+    def _every_place(self) -> dict[str, Place]:
+        return {name: _place_of(field) for name, field in self.by_name.items()}
+
+    @cached_property
     def mask(self) -> bytes:
         """The bits that belong to some field, as `size` bytes."""
         buffer = bytearray(self.size)
@@ -192,12 +216,18 @@ class Structure:
     def write(self, buffer: bytearray, **values: int | bytes) -> None:
         """Store the named fields into an existing buffer; FieldError as `build`."""
         for name, value in values.items():
-            field = self.by_name.get(name)
-            if field is None:
+            place = self._every_place.get(name)
+            if place is None:
                 raise FieldError(f"{self.name} has no field {name!r}")
+            byte, end, bit, maximum, whole = place
             if isinstance(value, bytes):
-                if len(value) > field.size_bytes:
+                if len(value) > end - byte:
                     raise FieldError(f"{self.name}.{name}: {len(value)} bytes do not fit")
-                buffer[field.byte : field.end] = value.ljust(field.size_bytes, b"\0")
-            else:
-                field.write(buffer, value, self.order)
+                buffer[byte:end] = value.ljust(end - byte, b"\0")
+                continue
+            if not 0 <= value <= maximum or end > len(buffer):
+                raise self.by_name[name].refusal(value, len(buffer))
+            if not whole:
+                others = int.from_bytes(buffer[byte:end], self.order) & ~(maximum << bit)
+                value = others | value << bit
+            buffer[byte:end] = value.to_bytes(end - byte, self.order)

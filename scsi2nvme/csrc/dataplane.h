@@ -156,6 +156,11 @@ void s2n_task_copy_data(const s2n_task *task, uint8_t *out);
 void s2n_task_end(s2n_task *task, uint8_t status, const uint8_t *sense, uint32_t sense_length,
                   const uint8_t *data, uint32_t data_length);
 
+/* From here on the answers of s2n_task_end wait … */
+void s2n_plane_gather(s2n_plane *plane);
+/* … until they are all given, each reactor's together. */
+void s2n_plane_answer(s2n_plane *plane);
+
 enum s2n_scope {
     S2N_SCOPE_TASK = 1, /* one initiator task tag of one session */
     S2N_SCOPE_NEXUS_LU, /* all tasks of a nexus on a LUN */

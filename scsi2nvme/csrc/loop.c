@@ -167,28 +167,66 @@ void s2n_loop_run_timers(struct s2n_reactor *reactor)
 
 /* ---- messages ---- */
 
-void s2n_reactor_call(struct s2n_reactor *reactor, void (*call)(void *argument), void *argument)
+/* The reactor's lock is held. Whether the reactor has to be woken. */
+static bool needs_waking(struct s2n_reactor *reactor)
+{
+    bool asleep = reactor->running && reactor->messages && !reactor->woken;
+
+    reactor->woken |= asleep;
+    return asleep;
+}
+
+static void wake(const struct s2n_reactor *reactor)
+{
+    uint64_t one = 1;
+
+    if (write(reactor->wake.fd, &one, sizeof one) < 0)
+        abort(); /* an eventfd of ours cannot refuse the number one */
+}
+
+static void add_message(struct s2n_reactor *reactor, void (*call)(void *argument), void *argument,
+                        bool at_once)
 {
     struct s2n_message *message = malloc(sizeof *message);
-    uint64_t one = 1;
 
     if (!message)
         abort(); /* control would be lost: no state to fall back to */
     *message = (struct s2n_message){.call = call, .argument = argument};
     pthread_mutex_lock(&reactor->lock);
-    bool running = reactor->running, first = !reactor->messages;
+    bool running = reactor->running;
     if (running) {
         *reactor->messages_tail = message;
         reactor->messages_tail = &message->next;
     }
+    bool asleep = at_once && needs_waking(reactor);
     pthread_mutex_unlock(&reactor->lock);
+    if (asleep)
+        wake(reactor);
     if (!running) {
         /* Before its start, and after its end, nobody else uses the reactor. */
         free(message);
         call(argument);
-    } else if (first && write(reactor->wake.fd, &one, sizeof one) < 0) {
-        abort(); /* an eventfd of ours cannot refuse the number one */
     }
+}
+
+void s2n_reactor_call(struct s2n_reactor *reactor, void (*call)(void *argument), void *argument)
+{
+    add_message(reactor, call, argument, true);
+}
+
+void s2n_reactor_call_later(struct s2n_reactor *reactor, void (*call)(void *argument),
+                            void *argument)
+{
+    add_message(reactor, call, argument, false);
+}
+
+void s2n_reactor_wake(struct s2n_reactor *reactor)
+{
+    pthread_mutex_lock(&reactor->lock);
+    bool asleep = needs_waking(reactor);
+    pthread_mutex_unlock(&reactor->lock);
+    if (asleep)
+        wake(reactor);
 }
 
 static void run_messages(struct s2n_message *message)
@@ -208,6 +246,7 @@ static struct s2n_message *all_messages(struct s2n_reactor *reactor)
 
     reactor->messages = NULL;
     reactor->messages_tail = &reactor->messages;
+    reactor->woken = false;
     return messages;
 }
 

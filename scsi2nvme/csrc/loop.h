@@ -44,6 +44,10 @@ uint64_t s2n_reactor_now_us(const struct s2n_reactor *reactor);
 
 /* Run `call(argument)` on the reactor's thread; from any thread. In order. */
 void s2n_reactor_call(struct s2n_reactor *reactor, void (*call)(void *argument), void *argument);
+/* The same, in the same order, but not before it is woken. */
+void s2n_reactor_call_later(struct s2n_reactor *reactor, void (*call)(void *argument),
+                            void *argument);
+void s2n_reactor_wake(struct s2n_reactor *reactor);
 s2n_plane *s2n_reactor_plane(struct s2n_reactor *reactor);
 /* Its number, from 0. */
 uint32_t s2n_reactor_index(const struct s2n_reactor *reactor);

@@ -25,6 +25,7 @@ struct s2n_reactor {
     struct s2n_source wake; /* eventfd */
     pthread_mutex_t lock;   /* messages, and whether the thread runs */
     bool running;
+    bool woken; /* and has not yet taken what there is */
     struct s2n_message *messages, **messages_tail;
     struct epoll_event events[S2N_EVENTS];
     int event_next, event_count; /* of this round: not yet looked at */
@@ -58,6 +59,7 @@ struct s2n_reactor {
 struct s2n_plane {
     uint32_t reactor_count, poll_us;
     int event_fd;
+    bool gathers;         /* answers; by the control thread */
     pthread_mutex_t lock; /* events */
     struct s2n_event_node *events, **events_tail;
     _Atomic uint64_t heap_bytes;    /* that tasks were charged with; see heap.h */

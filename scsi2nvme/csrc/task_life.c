@@ -238,12 +238,13 @@ static void take_answer(void *argument)
 void s2n_task_end(s2n_task *task, uint8_t status, const uint8_t *sense, uint32_t sense_length,
                   const uint8_t *data, uint32_t data_length)
 {
-    struct answer *answer = calloc(1, sizeof *answer);
+    struct answer *answer = malloc(sizeof *answer);
 
     if (!answer)
         abort(); /* a task that can never end would hang its initiator for good */
     answer->task = task;
     answer->status = status;
+    answer->data = NULL;
     if (data_length && !(answer->data = malloc(data_length))) {
         answer->status = S2N_BUSY;
         data_length = sense_length = 0;
@@ -255,5 +256,20 @@ void s2n_task_end(s2n_task *task, uint8_t status, const uint8_t *sense, uint32_t
         (uint16_t)(sense_length < S2N_SENSE_BYTES ? sense_length : S2N_SENSE_BYTES);
     if (sense_length)
         memcpy(answer->sense, sense, answer->sense_length);
-    s2n_reactor_call(task->reactor, take_answer, answer);
+    if (task->reactor->plane->gathers)
+        s2n_reactor_call_later(task->reactor, take_answer, answer);
+    else
+        s2n_reactor_call(task->reactor, take_answer, answer);
+}
+
+void s2n_plane_gather(s2n_plane *plane)
+{
+    plane->gathers = true;
+}
+
+void s2n_plane_answer(s2n_plane *plane)
+{
+    plane->gathers = false;
+    for (uint32_t i = 0; i < plane->reactor_count; i++)
+        s2n_reactor_wake(&plane->reactor[i]);
 }

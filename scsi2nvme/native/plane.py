@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -14,6 +15,10 @@ from scsi2nvme.native.transport import Region
 from scsi2nvme.unit.block_device import Portion
 
 _LAST_BLOCK = (1 << 64) - 1  # no namespace has it
+
+
+# Where C puts what it returns besides; there is one control thread.
+_length, _portion = ffi.new("uint16_t *"), ffi.new("s2n_portion *")
 
 
 class EventType(IntEnum):
@@ -48,17 +53,15 @@ class PlaneTask:
 
     def __init__(self, native: Any) -> None:
         self.native = native
-        length = ffi.new("uint16_t *")
-        cdb = lib.s2n_task_cdb(native, length)
-        self.cdb = bytes(ffi.buffer(cdb, length[0]))
+        cdb = lib.s2n_task_cdb(native, _length)
+        self.cdb = bytes(ffi.buffer(cdb, _length[0]))
         self.lun = bytes(ffi.buffer(lib.s2n_task_lun(native), 8))
         self.attribute = int(lib.s2n_task_attribute(native))
         self.nexus_cookie = int(lib.s2n_task_nexus(native))
         self.expected = int(lib.s2n_task_expected(native))
-        portion = ffi.new("s2n_portion *")
         self.portion: Portion | None = None
-        if lib.s2n_task_portion(native, portion):
-            self.portion = Portion(portion.announced, portion.offset, portion.bytes)
+        if lib.s2n_task_portion(native, _portion):
+            self.portion = Portion(_portion.announced, _portion.offset, _portion.bytes)
 
     @property
     def ended(self) -> bool:
@@ -92,7 +95,7 @@ class PlaneTask:
         lib.s2n_task_end(native, status, sense, len(sense), data_in, len(data_in))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
     """One thing that a reactor tells; the fields are those of s2n_event."""
 
@@ -156,6 +159,15 @@ class Plane(Handle):
                 bytes(ffi.buffer(raw.bhs, 48)),
                 data,
             )
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Answer the tasks that end in the body all at once, after it. It is short."""
+        lib.s2n_plane_gather(self.native)
+        try:
+            yield
+        finally:
+            lib.s2n_plane_answer(self.native)
 
     def abort(
         self,

@@ -38,16 +38,6 @@ def check_condition(sense: Sense) -> Result:
     return Result(Status.CHECK_CONDITION, sense)
 
 
-# A translation yields one NVMe command, or several to run together, and
-# receives their completions; a failed one is raised as NvmeError. A `Progress`
-# is yielded by long operations and receives None.
-Translation = Generator[
-    "NvmeCommand | tuple[NvmeCommand, ...] | Progress",
-    Any,
-    Result,
-]
-
-
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a long operation has come, as a fraction of 65536.
@@ -57,6 +47,13 @@ class Progress:
 
     fraction: int
     delay_s: float = 0.0
+
+
+# A translation yields one NVMe command, or several to run together, and
+# receives their completions; a failed one is raised as NvmeError. A `Progress`
+# is yielded by long operations and receives None.
+Asked = NvmeCommand | tuple[NvmeCommand, ...] | Progress
+Translation = Generator[Asked, Any, Result]
 
 
 class CheckCondition(Exception):

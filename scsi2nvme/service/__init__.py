@@ -36,7 +36,9 @@ class TaskService:
         self._events = Events(plane, self._background)
         self._registry = Registry(plane, self._events)
         self._manager = TaskManager(plane, self._registry, self._events, self._background)
-        self._runner = TaskRunner(self._registry, self._events, self._background, self._manager)
+        self._runner = TaskRunner(
+            plane, self._registry, self._events, self._background, self._manager
+        )
         self._follower = Follower(self._registry)
 
     def start(self) -> None:

@@ -17,12 +17,12 @@ from typing import Any
 from scsi2nvme import engine
 from scsi2nvme.background import Background
 from scsi2nvme.command import Command
-from scsi2nvme.executor import play
-from scsi2nvme.native.plane import Event, EventType, PlaneTask
+from scsi2nvme.executor import begin, play
+from scsi2nvme.native.plane import Event, EventType, Plane, PlaneTask
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.status import is_retryable
 from scsi2nvme.scsi.lun import lun_of
-from scsi2nvme.scsi.result import NvmeError, Result, Translation, check_condition
+from scsi2nvme.scsi.result import Asked, NvmeError, Result, Translation, check_condition
 from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, Sense, SenseCode, SenseKey
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_attribute import TaskAttribute
@@ -64,47 +64,51 @@ class _Run:
             self.task.end(Status.BUSY)
 
 
-_Begin = Callable[[_Run, Event], Coroutine[Any, Any, None]]
-
-
-class _NoController:
-    """Executes nothing: for commands that are addressed to no logical unit."""
-
-    async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
-        raise AssertionError(f"{commands[0].name} without a logical unit")
-
-
 class TaskRunner:
     """Runs cold tasks; those that may not run beside others wait for their turn."""
 
     def __init__(
-        self, registry: Registry, events: Events, background: Background, manager: TaskManager
+        self,
+        plane: Plane,
+        registry: Registry,
+        events: Events,
+        background: Background,
+        manager: TaskManager,
     ) -> None:
         self._registry = registry
         self._background = background
         self._manager = manager
-        self._turns = Turns()
+        self._turns = Turns(together=plane.answering)
         self._under_way: dict[int, _Run] = {}  # by the tasks' numbers
         events.handle(
             {
-                EventType.TASK: self._in_turn(self._run),
-                EventType.TASK_FAILED: self._in_turn(self._failed),
+                EventType.TASK: self._in_turn(self._begin),
+                EventType.TASK_FAILED: self._in_turn(self._begin_failed),
                 EventType.TASK_REFUSED: self._refuse,
                 EventType.TASK_ABORTED: self._abort,
             }
         )
 
-    def _in_turn(self, begin: _Begin) -> Callable[[Event], None]:
-        """Return what has a task begun when it is its nexus's turn."""
+    def _in_turn(self, begin: Callable[[Event], bool]) -> Callable[[Event], None]:
+        """Return what has a task begun when it is its nexus's turn; `begin` as in `Turns.add`."""
 
         def handler(event: Event) -> None:
-            self._turns.add(_task(event).nexus_cookie, partial(self._begin, event, begin))
+            self._turns.add(_task(event).nexus_cookie, partial(self._attempt, begin, event))
 
         return handler
 
-    def _begin(self, event: Event, begin: _Begin) -> None:
+    def _attempt(self, begin: Callable[[Event], bool], event: Event) -> bool:
+        try:
+            return begin(event)
+        except Exception as error:
+            self._broken(_task(event))
+            self._background.failed(error)
+            return True
+
+    def _spawn(self, event: Event, work: Callable[[_Run], Coroutine[Any, Any, None]]) -> None:
+        """Have a task go on by itself."""
         run = self._under_way[event.cookie] = _Run(_task(event))
-        run.work = self._background.spawn(begin(run, event))
+        run.work = self._background.spawn(work(run))
         run.work.add_done_callback(lambda _: self._over(event.cookie, run))
 
     def _over(self, number: int, run: _Run) -> None:
@@ -133,37 +137,87 @@ class TaskRunner:
         nexus, lun = self._nexus_of(task), lun_of(task.lun)
         return nexus.luns.get(lun) if nexus is not None and lun is not None else None
 
-    async def _run(self, run: _Run, event: Event) -> None:
-        task = run.task
+    def _begin(self, event: Event) -> bool:
+        """Answer a task, or have it go on by itself if it has to wait for something.
+
+        Returns whether it has passed the engine's checks: of one nexus's commands the first is to
+        report a unit attention.
+        """
+        task = _task(event)
         nexus = self._nexus_of(task)
         # What was begun at one logical unit is not to go on at another.
         if nexus is None or task.aborted or task.misrouted:
             task.end(Status.BUSY)
-            return
+            return True
         request = engine.select(nexus, lun_of(task.lun), task.cdb, task.attribute)
-        lu = request.unit
-        unit = self._registry.units[lu] if lu is not None else None
+        unit = self._registry.units[request.unit] if request.unit is not None else None
+        if unit is not None and _waits(unit, request.command, task):
+            self._spawn(event, partial(self._run_on, unit, request))
+            return False
+        translation = engine.run(request, task.data_out(), task.expected, task.portion)
+        result = begin(translation)
+        if not isinstance(result, Result):
+            assert unit is not None, f"{request.cdb.hex()} without a logical unit"
+            self._spawn(event, partial(self._go_on, unit, request, translation, result))
+        elif unit is not None and unit.preempting:
+            self._spawn(event, partial(self._conclude, unit, request, result))
+        else:
+            self._answer(task, unit, request, result)
+        return True
+
+    async def _run_on(self, unit: ServedUnit, request: engine.Request, run: _Run) -> None:
+        """Run a command on a logical unit, or on blocks of it, alone where it must be."""
+        task = run.task
         data_out = task.data_out()
         translation = engine.run(request, data_out, task.expected, task.portion)
         try:
-            if unit is None:
-                result = await play(translation, _NoController())
-            else:
-                result = await self._run_on(unit, request, run, data_out, translation)
-                await self._manager.preempted(unit)
+            result = await self._run_in_turn(unit, request, run, data_out, translation)
+            await self._conclude(unit, request, result, run)
         except Exception:
-            # A bug: the initiator gets an answer, the log gets the traceback.
-            self._end(task, lu, check_condition(Sense(INTERNAL_TARGET_FAILURE)))
+            self._broken(task)
             raise
-        _tell_fault(request, result)
-        self._end(task, lu, result)
-        if unit is not None and result.background is not None:
-            try:
-                _tell_fault(request, await self._play(unit, result.background))
-            finally:
-                await unit.refresh()
 
-    async def _run_on(
+    async def _go_on(
+        self,
+        unit: ServedUnit,
+        request: engine.Request,
+        translation: Translation,
+        asked: Asked,
+        run: _Run,
+    ) -> None:
+        """Run a command that has asked something of the controller."""
+        try:
+            result = await self._play(unit, translation, asked)
+            await self._conclude(unit, request, result, run)
+        except Exception:
+            self._broken(run.task)
+            raise
+
+    async def _conclude(
+        self, unit: ServedUnit, request: engine.Request, result: Result, run: _Run
+    ) -> None:
+        """Answer a command once what it is to abort has ended."""
+        await self._manager.preempted(unit)
+        self._answer(run.task, unit, request, result)
+
+    def _answer(
+        self, task: PlaneTask, unit: ServedUnit | None, request: engine.Request, result: Result
+    ) -> None:
+        """Answer a command, and have go on what goes on after that."""
+        _tell_fault(request, result)
+        self._end(task, request.unit, result)
+        if unit is not None and result.background is not None:
+            self._background.spawn(self._play_on(unit, request, result.background))
+
+    async def _play_on(
+        self, unit: ServedUnit, request: engine.Request, translation: Translation
+    ) -> None:
+        try:
+            _tell_fault(request, await self._play(unit, translation))
+        finally:
+            await unit.refresh()
+
+    async def _run_in_turn(
         self,
         unit: ServedUnit,
         request: engine.Request,
@@ -171,10 +225,8 @@ class TaskRunner:
         data_out: bytes,
         translation: Translation,
     ) -> Result:
-        """Run a command on a logical unit, or on blocks of it, alone where it must be."""
         command, task = request.command, run.task
-        if command is None or not _waits(unit, command, task):
-            return await self._play(unit, translation)
+        assert command is not None
         of_blocks = command.exclusive and command.names_blocks
         alone = task.attribute == TaskAttribute.ORDERED or (command.exclusive and not of_blocks)
         extents = command.extents(task.cdb, data_out)
@@ -191,18 +243,24 @@ class TaskRunner:
                 run.begun = request
                 return await self._play(unit, translation)
 
-    async def _play(self, unit: ServedUnit, translation: Translation) -> Result:
+    async def _play(
+        self, unit: ServedUnit, translation: Translation, asked: Asked | None = None
+    ) -> Result:
         def report(fraction: int) -> None:
             unit.lu.progress = fraction
 
-        return await play(translation, unit.executor, report)
+        return await play(translation, unit.executor, report, asked)
 
-    async def _failed(self, run: _Run, event: Event) -> None:
+    def _begin_failed(self, event: Event) -> bool:
         """End a hot task whose NVMe command failed, or try it again with the engine."""
-        task = run.task
         if is_retryable(event.status) and not event.dnr:
-            await self._run(run, event)
-            return
+            return self._begin(event)
+        self._spawn(event, partial(self._failed, event))
+        return False
+
+    async def _failed(self, event: Event, run: _Run) -> None:
+        """End a hot task whose NVMe command failed."""
+        task = run.task
         nexus, lu = self._nexus_of(task), self._unit_of(task)
         if nexus is None or lu is None or task.misrouted:
             task.end(Status.BUSY)
@@ -220,6 +278,11 @@ class TaskRunner:
         code = SenseCode(SenseKey(key), asc, ascq, "TRANSPORT ERROR")
         self._end(task, self._unit_of(task), check_condition(Sense(code)))
 
+    def _broken(self, task: PlaneTask) -> None:
+        """End a task that met a bug: the initiator gets an answer, the log gets the traceback."""
+        failure = check_condition(Sense(INTERNAL_TARGET_FAILURE))
+        self._end(task, self._unit_of(task), failure)
+
     def _end(self, task: PlaneTask, lu: LogicalUnit | None, result: Result) -> None:
         if task.ended:
             return  # it was aborted, and went on
@@ -229,15 +292,17 @@ class TaskRunner:
         task.end(result.status, sense, result.data_in)
 
 
-def _waits(unit: ServedUnit, command: Command, task: PlaneTask) -> bool:
+def _waits(unit: ServedUnit, command: Command | None, task: PlaneTask) -> bool:
     """Whether a command waits for those that run alone, or is one itself.
 
     What only asks for the logical unit's state does not, nor does what the engine refuses at
     once: a format, or a stop, may take long.
     """
     readiness = unit.lu.readiness
-    if readiness is Readiness.FORMATTING or (
-        command.needs_ready and readiness is not Readiness.READY
+    if (
+        command is None
+        or readiness is Readiness.FORMATTING
+        or (command.needs_ready and readiness is not Readiness.READY)
     ):
         return False
     ordered = task.attribute == TaskAttribute.ORDERED

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 
-AT_A_TIME = 8  # commands, of some tenths of a millisecond each
+AT_A_TIME = 8  # commands, of some hundredths to some tenths of a millisecond each
 
 
 class Turns:
@@ -16,12 +17,18 @@ class Turns:
     one party for what another has sent before it.
     """
 
-    def __init__(self) -> None:
-        self._waiting: OrderedDict[Hashable, deque[Callable[[], None]]] = OrderedDict()
+    def __init__(self, together: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        """Begin what is begun in one round within what `together` returns."""
+        self._together = together
+        self._waiting: OrderedDict[Hashable, deque[Callable[[], bool]]] = OrderedDict()
         self._scheduled = False
 
-    def add(self, party: Hashable, begin: Callable[[], None]) -> None:
-        """Have `begin` called when it is the party's turn; its own come in their order."""
+    def add(self, party: Hashable, begin: Callable[[], bool]) -> None:
+        """Have `begin` called when it is the party's turn; its own come in their order.
+
+        It returns whether it is done, or begun so far that the party's next may begin at once.
+        Else that comes after what `begin` has the loop call.
+        """
         self._waiting.setdefault(party, deque()).append(begin)
         self._schedule()
 
@@ -32,13 +39,19 @@ class Turns:
 
     def _round(self) -> None:
         self._scheduled = False
-        for _ in range(AT_A_TIME):
-            if not self._waiting:
-                return
-            party, waiting = self._waiting.popitem(last=False)
-            begin = waiting.popleft()
-            if waiting:
-                self._waiting[party] = waiting
-            begin()
-        if self._waiting:
-            self._schedule()
+        try:
+            with self._together():
+                for _ in range(AT_A_TIME):
+                    if not self._waiting or not self._next()():
+                        return
+        finally:
+            if self._waiting:
+                self._schedule()
+
+    def _next(self) -> Callable[[], bool]:
+        """Take what the party whose turn it is has sent first."""
+        party, waiting = self._waiting.popitem(last=False)
+        begin = waiting.popleft()
+        if waiting:
+            self._waiting[party] = waiting
+        return begin

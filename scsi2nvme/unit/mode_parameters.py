@@ -56,18 +56,17 @@ class ModeParameters:
     def values(self, page: ModePage, control: PageControl) -> bytes:
         """Return a page's bytes; its header, and a field that is a feature, are zero."""
         if control is PageControl.CHANGEABLE:
-            own = page.layout.by_name
-            return page.layout.build(**{name: own[name].maximum for name in page.changeable})
+            return page.changeable_bits
         default = page.layout.build(**page.defaults(self._device.facts))
         if control is PageControl.DEFAULT:
             return default
         chosen = self._current if control is PageControl.CURRENT else self._saved
         # What may not change follows the namespace, whatever was set or saved before.
-        mask = self.values(page, PageControl.CHANGEABLE)
-        own_values = chosen.get(page.key, default)
         return bytes(
             was & ~bits | now & bits
-            for was, now, bits in zip(default, own_values, mask, strict=True)
+            for was, now, bits in zip(
+                default, chosen.get(page.key, default), page.changeable_bits, strict=True
+            )
         )
 
     def change(self, page: ModePage, values: bytes) -> None:

@@ -35,6 +35,77 @@ static void start(void)
     bench_open(DEPTH, POOL);
 }
 
+/* ---- messages ---- */
+
+static void say(void *name)
+{
+    note(*(const char *)name);
+}
+
+/* How often the reactor was woken since this was asked last. */
+static uint64_t wakes(void)
+{
+    uint64_t count;
+
+    return read(bench.reactor->wake.fd, &count, sizeof count) < 0 ? 0 : count;
+}
+
+static void messages_that_may_wait_wake_nobody(void)
+{
+    char name[] = "abcd";
+
+    start();
+    bench.reactor->running = true;
+    s2n_reactor_call_later(bench.reactor, say, &name[0]);
+    s2n_reactor_call_later(bench.reactor, say, &name[1]);
+    CHECK_EQUAL(wakes(), 0);
+    s2n_reactor_wake(bench.reactor);
+    s2n_reactor_wake(bench.reactor);
+    CHECK_EQUAL(wakes(), 1);
+    expect_trace("");
+    rounds();
+    expect_trace("ab");
+    wakes();
+    s2n_reactor_wake(bench.reactor);
+    CHECK_EQUAL(wakes(), 0);
+    s2n_reactor_call_later(bench.reactor, say, &name[2]);
+    s2n_reactor_call(bench.reactor, say, &name[3]);
+    CHECK_EQUAL(wakes(), 1);
+    rounds();
+    expect_trace("cd");
+    bench.reactor->running = false;
+    bench_close();
+}
+
+static void answers_are_given_together(void)
+{
+    static const uint8_t inquiry[6] = {0x12, 0, 0, 0, 96, 0};
+    struct op op[3] = {0};
+
+    start();
+    bench.reactor->running = true;
+    s2n_plane_gather(bench.plane);
+    for (int i = 0; i < 3; i++) {
+        begin_command(&op[i], 0, 0, inquiry, sizeof inquiry);
+        s2n_task_end(next_event(S2N_EVENT_TASK).task, S2N_GOOD, NULL, 0, inquiry, 6);
+    }
+    CHECK_EQUAL(wakes(), 0);
+    s2n_plane_answer(bench.plane);
+    CHECK_EQUAL(wakes(), 1);
+    rounds();
+    for (int i = 0; i < 3; i++)
+        CHECK(op[i].completed && op[i].status == S2N_GOOD && op[i].data_in == 6);
+    wakes();
+    begin_command(&op[0], 0, 0, inquiry, sizeof inquiry);
+    op[0].completed = false;
+    s2n_task_end(next_event(S2N_EVENT_TASK).task, S2N_BUSY, NULL, 0, NULL, 0);
+    CHECK_EQUAL(wakes(), 1);
+    rounds();
+    CHECK(op[0].completed && op[0].status == S2N_BUSY);
+    bench.reactor->running = false;
+    bench_close();
+}
+
 /* ---- timers ---- */
 
 struct alarm {
@@ -379,6 +450,8 @@ static void sessions_go_where_queue_pairs_are(void)
 
 int main(void)
 {
+    RUN(messages_that_may_wait_wake_nobody);
+    RUN(answers_are_given_together);
     RUN(timers_expire_in_order);
     RUN(timers_may_change_timers);
     RUN(deferred_work_runs_once_and_may_queue_more);

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
@@ -68,6 +69,7 @@ class FakePlane:
         self.event_fd = os.eventfd(0, os.EFD_NONBLOCK)
         self.queue: deque[Event] = deque()
         self.aborts: list[dict[str, Any]] = []
+        self.rounds = 0  # whose answers are given together
 
     def close(self) -> None:
         os.close(self.event_fd)
@@ -101,6 +103,11 @@ class FakePlane:
         finally:
             if self.queue:
                 os.eventfd_write(self.event_fd, 1)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        self.rounds += 1
+        yield
 
     def abort(self, scope: Scope, nexus: Any, lu: Any, token: int, **options: Any) -> None:
         self.aborts.append({"scope": scope, "nexus": nexus, "lu": lu, "token": token, **options})

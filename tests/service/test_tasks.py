@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 
+from scsi2nvme import engine
 from scsi2nvme.native.plane import Event, EventType
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.scsi.result import Translation
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.counters import UNCORRECTED_ERRORS, WRITE_ERRORS
 from scsi2nvme.unit.mode_pages.control import CONTROL
 from tests.service.bench import (
+    HEAD_OF_QUEUE,
+    ORDERED,
     POWER_ON,
     TUR,
     Bench,
@@ -87,6 +91,76 @@ def test_a_bug_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
         assert (await bench.run(*write())).sense == (4, 0x44, 0)
         bench.controller.broken = None
         assert (await bench.run(*write())).status == Status.GOOD
+
+    with caplog.at_level(logging.ERROR):
+        played(story)
+    assert "internal error" in caplog.text
+    assert "a bug" in caplog.text
+
+
+# What asks nothing of the controller
+
+
+INQUIRY = row("INQUIRY").build(allocation_length=96)
+
+
+@told
+async def test_what_waits_for_nothing_is_answered_in_its_turn(bench: Bench) -> None:
+    before = asyncio.all_tasks()
+    tasks = [bench.submit(cdb) for cdb in (INQUIRY, TUR, bytes([0xFF, *bytes(5)])) * 4]
+    rounds = bench.plane.rounds
+    while tasks[-1].ended is None:
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == before
+    assert [task.status for task in tasks[:3]] == [Status.GOOD, Status.GOOD, 2]
+    assert bench.plane.rounds == rounds + 2  # of eight
+
+
+def test_the_first_of_a_nexus_reports_the_attention() -> None:
+    async def story(bench: Bench) -> None:
+        first = bench.submit(row("READ (10)").build(transfer_length=1))
+        second = bench.submit(TUR)
+        await settle()
+        assert (first.sense, second.status) == (POWER_ON, Status.GOOD)
+
+    played(story)
+
+
+@pytest.mark.parametrize("attribute", [ORDERED, HEAD_OF_QUEUE])
+def test_who_waits_for_nothing_keeps_its_place(attribute: int) -> None:
+    """What comes behind a command that waits for its turn may overtake it, and not another."""
+
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        bench.submit(row("READ (10)").build(transfer_length=1), attribute=attribute)
+        tasks = [bench.submit(cdb) for cdb in (INQUIRY, TUR) * 20]
+        while tasks[-1].ended is None:
+            await asyncio.sleep(0)
+            ended = [task.ended is not None for task in tasks]
+            assert ended == sorted(ended, reverse=True)
+        if attribute == ORDERED:
+            await bench.drained()
+        await settle()
+
+    played(story)
+
+
+def test_a_bug_harms_no_other_answer(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = engine.run
+
+    def broken(request: engine.Request, *arguments: Any) -> Translation:
+        if request.cdb == TUR:
+            raise RuntimeError("a bug")
+        return run(request, *arguments)
+
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        monkeypatch.setattr(engine, "run", broken)
+        good, bad, other = (bench.submit(cdb) for cdb in (INQUIRY, TUR, INQUIRY))
+        await settle()
+        assert (good.status, bad.sense, other.status) == (Status.GOOD, (4, 0x44, 0), Status.GOOD)
 
     with caplog.at_level(logging.ERROR):
         played(story)

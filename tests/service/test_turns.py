@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from collections.abc import Callable
+from typing import TypeVar
 
 from scsi2nvme.service import turns
 from scsi2nvme.service.turns import Turns
@@ -11,13 +12,25 @@ from tests.service.bench import Bench, settle, told
 from tests.support import row
 from tests.waiting import eventually
 
+_What = TypeVar("_What")
+
+
+def noting(begun: list[_What], what: _What) -> Callable[[], bool]:
+    """Return what begins at once, and notes that it did."""
+
+    def begin() -> bool:
+        begun.append(what)
+        return True
+
+    return begin
+
 
 def test_parties_take_turns_and_keep_their_order() -> None:
     async def work() -> None:
         waiting, begun = Turns(), list[tuple[str, int]]()
         for number in range(4):
-            waiting.add("flood", partial(begun.append, ("flood", number)))
-        waiting.add("a", partial(begun.append, ("a", 0)))
+            waiting.add("flood", noting(begun, ("flood", number)))
+        waiting.add("a", noting(begun, ("a", 0)))
         await settle()
         assert [party for party, _ in begun].index("a") == 1
         assert [number for party, number in begun if party == "flood"] == [0, 1, 2, 3]
@@ -29,10 +42,26 @@ def test_the_loop_serves_others_between_a_few() -> None:
     async def work() -> None:
         waiting, begun = Turns(), list[int]()
         for number in range(3 * turns.AT_A_TIME):
-            waiting.add(number % 2, partial(begun.append, number))
+            waiting.add(number % 2, noting(begun, number))
         for count in (1, 2, 3):
             await asyncio.sleep(0)
             assert len(begun) == count * turns.AT_A_TIME
+
+    asyncio.run(work())
+
+
+def test_what_the_loop_begins_is_begun_before_what_comes_next() -> None:
+    async def work() -> None:
+        waiting, begun = Turns(), list[str]()
+
+        def begin_later() -> bool:
+            asyncio.get_running_loop().call_soon(begun.append, "first")
+            return False
+
+        waiting.add("a", begin_later)
+        waiting.add("a", noting(begun, "second"))
+        await settle()
+        assert begun == ["first", "second"]
 
     asyncio.run(work())
 

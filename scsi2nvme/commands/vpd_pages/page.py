@@ -51,6 +51,9 @@ def with_header(device: int, code: int, body: bytes) -> bytes:
     return HEADER.build(peripheral=device, page_code=code, page_length=len(body)) + body
 
 
+_PRINTABLE = bytes(byte if 0x20 <= byte <= 0x7E else 0x20 for byte in range(256))
+
+
 def printable(text: bytes) -> bytes:
     """Return an ASCII field with what is not graphic turned into spaces."""
-    return bytes(byte if 0x20 <= byte <= 0x7E else 0x20 for byte in text)
+    return text.translate(_PRINTABLE)

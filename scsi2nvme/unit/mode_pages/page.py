@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -69,6 +70,12 @@ class ModePage:
     def key(self) -> str:
         """What its saved values are kept by."""
         return f"{self.code:02x}/{self.subpage:02x}"
+
+    @cached_property
+    def changeable_bits(self) -> bytes:
+        """The page's bytes with the bits set that MODE SELECT may change, but for a feature's."""
+        own = self.layout.by_name
+        return self.layout.build(**{name: own[name].maximum for name in self.changeable})
 
     @property
     def name(self) -> str:
