@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Protocol, TypeVar
 
+from scsi2nvme.target.iscsi.login import Claim
+
 IDLE_SECONDS = 1.0  # a login that goes on sends its next PDU sooner
 
 
@@ -172,6 +174,47 @@ class Admission:
                 del counter[key]
 
 
+class Trust:
+    """Which claims were proved from where: these need not wait for others' wrong proofs. No I/O.
+
+    A wrong proof ends that for `REGAINED_SECONDS`, right ones in between or not: who guesses a
+    secret by such a claim, from the same source, gains one guess in that time, or one more for
+    each time that the claim is pushed out by others which were proved from there.
+    """
+
+    REGAINED_SECONDS = 600.0
+    SOURCES = 1024
+    CLAIMS = 64  # of each source
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # From when on each is trusted; what was proved last is at the end.
+        self._since: dict[str, dict[Claim, float]] = {}
+
+    def __contains__(self, proof: tuple[str, Claim]) -> bool:
+        """Whether a source and a claim are trusted."""
+        source, claim = proof
+        since = self._since.get(source, {}).get(claim)
+        return since is not None and since <= self._clock()
+
+    def proved(self, source: str, claim: Claim) -> None:
+        """Take note of a right proof."""
+        claims = self._since.pop(source, {})
+        since = claims.pop(claim, self._clock())
+        self._since[source] = claims
+        claims[claim] = since
+        if len(claims) > self.CLAIMS:
+            del claims[next(iter(claims))]
+        if len(self._since) > self.SOURCES:
+            del self._since[next(iter(self._since))]
+
+    def failed(self, source: str, claim: Claim) -> None:
+        """Take note of a wrong proof."""
+        claims = self._since.get(source, {})
+        if claim in claims:
+            claims[claim] = self._clock() + self.REGAINED_SECONDS
+
+
 @dataclass(slots=True)
 class _Wait:
     """Until when a source has to wait, and in which order."""
@@ -185,18 +228,22 @@ class ProofPace:
     """Looks at proofs of who failed to prove himself one by one, and waits after each wrong one.
 
     A source is held up as a whole, right proofs too: else who guesses would know from the
-    delay that he was wrong, and try again on another connection.
+    delay that he was wrong, and try again on another connection. Who is trusted is not held up.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._waits: dict[str, _Wait] = {}
+        self._trust = Trust()
 
     @contextlib.asynccontextmanager
-    async def turn(self, source: str) -> AsyncIterator[None]:
-        """Wait until it is the turn of one of the source's proofs."""
+    async def turn(self, source: str, claim: Claim) -> AsyncIterator[None]:
+        """Wait until it is the turn of one of the source's proofs.
+
+        The proof is to be looked at at once, without awaiting anything before `failed`.
+        """
         wait = self._waits.get(source)
-        if wait is None:
+        if wait is None or (source, claim) in self._trust:
             yield
             return
         wait.waiting += 1
@@ -207,8 +254,13 @@ class ProofPace:
         finally:
             wait.waiting -= 1
 
-    def failed(self, source: str) -> None:
+    def proved(self, source: str, claim: Claim) -> None:
+        """Take note of a right proof."""
+        self._trust.proved(source, claim)
+
+    def failed(self, source: str, claim: Claim) -> None:
         """Take note of a wrong proof."""
+        self._trust.failed(source, claim)
         now = time.monotonic()
         for name, wait in list(self._waits.items()):
             if wait.until <= now and not wait.waiting:

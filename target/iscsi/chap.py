@@ -121,6 +121,11 @@ class Chap:
         """Whether the initiator has proved itself."""
         return self._state is _State.DONE
 
+    @property
+    def awaits_response(self) -> bool:
+        """Whether the initiator's next keys are to be its proof."""
+        return self._state is _State.RESPONSE
+
     def step(self, keys: Mapping[str, str]) -> Pairs:
         """Take the next keys of the exchange; AuthenticationError ends it."""
         match self._state:

@@ -45,6 +45,10 @@ _NEXT_STAGES: Mapping[int, tuple[Stage, ...]] = {
 }
 
 
+Claim = tuple[str, str]
+"""An initiator's name and that of a target, empty in a discovery session: they have one secret."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoginSettings:
     """What every login of a portal is held to.
@@ -141,7 +145,17 @@ class Login:
     @property
     def awaits_proof(self) -> bool:
         """Whether the initiator's next keys are to prove who it is."""
-        return self._chap is not None and not self._chap.done
+        return self._chap is not None and self._chap.awaits_response
+
+    @property
+    def proved(self) -> bool:
+        """Whether the initiator has proved who it is, rather than that nobody asked."""
+        return self._chap is not None and self._chap.done
+
+    @property
+    def claim(self) -> Claim:
+        """What the initiator proves: that this is its name, to this target."""
+        return self._initiator, self._node.iqn if self._node is not None else ""
 
     @property
     def stat_sn(self) -> int:

@@ -56,9 +56,9 @@ class PortalSettings:
     """How a portal behaves. Times are in seconds.
 
     A peer has `first_pdu_timeout` to begin its login, and `login_timeout` for all of it; after
-    a wrong proof, no other one of its address is looked at for `wrong_proof_pause`. `window` is
-    how many commands a session may have outstanding; `cold_reset` is whether initiators may end
-    each other's sessions.
+    a wrong proof, no other one of its address is looked at for `wrong_proof_pause`, but of who is
+    trusted (`admission.Trust`). `window` is how many commands a session may have outstanding;
+    `cold_reset` is whether initiators may end each other's sessions.
     """
 
     login: LoginSettings = field(default_factory=LoginSettings)
@@ -203,10 +203,12 @@ class Portal:
         """Have a login take a PDU, when it is the peer's turn."""
         if not login.awaits_proof:
             return login.feed(bhs, data)
-        async with self._proofs.turn(peer.source):
+        async with self._proofs.turn(peer.source, login.claim):
             step = login.feed(bhs, data)
             if isinstance(step, Refused) and step.status is LoginStatus.AUTHENTICATION_FAILURE:
-                self._proofs.failed(peer.source)
+                self._proofs.failed(peer.source, login.claim)
+            elif login.proved:
+                self._proofs.proved(peer.source, login.claim)
         return step
 
     async def _admit(

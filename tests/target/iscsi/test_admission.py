@@ -15,6 +15,7 @@ from scsi2nvme.target.iscsi.admission import (
     HalfOpen,
     Limits,
     ProofPace,
+    Trust,
     source_of,
 )
 
@@ -135,6 +136,7 @@ def test_limits_follow_what_there_is(connections: int) -> None:
 
 
 SECONDS = 0.1
+ALICE, BOB = ("alice", "disk"), ("bob", "disk")
 
 
 def test_wrong_proofs_of_a_source_are_looked_at_one_by_one() -> None:
@@ -142,10 +144,10 @@ def test_wrong_proofs_of_a_source_are_looked_at_one_by_one() -> None:
         pace, looked = ProofPace(SECONDS), Counter[str]()
 
         async def prove(source: str, *, wrong: bool) -> None:
-            async with pace.turn(source):
+            async with pace.turn(source, ALICE):
                 looked[source] += 1
                 if wrong:
-                    pace.failed(source)
+                    pace.failed(source, ALICE)
 
         begun = time.monotonic()
         guesses = [asyncio.create_task(prove("a", wrong=True)) for _ in range(4)]
@@ -167,7 +169,62 @@ def test_what_a_source_is_remembered_for_is_forgotten() -> None:
     async def many() -> int:
         pace = ProofPace(0.0)
         for number in range(1000):
-            pace.failed(str(number))
+            pace.failed(str(number), ALICE)
         return len(pace._waits)
 
     assert asyncio.run(many()) == 1
+
+
+def test_who_has_proved_himself_does_not_wait_for_guessers() -> None:
+    async def looked_at(*, guessed: bool) -> list[tuple[str, str]]:
+        pace, looked = ProofPace(1000.0), []
+
+        async def prove(claim: tuple[str, str], *, wrong: bool) -> None:
+            async with pace.turn("a", claim):
+                looked.append(claim)
+                (pace.failed if wrong else pace.proved)("a", claim)
+
+        await prove(ALICE, wrong=False)
+        await prove(ALICE if guessed else BOB, wrong=True)
+        looked.clear()
+        claims = [ALICE, ALICE, BOB, ("alice", "another disk")]
+        tasks = [asyncio.create_task(prove(claim, wrong=False)) for claim in claims]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return looked
+
+    assert asyncio.run(looked_at(guessed=False)) == [ALICE, ALICE]
+    assert asyncio.run(looked_at(guessed=True)) == []
+
+
+def test_a_guesser_gains_one_guess_by_a_trusted_name() -> None:
+    now = 0.0
+    trust = Trust(lambda: now)
+    for step in range(100):
+        now = 60.0 * step
+        trust.proved("a", ALICE)  # its owner goes on logging in
+        gained = ("a", ALICE) in trust
+        assert gained is (step % 10 == 0)
+        if gained:
+            trust.failed("a", ALICE)
+        assert ("b", ALICE) not in trust
+        trust.failed("a", BOB)
+        assert ("a", BOB) not in trust
+
+
+def test_trust_has_an_end() -> None:
+    trust = Trust()
+    trust.proved("b", ALICE)
+    for number in range(Trust.CLAIMS + 1):
+        trust.proved("a", ("alice", str(number)))
+        trust.proved("a", ALICE)
+    assert ("a", ALICE) in trust, "used last"
+    assert ("b", ALICE) in trust, "a source pushes out its own"
+    kept = [("a", ("alice", str(number))) in trust for number in range(Trust.CLAIMS + 1)]
+    assert kept == [False] * 2 + [True] * (Trust.CLAIMS - 1)
+    for number in range(Trust.SOURCES):
+        trust.proved(str(number), ALICE)
+    assert ("b", ALICE) not in trust
+    assert ("0", ALICE) in trust

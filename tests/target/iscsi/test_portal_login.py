@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from scsi2nvme.target.iscsi.portal import PortalSettings
 from tests.iscsi_client import Chap
 from tests.iscsi_pdu import ScsiResult, pairs_bytes
 from tests.target.iscsi.portal_bench import (
@@ -17,6 +18,7 @@ from tests.target.iscsi.portal_bench import (
     read10,
     ready,
     refused,
+    serving,
 )
 
 
@@ -50,6 +52,33 @@ def test_chap(bench: Bench, algorithm: str, mutual: bool) -> None:
         one.login(SECRET, chap=chap)
         assert one.command(3, TEST_UNIT_READY).sense_triple == POWER_ON
         assert one.command(0, TEST_UNIT_READY).sense_triple == (5, 0x25, 0)
+
+
+def test_guesses_of_an_address_hold_up_nobody_who_has_proved_himself_there() -> None:
+    right, wrong = Chap("alice", b"alice's own secret"), Chap("alice", b"guess")
+    with serving(PortalSettings(wrong_proof_pause=1000.0)) as bench:
+        with bench.initiator(name=ALICE) as one:
+            one.login(SECRET, chap=right)
+        acl = bench.targets[SECRET].acl
+        assert acl is not None
+        acl["bob"] = acl[ALICE]
+        refused(bench, SECRET, 0x0201, name="bob", chap=wrong)
+        for _ in range(3):
+            with bench.initiator(name=ALICE) as one:
+                one.login(SECRET, chap=right)
+        refused(bench, SECRET, 0x0201, name=ALICE, chap=wrong)
+        for name in ("bob", ALICE):
+            with bench.initiator(name=name, timeout=0.2) as one, pytest.raises(TimeoutError):
+                one.login(SECRET, chap=right)
+
+
+def test_only_the_proof_waits_for_its_turn() -> None:
+    """A challenge guesses nothing."""
+    with serving(PortalSettings(wrong_proof_pause=1000.0)) as bench:
+        refused(bench, SECRET, 0x0201, name=ALICE, chap=Chap("alice", b"guess"))
+        with bench.initiator(name=ALICE) as one:
+            one.login_step({"InitiatorName": ALICE, "TargetName": SECRET, "AuthMethod": "CHAP"}, 0)
+            assert "CHAP_C" in dict(one.login_step({"CHAP_A": "7"}, 0).pairs)
 
 
 def test_refusals(bench: Bench) -> None:
