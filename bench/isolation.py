@@ -25,6 +25,7 @@ from bench import load, page, peers, tables
 from bench.hosts import BLOCK_BYTES, READ, Address, Play, transfer
 from bench.nuisances import NUISANCES, Nuisance
 from tests.iscsi_client import Chap, Initiator
+from tests.iscsi_pdu import ScsiResult
 
 SIZE_BYTES = 256 << 20
 FIGURES = "## Isolation in figures\n"
@@ -113,11 +114,20 @@ def played(nuisance: Nuisance | None, address: Address, name: str) -> Iterator[N
             player.end()
 
 
+def until_good(initiator: Initiator, cdb: bytes, **data: Any) -> ScsiResult:
+    """Repeat a command, as hosts do after unit attentions and aborts, until it is done."""
+    deadline = time.monotonic() + _STALLED_S
+    while (result := initiator.command(0, cdb, **data)).status:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{cdb.hex()} ends in status {result.status:#04x} for ever")
+    return result
+
+
 def compare_and_write(initiator: Initiator) -> None:
     """Write a block as it is."""
-    block = initiator.command(0, transfer(READ, BLOCK_BYTES, _LBA), data_in=BLOCK_BYTES).data
+    block = until_good(initiator, transfer(READ, BLOCK_BYTES, _LBA), data_in=BLOCK_BYTES).data
     cdb = bytes([0x89, 0, *_LBA.to_bytes(8, "big"), 0, 0, 0, 1, 0, 0])
-    assert initiator.command(0, cdb, data_out=block * 2).status == 0
+    until_good(initiator, cdb, data_out=block * 2)
 
 
 class Probe:
@@ -145,8 +155,7 @@ class Probe:
         """Probe for so long, a hundred rounds a second at most."""
         with Initiator(self._address, name=HONEST, timeout=120) as initiator:
             initiator.login(self._name, chap=self._chap)
-            while initiator.command(0, TEST_UNIT_READY).status:
-                pass  # unit attentions
+            until_good(initiator, TEST_UNIT_READY)
             until = time.monotonic() + seconds
             while time.monotonic() < until:
                 self._round(initiator)
@@ -154,8 +163,8 @@ class Probe:
 
     def _round(self, initiator: Initiator) -> None:
         figures = self.figures
-        self._timed("read_ms", lambda: initiator.command(0, transfer(READ, 4096), data_in=4096))
-        self._timed("test_unit_ready_ms", lambda: initiator.command(0, TEST_UNIT_READY))
+        self._timed("read_ms", lambda: until_good(initiator, transfer(READ, 4096), data_in=4096))
+        self._timed("test_unit_ready_ms", lambda: until_good(initiator, TEST_UNIT_READY))
         self._timed("compare_and_write_ms", lambda: compare_and_write(initiator))
         self._timed("login_ms", self._login)
         figures.resident_mib = max(figures.resident_mib, self._target.resident_bytes() / 2**20)
