@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from scsi2nvme import commands, engine
 from scsi2nvme.command import Command, Data, Hot
-from scsi2nvme.fuzz import strategies
+from scsi2nvme.commands.provisioning import UNMAP_BLOCK_DESCRIPTOR, UNMAP_HEADER
+from scsi2nvme.fuzz import parameters, strategies
 from scsi2nvme.fuzz.controller import content, play
 from scsi2nvme.fuzz.finding import Finding
 from scsi2nvme.fuzz.situations import make_unit
 from scsi2nvme.native import hot
+from scsi2nvme.native.hot import NvmeOp
 from scsi2nvme.native.plane import UnitParameters
 from scsi2nvme.nvme.command import NvmeCommand
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 _DIRECTIONS = {Data.NONE: 0, Data.IN: 1, Data.OUT: 2}
-
-
-def parameters_of(lu: LogicalUnit) -> UnitParameters:
-    """Return what the hot path knows of a logical unit."""
-    return UnitParameters(
-        lu.nsid,
-        lu.block_bytes,
-        lu.capacity_blocks,
-        lu.nvme_maximum_blocks,
-        lu.optimal_boundary_blocks,
-        lu.volatile_write_cache,
-    )
+# What any data hardly ever suit.
+_LOOKS_AT_DATA = (Hot.UNMAP, Hot.WRITE_SAME)
 
 
 def _cdb(row: Command, lu: LogicalUnit, data: st.DataObject) -> bytes:
@@ -47,30 +41,57 @@ def _cdb(row: Command, lu: LogicalUnit, data: st.DataObject) -> bytes:
     return bytes(with_naca)
 
 
+def _request(row: Command, lu: LogicalUnit, data: st.DataObject) -> tuple[bytes, bytes]:
+    """Draw a CDB, and just the data that it announces, as the hot path gets it."""
+    sends = row.data is Data.OUT
+    way = data.draw(st.sampled_from(("plain", "data", "any"))) if sends else "any"
+    if row.hot in _LOOKS_AT_DATA and way == "plain":
+        values, data_out = data.draw(_plain(row, lu, fits=data.draw(st.booleans())))
+        cdb = row.build(**values)
+    elif way != "any":
+        cdb, data_out = data.draw(parameters.requests(row, lu))
+    else:
+        cdb, data_out = _cdb(row, lu, data), b""
+    selected = commands.find(cdb)
+    if selected is None or len(cdb) < selected.length or selected.data is not Data.OUT:
+        return cdb, b""
+    size = selected.data_bytes(selected.structure.parse(cdb), lu.block_bytes)
+    if size > MAXIMUM_TRANSFER_BYTES:
+        return cdb, b""
+    return cdb, data_out[:size] + bytes(size - len(data_out[:size]))
+
+
 def agrees(row: Command, data: st.DataObject) -> None:
     """Whatever the native path takes, the Python translation does, with the same SQEs."""
     lu, nexus = make_unit(data.draw(strategies.namespaces()))
-    cdb = _cdb(row, lu, data)
+    cdb, data_out = _request(row, lu, data)
     selected = commands.find(cdb)
     if selected is not None and len(cdb) < selected.length:
         selected = None
     _check_data(selected, cdb, lu)
-    native = hot.hot_translate(parameters_of(lu), cdb)
+    native = hot.hot_translate(UnitParameters.of(lu), cdb, data_out)
     if native is None:
         return
     if selected is None:
         raise Finding(None, "opcode", f"the native path takes {cdb.hex()}")
     sent: list[NvmeCommand] = []
-    size = selected.data_bytes(selected.structure.parse(cdb), lu.block_bytes)
-    data_out = bytes(size) if selected.data is Data.OUT else b""
-    result = play(engine.run(engine.select(nexus, 0, cdb), data_out), content(b"\0"), sent.extend)
-    sqes = [command.sqe() for command in sent]
-    if result.status is Status.GOOD and sqes == [op.sqe for op in native]:
+    answer = content(b"\0")
+    result = play(engine.run(engine.select(nexus, 0, cdb), data_out), answer, sent.extend)
+    expected = [(command.sqe(), command.data_out) for command in sent]
+    if result.status is Status.GOOD and expected == [(op.sqe, op.data_out) for op in native]:
+        _check_phases(selected, native)
         return
-    field = _guilty(selected, cdb, lu)
-    answer = [sqe.hex() for sqe in sqes]
+    field = _guilty(selected, cdb, data_out, lu)
+    python = [sqe.hex() for sqe, _ in expected]
     end = result.sense or result.status.name
-    raise Finding(selected, field, f"{cdb.hex()}: native {native}, Python {end} with {answer}")
+    raise Finding(selected, field, f"{cdb.hex()}: native {native}, Python {end} with {python}")
+
+
+def _check_phases(row: Command, native: list[NvmeOp]) -> None:
+    """Each kind of NVMe command is a phase: what is verified has been written before."""
+    phases = list(dict.fromkeys((op.phase, op.opcode) for op in native))
+    if [phase for phase, _ in phases] != list(range(len(phases))):
+        raise Finding(row, "hot", f"{phases} are phases and operation codes")
 
 
 def _check_data(selected: Command | None, cdb: bytes, lu: LogicalUnit) -> None:
@@ -85,11 +106,10 @@ def _check_data(selected: Command | None, cdb: bytes, lu: LogicalUnit) -> None:
         raise Finding(selected, field, message)
 
 
-def _guilty(row: Command, cdb: bytes, lu: LogicalUnit) -> str:
+def _guilty(row: Command, cdb: bytes, data_out: bytes, lu: LogicalUnit) -> str:
     """Return the field that the Python translation refuses, or that both read differently."""
     _, nexus = make_unit(lu.facts)
-    data = row.data_bytes(row.structure.parse(cdb), lu.block_bytes)
-    sense = play(engine.run(engine.select(nexus, 0, cdb), bytes(data)), content(b"\0")).sense
+    sense = play(engine.run(engine.select(nexus, 0, cdb), data_out), content(b"\0")).sense
     if sense is None or sense.pointer is None:
         return row.length_field
     place = sense.pointer.byte, sense.pointer.bit
@@ -99,24 +119,68 @@ def _guilty(row: Command, cdb: bytes, lu: LogicalUnit) -> str:
 
 def takes(row: Command, data: st.DataObject) -> None:
     """The native path takes every plain command: it does not just step aside."""
-    facts = data.draw(strategies.namespaces())
-    lu, _ = make_unit(facts)
-    if row.hot is Hot.READY:
-        if hot.hot_translate(parameters_of(lu), row.build()) != []:
-            raise Finding(row, "hot", "the native path steps aside where nothing is to be sent")
-        return
-    count_field, lba_field = row.structure.by_name[row.length_field], row.structure.by_name["lba"]
-    most = min(facts.capacity_blocks, count_field.maximum)
-    if row.hot in (Hot.READ, Hot.WRITE):
-        most = min(most, lu.maximum_transfer_blocks)
-    count = data.draw(st.integers(1, most))
-    lba = data.draw(st.integers(0, min(lba_field.maximum, facts.capacity_blocks - count)))
-    flags: dict[str, int] = {
-        name: data.draw(st.integers(0, row.structure.by_name[name].maximum))
-        for name in ("dpo", "fua", "group")
-        if name in row.structure.by_name
-    }
-    values: dict[str, int] = {"lba": lba, row.length_field: count, **flags}
+    lu, _ = make_unit(data.draw(strategies.namespaces()))
+    values, data_out = data.draw(_plain(row, lu, fits=True))
     cdb = row.build(**values)
-    if hot.hot_translate(parameters_of(lu), cdb) is None:
+    if hot.hot_translate(UnitParameters.of(lu), cdb, data_out) is None:
         raise Finding(row, "hot", f"the native path refuses {cdb.hex()}")
+
+
+@st.composite
+def _plain(
+    draw: st.DrawFn, row: Command, lu: LogicalUnit, *, fits: bool
+) -> tuple[dict[str, int], bytes]:
+    """Return the fields of a plain command that the controller can do, and its data.
+
+    Unless an UNMAP `fits`, one Dataset Management may not be able to do it.
+    """
+    fields = row.structure.by_name
+    values: dict[str, int] = {
+        name: draw(st.integers(0, fields[name].maximum))
+        for name in ("dpo", "fua", "group")
+        if name in fields
+    }
+    if row.hot is Hot.UNMAP:
+        assume(lu.provisioned)
+        descriptors = draw(_descriptors(lu, fits=fits))
+        size = len(descriptors)
+        header = UNMAP_HEADER.build(
+            unmap_data_length=size + 6, unmap_block_descriptor_data_length=size
+        )
+        return {**values, row.length_field: size + 8}, header + descriptors
+    if "lba" not in fields:
+        return values, b""
+    most = min(lu.capacity_blocks, fields[row.length_field].maximum, _most(row, lu))
+    count = draw(st.integers(1, most))
+    last = min(fields["lba"].maximum, lu.capacity_blocks - count)
+    values |= {"lba": draw(st.integers(0, last)), row.length_field: count}
+    if row.hot is Hot.WRITE_SAME and lu.provisioned:
+        values["unmap"] = draw(st.integers(0, 1))
+    size = row.data_bytes(row.structure.parse(row.build(**values)), lu.block_bytes)
+    return values, draw(st.sampled_from((b"\0", b"\1"))) * size if row.data is Data.OUT else b""
+
+
+@st.composite
+def _descriptors(draw: st.DrawFn, lu: LogicalUnit, *, fits: bool) -> bytes:
+    """Return the block descriptors of an UNMAP that one Dataset Management can do, or hardly."""
+    limits, built = lu.unmap_limits, b""
+    beyond = 1 if fits else 2
+    left = beyond * limits.blocks
+    numbers = [n for n in (1, 2, 7, 17, 120, 256) if n <= limits.ranges + beyond - 1]
+    for _ in range(draw(st.sampled_from(numbers))):
+        most = min(lu.capacity_blocks, beyond * limits.blocks_of_range, left, 0xFFFFFFFF)
+        count = draw(st.integers(0, most))
+        lba = draw(st.integers(0, lu.capacity_blocks - count))
+        built += UNMAP_BLOCK_DESCRIPTOR.build(lba=lba, number_of_blocks=count)
+        left -= count
+    return built
+
+
+def _most(row: Command, lu: LogicalUnit) -> int:
+    """Return how many blocks the native path takes of a row, whatever the controller's limits."""
+    match row.hot:
+        case Hot.READ | Hot.WRITE:
+            return lu.maximum_transfer_blocks
+        case Hot.WRITE_SAME:
+            return min(lu.maximum_transfer_blocks, 32)  # NVMe commands of one block each
+    return lu.capacity_blocks

@@ -42,10 +42,10 @@ def unmap_lists(draw: st.DrawFn, lu: LogicalUnit) -> bytes:
         blocks = draw(st.integers(0, min(capacity, 1 << 24)))
         lba = draw(st.one_of(st.integers(0, capacity - blocks), st.integers(0, capacity + 2)))
         descriptors += provisioning.UNMAP_BLOCK_DESCRIPTOR.build(lba=lba, number_of_blocks=blocks)
-    wrong = draw(st.sampled_from((0, 0, 0, 1, 16, 0xFFFF)))
+    wrong = draw(st.sampled_from((0, 0, 0, 1, 16, 0xFFFF, -1, -16)))
     header = provisioning.UNMAP_HEADER.build(
         unmap_data_length=len(descriptors) + 6,
-        unmap_block_descriptor_data_length=min(len(descriptors) + wrong, 0xFFFF),
+        unmap_block_descriptor_data_length=min(max(len(descriptors) + wrong, 0), 0xFFFF),
     )
     return header + descriptors
 

@@ -54,6 +54,8 @@ class Hot(IntEnum):
     FLUSH = 3
     READY = 4
     PRE_FETCH = 5
+    UNMAP = 6
+    WRITE_SAME = 7
 
 
 class Table(Protocol):
@@ -76,6 +78,7 @@ class Task:
     `data_out` holds what the initiator sent, at most what the CDB announces;
     `expected` how many bytes it prepared to move, None if that is not known.
     `portion` is what the command moves now, and `data_out` that of it; None: all.
+    `phase` is how much of it the hot path has done, where one thing is done after the other.
     """
 
     command: Command
@@ -86,6 +89,7 @@ class Task:
     data_out: bytes = b""
     expected: int | None = None
     portion: Portion | None = None
+    phase: int = 0
 
     @property
     def lu(self) -> LogicalUnit:

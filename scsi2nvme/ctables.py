@@ -20,7 +20,7 @@ from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES, PORTION_BYTES
 
 # The hot path steps aside where one of these is not zero.
-_DECLINED = frozenset({"naca", "rdprotect", "wrprotect", "sync_nv"})
+_DECLINED = frozenset({"naca", "anchor", "rdprotect", "vrprotect", "wrprotect", "sync_nv"})
 _USAGE_BYTES = 32
 
 
@@ -63,7 +63,8 @@ def _row(row: Command) -> str:
         f"        {_kind_of(row)}, {row.zero_length_means},\n"
         f"        {_bits(row.service_action_field)}, {row.service_action or 0},\n"
         f"        {_bits(fields.get('lba'))}, {_bits(fields.get(row.length_field))},"
-        f" {_bits(fields.get('fua'))}, {_bits(_selector(fields))},\n"
+        f" {_bits(fields.get('fua'))}, {_bits(_selector(fields))},"
+        f" {_bits(fields.get('unmap'))},\n"
         f"        {{{_mask(row)}}}}},"
     )
 

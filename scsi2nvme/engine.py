@@ -82,6 +82,7 @@ def run(
     data_out: bytes = b"",
     expected: int | None = None,
     portion: Portion | None = None,
+    phase: int = 0,
 ) -> Translation:
     """Run one SCSI command; a generator of NVMe commands that returns its Result.
 
@@ -89,6 +90,7 @@ def run(
     `expected` how many bytes it prepared to move, None where the transport
     does not tell. With a `portion` only that is moved, and `data_out` is of it:
     the command is run again for each one, and its first failure is its end.
+    `phase` is how much of the command the hot path has done.
     """
     cdb, unit, command = request.cdb, request.unit, request.command
     if request.attribute == TaskAttribute.ACA:
@@ -103,7 +105,7 @@ def run(
     if len(cdb) < command.length:
         return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(len(cdb))))
     values = command.structure.parse(cdb)
-    task = Task(command, values, request.nexus, unit, commands, data_out, expected, portion)
+    task = Task(command, values, request.nexus, unit, commands, data_out, expected, portion, phase)
     try:
         result = yield from _checked(task, cdb)
     except CheckCondition as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.command import Command, Data, Hot, Task, Transfer
 from scsi2nvme.commands.read_write import (
     block_command,
     cdb_fields,
@@ -44,13 +44,8 @@ UNMAP_BLOCK_DESCRIPTOR = Structure(
     spec="SBC-3 5.28.2",
 )
 
-_ONCS_WRITE_ZEROES = 3
-_DLFEAT_WRITE_ZEROES_DEALLOCATES = 1 << 3
 _DEALLOCATE_ATTRIBUTE = 1 << 2  # CDW11 of Dataset Management
 _DEAC = 1 << 25  # CDW12 of Write Zeroes
-_DSM_RANGES = 256
-_DSM_RANGE_BLOCKS = 0xFFFFFFFF
-_WRITE_ZEROES_BLOCKS = 65536
 
 
 def _descriptors(data: bytes) -> list[tuple[int, int]]:
@@ -86,10 +81,7 @@ def _unmap_ranges(task: Task) -> list[tuple[int, int]]:
 
 def _dataset_management(lu: LogicalUnit, ranges: list[tuple[int, int]]) -> Iterator[NvmeCommand]:
     """Return Dataset Managements that deallocate, within DMRL, DMRSL and DMSL."""
-    limits = lu.facts.nvm_controller
-    most_ranges = min(limits.dmrl or _DSM_RANGES, _DSM_RANGES)
-    most_in_all = limits.dmsl or _DSM_RANGES * _DSM_RANGE_BLOCKS
-    most_of_one = min(limits.dmrsl or _DSM_RANGE_BLOCKS, most_in_all)
+    limits = lu.unmap_limits
     collected: list[bytes] = []
     total = 0
 
@@ -103,9 +95,9 @@ def _dataset_management(lu: LogicalUnit, ranges: list[tuple[int, int]]) -> Itera
         )
 
     for lba, blocks in ranges:
-        for start in range(lba, lba + blocks, most_of_one):
-            count = min(most_of_one, lba + blocks - start)
-            if len(collected) == most_ranges or (collected and total + count > most_in_all):
+        for start in range(lba, lba + blocks, limits.blocks_of_range):
+            count = min(limits.blocks_of_range, lba + blocks - start)
+            if len(collected) == limits.ranges or (collected and total + count > limits.blocks):
                 yield command()
                 collected, total = [], 0
             collected.append(DSM_RANGE.build(slba=start, nlb=count))
@@ -125,7 +117,7 @@ def unmap(task: Task) -> Translation:
 
 def _write_zeroes(lu: LogicalUnit, lba: int, blocks: int, cdw12: int) -> Iterator[NvmeCommand]:
     """Return the Write Zeroes of a range, each within WZSL."""
-    most = lu.facts.size_limit_blocks("wzsl") or _WRITE_ZEROES_BLOCKS
+    most = lu.write_zeroes_blocks
     for start in range(lba, lba + blocks, most):
         count = min(most, lba + blocks - start)
         yield block_command(Opcode.WRITE_ZEROES, lu, start, count, cdw12=cdw12)
@@ -155,11 +147,10 @@ def write_same(task: Task) -> Translation:
     if not blocks or blocks > lu.maximum_write_same_blocks:
         raise task.invalid_field("number_of_blocks")
     block = task.data_out or bytes(lu.block_bytes)  # nothing is sent with NDOB
-    if any(block) or not lu.facts.controller_bit("oncs", _ONCS_WRITE_ZEROES):
+    if any(block) or not lu.write_zeroes_blocks:
         commands = _write_pattern(lu, lba, blocks, block)
     else:
-        deallocates = lu.facts.namespace.dlfeat & _DLFEAT_WRITE_ZEROES_DEALLOCATES
-        cdw12 = _DEAC if task.cdb["unmap"] and deallocates else 0
+        cdw12 = _DEAC if task.cdb["unmap"] and lu.write_zeroes_deallocates else 0
         commands = _write_zeroes(lu, lba, blocks, cdw12)
     return (yield from run(commands))
 
@@ -185,6 +176,7 @@ def _write_same(opcode: int, length: int, spec: str) -> Command:
         length_field="number_of_blocks",
         access=Access.WRITE,
         modifies_medium=True,
+        hot=Hot.WRITE_SAME,
         nvme=("Write Zeroes", "Write"),
         timeout_s=120,
     )
@@ -209,6 +201,7 @@ COMMANDS = (
         modifies_medium=True,
         listed_blocks=_descriptors,
         supported=lambda lu: lu.provisioned,
+        hot=Hot.UNMAP,
         nvme=("Dataset Management",),
         timeout_s=120,
     ),

@@ -26,15 +26,13 @@ from scsi2nvme.scsi.sense import MISCOMPARE_DURING_VERIFY_OPERATION, Sense
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
 
-_ONCS_COMPARE, _ONCS_VERIFY = 0, 7
 _MEDIUM, _EVERY_BLOCK, _RESERVED, _ONE_BLOCK = range(4)  # BYTCHK
 
 
 def _verify_commands(lu: LogicalUnit, lba: int, blocks: int) -> Iterator[NvmeCommand]:
     """Return the Verifies of a range, each within VSL, or MDTS where VSL is not stated."""
-    limit = lu.facts.size_limit_blocks("vsl") or lu.nvme_maximum_blocks
     while blocks:
-        count = min(blocks, limit)
+        count = min(blocks, lu.verify_blocks)
         yield block_command(Opcode.VERIFY, lu, lba, count)
         lba += count
         blocks -= count
@@ -42,14 +40,13 @@ def _verify_commands(lu: LogicalUnit, lba: int, blocks: int) -> Iterator[NvmeCom
 
 def _verify_medium(lu: LogicalUnit, lba: int, blocks: int) -> Translation:
     """Have the controller check the blocks, or read them to see that it can."""
-    supported = lu.facts.controller_bit("oncs", _ONCS_VERIFY)
-    commands = _verify_commands if supported else read_commands
+    commands = _verify_commands if lu.verify_blocks else read_commands
     return (yield from run(commands(lu, lba, blocks)))
 
 
 def _compare(lu: LogicalUnit, lba: int, data: bytes) -> Translation:
     """Compare the medium with `data`, in the controller if it can."""
-    if lu.facts.controller_bit("oncs", _ONCS_COMPARE):
+    if lu.compares:
         # A Compare Failure is a miscompare by the status table.
         return (yield from run(data_commands(Opcode.COMPARE, lu, lba, data)))
     offset = 0
@@ -91,14 +88,18 @@ def verify(task: Task) -> Translation:
 
 
 def write_and_verify(task: Task) -> Translation:
-    """Spec: SBC-3 5.37 to 5.39. What is verified is the medium, not a cache."""
+    """Spec: SBC-3 5.37 to 5.39. What is verified is the medium, not a cache.
+
+    What was written is not written again: others may have written since.
+    """
     lu, lba, blocks = task.lu, task.cdb["lba"], task.command.blocks(task.cdb)
     check_protect(task, "wrprotect")
     if task.cdb["bytchk"] not in (_MEDIUM, _EVERY_BLOCK):
         raise task.invalid_field("bytchk")
     check_range(task, lba, blocks)
     check_length(task, blocks)
-    yield from run(data_commands(Opcode.WRITE, lu, lba, task.data_out, FUA))
+    if not task.phase:
+        yield from run(data_commands(Opcode.WRITE, lu, lba, task.data_out, FUA))
     if task.cdb["bytchk"] == _EVERY_BLOCK:
         return (yield from _compare(lu, lba, task.data_out))
     return (yield from _verify_medium(lu, lba, blocks))

@@ -60,6 +60,7 @@ typedef struct {
     s2n_task *task;
     uint8_t nvme; /* opcode of the failed NVMe command */
     uint8_t dnr, more;
+    uint8_t phase;   /* the failed command's: those before it have ended well */
     uint16_t status; /* its status */
     uint16_t qid, cid;
     uint64_t lba;    /* its first block */
@@ -108,6 +109,14 @@ typedef struct {
     uint32_t maximum_blocks;  /* of one NVMe command */
     uint32_t boundary_blocks; /* NOIOB, 0: none */
     uint8_t volatile_cache;   /* SYNCHRONIZE CACHE sends Flush */
+    uint8_t compares;         /* there is Compare */
+    uint8_t write_zeroes_deallocates;
+    uint32_t verify_blocks;       /* of one Verify; 0: there is none */
+    uint32_t write_zeroes_blocks; /* of one Write Zeroes; 0: there is none */
+    uint32_t write_same_blocks;   /* of one WRITE SAME */
+    uint32_t unmap_ranges;        /* of one Dataset Management; 0: blocks are not unmapped */
+    uint32_t unmap_range_blocks;  /* of one range */
+    uint64_t unmap_blocks;        /* of one Dataset Management */
 } s2n_lu_params;
 
 /* A logical unit begins with its step-aside flag set. */
@@ -182,13 +191,17 @@ typedef struct {
     uint32_t blocks;
     uint32_t cdw12;
     uint32_t nsid;
+    uint8_t phase;
     uint8_t sqe[64]; /* but for CID and DPTR */
+    /* Its data-out in the buffer; the first `period` bytes again and again unless that is 0. */
+    uint32_t data_at, data_bytes, period;
 } s2n_nvme_op;
 
 /* Translate: the number of NVMe commands written to `out`, or -EINVAL when the
- * hot path steps aside (it never answers with anything but GOOD itself). */
+ * hot path steps aside (it never answers with anything but GOOD itself). The data-out are in
+ * `buffer`, which has `room` bytes; what the hot path makes of them it writes behind them. */
 int s2n_hot_translate(const s2n_lu_params *lu, const uint8_t *cdb, uint16_t cdb_length,
-                      s2n_nvme_op *out, int maximum);
+                      uint8_t *buffer, uint32_t room, s2n_nvme_op *out, int maximum);
 /* Bytes of data that a CDB announces, and their direction (0 none, 1 in, 2 out). */
 uint64_t s2n_hot_data_bytes(const uint8_t *cdb, uint16_t cdb_length, uint32_t block_bytes,
                             uint8_t *direction);

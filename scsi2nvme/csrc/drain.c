@@ -28,7 +28,7 @@ void s2n_drains_done(struct s2n_lu_local *local)
 /* ---- ranges ---- */
 
 /* A count of zero stands for all that follows, or for nothing, which harms nobody. */
-struct s2n_blocks s2n_task_blocks(const s2n_task *task)
+static struct s2n_blocks blocks_of_cdb(const s2n_task *task)
 {
     const struct s2n_hot_row *row = task->row;
     uint32_t shift = task->lu->params.block_shift;
@@ -46,12 +46,18 @@ struct s2n_blocks s2n_task_blocks(const s2n_task *task)
     return (struct s2n_blocks){first, open ? UINT64_MAX : first + count};
 }
 
-bool s2n_ranges_exclude(const struct s2n_lu_local *local, const s2n_task *task)
+bool s2n_task_meets(const s2n_task *task, const struct s2n_hot_plan *plan, struct s2n_blocks blocks)
 {
-    struct s2n_blocks blocks = s2n_task_blocks(task);
+    const struct s2n_hot_kind *kind = task->row->hot;
 
+    return kind->meets ? kind->meets(plan, blocks) : s2n_blocks_meet(blocks, blocks_of_cdb(task));
+}
+
+bool s2n_ranges_exclude(const struct s2n_lu_local *local, const s2n_task *task,
+                        const struct s2n_hot_plan *plan)
+{
     for (const struct s2n_range *range = local->ranges; range; range = range->next)
-        if (s2n_blocks_meet(range->blocks, blocks))
+        if (s2n_task_meets(task, plan, range->blocks))
             return true;
     return false;
 }
@@ -59,10 +65,8 @@ bool s2n_ranges_exclude(const struct s2n_lu_local *local, const s2n_task *task)
 /* What came after a range does not meet it. */
 void s2n_ranges_leave(struct s2n_lu_local *local, const s2n_task *task)
 {
-    struct s2n_blocks blocks = s2n_task_blocks(task);
-
     for (struct s2n_range *range = local->ranges; range; range = range->next) {
-        if (!range->under_way || !s2n_blocks_meet(range->blocks, blocks))
+        if (!range->under_way || !s2n_task_meets(task, &task->plan, range->blocks))
             continue;
         range->under_way--;
         s2n_range_check(range);
@@ -79,7 +83,7 @@ struct s2n_range *s2n_range_add(struct s2n_lu_local *local, struct s2n_drain *dr
     *range = (struct s2n_range){local->ranges, drain->blocks, drain, drain->token, 0};
     for (; live; live = live->live_next)
         if (live->counted && live->lu == drain->lu &&
-            s2n_blocks_meet(range->blocks, s2n_task_blocks(live)))
+            s2n_task_meets(live, &live->plan, range->blocks))
             range->under_way++;
     local->ranges = range;
     return range;

@@ -9,11 +9,6 @@
 
 struct s2n_lu_local;
 
-/* From `first` to before `end`. */
-struct s2n_blocks {
-    uint64_t first, end;
-};
-
 /* A drain of a logical unit, or a pause of a controller, over all reactors. */
 struct s2n_drain {
     s2n_plane *plane;
@@ -37,21 +32,18 @@ struct s2n_range {
     uint64_t under_way; /* hot tasks of these blocks, which came before it */
 };
 
-static inline bool s2n_blocks_meet(struct s2n_blocks one, struct s2n_blocks other)
-{
-    return one.first < other.end && other.first < one.end;
-}
-
 /* One reactor less has to do what a drain waits for. */
 void s2n_drain_done(struct s2n_drain *drain);
 /* No hot task of the logical unit is left on this reactor. */
 void s2n_drains_done(struct s2n_lu_local *local);
 
-/* The blocks that a hot task's present portion reads or changes, as its CDB names them; all,
- * if something else names them. */
-struct s2n_blocks s2n_task_blocks(const s2n_task *task);
-/* Whether the hot path is kept off some of the task's blocks. There are ranges. */
-bool s2n_ranges_exclude(const struct s2n_lu_local *local, const s2n_task *task);
+/* Whether the present portion of a task, which is hot by `plan`, reads or changes some blocks. */
+bool s2n_task_meets(const s2n_task *task, const struct s2n_hot_plan *plan,
+                    struct s2n_blocks blocks);
+/* Whether the hot path is kept off some of the blocks of a task, which would be hot by `plan`.
+ * There are ranges. */
+bool s2n_ranges_exclude(const struct s2n_lu_local *local, const s2n_task *task,
+                        const struct s2n_hot_plan *plan);
 /* A hot task has ended, or is no longer one. */
 void s2n_ranges_leave(struct s2n_lu_local *local, const s2n_task *task);
 /* Keep the hot path off a range from now on; its hot tasks are counted, and s2n_range_check is

@@ -17,7 +17,7 @@ struct s2n_hot_row {
     uint16_t zero_means;
     struct s2n_bits action;
     uint16_t action_value;
-    struct s2n_bits lba, count, fua, selector;
+    struct s2n_bits lba, count, fua, selector, unmap;
     uint8_t accepted[32]; /* CDB bits that may be set for the hot path to take it */
 };
 

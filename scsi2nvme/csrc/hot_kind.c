@@ -7,6 +7,8 @@
 
 /* Of NVMe commands that may have much to do without data. */
 enum { SLOW_MS = 300000 };
+/* Of one task, where their number is not limited by that of its data. */
+enum { MOST_COMMANDS = 64 };
 
 /* ---- ranges of blocks ---- */
 
@@ -37,6 +39,16 @@ struct s2n_hot_part s2n_hot_place_blocks(const s2n_lu_params *lu, const struct s
     s2n_put_le64(sqe + 40, lba);
     s2n_put_le32(sqe + 48, plan->cdw12 | (blocks - 1));
     return (struct s2n_hot_part){blocks, limit ? 0 : blocks << lu->block_shift};
+}
+
+bool s2n_hot_is_short(const s2n_lu_params *lu, const struct s2n_hot_plan *plan)
+{
+    struct s2n_hot_plan rest = *plan;
+    uint8_t sqe[64];
+
+    for (int i = 0; i < MOST_COMMANDS && rest.blocks; i++)
+        s2n_hot_advance(&rest, s2n_hot_place_blocks(lu, &rest, sqe));
+    return !rest.blocks;
 }
 
 uint32_t s2n_hot_timeout_ms(uint8_t opcode, uint32_t timeout_ms)
@@ -163,6 +175,8 @@ bool s2n_hot_plan(const s2n_lu_params *lu, const struct s2n_hot_row *row, const 
 static int translate_phase(const s2n_lu_params *lu, const struct s2n_hot_row *row,
                            struct s2n_hot_plan *plan, s2n_nvme_op *out, int used, int maximum)
 {
+    uint32_t at = plan->data_at;
+
     while (plan->blocks) {
         if (used == maximum)
             return -EINVAL;
@@ -173,16 +187,21 @@ static int translate_phase(const s2n_lu_params *lu, const struct s2n_hot_row *ro
         op->blocks = part.blocks;
         op->cdw12 = plan->cdw12;
         op->nsid = lu->nsid;
+        op->phase = plan->phase;
+        op->data_at = plan->period ? 0 : at;
+        op->data_bytes = part.bytes;
+        op->period = plan->period;
+        at += part.bytes;
         s2n_hot_advance(plan, part);
     }
     return used;
 }
 
 int s2n_hot_translate(const s2n_lu_params *lu, const uint8_t *cdb, uint16_t cdb_length,
-                      s2n_nvme_op *out, int maximum)
+                      uint8_t *buffer, uint32_t room, s2n_nvme_op *out, int maximum)
 {
     const struct s2n_hot_row *row = s2n_hot_find(cdb, cdb_length);
-    struct s2n_hot_data data = {0};
+    const struct s2n_hot_data data = {buffer, room};
     struct s2n_hot_plan plan;
     int used = 0;
 

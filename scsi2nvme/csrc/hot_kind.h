@@ -13,16 +13,33 @@ struct s2n_hot_data {
     uint32_t room;
 };
 
+/* From `first` to before `end`. */
+struct s2n_blocks {
+    uint64_t first, end;
+};
+
+static inline bool s2n_blocks_meet(struct s2n_blocks one, struct s2n_blocks other)
+{
+    return one.first < other.end && other.first < one.end;
+}
+
 /* What is left to place of a command's present phase: one range of blocks. All of a phase ends
  * before the next begins. */
 struct s2n_hot_plan {
     uint8_t opcode;  /* NVMe's */
     uint8_t phase;   /* those before it ended well */
-    uint32_t blocks; /* 0: nothing to do; in the last phase: GOOD */
+    uint32_t blocks; /* of Dataset Management: ranges. 0: nothing to do; in the last phase: GOOD */
     uint32_t cdw12;
     uint64_t lba;
     uint64_t bytes; /* of data, in all; what the CDB announced unless the block length changed */
     uint32_t limit; /* blocks of one NVMe command, which has no data; 0: it has, and MDTS limits */
+    /* The first bytes of the data again and again, for each NVMe command; 0: the data go on from
+     * one to the next, from `data_at` on. */
+    uint32_t period;
+    uint32_t data_at;
+    /* All ranges of Dataset Management, as it gets them, where the command is made of such. */
+    const uint8_t *ranges;
+    uint32_t range_count;
 };
 
 /* What one NVMe command takes of it. */
@@ -42,9 +59,12 @@ struct s2n_hot_kind {
      * NULL: there is one. */
     bool (*next)(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
                  struct s2n_hot_plan *plan);
+    /* Whether a command is of some blocks, where its data name them. NULL: its CDB does. */
+    bool (*meets)(const struct s2n_hot_plan *plan, struct s2n_blocks blocks);
     bool names_blocks; /* which it reads or changes; else nothing that it does is of any */
     bool portions;     /* what it moves can be moved a portion at a time */
-    bool in_place;     /* its data may stay where the initiator has them: nobody looks at them */
+    bool in_place;     /* blocks that are its data may stay where the initiator has them */
+    bool changes;      /* it may change blocks without data */
     /* All of them succeeded: what is to be done before GOOD. NULL: nothing. */
     void (*finish)(s2n_task *task);
 };

@@ -6,6 +6,7 @@
 
 #include "hot_kind.h"
 #include "little_endian.h"
+#include "qpair.h"
 
 enum {
     NVME_FLUSH = 0x00,
@@ -31,6 +32,15 @@ static inline void s2n_hot_begin_sqe(uint8_t *sqe, uint8_t opcode, uint32_t nsid
     s2n_put_le32(sqe + 4, nsid);
 }
 
+/* The least memory that one block is repeated from. */
+enum { S2N_HOT_PERIOD = S2N_PAGE };
+
+/* Let all blocks of a plan have the same data, the first block of it; false: step aside. */
+bool s2n_hot_repeat(const s2n_lu_params *lu, const struct s2n_hot_data *data,
+                    struct s2n_hot_plan *plan);
+/* Whether a plan for one range of blocks becomes so few NVMe commands that others need not wait
+ * long for the submission queue. */
+bool s2n_hot_is_short(const s2n_lu_params *lu, const struct s2n_hot_plan *plan);
 /* The next NVMe command of a plan for one range of blocks. */
 struct s2n_hot_part s2n_hot_place_blocks(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
                                          uint8_t *sqe);

@@ -38,7 +38,7 @@ static bool next_phase(s2n_task *task)
     if (!kind->next || task->nvme_status || task->aborted ||
         !kind->next(&task->lu->params, task->row, task->cdb, &task->plan))
         return false;
-    task->placed_bytes = 0;
+    task->placed_bytes = task->plan.data_at;
     hot_start(task);
     return true;
 }
@@ -139,6 +139,27 @@ static uint32_t spans_of(s2n_task *task, uint32_t offset, uint32_t bytes, struct
     return used;
 }
 
+/* Describe `bytes` that are the first ones of the task's buffer again and again. */
+static uint32_t spans_repeated(const s2n_task *task, uint32_t bytes, struct s2n_span *spans)
+{
+    uint64_t iova = s2n_pool_iova(task->buffer.pool, task->buffer.chunk[0]);
+    uint32_t used = 0;
+
+    while (bytes && used < MAXIMUM_SPANS) {
+        uint32_t length = task->plan.period < bytes ? task->plan.period : bytes;
+        spans[used++] = (struct s2n_span){iova, length};
+        bytes -= length;
+    }
+    return bytes ? 0 : used;
+}
+
+/* Describe the data of the NVMe command that is placed now as spans. */
+static uint32_t spans_of_part(s2n_task *task, uint32_t bytes, struct s2n_span *spans)
+{
+    return task->plan.period ? spans_repeated(task, bytes, spans)
+                             : spans_of(task, task->placed_bytes, bytes, spans);
+}
+
 /* Place NVMe commands until none is left (true) or the queue is full (false). */
 static bool hot_place(s2n_task *task, struct s2n_queue *queue)
 {
@@ -148,7 +169,7 @@ static bool hot_place(s2n_task *task, struct s2n_queue *queue)
 
     while (task->plan.blocks) {
         struct s2n_hot_part part = task->row->hot->place(lu, &task->plan, sqe);
-        uint32_t used = part.bytes ? spans_of(task, task->placed_bytes, part.bytes, spans) : 0;
+        uint32_t used = part.bytes ? spans_of_part(task, part.bytes, spans) : 0;
         int cid = -EINVAL;
         if (used || !part.bytes)
             cid = s2n_qpair_place_spans(
@@ -210,10 +231,17 @@ static void hot_start(s2n_task *task)
         s2n_task_hot_finish(task);
 }
 
-/* Fewer data than the CDB announces are the engine's to judge, from the first portion on. */
-static bool has_too_few(const s2n_task *task)
+/* Fewer data than the CDB announces are the engine's to judge, from the first portion on, and more
+ * than one block where that is all there is to be. So is what changes blocks without data, where
+ * reservations are kept elsewhere. */
+static bool is_questionable(const s2n_task *task)
 {
-    return task->data_out_length < task->portion_bytes || s2n_task_due(task) < task->announced;
+    bool exact = task->row->transfer == S2N_TRANSFER_ONE_BLOCK ||
+                 task->row->transfer == S2N_TRANSFER_ONE_BLOCK_UNLESS_NDOB;
+
+    return task->data_out_length < task->portion_bytes || s2n_task_due(task) < task->announced ||
+           (exact && task->expected != task->announced) ||
+           (!task->announced && task->row->hot->changes && task->front_end->fenced_elsewhere);
 }
 
 /* The data-out, as far as the kind may look at them. */
@@ -243,7 +271,7 @@ static bool hot_accepts(s2n_task *task)
     if (task->attribute != S2N_ATTRIBUTE_UNTAGGED && task->attribute != S2N_ATTRIBUTE_SIMPLE &&
         task->attribute != S2N_ATTRIBUTE_HEAD_OF_QUEUE)
         return false;
-    if (task->direction == S2N_OUT && has_too_few(task))
+    if (task->direction == S2N_OUT && is_questionable(task))
         return false;
     const struct s2n_hot_data data = data_of(task);
     if (!s2n_hot_plan(&lu->params, task->row, task->cdb, &data, &plan))
@@ -255,9 +283,10 @@ static bool hot_accepts(s2n_task *task)
     if (!queue->qp || (!task->place && !s2n_pool_fits(queue->pool, task->portion_bytes)))
         return false;
     const struct s2n_lu_local *local = &lu->local[task->reactor->index];
-    if (local->ranges && s2n_ranges_exclude(local, task))
+    if (local->ranges && s2n_ranges_exclude(local, task, &plan))
         return false;
     task->plan = plan;
+    task->placed_bytes = plan.data_at;
     if (plan.bytes && task->row->hot->portions)
         s2n_hot_narrow(&task->plan, &lu->params, task->portion_at, task->portion_bytes);
     return true;
@@ -279,8 +308,14 @@ void s2n_task_execute(s2n_task *task)
 
 bool s2n_task_moves_blocks(const s2n_task *task)
 {
-    return task->lu && task->row && task->row->hot && task->row->hot->in_place && task->announced &&
-           task->announced <= S2N_MAXIMUM_TRANSFER;
+    const struct s2n_hot_row *row = task->row;
+
+    if (!task->lu || !row || !row->hot || !row->hot->in_place || !task->announced ||
+        task->announced > S2N_MAXIMUM_TRANSFER)
+        return false;
+    /* The block length may have changed, and what is one block of many is looked at. */
+    uint32_t shift = atomic_load_explicit(&task->lu->block_shift, memory_order_relaxed);
+    return s2n_hot_count(row, task->cdb) << shift == task->announced;
 }
 
 bool s2n_task_lost(const s2n_task *task)
@@ -333,7 +368,7 @@ static s2n_task *first_hot(const struct s2n_queue *queue, const s2n_lu *lu,
 {
     for (s2n_task *line = queue->lines; line; line = line->next_line)
         for (s2n_task *task = line; task; task = task->next)
-            if (task->lu == lu && task->executing && s2n_blocks_meet(blocks, s2n_task_blocks(task)))
+            if (task->lu == lu && task->executing && s2n_task_meets(task, &task->plan, blocks))
                 return task;
     return NULL;
 }

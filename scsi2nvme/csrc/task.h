@@ -26,6 +26,8 @@ struct s2n_front_end {
     void (*discard)(s2n_task *task);
     /* The buffer that s2n_task_reserve promised for later is there. */
     void (*reserved)(s2n_task *task);
+    /* Reservations are kept elsewhere as well, where only what sends data is held against them. */
+    bool fenced_elsewhere;
 };
 
 /* A part of memory. */

@@ -153,6 +153,7 @@ void s2n_task_to_engine(s2n_task *task, uint32_t type, uint32_t code)
 
     task->state = S2N_ENGINE;
     event.nvme = task->plan.opcode;
+    event.phase = task->plan.phase;
     event.dnr = task->nvme_dnr;
     event.more = task->nvme_more;
     event.cid = task->nvme_cid;

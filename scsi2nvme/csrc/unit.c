@@ -6,6 +6,8 @@
 
 #include "drain.h"
 
+enum { NLB_BLOCKS = 65536 };
+
 /* ---- logical units ---- */
 
 s2n_lu *s2n_lu_new(s2n_controller *controller, const s2n_lu_params *params)
@@ -23,14 +25,20 @@ s2n_lu *s2n_lu_new(s2n_controller *controller, const s2n_lu_params *params)
     return lu;
 }
 
+static uint32_t at_most(uint32_t value, uint32_t limit)
+{
+    return value < limit ? value : limit;
+}
+
 void s2n_lu_update(s2n_lu *lu, const s2n_lu_params *params)
 {
     lu->params = *params;
     /* A command of no blocks would go on for ever; more than NLB says cannot be told. */
     if (!lu->params.maximum_blocks)
         lu->params.maximum_blocks = 1;
-    if (lu->params.maximum_blocks > 65536)
-        lu->params.maximum_blocks = 65536;
+    lu->params.maximum_blocks = at_most(lu->params.maximum_blocks, NLB_BLOCKS);
+    lu->params.verify_blocks = at_most(lu->params.verify_blocks, NLB_BLOCKS);
+    lu->params.write_zeroes_blocks = at_most(lu->params.write_zeroes_blocks, NLB_BLOCKS);
     atomic_store_explicit(&lu->block_shift, params->block_shift, memory_order_relaxed);
 }
 

@@ -9,12 +9,16 @@ from scsi2nvme.native.plane import UnitParameters
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 
 # Of one CDB: a command for each block of 512 bytes.
+_SMALL, _LARGE = 4096, 65536  # chunks of the data plane's buffers
 _MOST_HOT_OPS = MAXIMUM_TRANSFER_BYTES // 512
 
 
 @dataclass(frozen=True, slots=True)
 class NvmeOp:
-    """One NVMe command that the hot path would place. `sqe` lacks CID and data pointer."""
+    """One NVMe command that the hot path would place. `sqe` lacks CID and data pointer.
+
+    `data_out` is b"" for what reads, and where no data-out were given.
+    """
 
     opcode: int
     slba: int
@@ -22,18 +26,47 @@ class NvmeOp:
     cdw12: int
     nsid: int
     sqe: bytes
+    data_out: bytes = b""
+    phase: int = 0
 
 
-def hot_translate(parameters: UnitParameters, cdb: bytes) -> list[NvmeOp] | None:
-    """Return the hot path's translation of a CDB; None where it steps aside."""
+def hot_translate(
+    parameters: UnitParameters, cdb: bytes, data_out: bytes = b""
+) -> list[NvmeOp] | None:
+    """Return the hot path's translation of a CDB and its data; None where it steps aside."""
     out = ffi.new("s2n_nvme_op[]", _MOST_HOT_OPS)
-    count = lib.s2n_hot_translate(parameters.native, cdb, len(cdb), out, _MOST_HOT_OPS)
+    memory = bytearray(data_out + bytes(room(len(data_out)) - len(data_out)))
+    buffer = ffi.from_buffer(memory) if data_out else ffi.NULL
+    count = lib.s2n_hot_translate(
+        parameters.native, cdb, len(cdb), buffer, len(memory), out, _MOST_HOT_OPS
+    )
     if count < 0:
         return None
     return [
-        NvmeOp(op.opcode, op.slba, op.blocks, op.cdw12, op.nsid, bytes(ffi.buffer(op.sqe)))
+        NvmeOp(
+            op.opcode,
+            op.slba,
+            op.blocks,
+            op.cdw12,
+            op.nsid,
+            bytes(ffi.buffer(op.sqe)),
+            carried(memory, op.data_at, op.data_bytes, op.period) if data_out else b"",
+            op.phase,
+        )
         for op in out[0:count]
     ]
+
+
+def room(data_bytes: int) -> int:
+    """Return how much memory the first chunk of a buffer for data is, or all of the buffer."""
+    return max(_SMALL if data_bytes <= _SMALL else _LARGE, data_bytes)
+
+
+def carried(memory: bytes | bytearray, at: int, size: int, period: int) -> bytes:
+    """Return the data of an NVMe command, as s2n_nvme_op tells where they are."""
+    if not period:
+        return bytes(memory[at : at + size])
+    return (bytes(memory[:period]) * (size // period + 1))[:size]
 
 
 def hot_data_bytes(cdb: bytes, block_bytes: int) -> tuple[int, int]:

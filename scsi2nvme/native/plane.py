@@ -12,7 +12,12 @@ from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.handle import Handle, check
 from scsi2nvme.native.nvme import QueuePair
 from scsi2nvme.native.transport import Region
-from scsi2nvme.unit.block_device import Portion
+from scsi2nvme.unit.block_device import (
+    MAXIMUM_WRITE_SAME_BLOCKS,
+    BlockDevice,
+    Portion,
+    UnmapLimits,
+)
 
 _LAST_BLOCK = (1 << 64) - 1  # no namespace has it
 
@@ -106,6 +111,7 @@ class Event:
     nvme_opcode: int
     dnr: bool
     more: bool
+    phase: int
     status: int
     qid: int
     cid: int
@@ -152,6 +158,7 @@ class Plane(Handle):
                 raw.nvme,
                 bool(raw.dnr),
                 bool(raw.more),
+                raw.phase,
                 raw.status,
                 raw.qid,
                 raw.cid,
@@ -234,10 +241,33 @@ class UnitParameters:
     maximum_blocks: int
     boundary_blocks: int
     volatile_cache: bool
+    compares: bool = False
+    verify_blocks: int = 0
+    write_zeroes_blocks: int = 0
+    write_zeroes_deallocates: bool = False
+    unmap: UnmapLimits | None = None
+
+    @classmethod
+    def of(cls, device: BlockDevice) -> UnitParameters:
+        """Return what the hot path must know of a block device."""
+        return cls(
+            nsid=device.nsid,
+            block_bytes=device.block_bytes,
+            blocks=device.capacity_blocks,
+            maximum_blocks=device.nvme_maximum_blocks,
+            boundary_blocks=device.optimal_boundary_blocks,
+            volatile_cache=device.volatile_write_cache,
+            compares=device.compares,
+            verify_blocks=device.verify_blocks,
+            write_zeroes_blocks=device.write_zeroes_blocks,
+            write_zeroes_deallocates=device.write_zeroes_deallocates,
+            unmap=device.unmap_limits if device.provisioned else None,
+        )
 
     @property
     def native(self) -> Any:
         """A structure that says the same, for the call to come."""
+        unmap = self.unmap or UnmapLimits(0, 0, 0)
         return ffi.new(
             "s2n_lu_params *",
             {
@@ -247,6 +277,14 @@ class UnitParameters:
                 "maximum_blocks": self.maximum_blocks,
                 "boundary_blocks": self.boundary_blocks,
                 "volatile_cache": self.volatile_cache,
+                "compares": self.compares,
+                "write_zeroes_deallocates": self.write_zeroes_deallocates,
+                "verify_blocks": self.verify_blocks,
+                "write_zeroes_blocks": self.write_zeroes_blocks,
+                "write_same_blocks": MAXIMUM_WRITE_SAME_BLOCKS,
+                "unmap_ranges": unmap.ranges,
+                "unmap_range_blocks": unmap.blocks_of_range,
+                "unmap_blocks": unmap.blocks,
             },
         )
 

@@ -23,18 +23,6 @@ log = logging.getLogger(__name__)
 MOST_RANGES = 32
 
 
-def unit_parameters(lu: LogicalUnit) -> UnitParameters:
-    """Return what the hot path must know of a logical unit."""
-    return UnitParameters(
-        nsid=lu.nsid,
-        block_bytes=lu.block_bytes,
-        blocks=lu.capacity_blocks,
-        maximum_blocks=lu.nvme_maximum_blocks,
-        boundary_blocks=lu.optimal_boundary_blocks,
-        volatile_cache=lu.volatile_write_cache,
-    )
-
-
 @dataclass(eq=False)
 class OpenNexus:
     """An I_T nexus that is served, with its half in the data plane."""
@@ -77,7 +65,7 @@ class ServedUnit:
     @property
     def stale(self) -> bool:
         """Whether the hot path does not know yet what the logical unit has become."""
-        return unit_parameters(self.lu) != self.parameters
+        return UnitParameters.of(self.lu) != self.parameters
 
     def publish(self) -> None:
         """Bring the step-aside flags of every path in line with the logical unit's state."""
@@ -127,7 +115,7 @@ class ServedUnit:
     def _return_to_hot_path(self, *, drained: bool) -> None:
         """End a drain, or give it up: then nothing has changed that the hot path must know."""
         if drained and self.stale:
-            self.parameters = unit_parameters(self.lu)
+            self.parameters = UnitParameters.of(self.lu)
             self.plane_unit.update(self.parameters)
             self.publish()
         if not self.drains:
@@ -157,7 +145,7 @@ class Registry:
         self, lu: LogicalUnit, executor: NvmeExecutor, controller: PlaneController
     ) -> ServedUnit:
         """Serve a logical unit from now on."""
-        parameters = unit_parameters(lu)
+        parameters = UnitParameters.of(lu)
         plane_unit = PlaneUnit(controller, parameters)
         unit = ServedUnit(lu, executor, plane_unit, controller, parameters, self._events)
         self.units[lu] = unit

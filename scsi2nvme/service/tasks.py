@@ -152,9 +152,10 @@ class TaskRunner:
         request = engine.select(nexus, lun_of(task.lun), task.cdb, task.attribute)
         unit = self._registry.units[request.unit] if request.unit is not None else None
         if unit is not None and _waits(unit, request.command, task):
-            self._spawn(event, partial(self._run_on, unit, request))
+            self._spawn(event, partial(self._run_on, unit, request, event.phase))
             return False
-        translation = engine.run(request, task.data_out(), task.expected, task.portion)
+        data_out = task.data_out()
+        translation = engine.run(request, data_out, task.expected, task.portion, event.phase)
         result = begin(translation)
         if not isinstance(result, Result):
             assert unit is not None, f"{request.cdb.hex()} without a logical unit"
@@ -165,11 +166,13 @@ class TaskRunner:
             self._answer(task, unit, request, result)
         return True
 
-    async def _run_on(self, unit: ServedUnit, request: engine.Request, run: _Run) -> None:
+    async def _run_on(
+        self, unit: ServedUnit, request: engine.Request, phase: int, run: _Run
+    ) -> None:
         """Run a command on a logical unit, or on blocks of it, alone where it must be."""
         task = run.task
         data_out = task.data_out()
-        translation = engine.run(request, data_out, task.expected, task.portion)
+        translation = engine.run(request, data_out, task.expected, task.portion, phase)
         try:
             result = await self._run_in_turn(unit, request, run, data_out, translation)
             await self._conclude(unit, request, result, run)

@@ -12,8 +12,24 @@ from scsi2nvme.nvme.namespace import NamespaceFacts
 MAXIMUM_TRANSFER_BYTES = 8 << 20
 # Of a READ or WRITE that moves more all the same, it holds one portion at a time.
 PORTION_BYTES = 1 << 20
+MAXIMUM_WRITE_SAME_BLOCKS = 0xFFFF  # all that WRITE SAME (10) can ask for
 # What initiators take for a physical block: ESXi and Windows refuse disks with larger ones.
 PHYSICAL_BLOCK_BYTES = 4096
+
+_DSM_RANGES = 256
+_DSM_RANGE_BLOCKS = 0xFFFFFFFF
+_WRITE_ZEROES_BLOCKS = 65536
+_ONCS_COMPARE, _ONCS_DATASET_MANAGEMENT, _ONCS_WRITE_ZEROES, _ONCS_VERIFY = 0, 2, 3, 7
+_DLFEAT_WRITE_ZEROES_DEALLOCATES = 1 << 3
+
+
+@dataclass(frozen=True, slots=True)
+class UnmapLimits:
+    """What one Dataset Management may deallocate. Spec: NVM Command Set 1.0 4.1.5."""
+
+    ranges: int
+    blocks_of_range: int
+    blocks: int  # in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +121,39 @@ class BlockDevice:
     @property
     def provisioned(self) -> bool:
         """Whether blocks can be unmapped: LBPME, by Dataset Management's ONCS bit."""
-        return self.facts.controller_bit("oncs", 2)
+        return self.facts.controller_bit("oncs", _ONCS_DATASET_MANAGEMENT)
+
+    @property
+    def unmap_limits(self) -> UnmapLimits:
+        """DMRL, DMRSL and DMSL, where these are stated, else what a command has room for."""
+        limits = self.facts.nvm_controller
+        ranges = min(limits.dmrl or _DSM_RANGES, _DSM_RANGES)
+        blocks = limits.dmsl or _DSM_RANGES * _DSM_RANGE_BLOCKS
+        return UnmapLimits(ranges, min(limits.dmrsl or _DSM_RANGE_BLOCKS, blocks), blocks)
+
+    @property
+    def write_zeroes_blocks(self) -> int:
+        """The most blocks of one Write Zeroes, by WZSL; 0: there is none."""
+        if not self.facts.controller_bit("oncs", _ONCS_WRITE_ZEROES):
+            return 0
+        return self.facts.size_limit_blocks("wzsl") or _WRITE_ZEROES_BLOCKS
+
+    @property
+    def write_zeroes_deallocates(self) -> bool:
+        """Whether Write Zeroes takes DEAC."""
+        return bool(self.facts.namespace.dlfeat & _DLFEAT_WRITE_ZEROES_DEALLOCATES)
+
+    @property
+    def verify_blocks(self) -> int:
+        """The most blocks of one Verify, by VSL, or MDTS where VSL is not stated; 0: no Verify."""
+        if not self.facts.controller_bit("oncs", _ONCS_VERIFY):
+            return 0
+        return self.facts.size_limit_blocks("vsl") or self.nvme_maximum_blocks
+
+    @property
+    def compares(self) -> bool:
+        """Whether the controller has Compare."""
+        return self.facts.controller_bit("oncs", _ONCS_COMPARE)
 
     @property
     def reads_zero_after_unmap(self) -> bool:
@@ -149,7 +197,7 @@ class BlockDevice:
     @property
     def maximum_write_same_blocks(self) -> int:
         """What one WRITE SAME may write; it bounds how long a pattern is repeated."""
-        return 0xFFFF  # all that WRITE SAME (10) can ask for
+        return MAXIMUM_WRITE_SAME_BLOCKS
 
     @property
     def write_same_non_zero(self) -> bool:

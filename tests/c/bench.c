@@ -74,7 +74,7 @@ static void reserved(s2n_task *task)
     op->reserved = true;
 }
 
-static const struct s2n_front_end front_end = {complete, discard, reserved};
+static const struct s2n_front_end front_end = {complete, discard, reserved, false};
 
 static void begin(struct op *op, unsigned nexus, uint8_t lun, const uint8_t *cdb, uint16_t length)
 {
@@ -98,6 +98,21 @@ void begin_command(struct op *op, unsigned nexus, uint8_t lun, const uint8_t *cd
 {
     begin(op, nexus, lun, cdb, length);
     s2n_task_execute(op->task);
+}
+
+void begin_with_data(struct op *op, const uint8_t *cdb, uint16_t length, const uint8_t *data)
+{
+    uint32_t span;
+
+    begin(op, 0, 0, cdb, length);
+    s2n_task *task = op->task;
+    CHECK(s2n_task_reserve(task, task->portion_bytes));
+    for (uint32_t at = 0; at < task->portion_bytes; at += span) {
+        uint8_t *to = s2n_task_span_at(task, at, &span);
+        memcpy(to, data + at, span);
+    }
+    task->data_out_length = task->portion_bytes;
+    s2n_task_execute(task);
 }
 
 static void transfer_cdb(uint8_t *cdb, uint8_t opcode, uint32_t lba, uint32_t blocks)

@@ -51,6 +51,8 @@ void begin_in_place(struct op *op, uint8_t opcode, uint32_t lba, uint32_t blocks
                     const struct s2n_place *place);
 /* Any other CDB, executed at once. */
 void begin_command(struct op *op, unsigned nexus, uint8_t lun, const uint8_t *cdb, uint16_t length);
+/* The same with data-out, which have come. */
+void begin_with_data(struct op *op, const uint8_t *cdb, uint16_t length, const uint8_t *data);
 /* The response was taken. */
 void taken(struct op *op);
 

@@ -48,7 +48,7 @@ static void execute(s2n_task *task)
     s2n_task_execute(task);
 }
 
-static const struct s2n_front_end front_end = {ended_one, ended_one, execute};
+static const struct s2n_front_end front_end = {ended_one, ended_one, execute, false};
 
 static void begin_one(struct session *own)
 {

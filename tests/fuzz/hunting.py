@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from ctypes import CDLL, POINTER, Structure, byref, c_int, c_uint8, c_uint16, c_uint32, c_uint64
+from ctypes import (
+    CDLL,
+    POINTER,
+    Structure,
+    byref,
+    c_char_p,
+    c_int,
+    c_uint8,
+    c_uint16,
+    c_uint32,
+    c_uint64,
+    create_string_buffer,
+)
 from pathlib import Path
 
 from scsi2nvme.fuzz import runner
 from scsi2nvme.fuzz.runner import Failure
-from scsi2nvme.native.hot import NvmeOp
+from scsi2nvme.native.hot import NvmeOp, carried, room
 from scsi2nvme.native.plane import UnitParameters
 
 ROOT = Path(__file__).parent.parent.parent
@@ -40,6 +52,14 @@ class _Parameters(Structure):
         ("maximum_blocks", c_uint32),
         ("boundary_blocks", c_uint32),
         ("volatile_cache", c_uint8),
+        ("compares", c_uint8),
+        ("write_zeroes_deallocates", c_uint8),
+        ("verify_blocks", c_uint32),
+        ("write_zeroes_blocks", c_uint32),
+        ("write_same_blocks", c_uint32),
+        ("unmap_ranges", c_uint32),
+        ("unmap_range_blocks", c_uint32),
+        ("unmap_blocks", c_uint64),
     )
 
 
@@ -50,7 +70,11 @@ class _Op(Structure):
         ("blocks", c_uint32),
         ("cdw12", c_uint32),
         ("nsid", c_uint32),
+        ("phase", c_uint8),
         ("sqe", c_uint8 * 64),
+        ("data_at", c_uint32),
+        ("data_bytes", c_uint32),
+        ("period", c_uint32),
     )
 
 
@@ -71,28 +95,39 @@ class NativePath:
             POINTER(_Parameters),
             POINTER(c_uint8),
             c_uint16,
+            c_char_p,
+            c_uint32,
             POINTER(_Op),
             c_int,
         ]
         self._library.s2n_hot_data_bytes.restype = c_uint64
 
-    def hot_translate(self, parameters: UnitParameters, cdb: bytes) -> list[NvmeOp] | None:
+    def hot_translate(
+        self, parameters: UnitParameters, cdb: bytes, data_out: bytes = b""
+    ) -> list[NvmeOp] | None:
         """See native.hot.hot_translate."""
         native = _Parameters(
-            parameters.nsid,
-            parameters.block_bytes.bit_length() - 1,
-            parameters.blocks,
-            parameters.maximum_blocks,
-            parameters.boundary_blocks,
-            parameters.volatile_cache,
+            *(getattr(parameters.native, name) for name, _ in _Parameters._fields_)
         )
+        memory = create_string_buffer(data_out, room(len(data_out)))
         out = (_Op * 8192)()
         buffer = (c_uint8 * len(cdb))(*cdb)
-        count = self._library.s2n_hot_translate(byref(native), buffer, len(cdb), out, 8192)
+        count = self._library.s2n_hot_translate(
+            byref(native), buffer, len(cdb), memory if data_out else None, len(memory), out, 8192
+        )
         if count < 0:
             return None
         return [
-            NvmeOp(op.opcode, op.slba, op.blocks, op.cdw12, op.nsid, bytes(op.sqe))
+            NvmeOp(
+                op.opcode,
+                op.slba,
+                op.blocks,
+                op.cdw12,
+                op.nsid,
+                bytes(op.sqe),
+                carried(memory.raw, op.data_at, op.data_bytes, op.period) if data_out else b"",
+                op.phase,
+            )
             for op in out[:count]
         ]
 

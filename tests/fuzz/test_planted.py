@@ -32,7 +32,7 @@ from scsi2nvme.scsi.status import Status
 from scsi2nvme.target.iscsi import text
 from scsi2nvme.target.iscsi.login import Login
 from scsi2nvme.target.iscsi.text import TextExchange
-from scsi2nvme.unit import mode_parameters
+from scsi2nvme.unit import block_device, mode_parameters
 from tests.fuzz.hunting import CSRC, NativePath, hunt
 from tests.support import row
 
@@ -179,7 +179,7 @@ def test_a_range_that_is_not_unmapped(monkeypatch: Patch) -> None:
 
 
 def test_a_dataset_management_without_limits(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(provisioning, "_DSM_RANGES", 1 << 16)
+    monkeypatch.setattr(block_device, "_DSM_RANGES", 1 << 16)
     whole = provisioning._dataset_management
 
     def unlimited(lu: Any, ranges: Any) -> Iterator[NvmeCommand]:
@@ -315,10 +315,12 @@ def test_a_text_response_that_is_too_long(monkeypatch: Patch) -> None:
 
 # The native side
 
+HOT = ("hot.c", "hot_kind.c", "hot_provisioning.c")
+
 
 def native(monkeypatch: Patch, folder: Path, change: Callable[[str], str] = str) -> None:
     """Let the fuzzer see a hot path that is compiled now, its source changed."""
-    sources = {name: change((CSRC / name).read_text()) for name in ("hot.c", "hot_kind.c")}
+    sources = {name: change((CSRC / name).read_text()) for name in HOT}
     headers = {"tables_gen.h": ctables.header(), "constants_gen.h": ctables.constants()}
     headers["hot_sqe.h"] = change((CSRC / "hot_sqe.h").read_text())
     path = NativePath(folder, headers, sources)
@@ -339,17 +341,23 @@ def test_a_wrong_hot_mask(monkeypatch: Patch, tmp_path: Path, field: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    ("subject", "before", "after"),
     [
-        ("cdw12 | (blocks - 1)", "cdw12 | blocks"),
-        ("NVME_FUA = 1 << 30", "NVME_FUA = 1 << 29"),
-        ("lba % lu->boundary_blocks", "(lba + 1) % lu->boundary_blocks"),
-        ("count > lu->blocks - lba", "count > lu->blocks - lba + 1"),
-        ("put_le64(sqe + 40, lba)", "put_le32(sqe + 40, (uint32_t)lba)"),
+        ("READ (16)", "cdw12 | (blocks - 1)", "cdw12 | blocks"),
+        ("READ (16)", "NVME_FUA = 1 << 30", "NVME_FUA = 1 << 29"),
+        ("READ (16)", "lba % lu->boundary_blocks", "(lba + 1) % lu->boundary_blocks"),
+        ("READ (16)", "count > lu->blocks - lba", "count > lu->blocks - lba + 1"),
+        ("READ (16)", "put_le64(sqe + 40, lba)", "put_le32(sqe + 40, (uint32_t)lba)"),
+        ("UNMAP", "plan->blocks == lu->unmap_ranges", "false"),
+        ("UNMAP", "total > lu->unmap_blocks", "total > UINT64_MAX"),
+        ("UNMAP", "blocks < lu->unmap_range_blocks", "true"),
+        ("UNMAP", "AT_SLBA, lba", "AT_SLBA, lba + 1"),
+        ("WRITE SAME (16)", "unmap && lu->write_zeroes_deallocates", "unmap"),
+        ("WRITE SAME (16)", "memcpy(data->at + at, data->at, bytes)", "(void)at"),
     ],
 )
 def test_a_fault_in_the_native_translation(
-    monkeypatch: Patch, tmp_path: Path, before: str, after: str
+    monkeypatch: Patch, tmp_path: Path, subject: str, before: str, after: str
 ) -> None:
     changes: list[int] = []
 
@@ -359,12 +367,12 @@ def test_a_fault_in_the_native_translation(
 
     native(monkeypatch, tmp_path, change)
     assert sum(changes) == 1
-    findings = list(hunt("READ (16)", "native agrees", examples=300))
-    assert [each.subject for each in findings] == ["READ (16)"]
+    findings = list(hunt(subject, "native agrees", examples=300))
+    assert [each.subject for each in findings] == [subject]
 
 
 def test_a_native_path_that_just_steps_aside(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(hot, "hot_translate", lambda parameters, cdb: None)
+    monkeypatch.setattr(hot, "hot_translate", lambda parameters, cdb, data_out=b"": None)
     assert_found(hunt("WRITE (16)", "native takes"), "WRITE (16)", "hot")
 
 

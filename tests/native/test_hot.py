@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+from dataclasses import replace
+
 import pytest
 
 from scsi2nvme.native.hot import NvmeOp, hot_data_bytes, hot_translate
 from scsi2nvme.native.plane import UnitParameters
-from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES, UnmapLimits
 from tests.support import row
 
 PARAMETERS = UnitParameters(
@@ -16,7 +19,15 @@ PARAMETERS = UnitParameters(
     maximum_blocks=256,
     boundary_blocks=0,
     volatile_cache=True,
+    compares=True,
+    verify_blocks=1024,
+    write_zeroes_blocks=2048,
+    write_zeroes_deallocates=True,
+    unmap=UnmapLimits(ranges=4, blocks_of_range=100, blocks=250),
 )
+WRITE, WRITE_ZEROES, DSM = 1, 8, 9
+DEAC = 1 << 25
+BLOCK = bytes(range(256)) * 2
 
 
 def test_a_read_becomes_reads() -> None:
@@ -89,6 +100,122 @@ def test_what_needs_no_nvme_command(cdb: bytes) -> None:
 )
 def test_where_the_hot_path_steps_aside(cdb: bytes) -> None:
     assert hot_translate(PARAMETERS, cdb) is None
+
+
+# What changes or checks blocks
+
+
+def unmap(*ranges: tuple[int, int], stated: int = 0, cut: int = 0) -> tuple[bytes, bytes]:
+    """Return an UNMAP and its list: `stated` bytes more than there are, `cut` bytes not sent."""
+    descriptors = b"".join(struct.pack(">QI4x", *each) for each in ranges)
+    data = struct.pack(">HH4x", len(descriptors) + 6, len(descriptors) + stated) + descriptors
+    data = data[: len(data) - cut]
+    return row("UNMAP").build(parameter_list_length=len(data)), data
+
+
+def unmapped(
+    cdb: bytes, data: bytes, parameters: UnitParameters = PARAMETERS
+) -> list[tuple[int, int]] | None:
+    """Return the (LBA, blocks) of the Dataset Management that an UNMAP becomes, if any."""
+    ops = hot_translate(parameters, cdb, data)
+    if not ops:
+        return None if ops is None else []
+    (op,) = ops
+    ranges = list(struct.iter_unpack("<IIQ", op.data_out))
+    assert op.sqe[:8] == struct.pack("<II", DSM, 3)
+    assert op.sqe[40:] == struct.pack("<II16x", len(ranges) - 1, 4)
+    assert all(attributes == 0 for attributes, _, _ in ranges)
+    return [(lba, blocks) for _, blocks, lba in ranges]
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (unmap((7, 9)), [(7, 9)]),
+        (unmap((1 << 32, 0), (9, 1)), [(9, 1)]),
+        (unmap((7, 9), (3, 9), (7, 9)), [(7, 9), (3, 9), (7, 9)]),
+        (unmap((0, 250)), [(0, 100), (100, 100), (200, 50)]),
+        (unmap((1, 1), (2, 2), stated=-16), [(1, 1)]),
+        (unmap((1, 1), (2, 2), stated=-1), [(1, 1)]),
+        (unmap((1, 1), (2, 2), cut=1), [(1, 1)]),
+        (unmap((1, 1), stated=16), [(1, 1)]),
+        (unmap(), []),
+        # Several Dataset Managements.
+        (unmap((0, 251)), None),
+        (unmap((0, 1), (2, 1), (4, 1), (6, 1), (8, 1)), None),
+        (unmap((0, 100), (100, 100), (200, 51)), None),
+        (unmap((5, 0)), []),
+        ((row("UNMAP").build(), b""), []),
+        (unmap(cut=1), None),
+        (unmap(((1 << 33) - 1, 2)), None),
+        (unmap((1, 1), ((1 << 33) + 1, 0)), None),
+        (unmap(((1 << 64) - 1, 0xFFFFFFFF)), None),
+        (unmap(*[(n, 1) for n in range(257)]), None),
+        ((row("UNMAP").build(anchor=1, parameter_list_length=24), unmap((1, 1))[1]), None),
+    ],
+)
+def test_unmap_becomes_a_dataset_management(
+    request_: tuple[bytes, bytes], expected: list[tuple[int, int]] | None
+) -> None:
+    assert unmapped(*request_) == expected
+
+
+@pytest.mark.parametrize("count", [1, 120, 256])
+def test_unmap_takes_as_many_ranges_as_block_limits_tell(count: int) -> None:
+    ranges = [(5 * n, 3) for n in range(count)]
+    parameters = replace(PARAMETERS, unmap=UnmapLimits(256, 1 << 20, 1 << 30))
+    assert unmapped(*unmap(*ranges), parameters) == ranges
+
+
+def shape(ops: list[NvmeOp] | None) -> list[tuple[int, int, int, int, int]] | None:
+    """Return what matters of NVMe commands on blocks, without their data."""
+    if ops is None:
+        return None
+    return [(op.phase, op.opcode, op.slba, op.blocks, op.cdw12) for op in ops]
+
+
+@pytest.mark.parametrize(
+    ("fields", "data", "expected"),
+    [
+        ({"number_of_blocks": 9}, bytes(512), [(0, WRITE_ZEROES, 5, 9, 0)]),
+        ({"number_of_blocks": 9, "unmap": 1}, bytes(512), [(0, WRITE_ZEROES, 5, 9, DEAC)]),
+        ({"number_of_blocks": 9, "unmap": 1, "ndob": 1}, b"", [(0, WRITE_ZEROES, 5, 9, DEAC)]),
+        (
+            {"number_of_blocks": 2049},
+            bytes(512),
+            [(0, WRITE_ZEROES, 5, 2048, 0), (0, WRITE_ZEROES, 2053, 1, 0)],
+        ),
+        (
+            {"number_of_blocks": 300, "unmap": 1},
+            BLOCK,
+            [(0, WRITE, 5, 256, 0), (0, WRITE, 261, 44, 0)],
+        ),
+        ({"number_of_blocks": 64 * 256 + 1}, BLOCK, None),  # too many NVMe commands
+        ({"number_of_blocks": 0}, bytes(512), None),
+        ({"number_of_blocks": 65536}, bytes(512), None),
+        ({"number_of_blocks": 1, "anchor": 1}, bytes(512), None),
+        ({"number_of_blocks": 1, "lba": 1 << 33}, bytes(512), None),
+    ],
+)
+def test_write_same(
+    fields: dict[str, int], data: bytes, expected: list[tuple[int, int, int, int, int]] | None
+) -> None:
+    ops = hot_translate(PARAMETERS, row("WRITE SAME (16)").build(**{"lba": 5, **fields}), data)
+    assert shape(ops) == expected
+    for op in ops or ():
+        assert op.data_out == (data * op.blocks if op.opcode == WRITE else b"")
+
+
+def test_write_same_without_write_zeroes() -> None:
+    parameters = replace(PARAMETERS, write_zeroes_blocks=0, unmap=None)
+    cdb = row("WRITE SAME (16)").build(number_of_blocks=3)
+    assert shape(hot_translate(parameters, cdb, bytes(512))) == [(0, WRITE, 0, 3, 0)]
+    for fields in ({"ndob": 1}, {"unmap": 1}):
+        cdb = row("WRITE SAME (16)").build(number_of_blocks=3, **fields)
+        assert hot_translate(parameters, cdb, b"" if "ndob" in fields else bytes(512)) is None
+
+
+# The data that are announced
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ class FakePlane:
             "nvme_opcode": 0,
             "dnr": False,
             "more": False,
+            "phase": 0,
             "status": 0,
             "qid": 0,
             "cid": 0,

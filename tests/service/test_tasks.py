@@ -207,6 +207,22 @@ async def test_what_may_succeed_is_tried_again(bench: Bench) -> None:
 
 
 @told
+async def test_a_failed_unmap_tells_no_block(bench: Bench) -> None:
+    """What stands there in its submission queue entry is no LBA."""
+    data = (
+        bytes.fromhex("0016 0010 00000000")
+        + (5).to_bytes(8, "big")
+        + bytes([0, 0, 0, 1, 0, 0, 0, 0])
+    )
+    cdb = row("UNMAP").build(parameter_list_length=len(data))
+    values = {"nvme_opcode": Opcode.DATASET_MANAGEMENT, "lba": 4 << 32, "count": 1}
+    task = await failed(bench, cdb, data, status=StatusCode.WRITE_FAULT, dnr=True, **values)
+    assert task.ended is not None
+    assert (task.sense, task.ended[1][0]) == ((3, 0x03, 0x00), 0x70)  # VALID is not set
+    assert bench.controller.model.executed == []
+
+
+@told
 async def test_a_task_that_its_front_end_refuses(bench: Bench) -> None:
     task = FakeTask(TUR, bench.plane_nexus.cookie)
     bench.plane.emit(EventType.TASK_REFUSED, task=task, count=0x0B4B03)

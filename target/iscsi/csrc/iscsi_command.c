@@ -10,7 +10,7 @@ enum { AHS_EXTENDED_CDB = 1, MAXIMUM_ATTRIBUTE = 4, CDB_IN_BHS = 16 };
 static void complete(s2n_task *task);
 static void discard(s2n_task *task);
 static void reserved(s2n_task *task);
-static const struct s2n_front_end front_end = {complete, discard, reserved};
+static const struct s2n_front_end front_end = {complete, discard, reserved, false};
 
 /* ---- commands of a session ---- */
 

@@ -106,7 +106,7 @@ def test_a_replaced_page_is_a_reason_to_look_again(
             await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
             bench.kernel.area(3, 2049)
             for number in (errno.ESTALE, errno.ENOSPC):
-                no = (None, 0, False, False, 0, 0, 0, 0, b"", b"")
+                no = (None, 0, False, False, 0, 0, 0, 0, 0, b"", b"")
                 told = Event(EventType.PAGES, number, 0, *no)
                 front_end._ring_told(front_end.devices[3], told)
             assert ring.said[2:] == [False]
