@@ -29,34 +29,52 @@ class HandedOn:
 
 HANDED_ON = (
     HandedOn(
+        ("Read12.Simple", "Read16.Simple"),
+        "Read10.Simple",
+        "data of 1 to 256 blocks; CDBs of each length go through with `DpoFua`",
+    ),
+    HandedOn(
         ("Read12.BeyondEol", "Read16.BeyondEol"),
         "Read10.BeyondEol",
-        "reads that are refused; CDBs of each length go through with `Simple`",
+        "reads that are refused; CDBs of each length go through with `DpoFua`",
     ),
     HandedOn(
         ("Prefetch10.BeyondEol", "Prefetch16.BeyondEol", "Verify1?.BeyondEol"),
         "Read10.BeyondEol",
         "nothing but sense data comes back",
     ),
-    HandedOn(("Prefetch16.Simple",), "Prefetch10.Simple", "no data move"),
+    HandedOn(("Prefetch1?.Simple",), "Prefetch10.Flags", "no data move"),
+    HandedOn(
+        ("Write12.Simple", "Write16.Simple"),
+        "Write10.Simple",
+        "data of 1 to 256 blocks; CDBs of each length go through with `DpoFua`",
+    ),
+    HandedOn(
+        ("WriteVerify1?.Simple",),
+        "Write10.Simple",
+        "data of 1 to 256 blocks, with commands that the kernel takes for no other than WRITE; "
+        "CDBs of each length go through with `Dpo`",
+    ),
     HandedOn(
         ("Write12.BeyondEol", "Write16.BeyondEol", "WriteVerify1?.BeyondEol", "OrWrite.BeyondEol"),
         "Write10.BeyondEol",
-        "writes that are refused; CDBs of each length go through with `Simple`",
+        "writes that are refused; CDBs of each length go through with `DpoFua` and `Dpo`",
     ),
     HandedOn(("WriteSame1?.BeyondEol",), "Write10.BeyondEol", "one block that is refused"),
     HandedOn(
-        ("WriteVerify12.Simple", "WriteVerify16.Simple"),
-        "WriteVerify10.Simple",
-        "data of 1 to 256 blocks, as with WRITE (12) and WRITE (16)",
+        ("WriteSame1?.Simple", "WriteSame1?.Check", "WriteSame16.Unmap"),
+        "WriteSame10.Unmap",
+        "one block, for 1 to 256, which are read afterwards",
     ),
-    HandedOn(("WriteSame16.Simple",), "WriteSame10.Simple", "one block, for 1 to 256"),
-    HandedOn(("WriteSame16.Unmap",), "WriteSame10.Unmap", "one block, for 1 to 256"),
-    HandedOn(("WriteSame16.Check",), "WriteSame10.Check", "one block, and much is read"),
     HandedOn(
         ("OrWrite.Simple", "OrWrite.Verify", "Verify12.Simple", "Verify16.Simple"),
         "Verify10.Simple",
         "data of 1 to 256 blocks, with a command that the kernel does not know to write",
+    ),
+    HandedOn(
+        ("Verify1?.MismatchNoCmp",),
+        "Verify10.Simple",
+        "the same data, whether or not somebody compares them",
     ),
     HandedOn(
         ("Verify12.Mismatch", "Verify16.Mismatch"),
@@ -64,19 +82,29 @@ HANDED_ON = (
         "the same, and sense data come back",
     ),
     HandedOn(
-        ("Verify12.MismatchNoCmp", "Verify16.MismatchNoCmp"),
-        "Verify10.MismatchNoCmp",
-        "data that nobody compares",
-    ),
-    HandedOn(
         ("CompareAndWrite.Simple", "CompareAndWrite.Miscompare"),
         "CompareAndWrite.Unwritten",
         "two blocks for each one, up to the largest length, equal or not",
     ),
     HandedOn(
+        ("MultipathIO.CompareAndWrite",),
+        "MultipathIO.CompareAndWriteAsync",
+        "two blocks, equal or not, by either path; the other has many on both at once",
+    ),
+    HandedOn(
+        ("Unmap.ZeroBlocks",),
+        "Unmap.Simple",
+        "lists of as many descriptors, whatever these say",
+    ),
+    HandedOn(
+        ("GetLBAStatus.Simple",),
+        "ReadCapacity16.Alloclen",
+        "few bytes of a SERVICE ACTION IN (16), whichever it is",
+    ),
+    HandedOn(
         ("GetLBAStatus.UnmapSingle",),
-        "GetLBAStatus.Simple",
-        "UNMAP and GET LBA STATUS by turns; UNMAP of each length goes through with `Unmap.Simple`",
+        "Unmap.Simple",
+        "UNMAP by turns with GET LBA STATUS, which is refused with `BeyondEol`",
     ),
 )
 
