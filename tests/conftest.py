@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 import scsi2nvme  # noqa: F401
 
 # With several workers, only this conftest is loaded in the process that prints.
-from tests import times
+from tests import bytecode, times
 from tests.conformance import judgement
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+if bytecode.is_wanted():
+    bytecode.keep()
 
 # What a shell runs in the background ignores SIGINT and SIGQUIT, what nohup runs SIGHUP, and so
 # would the programs that are tested. What is caught is theirs by default; pytest still does nothing
