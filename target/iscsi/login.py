@@ -53,11 +53,13 @@ Claim = tuple[str, str]
 class LoginSettings:
     """What every login of a portal is held to.
 
-    `ours` overrides this target's values in the key table, by name.
+    `ours` overrides this target's values in the key table, by name. Unless the list of targets
+    is `complete`, one that is not there may come: the initiator is to try again.
     """
 
     ours: Mapping[str, Value] = field(default_factory=dict)
     discovery_chap: ChapAuthentication | None = None
+    complete: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +317,9 @@ class Login:
         if not name:
             raise NegotiationError("no TargetName", LoginStatus.MISSING_PARAMETER)
         node = self._targets.get(name)
+        if node is None and not self._settings.complete():
+            reason = f"no target {name!r} yet"
+            raise NegotiationError(reason, LoginStatus.SERVICE_UNAVAILABLE)
         if node is None:
             raise NegotiationError(f"no target {name!r}", LoginStatus.NOT_FOUND)
         if not node.admits(initiator):

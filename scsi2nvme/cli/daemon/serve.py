@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from bisect import insort
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -21,9 +22,10 @@ from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served, Serving
 from scsi2nvme.cli.daemon.inventory import Inventory
 from scsi2nvme.cli.daemon.notify import managed, notify
+from scsi2nvme.cli.daemon.opening import Opening
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.ending import Ending, say
-from scsi2nvme.cli.errors import OperationError, UnusableControllerError
+from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.naming import disk_name
 from scsi2nvme.cli.spec import spelled
 from scsi2nvme.drivers.nvme.controller import Controller
@@ -35,6 +37,9 @@ from scsi2nvme.typed import table
 DEFAULT_REACTORS = 4  # at most, by default
 DEFAULT_POLL_US = 50
 POOL_BYTES = 16 << 20  # buffer memory of a reactor on a controller
+# How long those that are up wait for others. What the kernel's target restores when we are
+# ready fails for a controller that is not up by then.
+PATIENCE_S, KERNEL_PATIENCE_S = 5.0, 30.0
 
 log = logging.getLogger(__name__)
 
@@ -78,14 +83,16 @@ class Daemon:
     def __init__(self, settings: Settings, plane: Plane) -> None:
         self.settings = settings
         self.served: list[Served] = []
-        self._unserved: dict[int, str] = {}  # numbers of controllers, and why
         self.front_ends: list[FrontEnd] = []
         self.service = TaskService(plane)
         self._inventory = Inventory(
             self.service, JsonStore(settings.state_dir / "units"), self.served
         )
         self._background = Background()
+        patience_s = PATIENCE_S if settings.tcmu is None else KERNEL_PATIENCE_S
+        self._opening = Opening(settings.targets, self._open, patience_s)
         self._controllers: list[Controller] = []
+        self._natives: list[PlaneController] = []
         self._following = asyncio.Lock()  # of controllers' events, one at a time
 
     @classmethod
@@ -98,65 +105,93 @@ class Daemon:
         stack.callback(plane.close)
         daemon = cls(settings, plane)
         stack.push_async_callback(daemon._close_controllers)
-        await daemon._open_all(stack)
+        stack.callback(daemon._close_natives)
+        stack.push_async_callback(daemon._opening.stop)
+        daemon._take_in(*await daemon._opening.some())
         daemon._inventory.make()
-        for one in daemon.served:
-            one.controller.on_event = partial(daemon._on_event, one)
         stack.callback(daemon.service.close)
         plane.start()
         stack.callback(plane.stop)
         daemon.service.start()
         stack.push_async_callback(daemon.service.stop)
-        for controller in daemon._controllers:
-            stack.push_async_callback(controller.detach)
+        stack.push_async_callback(daemon._detach_controllers)
         control = ControlServer(directory, daemon._answer)
         await control.start()
         stack.push_async_callback(control.stop)
         for record in FRONT_ENDS:
-            front_end = record.build(Serving(settings, daemon.service, daemon.served))
+            front_end = record.build(daemon._serving())
             if front_end is not None:
                 daemon.front_ends.append(front_end)
                 await front_end.start(stack)
+        stack.push_async_callback(daemon._opening.stop)  # nothing new comes while all ends
+        if daemon._opening.under_way:
+            joining = Background()
+            stack.push_async_callback(joining.cancel)
+            joining.spawn(daemon._take_in_later())
         return daemon
 
-    async def _open_all(self, stack: AsyncExitStack) -> None:
-        """Bring the controllers up, but for those that cannot be driven, if there are others."""
-        for number, target in enumerate(self.settings.targets):
-            try:
-                self.served.append(await self._open(number, target, stack))
-            except UnusableControllerError as error:
-                if len(self.settings.targets) == 1:
-                    raise
-                log.error("%s; it is not served", error)
-                self._unserved[number] = str(error)
-        if not self.served:
-            raise OperationError("none of the controllers can be served")
+    def _serving(self) -> Serving:
+        return Serving(
+            self.settings, self.service, self.served, lambda: not self._opening.under_way
+        )
+
+    # Controllers
+
+    def _take_in(self, *come: Served) -> None:
+        """Give controllers their places, and names."""
+        for one in come:
+            insort(self.served, one, key=lambda each: each.number)
+            one.controller.on_event = partial(self._on_event, one)
         self._name_disks()
 
     def _name_disks(self) -> None:
         """Let no name stand for two disks: these have their numbers alone."""
         names = [disk_name(one.controller.identity) for one in self.served]
         for place, (one, name) in enumerate(zip(self.served, names, strict=True)):
-            if names.count(name) == 1:
-                self.served[place] = replace(one, disk=name)
-            else:
+            unique = names.count(name) == 1
+            self.served[place] = replace(one, disk=name if unique else "")
+            if not unique:
                 log.warning(
                     "controller %r is called by its number only: another has its name, %s",
                     one.settings.spec.text,
                     name,
                 )
 
-    async def _open(self, number: int, target: TargetSettings, stack: AsyncExitStack) -> Served:
+    async def _take_in_later(self) -> None:
+        """Serve the controllers that come up while others are served."""
+        async for one in self._opening.rest():
+            async with self._following:
+                self._take_in(one)
+                self._inventory.follow(one)
+                await self._tell_front_ends()
+            log.warning("controller %r is up, and served from now on", one.settings.spec.text)
+        async with self._following:  # the last may have failed
+            await self._tell_front_ends()
+
+    async def _tell_front_ends(self) -> None:
+        for front_end in self.front_ends:
+            await front_end.follow_inventory()
+        self.service.inventory_changed()
+
+    async def _open(self, number: int, target: TargetSettings) -> Served:
         """Bring a controller up."""
         controller = await controllers.open_controller(
             target.spec, io_queues=self.service.plane.reactors, pool_bytes=POOL_BYTES
         )
         self._controllers.append(controller)
         _, native = self.service.add_controller(controller.overdue, controller.give_up)
-        stack.callback(native.close)
+        self._natives.append(native)
         self._give_queues(controller, native, number * len(controller.io_queues))
         controller.attach(PlaneDataPath(self.service, native))
         return Served(number, target, controller, native)
+
+    async def _detach_controllers(self) -> None:
+        for controller in self._controllers:
+            await controller.detach()
+
+    def _close_natives(self) -> None:
+        for native in self._natives:
+            native.close()
 
     async def _close_controllers(self) -> None:
         """Let go of all at the same time: one that does not answer takes long."""
@@ -192,9 +227,7 @@ class Daemon:
                     await front_end.renew(served.units.values())
             gone, came = self._inventory.follow(served)
             if gone or came:
-                for front_end in self.front_ends:
-                    await front_end.follow_inventory()
-                self.service.inventory_changed()
+                await self._tell_front_ends()
                 for lu in gone:
                     self.service.remove_unit(lu)
             namespaces = served.controller.namespaces
@@ -243,19 +276,24 @@ class Daemon:
         """Yield what became of each controller."""
         up = {one.number: one.controller for one in self.served}
         for number, target in enumerate(self.settings.targets):
-            yield {
-                "DevicePath": target.spec.text,
-                "State": up[number].state.value if number in up else "not served",
-                "Reason": up[number].failure if number in up else self._unserved[number],
-            }
+            if number in up:
+                state, reason = up[number].state.value, up[number].failure
+            elif number in self._opening.failed:
+                state, reason = "not served", self._opening.failed[number]
+            else:
+                state, reason = "starting", ""
+            yield {"DevicePath": target.spec.text, "State": state, "Reason": reason}
 
     def _controller(self, name: str) -> Controller:
         for served in self.served:
             if name.lower() == served.iqn or spelled(name) in served.names:
                 return served.controller
-        for number, reason in self._unserved.items():
-            if spelled(name) in self.settings.targets[number].spec.names(number):
-                raise OperationError(f"{reason}; it is not served")
+        for number, target in enumerate(self.settings.targets):
+            if spelled(name) not in target.spec.names(number):
+                continue
+            if (failed := self._opening.failed.get(number)) is not None:
+                raise OperationError(f"{failed}; it is not served")
+            raise OperationError(f"controller {target.spec.text!r} is not up yet")
         last = len(self.settings.targets) - 1
         raise OperationError(f"there is no controller {name!r}; the daemon serves 0 to {last}")
 

@@ -46,12 +46,13 @@ class Serving:
     """What a front end is given: who runs its tasks, and on what.
 
     `served` is in the order of the settings; controllers stay until the front end has ended, and
-    logical units until `FrontEnd.follow_inventory`.
+    logical units until `FrontEnd.follow_inventory`. Unless it is `complete`, more may come.
     """
 
     settings: Settings
     service: TaskService
     served: Sequence[Served]
+    complete: Callable[[], bool] = lambda: True
 
 
 class FrontEnd(Protocol):
@@ -75,7 +76,10 @@ class FrontEnd(Protocol):
         """The controller of these logical units was lost and is back, with nothing mapped."""
 
     async def follow_inventory(self) -> None:
-        """Logical units came to `served`, or went: the daemon then asks nexuses what they see."""
+        """Logical units or controllers came to `served`, or units went, or no more will come.
+
+        The daemon then asks nexuses what they see.
+        """
 
     def status(self) -> Mapping[str, Any]:
         """Return what `list` shows of it: values that JSON can hold."""

@@ -34,11 +34,18 @@ class IscsiFrontEnd:
 
     def __init__(self, serving: Serving) -> None:
         self.requests: Mapping[str, Callable[[], Any]] = {}
+        self._serving = serving
         self._portals = serving.settings.portals
         self._served = _targets(serving)
-        _check_initiators(serving, self._served)
+        self._known = {one.number for one in serving.served}
+        self._checked = serving.complete()
+        if self._checked:
+            _check_initiators(serving, self._served)
         self._nodes = {iqn: _node(one, serving.settings) for iqn, one in self._served.items()}
-        login = LoginSettings(discovery_chap=_chap(serving.settings.discovery_chap, None))
+        login = LoginSettings(
+            discovery_chap=_chap(serving.settings.discovery_chap, None),
+            complete=serving.complete,
+        )
         settings = PortalSettings(
             login,
             _limits(),
@@ -64,9 +71,26 @@ class IscsiFrontEnd:
         """Nothing of a portal lies with a controller."""
 
     async def follow_inventory(self) -> None:
-        """Give the targets the logical units that there are now."""
+        """Give the targets the logical units that there are now; new ones become targets."""
+        for one in self._serving.served:
+            if one.number not in self._known:
+                self._known.add(one.number)
+                self._add(one)
+        if not self._checked and self._serving.complete():
+            self._checked = True
+            for line, _ in _wrong_initiators(self._serving, self._served):
+                log.warning("%s", line)
         for iqn, one in self._served.items():
             self._nodes[iqn].logical_units = _by_lun(one)
+
+    def _add(self, one: Served) -> None:
+        """Make a controller a target that was not up when the others became some."""
+        if (first := self._served.get(one.iqn)) is not None:
+            _tell_same_name(one, first)
+            return
+        self._served[one.iqn] = one
+        self._nodes[one.iqn] = _node(one, self._serving.settings)
+        _warn(self._portal.addresses, [self._nodes[one.iqn]])
 
     def status(self) -> Mapping[str, Any]:
         """Return the targets with their LUNs, and the sessions, for `list`."""
@@ -166,18 +190,30 @@ def _targets(serving: Serving) -> dict[str, Served]:
     for one in serving.served:
         first = targets.setdefault(one.iqn, given.get(one.iqn, one))
         if first is not one:
-            log.error(
-                "controller %r is not served over iSCSI: its target would have the name of that "
-                "of %r, %s; give it an iqn of its own",
-                one.settings.spec.text,
-                first.settings.spec.text,
-                one.iqn,
-            )
+            _tell_same_name(one, first)
     return targets
+
+
+def _tell_same_name(one: Served, first: Served) -> None:
+    log.error(
+        "controller %r is not served over iSCSI: its target would have the name of that "
+        "of %r, %s; give it an iqn of its own",
+        one.settings.spec.text,
+        first.settings.spec.text,
+        one.iqn,
+    )
 
 
 def _check_initiators(serving: Serving, targets: Mapping[str, Served]) -> None:
     """See that what initiators may use is there; UsageError if it is not, and cannot come."""
+    for line, known in _wrong_initiators(serving, targets):
+        if len(targets) == len(serving.settings.targets):
+            raise UsageError(f"{line}; there are: {known or 'none'}")
+        log.warning("%s", line)  # it may belong to what is not served
+
+
+def _wrong_initiators(serving: Serving, targets: Mapping[str, Served]) -> Iterator[tuple[str, str]]:
+    """Yield what initiators may use and is not there, and what there is instead."""
     for row in serving.settings.initiators:
         names = list(targets) if row.targets is None else list(row.targets)
         missing = [name for name in names if name not in targets]
@@ -189,12 +225,9 @@ def _check_initiators(serving: Serving, targets: Mapping[str, Served]) -> None:
         }
         wrong = [f"targets: there is no target {name!r}" for name in missing]
         wrong += [f"luns: there is no LUN {lun}" for lun in row.luns or () if lun not in there]
+        known = ", ".join(targets) if missing else ", ".join(map(str, sorted(there)))
         for what in wrong:
-            line = f"initiator {row.name!r}: {what}"
-            if len(targets) == len(serving.settings.targets):
-                known = ", ".join(targets) if missing else ", ".join(map(str, sorted(there)))
-                raise UsageError(f"{line}; there are: {known or 'none'}")
-            log.warning("%s", line)  # it may belong to what is not served
+            yield f"initiator {row.name!r}: {what}", known
 
 
 def _warn(addresses: Sequence[PortalAddress], nodes: Iterable[TargetNode]) -> None:

@@ -67,6 +67,7 @@ class KernelTarget:
         self.requests: Mapping[str, Callable[[], Any]] = {"exports": lambda: list(self.exports())}
         self._service = serving.service
         self._served = serving.served
+        self._known = len(serving.served)
         self._settings = settings
         self._zero_copy = settings.zero_copy == "auto"
         self._bus: TcmuBus | None = None
@@ -97,8 +98,14 @@ class KernelTarget:
         await self._front_end.renew(units)
 
     async def follow_inventory(self) -> None:
-        """Logical units came or went; see TcmuFrontEnd.follow_inventory."""
+        """Logical units came or went; see TcmuFrontEnd.follow_inventory.
+
+        Of a new controller there may be devices from before, which nobody serves yet.
+        """
         await self._front_end.follow_inventory()
+        if len(self._served) > self._known:
+            self._known = len(self._served)
+            await self._front_end.recover()
 
     def _open_ring(
         self, nexus: PlaneNexus, lu: LogicalUnit, fd: int, length: int, cookie: int
