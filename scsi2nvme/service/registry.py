@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from functools import partial
 from scsi2nvme.executor import NvmeExecutor
 from scsi2nvme.native.plane import Plane, PlaneController, PlaneNexus, PlaneUnit, UnitParameters
 from scsi2nvme.scsi.sense import REPORTED_LUNS_DATA_HAS_CHANGED, SenseCode
+from scsi2nvme.service.allowance import Allowance
 from scsi2nvme.service.blocks import BlockLock
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.lock import SharedLock
@@ -38,9 +40,10 @@ class ServedUnit:
 
     `parameters` are what the hot path knows; `paths` lists by which nexus and
     LUN the logical unit is reached. Commands hold `lock` shared while they run, or
-    exclusively where they run alone, and of `blocks` those that they name. `preempting` are
-    the aborts that PREEMPT AND ABORT has begun and not yet waited for; `drains` counts those
-    who keep the hot path off, or are about to, and `ranges` those who keep it off some blocks.
+    exclusively where they run alone, as often as `allowance` lets them, and of `blocks` those
+    that they name. `preempting` are the aborts that PREEMPT AND ABORT has begun and not yet
+    waited for; `drains` counts those who keep the hot path off, or are about to, and `ranges`
+    those who keep it off some blocks.
     """
 
     lu: LogicalUnit
@@ -51,6 +54,7 @@ class ServedUnit:
     events: Events
     lock: SharedLock = field(default_factory=SharedLock)
     blocks: BlockLock = field(default_factory=BlockLock)
+    allowance: Allowance = field(default_factory=Allowance)
     paths: list[tuple[OpenNexus, int]] = field(default_factory=list)
     preempting: list[asyncio.Task[None]] = field(default_factory=list)
     closed: bool = False
@@ -91,6 +95,20 @@ class ServedUnit:
             self.drains -= 1
             if not self.closed:
                 self._return_to_hot_path(drained=drained)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Keep the hot path off for the body, but not for most of the time.
+
+        Whoever holds `lock` exclusively.
+        """
+        await asyncio.sleep(self.allowance.wait_seconds)
+        begun = time.monotonic()
+        try:
+            async with self.drained():
+                yield
+        finally:
+            self.allowance.use(time.monotonic() - begun)
 
     @asynccontextmanager
     async def drained_of(self, blocks: range) -> AsyncIterator[None]:

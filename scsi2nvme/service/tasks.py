@@ -242,7 +242,11 @@ class TaskRunner:
                 return _BUSY  # nobody waits for it any more
             if not alone and not of_blocks:
                 return await self._play(unit, translation)
-            async with unit.drained() if alone or not extents else unit.drained_of(extents[0]):
+            if command.exclusive and not of_blocks:
+                off = unit.alone()
+            else:
+                off = unit.drained() if alone or not extents else unit.drained_of(extents[0])
+            async with off:
                 run.begun = request
                 return await self._play(unit, translation)
 
