@@ -213,6 +213,14 @@ static void completed(struct io *io)
     note_latency(io, now_us());
 }
 
+/* Another host's reset has ended the command, or is told of: hosts go on then. */
+static bool ended_by_others(const struct scsi_task *task, int status)
+{
+    return !option.verify &&
+           (status == SCSI_STATUS_TASK_ABORTED || (status == SCSI_STATUS_CHECK_CONDITION &&
+                                                   task->sense.key == SCSI_SENSE_UNIT_ATTENTION));
+}
+
 static void on_completion(struct iscsi_context *iscsi, int status, void *command, void *private)
 {
     struct scsi_task *task = command;
@@ -226,7 +234,7 @@ static void on_completion(struct iscsi_context *iscsi, int status, void *command
         if (!lost)
             fprintf(stderr, "iscsi-load: the target is lost: %s\n", iscsi_get_error(iscsi));
         lost = stopping = true;
-    } else {
+    } else if (!ended_by_others(task, status)) {
         errors++;
         fprintf(stderr, "iscsi-load: %s of cell %" PRIu64 ": status %d: %s\n",
                 io->flush   ? "flush"

@@ -164,6 +164,7 @@ NUISANCES = (
     ),
     Nuisance("4 hosts, 32 × MODE SELECT each, for ever", storms.mode_selects),
     Nuisance("4 hosts, 32 × START STOP UNIT each, for ever", storms.starts),
+    Nuisance("4 hosts, 32 × COMPARE AND WRITE each, for ever", storms.compares),
     Nuisance("4 hosts, 16 × ABORT TASK of nothing each, for ever", storms.aborts_of_nothing),
     Nuisance("4 hosts, 16 × QUERY TASK SET each, for ever", storms.queries),
     Nuisance("4 hosts, ABORT TASK SET of 32 reads each, for ever", storms.aborts_of_reads),

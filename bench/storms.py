@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Callable, Iterator
 
-from bench.hosts import READ, Address, Host, flood, hosts, transfer
+from bench.hosts import BLOCK_BYTES, READ, Address, Host, flood, hosts, transfer
 from tests.iscsi_pdu import TASK_MANAGEMENT_RESPONSE
 
 UNMAPPED = bytes([0, 22, 0, 16, 0, 0, 0, 0]) + struct.pack(">QI4x", 0, 64)
@@ -55,6 +56,21 @@ def mode_selects(address: Address, target: str) -> Iterator[None]:
 def starts(address: Address, target: str) -> Iterator[None]:
     """Four sessions with 32 START STOP UNIT commands each, to start what runs."""
     yield from flood(hosts(address, target), lambda host: host.submit(_START), 32)
+
+
+def compares(address: Address, target: str) -> Iterator[None]:
+    """Four sessions with 32 COMPARE AND WRITE commands each, no two of the same block."""
+    everybody = list(hosts(address, target))
+    lbas = {
+        host.name: itertools.cycle(range(first, first + 32))
+        for host, first in zip(everybody, itertools.count(8192, 32))
+    }
+
+    def request(host: Host) -> None:
+        cdb = struct.pack(">BxQxxxBxx", 0x89, next(lbas[host.name]), 1)
+        host.submit(cdb, data=bytes(2 * BLOCK_BYTES))
+
+    yield from flood(everybody, request, 32)
 
 
 def aborts_of_nothing(address: Address, target: str) -> Iterator[None]:
