@@ -375,7 +375,7 @@ static void the_number_of_a_request_that_cannot_be_held_is_taken(void)
     login(&i, &params);
     login_more(&j, &i);
     request(bhs, S2N_TEXT, 1, i.cmd_sn + 1);
-    put(&j, bhs, pattern(1 << 20), 1 << 20);
+    put(&j, bhs, pattern(S2N_HELD_BYTES), S2N_HELD_BYTES);
     request(bhs, S2N_TEXT, 2, i.cmd_sn + 2);
     put(&j, bhs, pattern(1), 1);
     CHECK_EQUAL(expect_closed(&j), ENOBUFS);

@@ -16,7 +16,7 @@ from typing import Any, Self
 from scsi2nvme.background import Background
 from scsi2nvme.cli import controllers, inspection
 from scsi2nvme.cli.config import Settings, TargetSettings
-from scsi2nvme.cli.daemon import descriptors, messages, privileges
+from scsi2nvme.cli.daemon import descriptors, memory, messages, privileges
 from scsi2nvme.cli.daemon.control import ControlServer, StateDirectory
 from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served, Serving
@@ -36,7 +36,6 @@ from scsi2nvme.typed import table
 
 DEFAULT_REACTORS = 4  # at most, by default
 DEFAULT_POLL_US = 50
-POOL_BYTES = 16 << 20  # buffer memory of a reactor on a controller
 # How long those that are up wait for others. What the kernel's target restores when we are
 # ready fails for a controller that is not up by then.
 PATIENCE_S, KERNEL_PATIENCE_S = 5.0, 30.0
@@ -176,7 +175,7 @@ class Daemon:
     async def _open(self, number: int, target: TargetSettings) -> Served:
         """Bring a controller up."""
         controller = await controllers.open_controller(
-            target.spec, io_queues=self.service.plane.reactors, pool_bytes=POOL_BYTES
+            target.spec, io_queues=self.service.plane.reactors, pool_bytes=memory.POOL_BYTES
         )
         self._controllers.append(controller)
         _, native = self.service.add_controller(controller.overdue, controller.give_up)
@@ -208,7 +207,7 @@ class Daemon:
             if queue is not None:
                 native.set_queue(index, queue.queue, queue.eventfd, queue.pool)
             else:
-                native.set_queue(index, None, -1, controller.transport.allocate(POOL_BYTES))
+                native.set_queue(index, None, -1, controller.transport.allocate(memory.POOL_BYTES))
         if all(cpu >= 0 for cpu in plane.cpus):
             controller.steer(plane.cpus[index] for index in order)
 

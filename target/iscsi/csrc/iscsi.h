@@ -25,13 +25,13 @@ enum {
     S2N_RECEIVE_DIRECT = 8192,  /* fewer bytes are copied instead */
     S2N_WIRES = 128,            /* PDUs built and not yet taken by the kernel */
     S2N_IOVECS = 256,
-    S2N_SENDS = 8,             /* sendmsg calls of a connection in one round */
-    S2N_PYTHON_REQUESTS = 16,  /* unanswered by Python, then reading stops */
-    S2N_REPLIES = 256,         /* unsent replies, then reading stops */
-    S2N_REPLY_BYTES = 1 << 20, /* their data */
-    S2N_HELD_BYTES = 1 << 20,  /* data of requests that wait for their turn, per session */
-    S2N_EARLY_BYTES = 8 << 20, /* data that came unasked and waits for a buffer, likewise */
-    S2N_REJECTS = 64,          /* per second; a peer that earns more is dropped */
+    S2N_SENDS = 8,               /* sendmsg calls of a connection in one round */
+    S2N_PYTHON_REQUESTS = 16,    /* unanswered by Python, then reading stops */
+    S2N_REPLIES = 256,           /* unsent replies, then reading stops */
+    S2N_REPLY_BYTES = 256 << 10, /* their data */
+    S2N_HELD_BYTES = 256 << 10,  /* data of requests that wait for their turn, per session */
+    S2N_EARLY_BYTES = 8 << 20,   /* data that came unasked and waits for a buffer, likewise */
+    S2N_REJECTS = 64,            /* per second; a peer that earns more is dropped */
 };
 #else /* what a short input reaches */
 enum {

@@ -11,7 +11,7 @@ from typing import Any
 
 from scsi2nvme.cli import config, sizes
 from scsi2nvme.cli.config import MAXIMUM_LUN, Settings
-from scsi2nvme.cli.daemon import descriptors
+from scsi2nvme.cli.daemon import descriptors, memory
 from scsi2nvme.cli.daemon.front_ends.front_end import Served, Serving
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.target.iscsi.admission import Limits
@@ -24,7 +24,7 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 
 log = logging.getLogger(__name__)
 
-LEAST_CONNECTIONS = 16  # whatever the limit of open files
+LEAST_CONNECTIONS = 16  # whatever the limits
 MAXIMUM_NSID = MAXIMUM_LUN + 1  # LUN n is namespace n + 1
 LOGOUT_SECONDS = 5.0  # how long initiators have to log out at the end
 
@@ -48,7 +48,7 @@ class IscsiFrontEnd:
         )
         settings = PortalSettings(
             login,
-            _limits(),
+            _limits(memory.buffers(serving.service.plane.reactors, len(serving.settings.targets))),
             ping=serving.settings.ping_s,
             ping_timeout=serving.settings.ping_timeout_s,
             cold_reset=serving.settings.cold_reset,
@@ -248,11 +248,16 @@ def _warn(addresses: Sequence[PortalAddress], nodes: Iterable[TargetNode]) -> No
             )
 
 
-def _limits() -> Limits:
-    """Return how many connections there may be, which is never all that can be opened."""
-    limits = Limits.within(max(LEAST_CONNECTIONS, descriptors.for_peers()))
-    if limits.maximum < Limits().maximum:
+def _limits(buffer_bytes: int) -> Limits:
+    """Return how many connections there may be: never all that can be opened, or held."""
+    files, room = descriptors.for_peers(), memory.for_peers(buffer_bytes)
+    limits = Limits.within(max(LEAST_CONNECTIONS, min(files, room)))
+    if limits.maximum == Limits().maximum:
+        return limits
+    if files <= room:
         log.warning("the limit of open files (ulimit -n) leaves %d connections", limits.maximum)
+    else:
+        log.info("memory leaves %d connections", limits.maximum)
     return limits
 
 
