@@ -8,7 +8,7 @@
 
 bool s2n_task_matches(const s2n_task *task, const struct s2n_abort *abort)
 {
-    if (task->state == S2N_DONE)
+    if (task->state == S2N_DONE || task->state == S2N_REMAINS)
         return false;
     switch (abort->scope) {
     case S2N_SCOPE_TASK:

@@ -203,8 +203,11 @@ static void pause_queue(void *argument)
 {
     struct drain_call call = *(struct drain_call *)argument;
 
+    struct s2n_queue *queue = &call.drain->controller->queue[call.reactor->index];
+
     free(argument);
-    call.drain->controller->queue[call.reactor->index].paused = true;
+    queue->paused = true;
+    s2n_queue_urge(&queue->urge);
     s2n_drain_done(call.drain);
 }
 

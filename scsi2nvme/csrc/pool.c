@@ -115,9 +115,28 @@ bool s2n_pool_take(struct s2n_pool *pool, struct s2n_share *share, struct s2n_bu
            take(pool, S2N_LARGES, buffer, bytes, common);
 }
 
+static enum s2n_size size_of(const struct s2n_buffer *buffer)
+{
+    return buffer->chunk_bytes == S2N_SMALL ? S2N_SMALLS : S2N_LARGES;
+}
+
+void s2n_pool_hand_over(struct s2n_buffer *buffer, struct s2n_share *to)
+{
+    enum s2n_size size = size_of(buffer);
+    uint32_t rest = buffer->count - buffer->reserved;
+
+    if (!buffer->pool)
+        return;
+    buffer->share->reserved[size] -= buffer->reserved;
+    buffer->share->common[size] -= rest;
+    to->reserved[size] += buffer->reserved;
+    to->common[size] += rest;
+    buffer->share = to;
+}
+
 void s2n_pool_give(struct s2n_buffer *buffer)
 {
-    enum s2n_size size = buffer->chunk_bytes == S2N_SMALL ? S2N_SMALLS : S2N_LARGES;
+    enum s2n_size size = size_of(buffer);
     uint32_t rest = buffer->count - buffer->reserved;
 
     if (!buffer->pool)

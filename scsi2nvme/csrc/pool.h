@@ -42,6 +42,8 @@ bool s2n_pool_fits(const struct s2n_pool *pool, uint64_t bytes);
 uint64_t s2n_pool_unused(const struct s2n_pool *pool);
 /* Whether what the share holds may be what others lack. */
 bool s2n_pool_misses(const struct s2n_pool *pool, const struct s2n_share *share);
+/* Have another share hold what a buffer has. */
+void s2n_pool_hand_over(struct s2n_buffer *buffer, struct s2n_share *to);
 /* Give a buffer's chunks back. */
 void s2n_pool_give(struct s2n_buffer *buffer);
 uint8_t *s2n_pool_address(const struct s2n_pool *pool, uint32_t chunk);

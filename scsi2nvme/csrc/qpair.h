@@ -52,6 +52,8 @@ int s2n_qpair_find(const s2n_qpair *qp, uint64_t cookie, int cid);
 /* Forget the commands under way with this cookie, which the controller has forgotten:
  * how many there were. */
 uint32_t s2n_qpair_drop(s2n_qpair *qp, uint64_t cookie);
+/* Give the commands under way with this cookie another one. */
+void s2n_qpair_hand_over(s2n_qpair *qp, uint64_t cookie, uint64_t to);
 uint16_t s2n_qpair_qid(const s2n_qpair *qp);
 /* Completions that named no command under way: a device gone wrong. */
 uint64_t s2n_qpair_unexpected(const s2n_qpair *qp);

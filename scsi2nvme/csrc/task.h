@@ -15,6 +15,7 @@ enum s2n_task_state {
     S2N_DEVICE,    /* hot: NVMe commands under way or waiting for a slot */
     S2N_ENGINE,    /* in Python's hands */
     S2N_DONE,      /* the front end sends the response */
+    S2N_REMAINS,   /* what the device has of a task that was answered: nobody's, until its end */
 };
 
 struct s2n_front_end {
@@ -103,9 +104,9 @@ struct s2n_task {
     bool counted;          /* in its LU's count of hot tasks */
     bool ordered;          /* in its slot's count of ORDERED tasks */
     bool waits_for_pool, waits_for_slot;
-    bool executing;   /* s2n_task_execute was called */
-    uint8_t urged;    /* how often it was told that nobody waits for what is left on the device */
-    uint64_t urge_ms; /* when that is told next */
+    bool executing;    /* s2n_task_execute was called */
+    uint8_t urged;     /* how often it was told that nobody waits for what is left on the device */
+    uint64_t abort_ms; /* since when nobody does */
 
     /* A new task is zero up to the buffer's chunks. What lies from there on would take
      * long, and is written before it is read. */

@@ -18,8 +18,8 @@ void s2n_nexus_abort_all(struct s2n_reactor *reactor, s2n_nexus *nexus);
 
 /* Abort what matches; returns how many tasks did. */
 uint32_t s2n_reactor_abort(struct s2n_reactor *reactor, const struct s2n_abort *abort);
-/* Have the controller abort what aborted tasks left on it, and tell of it once more if that
- * did not help. A queue's timer. */
+/* Have the controller abort what aborted tasks left on it, tell of it once more if that did not
+ * help, and answer these while it is being reset. A queue's timer, and when that begins. */
 void s2n_queue_urge(struct s2n_timer *timer);
 /* The controller was reset: what aborted tasks left on it is not done again. */
 void s2n_queue_drop_aborted(struct s2n_queue *queue);

@@ -23,6 +23,10 @@ uint64_t s2n_task_number(const s2n_task *task);
 void s2n_task_to_engine(s2n_task *task, uint32_t type, uint32_t code);
 /* Status and data are there: answer. */
 void s2n_task_finish(s2n_task *task);
+/* Answer an aborted task while the device has a part of it: that part, its buffer and its place
+ * among those that name blocks are a task of nobody's then, until it ends. False, and nothing
+ * is done, without memory for that. */
+bool s2n_task_leave(s2n_task *task);
 /* Forget what will never end any more: the reactor is stopped. */
 void s2n_reactor_drop_tasks(struct s2n_reactor *reactor);
 

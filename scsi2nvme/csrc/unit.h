@@ -28,6 +28,7 @@ struct s2n_queue {
     s2n_task *lines;                  /* the first tasks of those that wait for a buffer */
     bool claimed;                     /* for one of them: what is common of the pool */
     struct s2n_timer urge;            /* aborted tasks are still on the device */
+    struct s2n_share remains;         /* buffers of those that were answered nevertheless */
 };
 
 struct s2n_controller {

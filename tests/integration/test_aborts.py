@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -134,6 +135,7 @@ def usable(one: Initiator) -> bool:
     return written.status == 0 and read.data == BLOCK
 
 
+HOT_AND_COLD = ("READ", "WRITE", "UNMAP", "SYNCHRONIZE CACHE", "WRITE SAME", "ordered WRITE")
 ABORTS_NOTHING = ("abort:status=0/06", "abort:hang:count=1")
 
 
@@ -148,6 +150,20 @@ def test_every_command_is_aborted(tmp_path: Path, abort: tuple[str, ...]) -> Non
         assert abort_all(all_of_them, tags) == [0] * len(COMMANDS)
         for one, what in zip(all_of_them, COMMANDS, strict=True):
             assert usable(one), what
+
+
+def test_a_reset_that_hangs_as_well_keeps_nobody_waiting(tmp_path: Path) -> None:
+    faults = [(hanging(what), ABORTS_NOTHING[0], "create-cq:hang:after=2") for what in HOT_AND_COLD]
+    with ExitStack() as stack:
+        daemon = stack.enter_context(serving(tmp_path, *faults))
+        hosts = [stack.enter_context(initiator(daemon, n)) for n in range(len(faults))]
+        tags = [begin(one, what) for one, what in zip(hosts, HOT_AND_COLD, strict=True)]
+        assert abort_all(hosts, tags) == [0] * len(hosts)
+        for n, one in enumerate(hosts):
+            assert one.command(0, INQUIRY, data_in=36).status == 0
+            with initiator(daemon, n):  # which ends the session of the same name
+                assert one.closed_by_target()
+        daemon.stop(signal.SIGKILL)  # it gives a hanging reset time
 
 
 def test_another_host_ends_what_hangs(tmp_path: Path) -> None:

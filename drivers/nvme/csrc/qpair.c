@@ -459,6 +459,12 @@ uint32_t s2n_qpair_drop(s2n_qpair *qp, uint64_t cookie)
     return count;
 }
 
+void s2n_qpair_hand_over(s2n_qpair *qp, uint64_t cookie, uint64_t to)
+{
+    for (int cid = -1; (cid = s2n_qpair_find(qp, cookie, cid + 1)) >= 0;)
+        qp->slots[cid].cookie = to;
+}
+
 static int by_sequence(const void *a, const void *b, void *context)
 {
     const struct slot *slots = context;

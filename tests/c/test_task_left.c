@@ -1,0 +1,220 @@
+/* Aborted tasks that the device does not give back: when they are answered, and what becomes of
+ * what it still has of them. */
+#include <string.h>
+
+#include "bench.h"
+#include "check.h"
+#include "task_abort.h"
+
+enum { POOL = 1 << 20, DEPTH = 16, MANY = 8, INTERNAL_ERROR = 0x006 };
+enum { ANSWER_MS = 1750 };
+
+static struct op op[MANY];
+
+static struct s2n_queue *queue(void)
+{
+    return &bench.controller->queue[0];
+}
+
+static void start(void)
+{
+    memset(op, 0, sizeof op);
+    bench_open(DEPTH, POOL);
+}
+
+static void abort_nexus(unsigned nexus, uint64_t token)
+{
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[nexus], NULL, 0, false, false, token);
+}
+
+static void pause(void)
+{
+    s2n_controller_pause(bench.controller, 41);
+    expect_drained(41, 0);
+}
+
+/* So much time goes by since its abort. */
+static void age(const struct op *one, uint64_t ms)
+{
+    one->task->abort_ms -= ms;
+    s2n_queue_urge(&queue()->urge);
+}
+
+static void reset(void)
+{
+    device_reset(&bench.device);
+    bench.device.automatic = true;
+    s2n_controller_resume(bench.controller);
+}
+
+/* A write of 64 KiB that the device has, aborted, in the midst of a reset. */
+static void leave_a_write(void)
+{
+    begin_write(&op[0], 0, 0, 8, 128);
+    gathered(&op[0]);
+    rounds();
+    abort_nexus(0, 71);
+    pause();
+    age(&op[0], ANSWER_MS - 50);
+    CHECK(!op[0].completed);
+    no_event();
+    age(&op[0], 100);
+    CHECK(op[0].completed && op[0].aborted && !op[0].task);
+    expect_drained(71, 1);
+}
+
+static void a_reset_that_takes_long_keeps_nobody_waiting(void)
+{
+    start();
+    uint64_t unused = s2n_pool_unused(queue()->pool);
+    leave_a_write();
+    CHECK_EQUAL(s2n_pool_unused(queue()->pool), unused - 65536);
+    CHECK_EQUAL(s2n_qpair_in_flight(bench.device.qp), 1);
+    reset();
+    CHECK_EQUAL(s2n_pool_unused(queue()->pool), unused);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 1); /* it is not done again */
+    bench_close();
+}
+
+/* Its nexus owes nothing any more, and may go. */
+static void what_is_left_is_nobodys(void)
+{
+    start();
+    leave_a_write();
+    abort_nexus(0, 72);
+    expect_drained(72, 0);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, NULL, bench.lu[0], 0, true, false, 73);
+    expect_drained(73, 0);
+    struct s2n_share *share = s2n_nexus_share(bench.nexus[0], bench.controller);
+    CHECK(!share->reserved[S2N_LARGES] && !share->common[S2N_LARGES]);
+    s2n_nexus_free(bench.nexus[0]);
+    reset();
+    CHECK(!queue()->remains.reserved[S2N_LARGES] && !queue()->remains.common[S2N_LARGES]);
+    CHECK(bench.nexus[0] = s2n_nexus_new(bench.plane, NEXUS));
+    bench_close();
+}
+
+static void its_memory_is_used_for_nothing_else(void)
+{
+    start();
+    leave_a_write();
+    uint64_t first = bench.device.log[0].prp1;
+    for (int i = 1; i < 6; i++) {
+        begin_write(&op[i], 1, 0, 0, 128);
+        if (!op[i].reserved)
+            continue;
+        CHECK(op[i].task->buffer.chunk_bytes == 65536);
+        CHECK(s2n_pool_iova(queue()->pool, op[i].task->buffer.chunk[0]) != first);
+    }
+    abort_nexus(1, 72);
+    expect_drained(72, 5);
+    reset();
+    bench_close();
+}
+
+/* Neither a later command to these blocks, nor one that excludes it, overtakes what is left. */
+static void what_follows_waits_for_the_reset(void)
+{
+    start();
+    leave_a_write();
+    begin_write(&op[1], 0, 0, 8, 128);
+    gathered(&op[1]);
+    s2n_lu_drain_range(bench.lu[0], 0, 9, 81);
+    s2n_lu_drain(bench.lu[0], 82);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 1);
+    no_event();
+    reset();
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 2);
+    CHECK(op[1].completed && !op[1].aborted);
+    CHECK_EQUAL(next_event(S2N_EVENT_DRAINED).cookie, 81);
+    CHECK_EQUAL(next_event(S2N_EVENT_DRAINED).cookie, 82);
+    s2n_lu_release_range(bench.lu[0], 81);
+    bench_close();
+}
+
+static void a_controller_that_is_lost_leaves_nothing(void)
+{
+    start();
+    leave_a_write();
+    s2n_controller_fail(bench.controller, INTERNAL_ERROR);
+    rounds();
+    bench_close();
+}
+
+/* Before the reset has begun, later commands could still overtake it. */
+static void nothing_is_answered_before_the_reset_begins(void)
+{
+    start();
+    begin_read(&op[0], 0, 0, 0, 600);
+    begin_read(&op[1], 1, 0, 0, 1);
+    rounds();
+    abort_nexus(0, 71);
+    age(&op[0], 10 * ANSWER_MS);
+    CHECK(!op[0].completed);
+    for (uint32_t told = 0; told < 2; told++)
+        for (uint32_t i = 0; i < bench.device.seen - 1; i++)
+            CHECK_EQUAL(next_event(S2N_EVENT_ABORT).count, told);
+    no_event();
+    s2n_controller_pause(bench.controller, 41);
+    CHECK(op[0].completed && op[0].aborted && !op[1].completed);
+    expect_drained(71, 1);
+    expect_drained(41, 0);
+    reset();
+    rounds();
+    CHECK(op[1].completed && !op[1].aborted);
+    bench_close();
+}
+
+static void who_aborted_anothers_is_kept_to_its_word(void)
+{
+    start();
+    begin_read(&op[0], 0, 0, 0, 600);
+    rounds();
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[1], bench.lu[0], 0, false, true, 71);
+    op[0].keeps = true; /* the response is sent at its ease */
+    pause();
+    age(&op[0], ANSWER_MS);
+    CHECK(op[0].completed && op[0].told);
+    CHECK_EQUAL(op[0].data_in, 0);
+    expect_drained(71, 1);
+    reset();
+    taken(&op[0]);
+    bench_close();
+}
+
+/* What is not ours is not given back while the device may write to it. */
+static void what_lies_in_place_waits_for_the_reset(void)
+{
+    static const struct s2n_extent extent = {0, 4096};
+    struct s2n_place place = {NULL, 1 << 20, &extent, 1};
+
+    start();
+    place.base = bench.device.pool_memory.vaddr;
+    begin_in_place(&op[0], 0x28, 0, 8, &place);
+    rounds();
+    abort_nexus(0, 71);
+    pause();
+    age(&op[0], 10 * ANSWER_MS);
+    CHECK(!op[0].completed);
+    no_event();
+    reset();
+    CHECK(op[0].completed && op[0].aborted);
+    expect_drained(71, 1);
+    bench_close();
+}
+
+int main(void)
+{
+    RUN(a_reset_that_takes_long_keeps_nobody_waiting);
+    RUN(what_is_left_is_nobodys);
+    RUN(its_memory_is_used_for_nothing_else);
+    RUN(what_follows_waits_for_the_reset);
+    RUN(a_controller_that_is_lost_leaves_nothing);
+    RUN(nothing_is_answered_before_the_reset_begins);
+    RUN(who_aborted_anothers_is_kept_to_its_word);
+    RUN(what_lies_in_place_waits_for_the_reset);
+    return 0;
+}
