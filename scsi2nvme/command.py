@@ -56,6 +56,8 @@ class Hot(IntEnum):
     PRE_FETCH = 5
     UNMAP = 6
     WRITE_SAME = 7
+    VERIFY = 8
+    WRITE_AND_VERIFY = 9
 
 
 class Table(Protocol):
