@@ -202,6 +202,42 @@ static void what_is_aborted_first_has_no_second(void)
     bench_close();
 }
 
+/* Nothing of it is under way then, and nobody else tells it that the abort is done. */
+static void what_is_aborted_between_phases_ends_at_once(void)
+{
+    start(2); /* one command at a time */
+    begin_with_data(&op[0], cdb_of(0x2e, BYTCHK, 1000, 8), 10, data);
+    begin_read(&op[1], 0, 1, 0, 1);
+    rounds();
+    complete(0, 0);
+    CHECK_EQUAL(bench.device.seen, 2); /* the other's, which waited first */
+    CHECK(!op[0].completed);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS_LU, bench.nexus[0], bench.lu[0], 0, false, false,
+                    9);
+    rounds();
+    CHECK(op[0].completed && op[0].aborted);
+    expect_drained(9, 1);
+    complete(1, 0);
+    CHECK(op[1].completed && op[1].status == GOOD);
+    CHECK_EQUAL(bench.device.seen, 2);
+    bench_close();
+}
+
+/* The second phase is of the same task: its failure is told, and once. */
+static void a_lost_controller_ends_the_second(void)
+{
+    write_and_verify(0);
+    complete(0, 0);
+    s2n_controller_fail(bench.controller, 0x371);
+    rounds();
+    s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
+    CHECK_EQUAL(event.phase, 1);
+    CHECK_EQUAL(event.status, 0x371);
+    s2n_task_end(event.task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    CHECK_EQUAL(op[0].status, CHECK_CONDITION);
+    bench_close();
+}
+
 /* A reset places again what was under way, of the second phase alone. */
 static void a_reset_does_not_write_again(void)
 {
@@ -252,6 +288,8 @@ int main(void)
     RUN(nothing_is_verified_that_was_not_written);
     RUN(what_fails_second_tells_of_the_first);
     RUN(what_is_aborted_first_has_no_second);
+    RUN(what_is_aborted_between_phases_ends_at_once);
+    RUN(a_lost_controller_ends_the_second);
     RUN(a_reset_does_not_write_again);
     RUN(a_drain_waits_for_the_second);
     return 0;
