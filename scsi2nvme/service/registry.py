@@ -17,6 +17,7 @@ from scsi2nvme.service.allowance import Allowance
 from scsi2nvme.service.blocks import BlockLock
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.lock import SharedLock
+from scsi2nvme.service.resets import Resets
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class ServedUnit:
     lock: SharedLock = field(default_factory=SharedLock)
     blocks: BlockLock = field(default_factory=BlockLock)
     allowance: Allowance = field(default_factory=Allowance)
+    resets: Resets = field(default_factory=Resets)
     paths: list[tuple[OpenNexus, int]] = field(default_factory=list)
     preempting: list[asyncio.Task[None]] = field(default_factory=list)
     closed: bool = False
