@@ -153,6 +153,9 @@ class Command:
     without_unit: Callable[[Task], Translation] | None = field(default=None, compare=False)
     supported: Callable[[LogicalUnit], bool] = field(default=lambda lu: True, compare=False)
     hot: Hot = Hot.NO
+    # Whether its answer holds until anything changes but the medium: it tells of nothing that
+    # changes by itself, and changes nothing where it is repeated.
+    kept: bool = False
     nvme: tuple[str, ...] = ()  # the NVMe commands that it becomes, for the documentation
     timeout_s: int = 30
     doc: str = ""

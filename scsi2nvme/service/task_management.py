@@ -22,6 +22,7 @@ from scsi2nvme.scsi.task_management import (
     TaskManagementResponse,
     asynchronous_event,
 )
+from scsi2nvme.service.answers import Noticing
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.registry import OpenNexus, Registry, ServedUnit
 from scsi2nvme.unit.logical_unit import Nexus
@@ -175,7 +176,8 @@ class TaskManager:
         return self._background.spawn(self._finish_reset(unit, translation))
 
     async def _finish_reset(self, unit: ServedUnit, translation: Translation) -> None:
-        result = await play(translation, unit.executor)
+        result = await play(translation, Noticing(unit.executor, unit.lu.epoch))
+        unit.lu.epoch.advance()
         if result.sense is not None:
             code = result.sense.code
             log.warning("namespace %d: the reset is not complete: %s", unit.lu.nsid, code)
