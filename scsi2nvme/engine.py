@@ -115,7 +115,8 @@ def run(
     if command.data is Data.IN and command.transfer is Transfer.BYTES:
         # Truncated to the allocation length; lengths inside the data stay. Spec: SPC-4 4.2.5.6.
         allocated = command.data_bytes(task.cdb, block_bytes=0)
-        result = replace(result, data_in=result.data_in[:allocated])
+        if len(result.data_in) > allocated:
+            result = replace(result, data_in=result.data_in[:allocated])
     return result
 
 

@@ -31,10 +31,12 @@ class BouncePool:
         pages = -(-length // PAGE) * PAGE
         if pages > self._region.length:
             raise ValueError(f"{length} bytes wanted of {self._region.length}")
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append((pages, future))
-        self._serve()
-        offset = await future
+        offset = None if self._waiting else self._take(pages)
+        if offset is None:
+            future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            self._waiting.append((pages, future))
+            self._serve()
+            offset = await future
         try:
             yield self._region.slice(offset, length)
         finally:
