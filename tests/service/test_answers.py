@@ -146,3 +146,4 @@ def test_rows_whose_answers_are_kept_change_nothing(kept: Command) -> None:
     assert not kept.modifies_medium
     assert not kept.exclusive
     assert any(commands.find(cdb) is kept for cdb in PROBES)
+    assert len(PROBES) < MOST_ANSWERS  # of which all are kept at a time

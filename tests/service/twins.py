@@ -42,6 +42,10 @@ PROBES = (
     row("REPORT TARGET PORT GROUPS").build(allocation_length=ALL),
     row("REPORT SUPPORTED OPERATION CODES").build(allocation_length=0xFFFF),
     row("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS").build(allocation_length=ALL),
+    *(
+        row(f"PERSISTENT RESERVE IN, {name}").build(allocation_length=ALL)
+        for name in ("READ KEYS", "READ RESERVATION", "REPORT CAPABILITIES", "READ FULL STATUS")
+    ),
 )
 ELSEWHERE = bytes([0, 1, *bytes(6)])  # a LUN that leads to no logical unit at first
 
@@ -321,6 +325,7 @@ CHANGES: dict[str, tuple[Act, ...]] = {
     "a unit that is gone": (removed,),
     "a unit that is reserved": (command("RESERVE (6)"),),
     "a unit that is released": (command("RESERVE (6)"), command("RELEASE (6)")),
+    "a registration": (reservation("REGISTER", 0, 7),),
     "a reservation": (
         reservation("REGISTER", 0, 7),
         reservation("RESERVE", 7, scope=0, type=3),
