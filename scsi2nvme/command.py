@@ -221,8 +221,15 @@ class Command:
             self.service_action_field.write(mask, self.service_action, "big")
         return bytes(mask)
 
+    @cached_property
+    def _reserved(self) -> int:
+        """The bits that are reserved, in the CDB as a number."""
+        return ~int.from_bytes(self.structure.mask, "big") & ((1 << 8 * self.length) - 1)
+
     def reserved_bit(self, cdb: bytes) -> FieldPointer | None:
         """Return where `cdb` sets a reserved bit, the first byte and its highest such bit."""
+        if not int.from_bytes(cdb[: self.length].ljust(self.length, b"\0"), "big") & self._reserved:
+            return None
         for byte, (value, allowed) in enumerate(zip(cdb, self.structure.mask, strict=False)):
             wrong = value & ~allowed
             if wrong:

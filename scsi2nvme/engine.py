@@ -234,8 +234,9 @@ def _may_be_fenced(task: Task) -> bool:
 
 def _fits(task: Task) -> bool:
     """Whether blocks are as long as when the command came; else its portions are others."""
-    announced = task.command.data_bytes(task.cdb, task.lu.block_bytes)
-    return task.portion is None or task.portion.announced == announced
+    if task.portion is None:
+        return True
+    return task.portion.announced == task.command.data_bytes(task.cdb, task.lu.block_bytes)
 
 
 def _check_data_out(task: Task) -> None:
