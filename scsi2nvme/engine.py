@@ -24,6 +24,7 @@ from scsi2nvme.scsi.result import (
     check_condition,
 )
 from scsi2nvme.scsi.sense import (
+    INTERNAL_TARGET_FAILURE,
     INVALID_COMMAND_OPERATION_CODE,
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
@@ -41,6 +42,7 @@ from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES, Portion
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.reservations import Access
+from scsi2nvme.unit.store import UnsavedState
 
 
 def _refuse_unknown(lu: LogicalUnit, cdb: bytes) -> Result:
@@ -110,13 +112,14 @@ def run(
         result = yield from _checked(task, cdb)
     except CheckCondition as error:
         return check_condition(error.sense)
+    except UnsavedState:  # whose store has told why
+        return check_condition(Sense(INTERNAL_TARGET_FAILURE))
     except NvmeError as error:
         return (yield from failed(request, error))
     if command.data is Data.IN and command.transfer is Transfer.BYTES:
         # Truncated to the allocation length; lengths inside the data stay. Spec: SPC-4 4.2.5.6.
         allocated = command.data_bytes(task.cdb, block_bytes=0)
-        if len(result.data_in) > allocated:
-            result = replace(result, data_in=result.data_in[:allocated])
+        result = replace(result, data_in=result.data_in[:allocated])
     return result
 
 
@@ -234,9 +237,8 @@ def _may_be_fenced(task: Task) -> bool:
 
 def _fits(task: Task) -> bool:
     """Whether blocks are as long as when the command came; else its portions are others."""
-    if task.portion is None:
-        return True
-    return task.portion.announced == task.command.data_bytes(task.cdb, task.lu.block_bytes)
+    announced = task.command.data_bytes(task.cdb, task.lu.block_bytes)
+    return task.portion is None or task.portion.announced == announced
 
 
 def _check_data_out(task: Task) -> None:

@@ -289,13 +289,13 @@ def _apply(task: Task, changes: list[_Change], block_bytes: int, resized: bool) 
     for change in changed:
         if change.page.changeable:
             lu.mode.change(change.page, change.values)
-    if task.cdb.sp:
-        lu.mode.save()
     if changed or resized:
         lu.establish_attention(MODE_PARAMETERS_CHANGED, but=task.nexus)
     if any(change.page.feature for change in changed):
         for other in lu.siblings():  # they share the feature (MLUS)
             other.establish_attention(MODE_PARAMETERS_CHANGED, but=task.nexus)
+    if task.cdb.sp:  # last: where it fails, the rest is done, and told
+        lu.mode.save()
 
 
 # Reset
@@ -343,7 +343,6 @@ def _sense_row(length: int, opcode: int, spec: str, *fields: Field) -> Command:
         length_field="allocation_length",
         access=Access.READ,
         needs_ready=False,
-        kept=True,
         nvme=("Get Features",),
     )
 

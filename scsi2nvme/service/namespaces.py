@@ -82,7 +82,8 @@ class Follower:
         if (lu.capacity_blocks, lu.block_bytes) != before:
             lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
         lu.on_change()
-        await self._registry.units[lu].refresh()
+        if (unit := self._registry.units.get(lu)) is not None:  # else all ends
+            await unit.refresh()
 
     async def limit(self, lu: LogicalUnit, size: int | None) -> None:
         """Make the first `size` bytes of a namespace the logical unit, None: all of it."""

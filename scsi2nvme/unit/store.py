@@ -17,6 +17,10 @@ class DamagedState(ValueError):
         self.reason = reason
 
 
+class UnsavedState(OSError):
+    """State cannot be saved: what was saved stays. The store has told people why."""
+
+
 class Store(Protocol):
     """Where state goes that must outlive the process. Values are JSON objects."""
 
@@ -24,7 +28,7 @@ class Store(Protocol):
         """Return what was last saved under `key`."""
 
     def save(self, key: str, value: Mapping[str, Any]) -> None:
-        """Save durably: when this returns, a crash does not lose it; OSError if it cannot."""
+        """Save durably: when this returns, a crash does not lose it; UnsavedState if it cannot."""
 
     def move(self, key: str, to: str) -> None:
         """Make what was saved under `key` that of `to`, durably; OSError if it cannot."""

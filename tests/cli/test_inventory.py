@@ -198,3 +198,71 @@ def test_a_new_namespace_must_not_have_the_name_of_another(
     asyncio.run(work())
     told = "\n".join(record.getMessage() for record in caplog.records)
     assert ("cannot be told from" in told) == (serial == "SAME")
+
+
+def test_a_namespace_whose_state_is_damaged_stays_out_and_others_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    configured = settings(
+        ConfigFile(),
+        default_state_dir=tmp_path,
+        maximum_reactors=1,
+        controllers=(DISK,),
+        portals=(f"127.0.0.1:{free_port()}",),
+    )
+
+    async def work() -> None:
+        async with AsyncExitStack() as stack:
+            daemon = await Daemon.start(configured, stack)
+            (served,) = daemon.served
+            store = daemon._inventory._store
+            key = f"reservations-{served.units[2].state_key}"
+            await changed(daemon, 1, 2, 3)
+            store._path(key).write_text("{")
+            assert isinstance(served.controller.transport, EmulatedTransport)
+            served.controller.transport.detach(1)
+            await eventually(
+                lambda: set(served.units) == {3} and not daemon._following.locked(),
+                "the sound one is served",
+            )
+
+    asyncio.run(work())
+    assert not any(record.exc_info for record in caplog.records)
+    (line,) = [each for each in caplog.messages if "damaged" in each]
+    assert line.startswith(f"namespace 2 of controller {DISK!r} is not served: saved state ")
+
+
+def test_state_that_cannot_be_saved_is_told_and_does_not_count(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    configured = settings(
+        ConfigFile(),
+        default_state_dir=tmp_path,
+        maximum_reactors=1,
+        controllers=(DISK,),
+        portals=(f"127.0.0.1:{port}",),
+    )
+    register = row("PERSISTENT RESERVE OUT, REGISTER").build(parameter_list_length=24)
+    keys = row("PERSISTENT RESERVE IN, READ KEYS").build(allocation_length=64)
+    key = bytes(8) + (7).to_bytes(8, "big") + bytes([0, 0, 0, 0, 1, 0, 0, 0])  # APTPL
+
+    async def work() -> None:
+        async with AsyncExitStack() as stack:
+            daemon = await Daemon.start(configured, stack)
+            (served,) = daemon.served
+            path = daemon._inventory._store._path(f"reservations-{served.units[1].state_key}")
+            obstacle = path.with_name(f"{path.name}.new")
+            obstacle.mkdir()
+            with Initiator(("127.0.0.1", port)) as one:
+                await asyncio.to_thread(one.login, served.iqn)
+                await asyncio.to_thread(one.hear)
+                assert (await sent(one, 0, register, data_out=key)).sense_triple == (4, 0x44, 0)
+                assert (await sent(one, 0, keys, data_in=64)).data == bytes(8)
+                obstacle.rmdir()
+                assert (await sent(one, 0, register, data_out=key)).status == 0
+                assert (await sent(one, 0, keys, data_in=64)).data[8:] == key[8:16]
+
+    asyncio.run(work())
+    assert not any(record.exc_info for record in caplog.records)
+    assert any("cannot be saved: Is a directory" in line for line in caplog.messages)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from scsi2nvme.cli.daemon.control import StateDirectory
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.unit.store import UnsavedState
 from tests.support import refused_in_one_line
 
 
@@ -115,3 +118,50 @@ def test_a_file_is_json_that_people_can_read(tmp_path: Path) -> None:
     text = (tmp_path / "b.json").read_text()
     assert json.loads(text) == {"x": 2, "y": 1}
     assert text.index('"x"') < text.index('"y"')
+
+
+@pytest.mark.parametrize("when", ["writing", "syncing", "an obstacle"])
+def test_a_save_without_room_keeps_what_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    store = JsonStore(tmp_path)
+    store.save("a", {"x": 1})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        if when == "writing":
+            patch.setattr("scsi2nvme.durable.open", Full, raising=False)
+        elif when == "syncing":
+            patch.setattr(os, "fsync", full)
+        else:
+            (tmp_path / "a.json.new").mkdir()
+        with pytest.raises(UnsavedState, match=r"state .*a\.json cannot be saved: "):
+            store.save("a", {"x": 2})
+    assert store.load("a") == {"x": 1}
+    if when != "an obstacle":
+        assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+class Full(io.BytesIO):
+    """A file on a disk that is full."""
+
+    def __init__(self, descriptor: int, mode: str) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, data: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_cannot_be_renamed_is_one_line(tmp_path: Path) -> None:
+    store = JsonStore(tmp_path)
+    store.save("a", {"x": 1})
+    (tmp_path / "b.json").mkdir()
+    with pytest.raises(OperationError, match=r"a\.json cannot be renamed: "):
+        store.move("a", "b")
+    assert store.load("a") == {"x": 1}

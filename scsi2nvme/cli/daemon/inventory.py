@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from scsi2nvme.cli.config import TargetSettings
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
 from scsi2nvme.cli.daemon.state import JsonStore
+from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.service import TaskService
 from scsi2nvme.service.names import Claim, Verdict, judge
@@ -37,10 +38,7 @@ class Inventory:
         claims = [Claim(_label(one.settings, facts.nsid), facts) for one, facts in found]
         verdicts = judge(claims, self._tell_once)
         for (one, facts), verdict in zip(found, verdicts, strict=True):
-            try:
-                self._add(one, facts, verdict)
-            except DamagedState as error:
-                raise self._store.damaged(error.key, error.reason) from None
+            self._add(one, facts, verdict)
         for one in self._served:
             if not one.units:
                 log.warning(
@@ -69,8 +67,8 @@ class Inventory:
         for facts, verdict in zip(new, verdicts, strict=True):
             try:
                 came |= self._add(one, facts, verdict)
-            except DamagedState as error:
-                self._tell_once(str(self._store.damaged(error.key, error.reason)))
+            except OperationError as error:
+                self._tell_once(f"{_label(one.settings, facts.nsid)} is not served: {error}")
         return gone, came
 
     def judge(self, new: Sequence[Claim] = ()) -> list[Verdict]:
@@ -86,9 +84,13 @@ class Inventory:
         return verdicts[len(units) :]
 
     def _add(self, one: Served, facts: NamespaceFacts, verdict: Verdict) -> bool:
+        """Make a namespace a logical unit; OperationError if its saved state is of no use."""
         if verdict is Verdict.NONE:
             return False
-        lu = LogicalUnit(facts, self._store, ambiguous=verdict is Verdict.MODEL)
+        try:
+            lu = LogicalUnit(facts, self._store, ambiguous=verdict is Verdict.MODEL)
+        except DamagedState as error:
+            raise self._store.damaged(error.key, error.reason) from None
         lu.read_only = one.settings.spec.readonly
         if physical := one.settings.spec.physical_block_bytes:
             lu.maximum_physical_block_bytes = physical

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ from urllib.parse import quote
 from scsi2nvme import durable
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.typed import parse_json
+from scsi2nvme.unit.store import UnsavedState
+
+log = logging.getLogger(__name__)
 
 
 def own_directory(path: Path) -> None:
@@ -72,9 +76,21 @@ class JsonStore:
 
     def save(self, key: str, value: Mapping[str, Any]) -> None:
         """Save durably: file and directory are on stable storage on return."""
-        durable.replace(self._path(key), json.dumps(value, indent=1, sort_keys=True).encode())
+        path = self._path(key)
+        content = json.dumps(value, indent=1, sort_keys=True).encode()
+        try:
+            durable.replace(path, content)
+        except OSError as error:
+            unsaved = UnsavedState(f"state {path} cannot be saved: {error.strerror}")
+            log.error("%s", unsaved)
+            raise unsaved from error
 
     def move(self, key: str, to: str) -> None:
-        """Rename durably."""
-        self._path(key).replace(self._path(to))
-        durable.sync_directory(self.directory)
+        """Rename durably; OperationError if that fails."""
+        try:
+            self._path(key).replace(self._path(to))
+            durable.sync_directory(self.directory)
+        except OSError as error:
+            raise OperationError(
+                f"saved state {self._path(key)} cannot be renamed: {error.strerror}"
+            ) from None
