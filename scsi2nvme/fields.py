@@ -144,8 +144,9 @@ class Values(Mapping[str, int]):
         return self.raw[place.byte : place.end]
 
     def text(self, name: str) -> str:
-        """Return an ASCII field without trailing spaces and NULs."""
-        return self.bytes(name).decode("ascii", "replace").rstrip(" \0")
+        """Return an ASCII field without trailing spaces and NULs, what is not printable as `?`."""
+        value = self.bytes(name).rstrip(b" \0")
+        return "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in value)
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,11 @@ class Commands:
         return int(self._controller.identity.elpe) + 1
 
     async def error_log(self) -> list[Values]:
-        """Return the error log's entries that are in use, the newest first."""
+        """Return the error log's entries that are in use and can be read, the newest first."""
         size = ERROR_LOG_ENTRY.size
         length = self.error_log_entries * size
+        if not self._controller.identity.lpa & _LPA_OFFSETS:  # the newest come first
+            length = min(length, maximum_transfer_bytes(self._controller.identity))
         raw = await self.get_log(LogPage.ERROR, BROADCAST_NSID, length)
         entries = [ERROR_LOG_ENTRY.parse(raw[at : at + size]) for at in range(0, length, size)]
         return [entry for entry in entries if entry.error_count]

@@ -284,7 +284,7 @@ class Controller:
     # ---- namespaces and events ----
 
     async def _one(self, command: NvmeCommand) -> Completion:
-        return (await self.execute(command))[0]
+        return self._setup.left_out(command) or (await self.execute(command))[0]
 
     async def _read_namespaces(self, execute: Execute) -> dict[int, NamespaceFacts]:
         return await read_namespaces(execute, self.identity, self._registers.quirks)

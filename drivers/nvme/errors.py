@@ -17,6 +17,10 @@ class UnsupportedControllerError(ControllerError):
     """The controller is of a kind that cannot be driven: no reset mends that."""
 
 
+class UnansweredError(ControllerError):
+    """A command that the driver can do without does not end, and is left out from now on."""
+
+
 class StatusError(ControllerError):
     """A command that the driver itself needs failed; `completion` tells how."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -22,6 +22,7 @@ from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SMART_LOG
 _log = logging.getLogger(__name__)
 
 MAXIMUM_REQUESTS = 4
+RETRY_S, _MOST_RETRY_S = 1.0, 60.0  # between attempts to read the namespaces
 
 # Feature 0Bh: critical warnings, and the one notice that is dealt with.
 _ALL_WARNINGS = 0x1F
@@ -144,6 +145,7 @@ class EventMonitor:
         self._spawn = spawn
         self._mask = 0
         self._tasks: list[asyncio.Task[None]] = []
+        self._retry: asyncio.Task[None] | None = None
 
     def configuration(self, identity: Values) -> int:
         """Begin anew: return what feature 0Bh shall be set to."""
@@ -184,16 +186,51 @@ class EventMonitor:
         """Read an event's log, so that the controller may tell of the next, and act on it."""
         if event.log_id == 0:
             return event
+        changed = frozenset[int]()
+        if event.log_id == LogPage.CHANGED_NAMESPACES:
+            raw = await self._changed_list()
+            changed = await self._read_again() | changed_namespaces(raw)
+            return replace(event, raw=raw, namespaces=changed)
         length = _LOG_BYTES.get(event.log_id, _OTHER_LOG_BYTES)
         raw = await self._commands.get_log(event.log_id, BROADCAST_NSID, length, retain=False)
-        changed = frozenset[int]()
         if event.log_id == LogPage.SMART:
             # What persists would be told again and again.
             warnings = SMART_LOG.parse(raw).critical_warning
             self._mask &= ~warnings
             await self._commands.set_feature(Feature.ASYNC_EVENTS, self._mask)
             if warnings & MEDIUM_READ_ONLY:
+                changed = await self._read_again()
+        return replace(event, raw=raw, namespaces=changed)
+
+    async def _changed_list(self) -> bytes:
+        """Return the log that acknowledges the event; the namespaces are read in any case."""
+        log = LogPage.CHANGED_NAMESPACES
+        try:
+            return await self._commands.get_log(log, BROADCAST_NSID, _LOG_BYTES[log], retain=False)
+        except ControllerError as error:
+            _log.warning("%s", error)
+            return b""
+
+    async def _read_again(self) -> frozenset[int]:
+        """Read the namespaces; where that fails it is tried until it succeeds, and told then."""
+        try:
+            return await self._rescan()
+        except ControllerError as error:
+            _log.warning("the namespaces cannot be read, and are tried again: %s", error)
+        if self._retry is None or self._retry.done():
+            self._retry = self._spawn(self._read_later())
+            self._tasks.append(self._retry)
+        return frozenset()
+
+    async def _read_later(self) -> None:
+        pause_s = RETRY_S
+        while True:  # a reset, which reads them as well, ends this
+            await asyncio.sleep(pause_s)
+            try:
                 changed = await self._rescan()
-        elif event.log_id == LogPage.CHANGED_NAMESPACES:
-            changed = await self._rescan() | changed_namespaces(raw)
-        return ControllerEvent(event.type, event.info, event.log_id, raw, changed)
+            except ControllerError:
+                pause_s = min(2 * pause_s, _MOST_RETRY_S)
+                continue
+            log = LogPage.CHANGED_NAMESPACES
+            self._report(ControllerEvent(EventType.NOTICE, 0, log, b"", changed))
+            return

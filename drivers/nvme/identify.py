@@ -46,6 +46,7 @@ _SQES, _CQES = 6, 4  # powers of two
 _COMMAND_SETS = {1: "a key value namespace", 2: "a zoned namespace"}  # CSI, but for NVM
 _LBA_FORMATS = 64
 _LBADS = range(9, 17)
+_MOST_BYTES = 1 << 63  # of a namespace: no host can address more
 
 _NIDT_EUI64, _NIDT_NGUID, _NIDT_UUID, _NIDT_CSI = 1, 2, 3, 4
 _NIDT_BYTES = {_NIDT_EUI64: 8, _NIDT_NGUID: 16, _NIDT_UUID: 16, _NIDT_CSI: 1}
@@ -75,13 +76,15 @@ def _check_controller(controller: Values) -> None:
         raise UnsupportedControllerError(
             f"it is {_WITHOUT_IO[controller.cntrltype]}, not one for I/O (CNTRLTYPE)"
         )
-    for queue, least, ours in (
-        ("submission", controller.sqes & 0xF, _SQES),
-        ("completion", controller.cqes & 0xF, _CQES),
+    for queue, told, ours in (
+        ("submission", controller.sqes, _SQES),
+        ("completion", controller.cqes, _CQES),
     ):
-        if least > ours:
+        least, most = told & 0xF, told >> 4 or ours  # zero: it is not told
+        if not least <= ours <= most:
+            wrong = least if least > ours else most
             raise UnsupportedControllerError(
-                f"{queue} queue entries of {1 << least} bytes, {1 << ours} wanted"
+                f"{queue} queue entries of {1 << wrong} bytes, {1 << ours} wanted"
             )
 
 
@@ -157,14 +160,23 @@ async def _active(execute: Execute, controller: Values) -> list[int]:
                 new = list(_list(await _identify(execute, CNS_ACTIVE_LIST, last), last))
                 nsids += new
                 if len(new) < _NSIDS_PER_LIST:
-                    return nsids
+                    return _possible(nsids, controller)
                 if len(nsids) >= _MAXIMUM_NAMESPACES:
                     _log.warning("namespaces after %d are left out: there are too many", nsids[-1])
-                    return nsids
+                    return _possible(nsids, controller)
         except StatusError as error:
             if not error.completion.dnr:
                 raise
     return list(range(1, min(controller.nn, _MAXIMUM_SCAN) + 1))
+
+
+def _possible(nsids: list[int], controller: Values) -> list[int]:
+    """Return the NSIDs that there can be. Spec: NVMe Base 2.0c 5.17.2.1 (NN)."""
+    possible = [nsid for nsid in nsids if nsid <= controller.nn or not controller.nn]
+    if len(possible) < len(nsids):
+        above = nsids[len(possible)]
+        _log.warning("namespaces from %d on are left out: NN is %d", above, controller.nn)
+    return possible
 
 
 def _list(data: bytes, after: int) -> Iterator[int]:
@@ -232,9 +244,27 @@ def _unusable(controller: Values, namespace: Values) -> str:
         return f"a command carries less than one of its blocks (MDTS {controller.mdts})"
     if not namespace.nsze:
         return "it has no blocks (NSZE is 0)"
+    if namespace.nsze << lba_format.lbads > _MOST_BYTES:
+        return f"it has more than 2^63 bytes (NSZE {namespace.nsze:#x})"
     if lba_format.ms:
         return f"its blocks have {lba_format.ms} bytes of metadata each"
     return ""
+
+
+def _consistent(nsid: int, namespace: Values) -> Values:
+    """Return a namespace's data with sizes that agree: NSZE is what blocks are read by.
+
+    Spec: NVM Command Set 1.0c figure 97 (NUSE <= NCAP <= NSZE).
+    """
+    ncap = min(namespace.ncap, namespace.nsze)
+    nuse = min(namespace.nuse, ncap)
+    if (ncap, nuse) == (namespace.ncap, namespace.nuse):
+        return namespace
+    if ncap < namespace.ncap:
+        _log.warning("namespace %d: its capacity is more than its size (NCAP, NSZE)", nsid)
+    raw = bytearray(namespace.raw)
+    IDENTIFY_NAMESPACE.write(raw, ncap=ncap, nuse=nuse)
+    return IDENTIFY_NAMESPACE.parse(raw)
 
 
 def _leave_out(nsid: int, why: str) -> None:
@@ -262,6 +292,7 @@ async def _read_namespace(
     if unusable:
         _leave_out(nsid, unusable)
         return None
+    namespace = _consistent(nsid, namespace)
     if Quirk.BOGUS_IDENTIFIERS in quirks:
         raw = bytearray(namespace.raw)
         IDENTIFY_NAMESPACE.write(raw, nguid=0, eui64=0)

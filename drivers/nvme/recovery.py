@@ -46,6 +46,7 @@ from scsi2nvme.drivers.nvme.bringup import Clock
 from scsi2nvme.drivers.nvme.errors import (
     ControllerError,
     ControllerGoneError,
+    UnansweredError,
     UnsupportedControllerError,
 )
 from scsi2nvme.drivers.transport import TransportError
@@ -186,14 +187,25 @@ async def with_function_reset(
 ) -> None:
     """Run `attempt`, and if it fails reset the function and run it once more.
 
-    What the second attempt raises is raised, and ControllerGoneError and
+    An attempt is begun anew for each command that the controller does not answer and that
+    is left out then. What the second attempt raises is raised, and ControllerGoneError and
     UnsupportedControllerError at once: there is nothing that a reset could mend.
     """
     try:
-        await attempt()
+        await _without_unanswered(attempt)
     except (ControllerGoneError, UnsupportedControllerError):
         raise
     except ControllerError as error:
         _log.warning("function reset: %s", error)
         await reset()
-        await attempt()
+        await _without_unanswered(attempt)
+
+
+async def _without_unanswered(attempt: Callable[[], Awaitable[None]]) -> None:
+    while True:  # each time with one command less
+        try:
+            await attempt()
+        except UnansweredError as error:
+            _log.warning("%s", error)
+        else:
+            return

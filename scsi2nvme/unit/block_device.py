@@ -41,6 +41,11 @@ class Portion:
     size: int
 
 
+def _serial(facts: NamespaceFacts) -> str:
+    """Return the serial number as it stands in keys of saved state, which must not change."""
+    return facts.controller.bytes("sn").decode("ascii", "replace").rstrip(" \0")
+
+
 class BlockDevice:
     """What Identify data say of a namespace, in SCSI's terms.
 
@@ -217,7 +222,7 @@ class BlockDevice:
         """A name that outlives restarts, for people."""
         facts = self.facts
         unique = facts.nguid or facts.eui64 or facts.uuid
-        return unique.hex() or f"{facts.controller.text('sn')}-{facts.nsid}"
+        return unique.hex() or f"{_serial(facts)}-{facts.nsid}"
 
     @property
     def state_key(self) -> str:
@@ -235,8 +240,7 @@ class BlockDevice:
             facts.uuid,
         ):
             digest.update(len(name).to_bytes(2, "big") + name)
-        serial = facts.controller.text("sn")
-        return f"{serial}-{facts.nsid}-{digest.hexdigest()[:32]}"
+        return f"{_serial(facts)}-{facts.nsid}-{digest.hexdigest()[:32]}"
 
     @property
     def former_state_key(self) -> str:

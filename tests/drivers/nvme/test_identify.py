@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.drivers.nvme import identify
+from scsi2nvme.drivers.nvme.errors import UnsupportedControllerError
 from scsi2nvme.drivers.nvme.quirks import TABLE, Quirk, quirks_of
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -51,9 +52,13 @@ class Played:
 
 
 def namespaces(
-    answers: dict[tuple[int, int], bytes], *, ver: int = 0x010400, quirks: Quirk = NO_QUIRK
+    answers: dict[tuple[int, int], bytes],
+    *,
+    ver: int = 0x010400,
+    quirks: Quirk = NO_QUIRK,
+    nn: int = 4,
 ) -> tuple[dict[int, NamespaceFacts], Played]:
-    controller = IDENTIFY_CONTROLLER.parse(IDENTIFY_CONTROLLER.build(ver=ver, nn=4, mdts=3))
+    controller = IDENTIFY_CONTROLLER.parse(IDENTIFY_CONTROLLER.build(ver=ver, nn=nn, mdts=3))
     played = Played(answers)
     found = asyncio.run(identify.read_namespaces(played.execute, controller, quirks))
     return found, played
@@ -105,7 +110,7 @@ def test_old_controllers_are_not_asked_for_what_came_later() -> None:
 def test_long_lists_are_read_to_their_end() -> None:
     first = list(range(1, 1025))
     found, played = namespaces(
-        {(2, 0): nsids(*first), (2, 1024): nsids(2000), (0, 2000): NAMESPACE}
+        {(2, 0): nsids(*first), (2, 1024): nsids(2000), (0, 2000): NAMESPACE}, nn=2000
     )
     assert sorted(found) == [2000]
     assert (2, 1024) in played.asked
@@ -144,6 +149,61 @@ def test_lists_that_do_not_end_are_left(caplog: pytest.LogCaptureFixture) -> Non
     assert asyncio.run(identify.read_namespaces(execute, controller, NO_QUIRK)) == {}
     (line,) = caplog.messages
     assert line == "namespaces after 16384 are left out: there are too many"
+
+
+def test_namespaces_that_there_cannot_be_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    found, played = namespaces({(2, 0): nsids(4, 5, 6), (0, 4): NAMESPACE, (0, 5): NAMESPACE})
+    assert sorted(found) == [4]
+    assert (0, 5) not in played.asked
+    assert caplog.messages == ["namespaces from 5 on are left out: NN is 4"]
+
+
+@pytest.mark.parametrize(
+    ("told", "ncap", "nuse", "lines"),
+    [
+        ({"ncap": 101, "nuse": 7}, 100, 7, 1),
+        ({"ncap": (1 << 64) - 1, "nuse": (1 << 64) - 1}, 100, 100, 1),
+        ({"ncap": 50, "nuse": 51}, 50, 50, 0),
+    ],
+)
+def test_sizes_agree(
+    told: dict[str, int], ncap: int, nuse: int, lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, _ = namespaces({(2, 0): nsids(1), (0, 1): namespace(100, **told)})
+    raw = found[1].namespace
+    assert (raw.nsze, raw.ncap, raw.nuse) == (100, ncap, nuse)
+    assert len(caplog.messages) == lines
+
+
+@pytest.mark.parametrize(
+    ("blocks", "served"), [(1 << 51, True), ((1 << 51) + 1, False), ((1 << 64) - 1, False)]
+)
+def test_a_namespace_of_more_than_a_host_can_address(
+    blocks: int, served: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, _ = namespaces({(2, 0): nsids(1), (0, 1): namespace(blocks)})
+    assert bool(found) == served
+    assert ("more than 2^63 bytes" in caplog.text) != served
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"sqes": 0x77}, "submission queue entries of 128 bytes, 64 wanted"),
+        ({"sqes": 0x44}, "submission queue entries of 16 bytes, 64 wanted"),
+        ({"sqes": 0x66, "cqes": 0x33}, "completion queue entries of 8 bytes, 16 wanted"),
+        ({"sqes": 0x66, "cqes": 0x44}, ""),
+        ({"sqes": 0x76, "cqes": 0xF4}, ""),
+    ],
+)
+def test_queue_entries_of_a_size_that_is_not_ours(told: dict[str, int], words: str) -> None:
+    played = Played({(1, 0): IDENTIFY_CONTROLLER.build(**told)})
+    reading = identify.identify_controller(played.execute, NO_QUIRK, 256)
+    if not words:
+        assert asyncio.run(reading).sqes == told["sqes"]
+        return
+    with pytest.raises(UnsupportedControllerError, match=words):
+        asyncio.run(reading)
 
 
 def test_inactive_namespaces_are_left_out_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
