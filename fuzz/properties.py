@@ -7,7 +7,18 @@ from collections.abc import Iterator
 from scsi2nvme import commands
 from scsi2nvme.command import Command, Data, Hot
 from scsi2nvme.commands.inquiry import STANDARD_DATA
-from scsi2nvme.fuzz import blocks, layouts, login, native, outcomes, prp, statuses, strategies
+from scsi2nvme.fuzz import (
+    blocks,
+    bring_up,
+    layouts,
+    login,
+    native,
+    outcomes,
+    prp,
+    saved_state,
+    statuses,
+    strategies,
+)
 from scsi2nvme.fuzz.finding import Property
 
 _BLOCK_COMMANDS = frozenset(
@@ -58,6 +69,8 @@ PROPERTIES = (
     Property("PRP rules", lambda: (prp.Entry(),), prp.prp_rules),
     Property("native agrees", every_row, native.agrees),
     Property("native takes", _hot, native.takes),
+    Property("bring-up is safe", lambda: bring_up.SUBJECTS, bring_up.bring_up_is_safe),
+    Property("state is kept", lambda: saved_state.SUBJECTS, saved_state.state_is_kept),
     Property("login is safe", lambda: (login.LOGIN,), login.login_is_safe),
     Property("text is safe", lambda: (login.TEXT,), login.text_is_safe),
 )

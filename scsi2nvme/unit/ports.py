@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 # What an iSCSI name may have at most. Spec: RFC 7143 4.2.7.1.
 ISCSI_NAME_BYTES = 223
@@ -23,7 +22,7 @@ class PortName:
     isid: bytes = b""  # initiator ports: 6 bytes
     portal_group_tag: int = 1  # target ports
 
-    @cached_property
+    @property
     def name(self) -> str:
         """The port's full name."""
         if self.isid:
