@@ -31,7 +31,10 @@ _CORE = ("tests/test_engine.py", "tests/test_first_failing_block.py", "tests/tes
 _RULES = (
     _Rule(
         "scsi2nvme/csrc/",
-        ("test_hot*", "test_pool*", "test_plane*", "test_reactor*", "test_task*"),
+        (
+            *("test_hot*", "test_blocks*", "test_verify*", "test_drain*"),
+            *("test_pool*", "test_plane*", "test_reactor*", "test_task*"),
+        ),
         tests=(("tests/native", *_CORE), ("tests/service", "tests/target/iscsi"), _MODEL),
     ),
     _Rule(
