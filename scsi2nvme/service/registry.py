@@ -221,7 +221,7 @@ class Registry:
                 lu.establish_attention(REPORTED_LUNS_DATA_HAS_CHANGED, only=nexus.key)
             for lun in now.keys() - nexus.luns.keys():
                 self._map(opened, lun, now[lun])
-            opened.told = now
+            opened.told = dict(nexus.luns)  # what could not be mapped is, with the next change
 
     def _map(self, opened: OpenNexus, lun: int, lu: LogicalUnit) -> None:
         nexus, unit = opened.nexus, self.units[lu]

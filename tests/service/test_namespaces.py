@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from scsi2nvme.native.plane import EventType
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.scsi.sense import REPORTED_LUNS_DATA_HAS_CHANGED
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service import PlaneDataPath
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
@@ -238,3 +239,28 @@ async def test_units_of_one_controller_know_each_other_whoever_uses_them(bench: 
         nexus = Nexus(PortName(f"tcm-user.{lu.nsid}"), PortName(""), {0: lu})
         bench.service.open_nexus(nexus)
     assert bench.lu.siblings() == [bench.lu, neighbour]
+
+
+@told
+async def test_a_lun_that_could_not_be_mapped_is_mapped_with_the_next_change(bench: Bench) -> None:
+    """Memory may be short for a moment; the initiator is told when the LUN is there."""
+    bench.ready()
+    seen = {0: bench.lu, 1: bench.lu}
+    bench.nexus.visible = lambda: seen
+    mapped = bench.plane_nexus.map
+
+    def refuse(lun: int, unit: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    bench.plane_nexus.map = refuse
+    bench.service.inventory_changed()
+    assert set(bench.nexus.luns) == {0}
+    bench.plane_nexus.map = mapped
+    bench.ready()
+    bench.service.inventory_changed()
+    assert set(bench.nexus.luns) == {0, 1}
+    attention = bench.lu.take_attention(bench.nexus)
+    assert attention is not None
+    assert attention.code == REPORTED_LUNS_DATA_HAS_CHANGED
+    bench.service.inventory_changed()
+    assert bench.lu.take_attention(bench.nexus) is None
