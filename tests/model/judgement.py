@@ -80,7 +80,8 @@ class Judge:
         """Check every outcome, and let the medium follow. Raises Wrong."""
         for request, outcome in ended:
             self._check_status(request, outcome, luck, self._is_crossed(request, ended))
-        self.medium.apply(self._effect(*each) for each in ended)
+        effects = [self._effect(*each, self._is_crossed(each[0], ended)) for each in ended]
+        self.medium.apply(effects)
         for request, outcome in ended:
             self._check_comparison(request, outcome)
             if outcome.good and request.row.data is Data.IN:
@@ -123,7 +124,9 @@ class Judge:
 
     # ---- effects ----
 
-    def _effect(self, request: Request, outcome: Outcome) -> Effect:
+    def _effect(self, request: Request, outcome: Outcome, is_crossed: bool) -> Effect:
+        if not is_crossed and not outcome.good and self._differs(request):
+            return Effect()
         if is_refused(request, self.lu, protected=self.protected):
             return Effect()
         if outcome.key in (UNIT_ATTENTION, NOT_READY, ILLEGAL_REQUEST, DATA_PROTECT, MISCOMPARE):
@@ -136,6 +139,15 @@ class Judge:
         if outcome.good:
             return Effect(changes)
         return Effect(changes, -1 if outcome.information is None else outcome.information)
+
+    def _differs(self, request: Request) -> bool:
+        """Whether it is COMPARE AND WRITE of what the blocks surely do not hold.
+
+        However it ends, by a reset as well, it must have written nothing.
+        """
+        return request.row.transfer is Transfer.TWICE_BLOCKS and any(
+            block not in self.medium.may_hold(lba) for lba, block in compares(request).items()
+        )
 
     def _changes(self, request: Request) -> dict[int, Change]:
         row = request.row

@@ -61,7 +61,7 @@ def test_every_row_that_changes_blocks_is_known() -> None:
 # ---- the judge finds what is wrong ----
 
 FACTS = {"blocks": CAPACITY, "block_bytes": BLOCK_BYTES, "maximum_transfer_bytes": 4096}
-CHECK, MEDIUM_ERROR, MISCOMPARE = 2, 3, 14
+CHECK, MEDIUM_ERROR, ABORTED_COMMAND, MISCOMPARE = 2, 3, 11, 14
 
 
 def judge() -> Judge:
@@ -105,6 +105,21 @@ def test_what_failed_is_old_or_new_but_new_before_information() -> None:
             reads(one, old)
             with pytest.raises(Wrong):  # it was the old one, and stays so
                 reads(one, new)
+
+
+def test_a_pair_that_was_aborted_has_written_only_where_all_was_as_expected() -> None:
+    """All of it must match: a block that does not keeps the others from being written."""
+    for differs in (False, True):
+        one = judge()
+        pair = request(one, "COMPARE AND WRITE", blocks=2)
+        lba, half = pair.lba, 2 * BLOCK_BYTES
+        if differs:
+            other = request_of(Wish(row("WRITE (10)"), lba + 1, 1, {}, (), 0, 7, None), one.medium)
+            one.settle([good(other)], Luck.GOOD)
+        before = one.medium.may_hold(lba)
+        one.settle([(pair, Outcome(CHECK, key=ABORTED_COMMAND))], Luck.PAUSED)
+        new = pair.data_out[half : half + BLOCK_BYTES]
+        assert one.medium.may_hold(lba) == (before if differs else before | {new})
 
 
 def test_nothing_fails_without_a_reason() -> None:
