@@ -8,6 +8,8 @@ SHELL := /bin/bash -o pipefail
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Each worker would else compile all tests anew, which takes several seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 VENV := .venv/bin

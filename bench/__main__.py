@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import compare, growth, instructions, machine, page, peers
+from bench import cold, commands, compare, growth, instructions, machine, page, peers
 
 INSTRUCTION_SECONDS = 5
 FIGURES = "## Figures\n"
@@ -18,6 +18,10 @@ def markdown(report: dict[str, Any]) -> str:
         [
             machine.heading(report["compare"]),
             compare.markdown(report["compare"]),
+            "### Other commands of the hot path, scsi2nvme alone, QD32\n",
+            commands.markdown(report["commands"]),
+            "### Commands of the engine, queue depth 32\n",
+            cold.markdown(report["cold"]),
             "### Growth, start-up, idleness\n",
             growth.markdown(report["growth"]),
             "### User instructions per 4 KiB read, queue depth 32\n",
@@ -36,6 +40,8 @@ def main() -> None:
         directory = Path(name)
         report = {
             "compare": compare.run(compare.settings(arguments), directory),
+            "commands": commands.run(*(2, 1) if arguments.quick else (5, 3), directory),
+            "cold": cold.run(compare.settings(arguments), directory),
             "growth": growth.run(growth.QUICK if arguments.quick else growth.FULL, directory),
             "instructions": instructions.run(directory, INSTRUCTION_SECONDS),
         }

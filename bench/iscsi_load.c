@@ -8,7 +8,8 @@
  * that many logical units at random, from the URL's on. With --cdb it sends that CDB
  * instead, and takes up to --bytes of data. With --hold it prints a line
  * when all sessions are logged in, starts when it reads a byte from standard input,
- * and logs out when that ends; so the target's costs can be told apart.
+ * and logs out when that ends; so the target's costs can be told apart. Commands that move
+ * no blocks, or few, are measured as well (--operation unmap, and so on).
  *
  * Prints one JSON object. Exit status: 0, 1 data or command errors, 2 usage or
  * connection, 3 the target went away (with --state: the note was written).
@@ -292,9 +293,95 @@ static void send_cdb(struct io *io)
         die("command", iscsi_get_error(s->iscsi));
 }
 
+/* ---- commands other than READ and WRITE, of so many bytes from `lba` on ---- */
+
+typedef struct scsi_task *sender(struct io *io, int lun, uint32_t lba, uint32_t length);
+
+/* A CDB that has no data. */
+static struct scsi_task *send_alone(struct io *io, int lun, uint8_t opcode, int size, uint32_t lba,
+                                    uint32_t length)
+{
+    uint32_t count = length / (uint32_t)block_bytes;
+    uint8_t cdb[10] = {
+        opcode,       0, (uint8_t)(lba >> 24),  (uint8_t)(lba >> 16), (uint8_t)(lba >> 8),
+        (uint8_t)lba, 0, (uint8_t)(count >> 8), (uint8_t)count};
+    static uint8_t nothing[10];
+    struct scsi_task *task = scsi_create_task(size, size < 10 ? nothing : cdb, SCSI_XFER_NONE, 0);
+
+    if (task && iscsi_scsi_command_async(io->session->iscsi, lun, task, on_completion, NULL, io)) {
+        scsi_free_scsi_task(task);
+        task = NULL;
+    }
+    return task;
+}
+
+static struct scsi_task *send_ready(struct io *io, int lun, uint32_t lba, uint32_t length)
+{
+    return send_alone(io, lun, 0x00, 6, lba, length);
+}
+
+static struct scsi_task *send_verify(struct io *io, int lun, uint32_t lba, uint32_t length)
+{
+    return send_alone(io, lun, 0x2f, 10, lba, length);
+}
+
+static struct scsi_task *send_pre_fetch(struct io *io, int lun, uint32_t lba, uint32_t length)
+{
+    return send_alone(io, lun, 0x34, 10, lba, length);
+}
+
+static struct scsi_task *send_synchronize(struct io *io, int lun, uint32_t lba, uint32_t length)
+{
+    return send_alone(io, lun, 0x35, 10, lba, length);
+}
+
+static struct scsi_task *send_unmap(struct io *io, int lun, uint32_t lba, uint32_t length)
+{
+    struct unmap_list list = {lba, length / (uint32_t)block_bytes};
+
+    return iscsi_unmap_task(io->session->iscsi, lun, 0, 0, &list, 1, on_completion, io);
+}
+
+static struct scsi_task *send_write_same(struct io *io, int lun, uint32_t lba, uint32_t length)
+{
+    return iscsi_writesame10_task(io->session->iscsi, lun, lba, io->buffer, (uint32_t)block_bytes,
+                                  (uint16_t)(length / block_bytes), 0, 0, 0, 0, on_completion, io);
+}
+
+static struct scsi_task *send_write_verify(struct io *io, int lun, uint32_t lba, uint32_t length)
+{
+    return iscsi_writeverify10_task(io->session->iscsi, lun, lba, io->buffer, length,
+                                    (int)block_bytes, 0, 0, 1, 0, on_completion, io);
+}
+
+static const struct {
+    const char *name;
+    sender *send;
+} others[] = {
+    {"test-unit-ready", send_ready},
+    {"verify", send_verify},
+    {"pre-fetch", send_pre_fetch},
+    {"synchronize-cache", send_synchronize},
+    {"unmap", send_unmap},
+    {"write-same", send_write_same},
+    {"write-and-verify", send_write_verify},
+    {NULL, NULL},
+};
+
+/* NULL: of READ and WRITE. */
+static sender *sender_of(const char *operation)
+{
+    size_t i = 0;
+
+    while (others[i].name && strcmp(others[i].name, operation))
+        i++;
+    return others[i].send;
+}
+
 static void next_io(struct io *io)
 {
     struct session *s = io->session;
+    sender *send = sender_of(option.operation);
     struct scsi_task *task;
 
     io->flush = false;
@@ -321,7 +408,9 @@ static void next_io(struct io *io)
     uint64_t lba = io->cell * (option.cell_bytes / block_bytes);
     uint32_t length = io->cells * option.cell_bytes;
     int lun = option.luns > 1 ? s->lun + (int)random_below((uint64_t)option.luns) : s->lun;
-    if (io->write) {
+    if (send) {
+        task = send(io, lun, (uint32_t)lba, length);
+    } else if (io->write) {
         task = iscsi_write16_task(s->iscsi, lun, lba, io->buffer, length, (int)block_bytes, 0, 0,
                                   io->fua, 0, 0, on_completion, io);
     } else {
@@ -648,12 +737,15 @@ static void parse(int argc, char **argv)
             exit(2);
         }
     }
+    if (strcmp(option.operation, "read") && strcmp(option.operation, "write") &&
+        strcmp(option.operation, "mixed") && (option.verify || !sender_of(option.operation)))
+        die("--operation", option.operation);
     if (!option.url || option.sessions < 1 || option.sessions > MAXIMUM_SESSIONS ||
         option.depth < 1 || option.seconds < 1 || option.maximum_cells < 1 ||
         option.cell_bytes < SECTOR || option.cell_bytes % SECTOR || option.luns < 1 ||
         (option.luns > 1 && option.verify) || (option.cdb_bytes && option.verify))
         die("usage",
-            "--url URL [--sessions N] [--depth N] [--bytes N] [--operation read|write|mixed]"
+            "--url URL [--sessions N] [--depth N] [--bytes N] [--operation read|write|mixed|unmap…]"
             " [--pattern random|sequential] [--luns N] [--seconds N] [--verify] [--cdb HEX] "
             "[--hold] …");
 }

@@ -22,7 +22,7 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 
 _DIRECTIONS = {Data.NONE: 0, Data.IN: 1, Data.OUT: 2}
 # What any data hardly ever suit.
-_LOOKS_AT_DATA = (Hot.UNMAP, Hot.WRITE_SAME)
+_LOOKS_AT_DATA = (Hot.UNMAP, Hot.WRITE_SAME, Hot.VERIFY, Hot.WRITE_AND_VERIFY)
 
 
 def _cdb(row: Command, lu: LogicalUnit, data: st.DataObject) -> bytes:
@@ -154,6 +154,9 @@ def _plain(
     count = draw(st.integers(1, most))
     last = min(fields["lba"].maximum, lu.capacity_blocks - count)
     values |= {"lba": draw(st.integers(0, last)), row.length_field: count}
+    if "bytchk" in fields:
+        values["bytchk"] = draw(st.sampled_from(_checks(row, lu) or (0,)))
+        assume(values["bytchk"] in _checks(row, lu))
     if row.hot is Hot.WRITE_SAME and lu.provisioned:
         values["unmap"] = draw(st.integers(0, 1))
     size = row.data_bytes(row.structure.parse(row.build(**values)), lu.block_bytes)
@@ -181,6 +184,12 @@ def _most(row: Command, lu: LogicalUnit) -> int:
     match row.hot:
         case Hot.READ | Hot.WRITE:
             return lu.maximum_transfer_blocks
-        case Hot.WRITE_SAME:
+        case Hot.WRITE_SAME | Hot.VERIFY | Hot.WRITE_AND_VERIFY:
             return min(lu.maximum_transfer_blocks, 32)  # NVMe commands of one block each
     return lu.capacity_blocks
+
+
+def _checks(row: Command, lu: LogicalUnit) -> tuple[int, ...]:
+    """Return the values of BYTCHK that the controller can do by itself."""
+    compares = (1, 3) if row.hot is Hot.VERIFY else (1,)
+    return ((0,) if lu.verify_blocks else ()) + (compares if lu.compares else ())

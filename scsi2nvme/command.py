@@ -56,6 +56,8 @@ class Hot(IntEnum):
     PRE_FETCH = 5
     UNMAP = 6
     WRITE_SAME = 7
+    VERIFY = 8
+    WRITE_AND_VERIFY = 9
 
 
 class Table(Protocol):
@@ -151,6 +153,9 @@ class Command:
     without_unit: Callable[[Task], Translation] | None = field(default=None, compare=False)
     supported: Callable[[LogicalUnit], bool] = field(default=lambda lu: True, compare=False)
     hot: Hot = Hot.NO
+    # Whether its answer holds until anything changes but the medium: it tells of nothing that
+    # changes by itself, and changes nothing where it is repeated.
+    kept: bool = False
     nvme: tuple[str, ...] = ()  # the NVMe commands that it becomes, for the documentation
     timeout_s: int = 30
     doc: str = ""
@@ -216,8 +221,15 @@ class Command:
             self.service_action_field.write(mask, self.service_action, "big")
         return bytes(mask)
 
+    @cached_property
+    def _reserved(self) -> int:
+        """The bits that are reserved, in the CDB as a number."""
+        return ~int.from_bytes(self.structure.mask, "big") & ((1 << 8 * self.length) - 1)
+
     def reserved_bit(self, cdb: bytes) -> FieldPointer | None:
         """Return where `cdb` sets a reserved bit, the first byte and its highest such bit."""
+        if not int.from_bytes(cdb[: self.length].ljust(self.length, b"\0"), "big") & self._reserved:
+            return None
         for byte, (value, allowed) in enumerate(zip(cdb, self.structure.mask, strict=False)):
             wrong = value & ~allowed
             if wrong:

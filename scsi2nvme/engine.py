@@ -119,7 +119,8 @@ def run(
     if command.data is Data.IN and command.transfer is Transfer.BYTES:
         # Truncated to the allocation length; lengths inside the data stay. Spec: SPC-4 4.2.5.6.
         allocated = command.data_bytes(task.cdb, block_bytes=0)
-        result = replace(result, data_in=result.data_in[:allocated])
+        if len(result.data_in) > allocated:
+            result = replace(result, data_in=result.data_in[:allocated])
     return result
 
 
@@ -237,8 +238,9 @@ def _may_be_fenced(task: Task) -> bool:
 
 def _fits(task: Task) -> bool:
     """Whether blocks are as long as when the command came; else its portions are others."""
-    announced = task.command.data_bytes(task.cdb, task.lu.block_bytes)
-    return task.portion is None or task.portion.announced == announced
+    if task.portion is None:
+        return True
+    return task.portion.announced == task.command.data_bytes(task.cdb, task.lu.block_bytes)
 
 
 def _check_data_out(task: Task) -> None:

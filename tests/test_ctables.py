@@ -78,6 +78,7 @@ def test_c_counts_as_python_does(kind: type[IntEnum], prefix: str) -> None:
         assert f"    {prefix}{member.name} = {member.value},\n" in constants()
 
 
+CHECKING = ("VERIFY", "WRITE AND VERIFY")
 WITHOUT_12 = ("SYNCHRONIZE CACHE", "PRE-FETCH", "WRITE SAME")
 
 
@@ -85,6 +86,7 @@ def test_what_is_hot() -> None:
     hot = {row.name for row in COMMANDS if row.hot is not Hot.NO}
     assert hot == {
         *(f"{name} ({length})" for name in ("READ", "WRITE") for length in (6, 10, 12, 16)),
+        *(f"{name} ({length})" for name in CHECKING for length in (10, 12, 16)),
         *(f"{name} ({length})" for name in WITHOUT_12 for length in (10, 16)),
         "UNMAP",
         "TEST UNIT READY",

@@ -63,7 +63,7 @@ class SmartState:
     error_count: int = 0
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
+        for name, value in vars(self).items():
             if not 0 <= value < 1 << 64:
                 raise ValueError(f"{name}: is no 64-bit number")
 

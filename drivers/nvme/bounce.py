@@ -31,15 +31,25 @@ class BouncePool:
         pages = -(-length // PAGE) * PAGE
         if pages > self._region.length:
             raise ValueError(f"{length} bytes wanted of {self._region.length}")
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append((pages, future))
-        self._serve()
-        offset = await future
+        offset = None if self._waiting else self._take(pages)
+        if offset is None:
+            future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            self._waiting.append((pages, future))
+            self._serve()
+            try:
+                offset = await future
+            except asyncio.CancelledError:
+                if not future.cancelled():
+                    self._return(future.result(), pages)
+                raise
         try:
             yield self._region.slice(offset, length)
         finally:
-            self._give_back(offset, pages)
-            self._serve()
+            self._return(offset, pages)
+
+    def _return(self, offset: int, length: int) -> None:
+        self._give_back(offset, length)
+        self._serve()
 
     def _serve(self) -> None:
         """Give those who wait what there is, in their order."""

@@ -23,6 +23,10 @@ for _row in COMMANDS:
     assert _row.service_action not in _actions, f"{_row.name} is declared twice"
     _actions[_row.service_action] = _row
 
+_SELECTORS = {
+    opcode: next(iter(rows.values())).service_action_field for opcode, rows in _BY_OPCODE.items()
+}
+
 
 def actions(opcode: int) -> dict[int | None, Command]:
     """Return the rows of one operation code by service action (None: it has none)."""
@@ -31,9 +35,7 @@ def actions(opcode: int) -> dict[int | None, Command]:
 
 def service_action_field(opcode: int) -> Field | None:
     """Return where an operation code's service action stands, None if it has none."""
-    for row in actions(opcode).values():
-        return row.service_action_field
-    return None
+    return _SELECTORS.get(opcode)
 
 
 def find(cdb: bytes) -> Command | None:

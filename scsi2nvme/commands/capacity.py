@@ -119,6 +119,7 @@ COMMANDS = (
         transfer=Transfer.BYTES,
         zero_length_means=CAPACITY_10.size,
         legacy_reserve_allows=True,
+        kept=True,
         nvme=("Identify",),
     ),
     Command(
@@ -137,6 +138,7 @@ COMMANDS = (
         transfer=Transfer.BYTES,
         length_field="allocation_length",
         legacy_reserve_allows=True,
+        kept=True,
         nvme=("Identify",),
     ),
     Command(

@@ -127,6 +127,7 @@ COMMANDS = (
         needs_ready=False,
         answered_when_failed=True,
         without_unit=inquiry_without_unit,
+        kept=True,
         nvme=("Identify",),
     ),
 )

@@ -265,6 +265,7 @@ COMMANDS = (
         length_field="allocation_length",
         needs_ready=False,
         answered_when_failed=True,
+        kept=True,
     ),
     Command(
         "REPORT SUPPORTED OPERATION CODES",
@@ -285,6 +286,7 @@ COMMANDS = (
         length_field="allocation_length",
         access=Access.READ,
         needs_ready=False,
+        kept=True,
     ),
     Command(
         "REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS",
@@ -299,5 +301,6 @@ COMMANDS = (
         length_field="allocation_length",
         access=Access.READ,
         needs_ready=False,
+        kept=True,
     ),
 )

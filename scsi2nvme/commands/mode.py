@@ -343,6 +343,7 @@ def _sense_row(length: int, opcode: int, spec: str, *fields: Field) -> Command:
         length_field="allocation_length",
         access=Access.READ,
         needs_ready=False,
+        kept=True,
         nvme=("Get Features",),
     )
 

@@ -62,6 +62,7 @@ COMMANDS = (
         needs_ready=False,
         answered_when_failed=True,
         without_unit=report_luns,
+        kept=True,
         doc="Answered at any LUN, so that an initiator without LUN 0 finds the others.",
     ),
 )

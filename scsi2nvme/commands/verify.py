@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.command import Command, Data, Hot, Task, Transfer
 from scsi2nvme.commands.read_write import (
     DPO,
     FUA,
@@ -120,6 +120,7 @@ def _verify(opcode: int, length: int, spec: str) -> Command:
         transfer=Transfer.BYTCHK,
         length_field="verification_length",
         access=Access.READ,
+        hot=Hot.VERIFY,
         nvme=("Verify", "Compare", "Read"),
         timeout_s=60,
     )
@@ -138,6 +139,7 @@ def _write_and_verify(opcode: int, length: int, spec: str) -> Command:
         length_field="transfer_length",
         access=Access.WRITE,
         modifies_medium=True,
+        hot=Hot.WRITE_AND_VERIFY,
         nvme=("Write", "Verify", "Compare", "Read"),
         timeout_s=60,
     )

@@ -42,6 +42,10 @@ class EventType(IntEnum):
     TASK_ABORTED = lib.S2N_EVENT_TASK_ABORTED
 
 
+_TYPES = {int(each): each for each in EventType}
+_NO_BHS = bytes(48)
+
+
 class Scope(IntEnum):
     """Which tasks an abort or a query means."""
 
@@ -151,7 +155,7 @@ class Plane(Handle):
             data = bytes(ffi.buffer(raw.data, raw.data_length)) if raw.data_length else b""
             lib.s2n_event_free(raw)
             yield Event(
-                EventType(raw.type),
+                _TYPES[raw.type],
                 raw.count,
                 raw.cookie,
                 PlaneTask(raw.task) if raw.task != ffi.NULL else None,
@@ -163,7 +167,7 @@ class Plane(Handle):
                 raw.qid,
                 raw.cid,
                 raw.lba,
-                bytes(ffi.buffer(raw.bhs, 48)),
+                bytes(ffi.buffer(raw.bhs, 48)) if raw.type == EventType.PDU else _NO_BHS,
                 data,
             )
 

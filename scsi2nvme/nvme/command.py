@@ -6,10 +6,13 @@ Spec: NVMe Base 2.0 3.3.3 (SQE) and 3.3.3.2 (CQE).
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
 BROADCAST_NSID = 0xFFFFFFFF
+
+_SQE = struct.Struct("<2I32x6I")  # CDW0, NSID, what the driver fills in, CDW10 to CDW15
 
 
 class Opcode(IntEnum):
@@ -106,11 +109,8 @@ class NvmeCommand:
 
     def sqe(self) -> bytes:
         """Return the 64-byte entry with CID, PSDT, MPTR and DPTR zero."""
-        words = [0] * 16
-        words[0] = self.opcode | self.fuse << 8
-        words[1] = self.nsid
-        words[10:] = [self.cdw10, self.cdw11, self.cdw12, self.cdw13, self.cdw14, self.cdw15]
-        return b"".join(word.to_bytes(4, "little") for word in words)
+        own = (self.cdw10, self.cdw11, self.cdw12, self.cdw13, self.cdw14, self.cdw15)
+        return _SQE.pack(self.opcode | self.fuse << 8, self.nsid, *own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,10 @@ class TaskService:
         """Make the first `size` bytes of a namespace the logical unit, None: all of it."""
         await self._follower.limit(lu, size)
 
+    def controller_interrupted(self) -> None:
+        """A controller is about to be reset, or was: what it was asked before may not hold."""
+        self._registry.epoch.advance()
+
     def controller_lost(self, controller: PlaneController) -> None:
         """A controller is gone for good, and with it its logical units."""
         self._follower.controller_lost(controller)
@@ -162,10 +166,12 @@ class PlaneDataPath:
 
     async def pause(self) -> None:
         """Keep the reactors off the queues; returns when they are."""
+        self._service.controller_interrupted()
         await self._service.drained(self._controller.pause)
 
     def resume(self) -> None:
         """Use the re-created queues; what was in flight is placed again."""
+        self._service.controller_interrupted()
         self._controller.resume()
 
     def fail(self, status: int) -> None:

@@ -14,9 +14,12 @@ from scsi2nvme.executor import NvmeExecutor
 from scsi2nvme.native.plane import Plane, PlaneController, PlaneNexus, PlaneUnit, UnitParameters
 from scsi2nvme.scsi.sense import REPORTED_LUNS_DATA_HAS_CHANGED, SenseCode
 from scsi2nvme.service.allowance import Allowance
+from scsi2nvme.service.answers import KeptAnswers
 from scsi2nvme.service.blocks import BlockLock
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.lock import SharedLock
+from scsi2nvme.service.resets import Resets
+from scsi2nvme.unit.epoch import Epoch
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 
 log = logging.getLogger(__name__)
@@ -55,6 +58,7 @@ class ServedUnit:
     lock: SharedLock = field(default_factory=SharedLock)
     blocks: BlockLock = field(default_factory=BlockLock)
     allowance: Allowance = field(default_factory=Allowance)
+    resets: Resets = field(default_factory=Resets)
     paths: list[tuple[OpenNexus, int]] = field(default_factory=list)
     preempting: list[asyncio.Task[None]] = field(default_factory=list)
     closed: bool = False
@@ -72,7 +76,11 @@ class ServedUnit:
         return UnitParameters.of(self.lu) != self.parameters
 
     def publish(self) -> None:
-        """Bring the step-aside flags of every path in line with the logical unit's state."""
+        """Bring the step-aside flags of every path in line with the logical unit's state.
+
+        Answers that were made before hold no longer.
+        """
+        self.lu.epoch.advance()
         stale = self.stale
         for opened, lun in self.paths:
             aside = stale or self.lu.aside(opened.nexus)
@@ -149,11 +157,16 @@ class ServedUnit:
 
 
 class Registry:
-    """The logical units by identity, the nexuses by the cookie of their events."""
+    """The logical units by identity, the nexuses by the cookie of their events.
+
+    `epoch` advances whenever an answer that was kept may no longer hold.
+    """
 
     def __init__(self, plane: Plane, events: Events) -> None:
         self._plane = plane
         self._events = events
+        self.epoch = Epoch()
+        self.answers = KeptAnswers(self.epoch)
         self.units: dict[LogicalUnit, ServedUnit] = {}
         self._by_controller: dict[PlaneController, list[LogicalUnit]] = {}
         self.nexuses: dict[int, OpenNexus] = {}
@@ -169,7 +182,7 @@ class Registry:
         self.units[lu] = unit
         lu.controller_units = self._by_controller.setdefault(controller, [])
         self._by_controller[controller].append(lu)
-        lu.on_change = unit.publish
+        lu.epoch, lu.on_change = self.epoch, unit.publish
         plane_unit.set_aside(False)
         return unit
 
@@ -232,6 +245,7 @@ class Registry:
             return
         seen = lu in nexus.luns.values()
         nexus.luns[lun] = lu
+        self.epoch.advance()
         unit.paths.append((opened, lun))
         if not seen:
             lu.attach(nexus)
@@ -241,6 +255,7 @@ class Registry:
         nexus = opened.nexus
         opened.plane_nexus.map(lun, None)
         lu = nexus.luns.pop(lun)
+        self.epoch.advance()
         self.units[lu].paths.remove((opened, lun))
         if lu not in nexus.luns.values():
             lu.detach(nexus)

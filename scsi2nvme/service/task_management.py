@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from scsi2nvme.background import Background
 from scsi2nvme.commands import unit_reset
@@ -21,6 +22,7 @@ from scsi2nvme.scsi.task_management import (
     TaskManagementResponse,
     asynchronous_event,
 )
+from scsi2nvme.service.answers import Noticing
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.registry import OpenNexus, Registry, ServedUnit
 from scsi2nvme.unit.logical_unit import Nexus
@@ -127,11 +129,12 @@ class TaskManager:
                 # One, as each nexus has a task set of its own (TST 001b). Spec: SAM-5 7.5.
                 await self.abort(Scope.NEXUS_LU, plane_nexus, unit)
             case TaskManagement.LOGICAL_UNIT_RESET:
-                # Before the reset, which may bring back another TAS. Spec: SPC-4 7.5.8.
-                told = lu.mode.task_aborted_status
+                if unit.resets.wait_seconds:
+                    # Its own are ended at once, and without a word; the reset waits for them, too.
+                    self._background.spawn(self._abort_own(plane_nexus, unit))
                 until = asyncio.get_running_loop().time() + RESET_SECONDS
-                await self.abort(Scope.LU, plane_nexus, unit, task_aborted_status=told)
-                await self.reset(unit, until)
+                reset = partial(self._abort_and_reset, unit, plane_nexus, until)
+                await unit.resets.share(reset, self._background.spawn)
             case TaskManagement.QUERY_TASK:
                 found = await self.abort(Scope.TASK, plane_nexus, unit, itt=itt, query=True)
                 return answer.FUNCTION_SUCCEEDED if found else answer.FUNCTION_COMPLETE
@@ -142,6 +145,17 @@ class TaskManager:
                 pending = any(asynchronous_event(lu.unit_attentions.get(nexus.key, ())))
                 return answer.FUNCTION_SUCCEEDED if pending else answer.FUNCTION_COMPLETE
         return answer.FUNCTION_COMPLETE
+
+    async def _abort_own(self, plane_nexus: PlaneNexus, unit: ServedUnit) -> None:
+        await self.abort(Scope.NEXUS_LU, plane_nexus, unit)
+
+    async def _abort_and_reset(
+        self, unit: ServedUnit, plane_nexus: PlaneNexus, until: float
+    ) -> None:
+        # Before the reset, which may bring back another TAS. Spec: SPC-4 7.5.8.
+        told = unit.lu.mode.task_aborted_status
+        await self.abort(Scope.LU, plane_nexus, unit, task_aborted_status=told)
+        await self.reset(unit, until)
 
     async def reset(self, unit: ServedUnit, until: float) -> None:
         """Reset a logical unit whose tasks have been aborted. Spec: SAM-5 7.7.
@@ -162,7 +176,8 @@ class TaskManager:
         return self._background.spawn(self._finish_reset(unit, translation))
 
     async def _finish_reset(self, unit: ServedUnit, translation: Translation) -> None:
-        result = await play(translation, unit.executor)
+        result = await play(translation, Noticing(unit.executor, unit.lu.epoch))
+        unit.lu.epoch.advance()
         if result.sense is not None:
             code = result.sense.code
             log.warning("namespace %d: the reset is not complete: %s", unit.lu.nsid, code)

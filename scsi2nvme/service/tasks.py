@@ -26,6 +26,7 @@ from scsi2nvme.scsi.result import Asked, NvmeError, Result, Translation, check_c
 from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, Sense, SenseCode, SenseKey
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_attribute import TaskAttribute
+from scsi2nvme.service.answers import Noticing, may_change
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.registry import Registry, ServedUnit
 from scsi2nvme.service.task_management import TaskManager
@@ -144,27 +145,42 @@ class TaskRunner:
         report a unit attention.
         """
         task = _task(event)
-        nexus = self._nexus_of(task)
+        opened = self._registry.nexuses.get(task.nexus_cookie)
         # What was begun at one logical unit is not to go on at another.
-        if nexus is None or task.aborted or task.misrouted:
+        if opened is None or task.aborted or task.misrouted:
             task.end(Status.BUSY)
             return True
-        request = engine.select(nexus, lun_of(task.lun), task.cdb, task.attribute)
+        kept = self._registry.answers.find(task.nexus_cookie, _kind(task))
+        if kept is not None:
+            task.end(Status.GOOD, data_in=kept)
+            return True
+        request = engine.select(opened.nexus, lun_of(task.lun), task.cdb, task.attribute)
         unit = self._registry.units[request.unit] if request.unit is not None else None
         if unit is not None and _waits(unit, request.command, task):
             self._spawn(event, partial(self._run_on, unit, request, event.phase))
             return False
+        self._run(event, unit, request)
+        return True
+
+    def _run(self, event: Event, unit: ServedUnit | None, request: engine.Request) -> None:
+        """Run a command that waits for nobody, up to what it asks of the controller."""
+        task = _task(event)
         data_out = task.data_out()
         translation = engine.run(request, data_out, task.expected, task.portion, event.phase)
-        result = begin(translation)
+        since = self._registry.epoch.number
+        try:
+            result = begin(translation)
+        finally:
+            self._notice(request)
         if not isinstance(result, Result):
             assert unit is not None, f"{request.cdb.hex()} without a logical unit"
-            self._spawn(event, partial(self._go_on, unit, request, translation, result))
-        elif unit is not None and unit.preempting:
+            self._spawn(event, partial(self._go_on, unit, request, translation, result, since))
+            return
+        self._keep(task, request, result, since)
+        if unit is not None and unit.preempting:
             self._spawn(event, partial(self._conclude, unit, request, result))
         else:
             self._answer(task, unit, request, result)
-        return True
 
     async def _run_on(
         self, unit: ServedUnit, request: engine.Request, phase: int, run: _Run
@@ -186,11 +202,13 @@ class TaskRunner:
         request: engine.Request,
         translation: Translation,
         asked: Asked,
+        since: int,
         run: _Run,
     ) -> None:
         """Run a command that has asked something of the controller."""
         try:
-            result = await self._play(unit, translation, asked)
+            result = await self._play(unit, request, translation, asked)
+            self._keep(run.task, request, result, since)
             await self._conclude(unit, request, result, run)
         except Exception:
             self._broken(run.task)
@@ -216,7 +234,7 @@ class TaskRunner:
         self, unit: ServedUnit, request: engine.Request, translation: Translation
     ) -> None:
         try:
-            _tell_fault(request, await self._play(unit, translation))
+            _tell_fault(request, await self._play(unit, request, translation))
         finally:
             await unit.refresh()
 
@@ -241,22 +259,42 @@ class TaskRunner:
             if task.aborted:
                 return _BUSY  # nobody waits for it any more
             if not alone and not of_blocks:
-                return await self._play(unit, translation)
+                return await self._play(unit, request, translation)
             if command.exclusive and not of_blocks:
                 off = unit.alone()
             else:
                 off = unit.drained() if alone or not extents else unit.drained_of(extents[0])
             async with off:
                 run.begun = request
-                return await self._play(unit, translation)
+                return await self._play(unit, request, translation)
 
     async def _play(
-        self, unit: ServedUnit, translation: Translation, asked: Asked | None = None
+        self,
+        unit: ServedUnit,
+        request: engine.Request,
+        translation: Translation,
+        asked: Asked | None = None,
     ) -> Result:
         def report(fraction: int) -> None:
             unit.lu.progress = fraction
 
-        return await play(translation, unit.executor, report, asked)
+        executor = unit.executor
+        if may_change(request.command):
+            executor = Noticing(executor, self._registry.epoch)
+        try:
+            return await play(translation, executor, report, asked)
+        finally:
+            self._notice(request)
+
+    def _notice(self, request: engine.Request) -> None:
+        """A step of a command was done, which may have changed what answers tell."""
+        if may_change(request.command):
+            self._registry.epoch.advance()
+
+    def _keep(self, task: PlaneTask, request: engine.Request, result: Result, since: int) -> None:
+        """Keep an answer that was begun at `since` of the epoch, to give it again."""
+        if request.command is not None and request.command.kept:
+            self._registry.answers.keep(task.nexus_cookie, _kind(task), result, since)
 
     def _begin_failed(self, event: Event) -> bool:
         """End a hot task whose NVMe command failed, or try it again with the engine."""
@@ -274,7 +312,7 @@ class TaskRunner:
             return
         request = engine.select(nexus, lun_of(task.lun), task.cdb)
         translation = engine.failed(request, _error(event, lu.nsid))
-        result = await self._play(self._registry.units[lu], translation)
+        result = await self._play(self._registry.units[lu], request, translation)
         _tell_fault(request, result)
         self._end(task, lu, result)
 
@@ -297,6 +335,11 @@ class TaskRunner:
         if result.sense is not None:
             sense = result.sense.data(lu is not None and lu.mode.descriptor_sense)
         task.end(result.status, sense, result.data_in)
+
+
+def _kind(task: PlaneTask) -> tuple[bytes, bytes, int]:
+    """Return what tells a nexus's commands apart, as far as one without data-out has an effect."""
+    return task.cdb, task.lun, task.attribute
 
 
 def _waits(unit: ServedUnit, command: Command | None, task: PlaneTask) -> bool:

@@ -20,6 +20,7 @@ from scsi2nvme.scsi.sense import (
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.counters import Counters
 from scsi2nvme.unit.delivery import ServiceDelivery
+from scsi2nvme.unit.epoch import Epoch
 from scsi2nvme.unit.mode_parameters import ModeParameters
 from scsi2nvme.unit.ports import ITNexus, PortName
 from scsi2nvme.unit.readiness import Readiness, sense_of
@@ -70,12 +71,14 @@ class LogicalUnit(BlockDevice):
     """One namespace as a direct access block device.
 
     `on_change` is called whenever `aside()` may have changed, so that the data
-    plane can raise or drop its step-aside flags before the next command.
+    plane can raise or drop its step-aside flags before the next command. `epoch` advances
+    with whatever is assigned to an attribute; what changes within one calls `on_change`.
     """
 
     def __init__(
         self, facts: NamespaceFacts, store: Store | None = None, *, ambiguous: bool = False
     ) -> None:
+        self.epoch = Epoch()
         super().__init__(facts, ambiguous=ambiguous)
         self.store: Store = store if store is not None else MemoryStore()
         self.readiness = self._left = Readiness.READY
@@ -93,6 +96,10 @@ class LogicalUnit(BlockDevice):
         self.mode = ModeParameters(self, self.store, lambda: self.on_change())
         self.reservations = Reservations(self)
         self.counters = Counters()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        self.epoch.advance()
 
     @property
     def not_ready(self) -> Sense | None:
@@ -208,8 +215,10 @@ class LogicalUnit(BlockDevice):
     def clear_attention(self, nexus: Nexus, code: SenseCode) -> None:
         """Clear one unit attention of a nexus if it is pending."""
         queue = self.unit_attentions.get(nexus.key, [])
-        queue[:] = [sense for sense in queue if sense.code != code]
-        self.on_change()
+        left = [sense for sense in queue if sense.code != code]
+        if left != queue:
+            queue[:] = left
+            self.on_change()
 
     def pending_attention(self, nexus: Nexus) -> Sense | None:
         """Return the oldest unit attention of a nexus, and leave it."""

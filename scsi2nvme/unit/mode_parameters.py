@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.typed import table
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.mode_pages import PAGES
@@ -28,6 +29,7 @@ class ModeParameters:
         self._changed = changed
         # The block length that MODE SELECT asked FORMAT UNIT for. Spec: SBC-3 6.4.2.1.
         self.pending_block_bytes: int | None = None
+        self._defaults: dict[str, tuple[NamespaceFacts, bytes]] = {}  # and of what they are
         self._saved = self._load()
         self._current = dict(self._saved)
 
@@ -57,17 +59,27 @@ class ModeParameters:
         """Return a page's bytes; its header, and a field that is a feature, are zero."""
         if control is PageControl.CHANGEABLE:
             return page.changeable_bits
-        default = page.layout.build(**page.defaults(self._device.facts))
+        default = self._default(page)
         if control is PageControl.DEFAULT:
             return default
         chosen = self._current if control is PageControl.CURRENT else self._saved
+        values = chosen.get(page.key)
+        if values is None:
+            return default
         # What may not change follows the namespace, whatever was set or saved before.
         return bytes(
             was & ~bits | now & bits
-            for was, now, bits in zip(
-                default, chosen.get(page.key, default), page.changeable_bits, strict=True
-            )
+            for was, now, bits in zip(default, values, page.changeable_bits, strict=True)
         )
+
+    def _default(self, page: ModePage) -> bytes:
+        """Return a page's default values, which are worked out anew for other facts."""
+        facts = self._device.facts
+        known = self._defaults.get(page.key)
+        if known is None or known[0] is not facts:
+            known = facts, page.layout.build(**page.defaults(facts))
+            self._defaults[page.key] = known
+        return known[1]
 
     def change(self, page: ModePage, values: bytes) -> None:
         """Make `values` a page's current ones. The caller has checked them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 # What an iSCSI name may have at most. Spec: RFC 7143 4.2.7.1.
 ISCSI_NAME_BYTES = 223
@@ -22,7 +23,7 @@ class PortName:
     isid: bytes = b""  # initiator ports: 6 bytes
     portal_group_tag: int = 1  # target ports
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The port's full name."""
         if self.isid:

@@ -115,6 +115,20 @@ void begin_with_data(struct op *op, const uint8_t *cdb, uint16_t length, const u
     s2n_task_execute(task);
 }
 
+const uint8_t *cdb_of(uint8_t opcode, uint8_t flags, uint32_t lba, uint16_t count)
+{
+    static uint8_t cdb[10];
+
+    memset(cdb, 0, sizeof cdb);
+    cdb[0] = opcode;
+    cdb[1] = flags;
+    for (int i = 0; i < 4; i++)
+        cdb[2 + i] = (uint8_t)(lba >> (24 - 8 * i));
+    cdb[7] = (uint8_t)(count >> 8);
+    cdb[8] = (uint8_t)count;
+    return cdb;
+}
+
 static void transfer_cdb(uint8_t *cdb, uint8_t opcode, uint32_t lba, uint32_t blocks)
 {
     memset(cdb, 0, 10);
@@ -201,6 +215,19 @@ void bench_open(uint16_t depth, uint64_t pool_bytes)
             s2n_nexus_set_aside(bench.nexus[i], lun, false);
         }
     }
+}
+
+void bench_open_able(uint16_t depth, uint64_t pool_bytes)
+{
+    bench_open(depth, pool_bytes);
+    bench.params.compares = 1;
+    bench.params.verify_blocks = 64;
+    bench.params.write_zeroes_blocks = 65536;
+    bench.params.write_same_blocks = 65535;
+    bench.params.unmap_ranges = 256;
+    bench.params.unmap_range_blocks = 1000;
+    bench.params.unmap_blocks = 10000;
+    s2n_lu_update(bench.lu[0], &bench.params);
 }
 
 void bench_close(void)

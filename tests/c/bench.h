@@ -36,6 +36,8 @@ extern struct bench bench;
 
 /* A disk of 1 GiB, both logical units hot at every nexus. */
 void bench_open(uint16_t depth, uint64_t pool_bytes);
+/* The same, and the first of them can do anything with blocks. */
+void bench_open_able(uint16_t depth, uint64_t pool_bytes);
 /* Nothing may be left of tasks, buffers and commands under way. */
 void bench_close(void);
 /* Do what can be done without waiting. */
@@ -49,6 +51,8 @@ void gathered(struct op *op);
 /* The same with data in place, executed at once. */
 void begin_in_place(struct op *op, uint8_t opcode, uint32_t lba, uint32_t blocks,
                     const struct s2n_place *place);
+/* A CDB of 10 bytes with `flags` in its second. */
+const uint8_t *cdb_of(uint8_t opcode, uint8_t flags, uint32_t lba, uint16_t count);
 /* Any other CDB, executed at once. */
 void begin_command(struct op *op, unsigned nexus, uint8_t lun, const uint8_t *cdb, uint16_t length);
 /* The same with data-out, which have come. */

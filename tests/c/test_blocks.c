@@ -1,4 +1,4 @@
-/* Tasks that change or check blocks without moving each: where their data lie, and their phases. */
+/* UNMAP and WRITE SAME as tasks: where their data lie, and what is left to the engine. */
 #include <string.h>
 
 #include "bench.h"
@@ -7,40 +7,17 @@
 
 enum { POOL = 1 << 20, DEPTH = 16, MANY = 4, POOL_IOVA = 0x20000000 };
 enum { WRITE = 1, WRITE_ZEROES = 8, DSM = 9 };
-enum { GOOD = 0, INTERRUPTED = 0x021, NDOB = 1 };
+enum { GOOD = 0, INTERRUPTED = 0x021, BYTCHK = 1 << 1, NDOB = 1 };
 
 static struct op op[MANY];
-static uint8_t data[128 * BLOCK];
+static uint8_t data[16 * 1024];
 
 static void start(uint16_t depth)
 {
     memset(op, 0, sizeof op);
-    bench_open(depth, POOL);
-    bench.params.compares = 1;
-    bench.params.verify_blocks = 64;
-    bench.params.write_zeroes_blocks = 65536;
-    bench.params.write_same_blocks = 65535;
-    bench.params.unmap_ranges = 256;
-    bench.params.unmap_range_blocks = 1000;
-    bench.params.unmap_blocks = 10000;
-    s2n_lu_update(bench.lu[0], &bench.params);
+    bench_open_able(depth, POOL);
     for (uint32_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t)(i % 251 + 1);
-}
-
-/* A CDB of 10 bytes with `flags` in its second. */
-static const uint8_t *cdb_of(uint8_t opcode, uint8_t flags, uint32_t lba, uint16_t count)
-{
-    static uint8_t cdb[10];
-
-    memset(cdb, 0, sizeof cdb);
-    cdb[0] = opcode;
-    cdb[1] = flags;
-    for (int i = 0; i < 4; i++)
-        cdb[2 + i] = (uint8_t)(lba >> (24 - 8 * i));
-    cdb[7] = (uint8_t)(count >> 8);
-    cdb[8] = (uint8_t)count;
-    return cdb;
 }
 
 static const uint8_t *memory(uint64_t iova)
@@ -276,6 +253,7 @@ static void what_is_questionable_is_the_engines(void)
     expect_engine(no_data, 16, BLOCK, false);
     expect_engine(no_data, 16, 0, true);
     expect_engine(cdb_of(0x42, 0, 0, 24), 10, 23, false);
+    expect_engine(cdb_of(0x2f, BYTCHK, 0, 2), 10, BLOCK, false);
     CHECK_EQUAL(bench.device.seen, 0);
     begin_command(&op[1], 0, 0, no_data, 16);
     rounds();

@@ -10,7 +10,7 @@
 static void check_prps(struct bench *bench, int cid, const struct s2n_span *spans, uint32_t count)
 {
     const uint8_t *sqe = s2n_qpair_sqe(bench->qp, (uint16_t)cid);
-    uint64_t pages[600];
+    uint64_t pages[600] = {0};
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < count; i++) {

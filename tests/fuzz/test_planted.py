@@ -315,7 +315,7 @@ def test_a_text_response_that_is_too_long(monkeypatch: Patch) -> None:
 
 # The native side
 
-HOT = ("hot.c", "hot_kind.c", "hot_provisioning.c")
+HOT = ("hot.c", "hot_kind.c", "hot_provisioning.c", "hot_verify.c")
 
 
 def native(monkeypatch: Patch, folder: Path, change: Callable[[str], str] = str) -> None:
@@ -354,6 +354,8 @@ def test_a_wrong_hot_mask(monkeypatch: Patch, tmp_path: Path, field: str) -> Non
         ("UNMAP", "AT_SLBA, lba", "AT_SLBA, lba + 1"),
         ("WRITE SAME (16)", "unmap && lu->write_zeroes_deallocates", "unmap"),
         ("WRITE SAME (16)", "memcpy(data->at + at, data->at, bytes)", "(void)at"),
+        ("VERIFY (16)", "plan->limit = lu->verify_blocks", "plan->limit = lu->maximum_blocks"),
+        ("WRITE AND VERIFY (16)", "plan->cdw12 = NVME_FUA", "plan->cdw12 = 0"),
     ],
 )
 def test_a_fault_in_the_native_translation(

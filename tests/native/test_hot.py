@@ -25,8 +25,8 @@ PARAMETERS = UnitParameters(
     write_zeroes_deallocates=True,
     unmap=UnmapLimits(ranges=4, blocks_of_range=100, blocks=250),
 )
-WRITE, WRITE_ZEROES, DSM = 1, 8, 9
-DEAC = 1 << 25
+WRITE, COMPARE, WRITE_ZEROES, DSM, VERIFY = 1, 5, 8, 9, 12
+FUA, DEAC = 1 << 30, 1 << 25
 BLOCK = bytes(range(256)) * 2
 
 
@@ -213,6 +213,66 @@ def test_write_same_without_write_zeroes() -> None:
     for fields in ({"ndob": 1}, {"unmap": 1}):
         cdb = row("WRITE SAME (16)").build(number_of_blocks=3, **fields)
         assert hot_translate(parameters, cdb, b"" if "ndob" in fields else bytes(512)) is None
+
+
+@pytest.mark.parametrize("length", [10, 12, 16])
+@pytest.mark.parametrize(
+    ("fields", "size", "expected"),
+    [
+        ({"bytchk": 0}, 0, [(0, VERIFY, 5, 300, 0)]),
+        ({"bytchk": 1, "dpo": 1}, 300, [(0, COMPARE, 5, 256, 0), (0, COMPARE, 261, 44, 0)]),
+        ({"bytchk": 3}, 1, [(0, COMPARE, 5, 256, 0), (0, COMPARE, 261, 44, 0)]),
+        ({"bytchk": 3, "verification_length": 1}, 1, [(0, COMPARE, 5, 1, 0)]),
+        ({"bytchk": 3, "verification_length": 0}, 0, []),
+        ({"bytchk": 1, "verification_length": 0}, 0, []),
+        ({"bytchk": 0, "verification_length": 0}, 0, []),
+        ({"bytchk": 2}, 0, None),
+        ({"bytchk": 2, "verification_length": 1}, 0, None),
+        ({"bytchk": 0, "vrprotect": 1}, 0, None),
+    ],
+)
+def test_verify(
+    length: int,
+    fields: dict[str, int],
+    size: int,
+    expected: list[tuple[int, int, int, int, int]] | None,
+) -> None:
+    values = {"lba": 5, "verification_length": 300, **fields}
+    data = BLOCK * size
+    ops = hot_translate(PARAMETERS, row(f"VERIFY ({length})").build(**values), data)
+    assert shape(ops) == expected
+    compared = b"".join(op.data_out for op in ops or ())
+    assert not compared or compared == BLOCK * values["verification_length"]
+
+
+@pytest.mark.parametrize("length", [10, 12, 16])
+@pytest.mark.parametrize(("bytchk", "second"), [(0, VERIFY), (1, COMPARE), (2, None), (3, None)])
+def test_write_and_verify(length: int, bytchk: int, second: int | None) -> None:
+    values = {"lba": 5, "transfer_length": 200, "bytchk": bytchk}
+    cdb = row(f"WRITE AND VERIFY ({length})").build(**values)
+    ops = hot_translate(PARAMETERS, cdb, BLOCK * 200)
+    if second is None:
+        assert ops is None
+        return
+    assert shape(ops) == [(0, WRITE, 5, 200, FUA), (1, second, 5, 200, 0)]
+    assert ops is not None
+    assert ops[0].data_out == BLOCK * 200
+    assert ops[1].data_out == (BLOCK * 200 if bytchk else b"")
+
+
+@pytest.mark.parametrize(
+    ("changes", "bytchk"), [({"compares": False}, 1), ({"verify_blocks": 0}, 0)]
+)
+def test_what_the_controller_cannot_check_is_the_engines(
+    changes: dict[str, bool], bytchk: int
+) -> None:
+    parameters = replace(PARAMETERS, **changes)  # type: ignore[arg-type]
+    write = row("WRITE AND VERIFY (10)").build(transfer_length=1, bytchk=bytchk)
+    assert hot_translate(parameters, write, BLOCK) is None
+    verify = row("VERIFY (10)").build(verification_length=1, bytchk=bytchk)
+    assert hot_translate(parameters, verify, BLOCK * bytchk) is None
+    many = row("VERIFY (16)").build(verification_length=64 * 1024 + 1)
+    assert hot_translate(PARAMETERS, many) is None  # too many NVMe commands
 
 
 # The data that are announced

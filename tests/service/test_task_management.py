@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from scsi2nvme.native.plane import Scope
 from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
+from scsi2nvme.service import resets
 from scsi2nvme.unit.mode_pages.control import CONTROL
 from scsi2nvme.unit.readiness import Readiness
 from tests.service.bench import (
@@ -24,6 +27,7 @@ from tests.service.bench import (
     write,
 )
 from tests.support import row
+from tests.waiting import eventually
 
 
 async def manage(
@@ -116,6 +120,66 @@ async def test_a_controller_that_does_not_answer_holds_no_reset_up(bench: Bench)
     assert await asyncio.wait_for(managing, 10) == ANSWER.FUNCTION_COMPLETE
     bench.controller.held = False
     await bench.controller.release()
+
+
+async def _ends(tasks: list[asyncio.Task[TaskManagementResponse]]) -> list[Any]:
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_resets_without_end_leave_time_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resets, "PAUSE_SECONDS", 3600.0)
+
+    async def story(bench: Bench) -> None:
+        first = await manage(bench, TaskManagement.LOGICAL_UNIT_RESET)
+        assert (await bench.aborted())["scope"] is Scope.LU
+        assert await first == ANSWER.FUNCTION_COMPLETE
+        more = [await manage(bench, TaskManagement.LOGICAL_UNIT_RESET) for _ in range(16)]
+        own = [await bench.aborted() for _ in range(16)]
+        assert {order["scope"] for order in own} == {Scope.NEXUS_LU}
+        assert not any(order["task_aborted_status"] for order in own)
+        assert not bench.plane.aborts
+        assert not any(each.done() for each in more)
+        due = bench.service._registry.units[bench.lu].resets._next
+        assert due is not None
+        due.cancel()
+        assert all(isinstance(each, asyncio.CancelledError) for each in await _ends(more))
+
+    played(story)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02])
+def test_who_asks_for_a_reset_has_one_that_begins_afterwards(
+    pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resets, "PAUSE_SECONDS", pause)
+
+    async def story() -> None:
+        ours, begun, ends = resets.Resets(), [], [asyncio.Event() for _ in range(3)]
+        loop = asyncio.get_running_loop()
+
+        async def reset() -> None:
+            begun.append(loop.time())
+            await ends[len(begun) - 1].wait()
+
+        async def ask() -> None:
+            await ours.share(reset, loop.create_task)
+
+        first = loop.create_task(ask())
+        await eventually(lambda: len(begun) == 1, "it begins at once")
+        others = [loop.create_task(ask()) for _ in range(4)]
+        await eventually(lambda: len(begun) == 2, "the next has begun")
+        last = loop.create_task(ask())
+        ends[1].set()
+        await asyncio.gather(*others)
+        assert not first.done()
+        await eventually(lambda: len(begun) == 3, "the last has begun")
+        assert not last.done()
+        ends[0].set()
+        ends[2].set()
+        await asyncio.gather(first, last)
+        assert all(after - before >= pause for before, after in itertools.pairwise(begun))
+
+    asyncio.run(story())
 
 
 @told

@@ -207,6 +207,20 @@ async def test_what_may_succeed_is_tried_again(bench: Bench) -> None:
 
 
 @told
+async def test_what_was_written_is_not_written_again(bench: Bench) -> None:
+    cdb, data = (
+        row("WRITE AND VERIFY (10)").build(lba=5, transfer_length=1, bytchk=1),
+        b"\xa5" * 512,
+    )
+    status = StatusCode.NAMESPACE_NOT_READY
+    task = await failed(bench, cdb, data, nvme_opcode=Opcode.COMPARE, status=status, phase=1)
+    assert [each.opcode for each in bench.controller.model.executed] == [Opcode.COMPARE]
+    assert task.sense == (0xE, 0x1D, 0x00)  # others have written since
+    task = await failed(bench, cdb, data, nvme_opcode=Opcode.WRITE, status=status)
+    assert task.status == Status.GOOD
+
+
+@told
 async def test_a_failed_unmap_tells_no_block(bench: Bench) -> None:
     """What stands there in its submission queue entry is no LBA."""
     data = (

@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.system import kernel as kernels
 from tests.system import program, root
-from tests.system.disk import BUILD, BuildError
+from tests.system.disk import BUILD, BuildError, digest
 
 KERNEL = "linux-image-amd64"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scsi2nvme-tests"
@@ -42,10 +43,14 @@ def images(kernel: str = KERNEL) -> Images:
         # Debian changes: nothing is older than a week.
         week = time.strftime("%G-W%V")
         system = _cached(CACHE, kernel, root.key(kernel, week), lambda to: root.build(to, kernel))
+        recipe = digest(system.name.encode(), Path(kernels.__file__).read_bytes())
+        unpacked = _cached(
+            CACHE, f"unpacked-{kernel}", recipe, lambda to: kernels.build(to, system / "vmlinuz")
+        )
         site = _cached(CACHE, "site", program.site_key(week), program.build_site)
     with _locked(BUILD):
         ours = _cached(BUILD, "program", program.key(site), lambda to: program.build(to, site))
-    return Images(system / "vmlinuz", system / "initramfs", system / "disk", ours / "disk")
+    return Images(unpacked / "vmlinux", system / "initramfs", system / "disk", ours / "disk")
 
 
 @contextmanager

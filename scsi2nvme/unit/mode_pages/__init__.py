@@ -1,9 +1,9 @@
 """The table of mode pages: every row of this package's modules.
 
 A page is a row: its layout, its default values and which fields may change.
-A field may stand for a feature of the controller; its value is asked of the
-controller whenever it is wanted, everything else lives in `ModeParameters`. A
-new page is one row in a module's `PAGES`; nothing else changes.
+A field may stand for a feature of the controller, which is asked for its value;
+everything else lives in `ModeParameters`. A new page is one row in a module's
+`PAGES`; nothing else changes.
 Spec: SPC-4 7.5, SBC-3 6.4.
 """
 

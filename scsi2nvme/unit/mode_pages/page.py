@@ -66,7 +66,7 @@ class ModePage:
     defaults: Callable[[NamespaceFacts], Mapping[str, int]] = lambda facts: {}
     feature: FeatureBit | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What its saved values are kept by."""
         return f"{self.code:02x}/{self.subpage:02x}"

@@ -72,6 +72,24 @@ def test_first_come_first_served_and_cancelled_ones_do_not_block() -> None:
     assert asyncio.run(scenario()) == ["large", "small"]
 
 
+def test_what_is_lent_to_somebody_who_is_cancelled_comes_back() -> None:
+    async def scenario() -> None:
+        lender = pool()
+
+        async def borrower() -> None:
+            async with lender.borrow(PAGES * PAGE):
+                pass
+
+        async with lender.borrow(PAGE):
+            gone = asyncio.create_task(borrower())
+            await asyncio.sleep(0)
+        gone.cancel()  # it is its turn now, but it has not gone on yet
+        await asyncio.wait([gone])
+        await asyncio.wait_for(borrower(), 5)
+
+    asyncio.run(scenario())
+
+
 def test_more_than_there_is() -> None:
     async def scenario() -> None:
         async with pool().borrow(PAGES * PAGE + 1):

@@ -1,0 +1,120 @@
+"""What the reactor answers by itself, and the engine: the same, whatever fails or does not fit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from scsi2nvme.command import Command, Data, Hot
+from scsi2nvme.commands import COMMANDS
+from scsi2nvme.commands.provisioning import UNMAP_BLOCK_DESCRIPTOR, UNMAP_HEADER
+from tests.daemon import IQN, Daemon
+from tests.integration.disks import spec
+from tests.iscsi_client import Initiator
+from tests.iscsi_pdu import SIMPLE, ScsiResult
+from tests.support import row
+
+BLOCK, BLOCKS = 512, 131072
+ORDERED = 2  # which only the engine does
+ROUNDS = 250
+ROWS = [row for row in COMMANDS if row.hot is not Hot.NO]
+FAULTS = (
+    "read:status=2/81:lba=100-101",
+    "verify:status=2/81:lba=110-111",
+    "compare:status=2/81:lba=120-121",
+    "write:status=2/80:lba=200-201",
+    "write:status=1/82:lba=210-210",
+    "write-zeroes:status=2/80:lba=220-221",
+    "dataset-management:status=2/80:after=7:count=2",
+)
+# What is tried again, and then done.
+PASSING = tuple(
+    f"{name}:status=0/21:after={after}:count=1"
+    for after, name in enumerate(
+        ("read", "write", "compare", "verify", "write-zeroes", "dataset-management"), start=1
+    )
+)
+
+
+@contextmanager
+def disks(tmp_path: Path, faults: tuple[str, ...]) -> Iterator[tuple[Initiator, Initiator]]:
+    """Serve two disks that are the same, to an initiator each."""
+    with ExitStack() as stack:
+        both = []
+        for name in ("hot", "cold"):
+            (tmp_path / name).mkdir()
+            words = (f"fault={each}" for each in faults)
+            disk = ",".join([spec("emulated", tmp_path / name, block=BLOCK), *words])
+            daemon = stack.enter_context(Daemon(tmp_path / name, disk))
+            one = stack.enter_context(Initiator(("127.0.0.1", daemon.port)))
+            one.login(IQN)
+            one.command(0, bytes(6))
+            both.append(one)
+        yield both[0], both[1]
+
+
+def unmap_list(rng: random.Random) -> bytes:
+    descriptors = b"".join(
+        UNMAP_BLOCK_DESCRIPTOR.build(lba=rng.choice((0, 50, BLOCKS - 4)), number_of_blocks=count)
+        for count in rng.choices((0, 1, 4, 5, 40), k=rng.choice((0, 1, 1, 2, 5, 130)))
+    )
+    stated = max(0, len(descriptors) + rng.choice((0, 0, 0, -16, -1, 1, 16)))
+    header = UNMAP_HEADER.build(
+        unmap_data_length=len(descriptors) + 6, unmap_block_descriptor_data_length=stated
+    )
+    return (header + descriptors)[: rng.choice((None, None, None, 7, 23))]
+
+
+def command(rng: random.Random) -> tuple[Command, bytes, bytes]:
+    """Return a row, a CDB of it, and its data, which may not fit."""
+    chosen = rng.choice(ROWS)
+    fields = chosen.structure.by_name
+    values: dict[str, int] = {
+        name: rng.randint(0, fields[name].maximum)
+        for name in ("dpo", "fua", "group", "immed", "ndob", "unmap", "bytchk")
+        if name in fields
+    }
+    if rng.random() < 0.05 and "anchor" in fields:
+        values["anchor"] = 1
+    if chosen.hot is Hot.UNMAP:
+        data = unmap_list(rng)
+        return chosen, chosen.build(**values, parameter_list_length=len(data)), data
+    if "lba" in fields:
+        values["lba"] = rng.choice((0, 50, 95, 105, 115, 118, 195, 205, 215, BLOCKS - 9))
+        values[chosen.length_field] = rng.choice((0, 1, 3, 8, 9, 10, 20))
+    cdb = chosen.build(**values)
+    if chosen.data is not Data.OUT:
+        return chosen, cdb, b""
+    size = chosen.data_bytes(chosen.structure.parse(cdb), BLOCK)
+    size = max(0, size + rng.choice((0, 0, 0, 0, 0, -1, -BLOCK, 1, BLOCK)))
+    filler = rng.choice((b"\0", b"\0", b"\x5a", b"\xa5"))
+    return chosen, cdb, filler * size
+
+
+def sent(
+    one: Initiator, chosen: Command, cdb: bytes, data: bytes, attribute: int
+) -> tuple[object, ...]:
+    size = 0
+    if chosen.data is Data.IN:
+        size = chosen.data_bytes(chosen.structure.parse(cdb), BLOCK)
+    result: ScsiResult = one.command(0, cdb, data_out=data, data_in=size, attribute=attribute)
+    return result.status, result.sense, result.data, result.underflow, result.overflow
+
+
+@pytest.mark.parametrize("faults", [(), FAULTS, PASSING], ids=["well", "failing", "passing"])
+def test_both_say_and_do_the_same(tmp_path: Path, faults: tuple[str, ...]) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    whole = row("READ (10)").build(transfer_length=90)
+    with disks(tmp_path, faults) as (hot, cold):
+        for _ in range(ROUNDS):
+            request = command(rng)
+            told = sent(hot, *request, SIMPLE), sent(cold, *request, ORDERED)
+            assert told[0] == told[1], f"{request[0].name} {request[1].hex()}"
+        contents = [one.command(0, whole, data_in=90 * BLOCK).data for one in (hot, cold)]
+        assert contents[0] == contents[1]
