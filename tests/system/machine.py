@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from tests.system import clock
 from tests.system.controllers import CONTROLLERS, GIB, MIB, SPARE, Nvme
 from tests.system.disk import BuildError
 from tests.system.image import KERNEL, Images, images
@@ -145,6 +146,7 @@ class Machine:
                 COMMAND_LINE if iommu else COMMAND_LINE.replace(" intel_iommu=on", ""),
                 f"root={'/dev/nvme0n1' if nvme_root else '/dev/vdb'}",
                 *([f"init={SYSTEMD}"] if systemd else []),
+                *clock.parameters(),
             ]
         )
         self._count = 0
