@@ -424,7 +424,8 @@ static void next_io(struct io *io)
 
 /* ---- sessions ---- */
 
-static void connect_session(struct session *s, int index)
+/* False if another host's reset has ended what the login asks of the logical unit. */
+static bool try_connect(struct session *s, int index)
 {
     char name[256];
 
@@ -443,9 +444,21 @@ static void connect_session(struct session *s, int index)
         iscsi_set_initiator_username_pwd(s->iscsi, url->user, url->passwd);
     s->lun = url->lun;
     iscsi_set_noautoreconnect(s->iscsi, 1);
-    if (iscsi_full_connect_sync(s->iscsi, url->portal, url->lun))
-        die(option.url, iscsi_get_error(s->iscsi));
+    int failed = iscsi_full_connect_sync(s->iscsi, url->portal, url->lun);
     iscsi_destroy_url(url);
+    if (!failed)
+        return true;
+    if (!strstr(iscsi_get_error(s->iscsi), "TASK_ABORTED"))
+        die(option.url, iscsi_get_error(s->iscsi));
+    iscsi_destroy_context(s->iscsi);
+    return false;
+}
+
+static void connect_session(struct session *s, int index)
+{
+    for (int i = 0; !try_connect(s, index); i++)
+        if (i == MAXIMUM_ATTENTIONS)
+            die(option.url, "another host's resets never end");
 }
 
 /* Take the unit attentions of the logical units that the login did not touch. */
@@ -470,6 +483,10 @@ static void learn_capacity(struct session *s)
 {
     struct scsi_task *task = iscsi_readcapacity16_sync(s->iscsi, s->lun);
 
+    for (int i = 0; i < MAXIMUM_ATTENTIONS && task && ended_by_others(task, task->status); i++) {
+        scsi_free_scsi_task(task);
+        task = iscsi_readcapacity16_sync(s->iscsi, s->lun);
+    }
     if (!task || task->status != SCSI_STATUS_GOOD)
         die("READ CAPACITY (16)", iscsi_get_error(s->iscsi));
     struct scsi_readcapacity16 *capacity = scsi_datain_unmarshall(task);

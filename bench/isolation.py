@@ -213,7 +213,8 @@ _ABOUT = """\
 Throughput as a share of what the host has alone, and the longest times in ms, with one reactor.
 Whoever plays the others takes a part of the same CPUs: "beside" is the share that the host has
 while they trouble another target on the same machine. What sharing a target costs is what the
-first of the two is below the second.
+first of the two is below the second. `python -m bench.isolation --page docs/reliability.md` writes
+this table anew, on a machine with nothing else to do: what it is busy with counts as loss.
 """
 _COLUMNS = {
     "read 4 KiB": "read_ms",
