@@ -44,12 +44,12 @@ COMMANDS = {
 }
 
 
-def loads(seconds: int) -> list[load.Load]:
-    """Return a load for each command."""
-    return [
-        load.Load(name, depth=DEPTH, block_bytes=ANSWER_BYTES, seconds=seconds, cdb=cdb)
+def loads(seconds: int) -> dict[str, load.Load]:
+    """Return a load for each command, by its name."""
+    return {
+        name: load.Load(depth=DEPTH, block_bytes=ANSWER_BYTES, seconds=seconds, cdb=cdb)
         for name, cdb in COMMANDS.items()
-    ]
+    }
 
 
 def run(settings: compare.Settings, directory: Path) -> dict[str, Any]:
@@ -62,8 +62,8 @@ def run(settings: compare.Settings, directory: Path) -> dict[str, Any]:
             target = stack.enter_context(peers.portal_alone(directory, compare.SIZE_BYTES))
         for number in range(settings.rounds):
             print(f"round {number + 1}/{settings.rounds}: the engine's commands", file=sys.stderr)
-            for work in loads(settings.seconds):
-                figures[work.operation].append(compare.measure(target, work, load_cpus))
+            for name, work in loads(settings.seconds).items():
+                figures[name].append(compare.measure(target, work, load_cpus))
     return {
         "machine": machine.describe(directory),
         "load_average": load_average,

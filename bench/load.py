@@ -54,7 +54,7 @@ class Load:
     def name(self) -> str:
         """A short label."""
         if self.cdb:
-            return f"{self.operation} QD{self.depth} ×{self.sessions}"
+            return f"{self.cdb.hex()} QD{self.depth} ×{self.sessions}"
         size = f"{self.block_bytes >> 10}k" if self.block_bytes < 1 << 20 else "1M"
         kind = "" if self.pattern == "random" else "seq "
         return f"{kind}{self.operation} {size} QD{self.depth} ×{self.sessions}"

@@ -10,7 +10,12 @@ from scsi2nvme.command import Hot
 def test_the_engine_answers_them() -> None:
     found = [commands.find(cdb) for cdb in cold.COMMANDS.values()]
     assert all(row is not None and row.hot is Hot.NO for row in found)
-    assert {work.cdb for work in cold.loads(1)} == set(cold.COMMANDS.values())
+    loads = cold.loads(1)
+    assert {name: work.cdb for name, work in loads.items()} == cold.COMMANDS
+    for work in loads.values():  # of what kind is known to the load generator
+        words = work.arguments()
+        assert words[words.index("--operation") + 1] == "read"
+        assert words[words.index("--cdb") + 1] == work.cdb.hex()
 
 
 def test_the_report_has_a_row_per_command() -> None:
