@@ -232,7 +232,8 @@ class _Listening(logging.Handler):
 
 
 @contextlib.contextmanager
-def _listening() -> Iterator[list[logging.LogRecord]]:
+def listening() -> Iterator[list[logging.LogRecord]]:
+    """Keep what is logged from people; return it."""
     logger, handler = logging.getLogger("scsi2nvme"), _Listening()
     propagates, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
@@ -248,7 +249,7 @@ def bring_up_is_safe(subject: Told, data: st.DataObject) -> None:
     lies = _lies(subject, data)
     reads = data.draw(st.integers(0, (1 << 64) - 1))
     transport = Liar(lies)
-    with _listening() as records:
+    with listening() as records:
         try:
             asyncio.run(asyncio.wait_for(_story(subject, transport, reads), LIMIT_S))
         except (ControllerError, TransportError) as error:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.fuzz.bring_up import listening
 from scsi2nvme.fuzz.finding import Finding
 from scsi2nvme.fuzz.situations import make_nexus
 from scsi2nvme.fuzz.strategies import namespaces
@@ -86,7 +87,9 @@ def _replaced(value: Any, at: int, by: Any) -> Any:
 
 def _damaged(data: st.DataObject, whole: bytes) -> bytes:
     """Return what has become of a file."""
-    kind = data.draw(st.integers(0, 4))
+    kind = data.draw(st.integers(0, 5))
+    if kind == 5:
+        return whole
     if kind == 0:
         return whole[: data.draw(st.integers(0, len(whole)))]
     if kind == 1:
@@ -139,7 +142,8 @@ def _fail_to_save(kind: Kind, lu: LogicalUnit, path: Path) -> None:
     obstacle.mkdir()
     before = lu.reservations.state
     try:
-        kind.change(lu)
+        with listening():
+            kind.change(lu)
     except UnsavedState as error:
         if not str(error).isprintable():
             raise Finding(kind, "", f"this is not a line for people: {error}") from error
