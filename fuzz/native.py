@@ -172,7 +172,8 @@ def _descriptors(draw: st.DrawFn, lu: LogicalUnit, *, fits: bool) -> bytes:
     numbers = [n for n in (1, 2, 7, 17, 120, 256) if n <= limits.ranges + beyond - 1]
     for _ in range(draw(st.sampled_from(numbers))):
         most = min(lu.capacity_blocks, beyond * limits.blocks_of_range, left, 0xFFFFFFFF)
-        count = draw(st.integers(0, most))
+        edge = min(most, limits.blocks_of_range + 1)
+        count = draw(st.one_of(st.just(edge), st.integers(0, most)))
         lba = draw(st.integers(0, lu.capacity_blocks - count))
         built += UNMAP_BLOCK_DESCRIPTOR.build(lba=lba, number_of_blocks=count)
         left -= count
