@@ -110,6 +110,39 @@ static void a_graceful_close_sends_what_is_queued(void)
     logout(&i);
 }
 
+/* What waited for a number, for data or for a buffer comes to nothing, and keeps none. */
+static void a_graceful_close_begins_nothing(void)
+{
+    login(&i, &usual);
+    login_more(&j, &i);
+    memset(fake.disk, 0, 4096);
+    fake.pool_bytes = 4096;
+    put_command(&i, F | W, 1, 4096, write10(0, 8), NULL, 0);
+    expect(&i, S2N_R2T);
+    put_command(&i, F | W, 2, 4096, write10(0, 8), pattern(4096), 4096);
+    i.cmd_sn++;
+    put_command(&i, F | W, 3, 4096, write10(0, 8), pattern(4096), 4096);
+    fake_run();
+    CHECK_EQUAL(fake.live_tasks, 3);
+    s2n_conn_close(i.conn, true);
+    fake_run();
+    CHECK(!fake.live_tasks && !fake.charged);
+    CHECK_EQUAL(fake.pool_bytes, 4096);
+    j.cmd_sn = i.cmd_sn - 2;
+    put_command(&j, F, 4, 0, test_unit_ready, NULL, 0);
+    put_command(&j, F, 5, 0, test_unit_ready, NULL, 0); /* by the number of one that is gone */
+    put_command(&j, F, 6, 0, test_unit_ready, NULL, 0);
+    CHECK_EQUAL(s2n_get32(expect_status(&j, 0)->bhs + S2N_AT_ITT), 4);
+    CHECK_EQUAL(s2n_get32(expect_status(&j, 0)->bhs + S2N_AT_ITT), 6);
+    CHECK_EQUAL(fake.executions, 2);
+    CHECK(!fake.disk[0] && !memcmp(fake.disk, fake.disk + 1, 4095));
+    close(i.fd);
+    i.fd = -1;
+    expect_closed(&i);
+    fake_give((1 << 26) - 4096);
+    logout(&j);
+}
+
 /* A number that was free to be taken again is nobody's to close. */
 static void the_socket_is_closed_once(void)
 {
@@ -432,6 +465,7 @@ int main(void)
     RUN(a_graceful_close_does_not_wait_forever);
     RUN(a_graceful_close_sends_what_is_queued);
     RUN(a_graceful_close_of_an_idle_connection_is_told_at_once);
+    RUN(a_graceful_close_begins_nothing);
     RUN(the_socket_is_closed_once);
     RUN(other_connections_go_on);
     RUN(whatever_allocation_fails_ends_one_connection);

@@ -6,8 +6,8 @@
  * afterwards what there still is, since to end a connection only marks it:
  *
  *   OPEN      receives, executes, responds
- *   CLOSING   s2n_conn_wind_up: what arrives is dropped, what is queued is sent;
- *             commands that end are released without a response
+ *   CLOSING   s2n_conn_wind_up: what arrives is dropped, what is queued is sent; no command is
+ *             begun, and those that end are released without a response
  *   ENDED     s2n_conn_end, the mark: nothing is received, sent or executed any more,
  *             and all that there was is still there
  *   REAPED    the socket is closed, and only commands are left that are under way
@@ -24,6 +24,7 @@
  *   wire_sent   when its last PDU has left
  *   complete    when its task ends and nobody waits for the response
  *   discard     when its task is aborted before it is executed
+ *   round_end   when its connection is closing, and it has not begun
  *   reap        unless it is under way elsewhere: its task is aborted then, and comes
  *               back through `complete`, at once or much later
  *
@@ -223,6 +224,18 @@ static void ready(struct s2n_source *source, uint32_t events)
         s2n_conn_watch(conn); /* what another connection did for the session has blocked it */
 }
 
+/* Nothing is begun any more: what has not been is over. */
+static void release_collecting(s2n_conn *conn)
+{
+    s2n_command *next;
+
+    for (s2n_command *command = conn->commands; command; command = next) {
+        next = command->next;
+        if (command->phase == S2N_COLLECTING)
+            s2n_command_release(command);
+    }
+}
+
 /* The end of a round: send; go on with what was received if that made room. */
 static void round_end(struct s2n_deferred *deferred)
 {
@@ -232,6 +245,8 @@ static void round_end(struct s2n_deferred *deferred)
         reap(conn);
         return;
     }
+    if (conn->state == S2N_CLOSING)
+        release_collecting(conn);
     s2n_transmit_flush(conn);
     s2n_receive_parse(conn);
     if (conn->state == S2N_CLOSING && !conn->shut && s2n_transmit_idle(conn)) {

@@ -130,7 +130,7 @@ bool s2n_collect_awaits_peer(const s2n_command *command)
 void s2n_collect_proceed(s2n_command *command)
 {
     if (command->phase != S2N_COLLECTING || command->receiving || command->unsolicited ||
-        !command->delivered || command->conn->state == S2N_ENDED)
+        !command->delivered || command->conn->state != S2N_OPEN)
         return;
     if (command->refusal) {
         command->phase = S2N_EXECUTING;
