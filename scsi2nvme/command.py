@@ -143,6 +143,8 @@ class Command:
     modifies_medium: bool = False  # refused while write protected
     # Runs alone: on the blocks that its CDB names, or where it names none, on the logical unit.
     exclusive: bool = False
+    # Asks for the logical unit's state: in the head of the queue implicitly. Spec: SAM-5 8.2.
+    asks_for_state: bool = False
     # The (LBA, blocks) that a parameter list names.
     listed_blocks: Callable[[bytes], Iterable[tuple[int, int]]] = field(
         default=lambda data: (), compare=False

@@ -41,6 +41,7 @@ def test_a_row_says_what_the_table_says(row: Command) -> None:
     transfer = f"S2N_TRANSFER_{row.transfer.name}"
     assert values[:3] == [f"0x{row.opcode:02x}", str(row.length), f"S2N_{row.data.name}"]
     assert values[3:6] == [transfer, hot, str(row.zero_length_means)]
+    assert values[-1] == str(int(row.asks_for_state))
     assert len(mask) == 32
     own = row.structure.mask
     assert all(accepted & ~allowed == 0 for accepted, allowed in zip(mask, own, strict=False))

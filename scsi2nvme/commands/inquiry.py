@@ -119,6 +119,7 @@ COMMANDS = (
             Field("page_code", 2),
             Field("allocation_length", 3, 0, 16),
         ),
+        asks_for_state=True,
         data=Data.IN,
         transfer=Transfer.BYTES,
         length_field="allocation_length",

@@ -205,7 +205,14 @@ def prevent_allow_medium_removal(task: Task) -> Translation:
 
 COMMANDS = (
     Command(
-        "TEST UNIT READY", 0x00, 6, "SPC-4 6.47", test_unit_ready, (OBSOLETE_LUN,), hot=Hot.READY
+        "TEST UNIT READY",
+        0x00,
+        6,
+        "SPC-4 6.47",
+        test_unit_ready,
+        (OBSOLETE_LUN,),
+        asks_for_state=True,
+        hot=Hot.READY,
     ),
     Command(
         "START STOP UNIT",

@@ -54,6 +54,7 @@ COMMANDS = (
         "SPC-4 6.33",
         report_luns,
         (OBSOLETE_LUN, Field("select_report", 2), Field("allocation_length", 6, 0, 32)),
+        asks_for_state=True,
         data=Data.IN,
         transfer=Transfer.BYTES,
         length_field="allocation_length",

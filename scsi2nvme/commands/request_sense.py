@@ -77,6 +77,7 @@ COMMANDS = (
             Field("desc", 1, 0, 1, "descriptor format wanted"),
             Field("allocation_length", 4, 0, 8),
         ),
+        asks_for_state=True,
         data=Data.IN,
         transfer=Transfer.BYTES,
         length_field="allocation_length",

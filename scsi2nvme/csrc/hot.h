@@ -18,6 +18,7 @@ struct s2n_hot_row {
     struct s2n_bits action;
     uint16_t action_value;
     struct s2n_bits lba, count, fua, selector, unmap;
+    bool asks;            /* for the logical unit's state */
     uint8_t accepted[32]; /* CDB bits that may be set for the hot path to take it */
 };
 
