@@ -86,7 +86,7 @@ def reads_not_taken(address: Address, target: str) -> Iterator[None]:
 
 
 def answers_not_taken(address: Address, target: str) -> Iterator[None]:
-    """Three hosts that send 48 ORDERED reads of 8 MiB each, which the engine answers in vain."""
+    """Three hosts that send 48 ORDERED reads of 8 MiB each, and take no data."""
     numbers = itertools.count()
 
     def begin() -> Host:
@@ -135,6 +135,15 @@ def inquiries(address: Address, target: str) -> Iterator[None]:
     yield from flood(hosts(address, target), lambda host: host.submit(INQUIRY, data_in=96), DEPTH)
 
 
+def reads(address: Address, target: str) -> Iterator[None]:
+    """Four sessions with 128 reads of 4 KiB each."""
+
+    def read(host: Host) -> None:
+        host.submit(transfer(READ, 4096), data_in=4096)
+
+    yield from flood(hosts(address, target), read, DEPTH)
+
+
 def ordered_reads(address: Address, target: str) -> Iterator[None]:
     """Four sessions with 128 ORDERED reads of 4 KiB each."""
 
@@ -151,6 +160,7 @@ NUISANCES = (
     Nuisance("2 hosts, WRITE 8 MiB, 2 bytes a second", trickle),
     Nuisance("3 hosts, 48 × ORDERED READ 8 MiB each, not taken", answers_not_taken),
     Nuisance("4 hosts, 128 × INQUIRY each, for ever", inquiries),
+    Nuisance("4 hosts, 128 × READ 4 KiB each, for ever", reads),
     Nuisance("4 hosts, 128 × ORDERED READ 4 KiB each, for ever", ordered_reads),
     Nuisance(
         "8 hosts, 16 × UNMAP each, which hang",
