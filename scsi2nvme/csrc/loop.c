@@ -35,6 +35,11 @@ s2n_plane *s2n_reactor_plane(struct s2n_reactor *reactor)
     return reactor->plane;
 }
 
+struct s2n_ready_sets *s2n_reactor_ready_sets(struct s2n_reactor *reactor)
+{
+    return &reactor->ready_sets;
+}
+
 uint32_t s2n_reactor_index(const struct s2n_reactor *reactor)
 {
     return reactor->index;

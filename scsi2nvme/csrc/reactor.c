@@ -144,7 +144,7 @@ static bool has_work(const struct s2n_reactor *reactor)
     for (const struct s2n_queue *queue = reactor->queues; queue; queue = queue->next)
         if (queue->resumable || (queue->dirty && !queue->paused))
             return true;
-    return false;
+    return reactor->ready_sets.first;
 }
 
 /* How long to wait for completions, at most: 0 to look again at once. An interrupt costs
@@ -227,6 +227,8 @@ void s2n_reactor_round(struct s2n_reactor *reactor)
     s2n_loop_run_timers(reactor);
     /* Rings can complete at once, and completions make room for more. */
     do {
+        if (reactor->ready_sets.first)
+            s2n_ready_sets_enable(&reactor->ready_sets);
         resume_queues(reactor);
         ring_queues(reactor);
     } while (poll_queues(reactor) && --turns);

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 
 #include "loop.h"
+#include "task_set.h"
 
 enum { S2N_EVENTS = 64 }; /* taken from epoll at once */
 
@@ -36,6 +37,7 @@ struct s2n_reactor {
     /* Tasks. */
     s2n_task *live, *spare;
     struct s2n_abort_wait *aborts;
+    struct s2n_ready_sets ready_sets;
     uint64_t serial;
 
     /* Queues. */

@@ -199,16 +199,10 @@ static bool hot_place(s2n_task *task, struct s2n_queue *queue)
  * Spec: SAM-5 5.3.1. */
 static void to_engine(s2n_task *task)
 {
-    struct s2n_slot *slot = s2n_nexus_slot(task->nexus, task->lun);
-
     if (!s2n_task_charge(task, s2n_task_cold_bytes(task))) {
         task->status = s2n_task_has_company(task) ? S2N_TASK_SET_FULL : S2N_BUSY;
         s2n_task_finish(task);
         return;
-    }
-    if (slot && task->attribute == S2N_ATTRIBUTE_ORDERED) {
-        task->ordered = true;
-        slot->ordered++;
     }
     s2n_task_to_engine(task, S2N_EVENT_TASK, 0);
 }
@@ -258,7 +252,7 @@ static struct s2n_hot_data data_of(const s2n_task *task)
 /* Whether the hot path takes the task; if so it is counted and planned. */
 static bool hot_accepts(s2n_task *task)
 {
-    struct s2n_slot *slot = s2n_nexus_slot(task->nexus, task->lun);
+    struct s2n_slot *slot = s2n_slot_of(task);
     struct s2n_hot_plan plan;
     s2n_lu *lu = task->lu;
 
@@ -266,10 +260,7 @@ static bool hot_accepts(s2n_task *task)
         atomic_load_explicit(&lu->aside, memory_order_acquire) ||
         atomic_load_explicit(&slot->aside, memory_order_acquire))
         return false;
-    if (slot->ordered && task->attribute != S2N_ATTRIBUTE_HEAD_OF_QUEUE)
-        return false;
-    if (task->attribute != S2N_ATTRIBUTE_UNTAGGED && task->attribute != S2N_ATTRIBUTE_SIMPLE &&
-        task->attribute != S2N_ATTRIBUTE_HEAD_OF_QUEUE)
+    if (task->attribute >= S2N_ATTRIBUTE_ACA)
         return false;
     if (task->direction == S2N_OUT && is_questionable(task))
         return false;

@@ -18,6 +18,13 @@ enum s2n_task_state {
     S2N_REMAINS,   /* what the device has of a task that was answered: nobody's, until its end */
 };
 
+/* In its task set. */
+enum s2n_standing {
+    S2N_APART, /* not, or no longer */
+    S2N_DORMANT,
+    S2N_ENABLED,
+};
+
 struct s2n_front_end {
     /* The task ended: send status, sense, data-in; then s2n_task_free. When
      * task->aborted, send nothing unless task->task_aborted_status, and free. */
@@ -27,6 +34,8 @@ struct s2n_front_end {
     void (*discard)(s2n_task *task);
     /* The buffer that s2n_task_reserve promised for later is there. */
     void (*reserved)(s2n_task *task);
+    /* A task that s2n_task_join found dormant may begin. NULL if that is never called. */
+    void (*enabled)(s2n_task *task);
     /* Reservations are kept elsewhere as well, where only what sends data is held against them. */
     bool fenced_elsewhere;
 };
@@ -86,7 +95,8 @@ struct s2n_task {
     const struct s2n_front_end *front_end;
     s2n_nexus *nexus;
     s2n_lu *lu;
-    struct s2n_share *share; /* of the nexus, in the pool of the logical unit's controller */
+    struct s2n_task_set *set; /* of its LUN, if the nexus has such a one */
+    struct s2n_share *share;  /* of the nexus, in the pool of the logical unit's controller */
     s2n_task *next, *live_next, *live_previous;
     s2n_task *next_line, *last; /* of the first in a line: the next line, and its own last */
     const struct s2n_hot_row *row;
@@ -102,9 +112,9 @@ struct s2n_task {
     uint32_t wanted_bytes; /* of its buffer, or of that which it waits for */
     uint64_t charged;      /* bytes of the heap, for its nexus */
     bool counted;          /* in its LU's count of hot tasks */
-    bool ordered;          /* in its slot's count of ORDERED tasks */
     bool waits_for_pool, waits_for_slot;
     bool executing;    /* s2n_task_execute was called */
+    uint8_t standing;  /* enum s2n_standing */
     uint8_t urged;     /* how often it was told that nobody waits for what is left on the device */
     uint64_t abort_ms; /* since when nobody does */
 

@@ -10,6 +10,8 @@
 bool s2n_task_reserve(s2n_task *task, uint32_t bytes);
 /* As above but never waits: false leaves the task without a buffer. */
 bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes);
+/* Do without the buffer. */
+void s2n_task_give_buffer(s2n_task *task);
 /* The contiguous memory at `offset` of the task's data-in or data-out, which is in the present
  * portion (heap, extent or chunk): returns its address, and its length in `length`. */
 uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length);
@@ -21,7 +23,6 @@ bool s2n_task_holds_up(const s2n_task *task);
 
 struct s2n_queue;
 
-void s2n_task_give_buffer(s2n_task *task);
 /* It no longer waits for a buffer, nor for a submission slot. */
 void s2n_task_stop_waiting(s2n_task *task);
 /* One of those that wait for a buffer no longer has to: it has one, or, where the pool could

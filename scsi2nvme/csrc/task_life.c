@@ -38,13 +38,11 @@ static s2n_lu *lu_of(const s2n_task *task)
     return slot ? atomic_load_explicit(&slot->lu, memory_order_acquire) : NULL;
 }
 
-/* What is ordered among others is done as a whole, or not at all. */
+/* Its place in its task set is one that it keeps until the last portion was moved. */
 static bool goes_in_portions(const s2n_task *task)
 {
-    bool orderly = task->attribute == S2N_ATTRIBUTE_ORDERED || task->attribute == S2N_ATTRIBUTE_ACA;
-
-    return task->announced > S2N_MAXIMUM_TRANSFER && task->announced <= UINT32_MAX && !orderly &&
-           task->row->hot && task->row->hot->portions;
+    return task->announced > S2N_MAXIMUM_TRANSFER && task->announced <= UINT32_MAX &&
+           task->attribute != S2N_ATTRIBUTE_ACA && task->row->hot && task->row->hot->portions;
 }
 
 static uint32_t portion_from(const s2n_task *task, uint32_t at)
@@ -74,7 +72,10 @@ void s2n_task_next_portion(s2n_task *task)
 
 void s2n_task_begin(s2n_task *task)
 {
-    task->lu = task->nexus ? lu_of(task) : NULL;
+    struct s2n_slot *slot = task->nexus ? s2n_nexus_slot(task->nexus, task->lun) : NULL;
+
+    task->set = slot ? &slot->set : NULL;
+    task->lu = slot ? atomic_load_explicit(&slot->lu, memory_order_acquire) : NULL;
     task->share = task->lu ? s2n_nexus_share(task->nexus, task->lu->controller) : NULL;
     task->row = s2n_hot_find(task->cdb, task->cdb_length);
     task->known = task->row && task->lu;
@@ -93,9 +94,6 @@ void s2n_task_finish(s2n_task *task)
     bool aborted = task->aborted;
 
     task->state = S2N_DONE;
-    if (task->ordered)
-        s2n_nexus_slot(task->nexus, task->lun)->ordered--;
-    task->ordered = false;
     if (task->direction == S2N_OUT)
         s2n_task_give_buffer(task); /* others may wait for it while the response is being sent */
     task->front_end->complete(task);
@@ -110,6 +108,7 @@ void s2n_task_free(s2n_task *task)
     bool aborted = task->aborted;
 
     s2n_task_stop_waiting(task);
+    s2n_task_leave_set(task);
     if (task->live_next)
         task->live_next->live_previous = task->live_previous;
     if (task->live_previous)

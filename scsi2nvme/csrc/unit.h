@@ -10,6 +10,7 @@
 #include "qpair.h"
 #include "state.h"
 #include "task.h"
+#include "task_set.h"
 
 /* A controller's queue pair on one reactor. */
 struct s2n_queue {
@@ -60,9 +61,9 @@ struct s2n_lu {
 };
 
 struct s2n_slot {
+    struct s2n_task_set set; /* first: the slot is found from it. The reactor's own */
     _Atomic(s2n_lu *) lu;
     atomic_bool aside;
-    uint32_t ordered; /* tasks with the engine that later ones may not overtake; by the reactor */
 };
 
 enum { S2N_SLOT_GROUP = 64, S2N_SLOT_GROUPS = 16384 / S2N_SLOT_GROUP };
@@ -89,6 +90,12 @@ struct s2n_nexus {
 static inline struct s2n_queue *s2n_queue_of(const s2n_task *task)
 {
     return task->lu ? &task->lu->controller->queue[task->reactor->index] : NULL;
+}
+
+/* The LUN that a task came for; NULL if its nexus had none. */
+static inline struct s2n_slot *s2n_slot_of(const s2n_task *task)
+{
+    return (struct s2n_slot *)task->set;
 }
 
 /* Find a nexus' LUN; NULL if it has none. */

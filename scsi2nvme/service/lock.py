@@ -15,9 +15,8 @@ class SharedLock:
 
     What one party waits with has its turns in the order in which it came; the parties
     take turns. Whoever waits for exclusive use keeps later comers waiting, so that it cannot
-    starve (an ORDERED task, SAM-5 8.6.3). When one that was alone leaves, all go first whose
-    party waits with nothing before them that wants to be alone: nobody waits behind a
-    queue of others' exclusive uses.
+    starve. When one that was alone leaves, all go first whose party waits with nothing before
+    them that wants to be alone: nobody waits behind a queue of others' exclusive uses.
 
     In which order commands of different I_T nexuses arrive, nobody but the target can tell:
     the order of one nexus's is kept.
@@ -35,19 +34,11 @@ class SharedLock:
         )
 
     @asynccontextmanager
-    async def hold(
-        self, *, exclusive: bool, party: Hashable = None, first: bool = False
-    ) -> AsyncIterator[None]:
-        """Wait for the lock and hold it for the body, on behalf of `party`.
-
-        `first`: before what else the party waits with, though not before others (a HEAD OF
-        QUEUE task, SAM-5 8.6.4).
-        """
-        others_wait = self._waiting and not (first and self._waiting.keys() <= {party})
-        if others_wait or not self._admits(exclusive):
+    async def hold(self, *, exclusive: bool, party: Hashable = None) -> AsyncIterator[None]:
+        """Wait for the lock and hold it for the body, on behalf of `party`."""
+        if self._waiting or not self._admits(exclusive):
             turn = asyncio.get_running_loop().create_future()
-            turns = self._waiting.setdefault(party, deque())
-            (turns.appendleft if first else turns.append)((exclusive, turn))
+            self._waiting.setdefault(party, deque()).append((exclusive, turn))
             try:
                 await turn
             except asyncio.CancelledError:

@@ -25,7 +25,6 @@ from scsi2nvme.scsi.lun import lun_of
 from scsi2nvme.scsi.result import Asked, NvmeError, Result, Translation, check_condition
 from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, Sense, SenseCode, SenseKey
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.service.answers import Noticing, may_change
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.registry import Registry, ServedUnit
@@ -66,7 +65,10 @@ class _Run:
 
 
 class TaskRunner:
-    """Runs cold tasks; those that may not run beside others wait for their turn."""
+    """Runs cold tasks; those that may not run beside others wait for their turn.
+
+    Task attributes are the reactors' concern: what arrives here may be begun.
+    """
 
     def __init__(
         self,
@@ -156,7 +158,7 @@ class TaskRunner:
             return True
         request = engine.select(opened.nexus, lun_of(task.lun), task.cdb, task.attribute)
         unit = self._registry.units[request.unit] if request.unit is not None else None
-        if unit is not None and _waits(unit, request.command, task):
+        if unit is not None and _waits(unit, request.command):
             self._spawn(event, partial(self._run_on, unit, request, event.phase))
             return False
         self._run(event, unit, request)
@@ -249,21 +251,20 @@ class TaskRunner:
         command, task = request.command, run.task
         assert command is not None
         of_blocks = command.exclusive and command.names_blocks
-        alone = task.attribute == TaskAttribute.ORDERED or (command.exclusive and not of_blocks)
+        alone = command.exclusive and not of_blocks
         extents = command.extents(task.cdb, data_out)
-        first = task.attribute == TaskAttribute.HEAD_OF_QUEUE
         async with (
-            unit.lock.hold(exclusive=alone, party=task.nexus_cookie, first=first),
+            unit.lock.hold(exclusive=alone, party=task.nexus_cookie),
             unit.blocks.hold(extents, alone=of_blocks),
         ):
             if task.aborted:
                 return _BUSY  # nobody waits for it any more
             if not alone and not of_blocks:
                 return await self._play(unit, request, translation)
-            if command.exclusive and not of_blocks:
+            if alone:
                 off = unit.alone()
             else:
-                off = unit.drained() if alone or not extents else unit.drained_of(extents[0])
+                off = unit.drained_of(extents[0]) if extents else unit.drained()
             async with off:
                 run.begun = request
                 return await self._play(unit, request, translation)
@@ -342,7 +343,7 @@ def _kind(task: PlaneTask) -> tuple[bytes, bytes, int]:
     return task.cdb, task.lun, task.attribute
 
 
-def _waits(unit: ServedUnit, command: Command | None, task: PlaneTask) -> bool:
+def _waits(unit: ServedUnit, command: Command | None) -> bool:
     """Whether a command waits for those that run alone, or is one itself.
 
     What only asks for the logical unit's state does not, nor does what the engine refuses at
@@ -355,8 +356,7 @@ def _waits(unit: ServedUnit, command: Command | None, task: PlaneTask) -> bool:
         or (command.needs_ready and readiness is not Readiness.READY)
     ):
         return False
-    ordered = task.attribute == TaskAttribute.ORDERED
-    return ordered or command.exclusive or command.accesses_medium
+    return command.exclusive or command.accesses_medium
 
 
 def _tell_fault(request: engine.Request, result: Result) -> None:

@@ -15,6 +15,8 @@ struct op {
     s2n_task *task;    /* NULL once it was freed */
     uint8_t attribute; /* 0: simple */
     bool keeps;        /* the response stays, as if nobody took it */
+    bool gathers;      /* data-out */
+    bool dormant;      /* waits for its turn in its task set */
     bool reserved, discarded, completed;
     bool aborted, told; /* as it ended */
     uint8_t status;

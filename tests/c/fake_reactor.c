@@ -27,6 +27,7 @@ struct s2n_reactor {
     struct message *messages, **messages_tail;
     struct fake_event *events, **events_tail;
     s2n_task *live, *waiting;
+    struct s2n_ready_sets ready_sets;
 };
 
 struct s2n_plane {
@@ -46,12 +47,14 @@ struct fake_task {
 struct fake fake;
 static s2n_plane plane;
 static s2n_nexus nexus = {.cookie = 77};
-static int unit; /* what task->lu points to */
+static struct s2n_task_set set; /* of LUN 0 */
+static int unit;                /* what task->lu points to */
 
 s2n_plane *fake_start(void)
 {
     memset(&fake, 0, sizeof fake);
     memset(&plane, 0, sizeof plane);
+    memset(&set, 0, sizeof set);
     fake.pool_bytes = 1 << 26;
     plane.reactor.now_ms = 1000000;
     plane.reactor.messages_tail = &plane.reactor.messages;
@@ -291,6 +294,19 @@ static bool run_sources(struct s2n_reactor *reactor)
     return any;
 }
 
+struct s2n_ready_sets *s2n_reactor_ready_sets(struct s2n_reactor *reactor)
+{
+    return &reactor->ready_sets;
+}
+
+static bool enable(struct s2n_reactor *reactor)
+{
+    bool any = reactor->ready_sets.first;
+
+    s2n_ready_sets_enable(&reactor->ready_sets);
+    return any;
+}
+
 static bool run_deferred(struct s2n_reactor *reactor)
 {
     bool any = reactor->deferred;
@@ -311,6 +327,7 @@ void fake_run(void)
     for (int round = 0; round < 100000; round++) {
         bool any = run_messages(reactor);
         any |= run_sources(reactor);
+        any |= enable(reactor);
         any |= run_deferred(reactor);
         if (!any)
             return;
@@ -427,6 +444,7 @@ void s2n_task_begin(s2n_task *task)
     static const uint8_t lun_0[8];
 
     task->lu = memcmp(task->lun, lun_0, 8) ? NULL : (s2n_lu *)&unit;
+    task->set = task->lu ? &set : NULL;
     task->known = true;
     switch (task->cdb[0]) {
     case 0x00:
@@ -534,11 +552,17 @@ void fake_give(int64_t bytes)
     }
 }
 
+void s2n_task_give_buffer(s2n_task *task)
+{
+    fake_give(take_chunks(task));
+}
+
 void s2n_task_free(s2n_task *task)
 {
     int64_t bytes = take_chunks(task);
 
     stop_waiting(task);
+    s2n_task_leave_set(task);
     fake.charged -= task->charged;
     if (task->live_next)
         task->live_next->live_previous = task->live_previous;

@@ -149,6 +149,28 @@ static void whoever_leaves_a_gap_is_dropped_soon(void)
     expect_nothing_left(&i);
 }
 
+/* A trickle for one command keeps what waits for that as well. */
+static void whoever_keeps_its_own_waiting_is_dropped_soon(void)
+{
+    enum { PIECE = 512, SMALL = 4096, HELD = 8 };
+    uint32_t sent = 0;
+
+    login(&i, &usual);
+    put_command(&i, F | W | S2N_ATTRIBUTE_ORDERED, AN_ITT, SMALL, write10(0, 8), NULL, 0);
+    uint32_t ttt = s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
+    for (uint32_t at = 1; at <= HELD; at++)
+        put_command(&i, F | W, AN_ITT + at, SMALL, write10(8 * at, 8), pattern(SMALL), SMALL);
+    fake_run();
+    pass(1); /* in which its data came */
+    fake.wanted = true;
+    for (; sent <= SECONDS && fake.sources; sent++) {
+        put_data_out(&i, AN_ITT, ttt, sent, sent * PIECE, false, pattern(PIECE), PIECE);
+        pass(1);
+    }
+    CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);
+    expect_nothing_left(&i);
+}
+
 /* Slow, but what it holds turns over. */
 static void whoever_goes_on_stays(void)
 {
@@ -181,11 +203,15 @@ static void who_owes_nothing_is_in_nobody_s_way(void)
     login(&i, &usual);
     fake.hold = fake.wanted = true;
     put_command(&i, F | W, AN_ITT, 4096, write10(0, 8), pattern(4096), 4096);
+    put_command(&i, F | W | S2N_ATTRIBUTE_ORDERED, AN_ITT + 1, 4096, write10(0, 8), pattern(4096),
+                4096);
     fake_run();
     pass(4 * SECONDS);
-    CHECK_EQUAL(fake.executed_count, 1);
-    fake_carry_out(fake.executed[0]);
-    expect_status(&i, 0);
+    for (int ends = 0; ends < 2; ends++) {
+        CHECK_EQUAL(fake.executed_count, 1);
+        fake_carry_out(fake.executed[0]);
+        expect_status(&i, 0);
+    }
     logout(&i);
 }
 
@@ -235,6 +261,7 @@ int main(void)
     RUN(a_trickle_is_no_progress);
     RUN(what_is_not_of_it_is_no_progress);
     RUN(whoever_leaves_a_gap_is_dropped_soon);
+    RUN(whoever_keeps_its_own_waiting_is_dropped_soon);
     RUN(whoever_goes_on_stays);
     RUN(whoever_takes_no_data_is_dropped_soon);
     RUN(who_owes_nothing_is_in_nobody_s_way);

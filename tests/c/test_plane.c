@@ -48,7 +48,20 @@ static void execute(s2n_task *task)
     s2n_task_execute(task);
 }
 
-static const struct s2n_front_end front_end = {ended_one, ended_one, execute, false};
+static void go_on(s2n_task *task)
+{
+    if (task->direction == S2N_IN)
+        s2n_task_execute(task);
+    else if (s2n_task_reserve(task, (uint32_t)task->announced))
+        execute(task);
+}
+
+static const struct s2n_front_end front_end = {
+    .complete = ended_one,
+    .discard = ended_one,
+    .reserved = execute,
+    .enabled = go_on,
+};
 
 static void begin_one(struct session *own)
 {
@@ -57,7 +70,7 @@ static void begin_one(struct session *own)
 
     task->context = own;
     task->tag = own->begun;
-    task->attribute = draw(&own->state, 50) ? 1 : 2; /* now and then ORDERED: the engine's */
+    task->attribute = (uint8_t)(draw(&own->state, 50) ? 1 : 2 + draw(&own->state, 2));
     task->cdb[0] = own->begun++ & 1 ? 0x28 : 0x2a;
     memset(task->cdb + 1, 0, 15);
     task->cdb[5] = (uint8_t)own->begun;
@@ -66,10 +79,8 @@ static void begin_one(struct session *own)
     task->cdb_length = 16;
     own->under_way++;
     s2n_task_begin(task);
-    if (task->direction == S2N_IN)
-        s2n_task_execute(task);
-    else if (s2n_task_reserve(task, (uint32_t)task->announced))
-        execute(task);
+    if (s2n_task_join(task))
+        go_on(task);
 }
 
 static void begin_more(struct s2n_deferred *deferred)

@@ -455,7 +455,7 @@ static void the_rest_may_be_the_engines(void)
     bench_close();
 }
 
-/* What is ordered is not cut, nor what is more than can be expected. */
+/* What is more than can be expected is not cut, nor what is refused for its attribute. */
 static void what_does_not_go_in_portions(void)
 {
     uint8_t cdb[16] = {0x88, [10] = 0x7f};
@@ -474,7 +474,7 @@ static void what_does_not_go_in_portions(void)
     s2n_task_begin(task);
     CHECK(s2n_task_portion(task, &portion));
     for (task->attribute = 2; task->attribute <= 4; task->attribute++)
-        CHECK_EQUAL(s2n_task_portion(task, &portion), task->attribute == 3);
+        CHECK_EQUAL(s2n_task_portion(task, &portion), task->attribute != 4);
     s2n_task_free(task);
     bench_close();
 }
@@ -731,27 +731,6 @@ static void all_nexuses_have_no_more_than_the_sum(void)
     answer(&op[2], 0);
     taken(&op[1]);
     atomic_fetch_sub(&bench.plane->heap_bytes, S2N_PLANE_HEAP - (10 << 20));
-    bench_close();
-}
-
-/* What comes after an ORDERED task of its nexus waits with it. Spec: SAM-5 8.6.3. */
-static void nothing_overtakes_an_ordered_task_of_its_nexus(void)
-{
-    start(64, POOL);
-    op[0].attribute = S2N_ATTRIBUTE_ORDERED;
-    op[3].attribute = S2N_ATTRIBUTE_HEAD_OF_QUEUE;
-    for (uint32_t i = 0; i < 5; i++)
-        begin_read(&op[i], i == 4, i == 2, 0, 1);
-    expect_engine(&op[0]);
-    expect_engine(&op[1]);
-    no_event();
-    complete_all();
-    CHECK(op[2].completed && op[3].completed && op[4].completed);
-    answer(&op[0], 512);
-    answer(&op[1], 512);
-    begin_read(&op[5], 0, 0, 0, 1);
-    complete_all();
-    CHECK(op[5].completed);
     bench_close();
 }
 
@@ -1179,7 +1158,6 @@ int main(void)
     RUN(each_nexus_waits_in_a_line_of_its_own);
     RUN(a_nexus_gets_no_more_answers_than_it_takes);
     RUN(all_nexuses_have_no_more_than_the_sum);
-    RUN(nothing_overtakes_an_ordered_task_of_its_nexus);
     RUN(a_drain_waits_for_hot_tasks_of_its_unit);
     RUN(a_drain_does_not_wait_for_buffers);
     RUN(a_pause_keeps_off_the_queue_and_resume_replays);

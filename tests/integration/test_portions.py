@@ -110,10 +110,18 @@ def test_out_of_range_is_told_before_anything_moves(one: Initiator) -> None:
     assert result.underflow == BOOT_FILE * BLOCK
 
 
-def test_what_is_ordered_is_not_cut(one: Initiator) -> None:
+def test_what_is_ordered_is_whole_to_its_own_nexus(one: Initiator) -> None:
+    before, after = content(BOOT_FILE, 11), content(BOOT_FILE, 12)
+    assert write(one, before).status == GOOD
     cdb = row("READ (10)").build(transfer_length=BOOT_FILE)
-    result = one.command(0, cdb, data_in=BOOT_FILE * BLOCK, attribute=ORDERED)
-    assert result.sense_triple == (5, 0x24, 0)
+    itt = one.begin(0, cdb, data_in=BOOT_FILE * BLOCK, attribute=ORDERED)
+    written = row("WRITE (10)").build(lba=BOOT_FILE - 1, transfer_length=1)
+    later = one.begin(0, written, data_out=after[-BLOCK:])
+    assert one.finish(itt).data == before
+    assert one.finish(later, data_out=after[-BLOCK:]).status == GOOD
+    cdb = row("WRITE (10)").build(transfer_length=BOOT_FILE)
+    assert one.command(0, cdb, data_out=after, attribute=ORDERED).status == GOOD
+    assert read(one, BOOT_FILE).data == after
 
 
 @pytest.mark.parametrize("expected", [0, 200, 3 * MIB + 100 * BLOCK])

@@ -13,7 +13,6 @@ from scsi2nvme.service import tasks
 from scsi2nvme.unit.readiness import Readiness
 from tests.service.bench import (
     FORMAT_IMMED,
-    ORDERED,
     TUR,
     Bench,
     Controller,
@@ -50,9 +49,9 @@ def stubborn(bench: Bench) -> Stubborn:
 @told
 async def test_who_waits_ends_at_once(bench: Bench) -> None:
     bench.controller.held = True
-    first = await bench.run(*write(), attribute=ORDERED)
+    first = await bench.run(*compare_and_write())
     await bench.drained()
-    waits = await bench.run(*write(lba=1), attribute=ORDERED)
+    waits = await bench.run(*write())
     await bench.abort(waits)
     assert waits.ended is not None
     assert first.ended is None
@@ -63,7 +62,7 @@ async def test_who_waits_ends_at_once(bench: Bench) -> None:
 
 @told
 async def test_who_waits_for_the_hot_path_ends_at_once_and_gives_it_back(bench: Bench) -> None:
-    task = await bench.run(*write(), attribute=ORDERED)
+    task = await bench.run(row("START STOP UNIT").build())
     assert bench.unit.aside
     await bench.abort(task)
     assert task.ended is not None
@@ -97,14 +96,14 @@ def test_what_does_not_end_is_answered_and_keeps_what_it_holds(
     async def story(bench: Bench) -> None:
         bench.ready()
         controller = stubborn(bench)
-        hangs = await bench.run(*write(), attribute=ORDERED)
+        hangs = await bench.run(*compare_and_write())
         await bench.drained()
         await bench.abort(hangs)
         assert hangs.ended is None
         later = await bench.run(*write())
         await eventually(lambda: hangs.ended is not None, "it is answered")
         assert later.ended is None
-        assert controller.opcodes == [Opcode.WRITE]  # the first, and not the later one
+        assert controller.opcodes == [Opcode.COMPARE]  # and not the later one
         await controller.release()
         assert controller.opcodes == [Opcode.WRITE]
         await controller.release()

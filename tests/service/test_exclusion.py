@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from scsi2nvme.native.plane import EventType
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.service.allowance import Allowance
 from scsi2nvme.service.registry import MOST_RANGES
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
@@ -104,12 +107,22 @@ async def test_nothing_gets_between_a_stop_and_its_flush(bench: Bench) -> None:
 
 
 @told
-async def test_an_ordered_task_is_alone(bench: Bench) -> None:
-    task = await bench.run(*write(), attribute=ORDERED)
-    assert bench.unit.drains
-    await bench.drained()
-    assert task.status == Status.GOOD
+async def test_the_order_of_a_nexus_is_its_reactor_s(bench: Bench) -> None:
+    """What arrives may be begun, and keeps nobody off: neither hot tasks nor other nexuses."""
+    other, plane_nexus = bench.open("b")
+    bench.ready(other)
+    bench.controller.held = True
+    tasks = [
+        await bench.run(*write(lba=lba), attribute=attribute)
+        for lba, attribute in ((0, ORDERED), (8, HEAD_OF_QUEUE), (16, SIMPLE))
+    ]
+    tasks.append(await bench.run(*write(lba=24), attribute=ORDERED, plane_nexus=plane_nexus))
+    assert bench.controller.slbas == [0, 8, 16, 24]
+    assert not bench.unit.drains
     assert not bench.unit.aside
+    for _ in tasks:
+        await bench.controller.release()
+    assert {task.status for task in tasks} == {Status.GOOD}
 
 
 @told
@@ -129,25 +142,6 @@ async def test_what_is_under_way_holds_an_exclusive_command_back(bench: Bench) -
     assert bench.controller.opcodes == [Opcode.WRITE]
     await bench.controller.release()
     assert later.status == Status.GOOD
-
-
-@told
-async def test_the_head_of_the_queue_does_not_wait_behind_its_own_nexus(bench: Bench) -> None:
-    other, plane_nexus = bench.open("b")
-    bench.ready(other)
-    bench.controller.held = True
-    tasks = [await bench.run(*write())]
-    for lba, attribute in ((8, ORDERED), (16, SIMPLE), (24, HEAD_OF_QUEUE)):
-        tasks.append(await bench.run(*write(lba=lba), attribute=attribute))
-    assert bench.controller.slbas == [0, 24]
-    # Not before what another nexus waits for.
-    last = await bench.run(*write(lba=32), attribute=HEAD_OF_QUEUE, plane_nexus=plane_nexus)
-    assert bench.controller.slbas == [0, 24]
-    bench.controller.held = False
-    await bench.controller.release()
-    await bench.controller.release()
-    await bench.drained()
-    assert {task.status for task in (*tasks, last)} == {Status.GOOD}
 
 
 @told
@@ -238,9 +232,9 @@ async def test_nothing_is_given_back_to_a_unit_that_is_gone(bench: Bench) -> Non
 async def test_nobody_waits_to_be_told_of_the_state(bench: Bench) -> None:
     """A command that is alone may take long."""
     bench.controller.held = True
-    await bench.run(*write(), attribute=ORDERED)
+    await bench.run(*compare_and_write())
     await bench.drained()
-    assert bench.controller.opcodes == [Opcode.WRITE]
+    assert bench.controller.opcodes == [Opcode.COMPARE]
     assert (await bench.run(TUR)).status == Status.GOOD
     capacity = row("READ CAPACITY (16)").build(allocation_length=32)
     assert (await bench.run(capacity)).status == Status.GOOD
@@ -300,7 +294,7 @@ def test_a_long_format_refuses_at_once(command: tuple[bytes, bytes]) -> None:
 
 # Any order of things
 
-STEPS = ("write", "exclusive", "ordered", "inquiry", "complete", "drain", "abort")
+STEPS = ("write", "exclusive", "start", "inquiry", "complete", "drain", "abort")
 
 
 @settings(max_examples=60)
@@ -310,6 +304,8 @@ def test_nothing_runs_beside_what_runs_alone(steps: list[str]) -> None:
 
     async def story(bench: Bench) -> None:
         bench.ready()
+        unit = bench.service._registry.units[bench.lu]
+        unit.allowance = Allowance(itertools.count().__next__)  # there is always time
         bench.controller.held = True
         for step in steps:
             await take(bench, step)
@@ -333,8 +329,8 @@ async def take(bench: Bench, step: str) -> None:
             await bench.run(*write())
         case "exclusive":
             await bench.run(*compare_and_write())
-        case "ordered":
-            await bench.run(*write(lba=9), attribute=ORDERED)
+        case "start":
+            await bench.run(row("START STOP UNIT").build(start=1))
         case "inquiry":
             task = await bench.run(row("INQUIRY").build(allocation_length=36))
             assert task.status == Status.GOOD

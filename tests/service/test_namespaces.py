@@ -15,10 +15,10 @@ from scsi2nvme.unit.ports import PortName
 from scsi2nvme.unit.readiness import Readiness
 from tests.service.bench import (
     FORMAT_IMMED,
-    ORDERED,
     TUR,
     Bench,
     FakeTask,
+    compare_and_write,
     settle,
     told,
     write,
@@ -159,9 +159,9 @@ async def test_what_waits_for_its_turn_goes_to_no_namespace_that_came_instead(
     bench: Bench,
 ) -> None:
     bench.controller.held = True
-    first = await bench.run(*write(), attribute=ORDERED)
+    first = await bench.run(*compare_and_write())
     await bench.drained()
-    second = await bench.run(*write(lba=5))
+    second = await bench.run(*write())
     bench.service.remove_unit(bench.lu)
     await bench.controller.release()
     assert first.status == Status.GOOD

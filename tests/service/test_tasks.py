@@ -17,8 +17,6 @@ from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.counters import UNCORRECTED_ERRORS, WRITE_ERRORS
 from scsi2nvme.unit.mode_pages.control import CONTROL
 from tests.service.bench import (
-    HEAD_OF_QUEUE,
-    ORDERED,
     POWER_ON,
     TUR,
     Bench,
@@ -126,19 +124,20 @@ def test_the_first_of_a_nexus_reports_the_attention() -> None:
     played(story)
 
 
-@pytest.mark.parametrize("attribute", [ORDERED, HEAD_OF_QUEUE])
-def test_who_waits_for_nothing_keeps_its_place(attribute: int) -> None:
+@pytest.mark.parametrize("alone", [True, False])
+def test_who_waits_for_nothing_keeps_its_place(alone: bool) -> None:
     """What comes behind a command that waits for its turn may overtake it, and not another."""
 
     async def story(bench: Bench) -> None:
         bench.ready()
-        bench.submit(row("READ (10)").build(transfer_length=1), attribute=attribute)
+        read = row("READ (10)").build(transfer_length=1)
+        bench.submit(row("START STOP UNIT").build(start=1) if alone else read)
         tasks = [bench.submit(cdb) for cdb in (INQUIRY, TUR) * 20]
         while tasks[-1].ended is None:
             await asyncio.sleep(0)
             ended = [task.ended is not None for task in tasks]
             assert ended == sorted(ended, reverse=True)
-        if attribute == ORDERED:
+        if alone:
             await bench.drained()
         await settle()
 

@@ -272,6 +272,8 @@ void s2n_data_out_arrived(s2n_conn *conn);
 void s2n_data_out_received(s2n_conn *conn, bool intact);
 /* Make room for data that comes unasked: false if there is none. */
 bool s2n_collect_make_room(s2n_command *command);
+/* Let a command that turns out to be dormant keep what came of its data without a buffer. */
+void s2n_collect_give_way(s2n_command *command);
 /* Give back the room that is not a task's. */
 void s2n_collect_drop_early(s2n_command *command);
 /* Direct the data of the PDU that arrives into the command's room, if it has any. */

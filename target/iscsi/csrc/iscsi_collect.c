@@ -49,12 +49,13 @@ static void execute(s2n_command *command)
     s2n_task_execute(task);
 }
 
-bool s2n_collect_make_room(s2n_command *command)
+/* Have room outside of the pool for what comes unasked. */
+static bool make_early_room(s2n_command *command)
 {
     s2n_session *session = command->conn->session;
     uint32_t bytes = s2n_least(command->unsolicited_limit, command->wanted);
 
-    if (s2n_task_try_reserve(command->task, s2n_collect_end(command)))
+    if (!bytes)
         return true;
     if (bytes > S2N_EARLY_BYTES - session->early_bytes || !s2n_task_charge(command->task, bytes))
         return false;
@@ -65,6 +66,36 @@ bool s2n_collect_make_room(s2n_command *command)
     command->early_bytes = bytes;
     session->early_bytes += bytes;
     return true;
+}
+
+bool s2n_collect_make_room(s2n_command *command)
+{
+    bool dormant = command->task->standing == S2N_DORMANT;
+
+    return (!dormant && s2n_task_try_reserve(command->task, s2n_collect_end(command))) ||
+           make_early_room(command);
+}
+
+/* The data of the PDU that is being received are counted when they are complete. */
+void s2n_collect_give_way(s2n_command *command)
+{
+    struct s2n_receiver *rx = &command->conn->rx;
+    s2n_task *task = command->task;
+
+    if (!task->buffer.pool)
+        return;
+    if (make_early_room(command)) {
+        for (uint32_t at = 0, length; at < command->early_bytes; at += length) {
+            const uint8_t *from = s2n_task_span_at(task, at, &length);
+            length = s2n_least(length, command->early_bytes - at);
+            memcpy(command->early + at, from, length);
+        }
+    } else {
+        command->full = true;
+        if (rx->command == command)
+            rx->room = 0;
+    }
+    s2n_task_give_buffer(task);
 }
 
 void s2n_collect_drop_early(s2n_command *command)
@@ -132,6 +163,8 @@ void s2n_collect_proceed(s2n_command *command)
     if (command->phase != S2N_COLLECTING || command->receiving || command->unsolicited ||
         !command->delivered || command->conn->state != S2N_OPEN)
         return;
+    if (command->task->standing == S2N_DORMANT && !command->full)
+        return; /* comes back when its turn has come */
     if (command->refusal) {
         command->phase = S2N_EXECUTING;
         s2n_task_refuse(command->task, command->refusal);

@@ -10,7 +10,13 @@ enum { AHS_EXTENDED_CDB = 1, MAXIMUM_ATTRIBUTE = 4, CDB_IN_BHS = 16 };
 static void complete(s2n_task *task);
 static void discard(s2n_task *task);
 static void reserved(s2n_task *task);
-static const struct s2n_front_end front_end = {complete, discard, reserved, false};
+static void enabled(s2n_task *task);
+static const struct s2n_front_end front_end = {
+    .complete = complete,
+    .discard = discard,
+    .reserved = reserved,
+    .enabled = enabled,
+};
 
 /* ---- commands of a session ---- */
 
@@ -135,6 +141,7 @@ static void respond(s2n_command *command)
 {
     /* Nothing is left that an abort could stop. */
     command->task->state = S2N_DONE;
+    s2n_task_leave_set(command->task);
     command->phase = S2N_RESPONDING;
     s2n_transmit(command->conn, &command->item);
 }
@@ -159,6 +166,7 @@ static void aborted(s2n_command *command)
         s2n_command_respond_bare(command, S2N_TASK_ABORTED);
     } else if (command->phase == S2N_HANDING_ON && s2n_transmit_withdraw(conn, command)) {
         command->task->state = S2N_DONE;
+        s2n_task_leave_set(command->task);
         command->phase = S2N_WITHDRAWN;
     } else {
         s2n_command_release(command);
@@ -230,11 +238,18 @@ static void reserved(s2n_task *task)
         s2n_collect_proceed(command);
 }
 
+static void enabled(s2n_task *task)
+{
+    s2n_collect_proceed(task->context);
+}
+
 void s2n_command_deliver(s2n_command *command)
 {
     command->delivered = true;
     command->counted = true;
     command->conn->session->outstanding++;
+    if (!s2n_task_join(command->task))
+        s2n_collect_give_way(command);
     s2n_collect_proceed(command);
 }
 
@@ -371,6 +386,8 @@ static bool accept(s2n_conn *conn, const struct long_cdb *cdb, enum s2n_turn tur
     if (!command)
         return false;
     s2n_task_begin(command->task);
+    if (turn == S2N_TURN_NOW)
+        s2n_task_join(command->task);
     plan_data(conn, command);
     s2n_collect_into(conn, command);
     if (turn == S2N_TURN_LATER) {

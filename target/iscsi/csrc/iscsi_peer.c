@@ -121,6 +121,24 @@ static bool owes(const s2n_conn *conn)
     return !s2n_transmit_idle(conn) || some_await_peer(conn);
 }
 
+/* Note in which task sets a command is the peer's to go on with that others may wait for. */
+static void note_awaited_sets(const s2n_conn *conn)
+{
+    for (const s2n_command *command = conn->commands; command; command = command->next)
+        if (command->task->set)
+            command->task->set->fe = false;
+    for (const s2n_command *command = conn->commands; command; command = command->next)
+        if (command->task->standing == S2N_ENABLED && awaits_peer(command))
+            command->task->set->fe = true;
+}
+
+/* Whether the peer keeps what a command has: by that itself, or by one that it waits for. */
+static bool is_kept(const s2n_command *command)
+{
+    return awaits_peer(command) ||
+           (command->task->standing == S2N_DORMANT && command->task->set->fe);
+}
+
 /* Bytes of buffers that the peer has kept since it was measured, if others wait for them; else
  * 0. */
 static uint64_t pressed_bytes(const s2n_conn *conn)
@@ -128,8 +146,9 @@ static uint64_t pressed_bytes(const s2n_conn *conn)
     uint64_t bytes = 0;
     bool pressed = false;
 
+    note_awaited_sets(conn);
     for (const s2n_command *command = conn->commands; command; command = command->next) {
-        if (command->number > conn->measured_number || !awaits_peer(command))
+        if (command->number > conn->measured_number || !is_kept(command))
             continue;
         bytes += command->task->charged;
         bytes += command->task->buffer.pool ? command->task->buffer.length : 0;
