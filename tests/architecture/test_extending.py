@@ -155,4 +155,5 @@ def test_the_names_that_the_page_names_are_there() -> None:
 def all_sources() -> list[Path]:
     """Return every source file of the program and of the examples."""
     folders = [ROOT / folder for folder in FOLDERS] + [EXAMPLES]
-    return [path for folder in folders for path in folder.rglob("*.[pch]*") if path.is_file()]
+    paths = (path for folder in folders for path in folder.rglob("*"))
+    return [path for path in paths if path.suffix in {".py", ".c", ".h", ".patch"}]

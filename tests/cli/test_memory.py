@@ -13,6 +13,7 @@ import pytest
 from bench.peers import Target
 from scsi2nvme.cli.daemon import descriptors, memory
 from scsi2nvme.cli.daemon.memory import MIB
+from scsi2nvme.service import answers
 from scsi2nvme.target.iscsi.admission import Limits
 from scsi2nvme.target.iscsi.keys import BY_NAME
 from tests.cli.test_privileges import of_unit
@@ -58,7 +59,8 @@ def test_the_bound_covers_what_the_data_plane_allows() -> None:
 
 def test_the_documentation_says_the_same() -> None:
     says = documented()
-    assert says["the program"] == f"{memory.PROGRAM_BYTES // MIB} MiB"
+    assert says["the program"].startswith(f"{memory.PROGRAM_BYTES // MIB} MiB, up to ")
+    assert f"up to {answers.MOST_BYTES // MIB} of which are answers" in says["the program"]
     assert says["buffers"].startswith(f"{memory.POOL_BYTES // MIB} MiB for each")
     heap = memory.COMMANDS_BYTES // 3 // MIB
     assert f"{heap} MiB together" in says["commands of all sessions"]

@@ -18,7 +18,7 @@ Patch = pytest.MonkeyPatch
 
 
 def break_hot_path(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(hot, "hot_translate", lambda parameters, cdb: None)
+    monkeypatch.setattr(hot, "hot_translate", lambda parameters, cdb, data_out=b"": None)
 
 
 def start(tmp_path: Path, lines: list[str], *, name: str = "WRITE (16)", number: int = 3) -> Run:
