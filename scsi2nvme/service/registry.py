@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,10 +43,10 @@ class ServedUnit:
 
     `parameters` are what the hot path knows; `paths` lists by which nexus and
     LUN the logical unit is reached. Commands hold `lock` shared while they run, or
-    exclusively where they run alone, as often as `allowance` lets them, and of `blocks` those
-    that they name. `preempting` are the aborts that PREEMPT AND ABORT has begun and not yet
-    waited for; `drains` counts those who keep the hot path off, or are about to, and `ranges`
-    those who keep it off some blocks.
+    exclusively where they run alone, as often as `allowance` lets them, one after the other by
+    `next_alone`, and of `blocks` those that they name. `preempting` are the aborts that PREEMPT
+    AND ABORT has begun and not yet waited for; `drains` counts those who keep the hot path off,
+    or are about to, and `ranges` those who keep it off some blocks.
     """
 
     lu: LogicalUnit
@@ -58,6 +58,7 @@ class ServedUnit:
     lock: SharedLock = field(default_factory=SharedLock)
     blocks: BlockLock = field(default_factory=BlockLock)
     allowance: Allowance = field(default_factory=Allowance)
+    next_alone: SharedLock = field(default_factory=SharedLock)
     resets: Resets = field(default_factory=Resets)
     paths: list[tuple[OpenNexus, int]] = field(default_factory=list)
     preempting: list[asyncio.Task[None]] = field(default_factory=list)
@@ -105,18 +106,21 @@ class ServedUnit:
                 self._return_to_hot_path(drained=drained)
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
-        """Keep the hot path off for the body, but not for most of the time.
+    async def alone(self, party: Hashable) -> AsyncIterator[None]:
+        """Hold `lock` exclusively and keep the hot path off for the body, on behalf of `party`.
 
-        Whoever holds `lock` exclusively.
+        Not for most of the time: who has to wait for that waits before it keeps others waiting.
         """
-        await asyncio.sleep(self.allowance.wait_seconds)
-        begun = time.monotonic()
-        try:
-            async with self.drained():
-                yield
-        finally:
-            self.allowance.use(time.monotonic() - begun)
+        async with self.next_alone.hold(exclusive=True, party=party):
+            if (wait_seconds := self.allowance.wait_seconds) > 0:
+                await asyncio.sleep(wait_seconds)
+            async with self.lock.hold(exclusive=True, party=party):
+                begun = time.monotonic()
+                try:
+                    async with self.drained():
+                        yield
+                finally:
+                    self.allowance.use(time.monotonic() - begun)
 
     @asynccontextmanager
     async def drained_of(self, blocks: range) -> AsyncIterator[None]:

@@ -251,23 +251,29 @@ class TaskRunner:
         command, task = request.command, run.task
         assert command is not None
         of_blocks = command.exclusive and command.names_blocks
-        alone = command.exclusive and not of_blocks
+        if command.exclusive and not of_blocks:
+            async with unit.alone(task.nexus_cookie):
+                return await self._play_begun(unit, request, run, translation)
         extents = command.extents(task.cdb, data_out)
         async with (
-            unit.lock.hold(exclusive=alone, party=task.nexus_cookie),
+            unit.lock.hold(exclusive=False, party=task.nexus_cookie),
             unit.blocks.hold(extents, alone=of_blocks),
         ):
             if task.aborted:
                 return _BUSY  # nobody waits for it any more
-            if not alone and not of_blocks:
+            if not of_blocks:
                 return await self._play(unit, request, translation)
-            if alone:
-                off = unit.alone()
-            else:
-                off = unit.drained_of(extents[0]) if extents else unit.drained()
-            async with off:
-                run.begun = request
-                return await self._play(unit, request, translation)
+            async with unit.drained_of(extents[0]) if extents else unit.drained():
+                return await self._play_begun(unit, request, run, translation)
+
+    async def _play_begun(
+        self, unit: ServedUnit, request: engine.Request, run: _Run, translation: Translation
+    ) -> Result:
+        """Run what is alone on the logical unit or on blocks of it, and may go on when aborted."""
+        if run.task.aborted:
+            return _BUSY
+        run.begun = request
+        return await self._play(unit, request, translation)
 
     async def _play(
         self,

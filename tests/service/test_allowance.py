@@ -8,7 +8,7 @@ import pytest
 
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service.allowance import LONGEST_WAIT_SECONDS, SAVED_SECONDS, SHARE, Allowance
-from tests.service.bench import Bench, told
+from tests.service.bench import Bench, compare_and_write, told
 from tests.support import row
 
 
@@ -67,6 +67,12 @@ async def test_starts_leave_the_hot_path_most_of_the_time(bench: Bench) -> None:
     await bench.drained()
     assert first.status == Status.GOOD
     assert not bench.unit.aside, "the second waits, and keeps nobody off"
+    assert second.ended is None
+    # Nor does it keep from the blocks who works on some of them alone.
+    exclusive = await bench.run(*compare_and_write())
+    assert bench.unit.drains, "of its blocks"
+    await bench.drained()
+    assert exclusive.status == Status.GOOD
     assert second.ended is None
     await bench.abort(second)
     assert second.ended is not None
