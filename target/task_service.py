@@ -41,9 +41,11 @@ class TaskService(Protocol):
         plane_nexus: PlaneNexus,
         lun: int | None,
         itt: int,
+        up_to: int | None = None,
     ) -> TaskManagementResponse:
         """Run one function to its end.
 
         `lun` is one of `nexus.luns`, None for I_T NEXUS RESET; `itt` names the
-        task of ABORT TASK and QUERY TASK.
+        task of ABORT TASK and QUERY TASK. Commands of the nexus that came after
+        `up_to`, an event's `arrived`, go on.
         """

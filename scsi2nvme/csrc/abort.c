@@ -10,6 +10,8 @@ bool s2n_task_matches(const s2n_task *task, const struct s2n_abort *abort)
 {
     if (task->state == S2N_DONE || task->state == S2N_REMAINS)
         return false;
+    if (task->nexus == abort->nexus && task->arrived > abort->up_to)
+        return false;
     switch (abort->scope) {
     case S2N_SCOPE_TASK:
         return task->nexus == abort->nexus && task->tag == abort->itt &&

@@ -12,6 +12,7 @@ struct s2n_abort {
     s2n_nexus *nexus;
     s2n_lu *lu;
     bool query, tas;
+    uint64_t up_to; /* of the nexus's own tasks: what arrived later is not meant */
     uint64_t token;
     atomic_uint reactors_left, found;
     s2n_plane *plane;

@@ -324,7 +324,7 @@ static void abort_on_reactor(void *argument)
 }
 
 void s2n_plane_abort(s2n_plane *plane, uint32_t scope, s2n_nexus *nexus, s2n_lu *lu, uint32_t itt,
-                     bool query, bool tas, uint64_t token)
+                     bool query, bool tas, uint64_t up_to, uint64_t token)
 {
     struct s2n_abort *order = malloc(sizeof *order);
 
@@ -336,6 +336,7 @@ void s2n_plane_abort(s2n_plane *plane, uint32_t scope, s2n_nexus *nexus, s2n_lu 
                                 .lu = lu,
                                 .query = query,
                                 .tas = tas,
+                                .up_to = up_to,
                                 .token = token,
                                 .plane = plane};
     atomic_store(&order->reactors_left, plane->reactor_count);

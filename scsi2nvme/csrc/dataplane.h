@@ -63,8 +63,9 @@ typedef struct {
     uint8_t phase;   /* the failed command's: those before it have ended well */
     uint16_t status; /* its status */
     uint16_t qid, cid;
-    uint64_t lba;    /* its first block */
-    uint8_t bhs[48]; /* S2N_EVENT_PDU */
+    uint64_t lba;     /* its first block */
+    uint8_t bhs[48];  /* S2N_EVENT_PDU */
+    uint64_t arrived; /* S2N_EVENT_PDU: the last task that came before it, for s2n_plane_abort */
     uint32_t data_length;
     uint8_t *data; /* free with s2n_event_free */
 } s2n_event;
@@ -179,9 +180,10 @@ enum s2n_scope {
 
 /* Abort (or, with `query`, only count) tasks; DRAINED with `token` and how many
  * there were once none is left. With `tas` they end with TASK ABORTED, but for
- * those of `nexus` itself in S2N_SCOPE_LU; without, they end without a response. */
+ * those of `nexus` itself in S2N_SCOPE_LU; without, they end without a response. Tasks of
+ * `nexus` that came after `up_to`, an event's `arrived`, are not meant; UINT64_MAX: all are. */
 void s2n_plane_abort(s2n_plane *plane, uint32_t scope, s2n_nexus *nexus, s2n_lu *lu, uint32_t itt,
-                     bool query, bool tas, uint64_t token);
+                     bool query, bool tas, uint64_t up_to, uint64_t token);
 
 /* ---- hot translation, as a pure function (differential fuzzing) ---- */
 

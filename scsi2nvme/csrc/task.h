@@ -109,6 +109,7 @@ struct s2n_task {
     uint32_t nvme_blocks;
     uint64_t nvme_lba;
     uint64_t serial;
+    uint64_t arrived;      /* its place in the order in which the reactor's tasks came */
     uint32_t wanted_bytes; /* of its buffer, or of that which it waits for */
     uint64_t charged;      /* bytes of the heap, for its nexus */
     bool counted;          /* in its LU's count of hot tasks */

@@ -95,7 +95,7 @@ uint32_t s2n_reactor_abort(struct s2n_reactor *reactor, const struct s2n_abort *
 
 void s2n_nexus_abort_all(struct s2n_reactor *reactor, s2n_nexus *nexus)
 {
-    struct s2n_abort abort = {.scope = S2N_SCOPE_NEXUS, .nexus = nexus};
+    struct s2n_abort abort = {.scope = S2N_SCOPE_NEXUS, .nexus = nexus, .up_to = UINT64_MAX};
 
     s2n_reactor_abort(reactor, &abort);
 }

@@ -23,12 +23,22 @@ s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *
     task->reactor = reactor;
     task->front_end = front_end;
     task->nexus = nexus;
-    task->serial = ++reactor->serial;
+    task->serial = task->arrived = ++reactor->serial;
     task->live_next = reactor->live;
     if (reactor->live)
         reactor->live->live_previous = task;
     reactor->live = task;
     return task;
+}
+
+uint64_t s2n_reactor_arrived(const struct s2n_reactor *reactor)
+{
+    return reactor->serial;
+}
+
+void s2n_task_arrive_later(s2n_task *task)
+{
+    task->arrived = ++task->reactor->serial;
 }
 
 static s2n_lu *lu_of(const s2n_task *task)

@@ -6,6 +6,10 @@
 
 s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,
                        s2n_nexus *nexus);
+/* The last task that has come to a reactor, for s2n_plane_abort; and have one come after what
+ * has come: it overtook that on its way. */
+uint64_t s2n_reactor_arrived(const struct s2n_reactor *reactor);
+void s2n_task_arrive_later(s2n_task *task);
 void s2n_task_begin(s2n_task *task);
 /* A portion was moved, and another follows: make that the present one. Data-in of the former
  * are gone, and the task is in S2N_GATHERING. */

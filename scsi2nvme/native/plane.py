@@ -44,6 +44,7 @@ class EventType(IntEnum):
 
 _TYPES = {int(each): each for each in EventType}
 _NO_BHS = bytes(48)
+_ALL = (1 << 64) - 1  # tasks, however late they came
 
 
 class Scope(IntEnum):
@@ -122,6 +123,7 @@ class Event:
     lba: int
     bhs: bytes
     data: bytes
+    arrived: int = 0
 
 
 class Plane(Handle):
@@ -169,6 +171,7 @@ class Plane(Handle):
                 raw.lba,
                 bytes(ffi.buffer(raw.bhs, 48)) if raw.type == EventType.PDU else _NO_BHS,
                 data,
+                raw.arrived,
             )
 
     @contextmanager
@@ -190,8 +193,12 @@ class Plane(Handle):
         itt: int = 0,
         query: bool = False,
         task_aborted_status: bool = False,
+        up_to: int | None = None,
     ) -> None:
-        """Abort (or count) tasks; DRAINED with `token` tells how many there were."""
+        """Abort (or count) tasks; DRAINED with `token` tells how many there were.
+
+        Not those of `nexus` that came after `up_to`, an event's `arrived`.
+        """
         lib.s2n_plane_abort(
             self.native,
             scope,
@@ -200,6 +207,7 @@ class Plane(Handle):
             itt,
             query,
             task_aborted_status,
+            _ALL if up_to is None else up_to,
             token,
         )
 

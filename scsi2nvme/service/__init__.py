@@ -113,12 +113,14 @@ class TaskService:
         plane_nexus: PlaneNexus,
         lun: int | None,
         itt: int,
+        up_to: int | None = None,
     ) -> TaskManagementResponse:
         """Run one function to its end. Spec: SAM-5 7.
 
         `lun` is None for I_T NEXUS RESET; `itt` names the task of ABORT TASK and QUERY TASK.
+        Commands of the nexus that came after `up_to`, an event's `arrived`, go on.
         """
-        return await self._manager.perform(function, nexus, plane_nexus, lun, itt)
+        return await self._manager.perform(function, nexus, plane_nexus, lun, itt, up_to)
 
     def unit_was_reset(self, lu: LogicalUnit) -> None:
         """Whoever is beyond a nexus has reset a logical unit, ended its tasks, and told of it."""

@@ -25,6 +25,11 @@ class Resets:
         """How long the next one waits."""
         return max(0.0, self._due - asyncio.get_running_loop().time())
 
+    @property
+    def shared(self) -> bool:
+        """Whether who asks now has one that another one asked for, or has to wait."""
+        return self._next is not None or self.wait_seconds > 0
+
     async def share(
         self,
         reset: Callable[[], Coroutine[Any, Any, None]],

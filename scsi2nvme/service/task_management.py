@@ -52,11 +52,13 @@ class TaskManager:
         itt: int = 0,
         query: bool = False,
         task_aborted_status: bool = False,
+        up_to: int | None = None,
     ) -> int:
         """Abort, or `query`, tasks, and return how many there were, once they have ended.
 
         `scope` says which of `plane_nexus`, `unit` and `itt` choose them;
-        `task_aborted_status`: their initiator is told by TASK ABORTED.
+        `task_aborted_status`: their initiator is told by TASK ABORTED. Those of `plane_nexus`
+        that came after `up_to` go on.
         """
         plane_unit = unit.plane_unit if unit is not None else None
 
@@ -69,6 +71,7 @@ class TaskManager:
                 itt=itt,
                 query=query,
                 task_aborted_status=task_aborted_status,
+                up_to=up_to,
             )
 
         return await self._events.drained(start)
@@ -108,11 +111,15 @@ class TaskManager:
         plane_nexus: PlaneNexus,
         lun: int | None,
         itt: int,
+        up_to: int | None = None,
     ) -> TaskManagementResponse:
-        """Run one function to its end. Spec: SAM-5 7."""
+        """Run one function to its end. Spec: SAM-5 7.
+
+        The nexus's commands that came after `up_to` came after the request, and go on.
+        """
         answer = TaskManagementResponse
         if function is TaskManagement.I_T_NEXUS_RESET:
-            await self.abort(Scope.NEXUS, plane_nexus, None)
+            await self.abort(Scope.NEXUS, plane_nexus, None, up_to=up_to)
             for lu in set(nexus.luns.values()):
                 lu.release(nexus)
                 lu.establish_attention(I_T_NEXUS_LOSS_OCCURRED, only=nexus.key)
@@ -121,40 +128,51 @@ class TaskManager:
         if lu_or_none is None:
             return answer.INCORRECT_LOGICAL_UNIT_NUMBER
         lu, unit = lu_or_none, self._registry.units[lu_or_none]
+        abort = partial(self.abort, plane_nexus=plane_nexus, unit=unit, up_to=up_to)
         match function:
             case TaskManagement.ABORT_TASK:
-                found = await self.abort(Scope.TASK, plane_nexus, unit, itt=itt)
+                found = await abort(Scope.TASK, itt=itt)
                 return answer.FUNCTION_COMPLETE if found else answer.TASK_DOES_NOT_EXIST
             case TaskManagement.ABORT_TASK_SET | TaskManagement.CLEAR_TASK_SET:
                 # One, as each nexus has a task set of its own (TST 001b). Spec: SAM-5 7.5.
-                await self.abort(Scope.NEXUS_LU, plane_nexus, unit)
+                await abort(Scope.NEXUS_LU)
             case TaskManagement.LOGICAL_UNIT_RESET:
-                if unit.resets.wait_seconds:
-                    # Its own are ended at once, and without a word; the reset waits for them, too.
-                    self._background.spawn(self._abort_own(plane_nexus, unit))
-                until = asyncio.get_running_loop().time() + RESET_SECONDS
-                reset = partial(self._abort_and_reset, unit, plane_nexus, until)
-                await unit.resets.share(reset, self._background.spawn)
+                await self._share_reset(unit, plane_nexus, up_to)
             case TaskManagement.QUERY_TASK:
-                found = await self.abort(Scope.TASK, plane_nexus, unit, itt=itt, query=True)
+                found = await abort(Scope.TASK, itt=itt, query=True)
                 return answer.FUNCTION_SUCCEEDED if found else answer.FUNCTION_COMPLETE
             case TaskManagement.QUERY_TASK_SET:
-                found = await self.abort(Scope.NEXUS_LU, plane_nexus, unit, query=True)
+                found = await abort(Scope.NEXUS_LU, query=True)
                 return answer.FUNCTION_SUCCEEDED if found else answer.FUNCTION_COMPLETE
             case TaskManagement.QUERY_ASYNCHRONOUS_EVENT:
                 pending = any(asynchronous_event(lu.unit_attentions.get(nexus.key, ())))
                 return answer.FUNCTION_SUCCEEDED if pending else answer.FUNCTION_COMPLETE
         return answer.FUNCTION_COMPLETE
 
-    async def _abort_own(self, plane_nexus: PlaneNexus, unit: ServedUnit) -> None:
-        await self.abort(Scope.NEXUS_LU, plane_nexus, unit)
+    async def _share_reset(
+        self, unit: ServedUnit, plane_nexus: PlaneNexus, up_to: int | None
+    ) -> None:
+        own: list[asyncio.Task[None]] = []
+        if unit.resets.shared:
+            # Its own are ended at once, and without a word.
+            own.append(self._background.spawn(self._abort_own(plane_nexus, unit, up_to)))
+        until = asyncio.get_running_loop().time() + RESET_SECONDS
+        reset = partial(self._abort_and_reset, unit, plane_nexus, up_to, until)
+        await unit.resets.share(reset, self._background.spawn)
+        if own:
+            await asyncio.wait(own)
+
+    async def _abort_own(
+        self, plane_nexus: PlaneNexus, unit: ServedUnit, up_to: int | None
+    ) -> None:
+        await self.abort(Scope.NEXUS_LU, plane_nexus, unit, up_to=up_to)
 
     async def _abort_and_reset(
-        self, unit: ServedUnit, plane_nexus: PlaneNexus, until: float
+        self, unit: ServedUnit, plane_nexus: PlaneNexus, up_to: int | None, until: float
     ) -> None:
         # Before the reset, which may bring back another TAS. Spec: SPC-4 7.5.8.
         told = unit.lu.mode.task_aborted_status
-        await self.abort(Scope.LU, plane_nexus, unit, task_aborted_status=told)
+        await self.abort(Scope.LU, plane_nexus, unit, task_aborted_status=told, up_to=up_to)
         await self.reset(unit, until)
 
     async def reset(self, unit: ServedUnit, until: float) -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from scsi2nvme.background import Background
 from scsi2nvme.fields import Values
@@ -83,7 +84,7 @@ class FullFeature:
             case Opcode.TASK_MANAGEMENT_REQUEST if not self._session.discovery:
                 request = TASK_MANAGEMENT_REQUEST.parse(event.bhs)
                 self._surroundings.background.spawn(
-                    self._task_management(request, unseen=bool(event.count))
+                    self._task_management(request, event.arrived, unseen=bool(event.count))
                 )
             case _:
                 self._reject(event.bhs, RejectReason.PROTOCOL_ERROR)
@@ -179,8 +180,11 @@ class FullFeature:
 
     # Task management
 
-    async def _task_management(self, request: Values, *, unseen: bool) -> None:
-        """Carry out a request; `unseen`: the task to abort has not arrived, nor will it count."""
+    async def _task_management(self, request: Values, arrived: int, *, unseen: bool) -> None:
+        """Carry out a request; `unseen`: the task to abort has not arrived, nor will it count.
+
+        What came after `arrived` came after the request.
+        """
         session = self._session
         outcome = task_management.Outcome(task_management.Response.FUNCTION_REJECTED)
         level = protocol_level(session)
@@ -192,7 +196,7 @@ class FullFeature:
                     request,
                     session.nexus,
                     level,
-                    self._run,
+                    partial(self._run, arrived),
                     cold_reset=self._surroundings.cold_reset,
                 )
         finally:
@@ -210,10 +214,12 @@ class FullFeature:
             self._drop_all()
 
     async def _run(
-        self, function: TaskManagement, lun: int | None, itt: int
+        self, arrived: int, function: TaskManagement, lun: int | None, itt: int
     ) -> TaskManagementResponse:
         session, service = self._session, self._surroundings.service
-        return await service.task_management(function, session.nexus, session.plane_nexus, lun, itt)
+        return await service.task_management(
+            function, session.nexus, session.plane_nexus, lun, itt, arrived
+        )
 
     def _drop_all(self) -> None:
         """End the connections to the target, as a cold reset does. Spec: RFC 7143 11.5.1.

@@ -27,6 +27,7 @@ struct s2n_reactor {
     struct message *messages, **messages_tail;
     struct fake_event *events, **events_tail;
     s2n_task *live, *waiting;
+    uint64_t arrived;
     struct s2n_ready_sets ready_sets;
 };
 
@@ -399,12 +400,23 @@ s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *
     task->reactor = reactor;
     task->front_end = front_end;
     task->nexus = of;
+    task->arrived = ++reactor->arrived;
     task->live_next = reactor->live;
     if (reactor->live)
         reactor->live->live_previous = task;
     reactor->live = task;
     fake.live_tasks++;
     return task;
+}
+
+uint64_t s2n_reactor_arrived(const struct s2n_reactor *reactor)
+{
+    return reactor->arrived;
+}
+
+void s2n_task_arrive_later(s2n_task *task)
+{
+    task->arrived = ++task->reactor->arrived;
 }
 
 static uint32_t be(const uint8_t *at, int bytes)

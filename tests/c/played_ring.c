@@ -96,10 +96,11 @@ void ring(void)
 
 /* What the front end asks of the plane. */
 void s2n_plane_abort(s2n_plane *plane, uint32_t scope, s2n_nexus *nexus, s2n_lu *lu, uint32_t itt,
-                     bool query, bool tas, uint64_t token)
+                     bool query, bool tas, uint64_t up_to, uint64_t token)
 {
     (void)plane;
-    CHECK(scope == S2N_SCOPE_TASK && nexus == fake_nexus() && !lu && !query && !tas && !token);
+    CHECK(scope == S2N_SCOPE_TASK && nexus == fake_nexus() && !lu && !query && !tas &&
+          up_to == UINT64_MAX && !token);
     fake_abort(itt, false);
 }
 

@@ -221,7 +221,8 @@ static void whatever_ends_a_task_ends_the_wait(void)
     begin_read(&op[2], 2, 0, 0, 1);
     rounds();
     drain_range(0, 1, 31);
-    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, 71);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, UINT64_MAX,
+                    71);
     no_event();
     complete(0);
     expect_drained(71, 1);
@@ -248,7 +249,8 @@ static void a_reset_ends_the_wait_for_what_was_aborted(void)
     begin_read(&op[1], 1, 0, 0, 1);
     rounds();
     drain_range(0, 1, 31);
-    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, 71);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, UINT64_MAX,
+                    71);
     s2n_controller_pause(bench.controller, 41);
     expect_drained(41, 0);
     device_reset(&bench.device);

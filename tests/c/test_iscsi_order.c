@@ -332,6 +332,33 @@ static void abort_of_an_unseen_command_takes_its_number(void)
     logout(&i);
 }
 
+/* Task management means the commands before it, by CmdSN, whichever connection was faster; an
+ * immediate command has none of its own, and is before it as it came before it. */
+static void task_management_means_what_was_sent_before(void)
+{
+    s2n_event event;
+
+    login(&i, &usual);
+    fake.hold = true;
+    put_numbered(&i, FIRST_CMD_SN);
+    put_numbered(&i, FIRST_CMD_SN + 1);
+    put_numbered(&i, FIRST_CMD_SN + 3); /* held */
+    put_command(&i, F, 1, 0, test_unit_ready, NULL, 0);
+    put_request(&i, IMMEDIATE | S2N_TASK_MANAGEMENT, 2, FIRST_CMD_SN + 1, NULL, 0);
+    fake_run();
+    CHECK(fake_next_event(&event));
+    CHECK_EQUAL(event.type, S2N_EVENT_PDU);
+    const uint32_t tags[] = {FIRST_CMD_SN + 0x10000, FIRST_CMD_SN + 0x10001,
+                             FIRST_CMD_SN + 0x10003};
+    for (uint32_t at = 0; at < 3; at++) {
+        const s2n_task *task = s2n_command_find(i.session, tags[at])->task;
+        CHECK_EQUAL(task->arrived <= event.arrived, at < 1);
+    }
+    fake.hold = false;
+    s2n_event_free(&event);
+    logout(&i);
+}
+
 /* Abort one command in each state that it can be in. */
 static void aborted_commands_end_silently(void)
 {
@@ -455,6 +482,7 @@ int main(void)
     RUN(data_of_held_requests_is_bounded);
     RUN(discovery_sessions_run_no_commands);
     RUN(abort_of_an_unseen_command_takes_its_number);
+    RUN(task_management_means_what_was_sent_before);
     RUN(aborted_commands_end_silently);
     RUN(an_abort_whose_answer_waits_takes_no_more_data);
     RUN(a_window_outlives_what_was_aborted_in_it);

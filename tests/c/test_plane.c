@@ -187,7 +187,8 @@ static void close_sessions(void)
     }
     take_events(tokens_sent, SESSIONS);
     for (uint32_t i = 0; i < SESSIONS; i++) {
-        s2n_plane_abort(plane, S2N_SCOPE_NEXUS, session[i].nexus, NULL, 0, false, false, 1);
+        s2n_plane_abort(plane, S2N_SCOPE_NEXUS, session[i].nexus, NULL, 0, false, false, UINT64_MAX,
+                        1);
         take_events(++tokens_sent, 0);
         s2n_nexus_free(session[i].nexus);
     }
@@ -231,7 +232,7 @@ static void interfere(uint32_t *state)
         break;
     default:
         s2n_plane_abort(plane, scope, one->nexus, scope == S2N_SCOPE_NEXUS ? NULL : lu,
-                        draw(state, 1000), draw(state, 2), draw(state, 2), 1);
+                        draw(state, 1000), draw(state, 2), draw(state, 2), UINT64_MAX, 1);
         tokens_sent++;
         if (draw(state, 2))
             take_events(tokens_sent, 0);

@@ -448,7 +448,7 @@ static void the_rest_may_be_the_engines(void)
     begin_write(&op[1], 0, 0, 0, BLOCKS);
     gathered(&op[1]);
     complete_all();
-    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, NULL, bench.lu[0], 0, false, false, 5);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, NULL, bench.lu[0], 0, false, false, UINT64_MAX, 5);
     rounds();
     CHECK(op[1].discarded);
     expect_drained(5, 1);
@@ -917,8 +917,43 @@ static void aborts_reach_tasks_in_every_state(void)
         start(DEPTH, POOL);
         begin_every_state();
         s2n_plane_abort(bench.plane, scopes[i], bench.nexus[0],
-                        scopes[i] == S2N_SCOPE_NEXUS ? NULL : bench.lu[0], 0, false, false, 51);
+                        scopes[i] == S2N_SCOPE_NEXUS ? NULL : bench.lu[0], 0, false, false,
+                        UINT64_MAX, 51);
         check_aborted_every_state(51, STATES);
+        bench_close();
+    }
+}
+
+/* What its own nexus sent after the request, and what overtook that. */
+static void aborts_end_nothing_that_came_later(void)
+{
+    static const uint32_t scopes[] = {S2N_SCOPE_TASK, S2N_SCOPE_NEXUS_LU, S2N_SCOPE_LU,
+                                      S2N_SCOPE_NEXUS};
+
+    for (unsigned at = 0; at < 4; at++) {
+        start(DEPTH, POOL);
+        begin_write(&op[0], 0, 0, 0, 1);
+        begin_write(&op[1], 0, 0, 0, 1);
+        begin_write(&op[2], 1, 0, 0, 1);
+        uint64_t up_to = s2n_reactor_arrived(op[0].task->reactor);
+        s2n_task_arrive_later(op[1].task);
+        begin_write(&op[3], 0, 0, 0, 1);
+        begin_write(&op[4], 1, 0, 0, 1);
+        uint32_t itt = op[0].task->tag;
+        for (unsigned i = 1; i < 5; i++)
+            op[i].task->tag = itt;
+        bool others = scopes[at] == S2N_SCOPE_LU;
+        for (unsigned query = 2; query--;) {
+            s2n_plane_abort(bench.plane, scopes[at], bench.nexus[0], bench.lu[0], itt, query, false,
+                            up_to, 60 + query);
+            expect_drained(60 + query, others ? 3 : 1);
+        }
+        CHECK(op[0].discarded && !op[1].discarded && !op[3].discarded);
+        CHECK(op[2].discarded == others && op[4].discarded == others);
+        for (unsigned i = 1; i < 5; i++)
+            if (!op[i].discarded)
+                gathered(&op[i]);
+        complete_all();
         bench_close();
     }
 }
@@ -939,10 +974,10 @@ static void aborts_reach_their_scope_only(void)
             begin_write(&op[i], i / UNITS, i % UNITS, 0, 1);
         uint32_t itt = op[0].task->tag, hits = (uint32_t)__builtin_popcount(cases[at].hit);
         s2n_plane_abort(bench.plane, cases[at].scope, bench.nexus[0], bench.lu[0], itt, true, false,
-                        60);
+                        UINT64_MAX, 60);
         expect_drained(60, hits);
         s2n_plane_abort(bench.plane, cases[at].scope, bench.nexus[0], bench.lu[0], itt, false, true,
-                        61);
+                        UINT64_MAX, 61);
         expect_drained(61, hits);
         for (unsigned i = 0; i < NEXUSES * UNITS; i++) {
             CHECK_EQUAL(op[i].discarded, cases[at].hit >> i & 1);
@@ -953,7 +988,7 @@ static void aborts_reach_their_scope_only(void)
         }
         complete_all();
         s2n_plane_abort(bench.plane, cases[at].scope, bench.nexus[0], bench.lu[0], itt, false, true,
-                        62);
+                        UINT64_MAX, 62);
         expect_drained(62, 0);
         bench_close();
     }
@@ -969,7 +1004,8 @@ static void an_abort_does_not_wait_for_responses(void)
     begin_command(&op[1], 0, 0, inquiry, sizeof inquiry);
     next_event(S2N_EVENT_TASK);
     op[0].keeps = op[1].keeps = true;
-    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[1], bench.lu[0], 0, false, true, 71);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[1], bench.lu[0], 0, false, true,
+                    UINT64_MAX, 71);
     CHECK(op[0].discarded && op[0].told);
     next_event(S2N_EVENT_TASK_ABORTED);
     no_event();
@@ -986,8 +1022,10 @@ static void a_second_abort_waits_for_the_same_task(void)
     start(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 0, 1);
     rounds();
-    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[1], bench.lu[0], 0, false, true, 71);
-    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, 72);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[1], bench.lu[0], 0, false, true,
+                    UINT64_MAX, 71);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, UINT64_MAX,
+                    72);
     begin_read(&op[1], 0, 0, 0, 1); /* came later: nobody's concern */
     rounds();
     no_event();
@@ -1028,7 +1066,8 @@ static void what_stays_on_the_device_is_aborted_there(void)
     rounds();
     uint32_t count = bench.device.seen - 1;
     CHECK(count > 1);
-    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, 71);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, UINT64_MAX,
+                    71);
     no_event();
     unsigned cids = told_of(count, 0);
     for (uint32_t i = 0; i < count; i++)
@@ -1049,7 +1088,8 @@ static void a_reset_ends_what_was_aborted(void)
     begin_read(&op[1], 1, 0, 9, 1);
     rounds();
     uint32_t seen = bench.device.seen;
-    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, 71);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, UINT64_MAX,
+                    71);
     s2n_controller_pause(bench.controller, 41);
     expect_drained(41, 0);
     device_reset(&bench.device);
@@ -1072,7 +1112,8 @@ static void aborts_during_a_pause(void)
     s2n_controller_pause(bench.controller, 41);
     expect_drained(41, 0);
     begin_read(&op[1], 0, 0, 1, 1);
-    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[0], bench.lu[0], 0, false, false, 71);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[0], bench.lu[0], 0, false, false,
+                    UINT64_MAX, 71);
     CHECK(op[1].completed && op[1].aborted && !op[0].completed);
     s2n_controller_fail(bench.controller, INTERNAL_ERROR);
     rounds();
@@ -1088,7 +1129,8 @@ static void an_aborted_drain_is_done(void)
     begin_read(&op[1], 0, 0, 0, 600);
     rounds();
     s2n_lu_drain(bench.lu[0], 31);
-    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[0], bench.lu[0], 0, false, false, 71);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[0], bench.lu[0], 0, false, false,
+                    UINT64_MAX, 71);
     for (uint32_t i = 0; i < SLOTS; i++)
         device_complete(&bench.device, i, 0);
     rounds();
@@ -1113,7 +1155,8 @@ static void a_plane_may_be_freed_with_tasks(void)
     begin_read(&op[1], 0, 0, 0, 1);
     rounds();
     s2n_lu_drain(bench.lu[0], 31);
-    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[0], bench.lu[0], 0, false, false, 71);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[0], bench.lu[0], 0, false, false,
+                    UINT64_MAX, 71);
     for (unsigned i = 0; i < UNITS; i++)
         s2n_lu_free(bench.lu[i]);
     for (unsigned i = 0; i < NEXUSES; i++)
@@ -1164,6 +1207,7 @@ int main(void)
     RUN(a_lost_controller_fails_everything);
     RUN(a_controller_that_comes_back_is_used_again);
     RUN(aborts_reach_tasks_in_every_state);
+    RUN(aborts_end_nothing_that_came_later);
     RUN(aborts_reach_their_scope_only);
     RUN(an_abort_does_not_wait_for_responses);
     RUN(a_second_abort_waits_for_the_same_task);

@@ -24,7 +24,8 @@ static void start(void)
 
 static void abort_nexus(unsigned nexus, uint64_t token)
 {
-    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[nexus], NULL, 0, false, false, token);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[nexus], NULL, 0, false, false,
+                    UINT64_MAX, token);
 }
 
 static void pause(void)
@@ -84,7 +85,7 @@ static void what_is_left_is_nobodys(void)
     leave_a_write();
     abort_nexus(0, 72);
     expect_drained(72, 0);
-    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, NULL, bench.lu[0], 0, true, false, 73);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, NULL, bench.lu[0], 0, true, false, UINT64_MAX, 73);
     expect_drained(73, 0);
     struct s2n_share *share = s2n_nexus_share(bench.nexus[0], bench.controller);
     CHECK(!share->reserved[S2N_LARGES] && !share->common[S2N_LARGES]);
@@ -173,7 +174,8 @@ static void who_aborted_anothers_is_kept_to_its_word(void)
     start();
     begin_read(&op[0], 0, 0, 0, 600);
     rounds();
-    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[1], bench.lu[0], 0, false, true, 71);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[1], bench.lu[0], 0, false, true,
+                    UINT64_MAX, 71);
     op[0].keeps = true; /* the response is sent at its ease */
     pause();
     age(&op[0], ANSWER_MS);

@@ -206,7 +206,8 @@ static void an_order_is_kept_over_portions(void)
 
 static void aborted(uint32_t scope, uint32_t tag, uint64_t token, uint32_t count)
 {
-    s2n_plane_abort(bench.plane, scope, bench.nexus[0], bench.lu[0], tag, false, false, token);
+    s2n_plane_abort(bench.plane, scope, bench.nexus[0], bench.lu[0], tag, false, false, UINT64_MAX,
+                    token);
     rounds();
     expect_drained(token, count);
 }
@@ -227,7 +228,7 @@ static void what_is_dormant_is_aborted_at_once(void)
     expect_last(3, 4);
     op[5].keeps = true;
     s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS_LU, bench.nexus[0], bench.lu[0], 0, false, true,
-                    3);
+                    UINT64_MAX, 3);
     rounds();
     CHECK(op[5].discarded && op[5].told && !op[4].completed);
     end(2);
@@ -250,7 +251,8 @@ static void an_abort_of_all_begins_nothing(void)
     read_as(5, HEAD);
     rounds();
     CHECK_EQUAL(bench.device.seen, 2);
-    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[0], bench.lu[0], 0, false, false, 9);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[0], bench.lu[0], 0, false, false,
+                    UINT64_MAX, 9);
     rounds();
     device_complete_all(&bench.device);
     rounds();

@@ -192,7 +192,7 @@ static void what_is_aborted_first_has_no_second(void)
 {
     write_and_verify(BYTCHK);
     s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS_LU, bench.nexus[0], bench.lu[0], 0, false, false,
-                    9);
+                    UINT64_MAX, 9);
     rounds();
     CHECK(!op[0].completed);
     complete(0, 0);
@@ -213,7 +213,7 @@ static void what_is_aborted_between_phases_ends_at_once(void)
     CHECK_EQUAL(bench.device.seen, 2); /* the other's, which waited first */
     CHECK(!op[0].completed);
     s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS_LU, bench.nexus[0], bench.lu[0], 0, false, false,
-                    9);
+                    UINT64_MAX, 9);
     rounds();
     CHECK(op[0].completed && op[0].aborted);
     expect_drained(9, 1);

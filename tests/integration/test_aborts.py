@@ -14,7 +14,7 @@ from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import SIMPLE
 from tests.support import row
 
-ABORT_TASK, CLEAR_TASK_SET, LOGICAL_UNIT_RESET, TARGET_WARM_RESET = 1, 4, 5, 6
+ABORT_TASK, ABORT_TASK_SET, CLEAR_TASK_SET, LOGICAL_UNIT_RESET, TARGET_WARM_RESET = 1, 2, 4, 5, 6
 TASK_ABORTED = 0x40
 SECONDS = 20  # less than what an I/O command has by itself
 ORDERED = 2
@@ -221,3 +221,27 @@ def test_what_takes_long_holds_nobody_up(tmp_path: Path) -> None:
             one.sock.recv(1)
         one.sock.settimeout(SECONDS)
         assert one.task_management(ABORT_TASK, referenced=itt).response == 0
+
+
+@pytest.mark.parametrize(
+    "function", [ABORT_TASK_SET, CLEAR_TASK_SET, LOGICAL_UNIT_RESET, TARGET_WARM_RESET]
+)
+def test_what_is_sent_after_the_request_is_answered(tmp_path: Path, function: int) -> None:
+    """All of it at once: nothing has been aborted yet when the last command arrives."""
+    with serving(tmp_path, ["read:delay=300:lba=0-9"]) as daemon, initiator(daemon) as one:
+
+        def read() -> int:
+            itt = one.next_itt()
+            one.send(one.command_bhs(0, READ[0], itt=itt, edtl=512, read=True))
+            return itt
+
+        before = [read()]
+        one.request_task_management(function)
+        before.append(read())
+        one.request_task_management(function)  # of resets, the next is not due yet
+        after = [read() for _ in range(3)]
+        answered = {one.receive().itt for _ in range(len(after) + 2)}
+        assert answered.issuperset(after)
+        assert answered.isdisjoint(before)
+        one.hear()
+        assert usable(one)

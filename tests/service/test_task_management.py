@@ -31,15 +31,61 @@ from tests.waiting import eventually
 
 
 async def manage(
-    bench: Bench, function: TaskManagement, *, lun: int | None = 0, itt: int = 5
+    bench: Bench,
+    function: TaskManagement,
+    *,
+    lun: int | None = 0,
+    itt: int = 5,
+    up_to: int | None = None,
 ) -> asyncio.Task[TaskManagementResponse]:
-    work = bench.service.task_management(function, bench.nexus, bench.plane_nexus, lun, itt)
+    work = bench.service.task_management(function, bench.nexus, bench.plane_nexus, lun, itt, up_to)
     task = asyncio.get_running_loop().create_task(work)
     await settle()
     return task
 
 
 ANSWER = TaskManagementResponse
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        TaskManagement.ABORT_TASK,
+        TaskManagement.ABORT_TASK_SET,
+        TaskManagement.CLEAR_TASK_SET,
+        TaskManagement.LOGICAL_UNIT_RESET,
+        TaskManagement.I_T_NEXUS_RESET,
+        TaskManagement.QUERY_TASK,
+        TaskManagement.QUERY_TASK_SET,
+    ],
+)
+def test_what_came_after_the_request_goes_on(function: TaskManagement) -> None:
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        managing = await manage(bench, function, up_to=7)
+        assert (await bench.aborted())["up_to"] == 7
+        await managing
+
+    played(story)
+
+
+@told
+async def test_each_reset_that_waits_ends_what_came_before_it(bench: Bench) -> None:
+    """Two that come together are one, which begins with the first."""
+    reset = TaskManagement.LOGICAL_UNIT_RESET
+    asked = [
+        asyncio.ensure_future(
+            bench.service.task_management(reset, bench.nexus, bench.plane_nexus, 0, 5, up_to)
+        )
+        for up_to in (7, 9)
+    ]
+    await settle()
+    orders = [await bench.aborted(), await bench.aborted()]
+    assert {(order["scope"], order["up_to"]) for order in orders} == {
+        (Scope.LU, 7),
+        (Scope.NEXUS_LU, 9),
+    }
+    assert await asyncio.gather(*asked) == [ANSWER.FUNCTION_COMPLETE] * 2
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,21 @@ static bool abort_unseen(s2n_session *session, const uint8_t *bhs)
     return true;
 }
 
+/* The last task that a request for task management may mean. Commands that have a number of
+ * their own, and not a lower one, come after it, though another connection was faster.
+ * Spec: RFC 7143 4.2.2.1, 11.5.1. */
+static uint64_t arrived_before(s2n_session *session, const uint8_t *bhs)
+{
+    uint64_t arrived = s2n_reactor_arrived(session->reactor);
+    uint32_t cmd_sn = s2n_get32(bhs + S2N_AT_CMD_SN);
+
+    for (s2n_conn *conn = session->conns; conn; conn = conn->next)
+        for (s2n_command *command = conn->commands; command; command = command->next)
+            if (!command->immediate && !s2n_before(command->cmd_sn, cmd_sn))
+                s2n_task_arrive_later(command->task);
+    return arrived;
+}
+
 static void to_python(s2n_conn *conn, const uint8_t *bhs, uint8_t *data, uint32_t data_length)
 {
     s2n_session *session = conn->session;
@@ -160,6 +175,8 @@ static void to_python(s2n_conn *conn, const uint8_t *bhs, uint8_t *data, uint32_
                        .data = data,
                        .data_length = data_length};
 
+    if (management)
+        event.arrived = arrived_before(session, bhs);
     memcpy(event.bhs, bhs, S2N_BHS_BYTES);
     conn->with_python++;
     s2n_plane_emit(s2n_reactor_plane(session->reactor), &event);

@@ -317,7 +317,7 @@ static void take_tmr(s2n_tcmu *tcmu, const struct s2n_ring_request *request)
             command = command->next;
         if (command)
             s2n_plane_abort(plane, S2N_SCOPE_TASK, tcmu->nexus, NULL, command->task->tag, false,
-                            false, 0);
+                            false, UINT64_MAX, 0);
     }
     if (s2n_entry_resets(request))
         s2n_plane_emit(plane, &reset);
