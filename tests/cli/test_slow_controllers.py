@@ -130,6 +130,27 @@ def test_what_comes_later_is_told(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages[-1] == "there is none; it is not served"
 
 
+def test_one_that_goes_wrong_later_keeps_no_other_from_being_served() -> None:
+    async def work() -> None:
+        gate, wrong = asyncio.Event(), asyncio.Event()
+
+        async def late() -> None:
+            await gate.wait()
+
+        async def late_and_wrong() -> None:
+            await wrong.wait()
+            gate.set()
+            raise ValueError("what nobody expected")
+
+        each = opening(at_once, late_and_wrong, late)
+        assert [one.number for one in await each.some()] == [0]
+        wrong.set()
+        assert [one.number async for one in each.rest()] == [2]
+        assert "what nobody expected" in each.failed[1]
+
+    asyncio.run(work())
+
+
 @pytest.mark.parametrize(
     ("ends", "words"),
     [

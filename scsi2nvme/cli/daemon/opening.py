@@ -95,4 +95,11 @@ class Opening:
                     raise
                 log.error("%s; it is not served", error)
                 self.failed[number] = str(error)
+            except Exception as error:
+                if strict:
+                    raise
+                # Others are still to come: one that goes wrong costs itself only.
+                spec = self._targets[number].spec.text
+                self.failed[number] = f"controller {spec!r}: {error!r}"
+                log.exception("controller %r cannot be brought up; it is not served", spec)
         return up
