@@ -6,93 +6,94 @@
 #include "check.h"
 
 struct bench bench;
+struct op op[OPS];
 
 /* ---- the front end ---- */
 
-static void take_end(struct op *op)
+static void take_end(struct op *one)
 {
-    s2n_task *task = op->task;
+    s2n_task *task = one->task;
 
-    op->aborted = task->aborted;
-    op->told = task->task_aborted_status;
-    op->status = task->status;
-    op->data_in = task->data_in_length;
-    op->sense = task->sense_length;
+    one->aborted = task->aborted;
+    one->told = task->task_aborted_status;
+    one->status = task->status;
+    one->data_in = task->data_in_length;
+    one->sense = task->sense_length;
     s2n_task_leave_set(task);
-    if (op->keeps)
+    if (one->keeps)
         return;
-    op->task = NULL;
+    one->task = NULL;
     s2n_task_free(task);
 }
 
-void taken(struct op *op)
+void taken(struct op *one)
 {
-    CHECK(op->completed || op->discarded);
-    s2n_task_free(op->task);
-    op->task = NULL;
+    CHECK(one->completed || one->discarded);
+    s2n_task_free(one->task);
+    one->task = NULL;
 }
 
 /* Data-in are taken at once; data-out take their time. */
-static void begin_portion(struct op *op)
+static void begin_portion(struct op *one)
 {
-    s2n_task_next_portion(op->task);
-    if (op->task->direction == S2N_IN)
-        s2n_task_execute(op->task);
+    s2n_task_next_portion(one->task);
+    if (one->task->direction == S2N_IN)
+        s2n_task_execute(one->task);
     else
-        op->reserved = s2n_task_reserve(op->task, op->task->portion_bytes);
+        one->reserved = s2n_task_reserve(one->task, one->task->portion_bytes);
 }
 
 static void complete(s2n_task *task)
 {
-    struct op *op = task->context;
+    struct op *one = task->context;
 
-    CHECK(!op->completed && !op->discarded && task->state == S2N_DONE);
+    CHECK(!one->completed && !one->discarded && task->state == S2N_DONE);
     if (!task->aborted && !task->status && s2n_task_portion_follows(task)) {
-        op->portions++;
-        begin_portion(op);
+        one->portions++;
+        begin_portion(one);
         return;
     }
-    op->completed = true;
-    take_end(op);
+    one->completed = true;
+    take_end(one);
 }
 
 static void discard(s2n_task *task)
 {
-    struct op *op = task->context;
+    struct op *one = task->context;
 
-    CHECK(!op->completed && !op->discarded && task->state == S2N_GATHERING);
-    op->discarded = true;
-    if (op->keeps)
+    CHECK(!one->completed && !one->discarded && task->state == S2N_GATHERING);
+    one->discarded = true;
+    if (one->keeps)
         task->state = S2N_DONE;
-    take_end(op);
+    take_end(one);
 }
 
 static void reserved(s2n_task *task)
 {
-    struct op *op = task->context;
+    struct op *one = task->context;
 
-    CHECK(!op->reserved && task->buffer.pool);
-    op->reserved = true;
+    CHECK(!one->reserved && task->buffer.pool);
+    one->reserved = true;
 }
 
 /* Its turn has come: go on as `begin_…` would have. */
-static void go_on(struct op *op)
+static void go_on(struct op *one)
 {
-    s2n_task *task = op->task;
+    s2n_task *task = one->task;
 
-    if (op->gathers)
-        op->reserved = s2n_task_reserve(task, task->portion_bytes);
+    if (one->gathers)
+        one->reserved = s2n_task_reserve(task, task->portion_bytes);
     else
         s2n_task_execute(task);
 }
 
 static void enabled(s2n_task *task)
 {
-    struct op *op = task->context;
+    struct op *one = task->context;
 
-    CHECK(op->dormant && !task->buffer.pool);
-    op->dormant = false;
-    go_on(op);
+    CHECK(one->dormant && !task->buffer.pool);
+    one->dormant = false;
+    go_on(one);
 }
 
 static const struct s2n_front_end front_end = {
@@ -102,38 +103,38 @@ static const struct s2n_front_end front_end = {
     .enabled = enabled,
 };
 
-static void begin(struct op *op, unsigned nexus, uint8_t lun, const uint8_t *cdb, uint16_t length)
+static void begin(struct op *one, unsigned nexus, uint8_t lun, const uint8_t *cdb, uint16_t length)
 {
     static uint32_t tag;
     s2n_task *task = s2n_task_new(bench.reactor, &front_end, bench.nexus[nexus]);
 
     CHECK(task);
-    op->task = task;
-    task->context = op;
+    one->task = task;
+    task->context = one;
     task->lun[1] = lun;
     memcpy(task->cdb, cdb, length);
     task->cdb_length = length;
-    task->attribute = op->attribute ? op->attribute : S2N_ATTRIBUTE_SIMPLE;
+    task->attribute = one->attribute ? one->attribute : S2N_ATTRIBUTE_SIMPLE;
     task->tag = ++tag;
     task->expected = UINT32_MAX;
     s2n_task_begin(task);
     task->expected = (uint32_t)task->announced;
-    op->dormant = !s2n_task_join(task);
+    one->dormant = !s2n_task_join(task);
 }
 
-void begin_command(struct op *op, unsigned nexus, uint8_t lun, const uint8_t *cdb, uint16_t length)
+void begin_command(struct op *one, unsigned nexus, uint8_t lun, const uint8_t *cdb, uint16_t length)
 {
-    begin(op, nexus, lun, cdb, length);
-    if (!op->dormant)
-        go_on(op);
+    begin(one, nexus, lun, cdb, length);
+    if (!one->dormant)
+        go_on(one);
 }
 
-void begin_with_data(struct op *op, const uint8_t *cdb, uint16_t length, const uint8_t *data)
+void begin_with_data(struct op *one, const uint8_t *cdb, uint16_t length, const uint8_t *data)
 {
     uint32_t span;
 
-    begin(op, 0, 0, cdb, length);
-    s2n_task *task = op->task;
+    begin(one, 0, 0, cdb, length);
+    s2n_task *task = one->task;
     CHECK(s2n_task_reserve(task, task->portion_bytes));
     for (uint32_t at = 0; at < task->portion_bytes; at += span) {
         uint8_t *to = s2n_task_span_at(task, at, &span);
@@ -157,56 +158,37 @@ const uint8_t *cdb_of(uint8_t opcode, uint8_t flags, uint32_t lba, uint16_t coun
     return cdb;
 }
 
-static void transfer_cdb(uint8_t *cdb, uint8_t opcode, uint32_t lba, uint32_t blocks)
-{
-    memset(cdb, 0, 10);
-    cdb[0] = opcode;
-    for (int i = 0; i < 4; i++)
-        cdb[2 + i] = (uint8_t)(lba >> (24 - 8 * i));
-    cdb[7] = (uint8_t)(blocks >> 8);
-    cdb[8] = (uint8_t)blocks;
-}
-
-void begin_in_place(struct op *op, uint8_t opcode, uint32_t lba, uint32_t blocks,
+void begin_in_place(struct op *one, uint8_t opcode, uint32_t lba, uint32_t blocks,
                     const struct s2n_place *place)
 {
-    uint8_t cdb[10];
-
-    transfer_cdb(cdb, opcode, lba, blocks);
-    begin(op, 0, 0, cdb, sizeof cdb);
-    CHECK(s2n_task_moves_blocks(op->task));
-    op->task->place = place;
-    if (op->task->direction == S2N_OUT)
-        op->task->data_out_length = op->task->expected;
-    s2n_task_execute(op->task);
+    begin(one, 0, 0, cdb_of(opcode, 0, lba, (uint16_t)blocks), 10);
+    CHECK(s2n_task_moves_blocks(one->task));
+    one->task->place = place;
+    if (one->task->direction == S2N_OUT)
+        one->task->data_out_length = one->task->expected;
+    s2n_task_execute(one->task);
 }
 
-void begin_read(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks)
+void begin_read(struct op *one, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks)
 {
-    uint8_t cdb[10];
-
-    transfer_cdb(cdb, 0x28, lba, blocks);
-    begin_command(op, nexus, lun, cdb, sizeof cdb);
+    begin_command(one, nexus, lun, cdb_of(0x28, 0, lba, (uint16_t)blocks), 10);
 }
 
-void begin_write(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks)
+void begin_write(struct op *one, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks)
 {
-    uint8_t cdb[10];
-
-    transfer_cdb(cdb, 0x2a, lba, blocks);
-    op->gathers = true;
-    begin(op, nexus, lun, cdb, sizeof cdb);
-    if (!op->dormant)
-        go_on(op);
+    one->gathers = true;
+    begin(one, nexus, lun, cdb_of(0x2a, 0, lba, (uint16_t)blocks), 10);
+    if (!one->dormant)
+        go_on(one);
 }
 
 /* All of the buffer is written, so that sanitizers see where it ends. */
-void gathered(struct op *op)
+void gathered(struct op *one)
 {
-    s2n_task *task = op->task;
+    s2n_task *task = one->task;
     uint32_t length;
 
-    CHECK(op->reserved);
+    CHECK(one->reserved);
     for (uint32_t at = 0; at < task->portion_bytes; at += length)
         memset(s2n_task_span_at(task, task->portion_at + at, &length), 0x5a, 1);
     task->data_out_length = task->portion_bytes;
@@ -220,6 +202,7 @@ void bench_open(uint16_t depth, uint64_t pool_bytes)
     int32_t cpu = -1;
 
     memset(&bench, 0, sizeof bench);
+    memset(op, 0, sizeof op);
     device_open(&bench.device, depth, pool_bytes);
     bench.plane = s2n_plane_new(1, &cpu, 0);
     CHECK(bench.plane);
@@ -296,6 +279,12 @@ void rounds(void)
         CHECK(write(bench.reactor->wake.fd, &one, sizeof one) == sizeof one);
         s2n_reactor_round(bench.reactor);
     }
+}
+
+void complete_all(void)
+{
+    device_complete_all(&bench.device);
+    rounds();
 }
 
 /* ---- events ---- */

@@ -9,6 +9,9 @@
 #include "unit.h"
 
 enum { BLOCK = 512, NSID = 5, CONTROLLER = 900, NEXUS = 100, UNITS = 2, NEXUSES = 3 };
+enum { BLOCKS_64K = 65536 / BLOCK, OPS = 200 };
+/* Statuses of SCSI and of NVMe that tests use. */
+enum { CHECK_CONDITION = 2, BUSY = 8, INTERNAL_ERROR = 0x006, UNRECOVERED_READ = 0x281 };
 
 /* A command of the front end, and what became of it. */
 struct op {
@@ -35,8 +38,9 @@ struct bench {
 };
 
 extern struct bench bench;
+extern struct op op[OPS]; /* for tests to begin */
 
-/* A disk of 1 GiB, both logical units hot at every nexus. */
+/* A disk of 1 GiB, both logical units hot at every nexus; no command yet in `op`. */
 void bench_open(uint16_t depth, uint64_t pool_bytes);
 /* The same, and the first of them can do anything with blocks. */
 void bench_open_able(uint16_t depth, uint64_t pool_bytes);
@@ -44,23 +48,26 @@ void bench_open_able(uint16_t depth, uint64_t pool_bytes);
 void bench_close(void);
 /* Do what can be done without waiting. */
 void rounds(void);
+/* Complete whatever is under way, and from now on everything at once. */
+void complete_all(void);
 
 /* Begin READ(10) or WRITE(10) of `blocks` at `lba` from nexus `nexus` to LUN `lun`;
  * a write gathers, each portion of it, until `gathered`. */
-void begin_read(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks);
-void begin_write(struct op *op, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks);
-void gathered(struct op *op);
+void begin_read(struct op *one, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks);
+void begin_write(struct op *one, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks);
+void gathered(struct op *one);
 /* The same with data in place, executed at once. */
-void begin_in_place(struct op *op, uint8_t opcode, uint32_t lba, uint32_t blocks,
+void begin_in_place(struct op *one, uint8_t opcode, uint32_t lba, uint32_t blocks,
                     const struct s2n_place *place);
 /* A CDB of 10 bytes with `flags` in its second. */
 const uint8_t *cdb_of(uint8_t opcode, uint8_t flags, uint32_t lba, uint16_t count);
 /* Any other CDB, executed at once. */
-void begin_command(struct op *op, unsigned nexus, uint8_t lun, const uint8_t *cdb, uint16_t length);
+void begin_command(struct op *one, unsigned nexus, uint8_t lun, const uint8_t *cdb,
+                   uint16_t length);
 /* The same with data-out, which have come. */
-void begin_with_data(struct op *op, const uint8_t *cdb, uint16_t length, const uint8_t *data);
+void begin_with_data(struct op *one, const uint8_t *cdb, uint16_t length, const uint8_t *data);
 /* The response was taken. */
-void taken(struct op *op);
+void taken(struct op *one);
 
 /* The next event must be of this type. */
 s2n_event next_event(uint32_t type);

@@ -5,16 +5,14 @@
 #include "check.h"
 #include "little_endian.h"
 
-enum { POOL = 1 << 20, DEPTH = 16, MANY = 4, POOL_IOVA = 0x20000000 };
+enum { POOL = 1 << 20, DEPTH = 16, POOL_IOVA = 0x20000000 };
 enum { WRITE = 1, WRITE_ZEROES = 8, DSM = 9 };
 enum { GOOD = 0, INTERRUPTED = 0x021, BYTCHK = 1 << 1, NDOB = 1 };
 
-static struct op op[MANY];
 static uint8_t data[16 * 1024];
 
 static void start(uint16_t depth)
 {
-    memset(op, 0, sizeof op);
     bench_open_able(depth, POOL);
     for (uint32_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t)(i % 251 + 1);

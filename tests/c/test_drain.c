@@ -1,20 +1,9 @@
 /* The hot path is kept off ranges of blocks, while it goes on beside them. */
-#include <string.h>
-
 #include "bench.h"
 #include "check.h"
 #include "drain.h"
 
-enum { POOL = 1 << 20, DEPTH = 64, MANY = 16, BLOCKS_64K = 65536 / BLOCK };
-enum { READ_FAULT = 0x281, CHECK_CONDITION = 2 };
-
-static struct op op[MANY];
-
-static void start(uint16_t depth, uint64_t pool_bytes)
-{
-    memset(op, 0, sizeof op);
-    bench_open(depth, pool_bytes);
-}
+enum { POOL = 1 << 20, DEPTH = 64 };
 
 static void drain_range(uint64_t first, uint64_t end, uint64_t token)
 {
@@ -43,7 +32,7 @@ static void complete(uint32_t index)
 
 static void a_range_waits_for_what_meets_it(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 90, 10);
     begin_read(&op[1], 0, 0, 90, 11);
     begin_read(&op[2], 0, 0, 101, 1);
@@ -66,7 +55,7 @@ static void a_range_waits_for_what_meets_it(void)
 
 static void what_comes_later_is_the_engines_where_it_meets_one(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     drain_range(100, 102, 31);
     expect_drained(31, 0);
     begin_read(&op[0], 0, 0, 99, 1);
@@ -95,7 +84,7 @@ static void a_flush_goes_on(void)
 {
     static const uint8_t flush[10] = {0x35, 0, 0, 0, 0, 100, 0, 0, 1};
 
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_command(&op[0], 0, 0, flush, sizeof flush);
     rounds();
     drain_range(100, 101, 31);
@@ -110,7 +99,7 @@ static void a_flush_goes_on(void)
 
 static void several_ranges_wait_each_for_its_own(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 0, 10);
     begin_read(&op[1], 0, 0, 20, 10);
     rounds();
@@ -143,7 +132,7 @@ static void several_ranges_wait_each_for_its_own(void)
 /* Both see the whole of what waits for its slots, not only what is under way of it. */
 static void what_waits_for_slots_is_waited_for(void)
 {
-    start(4, POOL);
+    bench_open(4, POOL);
     begin_read(&op[0], 0, 0, 0, 600);
     begin_read(&op[1], 0, 0, 700, 600);
     rounds();
@@ -166,7 +155,7 @@ static void what_waits_for_slots_is_waited_for(void)
 /* What holds the buffers may be with the engine, and wait for the same blocks. */
 static void what_waits_for_buffers_is_the_engines(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_write(&op[0], 0, 0, 0, 6 * BLOCKS_64K);
     begin_write(&op[1], 1, 0, 0, 6 * BLOCKS_64K);
     begin_read(&op[2], 2, 0, 0, 2 * BLOCKS_64K);
@@ -191,7 +180,7 @@ static void portions_are_held_against_ranges(void)
 {
     enum { BLOCKS = 10 * (S2N_PORTION / BLOCK), SECOND = S2N_PORTION / BLOCK };
 
-    start(DEPTH, 2 << 20);
+    bench_open(DEPTH, 2 << 20);
     begin_write(&op[0], 0, 0, 0, BLOCKS);
     gathered(&op[0]);
     rounds();
@@ -215,7 +204,7 @@ static void portions_are_held_against_ranges(void)
 
 static void whatever_ends_a_task_ends_the_wait(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 0, 1);
     begin_read(&op[1], 1, 0, 0, 1);
     begin_read(&op[2], 2, 0, 0, 1);
@@ -226,13 +215,13 @@ static void whatever_ends_a_task_ends_the_wait(void)
     no_event();
     complete(0);
     expect_drained(71, 1);
-    device_complete(&bench.device, 1, READ_FAULT);
+    device_complete(&bench.device, 1, UNRECOVERED_READ);
     rounds();
     CHECK(next_event(S2N_EVENT_TASK_FAILED).task == op[1].task);
     s2n_controller_pause(bench.controller, 41);
     expect_drained(41, 0);
     no_event();
-    s2n_controller_fail(bench.controller, READ_FAULT);
+    s2n_controller_fail(bench.controller, UNRECOVERED_READ);
     rounds();
     expect_drained(31, 0);
     CHECK(next_event(S2N_EVENT_TASK_FAILED).task == op[2].task);
@@ -244,7 +233,7 @@ static void whatever_ends_a_task_ends_the_wait(void)
 
 static void a_reset_ends_the_wait_for_what_was_aborted(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 0, 1);
     begin_read(&op[1], 1, 0, 0, 1);
     rounds();
@@ -268,7 +257,7 @@ static void a_reset_ends_the_wait_for_what_was_aborted(void)
 /* Ranges and a drain of all do not concern each other. */
 static void a_drain_of_all_waits_beside_ranges(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 0, 1);
     begin_read(&op[1], 0, 0, 5, 1);
     rounds();
@@ -287,7 +276,7 @@ static void a_drain_of_all_waits_beside_ranges(void)
 
 static void a_logical_unit_goes_with_its_ranges(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 0, 1);
     rounds();
     drain_range(0, 1, 31);

@@ -5,31 +5,13 @@
 #include "check.h"
 
 /* Of the pool's 12 large chunks a lone nexus may have 10. */
-enum { POOL = 1 << 20, LARGES = 10, DEPTH = 4, SLOTS = DEPTH - 1, MANY = 16 };
-enum { BUSY = 8, CHECK_CONDITION = 2 };
-enum { UNRECOVERED_READ = 0x281, INTERNAL_ERROR = 0x006 };
-enum { BLOCKS_64K = 65536 / BLOCK };
-
-static struct op op[MANY];
-
-static void start(uint16_t depth, uint64_t pool_bytes)
-{
-    memset(op, 0, sizeof op);
-    bench_open(depth, pool_bytes);
-}
-
-/* From now on the device answers at once. */
-static void complete_all(void)
-{
-    device_complete_all(&bench.device);
-    rounds();
-}
+enum { POOL = 1 << 20, LARGES = 10, DEPTH = 4, SLOTS = DEPTH - 1 };
 
 /* ---- the way of a task ---- */
 
 static void a_read_is_one_command(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 77, 8);
     CHECK_EQUAL(bench.device.rings, 0);
     rounds();
@@ -50,7 +32,7 @@ static void a_read_is_one_command(void)
 
 static void a_batch_rings_once(void)
 {
-    start(64, POOL);
+    bench_open(64, POOL);
     for (uint32_t i = 0; i < 10; i++)
         begin_read(&op[i], 0, 0, i, 1);
     rounds();
@@ -66,7 +48,7 @@ static void a_batch_rings_once(void)
 
 static void nothing_to_do_ends_at_once(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 5, 0);
     CHECK(op[0].completed && !op[0].status && !op[0].data_in);
     bench_close();
@@ -77,7 +59,7 @@ static void a_unit_is_ready_at_once(void)
 {
     static const uint8_t ready[6] = {0};
 
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_command(&op[0], 0, 0, ready, sizeof ready);
     CHECK(op[0].completed && !op[0].status);
     no_event();
@@ -95,7 +77,7 @@ static void a_flush_has_time(void)
     static const uint8_t flush[10] = {0x35};
     uint16_t cid;
 
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     s2n_controller_set_timeout(bench.controller, 2000);
     begin_command(&op[0], 0, 0, flush, sizeof flush);
     rounds();
@@ -114,7 +96,7 @@ static void what_is_not_hot_goes_to_the_engine(void)
     const uint8_t sense[18] = {0x70}, data[100] = {1};
     uint16_t length;
 
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_command(&op[0], 1, 0, inquiry, sizeof inquiry);
     s2n_event event = next_event(S2N_EVENT_TASK);
     CHECK(event.task == op[0].task);
@@ -133,7 +115,7 @@ static void what_is_not_hot_goes_to_the_engine(void)
 
 static void whoever_has_stepped_aside_is_the_engines(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     s2n_nexus_set_aside(bench.nexus[0], 0, true);
     begin_read(&op[0], 0, 0, 5, 1);
     begin_read(&op[1], 1, 0, 5, 1);
@@ -153,7 +135,7 @@ static void a_lun_that_leads_elsewhere_is_known(void)
 {
     static const uint8_t inquiry[6] = {0x12, 0, 0, 0, 96};
 
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_command(&op[0], 0, 0, inquiry, sizeof inquiry);
     s2n_task *task = next_event(S2N_EVENT_TASK).task;
     CHECK(!s2n_task_misrouted(task));
@@ -169,7 +151,7 @@ static void data_out_is_for_the_engine_to_read(void)
 {
     static uint8_t copy[200 * BLOCK];
 
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     s2n_lu_set_aside(bench.lu[0], true);
     begin_write(&op[0], 0, 0, 5, 200);
     gathered(&op[0]);
@@ -193,7 +175,7 @@ static const struct s2n_place place = {memory, PLACE_IOVA, scattered, 4};
 
 static void data_in_place_need_no_buffer(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_in_place(&op[0], 0x28, 5, 56, &place);
     begin_in_place(&op[1], 0x2a, 5, 16, &place);
     begin_in_place(&op[2], 0x2a, 5, 1, &place);
@@ -215,7 +197,7 @@ static void data_in_place_need_no_buffer(void)
 /* The second of three parts begins and ends within a page. */
 static void parts_of_a_command_find_their_pages(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     s2n_lu_params params = bench.params;
     params.maximum_blocks = 20;
     s2n_lu_update(bench.lu[0], &params);
@@ -236,7 +218,7 @@ static void the_engine_reads_data_in_place(void)
 {
     static uint8_t copy[56 * BLOCK];
 
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     for (size_t i = 0; i < sizeof memory; i++)
         memory[i] = (uint8_t)(i >> 9);
     s2n_lu_set_aside(bench.lu[0], true);
@@ -256,7 +238,7 @@ static void what_does_not_fit_one_command_is_the_engines(void)
 {
     static struct s2n_extent pages[514];
 
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     s2n_lu_params params = bench.params;
     params.maximum_blocks = 65536;
     s2n_lu_update(bench.lu[0], &params);
@@ -274,7 +256,7 @@ static void what_does_not_fit_one_command_is_the_engines(void)
 
 static void a_lost_controller_is_told(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     op[0].keeps = true;
     begin_in_place(&op[0], 0x28, 5, 8, &place);
     rounds();
@@ -292,7 +274,7 @@ static void a_changed_block_size_is_no_longer_hot(void)
 {
     s2n_lu_params params;
 
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_write(&op[0], 0, 0, 5, 8);
     params = bench.params;
     params.block_shift = 12;
@@ -311,7 +293,7 @@ static void a_changed_block_size_is_no_longer_hot(void)
 /* Whatever comes first in time: what lies before the lowest was moved. */
 static void the_lowest_failure_is_told_once(void)
 {
-    start(64, POOL);
+    bench_open(64, POOL);
     begin_read(&op[0], 0, 0, 1000, 1024); /* four commands of 256 blocks */
     rounds();
     CHECK_EQUAL(bench.device.seen, 4);
@@ -336,7 +318,7 @@ static void the_lowest_failure_is_told_once(void)
 /* What waits for a slot when a failure comes is never sent, and does not count. */
 static void what_was_not_sent_has_not_failed(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 0, 256 * (SLOTS + 2));
     rounds();
     CHECK_EQUAL(bench.device.seen, SLOTS);
@@ -357,7 +339,7 @@ static void what_was_not_sent_has_not_failed(void)
 /* The failed command's entry must not be that of a command placed since. */
 static void the_failing_block_survives_the_batch(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     for (uint32_t i = 0; i < 2 * SLOTS; i++)
         begin_read(&op[i], 0, 0, 100 * (i + 1), 1);
     rounds();
@@ -378,7 +360,7 @@ static void what_no_prps_describe_fails(void)
 {
     s2n_lu_params params;
 
-    start(64, 16 << 20);
+    bench_open(64, 16 << 20);
     params = bench.params;
     params.maximum_blocks = 65536;
     s2n_lu_update(bench.lu[0], &params);
@@ -394,7 +376,7 @@ static void much_data_go_in_portions(void)
 {
     enum { PORTIONS = 10, BLOCKS = PORTIONS * (S2N_PORTION / BLOCK) };
 
-    start(64, 2 << 20);
+    bench_open(64, 2 << 20);
     begin_read(&op[0], 0, 0, 1000, BLOCKS);
     rounds();
     CHECK_EQUAL(bench.device.seen, S2N_PORTION / BLOCK / 256);
@@ -424,7 +406,7 @@ static void the_rest_may_be_the_engines(void)
     enum { BLOCKS = 10 * (S2N_PORTION / BLOCK) };
     s2n_portion portion;
 
-    start(64, 2 << 20);
+    bench_open(64, 2 << 20);
     begin_write(&op[0], 0, 0, 0, BLOCKS);
     gathered(&op[0]);
     rounds();
@@ -461,7 +443,7 @@ static void what_does_not_go_in_portions(void)
     uint8_t cdb[16] = {0x88, [10] = 0x7f};
     s2n_portion portion;
 
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_command(&op[0], 0, 0, cdb, sizeof cdb);
     CHECK(!s2n_task_portion(next_event(S2N_EVENT_TASK).task, &portion));
     CHECK_EQUAL(op[0].task->portion_bytes, 0);
@@ -481,7 +463,7 @@ static void what_does_not_go_in_portions(void)
 
 static void an_overdue_command_is_told_of(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     s2n_controller_set_timeout(bench.controller, 1);
     begin_read(&op[0], 0, 0, 0, 1);
     rounds();
@@ -500,7 +482,7 @@ static void an_overdue_command_is_told_of(void)
 
 static void tasks_wait_for_slots_in_order(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     for (uint32_t i = 0; i < 10; i++)
         begin_read(&op[i], 0, 0, i, 1);
     begin_read(&op[10], 0, 0, 2000, 700); /* three commands */
@@ -519,7 +501,7 @@ static void tasks_wait_for_slots_in_order(void)
 
 static void tasks_wait_for_buffers_in_order(void)
 {
-    start(64, POOL);
+    bench_open(64, POOL);
     begin_write(&op[0], 0, 0, 0, 6 * BLOCKS_64K);
     begin_write(&op[1], 1, 0, 0, 6 * BLOCKS_64K);
     CHECK(op[0].reserved && op[1].reserved);
@@ -540,7 +522,7 @@ static void tasks_wait_for_buffers_in_order(void)
 
 static void what_the_pool_can_never_hold_does_not_wait(void)
 {
-    start(64, POOL);
+    bench_open(64, POOL);
     begin_write(&op[0], 0, 0, 0, LARGES * BLOCKS_64K + 1);
     CHECK(!op[0].reserved && !op[0].completed);
     rounds();
@@ -554,7 +536,7 @@ static void what_the_pool_can_never_hold_does_not_wait(void)
 
 static void a_refused_task_is_the_engines(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_write(&op[0], 0, 0, 0, 1);
     s2n_task_refuse(op[0].task, 0x0b4b00);
     s2n_event event = next_event(S2N_EVENT_TASK_REFUSED);
@@ -568,7 +550,7 @@ static void nobody_gets_all_buffers(void)
 {
     uint32_t silent = 0, other = 0;
 
-    start(64, POOL);
+    bench_open(64, POOL);
     while (silent < 12 && (begin_write(&op[silent], 0, 0, 0, BLOCKS_64K), op[silent].reserved))
         silent++;
     CHECK(silent >= 5 && silent <= 8);
@@ -597,7 +579,7 @@ static void nobody_gets_all_buffers(void)
 /* Nothing is given back, and something that does not fit waits in front. */
 static void small_requests_pass_large_ones(void)
 {
-    start(64, POOL);
+    bench_open(64, POOL);
     begin_write(&op[0], 0, 0, 0, 6 * BLOCKS_64K);
     begin_write(&op[1], 1, 0, 0, 6 * BLOCKS_64K);
     begin_write(&op[2], 1, 0, 0, BLOCKS_64K);
@@ -618,7 +600,7 @@ static void small_requests_pass_large_ones(void)
 /* As long as one waits with what is common for its own, others get theirs from the reserve. */
 static void whoever_waits_longest_is_not_passed_for_ever(void)
 {
-    start(64, POOL);
+    bench_open(64, POOL);
     begin_write(&op[0], 0, 0, 0, 6 * BLOCKS_64K);
     begin_write(&op[1], 1, 0, 0, 8 * BLOCKS_64K);
     CHECK(op[0].reserved && !op[1].reserved);
@@ -640,7 +622,7 @@ static void whoever_waits_longest_is_not_passed_for_ever(void)
 /* The nexus of a small one may have many others that wait; they are no matter to anybody. */
 static void each_nexus_waits_in_a_line_of_its_own(void)
 {
-    start(64, POOL);
+    bench_open(64, POOL);
     begin_write(&op[0], 0, 0, 0, 10 * BLOCKS_64K);
     for (uint32_t i = 1; i < 4; i++)
         begin_write(&op[i], 0, 0, 0, 5 * BLOCKS_64K);
@@ -687,7 +669,7 @@ static void answer(struct op *of, uint32_t bytes)
 /* Until they were taken, answers count. */
 static void a_nexus_gets_no_more_answers_than_it_takes(void)
 {
-    start(64, POOL);
+    bench_open(64, POOL);
     s2n_lu_set_aside(bench.lu[0], true);
     op[0].keeps = true;
     for (uint32_t i = 0; i < 3; i++)
@@ -715,7 +697,7 @@ static void a_nexus_gets_no_more_answers_than_it_takes(void)
 /* Answers that are not taken leave some for everybody; who has none is told BUSY. */
 static void all_nexuses_have_no_more_than_the_sum(void)
 {
-    start(64, POOL);
+    bench_open(64, POOL);
     s2n_lu_set_aside(bench.lu[0], true);
     atomic_fetch_add(&bench.plane->heap_bytes, S2N_PLANE_HEAP - (10 << 20));
     begin_read(&op[0], 0, 0, 0, LARGEST);
@@ -738,7 +720,7 @@ static void all_nexuses_have_no_more_than_the_sum(void)
 
 static void a_drain_waits_for_hot_tasks_of_its_unit(void)
 {
-    start(64, POOL);
+    bench_open(64, POOL);
     begin_read(&op[0], 0, 0, 0, 1);
     begin_read(&op[1], 0, 1, 0, 1);
     rounds();
@@ -762,7 +744,7 @@ static void a_drain_waits_for_hot_tasks_of_its_unit(void)
 /* Writes with the engine may wait for the drain and hold what a read waits for. */
 static void a_drain_does_not_wait_for_buffers(void)
 {
-    start(64, POOL);
+    bench_open(64, POOL);
     begin_write(&op[0], 0, 0, 0, 6 * BLOCKS_64K);
     begin_write(&op[1], 1, 0, 0, 6 * BLOCKS_64K);
     begin_read(&op[2], 2, 0, 0, 2 * BLOCKS_64K);
@@ -789,7 +771,7 @@ static void a_drain_does_not_wait_for_buffers(void)
 
 static void a_pause_keeps_off_the_queue_and_resume_replays(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 10, 1);
     begin_read(&op[1], 0, 0, 11, 1);
     rounds();
@@ -816,7 +798,7 @@ static void a_pause_keeps_off_the_queue_and_resume_replays(void)
 /* Whatever waits, for the device, a slot or a buffer, ends; so does what comes later. */
 static void a_lost_controller_fails_everything(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     for (uint32_t i = 0; i < 5; i++)
         begin_read(&op[i], 0, 0, i, 1);
     begin_write(&op[5], 1, 0, 0, 6 * BLOCKS_64K);
@@ -843,7 +825,7 @@ static void a_lost_controller_fails_everything(void)
 
 static void a_controller_that_comes_back_is_used_again(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 0, 1);
     rounds();
     s2n_controller_fail(bench.controller, INTERNAL_ERROR);
@@ -914,7 +896,7 @@ static void aborts_reach_tasks_in_every_state(void)
     static const uint32_t scopes[] = {S2N_SCOPE_NEXUS_LU, S2N_SCOPE_LU, S2N_SCOPE_NEXUS};
 
     for (unsigned i = 0; i < 3; i++) {
-        start(DEPTH, POOL);
+        bench_open(DEPTH, POOL);
         begin_every_state();
         s2n_plane_abort(bench.plane, scopes[i], bench.nexus[0],
                         scopes[i] == S2N_SCOPE_NEXUS ? NULL : bench.lu[0], 0, false, false,
@@ -931,7 +913,7 @@ static void aborts_end_nothing_that_came_later(void)
                                       S2N_SCOPE_NEXUS};
 
     for (unsigned at = 0; at < 4; at++) {
-        start(DEPTH, POOL);
+        bench_open(DEPTH, POOL);
         begin_write(&op[0], 0, 0, 0, 1);
         begin_write(&op[1], 0, 0, 0, 1);
         begin_write(&op[2], 1, 0, 0, 1);
@@ -969,7 +951,7 @@ static void aborts_reach_their_scope_only(void)
                  {S2N_SCOPE_NEXUS, 1 | 2}};
 
     for (unsigned at = 0; at < 4; at++) {
-        start(DEPTH, POOL);
+        bench_open(DEPTH, POOL);
         for (unsigned i = 0; i < NEXUSES * UNITS; i++)
             begin_write(&op[i], i / UNITS, i % UNITS, 0, 1);
         uint32_t itt = op[0].task->tag, hits = (uint32_t)__builtin_popcount(cases[at].hit);
@@ -999,7 +981,7 @@ static void an_abort_does_not_wait_for_responses(void)
 {
     static const uint8_t inquiry[6] = {0x12};
 
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_write(&op[0], 0, 0, 0, 1);
     begin_command(&op[1], 0, 0, inquiry, sizeof inquiry);
     next_event(S2N_EVENT_TASK);
@@ -1019,7 +1001,7 @@ static void an_abort_does_not_wait_for_responses(void)
 
 static void a_second_abort_waits_for_the_same_task(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 0, 1);
     rounds();
     s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[1], bench.lu[0], 0, false, true,
@@ -1060,7 +1042,7 @@ static unsigned told_of(uint32_t commands, uint32_t times_before)
  * more if it does not help. */
 static void what_stays_on_the_device_is_aborted_there(void)
 {
-    start(16, POOL);
+    bench_open(16, POOL);
     begin_read(&op[0], 0, 0, 0, 600); /* more than one command */
     begin_read(&op[1], 1, 0, 0, 1);
     rounds();
@@ -1083,7 +1065,7 @@ static void what_stays_on_the_device_is_aborted_there(void)
 /* Nobody knows whether it was done; nobody waits for it to be done. */
 static void a_reset_ends_what_was_aborted(void)
 {
-    start(16, POOL);
+    bench_open(16, POOL);
     begin_read(&op[0], 0, 0, 7, 600);
     begin_read(&op[1], 1, 0, 9, 1);
     rounds();
@@ -1106,7 +1088,7 @@ static void a_reset_ends_what_was_aborted(void)
 
 static void aborts_during_a_pause(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 0, 1);
     rounds();
     s2n_controller_pause(bench.controller, 41);
@@ -1124,7 +1106,7 @@ static void aborts_during_a_pause(void)
 
 static void an_aborted_drain_is_done(void)
 {
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 0, 600);
     begin_read(&op[1], 0, 0, 0, 600);
     rounds();
@@ -1150,7 +1132,7 @@ static void a_plane_may_be_freed_with_tasks(void)
 {
     static const uint8_t inquiry[6] = {0x12};
 
-    start(DEPTH, POOL);
+    bench_open(DEPTH, POOL);
     begin_command(&op[0], 0, 0, inquiry, sizeof inquiry);
     begin_read(&op[1], 0, 0, 0, 1);
     rounds();

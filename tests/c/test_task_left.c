@@ -1,25 +1,15 @@
 /* Aborted tasks that the device does not give back: when they are answered, and what becomes of
  * what it still has of them. */
-#include <string.h>
-
 #include "bench.h"
 #include "check.h"
 #include "task_abort.h"
 
-enum { POOL = 1 << 20, DEPTH = 16, MANY = 8, INTERNAL_ERROR = 0x006 };
+enum { POOL = 1 << 20, DEPTH = 16 };
 enum { ANSWER_MS = 1750 };
-
-static struct op op[MANY];
 
 static struct s2n_queue *queue(void)
 {
     return &bench.controller->queue[0];
-}
-
-static void start(void)
-{
-    memset(op, 0, sizeof op);
-    bench_open(DEPTH, POOL);
 }
 
 static void abort_nexus(unsigned nexus, uint64_t token)
@@ -66,7 +56,7 @@ static void leave_a_write(void)
 
 static void a_reset_that_takes_long_keeps_nobody_waiting(void)
 {
-    start();
+    bench_open(DEPTH, POOL);
     uint64_t unused = s2n_pool_unused(queue()->pool);
     leave_a_write();
     CHECK_EQUAL(s2n_pool_unused(queue()->pool), unused - 65536);
@@ -81,7 +71,7 @@ static void a_reset_that_takes_long_keeps_nobody_waiting(void)
 /* Its nexus owes nothing any more, and may go. */
 static void what_is_left_is_nobodys(void)
 {
-    start();
+    bench_open(DEPTH, POOL);
     leave_a_write();
     abort_nexus(0, 72);
     expect_drained(72, 0);
@@ -98,7 +88,7 @@ static void what_is_left_is_nobodys(void)
 
 static void its_memory_is_used_for_nothing_else(void)
 {
-    start();
+    bench_open(DEPTH, POOL);
     leave_a_write();
     uint64_t first = bench.device.log[0].prp1;
     for (int i = 1; i < 6; i++) {
@@ -117,7 +107,7 @@ static void its_memory_is_used_for_nothing_else(void)
 /* Neither a later command to these blocks, nor one that excludes it, overtakes what is left. */
 static void what_follows_waits_for_the_reset(void)
 {
-    start();
+    bench_open(DEPTH, POOL);
     leave_a_write();
     begin_write(&op[1], 0, 0, 8, 128);
     gathered(&op[1]);
@@ -138,7 +128,7 @@ static void what_follows_waits_for_the_reset(void)
 
 static void a_controller_that_is_lost_leaves_nothing(void)
 {
-    start();
+    bench_open(DEPTH, POOL);
     leave_a_write();
     s2n_controller_fail(bench.controller, INTERNAL_ERROR);
     rounds();
@@ -148,7 +138,7 @@ static void a_controller_that_is_lost_leaves_nothing(void)
 /* Before the reset has begun, later commands could still overtake it. */
 static void nothing_is_answered_before_the_reset_begins(void)
 {
-    start();
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 0, 600);
     begin_read(&op[1], 1, 0, 0, 1);
     rounds();
@@ -171,7 +161,7 @@ static void nothing_is_answered_before_the_reset_begins(void)
 
 static void who_aborted_anothers_is_kept_to_its_word(void)
 {
-    start();
+    bench_open(DEPTH, POOL);
     begin_read(&op[0], 0, 0, 0, 600);
     rounds();
     s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[1], bench.lu[0], 0, false, true,
@@ -193,7 +183,7 @@ static void what_lies_in_place_waits_for_the_reset(void)
     static const struct s2n_extent extent = {0, 4096};
     struct s2n_place place = {NULL, 1 << 20, &extent, 1};
 
-    start();
+    bench_open(DEPTH, POOL);
     place.base = bench.device.pool_memory.vaddr;
     begin_in_place(&op[0], 0x28, 0, 8, &place);
     rounds();

@@ -1,20 +1,10 @@
 /* What tasks must not do to one another: those of one batch, portions of one task, nexuses of
  * several controllers. */
-#include <string.h>
-
 #include "bench.h"
 #include "check.h"
 
-enum { PORTION = S2N_PORTION / BLOCK, COMMANDS = PORTION / 256, CHUNK = 65536 / BLOCK };
-enum { RETRYABLE = 0x006, UNRECOVERED_READ = 0x281, SECOND = 10 };
-
-static struct op op[8];
-
-static void start(uint64_t pool_bytes)
-{
-    memset(op, 0, sizeof op);
-    bench_open(64, pool_bytes);
-}
+enum { PORTION = S2N_PORTION / BLOCK, COMMANDS = PORTION / 256 };
+enum { RETRYABLE = INTERNAL_ERROR, SECOND = 10 };
 
 static void complete(uint32_t from, uint32_t end)
 {
@@ -26,7 +16,7 @@ static void complete(uint32_t from, uint32_t end)
  * failure in the same batch is still to be told. */
 static void a_failure_is_told_of_its_own_blocks(void)
 {
-    start(16 << 20);
+    bench_open(64, 16 << 20);
     begin_read(&op[0], 0, 0, 0, 10 * PORTION);
     begin_read(&op[1], 1, 0, 1000000, 1);
     rounds();
@@ -49,7 +39,7 @@ static void what_failed_in_one_portion_has_not_in_the_next(void)
 {
     static const uint8_t data[S2N_PORTION];
 
-    start(16 << 20);
+    bench_open(64, 16 << 20);
     begin_read(&op[0], 0, 0, 0, 10 * PORTION);
     rounds();
     device_complete(&bench.device, 0, RETRYABLE);
@@ -68,7 +58,7 @@ static void what_failed_in_one_portion_has_not_in_the_next(void)
 /* A device that completes what it is rung for does not keep the reactor from all else. */
 static void portions_leave_the_round_to_others(void)
 {
-    start(16 << 20);
+    bench_open(64, 16 << 20);
     bench.device.automatic = true;
     begin_read(&op[0], 0, 0, 0, 65535);
     s2n_reactor_round(bench.reactor);
@@ -84,7 +74,7 @@ static void a_pool_is_shared_by_those_who_use_it(void)
 {
     struct device second;
 
-    start(1 << 20);
+    bench_open(64, 1 << 20);
     device_open(&second, 64, 1 << 20);
     s2n_controller *controller = s2n_controller_new(bench.plane, CONTROLLER + 1);
     CHECK(!s2n_controller_set_queue(controller, 0, second.qp, -1, &second.pool_memory));
@@ -93,9 +83,9 @@ static void a_pool_is_shared_by_those_who_use_it(void)
     CHECK(!s2n_nexus_map(bench.nexus[0], SECOND, lu));
     s2n_nexus_set_aside(bench.nexus[0], SECOND, false);
 
-    begin_read(&op[0], 0, 0, 0, 10 * CHUNK);
-    begin_read(&op[1], 0, SECOND, 0, 10 * CHUNK);
-    begin_read(&op[2], 0, SECOND, 0, 5 * CHUNK);
+    begin_read(&op[0], 0, 0, 0, 10 * BLOCKS_64K);
+    begin_read(&op[1], 0, SECOND, 0, 10 * BLOCKS_64K);
+    begin_read(&op[2], 0, SECOND, 0, 5 * BLOCKS_64K);
     rounds();
     CHECK(!op[1].task->waits_for_pool && op[2].task->waits_for_pool);
     device_complete_all(&second);
@@ -115,15 +105,15 @@ static void a_pool_is_shared_by_those_who_use_it(void)
 
 static void whoever_leaves_a_line_leaves_it_to_others(void)
 {
-    start(16 << 20);
+    bench_open(64, 16 << 20);
     op[0].keeps = op[1].keeps = true;
-    begin_read(&op[0], 0, 0, 0, 5 * CHUNK);
-    begin_read(&op[1], 1, 0, 0, 40 * CHUNK);
+    begin_read(&op[0], 0, 0, 0, 5 * BLOCKS_64K);
+    begin_read(&op[1], 1, 0, 0, 40 * BLOCKS_64K);
     rounds();
     device_complete_all(&bench.device);
     rounds();
-    begin_read(&op[2], 0, 0, 0, 128 * CHUNK);
-    begin_read(&op[3], 0, 0, 0, CHUNK);
+    begin_read(&op[2], 0, 0, 0, 128 * BLOCKS_64K);
+    begin_read(&op[3], 0, 0, 0, BLOCKS_64K);
     rounds();
     CHECK(op[2].task->waits_for_pool && op[3].task->waits_for_pool);
     s2n_task_abort(op[2].task, false);

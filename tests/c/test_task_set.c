@@ -1,21 +1,11 @@
 /* Task sets: what ORDERED and HEAD OF QUEUE mean for the other commands of an I_T nexus. */
-#include <string.h>
-
 #include "bench.h"
 #include "check.h"
 
-enum { POOL = 1 << 20, MANY = 200, DEPTH = 256, ORDERED = 2, HEAD = 3 };
+enum { POOL = 1 << 20, MANY = OPS, DEPTH = 256, ORDERED = 2, HEAD = 3 };
 
 static const uint8_t inquiry[6] = {0x12, 0, 0, 0, 96}; /* the engine's */
 static const uint8_t test_unit_ready[6] = {0};
-
-static struct op op[MANY];
-
-static void start(uint64_t pool_bytes)
-{
-    memset(op, 0, sizeof op);
-    bench_open(DEPTH, pool_bytes);
-}
 
 static void read_as(uint32_t i, uint8_t attribute)
 {
@@ -40,7 +30,7 @@ static void end(uint32_t seen)
 
 static void an_ordered_command_waits_and_is_waited_for(void)
 {
-    start(POOL);
+    bench_open(DEPTH, POOL);
     read_as(0, 0);
     read_as(1, 0);
     read_as(2, ORDERED);
@@ -64,7 +54,7 @@ static void an_ordered_command_waits_and_is_waited_for(void)
 
 static void only_one_ordered_command_is_begun(void)
 {
-    start(POOL);
+    bench_open(DEPTH, POOL);
     for (uint32_t i = 0; i < 8; i++)
         read_as(i, ORDERED);
     for (uint32_t i = 0; i < 8; i++) {
@@ -76,7 +66,7 @@ static void only_one_ordered_command_is_begun(void)
 
 static void other_task_sets_do_not_wait(void)
 {
-    start(POOL);
+    bench_open(DEPTH, POOL);
     read_as(0, ORDERED);
     begin_read(&op[1], 0, 1, 1, 1); /* another logical unit's, */
     begin_read(&op[2], 1, 0, 2, 1); /* and another nexus' */
@@ -88,7 +78,7 @@ static void other_task_sets_do_not_wait(void)
 /* It passes what is dormant, and what comes later waits for it. */
 static void the_head_of_the_queue_goes_first(void)
 {
-    start(POOL);
+    bench_open(DEPTH, POOL);
     read_as(0, 0);
     read_as(1, ORDERED);
     read_as(2, HEAD);
@@ -119,7 +109,7 @@ static void the_head_of_the_queue_goes_first(void)
 /* What the engine has counts as what the device has. */
 static void the_engine_is_waited_for(void)
 {
-    start(POOL);
+    bench_open(DEPTH, POOL);
     begin_command(&op[0], 0, 0, inquiry, sizeof inquiry);
     s2n_task *task = next_event(S2N_EVENT_TASK).task;
     op[1].attribute = ORDERED;
@@ -140,7 +130,7 @@ static void the_engine_is_waited_for(void)
 /* Unless it is ordered to. */
 static void what_asks_for_the_state_waits_for_nobody(void)
 {
-    start(POOL);
+    bench_open(DEPTH, POOL);
     read_as(0, ORDERED);
     begin_command(&op[1], 0, 0, inquiry, sizeof inquiry);
     begin_command(&op[2], 0, 0, test_unit_ready, sizeof test_unit_ready);
@@ -165,7 +155,7 @@ static void what_asks_for_the_state_waits_for_nobody(void)
 /* In the order of arrival, not of data; and without a buffer, which the first may want. */
 static void data_on_their_way_are_waited_for(void)
 {
-    start(POOL);
+    bench_open(DEPTH, POOL);
     begin_write(&op[0], 0, 0, 0, 8);
     op[1].attribute = ORDERED;
     begin_write(&op[1], 0, 0, 1, 8);
@@ -187,7 +177,7 @@ static void data_on_their_way_are_waited_for(void)
 
 static void an_order_is_kept_over_portions(void)
 {
-    start(4 << 20);
+    bench_open(DEPTH, 4 << 20);
     op[0].attribute = ORDERED;
     static const uint8_t cdb[16] = {0x88, [12] = 0x48}; /* 9 MiB */
     begin_command(&op[0], 0, 0, cdb, sizeof cdb);
@@ -214,7 +204,7 @@ static void aborted(uint32_t scope, uint32_t tag, uint64_t token, uint32_t count
 
 static void what_is_dormant_is_aborted_at_once(void)
 {
-    start(POOL);
+    bench_open(DEPTH, POOL);
     for (uint32_t i = 0; i < 6; i++)
         read_as(i, i == 1 || i == 4 ? ORDERED : 0);
     rounds();
@@ -244,7 +234,7 @@ static void what_is_dormant_is_aborted_at_once(void)
 /* Nothing of what is to be aborted is begun on the way. */
 static void an_abort_of_all_begins_nothing(void)
 {
-    start(POOL);
+    bench_open(DEPTH, POOL);
     read_as(0, HEAD);
     for (uint32_t i = 1; i < 5; i++)
         read_as(i, i & 1 ? ORDERED : 0);
@@ -264,7 +254,7 @@ static void an_abort_of_all_begins_nothing(void)
 /* Of each end of one the next is begun: not deeper and deeper. */
 static void many_that_end_at_once(void)
 {
-    start(POOL);
+    bench_open(DEPTH, POOL);
     read_as(0, 0);
     for (uint32_t i = 1; i < MANY; i++) {
         op[i].attribute = ORDERED;
@@ -281,7 +271,7 @@ static void many_that_end_at_once(void)
 
 static void a_reset_keeps_the_order(void)
 {
-    start(POOL);
+    bench_open(DEPTH, POOL);
     for (uint32_t i = 0; i < 4; i++)
         read_as(i, ORDERED);
     rounds();
@@ -303,7 +293,7 @@ static void a_reset_keeps_the_order(void)
 /* Each meets the answer that it deserves, in its turn. */
 static void a_lost_controller_fails_all_in_order(void)
 {
-    start(POOL);
+    bench_open(DEPTH, POOL);
     for (uint32_t i = 0; i < 4; i++)
         read_as(i, ORDERED);
     rounds();
@@ -321,7 +311,7 @@ static void a_lost_controller_fails_all_in_order(void)
 /* What is dormant holds up no drain, nor does it go on beside one. */
 static void a_drain_does_not_wait_for_what_is_dormant(void)
 {
-    start(POOL);
+    bench_open(DEPTH, POOL);
     read_as(0, ORDERED);
     read_as(1, ORDERED);
     rounds();

@@ -4,17 +4,15 @@
 #include "bench.h"
 #include "check.h"
 
-enum { POOL = 1 << 20, DEPTH = 16, MANY = 4 };
+enum { POOL = 1 << 20, DEPTH = 16 };
 enum { WRITE = 1, COMPARE = 5, VERIFY = 12 };
-enum { GOOD = 0, CHECK_CONDITION = 2, COMPARE_FAILURE = 0x285, INTERRUPTED = 0x021 };
+enum { GOOD = 0, COMPARE_FAILURE = 0x285, INTERRUPTED = 0x021 };
 enum { BYTCHK = 1 << 1, EACH = 3 << 1 };
 
-static struct op op[MANY];
 static uint8_t data[128 * BLOCK];
 
 static void start(uint16_t depth)
 {
-    memset(op, 0, sizeof op);
     bench_open_able(depth, POOL);
     for (uint32_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t)(i % 251 + 1);
