@@ -1,4 +1,5 @@
-/* The hot path is kept off ranges of blocks, while it goes on beside them. */
+/* The hot path is kept off a logical unit, or off ranges of its blocks while it goes on beside
+ * them. */
 #include "bench.h"
 #include "check.h"
 #include "drain.h"
@@ -29,6 +30,59 @@ static void complete(uint32_t index)
     device_complete(&bench.device, index, 0);
     rounds();
 }
+
+/* ---- whole logical units ---- */
+
+static void a_drain_waits_for_hot_tasks_of_its_unit(void)
+{
+    bench_open(64, POOL);
+    begin_read(&op[0], 0, 0, 0, 1);
+    begin_read(&op[1], 0, 1, 0, 1);
+    rounds();
+    s2n_lu_drain(bench.lu[0], 31);
+    no_event();
+    begin_read(&op[2], 0, 0, 0, 1);
+    CHECK(next_event(S2N_EVENT_TASK).task == op[2].task);
+    s2n_lu_drain(bench.lu[0], 32);
+    device_complete(&bench.device, 0, 0);
+    rounds();
+    CHECK(op[0].completed);
+    expect_drained(32, 0);
+    expect_drained(31, 0);
+    s2n_task_end(op[2].task, 0, NULL, 0, NULL, 0);
+    s2n_lu_drain(bench.lu[0], 33);
+    expect_drained(33, 0);
+    device_complete(&bench.device, 1, 0);
+    bench_close();
+}
+
+/* Writes with the engine may wait for the drain and hold what a read waits for. */
+static void a_drain_does_not_wait_for_buffers(void)
+{
+    bench_open(64, POOL);
+    begin_write(&op[0], 0, 0, 0, 6 * BLOCKS_64K);
+    begin_write(&op[1], 1, 0, 0, 6 * BLOCKS_64K);
+    begin_read(&op[2], 2, 0, 0, 2 * BLOCKS_64K);
+    begin_read(&op[3], 2, 1, 0, 2 * BLOCKS_64K);
+    begin_write(&op[4], 2, 0, 0, BLOCKS_64K);
+    rounds();
+    CHECK(!op[2].completed && !bench.device.seen && !op[4].reserved);
+    s2n_lu_drain(bench.lu[0], 31);
+    CHECK(next_event(S2N_EVENT_TASK).task == op[2].task);
+    expect_drained(31, 0);
+    gathered(&op[0]);
+    CHECK(next_event(S2N_EVENT_TASK).task == op[0].task);
+    s2n_task_end(op[0].task, 0, NULL, 0, NULL, 0);
+    s2n_task_end(op[2].task, 0, NULL, 0, NULL, 0);
+    complete_all();
+    CHECK(op[3].completed && op[4].reserved);
+    s2n_lu_set_aside(bench.lu[0], false);
+    gathered(&op[1]);
+    gathered(&op[4]);
+    bench_close();
+}
+
+/* ---- ranges ---- */
 
 static void a_range_waits_for_what_meets_it(void)
 {
@@ -289,6 +343,8 @@ static void a_logical_unit_goes_with_its_ranges(void)
 
 int main(void)
 {
+    RUN(a_drain_waits_for_hot_tasks_of_its_unit);
+    RUN(a_drain_does_not_wait_for_buffers);
     RUN(a_range_waits_for_what_meets_it);
     RUN(what_comes_later_is_the_engines_where_it_meets_one);
     RUN(a_flush_goes_on);

@@ -46,7 +46,7 @@ _RULES = (
     _Rule("target/tcmu/csrc/", ("test_tcmu*",), ("fuzz_tcmu",), (("tests/target/tcmu",),)),
     _Rule(
         "drivers/nvme/csrc/",
-        ("test_qpair*", "test_reactor*", "test_plane*", "test_task*"),
+        ("test_qpair*", "test_reactor*", "test_plane*", "test_task*", "test_drain*"),
         ("fuzz_nvme",),
         (("tests/native",), ("tests/drivers/nvme", "tests/test_first_failing_block.py")),
     ),
