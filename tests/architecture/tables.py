@@ -59,6 +59,5 @@ CIRCLES = (
 BIG_FILES = {
     "bench/iscsi_load.c": "an initiator that loads a target, timed",
     "drivers/nvme/csrc/qpair.c": "one queue pair: rings, PRPs, deadlines, replay",
-    "tests/c/fake_reactor.c": "a reactor that tests turn by hand",
     "tests/iscsi_client.py": "an iSCSI initiator, PDU by PDU",
 }

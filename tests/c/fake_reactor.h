@@ -1,66 +1,16 @@
-/* A reactor for front-end tests: one thread, no device, time by hand.
- *
- * Commands it knows: TEST UNIT READY (00h, no data), INQUIRY (12h, in, byte 4
- * bytes), READ(10) (28h) and WRITE(10) (2Ah) of 512-byte blocks on a small disk.
- * LUN 0 exists. Whatever is executed ends at once, or waits for fake_end. */
+/* The reactor that front ends are on, in their tests: its loop goes round when they say so. */
 #ifndef S2N_FAKE_REACTOR_H
 #define S2N_FAKE_REACTOR_H
 
 #include "front_end.h"
 
-enum { FAKE_BLOCK = 512, FAKE_CHUNK = 65536, FAKE_TASKS = 512 };
-#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-enum { FAKE_BLOCKS = 16 }; /* cleared for every input */
-#else
-enum { FAKE_BLOCKS = 16384 };
-#endif
-
-struct fake_event {
-    s2n_event event;
-    struct fake_event *next;
-};
-
-struct fake {
-    uint8_t disk[FAKE_BLOCK * FAKE_BLOCKS];
-    int64_t pool_bytes;     /* left to reserve */
-    uint32_t portion_bytes; /* commands with more move their data in portions; 0: none do */
-    bool wanted;            /* others wait for whatever is in a buffer */
-    bool hold;              /* executed tasks wait in `executed` */
-    s2n_task *executed[FAKE_TASKS];
-    uint32_t executed_count;
-    /* The memory at a device's address, for tasks whose data are in place; to the page's end. */
-    uint8_t *(*reach)(uint64_t iova);
-    uint64_t charged;    /* to tasks */
-    bool lost;           /* the controller */
-    uint32_t refusal;    /* sense code of the last refusal; answered with CHECK CONDITION */
-    uint32_t executions; /* of all tasks, refused ones apart */
-    uint32_t fail_in;    /* this allocation from now on fails, 1: the next one; 0: none */
-    uint32_t live_tasks, armed_timers, sources;
-};
-
-/* The one plane of the program, as after a fresh start. */
-s2n_plane *fake_start(void);
-extern struct fake fake;
-/* What malloc and calloc are in code under test that is built so: `fail_in` counts their calls,
- * and new tasks. */
-void *fake_malloc(size_t bytes);
-void *fake_calloc(size_t count, size_t bytes);
-/* The nexus that tests use. */
-s2n_nexus *fake_nexus(void);
+/* Forget what was to be done. */
+void fake_reactor_start(void);
+/* The only one. */
+struct s2n_reactor *fake_reactor(void);
 /* Rounds until nothing happens any more. */
 void fake_run(void);
 /* Let time pass, and run. */
 void fake_advance(uint64_t ms);
-/* The next event told to Python; false: none. Free it with s2n_event_free. */
-bool fake_next_event(s2n_event *event);
-/* End a task that was held. `data` is copied. */
-void fake_end(s2n_task *task, uint8_t status, uint32_t sense_length, const uint8_t *data,
-              uint32_t data_length);
-/* Carry out a task that was held. */
-void fake_carry_out(s2n_task *task);
-/* Abort the task with this tag as s2n_plane_abort does; whether it was under way. */
-bool fake_abort(uint32_t tag, bool task_aborted_status);
-/* More memory for the pool: tasks that wait go on. */
-void fake_give(int64_t bytes);
 
 #endif

@@ -4,7 +4,11 @@
 #define S2N_INITIATOR_H
 
 #include "check.h"
+#include "fake.h"
+#include "fake_device.h"
+#include "fake_plane.h"
 #include "fake_reactor.h"
+#include "fake_task.h"
 #include "iscsi_pdu.h"
 #include "iscsi_session.h"
 

@@ -3,7 +3,11 @@
 #ifndef S2N_PLAYED_RING_H
 #define S2N_PLAYED_RING_H
 
+#include "fake.h"
+#include "fake_device.h"
+#include "fake_plane.h"
 #include "fake_reactor.h"
+#include "fake_task.h"
 #include "tcmu_device.h"
 
 #ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
