@@ -38,7 +38,8 @@ uint64_t s2n_reactor_arrived(const struct s2n_reactor *reactor)
 
 void s2n_task_arrive_later(s2n_task *task)
 {
-    task->arrived = ++task->reactor->serial;
+    if (!task->aborted) /* else whoever has aborted it waits for it */
+        task->arrived = ++task->reactor->serial;
 }
 
 static s2n_lu *lu_of(const s2n_task *task)

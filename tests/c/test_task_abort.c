@@ -65,6 +65,30 @@ static void aborts_reach_tasks_in_every_state(void)
     }
 }
 
+/* What an earlier request has aborted is waited for, though it has overtaken another one. */
+static void an_abort_waits_for_what_a_later_request_does_not_mean(void)
+{
+    bench_open(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 0, 1);
+    begin_read(&op[1], 1, 0, 0, 1);
+    rounds();
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS_LU, bench.nexus[0], bench.lu[0], 0, false, false,
+                    s2n_reactor_arrived(bench.reactor), 51);
+    s2n_task_arrive_later(op[0].task);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[1], NULL, 0, false, false, UINT64_MAX,
+                    52);
+    device_complete(&bench.device, 1, 0);
+    rounds();
+    expect_drained(52, 1);
+    CHECK(!op[0].completed);
+    no_event();
+    device_complete(&bench.device, 0, 0);
+    rounds();
+    CHECK(op[0].completed);
+    expect_drained(51, 1);
+    bench_close();
+}
+
 /* What its own nexus sent after the request, and what overtook that. */
 static void aborts_end_nothing_that_came_later(void)
 {
@@ -288,6 +312,7 @@ int main(void)
 {
     RUN(aborts_reach_tasks_in_every_state);
     RUN(aborts_end_nothing_that_came_later);
+    RUN(an_abort_waits_for_what_a_later_request_does_not_mean);
     RUN(aborts_reach_their_scope_only);
     RUN(an_abort_does_not_wait_for_responses);
     RUN(a_second_abort_waits_for_the_same_task);
