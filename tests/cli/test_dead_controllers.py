@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from scsi2nvme.__main__ import main
-from scsi2nvme.cli.config import ConfigFile, settings
 from scsi2nvme.cli.control import ask
 from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
+from tests.cli.serving import serving
 from tests.daemon import free_port
 from tests.iscsi_client import Initiator
 from tests.support import row
@@ -64,12 +64,11 @@ def test_a_controller_that_dies_and_returns(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port = free_port()
-    configured = settings(
-        ConfigFile(),
-        default_state_dir=tmp_path,
-        maximum_reactors=1,
-        controllers=("emulated:memory,size=1M,serial=A1", "emulated:memory,size=1M,serial=B2"),
-        portals=(f"127.0.0.1:{port}",),
+    configured = serving(
+        tmp_path,
+        "emulated:memory,size=1M,serial=A1",
+        "emulated:memory,size=1M,serial=B2",
+        port=port,
     )
 
     async def work() -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from scsi2nvme.cli.config import ConfigFile, InitiatorTable, settings
+from scsi2nvme.cli.config import ConfigFile, InitiatorTable
 from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
 from scsi2nvme.drivers.nvme.events import ControllerEvent
+from tests.cli.serving import serving
 from tests.daemon import free_port
 from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import ScsiResult
@@ -73,18 +74,9 @@ async def changed(daemon: Daemon, *detached: int) -> None:
 
 def test_luns_follow_the_namespaces(tmp_path: Path) -> None:
     port = free_port()
-    configured = settings(
-        ConfigFile(
-            initiators=(
-                InitiatorTable("iqn.2026-11.test:initiator"),
-                InitiatorTable(MASKED, luns=(0, 1)),
-            )
-        ),
-        default_state_dir=tmp_path,
-        maximum_reactors=1,
-        controllers=(DISK,),
-        portals=(f"127.0.0.1:{port}",),
-    )
+    known = InitiatorTable("iqn.2026-11.test:initiator")
+    masked = InitiatorTable(MASKED, luns=(0, 1))
+    configured = serving(tmp_path, DISK, port=port, config=ConfigFile(initiators=(known, masked)))
 
     async def work() -> None:
         async with AsyncExitStack() as stack:
@@ -131,13 +123,7 @@ def test_luns_follow_the_namespaces(tmp_path: Path) -> None:
 def test_another_namespace_under_a_number_is_another_logical_unit(tmp_path: Path) -> None:
     """It may have come between two looks: initiators must not go on as if it were the first."""
     port = free_port()
-    configured = settings(
-        ConfigFile(),
-        default_state_dir=tmp_path,
-        maximum_reactors=1,
-        controllers=(DISK,),
-        portals=(f"127.0.0.1:{port}",),
-    )
+    configured = serving(tmp_path, DISK, port=port)
 
     async def work() -> None:
         async with AsyncExitStack() as stack:
@@ -167,13 +153,7 @@ def test_a_new_namespace_must_not_have_the_name_of_another(
         f"emulated:{tmp_path / name},size=1M,namespaces=3,serial={own},identifiers=SAME"
         for name, own in (("a.img", serial), ("b.img", "SAME"))
     ]
-    configured = settings(
-        ConfigFile(),
-        default_state_dir=tmp_path,
-        maximum_reactors=1,
-        controllers=tuple(specs),
-        portals=(f"127.0.0.1:{free_port()}",),
-    )
+    configured = serving(tmp_path, *specs, port=free_port())
 
     async def work() -> None:
         async with AsyncExitStack() as stack:
@@ -203,13 +183,7 @@ def test_a_new_namespace_must_not_have_the_name_of_another(
 def test_a_namespace_whose_state_is_damaged_stays_out_and_others_come(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    configured = settings(
-        ConfigFile(),
-        default_state_dir=tmp_path,
-        maximum_reactors=1,
-        controllers=(DISK,),
-        portals=(f"127.0.0.1:{free_port()}",),
-    )
+    configured = serving(tmp_path, DISK, port=free_port())
 
     async def work() -> None:
         async with AsyncExitStack() as stack:
@@ -236,13 +210,7 @@ def test_state_that_cannot_be_saved_is_told_and_does_not_count(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = free_port()
-    configured = settings(
-        ConfigFile(),
-        default_state_dir=tmp_path,
-        maximum_reactors=1,
-        controllers=(DISK,),
-        portals=(f"127.0.0.1:{port}",),
-    )
+    configured = serving(tmp_path, DISK, port=port)
     register = row("PERSISTENT RESERVE OUT, REGISTER").build(parameter_list_length=24)
     keys = row("PERSISTENT RESERVE IN, READ KEYS").build(allocation_length=64)
     key = bytes(8) + (7).to_bytes(8, "big") + bytes([0, 0, 0, 0, 1, 0, 0, 0])  # APTPL

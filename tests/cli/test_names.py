@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from scsi2nvme.cli.config import ConfigFile, settings
 from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.drivers.nvme.events import ControllerEvent
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
+from tests.cli.serving import serving
 from tests.daemon import free_port
 
 CHANGED = ControllerEvent(2, 0, 4, namespaces=frozenset({1}))
@@ -23,12 +23,11 @@ def test_a_namespace_that_gets_anothers_identifiers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is another logical unit then. Both are renamed; one that cannot be told apart fails."""
-    configured = settings(
-        ConfigFile(),
-        default_state_dir=tmp_path,
-        maximum_reactors=1,
-        controllers=("emulated:memory,size=1M,serial=A1", "emulated:memory,size=1M,serial=B2"),
-        portals=(f"127.0.0.1:{free_port()}",),
+    configured = serving(
+        tmp_path,
+        "emulated:memory,size=1M,serial=A1",
+        "emulated:memory,size=1M,serial=B2",
+        port=free_port(),
     )
 
     async def work() -> None:

@@ -6,9 +6,9 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from scsi2nvme.cli.config import ConfigFile, settings
 from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
+from tests.cli.serving import serving
 from tests.daemon import free_port
 from tests.iscsi_client import Initiator
 from tests.support import row
@@ -19,13 +19,7 @@ WRITE = row("WRITE (10)").build(transfer_length=1)
 
 def test_a_medium_that_is_placed_in_read_only_mode(tmp_path: Path) -> None:
     port = free_port()
-    configured = settings(
-        ConfigFile(),
-        default_state_dir=tmp_path,
-        maximum_reactors=1,
-        controllers=("emulated:memory,size=1M,namespaces=2",),
-        portals=(f"127.0.0.1:{port}",),
-    )
+    configured = serving(tmp_path, "emulated:memory,size=1M,namespaces=2", port=port)
 
     async def work() -> None:
         async with AsyncExitStack() as stack:
