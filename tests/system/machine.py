@@ -42,6 +42,19 @@ COMMAND_LINE = (
 )
 SYSTEMD = "/lib/systemd/systemd"
 
+# Tell of threads that wait in the kernel, and of who has or maps what belongs to VFIO.
+_BUSY = """
+for thread in /proc/[0-9]*/task/[0-9]*; do
+  { read -r _ name state _ <"$thread/stat"; } 2>/dev/null || continue
+  case "$state $name" in D* | *pciehp*) echo "$thread $name $state"; cat "$thread/stack";; esac
+done
+for process in /proc/[0-9]*; do
+  ls -l "$process/fd" 2>/dev/null | grep --ignore-case vfio | sed "s|^|$process |"
+  grep --ignore-case --with-filename vfio "$process/maps"
+done
+tail /run/daemon.log
+"""
+
 
 class MachineError(Exception):
     """The machine did not do what was asked of it; `status` is for a program's end."""
@@ -387,9 +400,16 @@ class Machine:
         return int(node["image"]["actual-size"])
 
     def unplug(self, controller: Nvme) -> None:
-        """Take a controller out. Returns when the guest has let go of it."""
+        """Take a controller out. Returns when the guest has let go of it.
+
+        MachineError if it does not: with what the guest is about, and who has disks open.
+        """
         self.monitor.execute("device_del", id=controller.name)
-        self.monitor.wait("DEVICE_DELETED", device=controller.name)
+        try:
+            self.monitor.wait("DEVICE_DELETED", device=controller.name)
+        except TimeoutError as error:
+            busy = self.run(_BUSY, check=False).output
+            raise MachineError(f"{controller.name} is not let go of\n{busy}") from error
 
     def plug(self, controller: Nvme) -> None:
         """Put a controller that was taken out back, its disks as they were."""
