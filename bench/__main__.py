@@ -1,4 +1,4 @@
-"""`make bench`: everything that is measured, in one run of about ten minutes."""
+"""`make bench`: everything that is measured, in one run of about 25 minutes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import cold, commands, compare, growth, instructions, machine, page, peers
+from bench import (
+    cold,
+    commands,
+    compare,
+    contention,
+    growth,
+    instructions,
+    machine,
+    page,
+    peers,
+    rings,
+)
 
 INSTRUCTION_SECONDS = 5
 FIGURES = "## Figures\n"
@@ -20,14 +31,24 @@ def markdown(report: dict[str, Any]) -> str:
             compare.markdown(report["compare"]),
             "### Other commands of the hot path, scsi2nvme alone, QD32\n",
             commands.markdown(report["commands"]),
+            "### COMPARE AND WRITE of one block\n",
+            contention.markdown(report["contention"]),
             "### Commands of the engine, queue depth 32\n",
             cold.markdown(report["cold"]),
             "### Growth, start-up, idleness\n",
             growth.markdown(report["growth"]),
             "### User instructions per 4 KiB read, queue depth 32\n",
             instructions.markdown(report["instructions"]),
+            "### io_uring instead of epoll\n",
+            rings.markdown(report["rings"]),
         ]
     )
+
+
+def _place(directory: Path, part: str) -> Path:
+    """Return where a part may name its files as it likes."""
+    (directory / part).mkdir()
+    return directory / part
 
 
 def main() -> None:
@@ -38,14 +59,23 @@ def main() -> None:
     peers.end_cleanly_on_signals()
     with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.directory) as name:
         directory = Path(name)
+        quick, settings = arguments.quick, compare.settings(arguments)
         report = {
-            "compare": compare.run(compare.settings(arguments), directory),
-            "commands": commands.run(*(2, 1) if arguments.quick else (5, 3), directory),
-            "cold": cold.run(compare.settings(arguments), directory),
-            "growth": growth.run(growth.QUICK if arguments.quick else growth.FULL, directory),
+            "compare": compare.run(settings, _place(directory, "compare")),
+            "commands": commands.run(*(2, 1) if quick else (5, 3), _place(directory, "commands")),
+            "contention": contention.run(
+                *(1, 1) if quick else (5, 2), _place(directory, "contention")
+            ),
+            "cold": cold.run(settings, _place(directory, "cold")),
+            "growth": growth.run(growth.QUICK if quick else growth.FULL, directory),
             "instructions": instructions.run(directory, INSTRUCTION_SECONDS),
+            "rings": rings.run(*(1, 1) if quick else (3, 1)),
         }
     page.deliver(report, markdown(report), FIGURES, data=arguments.json, page=arguments.page)
+    if arguments.page:
+        from bench import plots  # what draws is not where users only measure
+
+        plots.draw(report, arguments.page.parent / "plots")
 
 
 if __name__ == "__main__":

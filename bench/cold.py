@@ -28,7 +28,7 @@ def _cdb(name: str, **fields: int) -> bytes:
     return row.build(**fields)
 
 
-# The first ones are kept (`Command.kept`), the last ones ask the controller each time.
+# The first ones are kept (`Command.kept`), the last two share what they ask (`Command.shared`).
 COMMANDS = {
     "INQUIRY": _cdb("INQUIRY"),
     "INQUIRY, page 83h": _cdb("INQUIRY", evpd=1, page_code=0x83),

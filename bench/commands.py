@@ -23,7 +23,13 @@ COMMANDS: dict[str, tuple[str, int]] = {
     "WRITE SAME (10) of 1 MiB, zeroes": ("write-same", 1 << 20),
     "VERIFY (10) of 4 KiB": ("verify", 4096),
     "WRITE AND VERIFY (10) of 4 KiB": ("write-and-verify", 4096),
+    "COMPARE AND WRITE of 4 KiB": ("compare-and-write", 4096),
 }
+
+
+def _span(operation: str) -> int:
+    """Return how much of the disk is used: so little that all is known before it is measured."""
+    return 4 << 20 if operation == "compare-and-write" else SIZE_BYTES
 
 
 def run(rounds: int, seconds: int, directory: Path) -> dict[str, Any]:
@@ -34,7 +40,7 @@ def run(rounds: int, seconds: int, directory: Path) -> dict[str, Any]:
         for number in range(rounds):
             for name, (operation, size) in COMMANDS.items():
                 print(f"round {number + 1}/{rounds}: {name}", file=sys.stderr)
-                work = load.Load(operation, "random", DEPTH, 1, size, seconds, SIZE_BYTES)
+                work = load.Load(operation, "random", DEPTH, 1, size, seconds, _span(operation))
                 figures[name].append(compare.measure(target, work, usable[-1:]))
     return {name: tables.medians(each) for name, each in figures.items()}
 

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -24,8 +24,9 @@ from bench import load, machine, peers, tables
 
 SIZE_BYTES = 512 << 20
 OURS, PEER, NULL = "scsi2nvme", "tgt", "tgt null"
-FLOOR, SPINNING, ALONE = "floor", "spinning floor", "portal alone"
-COLUMNS = (FLOOR, SPINNING, PEER, NULL, ALONE, OURS)
+FLOOR, SPINNING, ALONE, MEMORY = "floor", "spinning floor", "portal alone", "disk in memory"
+COLUMNS = (FLOOR, SPINNING, PEER, NULL, ALONE, MEMORY, OURS)
+_FLOORS = ("ours", "memory", "alone", "p50")
 LATENCIES = ("p50_us", "p95_us", "p99_us", "p999_us")
 # The goal at 4 KiB and queue depth 32; elsewhere it is not to be behind.
 CPU_GOAL = 0.5
@@ -68,10 +69,20 @@ def workloads(seconds: int) -> list[load.Load]:
     return small + large
 
 
-def measure(target: peers.Target, work: load.Load, cpus: Collection[int]) -> dict[str, float]:
-    """Run one workload on one target, the load generator on `cpus`."""
+def measure(
+    target: peers.Target,
+    work: load.Load,
+    cpus: Collection[int],
+    histogram: Counter[str] | None = None,
+) -> dict[str, float]:
+    """Run one workload on one target, the load generator on `cpus`.
+
+    The latencies, in µs, are added to `histogram`.
+    """
     meter = peers.CpuMeter(target)
     result = load.run(target.url, work, cpus, meter)
+    if histogram is not None:
+        histogram.update(result["histogram"])
     figures = {name: float(result[name]) for name in ("iops", "mb_s", *LATENCIES, "busy")}
     # CPU is of the warm-up too: so are the operations that it is divided by.
     return figures | {"cpu_us": meter.seconds * 1e6 / max(result["all_operations"], 1)}
@@ -118,6 +129,7 @@ def _evaluate(by_target: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     }
     floors = {
         "ours": tables.ratios(by_target[OURS], by_target[FLOOR], "cpu_us"),
+        "memory": tables.ratios(by_target[MEMORY], by_target[FLOOR], "cpu_us"),
         "alone": tables.ratios(by_target[ALONE], by_target[FLOOR], "cpu_us"),
         "p50": tables.ratios(by_target[OURS], by_target[SPINNING], "p50_us"),
     }
@@ -128,7 +140,13 @@ def _evaluate(by_target: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
 def run(settings: Settings, directory: Path) -> dict[str, Any]:
     """Measure everything; progress goes to standard error."""
     figures: dict[str, dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    histograms: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     calls: dict[str, dict[str, dict[str, float]]] = {}
+
+    def note(target: peers.Target, work: load.Load) -> None:
+        histogram = histograms[work.name][target.name]
+        figures[work.name][target.name].append(measure(target, work, load_cpus, histogram))
+
     target_cpus, load_cpus = settings.cpus()
     load_average = machine.load_average()
     with ExitStack() as stack:
@@ -137,6 +155,7 @@ def run(settings: Settings, directory: Path) -> dict[str, Any]:
             targets = stack.enter_context(peers.tgt_stores(directory, SIZE_BYTES, stores))
             for start in (
                 peers.scsi2nvme(directory, SIZE_BYTES),
+                peers.in_memory(directory, SIZE_BYTES),
                 peers.portal_alone(directory, SIZE_BYTES),
                 peers.floor(SIZE_BYTES),
             ):
@@ -146,10 +165,10 @@ def run(settings: Settings, directory: Path) -> dict[str, Any]:
                 print(f"round {number + 1}/{settings.rounds}: {work.name}", file=sys.stderr)
                 # Nobody is always the one that inherits the others' dirty pages.
                 for target in targets if number % 2 else reversed(targets):
-                    figures[work.name][target.name].append(measure(target, work, load_cpus))
+                    note(target, work)
                 # Nobody else gets its CPU while it spins.
                 with load.on_cpus(target_cpus), peers.floor(SIZE_BYTES, spins=True) as target:
-                    figures[work.name][target.name].append(measure(target, work, load_cpus))
+                    note(target, work)
         for work in workloads(1) if settings.calls else []:
             print(f"system calls: {work.name}", file=sys.stderr)
             brief = replace(work, seconds=1)
@@ -159,7 +178,10 @@ def run(settings: Settings, directory: Path) -> dict[str, Any]:
         "load_average": load_average,
         "settings": {"rounds": settings.rounds, "seconds": settings.seconds},
         "cpus": {"target": list(target_cpus), "load": list(load_cpus)},
-        "workloads": {name: _evaluate(by_target) for name, by_target in figures.items()},
+        "workloads": {
+            name: _evaluate(by_target) | {"histograms": histograms[name]}
+            for name, by_target in figures.items()
+        },
         "calls": calls,
     }
 
@@ -190,13 +212,14 @@ def _section(report: dict[str, Any], figure: str, ratio: str | None) -> str:
 
 def _floors(report: dict[str, Any]) -> str:
     rows = [
-        [workload, *(tables.spread(row["floors"][each]) for each in ("ours", "alone", "p50"))]
+        [workload, *(tables.spread(row["floors"][each]) for each in _FLOORS)]
         for workload, row in report["workloads"].items()
     ]
     return tables.table(
         [
             "Workload",
             "CPU, ours ÷ floor",
+            "CPU, disk in memory ÷ floor",
             "CPU, portal alone ÷ floor",
             "p50, ours ÷ spinning floor",
         ],
@@ -255,7 +278,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--seconds", type=int, default=3, help="per measurement")
+    options.add_argument("--seconds", type=int, default=2, help="per measurement")
     options.add_argument("--quick", action="store_true", help="two rounds of one second")
     options.add_argument("--peer-null", action="store_true", help="add tgt's null backing store")
     options.add_argument(

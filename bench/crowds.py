@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from bench.hosts import FAILURES, Address, Host, is_over, name_of, source
-from tests.iscsi_client import Chap, Initiator
+from tests.iscsi_chap import Chap
+from tests.iscsi_client import Initiator
 
 CROWD = 1000
 _PER_ADDRESS = 250

@@ -1,5 +1,8 @@
 """How scsi2nvme's costs grow, beside tgt's: CPU per I/O from 1 to 64 sessions and from
 1 to 256 namespaces at constant load, memory per session, idle CPU, start-up time.
+
+The more sessions share the load, the fewer commands come with each call of the kernel: what that
+costs any target, the floor tells.
 """
 
 from __future__ import annotations
@@ -52,7 +55,13 @@ def _tgt(directory: Path, units: int) -> AbstractContextManager[peers.Target]:
     return peers.tgt(directory, SIZE_BYTES, units=units)
 
 
+def _floor(_: Path, __: int) -> AbstractContextManager[peers.Target]:
+    return peers.floor(SIZE_BYTES)
+
+
+FLOOR = "floor"
 STARTS: dict[str, Start] = {"tgt": _tgt, "scsi2nvme": _ours}
+AMONG_SESSIONS = {FLOOR: _floor, **STARTS}
 
 
 def session_loads(seconds: int) -> list[load.Load]:
@@ -83,7 +92,7 @@ class Growth:
             temporary = tempfile.TemporaryDirectory(dir=self._directory)
             directory = Path(stack.enter_context(temporary))
             with load.on_cpus(self._target_cpus):
-                target = stack.enter_context(STARTS[name](directory, units))
+                target = stack.enter_context(AMONG_SESSIONS[name](directory, units))
             yield target
 
     def _cpu_us(self, target: peers.Target, work: load.Load) -> float:
@@ -154,7 +163,7 @@ def run(settings: Settings, directory: Path) -> dict[str, Any]:
     growth = Growth(directory, settings)
     for measurement in (growth.start_up, growth.idle, growth.sessions, growth.namespaces):
         figures: dict[str, Any] = {}
-        for name in STARTS:
+        for name in AMONG_SESSIONS if measurement == growth.sessions else STARTS:
             print(f"{measurement.__name__}: {name}", file=sys.stderr)
             figures[name] = measurement(name)
         report[measurement.__name__] = figures
@@ -184,9 +193,13 @@ def markdown(report: dict[str, Any]) -> str:
         [text, *(tables.number(report[part][name][figure]) for name in STARTS)]
         for (part, figure), text in _SINGLE.items()
     ]
+    of_floor = {
+        count: each / report["sessions"][FLOOR][count]
+        for count, each in report["sessions"]["scsi2nvme"].items()
+    }
     parts = [
         tables.table(["", *STARTS], single),
-        _by_count(report["sessions"], "sessions"),
+        _by_count(report["sessions"] | {"scsi2nvme ÷ floor": of_floor}, "sessions"),
         _by_count(report["namespaces"], "namespaces"),
     ]
     return "\n".join(parts)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import load
 from bench.tables import Figures
 from scsi2nvme.target.tcmu.zero_copy import AREA_MB
 from tests.system.controllers import GIB, MIB, Namespace, Nvme
@@ -17,7 +19,7 @@ from tests.system.machine import Machine
 SIZE_BYTES = 256 * MIB
 FABRICS = ("tcm_loop", "iSCSI")
 NVME, LIO, RUNNER, CACHED = "NVMe", "LIO block", "tcmu-runner", "tcmu-runner, cached"
-BOUNCED, ZERO_COPY = "bounced", "zero copy"
+FLOOR, BOUNCED, ZERO_COPY = "empty ring", "bounced", "zero copy"
 MODES = {ZERO_COPY: "auto", BOUNCED: "off"}  # of our daemon: one at a time
 
 # The kernel's: a disk, and a file system for the image of tcmu-runner. Ours: through VFIO.
@@ -25,7 +27,7 @@ _KERNELS = Nvme("a", "0000:01:00.0", (Namespace(SIZE_BYTES), Namespace(GIB)))
 _OURS = Nvme("b", "0000:02:00.0", (Namespace(SIZE_BYTES),))
 DISKS_BYTES = sum(each.size_bytes for each in _KERNELS.namespaces + _OURS.namespaces)
 
-_BACKSTORES = ("block", "runner", "ours")  # in the order of their LUNs on iSCSI
+_BACKSTORES = ("block", "runner", "empty", "ours")  # in the order of their LUNs on iSCSI
 _NAA = {name: f"naa.500140500000000{number}" for number, name in enumerate(_BACKSTORES)}
 _IQN = "iqn.2026-11.io.github.scsi2nvme:bench"
 _SETUP_S = 400
@@ -53,6 +55,14 @@ _STOP = "end_daemon"
 # what it has read comes from the disk again, or else all of it from memory.
 _AFRESH = "sync; echo 3 >/proc/sys/vm/drop_caches"
 _FROM_MEMORY = "cat /mnt/image >/dev/null"
+# The least that a handler costs serves a ring of its own; nobody answers the kernel for it.
+_PROGRAM = "ring-floor"
+_SERVE_FLOOR = f"""
+uio=$(grep --files-with-matches '/floor/empty$' /sys/class/uio/uio*/name)
+uio=${{uio%/name}}
+cp /share/{_PROGRAM} /run
+/run/{_PROGRAM} {SIZE_BYTES} "$(<"$uio/maps/map0/size")" <>"/dev/${{uio##*/}}" >&0 &
+"""
 _RINGS = "scsi2nvme list --json --state-dir /run/daemon"
 # tcmu-runner comes when our device is there: it would refuse it, and the kernel believes the
 # first that answers. What is not ours we leave to it.
@@ -62,7 +72,12 @@ import rtslib_fb as lio
 lio.UserBackedStorageObject(
     "ours", "nvme/0/1", {SIZE_BYTES}, control="max_data_area_mb={AREA_MB}"
 )
+lio.UserBackedStorageObject(
+    "empty", "floor/empty", {SIZE_BYTES},
+    control="max_data_area_mb={AREA_MB},nl_reply_supported=-1"
+)
 END
+{_SERVE_FLOOR}
 start_tcmu_runner
 python3 - <<END
 import rtslib_fb as lio
@@ -81,7 +96,9 @@ lio.NetworkPortal(iscsi, "127.0.0.1", 3260)
 iscsi.enable = True
 END
 # As docs/operations.md has it.
-echo -2 >/sys/kernel/config/target/loopback/{_NAA["ours"]}/param/cmd_completion_affinity
+for naa in {_NAA["ours"]} {_NAA["empty"]}; do
+    echo -2 >/sys/kernel/config/target/loopback/$naa/param/cmd_completion_affinity
+done
 iscsi_login
 """
 _DEVICES = f"""
@@ -142,6 +159,8 @@ class Guest:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._mode = ""
+        program = load.compiled("ring_floor.c", libraries=("-static",))
+        shutil.copy(program, machine.share / _PROGRAM)
         machine.run(_PREPARE, _SETUP_S)
         self._serve(next(iter(MODES.values())))
         machine.run(_EXPORT, _SETUP_S)
@@ -168,6 +187,7 @@ class Guest:
             *self._over_fabrics(LIO, "block"),
             *self._over_fabrics(RUNNER, "runner"),
             *self._over_fabrics(CACHED, "runner"),
+            *self._over_fabrics(FLOOR, "empty"),
             *self._over_fabrics(column, "ours"),
         ]
 

@@ -16,81 +16,36 @@
  */
 #include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
-#include <iscsi/iscsi.h>
-#include <iscsi/scsi-lowlevel.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { SECTOR = 512, MAXIMUM_SESSIONS = 256, LATENCY_US = 1 << 20, MAXIMUM_ATTENTIONS = 8 };
-enum { CDB_BYTES = 16 };
+#include "iscsi_load.h"
 
-/* One unit of the disk, `cell_bytes` long. */
-struct cell {
-    uint32_t issued;   /* the latest generation that was sent */
-    uint32_t acked;    /* … that was acknowledged */
-    uint32_t durable;  /* … that must survive a crash */
-    uint32_t flushing; /* `acked` when the flush under way was sent */
-    bool busy;
-};
+struct options option = {.operation = "read",
+                         .pattern = "random",
+                         .initiator = "iqn.2026-11.io.github.scsi2nvme:load",
+                         .sessions = 1,
+                         .luns = 1,
+                         .depth = 1,
+                         .seconds = 5,
+                         .maximum_cells = 1,
+                         .cell_bytes = 4096,
+                         .seed = 1,
+                         .warmup = 0.5};
 
-struct session;
-
-struct io {
-    struct session *session;
-    uint64_t cell;
-    uint32_t cells;
-    bool write, fua, flush;
-    uint64_t sent_us;
-    uint8_t *buffer;
-    struct scsi_iovec iov; /* libiscsi keeps a pointer to it */
-};
-
-struct session {
-    struct iscsi_context *iscsi;
-    int lun;
-    uint64_t first, count, next; /* its part of the disk, in cells */
-    struct io *io;
-    bool flushing;
-    uint32_t under_way, since_flush;
-};
-
-static struct {
-    const char *url, *operation, *pattern, *state, *check;
-    const char *initiator;
-    int sessions, luns, depth, seconds, flush_every, maximum_cells, header_digest;
-    uint32_t cell_bytes;
-    uint64_t seed, span;
-    double warmup;
-    bool verify, hold;
-    unsigned char cdb[CDB_BYTES];
-    int cdb_bytes; /* 0: reads and writes */
-} option = {.operation = "read",
-            .pattern = "random",
-            .initiator = "iqn.2026-11.io.github.scsi2nvme:load",
-            .sessions = 1,
-            .luns = 1,
-            .depth = 1,
-            .seconds = 5,
-            .maximum_cells = 1,
-            .cell_bytes = 4096,
-            .seed = 1,
-            .warmup = 0.5};
-
-static struct session session[MAXIMUM_SESSIONS];
-static struct cell *cells;
-static uint64_t cell_count, block_bytes;
-static uint64_t all, done, bytes, errors, data_errors, flushes;
-static uint32_t *latency;
-static uint64_t begin_us, end_us, busy_us;
-static bool stopping, lost;
-static uint64_t random_state;
+struct session session[MAXIMUM_SESSIONS];
+struct cell *cells;
+uint64_t cell_count, block_bytes;
+uint64_t all, done, bytes, errors, data_errors, flushes;
+uint32_t *latency;
+uint64_t begin_us, end_us;
+static uint64_t busy_us;
+bool stopping, lost;
 
 static uint64_t clock_us(clockid_t clock)
 {
@@ -100,326 +55,15 @@ static uint64_t clock_us(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-static uint64_t now_us(void)
+uint64_t now_us(void)
 {
     return clock_us(CLOCK_MONOTONIC);
 }
 
-static uint64_t mix(uint64_t x)
-{
-    x ^= x >> 33;
-    x *= UINT64_C(0xff51afd7ed558ccd);
-    x ^= x >> 33;
-    x *= UINT64_C(0xc4ceb9fe1a85ec53);
-    return x ^ x >> 33;
-}
-
-static uint64_t random_below(uint64_t limit)
-{
-    return mix(++random_state * UINT64_C(0x9e3779b97f4a7c15)) % limit;
-}
-
-static void die(const char *what, const char *why)
+void die(const char *what, const char *why)
 {
     fprintf(stderr, "iscsi-load: %s: %s\n", what, why);
     exit(2);
-}
-
-/* ---- the pattern ---- */
-
-static void fill_sector(uint8_t *out, uint64_t cell, uint32_t sector, uint32_t generation)
-{
-    uint64_t head[3] = {cell, (uint64_t)generation << 32 | sector, option.seed};
-    uint64_t word = mix(cell * 2654435761 + generation) + sector + option.seed;
-
-    memcpy(out, head, sizeof head);
-    for (size_t at = sizeof head; at < SECTOR; at += sizeof word) {
-        word = word * UINT64_C(6364136223846793005) + 1442695040888963407;
-        memcpy(out + at, &word, sizeof word);
-    }
-}
-
-static void fill_cell(uint8_t *out, uint64_t cell, uint32_t generation)
-{
-    for (uint32_t sector = 0; sector < option.cell_bytes / SECTOR; sector++)
-        fill_sector(out + sector * SECTOR, cell, sector, generation);
-}
-
-/* Whether a cell holds, in each of its sectors, a generation from `low` to `high`
- * (0: never written, anything goes). */
-static bool cell_holds(const uint8_t *data, uint64_t cell, uint32_t low, uint32_t high)
-{
-    uint8_t expected[SECTOR];
-    uint64_t head[3];
-
-    for (uint32_t sector = 0; sector < option.cell_bytes / SECTOR; sector++) {
-        memcpy(head, data + sector * SECTOR, sizeof head);
-        uint32_t generation = (uint32_t)(head[1] >> 32);
-        fill_sector(expected, cell, sector, generation);
-        bool ours = !memcmp(expected, data + sector * SECTOR, SECTOR);
-        if (low == 0 || (ours && generation >= low && generation <= high))
-            continue;
-        if (data_errors < 20)
-            fprintf(stderr,
-                    "iscsi-load: cell %" PRIu64 " sector %u: %s generation %u, expected %u to %u\n",
-                    cell, sector, ours ? "intact" : "damaged", generation, low, high);
-        return false;
-    }
-    return true;
-}
-
-/* ---- commands ---- */
-
-static void next_io(struct io *io);
-
-static void note_latency(const struct io *io, uint64_t now)
-{
-    uint64_t took = now - io->sent_us;
-
-    all++;
-    if (now < begin_us || now > end_us)
-        return;
-    latency[took < LATENCY_US ? took : LATENCY_US - 1]++;
-    done++;
-    bytes += (uint64_t)io->cells * option.cell_bytes;
-}
-
-static void flushed(struct session *s)
-{
-    for (uint64_t i = s->first; i < s->first + s->count; i++)
-        cells[i].durable =
-            cells[i].flushing > cells[i].durable ? cells[i].flushing : cells[i].durable;
-    s->flushing = false;
-    flushes++;
-}
-
-static void completed(struct io *io)
-{
-    if (io->flush) {
-        flushed(io->session);
-        return;
-    }
-    for (uint32_t i = 0; i < io->cells && option.verify; i++) {
-        struct cell *cell = &cells[io->cell + i];
-        cell->busy = false;
-        if (io->write) {
-            cell->acked = cell->issued;
-            if (io->fua)
-                cell->durable = cell->issued;
-        } else if (!cell_holds(io->buffer + (uint64_t)i * option.cell_bytes, io->cell + i,
-                               cell->acked, cell->acked)) {
-            data_errors++;
-        }
-    }
-    note_latency(io, now_us());
-}
-
-/* Another host's reset has ended the command, or is told of: hosts go on then. */
-static bool ended_by_others(const struct scsi_task *task, int status)
-{
-    return !option.verify &&
-           (status == SCSI_STATUS_TASK_ABORTED || (status == SCSI_STATUS_CHECK_CONDITION &&
-                                                   task->sense.key == SCSI_SENSE_UNIT_ATTENTION));
-}
-
-static void on_completion(struct iscsi_context *iscsi, int status, void *command, void *private)
-{
-    struct scsi_task *task = command;
-    struct io *io = private;
-
-    io->session->under_way--;
-    if (status == SCSI_STATUS_GOOD) {
-        completed(io);
-    } else if (status == SCSI_STATUS_CANCELLED || status == SCSI_STATUS_TIMEOUT ||
-               status == SCSI_STATUS_ERROR) {
-        if (!lost)
-            fprintf(stderr, "iscsi-load: the target is lost: %s\n", iscsi_get_error(iscsi));
-        lost = stopping = true;
-    } else if (!ended_by_others(task, status)) {
-        errors++;
-        fprintf(stderr, "iscsi-load: %s of cell %" PRIu64 ": status %d: %s\n",
-                io->flush   ? "flush"
-                : io->write ? "write"
-                            : "read",
-                io->cell, status, iscsi_get_error(iscsi));
-        stopping = errors > 100;
-    }
-    scsi_free_scsi_task(task);
-    if (!stopping)
-        next_io(io);
-}
-
-static void send_flush(struct io *io)
-{
-    struct session *s = io->session;
-
-    io->flush = true;
-    s->flushing = true;
-    s->since_flush = 0;
-    for (uint64_t i = s->first; i < s->first + s->count; i++)
-        cells[i].flushing = cells[i].acked;
-    if (!iscsi_synchronizecache16_task(s->iscsi, s->lun, 0, 0, 0, 0, on_completion, io))
-        die("flush", iscsi_get_error(s->iscsi));
-}
-
-/* Choose cells that no other command of ours touches. */
-static void choose(struct io *io)
-{
-    struct session *s = io->session;
-
-    for (;;) {
-        io->cells = 1 + (uint32_t)random_below((uint64_t)option.maximum_cells);
-        if (!strcmp(option.pattern, "sequential")) {
-            io->cell = s->first + s->next % (s->count - io->cells + 1);
-            s->next = s->next % (s->count - io->cells + 1) + io->cells;
-        } else {
-            io->cell = s->first + random_below(s->count - io->cells + 1);
-        }
-        bool free = true;
-        for (uint32_t i = 0; i < io->cells && option.verify; i++)
-            free &= !cells[io->cell + i].busy;
-        if (free)
-            return;
-    }
-}
-
-static void send_cdb(struct io *io)
-{
-    struct session *s = io->session;
-    struct scsi_task *task =
-        scsi_create_task(option.cdb_bytes, option.cdb, SCSI_XFER_READ, (int)option.cell_bytes);
-
-    if (!task || iscsi_scsi_command_async(s->iscsi, s->lun, task, on_completion, NULL, io))
-        die("command", iscsi_get_error(s->iscsi));
-}
-
-/* ---- commands other than READ and WRITE, of so many bytes from `lba` on ---- */
-
-typedef struct scsi_task *sender(struct io *io, int lun, uint32_t lba, uint32_t length);
-
-/* A CDB that has no data. */
-static struct scsi_task *send_alone(struct io *io, int lun, uint8_t opcode, int size, uint32_t lba,
-                                    uint32_t length)
-{
-    uint32_t count = length / (uint32_t)block_bytes;
-    uint8_t cdb[10] = {
-        opcode,       0, (uint8_t)(lba >> 24),  (uint8_t)(lba >> 16), (uint8_t)(lba >> 8),
-        (uint8_t)lba, 0, (uint8_t)(count >> 8), (uint8_t)count};
-    static uint8_t nothing[10];
-    struct scsi_task *task = scsi_create_task(size, size < 10 ? nothing : cdb, SCSI_XFER_NONE, 0);
-
-    if (task && iscsi_scsi_command_async(io->session->iscsi, lun, task, on_completion, NULL, io)) {
-        scsi_free_scsi_task(task);
-        task = NULL;
-    }
-    return task;
-}
-
-static struct scsi_task *send_ready(struct io *io, int lun, uint32_t lba, uint32_t length)
-{
-    return send_alone(io, lun, 0x00, 6, lba, length);
-}
-
-static struct scsi_task *send_verify(struct io *io, int lun, uint32_t lba, uint32_t length)
-{
-    return send_alone(io, lun, 0x2f, 10, lba, length);
-}
-
-static struct scsi_task *send_pre_fetch(struct io *io, int lun, uint32_t lba, uint32_t length)
-{
-    return send_alone(io, lun, 0x34, 10, lba, length);
-}
-
-static struct scsi_task *send_synchronize(struct io *io, int lun, uint32_t lba, uint32_t length)
-{
-    return send_alone(io, lun, 0x35, 10, lba, length);
-}
-
-static struct scsi_task *send_unmap(struct io *io, int lun, uint32_t lba, uint32_t length)
-{
-    struct unmap_list list = {lba, length / (uint32_t)block_bytes};
-
-    return iscsi_unmap_task(io->session->iscsi, lun, 0, 0, &list, 1, on_completion, io);
-}
-
-static struct scsi_task *send_write_same(struct io *io, int lun, uint32_t lba, uint32_t length)
-{
-    return iscsi_writesame10_task(io->session->iscsi, lun, lba, io->buffer, (uint32_t)block_bytes,
-                                  (uint16_t)(length / block_bytes), 0, 0, 0, 0, on_completion, io);
-}
-
-static struct scsi_task *send_write_verify(struct io *io, int lun, uint32_t lba, uint32_t length)
-{
-    return iscsi_writeverify10_task(io->session->iscsi, lun, lba, io->buffer, length,
-                                    (int)block_bytes, 0, 0, 1, 0, on_completion, io);
-}
-
-static const struct {
-    const char *name;
-    sender *send;
-} others[] = {
-    {"test-unit-ready", send_ready},
-    {"verify", send_verify},
-    {"pre-fetch", send_pre_fetch},
-    {"synchronize-cache", send_synchronize},
-    {"unmap", send_unmap},
-    {"write-same", send_write_same},
-    {"write-and-verify", send_write_verify},
-    {NULL, NULL},
-};
-
-/* NULL: of READ and WRITE. */
-static sender *sender_of(const char *operation)
-{
-    size_t i = 0;
-
-    while (others[i].name && strcmp(others[i].name, operation))
-        i++;
-    return others[i].send;
-}
-
-static void next_io(struct io *io)
-{
-    struct session *s = io->session;
-    sender *send = sender_of(option.operation);
-    struct scsi_task *task;
-
-    io->flush = false;
-    io->sent_us = now_us();
-    s->under_way++;
-    if (option.flush_every && !s->flushing && ++s->since_flush >= (uint32_t)option.flush_every) {
-        send_flush(io);
-        return;
-    }
-    if (option.cdb_bytes) {
-        send_cdb(io);
-        return;
-    }
-    choose(io);
-    io->write = !strcmp(option.operation, "write") ||
-                (!strcmp(option.operation, "mixed") && random_below(2));
-    io->fua = option.verify && io->write && !random_below(4);
-    for (uint32_t i = 0; i < io->cells && option.verify; i++) {
-        struct cell *cell = &cells[io->cell + i];
-        cell->busy = true;
-        if (io->write)
-            fill_cell(io->buffer + (uint64_t)i * option.cell_bytes, io->cell + i, ++cell->issued);
-    }
-    uint64_t lba = io->cell * (option.cell_bytes / block_bytes);
-    uint32_t length = io->cells * option.cell_bytes;
-    int lun = option.luns > 1 ? s->lun + (int)random_below((uint64_t)option.luns) : s->lun;
-    if (send) {
-        task = send(io, lun, (uint32_t)lba, length);
-    } else if (io->write) {
-        task = iscsi_write16_task(s->iscsi, lun, lba, io->buffer, length, (int)block_bytes, 0, 0,
-                                  io->fua, 0, 0, on_completion, io);
-    } else {
-        io->iov = (struct scsi_iovec){io->buffer, length};
-        task = iscsi_read16_iov_task(s->iscsi, lun, lba, length, (int)block_bytes, 0, 0, 0, 0, 0,
-                                     on_completion, io, &io->iov, 1);
-    }
-    if (!task)
-        die("command", iscsi_get_error(s->iscsi));
 }
 
 /* ---- sessions ---- */
@@ -527,50 +171,6 @@ static uint32_t under_way(void)
     return count;
 }
 
-/* ---- notes of what a crash must leave ---- */
-
-static void write_state(void)
-{
-    FILE *file = fopen(option.state, "wb");
-
-    if (!file)
-        die(option.state, strerror(errno));
-    for (uint64_t i = 0; i < cell_count; i++)
-        if (fwrite(&cells[i].durable, 4, 1, file) != 1 || fwrite(&cells[i].issued, 4, 1, file) != 1)
-            die(option.state, strerror(errno));
-    if (fclose(file))
-        die(option.state, strerror(errno));
-}
-
-static void check_state(void)
-{
-    FILE *file = fopen(option.check, "rb");
-    uint32_t chunk = 65536 / option.cell_bytes, range[2];
-    uint64_t checked = 0;
-
-    if (!file)
-        die(option.check, strerror(errno));
-    for (uint64_t at = 0; at < cell_count; at += chunk) {
-        uint32_t count = cell_count - at < chunk ? (uint32_t)(cell_count - at) : chunk;
-        struct scsi_task *task = iscsi_read16_sync(
-            session[0].iscsi, session[0].lun, at * (option.cell_bytes / block_bytes),
-            count * option.cell_bytes, (int)block_bytes, 0, 0, 0, 0, 0);
-        if (!task || task->status != SCSI_STATUS_GOOD)
-            die("read", iscsi_get_error(session[0].iscsi));
-        for (uint32_t i = 0; i < count; i++) {
-            if (fread(range, 4, 2, file) != 2)
-                die(option.check, "too short");
-            checked += range[1] != 0;
-            data_errors += !cell_holds(task->datain.data + (uint64_t)i * option.cell_bytes, at + i,
-                                       range[0], range[1]);
-        }
-        scsi_free_scsi_task(task);
-    }
-    fclose(file);
-    printf("{\"checked_cells\": %" PRIu64 ", \"data_errors\": %" PRIu64 "}\n", checked,
-           data_errors);
-}
-
 /* ---- the run ---- */
 
 static uint64_t percentile(double fraction)
@@ -585,6 +185,31 @@ static uint64_t percentile(double fraction)
     return LATENCY_US;
 }
 
+/* The first of the latencies, in us, that are counted together: an eighth of it is their range. */
+static uint64_t together(uint64_t us)
+{
+    int bits = us < 16 ? 0 : 60 - __builtin_clzll(us);
+
+    return us >> bits << bits;
+}
+
+static void print_histogram(void)
+{
+    uint64_t count = 0;
+    const char *separator = "";
+
+    printf("\"histogram\": {");
+    for (uint64_t us = 0; us < LATENCY_US; us++) {
+        count += latency[us];
+        if (count && together(us) != together(us + 1)) {
+            printf("%s\"%" PRIu64 "\": %" PRIu64, separator, together(us), count);
+            separator = ", ";
+            count = 0;
+        }
+    }
+    printf("}, ");
+}
+
 static void start_all(void)
 {
     for (int i = 0; i < option.sessions; i++) {
@@ -596,7 +221,7 @@ static void start_all(void)
             die("--bytes", "the disk is too small for that many commands");
         for (int j = 0; j < option.depth; j++) {
             s->io[j].session = s;
-            s->io[j].buffer = calloc((size_t)option.maximum_cells, option.cell_bytes);
+            s->io[j].buffer = calloc(2 * (size_t)option.maximum_cells, option.cell_bytes);
             next_io(&s->io[j]);
         }
     }
@@ -628,6 +253,7 @@ static int run(void)
     printf("\"p50_us\": %" PRIu64 ", \"p95_us\": %" PRIu64 ", \"p99_us\": %" PRIu64
            ", \"p999_us\": %" PRIu64 ", ",
            percentile(0.5), percentile(0.95), percentile(0.99), percentile(0.999));
+    print_histogram();
     printf("\"busy\": %.3f, \"flushes\": %" PRIu64 ", \"errors\": %" PRIu64
            ", \"data_errors\": %" PRIu64 ", \"lost\": %s}\n",
            (double)busy_us / (double)took_us, flushes, errors, data_errors,
@@ -755,7 +381,8 @@ static void parse(int argc, char **argv)
         }
     }
     if (strcmp(option.operation, "read") && strcmp(option.operation, "write") &&
-        strcmp(option.operation, "mixed") && (option.verify || !sender_of(option.operation)))
+        strcmp(option.operation, "mixed") &&
+        (option.verify || !is_other_operation(option.operation)))
         die("--operation", option.operation);
     if (!option.url || option.sessions < 1 || option.sessions > MAXIMUM_SESSIONS ||
         option.depth < 1 || option.seconds < 1 || option.maximum_cells < 1 ||
@@ -771,7 +398,7 @@ int main(int argc, char **argv)
 {
     parse(argc, argv);
     signal(SIGPIPE, SIG_IGN); /* a target that is gone is told by what libiscsi returns */
-    random_state = option.seed;
+    seed_commands(option.seed);
     latency = calloc(LATENCY_US, sizeof *latency);
     for (int i = 0; i < option.sessions; i++) {
         connect_session(&session[i], i);

@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 from bench import load, page, peers, tables
 from bench.hosts import BLOCK_BYTES, READ, Address, Play, transfer
 from bench.nuisances import NUISANCES, Nuisance
-from tests.iscsi_client import Chap, Initiator
+from tests.iscsi_chap import Chap
+from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import ScsiResult
 
 SIZE_BYTES = 256 << 20
@@ -229,6 +230,7 @@ def markdown(report: dict[str, dict[str, Any]]) -> str:
     """Return a table: throughput as a share of what the host has alone, longest times in ms."""
     alone = next(iter(report.values()))["iops"]
     lines = [
+        "![What a host gets while others misbehave](plots/isolation.svg)\n",
         _ABOUT,
         f"| Meanwhile | 4 KiB reads, QD32 | beside | {' | '.join(_COLUMNS)} |",
         f"| --- | --: | --: |{' --: |' * len(_COLUMNS)}",
@@ -253,6 +255,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.directory) as name:
         report = run(Path(name), arguments.seconds, arguments.only)
     page.deliver(report, markdown(report), FIGURES, data=arguments.json, page=arguments.page)
+    if arguments.page:
+        from bench import plots  # what draws is not where users only measure
+
+        plots.draw(report, arguments.page.parent / "plots")
 
 
 if __name__ == "__main__":

@@ -18,22 +18,27 @@ _FLAGS = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Werror")
 _GRACE_S = 60
 
 
-def compiled(source: str, *libraries: str) -> Path:
-    """Return one of this directory's programs, compiled if it is stale."""
+def compiled(*sources: str, libraries: Collection[str] = ()) -> Path:
+    """Return the program that some of this directory's sources are, compiled if it is stale."""
     _BUILD.mkdir(exist_ok=True)
-    path = Path(__file__).with_name(source)
-    binary = _BUILD / path.stem.replace("_", "-")
+    directory = Path(__file__).parent
+    paths = [directory / source for source in sources]
+    binary = _BUILD / paths[0].stem.replace("_", "-")
+    made_of = [*paths, *directory.glob("*.h")]
     with binary.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not binary.exists() or binary.stat().st_mtime < path.stat().st_mtime:
-            command = ["cc", *_FLAGS, str(path), "-o", str(binary), *libraries]
+        if not binary.exists() or binary.stat().st_mtime < max(
+            path.stat().st_mtime for path in made_of
+        ):
+            command = ["cc", *_FLAGS, *map(str, paths), "-o", str(binary), *libraries]
             subprocess.run(command, check=True)
     return binary
 
 
 def program() -> Path:
     """Return the load generator."""
-    return compiled("iscsi_load.c", "-liscsi")
+    sources = ("iscsi_load.c", "iscsi_load_cells.c", "iscsi_load_commands.c")
+    return compiled(*sources, libraries=("-liscsi",))
 
 
 @dataclass(frozen=True, slots=True)

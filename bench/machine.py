@@ -32,10 +32,15 @@ def load_average() -> float:
 def heading(report: dict[str, Any]) -> str:
     """Render a report's `machine` and `load_average`; the latter before the measurement."""
     described = ", ".join(f"{name} {value}" for name, value in report["machine"].items()) + ".\n"
-    if report["load_average"] <= BUSY_LOAD:
-        return described
-    busy = f"other programs ran (load average {report['load_average']:.1f})"
-    return f"{described}\n**Preliminary**: {busy}.\n"
+    return "\n".join(filter(None, [described, busy(report)]))
+
+
+def busy(report: dict[str, Any]) -> str:
+    """Say that figures are preliminary if other programs ran; else return nothing."""
+    load = float(report["load_average"])
+    if load <= BUSY_LOAD:
+        return ""
+    return f"**Preliminary**: other programs ran (load average {load:.1f}).\n"
 
 
 def _first(pattern: str, file: str) -> str:

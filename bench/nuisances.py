@@ -118,12 +118,12 @@ def trickle(address: Address, target: str) -> Iterator[None]:
 
 
 def unmaps_that_hang(address: Address, target: str) -> Iterator[None]:
-    """Hosts that send 16 UNMAP commands each, which the disk never ends."""
+    """Hosts that send 64 UNMAP commands each, which the disk never ends: more than it takes."""
     numbers = itertools.count()
 
     def begin() -> Host:
         host = Host(address, next(numbers), target)
-        for _ in range(16):
+        for _ in range(64):
             host.submit(storms.UNMAP, data=storms.UNMAPPED)
         return host
 
@@ -144,6 +144,15 @@ def reads(address: Address, target: str) -> Iterator[None]:
     yield from flood(hosts(address, target), read, DEPTH)
 
 
+def large_reads(address: Address, target: str) -> Iterator[None]:
+    """A session with 32 reads of 256 KiB, all of which it takes."""
+
+    def read(host: Host) -> None:
+        host.submit(transfer(READ, 256 << 10), data_in=256 << 10)
+
+    yield from flood(hosts(address, target, 1), read, 32)
+
+
 def ordered_reads(address: Address, target: str) -> Iterator[None]:
     """Four sessions with 128 ORDERED reads of 4 KiB each."""
 
@@ -162,8 +171,9 @@ NUISANCES = (
     Nuisance("4 hosts, 128 × INQUIRY each, for ever", inquiries),
     Nuisance("4 hosts, 128 × READ 4 KiB each, for ever", reads),
     Nuisance("4 hosts, 128 × ORDERED READ 4 KiB each, for ever", ordered_reads),
+    Nuisance("a host, 32 × READ 256 KiB, for ever", large_reads),
     Nuisance(
-        "8 hosts, 16 × UNMAP each, which hang",
+        "8 hosts, 64 × UNMAP each, which hang",
         unmaps_that_hang,
         faults=("dataset-management:hang",),
     ),

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -111,6 +111,18 @@ def portal_alone(directory: Path, size_bytes: int) -> Iterator[Target]:
 
 
 @contextmanager
+def in_memory(directory: Path, size_bytes: int) -> Iterator[Target]:
+    """Serve a disk in memory, written in full before, as the images are."""
+    state = directory / "memory"
+    state.mkdir()
+    fill = load.Load("write", "sequential", 4, 1, 1 << 20, 1, size_bytes)
+    with _ours("disk in memory", state, f"emulated:memory,size={size_bytes}") as target:
+        while load.run(target.url, fill)["all_operations"] * fill.block_bytes < size_bytes:
+            fill = replace(fill, seconds=2 * fill.seconds)
+        yield target
+
+
+@contextmanager
 def _ours(name: str, directory: Path, spec: str, chap: bool = False) -> Iterator[Target]:
     user, secret = CREDENTIALS[0], CREDENTIALS[1].decode()
     config = f'[chap]\nname = "{user}"\nsecret = "{secret}"\n' if chap else ""
@@ -123,15 +135,41 @@ def _ours(name: str, directory: Path, spec: str, chap: bool = False) -> Iterator
 @contextmanager
 def floor(size_bytes: int, *, spins: bool = False) -> Iterator[Target]:
     """Serve the least that a target costs: see `floor.c`. `spins`: it never sleeps."""
-    command = [str(load.compiled("floor.c")), str(size_bytes), *(["--spin"] if spins else [])]
+    name, options = ("spinning floor", ["--spin"]) if spins else ("floor", [])
+    program = load.compiled("floor.c", "floor_answers.c")
+    with _floor(name, [str(program), str(size_bytes), *options]) as target:
+        yield target
+
+
+class NoRing(Exception):
+    """The kernel lets nobody use io_uring; the text says why."""
+
+
+@contextmanager
+def floor_on_ring(size_bytes: int, *, zero_copy: bool = False) -> Iterator[Target]:
+    """Serve the floor on io_uring: see `floor_uring.c`. `zero_copy`: it sends without a copy.
+
+    NoRing where the kernel lets nobody use io_uring.
+    """
+    name, options = ("io_uring, zero copy", ["--zero-copy"]) if zero_copy else ("io_uring", [])
+    program = load.compiled("floor_uring.c", "floor_answers.c")
+    with _floor(name, [str(program), str(size_bytes), *options]) as target:
+        yield target
+
+
+@contextmanager
+def _floor(name: str, command: Sequence[str]) -> Iterator[Target]:
     leash = ["setpriv", "--pdeathsig", "KILL", "--"]
     started = time.monotonic()
-    with subprocess.Popen([*leash, *command], stdout=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*leash, *command], stdout=pipe, stderr=pipe, text=True) as process:
         try:
             assert process.stdout is not None
-            port = int(process.stdout.readline())
-            url = f"iscsi://127.0.0.1:{port}/{_NAME}/0"
-            yield Target("spinning floor" if spins else "floor", url, process.pid, started)
+            assert process.stderr is not None
+            port = process.stdout.readline().strip()
+            if not port:
+                raise NoRing(process.stderr.read().strip())
+            yield Target(name, f"iscsi://127.0.0.1:{port}/{_NAME}/0", process.pid, started)
         finally:
             process.kill()
 

@@ -58,7 +58,8 @@ class Scheme:
     it returns. `inspect` does the same for who will only read what the controller says of
     itself, where that makes a difference: it makes nothing that is not there, and leaves no
     trace. `lasting_name` returns how the controller at PATH may be called wherever
-    its number would do, "" where it has none. `pci_address` returns the address of the
+    its number would do, "" where it has none. `place` returns where the disk at PATH is, however
+    PATH is written, "" where it ends with the process. `pci_address` returns the address of the
     machine's own disk that PATH means, "" where it is none of these. `capabilities`
     returns what must not be given up, by the names of capabilities(7).
     """
@@ -69,6 +70,7 @@ class Scheme:
     open: Callable[[str, Mapping[str, Any]], Transport]
     check: Callable[[str, Mapping[str, Any]], None] = _accept
     lasting_name: Callable[[str], str] = lambda path: ""
+    place: Callable[[str], str] = lambda path: ""
     pci_address: Callable[[str], str] = lambda path: ""
     capabilities: Callable[[Mapping[str, Any]], frozenset[str]] = lambda options: frozenset()
     inspect: Callable[[str, Mapping[str, Any]], Transport] | None = None

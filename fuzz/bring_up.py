@@ -50,7 +50,7 @@ from scsi2nvme.nvme.structures import (
 )
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.service.names import Claim, judge
+from scsi2nvme.service.names import Claim, Identity, judge
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 
 LIMIT_S = 30.0  # for what takes a tenth of a second, and with many time-outs some
@@ -293,11 +293,11 @@ def _describe(subject: Told, controller: Controller) -> None:
     if not name or not name.isascii() or not name.isprintable():
         raise Finding(subject, "", f"the disk is called {name!r}")
     facts = controller.namespaces.values()
-    shown = inspection.devices((controller.name, each) for each in facts)
+    shown = inspection.devices((0, controller.name, each) for each in facts)
     for row in shown["Devices"]:
         _check_line(subject, inspection.text(row).replace("\n", " "))
     inspection.text(inspection.id_ctrl(controller.identity.raw))
-    judge([Claim(f"namespace {each.nsid}", each) for each in facts], lambda line: None)
+    judge([Claim(f"namespace {each.nsid}", Identity.of(each)) for each in facts], lambda line: None)
 
 
 async def _use(subject: Told, facts: NamespaceFacts, controller: Controller, reads: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import assume
 from hypothesis import strategies as st
 
@@ -9,20 +11,23 @@ from scsi2nvme import commands, engine
 from scsi2nvme.command import Command, Data, Hot
 from scsi2nvme.commands.provisioning import UNMAP_BLOCK_DESCRIPTOR, UNMAP_HEADER
 from scsi2nvme.fuzz import parameters, strategies
-from scsi2nvme.fuzz.controller import content, play
+from scsi2nvme.fuzz.controller import Answer, content, play
 from scsi2nvme.fuzz.finding import Finding
 from scsi2nvme.fuzz.situations import make_unit
 from scsi2nvme.native import hot
 from scsi2nvme.native.hot import NvmeOp
 from scsi2nvme.native.plane import UnitParameters
-from scsi2nvme.nvme.command import NvmeCommand
+from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
-from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 
 _DIRECTIONS = {Data.NONE: 0, Data.IN: 1, Data.OUT: 2}
 # What any data hardly ever suit.
-_LOOKS_AT_DATA = (Hot.UNMAP, Hot.WRITE_SAME, Hot.VERIFY, Hot.WRITE_AND_VERIFY)
+_LOOKS_AT_DATA = (
+    *(Hot.UNMAP, Hot.WRITE_SAME, Hot.VERIFY, Hot.WRITE_AND_VERIFY),
+    Hot.COMPARE_AND_WRITE,
+)
 
 
 def _cdb(row: Command, lu: LogicalUnit, data: st.DataObject) -> bytes:
@@ -64,32 +69,59 @@ def _request(row: Command, lu: LogicalUnit, data: st.DataObject) -> tuple[bytes,
 def agrees(row: Command, data: st.DataObject) -> None:
     """Whatever the native path takes, the Python translation does, with the same SQEs."""
     lu, nexus = make_unit(data.draw(strategies.namespaces()))
-    cdb, data_out = _request(row, lu, data)
+    compare(nexus, lu, UnitParameters.of(lu), *_request(row, lu, data))
+
+
+def compare(
+    nexus: Nexus, lu: LogicalUnit, parameters: UnitParameters, cdb: bytes, data_out: bytes
+) -> bool:
+    """Hold the native path against the Python translation; whether the native path takes a CDB.
+
+    `lu` is LUN 0 of `nexus`, ready, with nothing pending, and `parameters` are its own. A Finding
+    is raised where they do not agree.
+    """
     selected = commands.find(cdb)
     if selected is not None and len(cdb) < selected.length:
         selected = None
     _check_data(selected, cdb, lu)
-    native = hot.hot_translate(UnitParameters.of(lu), cdb, data_out)
+    native = hot.hot_translate(parameters, cdb, data_out)
     if native is None:
-        return
+        return False
     if selected is None:
         raise Finding(None, "opcode", f"the native path takes {cdb.hex()}")
     sent: list[NvmeCommand] = []
-    answer = content(b"\0")
+    answer = _as_expected(selected, cdb, data_out, lu)
     result = play(engine.run(engine.select(nexus, 0, cdb), data_out), answer, sent.extend)
     expected = [(command.sqe(), command.data_out) for command in sent]
     if result.status is Status.GOOD and expected == [(op.sqe, op.data_out) for op in native]:
         _check_phases(selected, native)
-        return
+        return True
     field = _guilty(selected, cdb, data_out, lu)
     python = [sqe.hex() for sqe, _ in expected]
     end = result.sense or result.status.name
     raise Finding(selected, field, f"{cdb.hex()}: native {native}, Python {end} with {python}")
 
 
+def _as_expected(row: Command, cdb: bytes, data_out: bytes, lu: LogicalUnit) -> Answer:
+    """Return a controller that executes everything, with what COMPARE AND WRITE expects."""
+    if row.hot is not Hot.COMPARE_AND_WRITE:
+        return content(b"\0")
+    lba = row.structure.parse(cdb)["lba"]
+
+    def answer(command: NvmeCommand) -> Completion:
+        at = (command.slba - lba) * lu.block_bytes
+        return Completion(data=data_out[at : at + command.data_in])
+
+    return answer
+
+
 def _check_phases(row: Command, native: list[NvmeOp]) -> None:
-    """Each kind of NVMe command is a phase: what is verified has been written before."""
-    phases = list(dict.fromkeys((op.phase, op.opcode) for op in native))
+    """Each kind of NVMe command is a phase: what is verified has been written before.
+
+    A fused pair is one.
+    """
+    kinds = ((op.phase, op.opcode if op.sqe[1] & 3 == Fuse.NORMAL else -1) for op in native)
+    phases = list(dict.fromkeys(kinds))
     if [phase for phase, _ in phases] != list(range(len(phases))):
         raise Finding(row, "hot", f"{phases} are phases and operation codes")
 
@@ -150,17 +182,19 @@ def _plain(
         return {**values, row.length_field: size + 8}, header + descriptors
     if "lba" not in fields:
         return values, b""
-    most = min(lu.capacity_blocks, fields[row.length_field].maximum, _most(row, lu))
-    count = draw(st.integers(1, most))
+    count = draw(_counts(row, lu))
     last = min(fields["lba"].maximum, lu.capacity_blocks - count)
     values |= {"lba": draw(st.integers(0, last)), row.length_field: count}
     if "bytchk" in fields:
-        values["bytchk"] = draw(st.sampled_from(_checks(row, lu) or (0,)))
-        assume(values["bytchk"] in _checks(row, lu))
+        values["bytchk"] = draw(st.sampled_from(checks(row, lu) or (0,)))
+        assume(values["bytchk"] in checks(row, lu))
     if row.hot is Hot.WRITE_SAME and lu.provisioned:
         values["unmap"] = draw(st.integers(0, 1))
     size = row.data_bytes(row.structure.parse(row.build(**values)), lu.block_bytes)
-    return values, draw(st.sampled_from((b"\0", b"\1"))) * size if row.data is Data.OUT else b""
+    filler = draw(st.sampled_from((b"\0", b"\1")))
+    if row.hot is Hot.COMPARE_AND_WRITE:
+        return values, filler * (size // 2) + b"\2" * (size // 2)
+    return values, filler * size if row.data is Data.OUT else b""
 
 
 @st.composite
@@ -180,6 +214,29 @@ def _descriptors(draw: st.DrawFn, lu: LogicalUnit, *, fits: bool) -> bytes:
     return built
 
 
+def _counts(row: Command, lu: LogicalUnit) -> st.SearchStrategy[int]:
+    counts = taken_counts(row, lu)
+    if isinstance(counts, range):
+        return st.integers(counts[0], counts[-1])
+    return st.sampled_from(counts) if counts else st.nothing()
+
+
+def taken_counts(row: Command, lu: LogicalUnit) -> Sequence[int]:
+    """Return how many blocks the native path takes of a row; the edges more than once."""
+    maximum = row.structure.by_name[row.length_field].maximum
+    if row.hot is Hot.COMPARE_AND_WRITE:
+        most = min(lu.capacity_blocks, lu.maximum_compare_and_write_blocks)
+        taken = [count for count in range(1, most + 1) if _compares(lu, count)]
+        return [count for count in taken if 0 <= count - lu.fused_blocks <= 1] + taken
+    return range(1, min(lu.capacity_blocks, maximum, _most(row, lu)) + 1)
+
+
+def _compares(lu: LogicalUnit, count: int) -> bool:
+    """Whether so many blocks are a fused pair, or can be read behind the data."""
+    half = count * lu.block_bytes
+    return count <= lu.fused_blocks or 3 * half <= hot.room(2 * half)
+
+
 def _most(row: Command, lu: LogicalUnit) -> int:
     """Return how many blocks the native path takes of a row, whatever the controller's limits."""
     match row.hot:
@@ -190,7 +247,7 @@ def _most(row: Command, lu: LogicalUnit) -> int:
     return lu.capacity_blocks
 
 
-def _checks(row: Command, lu: LogicalUnit) -> tuple[int, ...]:
+def checks(row: Command, lu: LogicalUnit) -> tuple[int, ...]:
     """Return the values of BYTCHK that the controller can do by itself."""
     compares = (1, 3) if row.hot is Hot.VERIFY else (1,)
     return ((0,) if lu.verify_blocks else ()) + (compares if lu.compares else ())

@@ -5,6 +5,8 @@ Nothing here knows a command by name: a new row is fuzzed as soon as it exists.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -23,21 +25,31 @@ from scsi2nvme.nvme.structures import (
 )
 
 # Around these, comparisons and shifts go wrong.
-_EDGES = (0, 1, 2, 7, 8, 255, 256, 0x7FFF, 0xFFFF, 0x10000, 0x1FFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
+EDGES = (0, 1, 2, 7, 8, 255, 256, 0x7FFF, 0xFFFF, 0x10000, 0x1FFFFF, 0x7FFFFFFF, 0xFFFFFFFF)
 LONGEST_CDB = 64
 MOST_DATA = 1 << 16  # bytes of data-out, for the fuzzer's sake
 MOST_BLOCKS = 1 << 18  # likewise, what is worth splitting into NVMe commands
 
 
+@lru_cache(4096)
 def field_values(field: Field, *interesting: int) -> st.SearchStrategy[int]:
     """Return a strategy for one field: small, edge, interesting and arbitrary values."""
-    edges = {value for value in (*_EDGES, *interesting) if 0 <= value <= field.maximum}
-    edges.add(field.maximum)
     return st.one_of(
         st.integers(0, min(field.maximum, 16)),
-        st.sampled_from(sorted(edges)),
+        st.sampled_from(field_edges(field, *interesting)),
         st.integers(0, field.maximum),
     )
+
+
+def field_edges(field: Field, *interesting: int) -> list[int]:
+    """Return those of a field's values around which something may go wrong, in order."""
+    edges = {value for value in (*EDGES, *interesting) if 0 <= value <= field.maximum}
+    return sorted(edges | {field.maximum})
+
+
+def near_capacity(blocks: int) -> tuple[int, ...]:
+    """Return the LBAs and counts that matter where there are so many blocks."""
+    return blocks - 1, blocks, blocks + 1, blocks // 2
 
 
 # CDBs
@@ -49,7 +61,7 @@ def cdbs(draw: st.DrawFn, row: Command, blocks: int = 1 << 20) -> bytes:
 
     LBAs and counts crowd around the capacity, `blocks`.
     """
-    near = (blocks - 1, blocks, blocks + 1, blocks // 2)
+    near = near_capacity(blocks)
     values = {
         field.name: draw(field_values(field, *near))
         for field in row.fields
@@ -119,29 +131,74 @@ def any_cdbs(draw: st.DrawFn, row: Command) -> bytes:
 
 # Controllers
 
+# Strategies that are made once: hypothesis looks into each new one before it draws from it, which
+# takes longer than the draw.
+_SIZES = (8, 1000, 1 << 20, (1 << 32) + 5, 1 << 40)
+_NSIDS = st.sampled_from((1, 2, 0xFFFFFFFE))
+_TRANSFERS = st.sampled_from((4096, 65536, 131072, 1 << 20, 2 << 20))
+_BITS = st.one_of(st.just(0x1FF), st.integers(0, 0x1FF))
+_FEW_BITS = st.one_of(st.just(0x1F), st.integers(0, 0x1F))
+_LIMITS = {
+    "vsl": st.sampled_from((0, 0, 1, 5)),
+    "wzsl": st.sampled_from((0, 0, 1, 5)),
+    "dmrl": st.sampled_from((0, 0, 1, 16)),
+    "dmrsl": st.sampled_from((0, 0, 8, 1 << 20)),
+    "dmsl": st.sampled_from((0, 0, 8, 1 << 24)),
+}
+_CONTROLLER: dict[str, st.SearchStrategy[int | bytes]] = {
+    "ieee": st.sampled_from((0, 0x123456)),
+    "oncs": _BITS,
+    "oacs": _FEW_BITS,
+    "fuses": st.integers(0, 1),
+    "vwc": st.integers(0, 1),
+    "npss": st.integers(0, 4),
+    "fna": st.integers(0, 7),
+    "edstt": st.sampled_from((0, 10, 0xFFFF)),
+    "wctemp": st.sampled_from((0, 343, 0xFFFF)),
+    "acwu": st.sampled_from((0, 7, 255, 0xFFFF)),
+    "awupf": st.sampled_from((0, 7, 0xFFFF)),
+    "nn": st.integers(1, 4),
+    "psds": st.binary(max_size=64),
+}
+_NAMESPACE: dict[str, st.SearchStrategy[int | bytes]] = {
+    "flbas": st.integers(0, 1),
+    "nsfeat": st.integers(0, 0x1F),
+    "dlfeat": st.integers(0, 0x1F),
+    "noiob": st.sampled_from((0, 0, 8, 256)),
+    "npwg": st.sampled_from((0, 7, 15)),
+    "npdg": st.sampled_from((0, 7, 255)),
+    "npda": st.sampled_from((0, 7)),
+    "nacwu": st.sampled_from((0, 7)),
+    "fpi": st.sampled_from((0, 0x80)),
+    "rescap": st.integers(0, 255),
+    "nguid": st.sampled_from((b"", bytes(range(16)))),
+    "eui64": st.sampled_from((b"", bytes(range(8)))),
+}
+
+
+@cache
+def namespaces(*, most_blocks: int = 1 << 40) -> st.SearchStrategy[NamespaceFacts]:
+    """Return a namespace with arbitrary capabilities, as a controller may describe it."""
+    return _namespaces(st.sampled_from([each for each in _SIZES if each <= most_blocks]))
+
 
 @st.composite
-def namespaces(draw: st.DrawFn, *, most_blocks: int = 1 << 40) -> NamespaceFacts:
-    """Return a namespace with arbitrary capabilities, as a controller may describe it."""
-    sizes = [each for each in (8, 1000, 1 << 20, (1 << 32) + 5, 1 << 40) if each <= most_blocks]
-    blocks = draw(st.sampled_from(sizes))
-    namespace = IDENTIFY_NAMESPACE.parse(_namespace(draw, blocks))
-    limits = IDENTIFY_NVM_CONTROLLER.build(
-        vsl=draw(st.sampled_from((0, 0, 1, 5))),
-        wzsl=draw(st.sampled_from((0, 0, 1, 5))),
-        dmrl=draw(st.sampled_from((0, 0, 1, 16))),
-        dmrsl=draw(st.sampled_from((0, 0, 8, 1 << 20))),
-        dmsl=draw(st.sampled_from((0, 0, 8, 1 << 24))),
-    )
+def _namespaces(draw: st.DrawFn, sizes: st.SearchStrategy[int]) -> NamespaceFacts:
+    namespace = IDENTIFY_NAMESPACE.parse(_namespace(draw, draw(sizes)))
+    limits = IDENTIFY_NVM_CONTROLLER.build(**_drawn(draw, _LIMITS))
     return NamespaceFacts(
-        nsid=draw(st.sampled_from((1, 2, 0xFFFFFFFE))),
+        nsid=draw(_NSIDS),
         controller=IDENTIFY_CONTROLLER.parse(_controller(draw)),
         namespace=namespace,
-        maximum_transfer_bytes=draw(st.sampled_from((4096, 65536, 131072, 1 << 20, 2 << 20))),
+        maximum_transfer_bytes=draw(_TRANSFERS),
         nguid=_unless_zero(namespace.bytes("nguid")),
         eui64=_unless_zero(namespace.bytes("eui64")),
         nvm_controller=IDENTIFY_NVM_CONTROLLER.parse(limits),
     )
+
+
+def _drawn(draw: st.DrawFn, fields: Mapping[str, st.SearchStrategy[Any]]) -> dict[str, Any]:
+    return {name: draw(values) for name, values in fields.items()}
 
 
 def _unless_zero(identifier: bytes) -> bytes:
@@ -149,63 +206,41 @@ def _unless_zero(identifier: bytes) -> bytes:
 
 
 def _controller(draw: st.DrawFn) -> bytes:
-    bits = st.one_of(st.just(0x1FF), st.integers(0, 0x1FF))
     return IDENTIFY_CONTROLLER.build(
         vid=0x1B36,
-        ieee=draw(st.sampled_from((0, 0x123456))),
         sn=b"FUZZ".ljust(20),
         mn=b"Fuzzed Controller".ljust(40),
         fr=b"1".ljust(8),
         ver=0x00020000,
-        oncs=draw(bits),
-        oacs=draw(bits) & 0x1F,
-        fuses=draw(st.integers(0, 1)),
-        vwc=draw(st.integers(0, 1)),
-        npss=draw(st.integers(0, 4)),
-        fna=draw(st.integers(0, 7)),
-        edstt=draw(st.sampled_from((0, 10, 0xFFFF))),
-        wctemp=draw(st.sampled_from((0, 343, 0xFFFF))),
-        acwu=draw(st.sampled_from((0, 7, 255, 0xFFFF))),
-        awupf=draw(st.sampled_from((0, 7, 0xFFFF))),
-        nn=draw(st.integers(1, 4)),
-        psds=draw(st.binary(max_size=64)),
+        **_drawn(draw, _CONTROLLER),
     )
 
 
 def _namespace(draw: st.DrawFn, blocks: int) -> bytes:
-    values: dict[str, Any] = {
-        "nsze": blocks,
-        "ncap": blocks,
-        "nuse": draw(st.integers(0, blocks)),
-        "nlbaf": 1,
-        "flbas": draw(st.integers(0, 1)),
-        "lbafs": LBA_FORMAT.build(lbads=9) + LBA_FORMAT.build(lbads=12),
-        "nsfeat": draw(st.integers(0, 0x1F)),
-        "dlfeat": draw(st.integers(0, 0x1F)),
-        "noiob": draw(st.sampled_from((0, 0, 8, 256))),
-        "npwg": draw(st.sampled_from((0, 7, 15))),
-        "npdg": draw(st.sampled_from((0, 7, 255))),
-        "npda": draw(st.sampled_from((0, 7))),
-        "nacwu": draw(st.sampled_from((0, 7))),
-        "fpi": draw(st.sampled_from((0, 0x80))),
-        "rescap": draw(st.integers(0, 255)),
-        "nguid": draw(st.sampled_from((b"", bytes(range(16))))),
-        "eui64": draw(st.sampled_from((b"", bytes(range(8))))),
-    }
-    return IDENTIFY_NAMESPACE.build(**values)
+    return IDENTIFY_NAMESPACE.build(
+        nsze=blocks,
+        ncap=blocks,
+        nuse=draw(st.integers(0, blocks)),
+        nlbaf=1,
+        lbafs=LBA_FORMAT.build(lbads=9) + LBA_FORMAT.build(lbads=12),
+        **_drawn(draw, _NAMESPACE),
+    )
 
 
+@cache
 def statuses() -> st.SearchStrategy[int]:
     """Return NVMe statuses: success often, named ones, and every other value."""
     named = st.sampled_from([int(code) for code in StatusCode])
     return st.one_of(st.just(0), st.just(0), named, st.integers(0, MAXIMUM))
 
 
+@cache
 def failures() -> st.SearchStrategy[int]:
     """Return NVMe statuses other than success."""
     return statuses().map(lambda status: status or 0x006)
 
 
+@cache
 def completions() -> st.SearchStrategy[Completion]:
     """Return completions without data."""
     return st.builds(

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from textwrap import fill
+from typing import Any, NoReturn
 
 from scsi2nvme import __version__
 from scsi2nvme.cli.errors import FAILED, INTERRUPTED, MISUSED, OperationError, UsageError
+from scsi2nvme.cli.printed import printed
+from scsi2nvme.cli.spelling import meant
+from scsi2nvme.cli.verb import Verb
 from scsi2nvme.cli.verbs import VERBS
+
+_COLUMNS = 98  # of help
+_FEW = 6  # choices, all of which fit into a line
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -19,16 +26,45 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28)
 
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Leave lines as they are, but for a paragraph that is written as one."""
+        lines = (
+            fill(line, _COLUMNS) if len(line) > _COLUMNS else line for line in text.split("\n")
+        )
+        return super()._fill_text("\n".join(lines), width, indent)
 
-class _VerbParser(argparse.ArgumentParser):
-    """The parser of a verb, which puts its help together when somebody wants it."""
 
-    paragraphs: tuple[str | Callable[[], str], ...] = ()
+class _Parser(argparse.ArgumentParser):
+    """A parser that tells what is wrong in one line, with what may have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(f"{message}; see: {self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(each) for each in action.choices]
+            hint = meant(str(value), known)
+            if not hint and len(known) <= _FEW:
+                hint = f"; known: {', '.join(known)}"
+            raise argparse.ArgumentError(action, f"{value!r} is unknown{hint}")
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Raise UsageError for what is no argument of the parser's."""
+        name = unknown[0].partition("=")[0]
+        hint = meant(name, self._option_string_actions)
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+
+
+class _VerbParser(_Parser):
+    """The parser of a verb, which is put together when the verb is meant, and its help likewise."""
+
+    verb: Verb
 
     def format_help(self) -> str:
         """Return the help, with what stands below the options."""
         self.epilog = "\n\n".join(
-            text if isinstance(text, str) else text() for text in self.paragraphs
+            text if isinstance(text, str) else text() for text in self.verb.epilog
         )
         return super().format_help()
 
@@ -36,15 +72,16 @@ class _VerbParser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse; what is unknown is the verb's affair, whose usage is shown then."""
+        self.verb.arguments(self)
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            self.refuse(unknown)
         return parsed, unknown
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> _Parser:
     """Return the program's argument parser."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="scsi2nvme",
         description="Publish an NVMe disk as SCSI logical units over iSCSI.",
         epilog="`scsi2nvme SUBCOMMAND --help` says more about each.",
@@ -67,15 +104,18 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=_Formatter,
             allow_abbrev=False,
         )
-        subparser.paragraphs = verb.epilog
-        verb.arguments(subparser)
-        subparser.set_defaults(run=verb.run)
+        subparser.verb = verb
+        subparser.set_defaults(run=verb.run, whole=parser)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
-    _let_nothing_be_unprintable()
+    with printed(sys.stdout, sys.stderr):
+        return _status(argv)
+
+
+def _status(argv: Sequence[str] | None) -> int:
     try:
         return _run(argv)
     except UsageError as error:
@@ -92,16 +132,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _let_nothing_be_unprintable() -> None:
-    """Have what a terminal's encoding lacks, or a path is not encoded by, written as escapes."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        arguments = build_parser().parse_args(argv)
+        parser = build_parser()
+        arguments, unknown = parser.parse_known_args(argv)
+        if unknown:
+            parser.refuse(unknown)
         status: int = arguments.run(arguments)
         return status
     finally:  # a page of help is written too

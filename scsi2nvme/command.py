@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Protocol
 
 from scsi2nvme.fields import Field, Structure, Values
-from scsi2nvme.scsi.result import CheckCondition, Translation
+from scsi2nvme.scsi.result import CheckCondition, NvmeError, Translation
 from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB, FieldPointer, Sense, SenseCode
 from scsi2nvme.unit.block_device import Portion
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
@@ -58,6 +58,19 @@ class Hot(IntEnum):
     WRITE_SAME = 7
     VERIFY = 8
     WRITE_AND_VERIFY = 9
+    COMPARE_AND_WRITE = 10
+
+
+class Counted(IntEnum):
+    """What statistics count a command as. The values are shared with the native data plane.
+
+    One that may unmap by a bit of its CDB counts as a discard when that is set.
+    """
+
+    READ = 0
+    WRITE = 1
+    DISCARD = 2
+    OTHER = 3
 
 
 class Table(Protocol):
@@ -80,7 +93,9 @@ class Task:
     `data_out` holds what the initiator sent, at most what the CDB announces;
     `expected` how many bytes it prepared to move, None if that is not known.
     `portion` is what the command moves now, and `data_out` that of it; None: all.
-    `phase` is how much of it the hot path has done, where one thing is done after the other.
+    `phase` is how much of it the hot path has done, where one thing is done after the other;
+    `failure` is what that met then, where the command has had its blocks alone since.
+    `announced` is how many bytes its CDB announced when it came, None if that is not known.
     """
 
     command: Command
@@ -92,6 +107,8 @@ class Task:
     expected: int | None = None
     portion: Portion | None = None
     phase: int = 0
+    announced: int | None = None
+    failure: NvmeError | None = None
 
     @property
     def lu(self) -> LogicalUnit:
@@ -143,7 +160,8 @@ class Command:
     modifies_medium: bool = False  # refused while write protected
     # Runs alone: on the blocks that its CDB names, or where it names none, on the logical unit.
     exclusive: bool = False
-    # Asks for the logical unit's state: in the head of the queue implicitly. Spec: SAM-5 8.2.
+    # Asks for the logical unit's state: in the head of the queue implicitly, as no other commands
+    # may be than the standard lists. Spec: SPC-4 5.3.
     asks_for_state: bool = False
     # The (LBA, blocks) that a parameter list names.
     listed_blocks: Callable[[bytes], Iterable[tuple[int, int]]] = field(
@@ -158,9 +176,17 @@ class Command:
     # Whether its answer holds until anything changes but the medium: it tells of nothing that
     # changes by itself, and changes nothing where it is repeated.
     kept: bool = False
+    # Whether those alike of a nexus that wait at the same time may have one answer: it changes
+    # nothing but what others are told of at once (`LogicalUnit.on_change`).
+    shared: bool = False
     nvme: tuple[str, ...] = ()  # the NVMe commands that it becomes, for the documentation
     timeout_s: int = 30
     doc: str = ""
+
+    @property
+    def shares(self) -> bool:
+        """Whether its answer is that of those like it as well: what is kept may be shared."""
+        return self.kept or self.shared
 
     @cached_property
     def service_action_field(self) -> Field | None:
@@ -170,6 +196,15 @@ class Command:
         if self.opcode == 0x7F:
             return Field("service_action", 8, 0, 16)
         return Field("service_action", 1, 0, 5)
+
+    @property
+    def counted(self) -> Counted:
+        """What it is in statistics, unless a bit of its CDB makes it a discard."""
+        if self.hot is Hot.UNMAP:
+            return Counted.DISCARD
+        if not Transfer.BLOCKS <= self.transfer <= Transfer.ONE_BLOCK_UNLESS_NDOB:
+            return Counted.OTHER
+        return Counted.READ if self.data is Data.IN else Counted.WRITE
 
     @cached_property
     def accesses_medium(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 
-from scsi2nvme.command import Command, Data, Hot, Transfer
+from scsi2nvme.command import Command, Counted, Data, Hot, Transfer
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.fields import Field
 from scsi2nvme.scsi.status import Status
@@ -64,7 +64,8 @@ def _row(row: Command) -> str:
         f"        {_bits(row.service_action_field)}, {row.service_action or 0},\n"
         f"        {_bits(fields.get('lba'))}, {_bits(fields.get(row.length_field))},"
         f" {_bits(fields.get('fua'))}, {_bits(_selector(fields))},"
-        f" {_bits(fields.get('unmap'))}, {int(row.asks_for_state)},\n"
+        f" {_bits(fields.get('unmap'))}, {int(row.asks_for_state)},"
+        f" S2N_COUNTED_{row.counted.name},\n"
         f"        {{{_mask(row)}}}}},"
     )
 
@@ -82,7 +83,6 @@ def header() -> str:
     return (
         "/* Generated from the command table: do not edit. */\n"
         f"extern const struct s2n_hot_kind {kinds};\n"
-        f"enum {{ S2N_ROWS = {len(COMMANDS)} }};\n"
         f"static const struct s2n_hot_row s2n_rows[S2N_ROWS] = {{\n{rows}\n}};\n"
         "/* The first row of an operation code, plus one; 0: none. */\n"
         f"static const uint16_t s2n_first_row[256] = {{\n    {starts}}};\n"
@@ -104,7 +104,9 @@ def constants() -> str:
         f"enum {{ S2N_MAXIMUM_TRANSFER = {MAXIMUM_TRANSFER_BYTES},"
         f" S2N_PORTION = {PORTION_BYTES} }};\n"
         f"enum s2n_direction {{ {directions} }};\n"
+        f"enum {{ S2N_ROWS = {len(COMMANDS)} }};\n"
         + _enum("s2n_transfer", "S2N_TRANSFER_", Transfer)
+        + _enum("s2n_counted", "S2N_COUNTED_", Counted)
         + _enum("s2n_status", "S2N_", Status)
         + _enum("s2n_attribute", "S2N_ATTRIBUTE_", TaskAttribute)
         + "#endif\n"

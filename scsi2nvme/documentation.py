@@ -7,17 +7,41 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
-from scsi2nvme import status_map
-from scsi2nvme.command import Command, Data, Hot, Transfer
+from scsi2nvme import status_map, wording
+from scsi2nvme.api.methods import METHODS
+from scsi2nvme.api.schema import schema_of
+from scsi2nvme.command import Command, Data, Hot
 from scsi2nvme.commands import COMMANDS, log_pages, vpd_pages
 from scsi2nvme.commands.log_pages.page import LogPage
-from scsi2nvme.scsi.sense import SenseCode
-from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit import mode_pages
 from scsi2nvme.unit.mode_pages.page import ModePage
 
+_API = """\
+The running daemon answers [JSON-RPC 2.0](https://www.jsonrpc.org/specification) on the socket
+`control.sock` in its state directory: each message, or batch of at most 64, is one line, of a
+request of at most 64 KiB. Its owner and root may ask everything; the members of `control_group`
+what changes nothing and is not private. `rpc.discover` answers with this table as an
+[OpenRPC](https://spec.open-rpc.org/) document. In Python, `scsi2nvme.client` asks:
+
+```python
+from scsi2nvme.api import methods
+from scsi2nvme.client import Client
+
+with Client("/var/lib/scsi2nvme/control.sock") as daemon:
+    for session in daemon.call(methods.SESSIONS):
+        print(session.initiator, session.target)
+```
+
+Errors have JSON-RPC's codes, -32602 for whatever makes no sense, and two of our own: 1 where it
+makes sense and cannot be done now, 2 for those who may only look. `message` is one line for
+people. What is added later are methods, results' fields, and parameters that may be left out.
+
+## Methods
+"""
 _GENERATED = "This page is generated from the tables by `make docs`.\n"
 
 
@@ -29,38 +53,13 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
 
 
-def _code(row: Command) -> str:
-    action = "" if row.service_action is None else f"/{row.service_action:02X}h"
-    return f"{row.opcode:02X}h{action}"
-
-
-def _field_name(name: str) -> str:
-    return name.upper().replace("_", " ")
-
-
-def _length_law(row: Command) -> str:
-    """Return how much data a CDB announces."""
-    count = _field_name(row.length_field)
-    zero = f" ({row.zero_length_means} if zero)" if row.zero_length_means else ""
-    return {
-        Transfer.NONE: "",
-        Transfer.BYTES: f"{count}{zero} bytes" if count else f"{row.zero_length_means} bytes",
-        Transfer.BLOCKS: f"{count}{zero} blocks",
-        Transfer.TWICE_BLOCKS: f"twice {count} blocks",
-        Transfer.ONE_BLOCK: "one block",
-        Transfer.ONE_BLOCK_UNLESS_NDOB: "one block, none with NDOB",
-        Transfer.BYTCHK: f"by BYTCHK: 01b {count} blocks, 11b one block, else none",
-        Transfer.FORMAT_HEADER: "4 bytes with FMTDATA, 8 with LONGLIST as well",
-    }[row.transfer]
-
-
 def _details(row: Command) -> Iterator[str]:
     yield f"## {row.name}\n"
     if row.doc:
         yield f"{row.doc}\n"
-    moved = "" if row.data is Data.NONE else f"Data {row.data.value}: {_length_law(row)}. "
+    moved = "" if row.data is Data.NONE else f"Data {row.data.value}: {wording.length_law(row)}. "
     yield (
-        f"{_code(row)}, {row.length} bytes. Spec: {row.spec}. {moved}"
+        f"{wording.code(row)}, {row.length} bytes. Spec: {row.spec}. {moved}"
         f"Timeout {row.timeout_s} s. Usage `{row.usage.hex(' ')}`.\n"
     )
     yield from _table(("Bytes", "Lowest bit", "Bits", "Field"), _fields(row))
@@ -72,7 +71,7 @@ def _fields(row: Command) -> Iterator[tuple[str, str, str, str]]:
         last = field.end - 1
         span = str(field.byte) if last == field.byte else f"{field.byte}-{last}"
         notes = [field.doc] if field.doc else []
-        text = ": ".join([_field_name(field.name), *notes]) + ", ignored" * field.ignored
+        text = ": ".join([wording.field_name(field.name), *notes]) + ", ignored" * field.ignored
         yield span, str(field.bit), str(field.width), text
 
 
@@ -89,7 +88,7 @@ def commands() -> str:
         (
             (
                 row.name,
-                _code(row),
+                wording.code(row),
                 row.data.value,
                 row.access.value,
                 "" if row.hot is Hot.NO else "hot",
@@ -104,15 +103,6 @@ def commands() -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _outcome(outcome: SenseCode | Status | None) -> str:
-    if outcome is None:
-        return ""
-    if isinstance(outcome, Status):
-        return outcome.name.replace("_", " ")
-    key = outcome.key.name.replace("_", " ")
-    return f"{key}, {outcome.asc:02X}h/{outcome.ascq:02X}h {outcome.text}"
-
-
 def statuses() -> str:
     """Return the page of the NVMe statuses and what they become."""
     lines = ["# NVMe statuses\n", _GENERATED]
@@ -123,9 +113,9 @@ def statuses() -> str:
             (
                 code.name.replace("_", " ").capitalize(),
                 f"{code >> 8:X}/{code & 0xFF:02X}",
-                _outcome(meaning.outcome),
-                _outcome(meaning.reading),
-                _outcome(meaning.transient),
+                wording.outcome(meaning.outcome),
+                wording.outcome(meaning.reading),
+                wording.outcome(meaning.transient),
             )
             for code, meaning in sorted(status_map.TABLE.items())
         ),
@@ -164,16 +154,78 @@ def _page_code(page: ModePage | LogPage) -> str:
 
 
 def _changing(page: ModePage) -> Iterator[str]:
-    yield from map(_field_name, page.changeable)
+    yield from map(wording.field_name, page.changeable)
     if page.feature is not None:
-        yield f"{_field_name(page.feature.field)} (feature {page.feature.identifier:02X}h)"
+        yield f"{wording.field_name(page.feature.field)} (feature {page.feature.identifier:02X}h)"
 
 
 def _logs(page: LogPage) -> Iterator[str]:
     return (f"{log.name} ({log.identifier:02X}h)" for log in page.needs)
 
 
-PAGES = {"commands.md": commands, "nvme-statuses.md": statuses, "pages.md": pages}
+def api() -> str:
+    """Return the page of the control API's methods."""
+    lines = ["# The control API\n", _GENERATED, _API]
+    lines += _table(
+        ("Method", "Parameters", "Result", "Changes", ""),
+        (
+            (
+                f"`{method.name}`",
+                ", ".join(f"`{each.name}`" for each in fields(method.params)),
+                _type(method.result),
+                "yes" if method.changes else "private" if method.private else "",
+                method.doc,
+            )
+            for method in METHODS
+        ),
+    )
+    shapes = (shape for method in METHODS for shape in _shapes(method.params, method.result))
+    for shape in dict.fromkeys(shapes):
+        lines += ["", f"## {shape.__name__}\n", f"{(shape.__doc__ or '').strip()}\n"]
+        hints = get_type_hints(shape)
+        lines += _table(
+            ("Field", "Type", "May be left out", ""),
+            (
+                (
+                    f"`{each.name}`",
+                    _type(hints[each.name]),
+                    "" if each.default is MISSING else "yes",
+                    each.metadata.get("doc", ""),
+                )
+                for each in fields(shape)
+            ),
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _shapes(*kinds: Any) -> Iterator[Any]:
+    """Yield the shapes that are of these types, or in them."""
+    for kind in kinds:
+        yield from _shapes(*get_args(kind))
+        if is_dataclass(kind) and fields(kind):
+            yield kind
+            yield from _shapes(*get_type_hints(kind).values())
+
+
+def _type(kind: Any) -> str:
+    """Return a type as it reads in the table: a shape of the page by its name."""
+    if is_dataclass(kind):
+        assert isinstance(kind, type)
+        return f"[{kind.__name__}](#{kind.__name__.lower()})"
+    parts = get_args(kind)
+    match schema_of(kind):
+        case {"enum": values}:
+            return ", ".join(f"`{each}`" for each in values)
+        case {"anyOf": _}:
+            return " or ".join(_type(each) for each in parts)
+        case {"type": "array"}:
+            return f"array of {_type(parts[0])}"
+        case {"type": word}:
+            return str(word)
+    return ""
+
+
+PAGES = {"api.md": api, "commands.md": commands, "nvme-statuses.md": statuses, "pages.md": pages}
 
 
 def main(directory: Path) -> None:

@@ -7,6 +7,7 @@ written through a name that somebody else has put there.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
@@ -14,17 +15,28 @@ from pathlib import Path
 MAXIMUM_BYTES = 1 << 24  # of what is kept so
 
 
-def replace(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+def replace(path: Path, content: bytes, *, mode: int = 0o600, keep: bool = False) -> None:
     """Make `content` what the file holds, durably; OSError if that fails, and then it is as before.
+
+    `keep`: it has the owner, group and mode of a file that is there, instead of `mode`; its group
+    may only read it, and others have no part in it. It is the file that a link leads to.
 
     It is written to a new file beside it, `*.new`, whose left-over of a crash is removed.
     """
+    if keep:
+        path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
     new = path.with_name(f"{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         new.unlink()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(new, flags, mode), "wb") as file:
         try:
+            if keep and path.exists():
+                before = path.stat()
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+                os.fchmod(file.fileno(), before.st_mode & 0o740)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -85,6 +85,7 @@ def run(
     expected: int | None = None,
     portion: Portion | None = None,
     phase: int = 0,
+    announced: int | None = None,
 ) -> Translation:
     """Run one SCSI command; a generator of NVMe commands that returns its Result.
 
@@ -92,7 +93,8 @@ def run(
     `expected` how many bytes it prepared to move, None where the transport
     does not tell. With a `portion` only that is moved, and `data_out` is of it:
     the command is run again for each one, and its first failure is its end.
-    `phase` is how much of the command the hot path has done.
+    `phase` is how much of the command the hot path has done. `announced` is how many bytes the
+    CDB announced when the data were collected, None if nobody tells: as many as now.
     """
     cdb, unit, command = request.cdb, request.unit, request.command
     if request.attribute == TaskAttribute.ACA:
@@ -107,9 +109,42 @@ def run(
     if len(cdb) < command.length:
         return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(len(cdb))))
     values = command.structure.parse(cdb)
-    task = Task(command, values, request.nexus, unit, commands, data_out, expected, portion, phase)
+    task = Task(
+        command,
+        values,
+        request.nexus,
+        unit,
+        commands,
+        data_out,
+        expected,
+        portion,
+        phase,
+        announced,
+    )
+    return (yield from _concluded(request, task, _checked(task, cdb)))
+
+
+def go_on(request: Request, data_out: bytes, phase: int, failure: NvmeError) -> Translation:
+    """Go on with a command that has its blocks alone, and an NVMe command of which failed.
+
+    The hot path has begun it, with all checks passed, and done `phase` of it: whatever the
+    logical unit's state is now, something of it may be done. `data_out` is all of its data.
+    """
+    command, unit = request.command, request.unit
+    assert command is not None
+    assert unit is not None
+    values = command.structure.parse(request.cdb)
+    task = Task(
+        *(command, values, request.nexus, unit, commands, data_out), phase=phase, failure=failure
+    )
+    return (yield from _concluded(request, task, command.translate(task)))
+
+
+def _concluded(request: Request, task: Task, translation: Translation) -> Translation:
+    """Run a translation; return its result, or what its failure becomes."""
+    command = task.command
     try:
-        result = yield from _checked(task, cdb)
+        result = yield from translation
     except CheckCondition as error:
         return check_condition(error.sense)
     except UnsavedState:  # whose store has told why
@@ -237,10 +272,10 @@ def _may_be_fenced(task: Task) -> bool:
 
 
 def _fits(task: Task) -> bool:
-    """Whether blocks are as long as when the command came; else its portions are others."""
-    if task.portion is None:
+    """Whether blocks are as long as when the command came; else its data are others."""
+    if task.announced is None:
         return True
-    return task.portion.announced == task.command.data_bytes(task.cdb, task.lu.block_bytes)
+    return task.announced == task.command.data_bytes(task.cdb, task.lu.block_bytes)
 
 
 def _check_data_out(task: Task) -> None:

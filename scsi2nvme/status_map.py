@@ -159,7 +159,7 @@ def result_of_status(opcode: int, status: int, dnr: bool, lba: int | None) -> Re
 
     `lba` is the first block that failed, None if that is not known.
     """
-    meaning = _meaning(status)
+    meaning = meaning_of(status)
     if status and meaning.outcome is Status.GOOD:
         meaning = _UNKNOWN  # an admin command's status: no I/O command may claim it
     return _result(meaning, dnr, reading=opcode in READING, lba=lba)
@@ -172,25 +172,24 @@ def result_of(error: NvmeError, lba: int | None = None) -> Result:
     """
     command, completion = error.command, error.completion
     if command.admin:
-        return _result(_meaning(completion.status), completion.dnr)
+        return _result(meaning_of(completion.status), completion.dnr, reading=False, lba=None)
     return result_of_status(command.opcode, completion.status, completion.dnr, lba)
 
 
 def tells_block(error: NvmeError) -> bool:
     """Whether a failure is one of a block, which initiators are told if it is known."""
     command = error.command
-    at_lba = _meaning(error.completion.status).at_lba
+    at_lba = meaning_of(error.completion.status).at_lba
     return at_lba and not command.admin and command.opcode in _WITH_LBA
 
 
-def _meaning(status: int) -> Meaning:
+def meaning_of(status: int) -> Meaning:
+    """Return what a status becomes; INTERNAL TARGET FAILURE if nobody knows it."""
     code = BY_VALUE.get(status)
     return _UNKNOWN if code is None else TABLE.get(code, _UNKNOWN)
 
 
-def _result(
-    meaning: Meaning, dnr: bool, *, reading: bool = False, lba: int | None = None
-) -> Result:
+def _result(meaning: Meaning, dnr: bool, *, reading: bool, lba: int | None) -> Result:
     outcome = meaning.outcome
     if reading and meaning.reading is not None:
         outcome = meaning.reading

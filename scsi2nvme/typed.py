@@ -47,11 +47,20 @@ def table(value: object, kind: type[_Table]) -> _Table:
     ValueError names the place in it, and what is wrong there, in one line and without the value,
     which may be a secret.
     """
+    converted: _Table = _whole(value, kind)
+    return converted
+
+
+def value(value: object, kind: Any) -> Any:
+    """Return anything that a field may be as a `kind`; ValueError as of `table`."""
+    return _whole(value, kind)
+
+
+def _whole(value: object, kind: Any) -> Any:
     try:
-        converted: _Table = _convert(value, kind, "")
+        return _convert(value, kind, "")
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    return converted
 
 
 def _convert(value: object, kind: Any, place: str) -> Any:
@@ -82,6 +91,8 @@ def _convert(value: object, kind: Any, place: str) -> Any:
 
 
 def _scalar(value: object, kind: type, place: str) -> Any:
+    if kind is type(None):
+        return _expect(value, kind, place)
     if kind is float and type(value) is int:
         return value
     _expect(value, kind, place)

@@ -15,6 +15,13 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+# `scsi2nvme`, in a process of its own. Sanitizers have an installation, which is like a user's.
+PROGRAM = (
+    (sys.executable, "-m", "scsi2nvme")
+    if "MESONPY_EDITABLE_SKIP" in os.environ
+    else (sys.executable, "-S", str(Path(__file__).parent / "start.py"))
+)
+MEMORY = "emulated:memory,size=64M"
 IQN = "iqn.2026-11.io.github.scsi2nvme:test"
 READY_S = 60
 LOGGED_S = 30
@@ -25,6 +32,11 @@ LOGGED_S = 30
 _FIRST_PORT, _PORTS = 16000, 2000
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
 _offsets = itertools.count(os.getpid())
+
+
+def scsi2nvme(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end."""
+    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=60)
 
 
 def free_port() -> int:
@@ -96,9 +108,7 @@ class Daemon:
         """Return the command line."""
         controllers = [word for spec in self.controllers for word in ("--controller", spec)]
         return [
-            sys.executable,
-            "-m",
-            "scsi2nvme",
+            *PROGRAM,
             "serve",
             *controllers,
             *("--portal", f"127.0.0.1:{self.port}"),

@@ -6,13 +6,14 @@ methods and anything at all by `send` and `send_raw`. Spec: RFC 7143.
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tests.iscsi_chap import Chap
 from tests.iscsi_pdu import (
+    ASYNC,
     DATA_IN,
     DATA_OUT,
     FINAL,
@@ -49,38 +50,6 @@ class LoginError(Exception):
 
 class DisconnectedError(Exception):
     """The target closed the connection."""
-
-
-@dataclass
-class Chap:
-    """The initiator's side of CHAP, one way or mutual, computed with hashlib alone."""
-
-    name: str
-    secret: bytes
-    algorithm: str = "5"
-    target_name: str = ""
-    target_secret: bytes = b""
-    challenge: bytes = bytes(range(16))
-    identifier: int = 0x42
-
-    def digest(self, identifier: int, secret: bytes, challenge: bytes) -> bytes:
-        name = {"5": "md5", "6": "sha1", "7": "sha256", "8": "sha3_256"}[self.algorithm]
-        return hashlib.new(name, bytes([identifier]) + secret + challenge).digest()
-
-    def answer(self, keys: Mapping[str, str]) -> dict[str, str]:
-        """Return the keys that answer CHAP_I and CHAP_C."""
-        challenge = bytes.fromhex(keys["CHAP_C"].removeprefix("0x"))
-        proof = self.digest(int(keys["CHAP_I"]), self.secret, challenge)
-        answer = {"CHAP_N": self.name, "CHAP_R": "0x" + proof.hex()}
-        if self.target_secret:
-            answer |= {"CHAP_I": str(self.identifier), "CHAP_C": "0x" + self.challenge.hex()}
-        return answer
-
-    def check(self, keys: Mapping[str, str]) -> None:
-        """Assert that the target proved itself."""
-        proof = self.digest(self.identifier, self.target_secret, self.challenge)
-        assert keys["CHAP_N"] == self.target_name
-        assert bytes.fromhex(keys["CHAP_R"].removeprefix("0x")) == proof
 
 
 CHECK_CONDITION, UNIT_ATTENTION = 2, 6  # status, sense key
@@ -200,6 +169,12 @@ class Initiator:
             self.exp_stat_sn = (pdu.stat_sn + 1) & 0xFFFFFFFF
         return pdu
 
+    def receive_answer(self) -> Pdu:
+        """Return the next PDU that answers something: no ping of the target's, after a silence."""
+        while (pdu := self.receive()).opcode == NOP_IN and pdu.itt == RESERVED_TAG:
+            pass
+        return pdu
+
     def closed_by_target(self) -> bool:
         """Whether the target closes the connection, without another PDU."""
         try:
@@ -207,6 +182,21 @@ class Initiator:
         except DisconnectedError:
             return True
         return False
+
+    def asked_to_log_out(self) -> bool:
+        """Whether the target asks for a logout."""
+        pdu = self.receive_answer()
+        return pdu.opcode == ASYNC and pdu.bhs[36] == 1  # AsyncEvent. Spec: RFC 7143 11.9.1
+
+    def sent_away(self) -> bool:
+        """Whether the target asks for a logout, and then closes the connection."""
+        return self.asked_to_log_out() and self.closed_by_target()
+
+    def leaves(self) -> bool:
+        """Whether the target asks for a logout, and is content with it."""
+        return (
+            self.asked_to_log_out() and self.logout().flags & FINAL != 0 and self.closed_by_target()
+        )
 
     def take_cmd_sn(self) -> int:
         """Return CmdSN and advance it."""
@@ -304,7 +294,7 @@ class Initiator:
         self.send(self.text_bhs(), pairs_bytes(pairs))
         data = b""
         while True:
-            pdu = self.receive()
+            pdu = self.receive_answer()
             assert pdu.opcode == TEXT_RESPONSE, f"opcode {pdu.opcode:#x}"
             data += pdu.data
             if pdu.flags & FINAL:
@@ -325,14 +315,14 @@ class Initiator:
             self.exp_stat_sn,
         )
         self.send(bhs)
-        return self.receive()
+        return self.receive_answer()
 
     def task_management(
         self, function: int, lun: int = 0, referenced: int = RESERVED_TAG, ref_cmd_sn: int = 0
     ) -> Pdu:
         """Request a function and return the response."""
         self.request_task_management(function, lun, referenced, ref_cmd_sn)
-        return self.receive()
+        return self.receive_answer()
 
     def request_task_management(
         self, function: int, lun: int = 0, referenced: int = RESERVED_TAG, ref_cmd_sn: int = 0
@@ -363,7 +353,7 @@ class Initiator:
             self.exp_stat_sn,
         )
         self.send(bhs, data)
-        return self.receive()
+        return self.receive_answer()
 
     def command_bhs(
         self,

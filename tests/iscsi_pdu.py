@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 NOP_OUT, SCSI_COMMAND, TASK_MANAGEMENT, LOGIN, TEXT, DATA_OUT, LOGOUT = range(7)
 SNACK = 0x10
@@ -19,18 +20,29 @@ IMMEDIATE = 0x40
 FINAL = 0x80
 SIMPLE = 1
 
-_CRC_TABLE = []
-for _byte in range(256):
-    for _ in range(8):
-        _byte = _byte >> 1 ^ (0x82F63B78 if _byte & 1 else 0)
-    _CRC_TABLE.append(_byte)
+
+@cache
+def _crc_tables() -> tuple[list[int], list[int]]:
+    """Return what the first and the last half of a word make of a CRC."""
+    one = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        one.append(byte)
+    two = [
+        one[(one[half & 0xFF] ^ half >> 8) & 0xFF] ^ one[half & 0xFF] >> 8
+        for half in range(1 << 16)
+    ]
+    return [crc >> 16 ^ two[crc & 0xFFFF] for crc in two], two
 
 
 def crc32c(data: bytes) -> int:
-    """Return the CRC32C of `data`."""
+    """Return the CRC32C of `data`, which are whole words, as all that has a digest."""
+    first, last = _crc_tables()
     crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ _CRC_TABLE[(crc ^ byte) & 0xFF]
+    for (word,) in struct.iter_unpack("<I", data):
+        crc ^= word
+        crc = first[crc & 0xFFFF] ^ last[crc >> 16]
     return crc ^ 0xFFFFFFFF
 
 

@@ -7,12 +7,13 @@ scripts against a real controller. Extend it by adding a handler to its
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
 from scsi2nvme.executor import first_failure
-from scsi2nvme.nvme.command import AdminOpcode, Completion, Fuse, NvmeCommand, Opcode
+from scsi2nvme.nvme.command import AdminOpcode, Completed, Completion, Fuse, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.structures import (
     DSM_RANGE,
@@ -367,7 +368,30 @@ def failure(status: int, dnr: bool = True) -> Completion:
     return Completion(status=status, dnr=dnr)
 
 
-class ModelExecutor:
+class Awaited:
+    """An executor by its `execute`, which is cancelled where nobody wants it any more."""
+
+    async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
+        """Run the commands together."""
+        raise NotImplementedError
+
+    def start(
+        self, commands: tuple[NvmeCommand, ...], completed: Completed, party: Hashable = None
+    ) -> Callable[[], None]:
+        """See `NvmeExecutor`."""
+
+        def ended(work: asyncio.Task[tuple[Completion, ...]]) -> None:
+            if work.cancelled():
+                completed(asyncio.CancelledError())
+            else:
+                completed(work.exception() or work.result())
+
+        work = asyncio.get_running_loop().create_task(self.execute(*commands))
+        work.add_done_callback(ended)
+        return lambda: void(work.cancel())
+
+
+class ModelExecutor(Awaited):
     """Answers a logical unit's NVMe commands from the model."""
 
     def __init__(self, model: ModelController) -> None:

@@ -1,7 +1,8 @@
 #!/bin/bash
 # What a stranger finds: a bare Debian 12 with git, make and python3 is given this
-# checkout and runs `make build`, then `make serve` twice; an initiator outside reads
-# back what it wrote.
+# checkout and runs `make build` and `make install`, then `make serve` twice; an initiator outside
+# reads back what it wrote. Then it does so with the package that `make deb` has made there, which
+# leaves nothing behind when it is purged.
 #
 # Needs root, mmdebstrap, iproute2, libiscsi-bin, qemu-utils and qemu-block-extra. MIRROR
 # is handed to mmdebstrap. pip's PIP_* variables reach the inside, where the file that
@@ -23,14 +24,16 @@ inside() {
   chroot "$root" env -i "${variables[@]}" "$@"
 }
 
-# Run a command while the disk is served.
+# Run a command while the disk is served: `served COMMAND`, by what `serve` is, with its state in
+# the directory `state`.
 served() {
-  inside make -C /src serve >"$root/serve.log" 2>&1 &
+  : >"$root/serve.log" # else the last one's Ready may be read
+  inside "${serve[@]}" >>"$root/serve.log" 2>&1 &
   local make=$!
   tail --pid="$make" --lines=+1 --follow "$root/serve.log" | sed '/^Ready/q'
   grep --quiet '^Ready' "$root/serve.log"
   "$@"
-  kill -TERM "$(cat "$root/src/var/lock")"
+  kill -TERM "$(cat "$root/$state/lock")"
   wait "$make"
 }
 
@@ -40,6 +43,8 @@ write_and_compare() {
   qemu-img convert -n -f raw -O raw "$root/image" "$url"
   qemu-img compare -f raw -F raw "$root/image" "$url"
 }
+
+serve=(make -C /src serve) state=src/var
 
 case "${1:-}" in
   "")
@@ -54,11 +59,16 @@ case "${1:-}" in
     # Namespaces of our own: what is mounted or left running ends with us, ports are free.
     unshare --mount --pid --fork --kill-child "$0" build
     unshare --mount --pid --net --fork --kill-child "$0" serve
-    echo "A bare Debian 12 builds, serves, and keeps its disk."
+    unshare --mount --pid --net --fork --kill-child "$0" package
+    echo "A bare Debian 12 builds, serves, and keeps its disk; so does its package."
     ;;
   build)
     mount -t proc proc "$root/proc"
-    inside make -C /src build
+    inside make -C /src build deb install
+    # What install has put there goes again, so that what a package leaves behind is seen.
+    inside /usr/local/sbin/scsi2nvme --version
+    inside test -s /usr/local/share/man/man8/scsi2nvme.8
+    rm -r "$root"/opt/scsi2nvme "$root"/usr/local/sbin/scsi2nvme "$root"/usr/local/share/man/man[58]
     ;;
   serve)
     mount -t proc proc "$root/proc"
@@ -67,5 +77,26 @@ case "${1:-}" in
     truncate --size=1G "$root/image"
     served write_and_compare
     served qemu-img compare -f raw -F raw "$root/image" "$url"
+    ;;
+  package)
+    mount -t proc proc "$root/proc"
+    ip link set lo up
+    mv "$root"/src/build/deb/*.deb "$root/root/built.deb"
+    rm -r "$root/src"
+    inside dpkg --install /root/built.deb
+    serve=(scsi2nvme serve --controller emulated:/root/disk.img,size=1G
+      --iqn iqn.2026-11.io.github.scsi2nvme:disk0)
+    state=var/lib/scsi2nvme
+    served write_and_compare
+    inside scsi2nvme install-units --dry-run | grep --quiet ^ExecStart=/usr/lib/scsi2nvme/bin/scsi2nvme
+    # An image may lie where the daemon under its unit may write: it is data, and stays.
+    touch "$root/$state/disk.img"
+    inside dpkg --install /root/built.deb # over itself, as an upgrade
+    inside dpkg --remove scsi2nvme
+    inside dpkg --purge scsi2nvme
+    [ "$(ls "$root/$state")" = disk.img ]
+    rm -r "${root:?}/$state"
+    left=$(find "$root" -xdev -path "$root/proc" -prune -o -name '*scsi2nvme*' -print)
+    [ -z "$left" ] || { echo "left behind: $left"; exit 1; }
     ;;
 esac

@@ -146,12 +146,19 @@ class Bench:
         lun: int = 0,
         expected: int | None = None,
         portion: Portion | None = None,
+        announced: int | None = None,
     ) -> Result:
         """Run one CDB through the engine; `expected` is its data transfer length, if told."""
         from scsi2nvme import engine
 
         return self.model.play(
-            engine.run(engine.select(nexus or self.nexus, lun, cdb), data_out, expected, portion)
+            engine.run(
+                engine.select(nexus or self.nexus, lun, cdb),
+                data_out,
+                expected,
+                portion,
+                announced=announced,
+            )
         )
 
     def do(

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.service import runs
 from scsi2nvme.unit.mode_pages.control import CONTROL
 from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import TASK_MANAGEMENT_RESPONSE, Pdu
+from tests.model_controller import Awaited
 from tests.support import row
 from tests.target.iscsi.portal_bench import ALICE, DISK, Bench, ready, serving
 
@@ -23,7 +25,7 @@ READ = row("READ (10)").build(transfer_length=1)
 SECONDS = 20
 
 
-class Held:
+class Held(Awaited):
     """A controller whose commands wait until `release`."""
 
     def __init__(self, bench: Bench) -> None:
@@ -41,7 +43,9 @@ class Held:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A portal that answers for no READ before the controller has ended it."""
+    monkeypatch.setattr(runs, "ANSWER_SECONDS", SECONDS)
     with serving() as bench:
         yield bench
 

@@ -10,7 +10,7 @@ from tests.architecture import native
 from tests.architecture.graph import Graph
 from tests.architecture.imports import imported, sources
 
-COMPOSERS = ("scsi2nvme.cli", "scsi2nvme.__main__", "scsi2nvme.fuzz")
+COMPOSERS = ("scsi2nvme.cli", "scsi2nvme.__main__", "scsi2nvme.manual", "scsi2nvme.fuzz")
 TARGET, DRIVERS = "scsi2nvme.target", "scsi2nvme.drivers"
 EXTENSION, NATIVE = "scsi2nvme._dataplane", "scsi2nvme.native"
 
@@ -69,7 +69,10 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "scsi2nvme.executor": ("scsi2nvme.commands", "scsi2nvme.command", "scsi2nvme.unit"),
     **{
         f"scsi2nvme.{low}": ("scsi2nvme",)
-        for low in ("fields", "tables", "background", "typed", "durable")
+        for low in (
+            *("fields", "tables", "background", "typed", "durable", "kernel_module"),
+            "printable",
+        )
     },
     "scsi2nvme.engine": ("scsi2nvme.executor", "scsi2nvme.service", NATIVE),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scsi2nvme.command import Command, Hot, Transfer
+from scsi2nvme.command import Command, Counted, Hot, Transfer
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.ctables import constants, header
 from scsi2nvme.scsi.status import Status
@@ -41,11 +41,17 @@ def test_a_row_says_what_the_table_says(row: Command) -> None:
     transfer = f"S2N_TRANSFER_{row.transfer.name}"
     assert values[:3] == [f"0x{row.opcode:02x}", str(row.length), f"S2N_{row.data.name}"]
     assert values[3:6] == [transfer, hot, str(row.zero_length_means)]
-    assert values[-1] == str(int(row.asks_for_state))
+    assert values[-2:] == [str(int(row.asks_for_state)), f"S2N_COUNTED_{row.counted.name}"]
     assert len(mask) == 32
     own = row.structure.mask
     assert all(accepted & ~allowed == 0 for accepted, allowed in zip(mask, own, strict=False))
     assert not any(mask[row.length :])
+
+
+def test_what_is_in_the_head_of_the_queue_implicitly() -> None:
+    """No other command may pass one that is ORDERED. Spec: SPC-4 5.3."""
+    heads = {row.name for row in COMMANDS if row.asks_for_state}
+    assert heads == {"INQUIRY", "REPORT LUNS", "REQUEST SENSE", "TEST UNIT READY"}
 
 
 def test_the_mask_of_read_10() -> None:
@@ -72,7 +78,12 @@ def test_the_first_row_of_each_operation_code() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "prefix"),
-    [(Transfer, "S2N_TRANSFER_"), (Status, "S2N_"), (TaskAttribute, "S2N_ATTRIBUTE_")],
+    [
+        (Transfer, "S2N_TRANSFER_"),
+        (Counted, "S2N_COUNTED_"),
+        (Status, "S2N_"),
+        (TaskAttribute, "S2N_ATTRIBUTE_"),
+    ],
 )
 def test_c_counts_as_python_does(kind: type[IntEnum], prefix: str) -> None:
     for member in kind:
@@ -89,9 +100,24 @@ def test_what_is_hot() -> None:
         *(f"{name} ({length})" for name in ("READ", "WRITE") for length in (6, 10, 12, 16)),
         *(f"{name} ({length})" for name in CHECKING for length in (10, 12, 16)),
         *(f"{name} ({length})" for name in WITHOUT_12 for length in (10, 16)),
+        "COMPARE AND WRITE",
         "UNMAP",
         "TEST UNIT READY",
     }
+
+
+def test_what_counts_as_what() -> None:
+    counted = {row.name: row.counted for row in COMMANDS}
+    reads = {name for name, kind in counted.items() if kind is Counted.READ}
+    writes = {name for name, kind in counted.items() if kind is Counted.WRITE}
+    assert reads == {f"READ ({length})" for length in (6, 10, 12, 16)}
+    assert writes == {
+        *(f"WRITE ({length})" for length in (6, 10, 12, 16)),
+        *(f"WRITE AND VERIFY ({length})" for length in (10, 12, 16)),
+        *(f"WRITE SAME ({length})" for length in (10, 16)),
+        *("COMPARE AND WRITE", "ORWRITE (16)"),
+    }
+    assert [name for name, kind in counted.items() if kind is Counted.DISCARD] == ["UNMAP"]
 
 
 def generate(folder: Path) -> Path:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scsi2nvme import commands, engine
 from scsi2nvme.command import Command, Data, Transfer
 from scsi2nvme.commands.persistent_reserve_out import PARAMETER_LIST
+from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.scsi.lun import lun_of
-from scsi2nvme.scsi.result import Result
+from scsi2nvme.scsi.result import NvmeError, Result
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,
     CAPACITY_DATA_HAS_CHANGED,
@@ -27,6 +28,7 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_attribute import TaskAttribute
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.readiness import Readiness
 from tests.support import Bench, code, make_bench, row
@@ -170,10 +172,15 @@ def test_the_aca_attribute_is_refused_where_there_is_no_aca_condition(lun: int) 
 
 @by_name
 def test_a_cut_cdb_is_refused(command: Command) -> None:
+    """It is pointed at where the CDB ends, or at the service action, which might be any."""
+    action = command.service_action_field
     for length in range(1, command.length):
         result = make_bench().run(command.build()[:length])
-        assert result.status is Status.CHECK_CONDITION
         assert code(result) == INVALID_FIELD_IN_CDB
+        if action is None or length >= action.end:
+            assert pointer(result) == FieldPointer(length)
+        else:
+            assert pointer(result) == FieldPointer(*action.highest_bit("big"))
 
 
 def test_padding_of_the_transport_is_no_part_of_the_cdb() -> None:
@@ -311,6 +318,17 @@ def test_rows_that_change_the_medium_are_write_protected(command: Command) -> No
         assert command.modifies_medium, command.name
 
 
+@pytest.mark.parametrize("name", ["READ (10)", "WRITE (10)", "WRITE AND VERIFY (10)"])
+def test_where_blocks_have_another_length_nothing_is_moved(name: str) -> None:
+    bench = make_bench()
+    cdb, data = row(name).build(transfer_length=8), bytes(4096)
+    assert bench.run(cdb, data, announced=4096).status is Status.GOOD
+    bench.model.executed.clear()
+    assert bench.run(cdb, data, announced=8 * 4096).status is Status.BUSY
+    assert bench.run(cdb, data, announced=8 * 256).status is Status.BUSY
+    assert bench.model.executed == []
+
+
 def test_data_beyond_what_the_cdb_announces_is_dropped() -> None:
     bench = make_bench()
     bench.do("WRITE (10)", b"\x01" * 512 + b"\x02" * 512, transfer_length=1)
@@ -370,6 +388,20 @@ def test_data_that_were_dropped_are_not_good() -> None:
     assert code(result) == INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT
 
 
+@pytest.mark.parametrize("block_bytes", [512, 4096])
+def test_data_are_wanted_of_all_that_is_moved_at_once(block_bytes: int) -> None:
+    """Of more the front end collects none, and the length itself is at fault."""
+    most = MAXIMUM_TRANSFER_BYTES // block_bytes
+    bench = make_bench(blocks=most + 1, block_bytes=block_bytes)
+    for blocks, wrong in (
+        (most, INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT),
+        (most + 1, INVALID_FIELD_IN_CDB),
+    ):
+        cdb = row("WRITE (10)").build(transfer_length=blocks)
+        assert code(bench.run(cdb, b"", expected=blocks * block_bytes)) == wrong
+    assert bench.model.executed == []
+
+
 @by_name
 def test_data_in_is_cut_to_the_allocation_length(command: Command) -> None:
     if command.data is not Data.IN or command.length_field != "allocation_length":
@@ -378,6 +410,25 @@ def test_data_in_is_cut_to_the_allocation_length(command: Command) -> None:
     for length in (0, 1, 3, 5):
         result = bench.run(command.build(allocation_length=length))
         assert len(result.data_in) <= length
+
+
+# Failures of NVMe commands
+
+
+@pytest.mark.parametrize("lun", [0, 1])
+@pytest.mark.parametrize("status", [0x280, 0x281, 0x284, 0x004, 0x006, 0x300, 0x371])
+def test_what_the_admin_queue_fails_is_counted_as_no_access(lun: int, status: int) -> None:
+    """Its opcodes are others' on an I/O queue: Get Log Page is Read there."""
+    bench = make_bench()
+    request = engine.select(bench.nexus, lun, row("LOG SENSE").build())
+    for opcode in range(256):
+        error = NvmeError(NvmeCommand(opcode, admin=True), Completion(status, dnr=True))
+        result = bench.model.play(engine.failed(request, error))
+        assert result.status is not Status.GOOD
+        assert result.sense is None or result.sense.information is None
+    counters = bench.lu.counters
+    assert not any(counters.value(page, code) for page in range(0x40) for code in range(7))
+    assert bench.model.executed == []
 
 
 # The step-aside flag

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+import gc
+import weakref
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from scsi2nvme.executor import first_failure, play
-from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
+from scsi2nvme.executor import Play, first_failure, play
+from scsi2nvme.nvme.command import Completed, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import GOOD, NvmeError, Progress, Result, Translation
 from scsi2nvme.scsi.status import Status
+from tests.model_controller import Awaited
 
 FLUSH, READ, WRITE = (NvmeCommand(code) for code in (Opcode.FLUSH, Opcode.READ, Opcode.WRITE))
 
 
-class Script:
+class Script(Awaited):
     """Answers each group of commands with the next completions."""
 
     def __init__(self, *answers: tuple[Completion, ...]) -> None:
@@ -108,7 +112,7 @@ def test_a_translation_is_closed_when_its_player_is_cancelled() -> None:
             closed.append("closed")
         return GOOD
 
-    class Never:
+    class Never(Awaited):
         async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
             await asyncio.get_running_loop().create_future()
             raise AssertionError
@@ -131,7 +135,7 @@ def test_an_executor_that_raises_ends_the_translation() -> None:
             yield FLUSH
         return Result(Status.BUSY)
 
-    class Broken:
+    class Broken(Awaited):
         async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
             raise OSError("gone")
 
@@ -163,3 +167,116 @@ def test_the_cause_of_a_failure(completions: tuple[Completion, ...], cause: int 
         assert error is not None
         assert error.command is (READ, WRITE)[cause]
         assert error.completion is completions[cause]
+
+
+def test_what_has_ended_is_freed_at_once() -> None:
+    """Not by the collector of cycles, which would be at work all the time."""
+
+    class Later:
+        def start(
+            self, commands: object, completed: Completed, party: object = None
+        ) -> Callable[[], None]:
+            self.completed = completed
+            return partial(id, completed)  # type: ignore[return-value]
+
+    class Asker:
+        play: Play
+
+        def ended(self, outcome: object) -> None:
+            self.outcome = outcome
+
+    def translation() -> Translation:
+        yield FLUSH
+        return GOOD
+
+    asker, later = Asker(), Later()
+    asker.play = Play(translation(), later, asker.ended)
+    asker.play.begin()
+    gone = weakref.ref(asker)
+    later.completed((Completion(),))
+    assert asker.outcome is GOOD
+    gc.disable()
+    try:
+        del asker, later.completed
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+class ByHand:
+    """An executor whose commands end when the test says so."""
+
+    completed: Completed
+    stopped = False
+
+    def start(self, commands: object, completed: Completed) -> Callable[[], None]:
+        self.completed = completed
+        return self.stop
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class Refuses:
+    """An executor that takes no command."""
+
+    def start(self, commands: object, completed: Completed) -> Callable[[], None]:
+        raise OSError("gone")
+
+
+def _raises(executor: ByHand, under_way: Play) -> None:
+    executor.completed(OSError("gone"))
+
+
+def _stopped(executor: ByHand, under_way: Play) -> None:
+    under_way.stop()
+    under_way.stop()
+    assert executor.stopped
+    executor.completed((OK,))
+
+
+def _stopped_in_a_pause(executor: ByHand, under_way: Play) -> None:
+    under_way.stop()
+
+
+@pytest.mark.parametrize("closing", [None, ValueError("in its finally")])
+@pytest.mark.parametrize(
+    ("asked", "executor", "end", "reason"),
+    [
+        (FLUSH, Refuses(), None, OSError),
+        (FLUSH, ByHand(), _raises, OSError),
+        ((READ, WRITE), ByHand(), _raises, OSError),
+        (FLUSH, ByHand(), _stopped, asyncio.CancelledError),
+        ((READ,), ByHand(), _stopped, asyncio.CancelledError),
+        (Progress(1, delay_s=1000), ByHand(), _stopped_in_a_pause, asyncio.CancelledError),
+    ],
+)
+def test_a_translation_is_closed_before_its_end_is_told(
+    asked: Any,
+    executor: Any,
+    end: Callable[[Any, Play], None] | None,
+    reason: type[BaseException],
+    closing: Exception | None,
+) -> None:
+    seen: list[Any] = []
+
+    def translation() -> Translation:
+        try:
+            yield asked
+        finally:
+            seen.append("closed")
+            if closing is not None:
+                raise closing
+        return GOOD
+
+    async def work() -> None:
+        kept = translation()  # which would else be closed when it is freed
+        under_way = Play(kept, executor, seen.append)
+        under_way.begin()
+        if end is not None:
+            end(executor, under_way)
+
+    asyncio.run(work())
+    closed, told = seen
+    assert closed == "closed"
+    assert told is closing if closing else isinstance(told, reason)

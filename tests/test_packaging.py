@@ -50,11 +50,13 @@ def test_the_version_is_one() -> None:
     assert build[1] == project == scsi2nvme.__version__
 
 
+@pytest.mark.slow
 def test_a_wheel_is_for_every_python_from_3_11(wheel: zipfile.ZipFile) -> None:
     assert wheel.filename is not None
     assert "-cp311-abi3-" in wheel.filename
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_every_module_once_and_no_strays(wheel: zipfile.ZipFile) -> None:
     expected = {"scsi2nvme/_dataplane.abi3.so"}
     for folder in FOLDERS:
@@ -68,5 +70,6 @@ def test_a_wheel_holds_every_module_once_and_no_strays(wheel: zipfile.ZipFile) -
     assert {name.split("/")[0] for name in names} == {"scsi2nvme"}
 
 
+@pytest.mark.slow
 def test_a_wheel_has_the_extension_that_was_built(wheel: zipfile.ZipFile) -> None:
     assert wheel.read("scsi2nvme/_dataplane.abi3.so")[:4] == b"\x7fELF"

@@ -16,7 +16,7 @@ from scsi2nvme.unit.block_device import Portion
 from tests.support import Bench, code, make_bench, row
 
 WHOLE = 40000  # blocks, more than are moved at once
-SECOND = Portion(announced=WHOLE * 512, offset=1024, size=1024)
+SECOND = Portion(offset=1024, size=1024)
 READ_ALL = row("READ (10)").build(lba=7, transfer_length=WHOLE)
 WRITE_ALL = row("WRITE (10)").build(lba=7, transfer_length=WHOLE)
 
@@ -54,8 +54,9 @@ def test_what_holds_between_commands_holds_between_portions() -> None:
 def test_where_blocks_have_another_length_a_command_does_not_go_on() -> None:
     bench = make_large()
     for offset in (0, 1024):
-        portion = Portion(WHOLE * 4096, offset, 1024)
-        result = bench.run(WRITE_ALL, bytes(1024), expected=WHOLE * 4096, portion=portion)
+        whole = WHOLE * 4096
+        portion = Portion(offset, 1024)
+        result = bench.run(WRITE_ALL, bytes(1024), expected=whole, portion=portion, announced=whole)
         assert result.status is Status.BUSY
     assert bench.model.executed == []
 
@@ -66,7 +67,7 @@ def test_fewer_data_are_judged_with_the_first_portion(expected: int, tells_resid
     bench = make_large()
     bench.nexus.tells_residual = tells_residual
     size = min(expected, 1024)
-    portion = Portion(WHOLE * 512, 0, size)
+    portion = Portion(0, size)
     result = bench.run(WRITE_ALL, bytes(size), expected=expected, portion=portion)
     whole = expected % 512 == 0
     assert (result.status is Status.GOOD) == (whole and tells_residual)

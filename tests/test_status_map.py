@@ -106,6 +106,9 @@ def test_zone_boundary_depends_on_the_direction() -> None:
     status = StatusCode.ZONE_BOUNDARY_ERROR
     assert triple(result_of_status(Opcode.WRITE, status, True, 0)) == (0x5, 0x21, 0x05)
     assert triple(result_of_status(Opcode.READ, status, True, 0)) == (0x5, 0x21, 0x07)
+    for opcode in range(256):  # none of the admin queue reads blocks
+        error = NvmeError(NvmeCommand(opcode, admin=True), Completion(status, dnr=True))
+        assert triple(result_of(error)) == (0x5, 0x21, 0x05)
 
 
 def test_namespace_not_ready_depends_on_do_not_retry() -> None:
@@ -143,3 +146,23 @@ def test_firmware_that_waits_for_a_reset_is_good_for_admin_commands_only() -> No
     assert result_of(NvmeError(commit, completion)).status is Status.GOOD
     write = NvmeCommand(Opcode.WRITE, nsid=1)
     assert triple(result_of(NvmeError(write, completion))) == (0x4, 0x44, 0x00)
+
+
+# What is told of a block: of the medium, of protection information, and of its number.
+_OF_A_BLOCK = {
+    StatusCode.LBA_OUT_OF_RANGE,
+    StatusCode.WRITE_FAULT,
+    StatusCode.UNRECOVERED_READ_ERROR,
+    StatusCode.GUARD_CHECK_ERROR,
+    StatusCode.APPLICATION_TAG_CHECK_ERROR,
+    StatusCode.REFERENCE_TAG_CHECK_ERROR,
+    StatusCode.DEALLOCATED_OR_UNWRITTEN,
+    StatusCode.STORAGE_TAG_CHECK_ERROR,
+}
+
+
+@pytest.mark.parametrize("code", StatusCode, ids=lambda code: code.name)
+def test_information_is_the_block_where_a_block_failed(code: StatusCode) -> None:
+    sense = result_of_status(Opcode.READ, code, dnr=True, lba=1 << 40).sense
+    if sense is not None:
+        assert sense.information == (1 << 40 if code in _OF_A_BLOCK else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,5 +57,6 @@ TRANSPORT = Scheme(
     _options,
     _open,
     _check,
+    place=lambda path: "" if path == MEMORY else os.path.realpath(path),
     inspect=_inspect,
 )

@@ -19,6 +19,7 @@ from typing import Any
 from scsi2nvme import durable
 from scsi2nvme.drivers.scheme import MAXIMUM_NAMESPACES, check_serial
 from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.native.emulator import Disk
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SELF_TEST_RESULT
 from scsi2nvme.typed import parse_json, table
 
@@ -139,44 +140,60 @@ class Image:
         self.inspects = inspects and path is not None
         if block_bytes not in (None, *BLOCK_BYTES):
             raise TransportError(f"{self.name}: blocks of {block_bytes} bytes, not 512 or 4096")
-        self.fd = self._open()
+        self._inode: int | None = None
+        if path is None:
+            self.namespace_bytes = self._new_size(size_bytes)
+            self.medium: int | Disk = self._disk(self.namespace_bytes * namespaces)
+        else:
+            self.medium = self._open(path)
         try:
-            self.namespace_bytes = self._size(size_bytes, namespaces)
+            if isinstance(self.medium, int):
+                self._inode = os.fstat(self.medium).st_ino
+                self.namespace_bytes = self._size(self.medium, size_bytes, namespaces)
             self.state = self._load(serial, namespaces, block_bytes)
         except BaseException:
-            os.close(self.fd)
+            self.close()
             raise
 
     # ---- opening ----
 
-    def _open(self) -> int:
-        if self.path is None:
-            return os.memfd_create("scsi2nvme-disk")
+    def _open(self, path: Path) -> int:
         try:
             flags = os.O_RDONLY if self.inspects else os.O_RDWR | os.O_CREAT
-            fd = os.open(self.path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+            fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise TransportError(f"{self.path}: {error.strerror}") from error
+            raise TransportError(f"{path}: {error.strerror}") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
-            raise TransportError(f"{self.path}: in use by another process") from None
+            raise TransportError(f"{path}: in use by another process") from None
         return fd
 
-    def _size(self, size_bytes: int | None, namespaces: int) -> int:
+    def _disk(self, size_bytes: int) -> Disk:
+        try:
+            return Disk(size_bytes)
+        except (OSError, OverflowError) as error:
+            raise TransportError(f"{self.name}: no room for {size_bytes} bytes") from error
+
+    def _new_size(self, size_bytes: int | None) -> int:
+        """Return the bytes of each namespace where there is nothing yet."""
+        size_bytes = size_bytes or DEFAULT_SIZE_BYTES
+        if size_bytes % _GRANULE_BYTES:
+            raise TransportError(
+                f"{self.name}: size {size_bytes} is no multiple of {_GRANULE_BYTES}"
+            )
+        return size_bytes
+
+    def _size(self, fd: int, size_bytes: int | None, namespaces: int) -> int:
         """Return the bytes of each namespace; give a new file its size."""
-        present = os.fstat(self.fd).st_size
+        present = os.fstat(fd).st_size
         if present == 0 and self.inspects:
             raise TransportError(f"{self.name}: is empty")
         if present == 0:
-            size_bytes = size_bytes or DEFAULT_SIZE_BYTES
-            if size_bytes % _GRANULE_BYTES:
-                raise TransportError(
-                    f"{self.name}: size {size_bytes} is no multiple of {_GRANULE_BYTES}"
-                )
+            size_bytes = self._new_size(size_bytes)
             try:
-                os.ftruncate(self.fd, size_bytes * namespaces)
+                os.ftruncate(fd, size_bytes * namespaces)
             except OSError as error:
                 raise TransportError(f"{self.name}: {error.strerror}") from error
             return size_bytes
@@ -195,7 +212,7 @@ class Image:
     def _load(self, serial: str | None, namespaces: int, block_bytes: int | None) -> State:
         """Return what the sidecar holds, or what it is to hold for a new image."""
         state = self._read()
-        inode = os.fstat(self.fd).st_ino
+        inode = self._inode
         if state is None:
             block_bytes = block_bytes or BLOCK_BYTES[0]
             entries = [NamespaceState(nsid, block_bytes) for nsid in range(1, namespaces + 1)]
@@ -243,6 +260,15 @@ class Image:
         """Where a namespace begins."""
         return (nsid - 1) * self.namespace_bytes
 
+    def is_readable(self, offset: int, length: int) -> bool:
+        """Whether the medium still gives these bytes: memory always does."""
+        if not isinstance(self.medium, int):
+            return True
+        try:
+            return len(os.pread(self.medium, length, offset)) == length
+        except OSError:
+            return False
+
     def save(self) -> None:
         """Make the state durable; TransportError if that fails."""
         sidecar = self.sidecar
@@ -254,8 +280,11 @@ class Image:
             raise TransportError(f"{sidecar}: {error.strerror}") from error
 
     def close(self) -> None:
-        """Release the lock and the file."""
-        os.close(self.fd)
+        """Release the lock and the file, or the memory."""
+        if isinstance(self.medium, int):
+            os.close(self.medium)
+        else:
+            self.medium.close()
 
 
 def namespace_uuid(serial: str, nsid: int) -> bytes:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import mmap
 from bisect import bisect_right
+from contextlib import suppress
 
 from scsi2nvme.drivers.memory import PAGE, keep_private
 from scsi2nvme.native.transport import Region
 
 # Not the virtual addresses: whoever mixes the two up is found out at once.
 _FIRST_IOVA = 1 << 32
+_HUGE_BYTES = 2 << 20
 
 
 class UnmappedError(Exception):
@@ -30,6 +32,9 @@ class DmaMemory:
         length = max(-(-length // PAGE), 1) * PAGE
         mapped = mmap.mmap(-1, length, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         keep_private(mapped)
+        if length >= _HUGE_BYTES:
+            with suppress(OSError):  # a kernel without huge pages
+                mapped.madvise(mmap.MADV_HUGEPAGE)
         region = Region(ctypes.addressof(ctypes.c_char.from_buffer(mapped)), self._next, length)
         self._next += length + PAGE
         self._maps.append(mapped)

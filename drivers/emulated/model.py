@@ -132,7 +132,7 @@ class Model:
         """Make the I/O side treat a namespace as its state says."""
         self.emulator.set_namespace(
             namespace.nsid,
-            self.image.fd,
+            self.image.medium,
             self.image.offset(namespace.nsid),
             self.blocks(namespace),
             namespace.block_bytes,

@@ -158,7 +158,7 @@ def _mounts(disk: Disk) -> Iterator[str]:
     numbers = {read_text(_block(disk.system, name) / "dev"): name for name in named.values()}
     numbers.pop("", None)
     seen: set[str] = set()
-    for process in _processes(disk.system):
+    for process in processes(disk.system):
         namespace = link_name(process / "ns/mnt")
         if namespace in seen:
             continue
@@ -195,7 +195,8 @@ def _btrfs(disk: Disk) -> Iterator[str]:
                 yield f"{member.name} belongs to the btrfs file system {file_system.name}"
 
 
-def _processes(system: System) -> Iterator[Path]:
+def processes(system: System) -> Iterator[Path]:
+    """Yield the directory of every process."""
     for process in _children(system.proc):
         if process.name.isdigit():
             yield process
@@ -203,7 +204,7 @@ def _processes(system: System) -> Iterator[Path]:
 
 def open_files(system: System) -> Iterator[tuple[Path, str]]:
     """Yield (process, path) for what processes have open under /dev."""
-    for process in _processes(system):
+    for process in processes(system):
         try:
             targets = [str(entry.readlink()) for entry in (process / "fd").iterdir()]
         except OSError:

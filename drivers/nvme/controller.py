@@ -10,15 +10,16 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from enum import Enum
+from functools import partial
 from typing import Self
 
-from scsi2nvme.background import Background, within
+from scsi2nvme.background import Background, until_ended, within
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.drivers.nvme.admin import Feature, LogPage
-from scsi2nvme.drivers.nvme.bounce import BouncePool
+from scsi2nvme.drivers.nvme.bounce import BOUNCE_BYTES, BouncePool
 from scsi2nvme.drivers.nvme.bringup import BringUp, Clock, RealClock
 from scsi2nvme.drivers.nvme.commands import Commands
 from scsi2nvme.drivers.nvme.data_path import DataPath, IoQueue
@@ -41,16 +42,16 @@ from scsi2nvme.drivers.nvme.submission import ControlQueue
 from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.drivers.transport import Alarm, Transport, TransportError
 from scsi2nvme.fields import Values
+from scsi2nvme.happenings import tell
 from scsi2nvme.native.nvme import QueuePair
-from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.command import Completed, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 
 _log = logging.getLogger(__name__)
 
-_ADMIN_DEPTH = 32
+_ADMIN_DEPTH = 128
 _CONTROL_QID = 1
 _FIRST_REACTOR_QID = 2
-_BOUNCE_BYTES = 8 << 20
 _AFTER_RESET_S, _SLOW_RESET_S = 0.1, 0.25
 _SHUTDOWN_S = (10.0, 60.0)  # at least, and at most, whatever RTD3E says
 _DRAIN_S = 5.0  # at the end: for a reset, for what is under way, and to delete the queues
@@ -74,7 +75,8 @@ class Controller:
     `on_event` is called for asynchronous events, with a namespace event when a reset
     brought other namespaces to light, and, before any command goes on, when it undid what
     cannot be set again. `failure` says why the controller is dead. `commands` are those
-    that have a name, over `execute`.
+    that have a name, over `execute`. `name` is its transport's, `known_as`
+    what it was opened as.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Controller:
         self.commands = Commands(self)
         self.state = ControllerState.STARTING
         self.failure = ""
+        self.name = self.known_as = transport.name
         self.on_event: Callable[[ControllerEvent], None] | None = None
         self.identity: Values
         self.namespaces: dict[int, NamespaceFacts] = {}
@@ -104,7 +107,7 @@ class Controller:
         self._admin = self._control_queue(0, _ADMIN_DEPTH)
         self._io = self._control_queue(_CONTROL_QID, self._depth)
         self._setup = SetUp(self._registers, self._admin, transport.allocate(PAGE), timing)
-        bounce = BouncePool(transport.allocate(_BOUNCE_BYTES))
+        bounce = BouncePool(transport.allocate(BOUNCE_BYTES))
         self._settings = Settings(self.name, clock)
         self._background = Background(self.name)
         self._executor = Executor(
@@ -115,13 +118,11 @@ class Controller:
         self._events = EventMonitor(
             self.commands, self.rescan, self._admin, self._report, self._background.spawn
         )
-        self._recovery = Recovery(self, clock, timing.grace_s)
+        self._recovery = Recovery(self, timing.grace_s, self._executor.uninterruptible)
         self._data_path: DataPath | None = None
         self._reviving = asyncio.Lock()
         self._waits_for_device = False  # which was let go of, and may come back
-        self._interrupts = {
-            transport.interrupt(vector) for vector in range(min(transport.vectors, 2))
-        }
+        self._interrupts = {*map(transport.interrupt, range(min(transport.vectors, 2)))}
 
     @classmethod
     async def open(
@@ -156,8 +157,8 @@ class Controller:
     # ---- bring-up ----
 
     def _control_queue(self, qid: int, depth: int) -> ControlQueue:
-        def on_overdue(cid: int, again: bool) -> None:
-            self._background.spawn(self._recovery.expired(qid, cid, again=again))
+        def on_overdue(cid: int, again: bool) -> asyncio.Task[None]:
+            return self._background.spawn(self._recovery.expired(qid, cid, again=again))
 
         return ControlQueue(
             self._queue_pair(qid, depth),
@@ -270,16 +271,21 @@ class Controller:
     async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
         """Execute commands, placed side by side and rung for once; return how each ended.
 
-        All are admin or all are I/O commands, of 2 MiB of data at most each.
-        What a controller reset interrupts is repeated where that is harmless,
-        and else ends with ABORTED_BY_RESET; on a dead controller everything
-        ends with LOST. When the caller is cancelled they are aborted, and it goes on once they
-        have ended, within two seconds if the controller can be reset.
+        All are admin or all are I/O commands, of 2 MiB of data at most each. What a controller
+        reset interrupts is repeated where that is harmless, and else ends with ABORTED_BY_RESET;
+        on a dead controller everything ends with LOST. When the caller is cancelled they are
+        aborted, and it goes on once they have ended, within two seconds if there can be a reset.
         ControllerError if the controller is closed, ValueError for what can never be placed.
         """
+        return await until_ended(partial(self.start, commands))
+
+    def start(
+        self, commands: tuple[NvmeCommand, ...], completed: Completed, party: Hashable = None
+    ) -> Callable[[], None]:
+        """As `execute`, told by `completed`, for a party; see `NvmeExecutor`."""
         if self.state is ControllerState.CLOSED:
             raise ControllerError(f"{self.name} is closed")
-        return await self._executor.execute(commands)
+        return self._executor.start(commands, completed, party)
 
     # ---- namespaces and events ----
 
@@ -313,11 +319,6 @@ class Controller:
         self._data_path = None
 
     @property
-    def name(self) -> str:
-        """Which controller it is, for people: its transport's name."""
-        return self.transport.name
-
-    @property
     def live(self) -> bool:
         """Whether commands are being executed."""
         return self.state is ControllerState.LIVE
@@ -326,12 +327,12 @@ class Controller:
         """Return CSTS; ControllerGoneError when it reads all ones."""
         return self._registers.status()
 
-    async def overdue(self, qid: int, cid: int) -> None:
-        """A command on one of `io_queues` is overdue: abort it, the next time reset.
+    async def overdue(self, qid: int, cid: int, again: bool) -> None:
+        """A command on one of `io_queues` is overdue: abort it, or reset if it is told of `again`.
 
-        Its owner has given it some more time already, and tells of it again.
+        Its owner has given it some more time already.
         """
-        await self._recovery.overdue(qid, cid)
+        await self._recovery.expired(qid, cid, again=again)
 
     async def give_up(self, qid: int, cid: int, again: bool) -> None:
         """Nobody waits for a command on one of `io_queues` any more: have it end soon.
@@ -367,7 +368,7 @@ class Controller:
             self._data_path.resume()
 
     def _report_namespaces(self, changed: frozenset[int], *, returned: bool = False) -> None:
-        if changed:
+        if changed or returned:
             log = LogPage.CHANGED_NAMESPACES
             self._report(ControllerEvent(EventType.NOTICE, 0, log, b"", changed, returned))
 
@@ -392,11 +393,13 @@ class Controller:
         if self.state is not ControllerState.DEAD:
             self.die(reason)
         await self.transport.let_go()
+        _log.warning("%s: the device is given back", self.name)
         self._waits_for_device = True
 
     def die(self, reason: str) -> None:
         """Give the controller up: everything ends with LOST."""
-        _log.error("%s is dead: %s", self.name, reason)
+        told = ("%s is dead: %s", self.name, reason)
+        tell(_log, logging.ERROR, "controller-dead", *told, controller=self.known_as)
         self.state = ControllerState.DEAD
         self.failure = reason
         for queue in (self._admin, self._io):
@@ -422,7 +425,6 @@ class Controller:
                 self.die(str(error))
                 await self.transport.let_go()
                 return
-            _log.warning("%s is back", self.name)
             self._watch_alarms()
             self._go_on()
             self._report_namespaces(frozenset(namespaces | self.namespaces), returned=True)
@@ -439,10 +441,8 @@ class Controller:
                 await self._revive()
 
     def _on_interrupt(self, eventfd: int) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.eventfd_read(eventfd)
-        except BlockingIOError:
-            return  # nothing new
         self._admin.collect()
         self._io.collect()
 
@@ -450,9 +450,8 @@ class Controller:
         os.eventfd_read(eventfd)
         if alarm is Alarm.UNPLUG:
             self._loop.remove_reader(eventfd)  # it repeats until the device is given back
-            self._background.spawn(self._surrender(alarm.value))
-        else:
-            self._background.spawn(self._recovery.reset(alarm.value))
+        deal_with = self._surrender if alarm is Alarm.UNPLUG else self._recovery.reset
+        self._background.spawn(deal_with(alarm.value))
 
     # ---- the end ----
 
@@ -491,6 +490,8 @@ class Controller:
             queue.abandon(LOST)
         await self._executor.drain()
         await self._background.cancel()
+        for queue in (self._admin, self._io):
+            queue.detach()
         for pair in (self._admin.pair, *self._io_pairs()):
             pair.close()
         await self.transport.let_go()

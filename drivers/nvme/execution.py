@@ -1,21 +1,23 @@
 """Commands with their data on the control thread's queue pairs, until they have ended.
 
-Who is cancelled while it waits for commands does not want them any more. What has not been
-placed never is; the rest is aborted by `GiveUp`, and the caller goes on when it has ended: until
-then the controller may use its buffers and change its blocks.
+What need not wait for its turn, or for memory, is placed at once, and its end is told by whoever
+collects the completion: a task of the event loop is for what has to wait, or is tried again.
+
+Who stops commands does not want them any more. What has not been placed never is; the rest is
+aborted by `GiveUp`, and is told of when it has ended: until then the controller may use its
+buffers and change its blocks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from scsi2nvme.background import Background
-from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.nvme.bounce import BouncePool
 from scsi2nvme.drivers.nvme.bringup import Clock
 from scsi2nvme.drivers.nvme.identify import MAXIMUM_TRANSFER_BYTES
@@ -27,16 +29,36 @@ from scsi2nvme.drivers.nvme.retry import (
     retry_delay_s,
 )
 from scsi2nvme.drivers.nvme.settings import Settings
-from scsi2nvme.drivers.nvme.submission import ControlQueue, Entry, Placed
+from scsi2nvme.drivers.nvme.submission import ControlQueue, Entry
 from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.native.nvme import QueueCompletion
 from scsi2nvme.native.transport import Region
-from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand
+from scsi2nvme.nvme.command import Completed, Completion, Fuse, NvmeCommand
+
+_DWORD = 4
 
 
 def data_bytes(command: NvmeCommand) -> int:
     """Return how much data a command carries, whichever way."""
     return max(len(command.data_out), command.data_in)
+
+
+def _space(length: int) -> int:
+    """Return how much memory data take: PRPs begin at any dword.
+
+    So commands that together move whole blocks take no more than these.
+    """
+    return -(-length // _DWORD) * _DWORD
+
+
+def _parts(region: Region, lengths: Sequence[int]) -> list[Region]:
+    """Return the parts of memory for data of these lengths, one behind the other."""
+    parts = []
+    at = 0
+    for length in lengths:
+        parts.append(region.slice(at, length))
+        at += _space(length)
+    return parts
 
 
 def fill(command: NvmeCommand, buffer: Region) -> None:
@@ -63,11 +85,33 @@ GiveUp = Callable[[int, int, bool], Coroutine[Any, Any, None]]
 
 @dataclass(eq=False, slots=True)
 class _Run:
-    """Commands that belong together, those under way of them, and whether anybody wants them."""
+    """Commands of a party that belong together, and whether anybody wants them.
+
+    `placed` are the CIDs of those under way, by their place in what was placed together; `region`
+    is their memory, `work` what waits for something else on their behalf, `over` done when all
+    has ended.
+    """
 
     commands: Sequence[NvmeCommand]
-    placed: Sequence[Placed] = ()
+    completed: Completed
+    party: Hashable
+    placed: dict[int, int] = field(default_factory=dict)
     wanted: bool = True
+    region: Region | None = None
+    work: asyncio.Task[tuple[Completion, ...]] | None = None
+    aborting: asyncio.Task[None] | None = None
+    over: asyncio.Future[None] | None = None
+
+    @property
+    def interruptible(self) -> bool:
+        """Whether a reset may end all of them."""
+        return all(map(interruptible, self.commands))
+
+    def ended(self) -> asyncio.Future[None]:
+        """Return what is done when all has ended."""
+        if self.over is None:
+            self.over = asyncio.get_running_loop().create_future()
+        return self.over
 
 
 class Executor:
@@ -96,86 +140,157 @@ class Executor:
         self._settings = settings
         self._give_up = give_up
         self._background = background
-        self._runs: dict[asyncio.Task[tuple[Completion, ...]], _Run] = {}
+        self._runs: set[_Run] = set()
 
-    async def execute(self, commands: Sequence[NvmeCommand]) -> tuple[Completion, ...]:
-        """See `Controller.execute`."""
-        run = _Run(commands)
-        task = asyncio.get_running_loop().create_task(self._execute(run))
-        self._runs[task] = run
-        task.add_done_callback(self._runs.pop)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await self._stop(task, run)
-            raise
+    def start(
+        self, commands: Sequence[NvmeCommand], completed: Completed, party: Hashable = None
+    ) -> Callable[[], None]:
+        """See `Controller.start`."""
+        if len({command.admin for command in commands}) != 1:
+            raise ValueError("neither admin nor I/O commands only")
+        lengths = [data_bytes(command) for command in commands]
+        if max(lengths) > MAXIMUM_TRANSFER_BYTES:
+            raise ValueError(f"{max(lengths)} bytes of data, at most {MAXIMUM_TRANSFER_BYTES}")
+        if (size := sum(map(_space, lengths))) > self._bounce.most:
+            raise ValueError(f"{size} bytes of data together, at most {self._bounce.most}")
+        run = _Run(commands, completed, party)
+        self._runs.add(run)
+        if not self._place_at_once(run, lengths):
+            self._work(run, self._execute(run, lengths))
+        return partial(self._stop, run)
 
     async def drain(self, limit_s: float | None = None) -> bool:
         """Wait until every command has ended, for so many seconds at most; whether all have."""
         if self._runs:
-            await asyncio.wait(self._runs, timeout=limit_s)
+            await asyncio.wait([run.ended() for run in self._runs], timeout=limit_s)
         return not self._runs
 
-    async def _stop(self, task: asyncio.Task[tuple[Completion, ...]], run: _Run) -> None:
-        """Have commands end that nobody wants; returns when they have, cancelled again or not."""
+    def _work(self, run: _Run, work: Coroutine[Any, Any, tuple[Completion, ...]]) -> None:
+        """Have commands go on that have to wait for something besides their completion."""
+        run.work = asyncio.get_running_loop().create_task(work)
+        run.work.add_done_callback(partial(self._worked, run))
+
+    def _worked(self, run: _Run, work: asyncio.Task[tuple[Completion, ...]]) -> None:
+        if work.cancelled():
+            self._end(run, asyncio.CancelledError())
+        else:
+            self._end(run, work.exception() or work.result())
+
+    def _end(self, run: _Run, outcome: tuple[Completion, ...] | BaseException) -> None:
+        """Nothing of these commands is under way any more."""
+        self._runs.discard(run)
+        if run.region is not None:
+            self._bounce.take_back(run.region)
+        if run.aborting is not None:
+            run.aborting.cancel()
+        if run.over is not None:
+            run.over.set_result(None)
+        run.completed(outcome)
+
+    def _stop(self, run: _Run) -> None:
+        """Have commands end that nobody wants."""
+        if not run.wanted or run not in self._runs:
+            return
         run.wanted = False
-        if not run.placed:
-            task.cancel()
-        aborting = asyncio.get_running_loop().create_task(self._abort(task, run))
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        aborting.cancel()
+        if run.work is not None and not run.placed:
+            run.work.cancel()
+        run.aborting = asyncio.get_running_loop().create_task(self._abort(run))
 
-    async def _abort(self, task: asyncio.Task[tuple[Completion, ...]], run: _Run) -> None:
-        """Abort what does not end by itself, and insist where that does not help."""
-        qid = self._queue(run.commands[0]).pair.qid
-        for again, patience_s in ((False, _URGE_S), (True, _INSIST_S)):
-            await asyncio.wait([task], timeout=patience_s)
-            if again and not all(map(interruptible, run.commands)):
+    async def _abort(self, run: _Run) -> None:
+        """Abort what does not end by itself, and insist until it has where that does not help."""
+        queue = self._queue(run.commands[0])
+        patience_s, again = _URGE_S, False
+        while not (await asyncio.wait([run.ended()], timeout=patience_s))[0]:
+            if again and not run.interruptible:
                 return
-            for one in run.placed:
-                if not one.ended.done():
-                    self._background.spawn(self._give_up(qid, one.cid, again))
+            for cid in run.placed.values():
+                queue.keep(cid, self._background.spawn(self._give_up(queue.pair.qid, cid, again)))
+            patience_s, again = _URGE_S if again else _INSIST_S, True
 
-    async def _execute(self, run: _Run) -> tuple[Completion, ...]:
+    def uninterruptible(self) -> frozenset[tuple[int, int]]:
+        """Return the queue pairs and CIDs of what a reset would leave half done.
+
+        What is overdue itself is not among them: two of such would wait for one another.
+        """
+        return frozenset(
+            (queue.pair.qid, cid)
+            for run in self._runs
+            if not run.interruptible
+            for queue in (self._queue(run.commands[0]),)
+            for cid in run.placed.values()
+            if not queue.is_overdue(cid)
+        )
+
+    def _place_at_once(self, run: _Run, lengths: Sequence[int]) -> bool:
+        """Place commands that wait for nothing; whether they are such."""
         commands = run.commands
-        lengths = [data_bytes(command) for command in commands]
-        if max(lengths, default=0) > MAXIMUM_TRANSFER_BYTES:
-            raise ValueError(f"{max(lengths)} bytes of data, at most {MAXIMUM_TRANSFER_BYTES}")
-        if len({command.admin for command in commands}) != 1:
-            raise ValueError("neither admin nor I/O commands only")
-        spaces = [-(-length // PAGE) * PAGE for length in lengths]
-        async with self._bounce.borrow(sum(spaces)) as region:
-            buffers = [
-                region.slice(sum(spaces[:index]), length) for index, length in enumerate(lengths)
-            ]
-            turn = self._settings.turn if self._settings.concern(commands) else nullcontext()
-            async with turn:
-                completions = await self._repeat(run, buffers)
-                for command, completion in zip(commands, completions, strict=True):
-                    self._settings.record(command, completion)
-            return completions
+        queue = self._queue(commands[0])
+        if self._settings.concern(commands) or not queue.admits(run.party, len(commands)):
+            return False
+        run.region = self._bounce.lend(sum(map(_space, lengths)), run.party)
+        if run.region is None:
+            return False
+        buffers = _parts(run.region, lengths)
+        self._put(
+            run,
+            self._entries(list(zip(commands, buffers, strict=True))),
+            lambda outcomes: self._outcomes(run, buffers, outcomes),
+        )
+        return True
 
-    async def _repeat(self, run: _Run, buffers: Sequence[Region]) -> tuple[Completion, ...]:
-        """Submit commands until all have ended for good; fused ones together."""
+    def _outcomes(
+        self,
+        run: _Run,
+        buffers: Sequence[Region],
+        outcomes: list[QueueCompletion | None],
+    ) -> None:
+        """Commands that were placed at once have ended: well, or perhaps not for good."""
+        if not all(outcome is not None and not outcome.status for outcome in outcomes):
+            self._work(run, self._repeat(run, buffers, outcomes))
+            return
+        judged = map(self._judge, run.commands, outcomes, buffers)
+        self._end(run, self._recorded(run, tuple(completion for completion, _ in judged)))
+
+    async def _execute(self, run: _Run, lengths: Sequence[int]) -> tuple[Completion, ...]:
+        async with self._bounce.borrow(sum(map(_space, lengths)), run.party) as region:
+            concerned = self._settings.concern(run.commands)
+            async with self._settings.turn if concerned else nullcontext():
+                return await self._repeat(run, _parts(region, lengths))
+
+    def _recorded(self, run: _Run, completions: tuple[Completion, ...]) -> tuple[Completion, ...]:
+        for command, completion in zip(run.commands, completions, strict=True):
+            self._settings.record(command, completion)
+        return completions
+
+    async def _repeat(
+        self,
+        run: _Run,
+        buffers: Sequence[Region],
+        outcomes: list[QueueCompletion | None] | None = None,
+    ) -> tuple[Completion, ...]:
+        """Submit commands until all have ended for good; fused ones together.
+
+        `outcomes` are those of the first time, where that was.
+        """
         commands = run.commands
         done: dict[int, Completion] = {}
         fused = any(command.fuse is not Fuse.NORMAL for command in commands)
         for attempts_left in reversed(range(MAXIMUM_RETRIES + 1)):
             todo = [index for index in range(len(commands)) if index not in done]
-            outcomes = await self._submit(run, [(commands[i], buffers[i]) for i in todo])
+            if outcomes is None:
+                outcomes = await self._submit(run, [(commands[i], buffers[i]) for i in todo])
             delays_s = {}
             for index, outcome in zip(todo, outcomes, strict=True):
                 done[index], delay_s = self._judge(commands[index], outcome, buffers[index])
                 if delay_s is not None:
                     delays_s[index] = delay_s
+            outcomes = None
             if not delays_s or not attempts_left or not run.wanted:
                 break
             for index in done.copy() if fused else delays_s:
                 del done[index]
             await self._clock.sleep(max(delays_s.values()))
-        return tuple(done[index] for index in range(len(commands)))
+        return self._recorded(run, tuple(done[index] for index in range(len(commands))))
 
     def _judge(
         self, command: NvmeCommand, outcome: QueueCompletion | None, buffer: Region
@@ -186,27 +301,58 @@ class Executor:
         completion = completion_of(command, outcome, buffer, self._queue(command).pair.qid)
         return completion, retry_delay_s(command, completion, self.retry_delays_s)
 
-    async def _submit(
-        self, run: _Run, batch: Sequence[tuple[NvmeCommand, Region]]
-    ) -> list[QueueCompletion | None]:
-        """Submit commands, as many at a time as the queue holds; fused ones all at once."""
+    def _entries(self, batch: Sequence[tuple[NvmeCommand, Region]]) -> list[Entry]:
+        """Fill the buffers of commands, and return what is placed."""
         for command, buffer in batch:
             fill(command, buffer)
-        queue = self._queue(batch[0][0])
-        entries = [
+        return [
             Entry(command.sqe(), buffer, max(1, int(self._timing.of(command) * 1000)))
             for command, buffer in batch
         ]
+
+    async def _submit(
+        self, run: _Run, batch: Sequence[tuple[NvmeCommand, Region]]
+    ) -> list[QueueCompletion | None]:
+        """Submit commands, as many at a time as the party may have; fused ones all at once."""
+        queue, entries = self._queue(batch[0][0]), self._entries(batch)
         fused = any(command.fuse is not Fuse.NORMAL for command, _ in batch)
-        step = len(entries) if fused else queue.most_at_once
         outcomes: list[QueueCompletion | None] = []
-        for start in range(0, len(entries), step):
+        while left := entries[len(outcomes) :]:
             if not run.wanted:
                 raise asyncio.CancelledError
-            run.placed = await queue.submit(entries[start : start + step])
-            outcomes += [await one.ended for one in run.placed]
-            run.placed = ()
+            ended: asyncio.Future[list[QueueCompletion | None]]
+            ended = asyncio.get_running_loop().create_future()
+            place = partial(self._put_first, run, left, ended.set_result)
+            await queue.in_turn(run.party, len(left) if fused else 1, len(left), place)
+            outcomes += await ended
         return outcomes
+
+    def _put_first(
+        self,
+        run: _Run,
+        entries: Sequence[Entry],
+        all_ended: Callable[[list[QueueCompletion | None]], None],
+        count: int,
+    ) -> None:
+        self._put(run, entries[:count], all_ended)
+
+    def _put(
+        self,
+        run: _Run,
+        entries: Sequence[Entry],
+        all_ended: Callable[[list[QueueCompletion | None]], None],
+    ) -> None:
+        """Place entries for which there is room, and call `all_ended` when the last has ended."""
+        outcomes: list[QueueCompletion | None] = [None] * len(entries)
+
+        def ended(index: int, outcome: QueueCompletion | None) -> None:
+            outcomes[index] = outcome
+            del run.placed[index]
+            if not run.placed:
+                all_ended(outcomes)
+
+        queue = self._queue(run.commands[0])
+        run.placed.update(enumerate(queue.put(run.party, entries, ended)))
 
     def _queue(self, command: NvmeCommand) -> ControlQueue:
         return self._admin if command.admin else self._io

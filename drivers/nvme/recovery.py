@@ -3,14 +3,16 @@
 Every command has a deadline, which its queue pair keeps. What follows when it passes:
 
 1. The owner of the queue pair polls once more, as an interrupt may have been lost. It
-   gives the command some more time, the grace, and tells of it: the control thread's
-   queues by `expired`, a reactor's by `overdue`. It tells again after each grace.
+   gives the command some more time, the grace, and tells of it, and tells again after each grace.
 2. CSTS is read. All ones: the device is gone, and resetting what is not there is of no
    use, so the controller is dead. A fatal status, a subsystem reset or RDY=0 goes to 4.
 3. An I/O command that is told of for the first time is aborted. The Abort is answered
    before or after the victim, whatever it says; only the victim's own completion
-   ends that, and until then the device may write to its buffer. The second
-   time, or if it is an admin command, for which Abort is of little help: 4.
+   ends that, and until then the device may write to its buffer. Whatever ends
+   meanwhile, no other command gets the victim's CID before the Abort is over. The second
+   time, or if it is an admin command, for which Abort is of little help: 4, but not while
+   something is under way that a reset would leave half done (`retry.interruptible`) and that is
+   not overdue itself: whoever keeps the queue pair tells of it again.
 4. Controller reset. New commands wait at the gates, event requests are dropped, and the
    data path pauses, so that nobody touches a queue. CC.EN is cleared: once RDY has
    followed, the device touches neither memory nor queues. Then all is set up anew, as at
@@ -28,8 +30,8 @@ One reset runs at a time; who wants another waits for that one.
 
 What an initiator gave up is not overdue, but must end within two seconds. It has one second to
 end by itself; then it is aborted, admin commands too; half a second later the controller is
-reset (4), and what was given up is not placed again. A reset ends no command that could leave
-the disk useless (`retry.interruptible`): that one goes on, and nobody waits for it.
+reset (4), and what was given up is not placed again. No such reset ends a command that could leave
+the disk useless (`retry.interruptible`), whosesoever it is: that one goes on, and the reset waits.
 
 Spec: NVMe Base 2.0c 3.7 (resets), 5.1 (Abort).
 """
@@ -42,7 +44,6 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from scsi2nvme.drivers.nvme import admin
-from scsi2nvme.drivers.nvme.bringup import Clock
 from scsi2nvme.drivers.nvme.errors import (
     ControllerError,
     ControllerGoneError,
@@ -51,18 +52,22 @@ from scsi2nvme.drivers.nvme.errors import (
 )
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
+from scsi2nvme.happenings import tell
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 
 _log = logging.getLogger(__name__)
 
-# A queue's owner tells of an overdue command again and again; what it says
-# within this time is of the same command, not of another with its CID.
-_SAME_COMMAND_S = 15.0
 _NOT_ABORTED = 1  # DW0 bit 0
 
 
 class Patient(Protocol):
     """What recovery needs of the controller."""
+
+    known_as: str
+
+    @property
+    def name(self) -> str:
+        """Which controller it is, for people."""
 
     @property
     def live(self) -> bool:
@@ -84,32 +89,27 @@ class Patient(Protocol):
 class Recovery:
     """Decides what to do about one controller that misbehaves.
 
-    `abort_s` is how long an Abort command itself may take.
+    `abort_s` is how long an Abort command itself may take. `uninterruptible` returns the queue
+    pairs and CIDs of what a reset would leave half done.
     """
 
-    def __init__(self, patient: Patient, clock: Clock, abort_s: float) -> None:
+    def __init__(
+        self,
+        patient: Patient,
+        abort_s: float,
+        uninterruptible: Callable[[], frozenset[tuple[int, int]]],
+    ) -> None:
         self._patient = patient
-        self._clock = clock
+        self._uninterruptible = uninterruptible
         self._aborts = asyncio.Semaphore(1)
         self._abort_s = abort_s
-        self._told: dict[tuple[int, int], float] = {}
         self._reset: asyncio.Task[None] | None = None
         self._resets = 0  # that were begun
+        self._put_off = False  # a reset was, for the sake of another command
 
     def set_abort_limit(self, limit: int) -> None:
         """Set how many Abort commands may be under way: ACL + 1."""
         self._aborts = asyncio.Semaphore(limit)
-
-    async def overdue(self, qid: int, cid: int) -> None:
-        """A command of a reactor's queue pair is overdue, perhaps not for the first time.
-
-        The same `qid` and `cid` within 15 s mean the same command.
-        """
-        now = self._clock.now()
-        self._told = {key: at for key, at in self._told.items() if now - at < _SAME_COMMAND_S}
-        again = (qid, cid) in self._told
-        self._told[qid, cid] = now
-        await self.expired(qid, cid, again=again)
 
     async def expired(self, qid: int, cid: int, *, again: bool) -> None:
         """A deadline passed: abort an I/O command once, else reset. Returns when that is done."""
@@ -117,16 +117,28 @@ class Recovery:
             return  # a reset ends or repeats the command
         if await self.examine():
             if again or qid == 0:
-                await self.reset(f"command {cid} of queue {qid} is overdue")
+                await self._reset_for(qid, cid, "is overdue")
             else:
                 await self._abort(qid, cid, "is overdue")
 
     async def give_up(self, qid: int, cid: int, again: bool = False) -> None:
         """Nobody waits for a command any more; it is not overdue. `again`: Abort did not help."""
         if again:
-            await self.reset(f"command {cid} of queue {qid} cannot be aborted")
+            await self._reset_for(qid, cid, "cannot be aborted")
         elif self._patient.live:
             await self._abort(qid, cid, "is not wanted any more")
+
+    async def _reset_for(self, qid: int, cid: int, reason: str) -> None:
+        """Reset the controller for the sake of one command, unless that harms another one."""
+        harmed = self._uninterruptible() - {(qid, cid)}
+        if not harmed:
+            await self.reset(f"command {cid} of queue {qid} {reason}")
+        elif not self._put_off:
+            reasons = f"{reason}, but a reset would leave the disk half formatted or changed"
+            _log.warning(
+                "%s: command %d of queue %d %s: it waits", self._patient.name, cid, qid, reasons
+            )
+        self._put_off = bool(harmed)
 
     async def examine(self) -> bool:
         """Look at CSTS; False if that was bad and has been dealt with."""
@@ -148,12 +160,14 @@ class Recovery:
             command = admin.abort(qid, cid, self._abort_s)
             (completion,) = await self._patient.execute(command)
         outcome = "not aborted" if completion.status or completion.dw0 & _NOT_ABORTED else "aborted"
-        _log.warning("command %d of queue %d %s: %s", cid, qid, reason, outcome)
+        told = (self._patient.name, cid, qid, reason, outcome)
+        _log.warning("%s: command %d of queue %d %s: %s", *told)
 
     async def reset(self, reason: str) -> None:
         """Reset the controller, or wait for the reset that is under way."""
         if self._reset is None and self._patient.live:
-            _log.warning("controller reset: %s", reason)
+            told, which = ("%s: controller reset: %s", self._patient.name, reason), self._patient
+            tell(_log, logging.WARNING, "controller-reset", *told, controller=which.known_as)
             self._reset = asyncio.create_task(self._run())
         await self.finish()
 
@@ -173,7 +187,6 @@ class Recovery:
 
     async def _run(self) -> None:
         self._resets += 1
-        self._told.clear()
         try:
             await self._patient.restart()
         except (ControllerError, TransportError) as error:

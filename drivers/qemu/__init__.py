@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.drivers.scheme import (
@@ -56,7 +56,7 @@ def _inspect(path: str, options: Mapping[str, Any]) -> Transport:
 
 def _serial(file: Path | None) -> str:
     """Return a serial number that another image does not have, the same at every start."""
-    unique = sha256(bytes(file.resolve())).hexdigest() if file is not None else token_hex(16)
+    unique = sha256(bytes(file.resolve())).hexdigest() if file is not None else os.urandom(16).hex()
     return f"S2N{unique[:16].upper()}"
 
 
@@ -66,5 +66,6 @@ TRANSPORT = Scheme(
     lambda: (SIZE, BLOCK, NAMESPACES, SERIAL, CACHE, PHYSICAL, READONLY),
     _open,
     _check,
+    place=lambda path: os.path.realpath(path) if path else "",
     inspect=_inspect,
 )

@@ -44,6 +44,7 @@ TRANSPORT = Scheme(
     _open,
     _check,
     lasting_name=lambda path: path,
+    place=parse_address,
     pci_address=parse_address,
     capabilities=lambda options: _UNPROTECTED if options.get(NOIOMMU.name) else frozenset(),
 )

@@ -12,6 +12,7 @@ from scsi2nvme.drivers.pci.sysfs import VFIO_DRIVER, PciFunction
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.drivers.vfio import abi
 from scsi2nvme.drivers.vfio.abi import Request
+from scsi2nvme.kernel_module import VFIO_PCI, VFIO_TYPE1
 
 IN_USE = "the device is in use by another process"
 NO_REMAPPING = "the IOMMU does not remap interrupts, which the kernel insists on"
@@ -45,11 +46,7 @@ class VfioGroup:
         if version != abi.API_VERSION:
             raise TransportError(f"VFIO version {version}, {abi.API_VERSION} expected")
         if not abi.call(self.container, Request.CHECK_EXTENSION, iommu):
-            raise TransportError(
-                NO_MODE
-                if iommu == abi.NOIOMMU_IOMMU
-                else "the module vfio_iommu_type1 is missing; run: modprobe vfio_iommu_type1"
-            )
+            raise TransportError(NO_MODE if iommu == abi.NOIOMMU_IOMMU else VFIO_TYPE1.missing)
 
     def _check_viable(self) -> None:
         answer = abi.query(self.group, Request.GROUP_GET_STATUS, abi.GROUP_STATUS)
@@ -138,9 +135,7 @@ def open_node(path: Path) -> int:
 
 
 _OPEN_ERRORS = {
-    errno.ENOENT: "the module vfio-pci is missing; run: modprobe vfio-pci",
-    errno.ENODEV: "the module vfio-pci is missing; run: modprobe vfio-pci",
-    errno.ENXIO: "the module vfio-pci is missing; run: modprobe vfio-pci",
+    **dict.fromkeys((errno.ENOENT, errno.ENODEV, errno.ENXIO), VFIO_PCI.missing),
     errno.EACCES: "no permission; run as root, or make your user the owner of this file",
     errno.EPERM: "no permission; the process needs CAP_SYS_RAWIO for this",
     errno.EBUSY: IN_USE,

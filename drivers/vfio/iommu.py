@@ -10,6 +10,7 @@ from scsi2nvme.drivers.vfio import abi
 from scsi2nvme.drivers.vfio.abi import DmaFlags, Request
 
 PAGE = 4096
+MORE_LOCKED_MEMORY = "set LimitMEMLOCK=infinity in the unit, or run: ulimit -l unlimited"
 _FIRST_IOVA = 1 << 20  # nothing at 0, nor where legacy devices decode
 # Where a kernel does not tell: what every IOMMU has, but for x86's interrupts.
 _FALLBACK = [(_FIRST_IOVA, 0xFEDFFFFF), (0xFEF00000, (1 << 39) - 1)]
@@ -92,7 +93,7 @@ def _why(error: OSError, length: int) -> str:
         limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
         return (
             f"{length} bytes of DMA memory exceed the limit of locked memory, {limit >> 10} KiB; "
-            "set LimitMEMLOCK=infinity in the unit, or run: ulimit -l unlimited"
+            f"{MORE_LOCKED_MEMORY}"
         )
     if error.errno == errno.ENOSPC:
         return "too many DMA mappings; raise the parameter dma_entry_limit of vfio_iommu_type1"

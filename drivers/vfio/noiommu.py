@@ -22,6 +22,7 @@ _ENTRY_BYTES = 8
 _PRESENT = 1 << 63
 _PFN = (1 << 55) - 1
 _PAGEMAP = Path("/proc/self/pagemap")
+RESERVE = "sysctl vm.nr_hugepages=256"
 _HUGE_PAGES = Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 _MEMFD = os.MFD_CLOEXEC | os.MFD_HUGETLB | os.MFD_HUGE_2MB
 
@@ -124,8 +125,7 @@ class PhysicalMemory:
             mapped = mmap.mmap(file, size)
         except OSError as error:
             raise TransportError(
-                f"{wanted * HUGE_PAGE >> 20} MiB of huge pages wanted; run: "
-                "sysctl vm.nr_hugepages=256"
+                f"{wanted * HUGE_PAGE >> 20} MiB of huge pages wanted; run: {RESERVE}"
             ) from error
         with closing(mapped):
             for at in range(0, size, HUGE_PAGE):

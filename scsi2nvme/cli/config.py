@@ -1,20 +1,33 @@
 """What `scsi2nvme serve` is told: the configuration file and the command line.
 
-The file is TOML, declared by the structures below; options on the command line
-override it. `settings` checks everything, so that the daemon need not.
+The file is TOML, declared by `scsi2nvme.api.configuration`; options on the command line
+override it. `settings` checks everything, so that the daemon need not; `plain` is the way back,
+to what may be compared, changed and saved.
 """
 
 from __future__ import annotations
 
+import grp
 import re
 import shlex
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
+from scsi2nvme.api.configuration import (
+    DEFAULT_LOG_LEVEL,
+    DEFAULT_PING_S,
+    ConfigFile,
+    ControllerTable,
+    Credentials,
+    InitiatorTable,
+    LogLevel,
+    TargetTable,
+    TcmuTable,
+)
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.cli.naming import BASE
 from scsi2nvme.cli.spec import ControllerSpec, parse
@@ -22,112 +35,45 @@ from scsi2nvme.target.portal_address import DEFAULT_PORT, PortalAddress
 from scsi2nvme.unit.ports import ISCSI_NAME_BYTES
 
 DEFAULT_PORTAL = "127.0.0.1:3260"
+DEFAULT_METRICS_PORT = 9465
 ALIAS_BYTES = 255
 SECRET_BYTES = 12  # RFC 7143 9.2.1: at least 96 bits
 MAXIMUM_LUN = (1 << 14) - 1  # of the flat space addressing method. Spec: SAM-5 4.7.7.3
+MAXIMUM_NSID = 0xFFFFFFFE  # Spec: NVMe Base 2.0 3.2.1.2
 MAXIMUM_POLL_US = 10_000
-DEFAULT_PING_S = 30
 MAXIMUM_PING_S = 3600
 
-LogLevel = Literal["error", "warning", "info", "debug"]
-DEFAULT_LOG_LEVEL: LogLevel = "warning"
+# What is told whoever lets everybody in.
+DEMAND_A_SECRET = "demand a secret by [chap] in the configuration, or listen on 127.0.0.1 only"
 
 _NAME = re.compile(
-    r"iqn\.\d{4}-\d{2}\.[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[a-z0-9._:-]+)?"
+    r"iqn\.\d{4}-(?:0[1-9]|1[0-2])\.[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[a-z0-9._:-]+)?"
     r"|eui\.[0-9A-Fa-f]{16}|naa\.(?:[0-9A-Fa-f]{16}|[0-9A-Fa-f]{32})"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A CHAP name and its secret."""
-
-    name: str
-    secret: str
-
-
-@dataclass(frozen=True, slots=True)
-class InitiatorTable:
-    """What one initiator may do.
-
-    `chap` and `mutual_chap` go before those of the file. `targets` and `luns`
-    say what it sees; absent: everything.
-    """
-
-    name: str
-    chap: Credentials | None = None
-    mutual_chap: Credentials | None = None
-    targets: tuple[str, ...] | None = None
-    luns: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ControllerTable:
-    """A controller, and its target's name if it is not to be derived.
-
-    `alias` describes the target to initiators that have logged in.
-    """
-
-    spec: str
-    iqn: str | None = None
-    alias: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TcmuTable:
-    """The kernel's target as a front end.
-
-    `dbus`: whether targetcli is to find us. `zero_copy`: whether controllers may move data
-    straight from and to the kernel's rings, where that is safe.
-    """
-
-    dbus: bool = True
-    zero_copy: Literal["auto", "off"] = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
-    """The configuration file.
-
-    `chap`: how initiators must prove who they are; `mutual_chap`: how we then
-    do. With any `initiators`, nobody else may log in. `cold_reset`: whether TARGET COLD
-    RESET is done, which ends other initiators' sessions. `ping_s`: after how long a silence
-    a connection is asked for a sign of life, and `ping_timeout_s`: after how much more it is
-    ended; 0: never. `log_level`: the least important messages that are written.
-    """
-
-    controllers: tuple[ControllerTable, ...] = ()
-    portals: tuple[str, ...] | None = None
-    iqn: str | None = None
-    state_dir: str | None = None
-    reactors: int | None = None
-    poll_us: int | None = None
-    log_level: LogLevel = DEFAULT_LOG_LEVEL
-    chap: Credentials | None = None
-    mutual_chap: Credentials | None = None
-    discovery_chap: Credentials | None = None
-    initiators: tuple[InitiatorTable, ...] = ()
-    cold_reset: bool = False
-    ping_s: int = DEFAULT_PING_S
-    ping_timeout_s: int = DEFAULT_PING_S
-    tcmu: TcmuTable | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TargetSettings:
     """A controller and the name of the target that it becomes.
 
-    `iqn` "": the name is `base` and what the disk is called.
+    `iqn` "": the name is `base` and what the disk is called. Unless it is to be a target of its
+    `own`, its namespaces are LUNs of other targets only.
     """
 
     spec: ControllerSpec
     iqn: str = ""
     base: str = BASE
     alias: str = ""
+    own: bool = True
 
     def name(self, disk: str) -> str:
         """Return the target's name, if the disk is called so; UsageError if it can be none."""
         return self.iqn or iscsi_name(f"{self.base}:{disk}", "target name")
+
+    @property
+    def row(self) -> ControllerTable:
+        """The same as the configuration has it."""
+        return ControllerTable(self.spec.text, self.iqn or None, self.alias, self.own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +94,10 @@ class Settings:
     log_level: LogLevel = DEFAULT_LOG_LEVEL
     ping_s: int = DEFAULT_PING_S
     ping_timeout_s: int = DEFAULT_PING_S
+    control_group: int | None = None
+    metrics: PortalAddress | None = None
+    base: str = BASE
+    mapped: tuple[TargetTable, ...] = ()
 
 
 def load(path: Path) -> ConfigFile:
@@ -164,28 +114,30 @@ def load(path: Path) -> ConfigFile:
     return config
 
 
-def portal_address(text: str) -> PortalAddress:
+def portal_address(
+    text: str, what: str = "portal", default_port: int = DEFAULT_PORT
+) -> PortalAddress:
     """Parse `ADDRESS[:PORT]`, an IPv6 address in brackets where a port follows.
 
     Port 0 asks the system for a free one. A link-local IPv6 address has its interface:
     `fe80::1%eth0`.
     """
-    host, port = text, str(DEFAULT_PORT)
+    host, port = text, str(default_port)
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise UsageError(f"portal {text!r}: write an IPv6 portal as [ADDRESS]:PORT")
+            raise UsageError(f"{what} {text!r}: write an IPv6 address as [ADDRESS]:PORT")
         port = rest[1:] if rest else port
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
     if not (re.fullmatch("[0-9]{1,5}", port) and int(port) < 65536):
-        raise UsageError(f"portal {text!r}: port {port!r} is not a number from 0 to 65535")
+        raise UsageError(f"{what} {text!r}: port {port!r} is not a number from 0 to 65535")
     try:
         address = PortalAddress(str(ip_address(host)), int(port))
     except ValueError:
-        raise UsageError(f"portal {text!r}: {host!r} is no IPv4 or IPv6 address") from None
+        raise UsageError(f"{what} {text!r}: {host!r} is no IPv4 or IPv6 address") from None
     if address.ipv6 and address.link == "":
-        raise UsageError(f"portal {text!r}: name its interface, as in [{host}%eth0]:{port}")
+        raise UsageError(f"{what} {text!r}: name its interface, as in [{host}%eth0]:{port}")
     return address
 
 
@@ -247,21 +199,48 @@ def _bounded(value: int | None, what: str, low: int, high: int) -> int | None:
     return None if value is None else _within(value, what, low, high)
 
 
-def _targets(rows: Sequence[ControllerTable], given: str | None) -> list[TargetSettings]:
-    """Name the targets: `given` is the name of a single one, else what all names begin with."""
-    if given is not None:
-        given = iscsi_name(given, "target name")
-    unnamed = sum(row.iqn is None for row in rows)
-    if unnamed > 1 and not (given or BASE).startswith("iqn."):
-        raise UsageError(f"target name {given!r}: is one target's; give each controller its iqn")
+def _targets(rows: Sequence[ControllerTable], given: str | None, base: str) -> list[TargetSettings]:
+    """Name the targets: `given` is the name of a single one, `base` what other names begin with."""
+    unnamed = sum(row.iqn is None and row.target for row in rows)
+    single = given if unnamed == 1 else None
+    if unnamed and single is None and not base.startswith("iqn."):
+        raise UsageError(f"target name {base!r}: is one target's; give each controller its iqn")
     targets: list[TargetSettings] = []
     for row in rows:
-        name = given if row.iqn is None and unnamed == 1 else row.iqn
+        name = row.iqn or (single if row.target else None)
         iqn = "" if name is None else iscsi_name(name, "target name")
         if iqn and iqn in [target.iqn for target in targets]:
-            raise UsageError("two controllers have the same target name: give each its own iqn")
-        targets.append(TargetSettings(parse(row.spec), iqn, given or BASE, _alias(row.alias)))
+            raise UsageError(f"target name {iqn!r}: is another controller's; give each its own iqn")
+        alias = _alias(row.alias)
+        targets.append(TargetSettings(parse(row.spec), iqn, base, alias, row.target))
     return targets
+
+
+def _mapped(
+    rows: Sequence[TargetTable], controllers: Iterable[TargetSettings]
+) -> list[TargetTable]:
+    """Check the targets whose LUNs are chosen, among those that `controllers` become."""
+    specs = {one.spec.text for one in controllers}
+    taken = {one.iqn for one in controllers if one.own and one.iqn}
+    mapped: list[TargetTable] = []
+    for row in rows:
+        name = iscsi_name(row.iqn, "target name")
+        if name in taken:
+            raise UsageError(f"target name {name!r}: is another target's")
+        taken.add(name)
+        luns: set[int] = set()
+        for each in row.luns:
+            what = f"target {name}: LUN {each.lun}"
+            if not 0 <= each.lun <= MAXIMUM_LUN:
+                raise UsageError(f"{what} is not between 0 and {MAXIMUM_LUN}")
+            _within(each.nsid, f"{what}: nsid", 1, MAXIMUM_NSID)
+            if each.lun in luns:
+                raise UsageError(f"{what} is there twice")
+            if ":" in each.controller and each.controller not in specs:
+                raise UsageError(f"{what}: there is no controller {each.controller!r}")
+            luns.add(each.lun)
+        mapped.append(replace(row, iqn=name, alias=_alias(row.alias)))
+    return mapped
 
 
 def settings(
@@ -278,17 +257,29 @@ def settings(
     tcmu: bool = False,
     zero_copy: Literal["auto", "off"] | None = None,
     log_level: LogLevel | None = None,
+    metrics: str | None = None,
+    serving: bool = False,
 ) -> Settings:
-    """Merge a configuration file with the command line, and check the result."""
+    """Merge a configuration file with the command line, and check the result.
+
+    `serving`: it is to be what is served from now on, which may be nothing at all.
+    """
     rows = file.controllers
     if controllers:
         rows = tuple(ControllerTable(spec) for spec in controllers)
-    if not rows:
+    if not rows and not serving:
         raise UsageError("no controller to serve: give --controller SPEC, or a --config with one")
-    targets = _targets(rows, iqn or file.iqn)
-    named = all(target.iqn for target in targets)
-    iqns = {target.iqn for target in targets} if named else None
-    initiators = tuple(_initiator(row, iqns) for row in file.initiators)
+    given = iqn or file.iqn
+    given = None if given is None else iscsi_name(given, "target name")
+    base = BASE if file.base is None else iscsi_name(file.base, "base")
+    base = given if given is not None and file.base is None else base
+    # Where `saveconfig` has given the name of the command line to a controller, it is that one's.
+    taken = iqn is not None and given in [(row.iqn or "").lower() for row in rows]
+    targets = _targets(rows, None if taken else given, base)
+    mapped = _mapped(file.targets, targets)
+    named = all(target.iqn for target in targets) and not serving
+    names = {target.iqn for target in targets if target.own} | {row.iqn for row in mapped}
+    initiators = tuple(_initiator(row, names if named else None) for row in file.initiators)
     if len({row.name for row in initiators}) < len(initiators):
         raise UsageError("two initiators have the same name")
     check_chap(file.chap, file.mutual_chap)
@@ -319,4 +310,47 @@ def settings(
         log_level or file.log_level,
         _within(file.ping_s, "ping_s", 0, MAXIMUM_PING_S),
         _within(file.ping_timeout_s, "ping_timeout_s", 0, MAXIMUM_PING_S),
+        None if file.control_group is None else _group(file.control_group),
+        _metrics(file.metrics if metrics is None else metrics),
+        base,
+        tuple(mapped),
     )
+
+
+def plain(settings: Settings) -> ConfigFile:
+    """Return settings as a configuration file that means the same, whatever else may be added.
+
+    Of one meaning there is one such file, but for the order of its tables.
+    """
+    group = None if settings.control_group is None else grp.getgrgid(settings.control_group).gr_name
+    return ConfigFile(
+        controllers=tuple(target.row for target in settings.targets),
+        targets=settings.mapped,
+        portals=tuple(map(str, settings.portals)),
+        base=None if settings.base == BASE else settings.base,
+        state_dir=str(settings.state_dir.absolute()),
+        reactors=settings.reactors,
+        poll_us=settings.poll_us,
+        log_level=settings.log_level,
+        control_group=group,
+        metrics=None if settings.metrics is None else str(settings.metrics),
+        chap=settings.chap,
+        mutual_chap=settings.mutual_chap,
+        discovery_chap=settings.discovery_chap,
+        initiators=settings.initiators,
+        cold_reset=settings.cold_reset,
+        ping_s=settings.ping_s,
+        ping_timeout_s=settings.ping_timeout_s,
+        tcmu=settings.tcmu,
+    )
+
+
+def _metrics(text: str | None) -> PortalAddress | None:
+    return None if text is None else portal_address(text, "metrics", DEFAULT_METRICS_PORT)
+
+
+def _group(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UsageError(f"control_group: there is no group {name!r}") from None

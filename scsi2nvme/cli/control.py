@@ -1,30 +1,16 @@
-"""The control socket: how other commands talk to a running daemon.
-
-A Unix socket in the state directory; one JSON object per line and direction.
-A request is `{"verb": …, …}`; the answer `{"result": …}` or `{"error": line}`.
-Only the owner of the state directory may connect.
-"""
+"""The running daemon, as the program's verbs ask it."""
 
 from __future__ import annotations
 
-import json
 import os
-import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from scsi2nvme.cli.errors import OperationError
-from scsi2nvme.typed import parse_json, table
+from scsi2nvme.api import rpc
+from scsi2nvme.api.method import Method, P, R
+from scsi2nvme.cli.errors import OperationError, UsageError
+from scsi2nvme.client import Client, NoAnswer, NoDaemon, RpcError
 
-CLIENT_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True)
-class _Answer:
-    result: Any = None
-    error: str | None = None
+UNIT_STATE_DIR = Path("/var/lib/scsi2nvme")  # which systemd's unit starts the daemon with
 
 
 def socket_path(state_dir: Path) -> Path:
@@ -35,40 +21,32 @@ def socket_path(state_dir: Path) -> Path:
 def default_state_dir() -> Path:
     """Return the state directory of this user's daemon."""
     if os.geteuid() == 0:
-        return Path("/var/lib/scsi2nvme")
+        return UNIT_STATE_DIR
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return Path(base) / "scsi2nvme"
 
 
-def short(path: Path) -> str:
-    """Return a spelling of a socket's path that fits sockaddr_un, if there is one."""
-    relative = os.path.relpath(path)
-    return min(str(path), relative, key=len)
+class NoDaemonError(OperationError):
+    """There is nobody to ask: who can do without a daemon may add how."""
 
 
-def ask(state_dir: Path, request: Mapping[str, Any]) -> Any:
-    """Ask the daemon of `state_dir`; OperationError if there is none or it refuses."""
+def ask(state_dir: Path, method: Method[P, R], params: P | None = None) -> R:
+    """Ask the daemon of `state_dir`; OperationError if there is none or it refuses.
+
+    UsageError if what is asked makes no sense to it.
+    """
     path = socket_path(state_dir)
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(CLIENT_TIMEOUT_S)
-            client.connect(short(path))
-            client.sendall(json.dumps(request).encode() + b"\n")
-            with client.makefile("rb") as stream:
-                line = stream.readline()
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise OperationError(
+        with Client(path) as daemon:
+            return daemon.call(method, params)
+    except NoDaemon:
+        raise NoDaemonError(
             f"no scsi2nvme is running with state directory {state_dir}; "
-            "start one, give its --state-dir, or name a controller by its SPEC"
+            "start one, or give its --state-dir"
         ) from None
-    except OSError as error:
+    except NoAnswer as error:
         raise OperationError(f"control socket {path}: {error}") from None
-    if not line:
-        raise OperationError(f"control socket {path}: the daemon hung up; see its messages")
-    try:
-        answer = table(parse_json(line), _Answer)
-    except ValueError as error:
-        raise OperationError(f"control socket {path}: no answer of a daemon: {error}") from None
-    if answer.error is not None:
-        raise OperationError(answer.error)
-    return answer.result
+    except RpcError as error:
+        if error.code == rpc.INVALID_PARAMS:
+            raise UsageError(error.message) from None
+        raise OperationError(error.message) from None

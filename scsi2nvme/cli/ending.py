@@ -7,7 +7,8 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
@@ -29,20 +30,31 @@ _MEANINGLESS = (
 T = TypeVar("T")
 
 
-class Ending:
-    """Whether the end was asked for. Whoever asks again ends the process there and then."""
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """Handle a signal; SIG_IGN programs that we start would keep."""
 
-    def __init__(self) -> None:
+
+class Ending:
+    """Whether the end was asked for. Whoever asks again ends the process there and then.
+
+    `hung_up`: what SIGHUP calls instead, as daemons do that have a configuration file.
+    """
+
+    def __init__(self, hung_up: Callable[[], None] | None = None) -> None:
         self._asked = asyncio.Event()
         self._since = 0.0
         loop = asyncio.get_running_loop()
         for number in _ENDING:
             if number in _MAY_BE_IGNORED and signal.getsignal(number) is signal.SIG_IGN:
                 continue
-            loop.add_signal_handler(number, self._ask, number)
-        for meaningless in _MEANINGLESS:  # not SIG_IGN, which programs that we start would keep
-            with contextlib.suppress(RuntimeError):  # valgrind, for one, keeps some to itself
-                loop.add_signal_handler(meaningless, lambda: None)
+            if number == signal.SIGHUP and hung_up is not None:
+                loop.add_signal_handler(number, hung_up)
+            else:
+                loop.add_signal_handler(number, self._ask, number)
+        for meaningless in _MEANINGLESS:
+            with contextlib.suppress(OSError):  # valgrind, for one, keeps some to itself
+                signal.signal(meaningless, _do_nothing)
+                signal.siginterrupt(meaningless, False)
 
     def _ask(self, number: signal.Signals) -> None:
         now = asyncio.get_running_loop().time()

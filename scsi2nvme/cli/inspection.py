@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scsi2nvme.api.methods import StructureName
 from scsi2nvme.drivers.nvme.admin import (
     CNS_CONTROLLER,
     CNS_NAMESPACE,
@@ -107,12 +108,16 @@ def error_log(raw: bytes) -> Json:
     return {"errors": [_plain(ERROR_LOG_ENTRY, entry) for entry in _rows(ERROR_LOG_ENTRY, raw)]}
 
 
-def devices(facts: Iterable[tuple[str, NamespaceFacts]]) -> Json:
-    """Return namespaces as `nvme list -o json` does; each comes with its path."""
+def devices(facts: Iterable[tuple[int, str, NamespaceFacts]]) -> Json:
+    """Return namespaces as `nvme list -o json` does; each comes with its controller's number, too.
+
+    Its path does not tell controllers apart: two in memory may have one.
+    """
     return {
         "Devices": [
             {
                 "NameSpace": namespace.nsid,
+                "Controller": number,
                 "DevicePath": path,
                 "Firmware": namespace.controller.text("fr"),
                 "ModelNumber": namespace.controller.text("mn"),
@@ -122,7 +127,7 @@ def devices(facts: Iterable[tuple[str, NamespaceFacts]]) -> Json:
                 "PhysicalSize": namespace.capacity_blocks * namespace.block_bytes,
                 "SectorSize": namespace.block_bytes,
             }
-            for path, namespace in facts
+            for number, path, namespace in facts
         ]
     }
 
@@ -134,7 +139,7 @@ class Inspection:
     `command` builds the NVMe command from an NSID and the controller's ELPE + 1.
     """
 
-    name: str
+    name: StructureName
     doc: str
     command: Callable[[int, int], NvmeCommand]
     decode: Callable[[bytes], Json]
@@ -146,7 +151,7 @@ def _log(lid: int, length: int) -> NvmeCommand:
     return get_log_page(lid, BROADCAST_NSID, length, retain=False)
 
 
-INSPECTIONS = {
+INSPECTIONS: dict[str, Inspection] = {
     row.name: row
     for row in (
         Inspection(

@@ -6,6 +6,7 @@ drivers; the parser, the error messages, the help text and the names come from t
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ class ControllerSpec:
     def physical_block_bytes(self) -> int | None:
         """The largest physical block that shall be told, None: the usual one."""
         return self.options.get(PHYSICAL.name)
+
+    @property
+    def place(self) -> str:
+        """Where the disk is, by transport, however the SPEC says it; "": it ends with us."""
+        place = self.scheme.place(self.path)
+        return place and f"{self.scheme.name}:{place}"
 
     @property
     def pci_address(self) -> str:
@@ -74,8 +81,7 @@ def parse(text: str) -> ControllerSpec:
     """Parse a SPEC; UsageError names the field, the value and the limit."""
     transport, colon, rest = text.partition(":")
     if not colon or transport not in SCHEMES:
-        known = " or ".join(f"{name}:" for name in SCHEMES)
-        raise UsageError(f"controller {text!r}: transport {transport!r} is unknown; use {known}")
+        raise UsageError(f"controller {text!r}: {_no_transport(text)}")
     if any(character < " " or character == "\x7f" for character in rest):
         raise UsageError(f"controller {text!r}: has a control character")
     scheme = SCHEMES[transport]
@@ -88,6 +94,25 @@ def parse(text: str) -> ControllerSpec:
     except ValueError as error:
         raise UsageError(f"controller {text!r}: {error}") from None
     return ControllerSpec(text, scheme, path, options)
+
+
+_DEVICE = re.compile(r"(?:/dev/)?nvme\d+(?:n\d+)?(?:p\d+)?(?:,.*)?")
+_ADDRESS = re.compile(r"(?:[0-9A-Fa-f]{4,8}:)?[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7](?:,.*)?")
+
+
+def _no_transport(text: str) -> str:
+    """Return what to write instead of something that begins with no transport."""
+    transport, colon, _ = text.partition(":")
+    if _DEVICE.fullmatch(text):
+        return "a disk is named by its PCI address, as `scsi2nvme list` shows it: pci:ADDRESS"
+    if _ADDRESS.fullmatch(text):
+        return f"write pci:{text}"
+    if text in SCHEMES:
+        return f"write {text}:PATH" + " or emulated:memory" * (text == "emulated")
+    if text and not colon:
+        return f"a file is served as a disk: write emulated:{text}"
+    known = " or ".join(f"{name}:" for name in SCHEMES)
+    return f"transport {transport!r} is unknown; use {known}"
 
 
 def _options(scheme: Scheme, pairs: list[str]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Configuration files: TOML, read into a dataclass."""
+"""Configuration files: TOML, read into a dataclass, and written from one."""
 
 from __future__ import annotations
 
 import tomllib
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,3 +35,27 @@ def _parsed(path: Path) -> dict[str, Any]:
     if len(raw) > MAXIMUM_BYTES:
         raise ValueError(f"is longer than {MAXIMUM_BYTES} bytes")
     return tomllib.loads(raw.decode("utf-8"))
+
+
+def written(value: Any) -> str:
+    """Return a dataclass as the text of a file that `read` returns it from.
+
+    What has its default is left out.
+    """
+    import tomli_w
+
+    return tomli_w.dumps(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        given = {each.name: getattr(value, each.name) for each in fields(value)}
+        defaults = {each.name: each.default for each in fields(value)}
+        return {
+            name: _plain(one)
+            for name, one in given.items()
+            if one is not None and (defaults[name] is MISSING or one != defaults[name])
+        }
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value

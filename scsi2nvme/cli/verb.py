@@ -51,6 +51,11 @@ def add_state_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Declare --config."""
+    parser.add_argument("--config", metavar="FILE", help="a configuration file, scsi2nvme.toml(5)")
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Declare --json."""
     parser.add_argument("--json", action="store_true", help="print JSON with nvme-cli's keys")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import replace
 
-from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.command import Command, Data, Hot, Task, Transfer
 from scsi2nvme.commands.read_write import (
     DPO,
     FORCE_UNIT_ACCESS,
@@ -29,13 +29,16 @@ from scsi2nvme.commands.read_write import (
 )
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand, Opcode
-from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.nvme.status import StatusCode, is_retryable
 from scsi2nvme.scsi.result import GOOD, CheckCondition, NvmeError, Translation
-from scsi2nvme.scsi.sense import MISCOMPARE_DURING_VERIFY_OPERATION, Sense
+from scsi2nvme.scsi.sense import (
+    MISCOMPARE_DURING_VERIFY_OPERATION,
+    NO_ADDITIONAL_SENSE_INFORMATION,
+    Sense,
+    SenseKey,
+)
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
-
-_FUSES_COMPARE_AND_WRITE, _ONCS_COMPARE = 0, 0
 
 # A pair that ended so was done, or not: the first one is all that is told after a reset.
 _UNCERTAIN = (
@@ -44,16 +47,7 @@ _UNCERTAIN = (
     StatusCode.TRANSIENT_TRANSPORT_ERROR,
 )
 _REPETITIONS = 4
-
-
-def _fused_blocks(lu: LogicalUnit) -> int:
-    """Return how many blocks a fused pair may name: NACWU, else ACWU; 0 without fused pairs."""
-    facts = lu.facts
-    fuses = facts.controller_bit("fuses", _FUSES_COMPARE_AND_WRITE)
-    if not fuses or not facts.controller_bit("oncs", _ONCS_COMPARE):
-        return 0
-    own = facts.namespace.nacwu if facts.namespace.nsfeat & 2 else 0
-    return min((own or facts.controller.acwu) + 1, lu.nvme_maximum_blocks)
+_DONE_OR_NOT = replace(NO_ADDITIONAL_SENSE_INFORMATION, key=SenseKey.ABORTED_COMMAND)
 
 
 def _first_difference(ours: bytes, theirs: bytes) -> int | None:
@@ -88,29 +82,51 @@ def _write(lu: LogicalUnit, lba: int, data: bytes, cdw12: int) -> Translation:
     return (yield from run(data_commands(Opcode.WRITE, lu, lba, data, cdw12)))
 
 
-def _fused(lu: LogicalUnit, lba: int, verify: bytes, write: bytes, cdw12: int) -> Translation:
-    """Compare and Write as a pair, again where it turns out that it was not done."""
+def _attempt(
+    pair: tuple[NvmeCommand, NvmeCommand],
+) -> Generator[tuple[NvmeCommand, ...], tuple[Completion, ...], NvmeError | None]:
+    try:
+        yield pair
+    except NvmeError as error:
+        return error
+    return None
+
+
+def _fused(
+    lu: LogicalUnit,
+    lba: int,
+    verify: bytes,
+    write: bytes,
+    cdw12: int,
+    known: NvmeError | None = None,
+) -> Translation:
+    """Compare and Write as a pair, again where it turns out that it was not done.
+
+    `known` is the failure of a pair that was sent before.
+    """
     blocks = len(verify) // lu.block_bytes
     compare_command = block_command(Opcode.COMPARE, lu, lba, blocks, data_out=verify)
     write_command = block_command(Opcode.WRITE, lu, lba, blocks, cdw12=cdw12, data_out=write)
     pair = replace(compare_command, fuse=Fuse.FIRST), replace(write_command, fuse=Fuse.SECOND)
-    for last in (False,) * _REPETITIONS + (True,):
-        try:
-            yield pair
+    left = _REPETITIONS
+    while True:
+        failure = known or (yield from _attempt(pair))
+        known = None
+        if failure is None:
             return GOOD
-        except NvmeError as error:
-            if error.completion.status not in (StatusCode.COMPARE_FAILURE, *_UNCERTAIN):
-                raise
-            failure = error
+        if failure.completion.status not in (StatusCode.COMPARE_FAILURE, *_UNCERTAIN):
+            raise failure
         # Compare does not say where the difference is.
         medium = yield from _read(lu, lba, blocks)
         difference = _first_difference(verify, medium)
         met = failure.completion.status == StatusCode.COMPARE_FAILURE
         if met or not _may_be_done(lu, verify, write, medium):
             raise _miscompare(difference) from failure
-        if difference is not None or last:
-            break
-    raise failure
+        if difference is not None:  # nobody is to take it for not done, as BUSY would have it
+            raise CheckCondition(Sense(_DONE_OR_NOT)) from failure
+        if not left:
+            raise failure
+        left -= 1
 
 
 def _may_be_done(lu: LogicalUnit, verify: bytes, write: bytes, medium: bytes) -> bool:
@@ -123,6 +139,25 @@ def _may_be_done(lu: LogicalUnit, verify: bytes, write: bytes, medium: bytes) ->
     return all(medium[block] in (verify[block], write[block]) for block in blocks)
 
 
+def _go_on(
+    task: Task, failure: NvmeError, lba: int, verify: bytes, write: bytes, cdw12: int
+) -> Translation | None:
+    """Return what is left of a command that the hot path has begun; None: all of it."""
+    status, again = failure.completion.status, _may_be_repeated(failure)
+    if task.phase:  # the Write, of what was compared before
+        if again:
+            return _write(task.lu, lba, write, cdw12)
+    elif failure.command.opcode != Opcode.READ and status != StatusCode.NAMESPACE_NOT_READY:
+        return _fused(task.lu, lba, verify, write, cdw12, failure)
+    elif again:
+        return None
+    raise failure
+
+
+def _may_be_repeated(failure: NvmeError) -> bool:
+    return is_retryable(failure.completion.status) and not failure.completion.dnr
+
+
 def compare_and_write(task: Task) -> Translation:
     """Spec: SBC-3 5.2; NVMe Base 2.0 3.4.2 (fused operations)."""
     lu, lba, blocks = task.lu, task.cdb["lba"], task.command.blocks(task.cdb)
@@ -133,7 +168,11 @@ def compare_and_write(task: Task) -> Translation:
     half = blocks * lu.block_bytes
     verify, write = task.data_out[:half], task.data_out[half:]
     cdw12 = FUA if task.cdb["fua"] else 0
-    if 0 < blocks <= _fused_blocks(lu):
+    if task.failure is not None:
+        rest = _go_on(task, task.failure, lba, verify, write, cdw12)
+        if rest is not None:
+            return (yield from rest)
+    if 0 < blocks <= lu.fused_blocks:
         return (yield from _fused(lu, lba, verify, write, cdw12))
     difference = _first_difference(verify, (yield from _read(lu, lba, blocks)))
     if difference is not None:
@@ -175,6 +214,7 @@ COMMANDS = (
         access=Access.WRITE,
         modifies_medium=True,
         exclusive=True,
+        hot=Hot.COMPARE_AND_WRITE,
         nvme=("Compare", "Write", "Read"),
     ),
     Command(

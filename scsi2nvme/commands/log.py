@@ -208,6 +208,7 @@ COMMANDS = (
         length_field="allocation_length",
         legacy_reserve_allows=True,
         needs_ready=False,
+        shared=True,
         nvme=("Get Log Page",),
     ),
 )

@@ -260,7 +260,6 @@ COMMANDS = (
         report_target_port_groups,
         (Field("parameter_data_format", 1, 5, 3, "0: length only, 1: extended"), _ALLOCATION),
         service_action=0x0A,
-        asks_for_state=True,
         data=Data.IN,
         transfer=Transfer.BYTES,
         length_field="allocation_length",

@@ -86,6 +86,7 @@ COMMANDS = (
         needs_ready=False,
         answered_when_failed=True,
         without_unit=request_sense_without_unit,
+        shared=True,
         nvme=("Get Log Page", "Identify"),
     ),
 )

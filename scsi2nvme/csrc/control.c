@@ -31,7 +31,6 @@ s2n_controller *s2n_controller_new(s2n_plane *plane, uint64_t cookie)
         queue->reactor = &plane->reactor[i];
         queue->interrupt.fd = -1;
         queue->urge.expire = s2n_queue_urge;
-        queue->slot_tail = &queue->slot_head;
     }
     return controller;
 }
@@ -107,6 +106,7 @@ int s2n_controller_set_queue(s2n_controller *controller, uint32_t index, s2n_qpa
         s2n_qpair_set_polled(qp, true);
     queue->attached = true;
     queue->hot = qp != NULL;
+    queue->qid = qp ? s2n_qpair_qid(qp) : 0;
     atomic_fetch_add(&controller->users, 1);
     s2n_reactor_call(queue->reactor, attach_queue, call);
     return 0;
@@ -122,6 +122,7 @@ static void resume_queue(void *argument)
     struct s2n_queue *queue = argument;
 
     s2n_queue_drop_aborted(queue);
+    s2n_queue_end_fused(queue);
     s2n_qpair_revive(queue->qp);
     s2n_qpair_reset(queue->qp, true);
     queue->paused = false;
@@ -133,6 +134,34 @@ void s2n_controller_resume(s2n_controller *controller)
     for (uint32_t i = 0; i < controller->plane->reactor_count; i++)
         if (controller->queue[i].hot)
             s2n_reactor_call(controller->queue[i].reactor, resume_queue, &controller->queue[i]);
+}
+
+struct attended_call {
+    struct s2n_queue *queue;
+    uint16_t cid;
+};
+
+static void attended(void *argument)
+{
+    struct attended_call call = *(struct attended_call *)argument;
+
+    free(argument);
+    s2n_qpair_unpin(call.queue->qp, call.cid);
+    call.queue->resumable = true;
+}
+
+void s2n_controller_attended(s2n_controller *controller, uint16_t qid, uint16_t cid)
+{
+    for (uint32_t i = 0; i < controller->plane->reactor_count; i++) {
+        struct s2n_queue *queue = &controller->queue[i];
+        if (!queue->hot || queue->qid != qid)
+            continue;
+        struct attended_call *call = malloc(sizeof *call);
+        if (!call)
+            abort();
+        *call = (struct attended_call){queue, cid};
+        s2n_reactor_call(queue->reactor, attended, call);
+    }
 }
 
 struct fail_call {
@@ -175,12 +204,6 @@ void s2n_controller_free(s2n_controller *controller)
 
 /* ---- drains and pauses ---- */
 
-/* A message to one reactor on behalf of a drain. */
-struct drain_call {
-    struct s2n_drain *drain;
-    struct s2n_reactor *reactor;
-};
-
 static void drain_everywhere(const struct s2n_drain *template, void (*call)(void *argument))
 {
     s2n_plane *plane = template->plane;
@@ -191,23 +214,31 @@ static void drain_everywhere(const struct s2n_drain *template, void (*call)(void
     memcpy(drain, template, sizeof *drain);
     atomic_store(&drain->reactors_left, plane->reactor_count);
     for (uint32_t i = 0; i < plane->reactor_count; i++) {
-        struct drain_call *argument = malloc(sizeof *argument);
+        struct s2n_drain_call *argument = malloc(sizeof *argument);
         if (!argument)
             abort();
-        *argument = (struct drain_call){drain, &plane->reactor[i]};
+        *argument = (struct s2n_drain_call){drain, &plane->reactor[i]};
         s2n_reactor_call(argument->reactor, call, argument);
     }
 }
 
+static void urge_queue(void *argument)
+{
+    s2n_queue_urge(&((struct s2n_queue *)argument)->urge);
+}
+
+/* The last reactor to do so tells all. */
 static void pause_queue(void *argument)
 {
-    struct drain_call call = *(struct drain_call *)argument;
-
-    struct s2n_queue *queue = &call.drain->controller->queue[call.reactor->index];
+    struct s2n_drain_call call = *(struct s2n_drain_call *)argument;
+    s2n_controller *controller = call.drain->controller;
+    s2n_plane *plane = controller->plane;
 
     free(argument);
-    queue->paused = true;
-    s2n_queue_urge(&queue->urge);
+    controller->queue[call.reactor->index].paused = true;
+    if (atomic_fetch_sub(&controller->unpaused, 1) == 1)
+        for (uint32_t i = 0; i < plane->reactor_count; i++)
+            s2n_reactor_call(&plane->reactor[i], urge_queue, &controller->queue[i]);
     s2n_drain_done(call.drain);
 }
 
@@ -215,12 +246,13 @@ void s2n_controller_pause(s2n_controller *controller, uint64_t token)
 {
     struct s2n_drain drain = {.plane = controller->plane, .controller = controller, .token = token};
 
+    atomic_store(&controller->unpaused, controller->plane->reactor_count);
     drain_everywhere(&drain, pause_queue);
 }
 
 static void drain_unit(void *argument)
 {
-    struct drain_call call = *(struct drain_call *)argument;
+    struct s2n_drain_call call = *(struct s2n_drain_call *)argument;
     s2n_lu *lu = call.drain->lu;
     struct s2n_lu_local *local = &lu->local[call.reactor->index];
 
@@ -247,49 +279,18 @@ void s2n_lu_drain(s2n_lu *lu, uint64_t token)
 
 /* ---- ranges ---- */
 
-static void drain_range(void *argument)
-{
-    struct drain_call call = *(struct drain_call *)argument;
-    s2n_lu *lu = call.drain->lu;
-    struct s2n_lu_local *local = &lu->local[call.reactor->index];
-    struct s2n_blocks blocks = call.drain->blocks;
-
-    free(argument);
-    struct s2n_range *range = s2n_range_add(local, call.drain, call.reactor->live);
-    s2n_queue_yield(&lu->controller->queue[call.reactor->index], lu, blocks);
-    s2n_range_check(range);
-}
-
 void s2n_lu_drain_range(s2n_lu *lu, uint64_t first, uint64_t end, uint64_t token)
 {
     struct s2n_drain drain = {
         .plane = lu->controller->plane, .lu = lu, .blocks = {first, end}, .token = token};
 
-    drain_everywhere(&drain, drain_range);
-}
-
-struct release_call {
-    struct s2n_lu_local *local;
-    uint64_t token;
-};
-
-static void release_range(void *argument)
-{
-    struct release_call call = *(struct release_call *)argument;
-
-    free(argument);
-    s2n_range_remove(call.local, call.token);
+    drain_everywhere(&drain, s2n_queue_keep_off);
 }
 
 void s2n_lu_release_range(s2n_lu *lu, uint64_t token)
 {
-    for (uint32_t i = 0; i < lu->reactors; i++) {
-        struct release_call *call = malloc(sizeof *call);
-        if (!call)
-            abort();
-        *call = (struct release_call){&lu->local[i], token};
-        s2n_reactor_call(&lu->controller->plane->reactor[i], release_range, call);
-    }
+    for (uint32_t i = 0; i < lu->reactors; i++)
+        s2n_range_remove_on(&lu->controller->plane->reactor[i], &lu->local[i], token);
 }
 
 /* ---- aborts ---- */
@@ -307,7 +308,8 @@ static void abort_on_reactor(void *argument)
     free(argument);
     if (call.abort->query) {
         for (const s2n_task *task = call.reactor->live; task; task = task->live_next)
-            found += !task->aborted && s2n_task_matches(task, call.abort);
+            found += (!task->aborted || call.abort->scope == S2N_SCOPE_HELD) &&
+                     s2n_task_matches(task, call.abort);
         atomic_fetch_add(&call.abort->found, found);
         s2n_abort_done(call.abort);
         return;
@@ -315,10 +317,10 @@ static void abort_on_reactor(void *argument)
     struct s2n_abort_wait *wait = malloc(sizeof *wait);
     if (!wait)
         abort();
-    *wait = (struct s2n_abort_wait){NULL, call.abort, call.reactor->serial};
+    uint64_t up_to = call.reactor->serial;
     found = s2n_reactor_abort(call.reactor, call.abort);
     atomic_fetch_add(&call.abort->found, found);
-    wait->next = call.reactor->aborts;
+    *wait = (struct s2n_abort_wait){call.reactor->aborts, call.abort, up_to, call.reactor->live};
     call.reactor->aborts = wait;
     s2n_reactor_check_aborts(call.reactor);
 }

@@ -29,6 +29,10 @@ typedef struct s2n_task s2n_task;
 enum {
     S2N_SENSE_BYTES = 252,
     S2N_CDB_BYTES = 64, /* longer CDBs are cut: no row is longer */
+    S2N_COUNTED_KINDS = 4,
+    /* Of latencies: 0 to 3 us, then four for each power of two. The last has all that is beyond. */
+    S2N_LATENCY_BUCKETS = 100,
+    S2N_FAILURES = 24, /* kinds of answers that are failures and are told apart */
 };
 
 enum s2n_event_type {
@@ -38,9 +42,9 @@ enum s2n_event_type {
                                `nvme` to `lba`, and its blocks in `count` */
     S2N_EVENT_DRAINED,      /* `cookie` is the token of a drain, abort or pause; `count` */
     S2N_EVENT_OVERDUE,      /* controller `cookie`, queue pair `qid`, command `cid`; again
-                               every 5 s while it is still under way */
-    S2N_EVENT_PDU,          /* conn `cookie`: a PDU for Python (login apart): text, TMF, logout;
-                               `count` 1: ABORT TASK of a command not received, nor to be */
+                               every 5 s while it is still under way, then with `count` 1 */
+    S2N_EVENT_PDU,          /* conn `cookie`: a PDU for Python (login apart): text, logout, and
+                               task management; `count` 1: that finds no task to end */
     S2N_EVENT_CONN_CLOSED,  /* conn or ring `cookie` is gone; `count`: errno or 0 */
     S2N_EVENT_TASK_REFUSED, /* the front end refused `task`: sense code in `count` */
     S2N_EVENT_ABORT,        /* nobody waits for command `cid` of queue pair `qid`, controller
@@ -65,13 +69,16 @@ typedef struct {
     uint16_t qid, cid;
     uint64_t lba;     /* its first block */
     uint8_t bhs[48];  /* S2N_EVENT_PDU */
+    s2n_task *holder; /* S2N_EVENT_TASK_FAILED: what keeps the task's blocks for it, or NULL; end
+                         that with s2n_holder_release */
     uint64_t arrived; /* S2N_EVENT_PDU: the last task that came before it, for s2n_plane_abort */
     uint32_t data_length;
     uint8_t *data; /* free with s2n_event_free */
 } s2n_event;
 
-/* A reactor is pinned to its CPU, unless that is negative. It looks for completions for up
- * to `poll_us` before it sleeps, while they usually take no longer; 0: it sleeps at once. */
+/* A reactor is pinned to its CPU, unless that is negative. It looks for completions for up to
+ * `poll_us` before it sleeps, while they usually take no longer; for requests twice as long, while
+ * that makes them come sooner; 0: it sleeps at once. */
 s2n_plane *s2n_plane_new(uint32_t reactors, const int32_t *cpus, uint32_t poll_us);
 int s2n_plane_start(s2n_plane *plane);
 /* Stop and join the reactors, whose connections have been closed and freed. */
@@ -92,6 +99,8 @@ int s2n_controller_set_queue(s2n_controller *controller, uint32_t index, s2n_qpa
                              const s2n_region *pool);
 /* How long an I/O command of the hot path may take until OVERDUE tells of it (30 s). */
 void s2n_controller_set_timeout(s2n_controller *controller, uint32_t timeout_ms);
+/* What an OVERDUE or ABORT told of was attended to: until then no other command gets its CID. */
+void s2n_controller_attended(s2n_controller *controller, uint16_t qid, uint16_t cid);
 /* Stop every reactor's use of the controller; DRAINED with `token` when all did.
  * Nothing is submitted or polled until resume. */
 void s2n_controller_pause(s2n_controller *controller, uint64_t token);
@@ -112,6 +121,7 @@ typedef struct {
     uint8_t volatile_cache;   /* SYNCHRONIZE CACHE sends Flush */
     uint8_t compares;         /* there is Compare */
     uint8_t write_zeroes_deallocates;
+    uint32_t fused_blocks;        /* of a fused Compare and Write; 0: there is none */
     uint32_t verify_blocks;       /* of one Verify; 0: there is none */
     uint32_t write_zeroes_blocks; /* of one Write Zeroes; 0: there is none */
     uint32_t write_same_blocks;   /* of one WRITE SAME */
@@ -133,13 +143,47 @@ void s2n_lu_drain(s2n_lu *lu, uint64_t token);
 void s2n_lu_drain_range(s2n_lu *lu, uint64_t first, uint64_t end, uint64_t token);
 /* End that, or give it up: DRAINED comes in any case. */
 void s2n_lu_release_range(s2n_lu *lu, uint64_t token);
+/* A command of the engine's works on the blocks from `first` to before `end`, beside others: no
+ * hot task begins that must be alone on some of them. Whether one is; its end is for a drain of
+ * the range to tell. */
+bool s2n_lu_share(s2n_lu *lu, uint64_t first, uint64_t end, uint64_t token);
+void s2n_lu_unshare(s2n_lu *lu, uint64_t token);
 void s2n_lu_free(s2n_lu *lu);
 
-s2n_nexus *s2n_nexus_new(s2n_plane *plane, uint64_t cookie);
+s2n_nexus *s2n_nexus_new(uint64_t cookie);
 /* LUN `lun` of this nexus is `lu` (NULL: no longer). Flag set. */
 int s2n_nexus_map(s2n_nexus *nexus, uint16_t lun, s2n_lu *lu);
 void s2n_nexus_set_aside(s2n_nexus *nexus, uint16_t lun, bool aside);
 void s2n_nexus_free(s2n_nexus *nexus); /* after its session ended */
+
+/* ---- statistics ---- */
+
+typedef struct {
+    uint64_t bytes;      /* of data moved, of discards: unmapped; by commands that ended well */
+    uint64_t failed;     /* answered with another status than GOOD or CONDITION MET */
+    uint64_t latency_us; /* from arrival to answer, all together */
+    uint64_t latency[S2N_LATENCY_BUCKETS]; /* how many took so long: all that were answered */
+} s2n_kind_statistics;
+
+typedef struct {
+    uint32_t answer; /* status, sense key, ASC, ASCQ: a byte each; 0: others, or none */
+    uint64_t count;
+} s2n_failure;
+
+/* Commands since the logical unit or nexus was made. What was neither answered nor aborted is
+ * under way. */
+typedef struct {
+    uint64_t begun, aborted;
+    s2n_failure failure[S2N_FAILURES];           /* the last has the others */
+    s2n_kind_statistics kind[S2N_COUNTED_KINDS]; /* read, write, discard, other */
+} s2n_statistics;
+
+/* Control thread, while reactors count on: what is read together need not be of one moment. */
+void s2n_lu_statistics(const s2n_lu *lu, s2n_statistics *out);
+/* How many commands of each row the engine got, but not after the disk had failed them, by the
+ * row's place in the table; the last: of none. Returns how many numbers there are. */
+uint32_t s2n_lu_cold(const s2n_lu *lu, uint64_t *out, uint32_t maximum);
+void s2n_nexus_statistics(const s2n_nexus *nexus, s2n_statistics *out);
 
 /* ---- tasks in Python's hands ---- */
 
@@ -166,6 +210,10 @@ void s2n_task_copy_data(const s2n_task *task, uint8_t *out);
 void s2n_task_end(s2n_task *task, uint8_t status, const uint8_t *sense, uint32_t sense_length,
                   const uint8_t *data, uint32_t data_length);
 
+/* What `holder` keeps for a task that failed may be others' now. The handle is invalid
+ * afterwards. */
+void s2n_holder_release(s2n_task *holder);
+
 /* From here on the answers of s2n_task_end wait … */
 void s2n_plane_gather(s2n_plane *plane);
 /* … until they are all given, each reactor's together. */
@@ -176,6 +224,7 @@ enum s2n_scope {
     S2N_SCOPE_NEXUS_LU, /* all tasks of a nexus on a LUN */
     S2N_SCOPE_LU,       /* all tasks on a logical unit */
     S2N_SCOPE_NEXUS,    /* all tasks of a nexus */
+    S2N_SCOPE_HELD,     /* all that refer to a logical unit, ended or not: only to be counted */
 };
 
 /* Abort (or, with `query`, only count) tasks; DRAINED with `token` and how many

@@ -10,6 +10,10 @@ void s2n_drain_done(struct s2n_drain *drain)
 {
     if (atomic_fetch_sub(&drain->reactors_left, 1) != 1)
         return;
+    if (drain->done) {
+        drain->done(drain);
+        return;
+    }
     s2n_event event = {.type = S2N_EVENT_DRAINED, .cookie = drain->token};
     s2n_plane_emit(drain->plane, &event);
     free(drain);
@@ -25,10 +29,39 @@ void s2n_drains_done(struct s2n_lu_local *local)
     }
 }
 
+/* ---- hot tasks ---- */
+
+void s2n_task_count(s2n_task *task)
+{
+    struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
+
+    task->counted = true;
+    task->hot_previous = NULL;
+    task->hot_next = local->tasks;
+    if (local->tasks)
+        local->tasks->hot_previous = task;
+    local->tasks = task;
+    local->under_way++;
+}
+
+void s2n_task_uncount(s2n_task *task)
+{
+    struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
+
+    task->counted = false;
+    if (task->hot_next)
+        task->hot_next->hot_previous = task->hot_previous;
+    if (task->hot_previous)
+        task->hot_previous->hot_next = task->hot_next;
+    else
+        local->tasks = task->hot_next;
+    local->under_way--;
+}
+
 /* ---- ranges ---- */
 
 /* A count of zero stands for all that follows, or for nothing, which harms nobody. */
-static struct s2n_blocks blocks_of_cdb(const s2n_task *task)
+struct s2n_blocks s2n_task_blocks(const s2n_task *task)
 {
     const struct s2n_hot_row *row = task->row;
     uint32_t shift = task->lu->params.block_shift;
@@ -50,41 +83,45 @@ bool s2n_task_meets(const s2n_task *task, const struct s2n_hot_plan *plan, struc
 {
     const struct s2n_hot_kind *kind = task->row->hot;
 
-    return kind->meets ? kind->meets(plan, blocks) : s2n_blocks_meet(blocks, blocks_of_cdb(task));
+    return kind->meets ? kind->meets(plan, blocks) : s2n_blocks_meet(blocks, s2n_task_blocks(task));
 }
 
 bool s2n_ranges_exclude(const struct s2n_lu_local *local, const s2n_task *task,
                         const struct s2n_hot_plan *plan)
 {
-    for (const struct s2n_range *range = local->ranges; range; range = range->next)
-        if (s2n_task_meets(task, plan, range->blocks))
+    const struct s2n_hot_kind *kind = task->row->hot;
+    struct s2n_blocks own = s2n_task_blocks(task);
+
+    for (const struct s2n_range *range = local->ranges; range; range = range->next) {
+        if (kind->alone && range->token & S2N_HOT_TOKEN)
+            continue;
+        if (kind->meets ? kind->meets(plan, range->blocks) : s2n_blocks_meet(own, range->blocks))
             return true;
+    }
     return false;
 }
 
 /* What came after a range does not meet it. */
-void s2n_ranges_leave(struct s2n_lu_local *local, const s2n_task *task)
+void s2n_ranges_leave(struct s2n_lu_local *local, const s2n_task *task, uint64_t own)
 {
     for (struct s2n_range *range = local->ranges; range; range = range->next) {
-        if (!range->under_way || !s2n_task_meets(task, &task->plan, range->blocks))
+        if (!range->under_way || range->token == own ||
+            !s2n_task_meets(task, &task->plan, range->blocks))
             continue;
         range->under_way--;
         s2n_range_check(range);
     }
 }
 
-struct s2n_range *s2n_range_add(struct s2n_lu_local *local, struct s2n_drain *drain,
-                                const s2n_task *live)
+struct s2n_range *s2n_range_add(struct s2n_lu_local *local, struct s2n_drain *drain)
 {
     struct s2n_range *range = calloc(1, sizeof *range);
 
     if (!range)
         abort();
     *range = (struct s2n_range){local->ranges, drain->blocks, drain, drain->token, 0};
-    for (; live; live = live->live_next)
-        if (live->counted && live->lu == drain->lu &&
-            s2n_task_meets(live, &live->plan, range->blocks))
-            range->under_way++;
+    for (const s2n_task *task = local->tasks; task; task = task->hot_next)
+        range->under_way += s2n_task_meets(task, &task->plan, range->blocks);
     local->ranges = range;
     return range;
 }
@@ -116,6 +153,29 @@ void s2n_range_remove(struct s2n_lu_local *local, uint64_t token)
             end_first(at);
             return;
         }
+}
+
+struct removal {
+    struct s2n_lu_local *local;
+    uint64_t token;
+};
+
+static void remove_range(void *argument)
+{
+    struct removal removal = *(struct removal *)argument;
+
+    free(argument);
+    s2n_range_remove(removal.local, removal.token);
+}
+
+void s2n_range_remove_on(struct s2n_reactor *reactor, struct s2n_lu_local *local, uint64_t token)
+{
+    struct removal *removal = malloc(sizeof *removal);
+
+    if (!removal)
+        abort();
+    *removal = (struct removal){local, token};
+    s2n_reactor_call(reactor, remove_range, removal);
 }
 
 void s2n_ranges_free(struct s2n_lu_local *local)

@@ -18,6 +18,7 @@
 #define S2N_FRONT_END_H
 
 #include "events.h"
+#include "flow.h"
 #include "heap.h"
 #include "loop.h"
 #include "plane.h"

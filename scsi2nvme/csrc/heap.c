@@ -1,5 +1,7 @@
 #include "heap.h"
 
+#include <malloc.h>
+
 #include "hot.h"
 #include "unit.h"
 
@@ -7,7 +9,17 @@ enum {
     SHORT_MS = 1000,
     TASK_BYTES = 4096,    /* what a task takes in the engine's hands, data apart */
     ANSWER_BYTES = 65536, /* what an answer that is no blocks is, mostly at most */
+    /* What the C library would come to by itself, once a block of the half of it was freed. */
+    KEPT_BYTES = 32 << 20,
 };
+
+void s2n_heap_keep(void)
+{
+#ifdef M_TRIM_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, KEPT_BYTES / 2);
+    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+#endif
+}
 
 static void add(s2n_task *task, uint64_t bytes)
 {

@@ -11,6 +11,9 @@ enum {
     S2N_PLANE_HEAP = 128 << 20,
 };
 
+/* Have the C library keep what is freed, so much of it, instead of giving it back to the kernel
+ * after each large command: for the whole process. */
+void s2n_heap_keep(void);
 /* Count `bytes` of memory for the task: false, and nothing is counted, if its nexus or all of
  * them would have too much, or its nexus more than it leaves to others. */
 bool s2n_task_charge(s2n_task *task, uint64_t bytes);

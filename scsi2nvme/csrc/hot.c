@@ -36,6 +36,11 @@ const struct s2n_hot_row *s2n_hot_find(const uint8_t *cdb, uint16_t length)
     return NULL;
 }
 
+uint32_t s2n_hot_number(const struct s2n_hot_row *row)
+{
+    return row ? (uint32_t)(row - s2n_rows) : S2N_ROWS;
+}
+
 uint64_t s2n_hot_count(const struct s2n_hot_row *row, const uint8_t *cdb)
 {
     uint64_t count = s2n_hot_bits(cdb, row->count);

@@ -19,11 +19,14 @@ struct s2n_hot_row {
     uint16_t action_value;
     struct s2n_bits lba, count, fua, selector, unmap;
     bool asks;            /* for the logical unit's state */
+    uint8_t counted;      /* enum s2n_counted */
     uint8_t accepted[32]; /* CDB bits that may be set for the hot path to take it */
 };
 
 /* The row that a CDB selects, NULL if there is none. */
 const struct s2n_hot_row *s2n_hot_find(const uint8_t *cdb, uint16_t length);
+/* The row's place in the table; S2N_ROWS: there is none. */
+uint32_t s2n_hot_number(const struct s2n_hot_row *row);
 uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *cdb, uint32_t block_bytes);
 /* A field's value, and the row's count: of blocks or bytes, after what zero means. */
 uint64_t s2n_hot_bits(const uint8_t *cdb, struct s2n_bits field);

@@ -59,6 +59,12 @@ uint32_t s2n_hot_timeout_ms(uint8_t opcode, uint32_t timeout_ms)
     return slow && timeout_ms && timeout_ms < SLOW_MS ? SLOW_MS : timeout_ms;
 }
 
+bool s2n_hot_changes_blocks(uint8_t opcode)
+{
+    return opcode != NVME_READ && opcode != NVME_COMPARE && opcode != NVME_VERIFY &&
+           opcode != NVME_FLUSH;
+}
+
 /* ---- READ and WRITE: blocks move ---- */
 
 static bool plan_transfer(const s2n_lu_params *lu, const struct s2n_hot_row *row,

@@ -23,13 +23,19 @@ static inline bool s2n_blocks_meet(struct s2n_blocks one, struct s2n_blocks othe
     return one.first < other.end && other.first < one.end;
 }
 
+/* In CDW0. */
+enum s2n_fuse { S2N_UNFUSED, S2N_FUSED_FIRST, S2N_FUSED_SECOND };
+
 /* What is left to place of a command's present phase: one range of blocks. All of a phase ends
  * before the next begins. */
 struct s2n_hot_plan {
     uint8_t opcode;  /* NVMe's */
     uint8_t phase;   /* those before it ended well */
+    uint8_t fuse;    /* of the next NVMe command, or the last: a pair is placed side by side */
+    uint8_t second;  /* the opcode of a pair's second half, which is of the same blocks, */
     uint32_t blocks; /* of Dataset Management: ranges. 0: nothing to do; in the last phase: GOOD */
     uint32_t cdw12;
+    uint32_t second_cdw12; /* and its CDW12 */
     uint64_t lba;
     uint64_t bytes; /* of data, in all; what the CDB announced unless the block length changed */
     uint32_t limit; /* blocks of one NVMe command, which has no data; 0: it has, and MDTS limits */
@@ -59,9 +65,13 @@ struct s2n_hot_kind {
      * NULL: there is one. */
     bool (*next)(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
                  struct s2n_hot_plan *plan);
+    /* What a phase has read behind the data lets the next one begin; false: the command ends as
+     * by a Compare that failed. NULL: nothing is read there. */
+    bool (*matches)(const struct s2n_hot_plan *plan, const struct s2n_hot_data *data);
     /* Whether a command is of some blocks, where its data name them. NULL: its CDB does. */
     bool (*meets)(const struct s2n_hot_plan *plan, struct s2n_blocks blocks);
     bool names_blocks; /* which it reads or changes; else nothing that it does is of any */
+    bool alone;        /* nothing else works on these meanwhile */
     bool portions;     /* what it moves can be moved a portion at a time */
     bool in_place;     /* blocks that are its data may stay where the initiator has them */
     bool changes;      /* it may change blocks without data */
@@ -74,6 +84,8 @@ bool s2n_hot_plan(const s2n_lu_params *lu, const struct s2n_hot_row *row, const 
                   const struct s2n_hot_data *data, struct s2n_hot_plan *plan);
 /* How long an NVMe command may take where `timeout_ms` is usual: some take longer. */
 uint32_t s2n_hot_timeout_ms(uint8_t opcode, uint32_t timeout_ms);
+/* Whether an NVMe command may change blocks. */
+bool s2n_hot_changes_blocks(uint8_t opcode);
 /* Leave nothing of a plan for blocks but `bytes` of its data from `at` on. */
 static inline void s2n_hot_narrow(struct s2n_hot_plan *plan, const s2n_lu_params *lu, uint32_t at,
                                   uint32_t bytes)
@@ -86,6 +98,12 @@ static inline void s2n_hot_narrow(struct s2n_hot_plan *plan, const s2n_lu_params
 /* A part was placed. */
 static inline void s2n_hot_advance(struct s2n_hot_plan *plan, struct s2n_hot_part part)
 {
+    if (plan->fuse == S2N_FUSED_FIRST) {
+        plan->fuse = S2N_FUSED_SECOND;
+        plan->opcode = plan->second;
+        plan->cdw12 = plan->second_cdw12;
+        return;
+    }
     plan->lba += part.blocks;
     plan->blocks -= part.blocks;
 }

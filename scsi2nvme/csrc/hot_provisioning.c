@@ -1,10 +1,10 @@
 /* UNMAP and WRITE SAME: blocks are discarded, or all become one. */
+#include "hot_provisioning.h"
+
 #include "hot_sqe.h"
 
 enum {
-    LIST_HEADER = 8, /* of UNMAP's parameter list, and where it tells of its descriptors */
-    AT_DESCRIPTOR_BYTES = 2,
-    DESCRIPTOR = 16, /* bytes of one: an LBA, and a number of blocks */
+    AT_DESCRIPTOR_BYTES = 2, /* where UNMAP's parameter list tells of its descriptors */
     AT_NUMBER = 8,
     MOST_DESCRIPTORS = 256, /* as Block Limits tells */
     RANGE = 16, /* bytes of one of Dataset Management's: attributes, number of blocks, LBA */
@@ -21,6 +21,19 @@ static uint64_t get_be(const uint8_t *in, int bytes)
     for (int i = 0; i < bytes; i++)
         value = value << 8 | in[i];
     return value;
+}
+
+uint32_t s2n_unmap_descriptors(const uint8_t *list, uint32_t length)
+{
+    uint32_t stated = (uint32_t)get_be(list + AT_DESCRIPTOR_BYTES, 2);
+    uint32_t present = length - S2N_UNMAP_HEADER;
+
+    return (stated < present ? stated : present) / S2N_UNMAP_DESCRIPTOR;
+}
+
+uint32_t s2n_unmap_blocks(const uint8_t *descriptor)
+{
+    return (uint32_t)get_be(descriptor + AT_NUMBER, 4);
 }
 
 /* ---- UNMAP: one Dataset Management, whose ranges are made behind the parameter list ---- */
@@ -56,17 +69,15 @@ static bool add_ranges(const s2n_lu_params *lu, const struct s2n_hot_data *data,
 static bool plan_ranges(const s2n_lu_params *lu, const struct s2n_hot_data *data, uint32_t length,
                         struct s2n_hot_plan *plan)
 {
-    uint32_t stated = (uint32_t)get_be(data->at + AT_DESCRIPTOR_BYTES, 2);
-    uint32_t present = length - LIST_HEADER;
-    uint32_t count = (stated < present ? stated : present) / DESCRIPTOR;
+    uint32_t count = s2n_unmap_descriptors(data->at, length);
     uint64_t total = 0;
 
     if (count > MOST_DESCRIPTORS)
         return false;
     for (uint32_t i = 0; i < count; i++) {
-        const uint8_t *descriptor = data->at + LIST_HEADER + i * DESCRIPTOR;
+        const uint8_t *descriptor = data->at + S2N_UNMAP_HEADER + i * S2N_UNMAP_DESCRIPTOR;
         uint64_t lba = get_be(descriptor, 8);
-        uint32_t blocks = (uint32_t)get_be(descriptor + AT_NUMBER, 4);
+        uint32_t blocks = s2n_unmap_blocks(descriptor);
         total += blocks;
         if (!s2n_hot_within(lu, lba, blocks) || total > lu->unmap_blocks ||
             !add_ranges(lu, data, plan, lba, blocks))
@@ -86,7 +97,7 @@ static bool plan_unmap(const s2n_lu_params *lu, const struct s2n_hot_row *row, c
         return false;
     if (!length)
         return true;
-    if (!data->at || length < LIST_HEADER || length > data->room)
+    if (!data->at || length < S2N_UNMAP_HEADER || length > data->room)
         return false;
     plan->ranges = data->at + plan->data_at;
     if (!plan_ranges(lu, data, length, plan))

@@ -11,12 +11,17 @@
 
 #include "state.h"
 
-static void read_clock(struct s2n_reactor *reactor)
+uint64_t s2n_loop_clock_us(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    reactor->now_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+void s2n_loop_read_clock(struct s2n_reactor *reactor)
+{
+    reactor->now_us = s2n_loop_clock_us();
     reactor->now_ms = reactor->now_us / 1000;
 }
 
@@ -38,6 +43,11 @@ s2n_plane *s2n_reactor_plane(struct s2n_reactor *reactor)
 struct s2n_ready_sets *s2n_reactor_ready_sets(struct s2n_reactor *reactor)
 {
     return &reactor->ready_sets;
+}
+
+struct s2n_flows *s2n_reactor_flows(struct s2n_reactor *reactor)
+{
+    return &reactor->flows;
 }
 
 uint32_t s2n_reactor_index(const struct s2n_reactor *reactor)
@@ -90,7 +100,7 @@ int s2n_loop_wait(struct s2n_reactor *reactor, uint64_t us)
 
 void s2n_loop_dispatch(struct s2n_reactor *reactor, int count)
 {
-    read_clock(reactor);
+    s2n_loop_read_clock(reactor);
     reactor->event_count = count > 0 ? count : 0;
     for (reactor->event_next = 0; reactor->event_next < reactor->event_count;) {
         struct epoll_event *event = &reactor->events[reactor->event_next++];
@@ -172,13 +182,43 @@ void s2n_loop_run_timers(struct s2n_reactor *reactor)
 
 /* ---- messages ---- */
 
-/* The reactor's lock is held. Whether the reactor has to be woken. */
+/* The reactor's lock is held. Whether the reactor has to be woken.
+ *
+ * No wake-up is lost, since whether the reactor is awake changes under the lock as well: it falls
+ * asleep before, and is woken; or after, and finds there that it was called. What it reads of
+ * `called` in between may be old: the next round, or the lock, tells. */
 static bool needs_waking(struct s2n_reactor *reactor)
 {
-    bool asleep = reactor->running && reactor->messages && !reactor->woken;
+    bool news = reactor->running && reactor->messages && !reactor->woken;
 
-    reactor->woken |= asleep;
-    return asleep;
+    reactor->woken |= news;
+    if (news && reactor->awake)
+        atomic_store_explicit(&reactor->called, true, memory_order_relaxed);
+    return news && !reactor->awake;
+}
+
+void s2n_loop_stay_awake(struct s2n_reactor *reactor)
+{
+    if (reactor->awake) /* nobody else writes it */
+        return;
+    pthread_mutex_lock(&reactor->lock);
+    reactor->awake = true;
+    pthread_mutex_unlock(&reactor->lock);
+}
+
+bool s2n_loop_may_sleep(struct s2n_reactor *reactor)
+{
+    if (!reactor->awake)
+        return true;
+    pthread_mutex_lock(&reactor->lock);
+    reactor->awake = s2n_loop_called(reactor);
+    pthread_mutex_unlock(&reactor->lock);
+    return !reactor->awake;
+}
+
+bool s2n_loop_called(const struct s2n_reactor *reactor)
+{
+    return atomic_load_explicit(&reactor->called, memory_order_relaxed);
 }
 
 static void wake(const struct s2n_reactor *reactor)
@@ -252,20 +292,24 @@ static struct s2n_message *all_messages(struct s2n_reactor *reactor)
     reactor->messages = NULL;
     reactor->messages_tail = &reactor->messages;
     reactor->woken = false;
+    atomic_store_explicit(&reactor->called, false, memory_order_relaxed);
     return messages;
 }
 
-/* The eventfd's edges are watched, so that it need not be read. */
-static void take_messages(struct s2n_source *source, uint32_t events)
+void s2n_loop_take_messages(struct s2n_reactor *reactor)
 {
-    struct s2n_reactor *reactor =
-        (struct s2n_reactor *)((char *)source - offsetof(struct s2n_reactor, wake));
-
-    (void)events;
     pthread_mutex_lock(&reactor->lock);
     struct s2n_message *messages = all_messages(reactor);
     pthread_mutex_unlock(&reactor->lock);
     run_messages(messages);
+}
+
+/* The eventfd's edges are watched, so that it need not be read. */
+static void woken(struct s2n_source *source, uint32_t events)
+{
+    (void)events;
+    s2n_loop_take_messages(
+        (struct s2n_reactor *)((char *)source - offsetof(struct s2n_reactor, wake)));
 }
 
 /* ---- beginning and end ---- */
@@ -273,9 +317,9 @@ static void take_messages(struct s2n_source *source, uint32_t events)
 int s2n_loop_open(struct s2n_reactor *reactor)
 {
     reactor->messages_tail = &reactor->messages;
-    read_clock(reactor);
+    s2n_loop_read_clock(reactor);
     pthread_mutex_init(&reactor->lock, NULL);
-    reactor->wake = (struct s2n_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), take_messages};
+    reactor->wake = (struct s2n_source){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), woken};
     reactor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (reactor->wake.fd < 0 || reactor->epoll_fd < 0)
         return -errno;

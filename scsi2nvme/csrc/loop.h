@@ -56,6 +56,18 @@ uint32_t s2n_reactor_index(const struct s2n_reactor *reactor);
 
 int s2n_loop_open(struct s2n_reactor *reactor);
 void s2n_loop_close(struct s2n_reactor *reactor);
+/* From now on, until it is allowed to sleep, the reactor looks for messages in each round: whoever
+ * sends one need not wake it. */
+void s2n_loop_stay_awake(struct s2n_reactor *reactor);
+/* From now on it is woken for messages: false if there are some, so that it must not sleep. */
+bool s2n_loop_may_sleep(struct s2n_reactor *reactor);
+/* Whether there are messages for a reactor that stays awake; run them. */
+bool s2n_loop_called(const struct s2n_reactor *reactor);
+void s2n_loop_take_messages(struct s2n_reactor *reactor);
+/* Have the reactor's time be that of now, in the midst of a round. */
+void s2n_loop_read_clock(struct s2n_reactor *reactor);
+/* Monotonic time by now. */
+uint64_t s2n_loop_clock_us(void);
 /* Wait for `us` at most (UINT64_MAX: without end): how many events there are. */
 int s2n_loop_wait(struct s2n_reactor *reactor, uint64_t us);
 /* Read the clock, and tell the sources of that many events. */

@@ -6,10 +6,14 @@
 #include <unistd.h>
 
 #include "events.h"
+#include "heap.h"
 #include "loop.h"
 #include "reactor.h"
 #include "state.h"
 #include "unit.h"
+
+/* Whoever sends may take so many times as long as a disk to be spun for: a network is between. */
+enum { AFAR = 2 };
 
 s2n_plane *s2n_plane_new(uint32_t reactors, const int32_t *cpus, uint32_t poll_us)
 {
@@ -18,6 +22,7 @@ s2n_plane *s2n_plane_new(uint32_t reactors, const int32_t *cpus, uint32_t poll_u
     s2n_plane *plane = calloc(1, sizeof *plane + reactors * sizeof *plane->reactor);
     if (!plane)
         return NULL;
+    s2n_heap_keep();
     plane->reactor_count = reactors;
     plane->poll_us = poll_us;
     plane->events_tail = &plane->events;
@@ -29,6 +34,7 @@ s2n_plane *s2n_plane_new(uint32_t reactors, const int32_t *cpus, uint32_t poll_u
         reactor->plane = plane;
         reactor->index = i;
         reactor->cpu = cpus[i];
+        s2n_spin_begin(&reactor->spin, AFAR * poll_us);
         failed |= s2n_loop_open(reactor) < 0;
     }
     if (failed) {

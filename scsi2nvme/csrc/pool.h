@@ -14,9 +14,10 @@
 enum { S2N_SMALL = S2N_PAGE, S2N_LARGE = 65536 };
 enum s2n_size { S2N_SMALLS, S2N_LARGES, S2N_SIZES };
 
-/* How many chunks of each size a nexus holds. */
+/* How many chunks of each size a nexus holds, and entries of the queue pair beside the pool. */
 struct s2n_share {
     uint32_t reserved[S2N_SIZES], common[S2N_SIZES];
+    uint32_t entries;
 };
 
 /* A task's data: chunks of its reactor's pool, each contiguous. All but the last

@@ -12,6 +12,7 @@
 #include "abort.h"
 #include "events.h"
 #include "submit.h"
+#include "task_failure.h"
 #include "task_life.h"
 #include "unit.h"
 
@@ -39,6 +40,8 @@ static int poll_queue(struct s2n_reactor *reactor, struct s2n_queue *queue)
     s2n_completion completions[COMPLETIONS];
     int count = s2n_qpair_poll(queue->qp, completions, COMPLETIONS);
 
+    if (count)
+        s2n_loop_read_clock(reactor); /* what they answer has taken until now */
     for (int i = 0; i < count; i++)
         if (completions[i].status)
             s2n_task_note_failure(task_of(&completions[i]), &completions[i],
@@ -121,8 +124,9 @@ static void check_deadlines(struct s2n_reactor *reactor)
         s2n_event event = {.type = S2N_EVENT_OVERDUE,
                            .cookie = queue->controller->cookie,
                            .qid = s2n_qpair_qid(queue->qp),
-                           .cid = cid};
-        s2n_qpair_extend(queue->qp, cid, OVERDUE_MS);
+                           .cid = cid,
+                           .count = s2n_qpair_extend(queue->qp, cid, OVERDUE_MS)};
+        s2n_qpair_pin(queue->qp, cid);
         s2n_plane_emit(reactor->plane, &event);
     }
 }
@@ -144,7 +148,7 @@ static bool has_work(const struct s2n_reactor *reactor)
     for (const struct s2n_queue *queue = reactor->queues; queue; queue = queue->next)
         if (queue->resumable || (queue->dirty && !queue->paused))
             return true;
-    return reactor->ready_sets.first;
+    return reactor->flows.first || reactor->ready_sets.first;
 }
 
 /* How long to wait for completions, at most: 0 to look again at once. An interrupt costs
@@ -158,7 +162,8 @@ static uint64_t device_wait_us(struct s2n_reactor *reactor)
     if (!reactor->waiting_since_us)
         reactor->waiting_since_us = reactor->now_us;
     uint64_t waited = reactor->now_us - reactor->waiting_since_us;
-    if (waited < poll_us && reactor->usual_wait_us < poll_us)
+    if (waited < poll_us && reactor->usual_wait_us < poll_us &&
+        !s2n_spin_rests(&reactor->spin, reactor->now_us))
         return 0;
     if (!must_poll(reactor))
         return UINT64_MAX;
@@ -166,12 +171,23 @@ static uint64_t device_wait_us(struct s2n_reactor *reactor)
     return waited < NAP_US ? 0 : waited / 2 < 1000 ? waited / 2 : 1000;
 }
 
+/* Whether to look for requests again, when nothing else is waited for. */
+static bool spins_for_requests(struct s2n_reactor *reactor)
+{
+    struct s2n_spin *spin = &reactor->spin;
+
+    if (reactor->in_flight || !spin->bound_us)
+        return false;
+    /* What the round did has taken its time, too. */
+    return s2n_spin_goes_on(spin, spin->since_us ? reactor->now_us : s2n_loop_clock_us());
+}
+
 /* How long to wait for anything. */
 static uint64_t wait_us(struct s2n_reactor *reactor)
 {
     uint64_t device = device_wait_us(reactor), until_ms = UINT64_MAX;
 
-    if (has_work(reactor))
+    if (has_work(reactor) || spins_for_requests(reactor))
         return 0;
     if (reactor->timers)
         until_ms = reactor->timers->at_ms;
@@ -204,35 +220,72 @@ static uint64_t gather(struct s2n_reactor *reactor, uint64_t us)
     return 0;
 }
 
+/* Nothing was there, and will be looked for again: let others have the CPU before. */
+static void yield(struct s2n_reactor *reactor)
+{
+    uint64_t before_us = s2n_loop_clock_us();
+
+    s2n_loop_stay_awake(reactor);
+    sched_yield();
+    uint64_t now_us = s2n_loop_clock_us();
+    s2n_spin_yielded(&reactor->spin, now_us - before_us, now_us);
+}
+
 static void wait_and_dispatch(struct s2n_reactor *reactor)
 {
     uint64_t us = gather(reactor, wait_us(reactor));
+    if (us && !s2n_loop_may_sleep(reactor))
+        us = 0;
     if (us)
         acknowledge_queues(reactor);
     int count = s2n_loop_wait(reactor, us);
+    bool called = s2n_loop_called(reactor), came = count > 0 || called;
+    bool waits = reactor->waiting_since_us || reactor->spin.since_us;
 
-    /* Who looks again and again lets others have the CPU. */
-    if (!us && count <= 0 && reactor->waiting_since_us && !reactor->gathered)
-        sched_yield();
+    if (!us && !came && waits && !reactor->gathered && !has_work(reactor))
+        yield(reactor);
     s2n_loop_dispatch(reactor, count);
+    if (called)
+        s2n_loop_take_messages(reactor);
+    if (came)
+        s2n_spin_came(&reactor->spin, reactor->now_us, reactor->serial);
 }
 
 /* ---- the thread ---- */
 
-void s2n_reactor_round(struct s2n_reactor *reactor)
+/* Rings can complete at once, and completions make room for more: until others have their turn. */
+static void serve_queues(struct s2n_reactor *reactor)
 {
     uint32_t turns = TURNS;
 
-    wait_and_dispatch(reactor);
-    s2n_loop_run_timers(reactor);
-    /* Rings can complete at once, and completions make room for more. */
     do {
         if (reactor->ready_sets.first)
             s2n_ready_sets_enable(&reactor->ready_sets);
         resume_queues(reactor);
         ring_queues(reactor);
-    } while (poll_queues(reactor) && --turns);
+    } while (poll_queues(reactor) && --turns && reactor->flows.begun < S2N_ROUND_BYTES);
+}
+
+/* What has come has its answer before those go on whose turn was over. */
+static void go_on(struct s2n_reactor *reactor)
+{
+    s2n_flows_resume(&reactor->flows);
     s2n_loop_run_deferred(reactor);
+    serve_queues(reactor);
+    s2n_loop_run_deferred(reactor);
+}
+
+void s2n_reactor_round(struct s2n_reactor *reactor)
+{
+    bool waits = reactor->flows.first;
+
+    s2n_flows_begin_round(&reactor->flows);
+    wait_and_dispatch(reactor);
+    s2n_loop_run_timers(reactor);
+    serve_queues(reactor);
+    s2n_loop_run_deferred(reactor);
+    if (waits)
+        go_on(reactor);
     check_deadlines(reactor);
 }
 

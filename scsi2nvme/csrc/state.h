@@ -6,7 +6,9 @@
 #include <stdatomic.h>
 #include <sys/epoll.h>
 
+#include "flow.h"
 #include "loop.h"
+#include "spin.h"
 #include "task_set.h"
 
 enum { S2N_EVENTS = 64 }; /* taken from epoll at once */
@@ -26,7 +28,9 @@ struct s2n_reactor {
     struct s2n_source wake; /* eventfd */
     pthread_mutex_t lock;   /* messages, and whether the thread runs */
     bool running;
-    bool woken; /* and has not yet taken what there is */
+    bool woken;         /* and has not yet taken what there is */
+    bool awake;         /* it looks at `called`, and does not sleep before it has said so */
+    atomic_bool called; /* woken so */
     struct s2n_message *messages, **messages_tail;
     struct epoll_event events[S2N_EVENTS];
     int event_next, event_count; /* of this round: not yet looked at */
@@ -37,6 +41,7 @@ struct s2n_reactor {
     /* Tasks. */
     s2n_task *live, *spare;
     struct s2n_abort_wait *aborts;
+    struct s2n_walk *walks; /* over the live ones, the innermost first */
     struct s2n_ready_sets ready_sets;
     uint64_t serial;
 
@@ -45,11 +50,13 @@ struct s2n_reactor {
     uint32_t in_flight; /* NVMe commands of all of them */
 
     /* The rounds. */
+    struct s2n_flows flows;
     uint64_t next_check_ms;
     uint64_t waiting_since_us; /* for a completion; 0: not */
     uint64_t usual_wait_us;    /* a moving average, for spinning */
     uint64_t usual_pause_us;   /* the same, for gathering */
     bool gathered;             /* since the last completion */
+    struct s2n_spin spin;      /* while nothing is under way */
 
     /* The thread. */
     int cpu;

@@ -2,32 +2,60 @@
 #include "submit.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
+#include "abort.h"
+#include "accept.h"
 #include "heap.h"
+#include "hold.h"
+#include "statistics.h"
 #include "task_data.h"
+#include "task_failure.h"
 #include "task_life.h"
+#include "task_spans.h"
 #include "unit.h"
 
-enum { NVME_INTERNAL_ERROR = 0x006 }; /* NVMe status */
-enum { AT_SLBA = 40, AT_NLB = 48 };   /* in a submission queue entry */
-/* Of one NVMe command, whose first page may be a part of one. */
-enum { MAXIMUM_SPANS = S2N_QPAIR_MAXIMUM_BYTES / S2N_PAGE + 1 };
+enum { /* NVMe statuses */
+       NVME_INTERNAL_ERROR = 0x006,
+       NVME_ABORTED_SQ_DELETION = 0x008,
+       NVME_COMPARE_FAILURE = 0x285,
+};
+enum { NVME_COMPARE = 0x05 };
+enum { RESERVE_PART = 4, ENTRY_QUOTA = 2 };
 
 static void hot_start(s2n_task *task);
 
 /* ---- the end ---- */
 
-static void hot_end(s2n_task *task)
+static void leave_others(s2n_task *task)
 {
     struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
 
-    if (!task->counted)
-        return;
-    task->counted = false;
+    s2n_task_uncount(task);
     if (local->ranges)
-        s2n_ranges_leave(local, task);
-    if (!--local->under_way)
+        s2n_ranges_leave(local, task, task->hold ? task->hold->drain.token : 0);
+    if (!local->under_way)
         s2n_drains_done(local);
+}
+
+static void hot_end(s2n_task *task)
+{
+    struct s2n_hold *hold = task->hold;
+
+    if (task->counted)
+        leave_others(task);
+    task->hold = NULL;
+    if (hold)
+        s2n_hold_end(hold); /* another may begin */
+}
+
+/* What a phase has read is not what the initiator expects: the engine finds where. */
+static void miscompare(s2n_task *task)
+{
+    task->nvme_status = NVME_COMPARE_FAILURE;
+    task->nvme_opcode = NVME_COMPARE;
+    task->nvme_lba = s2n_task_blocks(task).first;
+    task->nvme_blocks = (uint32_t)s2n_hot_count(task->row, task->cdb);
 }
 
 /* A phase ended well: begin the next, if there is one. */
@@ -35,8 +63,14 @@ static bool next_phase(s2n_task *task)
 {
     const struct s2n_hot_kind *kind = task->row->hot;
 
-    if (!kind->next || task->nvme_status || task->aborted ||
-        !kind->next(&task->lu->params, task->row, task->cdb, &task->plan))
+    if (!kind->next || task->nvme_status || task->aborted)
+        return false;
+    const struct s2n_hot_data data = s2n_task_hot_data(task);
+    if (kind->matches && !kind->matches(&task->plan, &data)) {
+        miscompare(task);
+        return false;
+    }
+    if (!kind->next(&task->lu->params, task->row, task->cdb, &task->plan))
         return false;
     task->placed_bytes = task->plan.data_at;
     hot_start(task);
@@ -47,6 +81,8 @@ void s2n_task_hot_finish(s2n_task *task)
 {
     if (next_phase(task))
         return;
+    if (task->hold && task->nvme_status && !task->aborted)
+        s2n_task_keep_blocks(task);
     hot_end(task);
     if (task->nvme_status && !task->aborted) {
         s2n_task_to_engine(task, S2N_EVENT_TASK_FAILED, task->nvme_blocks);
@@ -58,119 +94,54 @@ void s2n_task_hot_finish(s2n_task *task)
     s2n_task_finish(task);
 }
 
-/* What is left of the task stays undone. */
-void s2n_task_stop(s2n_task *task)
-{
-    s2n_task_stop_waiting(task);
-    task->plan.blocks = 0;
-}
-
-static uint64_t get_le(const uint8_t *in, int bytes)
-{
-    uint64_t value = 0;
-
-    while (bytes--)
-        value = value << 8 | in[bytes];
-    return value;
-}
-
-/* What is told is the lowest LBA, whatever failed first: all before it was done, as commands
- * are placed in that order. */
-void s2n_task_note_failure(s2n_task *task, const s2n_completion *completion, const uint8_t *sqe)
-{
-    uint64_t lba = get_le(sqe + AT_SLBA, 8);
-
-    s2n_task_stop(task);
-    if (task->nvme_status && task->nvme_lba <= lba)
-        return;
-    task->nvme_status = completion->status;
-    task->nvme_dnr = completion->dnr;
-    task->nvme_more = completion->more;
-    task->nvme_cid = completion->cid;
-    task->nvme_lba = lba;
-    task->nvme_blocks = (uint32_t)get_le(sqe + AT_NLB, 2) + 1;
-}
-
 void s2n_task_completed(s2n_task *task)
 {
     task->pending--;
+    task->share->entries--;
     if (!task->pending && !task->plan.blocks)
         s2n_task_hot_finish(task);
 }
 
 /* ---- submission queue entries ---- */
 
-/* Describe `bytes` of what lies in place from `offset` on as spans; 0: as too many. */
-static uint32_t spans_in_place(const struct s2n_place *place, uint64_t offset, uint32_t bytes,
-                               struct s2n_span *spans)
+/* Whether a nexus may have another entry. Whoever never gives back what it has leaves others some:
+ * of a quarter of the queue pair nobody gets more than a few, and of the rest nobody, before it
+ * takes one, has more than twice what is left. */
+static bool may_place(const struct s2n_queue *queue, const struct s2n_share *share)
 {
-    const struct s2n_extent *extent = s2n_place_extent(place, &offset);
-    uint32_t used = 0;
+    uint32_t free = (uint32_t)s2n_qpair_free_slots(queue->qp);
+    uint32_t reserve = (free + s2n_qpair_in_flight(queue->qp)) / RESERVE_PART;
 
-    for (; extent && bytes && used < MAXIMUM_SPANS; offset = 0) {
-        uint64_t length = extent->length - offset < bytes ? extent->length - offset : bytes;
-        spans[used].iova = place->iova + extent->offset + offset;
-        spans[used++].length = (uint32_t)length;
-        bytes -= (uint32_t)length;
-        extent = ++extent < place->extent + place->count ? extent : NULL;
-    }
-    return bytes ? 0 : used;
+    return share->entries < ENTRY_QUOTA ||
+           (free > reserve && share->entries <= 2 * (free - reserve));
 }
 
-/* Describe `bytes` of the task's data from `offset` on as spans. */
-static uint32_t spans_of(s2n_task *task, uint32_t offset, uint32_t bytes, struct s2n_span *spans)
+/* Whether there are entries for what a task places next. A pair needs two at once: nobody else gets
+ * the one that is left while it waits for another. */
+static bool has_entries(struct s2n_queue *queue, s2n_task *task)
 {
-    const struct s2n_buffer *buffer = &task->buffer;
-    uint32_t used = 0;
-
-    if (task->place)
-        return spans_in_place(task->place, offset, bytes, spans);
-    while (bytes) {
-        uint32_t within = offset % buffer->chunk_bytes;
-        uint32_t length = buffer->chunk_bytes - within;
-        if (length > bytes)
-            length = bytes;
-        uint32_t chunk = buffer->chunk[offset / buffer->chunk_bytes];
-        spans[used].iova = s2n_pool_iova(buffer->pool, chunk) + within;
-        spans[used++].length = length;
-        offset += length;
-        bytes -= length;
-    }
-    return used;
+    if (task->plan.fuse == S2N_FUSED_SECOND)
+        return true; /* there were two */
+    if ((queue->pair && queue->pair != task) || !may_place(queue, task->share))
+        return false;
+    bool pair = task->plan.fuse == S2N_FUSED_FIRST && s2n_qpair_free_slots(queue->qp) < 2;
+    queue->pair = pair ? task : NULL;
+    return !pair;
 }
 
-/* Describe `bytes` that are the first ones of the task's buffer again and again. */
-static uint32_t spans_repeated(const s2n_task *task, uint32_t bytes, struct s2n_span *spans)
-{
-    uint64_t iova = s2n_pool_iova(task->buffer.pool, task->buffer.chunk[0]);
-    uint32_t used = 0;
-
-    while (bytes && used < MAXIMUM_SPANS) {
-        uint32_t length = task->plan.period < bytes ? task->plan.period : bytes;
-        spans[used++] = (struct s2n_span){iova, length};
-        bytes -= length;
-    }
-    return bytes ? 0 : used;
-}
-
-/* Describe the data of the NVMe command that is placed now as spans. */
-static uint32_t spans_of_part(s2n_task *task, uint32_t bytes, struct s2n_span *spans)
-{
-    return task->plan.period ? spans_repeated(task, bytes, spans)
-                             : spans_of(task, task->placed_bytes, bytes, spans);
-}
-
-/* Place NVMe commands until none is left (true) or the queue is full (false). */
+/* Place NVMe commands until none is left (true), or the queue has no entry for it (false). */
 static bool hot_place(s2n_task *task, struct s2n_queue *queue)
 {
     const s2n_lu_params *lu = &task->lu->params;
-    struct s2n_span spans[MAXIMUM_SPANS];
+    struct s2n_span spans[S2N_MAXIMUM_SPANS];
     uint8_t sqe[64];
 
     while (task->plan.blocks) {
         struct s2n_hot_part part = task->row->hot->place(lu, &task->plan, sqe);
-        uint32_t used = part.bytes ? spans_of_part(task, part.bytes, spans) : 0;
+        uint32_t used = part.bytes ? s2n_task_spans(task, part.bytes, spans) : 0;
         int cid = -EINVAL;
+        if (!has_entries(queue, task))
+            return false;
         if (used || !part.bytes)
             cid = s2n_qpair_place_spans(
                 queue->qp, sqe, spans, used, (uintptr_t)task,
@@ -179,6 +150,7 @@ static bool hot_place(s2n_task *task, struct s2n_queue *queue)
             return false;
         if (cid < 0) { /* no PRPs can describe it: the engine may find another way */
             task->nvme_status = NVME_INTERNAL_ERROR;
+            task->nvme_opcode = task->plan.opcode;
             task->nvme_lba = task->plan.lba;
             task->nvme_blocks = part.blocks;
             s2n_task_stop(task);
@@ -187,6 +159,7 @@ static bool hot_place(s2n_task *task, struct s2n_queue *queue)
         queue->dirty = true;
         task->reactor->in_flight++;
         task->pending++;
+        task->share->entries++;
         s2n_hot_advance(&task->plan, part);
         task->placed_bytes += part.bytes;
     }
@@ -204,95 +177,187 @@ static void to_engine(s2n_task *task)
         s2n_task_finish(task);
         return;
     }
+    s2n_count_cold(task);
     s2n_task_to_engine(task, S2N_EVENT_TASK, 0);
-}
-
-static void wait_for_slot(s2n_task *task, struct s2n_queue *queue)
-{
-    task->waits_for_slot = true;
-    task->next = NULL;
-    *queue->slot_tail = task;
-    queue->slot_tail = &task->next;
 }
 
 static void hot_start(s2n_task *task)
 {
     struct s2n_queue *queue = s2n_queue_of(task);
 
-    if (task->plan.blocks && (queue->slot_head || queue->paused || !hot_place(task, queue)))
-        wait_for_slot(task, queue);
+    if (task->plan.blocks && (queue->paused || s2n_task_is_behind(task) || !hot_place(task, queue)))
+        s2n_task_wait_for_slot(task);
     else if (!task->pending)
         s2n_task_hot_finish(task);
 }
 
-/* Fewer data than the CDB announces are the engine's to judge, from the first portion on, and more
- * than one block where that is all there is to be. So is what changes blocks without data, where
- * reservations are kept elsewhere. */
-static bool is_questionable(const s2n_task *task)
-{
-    bool exact = task->row->transfer == S2N_TRANSFER_ONE_BLOCK ||
-                 task->row->transfer == S2N_TRANSFER_ONE_BLOCK_UNLESS_NDOB;
+/* ---- what must be alone on its blocks ---- */
 
-    return task->data_out_length < task->portion_bytes || s2n_task_due(task) < task->announced ||
-           (exact && task->expected != task->announced) ||
-           (!task->announced && task->row->hot->changes && task->front_end->fenced_elsewhere);
+/* Not at once: somebody up the stack may be about to give out slots. */
+static void begin_in_a_slot(s2n_task *task)
+{
+    s2n_task_wait_for_slot(task);
+    s2n_queue_of(task)->resumable = true;
 }
 
-/* The data-out, as far as the kind may look at them. */
-static struct s2n_hot_data data_of(const s2n_task *task)
+static void granted(void *argument)
 {
-    const struct s2n_buffer *buffer = &task->buffer;
+    struct s2n_hold *hold = argument;
 
-    if (task->place || !buffer->pool || task->direction != S2N_OUT)
-        return (struct s2n_hot_data){0};
-    return (struct s2n_hot_data){s2n_pool_address(buffer->pool, buffer->chunk[0]),
-                                 buffer->chunk_bytes};
+    if (!s2n_hold_grant(hold) || !hold->waits || hold->reactor->stopping)
+        return;
+    hold->waits = false;
+    begin_in_a_slot(hold->task);
 }
 
-/* Whether the hot path takes the task; if so it is counted and planned. */
-static bool hot_accepts(s2n_task *task)
+/* On whichever reactor. */
+static void grant(struct s2n_drain *drain)
 {
-    struct s2n_slot *slot = s2n_slot_of(task);
-    struct s2n_hot_plan plan;
-    s2n_lu *lu = task->lu;
+    struct s2n_hold *hold = (struct s2n_hold *)drain;
 
-    if (!lu || !slot || atomic_load_explicit(&slot->lu, memory_order_acquire) != lu ||
-        atomic_load_explicit(&lu->aside, memory_order_acquire) ||
-        atomic_load_explicit(&slot->aside, memory_order_acquire))
+    s2n_reactor_call(hold->reactor, granted, hold);
+}
+
+void s2n_queue_keep_off(void *argument)
+{
+    struct s2n_drain_call call = *(struct s2n_drain_call *)argument;
+    s2n_lu *lu = call.drain->lu;
+    uint32_t index = call.reactor->index;
+    struct s2n_blocks blocks = call.drain->blocks;
+
+    free(argument);
+    struct s2n_range *range = s2n_range_add(&lu->local[index], call.drain);
+    if (range->under_way)
+        s2n_queue_yield(&lu->controller->queue[index], lu, blocks);
+    s2n_range_check(range);
+}
+
+static void keep_others_off(struct s2n_hold *hold)
+{
+    for (uint32_t i = 0; i < hold->drain.plane->reactor_count; i++) {
+        struct s2n_reactor *reactor = &hold->drain.plane->reactor[i];
+        if (reactor == hold->reactor)
+            continue;
+        struct s2n_drain_call *call = malloc(sizeof *call);
+        if (!call)
+            abort();
+        *call = (struct s2n_drain_call){&hold->drain, reactor};
+        s2n_reactor_call(reactor, s2n_queue_keep_off, call);
+    }
+}
+
+/* As s2n_queue_keep_off, but where nobody is there that is known at once. */
+static void keep_off_here(struct s2n_hold *hold)
+{
+    const s2n_task *task = hold->task;
+    struct s2n_drain *drain = &hold->drain;
+    struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
+    struct s2n_range *range = s2n_range_add(local, drain);
+
+    if (range->under_way)
+        s2n_queue_yield(s2n_queue_of(task), task->lu, drain->blocks);
+    if (!range->drain || range->under_way)
+        return;
+    range->drain = NULL;
+    if (atomic_fetch_sub(&drain->reactors_left, 1) == 1)
+        s2n_hold_grant(hold);
+}
+
+/* A task has claimed its blocks: keep all others off them. */
+static void begin_alone(s2n_task *task)
+{
+    keep_others_off(task->hold);
+    keep_off_here(task->hold);
+    task->hold->waits = !task->hold->granted;
+    s2n_task_count(task);
+}
+
+/* Nothing is as it was when the task began to wait. */
+static void its_turn(void *argument)
+{
+    struct s2n_hold *hold = argument;
+    s2n_task *task = hold->task;
+
+    if (task && hold->reactor->stopping)
+        return;
+    hold->queued = false;
+    if (task && hold->claim.state == S2N_CLAIM_HELD && s2n_task_accept(task)) {
+        begin_alone(task);
+        if (hold->granted)
+            begin_in_a_slot(task);
+        return;
+    }
+    s2n_hold_free(hold);
+    if (task) {
+        task->hold = NULL;
+        to_engine(task);
+    }
+}
+
+/* Keep all others off the blocks of a task, now or later; false: that is for the engine to do. */
+static bool takes_hold(s2n_task *task)
+{
+    task->hold = s2n_hold_new(task, its_turn, grant);
+    if (!task->hold)
         return false;
-    if (task->attribute >= S2N_ATTRIBUTE_ACA)
-        return false;
-    if (task->direction == S2N_OUT && is_questionable(task))
-        return false;
-    const struct s2n_hot_data data = data_of(task);
-    if (!s2n_hot_plan(&lu->params, task->row, task->cdb, &data, &plan))
-        return false;
-    /* The block length may have changed since the task began. */
-    if (plan.bytes != task->announced || (plan.bytes && !task->portion_bytes))
-        return false;
-    const struct s2n_queue *queue = s2n_queue_of(task);
-    if (!queue->qp || (!task->place && !s2n_pool_fits(queue->pool, task->portion_bytes)))
-        return false;
-    const struct s2n_lu_local *local = &lu->local[task->reactor->index];
-    if (local->ranges && s2n_ranges_exclude(local, task, &plan))
-        return false;
-    task->plan = plan;
-    task->placed_bytes = plan.data_at;
-    if (plan.bytes && task->row->hot->portions)
-        s2n_hot_narrow(&task->plan, &lu->params, task->portion_at, task->portion_bytes);
+    if (!task->hold->queued)
+        begin_alone(task);
     return true;
 }
+
+static void end_fused(s2n_task *task, struct s2n_queue *queue)
+{
+    s2n_completion lost = {.status = NVME_ABORTED_SQ_DELETION};
+
+    for (int cid = -1; (cid = s2n_qpair_find(queue->qp, (uintptr_t)task, cid + 1)) >= 0;) {
+        lost.cid = (uint16_t)cid;
+        s2n_task_note_failure(task, &lost, s2n_qpair_sqe(queue->qp, lost.cid));
+    }
+    queue->reactor->in_flight -= s2n_qpair_drop(queue->qp, (uintptr_t)task);
+    task->share->entries -= task->pending;
+    task->pending = 0;
+    s2n_task_hot_finish(task);
+}
+
+void s2n_queue_end_fused(struct s2n_queue *queue)
+{
+    struct s2n_walk walk;
+
+    s2n_walk_begin(queue->reactor, &walk);
+    for (s2n_task *task; (task = s2n_walk_next(&walk));)
+        if (task->pending && task->plan.fuse && s2n_queue_of(task) == queue)
+            end_fused(task, queue);
+    s2n_walk_end(queue->reactor, &walk);
+}
+
+static void release(void *argument)
+{
+    s2n_task *holder = argument;
+
+    hot_end(holder);
+    s2n_task_free(holder);
+}
+
+void s2n_holder_release(s2n_task *holder)
+{
+    s2n_reactor_call(holder->reactor, release, holder);
+}
+
+/* ---- the beginning of all ---- */
 
 void s2n_task_execute(s2n_task *task)
 {
     task->executing = true;
-    if (!task->row || !task->row->hot || !hot_accepts(task)) {
+    if (!task->row || !task->row->hot || !s2n_task_accept(task) ||
+        (task->plan.blocks && task->row->hot->alone && !takes_hold(task))) {
         to_engine(task);
         return;
     }
     task->state = S2N_DEVICE;
-    task->counted = true;
-    task->lu->local[task->reactor->index].under_way++;
+    if (!task->hold)
+        s2n_task_count(task);
+    else if (!task->hold->granted)
+        return;
     if (task->direction != S2N_IN || task->place || s2n_task_reserve(task, task->portion_bytes))
         hot_start(task);
 }
@@ -318,12 +383,20 @@ bool s2n_task_lost(const s2n_task *task)
 
 /* ---- those who wait ---- */
 
+/* The first task in a line that finds entries for all that it has left to place. */
+static s2n_task *first_placed(struct s2n_queue *queue)
+{
+    for (s2n_task *task = queue->slot_lines; task; task = task->next_line)
+        if (hot_place(task, queue))
+            return task;
+    return NULL;
+}
+
 static void fill_slots(struct s2n_queue *queue)
 {
-    while (queue->slot_head && !queue->paused) {
-        s2n_task *task = queue->slot_head;
-        if (!hot_place(task, queue))
-            return;
+    s2n_task *task;
+
+    while (!queue->paused && (task = first_placed(queue))) {
         s2n_task_stop_waiting(task);
         if (!task->pending)
             s2n_task_hot_finish(task);

@@ -17,18 +17,20 @@ bool s2n_task_lost(const s2n_task *task);
 
 /* ---- for the floors above ---- */
 
-/* An NVMe command of a hot task failed, whose entry was `sqe`. */
-void s2n_task_note_failure(s2n_task *task, const s2n_completion *completion, const uint8_t *sqe);
 /* One completed. It may place others, whose entries are those of completions not yet noted. */
 void s2n_task_completed(s2n_task *task);
 /* Let tasks that wait for this queue's slots or buffers go on. Between rounds only:
  * it places commands, whose entries may be those of completions not yet looked at. */
 void s2n_queue_resume(struct s2n_queue *queue);
+/* End the fused pairs under way, which the controller has forgotten: sent again, one would meet
+ * what it wrote itself. They fail. */
+void s2n_queue_end_fused(struct s2n_queue *queue);
 /* Hand those hot tasks of some blocks of a logical unit to the engine that wait for a buffer:
  * nothing of them has begun, and what holds the buffers may wait for the same drain. */
 void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu, struct s2n_blocks blocks);
-/* What is left of the task stays undone. */
-void s2n_task_stop(s2n_task *task);
+/* Keep hot tasks off the range of a drain; it is told when there are none. A struct
+ * s2n_drain_call, on its reactor. */
+void s2n_queue_keep_off(void *call);
 /* Nothing of it is under way any more: it ends, or is the engine's if a command failed. */
 void s2n_task_hot_finish(s2n_task *task);
 

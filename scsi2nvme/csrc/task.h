@@ -96,7 +96,7 @@ struct s2n_task {
     s2n_nexus *nexus;
     s2n_lu *lu;
     struct s2n_task_set *set; /* of its LUN, if the nexus has such a one */
-    struct s2n_share *share;  /* of the nexus, in the pool of the logical unit's controller */
+    struct s2n_share *share;  /* of the nexus, in what its logical unit's controller has */
     s2n_task *next, *live_next, *live_previous;
     s2n_task *next_line, *last; /* of the first in a line: the next line, and its own last */
     const struct s2n_hot_row *row;
@@ -105,19 +105,27 @@ struct s2n_task {
     uint32_t pending; /* NVMe commands under way */
     /* Of its failed NVMe commands, the one at the lowest LBA. */
     uint16_t nvme_status, nvme_cid;
+    uint8_t nvme_opcode, nvme_fuse;
     uint8_t nvme_dnr, nvme_more;
     uint32_t nvme_blocks;
     uint64_t nvme_lba;
     uint64_t serial;
-    uint64_t arrived;      /* its place in the order in which the reactor's tasks came */
-    uint32_t wanted_bytes; /* of its buffer, or of that which it waits for */
-    uint64_t charged;      /* bytes of the heap, for its nexus */
-    bool counted;          /* in its LU's count of hot tasks */
+    uint64_t arrived;               /* its place in the order in which the reactor's tasks came */
+    uint64_t begun_us, moved_bytes; /* for statistics, … */
+    bool tallied;                   /* … in which it is under way */
+    uint32_t wanted_bytes;          /* of its buffer, or of that which it waits for */
+    uint64_t charged;               /* bytes of the heap, for its nexus */
+    s2n_task *holder; /* what keeps its blocks, with the engine; the event tells of it */
+    bool counted;     /* among the hot tasks of its LU, … */
+    s2n_task *hot_next, *hot_previous; /* … of which these are beside it */
+    struct s2n_hold *hold;             /* of its blocks, where it must be alone on them */
     bool waits_for_pool, waits_for_slot;
     bool executing;    /* s2n_task_execute was called */
     uint8_t standing;  /* enum s2n_standing */
-    uint8_t urged;     /* how often it was told that nobody waits for what is left on the device */
+    bool urged;        /* it was told that nobody waits for what is left on the device, … */
+    uint64_t urge_ms;  /* … and is again then */
     uint64_t abort_ms; /* since when nobody does */
+    bool awaited;      /* it is the first that some abort waits for */
 
     /* A new task is zero up to the buffer's chunks. What lies from there on would take
      * long, and is written before it is read. */

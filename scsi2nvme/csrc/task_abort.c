@@ -7,6 +7,7 @@
 #include "events.h"
 #include "submit.h"
 #include "task_data.h"
+#include "task_failure.h"
 #include "task_life.h"
 #include "unit.h"
 
@@ -14,6 +15,7 @@ enum {
     URGE_MS = 1000,   /* what is aborted mostly ends by itself before */
     INSIST_MS = 1500, /* or by the controller's own Abort; then it is reset */
     ANSWER_MS = 1750, /* and while that takes longer, nobody waits for it */
+    REPEAT_MS = 1000, /* a reset may have been put off */
     AGAIN_MS = 100,
 };
 
@@ -26,16 +28,32 @@ static void urge_at(struct s2n_queue *queue, uint64_t at_ms)
         s2n_timer_arm(queue->reactor, &queue->urge, at_ms > now_ms ? at_ms - now_ms : 0);
 }
 
-/* When something is to be done about an aborted task. It is answered in the midst of a reset
- * only: what the device still does with it then is done before any later command begins. What
- * has its data in place is not: the place is not ours to keep. */
+/* When it is told next that nobody waits for what the device has of a task. */
+static uint64_t urge_ms(const s2n_task *task, const struct s2n_queue *queue)
+{
+    return queue->paused ? UINT64_MAX : task->urge_ms;
+}
+
+/* When an aborted task is answered, if the device has not ended it by then. What changes blocks is
+ * in the midst of a reset only, of which all reactors know: what the device still does with it then
+ * is done before any later command begins. What has its data in place is not, unless it ends: the
+ * place is not ours to keep. */
+static uint64_t answer_ms(const s2n_task *task, const struct s2n_queue *queue)
+{
+    bool safe = queue->paused ? !atomic_load(&queue->controller->unpaused)
+                              : !s2n_hot_changes_blocks(task->plan.opcode);
+
+    if (task->state == S2N_REMAINS || task->place || !safe)
+        return UINT64_MAX;
+    return task->abort_ms + ANSWER_MS;
+}
+
+/* When something is to be done about an aborted task. */
 static uint64_t due_ms(const s2n_task *task, const struct s2n_queue *queue)
 {
-    if (queue->paused)
-        return task->place ? UINT64_MAX : task->abort_ms + ANSWER_MS;
-    if (!task->urged)
-        return task->abort_ms + URGE_MS;
-    return task->urged == 1 ? task->abort_ms + INSIST_MS : UINT64_MAX;
+    uint64_t urge = urge_ms(task, queue), answer = answer_ms(task, queue);
+
+    return urge < answer ? urge : answer;
 }
 
 static void tell_engine(const s2n_task *task)
@@ -54,6 +72,7 @@ static void abort_on_device(s2n_task *task)
         return;
     }
     task->abort_ms = task->reactor->now_ms;
+    task->urge_ms = task->abort_ms + URGE_MS;
     urge_at(s2n_queue_of(task), due_ms(task, s2n_queue_of(task)));
 }
 
@@ -76,20 +95,18 @@ void s2n_task_abort(s2n_task *task, bool task_aborted_status)
 
 uint32_t s2n_reactor_abort(struct s2n_reactor *reactor, const struct s2n_abort *abort)
 {
-    s2n_task *task = reactor->live;
+    struct s2n_walk walk;
     uint32_t found = 0;
 
-    while (task) {
-        if (task->aborted || !s2n_task_matches(task, abort)) {
-            task = task->live_next;
+    s2n_walk_begin(reactor, &walk);
+    for (s2n_task *task; (task = s2n_walk_next(&walk));) {
+        if (task->aborted || !s2n_task_matches(task, abort))
             continue;
-        }
         found++;
         bool own = abort->scope == S2N_SCOPE_LU && task->nexus == abort->nexus;
         s2n_task_abort(task, abort->tas && !own);
-        /* That may have ended other tasks, the next one among them. */
-        task = reactor->live;
     }
+    s2n_walk_end(reactor, &walk);
     return found;
 }
 
@@ -113,11 +130,15 @@ static void urge(s2n_task *task, const struct s2n_queue *queue)
 {
     s2n_event event = {.type = S2N_EVENT_ABORT,
                        .cookie = queue->controller->cookie,
-                       .count = task->urged++,
+                       .count = task->urged,
                        .qid = s2n_qpair_qid(queue->qp)};
+
+    task->urge_ms = task->urged ? queue->reactor->now_ms + REPEAT_MS : task->abort_ms + INSIST_MS;
+    task->urged = true;
 
     for (int cid = -1; (cid = s2n_qpair_find(queue->qp, (uintptr_t)task, cid + 1)) >= 0;) {
         event.cid = (uint16_t)cid;
+        s2n_qpair_pin(queue->qp, event.cid);
         s2n_plane_emit(queue->reactor->plane, &event);
     }
 }
@@ -128,7 +149,7 @@ static s2n_task *first_due(const struct s2n_queue *queue, uint64_t *next_ms)
 {
     *next_ms = UINT64_MAX;
     for (s2n_task *task = queue->reactor->live; task; task = task->live_next) {
-        if (!left_on(task, queue) || task->state == S2N_REMAINS)
+        if (!left_on(task, queue))
             continue;
         uint64_t at_ms = due_ms(task, queue);
         if (at_ms <= queue->reactor->now_ms)
@@ -146,7 +167,7 @@ void s2n_queue_urge(struct s2n_timer *timer)
     uint64_t next_ms;
 
     for (s2n_task *task; (task = first_due(queue, &next_ms));) {
-        if (!queue->paused) {
+        if (urge_ms(task, queue) <= queue->reactor->now_ms) {
             urge(task, queue);
         } else if (!s2n_task_leave(task)) {
             next_ms = queue->reactor->now_ms + AGAIN_MS;
@@ -158,17 +179,17 @@ void s2n_queue_urge(struct s2n_timer *timer)
 
 void s2n_queue_drop_aborted(struct s2n_queue *queue)
 {
-    s2n_task *task = queue->reactor->live;
+    struct s2n_reactor *reactor = queue->reactor;
+    struct s2n_walk walk;
 
-    while (task) {
-        if (!left_on(task, queue)) {
-            task = task->live_next;
+    s2n_walk_begin(reactor, &walk);
+    for (s2n_task *task; (task = s2n_walk_next(&walk));) {
+        if (!left_on(task, queue))
             continue;
-        }
-        queue->reactor->in_flight -= s2n_qpair_drop(queue->qp, (uintptr_t)task);
+        reactor->in_flight -= s2n_qpair_drop(queue->qp, (uintptr_t)task);
+        task->share->entries -= task->pending;
         task->pending = 0;
         s2n_task_hot_finish(task);
-        /* That may have ended other tasks, the next one among them. */
-        task = queue->reactor->live;
     }
+    s2n_walk_end(reactor, &walk);
 }

@@ -8,30 +8,32 @@
 
 /* ---- who waits ----
  *
- * Tasks of one nexus that want chunks of one size wait in a line, in their order. The lines
- * wait side by side: no nexus is behind another's tasks, nor are small ones behind large. */
+ * Tasks of one nexus that want chunks of one size wait in a line, in their order, and so do those
+ * that want entries of the queue pair. The lines wait side by side: no nexus is behind another's
+ * tasks, nor are small ones behind large. */
 
-static bool same_line(const s2n_task *one, const s2n_task *other)
+static bool in_line_of(const s2n_task *first, const s2n_task *task)
 {
-    return one->nexus == other->nexus &&
-           (one->wanted_bytes <= S2N_SMALL) == (other->wanted_bytes <= S2N_SMALL);
+    return first->nexus == task->nexus &&
+           (first->waits_for_slot ||
+            (first->wanted_bytes <= S2N_SMALL) == (task->wanted_bytes <= S2N_SMALL));
 }
 
-static s2n_task **line_of(struct s2n_queue *queue, const s2n_task *task)
+/* Its line among `lines`, or where that would begin. */
+static s2n_task **line_of(s2n_task **lines, const s2n_task *task)
 {
-    s2n_task **at = &queue->lines;
+    s2n_task **at = lines;
 
-    while (*at && !same_line(*at, task))
+    while (*at && !in_line_of(*at, task))
         at = &(*at)->next_line;
     return at;
 }
 
-static void join_line(struct s2n_queue *queue, s2n_task *task)
+static void join_line(s2n_task **lines, s2n_task *task)
 {
-    s2n_task **line = line_of(queue, task);
+    s2n_task **line = line_of(lines, task);
 
     task->next = task->next_line = NULL;
-    task->waits_for_pool = true;
     if (!*line) {
         task->last = task;
         *line = task;
@@ -42,7 +44,7 @@ static void join_line(struct s2n_queue *queue, s2n_task *task)
 }
 
 /* Whoever was first takes its line along to the end of all lines: these have their turns. */
-static void leave_in_front(struct s2n_queue *queue, s2n_task **line)
+static void leave_in_front(s2n_task **lines, s2n_task **line)
 {
     s2n_task *task = *line, *next = task->next;
 
@@ -51,16 +53,16 @@ static void leave_in_front(struct s2n_queue *queue, s2n_task **line)
         return;
     next->last = task->last;
     next->next_line = NULL;
-    *line_of(queue, next) = next;
+    *line_of(lines, next) = next;
 }
 
-static void leave_line(struct s2n_queue *queue, s2n_task *task)
+static void leave_line(s2n_task **lines, s2n_task *task)
 {
-    s2n_task **line = line_of(queue, task), *before = *line;
+    s2n_task **line = line_of(lines, task), *before = *line;
 
-    task->waits_for_pool = false;
+    task->waits_for_pool = task->waits_for_slot = false;
     if (before == task) {
-        leave_in_front(queue, line);
+        leave_in_front(lines, line);
         return;
     }
     while (before->next != task)
@@ -70,29 +72,31 @@ static void leave_line(struct s2n_queue *queue, s2n_task *task)
         (*line)->last = before;
 }
 
-static void leave_slot(struct s2n_queue *queue, s2n_task *task)
-{
-    s2n_task **at = &queue->slot_head;
-
-    while (*at != task)
-        at = &(*at)->next;
-    *at = task->next;
-    if (queue->slot_tail == &task->next)
-        queue->slot_tail = at;
-    task->waits_for_slot = false;
-}
-
 void s2n_task_stop_waiting(s2n_task *task)
 {
     struct s2n_queue *queue = s2n_queue_of(task);
 
     if (task->waits_for_pool) {
-        leave_line(queue, task);
+        leave_line(&queue->lines, task);
         queue->claimed &= queue->lines != NULL;
         queue->resumable |= queue->lines != NULL; /* it may have been in the way of others */
     }
-    if (task->waits_for_slot)
-        leave_slot(queue, task);
+    if (task->waits_for_slot) {
+        leave_line(&queue->slot_lines, task);
+        queue->resumable |= queue->pair == task;
+        queue->pair = queue->pair == task ? NULL : queue->pair;
+    }
+}
+
+bool s2n_task_is_behind(const s2n_task *task)
+{
+    return *line_of(&s2n_queue_of(task)->slot_lines, task);
+}
+
+void s2n_task_wait_for_slot(s2n_task *task)
+{
+    task->waits_for_slot = true;
+    join_line(&s2n_queue_of(task)->slot_lines, task);
 }
 
 /* ---- buffers ---- */
@@ -131,7 +135,7 @@ bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes)
     if (!queue || !queue->pool)
         return false;
     task->wanted_bytes = bytes;
-    return take_buffer(task, queue, bytes, !queue->claimed && !*line_of(queue, task));
+    return take_buffer(task, queue, bytes, !queue->claimed && !*line_of(&queue->lines, task));
 }
 
 bool s2n_task_reserve(s2n_task *task, uint32_t bytes)
@@ -144,7 +148,8 @@ bool s2n_task_reserve(s2n_task *task, uint32_t bytes)
     bool fits = s2n_pool_fits(queue->pool, bytes);
     queue->claimed |= fits && claims(task);
     queue->resumable |= !fits;
-    join_line(queue, task);
+    task->waits_for_pool = true;
+    join_line(&queue->lines, task);
     return false;
 }
 
@@ -154,7 +159,7 @@ s2n_task *s2n_queue_grant(struct s2n_queue *queue)
     for (s2n_task *task = queue->lines; task; task = task->next_line) {
         bool fits = s2n_pool_fits(queue->pool, task->wanted_bytes);
         if (!fits || take_buffer(task, queue, task->wanted_bytes, !queue->claimed)) {
-            leave_line(queue, task);
+            leave_line(&queue->lines, task);
             return task;
         }
         queue->claimed |= claims(task);

@@ -23,6 +23,10 @@ bool s2n_task_holds_up(const s2n_task *task);
 
 struct s2n_queue;
 
+/* Have it wait for a submission slot, behind those of its nexus that do. */
+void s2n_task_wait_for_slot(s2n_task *task);
+/* Whether there are any, so that it is not its turn. */
+bool s2n_task_is_behind(const s2n_task *task);
 /* It no longer waits for a buffer, nor for a submission slot. */
 void s2n_task_stop_waiting(s2n_task *task);
 /* One of those that wait for a buffer no longer has to: it has one, or, where the pool could

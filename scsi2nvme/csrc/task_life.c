@@ -7,6 +7,8 @@
 #include "abort.h"
 #include "events.h"
 #include "heap.h"
+#include "hold.h"
+#include "statistics.h"
 #include "task_data.h"
 #include "unit.h"
 
@@ -42,9 +44,9 @@ void s2n_task_arrive_later(s2n_task *task)
         task->arrived = ++task->reactor->serial;
 }
 
-static s2n_lu *lu_of(const s2n_task *task)
+s2n_lu *s2n_nexus_unit(s2n_nexus *nexus, const uint8_t *lun)
 {
-    struct s2n_slot *slot = s2n_nexus_slot(task->nexus, task->lun);
+    struct s2n_slot *slot = s2n_nexus_slot(nexus, lun);
 
     return slot ? atomic_load_explicit(&slot->lu, memory_order_acquire) : NULL;
 }
@@ -89,6 +91,7 @@ void s2n_task_begin(s2n_task *task)
     task->lu = slot ? atomic_load_explicit(&slot->lu, memory_order_acquire) : NULL;
     task->share = task->lu ? s2n_nexus_share(task->nexus, task->lu->controller) : NULL;
     task->row = s2n_hot_find(task->cdb, task->cdb_length);
+    s2n_count_begun(task);
     task->known = task->row && task->lu;
     if (!task->row)
         return;
@@ -102,24 +105,27 @@ void s2n_task_begin(s2n_task *task)
 void s2n_task_finish(s2n_task *task)
 {
     struct s2n_reactor *reactor = task->reactor;
-    bool aborted = task->aborted;
+    bool awaited = task->awaited;
 
     task->state = S2N_DONE;
+    s2n_count_answered(task);
     if (task->direction == S2N_OUT)
         s2n_task_give_buffer(task); /* others may wait for it while the response is being sent */
     task->front_end->complete(task);
     /* It may live on as a response that its initiator does not take. */
-    if (aborted)
+    if (awaited)
         s2n_reactor_check_aborts(reactor);
 }
 
 void s2n_task_free(s2n_task *task)
 {
     struct s2n_reactor *reactor = task->reactor;
-    bool aborted = task->aborted;
+    bool awaited = task->awaited;
 
+    s2n_count_gone(task);
     s2n_task_stop_waiting(task);
     s2n_task_leave_set(task);
+    s2n_reactor_pass(reactor, task);
     if (task->live_next)
         task->live_next->live_previous = task->live_previous;
     if (task->live_previous)
@@ -131,15 +137,15 @@ void s2n_task_free(s2n_task *task)
     s2n_task_recharge(task, 0);
     task->next = reactor->spare;
     reactor->spare = task;
-    if (aborted)
+    if (awaited)
         s2n_reactor_check_aborts(reactor);
 }
 
-/* What the device does is of these blocks, with this buffer. */
-static void inherit(s2n_task *remains, s2n_task *task)
-{
-    struct s2n_queue *queue = s2n_queue_of(task);
+static const struct s2n_front_end nobody = {.complete = s2n_task_free};
 
+/* It has these blocks now, for as long as it lives. */
+static void inherit_blocks(s2n_task *remains, s2n_task *task)
+{
     remains->lu = task->lu;
     remains->row = task->row;
     remains->plan = task->plan;
@@ -147,28 +153,55 @@ static void inherit(s2n_task *remains, s2n_task *task)
     remains->cdb_length = task->cdb_length;
     remains->portion_at = task->portion_at;
     remains->portion_bytes = task->portion_bytes;
-    remains->counted = task->counted;
+    if (task->counted) {
+        s2n_task_uncount(task);
+        s2n_task_count(remains);
+    }
+    remains->hold = task->hold;
+    if (remains->hold)
+        remains->hold->task = remains;
+    remains->state = S2N_REMAINS;
+    task->hold = NULL;
+}
+
+/* What the device does is with this buffer. */
+static void inherit_commands(s2n_task *remains, s2n_task *task)
+{
+    struct s2n_queue *queue = s2n_queue_of(task);
+
     remains->pending = task->pending;
+    remains->urged = task->urged;
+    remains->urge_ms = task->urge_ms;
+    remains->abort_ms = task->abort_ms;
+    remains->share = &queue->remains;
+    remains->share->entries += task->pending;
+    task->share->entries -= task->pending;
     remains->buffer = task->buffer;
     s2n_pool_hand_over(&remains->buffer, &queue->remains);
     s2n_qpair_hand_over(queue->qp, (uintptr_t)task, (uintptr_t)remains);
-    task->counted = false;
     task->pending = 0;
     task->buffer.pool = NULL;
 }
 
 bool s2n_task_leave(s2n_task *task)
 {
-    static const struct s2n_front_end nobody = {.complete = s2n_task_free};
     s2n_task *remains = s2n_task_new(task->reactor, &nobody, NULL);
 
     if (!remains)
         return false;
-    inherit(remains, task);
+    inherit_blocks(remains, task);
+    inherit_commands(remains, task);
     remains->aborted = true;
-    remains->state = S2N_REMAINS;
     s2n_task_finish(task);
     return true;
+}
+
+void s2n_task_keep_blocks(s2n_task *task)
+{
+    task->holder = s2n_task_new(task->reactor, &nobody, NULL);
+    if (!task->holder)
+        abort(); /* others would have its blocks in the midst of it */
+    inherit_blocks(task->holder, task);
 }
 
 void s2n_reactor_drop_tasks(struct s2n_reactor *reactor)
@@ -178,6 +211,7 @@ void s2n_reactor_drop_tasks(struct s2n_reactor *reactor)
     for (task = reactor->live; task; task = next) {
         next = task->live_next;
         free(task->heap);
+        free(task->hold);
         free(task);
     }
     for (task = reactor->spare; task; task = next) {
@@ -198,7 +232,8 @@ void s2n_task_to_engine(s2n_task *task, uint32_t type, uint32_t code)
     s2n_event event = {.type = type, .task = task, .count = code, .cookie = s2n_task_number(task)};
 
     task->state = S2N_ENGINE;
-    event.nvme = task->plan.opcode;
+    event.nvme = task->nvme_opcode;
+    event.holder = task->holder;
     event.phase = task->plan.phase;
     event.dnr = task->nvme_dnr;
     event.more = task->nvme_more;
@@ -239,7 +274,7 @@ uint8_t s2n_task_attribute(const s2n_task *task)
 
 bool s2n_task_misrouted(const s2n_task *task)
 {
-    return task->nexus && lu_of(task) != task->lu;
+    return task->nexus && s2n_nexus_unit(task->nexus, task->lun) != task->lu;
 }
 
 bool s2n_task_aborted(const s2n_task *task)

@@ -20,6 +20,7 @@ s2n_lu *s2n_lu_new(s2n_controller *controller, const s2n_lu_params *params)
         return NULL;
     lu->controller = controller;
     lu->reactors = count;
+    pthread_mutex_init(&lu->claims.lock, NULL);
     s2n_lu_update(lu, params);
     atomic_store(&lu->aside, true);
     return lu;
@@ -53,18 +54,18 @@ void s2n_lu_free(s2n_lu *lu)
         s2n_drains_done(&lu->local[i]);
         s2n_ranges_free(&lu->local[i]);
     }
+    pthread_mutex_destroy(&lu->claims.lock);
     free(lu);
 }
 
 /* ---- nexuses ---- */
 
-s2n_nexus *s2n_nexus_new(s2n_plane *plane, uint64_t cookie)
+s2n_nexus *s2n_nexus_new(uint64_t cookie)
 {
     s2n_nexus *nexus = calloc(1, sizeof *nexus);
 
     if (!nexus)
         return NULL;
-    nexus->plane = plane;
     nexus->cookie = cookie;
     return nexus;
 }

@@ -5,10 +5,12 @@
 
 #include <stdatomic.h>
 
+#include "claim.h"
 #include "loop.h"
 #include "pool.h"
 #include "qpair.h"
 #include "state.h"
+#include "tally.h"
 #include "task.h"
 #include "task_set.h"
 
@@ -20,16 +22,18 @@ struct s2n_queue {
     struct s2n_reactor *reactor;
     s2n_qpair *qp;
     struct s2n_pool *pool;
-    bool attached; /* the control thread's note, and whether there is a queue pair: */
+    bool attached; /* the control thread's notes: whether there is a queue pair, */
     bool hot;
+    uint16_t qid;
     bool paused;
-    bool dirty;                       /* something was placed since the last ring */
-    bool resumable;                   /* tasks that wait may find a slot or a buffer now */
-    s2n_task *slot_head, **slot_tail; /* tasks that wait for a submission slot */
-    s2n_task *lines;                  /* the first tasks of those that wait for a buffer */
-    bool claimed;                     /* for one of them: what is common of the pool */
-    struct s2n_timer urge;            /* aborted tasks are still on the device */
-    struct s2n_share remains;         /* buffers of those that were answered nevertheless */
+    bool dirty;               /* something was placed since the last ring */
+    bool resumable;           /* tasks that wait may find a slot or a buffer now */
+    s2n_task *slot_lines;     /* the first tasks of those that wait for a submission slot */
+    s2n_task *pair;           /* one of these, which waits for two slots at once */
+    s2n_task *lines;          /* the same of those that wait for a buffer */
+    bool claimed;             /* for one of them: what is common of the pool */
+    struct s2n_timer urge;    /* aborted tasks are still on the device */
+    struct s2n_share remains; /* what those hold that were answered nevertheless */
 };
 
 struct s2n_controller {
@@ -37,18 +41,22 @@ struct s2n_controller {
     uint64_t cookie;
     _Atomic uint32_t timeout_ms;
     atomic_uint users;        /* its owner, and each reactor with a queue of it */
+    atomic_uint unpaused;     /* reactors that its latest pause has not come to yet */
     struct s2n_queue queue[]; /* one for each reactor */
 };
 
 struct s2n_drain_wait;
 struct s2n_range;
 
-/* Hot tasks of a logical unit on one reactor; each on its own cache line. */
+/* Tasks of a logical unit on one reactor: the hot ones, and what is counted of all. */
 struct s2n_lu_local {
     uint64_t under_way;
+    s2n_task *tasks; /* these */
     struct s2n_drain_wait *drains;
     struct s2n_range *ranges; /* that it keeps off */
-    char pad[64 - sizeof(uint64_t) - 2 * sizeof(void *)];
+    struct s2n_tally tally;
+    _Atomic uint64_t cold[S2N_ROWS + 1]; /* that the engine got, by their rows' numbers */
+    char pad[64];                        /* no cache line is another reactor's, too */
 };
 
 struct s2n_lu {
@@ -56,6 +64,8 @@ struct s2n_lu {
     s2n_lu_params params;         /* changes only while drained */
     _Atomic uint32_t block_shift; /* the same, for those who do not wait for that */
     atomic_bool aside;
+    struct s2n_claims claims;
+    struct s2n_failures failures; /* that its reactors' tallies share */
     uint32_t reactors;
     struct s2n_lu_local local[];
 };
@@ -68,7 +78,7 @@ struct s2n_slot {
 
 enum { S2N_SLOT_GROUP = 64, S2N_SLOT_GROUPS = 16384 / S2N_SLOT_GROUP };
 
-/* What a nexus has of a controller's buffers: each has a pool of its own. */
+/* What a nexus has of a controller's buffers and queue entries: each has its own. */
 struct s2n_holding {
     const s2n_controller *controller;
     struct s2n_share share; /* the session's reactor counts */
@@ -76,9 +86,10 @@ struct s2n_holding {
 };
 
 struct s2n_nexus {
-    s2n_plane *plane;
     uint64_t cookie;
-    uint64_t heap_bytes; /* that its tasks were charged with; its session's reactor counts */
+    uint64_t heap_bytes;    /* that its tasks were charged with; its session's reactor counts */
+    struct s2n_tally tally; /* that reactor's, too */
+    struct s2n_failures failures;
     /* One for each controller that it has had units of, until the nexus goes. */
     _Atomic(struct s2n_holding *) holdings;
     /* LUNs in groups that are allocated once and stay until the nexus goes, so
@@ -100,7 +111,7 @@ static inline struct s2n_slot *s2n_slot_of(const s2n_task *task)
 
 /* Find a nexus' LUN; NULL if it has none. */
 struct s2n_slot *s2n_nexus_slot(s2n_nexus *nexus, const uint8_t *lun);
-/* What it has of a controller's buffers; NULL if it never had a unit of it. */
+/* What it has of a controller's buffers and queue entries; NULL if it never had a unit of it. */
 struct s2n_share *s2n_nexus_share(s2n_nexus *nexus, const s2n_controller *controller);
 /* Whether the reactor has a queue pair on every controller that the nexus sees. Control thread. */
 bool s2n_nexus_hot_on(s2n_nexus *nexus, uint32_t reactor);

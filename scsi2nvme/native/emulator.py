@@ -9,6 +9,17 @@ from scsi2nvme.native.handle import Handle, check
 from scsi2nvme.native.transport import Port, Region
 
 
+class Disk(Handle):
+    """A disk of `size_bytes` in memory; what was not written to it takes none.
+
+    It is closed after the emulators whose namespaces are on it. OSError (ENOMEM) where the system
+    grants no address space of that size.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(lib.s2n_emu_disk_free, lib.s2n_emu_disk_new(size_bytes), "disk in memory")
+
+
 class Emulator(Handle):
     """The emulated controller's I/O side. Its port is closed before it is."""
 
@@ -22,7 +33,7 @@ class Emulator(Handle):
     def set_namespace(
         self,
         nsid: int,
-        fd: int,
+        medium: int | Disk,
         offset: int,
         blocks: int,
         block_bytes: int,
@@ -33,12 +44,14 @@ class Emulator(Handle):
         formatting: bool = False,
         moves_nothing: bool = False,
     ) -> None:
-        """Attach, or replace, a namespace backed by a file."""
+        """Attach, or replace, a namespace on a file (its descriptor), or on a disk in memory."""
         flags = write_cache | write_protected << 1 | direct << 2 | formatting << 3
         flags |= moves_nothing << 4
-        result = lib.s2n_emu_set_namespace(
-            self.native, nsid, fd, offset, blocks, block_bytes, flags
-        )
+        where = offset, blocks, block_bytes, flags
+        if isinstance(medium, Disk):
+            result = lib.s2n_emu_set_namespace_in_memory(self.native, nsid, medium.native, *where)
+        else:
+            result = lib.s2n_emu_set_namespace(self.native, nsid, medium, *where)
         check(result, f"namespace {nsid}")
 
     def remove_namespace(self, nsid: int) -> None:

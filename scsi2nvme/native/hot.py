@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.plane import UnitParameters
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 
-# Of one CDB: a command for each block of 512 bytes.
 _SMALL, _LARGE = 4096, 65536  # chunks of the data plane's buffers
+_READ = 0x02  # NVMe's operation code
+# Of one CDB: a command for each block of 512 bytes.
 _MOST_HOT_OPS = MAXIMUM_TRANSFER_BYTES // 512
+_out = ffi.new("s2n_nvme_op[]", _MOST_HOT_OPS)  # two megabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +37,10 @@ def hot_translate(
     parameters: UnitParameters, cdb: bytes, data_out: bytes = b""
 ) -> list[NvmeOp] | None:
     """Return the hot path's translation of a CDB and its data; None where it steps aside."""
-    out = ffi.new("s2n_nvme_op[]", _MOST_HOT_OPS)
     memory = bytearray(data_out + bytes(room(len(data_out)) - len(data_out)))
     buffer = ffi.from_buffer(memory) if data_out else ffi.NULL
     count = lib.s2n_hot_translate(
-        parameters.native, cdb, len(cdb), buffer, len(memory), out, _MOST_HOT_OPS
+        parameters.native, cdb, len(cdb), buffer, len(memory), _out, _MOST_HOT_OPS
     )
     if count < 0:
         return None
@@ -50,10 +52,10 @@ def hot_translate(
             op.cdw12,
             op.nsid,
             bytes(ffi.buffer(op.sqe)),
-            carried(memory, op.data_at, op.data_bytes, op.period) if data_out else b"",
+            carried(memory, op) if data_out else b"",
             op.phase,
         )
-        for op in out[0:count]
+        for op in _out[0:count]
     ]
 
 
@@ -62,10 +64,13 @@ def room(data_bytes: int) -> int:
     return max(_SMALL if data_bytes <= _SMALL else _LARGE, data_bytes)
 
 
-def carried(memory: bytes | bytearray, at: int, size: int, period: int) -> bytes:
-    """Return the data of an NVMe command, as s2n_nvme_op tells where they are."""
+def carried(memory: bytes | bytearray, op: Any) -> bytes:
+    """Return the data-out of an NVMe command; `op` is an s2n_nvme_op."""
+    size, period = int(op.data_bytes), int(op.period)
+    if op.opcode == _READ:
+        return b""
     if not period:
-        return bytes(memory[at : at + size])
+        return bytes(memory[op.data_at : op.data_at + size])
     return (bytes(memory[:period]) * (size // period + 1))[:size]
 
 

@@ -139,9 +139,21 @@ class QueuePair(Handle):
         cid = ffi.new("uint16_t *")
         return int(lib.s2n_qpair_next_deadline(self.native, cid)), int(cid[0])
 
-    def extend(self, cid: int, timeout_ms: int) -> None:
-        """Give an overdue command more time."""
-        lib.s2n_qpair_extend(self.native, cid, timeout_ms)
+    def extend(self, cid: int, timeout_ms: int) -> bool:
+        """Give an overdue command more time; whether it was given more before, in vain."""
+        return bool(lib.s2n_qpair_extend(self.native, cid, timeout_ms))
+
+    def extended(self, cid: int) -> bool:
+        """Whether a command is under way and was given more time."""
+        return bool(lib.s2n_qpair_extended(self.native, cid))
+
+    def pin(self, cid: int) -> None:
+        """Give the CID of a command under way to no other one until as many `unpin`."""
+        lib.s2n_qpair_pin(self.native, cid)
+
+    def unpin(self, cid: int) -> None:
+        """See `pin`."""
+        lib.s2n_qpair_unpin(self.native, cid)
 
     def reset(self, *, replay: bool) -> None:
         """Begin anew after the controller forgot its queues."""

@@ -18,9 +18,10 @@ from scsi2nvme.unit.block_device import (
     Portion,
     UnmapLimits,
 )
+from scsi2nvme.unit.statistics import KindStatistics, Statistics
 
 _LAST_BLOCK = (1 << 64) - 1  # no namespace has it
-
+_BUCKETS = int(lib.S2N_LATENCY_BUCKETS)
 
 # Where C puts what it returns besides; there is one control thread.
 _length, _portion = ffi.new("uint16_t *"), ffi.new("s2n_portion *")
@@ -54,12 +55,22 @@ class Scope(IntEnum):
     NEXUS_LU = lib.S2N_SCOPE_NEXUS_LU
     LU = lib.S2N_SCOPE_LU
     NEXUS = lib.S2N_SCOPE_NEXUS
+    HELD = lib.S2N_SCOPE_HELD
 
 
 class PlaneTask:
     """A SCSI task that a reactor handed over. `end` it exactly once."""
 
-    __slots__ = ("attribute", "cdb", "expected", "lun", "native", "nexus_cookie", "portion")
+    __slots__ = (
+        "announced",
+        "attribute",
+        "cdb",
+        "expected",
+        "lun",
+        "native",
+        "nexus_cookie",
+        "portion",
+    )
 
     def __init__(self, native: Any) -> None:
         self.native = native
@@ -71,7 +82,8 @@ class PlaneTask:
         self.expected = int(lib.s2n_task_expected(native))
         self.portion: Portion | None = None
         if lib.s2n_task_portion(native, _portion):
-            self.portion = Portion(_portion.announced, _portion.offset, _portion.bytes)
+            self.portion = Portion(_portion.offset, _portion.bytes)
+        self.announced = int(_portion.announced)
 
     @property
     def ended(self) -> bool:
@@ -105,6 +117,21 @@ class PlaneTask:
         lib.s2n_task_end(native, status, sense, len(sense), data_in, len(data_in))
 
 
+class Holder:
+    """What keeps its blocks for a hot task that has failed. It must be released."""
+
+    __slots__ = ("_native",)
+
+    def __init__(self, native: Any) -> None:
+        self._native = native
+
+    def release(self) -> None:
+        """Let others have the blocks. Not when the logical unit was closed."""
+        native, self._native = self._native, ffi.NULL
+        if native != ffi.NULL:
+            lib.s2n_holder_release(native)
+
+
 @dataclass(slots=True)
 class Event:
     """One thing that a reactor tells; the fields are those of s2n_event."""
@@ -124,6 +151,7 @@ class Event:
     bhs: bytes
     data: bytes
     arrived: int = 0
+    holder: Holder | None = None
 
 
 class Plane(Handle):
@@ -172,6 +200,7 @@ class Plane(Handle):
                 bytes(ffi.buffer(raw.bhs, 48)) if raw.type == EventType.PDU else _NO_BHS,
                 data,
                 raw.arrived,
+                Holder(raw.holder) if raw.holder != ffi.NULL else None,
             )
 
     @contextmanager
@@ -213,9 +242,13 @@ class Plane(Handle):
 
 
 class PlaneController(Handle):
-    """A controller's I/O queues as the reactors see them. Close it after a pause."""
+    """A controller's I/O queues as the reactors see them. Close it after a pause.
+
+    `paused`: no reactor touches them; whoever asked for the pause says so when it is over.
+    """
 
     def __init__(self, plane: Plane, cookie: int) -> None:
+        self.paused = False
         super().__init__(
             lib.s2n_controller_free, lib.s2n_controller_new(plane.native, cookie), "controller"
         )
@@ -229,6 +262,11 @@ class PlaneController(Handle):
     def set_timeout(self, timeout_ms: int) -> None:
         """How long a hot command may take until OVERDUE tells of it."""
         lib.s2n_controller_set_timeout(self.native, timeout_ms)
+
+    def attended(self, qid: int, cid: int) -> None:
+        """What OVERDUE or ABORT told of was attended to: others may have its CID."""
+        if self.native != ffi.NULL:
+            lib.s2n_controller_attended(self.native, qid, cid)
 
     def pause(self, token: int) -> None:
         """Stop using the queues; DRAINED with `token` follows."""
@@ -254,6 +292,7 @@ class UnitParameters:
     boundary_blocks: int
     volatile_cache: bool
     compares: bool = False
+    fused_blocks: int = 0
     verify_blocks: int = 0
     write_zeroes_blocks: int = 0
     write_zeroes_deallocates: bool = False
@@ -270,6 +309,7 @@ class UnitParameters:
             boundary_blocks=device.optimal_boundary_blocks,
             volatile_cache=device.volatile_write_cache,
             compares=device.compares,
+            fused_blocks=device.fused_blocks,
             verify_blocks=device.verify_blocks,
             write_zeroes_blocks=device.write_zeroes_blocks,
             write_zeroes_deallocates=device.write_zeroes_deallocates,
@@ -290,6 +330,7 @@ class UnitParameters:
                 "boundary_blocks": self.boundary_blocks,
                 "volatile_cache": self.volatile_cache,
                 "compares": self.compares,
+                "fused_blocks": self.fused_blocks,
                 "write_zeroes_deallocates": self.write_zeroes_deallocates,
                 "verify_blocks": self.verify_blocks,
                 "write_zeroes_blocks": self.write_zeroes_blocks,
@@ -299,6 +340,18 @@ class UnitParameters:
                 "unmap_blocks": unmap.blocks,
             },
         )
+
+
+def _statistics(raw: Any) -> Statistics:
+    """Return what a s2n_statistics says."""
+    kinds = tuple(
+        KindStatistics(
+            kind.bytes, kind.failed, kind.latency_us, tuple(ffi.unpack(kind.latency, _BUCKETS))
+        )
+        for kind in raw.kind
+    )
+    failures = {each.answer: each.count for each in raw.failure if each.count}
+    return Statistics(raw.begun, raw.aborted, kinds, failures)
 
 
 class PlaneUnit(Handle):
@@ -328,16 +381,37 @@ class PlaneUnit(Handle):
         end = min(blocks.stop, _LAST_BLOCK)
         lib.s2n_lu_drain_range(self.native, blocks.start, end, token)
 
+    def share(self, blocks: range, token: int) -> bool:
+        """Have no hot task begin that must be alone on some blocks; whether one is."""
+        end = min(blocks.stop, _LAST_BLOCK)
+        return bool(lib.s2n_lu_share(self.native, blocks.start, end, token))
+
+    def unshare(self, token: int) -> None:
+        """End what `share` began with `token`."""
+        lib.s2n_lu_unshare(self.native, token)
+
     def release_range(self, token: int) -> None:
         """End what `drain_range` began with `token`, or give it up."""
         lib.s2n_lu_release_range(self.native, token)
+
+    def statistics(self) -> Statistics:
+        """Return what was counted of its commands."""
+        raw = ffi.new("s2n_statistics *")
+        lib.s2n_lu_statistics(self.native, raw)
+        return _statistics(raw)
+
+    def cold(self, rows: int) -> list[int]:
+        """Return how many commands the engine got of each of so many rows; the last: of none."""
+        raw = ffi.new("uint64_t[]", rows + 1)
+        lib.s2n_lu_cold(self.native, raw, rows + 1)
+        return list(raw)
 
 
 class PlaneNexus(Handle):
     """An I_T nexus in the data plane. It is closed after its session."""
 
-    def __init__(self, plane: Plane, cookie: int) -> None:
-        super().__init__(lib.s2n_nexus_free, lib.s2n_nexus_new(plane.native, cookie), "nexus")
+    def __init__(self, cookie: int) -> None:
+        super().__init__(lib.s2n_nexus_free, lib.s2n_nexus_new(cookie), "nexus")
 
     def map(self, lun: int, unit: PlaneUnit | None) -> None:
         """Make `unit` this nexus' LUN `lun`, stepped aside."""
@@ -347,6 +421,12 @@ class PlaneNexus(Handle):
     def set_aside(self, lun: int, aside: bool) -> None:
         """Send this nexus' commands for `lun` to the engine, or no longer."""
         lib.s2n_nexus_set_aside(self.native, lun, aside)
+
+    def statistics(self) -> Statistics:
+        """Return what was counted of its commands."""
+        raw = ffi.new("s2n_statistics *")
+        lib.s2n_nexus_statistics(self.native, raw)
+        return _statistics(raw)
 
 
 EventHandler = Callable[[Event], None]

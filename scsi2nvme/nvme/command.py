@@ -7,6 +7,7 @@ Spec: NVMe Base 2.0 3.3.3 (SQE) and 3.3.3.2 (CQE).
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -130,3 +131,7 @@ class Completion:
     data: bytes = b""
     sqid: int = 0
     cid: int = 0
+
+
+Completed = Callable[[tuple[Completion, ...] | BaseException], None]
+"""Takes the completions of commands that ran together, or the reason why there are none."""

@@ -7,7 +7,8 @@ units' state. Everything happens in the asyncio loop's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from scsi2nvme.background import Background
 from scsi2nvme.executor import NvmeExecutor
@@ -15,16 +16,18 @@ from scsi2nvme.native.plane import Event, Plane, PlaneController, PlaneNexus, Sc
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
-from scsi2nvme.service.events import Events, GiveUp, Late
+from scsi2nvme.service.events import Care, Events
 from scsi2nvme.service.names import Verdict
 from scsi2nvme.service.namespaces import ControllerEvent, Follower
-from scsi2nvme.service.registry import Registry
+from scsi2nvme.service.registry import Registry, ServedUnit
 from scsi2nvme.service.task_management import TaskManager
 from scsi2nvme.service.tasks import TaskRunner
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.statistics import Statistics
 
 END_SECONDS = 5.0  # for what goes on in the background to end by itself
 GIVE_UP_SECONDS = 3.0  # and for the controller to abort it
+RETIRING_SECONDS = 2.0  # for what is under way on a logical unit that goes
 
 
 class TaskService:
@@ -33,6 +36,7 @@ class TaskService:
     def __init__(self, plane: Plane) -> None:
         self.plane = plane
         self._background = Background()
+        self._retiring = Background()  # of logical units that were removed
         self._events = Events(plane, self._background)
         self._registry = Registry(plane, self._events)
         self._manager = TaskManager(plane, self._registry, self._events, self._background)
@@ -50,6 +54,7 @@ class TaskService:
 
         What the controller keeps ends with the controller.
         """
+        await self._retiring.cancel()
         if not await self._background.wait(END_SECONDS):
             await self._background.cancel(GIVE_UP_SECONDS)
         self._events.stop()
@@ -60,13 +65,15 @@ class TaskService:
 
     # Composition
 
-    def add_controller(self, overdue: Late, give_up: GiveUp) -> tuple[int, PlaneController]:
+    def add_controller(self, overdue: Care, give_up: Care) -> tuple[int, PlaneController]:
         """Register a controller.
 
         `overdue` is called for late commands, `give_up` for those that nobody waits for any more.
         """
-        cookie = self._events.watch_controller(overdue, give_up)
-        return cookie, PlaneController(self.plane, cookie)
+        cookie = self._events.number()
+        controller = PlaneController(self.plane, cookie)
+        self._events.watch_controller(cookie, overdue, give_up, controller.attended)
+        return cookie, controller
 
     def add_unit(
         self, lu: LogicalUnit, executor: NvmeExecutor, controller: PlaneController
@@ -75,9 +82,29 @@ class TaskService:
         unit = self._registry.add_unit(lu, executor, controller)
         lu.reservations.abort_tasks = lambda keys: self._manager.abort_preempted(unit, keys)
 
-    def remove_unit(self, lu: LogicalUnit) -> None:
-        """Serve a logical unit no more; nobody sees it from now on."""
-        self._registry.remove_unit(lu)
+    def remove_unit(self, lu: LogicalUnit) -> asyncio.Task[None]:
+        """Serve a logical unit no more; nobody sees it from now on.
+
+        The task that is returned ends when nothing refers to it any more: what does not end by
+        itself soon is aborted, and its initiator told so.
+        """
+        return self._retiring.spawn(self._retire(self._registry.remove_unit(lu)))
+
+    async def _retire(self, unit: ServedUnit) -> None:
+        aborting = self._retiring.spawn(self._abort_late(unit))
+        try:
+            await self._registry.free(unit)
+        finally:
+            aborting.cancel()
+
+    async def _abort_late(self, unit: ServedUnit) -> None:
+        await asyncio.sleep(RETIRING_SECONDS)
+        await self._manager.abort(Scope.LU, None, unit, task_aborted_status=True)
+
+    async def remove_controller(self, cookie: int, controller: PlaneController) -> None:
+        """Have no reactor know a controller any more; its logical units were removed, and freed."""
+        await self._registry.forget_controller(controller)
+        self._events.forget_controller(cookie)
 
     def inventory_changed(self) -> None:
         """Logical units came or went: let every nexus see what it may see now, and tell it."""
@@ -127,6 +154,17 @@ class TaskService:
         if (unit := self._registry.units.get(lu)) is not None:
             self._manager.begin_reset(unit, None)
 
+    # Statistics
+
+    def unit_statistics(self, lu: LogicalUnit) -> tuple[Statistics, dict[str, int]]:
+        """Return a logical unit's counts, and how many commands were cold, by name."""
+        return self._registry.units[lu].statistics()
+
+    def nexus_statistics(self) -> Iterator[tuple[Nexus, Statistics]]:
+        """Yield the nexuses that there are, and what was counted of their commands."""
+        for opened in self._registry.nexuses.values():
+            yield opened.nexus, opened.plane_nexus.statistics()
+
     # Controllers
 
     async def controller_event(
@@ -170,9 +208,11 @@ class PlaneDataPath:
         """Keep the reactors off the queues; returns when they are."""
         self._service.controller_interrupted()
         await self._service.drained(self._controller.pause)
+        self._controller.paused = True
 
     def resume(self) -> None:
         """Use the re-created queues; what was in flight is placed again."""
+        self._controller.paused = False
         self._service.controller_interrupted()
         self._controller.resume()
 

@@ -12,11 +12,11 @@ kept out by a reservation, has no answers that were made before.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from scsi2nvme.command import Command, Hot
 from scsi2nvme.executor import NvmeExecutor
-from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.command import Completed, Completion, NvmeCommand
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.epoch import Epoch
@@ -45,8 +45,7 @@ class KeptAnswers:
 
     def keep(self, nexus: Hashable, kind: Hashable, result: Result, since: int) -> None:
         """Keep an answer that was begun when the epoch's number was `since`, if it may be kept."""
-        good = result.status == Status.GOOD and result.background is None
-        if since != self._epoch.number or not good or len(result.data_in) > LONGEST:
+        if not unchanged(result, self._epoch, since) or len(result.data_in) > LONGEST:
             return
         size = len(result.data_in) + _OVERHEAD_BYTES
         if self._made != since or self._bytes + size > MOST_BYTES:
@@ -63,7 +62,13 @@ class KeptAnswers:
 
 def may_change(command: Command | None) -> bool:
     """Whether a command may change what others are told, or itself the next time."""
-    return command is not None and not command.kept and command.hot is Hot.NO
+    return command is not None and not command.shares and command.hot is Hot.NO
+
+
+def unchanged(result: Result, epoch: Epoch, since: int) -> bool:
+    """Whether an answer may be given again that was begun when the number was `since`."""
+    good = result.status == Status.GOOD and result.background is None
+    return good and since == epoch.number
 
 
 class Noticing:
@@ -76,10 +81,14 @@ class Noticing:
         self._executor = executor
         self._epoch = epoch
 
-    async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
+    def start(
+        self, commands: tuple[NvmeCommand, ...], completed: Completed, party: Hashable = None
+    ) -> Callable[[], None]:
         """Run the commands together."""
-        self._epoch.advance()
-        try:
-            return await self._executor.execute(*commands)
-        finally:
+
+        def noticed(outcome: tuple[Completion, ...] | BaseException) -> None:
             self._epoch.advance()
+            completed(outcome)
+
+        self._epoch.advance()
+        return self._executor.start(commands, noticed, party)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 
 @dataclass(eq=False, slots=True)
-class _Claim:
+class Claim:
     """Blocks that are used, or waited for if `turn` is there and not done."""
 
     extents: Sequence[range]
     alone: bool
     turn: asyncio.Future[None] | None = None
 
-    def excludes(self, other: _Claim) -> bool:
+    def excludes(self, other: Claim) -> bool:
         """Whether two may not be held at the same time."""
         return (self.alone or other.alone) and any(
             max(one.start, another.start) < min(one.stop, another.stop)
@@ -32,30 +32,48 @@ class BlockLock:
     """
 
     def __init__(self) -> None:
-        self._claims: dict[_Claim, None] = {}  # in the order in which they came
+        self._claims: dict[Claim, None] = {}  # in the order in which they came
         self._alone = 0
 
     @asynccontextmanager
     async def hold(self, extents: Sequence[range], *, alone: bool) -> AsyncIterator[None]:
         """Wait for blocks and hold them for the body."""
-        claim = _Claim(extents, alone)
-        waits = (alone or self._alone > 0) and any(map(claim.excludes, self._claims))
-        self._claims[claim] = None
-        self._alone += alone
+        claim = Claim(extents, alone)
+        waits = self._excluded(claim)
+        self._add(claim)
         try:
             if waits:
                 claim.turn = asyncio.get_running_loop().create_future()
                 await claim.turn
             yield
         finally:
-            del self._claims[claim]
-            if self._alone:
-                self._alone -= alone
-                self._admit()
+            self.leave(claim)
+
+    def try_share(self, extents: Sequence[range]) -> Claim | None:
+        """Hold blocks beside others until `leave`; None if that has to be waited for."""
+        claim = Claim(extents, alone=False)
+        if self._excluded(claim):
+            return None
+        self._add(claim)
+        return claim
+
+    def leave(self, claim: Claim) -> None:
+        """End to hold blocks, or to wait for them."""
+        del self._claims[claim]
+        if self._alone:
+            self._alone -= claim.alone
+            self._admit()
+
+    def _excluded(self, claim: Claim) -> bool:
+        return (claim.alone or self._alone > 0) and any(map(claim.excludes, self._claims))
+
+    def _add(self, claim: Claim) -> None:
+        self._claims[claim] = None
+        self._alone += claim.alone
 
     def _admit(self) -> None:
         """Let those go on who have nobody before them any more."""
-        before: list[_Claim] = []
+        before: list[Claim] = []
         for claim in self._claims:
             turn = claim.turn
             if turn is not None and not turn.done() and not any(map(claim.excludes, before)):

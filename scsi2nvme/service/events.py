@@ -5,18 +5,27 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme.background import Background
 from scsi2nvme.native.plane import Event, EventType, Plane
 
-Late = Callable[[int, int], Coroutine[Any, Any, None]]
-"""Takes care of a command that does not end: queue pair and command identifier."""
-
-GiveUp = Callable[[int, int, bool], Coroutine[Any, Any, None]]
-"""The same of one that nobody waits for; whether it did not end when this was told before."""
+Care = Callable[[int, int, bool], Coroutine[Any, Any, None]]
+"""Takes care of a command that does not end: queue pair, command identifier, and whether it did
+not end when this was told before."""
 
 Handler = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A controller whose queue pairs are watched."""
+
+    overdue: Care
+    give_up: Care
+    attended: Callable[[int, int], None]
+
 
 AT_A_TIME = 256  # events taken in one round of the loop, of some microseconds each
 
@@ -33,8 +42,7 @@ class Events:
             EventType.ABORT: self._unwanted,
         }
         self._by_cookie: dict[int, Handler] = {}
-        self._overdue: dict[int, Late] = {}
-        self._give_up: dict[int, GiveUp] = {}
+        self._watched: dict[int, _Watched] = {}
         self._drains: dict[int, asyncio.Future[int]] = {}
         self._numbers = itertools.count(1)
 
@@ -64,15 +72,19 @@ class Events:
         """Forget a handler; events that are still under way for it are dropped."""
         self._by_cookie.pop(cookie, None)
 
-    def watch_controller(self, overdue: Late, give_up: GiveUp) -> int:
-        """Return a cookie for a controller's queue pairs.
+    def watch_controller(
+        self, cookie: int, overdue: Care, give_up: Care, attended: Callable[[int, int], None]
+    ) -> None:
+        """Have a controller's queue pairs watched.
 
-        `overdue` is called for late commands, `give_up` for those that nobody waits for any more.
+        `overdue` is called for late commands, `give_up` for those that nobody waits for any more;
+        `attended` when either is over: until then no other command has the identifier.
         """
-        cookie = self.number()
-        self._overdue[cookie] = overdue
-        self._give_up[cookie] = give_up
-        return cookie
+        self._watched[cookie] = _Watched(overdue, give_up, attended)
+
+    def forget_controller(self, cookie: int) -> None:
+        """Call nobody any more for a controller that is gone."""
+        del self._watched[cookie]
 
     async def drained(self, start: Callable[[int], None], token: int | None = None) -> int:
         """Call `start` with a token and wait for its DRAINED; returns the count."""
@@ -90,12 +102,17 @@ class Events:
                 handler(event)
 
     def _late(self, event: Event) -> None:
-        if overdue := self._overdue.get(event.cookie):
-            self._background.spawn(overdue(event.qid, event.cid))
+        if watched := self._watched.get(event.cookie):
+            self._attend(watched, event, watched.overdue(event.qid, event.cid, event.count > 0))
 
     def _unwanted(self, event: Event) -> None:
-        if give_up := self._give_up.get(event.cookie):
-            self._background.spawn(give_up(event.qid, event.cid, event.count > 0))
+        if watched := self._watched.get(event.cookie):
+            care = watched.give_up(event.qid, event.cid, event.count > 0)
+            self._attend(watched, event, care)
+
+    def _attend(self, watched: _Watched, event: Event, care: Coroutine[Any, Any, None]) -> None:
+        task = self._background.spawn(care)
+        task.add_done_callback(lambda _: watched.attended(event.qid, event.cid))
 
     def _drained(self, event: Event) -> None:
         future = self._drains.pop(event.cookie, None)

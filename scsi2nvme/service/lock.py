@@ -33,10 +33,15 @@ class SharedLock:
             exclusive for turns in self._waiting.values() for exclusive, _ in turns
         )
 
+    @property
+    def in_use(self) -> bool:
+        """Whether someone holds it, or waits to."""
+        return self._holders != 0 or bool(self._waiting)
+
     @asynccontextmanager
     async def hold(self, *, exclusive: bool, party: Hashable = None) -> AsyncIterator[None]:
         """Wait for the lock and hold it for the body, on behalf of `party`."""
-        if self._waiting or not self._admits(exclusive):
+        if not self.try_hold(exclusive=exclusive):
             turn = asyncio.get_running_loop().create_future()
             self._waiting.setdefault(party, deque()).append((exclusive, turn))
             try:
@@ -47,12 +52,21 @@ class SharedLock:
                 else:
                     self._give_up(party, (exclusive, turn))
                 raise
-        else:
-            self._take(exclusive)
         try:
             yield
         finally:
             self._leave(exclusive)
+
+    def try_hold(self, *, exclusive: bool = False) -> bool:
+        """Hold the lock until `leave`, unless that has to be waited for; whether it is held."""
+        if self._waiting or not self._admits(exclusive):
+            return False
+        self._take(exclusive)
+        return True
+
+    def leave(self) -> None:
+        """End to hold it shared."""
+        self._leave(exclusive=False)
 
     def _admits(self, exclusive: bool) -> bool:
         return self._holders == 0 if exclusive else self._holders >= 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from scsi2nvme.happenings import tell
 from scsi2nvme.native.plane import PlaneController
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import (
@@ -17,6 +19,8 @@ from scsi2nvme.scsi.sense import (
 from scsi2nvme.service.names import Verdict
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.unit.logical_unit import LogicalUnit
+
+log = logging.getLogger(__name__)
 
 
 class ControllerEvent(Protocol):
@@ -99,3 +103,6 @@ class Follower:
         for unit in self._registry.units.values():
             if unit.controller is controller:
                 unit.lu.fail()
+                disk, namespace = unit.lu.facts.controller.text("sn").strip(), str(unit.lu.nsid)
+                told = ("disk %s, namespace %s is lost", disk, namespace)
+                tell(log, logging.ERROR, "disk-lost", *told, disk=disk, namespace=namespace)

@@ -5,27 +5,41 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from scsi2nvme.commands import COMMANDS
 from scsi2nvme.executor import NvmeExecutor
-from scsi2nvme.native.plane import Plane, PlaneController, PlaneNexus, PlaneUnit, UnitParameters
+from scsi2nvme.native.plane import (
+    Plane,
+    PlaneController,
+    PlaneNexus,
+    PlaneUnit,
+    Scope,
+    UnitParameters,
+)
 from scsi2nvme.scsi.sense import REPORTED_LUNS_DATA_HAS_CHANGED, SenseCode
-from scsi2nvme.service.allowance import Allowance
+from scsi2nvme.service.allowance import SHARE, Allowance
 from scsi2nvme.service.answers import KeptAnswers
-from scsi2nvme.service.blocks import BlockLock
+from scsi2nvme.service.blocks import BlockLock, Claim
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.lock import SharedLock
 from scsi2nvme.service.resets import Resets
 from scsi2nvme.unit.epoch import Epoch
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.statistics import Statistics
 
 log = logging.getLogger(__name__)
 
 # Each hot command is held against all of them.
 MOST_RANGES = 32
+# How long others are kept waiting for what is under way, for the sake of what is to be alone.
+FIRST_PATIENCE_S, LONGEST_PATIENCE_S = 0.5, 8.0
+# Between looks whether a logical unit that was removed can be freed.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 
 
 @dataclass(eq=False)
@@ -46,7 +60,8 @@ class ServedUnit:
     exclusively where they run alone, as often as `allowance` lets them, one after the other by
     `next_alone`, and of `blocks` those that they name. `preempting` are the aborts that PREEMPT
     AND ABORT has begun and not yet waited for; `drains` counts those who keep the hot path off,
-    or are about to, and `ranges` those who keep it off some blocks.
+    or are about to, `ranges` those who keep it off some blocks, `orders` the aborts of its tasks.
+    `patience_s` is for how long others wait, the first time, with who is to be alone.
     """
 
     lu: LogicalUnit
@@ -65,11 +80,32 @@ class ServedUnit:
     closed: bool = False
     drains: int = 0
     ranges: int = 0
+    orders: int = 0
+    patience_s: float = FIRST_PATIENCE_S
 
     def close(self) -> None:
         """Free its half in the data plane; what still runs does not touch it any more."""
         self.closed = True
         self.plane_unit.close()
+
+    def statistics(self) -> tuple[Statistics, dict[str, int]]:
+        """Return what was counted of its commands, and those that were cold by name."""
+        *counts, unknown = self.plane_unit.cold(len(COMMANDS))
+        cold: Counter[str] = Counter()
+        for row, count in zip(COMMANDS, counts, strict=True):
+            cold[row.name] += count
+        cold["unknown"] = unknown
+        return self.plane_unit.statistics(), {name: count for name, count in cold.items() if count}
+
+    def report(self, fraction: int) -> None:
+        """A long operation has come so far, in parts of 65536."""
+        self.lu.progress = fraction
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anything that goes on here may touch its half in the data plane."""
+        locked = self.lock.in_use or self.next_alone.in_use
+        return locked or self.drains + self.ranges + self.orders > 0
 
     @property
     def stale(self) -> bool:
@@ -87,6 +123,37 @@ class ServedUnit:
             aside = stale or self.lu.aside(opened.nexus)
             opened.plane_nexus.set_aside(lun, aside)
 
+    def try_share(self, extents: Sequence[range]) -> Callable[[], None] | None:
+        """Hold `lock` and blocks beside others; return what ends that.
+
+        None: something has to be waited for, so that nothing is held.
+        """
+        if not self.lock.try_hold():
+            return None
+        claim = self.blocks.try_share(extents)
+        if claim is None:
+            self.lock.leave()
+            return None
+        token = self.events.number()
+        end = partial(self._end_sharing, claim, token)
+        if self._keep_hot_off(extents, token):
+            end()
+            return None
+        return end
+
+    def _end_sharing(self, claim: Claim, token: int) -> None:
+        self._let_hot_on(token)
+        self.blocks.leave(claim)
+        self.lock.leave()
+
+    def _keep_hot_off(self, extents: Sequence[range], token: int) -> bool:
+        """Have no command of the hot path alone on some blocks; whether one is."""
+        return bool(extents) and self.plane_unit.share(_hull(extents), token)
+
+    def _let_hot_on(self, token: int) -> None:
+        if not self.closed:
+            self.plane_unit.unshare(token)
+
     @asynccontextmanager
     async def drained(self) -> AsyncIterator[None]:
         """Keep the hot path off the logical unit for the body.
@@ -94,6 +161,9 @@ class ServedUnit:
         Whoever holds `lock` exclusively may change the namespace: afterwards the hot path
         knows of it.
         """
+        if self.closed:
+            yield
+            return
         drained = False
         self.drains += 1
         try:
@@ -114,13 +184,34 @@ class ServedUnit:
         async with self.next_alone.hold(exclusive=True, party=party):
             if (wait_seconds := self.allowance.wait_seconds) > 0:
                 await asyncio.sleep(wait_seconds)
-            async with self.lock.hold(exclusive=True, party=party):
-                begun = time.monotonic()
+            async with self._nothing_under_way(party) as begun:
                 try:
-                    async with self.drained():
-                        yield
+                    yield
                 finally:
                     self.allowance.use(time.monotonic() - begun)
+
+    @asynccontextmanager
+    async def _nothing_under_way(self, party: Hashable = None) -> AsyncIterator[float]:
+        """Hold `lock` exclusively and keep the hot path off; since when that keeps others waiting.
+
+        What is under way may take long: others are kept waiting for it for a while, go on for some
+        time, wait for longer, and so on.
+        """
+        patience_s = self.patience_s
+        while True:
+            begun = time.monotonic()
+            async with AsyncExitStack() as stack:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(patience_s):
+                        hold = self.lock.hold(exclusive=True, party=party)
+                        await stack.enter_async_context(hold)
+                        await stack.enter_async_context(self.drained())
+                        held = stack.pop_all()
+                        break
+            await asyncio.sleep(patience_s / SHARE - patience_s)
+            patience_s = min(2 * patience_s, LONGEST_PATIENCE_S)
+        async with held:
+            yield begun
 
     @asynccontextmanager
     async def drained_of(self, blocks: range) -> AsyncIterator[None]:
@@ -128,7 +219,7 @@ class ServedUnit:
 
         Off the whole logical unit, where it is kept off `MOST_RANGES` others.
         """
-        if self.ranges == MOST_RANGES:
+        if self.closed or self.ranges == MOST_RANGES:
             async with self.drained():
                 yield
             return
@@ -141,6 +232,18 @@ class ServedUnit:
             self.ranges -= 1
             if not self.closed:
                 self.plane_unit.release_range(token)
+
+    @asynccontextmanager
+    async def beside(self, extents: Sequence[range]) -> AsyncIterator[None]:
+        """Have no command of the hot path alone on some blocks for the body."""
+        token = self.events.number()
+        try:
+            if self._keep_hot_off(extents, token):
+                async with self.drained_of(_hull(extents)):
+                    pass  # no other begins there from now on
+            yield
+        finally:
+            self._let_hot_on(token)
 
     def _return_to_hot_path(self, *, drained: bool) -> None:
         """End a drain, or give it up: then nothing has changed that the hot path must know."""
@@ -156,14 +259,20 @@ class ServedUnit:
         if not self.stale or self.closed:
             return
         self.publish()
-        async with self.lock.hold(exclusive=True), self.drained():
+        async with self._nothing_under_way():
             pass
+
+
+def _hull(extents: Sequence[range]) -> range:
+    """Return the blocks from the first that extents name to the last."""
+    return range(min(each.start for each in extents), max(each.stop for each in extents))
 
 
 class Registry:
     """The logical units by identity, the nexuses by the cookie of their events.
 
-    `epoch` advances whenever an answer that was kept may no longer hold.
+    `epoch` advances whenever an answer that was kept may no longer hold. `closed`: the logical
+    units were freed.
     """
 
     def __init__(self, plane: Plane, events: Events) -> None:
@@ -174,7 +283,8 @@ class Registry:
         self.units: dict[LogicalUnit, ServedUnit] = {}
         self._by_controller: dict[PlaneController, list[LogicalUnit]] = {}
         self.nexuses: dict[int, OpenNexus] = {}
-        self._retired: list[ServedUnit] = []  # tasks may still lead there
+        self.closed = False
+        self._retired: list[ServedUnit] = []  # tasks may still refer to them
 
     def add_unit(
         self, lu: LogicalUnit, executor: NvmeExecutor, controller: PlaneController
@@ -187,10 +297,11 @@ class Registry:
         lu.controller_units = self._by_controller.setdefault(controller, [])
         self._by_controller[controller].append(lu)
         lu.epoch, lu.on_change = self.epoch, unit.publish
+        lu.statistics = plane_unit.statistics
         plane_unit.set_aside(False)
         return unit
 
-    def remove_unit(self, lu: LogicalUnit) -> None:
+    def remove_unit(self, lu: LogicalUnit) -> ServedUnit:
         """Serve a logical unit no more: no nexus sees it any longer. What is under way ends."""
         unit = self.units[lu]
         for opened, lun in list(unit.paths):
@@ -199,9 +310,56 @@ class Registry:
         lu.fail()  # for what waits for its turn
         self._retired.append(unit)
         self._by_controller[unit.controller].remove(lu)
+        return unit
+
+    async def free(self, unit: ServedUnit) -> None:
+        """Free a logical unit that was removed, as soon as nothing refers to it any more.
+
+        No task comes to refer to it now: when the reactors have counted none, none will.
+        """
+        pause_s = FIRST_PAUSE_S
+        while unit.in_use or await self._referred_to(unit) or unit.in_use:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        unit.close()
+        self._retired.remove(unit)
+
+    async def forget_controller(self, controller: PlaneController) -> None:
+        """Take a controller, whose logical units were freed, from the reactors.
+
+        On return none of them knows its queues any more.
+        """
+        assert not self._by_controller.get(controller)
+        self._by_controller.pop(controller, None)
+        await self._events.drained(controller.pause)
+        controller.close()
+        # Reactors do what they are told in order: who has counted has let go as well.
+        nobody = PlaneNexus(self._events.number())
+
+        def count(token: int) -> None:
+            self._plane.abort(Scope.NEXUS, nobody, None, token, query=True)
+
+        await self._events.drained(count)
+        nobody.close()
+
+    async def _referred_to(self, unit: ServedUnit) -> bool:
+        """Whether tasks refer to a logical unit, or messages do that such have sent.
+
+        What a task has sent to other reactors before the first look comes there before the second.
+        """
+        return bool(await self._references(unit) or await self._references(unit))
+
+    async def _references(self, unit: ServedUnit) -> int:
+        """Return how many of the reactors' tasks refer to a logical unit."""
+
+        def start(token: int) -> None:
+            self._plane.abort(Scope.HELD, None, unit.plane_unit, token, query=True)
+
+        return await self._events.drained(start)
 
     def close(self) -> None:
         """Free the logical units, with the reactors stopped."""
+        self.closed = True
         for unit in (*self._retired, *self.units.values()):
             unit.close()
         self._retired.clear()
@@ -211,7 +369,7 @@ class Registry:
     def open_nexus(self, nexus: Nexus) -> PlaneNexus:
         """Map and attach the nexus' LUNs."""
         cookie = self._events.number()
-        plane_nexus = PlaneNexus(self._plane, cookie)
+        plane_nexus = PlaneNexus(cookie)
         opened = self.nexuses[cookie] = OpenNexus(nexus, plane_nexus, dict(nexus.luns))
         for lun, lu in nexus.luns.items():
             plane_nexus.map(lun, self.units[lu].plane_unit)
@@ -227,17 +385,17 @@ class Registry:
         """
         for opened in self.nexuses.values():
             nexus = opened.nexus
-            if nexus.visible is None:
+            visible = None if nexus.visible is None else nexus.visible()
+            if visible is None or dict(visible) == opened.told:
                 continue
-            before, now = opened.told, dict(nexus.visible())
-            if now == before:
-                continue
+            before, now = opened.told, dict(visible)
             for lun in [lun for lun, lu in nexus.luns.items() if now.get(lun) is not lu]:
                 self._unmap(opened, lun)
-            for lu in set(nexus.luns.values()):
-                lu.establish_attention(REPORTED_LUNS_DATA_HAS_CHANGED, only=nexus.key)
             for lun in now.keys() - nexus.luns.keys():
                 self._map(opened, lun, now[lun])
+            # Also by what has come in the place of another: it may be all that is asked.
+            for lu in {lu for lun, lu in nexus.luns.items() if lun in before}:
+                lu.establish_attention(REPORTED_LUNS_DATA_HAS_CHANGED, only=nexus.key)
             opened.told = dict(nexus.luns)  # what could not be mapped is, with the next change
 
     def _map(self, opened: OpenNexus, lun: int, lu: LogicalUnit) -> None:

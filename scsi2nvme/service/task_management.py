@@ -8,8 +8,9 @@ from functools import partial
 
 from scsi2nvme.background import Background
 from scsi2nvme.commands import unit_reset
-from scsi2nvme.executor import play
-from scsi2nvme.native.plane import Plane, PlaneNexus, Scope
+from scsi2nvme.executor import OnBehalf, play
+from scsi2nvme.happenings import tell
+from scsi2nvme.native.plane import Plane, PlaneNexus, PlaneUnit, Scope
 from scsi2nvme.scsi.result import Translation
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,
@@ -60,9 +61,8 @@ class TaskManager:
         `task_aborted_status`: their initiator is told by TASK ABORTED. Those of `plane_nexus`
         that came after `up_to` go on.
         """
-        plane_unit = unit.plane_unit if unit is not None else None
 
-        def start(token: int) -> None:
+        def order(plane_unit: PlaneUnit | None, token: int) -> None:
             self._plane.abort(
                 scope,
                 plane_nexus,
@@ -74,7 +74,15 @@ class TaskManager:
                 up_to=up_to,
             )
 
-        return await self._events.drained(start)
+        if unit is None:
+            return await self._events.drained(partial(order, None))
+        if unit.closed:
+            return 0
+        unit.orders += 1
+        try:
+            return await self._events.drained(partial(order, unit.plane_unit))
+        finally:
+            unit.orders -= 1
 
     def abort_preempted(self, unit: ServedUnit, keys: list[str]) -> None:
         """PREEMPT AND ABORT: abort the tasks of the nexuses that lost their registration."""
@@ -191,10 +199,14 @@ class TaskManager:
         `cause` as in `LogicalUnit.reset`.
         """
         translation = unit_reset.reset(unit.lu, cause)
+        disk, namespace = unit.lu.facts.controller.text("sn").strip(), str(unit.lu.nsid)
+        told = ("disk %s, namespace %s: the logical unit is reset", disk, namespace)
+        tell(log, logging.INFO, "unit-reset", *told, disk=disk, namespace=namespace)
         return self._background.spawn(self._finish_reset(unit, translation))
 
     async def _finish_reset(self, unit: ServedUnit, translation: Translation) -> None:
-        result = await play(translation, Noticing(unit.executor, unit.lu.epoch))
+        executor = OnBehalf(unit.executor, unit)  # hosts ask for it
+        result = await play(translation, Noticing(executor, unit.lu.epoch))
         unit.lu.epoch.advance()
         if result.sense is not None:
             code = result.sense.code

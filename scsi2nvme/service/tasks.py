@@ -1,67 +1,42 @@
 """The tasks that the hot path hands over: run through the engine, and answered.
 
-A task that is aborted is cancelled. It ends when its NVMe commands have, or after
-`ANSWER_SECONDS`; what it holds of the logical unit it holds until then, so that nobody works on
-blocks that the controller may still change.
+What waits for nobody is begun in its turn, and goes on when what it has asked of the controller has
+ended: a task of the event loop is for what waits for others' commands, or is to be alone.
+
+A task that is aborted is stopped. It ends when its NVMe commands have, or in time (`runs`); what it
+holds of the logical unit it holds until then, so that nobody works on blocks that the controller
+may still change.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any
 
 from scsi2nvme import engine
 from scsi2nvme.background import Background
-from scsi2nvme.command import Command
-from scsi2nvme.executor import begin, play
+from scsi2nvme.executor import NvmeExecutor, OnBehalf, Play, begin, play
 from scsi2nvme.native.plane import Event, EventType, Plane, PlaneTask
-from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.status import is_retryable
 from scsi2nvme.scsi.lun import lun_of
-from scsi2nvme.scsi.result import Asked, NvmeError, Result, Translation, check_condition
+from scsi2nvme.scsi.result import Asked, Result, Translation, check_condition
 from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, Sense, SenseCode, SenseKey
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.service.answers import Noticing, may_change
+from scsi2nvme.service.admission import admitted, waits
+from scsi2nvme.service.answers import Noticing, may_change, unchanged
 from scsi2nvme.service.events import Events
+from scsi2nvme.service.faults import error_of, tell_fault
 from scsi2nvme.service.registry import Registry, ServedUnit
+from scsi2nvme.service.runs import Run
+from scsi2nvme.service.sharing import Sharing
 from scsi2nvme.service.task_management import TaskManager
 from scsi2nvme.service.turns import Turns
+from scsi2nvme.status_map import result_of
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
-from scsi2nvme.unit.readiness import Readiness
-
-log = logging.getLogger(__name__)
-
-# By then the controller has been told to abort the commands of an aborted task, and reset.
-ANSWER_SECONDS = 1.75
 
 _BUSY = Result(Status.BUSY)
-_FAULTS = (SenseKey.MEDIUM_ERROR, SenseKey.HARDWARE_ERROR)
-
-
-@dataclass(eq=False, slots=True)
-class _Run:
-    """A task under way, and what it has begun of which command."""
-
-    task: PlaneTask
-    begun: engine.Request | None = None
-    work: asyncio.Task[None] | None = None
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether nothing stops what it has begun."""
-        begun = self.begun
-        if begun is None or begun.command is None or begun.unit is None:
-            return False
-        return begun.command.goes_on(begun.unit)
-
-    def let_go(self) -> None:
-        """End an aborted task; how is not told."""
-        if not self.task.ended:
-            self.task.end(Status.BUSY)
 
 
 class TaskRunner:
@@ -78,11 +53,14 @@ class TaskRunner:
         background: Background,
         manager: TaskManager,
     ) -> None:
+        self._plane = plane
         self._registry = registry
         self._background = background
         self._manager = manager
         self._turns = Turns(together=plane.answering)
-        self._under_way: dict[int, _Run] = {}  # by the tasks' numbers
+        self._resumed = Turns(together=plane.answering)  # what is to go on
+        self._sharing = Sharing[Event]()
+        self._under_way: dict[int, Run] = {}  # by the tasks' numbers
         events.handle(
             {
                 EventType.TASK: self._in_turn(self._begin),
@@ -108,28 +86,37 @@ class TaskRunner:
             self._background.failed(error)
             return True
 
-    def _spawn(self, event: Event, work: Callable[[_Run], Coroutine[Any, Any, None]]) -> None:
+    def _spawn(self, event: Event, work: Callable[[Run], Coroutine[Any, Any, None]]) -> None:
         """Have a task go on by itself."""
-        run = self._under_way[event.cookie] = _Run(_task(event))
-        run.work = self._background.spawn(work(run))
-        run.work.add_done_callback(lambda _: self._over(event.cookie, run))
+        run = self._under_way[event.cookie] = Run(_task(event), holder=event.holder)
+        self._await(event.cookie, run, work(run))
 
-    def _over(self, number: int, run: _Run) -> None:
+    def _await(self, number: int, run: Run, work: Coroutine[Any, Any, None]) -> None:
+        task = self._background.spawn(work)
+        run.stop = task.cancel
+        task.add_done_callback(lambda _: self._over(number, run))
+
+    def _over(self, number: int, run: Run) -> None:
         run.let_go()
+        run.release(self._registry)
         if self._under_way.get(number) is run:  # and not of the task's next portion
             del self._under_way[number]
 
     def _abort(self, event: Event) -> None:
         """Nobody waits for a task any more: have it end soon."""
+        waiting = self._sharing.leave(event.cookie)
+        if waiting is not None:
+            _task(waiting).end(Status.BUSY)
+            return
         run = self._under_way.get(event.cookie)
         if run is None or run.task.ended:
             return  # it was answered meanwhile
         if run.goes_on:
             run.let_go()
             return
-        asyncio.get_running_loop().call_later(ANSWER_SECONDS, run.let_go)
-        assert run.work is not None
-        run.work.cancel()
+        run.answer_in_time(self._registry)
+        self._hand_over(run)
+        run.stop()
 
     def _nexus_of(self, task: PlaneTask) -> Nexus | None:
         opened = self._registry.nexuses.get(task.nexus_cookie)
@@ -152,31 +139,48 @@ class TaskRunner:
         if opened is None or task.aborted or task.misrouted:
             task.end(Status.BUSY)
             return True
-        kept = self._registry.answers.find(task.nexus_cookie, _kind(task))
+        alike = _alike(task)
+        kept = self._registry.answers.find(*alike)
         if kept is not None:
             task.end(Status.GOOD, data_in=kept)
             return True
+        if self._sharing.wait(alike, event.cookie, event):
+            return True
         request = engine.select(opened.nexus, lun_of(task.lun), task.cdb, task.attribute)
         unit = self._registry.units[request.unit] if request.unit is not None else None
-        if unit is not None and _waits(unit, request.command):
-            self._spawn(event, partial(self._run_on, unit, request, event.phase))
-            return False
-        self._run(event, unit, request)
+        data_out = task.data_out()
+        leave = _nothing
+        if unit is not None and request.command is not None and waits(unit, request.command):
+            leaving = admitted(unit, request.command, task.cdb, data_out)
+            if leaving is None:
+                self._spawn(event, partial(self._run_on, unit, request, data_out, event.phase))
+                return False
+            leave = leaving
+        self._run(event, unit, request, data_out, leave)
         return True
 
-    def _run(self, event: Event, unit: ServedUnit | None, request: engine.Request) -> None:
+    def _run(
+        self,
+        event: Event,
+        unit: ServedUnit | None,
+        request: engine.Request,
+        data_out: bytes,
+        leave: Callable[[], None],
+    ) -> None:
         """Run a command that waits for nobody, up to what it asks of the controller."""
         task = _task(event)
-        data_out = task.data_out()
-        translation = engine.run(request, data_out, task.expected, task.portion, event.phase)
+        translation = _translation(task, request, data_out, event.phase)
         since = self._registry.epoch.number
+        result: Result | Asked | None = None
         try:
             result = begin(translation)
         finally:
             self._notice(request)
+            if result is None or isinstance(result, Result):
+                leave()
         if not isinstance(result, Result):
             assert unit is not None, f"{request.cdb.hex()} without a logical unit"
-            self._spawn(event, partial(self._go_on, unit, request, translation, result, since))
+            self._drive(event, unit, request, translation, result, since, leave)
             return
         self._keep(task, request, result, since)
         if unit is not None and unit.preempting:
@@ -184,13 +188,87 @@ class TaskRunner:
         else:
             self._answer(task, unit, request, result)
 
+    def _drive(
+        self,
+        event: Event,
+        unit: ServedUnit,
+        request: engine.Request,
+        translation: Translation,
+        asked: Asked,
+        since: int,
+        leave: Callable[[], None],
+    ) -> None:
+        """Have a command go on with what it asks of the controller, and answer it in the end."""
+        run = self._under_way[event.cookie] = Run(_task(event), request)
+        if request.command is not None and request.command.shares:
+            run.asking = self._sharing.ask(_alike(run.task))
+
+        def ended(outcome: Result | BaseException) -> None:
+            self._background.leave(under_way)
+            self._notice(request)
+            leave()
+            try:
+                self._end_driven(event, run, unit, request, outcome, since)
+            except Exception as error:
+                self._broken(run.task)
+                self._background.failed(error)
+
+        def in_turn(go_on: Callable[[], None]) -> None:
+            self._resumed.add(run.task.nexus_cookie, partial(_done, go_on))
+
+        executor = self._executor(unit, request)
+        under_way = Play(translation, executor, ended, unit.report, in_turn)
+        run.stop = under_way.stop
+        self._background.enter(under_way)
+        under_way.begin(asked)
+
+    def _end_driven(
+        self,
+        event: Event,
+        run: Run,
+        unit: ServedUnit,
+        request: engine.Request,
+        outcome: Result | BaseException,
+        since: int,
+    ) -> None:
+        if isinstance(outcome, Result):
+            self._keep(run.task, request, outcome, since)
+            if run.asking is not None and unchanged(outcome, self._registry.epoch, since):
+                for other in self._sharing.answered(run.asking):
+                    _task(other).end(Status.GOOD, data_in=outcome.data_in)
+        elif not isinstance(outcome, asyncio.CancelledError):
+            self._broken(run.task)
+            self._background.failed(outcome)
+        self._hand_over(run)
+        if isinstance(outcome, Result) and unit.preempting:
+            self._await(event.cookie, run, self._conclude(unit, request, outcome, run))
+            return
+        if isinstance(outcome, Result):
+            self._answer(run.task, unit, request, outcome)
+        self._over(event.cookie, run)
+
+    def _hand_over(self, run: Run) -> None:
+        """One that others wait for asks no more: let another do."""
+        asking, run.asking = run.asking, None
+        if asking is not None and self._sharing.end(asking):
+            begin_next = partial(self._begin_for_all, asking.alike)
+            self._turns.add(run.task.nexus_cookie, begin_next)
+
+    def _begin_for_all(self, alike: Hashable) -> bool:
+        """Begin one of those that wait, and let it ask for the others, if it asks at all."""
+        waiting = self._sharing.take(alike)
+        for index, (_, event) in enumerate(waiting):
+            self._attempt(self._begin, event)
+            if self._sharing.let_ask(alike, waiting[index + 1 :]):
+                break
+        return True
+
     async def _run_on(
-        self, unit: ServedUnit, request: engine.Request, phase: int, run: _Run
+        self, unit: ServedUnit, request: engine.Request, data_out: bytes, phase: int, run: Run
     ) -> None:
         """Run a command on a logical unit, or on blocks of it, alone where it must be."""
-        task = run.task
-        data_out = task.data_out()
-        translation = engine.run(request, data_out, task.expected, task.portion, phase)
+        task, run.request = run.task, request
+        translation = _translation(task, request, data_out, phase)
         try:
             result = await self._run_in_turn(unit, request, run, data_out, translation)
             await self._conclude(unit, request, result, run)
@@ -198,26 +276,8 @@ class TaskRunner:
             self._broken(task)
             raise
 
-    async def _go_on(
-        self,
-        unit: ServedUnit,
-        request: engine.Request,
-        translation: Translation,
-        asked: Asked,
-        since: int,
-        run: _Run,
-    ) -> None:
-        """Run a command that has asked something of the controller."""
-        try:
-            result = await self._play(unit, request, translation, asked)
-            self._keep(run.task, request, result, since)
-            await self._conclude(unit, request, result, run)
-        except Exception:
-            self._broken(run.task)
-            raise
-
     async def _conclude(
-        self, unit: ServedUnit, request: engine.Request, result: Result, run: _Run
+        self, unit: ServedUnit, request: engine.Request, result: Result, run: Run
     ) -> None:
         """Answer a command once what it is to abort has ended."""
         await self._manager.preempted(unit)
@@ -227,7 +287,7 @@ class TaskRunner:
         self, task: PlaneTask, unit: ServedUnit | None, request: engine.Request, result: Result
     ) -> None:
         """Answer a command, and have go on what goes on after that."""
-        _tell_fault(request, result)
+        tell_fault(request, result)
         self._end(task, request.unit, result)
         if unit is not None and result.background is not None:
             self._background.spawn(self._play_on(unit, request, result.background))
@@ -236,7 +296,7 @@ class TaskRunner:
         self, unit: ServedUnit, request: engine.Request, translation: Translation
     ) -> None:
         try:
-            _tell_fault(request, await self._play(unit, request, translation))
+            tell_fault(request, await self._play(unit, request, translation))
         finally:
             await unit.refresh()
 
@@ -244,7 +304,7 @@ class TaskRunner:
         self,
         unit: ServedUnit,
         request: engine.Request,
-        run: _Run,
+        run: Run,
         data_out: bytes,
         translation: Translation,
     ) -> Result:
@@ -262,12 +322,13 @@ class TaskRunner:
             if task.aborted:
                 return _BUSY  # nobody waits for it any more
             if not of_blocks:
-                return await self._play(unit, request, translation)
+                async with unit.beside(extents):
+                    return await self._play(unit, request, translation)
             async with unit.drained_of(extents[0]) if extents else unit.drained():
                 return await self._play_begun(unit, request, run, translation)
 
     async def _play_begun(
-        self, unit: ServedUnit, request: engine.Request, run: _Run, translation: Translation
+        self, unit: ServedUnit, request: engine.Request, run: Run, translation: Translation
     ) -> Result:
         """Run what is alone on the logical unit or on blocks of it, and may go on when aborted."""
         if run.task.aborted:
@@ -276,22 +337,18 @@ class TaskRunner:
         return await self._play(unit, request, translation)
 
     async def _play(
-        self,
-        unit: ServedUnit,
-        request: engine.Request,
-        translation: Translation,
-        asked: Asked | None = None,
+        self, unit: ServedUnit, request: engine.Request, translation: Translation
     ) -> Result:
-        def report(fraction: int) -> None:
-            unit.lu.progress = fraction
-
-        executor = unit.executor
-        if may_change(request.command):
-            executor = Noticing(executor, self._registry.epoch)
         try:
-            return await play(translation, executor, report, asked)
+            return await play(translation, self._executor(unit, request), unit.report)
         finally:
             self._notice(request)
+
+    def _executor(self, unit: ServedUnit, request: engine.Request) -> NvmeExecutor:
+        executor = OnBehalf(unit.executor, request.nexus.key)
+        if may_change(request.command):
+            return Noticing(executor, self._registry.epoch)
+        return executor
 
     def _notice(self, request: engine.Request) -> None:
         """A step of a command was done, which may have changed what answers tell."""
@@ -301,26 +358,58 @@ class TaskRunner:
     def _keep(self, task: PlaneTask, request: engine.Request, result: Result, since: int) -> None:
         """Keep an answer that was begun at `since` of the epoch, to give it again."""
         if request.command is not None and request.command.kept:
-            self._registry.answers.keep(task.nexus_cookie, _kind(task), result, since)
+            self._registry.answers.keep(*_alike(task), result, since)
 
     def _begin_failed(self, event: Event) -> bool:
         """End a hot task whose NVMe command failed, or try it again with the engine."""
+        if event.holder is not None:
+            self._spawn(event, partial(self._go_on_alone, event))
+            return False
+        if (task := _task(event)).aborted:
+            task.end(Status.BUSY)
+            return True
         if is_retryable(event.status) and not event.dnr:
             return self._begin(event)
-        self._spawn(event, partial(self._failed, event))
-        return False
+        self._fail(event)
+        return True
 
-    async def _failed(self, event: Event, run: _Run) -> None:
+    def _fail(self, event: Event) -> None:
         """End a hot task whose NVMe command failed."""
-        task = run.task
+        task = _task(event)
         nexus, lu = self._nexus_of(task), self._unit_of(task)
         if nexus is None or lu is None or task.misrouted:
             task.end(Status.BUSY)
             return
+        unit = self._registry.units[lu]
         request = engine.select(nexus, lun_of(task.lun), task.cdb)
-        translation = engine.failed(request, _error(event, lu.nsid))
-        result = await self._play(self._registry.units[lu], request, translation)
-        _tell_fault(request, result)
+        translation = engine.failed(request, error_of(event, lu.nsid))
+        since = self._registry.epoch.number
+        result = begin(translation)
+        if isinstance(result, Result):
+            self._answer(task, unit, request, result)
+        else:
+            self._drive(event, unit, request, translation, result, since, _nothing)
+
+    async def _go_on_alone(self, event: Event, run: Run) -> None:
+        """Go on with a hot task that still has its blocks alone, after a failure."""
+        task = run.task
+        nexus, lu = self._nexus_of(task), self._unit_of(task)
+        try:
+            if task.aborted:
+                result = _BUSY  # nobody waits for it any more
+            elif nexus is None or lu is None or task.misrouted:
+                result = result_of(error_of(event, 0))  # it may be done
+            else:
+                request = engine.select(nexus, lun_of(task.lun), task.cdb)
+                failure = error_of(event, lu.nsid)
+                translation = engine.go_on(request, task.data_out(), event.phase, failure)
+                result = await self._play(self._registry.units[lu], request, translation)
+                tell_fault(request, result)
+        except Exception:
+            self._broken(task)
+            raise
+        finally:
+            run.release(self._registry)
         self._end(task, lu, result)
 
     def _refuse(self, event: Event) -> None:
@@ -344,53 +433,29 @@ class TaskRunner:
         task.end(result.status, sense, result.data_in)
 
 
-def _kind(task: PlaneTask) -> tuple[bytes, bytes, int]:
-    """Return what tells a nexus's commands apart, as far as one without data-out has an effect."""
-    return task.cdb, task.lun, task.attribute
+def _translation(
+    task: PlaneTask, request: engine.Request, data_out: bytes, phase: int
+) -> Translation:
+    """Have the engine run a task's command."""
+    return engine.run(request, data_out, task.expected, task.portion, phase, task.announced)
 
 
-def _waits(unit: ServedUnit, command: Command | None) -> bool:
-    """Whether a command waits for those that run alone, or is one itself.
-
-    What only asks for the logical unit's state does not, nor does what the engine refuses at
-    once: a format, or a stop, may take long.
-    """
-    readiness = unit.lu.readiness
-    if (
-        command is None
-        or readiness is Readiness.FORMATTING
-        or (command.needs_ready and readiness is not Readiness.READY)
-    ):
-        return False
-    return command.exclusive or command.accesses_medium
+_Alike = tuple[int, tuple[bytes, bytes, int]]
 
 
-def _tell_fault(request: engine.Request, result: Result) -> None:
-    """Log a command that the disk has failed: not every initiator's log is read."""
-    sense, unit, command = result.sense, request.unit, request.command
-    if unit is None or command is None or sense is None or sense.key not in _FAULTS:
-        return
-    serial = unit.facts.controller.text("sn").strip()
-    block = "" if sense.information is None else f", block {sense.information}"
-    log.warning(
-        "disk %s, namespace %d: %s of %s: %s%s",
-        *(serial, unit.nsid, command.name, request.nexus.who, sense.code, block),
-    )
+def _alike(task: PlaneTask) -> _Alike:
+    """Return what is equal of commands, as far as one without data-out has an effect."""
+    return task.nexus_cookie, (task.cdb, task.lun, task.attribute)
 
 
-def _error(event: Event, nsid: int) -> NvmeError:
-    """Return the failure that an event tells of: that at the lowest LBA."""
-    command = NvmeCommand(
-        event.nvme_opcode,
-        nsid=nsid,
-        cdw10=event.lba & 0xFFFFFFFF,
-        cdw11=event.lba >> 32,
-        cdw12=event.count - 1,
-    )
-    completion = Completion(
-        event.status, dnr=event.dnr, more=event.more, sqid=event.qid, cid=event.cid
-    )
-    return NvmeError(command, completion)
+def _done(what: Callable[[], None]) -> bool:
+    """Do something in its turn, after which there may be another's."""
+    what()
+    return True
+
+
+def _nothing() -> None:
+    """Give back what was never taken."""
 
 
 def _task(event: Event) -> PlaneTask:

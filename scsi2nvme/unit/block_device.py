@@ -20,6 +20,7 @@ _DSM_RANGES = 256
 _DSM_RANGE_BLOCKS = 0xFFFFFFFF
 _WRITE_ZEROES_BLOCKS = 65536
 _ONCS_COMPARE, _ONCS_DATASET_MANAGEMENT, _ONCS_WRITE_ZEROES, _ONCS_VERIFY = 0, 2, 3, 7
+_FUSES_COMPARE_AND_WRITE = 0
 _DLFEAT_WRITE_ZEROES_DEALLOCATES = 1 << 3
 
 
@@ -34,9 +35,8 @@ class UnmapLimits:
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """What a command is to move now of the bytes that its CDB announced when it came."""
+    """What a command is to move now of the bytes that its CDB announces."""
 
-    announced: int
     offset: int
     size: int
 
@@ -159,6 +159,15 @@ class BlockDevice:
     def compares(self) -> bool:
         """Whether the controller has Compare."""
         return self.facts.controller_bit("oncs", _ONCS_COMPARE)
+
+    @property
+    def fused_blocks(self) -> int:
+        """Blocks of a fused Compare and Write, at most: NACWU, else ACWU; 0: there is none."""
+        if not self.compares or not self.facts.controller_bit("fuses", _FUSES_COMPARE_AND_WRITE):
+            return 0
+        namespace = self.facts.namespace
+        own = namespace.nacwu if namespace.nsfeat & 2 else 0
+        return min((own or self.facts.controller.acwu) + 1, self.nvme_maximum_blocks)
 
     @property
     def reads_zero_after_unmap(self) -> bool:

@@ -25,6 +25,7 @@ from scsi2nvme.unit.mode_parameters import ModeParameters
 from scsi2nvme.unit.ports import ITNexus, PortName
 from scsi2nvme.unit.readiness import Readiness, sense_of
 from scsi2nvme.unit.reservations import Reservations
+from scsi2nvme.unit.statistics import Statistics
 from scsi2nvme.unit.store import MemoryStore, Store
 
 # Unit attentions wait for at most so many nexuses that have ended. One that is
@@ -48,13 +49,14 @@ class Nexus(ITNexus):
     Attention of one logical unit for this nexus waits in
     `LogicalUnit.unit_attentions`. `tells_residual`: whether its transport lets us
     say how much of the data was moved; `delivery`: what else it does; `address`: where the
-    initiator is, if that is known; `visible`: what it may see now, None: always the same.
+    initiator is, if that is known; `visible`: what it may see now, None: always the same;
+    it returns None where its initiator has to go, and sees until then what it has seen.
     """
 
     luns: dict[int, LogicalUnit] = field(default_factory=dict)
     delivery: ServiceDelivery = field(default_factory=ServiceDelivery)
     tells_residual: bool = True
-    visible: Callable[[], Mapping[int, LogicalUnit]] | None = None
+    visible: Callable[[], Mapping[int, LogicalUnit] | None] | None = None
     # Whether somebody else keeps reservations for it, and lets pass now, whoever sends them, the
     # commands that send no data.
     lets_all_pass: Callable[[], bool] = field(default=lambda: False)
@@ -96,6 +98,7 @@ class LogicalUnit(BlockDevice):
         self.mode = ModeParameters(self, self.store, lambda: self.on_change())
         self.reservations = Reservations(self)
         self.counters = Counters()
+        self.statistics: Callable[[], Statistics] = Statistics  # of its commands
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)

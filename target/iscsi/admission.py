@@ -97,10 +97,13 @@ def first_of_heaviest(among: Sequence[_T], there: Iterable[_T], newcomer: str) -
 
 
 class Admission:
-    """Counts connections, and says who may come and who has to go."""
+    """Counts connections, and says who may come and who has to go.
+
+    `limits` may change: who is there may stay.
+    """
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limits = limits
+        self.limits = limits
         self._clock = clock
         self._half_open: list[HalfOpen] = []  # the oldest first
         self._logged_in: Counter[str] = Counter()  # by initiator name
@@ -112,9 +115,9 @@ class Admission:
         Raises CrowdedError if that is not possible.
         """
         own = [one for one in self._half_open if one.source == source]
-        if len(own) >= self._limits.half_open_per_address:
+        if len(own) >= self.limits.half_open_per_address:
             self._make_room(source, own)
-        elif len(self._half_open) >= self._limits.half_open:
+        elif len(self._half_open) >= self.limits.half_open:
             self._make_room(source, self._half_open)
         entered = HalfOpen(source)
         self._half_open.append(entered)
@@ -151,7 +154,7 @@ class Admission:
 
     def crowd(self, initiator: str, source: str) -> str:
         """Return why an initiator may not have one more connection; nothing if it may."""
-        limits = self._limits
+        limits = self.limits
         for held, limit, whose in (
             (self._logged_in[initiator], limits.per_initiator, "this initiator has"),
             (self._sources[source], limits.per_address, f"{source} has"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,6 +35,7 @@ from scsi2nvme.target.iscsi.pdu import (
     Opcode,
     RejectReason,
 )
+from scsi2nvme.target.iscsi.requests import Requests
 from scsi2nvme.target.iscsi.sendtargets import send_targets
 from scsi2nvme.target.iscsi.sessions import Connection, SessionTable, protocol_level
 from scsi2nvme.target.iscsi.text import TextExchange
@@ -52,42 +53,46 @@ class Surroundings:
     sessions: SessionTable
     targets: Mapping[str, TargetNode]
     background: Background
+    requests: Requests
     cold_reset: bool = False  # whether initiators may ask for TARGET COLD RESET
 
 
 class FullFeature:
-    """Serves the events of one connection. `addresses` is what SendTargets reports."""
+    """Serves the events of one connection. `addresses` returns what SendTargets reports."""
 
     def __init__(
         self,
         connection: Connection,
         surroundings: Surroundings,
-        addresses: list[PortalAddress],
+        addresses: Callable[[], list[PortalAddress]],
     ) -> None:
         self._connection = connection
         self._session = connection.session
         self._surroundings = surroundings
         self._addresses = addresses
+        self._requests = surroundings.requests
         self._text = TextExchange(self._answer)
 
     def handle(self, event: Event) -> None:
         """Take one event of this connection's cookie."""
         if event.type is EventType.CONN_CLOSED:
+            self._requests.finish(self._connection)
             self._tell_end(event.count)
             self._session.connection_closed(self._connection)
             return
         match HEADER.parse(event.bhs).opcode:
             case Opcode.TEXT_REQUEST:
-                self._text_request(event.bhs, event.data)
+                self._in_turn(partial(self._text_request, event.bhs, event.data))
             case Opcode.LOGOUT_REQUEST:
+                self._requests.finish(self._connection)
                 self._logout(event.bhs)
             case Opcode.TASK_MANAGEMENT_REQUEST if not self._session.discovery:
-                request = TASK_MANAGEMENT_REQUEST.parse(event.bhs)
-                self._surroundings.background.spawn(
-                    self._task_management(request, event.arrived, unseen=bool(event.count))
-                )
+                self._begin_task_management(event)
             case _:
                 self._reject(event.bhs, RejectReason.PROTOCOL_ERROR)
+
+    def _in_turn(self, take: Callable[[], None]) -> None:
+        self._requests.add(self._connection, take)
 
     def _tell_end(self, error: int) -> None:
         """Log why a connection has ended, by errno; 0 is nobody's fault."""
@@ -120,7 +125,7 @@ class FullFeature:
                 keys["SendTargets"],
                 self._surroundings.targets.values(),
                 self._session.initiator,
-                self._addresses,
+                self._addresses(),
                 self._session.node,
             )
         name = "MaxRecvDataSegmentLength"
@@ -180,25 +185,30 @@ class FullFeature:
 
     # Task management
 
-    async def _task_management(self, request: Values, arrived: int, *, unseen: bool) -> None:
-        """Carry out a request; `unseen`: the task to abort has not arrived, nor will it count.
+    def _begin_task_management(self, event: Event) -> None:
+        request = TASK_MANAGEMENT_REQUEST.parse(event.bhs)
 
-        What came after `arrived` came after the request.
-        """
+        def begin() -> None:
+            self._surroundings.background.spawn(self._task_management(request, event.arrived))
+
+        if not event.count and task_management.ends_tasks(request, self._session.nexus):
+            begin()  # it may take two seconds, however many there are
+        else:
+            self._in_turn(begin)
+
+    async def _task_management(self, request: Values, arrived: int) -> None:
+        """Carry out a request; what came after `arrived` came after it."""
         session = self._session
         outcome = task_management.Outcome(task_management.Response.FUNCTION_REJECTED)
         level = protocol_level(session)
         try:
-            if unseen:
-                outcome = task_management.Outcome(task_management.Response.FUNCTION_COMPLETE)
-            else:
-                outcome = await task_management.perform(
-                    request,
-                    session.nexus,
-                    level,
-                    partial(self._run, arrived),
-                    cold_reset=self._surroundings.cold_reset,
-                )
+            outcome = await task_management.perform(
+                request,
+                session.nexus,
+                level,
+                partial(self._run, arrived),
+                cold_reset=self._surroundings.cold_reset,
+            )
         finally:
             self._connection.send(
                 TASK_MANAGEMENT_RESPONSE.build(

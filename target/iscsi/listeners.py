@@ -6,17 +6,27 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 
 from scsi2nvme.background import Background
 from scsi2nvme.target.portal_address import PortalAddress, SocketName
 
 log = logging.getLogger(__name__)
 
-_BACKLOG = 128
+_BACKLOG = 4096  # somaxconn: whoever finds it full comes again after a second
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # of this system
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Listening:
+    """An address, as it was asked for, with its socket and who accepts there."""
+
+    address: PortalAddress
+    socket: socket.socket
+    acceptor: asyncio.Task[None]
 
 
 class Listeners:
@@ -24,46 +34,57 @@ class Listeners:
 
     def __init__(self, connected: Callable[[socket.socket, SocketName], None]) -> None:
         self._connected = connected
-        self._listeners: list[socket.socket] = []
+        self._listening: list[_Listening] = []
         self._acceptors = Background()
 
     @property
     def addresses(self) -> list[PortalAddress]:
         """The addresses on which it listens, with their actual ports."""
-        return [PortalAddress.of_socket(one.getsockname()) for one in self._listeners]
+        return [PortalAddress.of_socket(one.socket.getsockname()) for one in self._listening]
 
     @property
     def by_family(self) -> list[PortalAddress]:
         """The same, and 0.0.0.0 where [::] takes IPv4, too."""
         addresses = self.addresses
-        for listener, address in zip(self._listeners, self.addresses, strict=True):
-            if address.host == "::" and not _ipv6_only(listener):
+        for one, address in zip(self._listening, self.addresses, strict=True):
+            if address.host == "::" and not _ipv6_only(one.socket):
                 addresses.append(PortalAddress("0.0.0.0", address.port))
         return addresses
 
     async def listen(self, addresses: Iterable[PortalAddress]) -> None:
-        """Listen on every address; OSError if one cannot be had, and then on none."""
+        """Listen on every address, too; OSError if one cannot be had, and then on none of them."""
         wanted = list(addresses)
-        ipv4_ports = {one.port for one in wanted if not one.ipv6}
+        there = [one.address for one in self._listening]
+        ipv4_ports = {one.port for one in (*there, *wanted) if not one.ipv6}
+        opened: list[tuple[PortalAddress, socket.socket]] = []
         try:
             for address in wanted:
                 # Unless IPv4 has an address of its own, [::] takes it too.
-                self._listeners.append(_listener(address, ipv6_only=address.port in ipv4_ports))
+                ipv6_only = address.port in ipv4_ports
+                opened.append((address, _listener(address, ipv6_only=ipv6_only)))
         except OSError:
-            self._close_sockets()
+            for _, listener in opened:
+                listener.close()
             raise
-        for listener in self._listeners:
-            self._acceptors.spawn(self._accept(listener))
+        self._listening += [
+            _Listening(address, listener, self._acceptors.spawn(self._accept(listener)))
+            for address, listener in opened
+        ]
+
+    async def unlisten(self, addresses: Collection[PortalAddress]) -> None:
+        """Listen on these addresses no more, as `listen` was given them."""
+        gone = [one for one in self._listening if one.address in addresses]
+        self._listening = [one for one in self._listening if one.address not in addresses]
+        for one in gone:
+            one.acceptor.cancel()
+        if gone:
+            await asyncio.wait([one.acceptor for one in gone])
+        for one in gone:
+            one.socket.close()
 
     async def close(self) -> None:
         """Listen no more."""
-        await self._acceptors.cancel()
-        self._close_sockets()
-
-    def _close_sockets(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
+        await self.unlisten([one.address for one in self._listening])
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -44,8 +44,10 @@ class TargetNode:
         entry = (self.acl or {}).get(initiator)
         return entry.chap if entry is not None and entry.chap is not None else self.chap
 
-    def visible(self, initiator: str) -> dict[int, LogicalUnit]:
-        """Return the logical units that the initiator sees, by its LUNs."""
+    def visible(self, initiator: str) -> dict[int, LogicalUnit] | None:
+        """Return the logical units that an admitted initiator sees, by its LUNs, else None."""
+        if not self.admits(initiator):
+            return None
         entry = (self.acl or {}).get(initiator)
         if entry is None or entry.luns is None:
             return dict(self.logical_units)

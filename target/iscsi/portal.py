@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from scsi2nvme.background import Background
+from scsi2nvme.happenings import tell
 from scsi2nvme.native.iscsi import ConnectionParameters, PlaneConnection, PlaneSession
 from scsi2nvme.target.iscsi.admission import (
     Admission,
@@ -41,6 +42,7 @@ from scsi2nvme.target.iscsi.pdu import (
     LoginStatus,
     padding,
 )
+from scsi2nvme.target.iscsi.requests import Requests
 from scsi2nvme.target.iscsi.sendtargets import reachable
 from scsi2nvme.target.iscsi.sessions import Connection, Place, Session, SessionTable, nexus_of
 from scsi2nvme.target.portal_address import PortalAddress, SocketName
@@ -120,7 +122,12 @@ class Portal:
         self._background = Background()
         self._logins = Background()
         self._surroundings = Surroundings(
-            service, self.sessions, targets, self._background, self.settings.cold_reset
+            service,
+            self.sessions,
+            targets,
+            self._background,
+            Requests(),
+            self.settings.cold_reset,
         )
         self._listeners = Listeners(self._connected)
         self._admission = Admission(self.settings.limits)
@@ -132,9 +139,17 @@ class Portal:
         """The addresses on which it listens, with their actual ports."""
         return self._listeners.addresses
 
+    def limit(self, limits: Limits) -> None:
+        """Let so many connections come from now on; those that there are may stay."""
+        self._admission.limits = limits
+
     async def listen(self, addresses: Iterable[PortalAddress]) -> None:
-        """Listen on every address; OSError if one cannot be had, and then on none."""
+        """Listen on every address, too; OSError if one cannot be had, and then on none of them."""
         await self._listeners.listen(addresses)
+
+    async def unlisten(self, addresses: Collection[PortalAddress]) -> None:
+        """Listen on these addresses no more; who has logged in by one of them stays."""
+        await self._listeners.unlisten(addresses)
 
     def _connected(self, sock: socket.socket, name: SocketName) -> None:
         peer = Peer(sock, PortalAddress.of_socket(name).host)
@@ -233,6 +248,10 @@ class Portal:
                 break
         # From here on nothing is awaited: the place cannot be lost again.
         try:
+            if result.node is not None and self._targets.get(result.node.iqn) is not result.node:
+                return LoginStatus.REMOVED, "the target was removed meanwhile"
+            if result.node is not None and not result.node.admits(result.initiator):
+                return LoginStatus.AUTHORIZATION_FAILURE, "it was denied meanwhile"
             if result.node is None:
                 self._make_room_for_discovery(peer.source)
             elif crowd := self._admission.crowd(result.initiator, peer.source):
@@ -256,7 +275,7 @@ class Portal:
     def _make_room_for_discovery(self, source: str) -> None:
         """End the oldest discovery session, of who has most of them, if there are enough."""
         there = [one for one in self.sessions if one.discovery and not one.closing]
-        if len(there) >= self.settings.limits.discovery:
+        if len(there) >= self._admission.limits.discovery:
             first_of_heaviest(there, there, source).drop(graceful=False)
 
     async def _replace(self, session: Session, cid: int) -> None:
@@ -320,8 +339,11 @@ class Portal:
         if sock.send(response) != len(response):
             raise ConnectionError("no room for the last Login Response")
         connection = Connection(session, result.cid, parameters.maximum_send)
-        addresses = reachable(self._listeners.by_family, connected)
-        served = FullFeature(connection, self._surroundings, addresses)
+        served = FullFeature(
+            connection,
+            self._surroundings,
+            lambda: reachable(self._listeners.by_family, connected),
+        )
         cookie = self._service.cookie(served.handle)
         try:
             connection.plane = PlaneConnection(
@@ -342,7 +364,11 @@ class Portal:
         if not session.discovery:
             self._admission.begin(session.initiator, peer.source)
         self._background.spawn(self._forget(connection, peer.source))
-        log.info("%s: login of %s: session %d", peer.host, login.purpose, session.tsih)
+        told = (peer.host, login.purpose, session.tsih)
+        about = {"initiator": session.initiator, "address": peer.host}
+        if session.node is not None:
+            about["target"] = session.node.iqn
+        tell(log, logging.INFO, "login", "%s: login of %s: session %d", *told, **about)
 
     async def _forget(self, connection: Connection, source: str) -> None:
         await connection.closed.wait()
@@ -356,13 +382,22 @@ class Portal:
         """Take no more logins, ask for logouts, and end what is left after `seconds`."""
         await self._listeners.close()
         await self._logins.cancel()
-        for served in list(self._served.values()):
-            served.request_logout(round(seconds))
-        sessions = list(self.sessions)
+        await self.dismiss(lambda _: True, seconds)
+        await self.close()
+
+    async def dismiss(self, which: Callable[[Session], bool], seconds: float) -> None:
+        """Ask some sessions to log out, and end what is left of them after `seconds`.
+
+        Spec: RFC 7143 11.9.1 (AsyncEvent 1).
+        """
+        sessions = [one for one in self.sessions if which(one)]
+        for connection, served in list(self._served.items()):
+            if connection.session in sessions:
+                served.request_logout(round(seconds))
         if sessions:
             ended = [asyncio.ensure_future(one.ended.wait()) for one in sessions]
             await asyncio.wait(ended, timeout=seconds)
-        await self.close()
+            await asyncio.gather(*(one.kill() for one in sessions))
 
     async def close(self) -> None:
         """End everything at once; returns when all sessions have ended."""
@@ -403,7 +438,9 @@ async def _receive_some(sock: socket.socket, maximum: int) -> bytes:
 
 
 def _tell_refusal(peer: Peer, login: Login, status: LoginStatus, reason: str) -> None:
-    log.warning("%s: login of %s refused (%04x): %s", peer.host, login.purpose, status, reason)
+    told = (peer.host, login.purpose, status, reason)
+    words = "%s: login of %s refused (%04x): %s"
+    tell(log, logging.WARNING, "refusal", words, *told, address=peer.host)
 
 
 async def _say_goodbye(sock: socket.socket, pdu: bytes) -> None:

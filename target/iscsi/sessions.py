@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from scsi2nvme.background import Background
+from scsi2nvme.happenings import tell
 from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.target.iscsi import task_management
 from scsi2nvme.target.iscsi.admission import source_of
@@ -161,7 +162,9 @@ class Session:
         try:
             self.plane_session.close()
             await self._service.close_nexus(self.nexus, self.plane_nexus, lost=self.lost)
-            log.info("%s: session %d ended", self.nexus.who, self.tsih)
+            about = {"initiator": self.initiator, "address": self.nexus.address}
+            told = (self.nexus.who, self.tsih)
+            tell(log, logging.INFO, "session-end", "%s: session %d ended", *told, **about)
         finally:
             self._table.remove(self)
             self.ended.set()
@@ -176,11 +179,16 @@ class Place(Enum):
     REINSTATE_CONNECTION = auto()  # end the old one, then look again
 
 
+_Ports = tuple[str, bytes, str, int]
+"""The initiator's port and the target's, by what names them. Spec: RFC 7143 4.4.3."""
+
+
 class SessionTable:
     """The sessions of a portal group."""
 
     def __init__(self) -> None:
         self._sessions: dict[int, Session] = {}
+        self._between: dict[_Ports, Session] = {}  # but for those of discovery
         self._last_tsih = 0
 
     def __iter__(self) -> Iterator[Session]:
@@ -193,10 +201,14 @@ class SessionTable:
         """Enter a session under its TSIH."""
         assert session.tsih not in self._sessions
         self._sessions[session.tsih] = session
+        if not session.discovery:
+            self._between[_ports(session)] = session
 
     def remove(self, session: Session) -> None:
         """Forget a session that has ended."""
         del self._sessions[session.tsih]
+        if self._between.get(ports := _ports(session)) is session:
+            del self._between[ports]
 
     def free_tsih(self) -> int | None:
         """Return a TSIH that is not in use, None if there is none."""
@@ -210,12 +222,13 @@ class SessionTable:
     def place(self, login: LoginResult) -> tuple[Place, Session | None] | LoginStatus:
         """Return what an accepted login is to do, and the session that it meets."""
         if login.tsih == 0:
-            old = self._same_port(login)
+            # Discovery sessions never clash.
+            old = None if login.node is None else self._between.get(_ports(login))
             return (Place.REINSTATE_SESSION, old) if old else (Place.NEW_SESSION, None)
         session = self._sessions.get(login.tsih)
         if session is None or session.closing or session.discovery:
             return LoginStatus.SESSION_DOES_NOT_EXIST
-        if self._port(session) != self._port(login):
+        if _ports(session) != _ports(login):
             return LoginStatus.SESSION_DOES_NOT_EXIST
         if login.cid in session.connections:
             return (Place.REINSTATE_CONNECTION, session)
@@ -223,18 +236,12 @@ class SessionTable:
             return LoginStatus.TOO_MANY_CONNECTIONS
         return (Place.ADD_CONNECTION, session)
 
-    def _same_port(self, login: LoginResult) -> Session | None:
-        """Return the session between the same two ports. Discovery sessions never clash."""
-        if login.node is None:
-            return None
-        return next((one for one in self if self._port(one) == self._port(login)), None)
 
-    @staticmethod
-    def _port(one: Session | LoginResult) -> tuple[str, bytes, str, int]:
-        node = one.node
-        if node is None:
-            return one.initiator, one.isid, "", 0
-        return one.initiator, one.isid, node.iqn, node.portal_group_tag
+def _ports(one: Session | LoginResult) -> _Ports:
+    node = one.node
+    if node is None:
+        return one.initiator, one.isid, "", 0
+    return one.initiator, one.isid, node.iqn, node.portal_group_tag
 
 
 def nexus_of(login: LoginResult, address: str = "") -> Nexus:
@@ -250,7 +257,7 @@ def nexus_of(login: LoginResult, address: str = "") -> Nexus:
     return Nexus(
         initiator,
         target,
-        node.visible(login.initiator),
+        node.visible(login.initiator) or {},
         delivery,
         address=address,
         visible=partial(node.visible, login.initiator),

@@ -90,6 +90,21 @@ RESPONSES: Mapping[TaskManagementResponse, Response] = {
     TaskManagementResponse.TASK_DOES_NOT_EXIST: Response.TASK_DOES_NOT_EXIST,
 }
 
+_ENDS_TASKS = frozenset(
+    {
+        Function.ABORT_TASK,
+        Function.ABORT_TASK_SET,
+        Function.CLEAR_TASK_SET,
+        Function.LOGICAL_UNIT_RESET,
+    }
+)
+
+
+def ends_tasks(request: Values, nexus: Nexus) -> bool:
+    """Whether a request ends the tasks that there are of a logical unit."""
+    return request.function in _ENDS_TASKS and lun_of(request.bytes("lun")) in nexus.luns
+
+
 # Runs one SAM function for the request's nexus: function, LUN, referenced task tag.
 Run = Callable[[TaskManagement, int | None, int], Awaitable[TaskManagementResponse]]
 

@@ -39,6 +39,30 @@ class BusUnavailable(Exception):
     """Why the service cannot be had on the bus; one line."""
 
 
+async def owner(address: str | None = None) -> int | None:
+    """Return the process that has the name on a bus, the system's by default; None if nobody has.
+
+    BusUnavailable if there is no bus.
+    """
+    bus = MessageBus(bus_address=address, bus_type=BusType.SYSTEM)
+    try:
+        await bus.connect()
+        asked = Message(
+            destination="org.freedesktop.DBus",
+            path="/org/freedesktop/DBus",
+            interface="org.freedesktop.DBus",
+            member="GetConnectionUnixProcessID",
+            signature="s",
+            body=[NAME],
+        )
+        answer = await bus.call(asked)
+    except (OSError, DBusError) as error:
+        raise BusUnavailable(f"the D-Bus name {NAME}: {error}") from error
+    finally:
+        bus.disconnect()
+    return int(answer.body[0]) if answer.message_type is MessageType.METHOD_RETURN else None
+
+
 class HandlerInterface(ServiceInterface):
     """One handler. `check` raises ConfigError for a string that cannot be served; `describe`
     returns what to tell people of all strings."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from scsi2nvme.background import Background
+from scsi2nvme.kernel_module import USER_BACKSTORE
 from scsi2nvme.target.tcmu.front_end import TcmuFrontEnd
 from scsi2nvme.target.tcmu.netlink import DeviceEvent, NetlinkError, TcmuNetlink, is_missing
 from scsi2nvme.target.tcmu.uio import Kernel
@@ -31,14 +32,14 @@ def _explained() -> Iterator[None]:
         raise TcmuUnavailable(f"the kernel's user backstore: {error}; run as root") from error
     except FileNotFoundError as error:
         raise TcmuUnavailable(
-            "the kernel's user backstore is not loaded; run: modprobe target_core_user"
+            f"the kernel's user backstore is not loaded; run: {USER_BACKSTORE.load}"
         ) from error
     except BlockingIOError as error:
         raise TcmuUnavailable(
             "the kernel's user backstore is served by another scsi2nvme; stop that first"
         ) from error
     except (OSError, NetlinkError) as error:
-        hint = "; run: modprobe target_core_user"
+        hint = f"; run: {USER_BACKSTORE.load}"
         missing = isinstance(error, OSError) and is_missing(error)
         raise TcmuUnavailable(
             f"the kernel's user backstore: {error}{hint if missing else ''}"

@@ -22,6 +22,7 @@ NOT_DRAWN = (
     "scsi2nvme.ctables",
     "scsi2nvme.documentation",
     "scsi2nvme.drivers",
+    "scsi2nvme.manual",
 )
 
 STYLE = """

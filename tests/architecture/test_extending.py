@@ -97,6 +97,7 @@ def run_tests(root: Path, tests: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", NAMES)
 def test_an_example_works(example: str, copy: Path) -> None:
     apply(example, copy)

@@ -19,7 +19,7 @@ def report(cpu: float, iops: float, name: str = "read 4k QD32 ×1") -> dict[str,
         for figure, ratio in (("cpu_us", cpu), ("iops", iops))
     }
     medians = dict.fromkeys((compare.OURS, compare.SPINNING, compare.PEER), MEDIANS)
-    floors = dict.fromkeys(("ours", "alone", "p50"), ratios["cpu_us"])
+    floors = dict.fromkeys(("ours", "memory", "alone", "p50"), ratios["cpu_us"])
     return {
         "workloads": {name: {"medians": medians, "ratios": ratios, "floors": floors}},
         "calls": {},
@@ -46,7 +46,7 @@ def test_the_report_has_the_columns_in_the_same_order_everywhere() -> None:
     assert "| Workload | tgt | scsi2nvme | ours ÷ tgt's |" in lines
     assert "| read 4k QD32 ×1 | 50.0 | 50.0 | 0.25 (0.25–0.25) |" in lines
     assert "| read 4k QD32 ×1" + " | 50 / 50 / 50 / 50" * 3 + " |" in lines
-    assert "| read 4k QD32 ×1 |" + " 0.25 (0.25–0.25) |" * 3 in lines
+    assert "| read 4k QD32 ×1 |" + " 0.25 (0.25–0.25) |" * 4 in lines
     assert lines[-1] == "Behind in nothing."
 
 

@@ -19,10 +19,15 @@ def test_the_report_has_a_row_per_target() -> None:
     report = {
         "start_up": dict.fromkeys(growth.STARTS, figures),
         "idle": dict.fromkeys(growth.STARTS, idle),
-        "sessions": {"tgt": {1: 20.0, 64: 30.0}, "scsi2nvme": {1: 5.0, 64: 8.0}},
+        "sessions": {
+            growth.FLOOR: {1: 4.0, 64: 8.0},
+            "tgt": {1: 20.0, 64: 30.0},
+            "scsi2nvme": {1: 5.0, 64: 8.0},
+        },
         "namespaces": {"tgt": {1: 20.0, 256: 80.0}, "scsi2nvme": {1: 5.0, 256: 5.0}},
     }
     lines = growth.markdown(report).splitlines()
     assert "| start to ready, ms | 1.00 | 1.00 |" in lines
     assert "| CPU µs per I/O at sessions | 1 | 64 |" in lines
+    assert "| scsi2nvme ÷ floor | 1.25 | 1.00 |" in lines
     assert "| tgt | 20.0 | 80.0 |" in lines

@@ -48,6 +48,7 @@ def test_who_is_a_nuisance_costs_itself(play: Play, tmp_path: Path) -> None:
     assert figures.resident_mib < MOST_MIB
 
 
+@pytest.mark.slow
 def test_each_nuisance_troubles_its_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crowds, "CROWD", 20)
     monkeypatch.setattr(crowds, "_GUESSES", 1)  # a second each

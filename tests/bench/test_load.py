@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
-from bench import load
+from bench import load, peers
 from bench.peers import CpuMeter, Target
 
 
@@ -52,3 +53,9 @@ def test_the_meter_meters_the_process_that_it_is_told_to() -> None:
         while os.times().user - before.user < 0.05:
             pass
     assert meter.seconds >= 0.04
+
+
+def test_a_disk_in_memory_is_full_before_it_is_measured(tmp_path: Path) -> None:
+    size_bytes = 128 << 20
+    with peers.in_memory(tmp_path, size_bytes) as target:
+        assert target.resident_bytes() >= size_bytes

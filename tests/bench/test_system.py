@@ -11,6 +11,7 @@ from bench.guest import (
     BOUNCED,
     CACHED,
     FABRICS,
+    FLOOR,
     LIO,
     MODES,
     NVME,
@@ -35,7 +36,7 @@ class FakeGuest:
 
     def serve(self, column: str) -> list[Target]:
         """See Guest."""
-        names = [LIO, RUNNER, CACHED, column] if column == ZERO_COPY else [column]
+        names = [LIO, RUNNER, CACHED, FLOOR, column] if column == ZERO_COPY else [column]
         others = [Target(NVME, "", "/dev/nvme")] if column == ZERO_COPY else []
         return [*others, *(Target(name, fabric, "/dev/sd") for name in names for fabric in FABRICS)]
 
@@ -51,7 +52,7 @@ class FakeGuest:
 
 def report(**iops: float) -> dict[str, Any]:
     """Return a report in which every workload has the same figures."""
-    names = {"nvme": NVME, "lio": LIO, "runner": RUNNER, "cached": CACHED}
+    names = {"nvme": NVME, "lio": LIO, "runner": RUNNER, "cached": CACHED, "floor": FLOOR}
     names |= {"bounced": BOUNCED, "ours": ZERO_COPY}
     guest = FakeGuest(
         dict.fromkeys(names.values(), 1000.0) | {names[k]: v for k, v in iops.items()}
@@ -66,7 +67,7 @@ def report(**iops: float) -> dict[str, Any]:
 
 
 def test_every_round_measures_everything_and_turns_the_order() -> None:
-    guest = FakeGuest(dict.fromkeys((NVME, LIO, RUNNER, CACHED, *MODES), 1.0))
+    guest = FakeGuest(dict.fromkeys((NVME, LIO, RUNNER, CACHED, FLOOR, *MODES), 1.0))
     system.measure(guest, 2, 1)
     first, second = guest.asked[: len(guest.asked) // 2], guest.asked[len(guest.asked) // 2 :]
     assert sorted(first) == sorted(second)
@@ -76,23 +77,40 @@ def test_every_round_measures_everything_and_turns_the_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "short"),
-    [(1500, 0), (1499, 4), (1000, 4), (999, 12)],
+    ("peer", "ours", "short"),
+    [
+        (RUNNER, 1500, 0),
+        (RUNNER, 1499, 12),
+        (CACHED, 1499, 12),
+        (LIO, 1000, 0),
+        (LIO, 999, 4),  # at queue depth 32
+        (LIO, 900, 4),
+        (LIO, 899, 8),
+        (LIO, 700, 8),
+        (LIO, 699, 12),
+    ],
 )
-@pytest.mark.parametrize(("peer", "name"), [("cached", RUNNER), ("runner", CACHED)])
-def test_what_is_short_of_the_goal_is_named(ours: float, short: int, peer: str, name: str) -> None:
-    found = system.shortfalls(report(ours=ours, **{peer: 1.0}))
+def test_what_is_short_of_its_goal_is_named(peer: str, ours: float, short: int) -> None:
+    peers = dict.fromkeys(("lio", "runner", "cached"), 1.0)
+    key = {RUNNER: "runner", CACHED: "cached", LIO: "lio"}[peer]
+    found = system.shortfalls(report(**peers | {key: 1000.0}, ours=ours, floor=10000.0))
     assert len(found) == short
-    assert all(f"of the IOPS of {name}, " in line for line in found)
+    assert all(f"of the IOPS of {peer}, " in line for line in found)
+
+
+@pytest.mark.parametrize(("ours", "short"), [(1000, 0), (999, 36)])
+def test_a_goal_that_the_ring_does_not_allow_is_to_be_near_it(ours: float, short: int) -> None:
+    fast = dict.fromkeys(("lio", "runner", "cached"), 9000.0)
+    assert len(system.shortfalls(report(**fast, ours=ours, floor=1100.0))) == short
 
 
 def test_the_report_shows_each_fabric_with_the_ratios() -> None:
-    lines = system.markdown(report(ours=1500, lio=3000, cached=500)).splitlines()
+    lines = system.markdown(report(ours=1500, lio=1500, cached=500)).splitlines()
     for fabric in FABRICS:
         assert f"### I/O per second over {fabric}" in lines
     row = (
-        "| read 4k QD32 | 1000 | 3000 | 1000 | 500 | 1000 | 1500 "
-        "| 1.50 (1.50–1.50) | 3.00 (3.00–3.00) | 0.50 (0.50–0.50) |"
+        "| read 4k QD32 | 1000 | 1500 | 1000 | 500 | 1000 | 1000 | 1500 "
+        "| 1.50 (1.50–1.50) | 3.00 (3.00–3.00) | 1.00 (1.00–1.00) | 1.50 (1.50–1.50) |"
     )
     assert lines.count(row) == len(FABRICS)
     assert any(line.endswith("75.0 % zero copy, 75.0 % bounced.") for line in lines)

@@ -158,10 +158,9 @@ const uint8_t *cdb_of(uint8_t opcode, uint8_t flags, uint32_t lba, uint16_t coun
     return cdb;
 }
 
-void begin_in_place(struct op *one, uint8_t opcode, uint32_t lba, uint32_t blocks,
-                    const struct s2n_place *place)
+void begin_in_place(struct op *one, const uint8_t *cdb, const struct s2n_place *place)
 {
-    begin(one, 0, 0, cdb_of(opcode, 0, lba, (uint16_t)blocks), 10);
+    begin(one, 0, 0, cdb, 10);
     CHECK(s2n_task_moves_blocks(one->task));
     one->task->place = place;
     if (one->task->direction == S2N_OUT)
@@ -197,14 +196,14 @@ void gathered(struct op *one)
 
 /* ---- the plane ---- */
 
-void bench_open(uint16_t depth, uint64_t pool_bytes)
+void bench_open_beside(uint32_t others, uint16_t depth, uint64_t pool_bytes)
 {
-    int32_t cpu = -1;
+    static const int32_t cpus[] = {-1, -1, -1, -1};
 
     memset(&bench, 0, sizeof bench);
     memset(op, 0, sizeof op);
     device_open(&bench.device, depth, pool_bytes);
-    bench.plane = s2n_plane_new(1, &cpu, 0);
+    bench.plane = s2n_plane_new(1 + others, cpus, 0);
     CHECK(bench.plane);
     bench.reactor = &bench.plane->reactor[0];
     bench.controller = s2n_controller_new(bench.plane, CONTROLLER);
@@ -222,12 +221,17 @@ void bench_open(uint16_t depth, uint64_t pool_bytes)
         s2n_lu_set_aside(bench.lu[i], false);
     }
     for (unsigned i = 0; i < NEXUSES; i++) {
-        CHECK(bench.nexus[i] = s2n_nexus_new(bench.plane, NEXUS + i));
+        CHECK(bench.nexus[i] = s2n_nexus_new(NEXUS + i));
         for (uint16_t lun = 0; lun < UNITS; lun++) {
             CHECK(!s2n_nexus_map(bench.nexus[i], lun, bench.lu[lun]));
             s2n_nexus_set_aside(bench.nexus[i], lun, false);
         }
     }
+}
+
+void bench_open(uint16_t depth, uint64_t pool_bytes)
+{
+    bench_open_beside(0, depth, pool_bytes);
 }
 
 void bench_open_able(uint16_t depth, uint64_t pool_bytes)
@@ -251,7 +255,7 @@ void bench_close(void)
     no_event();
     CHECK(!bench.reactor->live && !bench.reactor->aborts && !bench.reactor->ready_sets.first);
     CHECK_EQUAL(bench.reactor->in_flight, 0);
-    CHECK(!queue->lines && !queue->claimed && !queue->slot_head && !queue->dirty &&
+    CHECK(!queue->lines && !queue->claimed && !queue->slot_lines && !queue->pair && !queue->dirty &&
           !queue->resumable);
     CHECK_EQUAL(s2n_pool_unused(queue->pool), bench.device.pool_memory.length);
     for (unsigned i = 0; i < UNITS; i++) {

@@ -42,7 +42,9 @@ extern struct op op[OPS]; /* for tests to begin */
 
 /* A disk of 1 GiB, both logical units hot at every nexus; no command yet in `op`. */
 void bench_open(uint16_t depth, uint64_t pool_bytes);
-/* The same, and the first of them can do anything with blocks. */
+/* The same, beside `others` reactors, 3 at most, that have nothing to do. */
+void bench_open_beside(uint32_t others, uint16_t depth, uint64_t pool_bytes);
+/* As `bench_open`, and the first of them can do anything with blocks. */
 void bench_open_able(uint16_t depth, uint64_t pool_bytes);
 /* Nothing may be left of tasks, buffers and commands under way. */
 void bench_close(void);
@@ -56,9 +58,8 @@ void complete_all(void);
 void begin_read(struct op *one, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks);
 void begin_write(struct op *one, unsigned nexus, uint8_t lun, uint32_t lba, uint32_t blocks);
 void gathered(struct op *one);
-/* The same with data in place, executed at once. */
-void begin_in_place(struct op *one, uint8_t opcode, uint32_t lba, uint32_t blocks,
-                    const struct s2n_place *place);
+/* Any CDB of 10 bytes that moves blocks, with its data in place, executed at once. */
+void begin_in_place(struct op *one, const uint8_t *cdb, const struct s2n_place *place);
 /* A CDB of 10 bytes with `flags` in its second. */
 const uint8_t *cdb_of(uint8_t opcode, uint8_t flags, uint32_t lba, uint16_t count);
 /* Any other CDB, executed at once. */

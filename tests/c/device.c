@@ -48,11 +48,13 @@ static void fetch(struct device *device, const uint8_t *sqe)
     uint32_t number = device->seen++ % DEVICE_LOG;
 
     device->log[number].opcode = sqe[0];
+    device->log[number].fuse = sqe[1] & 3;
     device->log[number].cid = s2n_get_le16(sqe + 2);
     device->log[number].nsid = s2n_get_le32(sqe + 4);
     device->log[number].slba = s2n_get_le64(sqe + 40);
     device->log[number].prp1 = s2n_get_le64(sqe + 24);
     device->log[number].prp2 = s2n_get_le64(sqe + 32);
+    device->log[number].cdw12 = s2n_get_le32(sqe + 48);
     device->log[number].blocks = s2n_get_le16(sqe + 48) + 1u;
     device->log[number].done = device->automatic;
     if (device->automatic)

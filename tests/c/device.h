@@ -19,10 +19,10 @@ struct device {
     uint32_t rings, acknowledged; /* doorbells: of submissions, of completions */
     uint32_t seen;                /* commands, ever */
     struct {
-        uint8_t opcode;
+        uint8_t opcode, fuse;
         uint16_t cid;
         bool done;
-        uint32_t nsid, blocks;
+        uint32_t nsid, blocks, cdw12;
         uint64_t slba, prp1, prp2;
     } log[DEVICE_LOG]; /* the latest ones, by number modulo DEVICE_LOG */
 };

@@ -33,13 +33,27 @@ void add_queue(struct rig *rig, uint16_t qid, uint16_t depth)
     CHECK_EQUAL(s2n_emu_create_sq(rig->emu, qid, qid, s2n_qpair_sq_iova(rig->qp[qid]), depth), 0);
 }
 
+void attach(struct rig *rig, uint64_t first, uint64_t blocks, uint32_t flags)
+{
+    uint64_t at = first * BLOCK;
+
+    if (rig->disk)
+        CHECK_EQUAL(
+            s2n_emu_set_namespace_in_memory(rig->emu, 1, rig->disk, at, blocks, BLOCK, flags), 0);
+    else
+        CHECK_EQUAL(s2n_emu_set_namespace(rig->emu, 1, rig->fd, at, blocks, BLOCK, flags), 0);
+}
+
 void open_rig(struct rig *rig, int fd)
 {
     uint64_t queues = QUEUES * s2n_qpair_bytes(DEPTH);
 
     memset(rig, 0, sizeof *rig);
     rig->fd = fd;
-    CHECK(ftruncate(fd, (off_t)BLOCKS * BLOCK) == 0);
+    if (fd == IN_MEMORY)
+        CHECK((rig->disk = s2n_emu_disk_new((uint64_t)BLOCKS * BLOCK)));
+    else
+        CHECK(ftruncate(fd, (off_t)BLOCKS * BLOCK) == 0);
     rig->memory = (s2n_region){NULL, BASE, queues + DATA_BYTES};
     rig->memory.vaddr = aligned_alloc(PAGE, rig->memory.length);
     memset(rig->memory.vaddr, 0, rig->memory.length);
@@ -49,7 +63,7 @@ void open_rig(struct rig *rig, int fd)
     rig->port = s2n_port_emulated(rig->emu);
     CHECK_EQUAL(s2n_emu_add_memory(rig->emu, &rig->memory), 0);
     CHECK_EQUAL(s2n_emu_set_limits(rig->emu, 1 << 20, 64), 0);
-    CHECK_EQUAL(s2n_emu_set_namespace(rig->emu, 1, fd, 0, BLOCKS, BLOCK, CACHED), 0);
+    attach(rig, 0, BLOCKS, CACHED);
     for (uint16_t qid = 1; qid <= QUEUES; qid++)
         add_queue(rig, qid, DEPTH);
 }
@@ -62,8 +76,10 @@ void close_rig(struct rig *rig)
     }
     s2n_port_free(rig->port);
     s2n_emu_free(rig->emu);
+    s2n_emu_disk_free(rig->disk);
     free(rig->memory.vaddr);
-    close(rig->fd);
+    if (rig->fd >= 0)
+        close(rig->fd);
 }
 
 int place(struct rig *rig, uint16_t qid, const struct request *request)
@@ -112,4 +128,21 @@ void fill(uint8_t *data, size_t bytes, uint32_t seed)
 {
     for (size_t i = 0; i < bytes; i++)
         data[i] = (uint8_t)((i * 2654435761u + seed) >> 7);
+}
+
+void look(struct rig *rig, uint64_t slba, uint32_t blocks, uint8_t *out)
+{
+    uint64_t bytes = blocks * (uint64_t)BLOCK;
+    struct request read = {.opcode = READ,
+                           .slba = slba,
+                           .blocks = blocks,
+                           .offset = DATA_BYTES - bytes,
+                           .length = bytes};
+
+    if (!rig->disk) {
+        CHECK(pread(rig->fd, out, bytes, (off_t)slba * BLOCK) == (ssize_t)bytes);
+        return;
+    }
+    CHECK_EQUAL(execute(rig, read), 0);
+    memcpy(out, rig->data + read.offset, bytes);
 }

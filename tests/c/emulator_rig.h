@@ -36,7 +36,8 @@ struct rig {
     uint64_t data_iova;
     s2n_qpair *qp[QUEUES + 1];
     int eventfd[QUEUES + 1];
-    int fd;
+    int fd;             /* of the namespace's file, or */
+    s2n_emu_disk *disk; /* what it is on in memory */
 };
 
 struct request {
@@ -49,9 +50,15 @@ struct request {
     uint64_t offset, length; /* of the data area */
 };
 
+enum { IN_MEMORY = -1 }; /* instead of a file */
+
 int temporary_file(void);
 void add_queue(struct rig *rig, uint16_t qid, uint16_t depth);
 void open_rig(struct rig *rig, int fd);
+/* Replace namespace 1: `blocks` from block `first` of the medium on. */
+void attach(struct rig *rig, uint64_t first, uint64_t blocks, uint32_t flags);
+/* Read blocks of namespace 1, on a file from that itself. */
+void look(struct rig *rig, uint64_t slba, uint32_t blocks, uint8_t *out);
 void close_rig(struct rig *rig);
 int place(struct rig *rig, uint16_t qid, const struct request *request);
 /* Wait for the interrupt, then take completions, as a host does. */

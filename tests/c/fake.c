@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "fake_plane.h"
 #include "fake_reactor.h"
@@ -31,4 +32,9 @@ void *fake_malloc(size_t bytes)
 void *fake_calloc(size_t count, size_t bytes)
 {
     return denied() ? NULL : calloc(count, bytes);
+}
+
+void *fake_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset)
+{
+    return denied() ? MAP_FAILED : mmap(at, bytes, protection, flags, fd, offset);
 }

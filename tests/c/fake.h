@@ -6,6 +6,8 @@
 #ifndef S2N_FAKE_H
 #define S2N_FAKE_H
 
+#include <sys/types.h>
+
 #include "front_end.h"
 
 enum { FAKE_BLOCK = 512, FAKE_CHUNK = 65536, FAKE_TASKS = 512 };
@@ -29,8 +31,10 @@ struct fake {
     bool lost;           /* the controller */
     uint32_t refusal;    /* sense code of the last refusal; answered with CHECK CONDITION */
     uint32_t executions; /* of all tasks, refused ones apart */
+    uint32_t finished;   /* with a status, for which they are counted */
     uint32_t fail_in;    /* this allocation from now on fails, 1: the next one; 0: none */
     uint32_t live_tasks, armed_timers, sources;
+    uint32_t watched_otherwise; /* how often what a source waits for changed */
 };
 
 /* The one plane of the program, as after a fresh start. */
@@ -40,5 +44,6 @@ extern struct fake fake;
  * and new tasks. */
 void *fake_malloc(size_t bytes);
 void *fake_calloc(size_t count, size_t bytes);
+void *fake_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
 
 #endif

@@ -8,6 +8,8 @@
 void fake_reactor_start(void);
 /* The only one. */
 struct s2n_reactor *fake_reactor(void);
+/* One round: whether anything happened, or is left for the next. */
+bool fake_round(void);
 /* Rounds until nothing happens any more. */
 void fake_run(void);
 /* Let time pass, and run. */

@@ -150,7 +150,7 @@ s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *
     task->reactor = reactor;
     task->front_end = front_end;
     task->nexus = of;
-    task->arrived = ++arrived;
+    task->serial = task->arrived = ++arrived;
     task->live_next = live;
     if (live)
         live->live_previous = task;
@@ -181,11 +181,17 @@ static void take_portion(s2n_task *task)
         task->portion_bytes = left < fake.portion_bytes ? (uint32_t)left : fake.portion_bytes;
 }
 
+s2n_lu *s2n_nexus_unit(s2n_nexus *nexus, const uint8_t *lun)
+{
+    static const uint8_t lun_0[][8] = {{0}, {0x40}}; /* by either addressing method */
+
+    (void)nexus;
+    return memcmp(lun, lun_0[0], 8) && memcmp(lun, lun_0[1], 8) ? NULL : (s2n_lu *)&unit;
+}
+
 void s2n_task_begin(s2n_task *task)
 {
-    static const uint8_t lun_0[8];
-
-    task->lu = memcmp(task->lun, lun_0, 8) ? NULL : (s2n_lu *)&unit;
+    task->lu = s2n_nexus_unit(task->nexus, task->lun);
     task->set = task->lu ? &set : NULL;
     task->known = true;
     switch (task->cdb[0]) {

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "fake_socket.h"
 #include "fuzz.h"
 #include "initiator.h"
 
@@ -72,8 +73,15 @@ static void join(struct initiator *on)
 
 static void send_bytes(struct initiator *on, const uint8_t *bytes, size_t length)
 {
-    if (on->conn && on->fd >= 0)
-        (void)!send(on->fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (length && on->conn && on->fd >= 0) {
+        ssize_t n = send(on->fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n <= 0)
+            return;
+        bytes += n;
+        length -= (size_t)n;
+        if (length)
+            fake_run();
+    }
 }
 
 static void send_pdu(struct initiator *on, const uint8_t *bytes, size_t length)
@@ -177,6 +185,7 @@ void fuzz_begin(const uint8_t *head)
 
     memset(at, 0, sizeof at);
     late = false;
+    fake_sockets_hold(head[1] & 0x40 ? 512 : FAKE_SOCKET_BYTES);
     login(&at[0], &params);
     fake.portion_bytes = head[1] & 0x80 ? 1024 : 0;
     newest = at[0];
@@ -200,7 +209,7 @@ void fuzz_finish(void)
     s2n_session_free(newest.session);
     fake_run();
     CHECK(!fake_next_event(&event));
-    CHECK_EQUAL(fake.live_tasks + fake.armed_timers + fake.sources, 0);
+    CHECK_EQUAL(fake.live_tasks + fake.armed_timers + fake.sources + fake_sockets_open(), 0);
 }
 
 void fuzz_step(uint8_t kind, uint8_t detail, const uint8_t *bytes, size_t length)

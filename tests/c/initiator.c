@@ -208,6 +208,7 @@ void put(struct initiator *initiator, uint8_t *bhs, const uint8_t *data, uint32_
     static uint8_t wire[48 + (1 << 20) + 16];
 
     CHECK(length <= 1 << 20);
+    s2n_put32(bhs + S2N_AT_EXP_CMD_SN, initiator->stat_sn);
     put_bytes(initiator, wire, pdu_bytes(&initiator->params, bhs, data, length, wire));
 }
 
@@ -218,6 +219,16 @@ void request(uint8_t *bhs, uint8_t opcode, uint32_t itt, uint32_t cmd_sn)
     bhs[1] = 0x80;
     s2n_put32(bhs + S2N_AT_ITT, itt);
     s2n_put32(bhs + S2N_AT_CMD_SN, cmd_sn);
+}
+
+void acknowledge(struct initiator *on, uint32_t ping_tag)
+{
+    uint8_t bhs[48];
+
+    request(bhs, S2N_IMMEDIATE | S2N_NOP_OUT, S2N_RESERVED_TAG, on->cmd_sn);
+    s2n_put32(bhs + S2N_AT_TTT, ping_tag);
+    put(on, bhs, NULL, 0);
+    fake_run();
 }
 
 void put_command(struct initiator *initiator, uint8_t flags, uint32_t itt, uint32_t edtl,
@@ -335,4 +346,57 @@ struct pdu *expect_status(struct initiator *initiator, uint8_t status)
     CHECK(pdu.opcode == S2N_SCSI_RESPONSE || (pdu.opcode == S2N_DATA_IN && pdu.flags & S2N_STATUS));
     CHECK_EQUAL(pdu.bhs[S2N_AT_STATUS], status);
     return &pdu;
+}
+
+/* ---- requests, by number and for Python ---- */
+
+void put_numbered(struct initiator *on, uint32_t cmd_sn)
+{
+    on->cmd_sn = cmd_sn;
+    put_command(on, S2N_FINAL, cmd_sn + 0x10000, 0, test_unit_ready, NULL, 0);
+}
+
+uint32_t tag_of(const struct pdu *pdu)
+{
+    return s2n_get32(pdu->bhs + S2N_AT_ITT);
+}
+
+void expect_request(uint8_t opcode, uint32_t length)
+{
+    s2n_event event;
+
+    fake_run();
+    CHECK(fake_next_event(&event));
+    CHECK_EQUAL(event.type, S2N_EVENT_PDU);
+    CHECK_EQUAL(event.bhs[0], opcode);
+    CHECK_EQUAL(event.data_length, length);
+    CHECK(!length || !memcmp(event.data, pattern(length), length));
+    s2n_event_free(&event);
+}
+
+void expect_no_request(void)
+{
+    s2n_event event;
+
+    fake_run();
+    CHECK(!fake_next_event(&event));
+}
+
+void answer(struct initiator *on, uint8_t opcode)
+{
+    uint8_t bhs[48] = {opcode, S2N_FINAL};
+
+    s2n_conn_send(on->conn, bhs, NULL, 0, true);
+}
+
+void put_abort_task(struct initiator *on, uint8_t opcode, uint32_t cmd_sn, uint32_t tag,
+                    uint32_t ref_cmd_sn)
+{
+    uint8_t bhs[48];
+
+    request(bhs, opcode, 0xabcd, cmd_sn);
+    bhs[1] = S2N_FINAL | S2N_ABORT_TASK;
+    s2n_put32(bhs + S2N_AT_TTT, tag);
+    s2n_put32(bhs + 32, ref_cmd_sn);
+    put(on, bhs, NULL, 0);
 }

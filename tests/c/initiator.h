@@ -55,6 +55,8 @@ size_t pdu_bytes(const s2n_conn_params *params, uint8_t *bhs, const uint8_t *dat
                  uint8_t *wire);
 /* Send a PDU: length, padding and digests are added. */
 void put(struct initiator *initiator, uint8_t *bhs, const uint8_t *data, uint32_t length);
+/* Tell of what has come; answer a NOP-In, if its tag is not reserved. */
+void acknowledge(struct initiator *on, uint32_t ping_tag);
 /* Send a SCSI Command with the next CmdSN; `flags` is BHS byte 1. */
 void put_command(struct initiator *initiator, uint8_t flags, uint32_t itt, uint32_t edtl,
                  const uint8_t *cdb, const uint8_t *data, uint32_t length);
@@ -82,5 +84,18 @@ const uint8_t *inquiry(uint8_t length);
 extern const uint8_t test_unit_ready[16];
 /* `length` bytes of a pattern without a short period. */
 const uint8_t *pattern(uint32_t length);
+
+/* TEST UNIT READY with this CmdSN; it also is the tag, but for the reserved one. */
+void put_numbered(struct initiator *on, uint32_t cmd_sn);
+uint32_t tag_of(const struct pdu *pdu);
+/* The next event is this PDU, for Python. */
+void expect_request(uint8_t opcode, uint32_t length);
+void expect_no_request(void);
+/* Answer a request as Python does. */
+void answer(struct initiator *on, uint8_t opcode);
+
+/* ABORT TASK of a task and its CmdSN. */
+void put_abort_task(struct initiator *on, uint8_t opcode, uint32_t cmd_sn, uint32_t tag,
+                    uint32_t ref_cmd_sn);
 
 #endif

@@ -92,14 +92,17 @@ static void a_range_waits_for_what_meets_it(void)
     begin_read(&op[2], 0, 0, 101, 1);
     begin_read(&op[3], 0, 0, 102, 9);
     begin_read(&op[4], 0, 1, 100, 1); /* of another logical unit */
+    begin_read(&op[5], 0, 0, 1, 99);
     rounds();
     drain_range(100, 102, 31);
+    no_event();
+    complete(0);
     no_event();
     complete(1);
     no_event();
     complete(2);
     expect_drained(31, 0);
-    complete(0);
+    complete(5);
     complete(3);
     complete(4);
     no_event();
@@ -141,7 +144,7 @@ static void a_flush_goes_on(void)
     bench_open(DEPTH, POOL);
     begin_command(&op[0], 0, 0, flush, sizeof flush);
     rounds();
-    drain_range(100, 101, 31);
+    drain_range(0, 1 << 21, 31);
     expect_drained(31, 0);
     begin_command(&op[1], 0, 0, flush, sizeof flush);
     rounds();
@@ -246,13 +249,13 @@ static void portions_are_held_against_ranges(void)
         device_complete(&bench.device, i, 0);
     rounds();
     expect_drained(32, 0);
+    release(32);
     gathered(&op[0]);
     CHECK(next_event(S2N_EVENT_TASK).task == op[0].task);
     s2n_task_end(op[0].task, CHECK_CONDITION, NULL, 0, NULL, 0);
     rounds();
     CHECK(op[0].completed);
     release(31);
-    release(32);
     bench_close();
 }
 
@@ -283,6 +286,67 @@ static void whatever_ends_a_task_ends_the_wait(void)
         s2n_task_end(op[i].task, CHECK_CONDITION, NULL, 0, NULL, 0);
     release(31);
     bench_close();
+}
+
+/* Of what failed the device does nothing more, and the engine may want the same blocks. */
+static void what_failed_is_not_waited_for(void)
+{
+    bench_open(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 0, 1);
+    rounds();
+    device_complete(&bench.device, 0, UNRECOVERED_READ);
+    rounds();
+    CHECK(next_event(S2N_EVENT_TASK_FAILED).task == op[0].task);
+    drain_range(0, 1, 31);
+    expect_drained(31, 0);
+    s2n_lu_drain(bench.lu[0], 32);
+    expect_drained(32, 0);
+    s2n_task_end(op[0].task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    release(31);
+    bench_close();
+}
+
+static void begin_of(struct op *one, const uint8_t *cdb, const uint8_t *data)
+{
+    if (cdb[0] == 0x28)
+        begin_command(one, 0, 0, cdb, 10);
+    else
+        begin_with_data(one, cdb, 10, data);
+}
+
+/* The blocks that a command names, each of them and no others, whatever it does with them. */
+static void every_kind_waits_for_its_own_blocks(void)
+{
+    enum { BYTCHK = 1 << 1, EACH = 3 << 1, FIRST = 100, COUNT = 40, END = FIRST + COUNT };
+    static const struct {
+        uint8_t opcode, flags;
+    } kinds[] = {{0x28, 0}, {0x2a, 0},      {0x2e, 0},    {0x2e, BYTCHK},
+                 {0x2f, 0}, {0x2f, BYTCHK}, {0x2f, EACH}, {0x41, 0}};
+    static const uint8_t data[COUNT * BLOCK] = {1};
+
+    for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        bench_open_able(DEPTH, POOL);
+        begin_of(&op[0], cdb_of(kinds[i].opcode, kinds[i].flags, FIRST, COUNT), data);
+        rounds();
+        CHECK(bench.device.seen);
+        drain_range(FIRST - 1, FIRST, 31);
+        expect_drained(31, 0);
+        drain_range(END, END + 1, 32);
+        expect_drained(32, 0);
+        drain_range(FIRST, FIRST + 1, 33);
+        drain_range(END - 1, END, 34);
+        no_event();
+        begin_of(&op[1], cdb_of(kinds[i].opcode, kinds[i].flags, FIRST, COUNT), data);
+        answer_cold(&op[1]);
+        device_complete_all(&bench.device);
+        rounds();
+        expect_drained(34, 0);
+        expect_drained(33, 0);
+        CHECK(op[0].completed && !op[0].status);
+        for (uint64_t token = 31; token < 35; token++)
+            release(token);
+        bench_close();
+    }
 }
 
 static void a_reset_ends_the_wait_for_what_was_aborted(void)
@@ -328,6 +392,18 @@ static void a_drain_of_all_waits_beside_ranges(void)
     bench_close();
 }
 
+static void a_logical_unit_goes_with_its_drains(void)
+{
+    bench_open(DEPTH, POOL);
+    s2n_lu *lu = s2n_lu_new(bench.controller, &bench.params);
+    lu->local[0].under_way = 1;
+    s2n_lu_drain(lu, 31);
+    no_event();
+    s2n_lu_free(lu);
+    expect_drained(31, 0);
+    bench_close();
+}
+
 static void a_logical_unit_goes_with_its_ranges(void)
 {
     bench_open(DEPTH, POOL);
@@ -353,8 +429,11 @@ int main(void)
     RUN(what_waits_for_buffers_is_the_engines);
     RUN(portions_are_held_against_ranges);
     RUN(whatever_ends_a_task_ends_the_wait);
+    RUN(what_failed_is_not_waited_for);
+    RUN(every_kind_waits_for_its_own_blocks);
     RUN(a_reset_ends_the_wait_for_what_was_aborted);
     RUN(a_drain_of_all_waits_beside_ranges);
+    RUN(a_logical_unit_goes_with_its_drains);
     RUN(a_logical_unit_goes_with_its_ranges);
     return 0;
 }

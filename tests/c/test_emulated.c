@@ -1,5 +1,6 @@
 /* The emulated controller's commands: what each does, and what it refuses. */
 #include "check.h"
+#include "emu.h"
 #include "emulator_rig.h"
 #include "little_endian.h"
 
@@ -8,13 +9,20 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+static int in_memory(void)
+{
+    return IN_MEMORY;
+}
+
+static int (*new_medium)(void); /* what namespaces are on */
+
 static void test_what_is_written_is_read(void)
 {
     struct rig rig;
     static const uint32_t lengths[] = {1, 7, 8, 9, 16, 17, 255, 2048};
     static const uint32_t offsets[] = {0, 4, 512, 4092};
 
-    open_rig(&rig, temporary_file());
+    open_rig(&rig, new_medium());
     for (size_t i = 0; i < 8; i++) {
         for (size_t j = 0; j < 4; j++) {
             uint64_t bytes = lengths[i] * (uint64_t)BLOCK;
@@ -45,7 +53,7 @@ static void test_memory_file_and_cache_off(void)
     uint8_t file[8 * BLOCK];
 
     open_rig(&rig, memfd_create("namespace", 0));
-    CHECK_EQUAL(s2n_emu_set_namespace(rig.emu, 1, rig.fd, 2 * BLOCK, BLOCKS - 2, BLOCK, 0), 0);
+    attach(&rig, 2, BLOCKS - 2, 0);
     fill(rig.data, sizeof file, 1);
     CHECK_EQUAL(execute(&rig, request), 0);
     CHECK(pread(rig.fd, file, sizeof file, 5 * BLOCK) == sizeof file);
@@ -89,7 +97,7 @@ static void test_statuses(void)
     };
     struct rig rig;
 
-    open_rig(&rig, temporary_file());
+    open_rig(&rig, new_medium());
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         CHECK_EQUAL(execute(&rig, rows[i].request), rows[i].status);
     close_rig(&rig);
@@ -99,14 +107,14 @@ static void test_write_protected_and_formatting(void)
 {
     struct rig rig;
 
-    open_rig(&rig, temporary_file());
-    CHECK_EQUAL(s2n_emu_set_namespace(rig.emu, 1, rig.fd, 0, BLOCKS, BLOCK, CACHED | PROTECTED), 0);
+    open_rig(&rig, new_medium());
+    attach(&rig, 0, BLOCKS, CACHED | PROTECTED);
     CHECK_EQUAL(execute(&rig, (struct request){.opcode = WRITE, .length = BLOCK}), 0x020);
     CHECK_EQUAL(execute(&rig, (struct request){.opcode = WRITE_ZEROES}), 0x020);
     CHECK_EQUAL(execute(&rig, (struct request){.opcode = DSM, .length = 16}), 0x020);
     CHECK_EQUAL(execute(&rig, (struct request){.opcode = READ, .length = BLOCK}), 0);
     CHECK_EQUAL(execute(&rig, (struct request){.opcode = FLUSH}), 0);
-    CHECK_EQUAL(s2n_emu_set_namespace(rig.emu, 1, rig.fd, 0, BLOCKS, BLOCK, FORMATTING), 0);
+    attach(&rig, 0, BLOCKS, FORMATTING);
     CHECK_EQUAL(execute(&rig, (struct request){.opcode = READ, .length = BLOCK}), 0x084);
     CHECK_EQUAL(s2n_emu_remove_namespace(rig.emu, 1), 0);
     CHECK_EQUAL(execute(&rig, (struct request){.opcode = READ, .length = BLOCK}), 0x00B);
@@ -135,7 +143,7 @@ static void test_hostile_prps(void)
         {0, 69 * PAGE - 8, 64, 0x013}, /* a chain pointer with an offset */
     };
 
-    open_rig(&rig, temporary_file());
+    open_rig(&rig, new_medium());
     list = rig.data;
     for (int i = 0; i < 8; i++)
         s2n_put_le64(list + 65 * PAGE + 8 * i, rig.data_iova + 4u * (i == 5));
@@ -170,12 +178,11 @@ static void put_range(uint8_t *at, uint64_t slba, uint32_t blocks)
 
 static bool zero_at(struct rig *rig, uint64_t slba, uint32_t blocks)
 {
-    static uint8_t file[64 * BLOCK];
-    size_t bytes = blocks * (size_t)BLOCK;
+    static uint8_t there[64 * BLOCK];
 
-    CHECK(pread(rig->fd, file, bytes, (off_t)slba * BLOCK) == (ssize_t)bytes);
-    for (size_t i = 0; i < bytes; i++) {
-        if (file[i])
+    look(rig, slba, blocks, there);
+    for (size_t i = 0; i < blocks * (size_t)BLOCK; i++) {
+        if (there[i])
             return false;
     }
     return true;
@@ -187,7 +194,7 @@ static void test_deallocate_and_write_zeroes(void)
     struct request write = {.opcode = WRITE, .blocks = 64, .length = 64 * BLOCK};
     struct request trim = {.opcode = DSM, .cdw10 = 2, .offset = PAGE - 16, .length = 48};
 
-    open_rig(&rig, temporary_file());
+    open_rig(&rig, new_medium());
     memset(rig.data, 0x55, 64 * BLOCK);
     CHECK_EQUAL(execute(&rig, write), 0);
     put_range(rig.data + PAGE - 16, 1, 3);
@@ -219,7 +226,7 @@ static void test_compare(void)
     struct rig rig;
     struct request request = {.opcode = WRITE, .blocks = 200, .length = 200 * BLOCK, .offset = 8};
 
-    open_rig(&rig, temporary_file());
+    open_rig(&rig, new_medium());
     fill(rig.data + 8, 200 * BLOCK, 3);
     CHECK_EQUAL(execute(&rig, request), 0);
     request.opcode = COMPARE;
@@ -256,7 +263,7 @@ static void test_fused_compare_and_write(void)
     struct rig rig;
     uint16_t status[2];
 
-    open_rig(&rig, temporary_file());
+    open_rig(&rig, new_medium());
     memset(rig.data + 65536, 0x77, 65536);
     compare_and_write(&rig, 64, 0, status);
     CHECK_EQUAL(status[0], 0);
@@ -272,22 +279,151 @@ static void test_fused_compare_and_write(void)
     CHECK_EQUAL(status[1], 0x002);
     compare_and_write(&rig, 65, 0, status); /* more than ACWU */
     CHECK_EQUAL(status[0], 0x014);
-    CHECK_EQUAL(s2n_emu_set_namespace(rig.emu, 1, rig.fd, 0, BLOCKS, BLOCK, PROTECTED), 0);
+    attach(&rig, 0, BLOCKS, PROTECTED);
     compare_and_write(&rig, 1, 0, status);
     CHECK_EQUAL(status[0], 0x009);
     CHECK_EQUAL(status[1], 0x020);
     close_rig(&rig);
 }
 
-int main(void)
+/* ---- on a disk in memory alone ---- */
+
+/* How many pages of memory some bytes of the disk take. */
+static int pages_of(const struct rig *rig, uint64_t at, uint64_t bytes)
+{
+    static unsigned char there[BLOCKS * BLOCK / PAGE];
+    int pages = 0;
+
+    CHECK(mincore(rig->disk->at + at, bytes, there) == 0);
+    for (uint64_t i = 0; i < bytes / PAGE; i++)
+        pages += there[i] & 1;
+    return pages;
+}
+
+static void write_all_blocks(struct rig *rig)
+{
+    struct request write = {.opcode = WRITE, .blocks = 2048, .length = 2048 * BLOCK};
+
+    memset(rig->data, 0x55, 2048 * BLOCK);
+    for (; write.slba < BLOCKS; write.slba += write.blocks)
+        CHECK_EQUAL(execute(rig, write), 0);
+}
+
+static void test_what_is_deallocated_takes_no_memory(void)
+{
+    struct rig rig;
+    struct request trim = {.opcode = DSM, .cdw10 = 0, .cdw11 = 4, .length = 16};
+    struct request zeroes = {.opcode = WRITE_ZEROES, .slba = 8, .blocks = 16};
+    const int all = BLOCKS * BLOCK / PAGE;
+
+    open_rig(&rig, IN_MEMORY);
+    CHECK_EQUAL(pages_of(&rig, 0, BLOCKS * BLOCK), 0);
+    write_all_blocks(&rig);
+    CHECK_EQUAL(pages_of(&rig, 0, BLOCKS * BLOCK), all);
+    CHECK_EQUAL(execute(&rig, zeroes), 0);
+    CHECK_EQUAL(pages_of(&rig, 0, BLOCKS * BLOCK), all); /* zeroes that were asked for are there */
+    zeroes.flags = DEAC;
+    CHECK_EQUAL(execute(&rig, zeroes), 0);
+    CHECK_EQUAL(pages_of(&rig, 0, BLOCKS * BLOCK), all - 2);
+    put_range(rig.data, 1023, 8192); /* and parts of the pages at both ends */
+    CHECK_EQUAL(execute(&rig, trim), 0);
+    CHECK_EQUAL(pages_of(&rig, 0, BLOCKS * BLOCK), all - 2 - 1023);
+    CHECK(zero_at(&rig, 1023, 1) && zero_at(&rig, 9214, 1));
+    CHECK(!zero_at(&rig, 1022, 1) && !zero_at(&rig, 9215, 1));
+    put_range(rig.data, 9217, 6); /* less than a page */
+    CHECK_EQUAL(execute(&rig, trim), 0);
+    CHECK(zero_at(&rig, 9217, 6) && !zero_at(&rig, 9216, 1) && !zero_at(&rig, 9223, 1));
+    CHECK_EQUAL(s2n_emu_erase(rig.emu, 1), 0);
+    CHECK_EQUAL(pages_of(&rig, 0, BLOCKS * BLOCK), 0);
+    CHECK(zero_at(&rig, 0, 64) && zero_at(&rig, BLOCKS - 64, 64));
+    close_rig(&rig);
+}
+
+/* The pages at both ends of a namespace are no others'. */
+static void test_a_namespace_ends_where_the_next_begins(void)
+{
+    struct rig rig;
+
+    open_rig(&rig, IN_MEMORY);
+    write_all_blocks(&rig);
+    attach(&rig, 4096, 4096, CACHED);
+    CHECK_EQUAL(execute(&rig, (struct request){.opcode = READ, .slba = 4096, .length = BLOCK}),
+                0x080);
+    CHECK_EQUAL(s2n_emu_erase(rig.emu, 1), 0);
+    CHECK(zero_at(&rig, 0, 64) && zero_at(&rig, 4096 - 64, 64));
+    attach(&rig, 0, BLOCKS, CACHED);
+    CHECK(!zero_at(&rig, 4095, 1) && zero_at(&rig, 4096, 1));
+    CHECK(zero_at(&rig, 8191, 1) && !zero_at(&rig, 8192, 1));
+    close_rig(&rig);
+}
+
+/* Nothing is more durable there than it is at once, so nothing waits for a worker. */
+static void test_memory_waits_for_nothing(void)
+{
+    static const struct request rows[] = {
+        {.opcode = WRITE, .blocks = 2048, .length = 2048 * BLOCK, .flags = FUA},
+        {.opcode = READ, .blocks = 2048, .length = 2048 * BLOCK, .flags = FUA},
+        {.opcode = COMPARE, .blocks = 2048, .length = 2048 * BLOCK},
+        {.opcode = VERIFY, .blocks = BLOCKS},
+        {.opcode = FLUSH},
+    };
+    struct rig rig;
+
+    open_rig(&rig, IN_MEMORY);
+    for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
+        s2n_completion done;
+
+        attach(&rig, 0, BLOCKS, i % 2 ? CACHED : 0);
+        CHECK(place(&rig, 1, &rows[i / 2]) >= 0);
+        s2n_qpair_ring(rig.qp[1]);
+        CHECK_EQUAL(s2n_qpair_poll(rig.qp[1], &done, 1), 1);
+        CHECK_EQUAL(done.status, 0);
+    }
+    close_rig(&rig);
+}
+
+/* Larger than any machine's memory: what is not written takes none. */
+static void test_a_disk_larger_than_memory(void)
+{
+    static const uint64_t blocks = (UINT64_C(16) << 40) / BLOCK;
+    struct request write = {.opcode = WRITE, .slba = blocks - 8, .blocks = 8, .length = 8 * BLOCK};
+    struct rig rig;
+
+    open_rig(&rig, IN_MEMORY);
+    CHECK_EQUAL(s2n_emu_remove_namespace(rig.emu, 1), 0);
+    s2n_emu_disk_free(rig.disk);
+    rig.disk = s2n_emu_disk_new(blocks * BLOCK);
+    CHECK(rig.disk);
+    attach(&rig, 0, blocks, CACHED);
+    memset(rig.data, 0x55, 8 * BLOCK);
+    CHECK_EQUAL(execute(&rig, write), 0);
+    CHECK(!zero_at(&rig, blocks - 1, 1) && zero_at(&rig, 0, 64) && zero_at(&rig, blocks / 2, 64));
+    CHECK_EQUAL(s2n_emu_erase(rig.emu, 1), 0);
+    CHECK(zero_at(&rig, blocks - 64, 64));
+    close_rig(&rig);
+}
+
+static void run_all(void)
 {
     RUN(test_what_is_written_is_read);
-    RUN(test_memory_file_and_cache_off);
     RUN(test_statuses);
     RUN(test_write_protected_and_formatting);
     RUN(test_hostile_prps);
     RUN(test_deallocate_and_write_zeroes);
     RUN(test_compare);
     RUN(test_fused_compare_and_write);
+}
+
+int main(void)
+{
+    new_medium = temporary_file;
+    run_all();
+    new_medium = in_memory;
+    run_all();
+    RUN(test_memory_file_and_cache_off);
+    RUN(test_what_is_deallocated_takes_no_memory);
+    RUN(test_a_namespace_ends_where_the_next_begins);
+    RUN(test_memory_waits_for_nothing);
+    RUN(test_a_disk_larger_than_memory);
     return 0;
 }

@@ -274,6 +274,36 @@ static void test_disable_then_replay(void)
     close_rig(&rig);
 }
 
+static void control_arguments_in_memory(struct rig *rig)
+{
+    static const struct {
+        uint64_t offset, blocks;
+        uint32_t block_bytes;
+        int result;
+    } rows[] = {
+        {0, 16, 512, 0},
+        {4096, 8, 512, 0},
+        {0, 2, 4096, 0},
+        {0, 17, 512, -EFBIG},
+        {4096, 9, 512, -EFBIG},
+        {8192, 1, 512, -EFBIG},
+        {UINT64_MAX - 511, 1, 512, -EFBIG},
+        {0, UINT64_MAX >> 9, 512, -EFBIG},
+        {0, 1, 520, -EINVAL},
+    };
+    s2n_emu_disk *disk = s2n_emu_disk_new(8192);
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        CHECK_EQUAL(s2n_emu_set_namespace_in_memory(rig->emu, 2, disk, rows[i].offset,
+                                                    rows[i].blocks, rows[i].block_bytes, 0),
+                    rows[i].result);
+    CHECK_EQUAL(s2n_emu_remove_namespace(rig->emu, 2), 0);
+    s2n_emu_disk_free(disk);
+    CHECK(!s2n_emu_disk_new(0));
+    CHECK(!s2n_emu_disk_new(UINT64_MAX - 4095));
+    s2n_emu_disk_free(NULL);
+}
+
 static void test_control_arguments(void)
 {
     struct rig rig;
@@ -293,6 +323,7 @@ static void test_control_arguments(void)
     CHECK_EQUAL(s2n_emu_set_namespace(rig.emu, 1, rig.fd, 0, 1, 256, 0), -EINVAL);
     CHECK_EQUAL(s2n_emu_set_namespace(rig.emu, 1, rig.fd, 0, UINT64_MAX, 512, 0), -EFBIG);
     CHECK_EQUAL(s2n_emu_set_namespace(rig.emu, 1, -1, 0, 1, 512, 0), -EBADF);
+    control_arguments_in_memory(&rig);
     CHECK_EQUAL(s2n_emu_create_cq(rig.emu, 9, BASE + 512, 4, -1), -EINVAL);
     CHECK_EQUAL(s2n_emu_create_cq(rig.emu, 9, BASE, 1, -1), -EINVAL);
     CHECK_EQUAL(s2n_emu_create_cq(rig.emu, 9, 0, 4, -1), -EFAULT);
@@ -326,30 +357,35 @@ static void test_polled_queue(void)
     close_rig(&rig);
 }
 
-/* Several owners at once on the same few blocks: every read sees one whole write. */
+/* Several owners at once on the same few blocks: every read sees one whole write, or hole. */
 struct owner {
     struct rig *rig;
     uint16_t qid;
     pthread_t thread;
 };
 
-enum { SHARED_BLOCKS = 24, ROUNDS = 300 };
+enum { SHARED_BLOCKS = 48, ROUNDS = 300 };
 
 static void *own(void *argument)
 {
     struct owner *owner = argument;
     uint64_t offset = (uint64_t)owner->qid << 20;
     uint8_t *data = owner->rig->data + offset;
-    struct request request = {
-        .slba = 2040, .blocks = SHARED_BLOCKS, .offset = offset, .length = SHARED_BLOCKS * BLOCK};
+    struct request request = {.slba = 2040, .blocks = SHARED_BLOCKS, .offset = offset};
 
     for (uint32_t round = 0; round < ROUNDS; round++) {
         s2n_completion done;
 
         request.opcode = round % 3 == 0 ? WRITE : READ;
         request.flags = round % 7 == 0 ? FUA : 0;
+        request.length = SHARED_BLOCKS * BLOCK;
         if (request.opcode == WRITE)
             memset(data, (int)(round + owner->qid), SHARED_BLOCKS * BLOCK);
+        if (round % 5 == 4) {
+            request.opcode = WRITE_ZEROES;
+            request.flags |= DEAC;
+            request.length = 0;
+        }
         CHECK(place(owner->rig, owner->qid, &request) >= 0);
         s2n_qpair_ring(owner->rig->qp[owner->qid]);
         take(owner->rig, owner->qid, &done, 1);
@@ -360,12 +396,12 @@ static void *own(void *argument)
     return NULL;
 }
 
-static void test_concurrent_owners_and_changes(void)
+static void concurrent_owners_and_changes(int fd)
 {
     struct rig rig;
     struct owner owners[QUEUES];
 
-    open_rig(&rig, temporary_file());
+    open_rig(&rig, fd);
     for (uint16_t i = 0; i < QUEUES; i++) {
         owners[i] = (struct owner){.rig = &rig, .qid = (uint16_t)(i + 1)};
         CHECK(pthread_create(&owners[i].thread, NULL, own, &owners[i]) == 0);
@@ -374,8 +410,7 @@ static void test_concurrent_owners_and_changes(void)
         s2n_emu_counters counters;
         s2n_region region = {rig.data, (uint64_t)(i + 1) * PAGE, PAGE};
 
-        CHECK_EQUAL(s2n_emu_set_namespace(rig.emu, 1, rig.fd, 0, BLOCKS, BLOCK, i % 2 ? CACHED : 0),
-                    0);
+        attach(&rig, 0, BLOCKS, i % 2 ? CACHED : 0);
         CHECK_EQUAL(s2n_emu_add_memory(rig.emu, &region), 0);
         CHECK_EQUAL(s2n_emu_abort(rig.emu, 1, 77), 0);
         s2n_emu_counters_get(rig.emu, &counters);
@@ -383,6 +418,12 @@ static void test_concurrent_owners_and_changes(void)
     for (int i = 0; i < QUEUES; i++)
         pthread_join(owners[i].thread, NULL);
     close_rig(&rig);
+}
+
+static void test_concurrent_owners_and_changes(void)
+{
+    concurrent_owners_and_changes(temporary_file());
+    concurrent_owners_and_changes(IN_MEMORY);
 }
 
 /* Compare and Write as a lock: no increment of the counter may be lost. */
@@ -414,22 +455,28 @@ static void *increment(void *argument)
     return NULL;
 }
 
-static void test_fused_pairs_are_atomic(void)
+static void fused_pairs_are_atomic(int fd)
 {
     struct rig rig;
     struct owner owners[QUEUES];
     uint8_t block[BLOCK];
 
-    open_rig(&rig, temporary_file());
+    open_rig(&rig, fd);
     for (uint16_t i = 0; i < QUEUES; i++) {
         owners[i] = (struct owner){.rig = &rig, .qid = (uint16_t)(i + 1)};
         CHECK(pthread_create(&owners[i].thread, NULL, increment, &owners[i]) == 0);
     }
     for (int i = 0; i < QUEUES; i++)
         pthread_join(owners[i].thread, NULL);
-    CHECK(pread(rig.fd, block, BLOCK, 0) == BLOCK);
+    look(&rig, 0, 1, block);
     CHECK_EQUAL(s2n_get_le32(block), QUEUES * 30);
     close_rig(&rig);
+}
+
+static void test_fused_pairs_are_atomic(void)
+{
+    fused_pairs_are_atomic(temporary_file());
+    fused_pairs_are_atomic(IN_MEMORY);
 }
 
 int main(void)

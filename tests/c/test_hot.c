@@ -2,8 +2,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "hot_kind.h"
-#include "little_endian.h"
+#include "hot_sqe.h"
 
 enum { FUA_10 = 0x08 };
 
@@ -223,6 +222,101 @@ static void the_entry_says_what_the_plan_does(void)
     CHECK_EQUAL(s2n_get_le64(sqe + 40) | s2n_get_le32(sqe + 48), 0);
 }
 
+static s2n_lu_params able(void)
+{
+    s2n_lu_params all = lu;
+
+    all.boundary_blocks = 0;
+    all.compares = 1;
+    all.verify_blocks = all.write_zeroes_blocks = all.write_same_blocks = 65535;
+    all.unmap_ranges = 256;
+    all.unmap_range_blocks = 10;
+    all.unmap_blocks = 10000;
+    return all;
+}
+
+/* Whatever a plan that was refused holds: the refusal is what counts. */
+static void no_kind_goes_beyond_the_last_block(void)
+{
+    static const uint8_t opcodes[] = {0x28, 0x2a, 0x2e, 0x2f, 0x34, 0x35, 0x41};
+    static uint8_t buffer[S2N_PAGE];
+    const struct s2n_hot_data data = {buffer, sizeof buffer};
+    const s2n_lu_params all = able();
+    struct s2n_hot_plan plan;
+
+    for (unsigned i = 0; i < sizeof opcodes; i++) {
+        const struct s2n_hot_row *row = s2n_hot_find(cdb_of(opcodes[i], 0, 1), 10);
+        CHECK(row && row->hot);
+        CHECK(s2n_hot_plan(&all, row, cdb_of(opcodes[i], 99998, 2), &data, &plan));
+        CHECK(!s2n_hot_plan(&all, row, cdb_of(opcodes[i], 99998, 3), &data, &plan));
+        CHECK(!s2n_hot_plan(&all, row, cdb_of(opcodes[i], 100000, 1), &data, &plan));
+    }
+}
+
+/* Of the block alone, and of all of it. */
+static void zeroes_are_known_by_every_byte(void)
+{
+    static const uint8_t write_same[10] = {0x41, [8] = 9};
+    const s2n_lu_params all = able();
+    static uint8_t buffer[S2N_PAGE];
+
+    for (unsigned at = 0; at <= 512; at++) {
+        memset(buffer, 0, sizeof buffer);
+        buffer[at] = 0x80;
+        CHECK_EQUAL(s2n_hot_translate(&all, write_same, 10, buffer, sizeof buffer, op, 8), 1);
+        CHECK_EQUAL(op[0].opcode, at < 512 ? 1 : 8);
+        CHECK_EQUAL(op[0].period, at < 512 ? S2N_PAGE : 0);
+        CHECK_EQUAL(op[0].data_at, 0);
+    }
+}
+
+/* Neither before the data nor behind their room, wherever that ends. */
+static void nothing_is_done_without_room(void)
+{
+    static const uint8_t write_same[10] = {0x41, [8] = 9}, each[10] = {0x2f, 3 << 1, [8] = 9},
+                         unmap[10] = {0x42, [8] = 24};
+    s2n_lu_params all = able();
+    static uint8_t buffer[8192];
+    uint8_t *list = buffer + 4096;
+
+    buffer[0] = 1;
+    for (all.block_shift = 9; all.block_shift < 13; all.block_shift++) {
+        CHECK(s2n_hot_translate(&all, write_same, 10, buffer, S2N_PAGE - 1, op, 8) < 0);
+        CHECK_EQUAL(s2n_hot_translate(&all, write_same, 10, buffer, S2N_PAGE, op, 8), 1);
+        CHECK(s2n_hot_translate(&all, each, 10, buffer, S2N_PAGE - 1, op, 8) < 0);
+        CHECK_EQUAL(s2n_hot_translate(&all, each, 10, buffer, S2N_PAGE, op, 8), 1);
+        CHECK(s2n_hot_translate(&all, write_same, 10, NULL, S2N_PAGE, op, 8) < 0);
+        CHECK(s2n_hot_translate(&all, each, 10, NULL, S2N_PAGE, op, 8) < 0);
+    }
+    all.block_shift = 13;
+    CHECK(s2n_hot_translate(&all, write_same, 10, buffer, 8191, op, 8) < 0);
+    CHECK_EQUAL(s2n_hot_translate(&all, write_same, 10, buffer, 8192, op, 8), 1);
+    /* Three ranges of 16 bytes, behind 24 that are rounded up to 32. */
+    be(list, 2, 22);
+    be(list + 2, 2, 16);
+    be(list + 16, 4, 25);
+    for (uint32_t room = 0; room < 96; room++) {
+        memset(list + 24, 0xff, 4072);
+        int count = s2n_hot_translate(&all, unmap, 10, list, room, op, 8);
+        CHECK_EQUAL(count > 0, room >= 80);
+        for (uint32_t at = room < 24 ? 24 : room; at < 96; at++)
+            CHECK_EQUAL(list[at], 0xff);
+    }
+    CHECK(s2n_hot_translate(&all, unmap, 10, NULL, 4096, op, 8) < 0);
+}
+
+/* Flush, Write Zeroes and Dataset Management; and a limit that is longer or none is kept. */
+static void what_has_no_data_has_more_time(void)
+{
+    for (unsigned opcode = 0; opcode < 256; opcode++) {
+        bool slow = opcode == 0 || opcode == 8 || opcode == 9;
+        CHECK_EQUAL(s2n_hot_timeout_ms((uint8_t)opcode, 1), slow ? 300000 : 1);
+        CHECK_EQUAL(s2n_hot_timeout_ms((uint8_t)opcode, 299999), slow ? 300000 : 299999);
+        CHECK_EQUAL(s2n_hot_timeout_ms((uint8_t)opcode, 300001), 300001);
+        CHECK_EQUAL(s2n_hot_timeout_ms((uint8_t)opcode, 0), 0);
+    }
+}
+
 int main(void)
 {
     RUN(reads_and_writes_of_every_length);
@@ -234,5 +328,9 @@ int main(void)
     RUN(cuts_at_limits_and_boundaries);
     RUN(a_boundary_beyond_32_bits_of_lba);
     RUN(the_entry_says_what_the_plan_does);
+    RUN(no_kind_goes_beyond_the_last_block);
+    RUN(zeroes_are_known_by_every_byte);
+    RUN(nothing_is_done_without_room);
+    RUN(what_has_no_data_has_more_time);
     return 0;
 }

@@ -135,6 +135,7 @@ static void write_with(uint32_t immediate, uint32_t unsolicited, uint32_t piece,
     CHECK_EQUAL(pdu->flags, F);
     CHECK_EQUAL(fake.executions, 1);
     CHECK(!memcmp(fake.disk + 5 * FAKE_BLOCK, pattern(bytes), bytes));
+    CHECK_EQUAL(fake.watched_otherwise, 0); /* the socket had room for all that was sent */
     logout(&i);
 }
 
@@ -166,6 +167,50 @@ static void r2ts_are_bounded(void)
     put_data_out(&i, AN_ITT, ttt, 0, 0, true, pattern(16384), 16384);
     CHECK_EQUAL(s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_OFFSET), 49152);
     expect_none(&i);
+    logout(&i);
+}
+
+/* Whatever was negotiated, a command has one. */
+static void a_write_has_an_r2t(void)
+{
+    s2n_conn_params params = usual;
+
+    params.maximum_r2t = 0;
+    login(&i, &params);
+    put_command(&i, F | W, AN_ITT, 65536, write10(0, 128), NULL, 0);
+    CHECK_EQUAL(answer_r2ts(pattern(65536), 0, 65536)->bhs[S2N_AT_STATUS], 0);
+    logout(&i);
+}
+
+/* Whatever Python's header says. */
+static void what_is_sent_has_no_additional_header(void)
+{
+    uint8_t bhs[48] = {S2N_TEXT_RESPONSE, F, [S2N_AT_AHS_LENGTH] = 0xff, 0xff, 0xff, 0xff};
+
+    login(&i, &usual);
+    s2n_conn_send(i.conn, bhs, NULL, 0, true);
+    struct pdu *pdu = expect(&i, S2N_TEXT_RESPONSE);
+    CHECK_EQUAL(pdu->bhs[S2N_AT_AHS_LENGTH], 0);
+    CHECK_EQUAL(pdu->length, 0);
+    logout(&i);
+}
+
+static void an_r2t_has_the_tag_and_the_unit_of_its_command(void)
+{
+    uint8_t bhs[48];
+
+    login(&i, &usual);
+    request(bhs, S2N_SCSI_COMMAND, AN_ITT, i.cmd_sn++);
+    bhs[1] = F | W;
+    bhs[S2N_AT_LUN] = 0x40;
+    s2n_put32(bhs + S2N_AT_TTT, FAKE_BLOCK);
+    memcpy(bhs + 32, write10(0, 1), 16);
+    put(&i, bhs, NULL, 0);
+    struct pdu *r2t = expect(&i, S2N_R2T);
+    CHECK(!memcmp(r2t->bhs + S2N_AT_LUN, bhs + S2N_AT_LUN, 8));
+    CHECK_EQUAL(s2n_get32(r2t->bhs + S2N_AT_ITT), AN_ITT);
+    CHECK_EQUAL(r2t->flags, F);
+    CHECK_EQUAL(s2n_get32(r2t->bhs + S2N_AT_RESIDUAL), FAKE_BLOCK);
     logout(&i);
 }
 
@@ -392,7 +437,10 @@ static void early_data_waits_for_a_buffer(void)
     put_command(&i, W, AN_ITT, 8192, write10(0, 16), data, 1024);
     put_data_out(&i, AN_ITT, S2N_RESERVED_TAG, 0, 1024, true, data + 1024, 2048);
     expect_none(&i);
+    CHECK_EQUAL(fake.charged, 8192);
     fake_give((1 << 26) - 100);
+    fake_run();
+    CHECK_EQUAL(fake.charged, 0); /* it has moved */
     CHECK_EQUAL(answer_r2ts(data, 3072, 4096)->bhs[S2N_AT_STATUS], 0);
     CHECK(!memcmp(fake.disk, data, 8192));
     fake_give(100 - (1 << 26));
@@ -422,7 +470,7 @@ static void too_much_early_data_is_sent_back(void)
     put_data_out(&i, kept, S2N_RESERVED_TAG, 0, 4096, true, pattern(2048), 2048);
     CHECK_EQUAL(s2n_get32(expect_status(&i, S2N_TASK_SET_FULL)->bhs + S2N_AT_ITT), kept);
     fake_give((1 << 26) - 100);
-    CHECK_EQUAL(fake.executions, 0);
+    CHECK(!fake.executions && fake.finished == 1);
     logout(&i);
 }
 
@@ -433,6 +481,9 @@ int main(void)
     RUN(sense_follows_data_in_a_response);
     RUN(writes_gather_all_kinds_of_data);
     RUN(r2ts_are_bounded);
+    RUN(a_write_has_an_r2t);
+    RUN(what_is_sent_has_no_additional_header);
+    RUN(an_r2t_has_the_tag_and_the_unit_of_its_command);
     RUN(late_data_is_not_taken_for_another_commands);
     RUN(transfer_tags_wrap_around_the_reserved_one);
     RUN(empty_data_out_is_taken);

@@ -404,12 +404,12 @@ static void the_number_of_a_request_that_cannot_be_held_is_taken(void)
     s2n_conn_params params = usual;
     uint8_t bhs[48];
 
-    params.maximum_recv = 2 << 20;
+    params.maximum_recv = params.maximum_send = 2 << 20;
     login(&i, &params);
     login_more(&j, &i);
-    request(bhs, S2N_TEXT, 1, i.cmd_sn + 1);
+    request(bhs, S2N_NOP_OUT, 1, i.cmd_sn + 1);
     put(&j, bhs, pattern(S2N_HELD_BYTES), S2N_HELD_BYTES);
-    request(bhs, S2N_TEXT, 2, i.cmd_sn + 2);
+    request(bhs, S2N_NOP_OUT, 2, i.cmd_sn + 2);
     put(&j, bhs, pattern(1), 1);
     CHECK_EQUAL(expect_closed(&j), ENOBUFS);
     expect_no_gap(2);

@@ -22,11 +22,6 @@ static void put_write(uint32_t itt, uint8_t attribute, uint32_t lba, uint32_t se
                 pattern(BYTES + seed) + seed, BYTES);
 }
 
-static uint32_t tag_of(const struct pdu *pdu)
-{
-    return s2n_get32(pdu->bhs + S2N_AT_ITT);
-}
-
 static void expect_end(struct initiator *on, uint32_t itt)
 {
     CHECK_EQUAL(tag_of(expect_status(on, 0)), itt);
@@ -282,6 +277,32 @@ static void what_was_decided_is_not_waited_for(void)
     logout(&i);
 }
 
+/* Nor does one that was decided by an abort before the command's turn came. */
+static void what_was_aborted_before_its_turn_is_not_waited_for(void)
+{
+    start(&usual);
+    login_more(&j, &i);
+    put_command(&i, F | R | SIMPLE, 1, 4 << 20, read10(0, 8192), NULL, 0);
+    fake_run(); /* more than the socket takes */
+    i.cmd_sn = FIRST_CMD_SN + 2;
+    put_command(&i, F | ORDERED, 3, 0, test_unit_ready, NULL, 0);
+    fake_run();
+    CHECK(fake_abort(3, true));
+    j.cmd_sn = FIRST_CMD_SN + 1;
+    put_command(&j, F | SIMPLE, 2, 0, test_unit_ready, NULL, 0);
+    expect_end(&j, 2);
+    j.cmd_sn = FIRST_CMD_SN + 3;
+    put_command(&j, F | SIMPLE, 4, 0, test_unit_ready, NULL, 0);
+    expect_end(&j, 4);
+    while (!(expect(&i, S2N_DATA_IN)->flags & S2N_STATUS))
+        ;
+    CHECK_EQUAL(tag_of(expect_status(&i, S2N_TASK_ABORTED)), 3);
+    close(i.fd);
+    i.fd = -1;
+    expect_closed(&i);
+    logout(&j);
+}
+
 int main(void)
 {
     RUN(data_of_dormant_commands_are_kept);
@@ -294,5 +315,6 @@ int main(void)
     RUN(dormant_commands_go_with_their_connection);
     RUN(dormant_commands_are_not_begun_after_a_logout);
     RUN(what_was_decided_is_not_waited_for);
+    RUN(what_was_aborted_before_its_turn_is_not_waited_for);
     return 0;
 }

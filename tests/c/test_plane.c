@@ -11,6 +11,7 @@
 #include "unit.h"
 
 enum { REACTORS = 3, SESSIONS = 6, DEPTH = 16, TASKS = 24, POOL = 2 << 20, ROUNDS = 400 };
+enum { FUSED = 4 }; /* blocks of a pair */
 
 /* A nexus whose front end begins a command whenever one ends. */
 struct session {
@@ -28,8 +29,78 @@ static struct device device[REACTORS];
 static struct session session[SESSIONS];
 static atomic_uint calls;
 static uint32_t tokens_sent, tokens_seen, ended, failed;
-static const s2n_lu_params params = {
-    .nsid = 1, .block_shift = 9, .blocks = 1 << 20, .maximum_blocks = 64, .boundary_blocks = 100};
+static const s2n_lu_params params = {.nsid = 1,
+                                     .block_shift = 9,
+                                     .blocks = 1 << 20,
+                                     .maximum_blocks = 64,
+                                     .boundary_blocks = 100,
+                                     .compares = 1,
+                                     .fused_blocks = FUSED};
+
+/* ---- what the devices have at the same time ---- */
+
+static pthread_mutex_t devices = PTHREAD_MUTEX_INITIALIZER;
+static uint32_t pairs;
+
+static bool meet(const struct device *one, uint32_t a, const struct device *other, uint32_t b)
+{
+    uint64_t first = one->log[a].slba, second = other->log[b].slba;
+
+    return first < second + other->log[b].blocks && second < first + one->log[a].blocks;
+}
+
+/* Nothing else is of the blocks of a pair. */
+static void check_alone(const struct device *one, uint32_t pair)
+{
+    for (uint32_t i = 0; i < REACTORS; i++)
+        for (uint32_t number = device[i].first; number < device[i].seen; number++) {
+            uint32_t at = number % DEVICE_LOG;
+            bool own = one == &device[i] && (at == pair || at == (pair + 1) % DEVICE_LOG);
+            CHECK(own || device[i].log[at].done || !meet(one, pair, &device[i], at));
+        }
+}
+
+static void check_pairs(const struct device *one)
+{
+    for (uint32_t number = one->first; number < one->seen; number++) {
+        uint32_t at = number % DEVICE_LOG;
+        if (one->log[at].fuse != S2N_FUSED_FIRST || one->log[at].done)
+            continue;
+        CHECK_EQUAL(one->log[(at + 1) % DEVICE_LOG].fuse, S2N_FUSED_SECOND);
+        CHECK_EQUAL(one->log[(at + 1) % DEVICE_LOG].slba, one->log[at].slba);
+        check_alone(one, at);
+        pairs++;
+    }
+}
+
+static const struct s2n_port_ops *plain;
+
+static void ring_sq(s2n_port *port, uint16_t qid, uint32_t tail)
+{
+    pthread_mutex_lock(&devices);
+    plain->ring_sq(port, qid, tail);
+    for (uint32_t i = 0; i < REACTORS; i++)
+        check_pairs(&device[i]);
+    pthread_mutex_unlock(&devices);
+}
+
+static void before_poll(s2n_port *port, uint16_t qid)
+{
+    pthread_mutex_lock(&devices);
+    plain->before_poll(port, qid);
+    pthread_mutex_unlock(&devices);
+}
+
+static void watch(struct device *one)
+{
+    static struct s2n_port_ops ops;
+
+    plain = one->port.ops;
+    ops = *plain;
+    ops.ring_sq = ring_sq;
+    ops.before_poll = before_poll;
+    one->port.ops = &ops;
+}
 
 /* ---- the front end; on the reactors' threads ---- */
 
@@ -76,9 +147,17 @@ static void begin_one(struct session *own)
     task->cdb[5] = (uint8_t)own->begun;
     task->cdb[7] = (uint8_t)(blocks >> 8);
     task->cdb[8] = (uint8_t)blocks;
+    if (!draw(&own->state, 8)) { /* COMPARE AND WRITE, of more than a pair at times */
+        task->cdb[0] = 0x89;
+        task->cdb[9] = (uint8_t)draw(&own->state, 64);
+        task->cdb[13] = (uint8_t)(1 + draw(&own->state, FUSED + 2));
+        task->cdb[5] = task->cdb[7] = task->cdb[8] = 0;
+    }
     task->cdb_length = 16;
+    task->expected = UINT32_MAX;
     own->under_way++;
     s2n_task_begin(task);
+    task->expected = (uint32_t)task->announced;
     if (s2n_task_join(task))
         go_on(task);
 }
@@ -128,6 +207,8 @@ static uint32_t take_events(uint32_t until_tokens, uint32_t until_closed)
                 continue;
             (void)s2n_task_aborted(event.task);
             (void)s2n_task_data_length(event.task);
+            if (event.type == S2N_EVENT_TASK_FAILED && event.holder)
+                s2n_holder_release(event.holder);
             s2n_task_end(event.task, 0, NULL, 0, (const uint8_t *)"data", 4);
             ended++;
         }
@@ -143,6 +224,7 @@ static void open_plane(uint32_t poll_us)
     CHECK(controller = s2n_controller_new(plane, 1));
     for (uint32_t i = 0; i < REACTORS; i++) {
         device_open(&device[i], DEPTH, POOL);
+        watch(&device[i]);
         device[i].automatic = i == 0;
         device[i].lazy = i != 0;
         CHECK(!s2n_controller_set_queue(controller, i, device[i].qp, -1, &device[i].pool_memory));
@@ -156,7 +238,7 @@ static void open_sessions(uint32_t seed)
 {
     for (uint32_t i = 0; i < SESSIONS; i++) {
         session[i] = (struct session){.more.run = begin_more, .state = seed + i};
-        CHECK(session[i].nexus = s2n_nexus_new(plane, i));
+        CHECK(session[i].nexus = s2n_nexus_new(i));
         CHECK(!s2n_nexus_map(session[i].nexus, 0, lu));
         s2n_nexus_set_aside(session[i].nexus, 0, false);
         session[i].reactor = s2n_plane_pick(plane, session[i].nexus);
@@ -172,6 +254,9 @@ static void close_plane(void)
         CHECK(!plane->reactor[i].live && !plane->reactor[i].aborts);
         CHECK_EQUAL(s2n_pool_unused(controller->queue[i].pool), POOL);
     }
+    CHECK(!lu->claims.first);
+    for (uint32_t i = 0; i < REACTORS; i++)
+        CHECK(!lu->local[i].ranges && !lu->local[i].under_way);
     s2n_lu_free(lu);
     s2n_controller_free(controller);
     s2n_plane_free(plane);
@@ -227,6 +312,12 @@ static void interfere(uint32_t *state)
             take_events(tokens_sent, 0);
         s2n_lu_release_range(lu, 1);
         break;
+    case 4:
+        (void)s2n_lu_share(lu, 0, draw(state, 64), 2);
+        if (draw(state, 2))
+            take_events(tokens_sent, 0);
+        s2n_lu_unshare(lu, 2);
+        break;
     case 2:
         s2n_nexus_set_aside(one->nexus, 0, draw(state, 2));
         break;
@@ -249,7 +340,7 @@ static void everything_happens_at_once(uint32_t seed)
     for (int i = 0; i < ROUNDS; i++)
         interfere(&state);
     close_sessions();
-    CHECK(ended);
+    CHECK(ended && pairs);
     close_plane();
 }
 

@@ -18,9 +18,17 @@ static void test_sizes_and_alignment_are_checked(void)
     memory.iova += 512;
     CHECK(!s2n_qpair_new(&fake.port, 3, DEPTH, &memory));
     memory.iova -= 512;
+    memory.vaddr += 512;
+    CHECK(!s2n_qpair_new(&fake.port, 3, DEPTH, &memory));
+    memory.vaddr -= 512;
     memory.length--;
     CHECK(!s2n_qpair_new(&fake.port, 3, DEPTH, &memory));
     free(memory.vaddr);
+    CHECK_EQUAL(s2n_qpair_bytes(0), 0);
+    CHECK_EQUAL(s2n_qpair_bytes(1), 0);
+    CHECK_EQUAL(s2n_qpair_bytes(2), 3 * PAGE);
+    CHECK_EQUAL(s2n_qpair_bytes(64), PAGE + PAGE + 63 * PAGE); /* exactly a page of entries */
+    CHECK_EQUAL(s2n_qpair_bytes(256), 4 * PAGE + PAGE + 255 * PAGE);
 }
 
 static void test_entry_is_the_image_with_its_cid(void)
@@ -37,7 +45,36 @@ static void test_entry_is_the_image_with_its_cid(void)
     s2n_put_le16(sqe + 2, (uint16_t)cid);
     CHECK(memcmp(sq_entry(&bench, 0), sqe, 64) == 0);
     CHECK(memcmp(s2n_qpair_sqe(bench.qp, (uint16_t)cid), sqe, 64) == 0);
+    CHECK(s2n_qpair_sqe(bench.qp, DEPTH - 2));
+    CHECK(!s2n_qpair_sqe(bench.qp, DEPTH - 1));
     CHECK(!s2n_qpair_sqe(bench.qp, DEPTH));
+    close_bench(&bench);
+}
+
+static void test_a_buffer_of_nothing_is_none(void)
+{
+    const s2n_region buffers[] = {{NULL, 0x100000004, 0}, {NULL, 0x100000004, 1}};
+    struct bench bench;
+
+    open_bench(&bench, DEPTH);
+    for (unsigned i = 0; i < 2; i++) {
+        int cid = s2n_qpair_place(bench.qp, (uint8_t[64]){2}, &buffers[i], 0, 1000);
+
+        CHECK(cid >= 0);
+        CHECK_EQUAL(s2n_get_le64(s2n_qpair_sqe(bench.qp, (uint16_t)cid) + 24),
+                    buffers[i].length ? buffers[i].iova : 0);
+    }
+    close_bench(&bench);
+}
+
+static void test_rings_begin_empty(void)
+{
+    static const uint8_t nothing[DEPTH * 64];
+    struct bench bench; /* whose memory was not */
+
+    open_bench(&bench, DEPTH);
+    CHECK(memcmp(sq_entry(&bench, 0), nothing, DEPTH * 64) == 0);
+    CHECK(memcmp(at(&bench, s2n_qpair_cq_iova(bench.qp)), nothing, DEPTH * 16) == 0);
     close_bench(&bench);
 }
 
@@ -101,6 +138,24 @@ static void test_completion_fields(void)
     CHECK_EQUAL(s2n_qpair_poll(bench.qp, &done, 1), 0);
     CHECK_EQUAL(bench.fake.cq_rings, 1);
     CHECK_EQUAL(bench.fake.cq_head, 1);
+    close_bench(&bench);
+}
+
+static void test_each_bit_of_a_status_has_its_place(void)
+{
+    struct bench bench;
+    s2n_completion done;
+
+    open_bench(&bench, DEPTH);
+    for (uint32_t word = 1; word < 0x8000; word <<= 1) {
+        post(&bench, (uint16_t)place(&bench, 2, word), (uint16_t)word, 0);
+        CHECK_EQUAL(s2n_qpair_poll(bench.qp, &done, 1), 1);
+        CHECK_EQUAL(done.cookie, word);
+        CHECK_EQUAL(done.status, word & 0x7FF);
+        CHECK_EQUAL(done.crd, word >> 11 & 3);
+        CHECK_EQUAL(done.more, word >> 13 & 1);
+        CHECK_EQUAL(done.dnr, word >> 14);
+    }
     close_bench(&bench);
 }
 
@@ -288,35 +343,54 @@ static void test_abandoned_commands_end_without_the_device(void)
     close_bench(&bench);
 }
 
-static void test_deadlines(void)
+static void test_what_is_handed_over_keeps_its_place(void)
 {
     struct bench bench;
-    s2n_completion done;
-    uint8_t sqe[64] = {2};
-    uint16_t cid = 0;
-    int forever, late, soon, left;
+    s2n_completion done[3];
+    int cids[3];
 
     open_bench(&bench, DEPTH);
-    CHECK_EQUAL(s2n_qpair_next_deadline(bench.qp, &cid), -1);
-    forever = s2n_qpair_place(bench.qp, sqe, NULL, 0, 0);
-    CHECK_EQUAL(s2n_qpair_next_deadline(bench.qp, &cid), -1);
-    late = s2n_qpair_place(bench.qp, sqe, NULL, 0, 1000000);
-    soon = s2n_qpair_place(bench.qp, sqe, NULL, 0, 1);
-    while ((left = s2n_qpair_next_deadline(bench.qp, &cid)) > 0)
-        CHECK(left <= 1);
-    CHECK_EQUAL(cid, soon);
-    s2n_qpair_extend(bench.qp, cid, 500000);
-    left = s2n_qpair_next_deadline(bench.qp, &cid);
-    CHECK(left > 400000 && left <= 500000);
-    post(&bench, (uint16_t)soon, 0, 0);
-    CHECK_EQUAL(s2n_qpair_poll(bench.qp, &done, 1), 1);
-    s2n_qpair_extend(bench.qp, (uint16_t)soon, 1); /* completed meanwhile: nothing */
-    CHECK(s2n_qpair_next_deadline(bench.qp, &cid) > 400000);
-    post(&bench, (uint16_t)late, 0, 0);
-    post(&bench, (uint16_t)forever, 0, 0);
-    CHECK_EQUAL(s2n_qpair_poll(bench.qp, &done, 1), 1);
-    CHECK_EQUAL(s2n_qpair_poll(bench.qp, &done, 1), 1);
-    CHECK_EQUAL(s2n_qpair_next_deadline(bench.qp, &cid), -1);
+    for (uint64_t i = 0; i < 3; i++)
+        cids[i] = place(&bench, 2, 7 + i % 2);
+    s2n_qpair_hand_over(bench.qp, 7, 9);
+    CHECK_EQUAL(s2n_qpair_find(bench.qp, 7, 0), -1);
+    for (int i = 0; i < 3; i++)
+        post(&bench, (uint16_t)cids[i], 0, 0);
+    CHECK_EQUAL(s2n_qpair_poll(bench.qp, done, 3), 3);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQUAL(done[i].cid, cids[i]);
+        CHECK_EQUAL(done[i].cookie, i == 1 ? 8 : 9);
+    }
+    close_bench(&bench);
+}
+
+static void test_what_is_dropped_is_counted_and_its_slots_are_free(void)
+{
+    struct bench bench;
+
+    open_bench(&bench, DEPTH);
+    for (uint64_t i = 0; i < 5; i++)
+        CHECK(place(&bench, 2, 7 + i % 2) >= 0);
+    CHECK_EQUAL(s2n_qpair_drop(bench.qp, 7), 3);
+    CHECK_EQUAL(s2n_qpair_drop(bench.qp, 7), 0);
+    CHECK_EQUAL(s2n_qpair_in_flight(bench.qp), 2);
+    CHECK_EQUAL(s2n_qpair_drop(bench.qp, 8), 2);
+    CHECK_EQUAL(s2n_qpair_free_slots(bench.qp), DEPTH - 1);
+    close_bench(&bench);
+}
+
+static void test_who_is_revived_sends_to_the_device(void)
+{
+    struct bench bench;
+
+    open_bench(&bench, DEPTH);
+    s2n_qpair_abandon(bench.qp, 0x371);
+    CHECK(s2n_qpair_abandoned(bench.qp));
+    s2n_qpair_revive(bench.qp);
+    CHECK(!s2n_qpair_abandoned(bench.qp));
+    CHECK(place(&bench, 2, 0) >= 0);
+    s2n_qpair_ring(bench.qp);
+    CHECK_EQUAL(bench.fake.sq_tail, 1);
     close_bench(&bench);
 }
 
@@ -337,9 +411,12 @@ int main(void)
 {
     RUN(test_sizes_and_alignment_are_checked);
     RUN(test_entry_is_the_image_with_its_cid);
+    RUN(test_a_buffer_of_nothing_is_none);
+    RUN(test_rings_begin_empty);
     RUN(test_one_doorbell_per_batch);
     RUN(test_full_at_one_less_than_the_depth);
     RUN(test_completion_fields);
+    RUN(test_each_bit_of_a_status_has_its_place);
     RUN(test_whoever_polls_acknowledges_before_it_sleeps);
     RUN(test_wrap);
     RUN(test_poll_takes_no_more_than_asked);
@@ -347,7 +424,9 @@ int main(void)
     RUN(test_replay_keeps_order_and_identity);
     RUN(test_reset_without_replay_forgets);
     RUN(test_abandoned_commands_end_without_the_device);
-    RUN(test_deadlines);
+    RUN(test_what_is_handed_over_keeps_its_place);
+    RUN(test_what_is_dropped_is_counted_and_its_slots_are_free);
+    RUN(test_who_is_revived_sends_to_the_device);
     RUN(test_mmio_doorbells);
     return 0;
 }

@@ -33,10 +33,12 @@ static void check_prps(struct bench *bench, int cid, const struct s2n_span *span
 
 static void one_transfer(struct bench *bench, const struct s2n_span *spans, uint32_t count)
 {
-    uint8_t sqe[64] = {2};
+    uint8_t sqe[64];
     s2n_completion done;
-    int cid = s2n_qpair_place_spans(bench->qp, sqe, spans, count, 0, 1000);
+    int cid;
 
+    memset(sqe, 0xA5, sizeof sqe); /* whatever the pointers were */
+    cid = s2n_qpair_place_spans(bench->qp, sqe, spans, count, 0, 1000);
     CHECK(cid >= 0);
     check_prps(bench, cid, spans, count);
     s2n_qpair_ring(bench->qp);

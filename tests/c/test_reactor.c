@@ -402,7 +402,7 @@ static void sessions_go_where_fewest_are(void)
 {
     static const int32_t cpus[3] = {-1, -1, -1};
     s2n_plane *plane = s2n_plane_new(3, cpus, 0);
-    s2n_nexus *nexus = s2n_nexus_new(plane, 1);
+    s2n_nexus *nexus = s2n_nexus_new(1);
     struct s2n_reactor *picked[7];
     unsigned of[3] = {0};
 
@@ -428,7 +428,7 @@ static void sessions_go_where_queue_pairs_are(void)
     s2n_plane *plane = s2n_plane_new(3, cpus, 0);
     s2n_controller *controller = s2n_controller_new(plane, 1);
     s2n_lu *lu = s2n_lu_new(controller, &params);
-    s2n_nexus *nexus = s2n_nexus_new(plane, 1);
+    s2n_nexus *nexus = s2n_nexus_new(1);
 
     CHECK(!s2n_nexus_map(nexus, 300, lu));
     CHECK(!s2n_plane_all_hot(plane, nexus));

@@ -128,6 +128,49 @@ static void whoever_has_stepped_aside_is_the_engines(void)
     bench_close();
 }
 
+/* Which refuses it. */
+static void an_aca_task_is_the_engines(void)
+{
+    bench_open(DEPTH, POOL);
+    op[0].attribute = S2N_ATTRIBUTE_ACA;
+    begin_read(&op[0], 0, 0, 5, 1);
+    CHECK(next_event(S2N_EVENT_TASK).task == op[0].task);
+    s2n_task_end(op[0].task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    CHECK_EQUAL(bench.device.seen, 0);
+    bench_close();
+}
+
+/* Where a command's data lie: in chunks of a buffer that are apart, from the midst of one on. */
+static void each_page_is_where_the_buffer_has_it(void)
+{
+    enum { PIECE = 104, COUNT = 3 * BLOCKS_64K, PAGE_BLOCKS = S2N_PAGE / BLOCK };
+
+    bench_open(64, POOL);
+    bench.params.maximum_blocks = PIECE; /* 13 pages: chunks have 16 */
+    s2n_lu_update(bench.lu[0], &bench.params);
+    for (uint32_t i = 0; i < 6; i++)
+        begin_read(&op[i], 0, 1, 0, BLOCKS_64K);
+    rounds();
+    for (uint32_t i = 0; i < 6; i += 2)
+        device_complete(&bench.device, i, 0);
+    rounds();
+    begin_read(&op[6], 0, 0, 0, COUNT);
+    rounds();
+    const struct s2n_buffer *buffer = &op[6].task->buffer;
+    CHECK(buffer->count == 3 && buffer->chunk[1] != buffer->chunk[0] + 16);
+    CHECK_EQUAL(bench.device.seen, 6 + (COUNT + PIECE - 1) / PIECE);
+    for (uint32_t block = 0; block < COUNT; block += PAGE_BLOCKS) {
+        uint32_t first = block / PIECE * PIECE, blocks = bench.device.log[6 + block / PIECE].blocks;
+        uint32_t page = (block - first) / PAGE_BLOCKS, pages = blocks / PAGE_BLOCKS;
+        uint32_t chunk = buffer->chunk[block / BLOCKS_64K];
+        CHECK_EQUAL(blocks, COUNT - first < PIECE ? COUNT - first : PIECE);
+        CHECK_EQUAL(device_prp(&bench.device, 6 + block / PIECE, page, pages),
+                    s2n_pool_iova(buffer->pool, chunk) + block % BLOCKS_64K * BLOCK);
+    }
+    complete_all();
+    bench_close();
+}
+
 static void a_lun_that_leads_elsewhere_is_known(void)
 {
     static const uint8_t inquiry[6] = {0x12, 0, 0, 0, 96};
@@ -221,6 +264,8 @@ int main(void)
     RUN(a_flush_has_time);
     RUN(what_is_not_hot_goes_to_the_engine);
     RUN(whoever_has_stepped_aside_is_the_engines);
+    RUN(an_aca_task_is_the_engines);
+    RUN(each_page_is_where_the_buffer_has_it);
     RUN(a_lun_that_leads_elsewhere_is_known);
     RUN(data_out_is_for_the_engine_to_read);
     RUN(a_changed_block_size_is_no_longer_hot);

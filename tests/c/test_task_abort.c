@@ -1,5 +1,9 @@
 /* Aborts: which tasks they reach, in every state, and when they are done. */
 #include "bench.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "check.h"
 
 enum { POOL = 1 << 20, DEPTH = 4, SLOTS = DEPTH - 1 };
@@ -245,6 +249,32 @@ static void what_stays_on_the_device_is_aborted_there(void)
     bench_close();
 }
 
+/* Whatever ends meanwhile: an Abort names its command by the CID. */
+static void what_is_told_of_keeps_its_cid_until_it_was_attended_to(void)
+{
+    bench_open(16, POOL);
+    begin_read(&op[0], 0, 0, 0, 1);
+    rounds();
+    uint16_t cid = bench.device.log[0].cid;
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, UINT64_MAX,
+                    71);
+    CHECK_EQUAL(told_of(1, 0), 1u << cid);
+    device_complete(&bench.device, 0, 0);
+    rounds();
+    CHECK(op[0].completed && op[0].aborted);
+    expect_drained(71, 1);
+    begin_read(&op[1], 1, 0, 0, 1);
+    rounds();
+    CHECK(bench.device.log[1].cid != cid);
+    s2n_controller_attended(bench.controller, 2, cid);
+    rounds();
+    begin_read(&op[2], 1, 0, 0, 1);
+    rounds();
+    CHECK_EQUAL(bench.device.log[2].cid, cid);
+    complete_all();
+    bench_close();
+}
+
 /* Nobody knows whether it was done; nobody waits for it to be done. */
 static void a_reset_ends_what_was_aborted(void)
 {
@@ -308,6 +338,97 @@ static void an_aborted_drain_is_done(void)
     bench_close();
 }
 
+/* ---- many at once ---- */
+
+enum { MANY = 60000, SOON_S = 10 };
+
+static void keep_response(s2n_task *task)
+{
+    CHECK(task->aborted && task->task_aborted_status);
+    task->state = S2N_DONE;
+}
+
+/* As many as all hosts together may have, whose responses are taken while the abort still waits
+ * for an older command. What each costs does not grow with the others: else this takes minutes. */
+static void many_are_aborted_in_no_time(void)
+{
+    static const struct s2n_front_end keeper = {.complete = keep_response,
+                                                .discard = keep_response};
+    static const uint8_t inquiry[6] = {0x12};
+    s2n_task **many = calloc(MANY, sizeof *many);
+
+    CHECK(many);
+    bench_open(DEPTH, POOL);
+    begin_command(&op[0], 0, 0, inquiry, sizeof inquiry);
+    next_event(S2N_EVENT_TASK);
+    for (uint32_t i = 0; i < MANY; i++) {
+        CHECK(many[i] = s2n_task_new(bench.reactor, &keeper, bench.nexus[0]));
+        s2n_task_begin(many[i]); /* it gathers */
+    }
+    alarm(SOON_S);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_LU, bench.nexus[1], bench.lu[0], 0, false, true,
+                    UINT64_MAX, 71);
+    for (uint32_t i = 0; i < MANY; i++)
+        s2n_task_free(many[i]);
+    alarm(0);
+    next_event(S2N_EVENT_TASK_ABORTED);
+    no_event();
+    s2n_task_end(op[0].task, 0, NULL, 0, NULL, 0);
+    expect_drained(71, MANY + 1);
+    bench_close();
+    free(many);
+}
+
+/* The one that an abort waits for goes, while those before it have answers that nobody takes. */
+static void what_is_waited_for_may_go_in_any_order(void)
+{
+    static const uint8_t inquiry[6] = {0x12};
+    static const uint8_t order[] = {2, 0, 3, 1};
+
+    bench_open(DEPTH, POOL);
+    for (uint32_t i = 0; i < 4; i++) {
+        op[i].keeps = i & 1;
+        begin_command(&op[i], 0, 0, inquiry, sizeof inquiry);
+        next_event(S2N_EVENT_TASK);
+    }
+    for (uint64_t token = 71; token < 73; token++)
+        s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false,
+                        UINT64_MAX, token);
+    for (uint32_t i = 0; i < 4; i++)
+        next_event(S2N_EVENT_TASK_ABORTED);
+    for (uint32_t i = 0; i < 4; i++) {
+        no_event();
+        s2n_task_end(op[order[i]].task, 0, NULL, 0, NULL, 0);
+    }
+    CHECK_EQUAL(next_event(S2N_EVENT_DRAINED).cookie, 72);
+    expect_drained(71, 4);
+    taken(&op[1]);
+    taken(&op[3]);
+    bench_close();
+}
+
+/* Task management names a LUN: what was sent there while it led elsewhere is meant, too. */
+static void what_was_sent_to_a_lun_before_it_led_elsewhere_is_meant(void)
+{
+    bench_open(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 0, 1);
+    begin_read(&op[1], 1, 0, 0, 1);
+    rounds();
+    CHECK(!s2n_nexus_map(bench.nexus[0], 0, bench.lu[1]));
+    s2n_plane_abort(bench.plane, S2N_SCOPE_TASK, bench.nexus[0], bench.lu[1], op[0].task->tag, true,
+                    false, UINT64_MAX, 51);
+    rounds();
+    expect_drained(51, 1);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS_LU, bench.nexus[0], bench.lu[1], 0, false, false,
+                    UINT64_MAX, 52);
+    rounds();
+    no_event();
+    complete_all();
+    expect_drained(52, 1);
+    CHECK(op[0].aborted && !op[1].aborted);
+    bench_close();
+}
+
 int main(void)
 {
     RUN(aborts_reach_tasks_in_every_state);
@@ -317,8 +438,12 @@ int main(void)
     RUN(an_abort_does_not_wait_for_responses);
     RUN(a_second_abort_waits_for_the_same_task);
     RUN(what_stays_on_the_device_is_aborted_there);
+    RUN(what_is_told_of_keeps_its_cid_until_it_was_attended_to);
     RUN(a_reset_ends_what_was_aborted);
     RUN(aborts_during_a_pause);
     RUN(an_aborted_drain_is_done);
+    RUN(many_are_aborted_in_no_time);
+    RUN(what_is_waited_for_may_go_in_any_order);
+    RUN(what_was_sent_to_a_lun_before_it_led_elsewhere_is_meant);
     return 0;
 }

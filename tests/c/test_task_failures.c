@@ -98,6 +98,7 @@ static void an_overdue_command_is_told_of(void)
     CHECK_EQUAL(event.cookie, CONTROLLER);
     CHECK_EQUAL(event.qid, 2);
     CHECK_EQUAL(event.cid, bench.device.log[0].cid);
+    CHECK_EQUAL(event.count, 0);
     device_complete(&bench.device, 0, 0);
     bench_close();
 }

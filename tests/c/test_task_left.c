@@ -28,6 +28,7 @@ static void pause(void)
 static void age(const struct op *one, uint64_t ms)
 {
     one->task->abort_ms -= ms;
+    one->task->urge_ms -= ms;
     s2n_queue_urge(&queue()->urge);
 }
 
@@ -82,7 +83,7 @@ static void what_is_left_is_nobodys(void)
     s2n_nexus_free(bench.nexus[0]);
     reset();
     CHECK(!queue()->remains.reserved[S2N_LARGES] && !queue()->remains.common[S2N_LARGES]);
-    CHECK(bench.nexus[0] = s2n_nexus_new(bench.plane, NEXUS));
+    CHECK(bench.nexus[0] = s2n_nexus_new(NEXUS));
     bench_close();
 }
 
@@ -126,6 +127,30 @@ static void what_follows_waits_for_the_reset(void)
     bench_close();
 }
 
+/* Of its data nothing is left to it: the device may still read them. */
+static void what_is_left_counts_as_aborted(void)
+{
+    const uint8_t list[24] = {[1] = 22, [3] = 16, [19] = 3};
+    const uint8_t cdb[10] = {0x42, [8] = sizeof list};
+    s2n_statistics unit;
+
+    bench_open_able(DEPTH, POOL);
+    begin_with_data(&op[0], cdb, sizeof cdb, list);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 1);
+    abort_nexus(0, 71);
+    pause();
+    age(&op[0], ANSWER_MS + 50);
+    CHECK(op[0].completed && op[0].aborted && !op[0].task);
+    expect_drained(71, 1);
+    s2n_lu_statistics(bench.lu[0], &unit);
+    CHECK_EQUAL(unit.begun, 1);
+    CHECK_EQUAL(unit.aborted, 1);
+    CHECK_EQUAL(unit.kind[S2N_COUNTED_DISCARD].bytes, 0);
+    reset();
+    bench_close();
+}
+
 static void a_controller_that_is_lost_leaves_nothing(void)
 {
     bench_open(DEPTH, POOL);
@@ -135,20 +160,30 @@ static void a_controller_that_is_lost_leaves_nothing(void)
     bench_close();
 }
 
+/* Its owner is told, of each command that the device has. */
+static void expect_told(const s2n_task *task, uint32_t count)
+{
+    for (uint32_t i = 0; i < task->pending; i++)
+        CHECK_EQUAL(next_event(S2N_EVENT_ABORT).count, count);
+    no_event();
+}
+
 /* Before the reset has begun, later commands could still overtake it. */
-static void nothing_is_answered_before_the_reset_begins(void)
+static void no_write_is_answered_before_the_reset_begins(void)
 {
     bench_open(DEPTH, POOL);
-    begin_read(&op[0], 0, 0, 0, 600);
+    begin_write(&op[0], 0, 0, 0, 128);
+    gathered(&op[0]);
     begin_read(&op[1], 1, 0, 0, 1);
     rounds();
     abort_nexus(0, 71);
+    age(&op[0], 1000);
+    expect_told(op[0].task, 0);
+    age(&op[0], 500);
+    expect_told(op[0].task, 1);
     age(&op[0], 10 * ANSWER_MS);
+    expect_told(op[0].task, 1);
     CHECK(!op[0].completed);
-    for (uint32_t told = 0; told < 2; told++)
-        for (uint32_t i = 0; i < bench.device.seen - 1; i++)
-            CHECK_EQUAL(next_event(S2N_EVENT_ABORT).count, told);
-    no_event();
     s2n_controller_pause(bench.controller, 41);
     CHECK(op[0].completed && op[0].aborted && !op[1].completed);
     expect_drained(71, 1);
@@ -156,6 +191,57 @@ static void nothing_is_answered_before_the_reset_begins(void)
     reset();
     rounds();
     CHECK(op[1].completed && !op[1].aborted);
+    bench_close();
+}
+
+/* The reset may be put off for the sake of what it would leave half done. */
+static void a_read_is_answered_without_a_reset(void)
+{
+    bench_open(DEPTH, POOL);
+    uint64_t unused = s2n_pool_unused(queue()->pool);
+    begin_read(&op[0], 0, 0, 0, 128);
+    rounds();
+    abort_nexus(0, 71);
+    age(&op[0], ANSWER_MS - 50);
+    CHECK_EQUAL(next_event(S2N_EVENT_ABORT).count, 0);
+    CHECK_EQUAL(next_event(S2N_EVENT_ABORT).count, 1);
+    CHECK(!op[0].completed);
+    age(&op[0], 50);
+    CHECK(op[0].completed && op[0].aborted);
+    expect_drained(71, 1);
+    s2n_task *remains = bench.reactor->live;
+    for (int i = 0; i < 3; i++) {
+        remains->urge_ms = 0;
+        s2n_queue_urge(&queue()->urge);
+        expect_told(remains, 1);
+    }
+    CHECK_EQUAL(s2n_pool_unused(queue()->pool), unused - 65536);
+    pause();
+    reset();
+    CHECK_EQUAL(s2n_pool_unused(queue()->pool), unused);
+    bench_close();
+}
+
+/* So they could on another reactor, which has not heard of the reset. */
+static void nor_before_it_has_begun_on_all_reactors(void)
+{
+    bench_open_beside(1, DEPTH, POOL);
+    struct s2n_reactor *other = &bench.plane->reactor[1];
+    begin_write(&op[0], 0, 0, 8, 128);
+    gathered(&op[0]);
+    rounds();
+    abort_nexus(0, 71);
+    other->running = true; /* it takes its messages later */
+    s2n_controller_pause(bench.controller, 41);
+    age(&op[0], 10 * ANSWER_MS);
+    CHECK(!op[0].completed);
+    no_event();
+    s2n_reactor_round(other);
+    s2n_loop_ended(other); /* and takes what it has told itself */
+    CHECK(op[0].completed && op[0].aborted);
+    expect_drained(71, 1);
+    expect_drained(41, 0);
+    reset();
     bench_close();
 }
 
@@ -185,7 +271,7 @@ static void what_lies_in_place_waits_for_the_reset(void)
 
     bench_open(DEPTH, POOL);
     place.base = bench.device.pool_memory.vaddr;
-    begin_in_place(&op[0], 0x28, 0, 8, &place);
+    begin_in_place(&op[0], cdb_of(0x28, 0, 0, 8), &place);
     rounds();
     abort_nexus(0, 71);
     pause();
@@ -204,8 +290,11 @@ int main(void)
     RUN(what_is_left_is_nobodys);
     RUN(its_memory_is_used_for_nothing_else);
     RUN(what_follows_waits_for_the_reset);
+    RUN(what_is_left_counts_as_aborted);
     RUN(a_controller_that_is_lost_leaves_nothing);
-    RUN(nothing_is_answered_before_the_reset_begins);
+    RUN(no_write_is_answered_before_the_reset_begins);
+    RUN(a_read_is_answered_without_a_reset);
+    RUN(nor_before_it_has_begun_on_all_reactors);
     RUN(who_aborted_anothers_is_kept_to_its_word);
     RUN(what_lies_in_place_waits_for_the_reset);
     return 0;

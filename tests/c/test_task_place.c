@@ -14,9 +14,9 @@ static const struct s2n_place place = {memory, PLACE_IOVA, scattered, 4};
 static void data_in_place_need_no_buffer(void)
 {
     bench_open(DEPTH, POOL);
-    begin_in_place(&op[0], 0x28, 5, 56, &place);
-    begin_in_place(&op[1], 0x2a, 5, 16, &place);
-    begin_in_place(&op[2], 0x2a, 5, 1, &place);
+    begin_in_place(&op[0], cdb_of(0x28, 0, 5, 56), &place);
+    begin_in_place(&op[1], cdb_of(0x2a, 0, 5, 16), &place);
+    begin_in_place(&op[2], cdb_of(0x2a, 0, 5, 1), &place);
     CHECK(!op[0].task->buffer.pool && !op[1].task->buffer.pool);
     rounds();
     static const uint64_t pages[] = {40960, 45056, 8192, 16384, 20480, 24576, 65536};
@@ -39,7 +39,7 @@ static void parts_of_a_command_find_their_pages(void)
     s2n_lu_params params = bench.params;
     params.maximum_blocks = 20;
     s2n_lu_update(bench.lu[0], &params);
-    begin_in_place(&op[0], 0x2a, 0, 56, &place);
+    begin_in_place(&op[0], cdb_of(0x2a, 0, 0, 56), &place);
     rounds();
     CHECK_EQUAL(bench.device.seen, 3);
     static const uint64_t pages[3][4] = {
@@ -60,7 +60,7 @@ static void the_engine_reads_data_in_place(void)
     for (size_t i = 0; i < sizeof memory; i++)
         memory[i] = (uint8_t)(i >> 9);
     s2n_lu_set_aside(bench.lu[0], true);
-    begin_in_place(&op[0], 0x2a, 0, 56, &place);
+    begin_in_place(&op[0], cdb_of(0x2a, 0, 0, 56), &place);
     s2n_task *task = next_event(S2N_EVENT_TASK).task;
     CHECK_EQUAL(s2n_task_data_length(task), sizeof copy);
     s2n_task_copy_data(task, copy);
@@ -82,7 +82,8 @@ static void what_does_not_fit_one_command_is_the_engines(void)
     s2n_lu_update(bench.lu[0], &params);
     for (uint32_t i = 0; i < 514; i++)
         pages[i] = (struct s2n_extent){i * 8192, 4096};
-    begin_in_place(&op[0], 0x28, 0, 514 * 8, &(struct s2n_place){memory, PLACE_IOVA, pages, 514});
+    begin_in_place(&op[0], cdb_of(0x28, 0, 0, 514 * 8),
+                   &(struct s2n_place){memory, PLACE_IOVA, pages, 514});
     rounds();
     s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
     CHECK_EQUAL(event.status, INTERNAL_ERROR);
@@ -96,7 +97,7 @@ static void a_lost_controller_is_told(void)
 {
     bench_open(DEPTH, POOL);
     op[0].keeps = true;
-    begin_in_place(&op[0], 0x28, 5, 8, &place);
+    begin_in_place(&op[0], cdb_of(0x28, 0, 5, 8), &place);
     rounds();
     CHECK(!s2n_task_lost(op[0].task));
     s2n_controller_fail(bench.controller, 0x271);

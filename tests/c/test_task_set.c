@@ -269,6 +269,115 @@ static void many_that_end_at_once(void)
     bench_close();
 }
 
+/* What a data-out on its way to `nexus` kept waiting is ready, between two rounds. */
+static void let_go(struct op *write, unsigned nexus, uint64_t token)
+{
+    s2n_plane_abort(bench.plane, S2N_SCOPE_TASK, bench.nexus[nexus], bench.lu[0], write->task->tag,
+                    false, false, UINT64_MAX, token);
+    CHECK(write->discarded);
+    expect_drained(token, 1);
+}
+
+/* A task set with very much to do that is done at once does not keep the others waiting. */
+static void task_sets_take_turns(void)
+{
+    enum { OF_FIRST = MANY - 10 };
+    struct op *second = &op[OF_FIRST];
+
+    bench_open(DEPTH, POOL);
+    begin_write(&op[0], 0, 0, 0, 8);
+    begin_write(&second[0], 1, 0, 0, 8);
+    for (uint32_t i = 1; i < OF_FIRST; i++) {
+        op[i].attribute = ORDERED;
+        begin_read(&op[i], 0, 0, 0, 0);
+    }
+    for (uint32_t i = 1; i < 4; i++) {
+        second[i].attribute = ORDERED;
+        begin_read(&second[i], 1, 0, 0, 0);
+    }
+    let_go(&op[0], 0, 1);
+    let_go(&second[0], 1, 2);
+    s2n_reactor_round(bench.reactor);
+    CHECK(second[1].completed && second[2].completed && second[3].completed);
+    CHECK(op[1].completed && !op[OF_FIRST - 1].completed);
+    for (uint32_t i = 0; i < 8; i++)
+        rounds();
+    CHECK(op[OF_FIRST - 1].completed);
+    bench_close();
+}
+
+/* What came to the head of a queue in between holds up its own task set alone. */
+static void a_late_head_of_the_queue_holds_up_no_other_task_set(void)
+{
+    bench_open(DEPTH, POOL);
+    for (unsigned nexus = 0; nexus < 2; nexus++) {
+        begin_write(&op[2 * nexus], nexus, 0, 0, 8);
+        op[2 * nexus + 1].attribute = ORDERED;
+        begin_read(&op[2 * nexus + 1], nexus, 0, nexus, 1);
+    }
+    let_go(&op[0], 0, 1);
+    let_go(&op[2], 1, 2);
+    read_as(4, HEAD);
+    expect_last(2, 1);
+    CHECK(op[1].dormant && !op[3].dormant);
+    end(0);
+    expect_last(3, 0);
+    device_complete_all(&bench.device);
+    rounds();
+    CHECK(op[1].completed && op[3].completed && op[4].completed);
+    bench_close();
+}
+
+/* Whatever leaves the list of those that are ready, and from where, the others stay in it. */
+static void what_leaves_the_list_takes_nobody_along(void)
+{
+    for (unsigned leaves = 0; leaves < NEXUSES; leaves++) {
+        bench_open(DEPTH, POOL);
+        for (unsigned nexus = 0; nexus < NEXUSES; nexus++) {
+            begin_write(&op[nexus], nexus, 0, 0, 8);
+            op[10 + nexus].attribute = op[20 + nexus].attribute = ORDERED;
+            begin_read(&op[10 + nexus], nexus, 0, nexus, 0);
+            begin_read(&op[20 + nexus], nexus, 0, nexus, 0);
+        }
+        for (unsigned nexus = 0; nexus < NEXUSES - 1; nexus++)
+            let_go(&op[nexus], nexus, 1);
+        /* The last one first, while the list is looked at for the first one. */
+        let_go(&op[20 + leaves], leaves, 2);
+        let_go(&op[10 + leaves], leaves, 2);
+        if (leaves < NEXUSES - 1)
+            let_go(&op[NEXUSES - 1], NEXUSES - 1, 1);
+        else
+            gathered(&op[leaves]);
+        bench.device.automatic = true;
+        rounds();
+        rounds();
+        for (unsigned nexus = 0; nexus < NEXUSES; nexus++)
+            if (nexus != leaves)
+                CHECK(op[10 + nexus].completed && op[20 + nexus].completed);
+        bench_close();
+    }
+}
+
+/* Wherever in the queue an aborted command stood, what comes later has its turn. */
+static void a_queue_goes_on_after_any_that_is_aborted(void)
+{
+    for (uint32_t gone = 1; gone < 4; gone++) {
+        bench_open(DEPTH, POOL);
+        for (uint32_t i = 0; i < 4; i++)
+            read_as(i, ORDERED);
+        aborted(S2N_SCOPE_TASK, op[gone].task->tag, 1, 1);
+        read_as(4, ORDERED);
+        uint32_t seen = 0;
+        for (uint32_t i = 0; i < 5; i++)
+            if (i != gone) {
+                expect_last(++seen, i);
+                end(seen - 1);
+                CHECK(op[i].completed);
+            }
+        bench_close();
+    }
+}
+
 static void a_reset_keeps_the_order(void)
 {
     bench_open(DEPTH, POOL);
@@ -341,6 +450,10 @@ int main(void)
     RUN(what_is_dormant_is_aborted_at_once);
     RUN(an_abort_of_all_begins_nothing);
     RUN(many_that_end_at_once);
+    RUN(task_sets_take_turns);
+    RUN(a_late_head_of_the_queue_holds_up_no_other_task_set);
+    RUN(what_leaves_the_list_takes_nobody_along);
+    RUN(a_queue_goes_on_after_any_that_is_aborted);
     RUN(a_reset_keeps_the_order);
     RUN(a_lost_controller_fails_all_in_order);
     RUN(a_drain_does_not_wait_for_what_is_dormant);

@@ -24,6 +24,52 @@ static void tasks_wait_for_slots_in_order(void)
     bench_close();
 }
 
+/* Begin a VERIFY, which has no data, and one NVMe command. */
+static void begin_verify(struct op *one, unsigned nexus, uint32_t lba)
+{
+    begin_command(one, nexus, 0, cdb_of(0x2f, 0, lba, 1), 10);
+}
+
+static void nobody_gets_all_slots(void)
+{
+    enum { ENTRIES = 64 - 1, SILENT = 33, SECOND = 11 };
+
+    bench_open_able(ENTRIES + 1, POOL);
+    for (uint32_t i = 0; i < 60; i++)
+        begin_verify(&op[i], 0, i);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, SILENT); /* a quarter is kept, and it has twice what it leaves */
+    for (uint32_t i = 60; i < 100; i++)
+        begin_verify(&op[i], 1, i);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, SILENT + SECOND);
+    begin_verify(&op[100], 2, 100);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, SILENT + SECOND + 1);
+    CHECK_EQUAL(bench.device.log[SILENT + SECOND].slba, 100);
+    complete_all();
+    for (uint32_t i = 0; i <= 100; i++)
+        CHECK(op[i].completed);
+    bench_close();
+}
+
+static void a_slot_is_whose_nexus_has_waited_longest(void)
+{
+    bench_open_able(DEPTH, POOL);
+    for (uint32_t i = 0; i < 6; i++)
+        begin_verify(&op[i], 0, i);
+    for (uint32_t i = 6; i < 9; i++)
+        begin_verify(&op[i], 1, i);
+    static const uint32_t turns[] = {0, 1, 2, 3, 6, 4, 7, 5, 8};
+    for (uint32_t i = 0; i < 9; i++) {
+        rounds();
+        CHECK_EQUAL(bench.device.log[i].slba, turns[i]);
+        device_complete(&bench.device, i, 0);
+    }
+    rounds();
+    bench_close();
+}
+
 static void tasks_wait_for_buffers_in_order(void)
 {
     bench_open(64, POOL);
@@ -165,6 +211,8 @@ static void each_nexus_waits_in_a_line_of_its_own(void)
 int main(void)
 {
     RUN(tasks_wait_for_slots_in_order);
+    RUN(nobody_gets_all_slots);
+    RUN(a_slot_is_whose_nexus_has_waited_longest);
     RUN(tasks_wait_for_buffers_in_order);
     RUN(what_the_pool_can_never_hold_does_not_wait);
     RUN(nobody_gets_all_buffers);

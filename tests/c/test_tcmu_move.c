@@ -110,7 +110,7 @@ static void open_device(void)
     int pair[2];
 
     CHECK(plane = s2n_plane_new(REACTORS, cpus, 0));
-    CHECK(nexus = s2n_nexus_new(plane, 1));
+    CHECK(nexus = s2n_nexus_new(1));
     CHECK(!s2n_plane_start(plane));
     memory = memfd_create("tcmu", 0);
     CHECK(memory >= 0 && ftruncate(memory, MAP_BYTES) == 0);

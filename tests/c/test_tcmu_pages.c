@@ -245,6 +245,21 @@ static void a_page_that_was_replaced_is_not_used(void)
     finish_in_place();
 }
 
+static void no_page_is_known_after_a_withdrawal(void)
+{
+    const struct extent all = {DATA, 72 * 4096}; /* more than a word tells of */
+    const uint32_t bytes = 72 * 4096;
+
+    begin_in_place();
+    write_and_read(&all, 1, bytes / FAKE_BLOCK);
+    replace(FIRST + 5);
+    write_and_read(&all, 1, bytes / FAKE_BLOCK);
+    expect_news(ESTALE);
+    CHECK_EQUAL(counters().pages, 72); /* those of before are not counted on */
+    CHECK_EQUAL(counters().withdrawals, 1);
+    finish_in_place();
+}
+
 static void pages_in_use_stay_known(void)
 {
     const struct extent other = {DATA + 20 * 4096, 4096};
@@ -422,6 +437,7 @@ int main(void)
     RUN(a_few_pages_are_copied);
     RUN(nothing_stays_until_it_may);
     RUN(a_page_that_was_replaced_is_not_used);
+    RUN(no_page_is_known_after_a_withdrawal);
     RUN(pages_in_use_stay_known);
     RUN(a_lost_controller_reaches_nothing);
     RUN(the_engines_data_win);

@@ -109,8 +109,7 @@ static void only_what_nobody_looks_at_stays_in_place(void)
 static void both_phases_find_data_in_place(void)
 {
     start(DEPTH);
-    begin_in_place(&op[0], 0x2e, 40, 16, &place);
-    op[0].task->cdb[1] = BYTCHK;
+    begin_in_place(&op[0], cdb_of(0x2e, BYTCHK, 40, 16), &place);
     rounds();
     CHECK_EQUAL(bench.device.seen, 1);
     complete(0, 0);
@@ -121,6 +120,20 @@ static void both_phases_find_data_in_place(void)
         CHECK_EQUAL(bench.device.log[i].prp2, PLACE_IOVA);
     }
     complete(1, 0);
+    CHECK(op[0].completed && op[0].status == GOOD);
+    bench_close();
+}
+
+/* Each of one block is that block: nobody repeats it, so it may stay. */
+static void one_block_for_each_is_compared_in_place(void)
+{
+    start(DEPTH);
+    begin_in_place(&op[0], cdb_of(0x2f, EACH, 40, 1), &place);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 1);
+    CHECK_EQUAL(bench.device.log[0].opcode, COMPARE);
+    CHECK_EQUAL(bench.device.log[0].prp1, PLACE_IOVA + 8192);
+    complete(0, 0);
     CHECK(op[0].completed && op[0].status == GOOD);
     bench_close();
 }
@@ -282,6 +295,7 @@ int main(void)
     RUN(nothing_is_moved_to_verify_the_medium);
     RUN(only_what_nobody_looks_at_stays_in_place);
     RUN(both_phases_find_data_in_place);
+    RUN(one_block_for_each_is_compared_in_place);
     RUN(what_is_written_is_verified_then);
     RUN(nothing_is_verified_that_was_not_written);
     RUN(what_fails_second_tells_of_the_first);

@@ -17,7 +17,7 @@ from scsi2nvme.target.tcmu import lio
 
 
 def test_a_requirement_is_for_the_python_that_runs_us() -> None:
-    words = shlex.split(advice.install("dbus-fast>=4"))
+    words = shlex.split(advice.install(advice.DBUS_FAST))
     assert words[words[0] == "sudo" :] == [sys.executable, "-m", "pip", "install", "dbus-fast>=4"]
 
 
@@ -27,9 +27,9 @@ def test_debians_own_python_gets_debians_package(
     (tmp_path / "EXTERNALLY-MANAGED").touch()
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
-    words = shlex.split(advice.install("rtslib-fb>=2.1.75", "python3-rtslib-fb"))
+    words = shlex.split(advice.install(advice.RTSLIB))
     assert words[words[0] == "sudo" :] == ["apt-get", "install", "python3-rtslib-fb"]
-    assert "--break-system-packages" in advice.install("dbus-fast>=4")
+    assert "--break-system-packages" in advice.install(advice.DBUS_FAST)
 
 
 def test_a_missing_library_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,15 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsi2nvme.cli.config import (
-    ConfigFile,
-    Settings,
-    TcmuTable,
-    iscsi_name,
-    load,
-    portal_address,
-    settings,
-)
+from scsi2nvme.api.configuration import ConfigFile, TcmuTable
+from scsi2nvme.cli.config import Settings, iscsi_name, load, portal_address, settings
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.cli.naming import BASE, disk_name
 from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
@@ -321,7 +314,7 @@ def test_nothing_to_serve_is_refused() -> None:
 
 def test_two_targets_of_one_name_are_refused(tmp_path: Path) -> None:
     text = FULL.replace(":fast", ":base")
-    with pytest.raises(UsageError, match="same target name"):
+    with pytest.raises(UsageError, match="is another controller's"):
         merged(load(written(tmp_path, text)))
 
 

@@ -8,7 +8,6 @@ import re
 import resource
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from scsi2nvme.cli.daemon.descriptors import RESERVE
-from tests.daemon import IQN, Daemon
-from tests.iscsi_client import Chap, Initiator, LoginError
+from tests.daemon import IQN, PROGRAM, Daemon
+from tests.iscsi_chap import Chap
+from tests.iscsi_client import Initiator, LoginError
 from tests.support import row
 
 MEMORY = "emulated:memory,size=64M"
@@ -84,7 +84,7 @@ def test_one_initiator_leaves_room_for_others(tmp_path: Path) -> None:
             other.login(IQN)
             assert other.command(0, bytes(6)).sense_triple == (6, 0x29, 0)
         listed = subprocess.run(
-            [sys.executable, "-m", "scsi2nvme", "list", "--state-dir", str(tmp_path), "--json"],
+            [*PROGRAM, "list", "--state-dir", str(tmp_path), "--json"],
             capture_output=True,
             text=True,
             timeout=60,

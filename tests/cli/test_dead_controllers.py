@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from scsi2nvme.__main__ import main
+from scsi2nvme.api import methods
 from scsi2nvme.cli.control import ask
-from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
-from tests.cli.serving import serving
+from scsi2nvme.happenings import HAPPENINGS
+from tests.cli.serving import TWO_DISKS, running, serving
 from tests.daemon import free_port
 from tests.iscsi_client import Initiator
 from tests.support import row
@@ -64,16 +64,10 @@ def test_a_controller_that_dies_and_returns(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     port = free_port()
-    configured = serving(
-        tmp_path,
-        "emulated:memory,size=1M,serial=A1",
-        "emulated:memory,size=1M,serial=B2",
-        port=port,
-    )
+    configured = serving(tmp_path, *TWO_DISKS, port=port)
 
     async def work() -> None:
-        async with AsyncExitStack() as stack:
-            daemon = await Daemon.start(configured, stack)
+        async with running(configured) as daemon:
             controller = daemon.served[0].controller
             assert isinstance(controller.transport, EmulatedTransport)
             one = Initiator(("127.0.0.1", port))
@@ -85,10 +79,11 @@ def test_a_controller_that_dies_and_returns(
                     await asyncio.to_thread(each.command, 0, bytes(6))
                     await asyncio.to_thread(alive, each)
                 controller.transport.remove()
+                before = HAPPENINGS.last
                 controller.die("it was pulled out")
                 await asyncio.to_thread(gone, one)
                 await asyncio.to_thread(alive, other)
-                listed = (await asyncio.to_thread(ask, tmp_path, {"verb": "list"}))["Controllers"]
+                listed = (await asyncio.to_thread(ask, tmp_path, methods.SHOW))["Controllers"]
                 assert [(each["State"], each["Reason"]) for each in listed] == [
                     ("dead", "it was pulled out"),
                     ("live", ""),
@@ -96,6 +91,12 @@ def test_a_controller_that_dies_and_returns(
                 await asyncio.to_thread(main, ["list", "--state-dir", str(tmp_path)])
                 controller.transport.insert()
                 await controller.reset()
+                told = [(each.kind, each.about) for each in HAPPENINGS.after(before)[0]]
+                assert told == [
+                    ("controller-dead", {"controller": "emulated:memory,size=1M,serial=A1"}),
+                    ("disk-lost", {"disk": "A1", "namespace": "1"}),
+                    ("controller-back", {"controller": "emulated:memory,size=1M,serial=A1"}),
+                ]
                 attention = await asyncio.to_thread(one.command, 0, bytes(6))
                 assert attention.sense_triple == POWER_ON
                 await asyncio.to_thread(alive, one)

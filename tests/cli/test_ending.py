@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
-from tests.daemon import IQN, Daemon, free_port, target, targets
+from tests.daemon import IQN, PROGRAM, READY_S, Daemon, free_port, target, targets
 from tests.iscsi_client import Initiator
 from tests.support import row
 from tests.waiting import until
@@ -28,7 +28,7 @@ MEANINGLESS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGIO, sig
 def program(*arguments: str) -> subprocess.Popen[str]:
     """Start the program; it says when it has taken over its signals by what it does."""
     return subprocess.Popen(
-        [sys.executable, "-m", "scsi2nvme", *arguments],
+        [*PROGRAM, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -73,6 +73,26 @@ def test_signals_that_mean_nothing_do_not_end_it_and_others_do_in_order(tmp_path
             assert running.stop(number) == 0
             assert running.log.read_text() == ""
             assert not (tmp_path / "control.sock").exists()
+
+
+def test_garbage_is_collected_once_it_serves_and_what_serves_is_none(tmp_path: Path) -> None:
+    told = """
+import gc, os, signal, sys
+from scsi2nvme.__main__ import main
+from scsi2nvme.cli.daemon import serve
+
+def notify(state):
+    if state == "READY=1":
+        print(gc.isenabled(), gc.get_freeze_count() > 10_000, file=sys.stderr)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+serve.notify = notify
+sys.exit(main(sys.argv[1:]))
+"""
+    words = Daemon(tmp_path, MEMORY).command()
+    command = [sys.executable, "-c", told, *words[words.index("serve") :]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=READY_S)
+    assert (done.returncode, done.stderr) == (0, "True True\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=str)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from scsi2nvme.__main__ import main
-from scsi2nvme.cli.config import ConfigFile, Credentials
+from scsi2nvme.api.configuration import ConfigFile, Credentials
+from scsi2nvme.api.methods import Export
 from scsi2nvme.cli.daemon.front_ends.tcmu.kernel_target import find
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.spec import parse
@@ -19,16 +20,16 @@ from scsi2nvme.target.tcmu.front_end import ConfigError, DeviceConfig
 from tests.support import make_lu
 
 ROWS = [
-    {
-        "name": f"nvme-{names[0]}-{nsid}",
-        "names": names,
-        "nsid": nsid,
-        "config": f"nvme/{names[0]}/{nsid}",
-        "size": 1 << 30,
-        "control": "",
-        "wwn": f"{names[0]}.{nsid}",
-    }
-    for names in (["0000_01_00.0", "0"], ["1"])
+    Export(
+        name=f"nvme-{names[0]}-{nsid}",
+        names=names,
+        nsid=nsid,
+        config=f"nvme/{names[0]}/{nsid}",
+        size=1 << 30,
+        control="",
+        wwn=f"{names[0]}.{nsid}",
+    )
+    for names in (("0000_01_00.0", "0"), ("1",))
     for nsid in (1, 2)
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +13,16 @@ from typing import Any
 
 import pytest
 
-from scsi2nvme.cli.config import ConfigFile, Settings, settings
+from scsi2nvme.api import methods
+from scsi2nvme.api.configuration import ConfigFile
+from scsi2nvme.api.method import Method, Nothing
+from scsi2nvme.api.methods import Session
+from scsi2nvme.cli.config import Settings, settings
 from scsi2nvme.cli.control import ask
 from scsi2nvme.cli.daemon import serve
+from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS, iscsi, tcmu
-from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, FrontEndRecord, Serving
+from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, FrontEndRecord, Served, Serving
 from scsi2nvme.cli.daemon.front_ends.iscsi.portal import IscsiFrontEnd
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.drivers.nvme import controller
@@ -32,9 +37,14 @@ class Recorded:
     """A front end that notes what it is told."""
 
     def __init__(self, serving: Serving) -> None:
-        self.requests: Mapping[str, Callable[[], Any]] = {"knock": lambda: "who is there"}
         self.serving = serving
         self.told: list[object] = []
+
+    def answer(self, answers: Answers) -> None:
+        async def knock(_: Nothing) -> list[Session]:
+            return [Session("who is there", "", "", 0)]
+
+        answers.add(methods.SESSIONS, knock)
 
     async def start(self, stack: AsyncExitStack) -> None:
         self.told.append("start")
@@ -47,6 +57,15 @@ class Recorded:
     async def follow_inventory(self) -> None:
         self.told.append("inventory")
 
+    def check_leaving(self, one: Served) -> None:
+        self.told.append("check")
+
+    async def leave(self, one: Served) -> None:
+        self.told.append(one.number)
+
+    async def configure(self, settings: Settings) -> None:
+        self.told.append(settings)
+
     def status(self) -> Mapping[str, Any]:
         return {"Knocks": 3}
 
@@ -57,7 +76,9 @@ class Recorded:
         yield "nobody waits"
 
 
-NOBODY = FrontEndRecord(2, lambda serving: None, idle={"Bells": 0}, absent={"ring": "no bell"})
+NOBODY = FrontEndRecord(
+    2, lambda serving: None, idle={"Bells": 0}, absent={"kernel.exports": "no bell"}
+)
 
 
 def settings_of(directory: Path) -> Settings:
@@ -90,19 +111,20 @@ def test_a_front_end_of_any_kind_is_started_asked_and_ended(
             monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
             assert list(daemon.greeting()) == ["Knock.", "Ready."]
 
-            async def answer(verb: str) -> Any:
-                return await asyncio.to_thread(ask, tmp_path, {"verb": verb})
+            async def answer(method: Method[Any, Any], *params: Any) -> Any:
+                return await asyncio.to_thread(ask, tmp_path, method, *params)
 
-            listed = await answer("list")
+            listed = await answer(methods.SHOW)
             assert (len(listed["Devices"]), listed["Knocks"], listed["Bells"]) == (2, 3, 0)
-            assert await answer("knock") == "who is there"
-            for verb, words in (("ring", "no bell"), ("dance", "the verb 'dance' is unknown")):
-                with pytest.raises(OperationError, match=words):
-                    await answer(verb)
+            assert await answer(methods.SESSIONS) == [Session("who is there", "", "", 0)]
+            with pytest.raises(OperationError, match="no bell"):
+                await answer(methods.EXPORTS)
+            with pytest.raises(OperationError, match=r"sessions\.end: not served here"):
+                await answer(methods.END_SESSION, methods.WhichSession("x"))
             (served,) = daemon.served
             assert served.controller.on_event is not None
             served.controller.on_event(ControllerEvent(0, 0, 0, returned=True))
-            await daemon._background.wait()
+            await daemon.controllers._background.wait()
             assert built[0].told == ["start", [1, 2]]
 
     asyncio.run(main())

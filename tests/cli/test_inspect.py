@@ -85,10 +85,11 @@ def test_list_has_nvme_clis_keys() -> None:
     facts = NamespaceFacts(
         1, IDENTIFY_CONTROLLER.parse(CONTROLLER), IDENTIFY_NAMESPACE.parse(NAMESPACE), 1 << 19
     )
-    shown = inspection.devices([("emulated:x", facts)])
+    shown = inspection.devices([(3, "emulated:x", facts)])
     assert shown["Devices"] == [
         {
             "NameSpace": 1,
+            "Controller": 3,
             "DevicePath": "emulated:x",
             "Firmware": "1.0",
             "ModelNumber": "A model",
@@ -100,6 +101,19 @@ def test_list_has_nvme_clis_keys() -> None:
         }
     ]
     assert "emulated:x" in namespaces.table(shown)
+
+
+def test_controllers_of_one_spec_have_a_state_each() -> None:
+    facts = NamespaceFacts(
+        1, IDENTIFY_CONTROLLER.parse(CONTROLLER), IDENTIFY_NAMESPACE.parse(NAMESPACE), 1 << 19
+    )
+    shown = inspection.devices([(0, "emulated:memory", facts), (2, "emulated:memory", facts)])
+    shown["Controllers"] = [
+        {"Number": number, "DevicePath": "emulated:memory", "State": state}
+        for number, state in ((0, "dead"), (2, "live"))
+    ]
+    _, *rows = namespaces.table(shown).splitlines()
+    assert [row.split()[-1] for row in rows] == ["dead", "live"]
 
 
 @pytest.mark.parametrize("raw", [CONTROLLER], ids=["id-ctrl"])

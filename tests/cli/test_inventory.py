@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scsi2nvme.cli.config import ConfigFile, InitiatorTable
+from scsi2nvme.api.configuration import ConfigFile, InitiatorTable
+from scsi2nvme.cli.daemon import inventory
 from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
 from scsi2nvme.drivers.nvme.events import ControllerEvent
-from tests.cli.serving import serving
+from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.service import registry
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from tests.cli.serving import running, serving
 from tests.daemon import free_port
 from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import ScsiResult
@@ -67,7 +70,7 @@ async def changed(daemon: Daemon, *detached: int) -> None:
     served.controller.transport.detach(*detached)
     wanted = {1, 2, 3} - set(detached)
     await eventually(
-        lambda: set(served.units) == wanted and not daemon._following.locked(),
+        lambda: set(served.units) == wanted and not daemon.controllers._following.locked(),
         f"the namespaces are {wanted}",
     )
 
@@ -79,8 +82,7 @@ def test_luns_follow_the_namespaces(tmp_path: Path) -> None:
     configured = serving(tmp_path, DISK, port=port, config=ConfigFile(initiators=(known, masked)))
 
     async def work() -> None:
-        async with AsyncExitStack() as stack:
-            daemon = await Daemon.start(configured, stack)
+        async with running(configured) as daemon:
             one = Initiator(("127.0.0.1", port))
             masked = Initiator(("127.0.0.1", port), MASKED)
             with one, masked:
@@ -126,20 +128,56 @@ def test_another_namespace_under_a_number_is_another_logical_unit(tmp_path: Path
     configured = serving(tmp_path, DISK, port=port)
 
     async def work() -> None:
-        async with AsyncExitStack() as stack:
-            daemon = await Daemon.start(configured, stack)
+        async with running(configured) as daemon:
             served = daemon.served[0]
-            one = stack.enter_context(Initiator(("127.0.0.1", port)))
-            await asyncio.to_thread(one.login, served.iqn)
-            for lun in await luns(one):
-                assert await triple(one, lun) == POWER_ON
-            before = served.units[2]
-            facts = served.controller.namespaces
-            facts[2] = replace(facts[2], nguid=b"\x99" * 16)
-            await daemon._follow(served, ControllerEvent(0, 0, 0, namespaces=frozenset({2})))
-            assert served.units[2] is not before
-            assert await triple(one, 1) == POWER_ON
-            assert await triple(one, 0) == REPORTED_LUNS_CHANGED
+            with Initiator(("127.0.0.1", port)) as one:
+                await asyncio.to_thread(one.login, served.iqn)
+                for lun in await luns(one):
+                    assert await triple(one, lun) == POWER_ON
+                before = served.units[2]
+                facts = served.controller.namespaces
+                facts[2] = replace(facts[2], nguid=b"\x99" * 16)
+                await daemon.controllers._follow(
+                    served, ControllerEvent(0, 0, 0, namespaces=frozenset({2}))
+                )
+                assert served.units[2] is not before
+                assert await triple(one, 1) == POWER_ON
+                assert await triple(one, 0) == REPORTED_LUNS_CHANGED
+
+    asyncio.run(work())
+
+
+def test_a_unit_that_is_gone_is_freed_when_nothing_refers_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "FIRST_PAUSE_S", 0.01)
+    port = free_port()
+    configured = serving(tmp_path, f"{DISK},fault=read:delay=400:lba=5-5", port=port)
+    slow = row("READ (10)").build(lba=5, transfer_length=1)
+
+    async def work() -> None:
+        async with running(configured) as daemon:
+            (served,) = daemon.served
+            retired = daemon.service._registry._retired
+            with Initiator(("127.0.0.1", port)) as one:
+                await asyncio.to_thread(one.login, served.iqn)
+                await asyncio.to_thread(one.hear)
+                while (await sent(one, 1, bytes(6))).status:
+                    pass
+                itt = await asyncio.to_thread(one.begin, 1, slow, data_in=512)
+                await changed(daemon, 2)
+                (unit,) = retired
+                assert not unit.closed
+                result = await asyncio.to_thread(one.finish, itt, 1)
+                assert result.status == 0
+                await eventually(lambda: not retired, "it is freed")
+                assert unit.closed
+                for number in range(20):
+                    await changed(daemon, *([2] if number % 2 else [2, 3]))
+                await eventually(lambda: not retired, "all are freed")
+                while (await sent(one, 0, bytes(6))).status:
+                    pass
+                await written(one, 0, 7)
 
     asyncio.run(work())
 
@@ -156,16 +194,22 @@ def test_a_new_namespace_must_not_have_the_name_of_another(
     configured = serving(tmp_path, *specs, port=free_port())
 
     async def work() -> None:
-        async with AsyncExitStack() as stack:
-            daemon = await Daemon.start(configured, stack)
+        async with running(configured) as daemon:
             first, second = daemon.served
             for one in (first, second):
                 assert isinstance(one.controller.transport, EmulatedTransport)
                 one.controller.transport.detach(1, 2, 3)
             await eventually(lambda: not first.units and not second.units, "all are gone")
             second.controller.transport.detach(1, 2)  # type: ignore[attr-defined]
-            await eventually(lambda: set(second.units) == {3}, "one is back")
-            assert not second.units[3].ambiguous
+            if serial == "OTHER":
+                await eventually(lambda: set(second.units) == {3}, "one is back")
+                assert not second.units[3].ambiguous
+            else:
+                await eventually(
+                    lambda: any("(not there now" in line for line in caplog.messages),
+                    "it is kept from the name of the one that is gone",
+                )
+                assert not second.units
             first.controller.transport.detach(1)  # type: ignore[attr-defined]
             await eventually(lambda: 2 in first.units, "the others are back")
             if serial == "OTHER":
@@ -173,7 +217,8 @@ def test_a_new_namespace_must_not_have_the_name_of_another(
                 assert first.units[3].ambiguous
                 assert second.units[3].ambiguous
             else:
-                assert set(first.units) == {2}
+                assert set(first.units) == {2, 3}
+                assert not second.units
 
     asyncio.run(work())
     told = "\n".join(record.getMessage() for record in caplog.records)
@@ -186,17 +231,16 @@ def test_a_namespace_whose_state_is_damaged_stays_out_and_others_come(
     configured = serving(tmp_path, DISK, port=free_port())
 
     async def work() -> None:
-        async with AsyncExitStack() as stack:
-            daemon = await Daemon.start(configured, stack)
+        async with running(configured) as daemon:
             (served,) = daemon.served
-            store = daemon._inventory._store
+            store = daemon.controllers._inventory._store
             key = f"reservations-{served.units[2].state_key}"
             await changed(daemon, 1, 2, 3)
             store._path(key).write_text("{")
             assert isinstance(served.controller.transport, EmulatedTransport)
             served.controller.transport.detach(1)
             await eventually(
-                lambda: set(served.units) == {3} and not daemon._following.locked(),
+                lambda: set(served.units) == {3} and not daemon.controllers._following.locked(),
                 "the sound one is served",
             )
 
@@ -204,6 +248,34 @@ def test_a_namespace_whose_state_is_damaged_stays_out_and_others_come(
     assert not any(record.exc_info for record in caplog.records)
     (line,) = [each for each in caplog.messages if "damaged" in each]
     assert line.startswith(f"namespace 2 of controller {DISK!r} is not served: saved state ")
+
+
+def test_a_namespace_that_goes_wrong_in_an_unexpected_way_stays_out_and_others_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured = serving(tmp_path, DISK, port=free_port())
+
+    def odd(facts: NamespaceFacts, *arguments: Any, **options: Any) -> LogicalUnit:
+        if facts.nsid == 2:
+            raise ValueError("what nobody expected")
+        return LogicalUnit(facts, *arguments, **options)
+
+    async def work() -> None:
+        async with running(configured) as daemon:
+            (served,) = daemon.served
+            await changed(daemon, 1, 2, 3)
+            monkeypatch.setattr(inventory, "LogicalUnit", odd)
+            assert isinstance(served.controller.transport, EmulatedTransport)
+            served.controller.transport.detach()
+            await eventually(
+                lambda: set(served.units) == {1, 3} and not daemon.controllers._following.locked(),
+                "the sound ones are served",
+            )
+
+    asyncio.run(work())
+    (line,) = [each for each in caplog.messages if "is not served" in each]
+    assert line.startswith(f"namespace 2 of controller {DISK!r} is not served: ValueError(")
+    assert "Traceback" in caplog.text
 
 
 def test_state_that_cannot_be_saved_is_told_and_does_not_count(
@@ -216,10 +288,11 @@ def test_state_that_cannot_be_saved_is_told_and_does_not_count(
     key = bytes(8) + (7).to_bytes(8, "big") + bytes([0, 0, 0, 0, 1, 0, 0, 0])  # APTPL
 
     async def work() -> None:
-        async with AsyncExitStack() as stack:
-            daemon = await Daemon.start(configured, stack)
+        async with running(configured) as daemon:
             (served,) = daemon.served
-            path = daemon._inventory._store._path(f"reservations-{served.units[1].state_key}")
+            path = daemon.controllers._inventory._store._path(
+                f"reservations-{served.units[1].state_key}"
+            )
             obstacle = path.with_name(f"{path.name}.new")
             obstacle.mkdir()
             with Initiator(("127.0.0.1", port)) as one:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from scsi2nvme.cli.config import TcmuTable
+from scsi2nvme.api.configuration import TcmuTable
 from scsi2nvme.cli.daemon.front_ends.front_end import Serving
 from scsi2nvme.cli.daemon.front_ends.tcmu.kernel_target import KernelTarget
 from tests.support import make_lu
@@ -39,3 +40,38 @@ def test_beside_tcmu_runner_the_commands_say_so(
 ) -> None:
     monkeypatch.setattr(target, "_bus", SimpleNamespace(guest=True))
     assert "control=hw_block_size=4096,nl_reply_supported=-1" in target.description()
+
+
+class Devices:
+    """A front end that counts how often it looks for devices from before."""
+
+    def __init__(self) -> None:
+        self.recovered = 0
+
+    async def follow_inventory(self) -> None:
+        pass
+
+    async def recover(self) -> None:
+        self.recovered += 1
+
+
+def test_devices_from_before_are_looked_for_when_what_they_name_comes(
+    target: KernelTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a controller that was up already: a copy, once its original is forgotten."""
+    devices = Devices()
+    monkeypatch.setattr(target, "_front_end", devices)
+    _, second = target._served
+
+    async def work() -> None:
+        await target.follow_inventory()
+        assert devices.recovered == 0
+        gone = second.units.pop(1)
+        await target.follow_inventory()
+        assert devices.recovered == 0
+        second.units[1] = gone
+        await target.follow_inventory()
+        await target.follow_inventory()
+        assert devices.recovered == 1
+
+    asyncio.run(work())

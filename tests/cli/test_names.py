@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.drivers.nvme.events import ControllerEvent
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
-from tests.cli.serving import serving
+from tests.cli.serving import TWO_DISKS, running, serving
 from tests.daemon import free_port
 
 CHANGED = ControllerEvent(2, 0, 4, namespaces=frozenset({1}))
@@ -23,16 +21,10 @@ def test_a_namespace_that_gets_anothers_identifiers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is another logical unit then. Both are renamed; one that cannot be told apart fails."""
-    configured = serving(
-        tmp_path,
-        "emulated:memory,size=1M,serial=A1",
-        "emulated:memory,size=1M,serial=B2",
-        port=free_port(),
-    )
+    configured = serving(tmp_path, *TWO_DISKS, port=free_port())
 
     async def work() -> None:
-        async with AsyncExitStack() as stack:
-            daemon = await Daemon.start(configured, stack)
+        async with running(configured) as daemon:
             first, second = daemon.served
             units: list[LogicalUnit] = []
             own = second.controller.namespaces[1]
@@ -40,7 +32,7 @@ def test_a_namespace_that_gets_anothers_identifiers(
 
             async def become(**values: object) -> None:
                 second.controller.namespaces = {1: replace(own, **values)}  # type: ignore[arg-type]
-                await daemon._follow(second, CHANGED)
+                await daemon.controllers._follow(second, CHANGED)
                 units[:] = [one.units[1] for one in (first, second)]
 
             await become()

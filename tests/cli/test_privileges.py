@@ -7,6 +7,9 @@ import re
 import subprocess
 import sys
 from importlib import resources
+from pathlib import Path
+
+import pytest
 
 from scsi2nvme.cli.daemon.descriptors import WANTED
 from scsi2nvme.cli.daemon.privileges import KEPT
@@ -53,3 +56,20 @@ def test_the_unit_grants_no_more() -> None:
 
 def test_the_unit_lets_it_open_as_many_files_as_it_wants() -> None:
     assert int(of_unit("LimitNOFILE")) == WANTED
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has powers to give up")
+@pytest.mark.parametrize(("joined", "given"), [(True, True), (False, False)])
+def test_files_may_be_given_to_a_group_that_was_joined(
+    tmp_path: Path, joined: bool, given: bool
+) -> None:
+    """As the control socket is given to `control_group`, once root's powers are gone."""
+    group = 65533
+    (tmp_path / "socket").touch()
+    join = f"privileges.join({group}); " if joined else ""
+    script = DROP.replace("privileges.drop()", f"{join}privileges.drop()") + (
+        f"\nimport os; os.chown({str(tmp_path / 'socket')!r}, -1, {group})"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ("PermissionError" not in done.stderr) == given
+    assert ((tmp_path / "socket").stat().st_gid == group) == given

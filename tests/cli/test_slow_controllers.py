@@ -10,14 +10,20 @@ from typing import Any, cast
 
 import pytest
 
-from scsi2nvme.cli.config import ConfigFile, ControllerTable, TargetSettings, settings
+from scsi2nvme.api import methods
+from scsi2nvme.api.configuration import ConfigFile, ControllerTable
+from scsi2nvme.cli import controllers
+from scsi2nvme.cli.config import TargetSettings, settings
 from scsi2nvme.cli.control import ask
-from scsi2nvme.cli.daemon import serve
+from scsi2nvme.cli.daemon import served_controllers
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
+from scsi2nvme.cli.daemon.front_ends.iscsi.portal import IscsiFrontEnd
+from scsi2nvme.cli.daemon.inventory import Inventory
 from scsi2nvme.cli.daemon.opening import Opening
 from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.cli.errors import OperationError, UnusableControllerError
-from scsi2nvme.cli.spec import parse
+from scsi2nvme.cli.spec import ControllerSpec, parse
+from scsi2nvme.drivers.nvme.controller import Controller
 from tests.daemon import IQN, free_port, target
 from tests.iscsi_client import Initiator, LoginError
 from tests.support import row
@@ -190,7 +196,7 @@ async def daemon(tmp_path: Path, port: int, *specs: str, **more: Any) -> AsyncIt
 
 
 async def states(tmp_path: Path) -> list[str]:
-    listed = await asyncio.to_thread(ask, tmp_path, {"verb": "list"})
+    listed = await asyncio.to_thread(ask, tmp_path, methods.SHOW)
     return [one["State"] for one in listed["Controllers"]]
 
 
@@ -209,7 +215,7 @@ def refused(port: int, name: str) -> int:
 
 
 def test_one_that_hangs_costs_itself_only(tmp_path: Path, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(serve, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(served_controllers, "PATIENCE_S", 0.1)
     port = free_port()
 
     async def work() -> None:
@@ -221,7 +227,9 @@ def test_one_that_hangs_costs_itself_only(tmp_path: Path, monkeypatch: Patch) ->
             assert await states(tmp_path) == ["starting", "live"]
             await asyncio.to_thread(uses, port, 1)
             with pytest.raises(OperationError, match="is not up yet"):
-                await asyncio.to_thread(ask, tmp_path, {"verb": "id-ctrl", "controller": "0"})
+                await asyncio.to_thread(
+                    ask, tmp_path, methods.READ, methods.WhichStructure("id-ctrl", "0")
+                )
             # It may come: initiators are to try again.
             name = target(0)
             assert await asyncio.to_thread(refused, port, name) == SERVICE_UNAVAILABLE
@@ -233,7 +241,7 @@ def test_one_that_hangs_costs_itself_only(tmp_path: Path, monkeypatch: Patch) ->
 def test_one_that_is_slow_is_served_later(
     tmp_path: Path, monkeypatch: Patch, caplog: pytest.LogCaptureFixture, slow: int
 ) -> None:
-    monkeypatch.setattr(serve, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(served_controllers, "PATIENCE_S", 0.0)
     port = free_port()
     specs = [f"{MEMORY},serial=S0", f"{MEMORY},serial=S1"]
     specs[slow] += ",fault=identify:delay=700:count=1"
@@ -243,7 +251,9 @@ def test_one_that_is_slow_is_served_later(
             await asyncio.to_thread(uses, port, 1 - slow)
             assert await states(tmp_path) != ["live", "live"]
             await eventually(lambda: len(running.served) == 2, "both are served")
-            await eventually(lambda: not running._following.locked(), "all have been told")
+            await eventually(
+                lambda: not running.controllers._following.locked(), "all have been told"
+            )
             assert [one.number for one in running.served] == [0, 1]
             assert await states(tmp_path) == ["live", "live"]
             for number in range(2):
@@ -257,8 +267,44 @@ def test_one_that_is_slow_is_served_later(
     assert f"controller '{specs[slow]}' is up, and served from now on" in caplog.messages
 
 
+def test_a_late_one_that_cannot_be_taken_in_costs_itself_only(
+    tmp_path: Path, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(served_controllers, "PATIENCE_S", 0.0)
+    port = free_port()
+    delays = (None, 300, 600)
+    specs = [
+        f"{MEMORY},serial=S{number}" + (f",fault=identify:delay={delay}:count=1" if delay else "")
+        for number, delay in enumerate(delays)
+    ]
+    follow = Inventory.follow
+
+    def odd(inventory: Inventory, one: Served) -> object:
+        gone, came = follow(inventory, one)
+        if one.number == 1:
+            raise ValueError("what nobody expected")
+        return gone, came
+
+    monkeypatch.setattr(Inventory, "follow", odd)
+
+    async def work() -> None:
+        async with asyncio.timeout(30), daemon(tmp_path, port, *specs) as running:
+            await eventually(lambda: len(running.served) == 2, "the last is served")
+            await eventually(
+                lambda: not running.controllers._following.locked(), "all have been told"
+            )
+            assert [one.number for one in running.served] == [0, 2]
+            assert await states(tmp_path) == ["live", "not served", "live"]
+            for number in (0, 2):
+                await asyncio.to_thread(uses, port, number)
+
+    asyncio.run(work())
+    assert f"controller '{specs[1]}' cannot be served" in caplog.messages
+    assert "what nobody expected" in caplog.text
+
+
 def test_a_slow_one_that_cannot_be_driven_is_told(tmp_path: Path, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(serve, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(served_controllers, "PATIENCE_S", 0.0)
     port = free_port()
     bad = f"{MEMORY},tell=ctrl.cntrltype:3,fault=identify:delay=300"
 
@@ -271,5 +317,57 @@ def test_a_slow_one_that_cannot_be_driven_is_told(tmp_path: Path, monkeypatch: P
                 await asyncio.sleep(0.05)
             assert await states(tmp_path) == ["live", "not served"]
             assert await asyncio.to_thread(refused, port, target(1)) == NOT_FOUND
+
+    asyncio.run(work())
+
+
+def test_one_that_could_not_be_driven_may_be_added_once_it_can(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """It has the place, and so the names, that the configuration gave it: no copy is meant."""
+    image = f"emulated:{tmp_path}/disk.img,size=1M,serial=LATE"
+    usable: set[str] = set()
+    bring_up = controllers.open_controller
+
+    async def open_controller(spec: ControllerSpec, **more: Any) -> Controller:
+        if spec.text == image and image not in usable:
+            raise UnusableControllerError("it is broken")
+        return await bring_up(spec, **more)
+
+    monkeypatch.setattr(controllers, "open_controller", open_controller)
+    port = free_port()
+
+    async def work() -> None:
+        async with daemon(tmp_path, port, f"{MEMORY},serial=FIRST", image):
+            assert await states(tmp_path) == ["live", "not served"]
+            new = methods.NewController(image)
+            with pytest.raises(OperationError, match="it is broken"):
+                await asyncio.to_thread(ask, tmp_path, methods.ADD, new)
+            assert await states(tmp_path) == ["live", "not served"]
+            usable.add(image)
+            added = await asyncio.to_thread(ask, tmp_path, methods.ADD, new)
+            assert await states(tmp_path) == ["live", "live"]
+            assert (added.target, added.namespaces) == (target(1), (1,))
+            await asyncio.to_thread(uses, port, 1)
+
+    asyncio.run(work())
+
+
+def test_what_nobody_expected_is_no_success(tmp_path: Path, monkeypatch: Patch) -> None:
+    """It costs the one that was to be added, and is told; so it is where one is to go."""
+
+    async def follow_inventory(self: IscsiFrontEnd) -> None:
+        raise ValueError("a bug")
+
+    async def work() -> None:
+        async with daemon(tmp_path, free_port(), f"{MEMORY},serial=FIRST"):
+            with monkeypatch.context() as patched:
+                patched.setattr(IscsiFrontEnd, "follow_inventory", follow_inventory)
+                new = methods.NewController(f"{MEMORY},serial=NEW")
+                with pytest.raises(OperationError, match="a bug"):
+                    await asyncio.to_thread(ask, tmp_path, methods.ADD, new)
+                which = methods.WhichController("0")
+                with pytest.raises(OperationError, match="went wrong"):
+                    await asyncio.to_thread(ask, tmp_path, methods.REMOVE, which)
 
     asyncio.run(work())

@@ -97,7 +97,7 @@ def test_qemu_needs_no_path(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("disk.img", ["transport", "emulated:", "qemu:"]),
+        ("disk.img", ["write emulated:disk.img"]),
         ("tape:x", ["transport 'tape'"]),
         ("emulated:", ["PATH is missing"]),
         ("emulated:,size=1G", ["PATH is missing"]),

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scsi2nvme import durable
 from scsi2nvme.cli.daemon.control import StateDirectory
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
@@ -94,6 +95,28 @@ def test_nothing_is_written_through_a_link(tmp_path: Path, name: str) -> None:
     assert not (store.directory / "a.json").is_symlink()
 
 
+def test_a_file_that_is_there_keeps_its_group_and_shuts_others_out(tmp_path: Path) -> None:
+    """And a link leads there still. Who may write it could read secrets in its next version."""
+    path, link = tmp_path / "config.toml", tmp_path / "link"
+    path.touch()
+    link.symlink_to("config.toml")
+    os.chown(path, -1, 65534)
+    path.chmod(0o664)
+    durable.replace(link, b"new", keep=True)
+    assert (link.is_symlink(), path.read_bytes()) == (True, b"new")
+    assert (path.stat().st_gid, path.stat().st_mode & 0o777) == (65534, 0o640)
+    assert sorted(tmp_path.iterdir()) == [path, link]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path, *, keep: bool) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="no regular file"):
+        durable.replace(path, b"new", keep=keep)
+    assert path.is_fifo()
+
+
 def test_files_and_directories_are_their_owners(tmp_path: Path) -> None:
     store = JsonStore(tmp_path / "units")
     store.save("a", {})
@@ -142,6 +165,17 @@ def test_a_save_without_room_keeps_what_was_saved(
     assert store.load("a") == {"x": 1}
     if when != "an obstacle":
         assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_nothing_is_saved_that_is_too_long_to_be_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "MAXIMUM_BYTES", 20)
+    store = JsonStore(tmp_path)
+    store.save("a", {"x": 1})
+    with pytest.raises(UnsavedState, match="cannot be saved: File too large"):
+        store.save("a", {"x": "y" * 20})
+    assert store.load("a") == {"x": 1}
 
 
 class Full(io.BytesIO):

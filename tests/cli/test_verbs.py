@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -12,6 +14,7 @@ from types import ModuleType
 
 import pytest
 
+from scsi2nvme import __main__
 from scsi2nvme.cli import verbs
 from scsi2nvme.cli.verb import Verb
 from scsi2nvme.cli.verbs import VERBS
@@ -42,6 +45,30 @@ def test_operations_list_the_verb(name: str) -> None:
     _, _, section = text.partition("\n## Verbs\n")
     rows = [line.split("|")[1] for line in section.split("\n## ")[0].splitlines() if "|" in line]
     assert any(f"`{name}`" in row for row in rows)
+
+
+def test_a_verb_is_put_together_when_it_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    meant: list[str] = []
+
+    def noting(verb: Verb) -> Verb:
+        return replace(verb, arguments=lambda parser: meant.append(parser.prog.split()[-1]))
+
+    monkeypatch.setattr(__main__, "VERBS", [noting(verb) for verb in VERBS])
+    for verb in VERBS:
+        meant.clear()
+        assert __main__.build_parser().parse_args([verb.name]).run is verb.run
+        assert meant == [verb.name]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_what_the_program_notes_of_a_verb_is_no_argument_of_its(verb: Verb) -> None:
+    """`install-units` without --program was given the parser."""
+    own = argparse.ArgumentParser(add_help=False)
+    verb.arguments(own)
+    (verbs,) = __main__.build_parser()._subparsers._group_actions  # type: ignore[union-attr]
+    noted = verbs.choices[verb.name]._defaults  # type: ignore[index]
+    assert noted
+    assert not noted.keys() & {action.dest for action in own._actions}
 
 
 def test_help_loads_nothing_that_only_a_verb_needs() -> None:

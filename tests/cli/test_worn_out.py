@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from pathlib import Path
 
-from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
-from tests.cli.serving import serving
+from tests.cli.serving import running, serving
 from tests.daemon import free_port
 from tests.iscsi_client import Initiator
 from tests.support import row
@@ -22,8 +20,7 @@ def test_a_medium_that_is_placed_in_read_only_mode(tmp_path: Path) -> None:
     configured = serving(tmp_path, "emulated:memory,size=1M,namespaces=2", port=port)
 
     async def work() -> None:
-        async with AsyncExitStack() as stack:
-            daemon = await Daemon.start(configured, stack)
+        async with running(configured) as daemon:
             (served,) = daemon.served
             transport = served.controller.transport
             assert isinstance(transport, EmulatedTransport)

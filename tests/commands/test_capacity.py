@@ -94,6 +94,12 @@ def test_lba_status_is_one_extent_to_the_end() -> None:
     assert data[20] & 0xF == 0
 
 
+@pytest.mark.parametrize("lba", [0, 1, 513, 998, 999])
+def test_lba_status_is_of_all_blocks_to_the_last(lba: int) -> None:
+    data = make_bench(blocks=1000).do("GET LBA STATUS (16)", lba=lba, allocation_length=24).data_in
+    assert int.from_bytes(data[16:20], "big") == 1000 - lba
+
+
 def test_lba_status_extent_is_capped() -> None:
     data = huge(1 << 40).do("GET LBA STATUS (16)", lba=1, allocation_length=24).data_in
     assert data[16:20] == b"\xff" * 4

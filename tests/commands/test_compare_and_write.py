@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scsi2nvme import engine
 from scsi2nvme.commands.read_write import FUA
 from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand, Opcode
 from scsi2nvme.nvme.status import StatusCode
-from scsi2nvme.scsi.result import Result
+from scsi2nvme.scsi.result import NvmeError, Result
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
@@ -24,6 +25,7 @@ from scsi2nvme.scsi.sense import (
     SenseKey,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.status_map import result_of
 from tests.support import Bench, make_bench, row
 
 BLOCK = 512
@@ -184,7 +186,15 @@ def test_a_lost_pair_that_met_something_else_miscompares(medium: bytes, at: int)
 
 
 @pytest.mark.parametrize("medium", [NEW * 2, OLD + NEW, NEW + OLD])
-@pytest.mark.parametrize("statuses", [(RESET, RESET), (StatusCode.FAILED_FUSED, RESET)])
+@pytest.mark.parametrize(
+    "statuses",
+    [
+        (RESET, RESET),
+        (StatusCode.FAILED_FUSED, RESET),
+        (StatusCode.FAILED_FUSED, StatusCode.COMMAND_INTERRUPTED),
+        (StatusCode.TRANSIENT_TRANSPORT_ERROR, StatusCode.FAILED_FUSED),
+    ],
+)
 def test_a_lost_pair_is_not_taken_for_done(medium: bytes, statuses: tuple[int, int]) -> None:
     """Another initiator may have counted from the same value, before it."""
     bench = losing(make_bench(), medium, statuses)
@@ -201,6 +211,71 @@ def test_a_lost_pair_that_changes_nothing_is_repeated() -> None:
     bench = losing(make_bench(), OLD)
     assert swap(bench, 3, OLD * BLOCK, OLD * BLOCK) == Result()
     assert bench.model.opcodes() == [*FUSED, Opcode.READ, *FUSED]
+
+
+# What the hot path has begun, and an NVMe command of which failed
+
+UNCERTAIN = {RESET, StatusCode.COMMAND_INTERRUPTED, StatusCode.TRANSIENT_TRANSPORT_ERROR}
+NOT_READY = StatusCode.NAMESPACE_NOT_READY
+RETRYABLE = {*UNCERTAIN, StatusCode.ABORT_REQUESTED, NOT_READY}
+
+
+def go_on(bench: Bench, opcode: Opcode, phase: int, completion: Completion) -> Result:
+    cdb = row("COMPARE AND WRITE").build(lba=3, number_of_blocks=1)
+    failure = NvmeError(NvmeCommand(opcode, cdw10=3), completion)
+    request = engine.select(bench.nexus, 0, cdb)
+    data = OLD * BLOCK + NEW * BLOCK
+    return bench.model.play(engine.go_on(request, data, phase, failure))
+
+
+def left_of(
+    opcode: Opcode, phase: int, completion: Completion, whole: list[Opcode]
+) -> list[Opcode] | None:
+    """Return what is done of a command, one block of which is as expected; None: it fails."""
+    status = completion.status
+    again = status in RETRYABLE and not completion.dnr
+    if phase:  # it has compared
+        return [Opcode.WRITE] if again else None
+    if opcode == Opcode.READ or status == NOT_READY:  # it has not
+        return whole if again else None
+    return [Opcode.READ, *FUSED] if status in UNCERTAIN else None
+
+
+@pytest.mark.parametrize("dnr", [False, True])
+@pytest.mark.parametrize(
+    ("opcode", "phase"),
+    [(Opcode.COMPARE, 0), (Opcode.WRITE, 0), (Opcode.READ, 0), (Opcode.WRITE, 1)],
+)
+def test_what_the_hot_path_has_done_is_not_done_again(
+    opcode: Opcode, phase: int, dnr: bool
+) -> None:
+    fused = phase == 0 and opcode != Opcode.READ
+    whole = FUSED if fused else [Opcode.READ, Opcode.WRITE]
+    for status in set(StatusCode) - {StatusCode.SUCCESS, StatusCode.COMPARE_FAILURE}:
+        bench = make_bench(controller={"fuses": int(fused)})
+        bench.model.fill(3, OLD * BLOCK)
+        completion = Completion(status, dnr=dnr)
+        result = go_on(bench, opcode, phase, completion)
+        left = left_of(opcode, phase, completion, whole)
+        assert bench.model.opcodes() == (left or []), status.name
+        failed = result_of(NvmeError(NvmeCommand(opcode, cdw10=3), completion), 3)
+        assert result == (failed if left is None else Result()), status.name
+        assert bench.model.blocks(3) == (OLD if left is None else NEW) * BLOCK
+
+
+def test_what_the_hot_path_has_compared_is_not_compared_again() -> None:
+    bench = make_bench(controller={"fuses": 0})
+    bench.model.fill(3, OTHER * BLOCK)  # half written, before the Write failed
+    assert go_on(bench, Opcode.WRITE, 1, Completion(RESET)) == Result()
+    assert bench.model.blocks(3) == NEW * BLOCK
+
+
+def test_where_a_pair_of_the_hot_path_differs_is_told() -> None:
+    bench = make_bench()
+    bench.model.fill(3, OLD * 100 + OTHER * 412)
+    failed = Completion(StatusCode.COMPARE_FAILURE, dnr=True)
+    assert go_on(bench, Opcode.COMPARE, 0, failed) == miscompare_at(100)
+    assert bench.model.opcodes() == [Opcode.READ]
 
 
 def test_limits(bench: Bench) -> None:

@@ -60,6 +60,7 @@ def test_a_transport_is_named_where_it_is_known() -> None:
         (b"  A  B  ", b"AB  "),
         (b"AB\0\xff12 3", b"B123"),
         (b"        ", b"    "),
+        (b" !\x1f~ \x7f", b"!~  "),  # the first and the last that are graphic
     ],
 )
 def test_the_revision_is_the_end_of_the_firmware_revision(firmware: bytes, expected: bytes) -> None:

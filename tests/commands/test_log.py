@@ -21,6 +21,7 @@ from scsi2nvme.nvme.command import AdminOpcode, Opcode
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT, SMART_LOG
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.mode_pages.informational_exceptions import INFORMATIONAL_EXCEPTIONS_CONTROL
+from scsi2nvme.unit.statistics import KindStatistics, Statistics
 from tests.commands.log_pages import (
     CURRENT,
     SELF_TESTS,
@@ -140,8 +141,6 @@ def test_what_a_controller_counts_for_several_is_told_of_none() -> None:
     bench.lu.counters.record(Opcode.READ, 0x281)
     assert numbers(parameters(bench, 0x02)) == {6: 0}
     assert numbers(parameters(bench, 0x03)) == {6: 1}
-    assert 0x19 not in sense(bench, 0x00).data_in[4:]
-    assert refused_in_cdb(sense(bench, 0x19), 2, 5)
     assert bench.do("LOG SELECT", pcr=1, page_code=0x03, pc=CURRENT).status is Status.GOOD
     assert numbers(parameters(bench, 0x03)) == {6: 0}
 
@@ -179,21 +178,24 @@ def test_wear_cycles_and_hours() -> None:
 @pytest.mark.parametrize("block_bytes", [512, 4096])
 def test_statistics_count_logical_blocks(block_bytes: int) -> None:
     bench = make_bench(block_bytes=block_bytes)
-    bench.model.logs[SMART] = SMART_LOG.build(
-        host_read_commands=1,
-        host_write_commands=2,
-        data_units_read=8,
-        data_units_written=16,
-        power_on_hours=3,
-        controller_busy_time=50,
-    )
+    bench.model.logs[SMART] = SMART_LOG.build(power_on_hours=3, controller_busy_time=50)
+    reads = KindStatistics(8 * 4096, 0, 2999, (0, 1))
+    writes = KindStatistics(16 * 4096, 0, 5000, (0, 1, 1))
+    bench.lu.statistics = lambda: Statistics(3, 0, (reads, writes, reads, reads))
     found = parameters(bench, 0x19)
     statistics = STATISTICS.parse(found[1])
     assert (statistics.read_commands, statistics.write_commands) == (1, 2)
-    assert statistics.blocks_transmitted == 8 * 512000 // block_bytes
-    assert statistics.blocks_received == 16 * 512000 // block_bytes
-    assert IDLE_TIME.parse(found[2]).intervals == 130
-    assert found[3] == bytes([0, 0, 0, 0, 0, 0, 0, 60])  # intervals of a minute
+    assert statistics.blocks_transmitted == 8 * 4096 // block_bytes
+    assert statistics.blocks_received == 16 * 4096 // block_bytes
+    assert (statistics.read_intervals, statistics.write_intervals) == (2, 5)
+    assert IDLE_TIME.parse(found[2]).intervals == 130 * 60_000
+    assert found[3] == bytes([0, 0, 0, 3, 0, 0, 0, 1])  # intervals of a millisecond
+
+
+@pytest.mark.parametrize(("busy", "idle"), [(119, 1), (120, 0), (121, 0)])
+def test_who_is_always_busy_is_never_idle(busy: int, idle: int) -> None:
+    found = parameters(with_smart(power_on_hours=2, controller_busy_time=busy), 0x19)
+    assert IDLE_TIME.parse(found[2]).intervals == idle * 60_000
 
 
 def test_parameters_say_how_they_are_linked() -> None:

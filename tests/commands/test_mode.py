@@ -386,6 +386,8 @@ def test_a_new_block_length_waits_for_format_unit(blocks: int) -> None:
     assert bench.lu.block_bytes == 512
     shown = SHORT_DESCRIPTOR.parse(sense(bench, page_code=0x08)[8:])
     assert (shown.block_bytes, shown.blocks) == (4096, 512)
+    assert select(bench, changed(bench, CONTROL, swp=1)).status is Status.GOOD
+    assert bench.lu.mode.pending_block_bytes == 4096  # without a descriptor it is what it was
     back = SHORT_DESCRIPTOR.build(block_bytes=512)
     assert select(bench, back, header=header).status is Status.GOOD
     assert bench.lu.mode.pending_block_bytes is None

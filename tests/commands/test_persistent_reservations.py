@@ -13,11 +13,13 @@ from scsi2nvme.unit.ports import PortName
 from scsi2nvme.unit.store import MemoryStore
 from tests.commands.reservations import (
     EA,
+    EA_AR,
     EA_RO,
     GOOD,
     INVALID_PARAMETER,
     RELEASED,
     WE,
+    WE_AR,
     access,
     attentions,
     move,
@@ -69,6 +71,20 @@ def test_a_registered_nexus_may_not_specify_initiator_ports() -> None:
     extra = transport_ids(bench.other("b").initiator)
     assert out(bench, "a", "REGISTER", 1, 2, extra=extra, spec_i_pt=1) == INVALID_PARAMETER
     assert read_keys(bench) == (1, [1])
+
+
+@pytest.mark.parametrize("kind", [WE_AR, EA_AR])
+def test_the_reservation_of_all_registrants_has_no_key(kind: int) -> None:
+    bench = reservation_bench()
+    out(bench, "a", "REGISTER", 0, 7)
+    assert out(bench, "a", "RESERVE", 7, kind=kind) == GOOD
+    assert read_reservation(bench) == (0, kind)
+
+
+def test_no_initiator_ports_may_be_specified() -> None:
+    bench = reservation_bench()
+    assert out(bench, "a", "REGISTER", 0, 7, extra=transport_ids(), spec_i_pt=1) == GOOD
+    assert read_keys(bench) == (1, [7])
 
 
 def test_all_target_ports() -> None:

@@ -62,6 +62,7 @@ def test_power_conditions_are_power_states(power_condition: int, modifier: int, 
     [
         ({"npss": 2, "psds": STATES}, 1, 2, 2),  # none is non-operational
         ({"npss": 3, "psds": STATES}, 1, 3, 3),
+        ({"npss": 1, "psds": STATES[3 * POWER_STATE.size :]}, 0, 1, 1),  # the first is always one
     ],
 )
 def test_few_power_states(
@@ -72,6 +73,12 @@ def test_few_power_states(
     start_stop(bench, power_condition=3, power_condition_modifier=1)
     start_stop(bench, start=0)
     assert power_states(bench) == [idle, standby, stopped]
+
+
+def test_the_last_power_state_may_be_operational() -> None:
+    bench = make_bench(controller={"npss": 2, "psds": STATES})
+    start_stop(bench, power_condition=2, power_condition_modifier=2)
+    assert power_states(bench) == [2]
 
 
 def test_one_power_state_is_not_asked_for() -> None:

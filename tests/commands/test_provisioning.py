@@ -133,6 +133,13 @@ def test_unmap_keeps_the_controllers_limits(
     assert done == [lba + n for lba, count in ranges for n in range(count)]
 
 
+@pytest.mark.parametrize(("last", "commands"), [(4, 1), (5, 2)])
+def test_as_much_is_unmapped_at_a_time_as_may_be(last: int, commands: int) -> None:
+    bench = make_bench(nvm_controller={"dmsl": 7})
+    assert unmap(bench, unmap_list((0, 3), (10, last))) == Result()
+    assert len(bench.model.executed) == commands
+
+
 def test_write_protected_medium_is_not_unmapped(bench: Bench) -> None:
     bench.lu.read_only = True
     assert unmap(bench, unmap_list((0, 1))) == failed(WRITE_PROTECTED)

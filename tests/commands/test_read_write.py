@@ -134,3 +134,17 @@ def test_batches_keep_order_and_are_bounded(sizes: list[int]) -> None:
         assert 0 < len(batch) <= 32
         moved = sum(command.data_in for command in batch)
         assert len(batch) == 1 or moved <= MAXIMUM_TRANSFER_BYTES
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batches"),
+    [
+        ([MAXIMUM_TRANSFER_BYTES // 2] * 4 + [1], [2, 2, 1]),
+        ([MAXIMUM_TRANSFER_BYTES, 1, MAXIMUM_TRANSFER_BYTES - 1, 0, 1], [1, 3, 1]),
+        ([512] * 65, [32, 32, 1]),
+        ([MAXIMUM_TRANSFER_BYTES + 1] * 2, [1, 1]),
+    ],
+)
+def test_batches_are_as_large_as_they_may_be(sizes: list[int], batches: list[int]) -> None:
+    commands = [NvmeCommand(Opcode.READ, data_in=size) for size in sizes]
+    assert [len(batch) for batch in in_batches(commands)] == batches

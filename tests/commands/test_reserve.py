@@ -247,3 +247,20 @@ def test_port_names_that_are_none(name: bytes) -> None:
     data = b"\x45\0\0\x20" + name.ljust(32, b"\0")
     with pytest.raises(ValueError, match=r"."):
         transport_id.decode(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x04\0\0\x14" + b"iqn.a:b".ljust(20, b"\0"),  # of another protocol
+        b"\x85\0\0\x14" + b"iqn.a:b".ljust(20, b"\0"),  # of another format
+        b"\x05\0\0\x10" + b"iqn.a:b".ljust(16, b"\0"),  # too short
+        b"\x05\0\0\x16" + b"iqn.a:b".ljust(22, b"\0"),  # of no whole words
+        b"\x05\0\0\x14" + b"iqn.a:b".ljust(19, b"\0"),  # cut off
+        b"\x05\0\0\x14" + b"iqn.a:b".ljust(20, b"c"),  # not terminated
+        b"\x05\0\0\x14" + b"iqn.a:b".ljust(19, b"\0") + b"c",  # padded with something
+    ],
+)
+def test_transport_ids_that_are_none(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        transport_id.decode(data)

@@ -74,6 +74,15 @@ def test_a_flush_that_fails_in_the_background_is_a_deferred_error(bench: Bench) 
     assert bench.do("TEST UNIT READY") == Result()
 
 
+def test_the_data_plane_hears_of_a_deferred_error(bench: Bench) -> None:
+    bench.model.faults[Opcode.FLUSH] = [0x280]
+    result = bench.do("SYNCHRONIZE CACHE (10)", immed=1)
+    seen: list[bool] = []
+    bench.lu.on_change = lambda: seen.append(bench.lu.aside(bench.nexus))
+    bench.finish(result)
+    assert seen[-1:] == [True]
+
+
 @pytest.mark.parametrize("immed", [0, 1])
 @pytest.mark.parametrize("name", PRE_FETCHES)
 def test_pre_fetch_does_not_say_that_it_did_anything(bench: Bench, name: str, immed: int) -> None:

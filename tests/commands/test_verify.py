@@ -104,6 +104,15 @@ def test_verify_of_all_blocks_keeps_the_maximum_transfer_length(bench: Bench) ->
     assert result == refused_at(6, 7)
 
 
+@pytest.mark.parametrize("bytchk", [0, 1])
+def test_write_and_verify_keeps_the_maximum_transfer_length(bench: Bench, bytchk: int) -> None:
+    blocks = bench.lu.maximum_transfer_blocks + 1
+    data = bytes(blocks * BLOCK)
+    result = bench.do("WRITE AND VERIFY (12)", data, transfer_length=blocks, bytchk=bytchk)
+    assert result == refused_at(6, 7)
+    assert not bench.model.executed
+
+
 @pytest.mark.parametrize("bytchk", [0, 1, 3])
 @pytest.mark.parametrize("name", VERIFIES)
 def test_verify_of_nothing(bench: Bench, name: str, bytchk: int) -> None:

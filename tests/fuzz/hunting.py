@@ -54,6 +54,7 @@ class _Parameters(Structure):
         ("volatile_cache", c_uint8),
         ("compares", c_uint8),
         ("write_zeroes_deallocates", c_uint8),
+        ("fused_blocks", c_uint32),
         ("verify_blocks", c_uint32),
         ("write_zeroes_blocks", c_uint32),
         ("write_same_blocks", c_uint32),
@@ -85,7 +86,7 @@ class NativePath:
         for name, text in (headers | sources).items():
             (folder / name).write_text(text)
         library = folder / "hot.so"
-        command = ["cc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", f"-I{folder}"]
+        command = ["cc", "-shared", "-fPIC", "-O0", "-D_GNU_SOURCE", f"-I{folder}"]
         command += [f"-I{path}" for path in (CSRC, DRIVERS / "csrc", DRIVERS / "nvme" / "csrc")]
         subprocess.run(
             [*command, "-o", str(library), *(str(folder / name) for name in sources)], check=True
@@ -125,7 +126,7 @@ class NativePath:
                 op.cdw12,
                 op.nsid,
                 bytes(op.sqe),
-                carried(memory.raw, op.data_at, op.data_bytes, op.period) if data_out else b"",
+                carried(memory.raw, op) if data_out else b"",
                 op.phase,
             )
             for op in out[:count]

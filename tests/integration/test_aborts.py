@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import Daemon, target, targets
+from tests.daemon import IQN, Daemon, target, targets
 from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import SIMPLE
 from tests.support import row
@@ -181,6 +181,26 @@ def test_another_host_ends_what_hangs(tmp_path: Path) -> None:
             assert usable(other)
 
 
+def test_what_hangs_waits_for_the_format_of_another_disk(tmp_path: Path) -> None:
+    """A reset would corrupt the medium. What reads is answered in time all the same."""
+    faults = ("format-nvm:delay=4000", "read:hang:nsid=2:count=1", "abort:status=0/06")
+    disk = ",".join(["emulated:memory,size=1M,namespaces=2", *(f"fault={one}" for one in faults)])
+    with Daemon(tmp_path, disk) as daemon, ExitStack() as stack:
+        address = ("127.0.0.1", daemon.port)
+        formats, reads = (stack.enter_context(Initiator(address, name)) for name in (HOST, OTHER))
+        for one in (formats, reads):
+            one.login(IQN)
+            one.hear(0)
+            one.hear(1)
+        format_unit = formats.begin(0, row("FORMAT UNIT").build())
+        formats.command(1, INQUIRY, data_in=36)  # it has begun
+        read = reads.begin(1, READ[0], data_in=512)
+        assert reads.task_management(ABORT_TASK, lun=1, referenced=read).response == 0
+        assert formats.finish(format_unit).status == 0
+        assert formats.command(0, TUR).status == 0
+        assert reads.command(1, READ[0], data_in=512).status == 0
+
+
 def test_a_host_clears_its_own_task_set(tmp_path: Path) -> None:
     with (
         serving(tmp_path, (hanging("UNMAP"),)) as daemon,
@@ -245,3 +265,18 @@ def test_what_is_sent_after_the_request_is_answered(tmp_path: Path, function: in
         assert answered.isdisjoint(before)
         one.hear()
         assert usable(one)
+
+
+def test_who_waits_to_be_alone_lets_others_go_on(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, (hanging("UNMAP"),)) as daemon,
+        initiator(daemon) as one,
+        initiator(daemon, 0, OTHER) as stops,
+        initiator(daemon, 0, f"{HOST}2") as another,
+    ):
+        begin(one, "UNMAP")
+        stop = stops.begin(0, row("START STOP UNIT").build(start=1))
+        assert usable(another)
+        assert usable(another)
+        assert stops.task_management(ABORT_TASK, referenced=stop).response == 0
+        assert usable(another)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import repeat
 from pathlib import Path
 
 import pytest
 
 from bench import load
-from tests.daemon import IQN, Daemon
+from tests.daemon import IQN, PROGRAM, Daemon
 from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import ScsiResult
 from tests.support import row
@@ -145,9 +145,24 @@ def test_no_update_is_lost(tmp_path: Path, options: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fused", "not fused"])
+def test_of_those_that_expect_the_same_one_wins(tmp_path: Path, kind: str) -> None:
+    with ExitStack() as stack:
+        words = disk(*CONTROLLERS[kind])
+        daemon = stack.enter_context(Daemon(tmp_path, words, arguments=("--reactors", "2")))
+        hosts = [stack.enter_context(logged_in(daemon, f"host{number}")) for number in range(4)]
+        pool = stack.enter_context(ThreadPoolExecutor(len(hosts)))
+        old = read(hosts[0], SHARED)
+        for number in range(1, 100):
+            new = number.to_bytes(BLOCK, "big")
+            told = list(pool.map(swap, hosts, repeat(SHARED), repeat(old), repeat(new)))
+            assert sorted(told) == [GOOD] + [MISCOMPARE] * 3
+            old = new
+
+
+@pytest.mark.parametrize("kind", ["fused", "not fused"])
 def test_no_update_is_lost_by_resets(tmp_path: Path, kind: str) -> None:
     with Daemon(tmp_path, disk(*CONTROLLERS[kind])) as daemon:
-        reset = [sys.executable, "-m", "scsi2nvme", "reset", IQN, "--state-dir", str(tmp_path)]
+        reset = [*PROGRAM, "reset", IQN, "--state-dir", str(tmp_path)]
         together(daemon, lambda: void(subprocess.run(reset, check=True, capture_output=True)))
 
 

@@ -41,14 +41,16 @@ PASSING = tuple(
 
 
 @contextmanager
-def disks(tmp_path: Path, faults: tuple[str, ...]) -> Iterator[tuple[Initiator, Initiator]]:
+def disks(
+    tmp_path: Path, faults: tuple[str, ...], *options: str
+) -> Iterator[tuple[Initiator, Initiator]]:
     """Serve two disks that are the same, to an initiator each."""
     with ExitStack() as stack:
         both = []
         for name in ("hot", "cold"):
             (tmp_path / name).mkdir()
             words = (f"fault={each}" for each in faults)
-            disk = ",".join([spec("emulated", tmp_path / name, block=BLOCK), *words])
+            disk = ",".join([spec("emulated", tmp_path / name, block=BLOCK), *options, *words])
             daemon = stack.enter_context(Daemon(tmp_path / name, disk))
             one = stack.enter_context(Initiator(("127.0.0.1", daemon.port)))
             one.login(IQN)
@@ -118,3 +120,43 @@ def test_both_say_and_do_the_same(tmp_path: Path, faults: tuple[str, ...]) -> No
             assert told[0] == told[1], f"{request[0].name} {request[1].hex()}"
         contents = [one.command(0, whole, data_in=90 * BLOCK).data for one in (hot, cold)]
         assert contents[0] == contents[1]
+
+
+# COMPARE AND WRITE
+
+
+def altered(rng: random.Random, data: bytes) -> bytes:
+    """Return data that differ in a byte, at times."""
+    changed = bytearray(data)
+    if changed and rng.random() < 0.3:
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+LOST = ("write:status=0/21:done:after=4:count=2", "compare:status=0/21:after=20:count=2")
+
+
+@pytest.mark.parametrize("fuses", [1, 0], ids=["fused", "not fused"])
+@pytest.mark.parametrize(
+    "faults", [(), FAULTS, PASSING, LOST], ids=["well", "failing", "passing", "lost"]
+)
+def test_both_compare_and_write(tmp_path: Path, faults: tuple[str, ...], fuses: int) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    chosen = row("COMPARE AND WRITE")
+    with disks(tmp_path, faults, f"tell=ctrl.fuses:{fuses}") as (hot, cold):
+        for number in range(120):
+            lba, count = rng.choice((0, 95, 118, 198, 205)), rng.choice((0, 1, 2, 3, 8, 9, 20))
+            cdb = row("READ (10)").build(lba=lba, transfer_length=count)
+            held = [one.command(0, cdb, data_in=count * BLOCK) for one in (hot, cold)]
+            assert (held[0].status, held[0].data) == (held[1].status, held[1].data)
+            old = held[0].data or bytes(count * BLOCK)
+            new = number.to_bytes(2, "big") * (count * BLOCK // 2)
+            request = (
+                chosen,
+                chosen.build(lba=lba, number_of_blocks=count, fua=rng.randrange(2)),
+                altered(rng, old) + new,
+            )
+            told = sent(hot, *request, SIMPLE), sent(cold, *request, ORDERED)
+            assert told[0] == told[1], f"{lba}, {count} blocks"

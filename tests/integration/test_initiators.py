@@ -14,7 +14,8 @@ import pytest
 from bench import load
 from tests.daemon import IQN, Daemon, free_port
 from tests.integration.disks import KINDS, MIB, spec
-from tests.iscsi_client import Chap, Initiator, LoginError
+from tests.iscsi_chap import Chap
+from tests.iscsi_client import Initiator, LoginError
 
 SIZE_MIB = 64
 USER, SECRET = "host", "a long enough secret"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.daemon import IQN, Daemon, target, targets
+from tests.daemon import IQN, PROGRAM, Daemon, target, targets
 from tests.iscsi_client import Initiator, LoginError
 from tests.support import row
 
@@ -30,7 +29,7 @@ REFUSALS = {
 
 
 def scsi2nvme(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scsi2nvme", *arguments]
+    command = [*PROGRAM, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import secrets
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import IQN, Daemon
+from tests.daemon import IQN, PROGRAM, Daemon
 from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import DATA_IN, R2T, SCSI_RESPONSE, TASK_MANAGEMENT_RESPONSE
 from tests.support import row
@@ -25,6 +24,7 @@ BLOCKS = 8  # that are written and read
 LONG = 64 * BLOCK  # a write whose data are asked for
 ABORT_TASK, ABORT_TASK_SET, CLEAR_TASK_SET = 1, 2, 4
 DISK = "emulated:memory,size=64M"
+PASSING = ("INQUIRY", "REPORT LUNS", "REQUEST SENSE")
 # What comes to some blocks is late, so that the disk itself keeps no order.
 LATE = ("write:delay=9:lba=0-1", "read:delay=5:lba=4-5", "write:delay=3:lba=6-7")
 
@@ -107,7 +107,7 @@ def read(one: Initiator) -> bytes:
 
 def reset_controller(daemon: Daemon) -> None:
     words = ["reset", "0", "--state-dir", str(daemon.state_dir)]
-    subprocess.run([sys.executable, "-m", "scsi2nvme", *words], check=True, timeout=60)
+    subprocess.run([*PROGRAM, *words], check=True, timeout=60)
 
 
 def stamp(number: int, blocks: int = 1) -> bytes:
@@ -208,6 +208,24 @@ def test_a_host_that_orders_costs_no_other(tmp_path: Path) -> None:
             del host.sent[itt]
         host.serve(random.Random(1))
         assert {each.status for each in host.sent.values()} == {GOOD}
+
+
+def test_only_what_the_standard_lists_passes_what_is_ordered(tmp_path: Path) -> None:
+    """Spec: SPC-4 5.3 (implicit head of queue)."""
+    passing = [bytes(6), *(row(name).build(allocation_length=255) for name in PASSING)]
+    late = row("REPORT TARGET PORT GROUPS").build(allocation_length=255)
+    with serving(tmp_path, "write:delay=300:lba=100-100") as daemon, login(daemon) as one:
+        host = Host(one)
+        write = host.send(ORDERED, 100, stamp(1))
+        others = [one.begin(0, late, data_in=255)]
+        others += [one.begin(0, cdb, data_in=255 if any(cdb) else 0) for cdb in passing]
+        ended: list[int] = []
+        while len(ended) <= len(others):
+            pdu = one.receive()
+            if pdu.opcode == SCSI_RESPONSE or (pdu.opcode == DATA_IN and pdu.bhs[1] & 1):
+                ended.append(int.from_bytes(pdu.bhs[16:20], "big"))
+        assert sorted(ended[:-2]) == sorted(others[1:])
+        assert ended[-2:] == [write, others[0]]
 
 
 @pytest.mark.parametrize("function", [ABORT_TASK_SET, CLEAR_TASK_SET])

@@ -8,7 +8,7 @@ from enum import Enum
 
 from scsi2nvme.command import Data, Transfer
 from scsi2nvme.unit.logical_unit import LogicalUnit
-from tests.model.medium import Change, Effect, Medium, becomes, joins
+from tests.model.medium import Changes, Effect, Medium, becomes, joins
 from tests.model.requests import (
     Request,
     compares,
@@ -78,9 +78,17 @@ class Judge:
 
     def settle(self, ended: Sequence[tuple[Request, Outcome]], luck: Luck) -> None:
         """Check every outcome, and let the medium follow. Raises Wrong."""
-        for request, outcome in ended:
-            self._check_status(request, outcome, luck, self._is_crossed(request, ended))
-        effects = [self._effect(*each, self._is_crossed(each[0], ended)) for each in ended]
+        changes = [self._changes(request) for request, _ in ended]
+        crossed = [
+            _is_crossed(request, [*changes[:index], *changes[index + 1 :]])
+            for index, (request, _) in enumerate(ended)
+        ]
+        for (request, outcome), is_crossed in zip(ended, crossed, strict=True):
+            self._check_status(request, outcome, luck, is_crossed)
+        effects = [
+            self._effect(*each, own, is_crossed)
+            for each, own, is_crossed in zip(ended, changes, crossed, strict=True)
+        ]
         self.medium.apply(effects)
         for request, outcome in ended:
             self._check_comparison(request, outcome)
@@ -88,13 +96,6 @@ class Judge:
                 self._check_data(request, outcome)
 
     # ---- status ----
-
-    def _is_crossed(self, request: Request, ended: Sequence[tuple[Request, Outcome]]) -> bool:
-        """Whether others that ran beside a command change its blocks."""
-        own = range(request.lba, request.lba + request.blocks)
-        return any(
-            lba in own for other, _ in ended if other is not request for lba in self._changes(other)
-        )
 
     def _check_status(
         self, request: Request, outcome: Outcome, luck: Luck, is_crossed: bool
@@ -124,7 +125,9 @@ class Judge:
 
     # ---- effects ----
 
-    def _effect(self, request: Request, outcome: Outcome, is_crossed: bool) -> Effect:
+    def _effect(
+        self, request: Request, outcome: Outcome, changes: Changes, is_crossed: bool
+    ) -> Effect:
         if not is_crossed and not outcome.good and self._differs(request):
             return Effect()
         if is_refused(request, self.lu, protected=self.protected):
@@ -134,8 +137,7 @@ class Judge:
             done_before = outcome.key == MISCOMPARE and request.row.transfer is Transfer.BLOCKS
             may_have = outcome.key in (NOT_READY, DATA_PROTECT, ILLEGAL_REQUEST)
             if not done_before:
-                return Effect(self._changes(request), -1) if may_have else Effect()
-        changes = self._changes(request)
+                return Effect(changes, -1) if may_have else Effect()
         if outcome.good:
             return Effect(changes)
         return Effect(changes, -1 if outcome.information is None else outcome.information)
@@ -149,7 +151,7 @@ class Judge:
             block not in self.medium.may_hold(lba) for lba, block in compares(request).items()
         )
 
-    def _changes(self, request: Request) -> dict[int, Change]:
+    def _changes(self, request: Request) -> Changes:
         row = request.row
         if not row.modifies_medium:
             return {}
@@ -237,6 +239,12 @@ class Judge:
         )
         if outcome.information != first:
             raise Wrong(f"{request}: differs at byte {first}, told {outcome.information}")
+
+
+def _is_crossed(request: Request, others: Sequence[Changes]) -> bool:
+    """Whether others that ran beside a command change its blocks."""
+    own = range(request.lba, request.lba + request.blocks)
+    return not all(each.keys().isdisjoint(own) for each in others)
 
 
 def _is_aborted(outcome: Outcome, luck: Luck, *, fused: bool = False) -> bool:

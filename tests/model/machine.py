@@ -8,7 +8,7 @@ from typing import Any
 
 from scsi2nvme.nvme.command import Opcode
 from tests.model.choices import Choices
-from tests.model.judgement import CHECK_CONDITION, UNIT_ATTENTION, Judge, Luck
+from tests.model.judgement import Judge, Luck
 from tests.model.medium import Medium
 from tests.model.requests import Wish, request_of, wish_of
 from tests.model.ways import INITIATORS, Disturbance, Way
@@ -17,13 +17,13 @@ CAPACITY = (16 << 20) // 512
 _CACHING, _CONTROL = 0x08, 0x0A
 # Bits that initiators set: page, byte, bit.
 _WCE, _D_SENSE, _SWP = (_CACHING, 2, 2), (_CONTROL, 2, 2), (_CONTROL, 4, 3)
-_TEST_UNIT_READY = bytes(6)
 
 # Write Fault, Unrecovered Read, Internal Error, Data Transfer Error, Access Denied, Internal Path
 # Error, Capacity Exceeded, with DNR or not.
 _FAILURES = (0x280, 0x280, 0x281, 0x281, 0x4281, 0x006, 0x004, 0x4286, 0x370, 0x4081)
 # Namespace Not Ready, Command Interrupted: tried again after 100 ms, so rarely.
-_PASSING = (0x082, 0x021)
+_NOT_READY = 0x082  # tells that nothing was done
+_PASSING = (_NOT_READY, 0x021)
 _STATUSES = _FAILURES * 8 + _PASSING
 _OPCODES = (0xFF, 0xFF, *(int(each) for each in Opcode if each <= Opcode.VERIFY))
 _FAIL, _DELAY = 0, 2
@@ -44,6 +44,8 @@ def _fault(choose: Choices) -> Fault:
         "after": choose.one((0, 0, 0, 1, 2, 5)),
         "count": choose.one((0, 1, 2)),
     }
+    if fault["status"] == _NOT_READY:
+        fault["done"] = False
     if choose.number(0, 1):
         fault["lba_first"] = choose.number(0, 100)
     return fault
@@ -73,7 +75,6 @@ class Initiators:
         self.medium = Medium(self.way.lu.block_bytes)
         self.end()
         self.way.reset_unit()
-        self._hear()
         self._goes_on = False
         self.way.bed.blank()
 
@@ -85,12 +86,6 @@ class Initiators:
     def _judge(self) -> Judge:
         exact = self.way.bed.kind == "emulated"
         return Judge(self.way.lu, self.medium, exact_unmap=exact, protected=self.protected)
-
-    def _hear(self) -> None:
-        """Let every initiator take what it is to be told."""
-        for each in range(INITIATORS):
-            while (outcome := self.way.command(each, _TEST_UNIT_READY, b"", 0)).status:
-                assert (outcome.status, outcome.key) == (CHECK_CONDITION, UNIT_ATTENTION)
 
     # ---- commands ----
 
@@ -144,7 +139,6 @@ class Initiators:
                 emulator.clear_faults()
         if unit:
             self.protected = False
-            self._hear()
 
     def abort(self, wish: Wish, delay_ms: int, opcode: int) -> None:
         """A command that its initiator aborts; what is late may be the one or the other piece."""
@@ -180,7 +174,7 @@ class Initiators:
         assert outcome.good, f"{outcome}"
         if bit == _SWP:
             self.protected = bool(value)
-        self._hear()
+        self.way.hear()
 
 
 # What initiators do, and how the values of each are chosen.

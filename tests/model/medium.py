@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 Values = frozenset[bytes]
 Change = Callable[[bytes], Values]
+Changes = Mapping[int, Change]  # by LBA
 EVERYTHING = 1 << 64
 
 
@@ -17,7 +18,7 @@ class Effect:
     `changes` give what a block may hold then, by what it held.
     """
 
-    changes: Mapping[int, Change] = field(default_factory=dict)
+    changes: Changes = field(default_factory=dict)
     sure_until: int = EVERYTHING
 
 
@@ -64,10 +65,12 @@ class Medium:
         self._meanwhile.clear()
         for lba, changes in concerned.items():
             before = self.may_hold(lba)
-            seen = before
-            for _ in changes:
-                seen |= _all(changes, seen)
-            after = _all(changes, seen if len(changes) > 1 else before)
+            after = _all(changes, before)
+            seen = before | after
+            if len(changes) > 1:
+                for _ in changes[1:]:
+                    seen |= _all(changes, seen)
+                after = _all(changes, seen)
             if not any(sure for _, sure in changes):
                 after |= before
             self._meanwhile[lba] = seen
@@ -83,4 +86,4 @@ class Medium:
 
 
 def _all(changes: Iterable[tuple[Change, bool]], values: Values) -> Values:
-    return frozenset(new for change, _ in changes for value in values for new in change(value))
+    return frozenset().union(*[change(value) for change, _ in changes for value in values])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from tests.model.judgement import Judge, Luck, Outcome, Wrong
 from tests.model.machine import CAPACITY, Initiators
 from tests.model.medium import Medium
 from tests.model.requests import OTHERS, ROWS, Request, Wish, request_of
-from tests.model.run import initiators, march, run
+from tests.model.run import _Delays, _play, initiators, march, run
 from tests.model.ways import BLOCK_BYTES, WAYS, Bed, Disturbance
 from tests.support import make_lu, row
 
@@ -50,6 +53,44 @@ def test_steps_that_a_failure_does_not_need_are_left_out(
         march(subject, 2000, 1, lines.append)
     assert re.fullmatch(r"seed \d+ fails at step \d+", lines[1])
     assert [line.split(":")[0].strip() for line in lines[2:]] == ["setting"]
+
+
+@pytest.mark.parametrize(("delayed_s", "is_lost"), [(0.0, True), (1e6, False)])
+def test_a_step_that_takes_long_has_lost_something_but_on_a_busy_machine(
+    delayed_s: float, is_lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sleep(*_: object, **values: int) -> None:
+        time.sleep(0.35)
+
+    monkeypatch.setattr(Initiators, "setting", sleep)
+    monkeypatch.setattr("tests.model.run._LOST_S", 0.3)
+    monkeypatch.setattr("tests.model.run._Delays.meanwhile_s", lambda self: delayed_s)
+    steps = iter([("setting", {"initiator": 0, "bit": (8, 2, 2), "value": 1})])
+    with initiators("emulated", "engine", tmp_path) as subject:
+        if not is_lost:
+            _play(subject, steps, [])
+            return
+        with pytest.raises(Wrong, match="something was lost"):
+            _play(subject, steps, [])
+
+
+def test_waiting_for_a_processor_is_counted() -> None:
+    """More threads than processors, all busy: some must wait, and whoever sleeps does not."""
+    delays = _Delays()
+    delays.look()
+    deadline = time.monotonic() + 30
+    turns = [threading.Thread(target=_hash_until, args=(delays, deadline)) for _ in range(64)]
+    for each in turns:
+        each.start()
+    for each in turns:
+        each.join()
+    assert delays.meanwhile_s() > 0
+
+
+def _hash_until(delays: _Delays, deadline: float) -> None:
+    """Keep a processor busy, without the interpreter's lock, until somebody had to wait."""
+    while delays.meanwhile_s() <= 0 and time.monotonic() < deadline:
+        hashlib.sha256(bytes(1 << 20)).digest()
 
 
 def test_every_row_that_changes_blocks_is_known() -> None:

@@ -31,7 +31,7 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.integration.rig import MIB, RIGS, Disk
 from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import DATA_IN, SCSI_RESPONSE, TASK_MANAGEMENT_RESPONSE, ScsiResult
-from tests.model.judgement import Outcome
+from tests.model.judgement import CHECK_CONDITION, UNIT_ATTENTION, Outcome
 from tests.model.requests import Request
 from tests.support import make_nexus
 
@@ -40,6 +40,7 @@ INITIATORS = 3
 _BLANK_BLOCKS = 8192
 PIECE_BYTES = 4096  # of an NVMe command, so that small SCSI commands have several
 BLOCK_BYTES = 512
+_TEST_UNIT_READY = bytes(6)
 _ABORT_TASK, _LOGICAL_UNIT_RESET = 1, 5
 T = TypeVar("T")
 
@@ -70,6 +71,11 @@ def outcome_of(status: int, sense: bytes, **others: Any) -> Outcome:
     return Outcome(status, key=key, code=code, information=information, **others)
 
 
+async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    async with asyncio.timeout(seconds):
+        return await work
+
+
 class Bed:
     """A controller with a logical unit, in a loop that runs in its own thread or while we wait."""
 
@@ -88,7 +94,7 @@ class Bed:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end."""
         if self._thread is None:
-            return self.loop.run_until_complete(asyncio.wait_for(work, 60))
+            return self.loop.run_until_complete(_within(60, work))
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
     async def _open(self, kind: str, path: Path) -> None:
@@ -131,6 +137,14 @@ class Bed:
         self.loop.close()
 
 
+def _is_heard(ready: Outcome) -> bool:
+    """Whether the end of TEST UNIT READY tells of nothing more; else it tells of an attention."""
+    if not ready.status:
+        return True
+    assert (ready.status, ready.key) == (CHECK_CONDITION, UNIT_ATTENTION), f"{ready}"
+    return False
+
+
 class Way(ABC):
     """How initiators reach the logical unit of a bed, whose loop needs a thread or not."""
 
@@ -151,6 +165,12 @@ class Way(ABC):
     @abstractmethod
     def command(self, initiator: int, cdb: bytes, data_out: bytes, data_in: int) -> Outcome:
         """Run one command."""
+
+    def hear(self) -> None:
+        """Let every initiator take what it is to be told; there is nothing but unit attentions."""
+        for index in range(INITIATORS):
+            while not _is_heard(self.command(index, _TEST_UNIT_READY, b"", 0)):
+                pass
 
     @abstractmethod
     def settle(self) -> None:
@@ -202,6 +222,14 @@ class ThroughEngine(Way):
     def command(self, initiator: int, cdb: bytes, data_out: bytes, data_in: int) -> Outcome:
         return self.bed.run(self._play(initiator, cdb, data_out, len(data_out) or data_in))
 
+    async def _hear(self) -> None:
+        for index in range(INITIATORS):
+            while not _is_heard(await self._play(index, _TEST_UNIT_READY, b"", 0)):
+                pass
+
+    def hear(self) -> None:
+        self.bed.run(self._hear())
+
     def settle(self) -> None:
         pass  # it has ended with its command
 
@@ -225,8 +253,12 @@ class ThroughEngine(Way):
             self.reset_unit()
         return outcomes
 
+    async def _reset_unit(self) -> None:
+        await play(reset(self.lu, BUS_DEVICE_RESET_FUNCTION_OCCURRED), self.bed.controller)
+        await self._hear()
+
     def reset_unit(self) -> None:
-        self.bed.run(play(reset(self.lu, BUS_DEVICE_RESET_FUNCTION_OCCURRED), self.bed.controller))
+        self.bed.run(self._reset_unit())
 
     def abort(self, request: Request) -> Outcome:
         return self.perform([request], Disturbance.NONE)[0]
@@ -303,12 +335,7 @@ class ThroughPortal(Way):
             self._initiators.append(one)
             one.login(IQN, keys)
         self._busy = False
-        self._hear()
-
-    def _hear(self) -> None:
-        """Take what unit attentions there are."""
-        for one in self._initiators:
-            one.hear()
+        self.hear()
 
     def _begin(self, one: Initiator, request: Request) -> int:
         data_in = request.expected if request.row.data is not Data.OUT else 0
@@ -337,7 +364,7 @@ class ThroughPortal(Way):
             assert self._initiators[0].task_management(_LOGICAL_UNIT_RESET).response == 0
             # No word comes of what it aborted, but perhaps of what came later.
             outcomes = [self._abort(one, itt) for one, itt, _ in begun]
-            self._hear()
+            self.hear()
         else:
             outcomes = [_outcome(one.finish(itt, 0, each.data_out)) for one, itt, each in begun]
         if resetting is not None:
@@ -350,7 +377,7 @@ class ThroughPortal(Way):
 
     def reset_unit(self) -> None:
         assert self._initiators[-1].task_management(_LOGICAL_UNIT_RESET).response == 0
-        self._hear()
+        self.hear()
 
     def abort(self, request: Request) -> Outcome:
         """The answer may have left before; after the function's there is none."""

@@ -28,12 +28,15 @@ class _Rule:
 
 _MODEL = ("tests/model/test_model.py",)
 _CORE = ("tests/test_engine.py", "tests/test_first_failing_block.py", "tests/test_portions.py")
+_CARRIED = ("tests/native", "tests/target/iscsi")
 _RULES = (
     _Rule(
         "scsi2nvme/csrc/",
         (
-            *("test_hot*", "test_blocks*", "test_verify*", "test_drain*"),
-            *("test_pool*", "test_plane*", "test_reactor*", "test_task*"),
+            *("test_hot*", "test_blocks*", "test_verify*", "test_drain*", "test_pool*"),
+            *("test_unit*", "test_heap*", "test_reactor*", "test_spin*"),
+            *("test_task*", "test_plane*"),
+            *("test_alone*", "test_compare*"),
         ),
         tests=(("tests/native", *_CORE), ("tests/service", "tests/target/iscsi"), _MODEL),
     ),
@@ -70,6 +73,18 @@ _RULES = (
     _Rule(
         "scsi2nvme/status_map.py",
         tests=(("tests/test_status_map.py",), (*_CORE, "tests/commands"), _MODEL),
+    ),
+    _Rule(
+        "scsi2nvme/executor.py",
+        tests=(("tests/test_executor.py",), ("tests/service", *_CORE), _MODEL),
+    ),
+    _Rule(
+        "scsi2nvme/service/sharing.py",
+        tests=(("tests/service/test_sharing.py",), ("tests/service",), _MODEL),
+    ),
+    *(
+        _Rule(f"scsi2nvme/service/{name}.py", tests=(("tests/service",), _CARRIED, _MODEL))
+        for name in ("runs", "tasks")
     ),
 )
 

@@ -19,7 +19,7 @@ _SWAPS = (
     (r" \+= ", " -= "),
     (r" << ", " >> "),
     (r" & ", " | "),
-    (r" \| ", " & "),
+    (r" \| (?!None\b)", " & "),  # but for annotations, which mypy alone looks at
     (r"\b(?<!\.)0\b(?!x|\.)", "1"),
     (r"\b(?<!\.)1\b(?!\.)", "0"),
 )

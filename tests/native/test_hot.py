@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import replace
 
 import pytest
 
+from scsi2nvme.command import Command, Data, Hot
+from scsi2nvme.commands import COMMANDS, find
 from scsi2nvme.native.hot import NvmeOp, hot_data_bytes, hot_translate
 from scsi2nvme.native.plane import UnitParameters
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES, UnmapLimits
@@ -20,12 +23,13 @@ PARAMETERS = UnitParameters(
     boundary_blocks=0,
     volatile_cache=True,
     compares=True,
+    fused_blocks=8,
     verify_blocks=1024,
     write_zeroes_blocks=2048,
     write_zeroes_deallocates=True,
     unmap=UnmapLimits(ranges=4, blocks_of_range=100, blocks=250),
 )
-WRITE, COMPARE, WRITE_ZEROES, DSM, VERIFY = 1, 5, 8, 9, 12
+WRITE, READ, COMPARE, WRITE_ZEROES, DSM, VERIFY = 1, 2, 5, 8, 9, 12
 FUA, DEAC = 1 << 30, 1 << 25
 BLOCK = bytes(range(256)) * 2
 
@@ -102,6 +106,27 @@ def test_where_the_hot_path_steps_aside(cdb: bytes) -> None:
     assert hot_translate(PARAMETERS, cdb) is None
 
 
+NAMING_BLOCKS = [
+    each
+    for each in COMMANDS
+    if each.hot is not Hot.NO and "lba" in each.structure.by_name and each.length_field
+]
+
+
+@pytest.mark.parametrize("each", NAMING_BLOCKS, ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    ("lba", "count", "taken"),
+    [(996, 4, True), (996, 5, False), (999, 2, False), (1000, 1, False), (1001, 1, False)],
+)
+def test_no_row_goes_beyond_the_last_block(
+    each: Command, lba: int, count: int, taken: bool
+) -> None:
+    parameters = replace(PARAMETERS, blocks=1000)
+    cdb = each.build(**{"lba": lba, each.length_field: count})
+    data = bytes(512 * count) if each.data is Data.OUT else b""
+    assert (hot_translate(parameters, cdb, data) is not None) is taken
+
+
 # What changes or checks blocks
 
 
@@ -158,6 +183,12 @@ def test_unmap_becomes_a_dataset_management(
     request_: tuple[bytes, bytes], expected: list[tuple[int, int]] | None
 ) -> None:
     assert unmapped(*request_) == expected
+
+
+def test_unmap_without_dataset_management_is_the_engines() -> None:
+    parameters = replace(PARAMETERS, unmap=None)
+    assert unmapped(*unmap((1, 1)), parameters) is None
+    assert unmapped(*unmap(), parameters) is None
 
 
 @pytest.mark.parametrize("count", [1, 120, 256])
@@ -245,6 +276,36 @@ def test_verify(
     assert not compared or compared == BLOCK * values["verification_length"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "maximum_blocks", "commands"),
+    [
+        ({"verification_length": 65536}, 256, 64),
+        ({"bytchk": 3, "verification_length": MAXIMUM_TRANSFER_BYTES // 512}, 256, 64),
+        ({"bytchk": 3, "verification_length": MAXIMUM_TRANSFER_BYTES // 512 + 1}, 4096, None),
+        ({"lba": (1 << 33) - 4, "verification_length": 4}, 256, 1),
+        ({"lba": (1 << 33) - 4, "verification_length": 5}, 256, None),
+        ({"lba": (1 << 33) - 4, "bytchk": 3, "verification_length": 5}, 256, None),
+    ],
+)
+def test_how_much_is_verified(
+    fields: dict[str, int], maximum_blocks: int, commands: int | None
+) -> None:
+    parameters = replace(PARAMETERS, maximum_blocks=maximum_blocks)
+    data = BLOCK if "bytchk" in fields else b""
+    ops = hot_translate(parameters, row("VERIFY (16)").build(**fields), data)
+    assert (None if ops is None else len(ops)) == commands
+    if ops is not None:
+        assert sum(op.blocks for op in ops) == fields["verification_length"]
+
+
+@pytest.mark.parametrize(("lba", "taken"), [((1 << 33) - 4, True), ((1 << 33) - 3, False)])
+@pytest.mark.parametrize("bytchk", [0, 1])
+def test_nothing_is_written_that_would_not_fit(lba: int, taken: bool, bytchk: int) -> None:
+    values = {"lba": lba, "transfer_length": 4, "bytchk": bytchk}
+    ops = hot_translate(PARAMETERS, row("WRITE AND VERIFY (16)").build(**values), BLOCK * 4)
+    assert (ops is not None) is taken
+
+
 @pytest.mark.parametrize("length", [10, 12, 16])
 @pytest.mark.parametrize(("bytchk", "second"), [(0, VERIFY), (1, COMPARE), (2, None), (3, None)])
 def test_write_and_verify(length: int, bytchk: int, second: int | None) -> None:
@@ -278,6 +339,35 @@ def test_what_the_controller_cannot_check_is_the_engines(
 # The data that are announced
 
 
+@pytest.mark.parametrize("each", COMMANDS, ids=lambda each: each.name)
+@pytest.mark.parametrize("block_bytes", [512, 4096])
+def test_every_row_announces_what_the_translation_takes(each: Command, block_bytes: int) -> None:
+    """With each count that needs all of its field, and each value of what it depends on."""
+    fields = each.structure.by_name
+    ranges: dict[str, set[int]] = {
+        name: set(range(fields[name].maximum + 1))
+        for name in ("bytchk", "ndob", "fmtdata", "longlist")
+        if name in fields
+    }
+    if each.length_field:
+        most = fields[each.length_field].maximum
+        ranges[each.length_field] = {0, 1, 2, most >> 1, most - 1, most}
+    for chosen in itertools.product(*ranges.values()):
+        cdb = each.build(**dict(zip(ranges, chosen, strict=True)))
+        expected = each.data_bytes(each.structure.parse(cdb), block_bytes)
+        assert hot_data_bytes(cdb, block_bytes) == (expected, list(Data).index(each.data))
+        for cut in range(each.length):
+            assert hot_data_bytes(cdb[:cut], block_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("opcode", range(256))
+def test_what_has_no_row_announces_nothing(opcode: int) -> None:
+    for action in range(64):
+        cdb = bytes([opcode, action, *bytes(6), action >> 5, action, *bytes(22)])
+        if find(cdb) is None:
+            assert hot_data_bytes(cdb, 512) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("cdb", "expected"),
     [
@@ -299,3 +389,60 @@ def test_what_the_controller_cannot_check_is_the_engines(
 )
 def test_how_much_data_a_cdb_announces(cdb: bytes, expected: tuple[int, int]) -> None:
     assert hot_data_bytes(cdb, 512) == expected
+
+
+# COMPARE AND WRITE
+
+
+def swap(count: int, parameters: UnitParameters = PARAMETERS, **fields: int) -> list[NvmeOp] | None:
+    """Return the translation of a COMPARE AND WRITE that expects ones, and writes twos."""
+    cdb = row("COMPARE AND WRITE").build(number_of_blocks=count, **{"lba": 5, **fields})
+    size = count * parameters.block_bytes
+    return hot_translate(parameters, cdb, b"\1" * size + b"\2" * size)
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_a_fused_pair_is_of_the_same_blocks(count: int) -> None:
+    ops = swap(count, fua=1)
+    assert shape(ops) == [(0, COMPARE, 5, count, 0), (0, WRITE, 5, count, FUA)]
+    assert ops is not None
+    assert [op.sqe[1] for op in ops] == [1, 2]
+    assert [op.data_out for op in ops] == [b"\1" * 512 * count, b"\2" * 512 * count]
+
+
+def test_what_is_no_pair_reads_and_then_writes() -> None:
+    parameters = replace(PARAMETERS, maximum_blocks=6)
+    ops = swap(9, parameters, fua=1)
+    assert shape(ops) == [
+        *((0, READ, 5, 6, 0), (0, READ, 11, 3, 0)),
+        *((1, WRITE, 5, 6, FUA), (1, WRITE, 11, 3, FUA)),
+    ]
+    assert ops is not None
+    assert [op.sqe[1] for op in ops] == [0] * 4
+    assert [op.data_out for op in ops] == [b"", b"", b"\2" * 512 * 6, b"\2" * 512 * 3]
+    assert shape(swap(1, replace(PARAMETERS, fused_blocks=0))) == [
+        (0, READ, 5, 1, 0),
+        (1, WRITE, 5, 1, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "parameters", "fields"),
+    [
+        (1, PARAMETERS, {"wrprotect": 1}),
+        (1, PARAMETERS, {"naca": 1}),
+        (2, PARAMETERS, {"lba": (1 << 33) - 1}),
+        (43, PARAMETERS, {}),  # no room to read behind the data
+        (3, replace(PARAMETERS, fused_blocks=0), {}),  # of a small buffer
+    ],
+)
+def test_a_compare_and_write_of_the_engine(
+    count: int, parameters: UnitParameters, fields: dict[str, int]
+) -> None:
+    assert swap(count, parameters, **fields) is None
+
+
+def test_a_compare_and_write_of_nothing() -> None:
+    assert swap(0) == []
+    assert swap(0, lba=1 << 33) == []
+    assert swap(0, lba=(1 << 33) + 1) is None

@@ -11,7 +11,7 @@ def test_a_lun_beyond_flat_space_is_refused() -> None:
     plane = Plane([-1])
     controller = PlaneController(plane, 1)
     unit = PlaneUnit(controller, UnitParameters(3, 512, 1 << 33, 256, 0, True))
-    nexus = PlaneNexus(plane, 2)
+    nexus = PlaneNexus(2)
     nexus.map(16383, unit)
     with pytest.raises(OSError, match="LUN 16384"):
         nexus.map(16384, unit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,10 +16,12 @@ from scsi2nvme.native.plane import Event, EventType, Scope, UnitParameters
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.service import TaskService
+from scsi2nvme.service.allowance import Allowance
 from scsi2nvme.unit.block_device import Portion
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.ports import PortName
-from tests.model_controller import ModelController
+from scsi2nvme.unit.statistics import Statistics
+from tests.model_controller import Awaited, ModelController
 from tests.support import make_facts, row
 
 SIMPLE, ORDERED, HEAD_OF_QUEUE = 1, 2, 3
@@ -38,6 +41,7 @@ class FakeTask:
     data: bytes = b""
     expected: int = 0
     portion: Portion | None = None
+    announced: int | None = None
     aborted: bool = False
     misrouted: bool = False
     ended: tuple[int, bytes, bytes] | None = None
@@ -118,8 +122,12 @@ class FakePlane:
 class FakeController:
     plane: FakePlane
     cookie: int
+    paused: bool = False
     pauses: list[int] = field(default_factory=list)
     calls: list[Any] = field(default_factory=list)
+
+    def attended(self, qid: int, cid: int) -> None:
+        self.calls.append((qid, cid))
 
     def pause(self, token: int) -> None:
         self.pauses.append(token)
@@ -139,8 +147,13 @@ class FakeUnit:
     drains: list[int] = field(default_factory=list)
     drained: bool = False
     ranges: dict[int, range] = field(default_factory=dict)  # that it keeps off, by token
+    shared: dict[int, range] = field(default_factory=dict)  # with the engine, by token
+    alone: list[range] = field(default_factory=list)  # that hot tasks have alone
     updates: list[UnitParameters] = field(default_factory=list)
     closed: bool = False
+
+    def statistics(self) -> Statistics:
+        return Statistics()
 
     def update(self, parameters: UnitParameters) -> None:
         assert self.aside, "changed while the hot path uses it"
@@ -164,6 +177,13 @@ class FakeUnit:
     def release_range(self, token: int) -> None:
         del self.ranges[token]
 
+    def share(self, blocks: range, token: int) -> bool:
+        self.shared[token] = blocks
+        return any(max(b.start, blocks.start) < min(b.stop, blocks.stop) for b in self.alone)
+
+    def unshare(self, token: int) -> None:
+        self.shared.pop(token, None)
+
     def keeps_off(self, lba: int) -> bool:
         """Whether the hot path is kept off a block."""
         return self.aside or any(lba in blocks for blocks in self.ranges.values())
@@ -174,7 +194,6 @@ class FakeUnit:
 
 @dataclass(eq=False)
 class FakeNexus:
-    plane: FakePlane
     cookie: int
     units: dict[int, FakeUnit] = field(default_factory=dict)
     aside: dict[int, bool] = field(default_factory=dict)
@@ -191,7 +210,7 @@ class FakeNexus:
         self.closed = True
 
 
-class Controller:
+class Controller(Awaited):
     """Executes on the model, each group of commands when it is let; counts who is inside."""
 
     def __init__(self, facts: NamespaceFacts) -> None:
@@ -240,16 +259,19 @@ class Bench:
         self.service = TaskService(self.plane)  # type: ignore[arg-type]
         self.lu = LogicalUnit(make_facts(**options))
         self.controller = Controller(self.lu.facts)
-        self.overdue: list[tuple[int, int]] = []
+        self.overdue: list[tuple[int, int, bool]] = []
         _, controller = self.service.add_controller(self._overdue, self._overdue)
         self.plane_controller: Any = controller
         self.service.add_unit(self.lu, self.controller, controller)
-        self.unit: Any = self.service._registry.units[self.lu].plane_unit
+        served = self.service._registry.units[self.lu]
+        served.allowance = Allowance(itertools.count().__next__)  # there is always time
+        served.patience_s = 3600.0
+        self.unit: Any = served.plane_unit
         self.nexus, self.plane_nexus = self.open("a")
         self.tasks: list[FakeTask] = []
 
-    async def _overdue(self, qid: int, cid: int, again: bool = False) -> None:
-        self.overdue.append((qid, cid))
+    async def _overdue(self, qid: int, cid: int, again: bool) -> None:
+        self.overdue.append((qid, cid, again))
 
     def open(self, name: str) -> tuple[Nexus, Any]:
         nexus = Nexus(

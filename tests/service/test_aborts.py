@@ -7,15 +7,17 @@ import asyncio
 import pytest
 
 from scsi2nvme.native.plane import EventType
-from scsi2nvme.nvme.command import AdminOpcode, Opcode
+from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.service import tasks
+from scsi2nvme.service import PlaneDataPath, runs
 from scsi2nvme.unit.readiness import Readiness
 from tests.service.bench import (
     FORMAT_IMMED,
     TUR,
     Bench,
     Controller,
+    FakeTask,
     compare_and_write,
     played,
     settle,
@@ -29,8 +31,8 @@ from tests.waiting import eventually
 class Stubborn(Controller):
     """A controller that ends no command before its time, like the driver's."""
 
-    async def execute(self, *commands: object) -> object:  # type: ignore[override]
-        work = asyncio.get_running_loop().create_task(super().execute(*commands))  # type: ignore[arg-type]
+    async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
+        work = asyncio.get_running_loop().create_task(super().execute(*commands))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -42,7 +44,7 @@ def stubborn(bench: Bench) -> Stubborn:
     controller = Stubborn(bench.lu.facts)
     controller.held = True
     bench.controller = controller
-    bench.service._registry.units[bench.lu].executor = controller  # type: ignore[assignment]
+    bench.service._registry.units[bench.lu].executor = controller
     return controller
 
 
@@ -91,7 +93,7 @@ async def test_nothing_more_is_sent(bench: Bench) -> None:
 def test_what_does_not_end_is_answered_and_keeps_what_it_holds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tasks, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(runs, "ANSWER_SECONDS", 0.5)
 
     async def story(bench: Bench) -> None:
         bench.ready()
@@ -108,6 +110,37 @@ def test_what_does_not_end_is_answered_and_keeps_what_it_holds(
         assert controller.opcodes == [Opcode.WRITE]
         await controller.release()
         assert later.status == Status.GOOD
+
+    played(story)
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_what_changes_blocks_is_answered_once_no_later_command_can_overtake_it(
+    changes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is in the midst of a reset, which may be put off."""
+    monkeypatch.setattr(runs, "ANSWER_SECONDS", 0)
+    monkeypatch.setattr(runs, "_AGAIN_SECONDS", 0)
+
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        controller = stubborn(bench)
+        verify = row("VERIFY (10)").build(lba=1, verification_length=1)
+        hangs = await bench.run(*(write() if changes else (verify,)))
+        assert len(controller.waiting) == 1
+        await bench.abort(hangs)
+        await settle()
+        assert (hangs.ended is None) == changes
+        path = PlaneDataPath(bench.service, bench.plane_controller)
+        pause = asyncio.get_running_loop().create_task(path.pause())
+        await settle()
+        assert (hangs.ended is None) == changes
+        bench.plane.emit(EventType.DRAINED, cookie=bench.plane_controller.pauses.pop())
+        await pause
+        await eventually(lambda: hangs.ended is not None, "it is answered")
+        path.resume()
+        assert not bench.plane_controller.paused
+        await controller.release()
 
     played(story)
 
@@ -173,3 +206,19 @@ async def test_a_command_that_runs_alone_makes_room(bench: Bench) -> None:
     controller.held = False
     assert (await bench.run(*write())).status == Status.GOOD
     await settle()
+
+
+@told
+async def test_of_an_aborted_command_that_failed_nothing_is_asked(bench: Bench) -> None:
+    """Its abort came before its failure was looked at, and asks for its end no more."""
+    bench.ready()
+    controller = stubborn(bench)
+    cdb, data = write(5)
+    for status in (StatusCode.WRITE_FAULT, StatusCode.NAMESPACE_NOT_READY):
+        task = FakeTask(cdb, bench.plane_nexus.cookie, data=data, expected=len(data), aborted=True)
+        failure = {"nvme_opcode": Opcode.WRITE, "status": status, "lba": 5, "count": 8}
+        bench.plane.emit(EventType.TASK_FAILED, task=task, cookie=1, more=True, **failure)
+        bench.plane.emit(EventType.TASK_ABORTED, cookie=1)
+        await settle()
+        assert task.ended is not None
+        assert not controller.waiting

@@ -61,6 +61,7 @@ def test_nobody_waits_long_after_a_format() -> None:
 @told
 async def test_starts_leave_the_hot_path_most_of_the_time(bench: Bench) -> None:
     unit = bench.service._registry.units[bench.lu]
+    unit.allowance = Allowance()
     start = row("START STOP UNIT").build(start=1)
     first, second = await bench.run(start), await bench.run(start)
     unit.allowance.use(3600.0)

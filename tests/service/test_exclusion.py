@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scsi2nvme.native.plane import EventType
+from scsi2nvme.native.plane import EventType, Scope
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.service.allowance import Allowance
+from scsi2nvme.service import registry
 from scsi2nvme.service.registry import MOST_RANGES
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
@@ -29,6 +27,7 @@ from tests.service.bench import (
     write,
 )
 from tests.support import make_facts, row
+from tests.waiting import eventually
 
 # Step-aside flags
 
@@ -145,6 +144,26 @@ async def test_what_is_under_way_holds_an_exclusive_command_back(bench: Bench) -
 
 
 @told
+async def test_what_takes_long_keeps_others_waiting_for_a_while_only(bench: Bench) -> None:
+    """Where a command that is to be alone waits for it."""
+    bench.service._registry.units[bench.lu].patience_s = 0.01
+    bench.controller.held = True
+    first = await bench.run(row("READ (10)").build(transfer_length=1))
+    start = await bench.run(row("START STOP UNIT").build(start=1))
+    later = await bench.run(*write())
+    await eventually(lambda: Opcode.WRITE in bench.controller.opcodes, "others go on")
+    assert start.ended is None
+    bench.controller.held = False
+    await bench.controller.release()
+    await bench.controller.release()
+    assert (first.status, later.status) == (Status.GOOD, Status.GOOD)
+    while start.ended is None:
+        await eventually(lambda: bench.unit.drains, "it is tried again")
+        await bench.drained()
+    assert start.status == Status.GOOD
+
+
+@told
 async def test_only_what_names_the_same_blocks_waits(bench: Bench) -> None:
     """A long command of one host, and the lock of another's file system (ATS)."""
     bench.controller.held = True
@@ -228,6 +247,30 @@ async def test_nothing_is_given_back_to_a_unit_that_is_gone(bench: Bench) -> Non
     assert bench.unit.ranges == ranges
 
 
+def test_a_unit_that_is_gone_is_freed_when_nothing_uses_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither a task of the reactors, nor a command of the engine that goes on without one."""
+    monkeypatch.setattr(registry, "FIRST_PAUSE_S", 0.0)
+
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        bench.controller.held = True
+        await bench.run(*write())
+        bench.service.remove_unit(bench.lu)
+        await settle()
+        assert not bench.plane.aborts
+        await bench.controller.release()
+        for found in (2, 1, 0):  # and once more for what they have told each other
+            assert (await bench.aborted(found))["scope"] is Scope.HELD
+            assert not bench.unit.closed
+        assert (await bench.aborted())["query"]
+        assert bench.unit.closed
+        assert bench.service._registry._retired == []
+
+    played(story)
+
+
 @told
 async def test_nobody_waits_to_be_told_of_the_state(bench: Bench) -> None:
     """A command that is alone may take long."""
@@ -304,8 +347,6 @@ def test_nothing_runs_beside_what_runs_alone(steps: list[str]) -> None:
 
     async def story(bench: Bench) -> None:
         bench.ready()
-        unit = bench.service._registry.units[bench.lu]
-        unit.allowance = Allowance(itertools.count().__next__)  # there is always time
         bench.controller.held = True
         for step in steps:
             await take(bench, step)

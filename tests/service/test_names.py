@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scsi2nvme.nvme.namespace import NamespaceFacts
-from scsi2nvme.service.names import Claim, Verdict, judge
+from scsi2nvme.service.names import Claim, Identity, Verdict, judge
 from tests.service.bench import TUR, Bench, told
 from tests.support import make_facts
 
@@ -28,7 +28,7 @@ def port(number: int, **values: object) -> NamespaceFacts:
 
 def verdicts(*facts: NamespaceFacts, ambiguous: tuple[int, ...] = ()) -> list[Verdict]:
     told: list[str] = []
-    claims = [Claim(f"disk {n}", each, n in ambiguous) for n, each in enumerate(facts)]
+    claims = [Claim(f"disk {n}", Identity.of(each), n in ambiguous) for n, each in enumerate(facts)]
     found = judge(claims, told.append)
     assert bool(told) == any(v is not OWN for n, v in enumerate(found) if n not in ambiguous)
     return found

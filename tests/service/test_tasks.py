@@ -245,10 +245,14 @@ async def test_a_task_that_its_front_end_refuses(bench: Bench) -> None:
 
 @told
 async def test_overdue_commands_go_to_their_controller(bench: Bench) -> None:
-    bench.plane.emit(EventType.OVERDUE, cookie=bench.plane_controller.cookie, qid=2, cid=7)
+    for count in range(2):
+        told = {"cookie": bench.plane_controller.cookie, "qid": 2, "cid": 7, "count": count}
+        bench.plane.emit(EventType.OVERDUE, **told)
     bench.plane.emit(EventType.OVERDUE, cookie=999, qid=3, cid=8)
+    assert bench.plane_controller.calls == []
     await settle()
-    assert bench.overdue == [(2, 7)]
+    assert bench.overdue == [(2, 7, False), (2, 7, True)]
+    assert bench.plane_controller.calls == [(2, 7)] * 2
 
 
 @told

@@ -88,9 +88,24 @@ iscsi_disk() {
   readlink --canonicalize-existing "$link"
 }
 
+# Log out of every target, or of what iscsiadm's arguments name, while udev is kept from the disks.
+# It looks at each that something has had open for writing, and the kernel warns where a disk goes
+# while it is read: it waits for runtime power management of the target then, in a work queue in which
+# nobody may wait for that (check_flush_dependency).
+iscsi_logout() {
+  local block disks=()
+  for block in /sys/class/iscsi_session/session*/device/target*/*/block/*; do
+    if [ -e "$block" ]; then disks+=("/dev/${block##*/}"); fi
+  done
+  # A disk that fails, or hangs for udev too, is to go all the same.
+  keep_from_udev "${disks[@]}" || true
+  iscsiadm --mode node --logout "$@"
+  leave_to_udev
+}
+
 # Log out, and leave the kernel's target without configuration.
 clear_targets() {
-  if iscsiadm --mode session >/dev/null 2>&1; then iscsiadm --mode node --logout; fi
+  if iscsiadm --mode session >/dev/null 2>&1; then iscsi_logout; fi
   rm -rf /etc/iscsi/nodes /etc/iscsi/send_targets
   # It takes a second or two to find nothing.
   if compgen -G '/sys/kernel/config/target/*/*[.:]*' || compgen -G '/sys/kernel/config/target/core/*_*'; then
@@ -138,9 +153,10 @@ fio_verify() {
 keep_from_udev() {
   local disk lock
   for disk; do
-    exec {lock}<"$disk"
-    flock "$lock"
-    udev_locks+=("$lock")
+    [ -z "${udev_locks[$disk]-}" ] || continue
+    exec {lock}<"$disk" || return
+    udev_locks[$disk]=$lock
+    flock --timeout 20 "$lock" || return
   done
 }
 leave_to_udev() {
@@ -148,7 +164,7 @@ leave_to_udev() {
   for lock in "${udev_locks[@]}"; do exec {lock}<&-; done
   udev_locks=()
 }
-udev_locks=()
+declare -A udev_locks=()
 
 # Start the daemon with these further arguments, and wait until it serves the kernel. It is
 # left running: `end_daemon` is for any job.

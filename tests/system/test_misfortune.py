@@ -368,7 +368,10 @@ def test_a_disk_is_formatted_with_other_blocks(disks: Disks) -> None:
 
 
 def test_a_command_that_hangs_is_aborted(shared: Disks, machine: Machine) -> None:
-    """Its initiator's patience counts, which is shorter here than the daemon's."""
+    """Its initiator's patience counts, which is shorter here than the daemon's.
+
+    It hangs in the middle, where udev does not look when the disk comes: it would be more patient.
+    """
     shared.end()
     said = machine.run(
         f"""
@@ -377,7 +380,7 @@ def test_a_command_that_hangs_is_aborted(shared: Disks, machine: Machine) -> Non
           clear_targets
           end_daemon
         }}
-        start_daemon --controller emulated:memory,size=64M,fault=read:hang:lba=1000-1000:count=1
+        start_daemon --controller emulated:memory,size=64M,fault=read:hang:lba=60000-60000:count=1
         trap finish EXIT
         targetcli_all <<END
         /backstores/user:nvme create name=disk0 size=64M cfgstring=0/1
@@ -386,7 +389,7 @@ def test_a_command_that_hangs_is_aborted(shared: Disks, machine: Machine) -> Non
 END
         disk=$(loop_disk {NAA} 0)
         echo 3 >/sys/block/${{disk##*/}}/device/timeout
-        timeout 25 dd if=$disk of=/dev/null bs=512 skip=1000 count=1 iflag=direct
+        timeout 25 dd if=$disk of=/dev/null bs=512 skip=60000 count=1 iflag=direct
         """,
         timeout_s=300,
     ).output

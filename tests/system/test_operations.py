@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -64,7 +65,7 @@ def test_export_with_every_option(machine: Machine) -> None:
         disk=$(readlink -e /dev/disk/by-path/ip-{PORTAL}-iscsi-{IQN}-lun-0)
         test ! -e /dev/disk/by-path/ip-{PORTAL}-iscsi-{IQN}-lun-1
         fio_verify $disk 8M
-        node --logout
+        iscsi_logout --targetname {IQN} --portal {PORTAL}
         export_to iqn.2026-11.org.example:somebody
         echo another initiator
         ! node --login
@@ -103,7 +104,29 @@ END
     )
 
 
-# ---- list, bind ----
+# ---- check, list, bind ----
+
+
+def test_a_machine_that_can_serve_passes(machine: Machine) -> None:
+    """What `check` calls wrong elsewhere is well here, but for a disk that the kernel still has."""
+    output = machine.run(
+        f"""
+        {end(A)}
+        printf '[tcmu]\n[[controllers]]\nspec = "pci:{A.address}"\n' >/run/check.toml
+        check() {{ scsi2nvme check --config /run/check.toml --state-dir /run/daemon; }}
+        ! check
+        echo "--- served"
+        {serve([A])}
+        check
+        """,
+        timeout_s=120,
+    ).output
+    before, served = output.split("--- served")
+    (disk,) = re.findall("^wrong +disks +(.*)$", before, re.M)
+    assert disk.endswith(f"run: scsi2nvme bind {A.address}")
+    well = re.findall(r"^ok +(\S+) ", served, re.M)
+    for name in ("vfio-pci", "target_core_user", "configfs", "D-Bus", "daemon", "health"):
+        assert name in well
 
 
 def test_list_knows_a_bound_disk_with_and_without_the_daemon(machine: Machine) -> None:

@@ -117,6 +117,7 @@ def test_a_new_boot_brings_everything_back(machine: Machine) -> None:
         f"""
         scsi2nvme bind {A.address} --persist
         systemctl enable --now scsi2nvme
+        systemctl reload scsi2nvme
         {publish(UNITS[:1], portals=["127.0.0.1"])}
         scsi2nvme export {A.address} --namespace-id 2
         {INITIATOR}

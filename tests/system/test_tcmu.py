@@ -96,7 +96,7 @@ def test_export_makes_an_iscsi_target(machine: Machine) -> None:
         iscsi_login
         fio_verify $(iscsi_disk {IQN} 0) 16M
         sg_inq $(iscsi_disk {IQN} 1)
-        iscsiadm -m node --logout
+        iscsi_logout
         for i in 1 2; do scsi2nvme unexport 0 --state-dir /tmp/state; done
         test -z "$(ls -d /sys/kernel/config/target/core/user_*/* 2>/dev/null | grep -v hba_)"
         """,

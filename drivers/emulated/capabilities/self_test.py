@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 from scsi2nvme.drivers.emulated.capability import (
     AdminCommand,
@@ -87,11 +86,7 @@ class SelfTest(Part):
             length = namespace.block_bytes
             for lba in (0, model.blocks(namespace) - 1):
                 at = model.image.offset(namespace.nsid) + lba * length
-                try:
-                    data = os.pread(model.image.fd, length, at)
-                except OSError:
-                    return namespace.nsid, lba
-                if len(data) != length:
+                if not model.image.is_readable(at, length):
                     return namespace.nsid, lba
         return None
 

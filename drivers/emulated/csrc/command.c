@@ -238,7 +238,7 @@ static void carry_out(struct emu_job *job)
     struct emu_part *part = &job->part[0];
 
     if (job->parts == 2)
-        emu_compare_and_write(job->ns, part, &job->part[1]);
+        emu_compare_and_write(job->ns, part, &job->part[1], true);
     else if (!job->ns)
         part->status = emu_flush_all(job->emu);
     else
@@ -330,6 +330,13 @@ static uint16_t check_pair(const s2n_emu *emu, const struct emu_part *parts)
     return first->blocks > emu->atomic_blocks ? EMU_ATOMIC_UNIT_EXCEEDED : EMU_SUCCESS;
 }
 
+static uint32_t post_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_part *parts)
+{
+    post(emu, cq, sqid, &parts[0]);
+    post(emu, cq, sqid, &parts[1]);
+    return 2;
+}
+
 static uint32_t execute_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_part *parts)
 {
     struct emu_namespace *ns = NULL;
@@ -348,6 +355,8 @@ static uint32_t execute_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, str
         }
     }
     if (!parts[0].status && !parts[1].status) {
+        if (!hit && emu_compare_and_write(ns, &parts[0], &parts[1], false))
+            return post_pair(emu, cq, sqid, parts);
         if (defer(emu, cq, sqid, ns, parts, 2, hit && fault.action ? &fault : NULL))
             return 0;
         parts[0].status = EMU_INTERNAL_ERROR;
@@ -361,9 +370,7 @@ static uint32_t execute_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, str
         if (takes_time(&fault) && defer(emu, cq, sqid, ns, parts, 2, &fault))
             return 0;
     }
-    post(emu, cq, sqid, &parts[0]);
-    post(emu, cq, sqid, &parts[1]);
-    return 2;
+    return post_pair(emu, cq, sqid, parts);
 }
 
 /* ---- fetching ---- */

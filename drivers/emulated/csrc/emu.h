@@ -1,5 +1,6 @@
 /* The emulated controller's I/O side, inside. Each file below calls those above it
- * in this header: misfortune, prp, io and pool; queue and namespace; command; port; emulator.
+ * in this header: misfortune, prp, medium and pool; io, queue and namespace; command; port;
+ * emulator.
  *
  * Threads. A completion queue's lock covers it and the submission queues that
  * point to it; their owner holds it while it rings or polls, uncontended.
@@ -89,6 +90,11 @@ struct emu_command {
     uint64_t prp1, prp2;
 };
 
+struct s2n_emu_disk {
+    uint8_t *at;
+    uint64_t bytes;
+};
+
 struct emu_stripe {
     _Alignas(64) pthread_rwlock_t lock;
 };
@@ -97,7 +103,8 @@ struct emu_stripe {
  * exclude. One stripe is a residue class of 1 MiB extents. */
 struct emu_namespace {
     struct emu_stripe stripes[EMU_STRIPES];
-    int fd;
+    int fd;          /* -1 in memory, */
+    uint8_t *memory; /* where it begins there; NULL on a file */
     uint64_t offset, blocks;
     uint32_t shift, flags;
     uint64_t device, inode; /* of the file: several namespaces may share it */
@@ -206,16 +213,35 @@ uint8_t *emu_translate(const s2n_emu *emu, uint64_t iova, uint64_t length);
 uint16_t emu_map_prps(const s2n_emu *emu, const struct emu_command *command, uint32_t bytes,
                       struct iovec *iov, uint32_t *count);
 
+/* ---- medium.c ---- */
+
+/* Skip the first bytes of `count` vectors, in place. */
+void emu_advance(struct iovec **iov, uint32_t *count, size_t bytes);
+/* Whether what was written is in a cache until it is synced. */
+bool emu_medium_has_cache(const struct emu_namespace *ns);
+/* What follows needs the locks of the blocks, and uses the vectors up. With `may_block` false
+ * EMU_WOULD_BLOCK is an answer, too. */
+uint16_t emu_medium_read(struct emu_namespace *ns, uint64_t slba, struct iovec *iov, uint32_t count,
+                         bool may_block);
+uint16_t emu_medium_write(struct emu_namespace *ns, uint64_t slba, struct iovec *iov,
+                          uint32_t count, bool durable);
+/* Read blocks, and compare them with `count` vectors if there are any. */
+uint16_t emu_medium_scan(struct emu_namespace *ns, uint64_t slba, uint64_t blocks,
+                         struct iovec *iov, uint32_t count, bool may_block);
+uint16_t emu_medium_zero(struct emu_namespace *ns, uint64_t slba, uint64_t blocks, bool deallocate);
+uint16_t emu_medium_sync(struct emu_namespace *ns);
+
 /* ---- io.c ---- */
 
-/* Execute a command on its namespace's file. Unless `may_block`, answers
+/* Execute a command on its namespace. Unless `may_block`, answers
  * EMU_WOULD_BLOCK and does nothing if it cannot be done at once. */
 typedef uint16_t emu_run(struct emu_namespace *ns, const struct emu_command *command,
                          struct iovec *iov, uint32_t count, bool may_block);
 emu_run emu_flush, emu_write, emu_read, emu_compare, emu_write_zeroes, emu_deallocate, emu_verify;
-/* Compare, then write if equal, as one: sets the status of both. */
-void emu_compare_and_write(struct emu_namespace *ns, struct emu_part *first,
-                           struct emu_part *second);
+/* Compare, then write if equal, as one: sets the status of both. Unless `may_block`, false, and
+ * nothing is done, if it cannot be done at once. */
+bool emu_compare_and_write(struct emu_namespace *ns, struct emu_part *first,
+                           struct emu_part *second, bool may_block);
 /* Flush every namespace's file. */
 uint16_t emu_flush_all(s2n_emu *emu);
 /* Deallocate all of a namespace, durably. */

@@ -12,6 +12,9 @@
 
 typedef struct s2n_emu s2n_emu;
 
+/* A disk in memory: what was not written, or was deallocated, reads as zeros and takes none. */
+typedef struct s2n_emu_disk s2n_emu_disk;
+
 typedef struct {
     uint64_t host_reads, host_writes; /* commands */
     uint64_t bytes_read, bytes_written;
@@ -41,6 +44,11 @@ typedef struct {
     uint32_t count; /* how often, 0: always */
 } s2n_emu_fault;
 
+/* NULL with errno if the system grants no address space of that size. */
+s2n_emu_disk *s2n_emu_disk_new(uint64_t bytes);
+/* Free a disk after the controllers whose namespaces are on it, or nothing (NULL). */
+void s2n_emu_disk_free(s2n_emu_disk *disk);
+
 s2n_emu *s2n_emu_new(void);
 void s2n_emu_free(s2n_emu *emu);
 /* DMA memory that the controller may touch; everything else is a data transfer error. */
@@ -51,6 +59,10 @@ int s2n_emu_add_memory(s2n_emu *emu, const s2n_region *region);
  * its commands ended. */
 int s2n_emu_set_namespace(s2n_emu *emu, uint32_t nsid, int fd, uint64_t offset, uint64_t blocks,
                           uint32_t block_bytes, uint32_t flags);
+/* The same on a disk in memory. */
+int s2n_emu_set_namespace_in_memory(s2n_emu *emu, uint32_t nsid, const s2n_emu_disk *disk,
+                                    uint64_t offset, uint64_t blocks, uint32_t block_bytes,
+                                    uint32_t flags);
 int s2n_emu_remove_namespace(s2n_emu *emu, uint32_t nsid);
 int s2n_emu_set_limits(s2n_emu *emu, uint32_t maximum_bytes, uint16_t atomic_blocks);
 /* Queues, as Create and Delete I/O SQ/CQ say. `eventfd` is the CQ's interrupt or -1. */

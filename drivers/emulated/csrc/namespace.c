@@ -1,4 +1,4 @@
-/* The emulated controller's namespaces: which file each is, and where in it. */
+/* The emulated controller's namespaces: which file, or disk in memory, each is on, and where. */
 #include "emu.h"
 
 #include <errno.h>
@@ -19,10 +19,10 @@ void emu_namespace_free(struct emu_namespace *ns)
     free(ns);
 }
 
-static struct emu_namespace *new_namespace(int fd)
+static struct emu_namespace *new_namespace(uint64_t offset, uint64_t blocks, uint32_t block_bytes,
+                                           uint32_t flags)
 {
     struct emu_namespace *ns = aligned_alloc(64, sizeof *ns);
-    struct stat file;
 
     if (!ns)
         return NULL;
@@ -30,14 +30,25 @@ static struct emu_namespace *new_namespace(int fd)
     for (uint32_t i = 0; i < EMU_STRIPES; i++)
         pthread_rwlock_init(&ns->stripes[i].lock, NULL);
     atomic_store(&ns->nowait, true);
+    ns->fd = -1;
+    ns->offset = offset;
+    ns->blocks = blocks;
+    ns->shift = (uint32_t)__builtin_ctz(block_bytes);
+    ns->flags = flags;
+    return ns;
+}
+
+/* Give a namespace its file: 0 or -errno. */
+static int take_file(struct emu_namespace *ns, int fd)
+{
+    struct stat file;
+
     ns->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (ns->fd < 0 || fstat(ns->fd, &file) < 0) {
-        emu_namespace_free(ns);
-        return NULL;
-    }
+    if (ns->fd < 0 || fstat(ns->fd, &file) < 0)
+        return -errno;
     ns->device = file.st_dev;
     ns->inode = file.st_ino;
-    return ns;
+    return 0;
 }
 
 /* Put `ns` (or nothing) in place of a namespace that no command refers to. */
@@ -55,10 +66,9 @@ static void replace_namespace(s2n_emu *emu, uint32_t nsid, struct emu_namespace 
     emu_namespace_free(old);
 }
 
-int s2n_emu_set_namespace(s2n_emu *emu, uint32_t nsid, int fd, uint64_t offset, uint64_t blocks,
-                          uint32_t block_bytes, uint32_t flags)
+static int check(uint32_t nsid, uint64_t offset, uint64_t blocks, uint32_t block_bytes,
+                 uint32_t flags)
 {
-    struct emu_namespace *ns;
     uint32_t shift = block_bytes ? (uint32_t)__builtin_ctz(block_bytes) : 0;
 
     if (nsid == 0 || nsid > EMU_NAMESPACES || shift < 9 || shift > 16 ||
@@ -66,15 +76,43 @@ int s2n_emu_set_namespace(s2n_emu *emu, uint32_t nsid, int fd, uint64_t offset, 
         return -EINVAL;
     if (flags & EMU_DIRECT)
         return -EOPNOTSUPP;
-    if (offset > INT64_MAX || blocks > (INT64_MAX - offset) >> shift)
-        return -EFBIG;
-    ns = new_namespace(fd);
+    return offset > INT64_MAX || blocks > (INT64_MAX - offset) >> shift ? -EFBIG : 0;
+}
+
+int s2n_emu_set_namespace(s2n_emu *emu, uint32_t nsid, int fd, uint64_t offset, uint64_t blocks,
+                          uint32_t block_bytes, uint32_t flags)
+{
+    int error = check(nsid, offset, blocks, block_bytes, flags);
+    struct emu_namespace *ns;
+
+    if (error)
+        return error;
+    ns = new_namespace(offset, blocks, block_bytes, flags);
     if (!ns)
-        return errno ? -errno : -ENOMEM;
-    ns->offset = offset;
-    ns->blocks = blocks;
-    ns->shift = shift;
-    ns->flags = flags;
+        return -ENOMEM;
+    error = take_file(ns, fd);
+    if (error)
+        emu_namespace_free(ns);
+    else
+        replace_namespace(emu, nsid, ns);
+    return error;
+}
+
+int s2n_emu_set_namespace_in_memory(s2n_emu *emu, uint32_t nsid, const s2n_emu_disk *disk,
+                                    uint64_t offset, uint64_t blocks, uint32_t block_bytes,
+                                    uint32_t flags)
+{
+    int error = check(nsid, offset, blocks, block_bytes, flags);
+    struct emu_namespace *ns;
+
+    if (error)
+        return error;
+    if (offset + blocks * block_bytes > disk->bytes)
+        return -EFBIG;
+    ns = new_namespace(offset, blocks, block_bytes, flags);
+    if (!ns)
+        return -ENOMEM;
+    ns->memory = disk->at + offset;
     replace_namespace(emu, nsid, ns);
     return 0;
 }

@@ -59,8 +59,14 @@ int s2n_qpair_free_slots(const s2n_qpair *qp);
 /* Milliseconds until the earliest deadline: -1 none under way, 0 overdue;
  * when overdue `cid` is the command. */
 int s2n_qpair_next_deadline(s2n_qpair *qp, uint16_t *cid);
-/* A command overdue was aborted: give it `timeout_ms` more. */
-void s2n_qpair_extend(s2n_qpair *qp, uint16_t cid, uint32_t timeout_ms);
+/* A command is overdue: give it `timeout_ms` more. Whether it was given more before, in vain. */
+bool s2n_qpair_extend(s2n_qpair *qp, uint16_t cid, uint32_t timeout_ms);
+/* Whether this is under way and was given more time. */
+bool s2n_qpair_extended(const s2n_qpair *qp, uint16_t cid);
+/* No other command gets the CID of this one, which is under way, before it is unpinned as often as
+ * it was pinned, or the queue pair is reset without replay: an Abort names its command by it. */
+void s2n_qpair_pin(s2n_qpair *qp, uint16_t cid);
+void s2n_qpair_unpin(s2n_qpair *qp, uint16_t cid);
 
 /* ---- mapped registers of a device ---- */
 

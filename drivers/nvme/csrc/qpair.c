@@ -33,7 +33,9 @@ struct slot {
     uint64_t deadline_ms;
     uint32_t timeout_ms;
     uint32_t sequence; /* order of placement, for a replay */
+    uint32_t pins;
     bool in_flight;
+    bool extended;
 };
 
 struct s2n_qpair {
@@ -288,6 +290,7 @@ int s2n_qpair_place_spans(s2n_qpair *qp, const uint8_t *sqe, const struct s2n_sp
     slot->timeout_ms = timeout_ms;
     slot->sequence = qp->sequence++;
     slot->in_flight = true;
+    slot->extended = false;
     set_deadline(qp, slot, timeout_ms);
     if (!qp->abandoned)
         enqueue(qp, cid);
@@ -323,9 +326,24 @@ void s2n_qpair_ring(s2n_qpair *qp)
 static void release(s2n_qpair *qp, uint16_t cid)
 {
     qp->slots[cid].in_flight = false;
+    if (qp->slots[cid].pins)
+        return;
     qp->free_cids[qp->free_count++] = cid;
     if (qp->free_count == slot_count(qp))
         qp->earliest_ms = NEVER;
+}
+
+void s2n_qpair_pin(s2n_qpair *qp, uint16_t cid)
+{
+    qp->slots[cid].pins++;
+}
+
+void s2n_qpair_unpin(s2n_qpair *qp, uint16_t cid)
+{
+    struct slot *slot = &qp->slots[cid];
+
+    if (slot->pins && !--slot->pins && !slot->in_flight)
+        release(qp, cid);
 }
 
 static int poll_abandoned(s2n_qpair *qp, s2n_completion *out, int maximum)
@@ -432,12 +450,21 @@ int s2n_qpair_next_deadline(s2n_qpair *qp, uint16_t *cid)
     return qp->earliest_ms - now > INT_MAX ? INT_MAX : (int)(qp->earliest_ms - now);
 }
 
-void s2n_qpair_extend(s2n_qpair *qp, uint16_t cid, uint32_t timeout_ms)
+bool s2n_qpair_extend(s2n_qpair *qp, uint16_t cid, uint32_t timeout_ms)
 {
+    bool again = s2n_qpair_extended(qp, cid);
+
     if (cid >= slot_count(qp) || !qp->slots[cid].in_flight)
-        return;
+        return false;
+    qp->slots[cid].extended = true;
     qp->now_known = false;
     set_deadline(qp, &qp->slots[cid], timeout_ms);
+    return again;
+}
+
+bool s2n_qpair_extended(const s2n_qpair *qp, uint16_t cid)
+{
+    return cid < slot_count(qp) && qp->slots[cid].in_flight && qp->slots[cid].extended;
 }
 
 /* ---- recovery ---- */
@@ -489,6 +516,7 @@ static void replay_all(s2n_qpair *qp)
     for (uint32_t i = 0; i < count; i++) {
         struct slot *slot = &qp->slots[cids[i]];
 
+        slot->extended = false;
         set_deadline(qp, slot, slot->timeout_ms);
         if (!qp->abandoned)
             enqueue(qp, cids[i]);
@@ -500,6 +528,7 @@ static void forget_all(s2n_qpair *qp)
     qp->free_count = 0;
     for (uint16_t cid = slot_count(qp); cid-- > 0;) {
         qp->slots[cid].in_flight = false;
+        qp->slots[cid].pins = 0;
         qp->free_cids[qp->free_count++] = cid;
     }
     qp->earliest_ms = NEVER;

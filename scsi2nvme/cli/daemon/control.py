@@ -4,25 +4,67 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
+import logging
 import os
 import re
 import socket
 import stat
-from collections.abc import Awaitable, Callable, Mapping
+import struct
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from scsi2nvme.cli.control import short, socket_path
+from scsi2nvme.api import rpc
+from scsi2nvme.api.method import Method, P, R
+from scsi2nvme.api.methods import BY_NAME
+from scsi2nvme.api.rpc import RpcError
+from scsi2nvme.cli.control import socket_path
 from scsi2nvme.cli.daemon.state import own_directory
 from scsi2nvme.cli.errors import OperationError, UsageError
+from scsi2nvme.client import short
 from scsi2nvme.typed import parse_json
 
-REQUEST_BYTES = 65536
 # As often asyncio tries, and complains, in a row when there are no descriptors.
 BACKLOG = 4
+# Of those who may ask anything, and of those who may look: these take no place of the others.
+CLIENTS, LOOKERS = 32, 16
 
-Handler = Callable[[Mapping[str, Any]], Awaitable[Any]]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What answers which method, by its name; `absent` says why others cannot be asked now."""
+
+    by_name: dict[str, Callable[[Any], Awaitable[Any]]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+    def add(self, method: Method[P, R], answer: Callable[[P], Awaitable[R]]) -> None:
+        """Have a method answered so: OperationError and UsageError refuse."""
+        self.by_name[method.name] = answer
+
+    async def give(self, name: str, params: object, *, looks_only: bool) -> Any:
+        """Return what a method's answer is; RpcError if it is refused."""
+        method = BY_NAME.get(name)
+        if method is None:
+            raise RpcError(rpc.METHOD_NOT_FOUND, f"there is no method {name!r}; see rpc.discover")
+        if method.restricted and looks_only:
+            raise RpcError(rpc.FORBIDDEN, f"{name}: only the daemon's user and root may ask that")
+        given = rpc.params_of(params, method.params)
+        answer = self.by_name.get(name)
+        if answer is None:
+            raise RpcError(rpc.IMPOSSIBLE, self.absent.get(name, f"{name}: not served here"))
+        try:
+            return await answer(given)
+        except OperationError as error:
+            raise RpcError(rpc.IMPOSSIBLE, str(error)) from None
+        except UsageError as error:
+            raise RpcError(rpc.INVALID_PARAMS, str(error)) from None
+        except Exception:
+            log.exception("control socket: %s went wrong", name)
+            raise RpcError(rpc.INTERNAL_ERROR, f"{name} went wrong; see the log") from None
 
 
 class StateDirectory:
@@ -62,19 +104,20 @@ def _opened(path: Path) -> IO[bytes]:
     return open(os.open(path, flags, 0o600), "r+b")
 
 
-async def _request(reader: asyncio.StreamReader) -> bytes:
-    try:
-        return await reader.readline()
-    except ValueError:
-        raise OperationError("the request is too long") from None
-
-
 class ControlServer:
-    """Answers requests on the control socket."""
+    """Answers requests on the control socket.
 
-    def __init__(self, directory: StateDirectory, handler: Handler) -> None:
+    Its owner and root may ask anything. Whoever else may connect, which is the members of
+    `group`, may look.
+    """
+
+    def __init__(
+        self, directory: StateDirectory, answers: Answers, group: int | None = None
+    ) -> None:
         self._path = socket_path(directory.path)
-        self._handler = handler
+        self._answers = answers
+        self._group = group
+        self._there: Counter[bool] = Counter()  # those who are connected; may they only look?
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -89,36 +132,89 @@ class ControlServer:
                 f"control socket {self._path}: {error}; choose a shorter path with --state-dir"
             ) from None
         self._path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        if self._group is not None:
+            self._let_in(self._group)
         self._server = await asyncio.start_unix_server(
-            self._serve, sock=listener, limit=REQUEST_BYTES, backlog=BACKLOG
+            self._serve, sock=listener, limit=rpc.LINE_BYTES, backlog=BACKLOG
         )
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _let_in(self, group: int) -> None:
+        """Let a group connect, and come as far as the socket."""
         try:
-            while line := await _request(reader):
-                writer.write(json.dumps(await self._answer(line)).encode() + b"\n")
-                await writer.drain()
+            for path, mode in ((self._path, 0o660), (self._path.parent, 0o710)):
+                os.chown(path, -1, group)
+                path.chmod(mode)
+        except OSError as error:
+            log.warning(
+                "control_group cannot use %s: %s; have the daemon be a member of it "
+                "(SupplementaryGroups= of its unit)",
+                self._path,
+                error.strerror,
+            )
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        looks_only = _looks_only(writer.get_extra_info("socket"))
+        self._there[looks_only] += 1
+        try:
+            if self._there[looks_only] > (LOOKERS if looks_only else CLIENTS):
+                raise RpcError(rpc.IMPOSSIBLE, "too many programs ask already; try again")
+            while line := await _line(reader):
+                answer = await self._answer_line(line, looks_only=looks_only)
+                if answer is not None:
+                    writer.write(rpc.line_of(answer))
+                    await writer.drain()
         except ConnectionError:
-            pass  # the other command went away; nothing is owed to it
-        except OperationError as error:
-            writer.write(json.dumps({"error": str(error)}).encode() + b"\n")
+            pass  # the other program went away; nothing is owed to it
+        except asyncio.CancelledError:
+            pass  # the daemon ends; asyncio before Python 3.12 would tell of it as of a bug
+        except RpcError as error:
+            writer.write(rpc.line_of(rpc.refusal(None, error)))
         finally:
+            self._there[looks_only] -= 1
             writer.close()
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer_line(self, line: bytes, *, looks_only: bool) -> Any:
+        """Return the answer to a message, or to a batch of them; None if none is wanted."""
         try:
-            request = parse_json(line)
+            message = parse_json(line)
         except ValueError as error:
-            return {"error": f"the request is no JSON: {error}"}
-        if not isinstance(request, dict):
-            return {"error": "the request is no JSON object"}
+            return rpc.refusal(None, RpcError(rpc.PARSE_ERROR, f"the request is no JSON: {error}"))
+        if not isinstance(message, list):
+            return await self._answer(message, looks_only=looks_only)
+        if not 0 < len(message) <= rpc.REQUESTS:
+            wrong = f"a batch has 1 to {rpc.REQUESTS} requests, not {len(message)}"
+            return rpc.refusal(None, RpcError(rpc.INVALID_REQUEST, wrong))
+        answers = [await self._answer(each, looks_only=looks_only) for each in message]
+        return [each for each in answers if each is not None] or None
+
+    async def _answer(self, message: object, *, looks_only: bool) -> dict[str, Any] | None:
         try:
-            return {"result": await self._handler(request)}
-        except (OperationError, UsageError) as error:
-            return {"error": str(error)}
+            request, wanted = rpc.request_of(message)
+        except RpcError as error:
+            return rpc.refusal(None, error)
+        try:
+            result = await self._answers.give(request.method, request.params, looks_only=looks_only)
+        except RpcError as error:
+            return rpc.refusal(request.id, error) if wanted else None
+        return rpc.answer(request.id, result) if wanted else None
 
     async def stop(self) -> None:
         """Stop listening."""
         if self._server is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readline()
+    except ValueError:
+        raise RpcError(rpc.INVALID_REQUEST, "the request is too long") from None
+
+
+def _looks_only(peer: socket.socket) -> bool:
+    """Whether who connected is neither root nor our own user. Spec: unix(7)."""
+    layout = struct.Struct("3i")
+    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, layout.size)
+    _, user, _ = layout.unpack(raw)
+    return user not in (0, os.geteuid())

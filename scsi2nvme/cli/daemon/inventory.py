@@ -6,12 +6,13 @@ import logging
 from collections.abc import Sequence
 
 from scsi2nvme.cli.config import TargetSettings
+from scsi2nvme.cli.daemon.bearers import Bearers, Shown
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.service import TaskService
-from scsi2nvme.service.names import Claim, Verdict, judge
+from scsi2nvme.service.names import Identity, Verdict
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.store import DamagedState
 
@@ -24,20 +25,18 @@ class Inventory:
     `served` are the controllers, to which it gives their units.
     """
 
-    def __init__(self, service: TaskService, store: JsonStore, served: Sequence[Served]) -> None:
+    def __init__(
+        self, service: TaskService, store: JsonStore, served: Sequence[Served], bearers: Bearers
+    ) -> None:
         self._service = service
         self._store = store
         self._served = served
+        self._bearers = bearers
         self._told: set[str] = set()  # of names
 
     def make(self) -> None:
         """Make all namespaces logical units; OperationError if the state of one is damaged."""
-        found = [
-            (one, facts) for one in self._served for facts in one.controller.namespaces.values()
-        ]
-        claims = [Claim(_label(one.settings, facts.nsid), facts) for one, facts in found]
-        verdicts = judge(claims, self._tell_once)
-        for (one, facts), verdict in zip(found, verdicts, strict=True):
+        for one, facts, verdict in self._judge():
             self._add(one, facts, verdict)
         for one in self._served:
             if not one.units:
@@ -49,9 +48,7 @@ class Inventory:
     def follow(self, one: Served) -> tuple[list[LogicalUnit], bool]:
         """Take in what a controller has got and lost; return what went, and whether some came.
 
-        What went is the caller's to remove, also where another namespace came under its NSID. A
-        new one must not have the name of one that is served. One whose saved state is damaged is
-        left out.
+        What went is the caller's to remove, also where another namespace came under its NSID.
         """
         namespaces = one.controller.namespaces
         gone = [
@@ -60,28 +57,54 @@ class Inventory:
             if nsid not in namespaces
             or namespaces[nsid].identifiers != lu.facts_as_read.identifiers
         ]
-        new = [facts for nsid, facts in namespaces.items() if nsid not in one.units]
-        claims = [Claim(_label(one.settings, facts.nsid), facts) for facts in new]
-        verdicts = self.judge(claims)
+        return gone, self.settle()
+
+    def settle(self) -> bool:
+        """See that no namespace has the name of another; return whether some came.
+
+        They are those that are new, or that another kept from being served until now. One whose
+        saved state is damaged, or with which anything else goes wrong, is left out.
+        """
         came = False
-        for facts, verdict in zip(new, verdicts, strict=True):
+        for one, facts, verdict in self._judge():
             try:
                 came |= self._add(one, facts, verdict)
             except OperationError as error:
                 self._tell_once(f"{_label(one.settings, facts.nsid)} is not served: {error}")
-        return gone, came
+            except Exception as error:
+                line = f"{_label(one.settings, facts.nsid)} is not served: {error!r}"
+                self._tell_once(line, error)
+        return came
 
-    def judge(self, new: Sequence[Claim] = ()) -> list[Verdict]:
-        """See that no namespace has got the name of another; how may `new` ones be named?"""
-        units = [(one, lu) for one in self._served for lu in one.units.values()]
-        claims = [
-            Claim(_label(one.settings, lu.nsid), lu.facts_as_read, lu.ambiguous)
-            for one, lu in units
+    def _judge(self) -> list[tuple[Served, NamespaceFacts, Verdict]]:
+        """Name the logical units that there are; return how the other namespaces may be named."""
+        found: list[tuple[Served, NamespaceFacts, LogicalUnit | None]] = []
+        for one in self._served:
+            found += [(one, lu.facts_as_read, lu) for lu in one.units.values()]
+            found += [
+                (one, facts, None)
+                for nsid, facts in one.controller.namespaces.items()
+                if nsid not in one.units
+            ]
+        shown = [
+            Shown(
+                one.number,
+                _label(one.settings, facts.nsid),
+                Identity.of(facts),
+                known=lu is not None,
+                ambiguous=lu is not None and lu.ambiguous,
+            )
+            for one, facts, lu in found
         ]
-        verdicts = judge([*claims, *new], self._tell_once)
-        for (_, lu), verdict in zip(units, verdicts, strict=False):
-            self._service.judged(lu, verdict)
-        return verdicts[len(units) :]
+        up = [one.number for one in self._served]
+        verdicts = self._bearers.judge(shown, up, self._tell_once)
+        new = []
+        for (one, facts, lu), verdict in zip(found, verdicts, strict=True):
+            if lu is None:
+                new.append((one, facts, verdict))
+            else:
+                self._service.judged(lu, verdict)
+        return new
 
     def _add(self, one: Served, facts: NamespaceFacts, verdict: Verdict) -> bool:
         """Make a namespace a logical unit; OperationError if its saved state is of no use."""
@@ -98,10 +121,10 @@ class Inventory:
         one.units[facts.nsid] = lu
         return True
 
-    def _tell_once(self, line: str) -> None:
+    def _tell_once(self, line: str, error: Exception | None = None) -> None:
         if line not in self._told:
             self._told.add(line)
-            log.error("%s", line)
+            log.error("%s", line, exc_info=error)
 
 
 def _label(target: TargetSettings, nsid: int) -> str:

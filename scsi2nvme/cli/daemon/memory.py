@@ -9,17 +9,18 @@ from pathlib import Path
 MIB = 1 << 20
 PROGRAM_BYTES = 40 * MIB
 POOL_BYTES = 16 * MIB  # buffer memory of a reactor on a controller
+CONTROL_BYTES = 10 * MIB  # and that of the engine's commands (the driver's `BOUNCE_BYTES`)
 # What initiators' commands take of the heap in all (heap.h), and twice that in the engine's hands.
 COMMANDS_BYTES = 3 * 128 * MIB
-# A connection with its session: pings that are not taken, requests that wait for their turn, and
-# what is received (iscsi.h) among it.
+# A connection with its session: pings that are not taken, requests that wait for their turn or for
+# us, and what is received (iscsi.h) among it.
 CONNECTION_BYTES = 5 * MIB // 4
 SHARE = 2  # the machine has others to serve with half of its memory
 
 
 def buffers(reactors: int, controllers: int) -> int:
     """Return how much memory is for the data of commands, which controllers reach."""
-    return reactors * controllers * POOL_BYTES
+    return controllers * (reactors * POOL_BYTES + CONTROL_BYTES)
 
 
 def bound(buffer_bytes: int, connections: int) -> int:

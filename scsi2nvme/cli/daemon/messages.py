@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TextIO
+from typing import TextIO, get_args
 
-from scsi2nvme.cli.config import LogLevel
+from scsi2nvme.api.methods import LogLevel
 
 # Of one kind of message, in so many seconds: peers cause some of them, as often as they like.
 SECONDS = 10.0
@@ -126,6 +126,17 @@ def configure(level: LogLevel) -> None:
     handler = BoundedHandler(sys.stderr)
     handler.setFormatter(JournalFormatter() if _to_journal() else _plain())
     logging.basicConfig(handlers=[handler], level=level.upper())
+
+
+def set_level(level: LogLevel) -> None:
+    """Write messages of `level` and above from now on."""
+    logging.getLogger().setLevel(level.upper())
+
+
+def level() -> LogLevel:
+    """Return the least important level of which messages are written."""
+    name = logging.getLevelName(logging.getLogger().level).lower()
+    return next(each for each in get_args(LogLevel) if each == name)
 
 
 def _plain() -> logging.Formatter:

@@ -5,6 +5,7 @@ The process stays root: what it reads and writes in configfs, in sysfs and under
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from enum import IntEnum
@@ -24,6 +25,15 @@ KEPT = frozenset((Capability.NET_BIND_SERVICE, Capability.NET_ADMIN, Capability.
 
 _SET_NO_NEW_PRIVS = 38  # of prctl(2)
 _VERSION_3 = 0x20080522  # of capset(2)
+
+
+def join(group: int) -> None:
+    """Be a member of a group, so that files may be given to it without root's power to.
+
+    Who may not be, as where systemd grants little, is one by `SupplementaryGroups=` or not at all.
+    """
+    with contextlib.suppress(PermissionError):
+        os.setgroups([*os.getgroups(), group])
 
 
 def drop(kept: frozenset[Capability] = KEPT) -> None:

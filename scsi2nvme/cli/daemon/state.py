@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,11 +30,27 @@ def own_directory(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if new:
             durable.sync_directory(path.parent)
+    except FileExistsError:
+        pass  # as it is no directory, which is told
+    except OSError as error:
+        raise _unusable(path, error) from None
+    check_directory(path)
+
+
+def _unusable(path: Path, error: OSError) -> OperationError:
+    return OperationError(
+        f"state directory {path}: {error.strerror}; choose another with --state-dir"
+    )
+
+
+def check_directory(path: Path) -> None:
+    """See that a directory is there, and that not everybody may write in it; OperationError."""
+    try:
         status = path.stat()
     except OSError as error:
-        raise OperationError(
-            f"state directory {path}: {error.strerror}; choose another with --state-dir"
-        ) from None
+        raise _unusable(path, error) from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise _unusable(path, OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
     if status.st_mode & stat.S_IWOTH:
         raise OperationError(
             f"state directory {path}: everybody may write in it; choose another with --state-dir, "
@@ -79,6 +97,8 @@ class JsonStore:
         path = self._path(key)
         content = json.dumps(value, indent=1, sort_keys=True).encode()
         try:
+            if len(content) > durable.MAXIMUM_BYTES:  # it could not be loaded
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
             durable.replace(path, content)
         except OSError as error:
             unsaved = UnsavedState(f"state {path} cannot be saved: {error.strerror}")

@@ -58,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
             raise
         from scsi2nvme.cli import advice
 
-        how = advice.install("hypothesis>=6.100", "python3-hypothesis")
+        how = advice.install(advice.HYPOTHESIS)
         raise OperationError(f"fuzzing needs hypothesis; run: {how}") from None
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     corpus = Path(arguments.corpus) if arguments.corpus else cache / "scsi2nvme" / "corpus"

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.verb import (
     EXIT_STATUS,
     Verb,
@@ -56,10 +57,14 @@ def _run(arguments: argparse.Namespace) -> int:
 def _read(controller: str, wanted: Inspection, nsid: int, directory: Path) -> bytes:
     """Return raw data of the daemon's controller of that number, or of a SPEC's."""
     if not re.match("[a-z]{3,}:", controller):
-        from scsi2nvme.cli.control import ask
+        from scsi2nvme.api import methods
+        from scsi2nvme.cli.control import NoDaemonError, ask
 
-        request = {"verb": wanted.name, "controller": controller, "nsid": nsid}
-        return bytes.fromhex(ask(directory, request))
+        which = methods.WhichStructure(wanted.name, controller, nsid)
+        try:
+            return bytes.fromhex(ask(directory, methods.READ, which))
+        except NoDaemonError as error:
+            raise OperationError(f"{error}, or name a controller by its SPEC") from None
     import asyncio
 
     data = asyncio.run(_unless_asked(_read_spec(controller, wanted, nsid)))

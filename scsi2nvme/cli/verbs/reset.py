@@ -19,9 +19,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.api import methods
     from scsi2nvme.cli.control import ask
 
-    ask(state_dir(arguments), {"verb": "reset", "controller": arguments.controller})
+    ask(state_dir(arguments), methods.RESET, methods.WhichController(arguments.controller))
     return 0
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from pathlib import Path
+from textwrap import indent
 
 from scsi2nvme.cli.verb import DAEMON_CONFIG, EXIT_STATUS, Verb, add_state_dir, controller_specs
 
@@ -20,44 +22,55 @@ Serve NVMe controllers to the kernel's target, until SIGTERM or Ctrl-C: `serve -
 {DAEMON_CONFIG} for a configuration where none is given. `scsi2nvme install-units` makes
 it a service of systemd; `scsi2nvme export`, or targetcli, then publishes the namespaces."""
 
-_CONFIG = """\
+CONFIG_EXAMPLE = """\
+iqn = "iqn.2026-11.org.example"       # see --iqn
+base = "iqn.2026-11.org.example"      # what names begin with, also of a single target
+portals = ["127.0.0.1:3260", "[::1]:3260"]
+state_dir = "/var/lib/scsi2nvme"
+reactors = 2
+poll_us = 50
+log_level = "warning"                 # or "error", "info", "debug"
+control_group = "disk"                # who may look, by the control socket
+metrics = "127.0.0.1:9465"            # see --metrics
+ping_s = 30                           # until a silent initiator is asked; 0: never
+ping_timeout_s = 30                   # until it is dropped if it is silent still; 0: never
+cold_reset = false                    # whether initiators may end each other's sessions
+
+[[controllers]]                       # one table per controller
+spec = "emulated:/srv/disk.img,size=64G"
+iqn = "iqn.2026-11.org.example:fast"  # unless named after the disk
+alias = "a fast disk"                 # what initiators may show for it
+target = true                         # false: its namespaces are LUNs of other targets only
+
+[[targets]]                           # targets whose LUNs are chosen one by one
+iqn = "iqn.2026-11.org.example:some"
+luns = [{ lun = 0, controller = "emulated:/srv/disk.img,size=64G", nsid = 1 }]
+
+[chap]                                # unless everybody may log in
+name = "host"
+secret = "at least 12 bytes"
+
+[mutual_chap]                         # if we must prove who we are as well
+name = "disk"
+secret = "another 12 bytes"
+
+[discovery_chap]                      # if discovery needs a secret
+name = "host"
+secret = "at least 12 bytes"
+
+[tcmu]                                # to serve the kernel's target, as --tcmu does
+dbus = true                           # whether targetcli is to find us
+zero_copy = "auto"                    # or "off": copy all data, as --zero-copy says
+
+[[initiators]]                        # with any of these, nobody else may log in
+name = "iqn.1993-08.org.debian:01:host"
+chap = { name = "host1", secret = "its own 12 bytes" }  # unless as above
+targets = ["iqn.2026-11.org.example:fast"]              # unless all
+luns = [0, 1]                                           # unless all"""
+
+_CONFIG = f"""\
 configuration file (TOML; what the command line says goes first):
-  iqn = "iqn.2026-11.org.example"       # see --iqn
-  portals = ["127.0.0.1:3260", "[::1]:3260"]
-  state_dir = "/var/lib/scsi2nvme"
-  reactors = 2
-  poll_us = 50
-  log_level = "warning"                 # or "error", "info", "debug"
-  ping_s = 30                           # until a silent initiator is asked; 0: never
-  ping_timeout_s = 30                   # until it is dropped if it is silent still; 0: never
-  cold_reset = false                    # whether initiators may end each other's sessions
-
-  [[controllers]]                       # one table per controller
-  spec = "emulated:/srv/disk.img,size=64G"
-  iqn = "iqn.2026-11.org.example:fast"  # unless named after the disk
-  alias = "a fast disk"                 # what initiators may show for it
-
-  [chap]                                # unless everybody may log in
-  name = "host"
-  secret = "at least 12 bytes"
-
-  [mutual_chap]                         # if we must prove who we are as well
-  name = "disk"
-  secret = "another 12 bytes"
-
-  [discovery_chap]                      # if discovery needs a secret
-  name = "host"
-  secret = "at least 12 bytes"
-
-  [tcmu]                                # to serve the kernel's target, as --tcmu does
-  dbus = true                           # whether targetcli is to find us
-  zero_copy = "auto"                    # or "off": copy all data, as --zero-copy says
-
-  [[initiators]]                        # with any of these, nobody else may log in
-  name = "iqn.1993-08.org.debian:01:host"
-  chap = { name = "host1", secret = "its own 12 bytes" }  # unless as above
-  targets = ["iqn.2026-11.org.example:fast"]              # unless all
-  luns = [0, 1]                                           # unless all
+{indent(CONFIG_EXAMPLE, "  ")}
 A file that holds secrets must not be open to other users."""
 
 _SERVE_EXAMPLES = """\
@@ -117,8 +130,9 @@ def _daemon_arguments(parser: argparse.ArgumentParser) -> None:
         "--poll-us",
         metavar="N",
         type=int,
-        help="how long, in microseconds, a reactor may spin for what the disk is doing before it "
-        "waits for an interrupt (default 50); it never spins for what initiators send",
+        help="how long, in microseconds, a reactor looks for what the disk has done before it "
+        "sleeps, and twice as long for what initiators send next, where that pays (default 50; "
+        "0: not at all)",
     )
     parser.add_argument(
         "--log-level",
@@ -126,29 +140,49 @@ def _daemon_arguments(parser: argparse.ArgumentParser) -> None:
         help="the least important messages to write (default warning; info tells of logins)",
     )
 
+    parser.add_argument(
+        "--metrics",
+        metavar="ADDR:PORT",
+        help="where Prometheus finds metrics, as in 127.0.0.1:9465 (default: nowhere)",
+    )
+
 
 def _serve(arguments: argparse.Namespace) -> int:
+    gc.disable()  # what is made until the daemon is ready stays
+    try:
+        return _served(arguments)
+    finally:
+        gc.enable()
+
+
+def _served(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.api.configuration import ConfigFile
     from scsi2nvme.cli import config
     from scsi2nvme.cli.control import default_state_dir
     from scsi2nvme.cli.daemon import serve
+    from scsi2nvme.cli.daemon.changes import Source
     from scsi2nvme.native.transport import MAXIMUM_REACTORS
 
-    file = config.load(Path(arguments.config)) if arguments.config else config.ConfigFile()
-    settings = config.settings(
-        file,
-        default_state_dir=default_state_dir(),
-        maximum_reactors=MAXIMUM_REACTORS,
-        controllers=tuple(arguments.controller),
-        portals=tuple(arguments.portal),
-        iqn=arguments.iqn,
-        state_dir=arguments.state_dir,
-        reactors=arguments.reactors,
-        poll_us=arguments.poll_us,
-        tcmu=arguments.tcmu,
-        zero_copy=arguments.zero_copy,
-        log_level=arguments.log_level,
-    )
-    return serve.run(settings)
+    path = Path(arguments.config).absolute() if arguments.config else None
+
+    def read() -> config.Settings:
+        return config.settings(
+            ConfigFile() if path is None else config.load(path),
+            default_state_dir=default_state_dir(),
+            maximum_reactors=MAXIMUM_REACTORS,
+            controllers=tuple(arguments.controller),
+            portals=tuple(arguments.portal),
+            iqn=arguments.iqn,
+            state_dir=arguments.state_dir,
+            reactors=arguments.reactors,
+            poll_us=arguments.poll_us,
+            tcmu=arguments.tcmu,
+            zero_copy=arguments.zero_copy,
+            log_level=arguments.log_level,
+            metrics=arguments.metrics,
+        )
+
+    return serve.run(read(), None if path is None else Source(path, read))
 
 
 def _daemon(arguments: argparse.Namespace) -> int:

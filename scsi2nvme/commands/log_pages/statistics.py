@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from scsi2nvme.commands.log_pages.page import (
-    DATA_UNIT_BYTES,
     SMART,
     Linking,
     LogPage,
@@ -40,23 +39,32 @@ TIME_INTERVAL = Structure(
     spec="SPC-4 7.3.6",
 )
 
+_EXPONENT, _INTERVALS_OF_A_MINUTE = 3, 60_000  # intervals of a millisecond
+
 
 def _statistics(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
-    """Spec: SPC-4 7.3.6. The controller counts in minutes."""
-    smart = smart_log(logs)
+    """Spec: SPC-4 7.3.6.
+
+    The commands are those that we were sent since it is served; the weighted fields are zero. Idle
+    the logical unit is at least when its controller is, which counts in hours, and in minutes of
+    work: so this may be less than before, by an hour at most.
+    """
+    smart, counted = smart_log(logs), lu.statistics()
     values = {
-        "read_commands": smart.host_read_commands,
-        "write_commands": smart.host_write_commands,
-        "blocks_received": smart.data_units_written * DATA_UNIT_BYTES // lu.block_bytes,
-        "blocks_transmitted": smart.data_units_read * DATA_UNIT_BYTES // lu.block_bytes,
+        "read_commands": counted.read.operations,
+        "write_commands": counted.write.operations,
+        "blocks_received": counted.write.bytes // lu.block_bytes,
+        "blocks_transmitted": counted.read.bytes // lu.block_bytes,
+        "read_intervals": counted.read.latency_us // 1000,
+        "write_intervals": counted.write.latency_us // 1000,
     }
     fitting = {name: saturated(value, STATISTICS, name) for name, value in values.items()}
     idle = max(smart.power_on_hours * 60 - smart.controller_busy_time, 0)
-    intervals = saturated(idle, IDLE_TIME, "intervals")
+    intervals = saturated(idle * _INTERVALS_OF_A_MINUTE, IDLE_TIME, "intervals")
     return (
         Parameter(0x0001, STATISTICS.build(**fitting), Linking.UNBOUNDED_COUNTER),
         Parameter(0x0002, IDLE_TIME.build(intervals=intervals), Linking.UNBOUNDED_COUNTER),
-        Parameter(0x0003, TIME_INTERVAL.build(integer=60)),
+        Parameter(0x0003, TIME_INTERVAL.build(exponent=_EXPONENT, integer=1)),
     )
 
 
@@ -68,7 +76,5 @@ PAGES = (
         _statistics,
         (SMART,),
         counters=True,
-        # The controller counts for all its namespaces.
-        supported=lambda lu: lu.alone,
     ),
 )

@@ -43,15 +43,28 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "own_pages.h"
+
 /* ---- sessions ---- */
+
+static size_t held_bytes(const s2n_session *session)
+{
+    return (session->held_mask + 1) * sizeof *session->held;
+}
+
+static size_t command_bytes(const s2n_session *session)
+{
+    return session->command_count * sizeof *session->command;
+}
 
 static void session_destroy(void *argument)
 {
     s2n_session *session = argument;
 
-    free(session->held);
-    free(session->command);
+    s2n_own_pages_free(session->held, held_bytes(session));
+    s2n_own_pages_free(session->command, command_bytes(session));
     free(session->bucket);
+    s2n_flow_close(&session->flow);
     free(session);
 }
 
@@ -64,26 +77,44 @@ static uint32_t power_of_two(uint32_t least)
     return value;
 }
 
-/* Spare commands: the window, immediate ones, and those whose response was built
- * but not sent. */
+/* Commands: the window, immediate ones, and those whose response was built but not sent. Neither
+ * they nor the slots are written to before they are used: they take no memory until then. */
 static bool session_allocate(s2n_session *session)
 {
-    uint32_t count = session->window + S2N_IMMEDIATE_COMMANDS + S2N_WIRES;
-    uint32_t buckets = power_of_two(count);
-    uint32_t held = power_of_two(session->window);
+    uint32_t buckets = power_of_two(session->window + S2N_IMMEDIATE_COMMANDS);
 
-    session->held = calloc(held, sizeof *session->held);
-    session->held_mask = held - 1;
+    session->held_mask = power_of_two(session->window) - 1;
+    session->held = s2n_own_pages_new(held_bytes(session));
     session->bucket = calloc(buckets, sizeof(s2n_command *));
     session->bucket_shift = 32 - (uint32_t)__builtin_ctz(buckets);
-    session->command = calloc(count, sizeof *session->command);
-    if (!session->held || !session->bucket || !session->command)
-        return false;
-    for (uint32_t i = count; i--;) {
-        session->command[i].chain = session->spare;
-        session->spare = &session->command[i];
-    }
-    return true;
+    session->command_count = session->window + S2N_IMMEDIATE_COMMANDS + S2N_WIRES;
+    session->command = s2n_own_pages_new(command_bytes(session));
+    return session->held && session->bucket && session->command;
+}
+
+/* Another connection is the first in each turn. */
+static void rotate(s2n_session *session)
+{
+    s2n_conn *first = session->conns, *last = first;
+
+    if (!first || !first->next)
+        return;
+    while (last->next)
+        last = last->next;
+    session->conns = first->next;
+    last->next = first;
+    first->next = NULL;
+}
+
+/* The session has a turn again. */
+static void resume(struct s2n_flow *flow)
+{
+    s2n_session *session = (s2n_session *)flow;
+
+    rotate(session);
+    for (s2n_conn *conn = session->conns; conn; conn = conn->next)
+        if ((conn->unsent || conn->unparsed) && conn->state < S2N_ENDED)
+            s2n_defer(session->reactor, &conn->round_end);
 }
 
 s2n_session *s2n_session_new(s2n_plane *plane, s2n_nexus *nexus, uint32_t cmd_sn, uint32_t window)
@@ -101,6 +132,7 @@ s2n_session *s2n_session_new(s2n_plane *plane, s2n_nexus *nexus, uint32_t cmd_sn
         return NULL;
     }
     session->reactor = s2n_plane_pick(plane, nexus);
+    s2n_flow_open(&session->flow, session->reactor, resume);
     return session;
 }
 
@@ -161,9 +193,11 @@ static void reap(s2n_conn *conn)
     conn->rx.heap = NULL;
     conn->rx.command = NULL;
     s2n_order_forget(conn);
+    s2n_fence_forget(conn);
     abort_commands(conn);
     s2n_transmit_drop(conn);
     conn->state = S2N_REAPED;
+    s2n_order_deliver(conn->session); /* it brings nothing more that others wait for */
     s2n_conn_report(conn);
 }
 
@@ -177,6 +211,35 @@ void s2n_conn_wind_up(s2n_conn *conn, uint32_t error)
     s2n_defer(conn->session->reactor, &conn->round_end);
 }
 
+/* ---- rest ---- */
+
+static bool session_is_idle(const s2n_session *session)
+{
+    for (const s2n_conn *conn = session->conns; conn; conn = conn->next)
+        if (conn->commands || !s2n_transmit_idle(conn))
+            return false;
+    return !session->held_count;
+}
+
+static void session_rest(s2n_session *session)
+{
+    session->spare = NULL;
+    session->commands_used = 0;
+    session->holds = false;
+    s2n_own_pages_rest(session->command, command_bytes(session));
+    s2n_own_pages_rest(session->held, held_bytes(session));
+}
+
+void s2n_conn_rest(s2n_conn *conn)
+{
+    if (conn->rx.start == conn->rx.end)
+        s2n_own_pages_rest(conn->rx.buffer, S2N_RECEIVE_BYTES);
+    if (!conn->wire_count)
+        s2n_own_pages_rest(conn->wire, S2N_WIRES * sizeof *conn->wire);
+    if (session_is_idle(conn->session))
+        session_rest(conn->session);
+}
+
 /* ---- events ---- */
 
 void s2n_conn_watch(s2n_conn *conn)
@@ -184,7 +247,9 @@ void s2n_conn_watch(s2n_conn *conn)
     bool reads = conn->state == S2N_CLOSING || !s2n_receive_blocked(conn);
     uint32_t events = reads ? EPOLLIN : 0;
 
-    if (!s2n_transmit_idle(conn))
+    if (conn->round_end.queued)
+        return; /* it sends first, and what is left then is to be waited for */
+    if (!s2n_transmit_idle(conn) && !conn->unsent)
         events |= EPOLLOUT;
     if (events == conn->events || conn->state >= S2N_ENDED)
         return;
@@ -212,6 +277,8 @@ static void ready(struct s2n_source *source, uint32_t events)
         s2n_defer(conn->session->reactor, &conn->round_end);
     if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)) || conn->state == S2N_ENDED)
         return; /* by another event of this round */
+    if (conn->state == S2N_OPEN && !s2n_receive_may(conn))
+        return; /* it is told again in the session's next turn */
     /* As long as input is not watched, what was received is not parsed: it comes first. */
     bool parsed = conn->events & EPOLLIN;
     if (conn->state == S2N_CLOSING)
@@ -247,6 +314,7 @@ static void round_end(struct s2n_deferred *deferred)
     }
     if (conn->state == S2N_CLOSING)
         release_collecting(conn);
+    conn->unsent = conn->unparsed = false;
     s2n_transmit_flush(conn);
     s2n_receive_parse(conn);
     if (conn->state == S2N_CLOSING && !conn->shut && s2n_transmit_idle(conn)) {
@@ -285,6 +353,15 @@ static void clamp(s2n_conn_params *params)
         params->maximum_r2t = 1;
 }
 
+static void conn_release(s2n_conn *conn)
+{
+    if (!conn)
+        return;
+    s2n_own_pages_free(conn->rx.buffer, S2N_RECEIVE_BYTES);
+    s2n_own_pages_free(conn->wire, S2N_WIRES * sizeof *conn->wire);
+    free(conn);
+}
+
 s2n_conn *s2n_conn_new(s2n_session *session, int fd, const s2n_conn_params *params,
                        uint32_t stat_sn, const uint8_t *received, uint32_t received_length,
                        uint64_t cookie)
@@ -292,8 +369,9 @@ s2n_conn *s2n_conn_new(s2n_session *session, int fd, const s2n_conn_params *para
     s2n_conn *conn = received_length <= S2N_RECEIVE_BYTES ? calloc(1, sizeof *conn) : NULL;
     int one = 1;
 
-    if (!conn || !(conn->rx.buffer = malloc(S2N_RECEIVE_BYTES))) {
-        free(conn);
+    if (!conn || !(conn->rx.buffer = s2n_own_pages_new(S2N_RECEIVE_BYTES)) ||
+        !(conn->wire = s2n_own_pages_new(S2N_WIRES * sizeof *conn->wire))) {
+        conn_release(conn);
         return NULL;
     }
     conn->source = (struct s2n_source){fd, ready};
@@ -303,7 +381,7 @@ s2n_conn *s2n_conn_new(s2n_session *session, int fd, const s2n_conn_params *para
     conn->cookie = cookie;
     conn->params = *params;
     clamp(&conn->params);
-    conn->stat_sn = stat_sn;
+    conn->stat_sn = conn->acknowledged = stat_sn;
     conn->queue_tail = &conn->queue_head;
     if (received_length)
         memcpy(conn->rx.buffer, received, received_length);
@@ -325,9 +403,12 @@ static void send_on_reactor(void *argument)
     struct s2n_reply *reply = argument;
     s2n_conn *conn = reply->conn;
 
-    if (answers_request(reply->bhs[0]) && conn->with_python)
-        conn->with_python--;
-    s2n_reply_send(conn, reply);
+    if (answers_request(reply->bhs[0]) && conn->with_python && !--conn->with_python)
+        conn->python_bytes = 0;
+    if (reply->bhs[0] == S2N_TASK_MANAGEMENT_RESPONSE)
+        s2n_fence_send(conn, reply);
+    else
+        s2n_reply_send(conn, reply);
 }
 
 void s2n_conn_send(s2n_conn *conn, const uint8_t *bhs, const uint8_t *data, uint32_t data_length,
@@ -398,8 +479,9 @@ static void conn_destroy(void *argument)
     while (*at != conn)
         at = &(*at)->next;
     *at = conn->next;
-    free(conn->rx.buffer);
-    free(conn);
+    if (conn->session->passed_over == conn)
+        conn->session->passed_over = NULL;
+    conn_release(conn);
 }
 
 void s2n_conn_free(s2n_conn *conn)

@@ -17,6 +17,7 @@ enum {
     S2N_LINGER_MS = 5000,   /* to take the last bytes of a graceful close */
     S2N_STALL_MS = 60000,   /* to send, or to take, any data that is due */
     S2N_PRESSED_MS = 5000,  /* the same, a part of it, while others wait for its buffers */
+    S2N_FENCE_MS = 500,     /* to say that answers have come, before another one leaves */
 };
 #ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
 enum {
@@ -27,11 +28,14 @@ enum {
     S2N_IOVECS = 256,
     S2N_SENDS = 8,               /* sendmsg calls of a connection in one round */
     S2N_PYTHON_REQUESTS = 16,    /* unanswered by Python, then reading stops */
+    S2N_PYTHON_BYTES = 32 << 10, /* their data, until all are answered */
+    S2N_TEXT_BYTES = 8193,       /* kept of a text request: Python refuses as many */
     S2N_REPLIES = 256,           /* unsent replies, then reading stops */
     S2N_REPLY_BYTES = 256 << 10, /* their data */
     S2N_HELD_BYTES = 256 << 10,  /* data of requests that wait for their turn, per session */
     S2N_EARLY_BYTES = 8 << 20,   /* data that came unasked and waits for a buffer, likewise */
     S2N_REJECTS = 64,            /* per second; a peer that earns more is dropped */
+    S2N_MANAGEMENT = 256,        /* per second, of a session: answered by the reactor */
 };
 #else /* what a short input reaches */
 enum {
@@ -42,11 +46,14 @@ enum {
     S2N_IOVECS = 8,
     S2N_SENDS = 2,
     S2N_PYTHON_REQUESTS = 2,
+    S2N_PYTHON_BYTES = 256,
+    S2N_TEXT_BYTES = 129,
     S2N_REPLIES = 4,
     S2N_REPLY_BYTES = 1024,
     S2N_HELD_BYTES = 1024,
     S2N_EARLY_BYTES = 1024,
     S2N_REJECTS = 2,
+    S2N_MANAGEMENT = 2,
 };
 #endif
 
@@ -155,13 +162,17 @@ struct s2n_conn {
     enum s2n_conn_state state;
     bool shut;    /* nothing more will be sent */
     bool starved; /* waits for a spare command */
+    /* Its session's turn was over, with something left: to be sent, or of what it received. */
+    bool unsent, unparsed;
     bool pinging, heard;
     uint32_t error;
     uint32_t events; /* of interest */
     s2n_conn_params params;
-    uint32_t stat_sn;
+    uint32_t stat_sn, acknowledged; /* of the next answer; ExpStatSN */
     uint32_t ping_tag;
-    uint32_t with_python;
+    uint32_t with_python, python_bytes;
+    uint32_t ahead;  /* of its requests, in the session's list of such */
+    uint32_t fenced; /* of its answers, likewise */
     uint64_t rejects_since_ms;
     uint32_t rejects;
     s2n_command *commands;
@@ -170,7 +181,8 @@ struct s2n_conn {
     struct s2n_item *queue_head, **queue_tail;
     uint32_t replies, reply_bytes;
     uint32_t wire_head, wire_count, wire_sent; /* bytes of the first one */
-    struct s2n_wire wire[S2N_WIRES];
+    uint64_t wire_bytes;   /* of all that were built, sent ones of it included */
+    struct s2n_wire *wire; /* S2N_WIRES */
 };
 
 /* What arrived before its turn. */
@@ -183,18 +195,35 @@ struct s2n_held {
     uint32_t data_length;
 };
 
+/* A request for task management that overtook commands which it means. */
+struct s2n_ahead {
+    struct s2n_ahead *next;
+    s2n_conn *conn;
+    uint64_t came; /* the serial of the last task that had come before it */
+    uint8_t bhs[S2N_BHS_BYTES];
+};
+
 struct s2n_session {
+    struct s2n_flow flow; /* first: found from it */
     struct s2n_reactor *reactor;
     s2n_nexus *nexus;
     s2n_conn *conns;
+    s2n_conn *passed_over;     /* could not receive when the session's turn was over, and is next */
     _Atomic uint32_t expected; /* ExpCmdSN; the control thread may look */
     uint32_t maximum;          /* MaxCmdSN as last told */
     uint32_t window, outstanding, immediate;
     uint32_t next_ttt;     /* tags run on: data that come late never seem another command's */
     struct s2n_held *held; /* by CmdSN & held_mask */
+    bool holds;            /* until then nobody has written to the slots */
     uint32_t held_mask, held_count, held_bytes, early_bytes;
-    s2n_command *command, *spare; /* all of them; the unused ones */
-    s2n_command **bucket;         /* by initiator task tag */
+    uint64_t managed_since_ms;
+    uint32_t managed;        /* since then: requests for task management answered by the reactor */
+    struct s2n_ahead *ahead; /* in the order in which they came */
+    struct s2n_fence *fences;
+    s2n_command *command; /* all of them; those from `commands_used` on are as malloc left them */
+    s2n_command *spare;   /* the others that are unused */
+    uint32_t command_count, commands_used;
+    s2n_command **bucket; /* by initiator task tag */
     uint32_t bucket_shift;
 };
 
@@ -209,6 +238,8 @@ void s2n_conn_wind_up(s2n_conn *conn, uint32_t error);
 void s2n_conn_report(s2n_conn *conn);
 /* Watch the socket for what can be done. */
 void s2n_conn_watch(s2n_conn *conn);
+/* Give back memory that a quiet connection does not use. */
+void s2n_conn_rest(s2n_conn *conn);
 
 /* ---- iscsi_peer.c: peers that are silent, or slow ---- */
 
@@ -216,13 +247,27 @@ void s2n_peer_init(s2n_conn *conn);
 void s2n_peer_begin(s2n_conn *conn);
 /* The peer owes us data, or has to take some. */
 void s2n_peer_owes(s2n_conn *conn);
+/* Send a NOP-In, whose tag is returned: that of the answer. */
+uint32_t s2n_peer_ask(s2n_conn *conn);
 /* Bytes came, or went; of a command, or NULL. */
 void s2n_peer_moved(s2n_conn *conn, const s2n_command *command, uint64_t bytes);
+
+/* ---- iscsi_fence.c: what is not to overtake others ---- */
+
+/* Send an answer to task management once the initiator has those that other connections of the
+ * session bring. */
+void s2n_fence_send(s2n_conn *conn, struct s2n_reply *reply);
+/* A NOP-In of a connection was answered. */
+void s2n_fence_answered(s2n_conn *conn, uint32_t tag);
+/* A connection has ended. */
+void s2n_fence_forget(s2n_conn *conn);
 
 /* ---- iscsi_receive.c ---- */
 
 /* Whether reading has to wait until something else is done. */
 bool s2n_receive_blocked(const s2n_conn *conn);
+/* Whether the session's turn, and what was received before, let it take what the socket has. */
+bool s2n_receive_may(s2n_conn *conn);
 /* Take what the socket has, once, and parse it. */
 void s2n_receive(s2n_conn *conn);
 /* Parse what was received, and watch the socket for what is next. */
@@ -253,8 +298,6 @@ void s2n_command_arrived(s2n_conn *conn);
 void s2n_command_received(s2n_conn *conn, bool intact);
 /* Its turn has come. */
 void s2n_command_deliver(s2n_command *command);
-/* End with a status that the front end or an abort gives: neither data nor sense. */
-void s2n_command_respond_bare(s2n_command *command, uint8_t status);
 /* A portion's data-in have left. */
 void s2n_command_handed_on(s2n_command *command);
 /* It is over: free its task and everything but a place in the output queue. */
@@ -262,6 +305,8 @@ void s2n_command_release(s2n_command *command);
 /* That place was taken out as well. */
 void s2n_command_recycle(s2n_command *command);
 s2n_command *s2n_command_find(s2n_session *session, uint32_t tag);
+/* Whether there is one left for what arrives. */
+bool s2n_command_available(const s2n_session *session);
 /* It no longer occupies the window. */
 void s2n_command_uncount(s2n_command *command);
 

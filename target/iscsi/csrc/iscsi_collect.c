@@ -46,6 +46,10 @@ static void execute(s2n_command *command)
 
     task->data_out_length = task->buffer.pool ? have - task->portion_at : 0;
     command->phase = S2N_EXECUTING;
+    if (task->portion_at) /* it must not be in the way of what is to abort it */
+        s2n_flow_go_on(&command->conn->session->flow, task->portion_bytes);
+    else
+        s2n_flow_charge(&command->conn->session->flow, S2N_BEGUN, task->portion_bytes);
     s2n_task_execute(task);
 }
 
@@ -169,7 +173,8 @@ void s2n_collect_proceed(s2n_command *command)
         command->phase = S2N_EXECUTING;
         s2n_task_refuse(command->task, command->refusal);
     } else if (command->full) {
-        s2n_command_respond_bare(command, S2N_TASK_SET_FULL);
+        command->task->status = S2N_TASK_SET_FULL;
+        s2n_task_finish(command->task);
     } else if (!has_buffer(command)) {
         return; /* comes back when it has */
     } else if (command->received >= s2n_collect_end(command) &&

@@ -34,17 +34,32 @@ s2n_command *s2n_command_find(s2n_session *session, uint32_t tag)
     return command;
 }
 
+bool s2n_command_available(const s2n_session *session)
+{
+    return session->spare || session->commands_used < session->command_count;
+}
+
+/* One that was used before, if there is any: it is in the caches. */
+static s2n_command *take_spare(s2n_session *session)
+{
+    s2n_command *command = session->spare;
+
+    if (!command)
+        return &session->command[session->commands_used++];
+    session->spare = command->chain;
+    return command;
+}
+
 /* A command with its task; NULL if there is no memory for it. */
 static s2n_command *create(s2n_conn *conn, uint32_t tag)
 {
     s2n_session *session = conn->session;
-    s2n_command *command = session->spare;
     s2n_task *task = s2n_task_new(session->reactor, &front_end, session->nexus);
 
     if (!task)
         return NULL;
+    s2n_command *command = take_spare(session);
     s2n_command **bucket = bucket_of(session, tag);
-    session->spare = command->chain;
     *command = (s2n_command){.item = {.is_command = true},
                              .next = conn->commands,
                              .chain = *bucket,
@@ -111,10 +126,8 @@ void s2n_command_release(s2n_command *command)
     s2n_command_uncount(command);
     s2n_collect_drop_early(command);
     session->immediate -= command->immediate;
-    if (!command->delivered) {
-        struct s2n_held *slot = s2n_order_slot(session, command->cmd_sn);
-        *slot = (struct s2n_held){.kind = S2N_HELD_VOID};
-    }
+    if (!command->delivered)
+        *s2n_order_slot(session, command->cmd_sn) = (struct s2n_held){.kind = S2N_HELD_VOID};
     if (conn->rx.command == command)
         conn->rx.command = NULL; /* the rest of its data is dropped */
     command->phase = S2N_RELEASED;
@@ -146,11 +159,12 @@ static void respond(s2n_command *command)
     s2n_transmit(command->conn, &command->item);
 }
 
-void s2n_command_respond_bare(s2n_command *command, uint8_t status)
+/* Neither data nor sense. */
+static void respond_aborted(s2n_command *command)
 {
     s2n_task *task = command->task;
 
-    task->status = status;
+    task->status = S2N_TASK_ABORTED;
     task->sense_length = 0;
     command->moved = command->to_send = command->sent;
     respond(command);
@@ -163,7 +177,7 @@ static void aborted(s2n_command *command)
     s2n_conn *conn = command->conn;
 
     if (command->task->task_aborted_status && conn->state == S2N_OPEN) {
-        s2n_command_respond_bare(command, S2N_TASK_ABORTED);
+        respond_aborted(command);
     } else if (command->phase == S2N_HANDING_ON && s2n_transmit_withdraw(conn, command)) {
         command->task->state = S2N_DONE;
         s2n_task_leave_set(command->task);
@@ -248,6 +262,8 @@ void s2n_command_deliver(s2n_command *command)
     command->delivered = true;
     command->counted = true;
     command->conn->session->outstanding++;
+    if (command->phase != S2N_COLLECTING)
+        return; /* it was aborted before, and only its response is left */
     if (!s2n_task_join(command->task))
         s2n_collect_give_way(command);
     s2n_collect_proceed(command);

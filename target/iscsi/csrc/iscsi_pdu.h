@@ -43,9 +43,9 @@ enum {
     S2N_AT_DATA_LENGTH = 5,
     S2N_AT_LUN = 8,
     S2N_AT_ITT = 16,
-    S2N_AT_TTT = 20,    /* also EDTL, referenced task tag */
-    S2N_AT_CMD_SN = 24, /* StatSN from the target */
-    S2N_AT_EXP_CMD_SN = 28,
+    S2N_AT_TTT = 20,        /* also EDTL, referenced task tag */
+    S2N_AT_CMD_SN = 24,     /* StatSN from the target */
+    S2N_AT_EXP_CMD_SN = 28, /* ExpStatSN from the initiator */
     S2N_AT_MAX_CMD_SN = 32, /* CDB, RefCmdSN from the initiator */
     S2N_AT_DATA_SN = 36,    /* also R2TSN, ExpDataSN */
     S2N_AT_OFFSET = 40,
@@ -64,7 +64,15 @@ enum {
     S2N_FUNCTION = 0x7f,
 };
 
-enum { S2N_ABORT_TASK = 1 }; /* task management function */
+enum s2n_function {
+    S2N_ABORT_TASK = 1,
+    S2N_ABORT_TASK_SET = 2,
+    S2N_CLEAR_TASK_SET = 4,
+    S2N_LOGICAL_UNIT_RESET = 5,
+    S2N_TARGET_WARM_RESET = 6,
+    S2N_I_T_NEXUS_RESET = 11,
+};
+enum s2n_function_response { S2N_FUNCTION_COMPLETE = 0, S2N_TASK_DOES_NOT_EXIST = 1 };
 
 enum s2n_reject_reason {
     S2N_REJECT_DATA_DIGEST = 0x02,

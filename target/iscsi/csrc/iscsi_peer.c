@@ -16,18 +16,24 @@ enum {
 
 /* ---- NOP-In ---- */
 
-static void ping(s2n_conn *conn)
+uint32_t s2n_peer_ask(s2n_conn *conn)
 {
     struct s2n_reply *reply = s2n_reply_new(conn, S2N_NOP_IN, NULL, 0);
 
-    if (!reply)
-        return;
-    reply->consumes = false;
     conn->ping_tag = conn->ping_tag + 1 == S2N_RESERVED_TAG ? 0 : conn->ping_tag + 1;
+    if (!reply)
+        return conn->ping_tag;
+    reply->consumes = false;
     s2n_put32(reply->bhs + S2N_AT_ITT, S2N_RESERVED_TAG);
     s2n_put32(reply->bhs + S2N_AT_TTT, conn->ping_tag);
-    conn->pinging = true;
     s2n_reply_send(conn, reply);
+    return conn->ping_tag;
+}
+
+static void ping(s2n_conn *conn)
+{
+    conn->pinging = true;
+    s2n_peer_ask(conn);
 }
 
 /* Whether the peer could not be heard, by our own doing. */
@@ -52,6 +58,7 @@ static void expire(struct s2n_timer *timer)
         s2n_conn_end(conn, ETIMEDOUT);
         return;
     } else {
+        s2n_conn_rest(conn);
         ping(conn);
     }
     if (conn->state == S2N_OPEN)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -12,8 +13,42 @@ enum { DIRECT_SPANS = 80 }; /* a task's largest buffer, in its smallest large ch
 
 bool s2n_receive_blocked(const s2n_conn *conn)
 {
-    return conn->starved || conn->with_python >= S2N_PYTHON_REQUESTS ||
-           conn->replies >= S2N_REPLIES || conn->reply_bytes >= S2N_REPLY_BYTES;
+    return conn->starved || conn->with_python + conn->ahead + conn->fenced >= S2N_PYTHON_REQUESTS ||
+           conn->python_bytes >= S2N_PYTHON_BYTES || conn->replies >= S2N_REPLIES ||
+           conn->reply_bytes >= S2N_REPLY_BYTES;
+}
+
+/* Whether it is told again of what its socket has. */
+static bool is_reading(const s2n_conn *conn)
+{
+    return conn->state == S2N_OPEN && !conn->unparsed && conn->events & EPOLLIN &&
+           !s2n_receive_blocked(conn);
+}
+
+/* Sockets are told of in the same order each time: who was passed over comes before the others. */
+bool s2n_receive_may(s2n_conn *conn)
+{
+    s2n_session *session = conn->session;
+    bool may = s2n_flow_credit(&session->flow, S2N_MOVED) > 0;
+
+    if (session->passed_over && !is_reading(session->passed_over))
+        session->passed_over = NULL;
+    if (conn->unparsed || (session->passed_over && session->passed_over != conn))
+        return false;
+    session->passed_over = may ? NULL : conn;
+    return may;
+}
+
+/* Whether the session may begin another command; else it goes on in its next turn. */
+static bool may_begin(s2n_conn *conn)
+{
+    struct s2n_flow *flow = &conn->session->flow;
+
+    if (s2n_flow_credit(flow, S2N_BEGUN) > 0)
+        return true;
+    conn->unparsed = true;
+    s2n_flow_wait(flow);
+    return false;
 }
 
 /* ---- data ---- */
@@ -107,10 +142,20 @@ static void took_direct(s2n_conn *conn, const struct iovec *iov, uint32_t bytes)
 
 /* ---- PDUs ---- */
 
+/* Which answers the initiator has, as it says with everything that it sends. */
+static void acknowledge(s2n_conn *conn)
+{
+    uint32_t exp_stat_sn = s2n_get32(conn->rx.header + S2N_AT_EXP_CMD_SN);
+
+    if (s2n_before(conn->acknowledged, exp_stat_sn) && !s2n_before(conn->stat_sn, exp_stat_sn))
+        conn->acknowledged = exp_stat_sn;
+}
+
 static void begin(s2n_conn *conn)
 {
     struct s2n_receiver *rx = &conn->rx;
 
+    acknowledge(conn);
     rx->command = NULL;
     rx->done = rx->offset = rx->room = rx->crc = 0;
     switch (rx->header[0] & S2N_OPCODE) {
@@ -124,7 +169,7 @@ static void begin(s2n_conn *conn)
         rx->room = s2n_least(rx->data_length, conn->params.maximum_send);
         break;
     case S2N_TEXT:
-        rx->room = rx->data_length;
+        rx->room = s2n_least(rx->data_length, S2N_TEXT_BYTES);
         break;
     }
     if (!rx->room || rx->command)
@@ -213,7 +258,7 @@ static bool acceptable(s2n_conn *conn, const uint8_t *at, uint32_t length)
         s2n_conn_end(conn, EBADMSG);
         return false;
     }
-    if ((at[0] & S2N_OPCODE) == S2N_SCSI_COMMAND && !conn->session->spare) {
+    if ((at[0] & S2N_OPCODE) == S2N_SCSI_COMMAND && !s2n_command_available(conn->session)) {
         conn->starved = true;
         return false;
     }
@@ -258,7 +303,7 @@ void s2n_receive_parse(s2n_conn *conn)
     while (more && conn->state == S2N_OPEN && !s2n_receive_blocked(conn)) {
         switch (rx->state) {
         case S2N_HEADER:
-            more = take_header(conn);
+            more = rx->start != rx->end && may_begin(conn) && take_header(conn);
             break;
         case S2N_DATA:
             more = rx->start != rx->end;
@@ -299,6 +344,7 @@ void s2n_receive(s2n_conn *conn)
         return;
     }
     conn->heard = true;
+    s2n_flow_charge(&conn->session->flow, S2N_MOVED, (uint64_t)n);
     uint32_t placed = s2n_least((uint64_t)n, bytes);
     took_direct(conn, iov, placed);
     rx->end += (uint32_t)n - placed;

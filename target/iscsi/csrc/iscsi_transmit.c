@@ -323,6 +323,8 @@ static void build_next(s2n_conn *conn)
             s2n_command_recycle(command);
         return;
     }
+    if (!conn->wire_count)
+        conn->wire_head = 0; /* those in the caches again, and no more memory than needed */
     struct s2n_wire *wire = &conn->wire[(conn->wire_head + conn->wire_count++) % S2N_WIRES];
     memset(wire->head, 0, S2N_BHS_BYTES);
     wire->item = item;
@@ -337,6 +339,7 @@ static void build_next(s2n_conn *conn)
         build_data_in(conn, wire, command);
     else
         build_response(conn, wire, command);
+    conn->wire_bytes += (uint64_t)wire->head_length + wire->data_length + wire->tail_length;
     if (wire->last || wire->ends_portion)
         dequeue(conn);
 }
@@ -363,8 +366,8 @@ static void add(struct gather *gather, const uint8_t *at, size_t length)
     gather->skip = 0;
 }
 
-/* What was built, as far as it fits into one call. */
-static void collect(s2n_conn *conn, struct gather *gather)
+/* What was built, as far as it fits into one call and the session's turn. */
+static void collect(s2n_conn *conn, struct gather *gather, size_t most)
 {
     gather->used = 0;
     gather->bytes = 0;
@@ -372,11 +375,11 @@ static void collect(s2n_conn *conn, struct gather *gather)
     for (uint32_t i = 0; i < conn->wire_count; i++) {
         struct s2n_wire *wire = &conn->wire[(conn->wire_head + i) % S2N_WIRES];
         uint32_t length;
-        if (gather->used + 3 > S2N_IOVECS)
+        if (gather->used + 3 > S2N_IOVECS || gather->bytes >= most)
             return;
         add(gather, wire->head, wire->head_length);
         for (uint32_t at = 0; at < wire->data_length; at += length) {
-            if (gather->used + 2 > S2N_IOVECS)
+            if (gather->used + 2 > S2N_IOVECS || gather->bytes >= most)
                 return;
             const uint8_t *from = data_at(wire, at, &length);
             add(gather, from, length);
@@ -412,6 +415,7 @@ static void sent(s2n_conn *conn, size_t bytes)
         if (bytes < length)
             break;
         bytes -= length;
+        conn->wire_bytes -= length;
         conn->wire_head = (conn->wire_head + 1) % S2N_WIRES;
         conn->wire_count--;
         wire_sent(conn, wire);
@@ -419,25 +423,41 @@ static void sent(s2n_conn *conn, size_t bytes)
     conn->wire_sent = (uint32_t)bytes;
 }
 
+/* Build what the session may send in its turn: how much that is, 0 when there is nothing now. */
+static size_t build_some(s2n_conn *conn)
+{
+    struct s2n_flow *flow = &conn->session->flow;
+    int64_t credit = s2n_flow_credit(flow, S2N_MOVED);
+
+    if (credit <= 0) {
+        conn->unsent = true;
+        s2n_flow_wait(flow);
+        return 0;
+    }
+    while (conn->queue_head && conn->wire_count < S2N_WIRES &&
+           conn->wire_bytes - conn->wire_sent < (uint64_t)credit)
+        build_next(conn);
+    return conn->wire_count ? (size_t)credit : 0;
+}
+
 void s2n_transmit_flush(s2n_conn *conn)
 {
     struct gather gather;
     struct msghdr message = {.msg_iov = gather.iov};
+    size_t most;
 
-    for (int i = 0; i < S2N_SENDS; i++) {
-        while (conn->queue_head && conn->wire_count < S2N_WIRES)
-            build_next(conn);
-        if (!conn->wire_count)
-            return;
-        collect(conn, &gather);
+    for (int i = 0; i < S2N_SENDS && !s2n_transmit_idle(conn) && (most = build_some(conn)); i++) {
+        collect(conn, &gather, most);
         message.msg_iovlen = (size_t)gather.used;
         ssize_t n = sendmsg(conn->source.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {
             s2n_conn_end(conn, (uint32_t)errno);
             return;
         }
-        if (n > 0)
+        if (n > 0) {
+            s2n_flow_charge(&conn->session->flow, S2N_MOVED, (uint64_t)n);
             sent(conn, (size_t)n);
+        }
         if (n < (ssize_t)gather.bytes)
             break;
     }
@@ -447,6 +467,7 @@ void s2n_transmit_flush(s2n_conn *conn)
 
 void s2n_transmit_drop(s2n_conn *conn)
 {
+    conn->wire_bytes = 0;
     while (conn->wire_count) {
         struct s2n_wire *wire = &conn->wire[conn->wire_head];
         conn->wire_head = (conn->wire_head + 1) % S2N_WIRES;

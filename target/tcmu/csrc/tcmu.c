@@ -55,6 +55,7 @@ static void end(s2n_tcmu *tcmu, int error)
     s2n_tcmu_stay(tcmu);
     s2n_source_remove(tcmu->reactor, &tcmu->source);
     s2n_defer_cancel(tcmu->reactor, &tcmu->flush);
+    s2n_flow_close(&tcmu->flow);
     s2n_nexus_abort_all(tcmu->reactor, tcmu->nexus);
     tell_drained(tcmu);
     report(tcmu);
@@ -155,23 +156,6 @@ static bool stay(s2n_tcmu_command *command)
     return true;
 }
 
-/* Commands are begun when all were taken, so that one look at the pages serves them all. */
-static void await_look(s2n_tcmu_command *command)
-{
-    s2n_tcmu *tcmu = command->tcmu;
-
-    command->next_taken = NULL;
-    *tcmu->taken_tail = command;
-    tcmu->taken_tail = &command->next_taken;
-    tcmu->taken_bytes += command->bytes;
-    for (uint32_t i = 0; i < command->extent_count; i++) {
-        const struct s2n_extent *extent = &command->extent[i];
-        uint64_t end = extent->offset + extent->length;
-        tcmu->taken_first = extent->offset < tcmu->taken_first ? extent->offset : tcmu->taken_first;
-        tcmu->taken_end = end > tcmu->taken_end ? end : tcmu->taken_end;
-    }
-}
-
 /* ---- their course ---- */
 
 /* A task ended, or was aborted before it began: the kernel waits for its answer all the same. */
@@ -193,6 +177,7 @@ static void complete(s2n_task *task)
         s2n_task_portion_follows(task)) {
         s2n_tcmu_give_portion(command);
         s2n_task_next_portion(task);
+        s2n_flow_go_on(&tcmu->flow, task->portion_bytes);
         begin_with_copy(command);
         return;
     }
@@ -239,20 +224,10 @@ static void count(_Atomic uint64_t *counter)
     atomic_store_explicit(counter, value + 1, memory_order_relaxed); /* nobody else writes it */
 }
 
-static void forget_taken(s2n_tcmu *tcmu)
-{
-    tcmu->taken = NULL;
-    tcmu->taken_tail = &tcmu->taken;
-    tcmu->taken_first = UINT64_MAX;
-    tcmu->taken_end = 0;
-    tcmu->taken_bytes = 0;
-}
-
 /* Begin the commands that were taken. The end of one may be that of the device, and of all. */
 static void begin_taken(s2n_tcmu *tcmu)
 {
-    bool looked = tcmu->taken_bytes >= tcmu->least_bytes && tcmu->taken && !tcmu->ended &&
-                  s2n_pages_look(&tcmu->pages, tcmu->taken_first, tcmu->taken_end);
+    bool looked = !tcmu->ended && s2n_tcmu_look(tcmu);
 
     while (tcmu->taken && !tcmu->ended) {
         s2n_tcmu_command *command = tcmu->taken;
@@ -265,7 +240,7 @@ static void begin_taken(s2n_tcmu *tcmu)
             begin_with_copy(command);
         }
     }
-    forget_taken(tcmu);
+    s2n_tcmu_forget_taken(tcmu);
 }
 
 static void begin(s2n_tcmu_command *command)
@@ -275,8 +250,9 @@ static void begin(s2n_tcmu_command *command)
 
     task->expected = command->bytes < UINT32_MAX ? (uint32_t)command->bytes : UINT32_MAX;
     s2n_task_begin(task);
+    s2n_flow_charge(&tcmu->flow, S2N_BEGUN, task->portion_bytes);
     if (could_stay(command)) {
-        await_look(command);
+        s2n_tcmu_await_look(command);
         return;
     }
     if (command->bytes)
@@ -323,13 +299,23 @@ static void take_tmr(s2n_tcmu *tcmu, const struct s2n_ring_request *request)
         s2n_plane_emit(plane, &reset);
 }
 
+/* Whether the ring's turn goes on; else it goes on in the next one. */
+static bool has_turn(s2n_tcmu *tcmu)
+{
+    if (s2n_flow_credit(&tcmu->flow, S2N_BEGUN) > 0)
+        return true;
+    if (!s2n_ring_empty(&tcmu->ring))
+        s2n_flow_wait(&tcmu->flow);
+    return false;
+}
+
 void s2n_tcmu_take(s2n_tcmu *tcmu)
 {
     struct s2n_ring_request request;
     bool alone = !tcmu->commands;
     int taken = 0, count = 0;
 
-    while (!tcmu->ended && !tcmu->move.leaving &&
+    while (!tcmu->ended && !tcmu->move.leaving && has_turn(tcmu) &&
            (taken = s2n_ring_take(&tcmu->ring, &request)) > 0) {
         count++;
         if (request.kind == S2N_RING_COMMAND) {
@@ -345,7 +331,7 @@ void s2n_tcmu_take(s2n_tcmu *tcmu)
         end(tcmu, -taken);
     begin_taken(tcmu);
     if (count)
-        s2n_tcmu_consider(tcmu, alone && count == 1);
+        s2n_tcmu_consider(tcmu, alone && count == 1 && !tcmu->flow.waits);
     if (!tcmu->ended)
         s2n_defer(tcmu->reactor, &tcmu->flush);
 }
@@ -383,8 +369,14 @@ static void round_end(struct s2n_deferred *deferred)
         s2n_tcmu_depart(tcmu);
 }
 
+static void resume(struct s2n_flow *flow)
+{
+    s2n_tcmu_take((s2n_tcmu *)((char *)flow - offsetof(s2n_tcmu, flow)));
+}
+
 void s2n_tcmu_serve(s2n_tcmu *tcmu)
 {
+    s2n_flow_open(&tcmu->flow, tcmu->reactor, resume);
     int error = s2n_source_add(tcmu->reactor, &tcmu->source, EPOLLIN | EPOLLET);
 
     tell_news(tcmu);
@@ -415,7 +407,7 @@ int s2n_tcmu_new(s2n_plane *plane, s2n_nexus *nexus, int fd, int memory, uint64_
     }
     tcmu->source = (struct s2n_source){fd, ready};
     tcmu->flush.run = round_end;
-    forget_taken(tcmu);
+    s2n_tcmu_forget_taken(tcmu);
     tcmu->least_bytes = S2N_TCMU_LEAST_BYTES;
     tcmu->nexus = nexus;
     tcmu->cookie = cookie;

@@ -114,6 +114,7 @@ struct s2n_move {
 struct s2n_tcmu {
     struct s2n_source source; /* first: found from the source */
     struct s2n_deferred flush;
+    struct s2n_flow flow;
     struct s2n_move move;
     struct s2n_reactor *reactor; /* where it is served */
     s2n_nexus *nexus;
@@ -182,6 +183,8 @@ int s2n_ring_answer(struct s2n_ring *ring, const struct s2n_ring_response *respo
 bool s2n_ring_publish(struct s2n_ring *ring);
 /* Whether the kernel has reset the ring under us. */
 bool s2n_ring_was_reset(const struct s2n_ring *ring);
+/* Whether everything was taken. */
+bool s2n_ring_empty(const struct s2n_ring *ring);
 /* Whether everything was taken and answered, and the kernel knows. */
 bool s2n_ring_idle(const struct s2n_ring *ring);
 
@@ -214,6 +217,13 @@ void s2n_tcmu_take_data(s2n_tcmu_command *command);
 void s2n_tcmu_give_portion(s2n_tcmu_command *command);
 /* The same for the last portion, and say in the response how many data-in there are in all. */
 void s2n_tcmu_give_data(s2n_tcmu_command *command, struct s2n_ring_response *response);
+
+/* Have a command begun when all were taken, so that one look at the pages serves them all. */
+void s2n_tcmu_await_look(s2n_tcmu_command *command);
+/* Whether a look, if it was worth it, says that the pages of those commands may be used. */
+bool s2n_tcmu_look(s2n_tcmu *tcmu);
+/* They were begun. */
+void s2n_tcmu_forget_taken(s2n_tcmu *tcmu);
 
 /* ---- its entries (tcmu_entry.c) ---- */
 

@@ -96,3 +96,36 @@ void s2n_tcmu_take_data(s2n_tcmu_command *command)
     task->data_out_length = task->buffer.length;
     move(command, task->portion_at, task->data_out_length, TO_TASK);
 }
+
+/* ---- in place ---- */
+
+void s2n_tcmu_await_look(s2n_tcmu_command *command)
+{
+    s2n_tcmu *tcmu = command->tcmu;
+
+    command->next_taken = NULL;
+    *tcmu->taken_tail = command;
+    tcmu->taken_tail = &command->next_taken;
+    tcmu->taken_bytes += command->bytes;
+    for (uint32_t i = 0; i < command->extent_count; i++) {
+        const struct s2n_extent *extent = &command->extent[i];
+        uint64_t end = extent->offset + extent->length;
+        tcmu->taken_first = extent->offset < tcmu->taken_first ? extent->offset : tcmu->taken_first;
+        tcmu->taken_end = end > tcmu->taken_end ? end : tcmu->taken_end;
+    }
+}
+
+void s2n_tcmu_forget_taken(s2n_tcmu *tcmu)
+{
+    tcmu->taken = NULL;
+    tcmu->taken_tail = &tcmu->taken;
+    tcmu->taken_first = UINT64_MAX;
+    tcmu->taken_end = 0;
+    tcmu->taken_bytes = 0;
+}
+
+bool s2n_tcmu_look(s2n_tcmu *tcmu)
+{
+    return tcmu->taken_bytes >= tcmu->least_bytes && tcmu->taken &&
+           s2n_pages_look(&tcmu->pages, tcmu->taken_first, tcmu->taken_end);
+}

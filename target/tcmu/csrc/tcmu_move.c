@@ -53,6 +53,7 @@ void s2n_tcmu_depart(s2n_tcmu *tcmu)
     struct s2n_move *move = &tcmu->move;
 
     s2n_tcmu_stay(tcmu);
+    s2n_flow_close(&tcmu->flow);
     atomic_fetch_add(&move->count, 1);
     s2n_source_remove(tcmu->reactor, &tcmu->source);
     /* From the message on it is the other reactor's. */

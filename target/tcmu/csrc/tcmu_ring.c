@@ -142,8 +142,12 @@ bool s2n_ring_publish(struct s2n_ring *ring)
     return true;
 }
 
+bool s2n_ring_empty(const struct s2n_ring *ring)
+{
+    return ring->next == atomic_load_explicit(ring->head, memory_order_acquire);
+}
+
 bool s2n_ring_idle(const struct s2n_ring *ring)
 {
-    return ring->published == ring->next &&
-           ring->next == atomic_load_explicit(ring->head, memory_order_acquire);
+    return ring->published == ring->next && s2n_ring_empty(ring);
 }

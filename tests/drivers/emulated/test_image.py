@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -255,6 +256,60 @@ def test_any_sidecar_is_used_or_refused_in_one_line(content: bytes) -> None:
         refused_in_one_line(
             lambda: session(look, path=path, size_bytes=None, namespaces=2), TransportError
         )
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "message"),
+    [
+        (MIB + 512, "memory: size 1049088 is no multiple of 4096"),
+        (1 << 50, "memory: no room for 2251799813685248 bytes"),
+        (1 << 63, "memory: no room for"),
+    ],
+)
+def test_a_disk_in_memory_has_a_size_that_can_be(size_bytes: int, message: str) -> None:
+    with pytest.raises(TransportError, match=message):
+        EmulatedTransport(EmulatedOptions(size_bytes=size_bytes, namespaces=2))
+
+
+def test_namespaces_in_memory_are_apart() -> None:
+    """They have a disk in common; a format of one ends where the next begins."""
+    last = MIB // 512 - 1
+
+    async def run(host: Host) -> None:
+        await host.create_queue()
+        for nsid in (1, 2):
+            await host.ok(block(Opcode.WRITE, 0, data_out=bytes([nsid]) * 512, nsid=nsid), 1)
+            await host.ok(block(Opcode.WRITE, last, data_out=bytes([nsid]) * 512, nsid=nsid), 1)
+        for nsid in (1, 2):
+            for lba in (0, last):
+                data = await host.ok(block(Opcode.READ, lba, 1, 512, nsid=nsid), 1)
+                assert data == bytes([nsid]) * 512
+        await host.ok(admin(AdminOpcode.FORMAT_NVM, 0, nsid=1))
+        for lba in (0, last):
+            assert await host.ok(block(Opcode.READ, lba, 1, 512, nsid=1), 1) == bytes(512)
+            assert await host.ok(block(Opcode.READ, lba, 1, 512, nsid=2), 1) == b"\2" * 512
+
+    session(run, size_bytes=MIB, namespaces=2)
+
+
+def test_large_dma_memory_has_huge_pages_where_there_are_any() -> None:
+    transport = EmulatedTransport(EmulatedOptions(size_bytes=MIB))
+    large, small = transport.allocate(16 * MIB), transport.allocate(4096)
+    there = Path("/sys/kernel/mm/transparent_hugepage").exists()
+    assert ("hg" in mapping_flags(large.vaddr)) == there
+    assert "hg" not in mapping_flags(small.vaddr)
+    transport.close()
+
+
+def mapping_flags(address: int) -> list[str]:
+    """Return the kernel's VmFlags of what is mapped at an address."""
+    within = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if found := re.match("([0-9a-f]+)-([0-9a-f]+) ", line):
+            within = int(found[1], 16) <= address < int(found[2], 16)
+        elif within and line.startswith("VmFlags:"):
+            return line.split()[1:]
+    raise ValueError(f"nothing is mapped at {address:#x}")
 
 
 def test_dma_memory_that_is_not_there() -> None:

@@ -68,7 +68,9 @@ async def until_let_go(transport: Alarming) -> None:
     await eventually(lambda: transport.let_go_at, "the device is let go of")
 
 
-def test_a_device_that_the_host_wants_is_shut_down_and_let_go(transport: Alarming) -> None:
+def test_a_device_that_the_host_wants_is_shut_down_and_let_go(
+    transport: Alarming, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario() -> None:
         controller = await Controller.open(transport)
         path = Path()
@@ -79,6 +81,7 @@ def test_a_device_that_the_host_wants_is_shut_down_and_let_go(transport: Alarmin
         assert path.log == ["pause", f"fail {LOST:#x}"]
         assert controller.state is ControllerState.DEAD
         assert controller.failure == "the host wants the device back"
+        await eventually(lambda: "the device is given back" in caplog.text, "that is told")
         (completion,) = await controller.execute(FLUSH)
         assert completion.status == LOST
         assert len(transport.let_go_at) == 1

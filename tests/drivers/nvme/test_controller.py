@@ -220,7 +220,7 @@ def test_an_overdue_command_of_a_reactor_is_aborted_then_replayed() -> None:
             transport.emulator.add_fault(action=HANG, opcode=Opcode.WRITE, count=1)
             place(reactor.queue, write(5, b"o" * BLOCK), reactor, 0)
             reactor.queue.ring()
-            await controller.overdue(2, 0)
+            await controller.overdue(2, 0, again=False)
             assert await reactor.collect(1) == [StatusCode.ABORT_REQUESTED]
             assert reactor.log == []
 
@@ -228,7 +228,7 @@ def test_an_overdue_command_of_a_reactor_is_aborted_then_replayed() -> None:
             place(reactor.queue, write(5, b"o" * BLOCK), reactor, 1)
             reactor.queue.ring()
             await asyncio.sleep(0.01)
-            await controller.overdue(2, 0)
+            await controller.overdue(2, 0, again=True)
             assert reactor.log == ["pause", "resume"]
             assert await reactor.collect(1) == [0]
             assert await good(controller, read(5, 1)) == b"o" * BLOCK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransp
 from scsi2nvme.drivers.nvme import execution
 from scsi2nvme.drivers.nvme.admin import LogPage, get_log_page
 from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.drivers.nvme.retry import ABORTED_BY_RESET
+from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from tests.waiting import eventually
 
@@ -25,11 +28,13 @@ FORMAT = NvmeCommand(AdminOpcode.FORMAT_NVM, nsid=1, admin=True)
 
 
 @asynccontextmanager
-async def controller(*faults: str, depth: int = 256) -> AsyncIterator[Controller]:
+async def controller(
+    *faults: str, depth: int = 256, timing: Timing | None = None, size_bytes: int = 1 << 20
+) -> AsyncIterator[Controller]:
     options = EmulatedOptions(
-        size_bytes=1 << 20, settings={"faults": [parse_fault(fault) for fault in faults]}
+        size_bytes=size_bytes, settings={"faults": [parse_fault(fault) for fault in faults]}
     )
-    opened = await Controller.open(EmulatedTransport(options), depth=depth)
+    opened = await Controller.open(EmulatedTransport(options), depth=depth, timing=timing)
     try:
         yield opened
     finally:
@@ -41,7 +46,7 @@ async def begun(opened: Controller, *commands: NvmeCommand) -> asyncio.Task[Any]
     work: Coroutine[Any, Any, Any] = opened.execute(*commands)
     task = asyncio.get_running_loop().create_task(work)
     await eventually(
-        lambda: any(run.placed for run in opened._executor._runs.values()),
+        lambda: any(run.placed for run in opened._executor._runs),
         "the controller is given them",
     )
     return task
@@ -74,6 +79,26 @@ def test_what_hangs_is_aborted(
     asyncio.run(story())
     assert "is not wanted any more: aborted" in caplog.text
     assert "controller reset" not in caplog.text
+
+
+def test_an_abort_that_comes_late_is_of_nothing_else(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "_INSIST_S", SECONDS)  # until the command ends by itself
+
+    async def story() -> None:
+        async with controller("read:delay=500:count=2", "flush:delay=200") as opened:
+            turn = opened._recovery._aborts = asyncio.Semaphore(0)
+            await given_up(await begun(opened, READ))
+            await opened.execute(READ)  # which ends after it
+            others = [await begun(opened, FLUSH) for _ in range(3)]
+            turn.release()
+            for other in others:
+                (completion,) = await other
+                assert not completion.status
+
+    asyncio.run(story())
+    assert "is not wanted any more: not aborted" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -123,6 +148,42 @@ def test_no_reset_interrupts_a_format(caplog: pytest.LogCaptureFixture) -> None:
 
     asyncio.run(story())
     assert "controller reset" not in caplog.text
+
+
+def test_what_cannot_be_aborted_waits_for_anothers_format(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story() -> None:
+        faults = ("format-nvm:delay=500", "read:hang:count=1", "abort:status=0/06")
+        async with controller(*faults) as opened:
+            formats = await begun(opened, FORMAT)
+            reads = asyncio.get_running_loop().create_task(opened.execute(READ))
+            await asyncio.sleep(0)
+            await given_up(reads)
+            (completion,) = await formats
+            assert not completion.status
+            (completion,) = await opened.execute(READ)
+            assert not completion.status
+
+    asyncio.run(story())
+    told = [record.getMessage() for record in caplog.records]
+    put_off = [index for index, text in enumerate(told) if "would leave the disk half" in text]
+    reset = [index for index, text in enumerate(told) if "controller reset" in text]
+    assert len(put_off) == len(reset) == 1
+    assert put_off < reset
+
+
+def test_formats_that_are_overdue_do_not_wait_for_one_another() -> None:
+    async def story() -> None:
+        overdue = replace(FORMAT, timeout_s=0.05)
+        async with controller("format-nvm:hang:count=2", timing=Timing(grace_s=0.05)) as opened:
+            formats = [await begun(opened, overdue) for _ in range(2)]
+            assert not (await asyncio.wait(formats, timeout=SECONDS))[1]
+            assert [one.result()[0].status for one in formats] == [ABORTED_BY_RESET] * 2
+            (completion,) = await opened.execute(FORMAT)
+            assert not completion.status
+
+    asyncio.run(story())
 
 
 def test_what_was_not_placed_never_is() -> None:

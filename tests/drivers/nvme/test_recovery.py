@@ -14,17 +14,19 @@ from scsi2nvme.drivers.nvme.recovery import Recovery, with_function_reset
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.registers import CSTS, decode, encode
-from tests.drivers.nvme.test_bringup import FakeClock
 
 
 @dataclass
 class Patient:
     """Writes down what is done to it."""
 
+    name: str = "pci:0000:01:00.0"
+    known_as: str = "pci:01:00.0,readonly=on"
     live: bool = True
     csts: int = encode(CSTS, rdy=1)
     gone: bool = False
     hopeless: bool = False
+    delicate: set[tuple[int, int]] = field(default_factory=set)
     done: list[str] = field(default_factory=list)
     aborting: int = 0
     most_aborting: int = 0
@@ -44,6 +46,9 @@ class Patient:
         self.aborting -= 1
         return (Completion(dw0=1),)
 
+    def uninterruptible(self) -> frozenset[tuple[int, int]]:
+        return frozenset(self.delicate)
+
     async def restart(self) -> None:
         self.done.append("restart")
         self.live = False
@@ -60,9 +65,9 @@ class Patient:
 Scenario = Callable[[Recovery], Coroutine[Any, Any, None]]
 
 
-def treat(patient: Patient, scenario: Scenario, clock: FakeClock | None = None) -> list[str]:
+def treat(patient: Patient, scenario: Scenario) -> list[str]:
     async def run() -> None:
-        recovery = Recovery(patient, clock or FakeClock(), 1.0)
+        recovery = Recovery(patient, 1.0, patient.uninterruptible)
         recovery.set_abort_limit(3)
         await scenario(recovery)
 
@@ -71,12 +76,12 @@ def treat(patient: Patient, scenario: Scenario, clock: FakeClock | None = None) 
 
 
 async def overdue_once(recovery: Recovery) -> None:
-    await recovery.overdue(2, 7)
+    await recovery.expired(2, 7, again=False)
 
 
 async def overdue_twice(recovery: Recovery) -> None:
-    await recovery.overdue(2, 7)
-    await recovery.overdue(2, 7)
+    await overdue_once(recovery)
+    await recovery.expired(2, 7, again=True)
 
 
 def test_first_abort_then_reset() -> None:
@@ -84,25 +89,45 @@ def test_first_abort_then_reset() -> None:
     assert treat(Patient(), overdue_twice) == ["abort 2/7", "restart"]
 
 
-def test_another_command_with_that_cid_much_later_is_aborted_first() -> None:
-    clock = FakeClock()
-
-    async def scenario(recovery: Recovery) -> None:
-        await recovery.overdue(2, 7)
-        clock.time += 100
-        await recovery.overdue(2, 7)
-
-    assert treat(Patient(), scenario, clock) == ["abort 2/7", "abort 2/7"]
-
-
 def test_what_nobody_waits_for_is_aborted_and_no_more() -> None:
     async def scenario(recovery: Recovery) -> None:
         await recovery.give_up(2, 7)
         await recovery.give_up(2, 7)
-        await recovery.overdue(2, 7)
+        await recovery.expired(2, 7, again=False)
 
     assert treat(Patient(), scenario) == ["abort 2/7"] * 3
     assert treat(Patient(live=False), scenario) == []
+
+
+def test_no_command_is_worth_that_another_is_left_half_done(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    patient = Patient(delicate={(0, 3)})
+
+    async def scenario(recovery: Recovery) -> None:
+        for _ in range(2):
+            await recovery.give_up(2, 7, again=True)
+            await recovery.expired(2, 8, again=True)
+            await recovery.expired(0, 4, again=False)
+        assert patient.done == []
+        patient.delicate.clear()
+        await recovery.give_up(2, 7, again=True)
+
+    assert treat(patient, scenario) == ["restart"]
+    assert caplog.text.count("a reset would leave the disk half") == 1
+
+
+def test_what_must_not_be_left_half_done_is_reset_when_it_is_overdue_itself() -> None:
+    patient = Patient(delicate={(0, 3)})
+
+    async def scenario(recovery: Recovery) -> None:
+        await recovery.expired(0, 3, again=False)
+
+    assert treat(patient, scenario) == ["restart"]
+
+
+def test_a_controller_that_has_failed_is_reset_whatever_it_does() -> None:
+    assert treat(Patient(csts=0, delicate={(0, 3)}), overdue_once) == ["restart"]
 
 
 def test_an_overdue_admin_command_resets_at_once() -> None:
@@ -154,7 +179,7 @@ def test_who_waits_for_a_reset_may_give_up_without_ending_it() -> None:
 
 def test_the_abort_limit_is_respected() -> None:
     async def scenario(recovery: Recovery) -> None:
-        await asyncio.gather(*(recovery.overdue(2, cid) for cid in range(10)))
+        await asyncio.gather(*(recovery.expired(2, cid, again=False) for cid in range(10)))
 
     patient = Patient()
     assert len(treat(patient, scenario)) == 10

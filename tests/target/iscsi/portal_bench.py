@@ -73,7 +73,7 @@ class Bench:
         self.portal = Portal(self.service, self.targets, settings)
         await self.portal.listen(portal_address(text) for text in addresses)
 
-    async def _overdue(self, qid: int, cid: int, again: bool = False) -> None:
+    async def _overdue(self, qid: int, cid: int, again: bool) -> None:
         raise AssertionError("there are no queues")
 
     async def _stop(self) -> None:

@@ -8,7 +8,7 @@ from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.iscsi.login import LoginSettings
 from scsi2nvme.target.iscsi.node import TargetNode
 from scsi2nvme.target.iscsi.portal import PortalSettings
-from tests.iscsi_client import Chap
+from tests.iscsi_chap import Chap
 from tests.iscsi_pdu import DATA_IN, REJECT, RESERVED_TAG, pairs_bytes
 from tests.target.iscsi.portal_bench import (
     ALICE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scsi2nvme.target.iscsi.portal import PortalSettings
-from tests.iscsi_client import Chap
+from tests.iscsi_chap import Chap
 from tests.iscsi_pdu import ScsiResult, pairs_bytes
 from tests.target.iscsi.portal_bench import (
     ALICE,

@@ -110,6 +110,14 @@ def test_a_closing_session_takes_no_connection() -> None:
     assert table.place(LOGIN) == (Place.REINSTATE_SESSION, session)
 
 
+def test_a_session_that_has_ended_is_met_by_nobody() -> None:
+    table = SessionTable()
+    table.remove(enter(table))
+    assert table.place(LOGIN) == (Place.NEW_SESSION, None)
+    again = enter(table, tsih=6)
+    assert table.place(LOGIN) == (Place.REINSTATE_SESSION, again)
+
+
 def test_discovery_sessions_neither_clash_nor_grow() -> None:
     table = SessionTable()
     discovery = replace(LOGIN, node=None)

@@ -221,7 +221,7 @@ class Bench:
             controller.close()
             self.plane.close()
 
-    async def _overdue(self, qid: int, cid: int, again: bool = False) -> None:
+    async def _overdue(self, qid: int, cid: int, again: bool) -> None:
         raise AssertionError("there are no queues")
 
     def add(self, **attributes: int) -> UioDevice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from scsi2nvme.target.tcmu.dbus import (
     BusUnavailable,
     CheckedConfig,
     TcmuBus,
+    owner,
 )
 from scsi2nvme.target.tcmu.front_end import USAGE, parse_config
 from tests.waiting import eventually
@@ -188,3 +190,18 @@ def test_there_is_one_daemon(address: str) -> None:
 def test_without_a_bus(tmp_path: Path) -> None:
     with pytest.raises(BusUnavailable, match=NAME):
         asyncio.run(TcmuBus.connect(parse_config, lambda: USAGE, f"unix:path={tmp_path}/none"))
+
+
+def test_the_process_that_has_the_name_is_told(address: str) -> None:
+    async def scenario() -> None:
+        assert await owner(address) is None
+        bus = await TcmuBus.connect(parse_config, lambda: USAGE, address)
+        assert await owner(address) == os.getpid()
+        bus.close()
+
+    asyncio.run(scenario())
+
+
+def test_without_a_bus_nobody_has_the_name(tmp_path: Path) -> None:
+    with pytest.raises(BusUnavailable, match=NAME):
+        asyncio.run(owner(f"unix:path={tmp_path}/none"))

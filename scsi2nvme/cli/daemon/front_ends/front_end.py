@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from scsi2nvme.cli.config import Settings, TargetSettings
+from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.naming import disk_name
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.native.plane import PlaneController
@@ -19,16 +20,19 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 class Served:
     """A controller that the daemon has opened, with its logical units by NSID.
 
-    `number` is its place in the settings, `native` its half in the data plane, `disk` what the
-    disk is called, if no other is called so.
+    `number` is its place in the settings, `native` its half in the data plane, which the service
+    knows by `cookie`, `disk` what the disk is called, if no other is called so. Where the name of
+    its target is another's, `rival` is the SPEC of that other: it becomes no target.
     """
 
     number: int
     settings: TargetSettings
     controller: Controller
     native: PlaneController
+    cookie: int = 0
     units: dict[int, LogicalUnit] = field(default_factory=dict)
     disk: str = ""
+    rival: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,9 +65,8 @@ class FrontEnd(Protocol):
     Everything is called in the asyncio loop's thread.
     """
 
-    @property
-    def requests(self) -> Mapping[str, Callable[[], Any]]:
-        """What it answers on the control socket by verb; each returns what JSON can hold."""
+    def answer(self, answers: Answers) -> None:
+        """Have those methods of the control API answered that are about it."""
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Begin to serve; OperationError if that is impossible.
@@ -81,6 +84,18 @@ class FrontEnd(Protocol):
         The daemon then asks nexuses what they see.
         """
 
+    def check_leaving(self, one: Served) -> None:
+        """See that a controller may go; OperationError where somebody must give it up first."""
+
+    async def leave(self, one: Served) -> None:
+        """A controller is about to go: have nobody use it any more on return."""
+
+    async def configure(self, settings: Settings) -> None:
+        """What is configured is this now: serve so, and have nexuses told what they see.
+
+        OperationError or UsageError if that is impossible, and then all is as before.
+        """
+
     def status(self) -> Mapping[str, Any]:
         """Return what `list` shows of it: values that JSON can hold."""
 
@@ -96,8 +111,8 @@ class FrontEndRecord:
     """How the daemon comes by a front end.
 
     `build` returns None where the settings ask for none. Then `list` shows `idle` of it, and
-    whoever makes one of its requests is told the line of that verb in `absent`. Those of a
-    lower `rank` start earlier, and end later.
+    whoever asks one of its methods is told the line of that in `absent`. Those of a lower `rank`
+    start earlier, and end later.
     """
 
     rank: int

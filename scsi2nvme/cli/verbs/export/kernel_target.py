@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scsi2nvme.api import methods
+from scsi2nvme.api.configuration import ConfigFile, Credentials
+from scsi2nvme.api.methods import Export
 from scsi2nvme.cli import advice, config, control, naming
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.spec import spelled
@@ -20,20 +23,20 @@ def target_name(controller: str) -> str:
 
 
 def publication(
-    rows: Sequence[dict[str, Any]],
+    rows: Sequence[Export],
     controller: str,
     *,
     nsids: Sequence[int],
     iqn: str | None,
     portals: Sequence[str],
     initiators: Sequence[str],
-    chap: config.ConfigFile,
+    chap: ConfigFile,
 ) -> lio.Publication:
     """Return the target that is asked for; `rows` are what the daemon exports."""
     name = spelled(controller)
-    found = {row["nsid"]: row for row in rows if name in row["names"]}
+    found = {row.nsid: row for row in rows if name in row.names}
     if not found:
-        names = ", ".join(dict.fromkeys(row["names"][0] for row in rows))
+        names = ", ".join(dict.fromkeys(row.names[0] for row in rows))
         raise OperationError(f"the daemon has no controller {controller!r}; it has: {names}")
     for nsid in nsids:
         if nsid not in found:
@@ -44,11 +47,11 @@ def publication(
     backstores = [
         lio.Backstore(
             nsid - 1,
-            row["name"],
-            row["config"],
-            row["size"],
-            row["control"],
-            row["wwn"],
+            row.name,
+            row.config,
+            row.size,
+            row.control,
+            row.wwn,
         )
         for nsid, row in found.items()
         if not nsids or nsid in nsids
@@ -63,18 +66,18 @@ def publication(
     )
 
 
-def row_name(found: dict[int, dict[str, Any]]) -> str:
+def row_name(found: dict[int, Export]) -> str:
     """Return the lasting name of the controller whose namespaces these are."""
-    return str(next(iter(found.values()))["names"][0])
+    return next(iter(found.values())).names[0]
 
 
-def _chap(given: config.Credentials | None) -> lio.Chap | None:
+def _chap(given: Credentials | None) -> lio.Chap | None:
     return None if given is None else lio.Chap(given.name, given.secret)
 
 
-def _secrets(path: str | None) -> config.ConfigFile:
+def _secrets(path: str | None) -> ConfigFile:
     """Read [chap] and [mutual_chap]; a secret on the command line would be seen by all."""
-    file = config.load(Path(path)) if path is not None else config.ConfigFile()
+    file = config.load(Path(path)) if path is not None else ConfigFile()
     if path is not None and file.chap is None:
         raise UsageError(f"--chap: {path} has no table [chap]")
     config.check_chap(file.chap, file.mutual_chap)
@@ -86,7 +89,7 @@ def _rtslib() -> Any:
     try:
         return lio.load()
     except lio.RtslibMissingError as error:
-        how = advice.install("rtslib-fb>=2.1.75", "python3-rtslib-fb")
+        how = advice.install(advice.RTSLIB)
         raise OperationError(f"{error}; run: {how}") from error
 
 
@@ -101,7 +104,7 @@ def export(
     chap: str | None = None,
 ) -> lio.Publication:
     """Publish namespaces of a controller; returns what is there now."""
-    rows = control.ask(state_dir, {"verb": "exports"})
+    rows = control.ask(state_dir, methods.EXPORTS)
     wanted = publication(
         rows,
         controller,
@@ -122,10 +125,10 @@ def _lasting_name(controller: str, state_dir: Path) -> str:
     """Return a controller's lasting name; without a daemon only that can be meant."""
     name = spelled(controller)
     try:
-        rows = control.ask(state_dir, {"verb": "exports"})
+        rows = control.ask(state_dir, methods.EXPORTS)
     except OperationError:
         return name
-    return next((str(row["names"][0]) for row in rows if name in row["names"]), name)
+    return next((row.names[0] for row in rows if name in row.names), name)
 
 
 def unexport(controller: str, state_dir: Path, *, iqn: str | None = None) -> tuple[str, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
 
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.verb import (
@@ -30,6 +31,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from scsi2nvme.api import methods
     from scsi2nvme.cli.control import ask
     from scsi2nvme.cli.verbs.list import disks, namespaces
 
@@ -41,7 +43,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     shown = {"Devices": [], **disks.of_machine(System())}
     try:
-        shown |= ask(state_dir(arguments), {"verb": "list"})
+        told: dict[str, Any] = ask(state_dir(arguments), methods.SHOW)
+        shown |= told
         disks.complete(shown)
     except OperationError as error:
         if arguments.state_dir:

@@ -20,10 +20,10 @@ def of_specs(specs: Sequence[str]) -> Json:
 
 async def _of_specs(specs: Sequence[str]) -> Json:
     found: list[Any] = []
-    for text in specs:
+    for number, text in enumerate(specs):
         opened = await controllers.inspect_controller(parse(text))
         try:
-            found += [(text, facts) for facts in opened.namespaces.values()]
+            found += [(number, text, facts) for facts in opened.namespaces.values()]
         finally:
             await opened.close()
     return devices(found)
@@ -32,7 +32,7 @@ async def _of_specs(specs: Sequence[str]) -> Json:
 def table(shown: Json) -> str:
     """Return `devices` for people: a line per namespace, with the state of its controller."""
     heads = ("Device", "NSID", "Serial", "Model", "Size", "Block", "Firmware", "State")
-    states = {one["DevicePath"]: one["State"] for one in shown.get("Controllers", ())}
+    states = {one["Number"]: one["State"] for one in shown.get("Controllers", ())}
     rows = [heads] + [
         (
             row["DevicePath"],
@@ -42,7 +42,7 @@ def table(shown: Json) -> str:
             size(row["PhysicalSize"]),
             str(row["SectorSize"]),
             row["Firmware"],
-            states.get(row["DevicePath"], "live"),
+            states.get(row["Controller"], "live"),
         )
         for row in shown["Devices"]
     ]

@@ -1,96 +1,187 @@
-"""The iSCSI portal as a front end: each controller a target, each namespace a LUN."""
+"""The iSCSI portal as a front end: controllers as targets, namespaces as LUNs."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shlex
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
-from scsi2nvme.cli import config, sizes
-from scsi2nvme.cli.config import MAXIMUM_LUN, Settings
+from scsi2nvme.api import methods
+from scsi2nvme.api.method import Nothing
+from scsi2nvme.cli import sizes
+from scsi2nvme.cli.config import DEMAND_A_SECRET, Settings
 from scsi2nvme.cli.daemon import descriptors, memory
+from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.front_ends.front_end import Served, Serving
-from scsi2nvme.cli.errors import OperationError, UsageError
+from scsi2nvme.cli.daemon.front_ends.iscsi.nodes import Nodes, chap
+from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.target.iscsi.admission import Limits
-from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.iscsi.login import LoginSettings
-from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
 from scsi2nvme.target.iscsi.portal import Portal, PortalSettings
+from scsi2nvme.target.iscsi.sessions import Session
 from scsi2nvme.target.portal_address import PortalAddress
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 log = logging.getLogger(__name__)
 
 LEAST_CONNECTIONS = 16  # whatever the limits
-MAXIMUM_NSID = MAXIMUM_LUN + 1  # LUN n is namespace n + 1
 LOGOUT_SECONDS = 5.0  # how long initiators have to log out at the end
+GOODBYE_SECONDS = 2.0  # and of what is theirs no more, while the daemon goes on
 
 
 class IscsiFrontEnd:
-    """One portal group with all targets. LUN n is namespace n + 1."""
+    """One portal group with all targets."""
 
     def __init__(self, serving: Serving) -> None:
-        self.requests: Mapping[str, Callable[[], Any]] = {}
         self._serving = serving
-        self._portals = serving.settings.portals
-        self._served = _targets(serving)
-        self._known = {one.number for one in serving.served}
+        settings = serving.settings
+        self._nodes = Nodes(serving.served, settings)
+        self._told_open: list[str] = []
+        self._known_wrong: set[str] = set()  # of initiators
         self._checked = serving.complete()
         if self._checked:
-            _check_initiators(serving, self._served)
-        self._nodes = {iqn: _node(one, serving.settings) for iqn, one in self._served.items()}
-        login = LoginSettings(
-            discovery_chap=_chap(serving.settings.discovery_chap, None),
-            complete=serving.complete,
+            self._nodes.check_initiators(settings)
+        self._files = descriptors.for_peers()
+        self._controllers = len(settings.targets)
+        self._portal = Portal(
+            serving.service,
+            self._nodes.by_name,
+            PortalSettings(
+                self._login(settings),
+                self._limits(),
+                ping=settings.ping_s,
+                ping_timeout=settings.ping_timeout_s,
+                cold_reset=settings.cold_reset,
+            ),
         )
-        settings = PortalSettings(
-            login,
-            _limits(memory.buffers(serving.service.plane.reactors, len(serving.settings.targets))),
-            ping=serving.settings.ping_s,
-            ping_timeout=serving.settings.ping_timeout_s,
-            cold_reset=serving.settings.cold_reset,
-        )
-        self._portal = Portal(serving.service, self._nodes, settings)
+
+    def _login(self, settings: Settings) -> LoginSettings:
+        discovery = chap(settings.discovery_chap, None)
+        return LoginSettings(discovery_chap=discovery, complete=self._serving.complete)
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Listen; initiators are asked to log out when `stack` ends."""
+        await self._listen(self._nodes.settings.portals)
+        stack.push_async_callback(self._portal.drain, LOGOUT_SECONDS)
+        self._warn()
+
+    async def _listen(self, portals: Sequence[PortalAddress]) -> None:
         try:
-            await self._portal.listen(self._portals)
+            await self._portal.listen(portals)
         except OSError as error:
-            where = ", ".join(str(portal) for portal in self._portals)
+            where = ", ".join(str(portal) for portal in portals)
             raise OperationError(
                 f"portal {where}: {error.strerror or error}; choose another with --portal"
             ) from None
-        stack.push_async_callback(self._portal.drain, LOGOUT_SECONDS)
-        _warn(self._portal.addresses, self._nodes.values())
 
     async def renew(self, units: Container[LogicalUnit]) -> None:
         """Nothing of a portal lies with a controller."""
 
     async def follow_inventory(self) -> None:
         """Give the targets the logical units that there are now; new ones become targets."""
-        for one in self._serving.served:
-            if one.number not in self._known:
-                self._known.add(one.number)
-                self._add(one)
+        self._follow()
         if not self._checked and self._serving.complete():
             self._checked = True
-            for line, _ in _wrong_initiators(self._serving, self._served):
+            for line, _ in self._nodes.wrong_initiators(self._nodes.settings):
                 log.warning("%s", line)
-        for iqn, one in self._served.items():
-            self._nodes[iqn].logical_units = _by_lun(one)
+        if len(self._serving.served) > self._controllers:  # than there was memory set aside for
+            self._controllers = len(self._serving.served)
+            self._portal.limit(self._limits())
 
-    def _add(self, one: Served) -> None:
-        """Make a controller a target that was not up when the others became some."""
-        if (first := self._served.get(one.iqn)) is not None:
-            _tell_same_name(one, first)
-            return
-        self._served[one.iqn] = one
-        self._nodes[one.iqn] = _node(one, self._serving.settings)
-        _warn(self._portal.addresses, [self._nodes[one.iqn]])
+    def _follow(self) -> None:
+        self._nodes.follow()
+        self._warn()
+        for session in self._portal.sessions:
+            if self._nodes.closed_to(session):
+                session.drop(graceful=False)
+
+    def _warn(self) -> None:
+        """Tell of targets that others may use without proving who they are, from now on."""
+        before, self._told_open = self._told_open, list(self._open_to_others())
+        for line in self._told_open:
+            if line not in before:
+                log.warning("%s; %s", line, DEMAND_A_SECRET)
+
+    def _open_to_others(self) -> Iterator[str]:
+        far = [str(address) for address in self._portal.addresses if not address.loopback]
+        for node in self._nodes.by_name.values() if far else ():
+            unproved = node.acl is None and node.chap is None
+            named = [name for name in node.acl or () if node.authentication(name) is None]
+            if unproved or named:
+                under = "" if unproved else f" under the name {named[0]}"
+                whoever = f"whoever reaches {', '.join(far)} may read and write it{under}"
+                yield f"target {node.iqn}: {whoever}"
+
+    def _limits(self) -> Limits:
+        """Return how many connections there may be: never all that can be opened, or held."""
+        reactors = self._serving.service.plane.reactors
+        room = memory.for_peers(memory.buffers(reactors, self._controllers))
+        limits = Limits.within(max(LEAST_CONNECTIONS, min(self._files, room)))
+        if limits.maximum == Limits().maximum:
+            return limits
+        if self._files <= room:
+            log.warning("the limit of open files (ulimit -n) leaves %d connections", limits.maximum)
+        else:
+            log.info("memory leaves %d connections", limits.maximum)
+        return limits
+
+    def check_leaving(self, one: Served) -> None:
+        """Whoever uses it by the portal is told to go."""
+
+    async def leave(self, one: Served) -> None:
+        """Have a controller be no target any more, and its sessions end."""
+        self._nodes.leave(one)
+        self._serving.service.inventory_changed()
+        await self._dismiss()
+
+    async def configure(self, settings: Settings) -> None:
+        """Serve what is configured now. Of who may not be here any more, sessions end."""
+        known = {line for line, _ in self._nodes.wrong_initiators(self._nodes.settings)}
+        # That of the last change, too: this one may undo it.
+        self._nodes.check_initiators(settings, known | self._known_wrong)
+        await self._change_portals(self._nodes.settings.portals, settings.portals)
+        self._known_wrong = known
+        self._nodes.settings = settings
+        self._portal.settings = replace(self._portal.settings, login=self._login(settings))
+        self._nodes.follow()
+        self._serving.service.inventory_changed()
+        self._warn()
+        await self._dismiss()
+
+    async def _change_portals(
+        self, before: Sequence[PortalAddress], now: Sequence[PortalAddress]
+    ) -> None:
+        gone = [one for one in before if one not in now]
+        await self._portal.unlisten(gone)
+        try:
+            await self._listen([one for one in now if one not in before])
+        except OperationError:
+            await self._listen(gone)
+            raise
+
+    async def _dismiss(self) -> None:
+        """End the sessions of those who may not be here any more, after a word to them."""
+        await self._portal.dismiss(self._nodes.closed_to, GOODBYE_SECONDS)
+
+    def answer(self, answers: Answers) -> None:
+        """Have it answered who is logged in, and sessions ended."""
+        answers.add(methods.SESSIONS, self._list_sessions)
+        answers.add(methods.END_SESSION, self._end_sessions)
+
+    async def _list_sessions(self, _: Nothing) -> list[methods.Session]:
+        return list(map(_session, self._portal.sessions))
+
+    async def _end_sessions(self, which: methods.WhichSession) -> methods.Ended:
+        found = [one for one in self._portal.sessions if _is_meant(which, _session(one))]
+        if not found:
+            raise OperationError(f"initiator {which.initiator!r} has no such session")
+        log.warning("%d sessions of %s are ended by command", len(found), which.initiator)
+        await asyncio.gather(*(one.kill() for one in found))
+        return methods.Ended(len(found))
 
     def status(self) -> Mapping[str, Any]:
         """Return the targets with their LUNs, and the sessions, for `list`."""
@@ -99,23 +190,33 @@ class IscsiFrontEnd:
             {
                 "Target": iqn,
                 "Portals": portals,
-                "LUNs": [_shown(lun, lu, self._served[iqn]) for lun, lu in luns.items()],
+                "LUNs": [self._shown(lun, lu) for lun, lu in luns.items()],
             }
             for iqn, luns in self._luns()
         ]
         sessions = [
             {
                 "Initiator": one.initiator,
-                "ISID": one.isid.hex(),
-                "Target": "" if one.node is None else one.node.iqn,
-                "Connections": len(one.connections),
+                "ISID": one.isid,
+                "Target": one.target,
+                "Connections": one.connections,
             }
-            for one in self._portal.sessions
+            for one in map(_session, self._portal.sessions)
         ]
         return {"Targets": targets, "Sessions": sessions}
 
+    def _shown(self, lun: int, lu: LogicalUnit) -> Mapping[str, Any]:
+        one = self._nodes.controller_of(lu)
+        return {
+            "LUN": lun,
+            "Controller": None if one is None else one.number,
+            "DevicePath": _spec(one),
+            "NameSpace": lu.nsid,
+            "PhysicalSize": lu.capacity_blocks * lu.block_bytes,
+        }
+
     def _luns(self) -> Iterator[tuple[str, Mapping[int, LogicalUnit]]]:
-        for iqn, node in self._nodes.items():
+        for iqn, node in self._nodes.by_name.items():
             yield iqn, node.logical_units
 
     def greeting(self) -> Iterator[str]:
@@ -124,7 +225,8 @@ class IscsiFrontEnd:
         yield "Serving on " + ", ".join(map(_told, addresses)) + ":"
         portal = _near(addresses)
         for iqn, luns in self._luns():
-            yield f"  target {iqn}  ({self._served[iqn].settings.spec.text})"
+            behind = dict.fromkeys(_spec(self._nodes.controller_of(lu)) for lu in luns.values())
+            yield f"  target {iqn}" + (f"  ({', '.join(behind)})" if behind else "")
             for lun, lu in luns.items():
                 size = sizes.size(lu.capacity_blocks * lu.block_bytes)
                 url = f"iscsi://{portal}/{iqn}/{lun}"
@@ -158,7 +260,28 @@ class IscsiFrontEnd:
     @property
     def _open_to_all(self) -> bool:
         """Whether everybody may log in to every target without proving who they are."""
-        return all(node.acl is None and node.chap is None for node in self._nodes.values())
+        return all(node.acl is None and node.chap is None for node in self._nodes.by_name.values())
+
+
+def _spec(one: Served | None) -> str:
+    return "" if one is None else one.settings.spec.text
+
+
+def _session(session: Session) -> methods.Session:
+    return methods.Session(
+        session.initiator,
+        session.isid.hex(),
+        "" if session.node is None else session.node.iqn,
+        len(session.connections),
+    )
+
+
+def _is_meant(which: methods.WhichSession, session: methods.Session) -> bool:
+    return (
+        session.initiator == which.initiator
+        and which.isid in (None, session.isid)
+        and which.target in (None, session.target)
+    )
 
 
 def _told(address: PortalAddress) -> str:
@@ -172,127 +295,3 @@ def _near(addresses: Sequence[PortalAddress]) -> PortalAddress:
     if address.wildcard:
         return replace(address, host="::1" if address.ipv6 else "127.0.0.1")
     return address
-
-
-def _shown(lun: int, lu: LogicalUnit, served: Served) -> Mapping[str, Any]:
-    return {
-        "LUN": lun,
-        "DevicePath": served.settings.spec.text,
-        "NameSpace": lu.nsid,
-        "PhysicalSize": lu.capacity_blocks * lu.block_bytes,
-    }
-
-
-def _targets(serving: Serving) -> dict[str, Served]:
-    """Return the targets by name; of two of one name, one to which it was given goes first."""
-    given = {one.iqn: one for one in reversed(serving.served) if one.settings.iqn}
-    targets: dict[str, Served] = {}
-    for one in serving.served:
-        first = targets.setdefault(one.iqn, given.get(one.iqn, one))
-        if first is not one:
-            _tell_same_name(one, first)
-    return targets
-
-
-def _tell_same_name(one: Served, first: Served) -> None:
-    log.error(
-        "controller %r is not served over iSCSI: its target would have the name of that "
-        "of %r, %s; give it an iqn of its own",
-        one.settings.spec.text,
-        first.settings.spec.text,
-        one.iqn,
-    )
-
-
-def _check_initiators(serving: Serving, targets: Mapping[str, Served]) -> None:
-    """See that what initiators may use is there; UsageError if it is not, and cannot come."""
-    for line, known in _wrong_initiators(serving, targets):
-        if len(targets) == len(serving.settings.targets):
-            raise UsageError(f"{line}; there are: {known or 'none'}")
-        log.warning("%s", line)  # it may belong to what is not served
-
-
-def _wrong_initiators(serving: Serving, targets: Mapping[str, Served]) -> Iterator[tuple[str, str]]:
-    """Yield what initiators may use and is not there, and what there is instead."""
-    for row in serving.settings.initiators:
-        names = list(targets) if row.targets is None else list(row.targets)
-        missing = [name for name in names if name not in targets]
-        there = {
-            nsid - 1
-            for name in names
-            if name in targets
-            for nsid in targets[name].controller.namespaces
-        }
-        wrong = [f"targets: there is no target {name!r}" for name in missing]
-        wrong += [f"luns: there is no LUN {lun}" for lun in row.luns or () if lun not in there]
-        known = ", ".join(targets) if missing else ", ".join(map(str, sorted(there)))
-        for what in wrong:
-            yield f"initiator {row.name!r}: {what}", known
-
-
-def _warn(addresses: Sequence[PortalAddress], nodes: Iterable[TargetNode]) -> None:
-    """Tell of targets that others may use without proving who they are."""
-    far = [str(address) for address in addresses if not address.loopback]
-    if not far:
-        return
-    for node in nodes:
-        unproved = node.acl is None and node.chap is None
-        named = [name for name in node.acl or () if node.authentication(name) is None]
-        if unproved or named:
-            log.warning(
-                "target %s: whoever reaches %s may read and write it%s; demand a secret by [chap] "
-                "in the configuration, or listen on 127.0.0.1 only",
-                node.iqn,
-                ", ".join(far),
-                "" if unproved else f" under the name {named[0]}",
-            )
-
-
-def _limits(buffer_bytes: int) -> Limits:
-    """Return how many connections there may be: never all that can be opened, or held."""
-    files, room = descriptors.for_peers(), memory.for_peers(buffer_bytes)
-    limits = Limits.within(max(LEAST_CONNECTIONS, min(files, room)))
-    if limits.maximum == Limits().maximum:
-        return limits
-    if files <= room:
-        log.warning("the limit of open files (ulimit -n) leaves %d connections", limits.maximum)
-    else:
-        log.info("memory leaves %d connections", limits.maximum)
-    return limits
-
-
-def _chap(
-    initiator: config.Credentials | None, target: config.Credentials | None
-) -> ChapAuthentication | None:
-    if initiator is None:
-        return None
-    ours = None if target is None else Credentials(target.name, target.secret.encode())
-    return ChapAuthentication(Credentials(initiator.name, initiator.secret.encode()), ours)
-
-
-def _by_lun(served: Served) -> dict[int, LogicalUnit]:
-    """Return a target's logical units by LUN; a LUN has 14 bits. Spec: SAM-5 4.7.7.3."""
-    for nsid in served.units:
-        if nsid > MAXIMUM_NSID:
-            spec = served.settings.spec.text
-            log.error("namespace %d of controller %r: no LUN is so large", nsid, spec)
-    return {nsid - 1: lu for nsid, lu in served.units.items() if nsid <= MAXIMUM_NSID}
-
-
-def _node(served: Served, settings: Settings) -> TargetNode:
-    """Return the target that a controller becomes."""
-    acl = {
-        row.name: AclEntry(
-            _chap(row.chap, row.mutual_chap),
-            None if row.luns is None else {lun: lun for lun in row.luns},
-        )
-        for row in settings.initiators
-        if row.targets is None or served.iqn in row.targets
-    }
-    return TargetNode(
-        served.iqn,
-        _by_lun(served),
-        alias=served.settings.alias,
-        acl=acl if settings.initiators else None,
-        chap=_chap(settings.chap, settings.mutual_chap),
-    )

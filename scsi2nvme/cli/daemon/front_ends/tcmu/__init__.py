@@ -18,5 +18,5 @@ FRONT_END = FrontEndRecord(
     rank=10,
     build=_build,
     idle={"Rings": []},
-    absent={"exports": "the daemon does not serve the kernel; start it with --tcmu"},
+    absent={"kernel.exports": "the daemon does not serve the kernel; start it with --tcmu"},
 )

@@ -7,6 +7,10 @@ from collections.abc import Callable, Collection, Container, Iterator, Mapping, 
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from scsi2nvme.api import methods
+from scsi2nvme.api.method import Nothing
+from scsi2nvme.api.methods import Export
+from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.front_ends.front_end import Served, Serving
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.spec import spelled
@@ -26,7 +30,8 @@ from scsi2nvme.target.tcmu.front_end import (
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 if TYPE_CHECKING:
-    from scsi2nvme.cli.config import TcmuTable
+    from scsi2nvme.api.configuration import TcmuTable
+    from scsi2nvme.cli.config import Settings
     from scsi2nvme.target.tcmu.dbus import TcmuBus
 
 log = logging.getLogger(__name__)
@@ -64,10 +69,9 @@ class KernelTarget:
     """All devices of the kernel's user backstore that are ours."""
 
     def __init__(self, serving: Serving, settings: TcmuTable) -> None:
-        self.requests: Mapping[str, Callable[[], Any]] = {"exports": lambda: list(self.exports())}
         self._service = serving.service
         self._served = serving.served
-        self._known = len(serving.served)
+        self._known = self._units()
         self._settings = settings
         self._zero_copy = settings.zero_copy == "auto"
         self._bus: TcmuBus | None = None
@@ -100,12 +104,32 @@ class KernelTarget:
     async def follow_inventory(self) -> None:
         """Logical units came or went; see TcmuFrontEnd.follow_inventory.
 
-        Of a new controller there may be devices from before, which nobody serves yet.
+        Of a new logical unit there may be a device from before, which nobody serves yet.
         """
         await self._front_end.follow_inventory()
-        if len(self._served) > self._known:
-            self._known = len(self._served)
+        known, self._known = self._known, self._units()
+        if self._known - known:
             await self._front_end.recover()
+
+    async def leave(self, one: Served) -> None:
+        """Nobody has it: see `check_leaving`."""
+
+    async def configure(self, settings: Settings) -> None:
+        """What the kernel serves, and to whom, the kernel is told by others."""
+
+    def check_leaving(self, one: Served) -> None:
+        """The kernel's devices are the kernel's: whoever has made them must delete them."""
+        units = one.units.values()
+        used = [each.uio.label for each in self._front_end.devices.values() if each.lu in units]
+        if used:
+            raise OperationError(
+                f"controller {one.settings.spec.text!r}: the kernel's target has it as "
+                f"{', '.join(used)}; run: scsi2nvme unexport {one.names[0]}, or delete what was "
+                "made of it with targetcli"
+            )
+
+    def _units(self) -> set[LogicalUnit]:
+        return {lu for one in self._served for lu in one.units.values()}
 
     def _open_ring(
         self, nexus: PlaneNexus, lu: LogicalUnit, fd: int, length: int, cookie: int
@@ -124,22 +148,30 @@ class KernelTarget:
     def _is_guest(self) -> bool:
         return self._bus is not None and self._bus.guest
 
-    def exports(self) -> Iterator[dict[str, Any]]:
+    def answer(self, answers: Answers) -> None:
+        """Have it answered what `scsi2nvme export` must know."""
+
+        async def exports(_: Nothing) -> list[Export]:
+            return list(self.exports())
+
+        answers.add(methods.EXPORTS, exports)
+
+    def exports(self) -> Iterator[Export]:
         """Yield what `scsi2nvme export` must know of each namespace."""
         for one in self._served:
             for lu in one.units.values():
                 control = [] if lu.block_bytes == 512 else [f"hw_block_size={lu.block_bytes}"]
                 if self._is_guest():
                     control.append(NO_ANSWER)
-                yield {
-                    "name": f"nvme-{one.names[0]}-{lu.nsid}",
-                    "names": one.names,
-                    "nsid": lu.nsid,
-                    "config": f"{HANDLER}/{one.names[0]}/{lu.nsid}",
-                    "size": lu.facts.capacity_blocks * lu.block_bytes,
-                    "control": ",".join(control),
-                    "wwn": lu.identity,
-                }
+                yield Export(
+                    name=f"nvme-{one.names[0]}-{lu.nsid}",
+                    names=one.names,
+                    nsid=lu.nsid,
+                    config=f"{HANDLER}/{one.names[0]}/{lu.nsid}",
+                    size=lu.facts.capacity_blocks * lu.block_bytes,
+                    control=",".join(control),
+                    wwn=lu.identity,
+                )
 
     def status(self) -> Mapping[str, Any]:
         """Return the rings: how data move, and who serves them."""
@@ -176,10 +208,10 @@ class KernelTarget:
     def _creations(self) -> Iterator[str]:
         """Yield targetcli's command that makes a backstore of each namespace, all of it."""
         for row in self.exports():
-            _, _, config = row["config"].partition("/")
-            words = [f"name={row['name']}", f"size={row['size']}B", f"cfgstring={config}"]
-            if row["control"]:
-                words.append(f"control={row['control']}")
+            _, _, config = row.config.partition("/")
+            words = [f"name={row.name}", f"size={row.size}B", f"cfgstring={config}"]
+            if row.control:
+                words.append(f"control={row.control}")
             yield " ".join(["create", *words])
 
     def farewell(self) -> Iterator[str]:
@@ -198,7 +230,7 @@ async def _connect(check: Callable[[str], object], describe: Callable[[], str]) 
         from scsi2nvme.cli import advice
 
         raise OperationError(
-            f"targetcli finds us by D-Bus: run: {advice.install('dbus-fast>=4')}; or set "
+            f"targetcli finds us by D-Bus: run: {advice.install(advice.DBUS_FAST)}; or set "
             "dbus = false in [tcmu]"
         ) from None
     try:

@@ -1,0 +1,36 @@
+"""What the daemon counts, over HTTP: metrics by the library prometheus-client, and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from scsi2nvme.api.statistics import AllCounts
+from scsi2nvme.cli import advice
+from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.target.portal_address import PortalAddress
+
+
+def start(
+    address: PortalAddress,
+    counts: Callable[[], AllCounts],
+    listed: Callable[[], dict[str, Any]],
+    stack: AsyncExitStack,
+) -> PortalAddress:
+    """Serve metrics, and a status page, until the stack ends; return where.
+
+    `listed` tells what `list --json` does. OperationError if it cannot be, as without the library.
+    """
+    try:
+        from scsi2nvme.cli.daemon.metrics import families, serving
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "prometheus_client":
+            raise
+        how = advice.install(advice.PROMETHEUS)
+        raise OperationError(f"metrics are told by prometheus-client; run: {how}") from None
+
+    def look() -> families.Seen:
+        return families.Seen(counts(), listed())
+
+    return serving.start(address, look, stack)

@@ -1,0 +1,411 @@
+"""The controllers that the daemon serves: they come, change, and go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from bisect import insort
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from itertools import zip_longest
+from typing import Any
+
+from scsi2nvme.api import methods
+from scsi2nvme.api.configuration import ControllerTable
+from scsi2nvme.background import Background
+from scsi2nvme.cli import controllers
+from scsi2nvme.cli.config import Settings, TargetSettings
+from scsi2nvme.cli.daemon import memory
+from scsi2nvme.cli.daemon.bearers import Bearers
+from scsi2nvme.cli.daemon.control import Answers
+from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served
+from scsi2nvme.cli.daemon.inventory import Inventory
+from scsi2nvme.cli.daemon.opening import Opening
+from scsi2nvme.cli.daemon.state import JsonStore
+from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.cli.naming import disk_name
+from scsi2nvme.cli.spec import spelled
+from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.drivers.nvme.events import ControllerEvent
+from scsi2nvme.happenings import tell
+from scsi2nvme.native.plane import PlaneController
+from scsi2nvme.service import PlaneDataPath, TaskService
+
+# How long those that are up wait for others. What the kernel's target restores when we are
+# ready fails for a controller that is not up by then.
+PATIENCE_S, KERNEL_PATIENCE_S = 5.0, 30.0
+
+log = logging.getLogger(__name__)
+
+
+class Controllers:
+    """Brings controllers up, gives them their names and places, follows them, and lets them go.
+
+    `served` are those that are up, `targets` what each is to be, by number: some come later.
+    `front_ends` are told of what comes and goes.
+    """
+
+    def __init__(
+        self, settings: Settings, service: TaskService, front_ends: Sequence[FrontEnd]
+    ) -> None:
+        self.targets = list(settings.targets)
+        self.served: list[Served] = []
+        self._settings = settings
+        self._service = service
+        self._front_ends = front_ends
+        self._removed: set[int] = set()  # of the targets
+        self._bearers = Bearers(JsonStore(settings.state_dir), self.targets)
+        self._inventory = Inventory(
+            service, JsonStore(settings.state_dir / "units"), self.served, self._bearers
+        )
+        self._background = Background()
+        self._coming = Background()
+        patience_s = PATIENCE_S if settings.tcmu is None else KERNEL_PATIENCE_S
+        self._opening = Opening(self.targets, self._open, patience_s)
+        self._controllers: list[Controller] = []
+        self._natives: list[PlaneController] = []
+        self._following = asyncio.Lock()  # of controllers' events, one at a time
+
+    # From start to end
+
+    async def bring_up(self, stack: AsyncExitStack) -> None:
+        """Bring up what is configured, or as many as are up in time; OperationError if none is.
+
+        The end of `stack` closes them all.
+        """
+        stack.push_async_callback(self._close_controllers)
+        stack.callback(self._close_natives)
+        stack.push_async_callback(self._opening.stop)
+        self._take_in(*await self._opening.some())
+        self._inventory.make()
+
+    async def detach(self) -> None:
+        """Have no controller use the data plane any more, which ends."""
+        for controller in self._controllers:
+            await controller.detach()
+
+    def go_on(self, stack: AsyncExitStack) -> None:
+        """Serve what comes up later, too, until `stack` ends: nothing new comes while all ends."""
+        stack.push_async_callback(self._opening.stop)
+        stack.push_async_callback(self._coming.cancel)
+        if self._opening.under_way:
+            self._coming.spawn(self._take_in_later())
+
+    @property
+    def complete(self) -> bool:
+        """Whether no more of them are being brought up."""
+        return not self._opening.under_way
+
+    def answer(self, answers: Answers) -> None:
+        """Have those methods of the control API answered that need nobody else."""
+        answers.add(methods.FORGET, self._forget)
+
+    # Which there are
+
+    def states(self) -> Iterator[dict[str, Any]]:
+        """Yield what became of each controller."""
+        up = {one.number: one.controller for one in self.served}
+        for number, target in enumerate(self.targets):
+            if number in self._removed:
+                continue
+            if number in up:
+                state, reason = up[number].state.value, up[number].failure
+            elif number in self._opening.failed:
+                state, reason = "not served", self._opening.failed[number]
+            else:
+                state, reason = "starting", ""
+            yield {
+                "Number": number,
+                "DevicePath": target.spec.text,
+                "State": state,
+                "Reason": reason,
+            }
+
+    def number(self, name: str) -> int:
+        """Return the number of a controller by name, number or SPEC; OperationError if none is."""
+        with contextlib.suppress(OperationError):
+            return self._one(name).number
+        for number in self._there():
+            spec = self.targets[number].spec
+            if name == spec.text or spelled(name) in spec.names(number):
+                return number
+        return self._one(name).number
+
+    def number_of(self, row: ControllerTable) -> int:
+        """Return the number of the last controller that the configuration has by this row."""
+        return [number for number in self._there() if self.targets[number].row == row][-1]
+
+    def failed_as(self, spec: str) -> ControllerTable | None:
+        """Return the row of a controller of this SPEC that never came up."""
+        number = self._place_of(spec)
+        return self.targets[number].row if number in self._opening.failed else None
+
+    def _there(self) -> list[int]:
+        return [number for number in range(len(self.targets)) if number not in self._removed]
+
+    def named(self, name: str) -> Controller:
+        """Return a controller by name, number or SPEC; OperationError if it is not up."""
+        return self._one(name).controller
+
+    def _one(self, name: str) -> Served:
+        for served in self.served:
+            if (name.lower() == served.iqn and not served.rival) or spelled(name) in served.names:
+                return served
+        there = self._there()
+        for number in there:
+            target = self.targets[number]
+            if spelled(name) not in target.spec.names(number):
+                continue
+            if (failed := self._opening.failed.get(number)) is not None:
+                raise OperationError(f"{failed}; it is not served")
+            raise OperationError(f"controller {target.spec.text!r} is not up yet")
+        known = ", ".join(map(str, there)) or "none"
+        raise OperationError(f"there is no controller {name!r}; the daemon serves {known}")
+
+    # Coming and going
+
+    def _take_in(self, *come: Served) -> None:
+        """Give controllers their places, and names."""
+        for one in come:
+            insort(self.served, one, key=lambda each: each.number)
+            one.controller.on_event = partial(self._on_event, one)
+        self._name_disks()
+
+    def _name_disks(self) -> None:
+        """Let no name stand for two disks: these have their numbers alone."""
+        rivals = self._bearers.rivals(self.served)
+        names = [disk_name(one.controller.identity) for one in self.served]
+        every = names + self._bearers.absent_names(self.served)
+        for place, (one, name) in enumerate(zip(self.served, names, strict=True)):
+            unique = every.count(name) == 1
+            rival = rivals.get(one.number, "")
+            self.served[place] = replace(one, disk=name if unique else "", rival=rival)
+            if not unique:
+                log.warning(
+                    "controller %r is called by its number only: another has its name, %s",
+                    one.settings.spec.text,
+                    name,
+                )
+
+    async def come(self, target: TargetSettings) -> Served:
+        """Serve one more controller; OperationError if it cannot be, and then all is as before."""
+        controller = await self._bring_up(target)
+        async with self._following:
+            number = self._place(target)
+            try:
+                self._take_in(self._join(number, target, controller))
+                one = self._served(number)
+                self._inventory.follow(one)
+                await self._tell_front_ends()
+            except Exception as error:
+                self._leave_out(number, target, error)
+                reason = self._opening.failed.pop(number)
+                self._removed.add(number)
+                raise OperationError(f"{reason}; see the log") from error
+        self._tell("controller-added", "controller %r was added", target)
+        return self._served(number)
+
+    def _place(self, target: TargetSettings) -> int:
+        """Return a number for one more: that which it had, if it had one."""
+        number = self._place_of(target.spec.text)
+        if number is None:
+            self.targets.append(target)
+            self._bearers.configured()
+            return len(self.targets) - 1
+        self._removed.discard(number)
+        self._opening.failed.pop(number, None)
+        self.targets[number] = target
+        return number
+
+    def _place_of(self, spec: str) -> int | None:
+        """Return the number of a controller that was removed, or never came up."""
+        for number in sorted(self._removed | self._opening.failed.keys()):
+            if self.targets[number].spec.text == spec:
+                return number
+        return None
+
+    def _served(self, number: int) -> Served:
+        (one,) = (each for each in self.served if each.number == number)
+        return one
+
+    def check_going(self, number: int) -> None:
+        """See that a controller may go now; OperationError says what is in the way."""
+        if number in self._opening.under_way:
+            raise OperationError(
+                f"controller {self.targets[number].spec.text!r} is not up yet; try again later"
+            )
+        for one in self.served:
+            if one.number == number:
+                for front_end in self._front_ends:
+                    front_end.check_leaving(one)
+
+    async def go(self, number: int) -> None:
+        """Serve a controller no more, and let go of it; OperationError as of `check_going`."""
+        self.check_going(number)
+        if self._opening.failed.pop(number, None) is not None:
+            self._removed.add(number)
+            return
+        for front_end in self._front_ends:
+            await front_end.leave(self._served(number))
+        async with self._following:
+            one = self._served(number)
+            self._tell("controller-removed", "controller %r is removed", one.settings)
+            self.served[:] = [each for each in self.served if each.number != number]
+            self._removed.add(number)
+            # A name that it was given another may be given now.
+            self.targets[number] = replace(one.settings, iqn="")
+            one.controller.on_event = None
+            units = list(one.units.values())
+            one.units.clear()
+            await self._tell_front_ends()
+            freed = [self._service.remove_unit(lu) for lu in units]
+            if self._inventory.settle():
+                await self._tell_front_ends()
+        if freed:
+            await asyncio.wait(freed)
+        await one.controller.detach()
+        await self._service.remove_controller(one.cookie, one.native)
+        self._natives.remove(one.native)
+        self._controllers.remove(one.controller)
+        await one.controller.close()
+
+    async def describe(self, number: int, alias: str) -> None:
+        """Have the target of a controller described otherwise."""
+        async with self._following:
+            self.targets[number] = replace(self.targets[number], alias=alias)
+            for place, one in enumerate(self.served):
+                if one.number == number:
+                    self.served[place] = replace(one, settings=self.targets[number])
+            await self._tell_front_ends()
+
+    async def front_ends_follow(self, settings: Settings) -> None:
+        """Have the front ends serve what is configured now; OperationError if that is impossible.
+
+        Then all is as before.
+        """
+        told: list[FrontEnd] = []
+        try:
+            for front_end in self._front_ends:
+                await front_end.configure(settings)
+                told.append(front_end)
+        except Exception:
+            for front_end in told:
+                await front_end.configure(self._settings)
+            raise
+        self._settings = settings
+
+    async def _take_in_later(self) -> None:
+        """Serve the controllers that come up while others are served."""
+        async for one in self._opening.rest():
+            async with self._following:
+                try:
+                    self._take_in(one)
+                    self._inventory.follow(one)
+                    await self._tell_front_ends()
+                except Exception as error:  # it costs itself only: others are still to come
+                    self._leave_out(one.number, one.settings, error)
+                    continue
+            log.warning("controller %r is up, and served from now on", one.settings.spec.text)
+        async with self._following:  # the last may have failed
+            await self._tell_front_ends()
+
+    def _leave_out(self, number: int, target: TargetSettings, error: Exception) -> None:
+        """Do without a controller that is up, but cannot be served for a reason nobody expected."""
+        spec = target.spec.text
+        log.error("controller %r cannot be served", spec, exc_info=error)
+        self._opening.failed[number] = f"controller {spec!r}: {error!r}"
+        for one in [each for each in self.served if each.number == number]:
+            self.served.remove(one)
+            one.controller.on_event = None
+            for lu in one.units.values():
+                self._service.remove_unit(lu)
+            one.units.clear()
+
+    async def _tell_front_ends(self) -> None:
+        for front_end in self._front_ends:
+            await front_end.follow_inventory()
+        self._service.inventory_changed()
+
+    async def _forget(self, which: methods.WhichController) -> None:
+        """Let others have the names of what is not there of a controller."""
+        async with self._following:
+            self._bearers.forget(which.controller, self.served)
+            self._name_disks()
+            self._inventory.settle()
+            await self._tell_front_ends()
+
+    # Bringing up
+
+    async def _open(self, number: int, target: TargetSettings) -> Served:
+        """Bring a controller up."""
+        return self._join(number, target, await self._bring_up(target))
+
+    async def _bring_up(self, target: TargetSettings) -> Controller:
+        controller = await controllers.open_controller(
+            target.spec, io_queues=self._service.plane.reactors, pool_bytes=memory.POOL_BYTES
+        )
+        self._controllers.append(controller)
+        controller.known_as = target.spec.text
+        return controller
+
+    def _join(self, number: int, target: TargetSettings, controller: Controller) -> Served:
+        """Join a controller and the data plane."""
+        cookie, native = self._service.add_controller(controller.overdue, controller.give_up)
+        self._natives.append(native)
+        self._give_queues(controller, native, number * len(controller.io_queues))
+        controller.attach(PlaneDataPath(self._service, native))
+        return Served(number, target, controller, native, cookie)
+
+    def _close_natives(self) -> None:
+        for native in self._natives:
+            native.close()
+
+    async def _close_controllers(self) -> None:
+        """Let go of all at the same time: one that does not answer takes long."""
+        await asyncio.gather(*(controller.close() for controller in self._controllers))
+
+    def _give_queues(self, controller: Controller, native: PlaneController, first: int) -> None:
+        """Give reactors the controller's queue pairs, from reactor `first` on.
+
+        Those for whom there is none have buffers for what they hand to the engine.
+        """
+        plane = self._service.plane
+        order = [(first + index) % plane.reactors for index in range(plane.reactors)]
+        for index, queue in zip_longest(order, controller.io_queues):
+            if queue is not None:
+                native.set_queue(index, queue.queue, queue.eventfd, queue.pool)
+            else:
+                native.set_queue(index, None, -1, controller.transport.allocate(memory.POOL_BYTES))
+        if all(cpu >= 0 for cpu in plane.cpus):
+            controller.steer(plane.cpus[index] for index in order)
+
+    # Events
+
+    def _on_event(self, served: Served, event: ControllerEvent) -> None:
+        """A controller tells something: follow changes of its namespaces."""
+        kind = "controller-back" if event.returned else "controller-event"
+        self._tell(kind, "controller %s: %s", served.settings, event)
+        self._service.settings_lost(lu for nsid, lu in served.units.items() if nsid in event.unset)
+        self._background.spawn(self._follow(served, event))
+
+    def _tell(self, kind: str, text: str, one: TargetSettings, *more: object) -> None:
+        spec = one.spec.text
+        tell(log, logging.WARNING, kind, text, spec, *more, controller=spec)
+
+    async def _follow(self, served: Served, event: ControllerEvent) -> None:
+        async with self._following:
+            if event.returned:
+                for front_end in self._front_ends:
+                    await front_end.renew(served.units.values())
+            gone, came = self._inventory.follow(served)
+            if gone or came:
+                await self._tell_front_ends()
+                for lu in gone:
+                    self._service.remove_unit(lu)
+            namespaces = served.controller.namespaces
+            await self._service.controller_event(served.units, event, namespaces)
+            if self._inventory.settle():
+                await self._tell_front_ends()

@@ -1,0 +1,63 @@
+"""What an administrator has written: the configuration, and what `install-units` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from scsi2nvme.cli.config import DEMAND_A_SECRET
+from scsi2nvme.cli.verbs.check.finding import Finding, Level, ok
+from scsi2nvme.cli.verbs.check.situation import Situation
+from scsi2nvme.cli.verbs.install_units.units import ACTIVATION, FILES
+
+# What is ours to write lies below /etc, what a package brings below these.
+_PACKAGED = ("usr/lib/", "usr/share/")
+
+
+def file(situation: Situation) -> Iterator[Finding]:
+    """Look at the configuration file."""
+    if situation.wrong:
+        yield Finding.told(Level.WRONG, situation.wrong)
+    elif situation.settings is None:
+        yield Finding(
+            Level.WARNING,
+            f"{situation.path} is not there, so all is looked at",
+            "scsi2nvme daemon --help",
+        )
+    else:
+        count = len(situation.settings.targets)
+        yield ok(f"{situation.path}: {count} controller{'s' if count > 1 else ''}")
+
+
+def portals(situation: Situation) -> Iterator[Finding]:
+    """Look who may reach our portal without a secret."""
+    settings = situation.settings
+    if settings is None or not settings.portals:
+        return
+    rows = settings.initiators
+    proved = settings.chap is not None or (bool(rows) and all(row.chap for row in rows))
+    far = [str(address) for address in settings.portals if not address.loopback]
+    if far and not proved:
+        what = f"whoever reaches {', '.join(far)} may read and write; {DEMAND_A_SECRET}"
+        yield Finding(Level.WARNING, what)
+    else:
+        yield ok(", ".join(map(str, settings.portals)))
+
+
+def units(situation: Situation) -> Iterator[Finding]:
+    """Look for the files that systemd, D-Bus and udev are told by."""
+    root = situation.system.etc.parent
+    places = list(FILES.values())
+    if not (root / places[0]).exists() and _there(root, places[0]):
+        places.remove(f"{ACTIVATION}/org.kernel.TCMUService1.service")  # not a package's to write
+    missing = [place for place in places if not _there(root, place)]
+    if missing:
+        names = ", ".join(f"/{place}" for place in missing)
+        yield Finding(Level.WARNING, f"missing: {names}", "scsi2nvme install-units")
+    else:
+        yield ok("systemd, D-Bus and udev know of the daemon")
+
+
+def _there(root: Path, place: str) -> bool:
+    packaged = [place.replace("etc/", to, 1) for to in _PACKAGED if place.startswith("etc/")]
+    return any((root / path).exists() for path in (place, *packaged))

@@ -1,0 +1,91 @@
+"""The tree: which kinds of nodes there are. A method more is a `Command` more, or a `Kind`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scsi2nvme.api import configuration, methods
+from scsi2nvme.api.method import Method
+from scsi2nvme.cli import toml
+from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.cli.sizes import size
+from scsi2nvme.cli.verbs.shell.disks import CONTROLLERS, DISKS
+from scsi2nvme.cli.verbs.shell.kind import Command, Kind, Place, Summary
+from scsi2nvme.cli.verbs.shell.portal import ISCSI
+from scsi2nvme.cli.verbs.shell.rows import count, named, shown
+
+# The kernel's target
+
+
+def _exports(place: Place) -> list[methods.Export] | None:
+    """Return what the kernel's target may have; None where it is not served."""
+    try:
+        return place.view.of(methods.EXPORTS)
+    except OperationError:
+        return None
+
+
+def _kernel(place: Place) -> Summary:
+    exports = _exports(place)
+    return ("not served", None) if exports is None else (count(len(exports), "export"), None)
+
+
+def _export(place: Place) -> Summary:
+    rings = [row for row in shown(place, "Rings") if row["Config"] == place.about.config]
+    use = "a backstore" if rings else "no backstore"
+    return f"{size(place.about.size)}, {use}", True if rings else None
+
+
+EXPORT = Kind(_export)
+KERNEL = Kind(
+    _kernel, lambda place: named(EXPORT, ((one.name, one) for one in _exports(place) or ()))
+)
+
+# The configuration
+
+
+@dataclass(frozen=True, slots=True)
+class SaveTo:
+    """Where what runs is to be saved."""
+
+    file: str | None = field(
+        default=None, metadata={"doc": "the daemon's own file if it is left out"}
+    )
+
+
+_SAVE = Method("", "write what runs, secrets included, to a file", SaveTo, list[str])
+
+
+def _save(state_dir: Path, method: Method[Any, Any], to: SaveTo) -> list[str]:
+    from scsi2nvme.cli.verbs.configuration import save
+
+    return [f"saved to {save(state_dir, to.file)}"]
+
+
+_CONFIGURATION = (
+    Command("config", configuration.GET, lines=lambda answer: toml.written(answer).splitlines()),
+    Command("diff", configuration.DIFF),
+    Command(
+        "reload",
+        configuration.RELOAD,
+        lambda about: {"dry_run": False},
+        "what runs becomes what the configuration file says (see `diff`)",
+    ),
+    Command("saveconfig", _SAVE, perform=_save),
+)
+
+# All of it
+
+_TOP: dict[str, Kind] = {
+    "controllers": CONTROLLERS,
+    "disks": DISKS,
+    "iscsi": ISCSI,
+    "kernel": KERNEL,
+}
+ROOT = Kind(
+    lambda place: (f"scsi2nvme {place.view.of(methods.VERSION).program}", None),
+    lambda place: {name: (kind, None) for name, kind in _TOP.items()},
+    (*_CONFIGURATION, Command("log_level", methods.LOG_LEVEL)),
+)

@@ -1,0 +1,104 @@
+"""The control API for programs in Python: ask a running daemon.
+
+from scsi2nvme.api import methods
+from scsi2nvme.client import Client
+
+with Client("/var/lib/scsi2nvme/control.sock") as daemon:
+    for session in daemon.call(methods.SESSIONS):
+        print(session.initiator, session.target)
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from scsi2nvme.api import rpc
+from scsi2nvme.api.method import Method, P, R
+from scsi2nvme.api.rpc import RpcError as RpcError  # what a daemon refuses with
+
+TIMEOUT_S = 60.0
+
+
+class NoDaemon(Exception):
+    """Nobody listens on the socket."""
+
+
+class NoAnswer(Exception):
+    """Who listens is not a daemon, or has hung up; the message says which."""
+
+
+class Client:
+    """A connection to a daemon's control socket.
+
+    NoDaemon if nobody listens, NoAnswer for other failures of the socket. Of one thread.
+    """
+
+    def __init__(self, path: Path | str, timeout_s: float = TIMEOUT_S) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._stream = self._socket.makefile("rb")
+        self._requests = 0
+        try:
+            self._socket.settimeout(timeout_s)
+            self._socket.connect(short(Path(path)))
+        except (FileNotFoundError, ConnectionRefusedError):
+            self.close()
+            raise NoDaemon(f"{path}") from None
+        except OSError as error:
+            self.close()
+            raise NoAnswer(error.strerror or str(error)) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._stream.close()
+        self._socket.close()
+
+    def call(self, method: Method[P, R], params: P | None = None) -> R:
+        """Return what the daemon answers.
+
+        RpcError if it refuses: its code is one of `scsi2nvme.api.rpc`, its message one line.
+        NoAnswer if it does not answer as a daemon does. `params` None: all that has a default.
+        """
+        self._requests += 1
+        request = {
+            "jsonrpc": "2.0",
+            "id": self._requests,
+            "method": method.name,
+            "params": {} if params is None else rpc.plain(params),
+        }
+        try:
+            # Who is refused as he comes, or asks too much, is told so before all of it is read.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self._socket.sendall(rpc.line_of(request))
+            line = self._stream.readline()
+        except ConnectionResetError:
+            line = b""
+        except OSError as error:
+            raise NoAnswer(str(error)) from None
+        if not line:
+            raise NoAnswer("the daemon hung up; see its messages")
+        try:
+            result: R = rpc.result_of(line, self._requests, method.result)
+        except ValueError as error:
+            raise NoAnswer(f"no answer of a daemon: {error}") from None
+        return result
+
+
+def short(path: Path) -> str:
+    """Return a spelling of a socket's path that fits sockaddr_un, if there is one."""
+    return min(str(path), os.path.relpath(path), key=len)

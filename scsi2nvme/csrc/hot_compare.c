@@ -1,0 +1,86 @@
+/* COMPARE AND WRITE: a fused pair, or a Read whose data are compared here, and then a Write. */
+#include "hot_sqe.h"
+
+enum { AT_FUSE = 1, AT_SLBA = 40, AT_NLB = 48 };
+
+static uint32_t cdw12_of(const struct s2n_hot_row *row, const uint8_t *cdb)
+{
+    return s2n_hot_bits(cdb, row->fua) ? NVME_FUA : 0;
+}
+
+/* The data-out are what is expected, and behind that what is to be written. What is read goes
+ * behind both. */
+static bool plan_compare_and_write(const s2n_lu_params *lu, const struct s2n_hot_row *row,
+                                   const uint8_t *cdb, const struct s2n_hot_data *data,
+                                   struct s2n_hot_plan *plan)
+{
+    uint64_t lba = s2n_hot_bits(cdb, row->lba), count = s2n_hot_count(row, cdb);
+    uint64_t half = count << lu->block_shift;
+
+    if (!s2n_hot_within(lu, lba, count) || 2 * half > S2N_MAXIMUM_TRANSFER)
+        return false;
+    *plan = (struct s2n_hot_plan){.blocks = (uint32_t)count, .lba = lba, .bytes = 2 * half};
+    if (count && count <= lu->fused_blocks) {
+        plan->opcode = NVME_COMPARE;
+        plan->fuse = S2N_FUSED_FIRST;
+        plan->second = NVME_WRITE;
+        plan->second_cdw12 = cdw12_of(row, cdb);
+        return true;
+    }
+    plan->opcode = NVME_READ;
+    plan->data_at = (uint32_t)(2 * half);
+    return !count || (data->at && 3 * half <= data->room);
+}
+
+/* Half of a pair is never cut. */
+static struct s2n_hot_part place_half(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
+                                      uint8_t *sqe)
+{
+    s2n_hot_begin_sqe(sqe, plan->opcode, lu->nsid);
+    sqe[AT_FUSE] = plan->fuse;
+    s2n_put_le64(sqe + AT_SLBA, plan->lba);
+    s2n_put_le32(sqe + AT_NLB, plan->cdw12 | (plan->blocks - 1));
+    return (struct s2n_hot_part){plan->blocks, plan->blocks << lu->block_shift};
+}
+
+static struct s2n_hot_part place(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
+                                 uint8_t *sqe)
+{
+    return (plan->fuse ? place_half : s2n_hot_place_blocks)(lu, plan, sqe);
+}
+
+static bool reads_first(const struct s2n_hot_plan *plan)
+{
+    return plan->bytes && !plan->fuse && !plan->phase;
+}
+
+static bool is_as_expected(const struct s2n_hot_plan *plan, const struct s2n_hot_data *data)
+{
+    return !reads_first(plan) || !memcmp(data->at, data->at + plan->bytes, plan->bytes / 2);
+}
+
+static bool write_then(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
+                       struct s2n_hot_plan *plan)
+{
+    (void)lu;
+    if (!reads_first(plan))
+        return false;
+    *plan = (struct s2n_hot_plan){.opcode = NVME_WRITE,
+                                  .phase = 1,
+                                  .blocks = (uint32_t)s2n_hot_count(row, cdb),
+                                  .cdw12 = cdw12_of(row, cdb),
+                                  .lba = s2n_hot_bits(cdb, row->lba),
+                                  .bytes = plan->bytes,
+                                  .data_at = (uint32_t)(plan->bytes / 2)};
+    return true;
+}
+
+const struct s2n_hot_kind s2n_hot_compare_and_write = {
+    .plan = plan_compare_and_write,
+    .place = place,
+    .next = write_then,
+    .matches = is_as_expected,
+    .names_blocks = true,
+    .alone = true,
+    .changes = true,
+};

@@ -1,0 +1,30 @@
+"""Which of the engine's commands wait for others of their logical unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from scsi2nvme.command import Command
+from scsi2nvme.service.registry import ServedUnit
+from scsi2nvme.unit.readiness import Readiness
+
+
+def waits(unit: ServedUnit, command: Command) -> bool:
+    """Whether a command waits for those that run alone, or is one itself.
+
+    What only asks for the logical unit's state does not, nor does what the engine refuses at
+    once: a format, or a stop, may take long.
+    """
+    readiness = unit.lu.readiness
+    if readiness is Readiness.FORMATTING:
+        return False
+    if command.needs_ready and readiness is not Readiness.READY:
+        return False
+    return command.exclusive or command.accesses_medium
+
+
+def admitted(
+    unit: ServedUnit, command: Command, cdb: bytes, data_out: bytes
+) -> Callable[[], None] | None:
+    """Take what a command needs of its logical unit; what gives it back, None if it waits."""
+    return None if command.exclusive else unit.try_share(command.extents(cdb, data_out))

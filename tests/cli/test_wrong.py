@@ -1,0 +1,256 @@
+"""Command lines and configurations that are wrong: one clear line each, and the right status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scsi2nvme.__main__ import main
+from scsi2nvme.cli.config import Settings
+from scsi2nvme.cli.errors import FAILED, MISUSED
+
+# What is typed after `scsi2nvme`, {dir} being an empty directory; and what the line must say.
+MISUSES = (
+    ("", "the following arguments are required: SUBCOMMAND; see: scsi2nvme --help"),
+    ("srve", "argument SUBCOMMAND: 'srve' is unknown; did you mean serve?"),
+    ("help", "argument SUBCOMMAND: 'help' is unknown; see: scsi2nvme --help"),
+    ("--frob serve", "unrecognized arguments: --frob; see: scsi2nvme"),
+    ("serve help", "unrecognized arguments: help; did you mean --help?"),
+    ("serve emulated:memory", "unrecognized arguments: emulated:memory"),
+    ("serve --controler x", "unrecognized arguments: --controler x; did you mean --controller?"),
+    ("serve --portals 1.2.3.4", "--portals 1.2.3.4; did you mean --portal?"),
+    ("serve --control x", "unrecognized arguments: --control x; did you mean --controller?"),
+    ("serve --controller", "argument --controller: expected one argument"),
+    ("serve --portal", "argument --portal: expected one argument"),
+    ("serve", "no controller to serve: give --controller SPEC"),
+    ("serve --config {dir}/none.toml", "none.toml: No such file or directory"),
+    ("serve --config {dir}", "Is a directory"),
+    ("serve --log-level verbose", "argument --log-level: 'verbose' is unknown; known: error, w"),
+    ("serve --log-level debg", "argument --log-level: 'debg' is unknown; did you mean debug?"),
+    ("serve --zero-copy on", "argument --zero-copy: 'on' is unknown; known: auto, off"),
+    ("serve --reactors two", "argument --reactors: invalid int value: 'two'"),
+    ("serve --poll-us 1ms", "argument --poll-us: invalid int value: '1ms'"),
+    ("daemon --tcmu", "unrecognized arguments: --tcmu"),
+    ("daemon --config {dir}/none.toml", "none.toml: No such file or directory"),
+    ("list emulated", "write emulated:PATH"),
+    ("list nope:1", "transport 'nope' is unknown; use emulated: or pci: or qemu:"),
+    ("list pci:", "PATH: '' is not a PCI address such as 0000:01:00.0"),
+    ("id-ctrl --nsid 1", "unrecognized arguments: --nsid"),
+    ("id-ctrl nope:1", "transport 'nope' is unknown"),
+    ("id-ns -n x emulated:memory", "argument -n/--namespace-id: invalid int value: 'x'"),
+    ("smart-log emulated:memory,size=x", "size: 'x' is not a size such as 512M"),
+    ("error-log pci:1", "PATH: '1' is not a PCI address"),
+    ("bind", "the following arguments are required: ADDRESS; see: scsi2nvme bind --help"),
+    ("bind nvme0", "'nvme0' is not a PCI address such as 0000:01:00.0"),
+    ("bind /dev/nvme0n1", "'/dev/nvme0n1' is not a PCI address such as 0000:01:00.0"),
+    ("bind 01:00.0 --force", "--force needs --serial SERIAL"),
+    ("bind 01:00.0 --serial", "argument --serial: expected one argument"),
+    ("bind 01:00.0 02:00.0", "unrecognized arguments: 02:00.0"),
+    ("unbind 01:00", "'01:00' is not a PCI address such as 0000:01:00.0"),
+    ("unbind 01:00.0 --force", "unrecognized arguments: --force"),
+    ("explain", "the following arguments are required: KIND, HEX"),
+    ("explain cdb", "the following arguments are required: HEX"),
+    ("explain cbd 12", "argument KIND: 'cbd' is unknown; known: cdb, sense, nvme"),
+    ("explain cdb zz", "zz: not bytes in hexadecimal, two digits each"),
+    ("explain sense 99/99/99", "99h: no sense key"),
+    ("explain nvme 99999", "99999: no NVMe status"),
+    ("add", "the following arguments are required: SPEC"),
+    ("add disk.img --state-dir {dir}", "write emulated:disk.img"),
+    ("add emulated:memory --iqn disk --state-dir {dir}", "'disk': is no iSCSI name such as"),
+    ("remove", "the following arguments are required: CONTROLLER"),
+    ("sessions --state-dir", "argument --state-dir: expected one argument"),
+    ("top --state-dir", "argument --state-dir: expected one argument"),
+    ("stat --state-dir", "argument --state-dir: expected one argument"),
+    ("top soon", "argument INTERVAL: invalid float value: 'soon'"),
+    ("events --last ten", "argument --last: invalid int value: 'ten'"),
+    ("end-session", "the following arguments are required: INITIATOR"),
+    ("reset", "the following arguments are required: CONTROLLER"),
+    ("forget", "the following arguments are required: CONTROLLER"),
+    ("log-level loud", "argument LEVEL: 'loud' is unknown; known: error, warning, info, debug"),
+    ("export", "the following arguments are required: CONTROLLER"),
+    ("export 0 -n one", "argument -n/--namespace-id: invalid int value: 'one'"),
+    ("unexport 0 --iqn foo --state-dir {dir}", "target name 'foo': is no iSCSI name such as"),
+    ("install-units extra", "unrecognized arguments: extra"),
+    ("completion", "the following arguments are required: SHELL"),
+    ("completion fish", "argument SHELL: 'fish' is unknown; known: bash, zsh"),
+    ("fuzz --time soon", "--time: 'soon' is not a time such as 90s, 10m or 1h"),
+    ("fuzz --seed x", "argument --seed: invalid int value: 'x'"),
+    ("fuzz --command NOPE", "no command's name begins with 'NOPE'"),
+    ("check --frob", "unrecognized arguments: --frob; see: scsi2nvme check --help"),
+)
+
+# SPECs behind `serve --controller`.
+SPECS = (
+    ("emulated", "write emulated:PATH or emulated:memory"),
+    ("disk.img", "a file is served as a disk: write emulated:disk.img"),
+    ("./disks/a,size=1G", "write emulated:./disks/a,size=1G"),
+    ("/dev/nvme0n1", "a disk is named by its PCI address, as `scsi2nvme list` shows it"),
+    ("nvme0", "a disk is named by its PCI address, as `scsi2nvme list` shows it"),
+    ("0000:01:00.0", "write pci:0000:01:00.0"),
+    ("01:00.0,readonly=on", "write pci:01:00.0,readonly=on"),
+    ("Emulated:memory", "transport 'Emulated' is unknown; use emulated:"),
+    ("pci:/dev/nvme0n1", "PATH: '/dev/nvme0n1' is not a PCI address such as 0000:01:00.0"),
+    ("pci:01:00.0,size=1G", "size: a pci controller has its own"),
+    ("pci:01:00.0,noiommu=yes", "noiommu: 'yes' is not on or off"),
+    ("emulated:", "PATH is missing; use emulated:PATH or emulated:memory"),
+    ("emulated:memory,size=abc", "size: 'abc' is not a size such as 512M, 64G or 2T"),
+    ("emulated:memory,size=1.5G", "size: '1.5G' is not a size such as 512M, 64G or 2T"),
+    ("emulated:memory,size=0", "size: '0' is not between 1 byte and 4096 PiB"),
+    ("emulated:memory,size=1", "size: 1 is no multiple of 512"),
+    ("emulated:memory,block=1024", "block: '1024' is not 512 or 4096"),
+    ("emulated:memory,namespaces=0", "namespaces: '0' is not a number from 1 to 256"),
+    ("emulated:memory,colour=red", "option 'colour=red' is unknown; known: "),
+    ("emulated:memory,readonly", "option 'readonly' is unknown; known: "),
+    ("emulated:memory,readonly=1", "readonly: '1' is not on or off"),
+    ("emulated:memory,size=1G,size=2G", "size is given twice"),
+    ("emulated:memory,", "option '' is unknown"),
+    ("emulated:memory,noiommu=on", "noiommu: only pci controllers have an IOMMU"),
+    ("emulated:memory,fault=reed:hang", "fault: 'reed:hang'"),
+    ("emulated:memory,tell=foo:1", "tell: 'foo:1'"),
+)
+
+# Other options of `serve --controller emulated:memory`.
+OPTIONS = (
+    ("--portal 300.1.1.1", "'300.1.1.1' is no IPv4 or IPv6 address"),
+    ("--portal localhost", "'localhost' is no IPv4 or IPv6 address"),
+    ("--portal 127.0.0.1:0x10", "port '0x10' is not a number from 0 to 65535"),
+    ("--portal 127.0.0.1:99999", "port '99999' is not a number from 0 to 65535"),
+    ("--portal fe80::1", "name its interface, as in [fe80::1%eth0]:3260"),
+    ("--portal [::1", "write an IPv6 address as [ADDRESS]:PORT"),
+    ("--iqn disk", "target name 'disk': is no iSCSI name such as iqn.2026-11.org.example:disk"),
+    ("--iqn iqn.2026-13.org.example", "is no iSCSI name such as"),
+    ("--iqn iqn.2026.org.example", "is no iSCSI name such as"),
+    ("--iqn eui.123", "is no iSCSI name such as"),
+    ("--reactors 0", "reactors: 0 is not between 1 and 64"),
+    ("--reactors 65", "reactors: 65 is not between 1 and 64"),
+    ("--poll-us -1", "poll_us: -1 is not between 0 and 10000"),
+    ("--zero-copy off", "--zero-copy is about the kernel's target: give --tcmu too"),
+)
+
+# Configurations; what is ill in TOML or in its types is told with its place.
+A_DISK = '[[controllers]]\nspec = "emulated:memory"\n'
+A_LUN = "[[targets]]\niqn = 'iqn.2026-11.a'\nluns = [{ lun = 0, controller = 'emulated:memory'"
+SECRET = '"a long enough secret"'
+CONFIGURATIONS = (
+    ("", "no controller to serve"),
+    ("[[controllers]]", "controllers[0].spec is missing"),
+    ("[controllers]\nspec = 'emulated:memory'", "controllers: is a table, not an array"),
+    ("controllers = ['emulated:memory']", "controllers[0]: is a string, not a table"),
+    ("[[controller]]\nspec = 'emulated:memory'", "controller is unknown; known: "),
+    ("[[controllers]]\nspec = 'nope:'", "transport 'nope' is unknown"),
+    ("[[controllers]]\nspec = 'emulated:memory'\nname = 'x'", "controllers[0].name is unknown"),
+    (f"{A_DISK}iqn = 'disk'", "target name 'disk': is no iSCSI name"),
+    (f'{A_DISK}alias = "a\\nb"', "alias: has a control character"),
+    (f"portal = ['127.0.0.1']\n{A_DISK}", "portal is unknown; known: "),
+    (f"portals = '127.0.0.1'\n{A_DISK}", "portals: is a string, not an array"),
+    (f"portals = []\n{A_DISK}", "portals: is empty, so nobody could connect"),
+    (f"portals = ['host']\n{A_DISK}", "'host' is no IPv4 or IPv6 address"),
+    (f"reactors = '2'\n{A_DISK}", "reactors: is a string, not an integer"),
+    (f"reactors = 0\n{A_DISK}", "reactors: 0 is not between 1 and 64"),
+    (f"ping_s = -1\n{A_DISK}", "ping_s: -1 is not between 0 and 3600"),
+    (f"log_level = 'loud'\n{A_DISK}", 'log_level: is not "error" or "warning"'),
+    (f"control_group = 'no such'\n{A_DISK}", "control_group: there is no group 'no such'"),
+    (f"cold_reset = 'yes'\n{A_DISK}", "cold_reset: is a string, not a boolean"),
+    (f"iqn = 'iqn.2026-11.a\n{A_DISK}", 'Expected "\'"'),
+    (f"{A_DISK}[chap]\nname = 'x'", "chap.secret is missing"),
+    (f"{A_DISK}[chap]\nname = 'x'\nsecret = 'short'", "chap: secret is shorter than 12 bytes"),
+    (f"{A_DISK}[chap]\nname = ''\nsecret = {SECRET}", "chap: name is empty"),
+    (f"{A_DISK}[mutual_chap]\nname = 'x'\nsecret = {SECRET}", "mutual_chap needs chap"),
+    (f"{A_DISK}{A_LUN}, nsid = 0 }}]", "LUN 0: nsid: 0 is not between 1 and 4294967294"),
+    (f"{A_DISK}[tcmu]\nzero_copy = 'on'", 'tcmu.zero_copy: is not "auto" or "off"'),
+    (f"{A_DISK}[[initiators]]\nname = 'host'", "initiator 'host': is no iSCSI name"),
+    (f"{A_DISK}[[initiators]]\nname = 'iqn.2026-11.a'\nluns = [-1]", "luns: -1 is not between"),
+)
+
+
+@pytest.fixture
+def nobody_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what is served after all fail at once: a daemon would end at its own time."""
+
+    def run(settings: Settings) -> int:
+        raise AssertionError(f"it makes sense: {settings}")
+
+    monkeypatch.setattr("scsi2nvme.cli.daemon.serve.run", run)
+
+
+def line_of(arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line that the program says of arguments that are wrong."""
+    assert main(arguments) == status
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("scsi2nvme: ")
+    assert told.err.count("\n") == 1
+    assert "Traceback" not in told.err
+    return told.err
+
+
+@pytest.mark.usefixtures("nobody_served")
+@pytest.mark.parametrize(("typed", "words"), MISUSES, ids=[typed for typed, _ in MISUSES])
+def test_a_command_line_that_makes_no_sense(
+    typed: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [word.replace("{dir}", str(tmp_path)) for word in typed.split()]
+    assert words in line_of(arguments, MISUSED, capsys)
+
+
+@pytest.mark.usefixtures("nobody_served")
+@pytest.mark.parametrize(("spec", "words"), SPECS, ids=[spec for spec, _ in SPECS])
+def test_a_spec_that_makes_no_sense(
+    spec: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = line_of(["serve", "--controller", spec], MISUSED, capsys)
+    assert line.startswith(f"scsi2nvme: controller {spec!r}: ")
+    assert words in line
+
+
+@pytest.mark.usefixtures("nobody_served")
+@pytest.mark.parametrize(("typed", "words"), OPTIONS, ids=[typed for typed, _ in OPTIONS])
+def test_an_option_that_makes_no_sense(
+    typed: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["serve", "--controller", "emulated:memory", *typed.split()]
+    assert words in line_of(arguments, MISUSED, capsys)
+
+
+@pytest.mark.usefixtures("nobody_served")
+@pytest.mark.parametrize(("text", "words"), CONFIGURATIONS, ids=range(len(CONFIGURATIONS)))
+def test_a_configuration_that_makes_no_sense(
+    text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "scsi2nvme.toml"
+    file.write_text(text)
+    file.chmod(0o600)
+    assert words in line_of(["serve", "--config", str(file)], MISUSED, capsys)
+
+
+# What makes sense, and cannot be done here: {dir} is an empty directory.
+IMPOSSIBLE = (
+    ("serve --controller emulated:{dir}/no/disk.img --state-dir {dir}/s", "disk.img: No such file"),
+    ("serve --controller emulated:{dir} --state-dir {dir}/s", "{dir}: Is a directory"),
+    ("serve --controller emulated:memory --state-dir /dev/null", "/dev/null: Not a directory"),
+    ("serve --controller emulated:memory --state-dir /proc/no", "choose another with --state-dir"),
+    (
+        "serve --controller emulated:memory --portal 192.0.2.77 --state-dir {dir}/s",
+        "192.0.2.77:3260: Cannot assign requested address; choose another with --portal",
+    ),
+    ("list emulated:{dir}/none.img", "none.img: No such file or directory"),
+    ("list --state-dir {dir}", "no scsi2nvme is running with state directory {dir}"),
+    ("id-ns -n 9 emulated:memory", "there is no namespace 9; active: 1"),
+    ("id-ctrl --state-dir {dir}", "or name a controller by its SPEC"),
+    ("bind 0000:fe:1f.7", "there is no PCI device 0000:fe:1f.7; see: scsi2nvme list"),
+    ("add emulated:memory --state-dir {dir}", "start one, or give its --state-dir\n"),
+    ("remove 0 --state-dir {dir}", "start one, or give its --state-dir\n"),
+    ("sessions --state-dir {dir}", "start one, or give its --state-dir\n"),
+    ("export 0 --state-dir {dir}", "start one, or give its --state-dir\n"),
+    ("install-units --program relative", "'relative' is no absolute path"),
+    ("install-units --root /proc/no --program /opt/x", "/proc/no/etc/systemd"),
+)
+
+
+@pytest.mark.parametrize(("typed", "words"), IMPOSSIBLE, ids=[typed for typed, _ in IMPOSSIBLE])
+def test_what_cannot_be_done(
+    typed: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = typed.replace("{dir}", str(tmp_path)).split()
+    assert words.replace("{dir}", str(tmp_path)) in line_of(arguments, FAILED, capsys)
