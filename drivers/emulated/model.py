@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from scsi2nvme.drivers.emulated.image import BLOCK_BYTES, Image, NamespaceState, SmartState
 from scsi2nvme.drivers.transport import TransportError
@@ -23,8 +23,6 @@ MAXIMUM_TRANSFER_BYTES = 4096 << MDTS
 ATOMIC_BLOCKS = MAXIMUM_TRANSFER_BYTES // max(BLOCK_BYTES)  # any command of this size is atomic
 ERROR_LOG_ENTRIES = 64
 NO_LOCATION = 0xFFFF
-TEMPERATURE_K = 310
-_TEMPERATURE_WARNING, _READ_ONLY_WARNING = 1 << 1, 1 << 3  # SMART critical warnings
 CHANGED_NAMESPACES = 0x04  # the log
 WRITE_CACHE = 0x06  # the feature
 LBCC, NCC = 1 << 1, 1 << 2  # of the effects log: contents, capabilities of namespaces may change
@@ -32,17 +30,28 @@ LBCC, NCC = 1 << 1, 1 << 2  # of the effects log: contents, capabilities of name
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An asynchronous event's type, information, and the log page that tells more."""
+    """An asynchronous event's type, information, and the log page that tells more.
+
+    `warning` is the bit of the critical warning that became one.
+    """
 
     type: int
     info: int
     lid: int
+    warning: int = field(default=0, compare=False)
 
 
 INVALID_DOORBELL_VALUE = Event(0, 1, 0x01)
-RELIABILITY = Event(1, 0, 0x02)
-TEMPERATURE_THRESHOLD = Event(1, 1, 0x02)
 NAMESPACE_CHANGED = Event(2, 0, CHANGED_NAMESPACES)
+SPARE, TEMPERATURE, RELIABILITY, READ_ONLY, BACKUP = range(5)  # bits of the critical warning
+# What tells of each. Spec: NVMe Base 2.0c figures 149, 208.
+_WARNINGS = {
+    SPARE: Event(1, 2, 0x02, SPARE),
+    TEMPERATURE: Event(1, 1, 0x02, TEMPERATURE),
+    RELIABILITY: Event(1, 0, 0x02, RELIABILITY),
+    READ_ONLY: Event(1, 0, 0x02, READ_ONLY),
+    BACKUP: Event(1, 0, 0x02, BACKUP),
+}
 
 
 def saved_key(fid: int) -> str:
@@ -137,10 +146,15 @@ class Model:
             self.blocks(namespace),
             namespace.block_bytes,
             write_cache=self.write_cache,
-            write_protected=namespace.write_protect != 0,
+            write_protected=namespace.write_protect != 0 or self.medium_read_only,
             formatting=namespace.formatting is not None,
             moves_nothing=self.moves_nothing,
         )
+
+    @property
+    def medium_read_only(self) -> bool:
+        """Whether the controller has placed its media in read only mode."""
+        return bool(self.critical_warning >> READ_ONLY & 1)
 
     @property
     def saved_write_cache(self) -> bool:
@@ -192,19 +206,23 @@ class Model:
             },
         )
 
-    def set_temperature_alarm(self, alarm: bool) -> None:
-        """The temperature crossed a threshold of Feature 04h, or no longer does."""
-        self._warn(_TEMPERATURE_WARNING, TEMPERATURE_THRESHOLD, raised=alarm)
+    def warn(self, warnings: int) -> None:
+        """Have the critical warning be `warnings`, and tell of the bits that are new."""
+        before, self.critical_warning = self.critical_warning, warnings
+        self._tell(warnings & ~before)
+        if (before ^ warnings) >> READ_ONLY & 1:
+            for namespace in self.state.namespaces:
+                if namespace.formatting is None:
+                    self.attach(namespace)
 
-    def set_medium_read_only(self, read_only: bool) -> None:
-        """The controller places its media in read only mode, or no longer does, and says so."""
-        self._warn(_READ_ONLY_WARNING, RELIABILITY, raised=read_only)
+    def warn_again(self) -> None:
+        """Tell of what goes on: the host has said anew what it wants to be told."""
+        self._tell(self.critical_warning)
 
-    def _warn(self, warning: int, event: Event, *, raised: bool) -> None:
-        before = self.critical_warning
-        self.critical_warning = before | warning if raised else before & ~warning
-        if self.critical_warning & ~before:
-            self.notify(event)
+    def _tell(self, warnings: int) -> None:
+        for bit, event in _WARNINGS.items():
+            if warnings >> bit & 1:
+                self.notify(event)
 
     def log_error(self, **fields: int) -> None:
         """Add an entry to the error log; the newest comes first."""

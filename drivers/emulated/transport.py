@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from scsi2nvme.drivers.emulated.admin import AdminQueue
 from scsi2nvme.drivers.emulated.capabilities import TABLES
+from scsi2nvme.drivers.emulated.capabilities.health import Health
 from scsi2nvme.drivers.emulated.capabilities.told import told
 from scsi2nvme.drivers.emulated.capability import Tables
 from scsi2nvme.drivers.emulated.image import Image
@@ -281,7 +282,12 @@ class EmulatedTransport:
 
     def wear_out(self) -> None:
         """Place the medium in read only mode, as a controller does whose spare is used up."""
-        self._model.set_medium_read_only(True)
+        self.set_health(read_only=1)
+
+    def set_health(self, **values: int) -> None:
+        """Have its health become other than it is: fields as of the option `health`, with `_`."""
+        given = {name.replace("_", "-"): value for name, value in values.items()}
+        self._admin.part(Health).set(given)
 
     def fail(self) -> None:
         """Report a fatal error (CSTS.CFS) and stop executing admin commands."""

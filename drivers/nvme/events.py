@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 MAXIMUM_REQUESTS = 4
 RETRY_S, _MOST_RETRY_S = 1.0, 60.0  # between attempts to read the namespaces
+REARM_S = 60.0  # between looks whether a critical warning that was told of has passed
 
 # Feature 0Bh: critical warnings, and the one notice that is dealt with.
 _ALL_WARNINGS = 0x1F
@@ -146,6 +147,7 @@ class EventMonitor:
         self._mask = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._retry: asyncio.Task[None] | None = None
+        self._rearming: asyncio.Task[None] | None = None
 
     def configuration(self, identity: Values) -> int:
         """Begin anew: return what feature 0Bh shall be set to."""
@@ -198,9 +200,33 @@ class EventMonitor:
             warnings = SMART_LOG.parse(raw).critical_warning
             self._mask &= ~warnings
             await self._commands.set_feature(Feature.ASYNC_EVENTS, self._mask)
+            if self._rearming is None or self._rearming.done():
+                self._rearming = self._spawn(self._rearm())
+                self._tasks.append(self._rearming)
             if warnings & MEDIUM_READ_ONLY:
                 changed = await self._read_again()
         return replace(event, raw=raw, namespaces=changed)
+
+    async def _rearm(self) -> None:
+        """Have the controller tell again of warnings that have passed, should they return.
+
+        Once the medium can be written again, that is told.
+        """
+        while _ALL_WARNINGS & ~self._mask:
+            await asyncio.sleep(REARM_S)
+            try:
+                raw = await self._commands.get_log(LogPage.SMART, BROADCAST_NSID, SMART_LOG.size)
+                passed = _ALL_WARNINGS & ~self._mask & ~SMART_LOG.parse(raw).critical_warning
+                if passed:
+                    self._mask |= passed
+                    await self._commands.set_feature(Feature.ASYNC_EVENTS, self._mask)
+            except ControllerError as error:
+                _log.warning("%s", error)
+                continue
+            if passed & MEDIUM_READ_ONLY:
+                changed = await self._read_again()
+                log = LogPage.CHANGED_NAMESPACES
+                self._report(ControllerEvent(EventType.NOTICE, 0, log, b"", changed))
 
     async def _changed_list(self) -> bytes:
         """Return the log that acknowledges the event; the namespaces are read in any case."""

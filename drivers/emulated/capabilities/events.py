@@ -69,7 +69,7 @@ class Events(Part):
     def _wanted(self, event: Event) -> bool:
         if event.type == _ERROR:
             return True
-        bit = event.info if event.type == _HEALTH else 8 + event.info
+        bit = event.warning if event.type == _HEALTH else 8 + event.info
         return bool(self._controller.part(Features).current(_CONFIGURATION) >> bit & 1)
 
     def before_posting(self) -> None:
@@ -107,7 +107,13 @@ CAPABILITY = Capability(
             taken=lambda controller: controller.model.changed.clear(),
         ),
     ),
-    features=(Feature(_CONFIGURATION, check=lambda _, value: value & _EVENTS),),
+    features=(
+        Feature(
+            _CONFIGURATION,
+            check=lambda _, value: value & _EVENTS,
+            apply=lambda controller, _: controller.model.warn_again(),
+        ),
+    ),
     controller=_controller,
     start=Events,
 )
