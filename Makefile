@@ -262,6 +262,7 @@ system-bench: system-test-packages environment ## measure speed beside tcmu-runn
 docs: build-packages environment ## generate the pages of docs/ that come from the tables, and the pictures
 	$(call packages,$(DOCS_PACKAGES))
 	@$(DEV)/python -m scsi2nvme.documentation docs
+	@$(DEV)/python -m tests.architecture.comparison
 	@$(DEV)/python -m tests.architecture.pictures
 
 stranger: ## check that it builds, serves, installs and is a package in a bare Debian 12 (needs root)
