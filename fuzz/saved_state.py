@@ -22,6 +22,7 @@ from scsi2nvme.fuzz.situations import make_nexus
 from scsi2nvme.fuzz.strategies import namespaces
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.service.names import Identity
+from scsi2nvme.unit.identifying import InformationType
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.mode_pages.control import CONTROL
 from scsi2nvme.unit.persistent_reservation import ReservationType
@@ -69,15 +70,20 @@ def _set_mode(lu: LogicalUnit) -> None:
     lu.mode.save()
 
 
+def _identify(lu: LogicalUnit) -> None:
+    """Change what is saved of identifying information."""
+    lu.identifying.set(InformationType.TEXT, b"fuzz")
+
+
 def _state(lu: LogicalUnit) -> object:
     control = lu.mode.swp, lu.mode.task_aborted_status, lu.mode.descriptor_sense
-    return lu.reservations.state.saved(), control
+    return lu.reservations.state.saved(), control, lu.identifying.values
 
 
 def _undone(lu: LogicalUnit) -> object:
     """Return what counts: what MODE SELECT has set does until a reset."""
     lu.mode.reset()
-    return lu.reservations.state
+    return lu.reservations.state, lu.identifying.values
 
 
 class _Names:
@@ -101,6 +107,7 @@ class _Names:
 SUBJECTS: tuple[Kind[Any], ...] = (
     Kind("Saved reservations", _unit, _reserve, _state, _undone),
     Kind("Saved mode pages", _unit, _set_mode, _state, _undone),
+    Kind("Saved identifying information", _unit, _identify, _state, _undone),
     Kind(
         "Record of names",
         _Names,

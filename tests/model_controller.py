@@ -84,7 +84,7 @@ class ModelController:
         self.features = dict(FEATURES)
         self.default_features = dict(FEATURES)
         self.saved_features = dict(FEATURES)
-        self.timestamp_ms = 0
+        self.timestamp = bytes(8)
         self.logs: dict[int, bytes] = {
             0x01: bytes(64 * 64),
             0x02: SMART_LOG.build(
@@ -329,7 +329,7 @@ class ModelController:
             raise StatusError(INVALID_FIELD)
         if select == 3:
             return Completion(dw0=0b101)  # saveable, changeable
-        data = self.timestamp_ms.to_bytes(6, "little") + b"\0\0" if fid == 0x0E else b""
+        data = self.timestamp if fid == 0x0E else b""
         assert command.data_in == len(data)
         return Completion(dw0=tables[select][fid], data=data)
 
@@ -344,7 +344,7 @@ class ModelController:
                 raise StatusError(NOT_SAVEABLE)
             self.saved_features[fid] = command.cdw11
         if fid == 0x0E:
-            self.timestamp_ms = int.from_bytes(command.data_out[:6], "little")
+            self.timestamp = command.data_out[:6] + bytes([1 << 1, 0])  # set by the host
         if fid == 0x84:
             self.change_namespace(nsattr=int(command.cdw11 & 7 != 0))
         self.features[fid] = command.cdw11

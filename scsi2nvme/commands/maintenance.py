@@ -15,7 +15,7 @@ from scsi2nvme.unit.ports import TARGET_PORT_GROUP
 from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.reservations import Access
 
-MAINTENANCE_IN = 0xA3
+MAINTENANCE_IN, MAINTENANCE_OUT = 0xA3, 0xA4
 
 # REPORT SUPPORTED OPERATION CODES
 

@@ -69,6 +69,11 @@ class NamespaceFacts:
         """VWC: whether there is a cache to flush."""
         return self.controller_bit("vwc", 0)
 
+    @property
+    def timestamp(self) -> bool:
+        """ONCS bit 6: whether the controller has a clock that hosts may set."""
+        return self.controller_bit("oncs", 6)
+
     def controller_bit(self, name: str, bit: int) -> bool:
         """Whether a capability bit (ONCS, OACS, VWC, …) of Identify Controller is set."""
         return bool(self.controller[name] >> bit & 1)

@@ -326,6 +326,18 @@ CQE = Structure(
     spec="NVMe Base 2.0c figure 92",
 )
 
+TIMESTAMP = Structure(
+    "Timestamp",
+    8,
+    (
+        _f("milliseconds", 0, 5),
+        Field("synch", 6, 0, 1, "it may have stood still"),
+        Field("origin", 6, 1, 3, "0: a reset made it zero, 1: set by Set Features"),
+    ),
+    order="little",
+    spec="NVMe Base 2.0c figure 330",
+)
+
 DSM_RANGE = Structure(
     "Dataset Management Range",
     16,

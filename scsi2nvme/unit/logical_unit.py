@@ -21,6 +21,7 @@ from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.counters import Counters
 from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.epoch import Epoch
+from scsi2nvme.unit.identifying import IdentifyingInformation
 from scsi2nvme.unit.mode_parameters import ModeParameters
 from scsi2nvme.unit.ports import ITNexus, PortName
 from scsi2nvme.unit.readiness import Readiness, sense_of
@@ -88,6 +89,7 @@ class LogicalUnit(BlockDevice):
         self.power_condition = 0  # POWER CONDITION last set by START STOP UNIT, 0: active
         self.power_condition_modifier = 0  # which of the idle or standby conditions
         self.self_test_running = False  # started by SEND DIAGNOSTIC, not known to have ended
+        self.timestamp_set = False  # an initiator has set the controller's clock
         self.prevented_by: set[str] = set()  # nexus keys: PREVENT ALLOW MEDIUM REMOVAL
         self.nexuses: list[Nexus] = []
         self.target_ports: tuple[PortName, ...] = ()  # that lead here, by configuration
@@ -97,6 +99,7 @@ class LogicalUnit(BlockDevice):
         self.read_only = False  # by configuration
         self.mode = ModeParameters(self, self.store, lambda: self.on_change())
         self.reservations = Reservations(self)
+        self.identifying = IdentifyingInformation(self, self.store)
         self.counters = Counters()
         self.statistics: Callable[[], Statistics] = Statistics  # of its commands
 

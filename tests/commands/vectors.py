@@ -401,6 +401,32 @@ VECTORS: dict[str, tuple[Step, ...]] = {
     "REPORT LUNS": (
         Step("A0 00 00 000000 00000010 00 00", data=hexed("00000008000000000000000000000000")),
     ),
+    "REPORT IDENTIFYING INFORMATION": (
+        Step("A3 05 00000000 000000FF FE 00", data=hexed("00000008 00000040 04000100")),
+    ),
+    "SET IDENTIFYING INFORMATION": (
+        Step("A4 06 00000000 00000004 04 00", out=b"desk"),
+        Step("A3 05 00000000 000000FF 04 00", data=hexed("00000004") + b"desk"),
+    ),
+    "REPORT TIMESTAMP": (
+        Step(
+            "A3 0F 00000000 000000FF 00 00",
+            nvme=("admin 0A nsid=0 cdw10=E",),
+            data=hexed("000a0000 000000000000 0000"),
+        ),
+    ),
+    "SET TIMESTAMP": (
+        Step(
+            "A4 0F 00000000 0000000C 00 00",
+            out=hexed("00000000 0198AABBCCDD 0000"),
+            nvme=("admin 09 nsid=0 cdw10=E out=ddccbbaa98010000",),
+        ),
+        Step(
+            "A3 0F 00000000 000000FF 00 00",
+            nvme=("admin 0A nsid=0 cdw10=E",),
+            data=hexed("000a0200 0198aabbccdd 0000"),
+        ),
+    ),
     "REPORT TARGET PORT GROUPS": (
         Step("A3 0A 00000000 000000FF 00 00", data=hexed("0000000c000900010000000100000001")),
     ),

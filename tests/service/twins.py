@@ -40,6 +40,7 @@ PROBES = (
     row("READ CAPACITY (16)").build(allocation_length=ALL),
     row("REPORT LUNS").build(allocation_length=ALL),
     row("REPORT TARGET PORT GROUPS").build(allocation_length=ALL),
+    row("REPORT IDENTIFYING INFORMATION").build(information_type=2, allocation_length=ALL),
     row("REPORT SUPPORTED OPERATION CODES").build(allocation_length=0xFFFF),
     row("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS").build(allocation_length=ALL),
     *(

@@ -54,14 +54,20 @@ CONTROL = ModePage(
     defaults=_control_defaults,
 )
 
+
+def _extension_defaults(facts: NamespaceFacts) -> Mapping[str, int]:
+    """Another host, or its operator, may set the controller's clock as we do."""
+    return {"tcmos": facts.timestamp, "scsip": facts.timestamp}
+
+
 CONTROL_EXTENSION = ModePage(
     0x0A,
     Structure(
         "Control Extension",
         32,
         (
-            Field("tcmos", 4, 2, 1),
-            Field("scsip", 4, 1, 1),
+            Field("tcmos", 4, 2, 1, "others than SET TIMESTAMP may set the timestamp"),
+            Field("scsip", 4, 1, 1, "SET TIMESTAMP may, all the same"),
             Field("ialuae", 4, 0, 1),
             Field("initial_command_priority", 5, 0, 4),
             Field("maximum_sense_data_length", 6),
@@ -69,6 +75,7 @@ CONTROL_EXTENSION = ModePage(
         spec="SPC-4 7.5.9",
     ),
     subpage=0x01,
+    defaults=_extension_defaults,
 )
 
 
