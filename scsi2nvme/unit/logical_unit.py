@@ -18,6 +18,7 @@ from scsi2nvme.scsi.sense import (
     SenseCode,
 )
 from scsi2nvme.unit.block_device import BlockDevice
+from scsi2nvme.unit.buffers import Buffers
 from scsi2nvme.unit.counters import Counters
 from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.epoch import Epoch
@@ -100,6 +101,7 @@ class LogicalUnit(BlockDevice):
         self.mode = ModeParameters(self, self.store, lambda: self.on_change())
         self.reservations = Reservations(self)
         self.identifying = IdentifyingInformation(self, self.store)
+        self.buffers = Buffers()
         self.counters = Counters()
         self.statistics: Callable[[], Statistics] = Statistics  # of its commands
 
@@ -170,6 +172,7 @@ class LogicalUnit(BlockDevice):
     def release(self, nexus: Nexus) -> None:
         """End what a nexus holds only as long as it lasts. Spec: SAM-5 6.3.4."""
         self.prevented_by.discard(nexus.key)
+        self.buffers.forget(nexus.key)
         self.reservations.nexus_lost(nexus)
 
     def _forget_absent(self) -> None:
@@ -264,6 +267,7 @@ class LogicalUnit(BlockDevice):
         self.reservations.reset()
         self.mode.reset()
         self.prevented_by.clear()
+        self.buffers.reset()
         if cause is not None:
             for key in self.unit_attentions:
                 self.unit_attentions[key] = [Sense(cause)]

@@ -82,7 +82,11 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
     "READ (10)": (READ, False),
     "READ (12)": (READ, False),
     "READ (16)": (READ, False),
-    "READ BUFFER (10)": (READ, False),
+    **{
+        f"READ BUFFER ({length}), {mode}": (READ, False)
+        for length in (10, 16)
+        for mode in ("data", "descriptor", "echo", "echo descriptor", "error history")
+    },
     "READ CAPACITY (10)": (ALWAYS, True),
     "READ CAPACITY (16)": (ALWAYS, True),
     "READ DEFECT DATA (10)": (READ, False),
@@ -116,7 +120,20 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
     "WRITE AND VERIFY (10)": (WRITE, False),
     "WRITE AND VERIFY (12)": (WRITE, False),
     "WRITE AND VERIFY (16)": (WRITE, False),
-    "WRITE BUFFER": (WRITE, False),
+    **{
+        f"WRITE BUFFER, {mode}": (WRITE, False)
+        for mode in (
+            "data",
+            "echo",
+            "download and activate",
+            "download, save and activate",
+            "download with offsets and activate",
+            "download with offsets, save and activate",
+            "download with offsets, select events, save and defer",
+            "download with offsets, save and defer",
+            "activate deferred",
+        )
+    },
     "WRITE SAME (10)": (WRITE, False),
     "WRITE SAME (16)": (WRITE, False),
 }

@@ -465,4 +465,43 @@ VECTORS: dict[str, tuple[Step, ...]] = {
     "READ DEFECT DATA (12)": (
         Step("B7 18 00000000 000000FF 00 00", data=hexed("0018000000000000")),
     ),
+    "WRITE BUFFER, data": (
+        Step("3B 02 00 000008 000004 00", out=hexed("01020304")),
+        Step("3C 02 00 000004 00000C 00", data=hexed("000000000102030400000000")),
+    ),
+    "WRITE BUFFER, echo": (
+        Step("3B 0A 00 000000 000004 00", out=hexed("01020304")),
+        Step("3B 0A 00 000000 000002 00", out=hexed("0506"), nexus="b"),
+        Step("3C 0A 00 000000 0000FF 00", data=hexed("01020304")),
+    ),
+    "READ BUFFER (10), data": (
+        Step("3B 02 00 00FFFC 000004 00", out=hexed("01020304")),
+        Step("3C 02 00 00FFFC 0000FF 00", data=hexed("01020304")),
+    ),
+    "READ BUFFER (10), descriptor": (
+        Step("3C 03 00 000000 0000FF 00", data=hexed("02010000")),
+        Step("3C 03 01 000000 0000FF 00", data=bytes(4)),
+    ),
+    "READ BUFFER (10), echo": (
+        Step("3C 0A 00 000000 0000FF 00", sense=(5, 0x2C, 0)),
+        Step("3B 0A 00 000000 000004 00", out=hexed("01020304")),
+        Step("3C 0A 00 000000 000003 00", data=hexed("010203")),
+    ),
+    "READ BUFFER (10), echo descriptor": (
+        Step("3C 0B 00 000000 0000FF 00", data=hexed("01001000")),
+    ),
+    "READ BUFFER (16), data": (
+        Step("3B 02 00 000008 000004 00", out=hexed("01020304")),
+        Step("9B 02 0000000000000008 00000004 00 00", data=hexed("01020304")),
+    ),
+    "READ BUFFER (16), descriptor": (
+        Step("9B 03 0000000000000000 000000FF 00 00", data=hexed("02010000")),
+    ),
+    "READ BUFFER (16), echo": (
+        Step("3B 0A 00 000000 000004 00", out=hexed("01020304")),
+        Step("9B 0A 0000000000000000 000000FF 00 00", data=hexed("01020304")),
+    ),
+    "READ BUFFER (16), echo descriptor": (
+        Step("9B 0B 0000000000000000 000000FF 00 00", data=hexed("01001000")),
+    ),
 }
