@@ -72,8 +72,10 @@ def _log_lists(draw: st.DrawFn, lu: LogicalUnit) -> bytes:
     data = b""
     for page in draw(st.lists(st.sampled_from(log_pages.PAGES), max_size=2)):
         body = b""
-        for code in draw(st.lists(st.sampled_from((*page.own(lu), 0)), max_size=2)):
-            value = draw(st.binary(min_size=7, max_size=8))
+        settable = page.settable(lu)
+        for code in draw(st.lists(st.sampled_from((*settable, 0)), max_size=2)):
+            size = settable.get(code, 8)
+            value = draw(st.binary(min_size=size - 1, max_size=size))
             body += Parameter(code, value).data
         data += PAGE_HEADER.build(
             spf=bool(page.subpage),

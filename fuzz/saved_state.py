@@ -20,16 +20,32 @@ from scsi2nvme.fuzz.bring_up import listening
 from scsi2nvme.fuzz.finding import Finding
 from scsi2nvme.fuzz.situations import make_nexus
 from scsi2nvme.fuzz.strategies import namespaces
+from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.service.names import Identity
 from scsi2nvme.unit.identifying import InformationType
+from scsi2nvme.unit.log_parameters import CLIENT_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.mode_pages.control import CONTROL
 from scsi2nvme.unit.persistent_reservation import ReservationType
 from scsi2nvme.unit.store import DamagedState, UnsavedState
 
 _KEY = 0xA
-SAVED = ("version", "type", "holder", "aptpl", "pages", "registrations", "disks", "namespaces")
+SAVED = (
+    "totals",
+    "counts",
+    "client",
+    "idle_ms",
+    "version",
+    "type",
+    "holder",
+    "aptpl",
+    "pages",
+    "registrations",
+    "disks",
+    "namespaces",
+)
 
 T = TypeVar("T")
 
@@ -75,6 +91,16 @@ def _identify(lu: LogicalUnit) -> None:
     lu.identifying.set(InformationType.TEXT, b"fuzz")
 
 
+def _count(lu: LogicalUnit) -> None:
+    """Change what is saved of counts, and of what application clients leave."""
+    lu.log.counters.record(Opcode.WRITE, StatusCode.WRITE_FAULT)
+    lu.log.leave({0: bytes(range(CLIENT_BYTES))})
+
+
+def _counted(lu: LogicalUnit) -> object:
+    return lu.log.totals(), lu.log.counters.saved(), lu.log.client(0), lu.log.idle_ms(0)
+
+
 def _state(lu: LogicalUnit) -> object:
     control = lu.mode.swp, lu.mode.task_aborted_status, lu.mode.descriptor_sense
     return lu.reservations.state.saved(), control, lu.identifying.values
@@ -108,6 +134,7 @@ SUBJECTS: tuple[Kind[Any], ...] = (
     Kind("Saved reservations", _unit, _reserve, _state, _undone),
     Kind("Saved mode pages", _unit, _set_mode, _state, _undone),
     Kind("Saved identifying information", _unit, _identify, _state, _undone),
+    Kind("Saved counts", _unit, _count, _counted),
     Kind(
         "Record of names",
         _Names,

@@ -167,7 +167,7 @@ def failed(request: Request, error: NvmeError) -> Translation:
     unit = request.unit
     if unit is None or error.command.admin:
         return result_of(error)
-    unit.counters.record(error.command.opcode, error.completion.status)
+    unit.log.counters.record(error.command.opcode, error.completion.status)
     if not tells_block(error):
         return result_of(error)
     lba = yield from _first_failing_block(request, unit, error)

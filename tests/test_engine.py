@@ -426,7 +426,7 @@ def test_what_the_admin_queue_fails_is_counted_as_no_access(lun: int, status: in
         result = bench.model.play(engine.failed(request, error))
         assert result.status is not Status.GOOD
         assert result.sense is None or result.sense.information is None
-    counters = bench.lu.counters
+    counters = bench.lu.log.counters
     assert not any(counters.value(page, code) for page in range(0x40) for code in range(7))
     assert bench.model.executed == []
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands.log_pages import PAGES
 from scsi2nvme.commands.log_pages.page import (
-    COUNTER,
     PAGE_HEADER,
     PARAMETER_HEADER,
     LogPage,
     Logs,
-    get_log,
+    answer,
+    get,
 )
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
@@ -23,7 +26,7 @@ from scsi2nvme.scsi.sense import (
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
 
-CUMULATIVE = 0b01  # PC. Spec: SPC-4 6.8.
+CUMULATIVE, DEFAULT_CUMULATIVE = 0b01, 0b11  # PC. Spec: SPC-4 6.8.
 
 
 def supported_pages(lu: LogicalUnit) -> list[LogPage]:
@@ -55,12 +58,15 @@ def _list_of_pages(lu: LogicalUnit, subpages: bool) -> bytes:
 
 
 def log_sense(task: Task) -> Translation:
-    """Spec: SPC-4 6.8. PC selects among counters only; nothing is saved."""
+    """Spec: SPC-4 6.8. PC selects among counters only, which have no thresholds."""
     page, pointer = _page(task), task.cdb.parameter_pointer
-    if task.cdb.sp:
+    defaults = task.cdb.pc == DEFAULT_CUMULATIVE and page.resets
+    if task.cdb.sp and not page.saveable(task.lu):
         raise task.invalid_field("sp")
-    if page.counters and task.cdb.pc != CUMULATIVE:
+    if page.counters and task.cdb.pc != CUMULATIVE and not defaults:
         raise task.invalid_field("pc")
+    if task.cdb.sp:
+        task.lu.log.save()
     if page.parameters is None:
         if pointer:
             raise task.invalid_field("parameter_pointer")
@@ -68,15 +74,17 @@ def log_sense(task: Task) -> Translation:
     else:
         logs: Logs = {}
         if page.needs:
-            completions = yield tuple(get_log(log) for log in page.needs)
-            answers = (completion.data for completion in completions)
-            logs = dict(zip(page.needs, answers, strict=True))
+            completions = yield tuple(get(need) for need in page.needs)
+            pairs = zip(page.needs, completions, strict=True)
+            logs = {need: answer(need, completion) for need, completion in pairs}
         parameters = page.parameters(task.lu, logs)
+        if defaults:
+            parameters = tuple(replace(each, value=bytes(len(each.value))) for each in parameters)
         if pointer > max((each.code for each in parameters), default=0):
             raise task.invalid_field("parameter_pointer")
         body = b"".join(each.data for each in parameters if each.code >= pointer)
     header = PAGE_HEADER.build(
-        ds=1,
+        ds=not page.saveable(task.lu),
         spf=bool(page.subpage),
         page_code=page.code,
         subpage_code=page.subpage,
@@ -101,12 +109,12 @@ def _header(structure: Structure, data: bytes, offset: int) -> Values:
     return structure.parse(data[offset : offset + structure.size])
 
 
-def _settings(lu: LogicalUnit, data: bytes) -> list[tuple[LogPage, int, int]]:
-    """Check a parameter list; return (page, parameter code, value) of what it sets.
+_Settings = dict[LogPage, dict[int, bytes]]
 
-    Only the counters that the target keeps can be set.
-    """
-    settings: list[tuple[LogPage, int, int]] = []
+
+def _settings(lu: LogicalUnit, data: bytes) -> _Settings:
+    """Check a parameter list; return the values that it sets, by page and parameter code."""
+    settings: _Settings = {}
     offset = 0
     while offset < len(data):
         header = _header(PAGE_HEADER, data, offset)
@@ -117,37 +125,31 @@ def _settings(lu: LogicalUnit, data: bytes) -> list[tuple[LogPage, int, int]]:
         end = start + header.page_length
         if end > len(data):
             raise _invalid(offset + PAGE_HEADER.by_name["page_length"].byte)
-        settings += _page_settings(page, page.own(lu), data[:end], start)
+        values = _page_settings(page.settable(lu), data[:end], start)
+        settings.setdefault(page, {}).update(values)
         offset = end
     return settings
 
 
-def _page_settings(
-    page: LogPage, own: tuple[int, ...], data: bytes, offset: int
-) -> list[tuple[LogPage, int, int]]:
-    """Check the parameters of one page: our own, whole and in ascending order."""
-    settings: list[tuple[LogPage, int, int]] = []
-    last = -1
+def _page_settings(settable: Mapping[int, int], data: bytes, offset: int) -> dict[int, bytes]:
+    """Check the parameters of one page: such as can be set, whole and in ascending order."""
+    settings: dict[int, bytes] = {}
     while offset < len(data):
         header = _header(PARAMETER_HEADER, data, offset)
         code = header.parameter_code
-        if code not in own or code <= last:
+        if code not in settable or code <= max(settings, default=-1):
             raise _invalid(offset)
         value = data[offset + PARAMETER_HEADER.size :][: header.parameter_length]
-        if header.parameter_length != COUNTER.size or len(value) != COUNTER.size:
+        if header.parameter_length != settable[code] or len(value) != settable[code]:
             raise _invalid(offset + PARAMETER_HEADER.by_name["parameter_length"].byte)
-        settings.append((page, code, COUNTER.parse(value)["count"]))
-        offset += PARAMETER_HEADER.size + COUNTER.size
-        last = code
+        settings[code] = value
+        offset += PARAMETER_HEADER.size + len(value)
     return settings
 
 
-def log_select(task: Task) -> Translation:
-    """Set, or return to zero, what the target itself counts. Spec: SPC-4 6.7."""
-    yield from ()
+def _selected(task: Task) -> _Settings:
+    """Return what LOG SELECT sets: by its list, or to zero."""
     lu, cdb = task.lu, task.cdb
-    if cdb.sp:
-        raise task.invalid_field("sp")
     every_page = not cdb.page_code and not cdb.subpage_code
     if task.data_out:
         if cdb.pcr:
@@ -156,18 +158,32 @@ def log_select(task: Task) -> Translation:
             raise task.invalid_field("page_code")
         if cdb.pc != CUMULATIVE:
             raise task.invalid_field("pc")
-        for page, code, value in _settings(lu, task.data_out):
-            lu.counters.set(page.code, code, value)
-    elif cdb.pcr:
-        pages = supported_pages(lu) if every_page else [_page(task)]
-        if not any(page.own(lu) for page in pages):
-            raise task.invalid_field("page_code")
-        for page in pages:
-            for code in page.own(lu):
-                lu.counters.set(page.code, code, 0)
-    else:
-        return GOOD
-    lu.establish_attention(LOG_PARAMETERS_CHANGED, but=task.nexus)
+        return _settings(lu, task.data_out)
+    pages = supported_pages(lu) if every_page else [_page(task)]
+    if cdb.sp and not any(page.saveable(lu) for page in pages):
+        raise task.invalid_field("sp")
+    if not cdb.pcr and cdb.pc != DEFAULT_CUMULATIVE:
+        return {}
+    zeros = {
+        page: {code: bytes(size) for code, size in page.resettable(lu).items()} for page in pages
+    }
+    if not any(zeros.values()):
+        raise task.invalid_field("page_code")
+    return zeros
+
+
+def log_select(task: Task) -> Translation:
+    """Set, or return to zero, what the target itself keeps, and save it. Spec: SPC-4 6.7."""
+    yield from ()
+    lu = task.lu
+    settings = _selected(task)
+    for page, values in settings.items():
+        if values:
+            page.set(lu, values)
+    if settings:
+        lu.establish_attention(LOG_PARAMETERS_CHANGED, but=task.nexus)
+    if task.cdb.sp:  # last: where it fails, the rest is done, and told
+        lu.log.save()
     return GOOD
 
 

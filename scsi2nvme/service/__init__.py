@@ -17,6 +17,7 @@ from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
 from scsi2nvme.service.events import Care, Events
+from scsi2nvme.service.keeping import Keeper, keep
 from scsi2nvme.service.names import Verdict
 from scsi2nvme.service.namespaces import ControllerEvent, Follower
 from scsi2nvme.service.registry import Registry, ServedUnit
@@ -44,10 +45,12 @@ class TaskService:
             plane, self._registry, self._events, self._background, self._manager
         )
         self._follower = Follower(self._registry)
+        self._keeper = Keeper(self._registry)
 
     def start(self) -> None:
         """Begin to serve the reactors' events in the running loop."""
         self._events.start()
+        self._keeper.start()
 
     async def stop(self) -> None:
         """Let what is running end, for a bounded time; the front ends have closed their nexuses.
@@ -57,6 +60,7 @@ class TaskService:
         await self._retiring.cancel()
         if not await self._background.wait(END_SECONDS):
             await self._background.cancel(GIVE_UP_SECONDS)
+        self._keeper.stop()
         self._events.stop()
 
     def close(self) -> None:
@@ -88,6 +92,7 @@ class TaskService:
         The task that is returned ends when nothing refers to it any more: what does not end by
         itself soon is aborted, and its initiator told so.
         """
+        keep(lu)
         return self._retiring.spawn(self._retire(self._registry.remove_unit(lu)))
 
     async def _retire(self, unit: ServedUnit) -> None:

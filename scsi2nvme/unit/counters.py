@@ -1,11 +1,10 @@
-"""What the target itself counts for one logical unit, since it started.
-
-Nothing is kept beyond that: a start is a power on, which initiators are told of.
-"""
+"""What the target itself counts for one logical unit."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.nvme.status import StatusCode, StatusType
@@ -33,10 +32,14 @@ _NON_MEDIUM = frozenset(
 
 
 class Counters:
-    """Counters by log page and parameter code, as LOG SENSE shows them."""
+    """Counters by log page and parameter code, as LOG SENSE shows them.
 
-    def __init__(self) -> None:
-        self._counts: Counter[tuple[int, int]] = Counter()
+    One may have a `source` that counts by itself: then what LOG SELECT has set is kept as what
+    lies between the two.
+    """
+
+    def __init__(self, saved: Mapping[str, int] = MappingProxyType({})) -> None:
+        self._counts: Counter[str] = Counter(dict(saved))
 
     def record(self, opcode: int, status: int) -> None:
         """Count an I/O command that failed with `status`, unless that was a refusal.
@@ -46,14 +49,22 @@ class Counters:
         if 0x280 <= status <= 0x284:
             page = _PAGE_OF.get(opcode)
             if page is not None:
-                self._counts[page, UNCORRECTED_ERRORS] += 1
+                self._counts[_key(page, UNCORRECTED_ERRORS)] += 1
         elif status in _NON_MEDIUM or status >> 8 == StatusType.PATH:
-            self._counts[NON_MEDIUM_ERRORS, NON_MEDIUM_ERROR_COUNT] += 1
+            self._counts[_key(NON_MEDIUM_ERRORS, NON_MEDIUM_ERROR_COUNT)] += 1
 
-    def value(self, page_code: int, code: int) -> int:
+    def value(self, page_code: int, code: int, source: int = 0) -> int:
         """Return one counter."""
-        return self._counts[page_code, code]
+        return max(0, source + self._counts[_key(page_code, code)])
 
-    def set(self, page_code: int, code: int, value: int) -> None:
+    def set(self, page_code: int, code: int, value: int, source: int = 0) -> None:
         """Set one counter."""
-        self._counts[page_code, code] = value
+        self._counts[_key(page_code, code)] = value - source
+
+    def saved(self) -> dict[str, int]:
+        """Return what a later start goes on from."""
+        return {key: value for key, value in self._counts.items() if value}
+
+
+def _key(page_code: int, code: int) -> str:
+    return f"{page_code:02x}/{code:04x}"

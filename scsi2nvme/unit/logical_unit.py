@@ -19,10 +19,10 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.buffers import Buffers
-from scsi2nvme.unit.counters import Counters
 from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.epoch import Epoch
 from scsi2nvme.unit.identifying import IdentifyingInformation
+from scsi2nvme.unit.log_parameters import LogParameters
 from scsi2nvme.unit.mode_parameters import ModeParameters
 from scsi2nvme.unit.ports import ITNexus, PortName
 from scsi2nvme.unit.readiness import Readiness, sense_of
@@ -102,8 +102,8 @@ class LogicalUnit(BlockDevice):
         self.reservations = Reservations(self)
         self.identifying = IdentifyingInformation(self, self.store)
         self.buffers = Buffers()
-        self.counters = Counters()
         self.statistics: Callable[[], Statistics] = Statistics  # of its commands
+        self.log = LogParameters(self, self.store, lambda: self.statistics())
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from scsi2nvme.commands import log
 from scsi2nvme.commands.log_pages.page import (
     PAGE_HEADER,
     PARAMETER_HEADER,
@@ -34,7 +35,10 @@ def parameters(bench: Bench, code: int, **fields: int) -> dict[int, bytes]:
     assert result.status is Status.GOOD, result.sense
     data = result.data_in
     header = PAGE_HEADER.parse(data)
-    assert (header.ds, header.spf, header.page_code) == (1, 0, code)
+    named = (code, fields.get("subpage", 0))
+    (page,) = (p for p in log.supported_pages(bench.lu) if (p.code, p.subpage) == named)
+    assert header.ds == (not page.saveable(bench.lu))
+    assert (header.spf, header.page_code) == (int("subpage" in fields), code)
     assert header.page_length == len(data) - 4
     found: dict[int, bytes] = {}
     rest = data[4:]

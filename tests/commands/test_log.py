@@ -18,7 +18,7 @@ from scsi2nvme.commands.log_pages.page import (
 from scsi2nvme.commands.log_pages.self_test_results import SELF_TEST
 from scsi2nvme.commands.log_pages.statistics import IDLE_TIME, STATISTICS
 from scsi2nvme.nvme.command import AdminOpcode, Opcode
-from scsi2nvme.nvme.structures import SELF_TEST_RESULT, SMART_LOG
+from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SELF_TEST_RESULT, SMART_LOG
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.mode_pages.informational_exceptions import INFORMATIONAL_EXCEPTIONS_CONTROL
 from scsi2nvme.unit.statistics import KindStatistics, Statistics
@@ -46,8 +46,10 @@ def test_the_lists_ascend_and_every_page_answers() -> None:
     assert result[:4] == bytes([0xC0, 0xFF, 0, len(result) - 4])
     pairs = list(zip(result[4::2], result[5::2], strict=True))
     assert pairs == sorted(pairs) == [(page.code, page.subpage) for page in PAGES]
-    for code in codes[1:]:
-        assert parameters(bench, code)
+    for page in PAGES:
+        if page.parameters is not None:
+            subpage = {"subpage": page.subpage} if page.subpage else {}
+            assert parameters(bench, page.code, **subpage)
 
 
 def test_a_page_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +74,8 @@ def test_a_controller_without_self_test_has_no_results_page() -> None:
         (0x0D, {"sp": 1}, 1, 0),
         (0x0D, {"parameter_pointer": 2}, 5, 7),
         (0x00, {"parameter_pointer": 1}, 5, 7),
-        *((code, {"pc": pc}, 2, 7) for code in (0x02, 0x19) for pc in (0, 2, 3)),
+        *((code, {"pc": pc}, 2, 7) for code in (0x02, 0x19) for pc in (0, 2)),
+        (0x19, {"pc": 3}, 2, 7),
     ],
 )
 def test_wrong_requests_are_pointed_at(
@@ -138,11 +141,14 @@ def test_error_counters() -> None:
 def test_what_a_controller_counts_for_several_is_told_of_none() -> None:
     bench = with_smart(data_units_read=3, data_units_written=5, media_errors=7)
     bench.lu.controller_units = (bench.lu, make_lu(nsid=2))
-    bench.lu.counters.record(Opcode.READ, 0x281)
-    assert numbers(parameters(bench, 0x02)) == {6: 0}
-    assert numbers(parameters(bench, 0x03)) == {6: 1}
+    bench.lu.log.counters.record(Opcode.READ, 0x281)
+    reads, writes = KindStatistics(4096, 0, 0, (1,)), KindStatistics(512, 0, 0, (1,))
+    bench.lu.statistics = lambda: Statistics(2, 0, (reads, writes, reads, reads))
+    assert numbers(parameters(bench, 0x02)) == {5: 512, 6: 0}
+    assert numbers(parameters(bench, 0x03)) == {5: 4096, 6: 1}
     assert bench.do("LOG SELECT", pcr=1, page_code=0x03, pc=CURRENT).status is Status.GOOD
-    assert numbers(parameters(bench, 0x03)) == {6: 0}
+    assert numbers(parameters(bench, 0x03)) == {5: 0, 6: 0}
+    assert numbers(parameters(bench, 0x02)) == {5: 512, 6: 0}
 
 
 def test_read_errors_of_the_controllers_life_cannot_be_set() -> None:
@@ -188,6 +194,7 @@ def test_statistics_count_logical_blocks(block_bytes: int) -> None:
     assert statistics.blocks_transmitted == 8 * 4096 // block_bytes
     assert statistics.blocks_received == 16 * 4096 // block_bytes
     assert (statistics.read_intervals, statistics.write_intervals) == (2, 5)
+    assert (statistics.weighted_commands, statistics.weighted_intervals) == (3, 7)
     assert IDLE_TIME.parse(found[2]).intervals == 130 * 60_000
     assert found[3] == bytes([0, 0, 0, 3, 0, 0, 0, 1])  # intervals of a millisecond
 
@@ -196,6 +203,52 @@ def test_statistics_count_logical_blocks(block_bytes: int) -> None:
 def test_who_is_always_busy_is_never_idle(busy: int, idle: int) -> None:
     found = parameters(with_smart(power_on_hours=2, controller_busy_time=busy), 0x19)
     assert IDLE_TIME.parse(found[2]).intervals == idle * 60_000
+
+
+def test_idle_time_never_goes_back() -> None:
+    bench = with_smart(power_on_hours=2, controller_busy_time=30)
+    assert IDLE_TIME.parse(parameters(bench, 0x19)[2]).intervals == 90 * 60_000
+    bench.model.logs[SMART] = SMART_LOG.build(power_on_hours=2, controller_busy_time=60)
+    assert IDLE_TIME.parse(parameters(bench, 0x19)[2]).intervals == 90 * 60_000
+
+
+def test_cache_statistics_tell_since_when_and_nothing_of_hits() -> None:
+    found = parameters(make_bench(), 0x19, subpage=0x20)
+    assert sorted(found) == [5, 6]
+    assert found[6] == bytes([0, 0, 0, 3, 0, 0, 0, 1])
+
+
+def test_every_sensor_is_reported() -> None:
+    bench = with_smart(temperature=310, temperature_sensor_1=300, temperature_sensor_4=263)
+    untold = b"\x80" * 6
+    assert parameters(bench, 0x0D, subpage=0x01) == {
+        0: bytes([0, 37]) + untold,
+        1: bytes([0, 27]) + untold,
+        4: bytes([0, 0xF6]) + untold,
+    }
+
+
+def test_limits_are_those_at_which_the_controller_warns() -> None:
+    bench = make_bench()
+    bench.model.features[0x04] = 350
+    found = parameters(bench, 0x0D, subpage=0x02)
+    assert found == {0: bytes([80, 80, 0x80, 0x80, 77, 77, 77, 77])}
+    assert [c.cdw11 for c in bench.model.executed] == [0, 1 << 20]
+
+
+def test_error_events_are_the_logical_units_the_oldest_first() -> None:
+    bench = make_bench()
+    entries = (
+        {"error_count": 9, "sqid": 1, "cmdid": 3, "status_field": 0x4281, "nsid": 1, "lba": 77},
+        {"error_count": 8, "nsid": 2},
+        {"error_count": 7, "status_field": 0x7FF},
+    )
+    log = b"".join(ERROR_LOG_ENTRY.build(**entry) for entry in entries)
+    bench.model.logs[0x01] = log.ljust(64 * ERROR_LOG_ENTRY.size, b"\0")
+    assert list(parameters(bench, 0x07).values()) == [
+        b"7: 7FFh, queue 0, command 0, LBA 0",
+        b"9: 281h Unrecovered Read Error, queue 1, command 3, LBA 77",
+    ]
 
 
 def test_parameters_say_how_they_are_linked() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,15 +13,20 @@ from scsi2nvme.commands.log_pages.page import (
     PAGE_HEADER,
     PARAMETER_HEADER,
 )
+from scsi2nvme.commands.log_pages.statistics import STATISTICS
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
+    INTERNAL_TARGET_FAILURE,
     INVALID_FIELD_IN_PARAMETER_LIST,
     LOG_PARAMETERS_CHANGED,
     FieldPointer,
     Sense,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.statistics import KindStatistics, Statistics
+from scsi2nvme.unit.store import DamagedState, MemoryStore, UnsavedState
 from tests.commands.log_pages import (
     CURRENT,
     WRITE_FAULT,
@@ -28,7 +34,8 @@ from tests.commands.log_pages import (
     parameters,
     refused_in_cdb,
 )
-from tests.support import Bench, make_bench
+from tests.model_controller import ModelController
+from tests.support import Bench, make_bench, make_facts, make_lu, make_nexus
 
 
 def select(bench: Bench, data: bytes = b"", **fields: Any) -> Result:
@@ -75,7 +82,7 @@ def test_errors_count_where_they_belong(
     opcode: Opcode, status: int, written: int, verified: int
 ) -> None:
     bench = make_bench()
-    bench.lu.counters.record(opcode, status)
+    bench.lu.log.counters.record(opcode, status)
     assert numbers(parameters(bench, 0x02))[6] == written
     assert numbers(parameters(bench, 0x05))[6] == verified
 
@@ -103,7 +110,7 @@ def test_errors_that_are_not_the_mediums_are_not_counted() -> None:
 )
 def test_what_is_no_ones_fault_is_a_non_medium_error(status: int, counted: int) -> None:
     bench = make_bench()
-    bench.lu.counters.record(Opcode.READ, status)
+    bench.lu.log.counters.record(Opcode.READ, status)
     assert numbers(parameters(bench, 0x06)) == {0: counted}
     assert bench.do("LOG SELECT", pcr=1, page_code=0x06, pc=CURRENT).status is Status.GOOD
     assert numbers(parameters(bench, 0x06)) == {0: 0}
@@ -123,7 +130,7 @@ def test_reset_clears_the_targets_counters(page_code: int) -> None:
 @pytest.mark.parametrize(
     ("data", "fields", "byte", "bit"),
     [
-        (b"", {"sp": 1}, 1, 0),
+        (b"", {"sp": 1, "page_code": 0x0D}, 1, 0),  # nothing of it is kept
         (b"", {"pcr": 1, "page_code": 0x03}, 2, 5),  # the controller's, and lasting
         (b"", {"pcr": 1, "page_code": 0x04}, 2, 5),
         (listed(0x02), {"pcr": 1}, 1, 1),
@@ -188,7 +195,16 @@ def test_any_list_is_applied_whole_or_refused(tail: bytes, start: bytes) -> None
         assert numbers(parameters(bench, 0x02))[6] == 1
 
 
-@pytest.mark.parametrize("pc", [0, 1, 2, 3])
+def test_default_counters_are_zero() -> None:
+    bench = make_bench()
+    fail_a_write(bench)
+    assert numbers(parameters(bench, 0x02, pc=3)) == {5: 0, 6: 0}
+    assert numbers(parameters(bench, 0x02))[6] == 1
+    assert select(bench, pc=3, page_code=0x02).status is Status.GOOD
+    assert numbers(parameters(bench, 0x02))[6] == 0
+
+
+@pytest.mark.parametrize("pc", [0, 1, 2])
 def test_no_list_and_no_reset_change_nothing(pc: int) -> None:
     bench = make_bench()
     other = bench.other()
@@ -196,3 +212,112 @@ def test_no_list_and_no_reset_change_nothing(pc: int) -> None:
     assert select(bench, pc=pc).status is Status.GOOD
     assert numbers(parameters(bench, 0x02))[6] == 1
     assert bench.lu.pending_attention(other) is None
+
+
+# What is kept
+
+
+def restarted(bench: Bench) -> Bench:
+    """Return another life of the logical unit."""
+    lu = LogicalUnit(bench.lu.facts, bench.lu.store)
+    return Bench(lu, bench.model, make_nexus("a", lu))
+
+
+def counted(bench: Bench, reads: int, writes: int) -> None:
+    """Have the hot path have counted so many commands of a block."""
+    kinds = [KindStatistics(512 * n, 0, 1000 * n, (n,)) for n in (reads, writes, 0, 0)]
+    bench.lu.statistics = lambda: Statistics(reads + writes, 0, tuple(kinds))
+
+
+def test_counts_outlive_a_restart_once_they_are_saved() -> None:
+    bench = make_bench()
+    bench.lu.controller_units = (bench.lu, make_lu(nsid=2))
+    fail_a_write(bench)
+    counted(bench, 3, 5)
+    assert numbers(parameters(restarted(bench), 0x02))[6] == 0
+    assert select(bench, sp=1).status is Status.GOOD
+    again = restarted(bench)
+    again.lu.controller_units = bench.lu.controller_units
+    counted(again, 10, 20)
+    assert numbers(parameters(again, 0x02)) == {5: 25 * 512, 6: 1}
+    assert numbers(parameters(again, 0x03)) == {5: 13 * 512, 6: 0}
+    statistics = STATISTICS.parse(parameters(again, 0x19)[1])
+    assert (statistics.read_commands, statistics.write_commands) == (13, 25)
+
+
+def test_what_was_set_outlives_a_restart() -> None:
+    bench = make_bench()
+    bench.lu.controller_units = (bench.lu, make_lu(nsid=2))
+    counted(bench, 3, 5)
+    data = listed(0x03, (5, (7).to_bytes(8, "big")))
+    assert select(bench, data, sp=1).status is Status.GOOD
+    counted(bench, 4, 5)
+    assert numbers(parameters(bench, 0x03))[5] == 7 + 512
+    again = restarted(bench)
+    again.lu.controller_units = bench.lu.controller_units
+    assert numbers(parameters(again, 0x03))[5] == 7
+
+
+def test_log_sense_saves_too() -> None:
+    bench = make_bench()
+    fail_a_write(bench)
+    assert parameters(bench, 0x02, sp=1)[6] == bytes(7) + b"\x01"
+    assert numbers(parameters(restarted(bench), 0x02))[6] == 1
+
+
+def test_nothing_is_written_where_nothing_has_changed() -> None:
+    bench = make_bench()
+    store = bench.lu.store
+    assert isinstance(store, MemoryStore)
+    bench.lu.log.save()
+    assert store.values == {}
+    fail_a_write(bench)
+    bench.lu.log.save()
+    (saved,) = store.values.values()
+    bench.lu.log.save()
+    assert list(store.values.values()) == [saved]
+    assert next(iter(store.values.values())) is saved
+
+
+def test_application_clients_leave_what_is_kept() -> None:
+    bench = make_bench()
+    assert list(parameters(bench, 0x0F).values()) == [bytes(252)] * 64
+    other, text = bench.other(), b"backed up on Sunday".ljust(252, b"\0")
+    assert select(bench, listed(0x0F, (0, text), (63, text))).status is Status.GOOD
+    assert bench.lu.take_attention(other) == Sense(LOG_PARAMETERS_CHANGED)
+    found = parameters(restarted(bench), 0x0F)
+    assert (found[0], found[1], found[63]) == (text, bytes(252), text)
+    refused = select(bench, listed(0x0F, (64, text)))
+    assert refused.sense is not None
+    assert refused.sense.code == INVALID_FIELD_IN_PARAMETER_LIST
+    assert refused_in_cdb(select(bench, pcr=1, page_code=0x0F), 2, 5)
+
+
+def test_what_an_application_client_leaves_is_kept_or_refused() -> None:
+    class Full(MemoryStore):
+        def save(self, key: str, value: Mapping[str, Any]) -> None:
+            raise UnsavedState("there is no space")
+
+    lu = LogicalUnit(make_facts(), Full())
+    bench = Bench(lu, ModelController(lu.facts), make_nexus("a", lu))
+    result = select(bench, listed(0x0F, (0, bytes([7]) * 252)))
+    assert result.sense == Sense(INTERNAL_TARGET_FAILURE)
+    assert parameters(bench, 0x0F)[0] == bytes(252)
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"counts": {"02/0006": 1 << 64}},
+        {"totals": {"read_commands": -1}},
+        {"client": {"0040": "00" * 252}},
+        {"client": {"0000": "00"}},
+        {"client": {"zero": "00" * 252}},
+        {"others": 1},
+    ],
+)
+def test_what_makes_no_sense_is_not_gone_on_from(saved: dict[str, Any]) -> None:
+    store, facts = MemoryStore(), make_facts()
+    store.save(f"log/{LogicalUnit(facts).state_key}", saved)
+    with pytest.raises(DamagedState):
+        LogicalUnit(facts, store)

@@ -173,11 +173,11 @@ VECTORS: dict[str, tuple[Step, ...]] = {
         Step(
             "4D 00 42 00 00 0006 00FF 00",
             nvme=("admin 02 nsid=FFFFFFFF cdw10=7F8002",),
-            data=hexed("8200000c000600080000000000000007"),
+            data=hexed("0200000c000600080000000000000007"),
         ),
     ),
     "LOG SENSE": (
-        Step("4D 00 40 00 00 0000 00FF 00", data=hexed("8000000c00020305060d0e101115192f")),
+        Step("4D 00 40 00 00 0000 00FF 00", data=hexed("8000000e0002030506070d0e0f101115192f")),
         Step(
             "4D 00 4D 00 00 0000 00FF 00",
             nvme=("admin 02 nsid=FFFFFFFF cdw10=7F8002",),

@@ -191,7 +191,7 @@ async def test_a_failed_hot_command_is_told_and_counted(bench: Bench) -> None:
     assert task.ended is not None
     assert task.sense == (3, 0x03, 0x00)
     assert task.ended[1][3:7] == bytes([0, 0, 0, 5])
-    assert bench.lu.counters.value(WRITE_ERRORS, UNCORRECTED_ERRORS) == 1
+    assert bench.lu.log.counters.value(WRITE_ERRORS, UNCORRECTED_ERRORS) == 1
     assert bench.controller.model.executed == []
 
 

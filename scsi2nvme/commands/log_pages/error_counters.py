@@ -5,11 +5,14 @@ The controller counts for all its namespaces: what it counts is told where there
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from scsi2nvme.commands.log_pages.page import (
     COUNTER,
     DATA_UNIT_BYTES,
     SMART,
     Linking,
+    Log,
     LogPage,
     Logs,
     Parameter,
@@ -33,9 +36,26 @@ def _count(code: int, value: int) -> Parameter:
     return Parameter(code, data, Linking.BOUNDED_COUNTER)
 
 
-def _own(lu: LogicalUnit, page_code: int, code: int) -> Parameter:
+def _sources(lu: LogicalUnit, page_code: int) -> dict[int, int]:
+    """Return what the target itself counts for a page, and what of that the statistics tell."""
+    if page_code == NON_MEDIUM_ERRORS:
+        return {NON_MEDIUM_ERROR_COUNT: 0}
+    if page_code == VERIFY_ERRORS:
+        return {UNCORRECTED_ERRORS: 0}
+    totals = lu.log.totals()
+    moved = totals.written_bytes if page_code == WRITE_ERRORS else totals.read_bytes
+    if not lu.alone:
+        return {BYTES_PROCESSED: moved, UNCORRECTED_ERRORS: 0}
+    return {UNCORRECTED_ERRORS: 0} if page_code == WRITE_ERRORS else {}
+
+
+def _own(lu: LogicalUnit, page_code: int) -> tuple[Parameter, ...]:
     """Return what the target itself counts."""
-    return _count(code, lu.counters.value(page_code, code))
+    counters = lu.log.counters
+    return tuple(
+        _count(code, counters.value(page_code, code, source))
+        for code, source in _sources(lu, page_code).items()
+    )
 
 
 def _bytes_processed(lu: LogicalUnit, data_units: int) -> tuple[Parameter, ...]:
@@ -43,10 +63,8 @@ def _bytes_processed(lu: LogicalUnit, data_units: int) -> tuple[Parameter, ...]:
 
 
 def _write_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
-    return (
-        *_bytes_processed(lu, smart_log(logs).data_units_written),
-        _own(lu, WRITE_ERRORS, UNCORRECTED_ERRORS),
-    )
+    processed = _bytes_processed(lu, smart_log(logs).data_units_written)
+    return (*processed, *_own(lu, WRITE_ERRORS))
 
 
 def _read_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
@@ -55,60 +73,42 @@ def _read_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
     Unlike our own its count is of the controller's whole life.
     """
     smart = smart_log(logs)
-    return (
-        *_bytes_processed(lu, smart.data_units_read),
-        _count(UNCORRECTED_ERRORS, smart.media_errors)
-        if lu.alone
-        else _own(lu, READ_ERRORS, UNCORRECTED_ERRORS),
+    processed = _bytes_processed(lu, smart.data_units_read)
+    failed = (_count(UNCORRECTED_ERRORS, smart.media_errors),) if lu.alone else ()
+    return (*processed, *failed, *_own(lu, READ_ERRORS))
+
+
+def _page(
+    code: int,
+    name: str,
+    spec: str,
+    parameters: Callable[[LogicalUnit, Logs], tuple[Parameter, ...]] | None = None,
+    needs: tuple[Log, ...] = (),
+) -> LogPage:
+    """Return a row of counters. Without `parameters` they are all the target's own."""
+
+    def own(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
+        return _own(lu, code)
+
+    def change(lu: LogicalUnit, values: Mapping[int, bytes]) -> None:
+        sources = _sources(lu, code)
+        for number, value in values.items():
+            count = COUNTER.parse(value)["count"]
+            lu.log.counters.set(code, number, count, sources[number])
+
+    return LogPage(
+        *(code, name, spec, parameters or own, needs),
+        counters=True,
+        settable=lambda lu: dict.fromkeys(_sources(lu, code), COUNTER.size),
+        set=change,
+        resets=True,
     )
 
 
-def _verify_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
-    return (_own(lu, VERIFY_ERRORS, UNCORRECTED_ERRORS),)
-
-
-def _non_medium_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
-    """Spec: SPC-4 7.3.11. The controller's error log holds refused commands, too."""
-    return (_own(lu, NON_MEDIUM_ERRORS, NON_MEDIUM_ERROR_COUNT),)
-
-
-def _uncorrected(lu: LogicalUnit) -> tuple[int, ...]:
-    return (UNCORRECTED_ERRORS,)
-
-
+# The controller's error log holds refused commands, too: of non-medium errors the target counts.
 PAGES = (
-    LogPage(
-        WRITE_ERRORS,
-        "Write Error Counters",
-        "SPC-4 7.3.23",
-        _write_errors,
-        (SMART,),
-        counters=True,
-        own=_uncorrected,
-    ),
-    LogPage(
-        READ_ERRORS,
-        "Read Error Counters",
-        "SPC-4 7.3.14",
-        _read_errors,
-        (SMART,),
-        counters=True,
-        own=lambda lu: () if lu.alone else _uncorrected(lu),
-    ),
-    LogPage(
-        VERIFY_ERRORS,
-        "Verify Error Counters",
-        "SPC-4 7.3.22",
-        _verify_errors,
-        counters=True,
-        own=_uncorrected,
-    ),
-    LogPage(
-        NON_MEDIUM_ERRORS,
-        "Non-Medium Error",
-        "SPC-4 7.3.11",
-        _non_medium_errors,
-        counters=True,
-        own=lambda lu: (NON_MEDIUM_ERROR_COUNT,),
-    ),
+    _page(WRITE_ERRORS, "Write Error Counters", "SPC-4 7.3.23", _write_errors, (SMART,)),
+    _page(READ_ERRORS, "Read Error Counters", "SPC-4 7.3.14", _read_errors, (SMART,)),
+    _page(VERIFY_ERRORS, "Verify Error Counters", "SPC-4 7.3.22"),
+    _page(NON_MEDIUM_ERRORS, "Non-Medium Error", "SPC-4 7.3.11"),
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from scsi2nvme.fields import Field, Structure, Values
-from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
+from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.structures import SMART_LOG
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
@@ -26,6 +26,30 @@ class Log:
 
 
 SMART = Log("SMART", 0x02, SMART_LOG.size)
+ERROR_LOG_ENTRIES = 64  # that are looked at, the newest
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature of the controller; `selector` is CDW11. Spec: NVMe Base 2.0 5.15, 5.27."""
+
+    name: str
+    identifier: int
+    selector: int = 0
+
+
+def get(need: Log | Feature) -> NvmeCommand:
+    """Return the command that asks for what a page needs."""
+    if isinstance(need, Log):
+        return get_log(need)
+    return NvmeCommand(
+        AdminOpcode.GET_FEATURES, cdw10=need.identifier, cdw11=need.selector, admin=True
+    )
+
+
+def answer(need: Log | Feature, completion: Completion) -> bytes:
+    """Return what has come of it: a log's data, a feature's value."""
+    return completion.data if isinstance(need, Log) else completion.dw0.to_bytes(4, "little")
 
 
 def get_log(log: Log) -> NvmeCommand:
@@ -98,27 +122,45 @@ class Parameter:
         return header + self.value
 
 
-Logs = Mapping[Log, bytes]
+Logs = Mapping[Log | Feature, bytes]
+
+
+def _nothing(lu: LogicalUnit, values: Mapping[int, bytes]) -> None:
+    """Set nothing: there is nothing that could be set."""
 
 
 @dataclass(frozen=True)
 class LogPage:
     """One row.
 
-    `parameters` ascend by code. `counters`: the page holds counters, so PC
-    matters. `own`: the parameter codes of those that the target keeps for this logical
-    unit, which LOG SELECT may set. A page without `parameters` is a list of pages.
+    `parameters` ascend by code, and are made of what `needs` asks for. `counters`: the page holds
+    counters, so PC matters. A page without `parameters` is a list of pages.
+
+    `settable`: which parameters LOG SELECT may set of this logical unit, by their codes, and how
+    many bytes each has; `set` gets those that it does set. `resets`: these are counters, which
+    become zero when asked. `keeps`: the page tells what outlives a restart.
     """
 
     code: int
     name: str
     spec: str
     parameters: Callable[[LogicalUnit, Logs], tuple[Parameter, ...]] | None = None
-    needs: tuple[Log, ...] = ()
+    needs: tuple[Log | Feature, ...] = ()
     subpage: int = 0
     counters: bool = False
-    own: Callable[[LogicalUnit], tuple[int, ...]] = lambda lu: ()
+    settable: Callable[[LogicalUnit], Mapping[int, int]] = lambda lu: {}
+    set: Callable[[LogicalUnit, Mapping[int, bytes]], None] = _nothing
+    resets: bool = False
+    keeps: bool = False
     supported: Callable[[LogicalUnit], bool] = lambda lu: True
+
+    def saveable(self, lu: LogicalUnit) -> bool:
+        """Whether anything of it is saved (DS is zero)."""
+        return self.keeps or bool(self.settable(lu))
+
+    def resettable(self, lu: LogicalUnit) -> Mapping[int, int]:
+        """Return the counters that can be returned to zero, as `settable` does."""
+        return self.settable(lu) if self.resets else {}
 
 
 def smart_log(logs: Logs) -> Values:
