@@ -6,7 +6,7 @@ anything: who only parses or explains a name imports no transport.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,9 @@ MAXIMUM_NAMESPACES = 256
 MAXIMUM_SIZE_BYTES = 1 << 62
 MAXIMUM_PHYSICAL_BYTES = 65536
 SERIAL_CHARACTERS = 20  # the SN field of Identify Controller
+
+METADATA_BYTES = (0, 8, 16, 64)
+PROTECTION_TYPES = (0, 1, 2, 3)
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}
 
@@ -104,6 +107,17 @@ def _block(text: str) -> int:
     return int(text)
 
 
+def _one_of(numbers: Sequence[int]) -> Callable[[str], int]:
+    """Return what parses one of some numbers."""
+
+    def parse(text: str) -> int:
+        if text not in map(str, numbers):
+            raise ValueError(f"is none of {', '.join(map(str, numbers))}")
+        return int(text)
+
+    return parse
+
+
 def _namespaces(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAXIMUM_NAMESPACES):
         raise ValueError(f"is not a number from 1 to {MAXIMUM_NAMESPACES}")
@@ -133,6 +147,30 @@ SIZE = Option(
     "size_bytes",
 )
 BLOCK = Option("block", "512|4096", "logical block length (default 512)", _block, 20, "block_bytes")
+METADATA = Option(
+    "metadata",
+    "|".join(map(str, METADATA_BYTES)),
+    "how many bytes of metadata each block has (default 0)",
+    _one_of(METADATA_BYTES),
+    22,
+    "metadata_bytes",
+)
+PROTECTION = Option(
+    "protection",
+    "|".join(map(str, PROTECTION_TYPES)),
+    "the type of protection information in the metadata (default 0: none)",
+    _one_of(PROTECTION_TYPES),
+    24,
+    "protection_type",
+)
+EXTENDED = Option(
+    "extended",
+    "on|off",
+    "whether metadata is moved behind its block, not in a buffer of its own (default off)",
+    parse_switch,
+    26,
+    "extended",
+)
 NAMESPACES = Option(
     "namespaces",
     "N",
@@ -163,3 +201,11 @@ def check_size(options: Mapping[str, Any]) -> None:
     size, block = options.get(SIZE.name), options.get(BLOCK.name, DEFAULT_BLOCK_BYTES)
     if size is not None and size % block:
         raise ValueError(f"size: {size} is no multiple of {block}")
+
+
+def check_metadata(options: Mapping[str, Any]) -> None:
+    """Check PROTECTION against METADATA."""
+    if options.get(PROTECTION.name) and not options.get(METADATA.name):
+        raise ValueError(
+            f"protection: type {options[PROTECTION.name]} needs metadata; add metadata=8"
+        )

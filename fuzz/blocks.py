@@ -41,6 +41,30 @@ _ONCS_BIT = {
     Opcode.WRITE_ZEROES: 3,
     Opcode.VERIFY: 7,
 }
+# PRINFO where the controller makes and checks all protection information, and the initial
+# reference tag, None: that of the LBA. By type.
+_PRINFO, _PRACT, _GUARD, _REFERENCE = 0xF << 26, 1 << 29, 1 << 28, 1 << 26
+_PROTECTION: tuple[dict[int, tuple[int, int | None]], ...] = (
+    {},
+    {
+        Opcode.READ: (_PRACT | _GUARD | _REFERENCE, None),
+        Opcode.VERIFY: (_GUARD | _REFERENCE, None),
+        Opcode.WRITE: (_PRACT, None),
+        Opcode.WRITE_ZEROES: (_PRACT, None),
+    },
+    {
+        Opcode.READ: (_PRACT | _GUARD, None),
+        Opcode.VERIFY: (_GUARD, None),
+        Opcode.WRITE: (_PRACT, None),
+        Opcode.WRITE_ZEROES: (_PRACT, None),
+    },
+    {
+        Opcode.READ: (_PRACT | _GUARD, 0xFFFFFFFF),
+        Opcode.VERIFY: (_GUARD, 0xFFFFFFFF),
+        Opcode.WRITE: (_PRACT, 0xFFFFFFFF),
+        Opcode.WRITE_ZEROES: (_PRACT, 0xFFFFFFFF),
+    },
+)
 _MOVES_BLOCKS = frozenset({Opcode.READ, Opcode.WRITE, Opcode.COMPARE})
 
 
@@ -111,9 +135,10 @@ class _Rules:
         opcode = Opcode(command.opcode)
         bit = _ONCS_BIT.get(opcode)
         self.require(bit is None or facts.controller_bit("oncs", bit), "oncs", f"{name} is sent")
-        reserved = command.cdw12 & ~_CDW12[opcode]
-        others = command.cdw13, command.cdw14, command.cdw15
+        reserved = command.cdw12 & ~_PRINFO & ~_CDW12[opcode]
+        others = command.cdw13, command.cdw15
         self.require(not reserved and not any(others), "cdw12", f"{name}: {command.sqe().hex()}")
+        self._protection(command)
         for each in ranges(command):
             self.require(each.stop <= facts.capacity_blocks, "lba", f"{name} of {each} is beyond")
             inside = any(each.start >= ok.start and each.stop <= ok.stop for ok in self.named)
@@ -132,6 +157,13 @@ class _Rules:
             )
         elif opcode is Opcode.DATASET_MANAGEMENT:
             self._dataset_management(command)
+
+    def _protection(self, command: NvmeCommand) -> None:
+        """Spec: NVM Command Set 1.0c 5.2.2 (PRACT, PRCHK), 5.3.1 (reference tags by type)."""
+        wanted, tag = _PROTECTION[self.facts.namespace.dps].get(command.opcode, (0, 0))
+        self.require(command.cdw12 & _PRINFO == wanted, "cdw12", f"{command.name}: not {wanted:#x}")
+        tag = command.slba & 0xFFFFFFFF if tag is None else tag
+        self.require(command.cdw14 == tag, "cdw14", f"{command.name}: {command.cdw14:#x} is no tag")
 
     def _boundary(self, command: NvmeCommand) -> None:
         boundary = self.facts.namespace.noiob

@@ -16,6 +16,7 @@ from scsi2nvme.command import Command, Data, Transfer
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import Completion
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.protection import TUPLE_BYTES
 from scsi2nvme.nvme.status import MAXIMUM, StatusCode
 from scsi2nvme.nvme.structures import (
     IDENTIFY_CONTROLLER,
@@ -138,6 +139,7 @@ _NSIDS = st.sampled_from((1, 2, 0xFFFFFFFE))
 _TRANSFERS = st.sampled_from((4096, 65536, 131072, 1 << 20, 2 << 20))
 _BITS = st.one_of(st.just(0x1FF), st.integers(0, 0x1FF))
 _FEW_BITS = st.one_of(st.just(0x1F), st.integers(0, 0x1F))
+_PROTECTION_TYPES = st.sampled_from((0, 0, 0, 1, 2, 3))
 _LIMITS = {
     "vsl": st.sampled_from((0, 0, 1, 5)),
     "wzsl": st.sampled_from((0, 0, 1, 5)),
@@ -217,12 +219,15 @@ def _controller(draw: st.DrawFn) -> bytes:
 
 
 def _namespace(draw: st.DrawFn, blocks: int) -> bytes:
+    protection_type = draw(_PROTECTION_TYPES)
+    metadata = TUPLE_BYTES if protection_type else 0
     return IDENTIFY_NAMESPACE.build(
         nsze=blocks,
         ncap=blocks,
         nuse=draw(st.integers(0, blocks)),
         nlbaf=1,
-        lbafs=LBA_FORMAT.build(lbads=9) + LBA_FORMAT.build(lbads=12),
+        dps=protection_type,
+        lbafs=LBA_FORMAT.build(lbads=9, ms=metadata) + LBA_FORMAT.build(lbads=12, ms=metadata),
         **_drawn(draw, _NAMESPACE),
     )
 

@@ -9,7 +9,7 @@ from scsi2nvme.nvme.structures import IDENTIFY_BYTES
 
 # Identify data structures. Spec: NVMe Base 2.0c 5.17.
 CNS_NAMESPACE, CNS_CONTROLLER, CNS_ACTIVE_LIST, CNS_DESCRIPTORS = 0, 1, 2, 3
-CNS_COMMAND_SET_CONTROLLER = 6
+CNS_COMMAND_SET_NAMESPACE, CNS_COMMAND_SET_CONTROLLER = 5, 6
 
 
 class Feature(IntEnum):

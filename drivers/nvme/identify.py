@@ -10,6 +10,7 @@ from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.drivers.nvme.admin import (
     CNS_ACTIVE_LIST,
     CNS_COMMAND_SET_CONTROLLER,
+    CNS_COMMAND_SET_NAMESPACE,
     CNS_CONTROLLER,
     CNS_DESCRIPTORS,
     CNS_NAMESPACE,
@@ -19,11 +20,14 @@ from scsi2nvme.drivers.nvme.quirks import Quirk
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import MPSMIN_UNIT, NamespaceFacts
+from scsi2nvme.nvme.protection import MOST_TYPES, TUPLE_BYTES
 from scsi2nvme.nvme.structures import (
+    EXTENDED_LBA_FORMAT,
     IDENTIFY_BYTES,
     IDENTIFY_CONTROLLER,
     IDENTIFY_NAMESPACE,
     IDENTIFY_NVM_CONTROLLER,
+    IDENTIFY_NVM_NAMESPACE,
     LBA_FORMAT,
     SMART_LOG,
 )
@@ -46,6 +50,8 @@ _SQES, _CQES = 6, 4  # powers of two
 _COMMAND_SETS = {1: "a key value namespace", 2: "a zoned namespace"}  # CSI, but for NVM
 _LBA_FORMATS = 64
 _LBADS = range(9, 17)
+_DPS_TYPE = 7
+_EXTENDED_FORMATS = 1 << 15  # CTRATT: ELBAS
 _MOST_BYTES = 1 << 63  # of a namespace: no host can address more
 
 _NIDT_EUI64, _NIDT_NGUID, _NIDT_UUID, _NIDT_CSI = 1, 2, 3, 4
@@ -230,11 +236,15 @@ async def _descriptors(
         return Descriptors()  # they only add to what Identify Namespace has
 
 
+def _format_index(namespace: Values) -> int:
+    return int(namespace.flbas & 0xF | namespace.flbas >> 1 & 0x30)
+
+
 def _unusable(controller: Values, namespace: Values) -> str:
     """Return why this driver cannot transfer a namespace's blocks, "" if it can."""
     if namespace.ncap == 0:
         return "it has no capacity"
-    index = namespace.flbas & 0xF | namespace.flbas >> 1 & 0x30
+    index = _format_index(namespace)
     if index > namespace.nlbaf or index >= _LBA_FORMATS:
         return f"its LBA format {index} does not exist"
     lba_format = LBA_FORMAT.parse(namespace.bytes("lbafs")[LBA_FORMAT.size * index :])
@@ -246,8 +256,35 @@ def _unusable(controller: Values, namespace: Values) -> str:
         return "it has no blocks (NSZE is 0)"
     if namespace.nsze << lba_format.lbads > _MOST_BYTES:
         return f"it has more than 2^63 bytes (NSZE {namespace.nsze:#x})"
-    if lba_format.ms:
-        return f"its blocks have {lba_format.ms} bytes of metadata each"
+    return _unusable_metadata(namespace.dps & _DPS_TYPE, lba_format.ms)
+
+
+def _unusable_metadata(protection_type: int, metadata_bytes: int) -> str:
+    """Return why blocks with such metadata cannot be moved without it, "" if they can."""
+    if protection_type > MOST_TYPES:
+        return f"its protection information is of type {protection_type}"
+    if metadata_bytes == (TUPLE_BYTES if protection_type else 0):
+        return ""
+    kind = "metadata, with protection information" if protection_type else "metadata"
+    return f"its blocks have {metadata_bytes} bytes of {kind} each"
+
+
+async def _unusable_tags(execute: Execute, controller: Values, namespace: Values, nsid: int) -> str:
+    """Return why protection information of a format cannot be used, "" if it can.
+
+    Spec: NVM Command Set 1.0c 4.1.5 (PIF, STS).
+    """
+    if not namespace.dps & _DPS_TYPE or not controller.ctratt & _EXTENDED_FORMATS:
+        return ""
+    try:
+        data = await _identify(execute, CNS_COMMAND_SET_NAMESPACE, nsid)
+    except StatusError:
+        return ""
+    formats = IDENTIFY_NVM_NAMESPACE.parse(data).bytes("elbafs")
+    size = EXTENDED_LBA_FORMAT.size
+    extended = EXTENDED_LBA_FORMAT.parse(formats[size * _format_index(namespace) :])
+    if extended.sts or extended.pif:
+        return "its protection information has storage tags, or guards of more than 16 bits"
     return ""
 
 
@@ -289,6 +326,7 @@ async def _read_namespace(
     if not any(namespace.raw):
         return None  # inactive: NSIDs may have been tried one by one
     unusable = _unusable(controller, namespace)
+    unusable = unusable or await _unusable_tags(execute, controller, namespace, nsid)
     if unusable:
         _leave_out(nsid, unusable)
         return None

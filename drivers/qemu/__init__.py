@@ -12,12 +12,16 @@ from scsi2nvme.drivers.scheme import (
     BLOCK,
     CACHE,
     DEFAULT_BLOCK_BYTES,
+    EXTENDED,
+    METADATA,
     NAMESPACES,
     PHYSICAL,
+    PROTECTION,
     READONLY,
     SERIAL,
     SIZE,
     Scheme,
+    check_metadata,
     check_size,
 )
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
 def _check(path: str, options: Mapping[str, Any]) -> None:
     check_size(options)
+    check_metadata(options)
 
 
 def _open(path: str, options: Mapping[str, Any]) -> Transport:
@@ -63,7 +68,10 @@ def _serial(file: Path | None) -> str:
 TRANSPORT = Scheme(
     "qemu",
     "QEMU's NVMe controller in a process of its own; PATH as above, or empty: no data kept",
-    lambda: (SIZE, BLOCK, NAMESPACES, SERIAL, CACHE, PHYSICAL, READONLY),
+    lambda: (
+        *(SIZE, BLOCK, METADATA, PROTECTION, EXTENDED),
+        *(NAMESPACES, SERIAL, CACHE, PHYSICAL, READONLY),
+    ),
     _open,
     _check,
     place=lambda path: os.path.realpath(path) if path else "",

@@ -31,7 +31,9 @@ class QemuOptions:
     grown, to hold `namespaces` times `size_bytes`. Without `write_cache` every
     write is durable when it completes; with it only Flush makes it so, as
     QEMU's controller ignores FUA. `mdts` is the field of that name. Above
-    `vectors` completion queues have no interrupt of their own.
+    `vectors` completion queues have no interrupt of their own. Blocks have
+    `metadata_bytes` each (0, 8, 16, 64), behind their data if `extended`, with
+    protection information of a type, which is first in them or last.
     """
 
     path: Path | None = None
@@ -43,6 +45,10 @@ class QemuOptions:
     mdts: int = 7
     write_cache: bool = False
     vectors: int = 17
+    metadata_bytes: int = 0
+    extended: bool = False
+    protection_type: int = 0
+    protection_first: bool = False
 
     def devices(self) -> Iterator[str]:
         """Yield the command line arguments for disks and controller."""
@@ -98,6 +104,10 @@ class QemuOptions:
             uuid=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.serial}/{nsid}")),
             logical_block_size=self.block_bytes,
             physical_block_size=self.block_bytes,
+            ms=self.metadata_bytes,
+            mset=int(self.extended),
+            pi=self.protection_type,
+            pil=int(self.protection_first),
             **{"write-cache": "on" if self.write_cache else "off", "share-rw": True},
         )
 

@@ -66,6 +66,7 @@ _FNA_FORMATS_ALL = 1 << 0
 _CNS_NAMESPACE, _CNS_ACTIVE_LIST = 0x00, 0x02
 _FPI_SUPPORTED, _FPI_REMAINING = 0x80, 0x7F
 _FLBAS_EXTENDED = 1 << 4  # also MSET of Format NVM
+_DPS, _PI_AT = 0xF, 5  # type and place of protection information: PI and PIL
 # Without FOV these must be zero. Spec: SBC-3 5.3.2.2.
 _FORMAT_OPTIONS = ("dpry", "dcrt", "stpf", "ip")
 # Whatever FOV says, these ask for what a namespace does not have.
@@ -110,14 +111,14 @@ def _parse_header(task: Task) -> Values | None:
 def _choose_format(lu: LogicalUnit) -> int:
     """Return the LBA format of the wanted block length: the current, else the fastest.
 
-    Formats with metadata of another size are left out.
+    Metadata, with its protection information, is kept if there is such a format.
     """
     wanted = lu.mode.pending_block_bytes or lu.block_bytes
     current = lu.facts.lba_format
     candidates = [
-        (each.raw != current.raw, each.rp, index)
+        (each.raw != current.raw, each.ms != current.ms, each.rp, index)
         for index, each in enumerate(lu.facts.lba_formats)
-        if 1 << each.lbads == wanted and each.ms == current.ms
+        if 1 << each.lbads == wanted and each.ms in (current.ms, 0)
     ]
     if not candidates:
         raise CheckCondition(Sense(INVALID_FIELD_IN_CDB))
@@ -156,11 +157,14 @@ def refresh_progress(lu: LogicalUnit) -> Translation:
 
 
 def _format_nvm(lu: LogicalUnit, index: int) -> NvmeCommand:
-    extended = lu.facts.namespace.flbas & _FLBAS_EXTENDED
+    cdw10 = (index & 0xF) | (index >> 4) << 12
+    if lu.facts.lba_formats[index].ms:
+        namespace = lu.facts.namespace
+        cdw10 |= namespace.flbas & _FLBAS_EXTENDED | (namespace.dps & _DPS) << _PI_AT
     return NvmeCommand(
         AdminOpcode.FORMAT_NVM,
         nsid=lu.nsid,
-        cdw10=(index & 0xF) | extended | (index >> 4) << 12,
+        cdw10=cdw10,
         admin=True,
         timeout_s=_FORMAT_SECONDS,
     )

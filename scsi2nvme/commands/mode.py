@@ -186,15 +186,18 @@ def _piece(data: bytes, offset: int, size: int) -> bytes:
 def _check_descriptor(lu: LogicalUnit, data: bytes, offset: int, long: bool) -> int:
     """Return the block length that a block descriptor asks for. Spec: SBC-3 6.4.2.
 
-    It must be that of an LBA format without metadata; the capacity is the
-    controller's affair.
+    It must be that of an LBA format without metadata, or with as much of it as now; the
+    capacity is the controller's affair.
     """
     layout = LONG_DESCRIPTOR if long else SHORT_DESCRIPTOR
     asked = layout.parse(_piece(data, offset, layout.size))
     for byte, (value, allowed) in enumerate(zip(asked.raw, layout.mask, strict=True)):
         if value & ~allowed:
             raise _invalid(offset + byte)
-    lengths = {1 << each.lbads for each in lu.facts.lba_formats if each.lbads and not each.ms}
+    metadata = (0, lu.facts.lba_format.ms)
+    lengths = {
+        1 << each.lbads for each in lu.facts.lba_formats if each.lbads and each.ms in metadata
+    }
     if asked.block_bytes not in lengths | {lu.block_bytes}:
         raise _invalid(offset + layout.by_name["block_bytes"].byte)
     capacity = lu.capacity_blocks * lu.block_bytes // asked.block_bytes

@@ -78,13 +78,18 @@ def block_command(
     data_out: bytes = b"",
     data_in: int = 0,
 ) -> NvmeCommand:
-    """Return an NVMe command on a range of logical blocks."""
+    """Return an NVMe command on a range of logical blocks.
+
+    Their protection information, if any, is the controller's affair.
+    """
+    prinfo, tag = lu.facts.protection.words(opcode, lba)
     return NvmeCommand(
         opcode,
         nsid=lu.nsid,
         cdw10=lba & 0xFFFFFFFF,
         cdw11=lba >> 32,
-        cdw12=cdw12 | (blocks - 1),
+        cdw12=cdw12 | prinfo | (blocks - 1),
+        cdw14=tag,
         data_out=data_out,
         data_in=data_in,
     )

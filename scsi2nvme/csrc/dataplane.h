@@ -128,6 +128,10 @@ typedef struct {
     uint32_t unmap_ranges;        /* of one Dataset Management; 0: blocks are not unmapped */
     uint32_t unmap_range_blocks;  /* of one range */
     uint64_t unmap_blocks;        /* of one Dataset Management */
+    /* PRINFO of commands on blocks whose protection information the controller makes, checks and
+     * removes; all zero where they have none. */
+    uint32_t protection_read, protection_write, protection_verify;
+    uint8_t protection_tagged; /* reference tags are of the LBA, else all ones */
 } s2n_lu_params;
 
 /* A logical unit begins with its step-aside flag set. */

@@ -9,6 +9,8 @@
 enum { SLOW_MS = 300000 };
 /* Of one task, where their number is not limited by that of its data. */
 enum { MOST_COMMANDS = 64 };
+/* In a submission queue entry. */
+enum { AT_SLBA = 40, AT_CDW12 = 48, AT_ILBRT = 56 };
 
 /* ---- ranges of blocks ---- */
 
@@ -25,6 +27,17 @@ static uint32_t cut(const s2n_lu_params *lu, uint64_t lba, uint32_t blocks)
     return count;
 }
 
+/* Spec: NVM Command Set 1.0c 3.2.4, 3.2.5, 3.2.6 (PRINFO, ILBRT). */
+static void add_protection(const s2n_lu_params *lu, const struct s2n_hot_plan *plan, uint8_t *sqe)
+{
+    uint32_t prinfo = plan->opcode == NVME_READ     ? lu->protection_read
+                      : plan->opcode == NVME_VERIFY ? lu->protection_verify
+                                                    : lu->protection_write;
+
+    s2n_put_le32(sqe + AT_CDW12, s2n_get_le32(sqe + AT_CDW12) | prinfo);
+    s2n_put_le32(sqe + AT_ILBRT, lu->protection_tagged ? (uint32_t)plan->lba : UINT32_MAX);
+}
+
 struct s2n_hot_part s2n_hot_place_blocks(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
                                          uint8_t *sqe)
 {
@@ -36,8 +49,10 @@ struct s2n_hot_part s2n_hot_place_blocks(const s2n_lu_params *lu, const struct s
     else if (blocks > limit)
         blocks = limit;
     s2n_hot_begin_sqe(sqe, plan->opcode, lu->nsid);
-    s2n_put_le64(sqe + 40, lba);
-    s2n_put_le32(sqe + 48, plan->cdw12 | (blocks - 1));
+    s2n_put_le64(sqe + AT_SLBA, lba);
+    s2n_put_le32(sqe + AT_CDW12, plan->cdw12 | (blocks - 1));
+    if (lu->protection_write)
+        add_protection(lu, plan, sqe);
     return (struct s2n_hot_part){blocks, limit ? 0 : blocks << lu->block_shift};
 }
 
@@ -191,7 +206,7 @@ static int translate_phase(const s2n_lu_params *lu, const struct s2n_hot_row *ro
         op->opcode = plan->opcode;
         op->slba = plan->lba;
         op->blocks = part.blocks;
-        op->cdw12 = plan->cdw12;
+        op->cdw12 = s2n_get_le32(op->sqe + AT_CDW12) & ~(uint32_t)UINT16_MAX; /* but for NLB */
         op->nsid = lu->nsid;
         op->phase = plan->phase;
         op->data_at = plan->period ? 0 : at;

@@ -12,6 +12,7 @@ from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.handle import Handle, check
 from scsi2nvme.native.nvme import QueuePair
 from scsi2nvme.native.transport import Region
+from scsi2nvme.nvme.protection import NO_PROTECTION, Protection
 from scsi2nvme.unit.block_device import (
     MAXIMUM_WRITE_SAME_BLOCKS,
     BlockDevice,
@@ -297,6 +298,7 @@ class UnitParameters:
     write_zeroes_blocks: int = 0
     write_zeroes_deallocates: bool = False
     unmap: UnmapLimits | None = None
+    protection: Protection = NO_PROTECTION
 
     @classmethod
     def of(cls, device: BlockDevice) -> UnitParameters:
@@ -314,6 +316,7 @@ class UnitParameters:
             write_zeroes_blocks=device.write_zeroes_blocks,
             write_zeroes_deallocates=device.write_zeroes_deallocates,
             unmap=device.unmap_limits if device.provisioned else None,
+            protection=device.facts.protection,
         )
 
     @property
@@ -338,6 +341,10 @@ class UnitParameters:
                 "unmap_ranges": unmap.ranges,
                 "unmap_range_blocks": unmap.blocks_of_range,
                 "unmap_blocks": unmap.blocks,
+                "protection_read": self.protection.read,
+                "protection_write": self.protection.write,
+                "protection_verify": self.protection.verify,
+                "protection_tagged": self.protection.tagged,
             },
         )
 

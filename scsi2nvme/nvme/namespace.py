@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from scsi2nvme.fields import Values
+from scsi2nvme.nvme.protection import Protection, of_type
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NVM_CONTROLLER, LBA_FORMAT
 
 MPSMIN_UNIT = 4096
@@ -58,6 +59,16 @@ class NamespaceFacts:
     def block_bytes(self) -> int:
         """The logical block length."""
         return 1 << self.lba_format.lbads
+
+    @property
+    def protection_type(self) -> int:
+        """DPS: the type of protection information that blocks have, 0: none."""
+        return self.namespace.dps & 7
+
+    @cached_property
+    def protection(self) -> Protection:
+        """What I/O commands say of protection information."""
+        return of_type(self.protection_type)
 
     @property
     def capacity_blocks(self) -> int:

@@ -113,6 +113,29 @@ IDENTIFY_NVM_CONTROLLER = Structure(
     spec="NVM Command Set 1.0c 4.1.5 (CNS 06h)",
 )
 
+IDENTIFY_NVM_NAMESPACE = Structure(
+    "Identify I/O Command Set specific Namespace (NVM)",
+    4096,
+    (
+        _f("lbstm", 0, 7, "storage tag mask"),
+        Field("pic", 8, 0, 3, "protection information capabilities"),
+        _f("elbafs", 12, 267, "extended LBA formats, 4 bytes each"),
+    ),
+    order="little",
+    spec="NVM Command Set 1.0c 4.1.5 (CNS 05h)",
+)
+
+EXTENDED_LBA_FORMAT = Structure(
+    "Extended LBA Format",
+    4,
+    (
+        Field("sts", 0, 0, 7, "bits of a storage tag"),
+        Field("pif", 0, 7, 2, "protection information format, 0: a guard of 16 bits"),
+    ),
+    order="little",
+    spec="NVM Command Set 1.0c 4.1.5 (CNS 05h)",
+)
+
 IDENTIFY_NAMESPACE = Structure(
     "Identify Namespace",
     4096,

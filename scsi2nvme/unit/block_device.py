@@ -157,8 +157,13 @@ class BlockDevice:
 
     @property
     def compares(self) -> bool:
-        """Whether the controller has Compare."""
-        return self.facts.controller_bit("oncs", _ONCS_COMPARE)
+        """Whether the controller has Compare, for blocks without metadata.
+
+        Metadata would have to be compared as well: none can be left out by PRACT.
+        Spec: NVM Command Set 1.0c 5.2.2.
+        """
+        has_compare = self.facts.controller_bit("oncs", _ONCS_COMPARE)
+        return has_compare and not self.facts.lba_format.ms
 
     @property
     def fused_blocks(self) -> int:

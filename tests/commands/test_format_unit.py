@@ -101,6 +101,24 @@ def test_the_fastest_format_is_taken() -> None:
     assert [c.cdw10 for c in formats(bench)] == [2]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "cdw10"),
+    [
+        (512, 1 | 1 << 4 | 2 << 5 | 1 << 8),  # as it is: extended, type 2, first in the metadata
+        (4096, 2),  # there is none with metadata
+        (1024, 3 | 1 << 4 | 2 << 5 | 1 << 8),
+    ],
+)
+def test_protection_information_is_kept(wanted: int, cdw10: int) -> None:
+    sizes = [(9, 0), (9, 8), (12, 0), (10, 8)]
+    lbafs = b"".join(LBA_FORMAT.build(lbads=size, ms=ms) for size, ms in sizes)
+    told = {"nlbaf": 3, "lbafs": lbafs, "flbas": 0x11, "dps": 0b1010}
+    bench = make_bench(namespace=told)
+    bench.lu.mode.pending_block_bytes = wanted
+    bench.do("FORMAT UNIT")
+    assert [c.cdw10 for c in formats(bench)] == [cdw10]
+
+
 def test_no_format_of_that_block_length(bench: Bench) -> None:
     bench.lu.mode.pending_block_bytes = 520
     assert code(bench.do("FORMAT UNIT")) == INVALID_FIELD_IN_CDB

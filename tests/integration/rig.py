@@ -31,6 +31,10 @@ class Disk:
     size_bytes: int = 16 * MIB
     block_bytes: int = 4096
     vectors: int = 5
+    metadata_bytes: int = 0
+    extended: bool = False
+    protection_type: int = 0
+    protection_first: bool = False
 
 
 def emulated(path: Path, disk: Disk) -> Transport:
@@ -55,6 +59,10 @@ def qemu(path: Path, disk: Disk) -> Transport:
             block_bytes=disk.block_bytes,
             namespaces=disk.namespaces,
             vectors=disk.vectors,
+            metadata_bytes=disk.metadata_bytes,
+            extended=disk.extended,
+            protection_type=disk.protection_type,
+            protection_first=disk.protection_first,
         )
     )
 

@@ -12,6 +12,7 @@ from scsi2nvme.command import Command, Data, Hot
 from scsi2nvme.commands import COMMANDS, find
 from scsi2nvme.native.hot import NvmeOp, hot_data_bytes, hot_translate
 from scsi2nvme.native.plane import UnitParameters
+from scsi2nvme.nvme.protection import of_type
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES, UnmapLimits
 from tests.support import row
 
@@ -48,6 +49,34 @@ def test_a_read_becomes_reads() -> None:
     assert sqe[8:40] == bytes(32)
     assert sqe[40:52] == bytes.fromhex("05000000 01000000 ff000040")
     assert sqe[52:] == bytes(12)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "expected"),
+    [
+        ("READ (16)", {"transfer_length": 300, "fua": 1}, [(READ, 0x74, 255), (READ, 0x74, 43)]),
+        ("WRITE (16)", {"transfer_length": 300}, [(WRITE, 0x20, 255), (WRITE, 0x20, 43)]),
+        ("VERIFY (16)", {"verification_length": 300}, [(VERIFY, 0x14, 299)]),
+        ("WRITE SAME (16)", {"number_of_blocks": 9, "ndob": 1}, [(WRITE_ZEROES, 0x20, 8)]),
+    ],
+)
+def test_the_controller_keeps_protection_information(
+    name: str, fields: dict[str, int], expected: list[tuple[int, int, int]]
+) -> None:
+    """PRACT, the checks of the type, and reference tags that count on."""
+    lba = (1 << 32) + 5
+    for number, tagged in ((1, True), (3, False)):
+        parameters = replace(PARAMETERS, compares=False, fused_blocks=0, protection=of_type(number))
+        ops = hot_translate(parameters, row(name).build(lba=lba, **fields))
+        assert ops is not None
+        words = [struct.unpack("<48x4I", op.sqe) for op in ops]
+        without = 0 if tagged else 0x04 if ops[0].opcode in (READ, VERIFY) else 0
+        assert [
+            (op.opcode, word[0] >> 24, word[0] & 0xFFFF)
+            for op, word in zip(ops, words, strict=True)
+        ] == [(opcode, flags & ~without, blocks) for opcode, flags, blocks in expected]
+        tags = [op.slba & 0xFFFFFFFF if tagged else 0xFFFFFFFF for op in ops]
+        assert [word[1:] for word in words] == [(0, tag, 0) for tag in tags]
 
 
 def test_a_boundary_cuts() -> None:

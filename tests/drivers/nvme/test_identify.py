@@ -19,6 +19,7 @@ from scsi2nvme.nvme.structures import (
     IDENTIFY_CONTROLLER,
     IDENTIFY_NAMESPACE,
     IDENTIFY_NVM_CONTROLLER,
+    IDENTIFY_NVM_NAMESPACE,
     LBA_FORMAT,
     SMART_LOG,
 )
@@ -206,6 +207,27 @@ def test_queue_entries_of_a_size_that_is_not_ours(told: dict[str, int], words: s
         asyncio.run(reading)
 
 
+@pytest.mark.parametrize("dps", [1, 2, 3, 0xB])
+@pytest.mark.parametrize(("extended_format", "usable"), [(0, True), (1, False), (0x80, False)])
+def test_protection_information_that_the_controller_keeps(
+    dps: int, extended_format: int, usable: bool
+) -> None:
+    answers = {
+        (2, 0): nsids(1),
+        (0, 1): namespace(9, ms=8, dps=dps),
+        (5, 1): IDENTIFY_NVM_NAMESPACE.build(elbafs=extended_format.to_bytes(4, "little")),
+    }
+    controller = IDENTIFY_CONTROLLER.build(ver=0x020000, nn=1, ctratt=1 << 15)
+    played = Played(answers)
+    reading = identify.read_namespaces(
+        played.execute, IDENTIFY_CONTROLLER.parse(controller), NO_QUIRK
+    )
+    assert sorted(asyncio.run(reading)) == [1] * usable
+    found, played = namespaces(answers)  # there are no other formats
+    assert sorted(found) == [1]
+    assert (5, 1) not in played.asked
+
+
 def test_inactive_namespaces_are_left_out_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
     found, _ = namespaces({(0, 1): NAMESPACE, (0, 2): bytes(4096)})
     assert sorted(found) == [1]
@@ -215,7 +237,10 @@ def test_inactive_namespaces_are_left_out_without_a_word(caplog: pytest.LogCaptu
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (namespace(9, ms=8), "8 bytes of metadata"),
+        (namespace(9, ms=8), "8 bytes of metadata each"),
+        (namespace(9, dps=1), "0 bytes of metadata, with protection information"),
+        (namespace(9, ms=16, dps=1), "16 bytes of metadata, with protection information"),
+        (namespace(9, ms=8, dps=4), "of type 4"),
         (namespace(9, ncap=0), "no capacity"),
         (namespace(9, lbads=8), "2^8 bytes"),
         (namespace(9, lbads=255), "2^255 bytes"),
