@@ -38,7 +38,7 @@ class Client:
     NoDaemon if nobody listens, NoAnswer for other failures of the socket. Of one thread.
     """
 
-    def __init__(self, path: Path | str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, path: Path | str, timeout_s: float | None = TIMEOUT_S) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._stream = self._socket.makefile("rb")
         self._requests = 0

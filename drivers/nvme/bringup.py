@@ -40,6 +40,13 @@ _UNIT_S = 0.5  # of CAP.TO and CRTO
 _SLOW_DISABLE_S = 2.3
 _BEFORE_ENABLE_S = 0.0001  # some controllers miss a CC.EN that follows RDY=0 at once
 _IOSQES, _IOCQES = 6, 4
+_WIDE = {Register.CAP, Register.ASQ, Register.ACQ, Register.CMBMSC}  # of 8 bytes
+# But for what is only written, and the doorbells. Spec: NVMe Base 2.0c figure 35.
+_READABLE = tuple(
+    register
+    for register in Register
+    if register not in (Register.NSSR, Register.CSTS, Register.DOORBELLS)
+)
 _ALL_COMMAND_SETS, _NVM_ONLY = 6, 0
 
 
@@ -100,6 +107,19 @@ class BringUp:
         if value == ALL_ONES_32:
             raise ControllerGoneError(f"{self.transport.name}: CSTS reads all ones")
         return decode(CSTS, value)
+
+    def properties(self) -> dict[int, int]:
+        """Return what the controller has of those that may be read any time, by their offsets.
+
+        One that is gone reads all ones, and nothing more is asked of it.
+        """
+        found: dict[int, int] = {Register.CSTS: self.transport.read32(Register.CSTS)}
+        if found[Register.CSTS] == ALL_ONES_32:
+            return found
+        for register in _READABLE:
+            read = self.transport.read64 if register in _WIDE else self.transport.read32
+            found[register] = read(register)
+        return found
 
     @property
     def maximum_depth(self) -> int:

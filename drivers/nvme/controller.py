@@ -103,6 +103,7 @@ class Controller:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._registers = BringUp(transport, clock)
+        self.properties = self._registers.properties
         self._depth = min(depth, self._registers.maximum_depth)
         self._admin = self._control_queue(0, _ADMIN_DEPTH)
         self._io = self._control_queue(_CONTROL_QID, self._depth)

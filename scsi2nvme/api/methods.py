@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from scsi2nvme.api import changing, configuration
+from scsi2nvme.api import changing, configuration, passing
 from scsi2nvme.api.configuration import LogLevel as LogLevel
 from scsi2nvme.api.events import EVENTS
 from scsi2nvme.api.method import Method, Nothing, doc
@@ -189,5 +189,6 @@ METHODS: tuple[Method[Any, Any], ...] = (
     DISCOVER,
     *configuration.METHODS,
     *changing.METHODS,
+    *passing.METHODS,
 )
 BY_NAME: dict[str, Method[Any, Any]] = {each.name: each for each in METHODS}

@@ -8,7 +8,7 @@ from pathlib import Path
 from scsi2nvme.api import rpc
 from scsi2nvme.api.method import Method, P, R
 from scsi2nvme.cli.errors import OperationError, UsageError
-from scsi2nvme.client import Client, NoAnswer, NoDaemon, RpcError
+from scsi2nvme.client import TIMEOUT_S, Client, NoAnswer, NoDaemon, RpcError
 
 UNIT_STATE_DIR = Path("/var/lib/scsi2nvme")  # which systemd's unit starts the daemon with
 
@@ -30,14 +30,19 @@ class NoDaemonError(OperationError):
     """There is nobody to ask: who can do without a daemon may add how."""
 
 
-def ask(state_dir: Path, method: Method[P, R], params: P | None = None) -> R:
+def ask(
+    state_dir: Path,
+    method: Method[P, R],
+    params: P | None = None,
+    timeout_s: float | None = TIMEOUT_S,
+) -> R:
     """Ask the daemon of `state_dir`; OperationError if there is none or it refuses.
 
-    UsageError if what is asked makes no sense to it.
+    UsageError if what is asked makes no sense to it. `timeout_s` None: it may take any time.
     """
     path = socket_path(state_dir)
     try:
-        with Client(path) as daemon:
+        with Client(path, timeout_s) as daemon:
             return daemon.call(method, params)
     except NoDaemon:
         raise NoDaemonError(

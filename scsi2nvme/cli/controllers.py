@@ -10,7 +10,9 @@ from scsi2nvme.cli.inspection import Inspection
 from scsi2nvme.cli.spec import ControllerSpec
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.errors import ControllerError, StatusError
+from scsi2nvme.drivers.nvme.retry import LOST
 from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
 
 
 async def open_controller(spec: ControllerSpec, *, io_queues: int, pool_bytes: int) -> Controller:
@@ -43,8 +45,7 @@ def _named(spec: ControllerSpec) -> Iterator[None]:
 async def read(controller: Controller, wanted: Inspection, nsid: int) -> bytes:
     """Return the raw data that is `wanted`; OperationError if there is none."""
     if wanted.per_namespace and nsid not in controller.namespaces:
-        known = ", ".join(str(number) for number in sorted(controller.namespaces))
-        raise OperationError(f"there is no namespace {nsid}; active: {known}")
+        raise OperationError(_no_namespace(controller, nsid))
     try:
         command = wanted.command(nsid, controller.commands.error_log_entries)
         return (await controller.commands.succeed(command)).data
@@ -55,6 +56,25 @@ async def read(controller: Controller, wanted: Inspection, nsid: int) -> bytes:
         ) from error
     except ControllerError as error:
         raise OperationError(str(error)) from error
+
+
+async def execute(controller: Controller, command: NvmeCommand) -> Completion:
+    """Have a controller execute any command, whatever its status; OperationError if it cannot."""
+    there = {0, BROADCAST_NSID, *controller.namespaces}
+    if not command.admin and command.nsid not in there:
+        raise OperationError(_no_namespace(controller, command.nsid))
+    try:
+        (completion,) = await controller.execute(command)
+    except (ControllerError, ValueError) as error:
+        raise OperationError(f"{command.name}: {error}") from error
+    if completion.status == LOST:
+        raise OperationError(f"{controller.name} is dead: {controller.failure}")
+    return completion
+
+
+def _no_namespace(controller: Controller, nsid: int) -> str:
+    known = ", ".join(str(number) for number in sorted(controller.namespaces))
+    return f"there is no namespace {nsid}; active: {known}"
 
 
 async def reset(controller: Controller) -> None:

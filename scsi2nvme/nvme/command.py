@@ -13,7 +13,7 @@ from enum import IntEnum
 
 BROADCAST_NSID = 0xFFFFFFFF
 
-_SQE = struct.Struct("<2I32x6I")  # CDW0, NSID, what the driver fills in, CDW10 to CDW15
+_SQE = struct.Struct("<4I24x6I")  # CDW0, NSID, CDW2, CDW3, the driver's part, CDW10 to CDW15
 
 
 class Opcode(IntEnum):
@@ -88,6 +88,8 @@ class NvmeCommand:
     admin: bool = False
     fuse: Fuse = Fuse.NORMAL
     timeout_s: float | None = None
+    cdw2: int = 0
+    cdw3: int = 0
 
     @property
     def name(self) -> str:
@@ -111,7 +113,7 @@ class NvmeCommand:
     def sqe(self) -> bytes:
         """Return the 64-byte entry with CID, PSDT, MPTR and DPTR zero."""
         own = (self.cdw10, self.cdw11, self.cdw12, self.cdw13, self.cdw14, self.cdw15)
-        return _SQE.pack(self.opcode | self.fuse << 8, self.nsid, *own)
+        return _SQE.pack(self.opcode | self.fuse << 8, self.nsid, self.cdw2, self.cdw3, *own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,6 +193,13 @@ class TaskService:
         """Make the first `size` bytes of a namespace the logical unit, None: all of it."""
         await self._follower.limit(lu, size)
 
+    async def drain_units(self, units: Iterable[LogicalUnit]) -> None:
+        """Wait until nothing is under way on logical units that was begun before."""
+        for lu in units:
+            if (unit := self._registry.units.get(lu)) is not None:
+                async with unit.alone(party=None):
+                    pass
+
     def controller_interrupted(self) -> None:
         """A controller is about to be reset, or was: what it was asked before may not hold."""
         self._registry.epoch.advance()

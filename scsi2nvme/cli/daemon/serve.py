@@ -20,6 +20,7 @@ from scsi2nvme.cli.daemon.control import Answers, ControlServer, StateDirectory
 from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served, Serving
 from scsi2nvme.cli.daemon.notify import managed, notify
+from scsi2nvme.cli.daemon.passing import Passing
 from scsi2nvme.cli.daemon.served_controllers import Controllers
 from scsi2nvme.cli.daemon.statistics import Counting
 from scsi2nvme.cli.ending import Ending, say
@@ -131,6 +132,8 @@ class Daemon:
         answers.add(methods.READ, self._read)
         answers.add(methods.RESET, self._reset)
         self.controllers.answer(answers)
+        controllers = self.controllers
+        Passing(self.service, controllers.one, controllers.on_event).answer(answers)
         self.counting.answer(answers)
         self.changes.answer(answers)
         happening.answer(answers)

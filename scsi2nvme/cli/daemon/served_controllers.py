@@ -127,12 +127,12 @@ class Controllers:
     def number(self, name: str) -> int:
         """Return the number of a controller by name, number or SPEC; OperationError if none is."""
         with contextlib.suppress(OperationError):
-            return self._one(name).number
+            return self.one(name).number
         for number in self._there():
             spec = self.targets[number].spec
             if name == spec.text or spelled(name) in spec.names(number):
                 return number
-        return self._one(name).number
+        return self.one(name).number
 
     def number_of(self, row: ControllerTable) -> int:
         """Return the number of the last controller that the configuration has by this row."""
@@ -148,9 +148,10 @@ class Controllers:
 
     def named(self, name: str) -> Controller:
         """Return a controller by name, number or SPEC; OperationError if it is not up."""
-        return self._one(name).controller
+        return self.one(name).controller
 
-    def _one(self, name: str) -> Served:
+    def one(self, name: str) -> Served:
+        """Return a controller that is served, as `named`."""
         for served in self.served:
             if (name.lower() == served.iqn and not served.rival) or spelled(name) in served.names:
                 return served
@@ -171,7 +172,7 @@ class Controllers:
         """Give controllers their places, and names."""
         for one in come:
             insort(self.served, one, key=lambda each: each.number)
-            one.controller.on_event = partial(self._on_event, one)
+            one.controller.on_event = partial(self.on_event, one)
         self._name_disks()
 
     def _name_disks(self) -> None:
@@ -384,7 +385,7 @@ class Controllers:
 
     # Events
 
-    def _on_event(self, served: Served, event: ControllerEvent) -> None:
+    def on_event(self, served: Served, event: ControllerEvent) -> None:
         """A controller tells something: follow changes of its namespaces."""
         kind = "controller-back" if event.returned else "controller-event"
         self._tell(kind, "controller %s: %s", served.settings, event)

@@ -1,0 +1,78 @@
+"""Methods that send a controller commands as people write them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from scsi2nvme.api.method import Method, doc
+
+DATA_OUT_BYTES = 28 << 10  # what fits, in hexadecimal, into a request's line
+
+DWORDS = ("cdw2", "cdw3", *(f"cdw{n}" for n in range(10, 16)))  # what a command says by itself
+
+
+@dataclass(frozen=True, slots=True)
+class WhichCommand:
+    """An NVMe command for a controller. Its data pointer and identifier are the driver's."""
+
+    controller: str = field(metadata=doc("its name, number or SPEC, or its target's name"))
+    opcode: int = field(metadata=doc("CDW0 bits 7:0"))
+    admin: bool = field(default=True, metadata=doc("for the admin queue, else an I/O command"))
+    nsid: int = 0
+    cdw2: int = 0
+    cdw3: int = 0
+    cdw10: int = 0
+    cdw11: int = 0
+    cdw12: int = 0
+    cdw13: int = 0
+    cdw14: int = 0
+    cdw15: int = 0
+    data_in: int = field(default=0, metadata=doc("how many bytes come back, 2 MiB at most"))
+    data_out: str = field(
+        default="", metadata=doc("data for the controller in hexadecimal, 28 KiB at most")
+    )
+    timeout_ms: int = field(default=0, metadata=doc("0: as long as such a command usually has"))
+    force: bool = field(
+        default=False, metadata=doc("also where initiators lose what they use; changing ones only")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEnded:
+    """How an NVMe command ended."""
+
+    status: int = field(metadata=doc("status code type << 8 | status code; 0: success"))
+    dw0: int = field(metadata=doc("the command's result"))
+    dnr: bool = field(metadata=doc("do not retry"))
+    more: bool = field(metadata=doc("the error log has more"))
+    data: str = field(metadata=doc("what came back, in hexadecimal"))
+
+
+@dataclass(frozen=True, slots=True)
+class WhichProperties:
+    """A controller whose properties are to be read."""
+
+    controller: str = field(metadata=doc("its name, number or SPEC, or its target's name"))
+
+
+LOOK = Method(
+    "controllers.look",
+    "send a controller a command that only looks, at what is not private",
+    WhichCommand,
+    CommandEnded,
+)
+COMMAND = Method(
+    "controllers.command",
+    "send a controller any command but those that are the driver's own",
+    WhichCommand,
+    CommandEnded,
+    changes=True,
+)
+PROPERTIES = Method(
+    "controllers.properties",
+    "a controller's properties (registers), by their offsets in decimal",
+    WhichProperties,
+    dict[str, int],
+)
+
+METHODS = (LOOK, COMMAND, PROPERTIES)

@@ -1,0 +1,236 @@
+"""Commands as people write them, for controllers that are served.
+
+What may take from initiators what they use is refused unless it is forced, and then is a change of
+the disk: a format finds its logical units not ready, and afterwards what the controller has become
+is read, and initiators are told.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+from scsi2nvme.api import passing as api
+from scsi2nvme.api.passing import DWORDS, CommandEnded, WhichCommand, WhichProperties
+from scsi2nvme.cli import controllers
+from scsi2nvme.cli.daemon.control import Answers
+from scsi2nvme.cli.daemon.front_ends.front_end import Served
+from scsi2nvme.cli.errors import OperationError, UsageError
+from scsi2nvme.drivers.nvme.admin import LogPage, get_log_page
+from scsi2nvme.drivers.nvme.errors import ControllerError
+from scsi2nvme.drivers.nvme.events import ControllerEvent, EventType
+from scsi2nvme.drivers.nvme.identify import MAXIMUM_TRANSFER_BYTES
+from scsi2nvme.fields import Values
+from scsi2nvme.happenings import tell
+from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
+from scsi2nvme.nvme.effects import EFFECTS_LOG, EFFECTS_LOG_BYTES, effects_of
+from scsi2nvme.nvme.passing import danger, harmless, looks, refusal
+from scsi2nvme.scsi.sense import (
+    CAPACITY_DATA_HAS_CHANGED,
+    INQUIRY_DATA_HAS_CHANGED,
+    MODE_PARAMETERS_CHANGED,
+)
+from scsi2nvme.service import TaskService
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.readiness import Readiness
+
+_DWORD, _BYTE = 0xFFFFFFFF, 0xFF
+_LPA_EFFECTS = 1 << 1
+_FNA_FORMATS_ALL, _FNA_ERASES_ALL = 1 << 0, 1 << 1
+_SES = 7 << 9
+_MODE_FEATURES = {0x05, 0x06}  # Error Recovery, Volatile Write Cache: mode pages 01h and 08h
+
+_log = logging.getLogger(__name__)
+
+
+class Passing:
+    """Answers the methods of `scsi2nvme.api.passing`.
+
+    `served` finds a controller by what it is called; `report` takes what has become of it.
+    """
+
+    def __init__(
+        self,
+        service: TaskService,
+        served: Callable[[str], Served],
+        report: Callable[[Served, ControllerEvent], None],
+    ) -> None:
+        self._service = service
+        self._served = served
+        self._report = report
+
+    def answer(self, answers: Answers) -> None:
+        """Have these methods answered."""
+        answers.add(api.LOOK, self._look)
+        answers.add(api.COMMAND, self._command)
+        answers.add(api.PROPERTIES, self._properties)
+
+    async def _properties(self, which: WhichProperties) -> dict[str, int]:
+        controller = self._served(which.controller).controller
+        return {str(offset): value for offset, value in controller.properties().items()}
+
+    async def _look(self, which: WhichCommand) -> CommandEnded:
+        command = _command_of(which)
+        if not looks(command):
+            raise UsageError(f"{command.name} does more than look: it is for controllers.command")
+        return _ended(await controllers.execute(self._served(which.controller).controller, command))
+
+    async def _command(self, which: WhichCommand) -> CommandEnded:
+        one, command = self._served(which.controller), _command_of(which)
+        if reason := refusal(command):
+            raise OperationError(f"{command.name} is not passed: {reason}")
+        effects = await _effects(one, command)
+        concerned = _concerned(one, command, effects)
+        reason = danger(command, effects) if concerned else ""
+        if reason and not which.force:
+            raise OperationError(
+                f"{command.name} is refused while the controller is served: {reason}; "
+                "--force does it all the same"
+            )
+        if reason:
+            told = ("controller %s: %s is forced: %s", one.settings.spec.text, command.name, reason)
+            tell(_log, logging.WARNING, "command-forced", *told, controller=one.settings.spec.text)
+        async with self._set_aside(concerned, command) as outcome:
+            outcome.append(await controllers.execute(one.controller, command))
+        if not harmless(command):
+            await self._follow(one, command, concerned, outcome[0])
+        return _ended(outcome[0])
+
+    @asynccontextmanager
+    async def _set_aside(
+        self, units: Iterable[LogicalUnit], command: NvmeCommand
+    ) -> AsyncIterator[list[Completion]]:
+        """Have logical units be formatting while a format is under way; nothing for others."""
+        outcome: list[Completion] = []
+        before = {lu: lu.readiness for lu in units}
+        if not (command.admin and command.opcode == AdminOpcode.FORMAT_NVM and before):
+            yield outcome
+            return
+        for lu in before:
+            if lu.readiness is Readiness.FORMATTING:
+                raise OperationError("another format of it is under way")
+            if lu.readiness is Readiness.FAILED:
+                raise OperationError("the controller is not there")
+        for lu in before:
+            _enter(lu, Readiness.FORMATTING)
+        try:
+            await self._service.drain_units(before)
+            yield outcome
+        finally:
+            for lu, was in before.items():
+                _enter(lu, _after(outcome, was))
+
+    async def _follow(
+        self,
+        one: Served,
+        command: NvmeCommand,
+        concerned: Iterable[LogicalUnit],
+        completion: Completion,
+    ) -> None:
+        """Read what the controller has become, and tell whom it concerns."""
+        self._service.controller_interrupted()  # no answer from before holds
+        if completion.status:
+            return
+        sets = command.admin and command.opcode == AdminOpcode.SET_FEATURES
+        if sets and command.cdw10 & _BYTE in _MODE_FEATURES:
+            for lu in one.units.values():
+                lu.establish_attention(MODE_PARAMETERS_CHANGED)
+        if not command.admin:
+            return
+        try:
+            changed = await one.controller.rescan()
+        except ControllerError as error:
+            raise OperationError(
+                f"{command.name} was done, but the namespaces cannot be read: {error}"
+            ) from error
+        if command.opcode == AdminOpcode.FORMAT_NVM:
+            changed |= {lu.nsid for lu in concerned}
+            for lu in concerned:
+                lu.mode.pending_block_bytes = None
+                lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
+                lu.establish_attention(INQUIRY_DATA_HAS_CHANGED)
+        if changed:
+            log = LogPage.CHANGED_NAMESPACES
+            self._report(one, ControllerEvent(EventType.NOTICE, 0, log, b"", changed))
+
+
+def _enter(lu: LogicalUnit, readiness: Readiness) -> None:
+    lu.readiness, lu.progress = readiness, None
+    lu.on_change()
+
+
+def _after(outcome: list[Completion], before: Readiness) -> Readiness:
+    """Return what a logical unit is after a format: as it was if that was refused."""
+    if outcome and not outcome[0].status:
+        return Readiness.READY
+    refused = bool(outcome) and outcome[0].status >> 8 <= 1 and outcome[0].dnr
+    return before if refused else Readiness.FORMAT_FAILED
+
+
+def _command_of(which: WhichCommand) -> NvmeCommand:
+    """Return the command that is meant; UsageError if there is no such."""
+    limits = {"opcode": _BYTE, "data_in": MAXIMUM_TRANSFER_BYTES}
+    limits |= dict.fromkeys(("nsid", "timeout_ms", *DWORDS), _DWORD)
+    for name, limit in limits.items():
+        if not 0 <= getattr(which, name) <= limit:
+            raise UsageError(f"{name}: {getattr(which, name)} is not between 0 and {limit}")
+    try:
+        data_out = bytes.fromhex(which.data_out)
+    except ValueError:
+        raise UsageError("data_out: not bytes in hexadecimal, two digits each") from None
+    if data_out and which.data_in:
+        raise UsageError("data_in and data_out: a command moves data one way")
+    return NvmeCommand(
+        which.opcode,
+        which.nsid,
+        **{name: getattr(which, name) for name in DWORDS},
+        data_in=which.data_in,
+        data_out=data_out,
+        admin=which.admin,
+        timeout_s=which.timeout_ms / 1000 or None,
+    )
+
+
+def _ended(completion: Completion) -> CommandEnded:
+    return CommandEnded(
+        int(completion.status),
+        completion.dw0,
+        completion.dnr,
+        completion.more,
+        completion.data.hex(),
+    )
+
+
+async def _effects(one: Served, command: NvmeCommand) -> Values | None:
+    """Return what the controller says of a command, None if it says nothing."""
+    if harmless(command) or not one.controller.identity.lpa & _LPA_EFFECTS:
+        return None
+    log = get_log_page(EFFECTS_LOG, 0, EFFECTS_LOG_BYTES)
+    completion = await controllers.execute(one.controller, log)
+    return None if completion.status else effects_of(completion.data, command)
+
+
+def _concerned(
+    one: Served, command: NvmeCommand, effects: Values | None
+) -> tuple[LogicalUnit, ...]:
+    """Return the logical units of a controller that a command may change."""
+    every = tuple(one.units.values())
+    named = tuple(lu for lu in every if command.nsid in (lu.nsid, BROADCAST_NSID))
+    if not command.admin:
+        return named or every if command.nsid == 0 else named
+    if command.opcode == AdminOpcode.FORMAT_NVM:
+        fna = one.controller.identity.fna
+        whole = fna & (_FNA_ERASES_ALL if command.cdw10 & _SES else _FNA_FORMATS_ALL)
+        return every if whole else named
+    alone = effects is not None and effects.csupp and effects.cse <= 1 and not effects.ccc
+    return named if alone and named and not _shared(command) else every
+
+
+def _shared(command: NvmeCommand) -> bool:
+    """Whether an admin command that names a namespace concerns all of them nevertheless."""
+    return command.opcode in (
+        AdminOpcode.SANITIZE,
+        AdminOpcode.FIRMWARE_COMMIT,
+        AdminOpcode.SECURITY_SEND,
+    )

@@ -1,0 +1,115 @@
+"""What conversations yield, get and return, and what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.drivers.nvme import admin
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.status import describe
+from scsi2nvme.nvme.structures import IDENTIFY_NAMESPACE, LBA_FORMAT
+
+CHUNK_BYTES = 4096  # of a log: every controller takes as much at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """Asks for the controller's properties, by offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Asks for nothing, for some seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Asks for a reset of the controller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a verb shows: in `lines` for people, as JSON, or as the bytes that were read.
+
+    `file` gets the bytes, where one is given.
+    """
+
+    lines: tuple[str, ...] = ()
+    json: Any = field(default_factory=dict)
+    raw: bytes = b""
+    file: str = ""
+
+
+Question = NvmeCommand | Properties | Pause | Reset
+T = TypeVar("T")
+Conversation = Generator[Question, Any, T]
+
+
+def succeed(command: NvmeCommand, what: str = "") -> Conversation[Completion]:
+    """Ask for a command; OperationError unless it succeeds."""
+    completion: Completion = yield command
+    if completion.status:
+        more = "; see: error-log" if completion.more else ""
+        raise OperationError(
+            f"{what or command.name}: the controller answers: {describe(completion.status)}{more}"
+        )
+    return completion
+
+
+def log_pages(
+    lid: int,
+    length: int,
+    *,
+    nsid: int = 0xFFFFFFFF,
+    offset: int = 0,
+    retain: bool = False,
+    lsp: int = 0,
+    more: dict[str, int] | None = None,
+) -> Conversation[bytes]:
+    """Read a log from an offset, 4 KiB at a time; its event is kept until the last piece.
+
+    `more` are dwords of the command, to which these bits belong.
+    """
+    data = b""
+    while len(data) < length:
+        left = length - len(data)
+        wanted = -(-min(left, CHUNK_BYTES) // 4) * 4
+        command = admin.get_log_page(
+            lid,
+            nsid,
+            wanted,
+            offset=offset + len(data),
+            retain=retain or left > wanted,
+            lsp=lsp,
+        )
+        data += (yield from succeed(_with_bits(command, more or {}), f"log {lid:02X}h")).data
+    return data[:length]
+
+
+def _with_bits(command: NvmeCommand, more: dict[str, int]) -> NvmeCommand:
+    return replace(command, **{name: getattr(command, name) | bits for name, bits in more.items()})
+
+
+def identify_namespace(nsid: int) -> Conversation[Values]:
+    """Return Identify Namespace."""
+    command = admin.identify(admin.CNS_NAMESPACE, nsid)
+    return IDENTIFY_NAMESPACE.parse((yield from succeed(command)).data)
+
+
+def lba_formats(namespace: Values) -> list[Values]:
+    """Return a namespace's LBA formats."""
+    raw, size = namespace.bytes("lbafs"), LBA_FORMAT.size
+    return [LBA_FORMAT.parse(raw[size * n : size * (n + 1)]) for n in range(namespace.nlbaf + 1)]
+
+
+def current_format(namespace: Values) -> Values:
+    """Return the LBA format that a namespace has. Spec: NVM Command Set 1.0c figure 97."""
+    index = namespace.flbas & 0xF | (namespace.flbas >> 5 & 3) << 4
+    formats = lba_formats(namespace)
+    return formats[index] if index < len(formats) else formats[0]

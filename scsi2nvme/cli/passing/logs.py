@@ -1,0 +1,317 @@
+"""Log pages. Spec: NVMe Base 2.0c 5.16."""
+
+from __future__ import annotations
+
+import argparse
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from scsi2nvme.cli.errors import OperationError, UsageError
+from scsi2nvme.cli.passing.conversation import Conversation, Shown, log_pages
+from scsi2nvme.cli.passing.row import (
+    ALL_NAMESPACES,
+    HUMAN_READABLE,
+    OUTPUT_FORMAT,
+    RAW_BINARY,
+    RETAIN,
+    Option,
+    Row,
+    always,
+    flag,
+    namespace_id,
+    number,
+)
+from scsi2nvme.cli.passing.shown import fields_of, hex_dump
+from scsi2nvme.drivers.nvme.admin import LogPage
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.command import NvmeCommand
+from scsi2nvme.nvme.effects import EFFECTS_LOG, EFFECTS_LOG_BYTES, OPCODES, effects_at
+from scsi2nvme.nvme.log_structures import (
+    PERSISTENT_EVENT,
+    PERSISTENT_EVENT_HEADER,
+    PERSISTENT_EVENT_LOG,
+    SANITIZE_STATUS,
+    SANITIZE_STATUS_LOG,
+    SELF_TEST_LOG,
+    TELEMETRY_CONTROLLER,
+    TELEMETRY_HEADER,
+    TELEMETRY_HOST,
+)
+from scsi2nvme.nvme.structures import SELF_TEST_RESULT
+
+_CHANGED_BYTES = 4096
+_TOO_MANY = 0xFFFFFFFF
+_BLOCK = 512  # of telemetry
+_RESULTS = 20  # of the self-test log
+_UNUSED = 0xF
+_READ_EVENTS, _ESTABLISH, _RELEASE = 0, 1, 2
+# What this program reads of a telemetry log, or a persistent event log, at most.
+MOST_BYTES = 256 << 20
+
+
+def _get_log(given: argparse.Namespace) -> Conversation[Shown]:
+    if not given.log_len:
+        raise UsageError("get-log: give --log-len, the number of bytes")
+    lid = given.log_id if given.aen is None else given.aen >> 16 & 0xFF
+    if lid is None:
+        raise UsageError("get-log: give --log-id")
+    raw = yield from log_pages(
+        lid,
+        given.log_len,
+        nsid=given.namespace_id,
+        offset=given.lpo,
+        retain=given.rae,
+        lsp=given.lsp,
+        more={
+            "cdw11": given.lsi << 16,
+            "cdw14": given.uuid_index | given.ot << 23 | given.csi << 24,
+        },
+    )
+    head = f"log-id:{lid} namespace-id:{given.namespace_id:#x}"
+    return Shown((head, *hex_dump(raw)), {"log_id": lid, "data": raw.hex()}, raw)
+
+
+def _changed_ns(given: argparse.Namespace) -> Conversation[Shown]:
+    raw = yield from log_pages(LogPage.CHANGED_NAMESPACES, _CHANGED_BYTES)
+    nsids = [nsid for nsid in struct.unpack("<1024I", raw) if nsid]
+    if nsids == [_TOO_MANY]:
+        return Shown(("more than 1024 ns changed",), {"num_changed_namespaces": -1}, raw)
+    lines = tuple(f"[{place:4}]:{nsid:#x}" for place, nsid in enumerate(nsids))
+    json = {
+        "num_changed_namespaces": len(nsids),
+        "namespace_list": [{"nsid": nsid} for nsid in nsids],
+    }
+    return Shown(lines, json, raw)
+
+
+def _effects(given: argparse.Namespace) -> Conversation[Shown]:
+    more = {"cdw14": given.csi << 24}
+    raw = yield from log_pages(EFFECTS_LOG, EFFECTS_LOG_BYTES, nsid=0, more=more)
+    lines: list[str] = []
+    json: dict[str, Any] = {"command_set_identifier": given.csi}
+    for title, prefix, key, is_admin in (
+        ("Admin Commands", "ACS", "admin_cmd_set", True),
+        ("NVM Commands", "IOCS", "io_cmd_set", False),
+    ):
+        lines.append(title)
+        json[key] = {}
+        for opcode in range(OPCODES):
+            effects = effects_at(raw, opcode, admin=is_admin)
+            if not effects.csupp:
+                continue
+            name = NvmeCommand(opcode, admin=is_admin).name
+            value = int.from_bytes(effects.raw, "little")
+            lines.append(f"{prefix}{opcode:<6}[{name:<32}] {value:08x}")
+            lines += fields_of(effects) if given.human_readable else ()
+            json[key][f"{prefix}_{opcode} ({name})"] = value
+    return Shown(tuple(lines), [json], raw)
+
+
+def _sanitize_log(given: argparse.Namespace) -> Conversation[Shown]:
+    size = SANITIZE_STATUS.size
+    raw = yield from log_pages(SANITIZE_STATUS_LOG, size, retain=given.rae)
+    values = SANITIZE_STATUS.parse(raw)
+    lines = [f"{name:<28}: {values[name]:#x}" for name in values]
+    if given.human_readable:
+        lines = list(fields_of(values))
+        lines.append(f"\tprogress: {100 * values.sprog / 65536:.2f}%")
+    plain = {name: value for name, value in values.items() if name not in _SSTAT}
+    json = {**plain, "sstat": {key: values[name] for name, key in _SSTAT.items()}}
+    return Shown(tuple(lines), json, raw)
+
+
+_SSTAT = {"state": "status", "passes": "no_cmplted_passes", "global_erased": "global_erased"}
+
+
+def _self_test_log(given: argparse.Namespace) -> Conversation[Shown]:
+    size = SELF_TEST_RESULT.size
+    raw = yield from log_pages(SELF_TEST_LOG, 4 + size * min(given.dst_entries, _RESULTS))
+    results = [SELF_TEST_RESULT.parse(raw[at : at + size]) for at in range(4, len(raw), size)]
+    valid = [result for result in results if result.result != _UNUSED]
+    operation, completion = raw[0] & 0xF, raw[1] & 0x7F
+    lines = [f"Current operation  : {operation:#x}", f"Current Completion : {completion}%"]
+    for place, result in enumerate(valid):
+        lines.append(f"Self Test Result[{place}]:")
+        lines += [f"  {key:<28}: {value:#x}" for key, value in _result(result).items()]
+    json = {
+        "Current Device Self-Test Operation": operation,
+        "Current Device Self-Test Completion": completion,
+        "List of Valid Reports": [_result(result) for result in valid],
+    }
+    return Shown(tuple(lines), json, raw)
+
+
+def _result(result: Values) -> dict[str, int]:
+    """Return a result as nvme-cli names its fields: those that are valid."""
+    shown = {
+        "Self test result": result.result,
+        "Self test code": result.code,
+        "Segment number": result.segment,
+        "Valid Diagnostic Information": result.valid,
+        "Power on hours": result.poh,
+    }
+    for bit, key, name in (
+        (0, "Namespace Identifier", "nsid"),
+        (1, "Failing LBA", "flba"),
+        (2, "Status Code Type", "sct"),
+        (3, "Status Code", "sc"),
+    ):
+        if result.valid >> bit & 1:
+            shown[key] = result[name]
+    return shown
+
+
+def _telemetry(given: argparse.Namespace) -> Conversation[Shown]:
+    if not 1 <= given.data_area <= 4:
+        raise UsageError("telemetry-log: --data-area is 1, 2, 3 or 4")
+    lid = TELEMETRY_CONTROLLER if given.controller_init else TELEMETRY_HOST
+    create = bool(given.host_generate) and not given.controller_init
+    head = yield from log_pages(lid, TELEMETRY_HEADER.size, retain=True, lsp=int(create))
+    header = TELEMETRY_HEADER.parse(head)
+    if given.controller_init and not header.available:
+        raise OperationError("telemetry-log: the controller has collected nothing by itself")
+    last = header[f"area{given.data_area}_last"] or header[f"area{min(given.data_area, 3)}_last"]
+    rest = last * _BLOCK
+    if rest > MOST_BYTES:
+        raise OperationError(f"telemetry-log: {rest} bytes, at most {MOST_BYTES} are read")
+    data = yield from log_pages(lid, rest, offset=_BLOCK) if rest else _nothing()
+    again = yield from log_pages(lid, TELEMETRY_HEADER.size, retain=True)
+    if TELEMETRY_HEADER.parse(again).generation != header.generation:
+        raise OperationError("telemetry-log: it was made anew while it was read; try again")
+    raw = head + data
+    line = f"{len(raw)} bytes are in {given.output_file}"
+    return Shown((line,), {"bytes": len(raw)}, raw, file=given.output_file)
+
+
+def _nothing() -> Conversation[bytes]:
+    yield from ()
+    return b""
+
+
+def _events(raw: bytes, header: Values) -> Iterator[dict[str, Any]]:
+    at = PERSISTENT_EVENT_HEADER.size
+    for _ in range(header.total_num_of_events):
+        if at + PERSISTENT_EVENT.size > len(raw):
+            return
+        event = PERSISTENT_EVENT.parse(raw[at:])
+        start = at + event.event_header_len + 3
+        at = start + event.event_len
+        yield {**event, "data": raw[start:at].hex()}
+
+
+def _persistent_events(given: argparse.Namespace) -> Conversation[Shown]:
+    size = PERSISTENT_EVENT_HEADER.size
+    action = given.action
+    if action == _RELEASE:
+        yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=_RELEASE)
+        return Shown(("the context is released",), {"released": True})
+    first = _ESTABLISH if action is None else action
+    head = yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=first)
+    header = PERSISTENT_EVENT_HEADER.parse(head)
+    length = min(given.log_len or header.total_log_len, header.total_log_len)
+    if length > MOST_BYTES:
+        raise OperationError(f"persistent-event-log: {length} bytes, at most {MOST_BYTES} are read")
+    rest = length - size
+    raw = head
+    if rest > 0:
+        raw += yield from log_pages(PERSISTENT_EVENT_LOG, rest, offset=size, lsp=_READ_EVENTS)
+    if action is None:
+        yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=_RELEASE)
+    events = list(_events(raw, header))
+    lines = [f"{name:<22}: {value}" for name, value in header.items()]
+    for place, event in enumerate(events):
+        lines.append(
+            f"Event[{place}]: type {event['event_type']:#x} at {event['event_timestamp']} ms"
+        )
+        lines += hex_dump(bytes.fromhex(event["data"]))
+    json = {**header, "list_of_event_entries": events}
+    return Shown(tuple(lines), json, raw[:length])
+
+
+_LOG_LEN = Option("log-len", "l", "bytes to read")
+
+ROWS = (
+    Row(
+        "get-log",
+        "read any log page",
+        "Read a log page, by its identifier, 4 KiB at a time.",
+        (
+            namespace_id(ALL_NAMESPACES),
+            Option("log-id", "i", "log page", number(8), None, "LID"),
+            _LOG_LEN,
+            Option("aen", "a", "an event's dword 0, which names the log page", default=None),
+            Option("lpo", "o", "first byte (default: 0)", number(64)),
+            Option("lsp", "s", "log specific field", number(7)),
+            Option("lsi", "S", "log specific identifier", number(16)),
+            RETAIN,
+            Option("uuid-index", "U", "UUID index", number(7)),
+            RAW_BINARY,
+            Option("csi", "y", "command set identifier", number(8)),
+            flag("ot", "O", "--lpo is an index, not bytes"),
+        ),
+        _get_log,
+    ),
+    Row(
+        "changed-ns-list-log",
+        "list namespaces that have changed",
+        "Show the Changed Namespace List, which begins anew when it is read.",
+        (OUTPUT_FORMAT, RAW_BINARY),
+        _changed_ns,
+    ),
+    Row(
+        "effects-log",
+        "show which commands there are, and what they change",
+        "Show the Commands Supported and Effects log.",
+        (
+            OUTPUT_FORMAT,
+            HUMAN_READABLE,
+            RAW_BINARY,
+            Option("csi", "c", "command set identifier", number(8)),
+        ),
+        _effects,
+    ),
+    Row(
+        "sanitize-log",
+        "show how far a sanitize operation has come",
+        "Show the Sanitize Status log.",
+        (RETAIN, OUTPUT_FORMAT, HUMAN_READABLE, RAW_BINARY),
+        _sanitize_log,
+    ),
+    Row(
+        "self-test-log",
+        "show what self-tests have found",
+        "Show the Device Self-test log.",
+        (Option("dst-entries", "e", "results (default: 20)", number(8), _RESULTS), OUTPUT_FORMAT),
+        _self_test_log,
+    ),
+    Row(
+        "telemetry-log",
+        "write a controller's telemetry to a file",
+        "Write a controller's telemetry, which only its vendor can read, to a file that nobody "
+        "else may read: it may hold what was written to the disk.",
+        (
+            Option("output-file", "o", "where it goes", str, None, "FILE", required=True),
+            Option("host-generate", "g", "1: have it made now, 0: what there is", default=1),
+            flag("controller-init", "c", "what the controller has collected by itself"),
+            Option("data-area", "d", "up to which data area (default: 3)", default=3),
+        ),
+        _telemetry,
+        always,
+    ),
+    Row(
+        "persistent-event-log",
+        "show what has happened to a controller",
+        "Show the Persistent Event log, as a whole unless an action is given.",
+        (
+            Option(
+                "action", "a", "0 read, 1 establish context and read, 2 release", number(2), None
+            ),
+            Option("log_len", "l", "bytes to read (default: all)"),
+            OUTPUT_FORMAT,
+            RAW_BINARY,
+        ),
+        _persistent_events,
+        always,
+    ),
+)

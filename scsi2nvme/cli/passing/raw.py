@@ -1,0 +1,119 @@
+"""Commands as people write them: `admin-passthru` and `io-passthru`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+from scsi2nvme.cli.errors import UsageError
+from scsi2nvme.cli.passing.blocks import latency, written
+from scsi2nvme.cli.passing.conversation import Conversation, Shown, succeed
+from scsi2nvme.cli.passing.data import given_data
+from scsi2nvme.cli.passing.row import (
+    FORCE,
+    RAW_BINARY,
+    TIMEOUT,
+    Option,
+    Row,
+    flag,
+    namespace_id,
+    number,
+    only_zero,
+)
+from scsi2nvme.cli.passing.shown import hex_dump
+from scsi2nvme.nvme import passing
+from scsi2nvme.nvme.command import NvmeCommand
+
+_DWORDS = tuple((f"cdw{n}", short) for n, short in zip(range(10, 16), "456789", strict=True))
+
+
+def _command(given: argparse.Namespace, *, admin: bool, data_out: bytes = b"") -> NvmeCommand:
+    return NvmeCommand(
+        given.opcode,
+        given.namespace_id,
+        **{name: getattr(given, name) for name in ("cdw2", "cdw3", *dict(_DWORDS))},
+        data_out=data_out,
+        data_in=given.data_len if given.read else 0,
+        admin=admin,
+        timeout_s=given.timeout / 1000 or None,
+    )
+
+
+def _changes(admin: bool) -> Callable[[argparse.Namespace], bool]:
+    return lambda given: not passing.harmless(_command(given, admin=admin))
+
+
+def _passthru(admin: bool) -> Callable[[argparse.Namespace], Conversation[Shown]]:
+    kind = "Admin" if admin else "IO"
+
+    def converse(given: argparse.Namespace) -> Conversation[Shown]:
+        if given.read and given.write:
+            raise UsageError(f"{given.subcommand}: give --read or --write, not both")
+        if given.data_len and not (given.read or given.write):
+            raise UsageError(f"{given.subcommand}: --data-len: give --read or --write, too")
+        data_out = given_data(given.input_file, given.data_len) if given.write else b""
+        command = _command(given, admin=admin, data_out=data_out)
+        shown = (written(command),) if given.show_command or given.dry_run else ()
+        if given.dry_run:
+            return Shown(shown)
+        before = time.monotonic()
+        done = yield from succeed(command, given.subcommand)
+        lines = (
+            *shown,
+            *latency(given, time.monotonic() - before),
+            f"{kind} Command {command.name} is Success and result: {done.dw0:#010x}",
+        )
+        file = "" if given.input_file == "-" or given.write else given.input_file
+        raw = done.data if given.read else b""
+        return Shown(lines if file else (*lines, *hex_dump(raw)), {}, raw, file=file)
+
+    return converse
+
+
+def _options() -> tuple[Option, ...]:
+    return (
+        Option("opcode", "o", "opcode", number(8), None, required=True),
+        Option("flags", "f", "0", only_zero("fused commands and SGLs are the driver's"), 0),
+        Option("rsvd", "R", "0", only_zero("what is reserved is"), 0),
+        namespace_id(0),
+        Option("data-len", "l", "bytes of data", number(21)),
+        Option("metadata-len", "m", "0", only_zero("metadata of their own are not moved"), 0),
+        TIMEOUT,
+        Option("cdw2", "2", "dword 2"),
+        Option("cdw3", "3", "dword 3"),
+        *(Option(name, short, f"dword {name[3:]}") for name, short in _DWORDS),
+        Option("input-file", "i", "file of the data (default: standard input or output)", str, "-"),
+        RAW_BINARY,
+        flag("show-command", "s", "show the command, too"),
+        flag("dry-run", "d", "show the command, and do not send it"),
+        flag("read", "r", "the data come from the controller"),
+        flag("write", "w", "the data go to the controller"),
+        flag("latency", "T", "tell how long it took"),
+        FORCE,
+    )
+
+
+_DRIVERS = (
+    "What the driver does itself is refused: queues, aborts, events and their features. While a "
+    "daemon serves the controller, what may take from initiators what they use wants --force."
+)
+
+ROWS = (
+    Row(
+        "admin-passthru",
+        "send any admin command",
+        f"Send a controller any admin command. {_DRIVERS}",
+        _options(),
+        _passthru(admin=True),
+        _changes(admin=True),
+    ),
+    Row(
+        "io-passthru",
+        "send any I/O command",
+        f"Send a controller any I/O command. {_DRIVERS}",
+        _options(),
+        _passthru(admin=False),
+        _changes(admin=False),
+    ),
+)

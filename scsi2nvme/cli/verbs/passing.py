@@ -1,0 +1,99 @@
+"""nvme-cli's verbs that send commands, from `admin-passthru` to `write-zeroes`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from scsi2nvme.cli.passing import blocks, features, identify, logs, media, raw
+from scsi2nvme.cli.passing.row import Row
+from scsi2nvme.cli.verb import EXIT_STATUS, Verb, add_state_dir, controller_specs, state_dir
+
+if TYPE_CHECKING:
+    from scsi2nvme.cli.passing.conversation import Shown
+
+ROWS = tuple(
+    row for module in (identify, features, logs, media, blocks, raw) for row in module.ROWS
+)
+
+_CONTROLLERS = """\
+controllers:
+  Without CONTROLLER, the first controller of the running daemon is meant. It may be
+  a number (0 is the daemon's first), the target's name, or a SPEC, which is then opened
+  by this command itself: only when no daemon uses it.
+  Of a daemon, who may only look (control_group) may send what only looks, at what is
+  not private."""
+
+
+def _arguments(row: Row, parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "controller", metavar="CONTROLLER", nargs="?", default="0", help="see below"
+    )
+    for option in row.options:
+        option.declare(parser)
+    add_state_dir(parser)
+
+
+def _run(row: Row, given: argparse.Namespace) -> int:
+    _print(given, _shown(row, given))
+    return 0
+
+
+def _shown(row: Row, given: argparse.Namespace) -> Shown:
+    from scsi2nvme.cli.passing.asking import of_daemon, of_spec
+
+    conversation = row.converse(given)
+    if not re.match("[a-z]{3,}:", given.controller):
+        force = getattr(given, "force", False)
+        return of_daemon(conversation, state_dir(given), given.controller, force=force)
+    import asyncio
+
+    from scsi2nvme.cli.ending import Ending
+    from scsi2nvme.cli.spec import parse
+
+    async def play() -> Shown | None:
+        spec = parse(given.controller)
+        return await Ending().unless_asked(of_spec(conversation, spec, changes=row.changes(given)))
+
+    shown = asyncio.run(play())
+    if shown is None:
+        raise KeyboardInterrupt
+    return shown
+
+
+def _print(given: argparse.Namespace, shown: Shown) -> None:
+    """Print what is shown in the form that was asked for."""
+    if shown.file:
+        from scsi2nvme.cli.passing.data import keep_data
+
+        keep_data(shown.file, shown.raw)
+    form = getattr(given, "output_format", "normal")
+    binary = getattr(given, "raw_binary", False) or form == "binary"
+    if binary and not shown.file:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(shown.raw)
+        sys.stdout.buffer.flush()
+    elif form == "json":
+        print(json.dumps(shown.json, indent=2))
+    else:
+        print("\n".join(shown.lines), end="\n" if shown.lines else "")
+
+
+def _verb(row: Row, name: str) -> Verb:
+    epilog = (_CONTROLLERS, controller_specs, EXIT_STATUS)
+    return Verb(
+        name,
+        row.doc,
+        row.description,
+        epilog,
+        partial(_arguments, row),
+        partial(_run, row),
+        rank=41,
+    )
+
+
+VERBS = tuple(_verb(row, name) for row in ROWS for name in (row.name, row.alias) if name)

@@ -1,0 +1,84 @@
+"""Log pages that are looked at as a whole. Spec: NVMe Base 2.0c 5.16.1."""
+
+from __future__ import annotations
+
+from scsi2nvme.fields import Field, Structure
+
+
+def _f(name: str, byte: int, last: int, doc: str = "") -> Field:
+    return Field(name, byte, 0, 8 * (last - byte + 1), doc)
+
+
+SELF_TEST_LOG, TELEMETRY_HOST, TELEMETRY_CONTROLLER = 0x06, 0x07, 0x08
+PERSISTENT_EVENT_LOG, SANITIZE_STATUS_LOG = 0x0D, 0x81
+
+SANITIZE_STATUS = Structure(
+    "Sanitize Status",
+    512,
+    (
+        _f("sprog", 0, 1, "progress, of 65536"),
+        Field("state", 2, 0, 3, "0 never, 1 succeeded, 2 in progress, 3 failed, 4 as 1, freed"),
+        Field("passes", 2, 3, 5, "passes of overwriting that are done"),
+        Field("global_erased", 3, 0, 1, "nothing was written since"),
+        _f("cdw10_info", 4, 7, "dword 10 of the Sanitize command"),
+        _f("time_over_write", 8, 11, "seconds"),
+        _f("time_block_erase", 12, 15, "seconds"),
+        _f("time_crypto_erase", 16, 19, "seconds"),
+        _f("time_over_write_no_dealloc", 20, 23, "seconds"),
+        _f("time_block_erase_no_dealloc", 24, 27, "seconds"),
+        _f("time_crypto_erase_no_dealloc", 28, 31, "seconds"),
+    ),
+    order="little",
+    spec="NVMe Base 2.0c figure 256",
+)
+
+TELEMETRY_HEADER = Structure(
+    "Telemetry",
+    512,
+    (
+        _f("lid", 0, 0),
+        _f("ieee", 5, 7, "OUI"),
+        _f("area1_last", 8, 9, "last block of data area 1, of 512 bytes"),
+        _f("area2_last", 10, 11),
+        _f("area3_last", 12, 13),
+        _f("area4_last", 16, 19),
+        _f("available", 382, 382, "of the controller-initiated log: there is one"),
+        _f("generation", 383, 383),
+    ),
+    order="little",
+    spec="NVMe Base 2.0c figure 214",
+)
+
+PERSISTENT_EVENT_HEADER = Structure(
+    "Persistent Event Log Header",
+    512,
+    (
+        _f("lid", 0, 0),
+        _f("total_num_of_events", 4, 7),
+        _f("total_log_len", 8, 15, "bytes"),
+        _f("log_revision", 16, 16),
+        _f("head_len", 18, 19, "bytes after these"),
+        _f("timestamp", 20, 27, "ms"),
+        _f("power_on_hours", 28, 43),
+        _f("power_cycle_count", 44, 51),
+        _f("pci_vid", 52, 53),
+        _f("pci_ssvid", 54, 55),
+    ),
+    order="little",
+    spec="NVMe Base 2.0c figure 218",
+)
+PERSISTENT_EVENT = Structure(
+    "Persistent Event Header",
+    24,
+    (
+        _f("event_type", 0, 0),
+        _f("event_type_rev", 1, 1),
+        _f("event_header_len", 2, 2, "bytes after these"),
+        _f("ctrl_id", 4, 5),
+        _f("event_timestamp", 6, 13, "ms"),
+        _f("vendor_specific_len", 20, 21, "bytes"),
+        _f("event_len", 22, 23, "bytes, those of the vendor included"),
+    ),
+    order="little",
+    spec="NVMe Base 2.0c figure 220",
+)

@@ -1,0 +1,422 @@
+"""Commands as people write them: what they become, what is refused, and who is told."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scsi2nvme.__main__ import build_parser, main
+from scsi2nvme.api import rpc
+from scsi2nvme.api.passing import COMMAND, LOOK, PROPERTIES, WhichCommand, WhichProperties
+from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.cli.passing.conversation import Pause, Shown
+from scsi2nvme.cli.verbs.passing import ROWS
+from scsi2nvme.client import Client, RpcError
+from scsi2nvme.nvme import passing
+from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.effects import COMMAND_EFFECTS
+from scsi2nvme.nvme.log_structures import (
+    PERSISTENT_EVENT,
+    PERSISTENT_EVENT_HEADER,
+    SANITIZE_STATUS,
+    TELEMETRY_HEADER,
+)
+from scsi2nvme.nvme.registers import Register
+from scsi2nvme.nvme.structures import IDENTIFY_NAMESPACE, LBA_FORMAT
+from tests.daemon import IQN, Daemon
+from tests.iscsi_client import Initiator
+from tests.support import row
+
+NAMESPACE = IDENTIFY_NAMESPACE.build(
+    nlbaf=2, flbas=1, lbafs=b"".join(LBA_FORMAT.build(lbads=n) for n in (9, 12, 13))
+)
+UNMEANT_OPCODE = 0xC1
+
+
+# ---- what may be passed ----
+
+
+def admin(opcode: int, **fields: Any) -> NvmeCommand:
+    return NvmeCommand(opcode, admin=True, **fields)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(admin(opcode) for opcode in (0x00, 0x01, 0x04, 0x05, 0x08, 0x0C, 0x7C, 0x7F)),
+        *(admin(AdminOpcode.SET_FEATURES, cdw10=fid) for fid in (7, 8, 9, 0xB, 0xD, 0x16)),
+        admin(AdminOpcode.SET_FEATURES, cdw10=7 | 1 << 31),
+    ],
+)
+def test_what_is_the_drivers_own_is_never_passed(command: NvmeCommand) -> None:
+    assert "the driver alone" in passing.refusal(command) or "network" in passing.refusal(command)
+
+
+def test_who_may_look_may_send_what_only_looks() -> None:
+    assert passing.looks(admin(AdminOpcode.IDENTIFY))
+    assert passing.looks(admin(AdminOpcode.GET_LOG_PAGE, cdw10=2))
+    for lid in (0x07, 0x08, 0x0D, 0xC0):
+        assert not passing.looks(admin(AdminOpcode.GET_LOG_PAGE, cdw10=lid))
+    assert not passing.looks(NvmeCommand(Opcode.READ, 1))
+    assert not passing.looks(admin(AdminOpcode.SET_FEATURES, cdw10=6))
+
+
+@pytest.mark.parametrize(
+    ("command", "effects", "dangerous"),
+    [
+        (NvmeCommand(Opcode.READ, 1), None, False),
+        (NvmeCommand(Opcode.WRITE, 1), None, True),
+        (NvmeCommand(Opcode.RESERVATION_RELEASE, 1), None, True),
+        (admin(AdminOpcode.DEVICE_SELF_TEST), {"csupp": 1, "cse": 2}, False),
+        (admin(AdminOpcode.FORMAT_NVM), {"csupp": 1}, True),
+        (admin(AdminOpcode.SANITIZE), {"csupp": 1}, True),
+        (admin(AdminOpcode.SET_FEATURES, cdw10=2), {"csupp": 1, "ccc": 1}, False),
+        (admin(AdminOpcode.SET_FEATURES, cdw10=0x84), {"csupp": 1}, True),
+        (admin(UNMEANT_OPCODE), None, True),
+        (admin(UNMEANT_OPCODE), {}, True),
+        (admin(UNMEANT_OPCODE), {"csupp": 1}, False),
+        *(
+            (admin(UNMEANT_OPCODE), {"csupp": 1, name: 1}, True)
+            for name in ("lbcc", "ncc", "nic", "ccc", "cse")
+        ),
+        (NvmeCommand(0x99, 1), {"csupp": 1}, False),
+        (NvmeCommand(0x99, 1), {"csupp": 1, "lbcc": 1}, True),
+    ],
+)
+def test_what_is_dangerous_while_namespaces_are_served(
+    command: NvmeCommand, effects: dict[str, int] | None, dangerous: bool
+) -> None:
+    told = None if effects is None else COMMAND_EFFECTS.parse(COMMAND_EFFECTS.build(**effects))
+    assert bool(passing.danger(command, told)) is dangerous
+
+
+# ---- what verbs send, and show ----
+
+
+def given(line: str) -> argparse.Namespace:
+    return build_parser().parse_args(line.split())
+
+
+def played(
+    line: str, answer: Callable[[NvmeCommand], Completion] = lambda command: Completion()
+) -> tuple[list[Any], Shown]:
+    """Return what a verb asks, and shows, where Identify Namespace tells of `NAMESPACE`."""
+    arguments = given(line)
+    (one,) = (each for each in ROWS if arguments.subcommand in (each.name, each.alias))
+    conversation = one.converse(arguments)
+    asked: list[Any] = []
+    told: Any = None
+    while True:
+        try:
+            question = conversation.send(told)
+        except StopIteration as ended:
+            return asked, ended.value
+        asked.append(question)
+        if isinstance(question, NvmeCommand):
+            names = question.admin and question.opcode == AdminOpcode.IDENTIFY
+            told = Completion(data=NAMESPACE) if names and not question.cdw10 else answer(question)
+        else:
+            told = None
+
+
+@pytest.mark.parametrize(
+    ("line", "opcode", "fields"),
+    [
+        ("flush", Opcode.FLUSH, {"nsid": 0xFFFFFFFF}),
+        ("read -s 0x100000002 -c 1", Opcode.READ, {"cdw10": 2, "cdw11": 1, "cdw12": 1}),
+        ("read -c 1 -f -l -p 5", Opcode.READ, {"cdw12": 1 | 3 << 30 | 5 << 26, "data_in": 8192}),
+        ("write-zeroes -n 3 -c 7 -d", Opcode.WRITE_ZEROES, {"nsid": 3, "cdw12": 7 | 1 << 25}),
+        ("write-uncor -s 9", Opcode.WRITE_UNCORRECTABLE, {"cdw10": 9}),
+        ("verify -c 0xff", Opcode.VERIFY, {"cdw12": 255}),
+        ("dsm -b 1,2 -s 3,4 -d", Opcode.DATASET_MANAGEMENT, {"cdw10": 1, "cdw11": 4}),
+        ("format -n 1 -b 8192 -s 1", AdminOpcode.FORMAT_NVM, {"cdw10": 2 | 1 << 9}),
+        ("format -n 1", AdminOpcode.FORMAT_NVM, {"cdw10": 1}),
+        ("format -n 2 -l 17 -i 3 -p 1 -m 1", AdminOpcode.FORMAT_NVM, {"cdw10": 0x1171}),
+        ("sanitize -a start-overwrite -n 2 -p 7", AdminOpcode.SANITIZE, {"cdw10": 0x23}),
+        ("sanitize -a 4 -d -u", AdminOpcode.SANITIZE, {"cdw10": 0x20C, "cdw11": 0}),
+        ("get-feature -f 6 -s 2", AdminOpcode.GET_FEATURES, {"cdw10": 0x206}),
+        ("get-feature -f 0xe", AdminOpcode.GET_FEATURES, {"data_in": 8}),
+        ("get-feature -f 0x81 -c 1", AdminOpcode.GET_FEATURES, {"data_in": 16}),
+        ("set-feature -f 6 -v 1 -s", AdminOpcode.SET_FEATURES, {"cdw10": 1 << 31 | 6, "cdw11": 1}),
+        ("list-ns -n 5", AdminOpcode.IDENTIFY, {"cdw10": 2, "nsid": 4}),
+        ("list-ns -a -y 2", AdminOpcode.IDENTIFY, {"cdw10": 0x1A, "cdw11": 2 << 24}),
+        ("list-ctrl -n 1 -c 3", AdminOpcode.IDENTIFY, {"cdw10": 0x12 | 3 << 16, "nsid": 1}),
+        ("id-ns-descs -n 2", AdminOpcode.IDENTIFY, {"cdw10": 3, "nsid": 2}),
+        ("admin-passthru -o 0xc2 -2 1 -3 2 -4 3 -9 4 -r -l 8", 0xC2, {"cdw2": 1, "cdw15": 4}),
+        ("io-passthru -o 0x82 -n 1 -t 1500", 0x82, {"nsid": 1, "timeout_s": 1.5}),
+    ],
+)
+def test_a_verb_sends_its_command(line: str, opcode: int, fields: dict[str, Any]) -> None:
+    asked, _ = played(line, lambda command: Completion(data=bytes(max(command.data_in, 4096))))
+    command = asked[-1]
+    assert command.opcode == opcode
+    assert {name: getattr(command, name) for name in fields} == fields
+
+
+def test_a_log_is_read_piece_by_piece_and_acknowledged_at_the_end() -> None:
+    asked, shown = played(
+        "get-log -i 0xc0 -l 9000 -s 3 -o 64",
+        lambda command: Completion(data=bytes([command.cdw12 >> 8]) * command.data_in),
+    )
+    assert [command.cdw12 for command in asked] == [64, 64 + 4096, 64 + 8192]
+    assert [command.data_in for command in asked] == [4096, 4096, 808]
+    assert [command.cdw10 >> 15 & 1 for command in asked] == [1, 1, 0]
+    assert {command.cdw10 >> 8 & 0x7F for command in asked} == {3}
+    assert len(shown.raw) == 9000
+
+
+def test_telemetry_is_made_read_and_kept() -> None:
+    header = TELEMETRY_HEADER.build(lid=7, area1_last=1, area2_last=2, area3_last=9, generation=5)
+
+    def answer(command: NvmeCommand) -> Completion:
+        data = header.ljust(10 * 512, b"\7")
+        at = command.cdw12
+        return Completion(data=data[at : at + command.data_in])
+
+    asked, shown = played("telemetry-log -o out", answer)
+    assert (shown.file, len(shown.raw)) == ("out", 10 * 512)
+    assert shown.raw == header.ljust(10 * 512, b"\7")
+    assert [command.cdw10 >> 8 & 1 for command in asked] == [1, 0, 0, 0]  # one snapshot
+
+
+def test_telemetry_that_is_made_anew_meanwhile_is_of_no_use() -> None:
+    generations = iter(range(9))
+
+    def answer(command: NvmeCommand) -> Completion:
+        return Completion(data=TELEMETRY_HEADER.build(generation=next(generations)))
+
+    with pytest.raises(OperationError, match="made anew"):
+        played("telemetry-log -o out", answer)
+
+
+def test_persistent_events_are_read_as_a_whole() -> None:
+    event = PERSISTENT_EVENT.build(
+        event_type=4, event_header_len=21, event_len=8, event_timestamp=77
+    ) + bytes(range(8))
+    log = PERSISTENT_EVENT_HEADER.build(
+        lid=0xD, total_num_of_events=2, total_log_len=512 + 2 * len(event)
+    )
+    log += 2 * event
+
+    def answer(command: NvmeCommand) -> Completion:
+        return Completion(data=log[command.cdw12 :][: command.data_in].ljust(command.data_in))
+
+    asked, shown = played("persistent-event-log -o json", answer)
+    assert [command.cdw10 >> 8 & 3 for command in asked] == [1, 0, 2]
+    entries = shown.json["list_of_event_entries"]
+    assert [(each["event_type"], each["event_timestamp"]) for each in entries] == [(4, 77)] * 2
+    assert entries[0]["data"] == bytes(range(8)).hex()
+    assert shown.raw == log
+
+
+def test_a_log_of_events_that_lies_about_itself_ends() -> None:
+    log = PERSISTENT_EVENT_HEADER.build(total_num_of_events=0xFFFFFFFF, total_log_len=1 << 60)
+    with pytest.raises(OperationError, match="at most"):
+        played("persistent-event-log", lambda command: Completion(data=log[: command.data_in]))
+
+
+def test_a_self_test_is_waited_for() -> None:
+    left = iter((1, 1, 0))
+
+    def answer(command: NvmeCommand) -> Completion:
+        log = command.opcode == AdminOpcode.GET_LOG_PAGE
+        return Completion(data=bytes((next(left), 50, 0, 0)) if log else b"")
+
+    asked, shown = played("device-self-test -s 2 -w", answer)
+    assert sum(isinstance(each, Pause) for each in asked) == 2
+    assert shown.lines == ("Extended Device self-test started",)
+
+
+def test_sanitize_log_has_nvme_clis_keys() -> None:
+    log = SANITIZE_STATUS.build(sprog=0x8000, state=2, passes=1, global_erased=1, cdw10_info=3)
+    _, shown = played("sanitize-log -H", lambda command: Completion(data=log))
+    assert shown.json["sprog"] == 0x8000
+    assert shown.json["sstat"] == {"status": 2, "no_cmplted_passes": 1, "global_erased": 1}
+    assert any("50.00%" in line for line in shown.lines)
+
+
+# ---- a controller that is opened for it ----
+
+
+def test_a_spec_is_asked_and_changed(tmp_path: Path, capfdbinary: Any) -> None:
+    image = f"emulated:{tmp_path}/disk.img,size=1M"
+    data = tmp_path / "data"
+    data.write_bytes(bytes(range(256)) * 2)
+    assert main(["write", image, "-s", "3", "-d", str(data)]) == 0
+    out = tmp_path / "out"
+    assert main(["read", image, "-s", "3", "-d", str(out)]) == 0
+    assert out.read_bytes() == data.read_bytes()
+    assert os.stat(out).st_mode & 0o077 == 0
+    assert main(["compare", image, "-s", "3", "-d", str(data)]) == 0
+    capfdbinary.readouterr()
+    assert main(["read", image, "-s", "3", "-d", "-"]) == 0
+    assert main(["compare", image, "-s", "4", "-d", str(data)]) == 1
+    assert b"Compare Failure (SCT 2h SC 85h)" in capfdbinary.readouterr().err
+    assert main(["format", image, "-n", "1", "-b", "4096"]) == 0
+    capfdbinary.readouterr()
+    command = ["io-passthru", image, "-o", "2", "-n", "1", "-l", "4096", "-r", "-b"]
+    assert main(command) == 0
+    assert capfdbinary.readouterr().out == bytes(4096)
+
+
+def test_what_only_looks_leaves_an_image_as_it_is(tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    spec = f"emulated:{image},size=1M"
+    assert main(["list-ns", f"emulated:{image}"]) == 1  # and makes none
+    assert main(["flush", spec]) == 1
+    assert not image.exists()
+    assert main(["set-feature", spec, "-f", "6", "-v", "0", "-s"]) == 0
+    assert image.exists()
+
+
+# ---- a daemon ----
+
+DISK = "emulated:memory,size=1M,namespaces=2"
+TEST_UNIT_READY = bytes(6)
+WRITE = row("WRITE (10)").build(lba=2, transfer_length=1)
+READ = row("READ (10)").build(lba=2, transfer_length=1)
+CAPACITY_CHANGED, MODE_CHANGED = (6, 0x2A, 0x09), (6, 0x2A, 0x01)
+INQUIRY_CHANGED = (6, 0x3F, 0x03)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with Daemon(tmp_path_factory.mktemp("daemon"), DISK) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def client(running: Daemon) -> Iterator[Client]:
+    with Client(running.state_dir / "control.sock") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def initiator(running: Daemon) -> Iterator[Initiator]:
+    with Initiator(("127.0.0.1", running.port)) as one:
+        one.login(IQN)
+        for lun in (0, 1):
+            one.hear(lun)
+        yield one
+
+
+def told(initiator: Initiator, lun: int) -> list[tuple[int, int, int]]:
+    """Return the unit attentions that wait for an initiator."""
+    found = []
+    while (answer := initiator.command(lun, TEST_UNIT_READY)).status:
+        found.append(answer.sense_triple)
+        assert answer.sense_triple[0] == 6
+    return found
+
+
+def test_a_daemons_controller_is_asked(
+    running: Daemon, client: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    which = WhichCommand("0", AdminOpcode.IDENTIFY, cdw10=1, data_in=4096)
+    ended = client.call(LOOK, which)
+    assert (ended.status, len(bytes.fromhex(ended.data))) == (0, 4096)
+    assert client.call(LOOK, WhichCommand("0", 6, cdw10=0x55, data_in=4096)).status == 2
+    found = client.call(PROPERTIES, WhichProperties("0"))
+    assert found[str(int(Register.CSTS))] & 3 == 1
+    assert main(["list-ns", "-o", "json", "--state-dir", str(running.state_dir)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"nsid_list": [{"nsid": 1}, {"nsid": 2}]}
+
+
+@pytest.mark.parametrize(
+    ("which", "method", "code", "words"),
+    [
+        (WhichCommand("0", 0x01), COMMAND, rpc.IMPOSSIBLE, "the driver alone keeps queues"),
+        (WhichCommand("0", 0x0C, force=True), COMMAND, rpc.IMPOSSIBLE, "waits for events"),
+        (WhichCommand("0", 0x80, nsid=1), COMMAND, rpc.IMPOSSIBLE, "--force does it all the same"),
+        (WhichCommand("0", 1, admin=False, nsid=1), COMMAND, rpc.IMPOSSIBLE, "it changes blocks"),
+        (WhichCommand("0", 0xC1), COMMAND, rpc.IMPOSSIBLE, "nobody knows what it does"),
+        (WhichCommand("0", 0x09, cdw10=6), LOOK, rpc.INVALID_PARAMS, "does more than look"),
+        (WhichCommand("0", 2, admin=False, nsid=1), LOOK, rpc.INVALID_PARAMS, "does more"),
+        (WhichCommand("0", 2, cdw10=7, data_in=4), LOOK, rpc.INVALID_PARAMS, "does more"),
+        (WhichCommand("0", 256), LOOK, rpc.INVALID_PARAMS, "opcode: 256 is not between 0 and 255"),
+        (WhichCommand("0", 6, nsid=1 << 32), LOOK, rpc.INVALID_PARAMS, "nsid: 4294967296"),
+        (WhichCommand("0", 6, data_in=(2 << 20) + 1), LOOK, rpc.INVALID_PARAMS, "data_in"),
+        (WhichCommand("0", 9, data_out="x"), COMMAND, rpc.INVALID_PARAMS, "data_out: not bytes"),
+        (WhichCommand("0", 9, data_out="00", data_in=1), COMMAND, rpc.INVALID_PARAMS, "one way"),
+        (WhichCommand("0", 2, admin=False, nsid=9), COMMAND, rpc.IMPOSSIBLE, "no namespace 9"),
+        (WhichCommand("9", 6), LOOK, rpc.IMPOSSIBLE, "there is no controller '9'"),
+    ],
+)
+def test_what_a_daemon_does_not_send(
+    client: Client, which: WhichCommand, method: Any, code: int, words: str
+) -> None:
+    with pytest.raises(RpcError, match=words) as caught:
+        client.call(method, which)
+    assert caught.value.code == code
+
+
+def test_what_is_written_for_its_owner_alone() -> None:
+    assert COMMAND.restricted
+    assert not LOOK.restricted
+
+
+def test_a_write_is_forced_and_read(client: Client, initiator: Initiator) -> None:
+    data = bytes(range(256)) * 2
+    which = WhichCommand(
+        "0", Opcode.WRITE, admin=False, nsid=2, cdw10=2, data_out=data.hex(), force=True
+    )
+    assert client.call(COMMAND, which).status == 0
+    assert initiator.command(1, READ, data_in=512).data == data
+    which = WhichCommand("0", Opcode.READ, admin=False, nsid=2, cdw10=2, data_in=512)
+    assert bytes.fromhex(client.call(COMMAND, which).data) == data
+
+
+def test_a_format_is_a_change_of_the_disk(client: Client, initiator: Initiator) -> None:
+    assert initiator.command(0, WRITE, data_out=b"\1" * 512).status == 0
+    which = WhichCommand("0", AdminOpcode.FORMAT_NVM, nsid=1, cdw10=1, force=True)
+    assert client.call(COMMAND, which).status == 0
+    assert {CAPACITY_CHANGED, INQUIRY_CHANGED} == set(told(initiator, 0))
+    assert not told(initiator, 1)
+    cdb = row("READ CAPACITY (10)").build()
+    data = initiator.command(0, cdb, data_in=8).data
+    assert int.from_bytes(data[4:8], "big") == 4096
+    assert initiator.command(0, READ, data_in=4096).data == bytes(4096)
+    assert client.call(COMMAND, WhichCommand("0", 0x80, nsid=1, cdw10=0, force=True)).status == 0
+    assert CAPACITY_CHANGED in told(initiator, 0)
+    assert initiator.command(0, WRITE, data_out=b"\1" * 512).status == 0
+
+
+def test_a_format_that_is_refused_changes_nothing(client: Client, initiator: Initiator) -> None:
+    which = WhichCommand("0", AdminOpcode.FORMAT_NVM, nsid=1, cdw10=0xF, force=True)
+    assert client.call(COMMAND, which).status == 0x10A
+    assert not told(initiator, 0)
+    assert initiator.command(0, WRITE, data_out=b"\1" * 512).status == 0
+
+
+def test_initiators_are_told_of_settings_that_they_see(
+    client: Client, initiator: Initiator
+) -> None:
+    for value in (0, 1):
+        which = WhichCommand("0", AdminOpcode.SET_FEATURES, cdw10=6, cdw11=value)
+        assert client.call(COMMAND, which).status == 0
+        assert [told(initiator, lun) for lun in (0, 1)] == [[MODE_CHANGED]] * 2
+        cdb = row("MODE SENSE (6)").build(page_code=8, allocation_length=64, dbd=1)
+        page = initiator.command(0, cdb, data_in=64).data[4:]
+        assert page[2] >> 2 & 1 == value  # WCE
+
+
+def test_what_is_forced_is_told(running: Daemon, client: Client) -> None:
+    which = WhichCommand("0", Opcode.WRITE_ZEROES, admin=False, nsid=1, cdw10=2, force=True)
+    assert client.call(COMMAND, which).status == 0
+    assert "Write Zeroes is forced: it changes blocks" in running.log.read_text()
+
+
+def test_who_asks_for_it_in_vain_is_told_what_to_do(
+    running: Daemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["format", "-n", "1", "--state-dir", str(running.state_dir)]) == 1
+    assert capsys.readouterr().err == (
+        "scsi2nvme: Format Nvm is refused while the controller is served: it erases namespaces "
+        "that are served; --force does it all the same\n"
+    )
