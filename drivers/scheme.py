@@ -192,6 +192,14 @@ PHYSICAL = Option(
     65,
 )
 READONLY = Option("readonly", "on|off", "refuse every write (default off)", parse_switch, 70)
+SECURITY = Option(
+    "security",
+    "on|off",
+    "let initiators use security protocols (TCG), which can lock or erase the whole disk "
+    "(default off)",
+    parse_switch,
+    72,
+)
 
 DEFAULT_BLOCK_BYTES = 512
 

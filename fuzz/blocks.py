@@ -190,7 +190,7 @@ class _Rules:
 
 
 def _count_field(row: Command) -> bool:
-    return row.length_field in row.structure.by_name and row.transfer is not Transfer.BYTES
+    return row.length_field in row.structure.by_name and not row.transfer.counts_bytes
 
 
 def _named(row: Command, cdb: Values, facts: NamespaceFacts, data_out: bytes) -> list[range]:

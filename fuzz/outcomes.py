@@ -8,7 +8,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from scsi2nvme import commands, engine
-from scsi2nvme.command import Command, Data, Transfer
+from scsi2nvme.command import Command, Data
 from scsi2nvme.fuzz import parameters, sense_data, strategies
 from scsi2nvme.fuzz.controller import content, play, script
 from scsi2nvme.fuzz.finding import Finding, Subject
@@ -105,7 +105,7 @@ def _check_direction(selected: Command | None, cdb: bytes, result: Result) -> No
         return
     if selected is None or selected.data is not Data.IN:
         raise Finding(selected, "data", f"{cdb.hex()} returns {len(result.data_in)} bytes")
-    if selected.transfer is Transfer.BYTES:
+    if selected.transfer.counts_bytes:
         allocated = selected.data_bytes(selected.structure.parse(cdb), 0)
         if len(result.data_in) > allocated:
             message = f"{len(result.data_in)} bytes returned, {allocated} allocated"
@@ -209,6 +209,7 @@ def allocation_length(row: Command, data: st.DataObject) -> None:
         _, nexus = make_unit(facts)
         results.append(play(engine.run(engine.select(nexus, 0, bytes(each)), b""), content(seed)))
     whole, cut = results
+    allocated = row.data_bytes(row.structure.parse(bytes(each)), block_bytes=0)
     if whole.status is not Status.GOOD:
         return
     if cut.status is not Status.GOOD:
@@ -216,5 +217,5 @@ def allocation_length(row: Command, data: st.DataObject) -> None:
         pointer = cut.sense.pointer if cut.sense is not None else None
         if pointer is None or (pointer.byte, pointer.bit) != field.highest_bit("big"):
             raise Finding(row, row.length_field, f"{length}: {cdb.hex()} ends with {cut.sense}")
-    elif cut.data_in != whole.data_in[:length]:
+    elif cut.data_in != whole.data_in[:allocated]:
         raise Finding(row, row.length_field, f"{length}: {cut.data_in.hex()} is no prefix")

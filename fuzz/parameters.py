@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-from scsi2nvme.command import Command, Data, Transfer
+from scsi2nvme.command import Command, Data
 from scsi2nvme.commands import log_pages, mode, persistent_reserve_out, provisioning
 from scsi2nvme.commands.log_pages.page import PAGE_HEADER, Parameter
 from scsi2nvme.fields import Structure
@@ -134,7 +134,7 @@ def requests(draw: st.DrawFn, row: Command, lu: LogicalUnit) -> tuple[bytes, byt
         length.write(whole, min(len(data), length.maximum), "big")
         return bytes(whole), data[: length.maximum]
     size = strategies.data_for(row, cdb, lu.block_bytes)
-    if row.transfer is Transfer.BYTES or draw(st.booleans()):
+    if row.transfer.counts_bytes or draw(st.booleans()):
         seed = draw(st.binary(min_size=1, max_size=48))
     else:
         seed = b"\0"

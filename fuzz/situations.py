@@ -31,6 +31,7 @@ def make_nexus(name: str, lu: LogicalUnit) -> Nexus:
 def make_unit(facts: NamespaceFacts) -> tuple[LogicalUnit, Nexus]:
     """Return a logical unit that is ready, with one nexus, nothing pending."""
     lu = LogicalUnit(facts)
+    lu.security = True
     return lu, make_nexus("a", lu)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from scsi2nvme import commands
-from scsi2nvme.command import Command, Data, Transfer
+from scsi2nvme.command import Command, Data
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import Completion
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -267,6 +267,6 @@ def data_for(row: Command, cdb: bytes, block_bytes: int) -> int:
 
 def affordable(row: Command, cdb: bytes) -> bool:
     """Whether a CDB names so few blocks that they can be split into NVMe commands here."""
-    if row.transfer is Transfer.BYTES or row.length_field not in row.structure.by_name:
+    if row.transfer.counts_bytes or row.length_field not in row.structure.by_name:
         return True
     return row.blocks(row.structure.parse(cdb)) <= MOST_BLOCKS

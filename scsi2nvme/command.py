@@ -43,6 +43,12 @@ class Transfer(IntEnum):
     ONE_BLOCK_UNLESS_NDOB = 5  # as above, nothing when NDOB is one
     BYTCHK = 6  # by BYTCHK: 00b none, 01b the blocks, 11b one block
     FORMAT_HEADER = 7  # FORMAT UNIT: 8 bytes with LONGLIST, else 4; nothing without FMTDATA
+    BYTES_OR_512 = 8  # length_field counts bytes, with INC_512 512 of them each
+
+    @property
+    def counts_bytes(self) -> bool:
+        """Whether what is moved is no blocks, but as long as the initiator wants, or sends."""
+        return self in (Transfer.BYTES, Transfer.BYTES_OR_512)
 
 
 class Hot(IntEnum):
@@ -306,5 +312,7 @@ class Command:
             case Transfer.BYTCHK:
                 blocks = self.blocks(cdb)
                 return {1: blocks, 3: min(blocks, 1)}.get(cdb["bytchk"], 0) * block_bytes
+            case Transfer.BYTES_OR_512:
+                return self._length(cdb) * (512 if cdb["inc_512"] else 1)
             case Transfer.FORMAT_HEADER:
                 return (8 if cdb["longlist"] else 4) if cdb["fmtdata"] else 0

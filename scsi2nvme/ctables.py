@@ -43,7 +43,8 @@ def _selector(fields: Mapping[str, Field]) -> Field | None:
     """Return the bits beside the count that decide how much data there is, or what is done."""
     if "fmtdata" in fields:
         return replace(fields["fmtdata"], width=2)  # LONGLIST stands above it
-    return fields.get("bytchk") or fields.get("ndob") or fields.get("immed")
+    names = ("bytchk", "ndob", "immed", "inc_512")
+    return next((fields[name] for name in names if name in fields), None)
 
 
 def _kind(hot: Hot) -> str:

@@ -151,7 +151,7 @@ def _concluded(request: Request, task: Task, translation: Translation) -> Transl
         return check_condition(Sense(INTERNAL_TARGET_FAILURE))
     except NvmeError as error:
         return (yield from failed(request, error))
-    if command.data is Data.IN and command.transfer is Transfer.BYTES:
+    if command.data is Data.IN and command.transfer.counts_bytes:
         # Truncated to the allocation length; lengths inside the data stay. Spec: SPC-4 4.2.5.6.
         allocated = command.data_bytes(task.cdb, block_bytes=0)
         if len(result.data_in) > allocated:

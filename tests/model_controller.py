@@ -109,6 +109,8 @@ class ModelController:
             AdminOpcode.GET_FEATURES: self._get_features,
             AdminOpcode.SET_FEATURES: self._set_features,
             AdminOpcode.FORMAT_NVM: self._format,
+            AdminOpcode.SECURITY_RECEIVE: self._security_receive,
+            AdminOpcode.SECURITY_SEND: lambda command: None,
         }
 
     # Driving
@@ -348,6 +350,11 @@ class ModelController:
         if fid == 0x84:
             self.change_namespace(nsattr=int(command.cdw11 & 7 != 0))
         self.features[fid] = command.cdw11
+
+    def _security_receive(self, command: NvmeCommand) -> bytes:
+        if command.cdw10 >> 8:  # all but the list of protocols
+            raise StatusError(INVALID_FIELD)
+        return bytes([0, 0, 0, 0, 0, 0, 0, 1, 0]).ljust(command.cdw11, b"\0")[: command.cdw11]
 
     def _format(self, command: NvmeCommand) -> None:
         index = (command.cdw10 & 0xF) | (command.cdw10 >> 12 & 3) << 4

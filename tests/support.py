@@ -179,6 +179,7 @@ class Bench:
 def make_bench(**options: Any) -> Bench:
     """Return a bench; `options` are those of `make_facts`."""
     lu = make_lu(**options)
+    lu.security = True
     return Bench(lu, ModelController(lu.facts), make_nexus("a", lu))
 
 

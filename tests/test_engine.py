@@ -312,7 +312,7 @@ def test_software_write_protection() -> None:
 @by_name
 def test_rows_that_change_the_medium_are_write_protected(command: Command) -> None:
     """Whatever takes data for the medium is refused; SBC-3 4.13 names the rest."""
-    takes_blocks = command.data is Data.OUT and command.transfer is not Transfer.BYTES
+    takes_blocks = command.data is Data.OUT and not command.transfer.counts_bytes
     verifies = command.name.startswith("VERIFY")
     if takes_blocks and not verifies:
         assert command.modifies_medium, command.name

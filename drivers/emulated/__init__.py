@@ -12,6 +12,7 @@ from scsi2nvme.drivers.scheme import (
     NAMESPACES,
     PHYSICAL,
     READONLY,
+    SECURITY,
     SERIAL,
     SIZE,
     Option,
@@ -28,7 +29,7 @@ MEMORY = "memory"  # the PATH of a disk that lives in memory
 def _options() -> tuple[Option, ...]:
     from scsi2nvme.drivers.emulated.capabilities import TABLES
 
-    return (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL, READONLY, *TABLES.options)
+    return (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL, READONLY, SECURITY, *TABLES.options)
 
 
 def _check(path: str, options: Mapping[str, Any]) -> None:

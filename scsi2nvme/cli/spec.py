@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme.cli.errors import UsageError
-from scsi2nvme.drivers.scheme import PHYSICAL, READONLY, Scheme
+from scsi2nvme.drivers.scheme import PHYSICAL, READONLY, SECURITY, Scheme
 from scsi2nvme.drivers.transports import SCHEMES, every_option
 
 
@@ -30,6 +30,11 @@ class ControllerSpec:
     def readonly(self) -> bool:
         """Whether every write shall be refused."""
         return bool(self.options.get(READONLY.name, False))
+
+    @property
+    def security(self) -> bool:
+        """Whether initiators may use security protocols."""
+        return bool(self.options.get(SECURITY.name, False))
 
     @property
     def physical_block_bytes(self) -> int | None:

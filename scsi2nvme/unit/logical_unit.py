@@ -98,6 +98,7 @@ class LogicalUnit(BlockDevice):
         self.controller_units: Sequence[LogicalUnit] = ()  # all that share the controller
         self.on_change: Callable[[], None] = lambda: None
         self.read_only = False  # by configuration
+        self.security = False  # by configuration: initiators may use security protocols
         self.mode = ModeParameters(self, self.store, lambda: self.on_change())
         self.reservations = Reservations(self)
         self.identifying = IdentifyingInformation(self, self.store)

@@ -52,6 +52,19 @@ static const uint8_t *cdb_of(uint8_t opcode, uint64_t lba, uint32_t blocks)
     return cdb;
 }
 
+static void units_of_512_bytes(void)
+{
+    uint8_t direction, cdb[16] = {0xb5, 1};
+
+    be(cdb + 6, 4, 3);
+    CHECK_EQUAL(s2n_hot_data_bytes(cdb, 12, 4096, &direction), 3);
+    CHECK_EQUAL(direction, S2N_OUT);
+    cdb[4] = 0x80; /* INC_512 */
+    CHECK_EQUAL(s2n_hot_data_bytes(cdb, 12, 4096, &direction), 3 * 512);
+    be(cdb + 6, 4, 0xffffffff);
+    CHECK_EQUAL(s2n_hot_data_bytes(cdb, 12, 4096, &direction), 0xffffffffull << 9);
+}
+
 static const struct {
     uint8_t opcode, length, direction;
 } transfers[] = {
@@ -320,6 +333,7 @@ static void what_has_no_data_has_more_time(void)
 int main(void)
 {
     RUN(reads_and_writes_of_every_length);
+    RUN(units_of_512_bytes);
     RUN(fields_are_read_whole);
     RUN(zero_blocks_mean_256_in_six_bytes_only);
     RUN(the_last_block_and_no_further);

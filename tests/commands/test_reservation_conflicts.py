@@ -102,6 +102,8 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
     "REQUEST SENSE": (ALWAYS, True),
     "RESERVE (6)": (OWN, False),
     "RESERVE (10)": (OWN, False),
+    "SECURITY PROTOCOL IN": (READ, False),
+    "SECURITY PROTOCOL OUT": (WRITE, False),
     "SEND DIAGNOSTIC": (WRITE, False),
     "SET IDENTIFYING INFORMATION": (WRITE, False),
     "SET TIMESTAMP": (WRITE, False),

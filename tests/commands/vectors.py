@@ -398,6 +398,20 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             data=hexed("0000001400000001000000000000000500000ffb00000000"),
         ),
     ),
+    "SECURITY PROTOCOL IN": (
+        Step(
+            "A2 00 0000 80 00 00000001 00 00",
+            nvme=("admin 82 nsid=0 cdw11=200",),
+            data=hexed("0000000000000001 00").ljust(512, b"\0"),
+        ),
+    ),
+    "SECURITY PROTOCOL OUT": (
+        Step(
+            "B5 01 07FE 00 00 00000004 00 00",
+            out=hexed("01020304"),
+            nvme=("admin 81 nsid=0 cdw10=107FE00 cdw11=4 out=01020304",),
+        ),
+    ),
     "REPORT LUNS": (
         Step("A0 00 00 000000 00000010 00 00", data=hexed("00000008000000000000000000000000")),
     ),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from scsi2nvme.scsi.result import GOOD
 from tests.daemon import IQN, Daemon
@@ -12,6 +15,40 @@ from tests.integration.test_scsi_commands import Player
 from tests.iscsi_client import Initiator
 
 WHEN = 10**12
+ANY = "emulated:memory,size=64M"
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Serve a disk that can do everything."""
+    with Daemon(tmp_path_factory.mktemp("daemon"), f"{ANY},tcg=on,security=on") as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def one(daemon: Daemon) -> Iterator[Initiator]:
+    with Initiator(("127.0.0.1", daemon.port)) as one:
+        one.login(IQN)
+        one.command(0, bytes(6))
+        yield one
+
+
+def data_of(one: Initiator, cdb: str, length: int = 512) -> bytes:
+    """Return the data of a command that succeeds."""
+    result = one.command(0, bytes.fromhex(cdb), data_in=length)
+    assert result.status == 0, result.sense_triple
+    return result.data
+
+
+def test_what_a_disk_says_of_tcg(one: Initiator) -> None:
+    assert data_of(one, "A2 00 0000 80 00 00000001 00 00")[:11] == bytes(7) + b"\3\0\1\2"
+    discovery = data_of(one, "A2 01 0001 00 00 00000040 00 00", 64)
+    assert (discovery[:4], discovery[48:50]) == (bytes([0, 0, 0, 60]), b"\0\1")
+    reset = bytes.fromhex("07FE0000 00000002")
+    send = bytes.fromhex("B5 02 07FE 80 00 00000001 00 00")
+    sent = one.command(0, send, data_out=reset.ljust(512, b"\0"))
+    assert sent.status == 0, sent.sense_triple
+    assert data_of(one, "A2 02 07FE 80 00 00000001 00 00")[:12] == reset + bytes([0, 0, 0, 4])
 
 
 async def test_a_clock_that_was_set_goes_on_through_a_reset(rig: Rig) -> None:

@@ -115,6 +115,7 @@ class Inventory:
         except DamagedState as error:
             raise self._store.damaged(error.key, error.reason) from None
         lu.read_only = one.settings.spec.readonly
+        lu.security = one.settings.spec.security
         if physical := one.settings.spec.physical_block_bytes:
             lu.maximum_physical_block_bytes = physical
         self._service.add_unit(lu, one.controller, one.native)
