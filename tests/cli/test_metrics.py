@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, closing
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,11 +22,14 @@ from scsi2nvme.api.configuration import ConfigFile
 from scsi2nvme.api.rpc import plain
 from scsi2nvme.api.statistics import STATISTICS, AllCounts
 from scsi2nvme.cli import config
-from scsi2nvme.cli.daemon import metrics
+from scsi2nvme.cli.daemon import health, metrics
+from scsi2nvme.cli.daemon.health import Health
 from scsi2nvme.cli.daemon.metrics.families import ROWS, Seen
 from scsi2nvme.cli.daemon.metrics.server import MOST, MetricsServer
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.client import Client
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.structures import SMART_LOG
 from scsi2nvme.target.portal_address import PortalAddress
 from tests.cli.workers import BLOCK, Worker
 from tests.daemon import IQN, Daemon, free_port
@@ -34,7 +39,11 @@ from tests.waiting import until
 MONITORING = Path(__file__).parents[2] / "docs/monitoring"
 FREE = PortalAddress("127.0.0.1", 0)
 UNREADABLE = 9
-DISK = f"emulated:memory,size=64M,fault=read:status=2/81:lba={UNREADABLE}-{UNREADABLE}"
+DISK = (
+    f"emulated:memory,size=64M,fault=read:status=2/81:lba={UNREADABLE}-{UNREADABLE},"
+    "health=temperature:44,health=sensor-2:-5,health=spare:7,health=used:93,health=media-errors:3,"
+    "health=power-on-hours:2"
+)
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -70,6 +79,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     arguments = ("--metrics", f"127.0.0.1:{port}")
     with Daemon(tmp_path_factory.mktemp("daemon"), DISK, arguments=arguments) as daemon:
         yield Served(daemon, port)
+
+
+async def nobody_is_ill() -> tuple[Health, ...]:
+    return ()
 
 
 def total(samples: Samples, name: str, **labels: str) -> float:
@@ -131,6 +144,77 @@ def test_failures_have_names(served: Served) -> None:
         samples = served.samples()
     told = {"status": "CHECK CONDITION", "sense_key": "MEDIUM ERROR", "additional_sense": "11/00"}
     assert total(samples, "scsi2nvme_failed_commands_total", **told) == 1
+
+
+def test_health_is_that_of_the_smart_log(served: Served) -> None:
+    samples = served.samples()
+    prefix = "scsi2nvme_"
+    temperatures = {
+        dict(labels)["sensor"]: value
+        for (name, labels), value in samples.items()
+        if name == f"{prefix}temperature_celsius"
+    }
+    assert temperatures == {"composite": 44, "1": 44, "2": -5}
+    assert total(samples, f"{prefix}critical_warning", warning="spare") == 1
+    assert total(samples, f"{prefix}critical_warning") == 1
+    assert total(samples, f"{prefix}available_spare_ratio") == 0.07
+    assert total(samples, f"{prefix}available_spare_threshold_ratio") == 0.1
+    assert total(samples, f"{prefix}percentage_used_ratio") == 0.93
+    assert total(samples, f"{prefix}media_errors_total") >= 3
+    assert total(samples, f"{prefix}power_on_seconds_total") == 7200
+    assert 0 <= total(samples, f"{prefix}smart_age_seconds") < health.STALE_S
+
+
+class FakeController:
+    """One that tells how it is when it is let."""
+
+    def __init__(self, temperature: int, *, answers: bool) -> None:
+        self.commands = self
+        self.answers = asyncio.Event()
+        self.asked = 0
+        self.temperature = temperature
+        if answers:
+            self.answers.set()
+
+    async def smart_log(self) -> Values:
+        self.asked += 1
+        await self.answers.wait()
+        return SMART_LOG.parse(SMART_LOG.build(temperature=self.temperature))
+
+
+def test_a_controller_that_hangs_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "PATIENCE_S", 0.05)
+
+    async def work() -> None:
+        now = 1000.0
+        well, hung = FakeController(300, answers=True), FakeController(310, answers=True)
+        served: Any = [
+            SimpleNamespace(controller=each, names=(name,))
+            for name, each in (("well", well), ("hung", hung))
+        ]
+        reader = health.HealthReader(served, lambda: now)
+
+        async def told() -> dict[str, float]:
+            return {one.controller: one.age_s for one in await reader.look()}
+
+        assert await told() == {"well": 0, "hung": 0}
+        hung.answers.clear()
+        now += health.FRESH_S / 2
+        assert await told() == {"well": 5, "hung": 5}
+        assert (well.asked, hung.asked) == (1, 1)
+        now += health.FRESH_S
+        assert await told() == {"well": 0, "hung": 15}
+        assert await told() == {"well": 0, "hung": 15}
+        assert hung.asked == 2  # and not again while it does not answer
+        now += health.STALE_S
+        assert await told() == {"well": 0}
+        hung.answers.set()
+        assert await told() == {"well": 0, "hung": 0}
+        del served[0]
+        assert await told() == {"hung": 0}
+        await reader.stop()
+
+    asyncio.run(work())
 
 
 def test_controllers_of_one_spec_are_one_sample() -> None:
@@ -250,7 +334,7 @@ def test_an_address_that_is_taken_is_told() -> None:
 def test_others_than_this_host_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
     async def start(address: PortalAddress) -> None:
         async with AsyncExitStack() as stack:
-            metrics.start(address, lambda: AllCounts(0, (), ()), dict, stack)
+            metrics.start(address, lambda: AllCounts(0, (), ()), dict, nobody_is_ill, stack)
 
     asyncio.run(start(FREE))
     asyncio.run(start(PortalAddress("::1", 0)))
@@ -267,7 +351,7 @@ def test_without_the_library_it_says_how_to_come_by_it(monkeypatch: pytest.Monke
 
     async def start() -> None:
         async with AsyncExitStack() as stack:
-            metrics.start(FREE, lambda: AllCounts(0, (), ()), dict, stack)
+            metrics.start(FREE, lambda: AllCounts(0, (), ()), dict, nobody_is_ill, stack)
 
     with pytest.raises(OperationError, match=r"prometheus-client; run: .*prometheus-client"):
         asyncio.run(start())

@@ -17,6 +17,7 @@ import pytest
 
 from scsi2nvme.api.statistics import AllCounts
 from scsi2nvme.cli.daemon import metrics
+from scsi2nvme.cli.daemon.health import Health
 from scsi2nvme.cli.daemon.metrics import server
 from scsi2nvme.cli.daemon.metrics.page import site
 from scsi2nvme.cli.daemon.metrics.server import (
@@ -194,10 +195,13 @@ def test_who_asks_while_the_daemon_ends_is_told_so(caplog: pytest.LogCaptureFixt
     def counts() -> AllCounts:
         raise KeyError("what was there")
 
+    async def healthy() -> tuple[Health, ...]:
+        return ()
+
     async def both() -> bytes:
         before = answering()
         async with AsyncExitStack() as stack:
-            address = metrics.start(PortalAddress("127.0.0.1", 0), counts, dict, stack)
+            address = metrics.start(PortalAddress("127.0.0.1", 0), counts, dict, healthy, stack)
             one = connected(address)
             one.sendall(ASKED[:-2])
             taken = partial(until, lambda: answering() - before, "it was taken")

@@ -19,6 +19,7 @@ from scsi2nvme.cli.daemon.changes import Changes, Source
 from scsi2nvme.cli.daemon.control import Answers, ControlServer, StateDirectory
 from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served, Serving
+from scsi2nvme.cli.daemon.health import HealthReader
 from scsi2nvme.cli.daemon.notify import managed, notify
 from scsi2nvme.cli.daemon.passing import Passing
 from scsi2nvme.cli.daemon.served_controllers import Controllers
@@ -108,7 +109,11 @@ class Daemon:
                 await front_end.start(stack)
         if settings.metrics is not None:
             counts = daemon.counting.counts
-            daemon.metrics = metrics.start(settings.metrics, counts, daemon._listed, stack)
+            health = HealthReader(daemon.served)
+            stack.push_async_callback(health.stop)
+            daemon.metrics = metrics.start(
+                settings.metrics, counts, daemon._listed, health.look, stack
+            )
         daemon.controllers.go_on(stack)
         daemon.changes.go_on(stack)
         return daemon

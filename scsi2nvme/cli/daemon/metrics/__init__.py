@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 from scsi2nvme.api.statistics import AllCounts
 from scsi2nvme.cli import advice
+from scsi2nvme.cli.daemon.health import Health
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.target.portal_address import PortalAddress
 
@@ -16,11 +17,13 @@ def start(
     address: PortalAddress,
     counts: Callable[[], AllCounts],
     listed: Callable[[], dict[str, Any]],
+    health: Callable[[], Awaitable[tuple[Health, ...]]],
     stack: AsyncExitStack,
 ) -> PortalAddress:
     """Serve metrics, and a status page, until the stack ends; return where.
 
-    `listed` tells what `list --json` does. OperationError if it cannot be, as without the library.
+    `listed` tells what `list --json` does, `health` how the controllers are. OperationError if it
+    cannot be, as without the library.
     """
     try:
         from scsi2nvme.cli.daemon.metrics import families, serving
@@ -30,7 +33,8 @@ def start(
         how = advice.install(advice.PROMETHEUS)
         raise OperationError(f"metrics are told by prometheus-client; run: {how}") from None
 
-    def look() -> families.Seen:
-        return families.Seen(counts(), listed())
+    async def look() -> families.Seen:
+        known = await health()
+        return families.Seen(counts(), listed(), known)
 
     return serving.start(address, look, stack)

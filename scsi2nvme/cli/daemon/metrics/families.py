@@ -17,7 +17,9 @@ from prometheus_client.registry import Collector
 
 from scsi2nvme import __version__
 from scsi2nvme.api.statistics import AllCounts, Counts, FailureCount, KindCounts
+from scsi2nvme.cli.daemon.health import Health
 from scsi2nvme.cli.statistics import buckets_below
+from scsi2nvme.fields import Values
 from scsi2nvme.scsi.sense import SenseKey
 from scsi2nvme.scsi.status import Status
 
@@ -31,6 +33,7 @@ class Seen:
 
     counts: AllCounts
     listed: Mapping[str, Any]
+    health: tuple[Health, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,41 @@ def _states(seen: Seen) -> Iterator[tuple[Sequence[str], float]]:
         yield (one["DevicePath"], one["State"]), 1
 
 
+_ZERO_CELSIUS_K, _DATA_UNIT_BYTES = 273, 512_000
+# Bits of the critical warning. Spec: NVMe Base 2.0c figure 208.
+_WARNINGS = ("spare", "temperature", "reliability", "read_only", "backup_failed", "memory_region")
+
+
+def _smart(value: Callable[[Values], float]) -> _Values:
+    """Return what yields a value of each controller's SMART log."""
+
+    def values(seen: Seen) -> Iterator[tuple[Sequence[str], float]]:
+        for one in seen.health:
+            yield (one.controller,), value(one.smart)
+
+    return values
+
+
+def _temperatures(seen: Seen) -> Iterator[tuple[Sequence[str], float]]:
+    names = {"composite": "temperature"}
+    names |= {str(number): f"temperature_sensor_{number}" for number in range(1, 9)}
+    for one in seen.health:
+        for sensor, name in names.items():
+            if one.smart[name]:
+                yield (one.controller, sensor), one.smart[name] - _ZERO_CELSIUS_K
+
+
+def _warnings(seen: Seen) -> Iterator[tuple[Sequence[str], float]]:
+    for one in seen.health:
+        for bit, name in enumerate(_WARNINGS):
+            yield (one.controller, name), one.smart.critical_warning >> bit & 1
+
+
+def _ages(seen: Seen) -> Iterator[tuple[Sequence[str], float]]:
+    for one in seen.health:
+        yield (one.controller,), one.age_s
+
+
 _UNIT = ("controller", "namespace")
 _SESSION = ("initiator", "isid", "target")
 
@@ -213,6 +251,104 @@ ROWS = (
         "Commands of a session that are neither answered nor aborted.",
         _SESSION,
         _each(_sessions, lambda counts: counts.under_way),
+    ),
+    Row(
+        GaugeMetricFamily,
+        "scsi2nvme_smart_age_seconds",
+        "How old the SMART log is that is told; absent where a controller does not answer.",
+        ("controller",),
+        _ages,
+    ),
+    Row(
+        GaugeMetricFamily,
+        "scsi2nvme_temperature_celsius",
+        "Temperature of a controller, by sensor.",
+        ("controller", "sensor"),
+        _temperatures,
+    ),
+    Row(
+        GaugeMetricFamily,
+        "scsi2nvme_critical_warning",
+        "Whether a controller warns of something: 1.",
+        ("controller", "warning"),
+        _warnings,
+    ),
+    Row(
+        GaugeMetricFamily,
+        "scsi2nvme_available_spare_ratio",
+        "Spare capacity that is left.",
+        ("controller",),
+        _smart(lambda smart: smart.avail_spare / 100),
+    ),
+    Row(
+        GaugeMetricFamily,
+        "scsi2nvme_available_spare_threshold_ratio",
+        "Spare capacity below which a controller warns.",
+        ("controller",),
+        _smart(lambda smart: smart.spare_thresh / 100),
+    ),
+    Row(
+        GaugeMetricFamily,
+        "scsi2nvme_percentage_used_ratio",
+        "Life that is used up, as the vendor estimates it; may exceed 1.",
+        ("controller",),
+        _smart(lambda smart: smart.percent_used / 100),
+    ),
+    Row(
+        CounterMetricFamily,
+        "scsi2nvme_media_errors_total",
+        "Times that a controller found data that it could not recover.",
+        ("controller",),
+        _smart(lambda smart: smart.media_errors),
+    ),
+    Row(
+        CounterMetricFamily,
+        "scsi2nvme_error_log_entries_total",
+        "Entries that a controller has made in its error log.",
+        ("controller",),
+        _smart(lambda smart: smart.num_err_log_entries),
+    ),
+    Row(
+        CounterMetricFamily,
+        "scsi2nvme_unsafe_shutdowns_total",
+        "Times that a controller lost its power unprepared.",
+        ("controller",),
+        _smart(lambda smart: smart.unsafe_shutdowns),
+    ),
+    Row(
+        CounterMetricFamily,
+        "scsi2nvme_power_cycles_total",
+        "Times that a controller was switched on.",
+        ("controller",),
+        _smart(lambda smart: smart.power_cycles),
+    ),
+    Row(
+        CounterMetricFamily,
+        "scsi2nvme_power_on_seconds_total",
+        "How long a controller was on, by the hour.",
+        ("controller",),
+        _smart(lambda smart: smart.power_on_hours * 3600),
+    ),
+    Row(
+        CounterMetricFamily,
+        "scsi2nvme_controller_busy_seconds_total",
+        "How long a controller was busy, by the minute.",
+        ("controller",),
+        _smart(lambda smart: smart.controller_busy_time * 60),
+    ),
+    Row(
+        CounterMetricFamily,
+        "scsi2nvme_data_units_read_bytes_total",
+        "Bytes that a controller has read for its hosts, in thousands of 512.",
+        ("controller",),
+        _smart(lambda smart: smart.data_units_read * _DATA_UNIT_BYTES),
+    ),
+    Row(
+        CounterMetricFamily,
+        "scsi2nvme_data_units_written_bytes_total",
+        "Bytes that a controller has written for its hosts, in thousands of 512.",
+        ("controller",),
+        _smart(lambda smart: smart.data_units_written * _DATA_UNIT_BYTES),
     ),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack
 from typing import Any
@@ -23,7 +23,9 @@ LOOK_S = 5.0  # for the daemon to say what it has seen
 log = logging.getLogger(__name__)
 
 
-def start(address: PortalAddress, look: Callable[[], Seen], stack: AsyncExitStack) -> PortalAddress:
+def start(
+    address: PortalAddress, look: Callable[[], Awaitable[Seen]], stack: AsyncExitStack
+) -> PortalAddress:
     """Serve metrics until the stack ends, and return where; OperationError if they cannot be.
 
     `look` is called in the running loop's thread.
@@ -34,7 +36,7 @@ def start(address: PortalAddress, look: Callable[[], Seen], stack: AsyncExitStac
     async def seen() -> Seen:
         if ended.is_set():
             raise TimeoutError
-        return look()
+        return await look()
 
     def from_a_thread() -> Seen:
         if ended.is_set():
