@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scsi2nvme.command import Command
-from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.namespace import NamespaceFacts, Zones
 from scsi2nvme.nvme.structures import (
     IDENTIFY_CONTROLLER,
     IDENTIFY_NAMESPACE,
@@ -21,6 +21,7 @@ from scsi2nvme.unit.block_device import Portion
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.ports import PortName
 from tests.model_controller import ModelController
+from tests.model_zones import ModelZones
 
 NGUID = bytes.fromhex("0102030405060708090a0b0c0d0e0f10")
 EUI64 = bytes.fromhex("1112131415161718")
@@ -68,6 +69,10 @@ NAMESPACE: dict[str, int | bytes] = {
 }
 
 
+# Of a namespace of 4096 blocks.
+FOUR_ZONES = Zones(size=1024, capacity=1000, most_open=2)
+
+
 def make_facts(
     *,
     blocks: int = 4096,
@@ -77,6 +82,7 @@ def make_facts(
     namespace: Mapping[str, int | bytes] | None = None,
     nvm_controller: Mapping[str, int | bytes] | None = None,
     nsid: int = 1,
+    zones: Zones | None = None,
 ) -> NamespaceFacts:
     """Return facts of a fully capable namespace; the mappings override fields."""
     format_index = {512: 0, 4096: 1}[block_bytes]
@@ -101,6 +107,7 @@ def make_facts(
         nvm_controller=IDENTIFY_NVM_CONTROLLER.parse(
             IDENTIFY_NVM_CONTROLLER.build(**(nvm_controller or {}))
         ),
+        zones=zones,
     )
 
 
@@ -124,12 +131,13 @@ def make_nexus(name: str = "a", *units: LogicalUnit) -> Nexus:
 
 @dataclass
 class Bench:
-    """A logical unit with its controller model and one nexus (LUN 0)."""
+    """A logical unit with its controller model and one nexus (LUN 0); `zones`: if it has any."""
 
     lu: LogicalUnit
     model: ModelController
     nexus: Nexus
     others: dict[str, Nexus] = field(default_factory=dict)
+    zones: ModelZones | None = None
 
     def other(self, name: str = "b") -> Nexus:
         """Return another nexus of the same logical unit, by name."""
@@ -180,7 +188,15 @@ def make_bench(**options: Any) -> Bench:
     """Return a bench; `options` are those of `make_facts`."""
     lu = make_lu(**options)
     lu.security = True
-    return Bench(lu, ModelController(lu.facts), make_nexus("a", lu))
+    model = ModelController(lu.facts)
+    zones = ModelZones(model) if lu.zones is not None else None
+    return Bench(lu, model, make_nexus("a", lu), zones=zones)
+
+
+def bench_of(command: Command, **options: Any) -> Bench:
+    """Return a bench whose logical unit has a command: where need be, one with zones."""
+    bench = make_bench(**options)
+    return bench if command.supported(bench.lu) else make_bench(zones=FOUR_ZONES, **options)
 
 
 def row(name: str) -> Command:

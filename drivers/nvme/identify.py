@@ -17,9 +17,10 @@ from scsi2nvme.drivers.nvme.admin import (
 )
 from scsi2nvme.drivers.nvme.errors import StatusError, UnsupportedControllerError
 from scsi2nvme.drivers.nvme.quirks import Quirk
+from scsi2nvme.drivers.nvme.zoned import UnusableZonesError, read_zones
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
-from scsi2nvme.nvme.namespace import MPSMIN_UNIT, NamespaceFacts
+from scsi2nvme.nvme.namespace import MPSMIN_UNIT, NamespaceFacts, Zones
 from scsi2nvme.nvme.protection import MOST_TYPES, TUPLE_BYTES
 from scsi2nvme.nvme.structures import (
     EXTENDED_LBA_FORMAT,
@@ -31,6 +32,7 @@ from scsi2nvme.nvme.structures import (
     LBA_FORMAT,
     SMART_LOG,
 )
+from scsi2nvme.nvme.zoned import ZONED_COMMAND_SET
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ MEDIUM_READ_ONLY = 1 << 3  # SMART critical warning
 _WITHOUT_IO = {2: "a discovery controller", 3: "an administrative controller"}
 _SQES, _CQES = 6, 4  # powers of two
 
-_COMMAND_SETS = {1: "a key value namespace", 2: "a zoned namespace"}  # CSI, but for NVM
+_COMMAND_SETS = {1: "a key value namespace"}  # CSI, but for those that we know
 _LBA_FORMATS = 64
 _LBADS = range(9, 17)
 _DPS_TYPE = 7
@@ -141,7 +143,7 @@ async def _medium_read_only(execute: Execute) -> bool:
 async def read_namespaces(
     execute: Execute, controller: Values, quirks: Quirk
 ) -> dict[int, NamespaceFacts]:
-    """Return every active namespace of the NVM command set that we can use, by NSID.
+    """Return every active namespace with logical blocks, zoned or not, that we can use, by NSID.
 
     One whose blocks we cannot transfer is left out, with a warning. StatusError if the
     controller refuses what it must answer.
@@ -313,7 +315,7 @@ async def _read_namespace(
 ) -> NamespaceFacts | None:
     """Return a namespace's facts, None if it is none of ours, which is logged."""
     descriptors = await _descriptors(execute, controller, quirks, nsid)
-    if descriptors.csi != 0:
+    if descriptors.csi not in (0, ZONED_COMMAND_SET):
         kind = _COMMAND_SETS.get(descriptors.csi, "of another command set")
         _leave_out(nsid, f"it is {kind}")
         return None
@@ -330,6 +332,31 @@ async def _read_namespace(
     if unusable:
         _leave_out(nsid, unusable)
         return None
+    zones = None
+    if descriptors.csi == ZONED_COMMAND_SET:
+        zones = await _zones(execute, nsid, namespace)
+        if zones is None:
+            return None
+    facts = _facts(controller, quirks, nsid, namespace, descriptors)
+    return replace(facts, nvm_controller=limits, zones=zones)
+
+
+async def _zones(execute: Execute, nsid: int, namespace: Values) -> Zones | None:
+    """Return how a zoned namespace is divided, None if it is of no use, which is logged."""
+    try:
+        return await read_zones(execute, nsid, namespace)
+    except StatusError as error:
+        if not error.completion.dnr:
+            raise
+        _leave_out(nsid, f"its zones cannot be read: {error}")
+    except UnusableZonesError as error:
+        _leave_out(nsid, str(error))
+    return None
+
+
+def _facts(
+    controller: Values, quirks: Quirk, nsid: int, namespace: Values, descriptors: Descriptors
+) -> NamespaceFacts:
     namespace = _consistent(nsid, namespace)
     if Quirk.BOGUS_IDENTIFIERS in quirks:
         raw = bytearray(namespace.raw)
@@ -348,7 +375,6 @@ async def _read_namespace(
         uuid=descriptors.uuid,
         nguid=descriptors.nguid or given("nguid"),
         eui64=descriptors.eui64 or given("eui64"),
-        nvm_controller=limits,
     )
 
 
@@ -359,7 +385,8 @@ def same_namespace(one: NamespaceFacts, other: NamespaceFacts) -> bool:
         raw = bytearray(facts.namespace.raw)
         IDENTIFY_NAMESPACE.write(raw, nuse=0)
         names = facts.uuid, facts.nguid, facts.eui64
-        return bytes(raw), *names, facts.maximum_transfer_bytes, facts.medium_read_only
+        limits = facts.maximum_transfer_bytes, facts.medium_read_only
+        return bytes(raw), *names, *limits, facts.zones
 
     return essence(one) == essence(other)
 

@@ -37,6 +37,8 @@ def _dispensable(command: NvmeCommand) -> tuple[int, int] | None:
     The logs, limits, names and settings that these read or set have defaults.
     """
     key = command.opcode, command.cdw10 & 0xFF
+    if not command.admin:
+        return None
     match key:
         case AdminOpcode.GET_LOG_PAGE | AdminOpcode.GET_FEATURES, _:
             return key
@@ -48,17 +50,23 @@ def _dispensable(command: NvmeCommand) -> tuple[int, int] | None:
 
 
 class SetUp:
-    """Admin commands one at a time, while nobody else may send any.
+    """Commands one at a time, while nobody else may send any.
 
-    `page` is DMA memory for their data. Every method may raise ControllerError; where that is
-    an UnansweredError, the controller is to be disabled and set up anew, without the command.
+    `queue` is for admin commands, `io` for the others, once it was created; `page` is DMA memory
+    for their data. Every method may raise ControllerError; where that is an UnansweredError, the
+    controller is to be disabled and set up anew, without the command.
     """
 
     def __init__(
-        self, registers: BringUp, queue: ControlQueue, page: Region, timing: Timing
+        self,
+        registers: BringUp,
+        queue: ControlQueue,
+        io: ControlQueue,
+        page: Region,
+        timing: Timing,
     ) -> None:
         self._registers = registers
-        self._queue = queue
+        self._queues = {True: queue, False: io}
         self._page = page
         self._timing = timing
         self._unanswered: set[tuple[int, int]] = set()
@@ -75,7 +83,8 @@ class SetUp:
         fill(command, data)
         buffer = data if memory is None else Region(0, memory, 4)
         limit_s = self._timing.of(command)
-        (placed,) = self._queue.place([Entry(command.sqe(), buffer, int(limit_s * 1000))])
+        entry = Entry(command.sqe(), buffer, int(limit_s * 1000))
+        (placed,) = self._queues[command.admin].place([entry])
         outcome = await self._outcome(command, placed.ended, limit_s)
         return completion_of(command, outcome, data, 0)
 
@@ -88,7 +97,7 @@ class SetUp:
         told = False
         while not future.done():
             await asyncio.wait([future], timeout=self._timing.watch_s)
-            self._queue.collect()  # an interrupt may have been lost
+            self._queues[command.admin].collect()  # an interrupt may have been lost
             if future.done():
                 break
             if self._registers.status().cfs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 BINARY = "qemu-system-x86_64"
@@ -34,6 +34,7 @@ class QemuOptions:
     `vectors` completion queues have no interrupt of their own. Blocks have
     `metadata_bytes` each (0, 8, 16, 64), behind their data if `extended`, with
     protection information of a type, which is first in them or last.
+    `namespace` are more properties of each namespace, by QEMU's names.
     """
 
     path: Path | None = None
@@ -49,6 +50,7 @@ class QemuOptions:
     extended: bool = False
     protection_type: int = 0
     protection_first: bool = False
+    namespace: Mapping[str, object] = field(default_factory=dict)
 
     def devices(self) -> Iterator[str]:
         """Yield the command line arguments for disks and controller."""
@@ -109,6 +111,7 @@ class QemuOptions:
             pi=self.protection_type,
             pil=int(self.protection_first),
             **{"write-cache": "on" if self.write_cache else "off", "share-rw": True},
+            **self.namespace,
         )
 
 

@@ -23,6 +23,7 @@ CAPACITY_16 = Structure(
     (
         Field("returned_lba", 0, 0, 64, "the last"),
         Field("block_length", 8, 0, 32, "bytes"),
+        Field("rc_basis", 12, 4, 2, "01b: the last of the whole zoned logical unit"),
         Field("p_type", 12, 1, 3),
         Field("prot_en", 12, 0, 1),
         Field("p_i_exponent", 13, 4, 4),
@@ -47,6 +48,7 @@ LBA_STATUS = Structure(
     ),
     spec="SBC-3 5.4.2; SBC-4 (REPORT TYPE, RTP)",
 )
+_WHOLE_UNIT = 0b01  # RC BASIS. Spec: ZBC (READ CAPACITY)
 _LBA_STATUS_HEADER_BYTES = 8
 _REPORT_ALL, _REPORT_MAPPED = 0x00, 0x02
 # Blocks of non-zero status, deallocated, anchored, or perhaps unreadable: none is known.
@@ -74,6 +76,7 @@ def read_capacity_16(task: Task) -> Translation:
     data = CAPACITY_16.build(
         returned_lba=lu.capacity_blocks - 1,
         block_length=lu.block_bytes,
+        rc_basis=_WHOLE_UNIT if lu.zones is not None else 0,
         lbppbe=lu.physical_block_exponent,
         lbpme=lu.provisioned,
         lbprz=lu.reads_zero_after_unmap,

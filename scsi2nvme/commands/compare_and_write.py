@@ -214,6 +214,7 @@ COMMANDS = (
         access=Access.WRITE,
         modifies_medium=True,
         exclusive=True,
+        supported=lambda lu: lu.writes_anywhere,
         hot=Hot.COMPARE_AND_WRITE,
         nvme=("Compare", "Write", "Read"),
     ),
@@ -236,6 +237,7 @@ COMMANDS = (
         access=Access.WRITE,
         modifies_medium=True,
         exclusive=True,
+        supported=lambda lu: lu.writes_anywhere,
         nvme=("Read", "Write"),
     ),
 )

@@ -263,7 +263,8 @@ COMMANDS = (
         modifies_medium=True,
         exclusive=True,
         goes_on=lambda lu: lu.readiness is Readiness.FORMATTING,
-        supported=lambda lu: lu.facts.controller_bit("oacs", _OACS_FORMAT),
+        # The zones of another block length would be others.
+        supported=lambda lu: lu.writes_anywhere and lu.facts.controller_bit("oacs", _OACS_FORMAT),
         nvme=("Format NVM", "Identify"),
         timeout_s=_FORMAT_SECONDS,
     ),

@@ -36,7 +36,7 @@ STANDARD_DATA = Structure(
 )
 
 # Spec: SPC-4 6.6.2 (version descriptor values); 1F60h is SCSI / NVMe Translation.
-SAM_5, SPC_4, SBC_3, SNT = 0x00A0, 0x0460, 0x04C0, 0x1F60
+SAM_5, SPC_4, SBC_3, ZBC, SNT = 0x00A0, 0x0460, 0x04C0, 0x0620, 0x1F60
 
 
 # Where there is no logical unit to name: ASCII fields are filled with spaces. Spec: SPC-4 4.4.1.
@@ -51,7 +51,8 @@ def revision(firmware: bytes) -> bytes:
 
 def _version_descriptors(task: Task) -> dict[str, int]:
     """Return what is conformed to: architecture, transport, commands. Spec: SPC-4 6.6.2."""
-    standards = (SAM_5, task.nexus.delivery.version_descriptor, SPC_4, SBC_3, SNT)
+    zbc = 0 if task.lu.zones is None else ZBC
+    standards = (SAM_5, task.nexus.delivery.version_descriptor, SPC_4, SBC_3, zbc, SNT)
     known = filter(None, standards)
     return {f"version_descriptor_{n}": value for n, value in enumerate(known, start=1)}
 

@@ -15,6 +15,7 @@ from scsi2nvme.commands.read_write import (
     run,
     split,
 )
+from scsi2nvme.commands.zone_access import check_write, in_order
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.structures import DSM_RANGE
@@ -146,13 +147,14 @@ def write_same(task: Task) -> Translation:
     check_range(task, lba, blocks)
     if not blocks or blocks > lu.maximum_write_same_blocks:
         raise task.invalid_field("number_of_blocks")
+    check_write(task, lba, blocks)
     block = task.data_out or bytes(lu.block_bytes)  # nothing is sent with NDOB
     if any(block) or not lu.write_zeroes_blocks:
         commands = _write_pattern(lu, lba, blocks, block)
     else:
         cdw12 = _DEAC if task.cdb["unmap"] and lu.write_zeroes_deallocates else 0
         commands = _write_zeroes(lu, lba, blocks, cdw12)
-    return (yield from run(commands))
+    return (yield from (run(commands) if lu.zones is None else in_order(lu, commands)))
 
 
 _WRITE_SAME_FLAGS = (

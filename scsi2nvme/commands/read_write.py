@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from scsi2nvme.command import Command, Data, Hot, Task, Transfer
+from scsi2nvme.commands.zone_access import check_read, check_write, in_order
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
@@ -139,6 +140,7 @@ def read(task: Task) -> Translation:
     lu, lba, blocks = task.lu, task.cdb["lba"], task.command.blocks(task.cdb)
     check_protect(task, "rdprotect")
     check_range(task, lba, blocks)
+    check_read(task, lba, blocks)
     check_length(task, blocks)
     cdw12 = FUA if task.cdb.get("fua") else 0
     commands = tuple(read_commands(lu, *to_move(task, lba, blocks), cdw12))
@@ -154,9 +156,12 @@ def write(task: Task) -> Translation:
     check_protect(task, "wrprotect")
     check_range(task, lba, blocks)
     check_length(task, blocks)
+    check_write(task, lba, blocks)
     cdw12 = FUA if task.cdb.get("fua") else 0
     start, _ = to_move(task, lba, blocks)
     commands = tuple(data_commands(Opcode.WRITE, lu, start, task.data_out, cdw12))
+    if lu.zones is not None:
+        return (yield from in_order(lu, commands))
     if commands:
         yield commands
     return GOOD

@@ -19,6 +19,7 @@ from scsi2nvme.commands.read_write import (
     read_commands,
     run,
 )
+from scsi2nvme.commands.zone_access import check_read
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Translation
@@ -79,6 +80,7 @@ def verify(task: Task) -> Translation:
     if bytchk == _RESERVED:
         raise task.invalid_field("bytchk")
     check_range(task, lba, blocks)
+    check_read(task, lba, blocks)
     if bytchk == _MEDIUM:
         return (yield from _verify_medium(lu, lba, blocks))
     if bytchk == _ONE_BLOCK:
@@ -139,6 +141,7 @@ def _write_and_verify(opcode: int, length: int, spec: str) -> Command:
         length_field="transfer_length",
         access=Access.WRITE,
         modifies_medium=True,
+        supported=lambda lu: lu.writes_anywhere,
         hot=Hot.WRITE_AND_VERIFY,
         nvme=("Write", "Verify", "Compare", "Read"),
         timeout_s=60,

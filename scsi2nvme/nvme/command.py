@@ -17,7 +17,7 @@ _SQE = struct.Struct("<4I24x6I")  # CDW0, NSID, CDW2, CDW3, the driver's part, C
 
 
 class Opcode(IntEnum):
-    """I/O commands. Spec: NVMe Base 2.0 figure 390, NVM Command Set 1.0 figure 10."""
+    """I/O commands. Spec: NVMe Base 2.0 figure 390, NVM Command Set 1.0 figure 10, ZNS 1.1b."""
 
     FLUSH = 0x00
     WRITE = 0x01
@@ -32,6 +32,9 @@ class Opcode(IntEnum):
     RESERVATION_ACQUIRE = 0x11
     RESERVATION_RELEASE = 0x15
     COPY = 0x19
+    ZONE_MANAGEMENT_SEND = 0x79
+    ZONE_MANAGEMENT_RECEIVE = 0x7A
+    ZONE_APPEND = 0x7D
 
 
 class AdminOpcode(IntEnum):

@@ -12,6 +12,33 @@ from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NVM_CONTROLLER, L
 MPSMIN_UNIT = 4096
 
 
+@dataclass(frozen=True, slots=True)
+class Zones:
+    """How a zoned namespace is divided, in logical blocks: every zone alike, NSZE whole ones.
+
+    `most_open` is the lesser of MOR and MAR as a true count, None: no limit. `reads_cross`:
+    whether one Read may name blocks of several. Spec: ZNS Command Set 1.1b 4.1.5.1.
+    """
+
+    size: int  # ZSZE
+    capacity: int  # ZCAP: the rest of a zone cannot be written
+    most_open: int | None = None
+    reads_cross: bool = False
+
+    @property
+    def gaps(self) -> bool:
+        """Whether there are blocks that cannot be written."""
+        return self.capacity < self.size
+
+    def start(self, lba: int) -> int:
+        """Return the first block of the zone that a block is in."""
+        return lba - lba % self.size
+
+    def of(self, lba: int, blocks: int) -> range:
+        """Return all blocks of the zones that some blocks are in."""
+        return range(self.start(lba), self.start(lba + max(blocks, 1) - 1) + self.size)
+
+
 @dataclass(frozen=True)
 class NamespaceFacts:
     """Identify data of a namespace and of the controller that it was read from.
@@ -34,6 +61,7 @@ class NamespaceFacts:
     nvm_controller: Values = field(
         default_factory=lambda: IDENTIFY_NVM_CONTROLLER.parse(bytes(IDENTIFY_BYTES))
     )
+    zones: Zones | None = None  # of the Zoned Namespace Command Set
 
     @property
     def identifiers(self) -> tuple[bytes, ...]:

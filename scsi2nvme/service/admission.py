@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from scsi2nvme.command import Command
+from scsi2nvme.commands.zone_access import zones_in_order
 from scsi2nvme.service.registry import ServedUnit
 from scsi2nvme.unit.readiness import Readiness
 
@@ -27,4 +28,18 @@ def admitted(
     unit: ServedUnit, command: Command, cdb: bytes, data_out: bytes
 ) -> Callable[[], None] | None:
     """Take what a command needs of its logical unit; what gives it back, None if it waits."""
-    return None if command.exclusive else unit.try_share(command.extents(cdb, data_out))
+    if command.exclusive or ordered(unit, command, cdb) is not None:
+        return None
+    return unit.try_share(command.extents(cdb, data_out))
+
+
+def ordered(unit: ServedUnit, command: Command, cdb: bytes) -> range | None:
+    """Return the blocks that a command has alone among the engine's, in its turn: zones' ones.
+
+    Who has come first has them first: none of these takes them in passing. The hot path writes
+    no zones, and so is not kept off.
+    """
+    zoned = unit.lu.zones is not None and command.modifies_medium and not command.exclusive
+    if not zoned or len(cdb) < command.length:
+        return None
+    return zones_in_order(unit.lu, command.structure.parse(cdb))

@@ -24,7 +24,7 @@ from scsi2nvme.scsi.lun import lun_of
 from scsi2nvme.scsi.result import Asked, Result, Translation, check_condition
 from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, Sense, SenseCode, SenseKey
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.service.admission import admitted, waits
+from scsi2nvme.service.admission import admitted, ordered, waits
 from scsi2nvme.service.answers import Noticing, may_change, unchanged
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.faults import error_of, tell_fault
@@ -314,6 +314,8 @@ class TaskRunner:
         if command.exclusive and not of_blocks:
             async with unit.alone(task.nexus_cookie):
                 return await self._play_begun(unit, request, run, translation)
+        if (zones := ordered(unit, command, task.cdb)) is not None:
+            return await self._play_in_order(unit, request, run, zones, translation)
         extents = command.extents(task.cdb, data_out)
         async with (
             unit.lock.hold(exclusive=False, party=task.nexus_cookie),
@@ -326,6 +328,21 @@ class TaskRunner:
                     return await self._play(unit, request, translation)
             async with unit.drained_of(extents[0]) if extents else unit.drained():
                 return await self._play_begun(unit, request, run, translation)
+
+    async def _play_in_order(
+        self,
+        unit: ServedUnit,
+        request: engine.Request,
+        run: Run,
+        zones: range,
+        translation: Translation,
+    ) -> Result:
+        """Run what changes zones after those that came before and change one of them."""
+        async with (
+            unit.lock.hold(exclusive=False, party=run.task.nexus_cookie),
+            unit.blocks.hold((zones,), alone=True),
+        ):
+            return _BUSY if run.task.aborted else await self._play(unit, request, translation)
 
     async def _play_begun(
         self, unit: ServedUnit, request: engine.Request, run: Run, translation: Translation

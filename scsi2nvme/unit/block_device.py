@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
-from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.namespace import NamespaceFacts, Zones
 
 # One SCSI command should move at most this much, whatever the controller's MDTS:
 # the data plane holds its data in its buffer pool as a whole.
@@ -93,15 +93,28 @@ class BlockDevice:
         return self.facts.nsid
 
     @property
+    def zones(self) -> Zones | None:
+        """How it is divided, where it is a host-managed zoned block device."""
+        return self.facts.zones
+
+    @property
+    def writes_anywhere(self) -> bool:
+        """Whether any block may be written at any time."""
+        return self.zones is None
+
+    @property
     def block_bytes(self) -> int:
         """The logical block length."""
         return self.facts.block_bytes
 
     @property
     def capacity_blocks(self) -> int:
-        """How many logical blocks there are."""
+        """How many logical blocks there are; where there are zones, whole ones."""
         whole = self.facts.capacity_blocks
-        return whole if self.limit is None else min(whole, self.limit // self.block_bytes)
+        if self.limit is None:
+            return whole
+        limit = self.limit // self.block_bytes
+        return min(whole, limit if self.zones is None else self.zones.start(limit))
 
     @property
     def maximum_transfer_blocks(self) -> int:
@@ -115,8 +128,11 @@ class BlockDevice:
 
     @property
     def optimal_boundary_blocks(self) -> int:
-        """NOIOB: commands that cross a multiple of it are slow. 0: none."""
-        return self.facts.namespace.noiob
+        """NOIOB: commands that cross a multiple of it are slow, or of a zone fail. 0: none."""
+        boundary, zones = self.facts.namespace.noiob, self.zones
+        if zones is None or zones.reads_cross:
+            return boundary
+        return boundary if boundary and zones.size % boundary == 0 else zones.size
 
     @property
     def volatile_write_cache(self) -> bool:
@@ -125,8 +141,11 @@ class BlockDevice:
 
     @property
     def provisioned(self) -> bool:
-        """Whether blocks can be unmapped: LBPME, by Dataset Management's ONCS bit."""
-        return self.facts.controller_bit("oncs", _ONCS_DATASET_MANAGEMENT)
+        """Whether blocks can be unmapped: LBPME, by Dataset Management's ONCS bit.
+
+        Zones are reset as a whole instead.
+        """
+        return self.writes_anywhere and self.facts.controller_bit("oncs", _ONCS_DATASET_MANAGEMENT)
 
     @property
     def unmap_limits(self) -> UnmapLimits:
@@ -151,7 +170,8 @@ class BlockDevice:
     @property
     def verify_blocks(self) -> int:
         """The most blocks of one Verify, by VSL, or MDTS where VSL is not stated; 0: no Verify."""
-        if not self.facts.controller_bit("oncs", _ONCS_VERIFY):
+        crosses = self.zones is None or self.zones.reads_cross
+        if not crosses or not self.facts.controller_bit("oncs", _ONCS_VERIFY):
             return 0
         return self.facts.size_limit_blocks("vsl") or self.nvme_maximum_blocks
 
@@ -194,11 +214,12 @@ class BlockDevice:
         """Logical blocks per physical block, as a power of two.
 
         The preferred write granularity, but no more than is written untorn, as
-        initiators take a physical block to be, nor than they can use.
+        initiators take a physical block to be, nor than they can use. None where writes
+        would have to end with one: zones are written by logical blocks.
         """
         namespace = self.facts.namespace
         blocks = namespace.npwg + 1
-        if not namespace.nsfeat & 0x10 or blocks & (blocks - 1):
+        if not self.writes_anywhere or not namespace.nsfeat & 0x10 or blocks & (blocks - 1):
             return 0
         usable = max(1, self.maximum_physical_block_bytes // self.block_bytes)
         return min(min(blocks, self.atomic_blocks, usable).bit_length() - 1, 15)
@@ -229,7 +250,7 @@ class BlockDevice:
     @property
     def maximum_compare_and_write_blocks(self) -> int:
         """What one COMPARE AND WRITE may compare: its data holds the blocks twice."""
-        return min(255, self.maximum_transfer_blocks // 2)
+        return min(255, self.maximum_transfer_blocks // 2) if self.writes_anywhere else 0
 
     @property
     def identity(self) -> str:

@@ -72,7 +72,7 @@ class Nexus(ITNexus):
 
 
 class LogicalUnit(BlockDevice):
-    """One namespace as a direct access block device.
+    """One namespace as a direct access block device, or a host-managed zoned one.
 
     `on_change` is called whenever `aside()` may have changed, so that the data
     plane can raise or drop its step-aside flags before the next command. `epoch` advances
@@ -251,6 +251,7 @@ class LogicalUnit(BlockDevice):
             or self.power_condition != 0
             or bool(self.unit_attentions.get(nexus.key))
             or self.write_protected
+            or self.zones is not None  # the engine keeps the order of writes
             or self.reservations.restricts(nexus)
         )
 

@@ -17,7 +17,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
-from tests.support import Bench, make_bench
+from tests.support import Bench, bench_of, make_bench
 
 
 def refused_at(byte: int, bit: int) -> Result:
@@ -128,7 +128,7 @@ def test_lba_status_report_type_is_checked() -> None:
     "command", [each for each in commands.COMMANDS if each.needs_ready], ids=lambda each: each.name
 )
 def test_a_namespace_without_blocks_is_no_medium(command: Command) -> None:
-    bench = make_bench(blocks=0)
+    bench = bench_of(command, blocks=0)
     cdb = command.build()
     result = bench.run(cdb, bytes(command.data_bytes(command.structure.parse(cdb), 512)))
     assert result == Result(Status.CHECK_CONDITION, Sense(MEDIUM_NOT_PRESENT))

@@ -18,7 +18,7 @@ from scsi2nvme.scsi.task_management import TaskManagement
 from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.logical_unit import Nexus
 from scsi2nvme.unit.ports import PortName
-from tests.support import Bench, make_bench
+from tests.support import Bench, bench_of, make_bench
 
 OPCODES = "REPORT SUPPORTED OPERATION CODES"
 LONG = 1 << 20
@@ -78,7 +78,7 @@ def test_the_length_is_not_truncated() -> None:
 
 @by_name
 def test_one_command_as_it_must_be_asked_for(row: Command) -> None:
-    bench = make_bench()
+    bench = bench_of(row)
     options = 1 if row.service_action is None else 2
     for data in (one(bench, row, options), one(bench, row, 3)):
         header = ONE_HEADER.parse(data)

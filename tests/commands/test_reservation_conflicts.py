@@ -136,6 +136,11 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
             "activate deferred",
         )
     },
+    # ZBC-2 (commands allowed in the presence of reservations).
+    **dict.fromkeys(
+        ("OPEN ZONE", "CLOSE ZONE", "FINISH ZONE", "RESET WRITE POINTER"), (WRITE, False)
+    ),
+    "REPORT ZONES": (READ, False),
     "WRITE SAME (10)": (WRITE, False),
     "WRITE SAME (16)": (WRITE, False),
 }

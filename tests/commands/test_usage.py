@@ -12,7 +12,7 @@ from scsi2nvme import commands
 from scsi2nvme.command import Command
 from scsi2nvme.fields import Values
 from scsi2nvme.scsi.status import Status
-from tests.support import make_bench, row
+from tests.support import bench_of, make_bench, row
 
 # What DPO asks for, not to keep the blocks in a cache, is always so: the bit is supported, as
 # DPOFUA of MODE SENSE says, though nothing depends on it. Spec: SBC-3 6.4.1.
@@ -88,7 +88,7 @@ def test_every_bit_of_the_usage_map_is_looked_at(
         cdb = command.build(**values)
         announced = command.data_bytes(command.structure.parse(cdb), 512)
         if announced <= 1 << 20:
-            make_bench().run(cdb, bytes(announced))
+            bench_of(command).run(cdb, bytes(announced))
         if looked_at >= expected:
             return
     raise AssertionError(f"nobody reads {expected - looked_at}")
@@ -101,7 +101,7 @@ def test_what_is_ignored_is_taken_and_changes_nothing(command: Command) -> None:
     zeroes = bytes(command.data_bytes(command.structure.parse(plain), 512))
 
     def outcome(cdb: bytes) -> tuple[Any, ...]:
-        bench = make_bench()
+        bench = bench_of(command)
         result = bench.run(cdb, zeroes)
         return result.status, result.sense, result.data_in, bench.model.executed
 

@@ -73,7 +73,7 @@ def of_unit(bench: Bench) -> dict[Designator, list[bytes]]:
 def test_the_list_of_pages_ascends_and_every_page_of_it_answers() -> None:
     bench = make_bench()
     codes = list(page(bench, 0x00)[4:])
-    assert codes == sorted(codes) == [row.code for row in PAGES]
+    assert codes == sorted(codes) == [row.code for row in PAGES if row.supported(bench.lu)]
     for code in codes:
         page(bench, code)
 

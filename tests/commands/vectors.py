@@ -1,7 +1,8 @@
 """Vectors: what every row of the command table is sent, and what comes of it, as bytes.
 
 The logical unit has 4096 blocks of 512 bytes; each byte of block n is n, of the first
-sixteen. `a` and `b` are its I_T nexuses. A row's vector is a story of a few steps: one
+sixteen. Where a command is one of zones, there are four, of which 1000 blocks can be written.
+`a` and `b` are its I_T nexuses. A row's vector is a story of a few steps: one
 of them is its own command, and the story goes otherwise if that does nothing.
 """
 
@@ -517,5 +518,48 @@ VECTORS: dict[str, tuple[Step, ...]] = {
     ),
     "READ BUFFER (16), echo descriptor": (
         Step("9B 0B 0000000000000000 000000FF 00 00", data=hexed("01001000")),
+    ),
+    "OPEN ZONE": (
+        Step("94 03 0000000000000400 0000 0000 00 00", nvme=("79 nsid=1 cdw10=400 cdw13=3",)),
+    ),
+    "CLOSE ZONE": (
+        Step(
+            "8A 00 0000000000000400 00000001 00 00",
+            out=block(0xA5),
+            nvme=("01 nsid=1 cdw10=400 out=A5*512",),
+        ),
+        Step(
+            "94 01 0000000000000400 0000 0000 00 00",
+            nvme=(
+                "7A nsid=1 cdw10=400 cdw12=1F cdw13=10000",
+                "79 nsid=1 cdw10=400 cdw13=1",
+            ),
+        ),
+    ),
+    "FINISH ZONE": (
+        Step("94 02 0000000000000400 0000 0000 00 00", nvme=("79 nsid=1 cdw10=400 cdw13=2",)),
+        Step(
+            "8A 00 0000000000000400 00000001 00 00",
+            out=block(0xA5),
+            nvme=("01 nsid=1 cdw10=400 out=A5*512",),
+            sense=(5, 0x24, 0x00),
+        ),
+    ),
+    "RESET WRITE POINTER": (
+        Step("94 04 0000000000000000 0000 0000 01 00", nvme=("79 nsid=1 cdw13=104",)),
+    ),
+    "REPORT ZONES": (
+        Step(
+            "95 00 0000000000000C00 000000C0 80 00",
+            nvme=("7A nsid=1 cdw10=C00 cdw12=1F cdw13=10000",),
+            data=hexed(
+                "00000080 00 000000 0000000000000FFF 0000000000000400"
+                + "00" * 40
+                + "02 10 000000000000 00000000000003E8 0000000000000C00 0000000000000C00"
+                + "00" * 32
+                + "05 00 000000000000 0000000000000018 0000000000000FE8 FFFFFFFFFFFFFFFF"
+                + "00" * 32
+            ),
+        ),
     ),
 }

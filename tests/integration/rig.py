@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +35,7 @@ class Disk:
     extended: bool = False
     protection_type: int = 0
     protection_first: bool = False
+    zones: Mapping[str, int] | None = None  # size, capacity in bytes; max_open, max_active
 
 
 def emulated(path: Path, disk: Disk) -> Transport:
@@ -52,6 +53,9 @@ def emulated(path: Path, disk: Disk) -> Transport:
 
 def qemu(path: Path, disk: Disk) -> Transport:
     """Return QEMU's controller."""
+    zoned: dict[str, object] = {}
+    if disk.zones is not None:
+        zoned = {"zoned": True} | {f"zoned.{name}": value for name, value in disk.zones.items()}
     return QemuTransport(
         QemuOptions(
             path=path,
@@ -63,6 +67,7 @@ def qemu(path: Path, disk: Disk) -> Transport:
             extended=disk.extended,
             protection_type=disk.protection_type,
             protection_first=disk.protection_first,
+            namespace=zoned,
         )
     )
 

@@ -10,8 +10,9 @@ from scsi2nvme.fields import Field, Structure
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
 
-DIRECT_ACCESS = 0x00  # qualifier 000b, type 00h
-NOT_CONNECTED = 0x20  # qualifier 001b, type 00h
+# PERIPHERAL DEVICE TYPE, with qualifier 000b; and qualifier 001b.
+DIRECT_ACCESS, HOST_MANAGED_ZONED = 0x00, 0x14
+NOT_CONNECTED = 0x20
 NO_LOGICAL_UNIT = 0x7F  # qualifier 011b, type 1Fh
 VENDOR = b"NVMe    "  # T10 VENDOR IDENTIFICATION. Spec: SNTR 1.5 6.1.1.
 
@@ -41,9 +42,10 @@ class VpdPage:
 def peripheral(lu: LogicalUnit) -> int:
     """Return PERIPHERAL QUALIFIER and TYPE: one that is gone is not connected.
 
-    Spec: SPC-4 6.6.2.
+    Spec: SPC-4 6.6.2, ZBC 5.
     """
-    return NOT_CONNECTED if lu.readiness is Readiness.FAILED else DIRECT_ACCESS
+    device = DIRECT_ACCESS if lu.zones is None else HOST_MANAGED_ZONED
+    return NOT_CONNECTED | device if lu.readiness is Readiness.FAILED else device
 
 
 def with_header(device: int, code: int, body: bytes) -> bytes:

@@ -1,0 +1,106 @@
+"""What zones ask of commands that read or write blocks. Spec: ZBC-2 (write and read operations).
+
+Where there are no zones nothing is asked. Of commands that change one zone the engine runs one
+at a time, in the order in which they came (`zones_in_order`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+from scsi2nvme.command import Task
+from scsi2nvme.fields import Values
+from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.nvme.zoned import (
+    LIST_IMPLICITLY_OPENED,
+    ZoneAction,
+    manage_zone,
+    report_zones,
+    zones_of,
+)
+from scsi2nvme.scsi.result import GOOD, CheckCondition, NvmeError, Translation
+from scsi2nvme.scsi.sense import (
+    ATTEMPT_TO_ACCESS_GAP_ZONE,
+    READ_BOUNDARY_VIOLATION,
+    WRITE_BOUNDARY_VIOLATION,
+    Sense,
+    SenseCode,
+)
+from scsi2nvme.unit.logical_unit import LogicalUnit
+
+# How often a zone is closed that the controller has opened by itself, for one command: what
+# other commands open meanwhile may take its place.
+_ATTEMPTS = 3
+
+
+def _check(task: Task, lba: int, blocks: int, violation: SenseCode, *, crosses: bool) -> None:
+    zones = task.lu.zones
+    if zones is None or not blocks:
+        return
+    at = lba - zones.start(lba)
+    if at >= zones.capacity:
+        raise CheckCondition(Sense(ATTEMPT_TO_ACCESS_GAP_ZONE))
+    if at + blocks > zones.capacity and (zones.gaps or not crosses):
+        raise CheckCondition(Sense(violation))
+
+
+def check_read(task: Task, lba: int, blocks: int) -> None:
+    """Refuse to read blocks of a gap; what is in range otherwise can be read."""
+    _check(task, lba, blocks, READ_BOUNDARY_VIOLATION, crosses=True)
+
+
+def check_write(task: Task, lba: int, blocks: int) -> None:
+    """Refuse to write beyond the zone in which it begins, or more than fits one command.
+
+    A portion of a WRITE cannot keep its zone for the next one.
+    """
+    if task.lu.zones is not None and blocks > task.lu.maximum_transfer_blocks:
+        raise task.invalid_field(task.command.length_field)
+    _check(task, lba, blocks, WRITE_BOUNDARY_VIOLATION, crosses=False)
+
+
+def close_one(lu: LogicalUnit) -> Generator[NvmeCommand, Completion, bool]:
+    """Close a zone that a write has opened, not the initiator; whether there was one."""
+    listed = yield report_zones(lu.nsid, 0, 1, states=LIST_IMPLICITLY_OPENED)
+    for zone in zones_of(listed.data):
+        yield manage_zone(lu.nsid, zone.zslba, ZoneAction.CLOSE)
+        return True
+    return False
+
+
+def with_room(lu: LogicalUnit, command: NvmeCommand) -> Translation:
+    """Run what may open a zone. Those that writes have opened give way. Spec: ZBC-2 (resources)."""
+    for _ in range(_ATTEMPTS):
+        try:
+            yield command
+        except NvmeError as error:
+            if error.completion.status != StatusCode.TOO_MANY_OPEN_ZONES:
+                raise
+        else:
+            return GOOD
+        if not (yield from close_one(lu)):
+            break
+    yield command
+    return GOOD
+
+
+def in_order(lu: LogicalUnit, commands: Iterable[NvmeCommand]) -> Translation:
+    """Run commands that write one zone: each begins when the one before has ended well."""
+    for command in commands:
+        yield from with_room(lu, command)
+    return GOOD
+
+
+def zones_in_order(lu: LogicalUnit, cdb: Values) -> range | None:
+    """Return the blocks of the zones that a command changes, None where that is not told.
+
+    Such commands are to have these alone, in the order in which they came.
+    """
+    zones = lu.zones
+    assert zones is not None
+    if cdb.get("all"):
+        return range(lu.capacity_blocks)
+    if "zone_id" in cdb:
+        return zones.of(cdb["zone_id"], max(cdb["zone_count"], 1) * zones.size)
+    return zones.of(cdb["lba"], 1) if "lba" in cdb else None

@@ -1,0 +1,137 @@
+"""What zones make of commands; the controllers themselves judge in tests/integration."""
+
+from __future__ import annotations
+
+import pytest
+
+from scsi2nvme import engine
+from scsi2nvme.commands.zones import DESCRIPTOR, HEADER
+from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.namespace import Zones
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.nvme.zoned import ZoneState
+from scsi2nvme.scsi.result import GOOD, Result
+from scsi2nvme.scsi.sense import (
+    INSUFFICIENT_ZONE_RESOURCES,
+    INTERNAL_TARGET_FAILURE,
+    INVALID_FIELD_IN_CDB,
+    UNALIGNED_WRITE_COMMAND,
+    ZONE_IS_OFFLINE,
+    ZONE_IS_READ_ONLY,
+)
+from tests.model_zones import ModelZones
+from tests.support import Bench, code, make_bench, make_lu
+
+ZONE, CAPACITY, BLOCK = 256, 192, 512
+UNUSABLE = ((ZoneState.READ_ONLY, ZONE_IS_READ_ONLY), (ZoneState.OFFLINE, ZONE_IS_OFFLINE))
+
+
+def zoned() -> tuple[Bench, ModelZones]:
+    """Return a bench of 16 zones, and these."""
+    bench = make_bench(zones=Zones(size=ZONE, capacity=CAPACITY, most_open=2))
+    assert bench.zones is not None
+    return bench, bench.zones
+
+
+def write(bench: Bench, lba: int, blocks: int = 1) -> Result:
+    data = b"\xa5" * blocks * BLOCK
+    return bench.do("WRITE (16)", data, lba=lba, transfer_length=blocks)
+
+
+def test_the_pieces_of_a_write_go_one_after_the_other() -> None:
+    bench, _ = zoned()
+    cdb = bytes.fromhex("8A 00 0000000000000000 00000064 00 00")
+    translation = engine.run(engine.select(bench.nexus, 0, cdb), b"\xa5" * 100 * BLOCK)
+    pieces: list[NvmeCommand] = []
+    wanted = next(translation)
+    while len(pieces) < 4:
+        assert isinstance(wanted, NvmeCommand)  # what runs together is yielded as a tuple
+        pieces.append(wanted)
+        (done,) = bench.model.execute(wanted)
+        if len(pieces) < 4:
+            wanted = translation.send(done)
+    assert [(each.slba, each.blocks) for each in pieces] == [(0, 32), (32, 32), (64, 32), (96, 4)]
+
+
+def test_a_write_that_fails_half_way_goes_no_further() -> None:
+    bench, _ = zoned()
+    bench.model.bad_blocks[40] = StatusCode.WRITE_FAULT
+    assert write(bench, 0, 100).sense is not None
+    assert bench.model.opcodes().count(Opcode.WRITE) == 2
+    bench.model.bad_blocks.clear()
+    assert code(write(bench, 100)) == UNALIGNED_WRITE_COMMAND
+    assert write(bench, 32) == GOOD
+
+
+def test_a_write_longer_than_one_command_may_be_is_refused() -> None:
+    bench, _ = zoned()
+    assert code(write(bench, 0, 16385)) is not None
+    assert bench.model.executed == []
+
+
+def test_what_writes_have_opened_gives_way() -> None:
+    bench, zones = zoned()
+    for zone in range(4):
+        assert write(bench, zone * ZONE) == GOOD
+    assert zones.states.count(ZoneState.CLOSED) == 2
+    zones.states[0:4] = [ZoneState.EXPLICITLY_OPENED] * 2 + [ZoneState.CLOSED] * 2
+    assert code(write(bench, 2 * ZONE + 1)) == INSUFFICIENT_ZONE_RESOURCES
+    assert code(bench.do("OPEN ZONE", zone_id=4 * ZONE)) == INSUFFICIENT_ZONE_RESOURCES
+    assert code(bench.do("OPEN ZONE", all=1)) == INSUFFICIENT_ZONE_RESOURCES
+
+
+@pytest.mark.parametrize(("state", "sense"), UNUSABLE)
+@pytest.mark.parametrize("name", ["OPEN ZONE", "CLOSE ZONE", "FINISH ZONE", "RESET WRITE POINTER"])
+def test_zones_that_are_of_no_use_any_more(name: str, state: ZoneState, sense: object) -> None:
+    bench, zones = zoned()
+    zones.states[1] = state
+    assert code(bench.do(name, zone_id=ZONE)) == sense
+    assert code(write(bench, ZONE)) == sense
+    assert bench.do(name, all=1) == GOOD
+    option = 6 if state is ZoneState.READ_ONLY else 7
+    report = bench.do("REPORT ZONES", allocation_length=512, reporting_options=option).data_in
+    assert len(report) == HEADER.size + DESCRIPTOR.size
+
+
+def test_a_zone_that_was_closed_unwritten_is_empty() -> None:
+    bench, zones = zoned()
+    zones.states[1] = ZoneState.CLOSED  # by another host
+    for option, count in ((1, 16), (4, 0)):
+        fields = {"allocation_length": 4096, "reporting_options": option}
+        data = bench.do("REPORT ZONES", **fields).data_in
+        assert HEADER.parse(data).zone_list_length == count * DESCRIPTOR.size
+
+
+@pytest.mark.parametrize("allocation", [0, 8, 63, 64, 65, 128, 191])
+def test_reports_are_cut_by_the_allocation_length(allocation: int) -> None:
+    bench, _ = zoned()
+    whole = bench.do("REPORT ZONES", allocation_length=4096).data_in
+    assert bench.do("REPORT ZONES", allocation_length=allocation).data_in == whole[:allocation]
+    partial = bench.do("REPORT ZONES", allocation_length=allocation, partial=1).data_in
+    if len(partial) >= HEADER.size:
+        told = HEADER.parse(partial).zone_list_length
+        assert told == (allocation - HEADER.size) // DESCRIPTOR.size * DESCRIPTOR.size
+
+
+def test_a_list_of_other_zones_is_not_handed_on() -> None:
+    bench, zones = zoned()
+    zones.zones = Zones(size=2 * ZONE, capacity=CAPACITY)
+    assert code(bench.do("REPORT ZONES", allocation_length=4096)) == INTERNAL_TARGET_FAILURE
+
+
+def test_of_a_part_of_the_namespace_not_all_zones_are_reset() -> None:
+    bench, _ = zoned()
+    bench.lu.limit = 3 * ZONE * BLOCK + 7
+    assert bench.lu.capacity_blocks == 3 * ZONE
+    assert code(bench.do("RESET WRITE POINTER", all=1)) == INVALID_FIELD_IN_CDB
+    counted = {"zone_id": ZONE, "zone_count": 3}
+    assert code(bench.do("RESET WRITE POINTER", **counted)) == INVALID_FIELD_IN_CDB
+
+
+def test_reads_are_cut_at_zones_unless_they_may_cross() -> None:
+    def boundary(noiob: int, *, reads_cross: bool = False) -> int:
+        zones = Zones(ZONE, ZONE, reads_cross=reads_cross)
+        return make_lu(zones=zones, namespace={"noiob": noiob}).optimal_boundary_blocks
+
+    assert [boundary(noiob) for noiob in (0, 64, 48)] == [ZONE, 64, ZONE]
+    assert boundary(0, reads_cross=True) == 0
