@@ -10,17 +10,12 @@ from scsi2nvme.command import OBSOLETE_LUN, Command, Hot, Task
 from scsi2nvme.commands.immediate import in_background
 from scsi2nvme.fields import Field, Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
-from scsi2nvme.nvme.structures import POWER_STATE
-from scsi2nvme.scsi.result import GOOD, CheckCondition, Translation
-from scsi2nvme.scsi.sense import (
-    IDLE_B_CONDITION_ACTIVATED_BY_COMMAND,
-    IDLE_C_CONDITION_ACTIVATED_BY_COMMAND,
-    IDLE_CONDITION_ACTIVATED_BY_COMMAND,
-    STANDBY_CONDITION_ACTIVATED_BY_COMMAND,
-    STANDBY_Y_CONDITION_ACTIVATED_BY_COMMAND,
-    SenseCode,
-)
+from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.scsi.result import GOOD, CheckCondition, NvmeError, Translation
+from scsi2nvme.scsi.sense import SenseCode
+from scsi2nvme.status_map import result_of
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.power_conditions import ACTIVE, BY_NUMBERS, RestingCondition
 from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.reservations import Access
 
@@ -39,50 +34,51 @@ class PowerCondition(IntEnum):
     FORCE_STANDBY_0 = 0xB
 
 
+# Whether the timers of mode page 1Ah run afterwards; others leave that as it is.
+_TIMERS_RUN = {
+    PowerCondition.START_VALID: True,
+    PowerCondition.ACTIVE: False,
+    PowerCondition.IDLE: False,
+    PowerCondition.STANDBY: False,
+    PowerCondition.LU_CONTROL: True,
+}
 _FORCED = {
     PowerCondition.FORCE_IDLE_0: PowerCondition.IDLE,
     PowerCondition.FORCE_STANDBY_0: PowerCondition.STANDBY,
 }
 
-# By POWER CONDITION and its modifier; what is missing is no valid pair.
-CONDITION_SENSE: dict[tuple[int, int], SenseCode] = {
-    (PowerCondition.IDLE, 0): IDLE_CONDITION_ACTIVATED_BY_COMMAND,
-    (PowerCondition.IDLE, 1): IDLE_B_CONDITION_ACTIVATED_BY_COMMAND,
-    (PowerCondition.IDLE, 2): IDLE_C_CONDITION_ACTIVATED_BY_COMMAND,
-    (PowerCondition.STANDBY, 0): STANDBY_CONDITION_ACTIVATED_BY_COMMAND,
-    (PowerCondition.STANDBY, 1): STANDBY_Y_CONDITION_ACTIVATED_BY_COMMAND,
-}
 
-
-def condition(lu: LogicalUnit) -> tuple[int, int]:
-    """Return the POWER CONDITION and modifier in force; (0, 0) when active."""
-    return lu.power_condition, lu.power_condition_modifier
-
-
-def power_state(lu: LogicalUnit) -> int:
-    """Return the NVMe power state that the logical unit's condition asks for.
+def state_of(facts: NamespaceFacts, wanted: int, modifier: int) -> int:
+    """Return the NVMe power state that a power condition is, by its numbers.
 
     Idle conditions are operational states, idle_c the deepest. Standby
     conditions are non-operational ones, standby_z the deepest; a controller
     without such takes its last state for them, as for stopped.
     """
-    controller = lu.facts.controller
-    last = controller.npss & 0x1F
-    if lu.readiness is Readiness.STOPPED:
-        return last
-    descriptors = controller.bytes("psds")
-    resting = [
-        state
-        for state in range(1, last + 1)
-        if POWER_STATE.parse(descriptors[state * POWER_STATE.size :]).nops
-    ]
-    operational = [state for state in range(last + 1) if state not in resting]
-    if lu.power_condition == PowerCondition.IDLE:
-        return operational[min(lu.power_condition_modifier + 1, len(operational) - 1)]
-    if lu.power_condition == PowerCondition.STANDBY:
-        deepest_first = resting[::-1] or [last]
-        return deepest_first[min(lu.power_condition_modifier, len(deepest_first) - 1)]
+    states = range(facts.power_states)
+    resting = [state for state in states[1:] if facts.power_state(state).nops]
+    operational = [state for state in states if state not in resting]
+    if wanted == PowerCondition.IDLE:
+        return operational[min(modifier + 1, len(operational) - 1)]
+    if wanted == PowerCondition.STANDBY:
+        deepest_first = resting[::-1] or [states[-1]]
+        return deepest_first[min(modifier, len(deepest_first) - 1)]
     return 0
+
+
+def power_state(lu: LogicalUnit) -> int:
+    """Return the NVMe power state that the logical unit's condition asks for."""
+    if lu.readiness is Readiness.STOPPED:
+        return lu.facts.power_states - 1
+    return state_of(lu.facts, lu.power_condition, lu.power_condition_modifier)
+
+
+def resting_sense(lu: LogicalUnit) -> SenseCode | None:
+    """Return what tells of a power condition other than active, None in that."""
+    resting = lu.resting_condition
+    if resting is None:
+        return None
+    return resting.by_timer if lu.rests_by_timer else resting.by_command
 
 
 Conversation = Generator[NvmeCommand, Any, None]
@@ -93,7 +89,7 @@ def _settle(lu: LogicalUnit) -> Conversation:
 
     With one state only there is nothing to choose, and some refuse to be asked.
     """
-    if not lu.facts.controller.npss & 0x1F:
+    if lu.facts.power_states == 1:
         return
     state = min(power_state(each) for each in lu.siblings())
     yield NvmeCommand(AdminOpcode.SET_FEATURES, cdw10=POWER_MANAGEMENT, cdw11=state, admin=True)
@@ -101,9 +97,25 @@ def _settle(lu: LogicalUnit) -> Conversation:
 
 def wake(lu: LogicalUnit) -> Conversation:
     """Return to the active power condition, as medium access asks. Spec: SPC-4 5.11.4."""
-    lu.power_condition = lu.power_condition_modifier = 0
-    lu.on_change()
+    lu.enter(ACTIVE)
     yield from _settle(lu)
+
+
+def rest(lu: LogicalUnit, condition: RestingCondition) -> Translation:
+    """Enter a power condition because a timer expired, unless something else happens meanwhile.
+
+    As for START STOP UNIT the cache is flushed before. Spec: SPC-4 5.11.8, SBC-3 4.18.
+    """
+    before = lu.resting_condition
+    try:
+        if lu.volatile_write_cache:
+            yield NvmeCommand(Opcode.FLUSH, nsid=lu.nsid)
+        if lu.readiness is Readiness.READY and lu.resting_condition is before:
+            lu.enter(condition.condition, condition.modifier, by_timer=True)
+            yield from _settle(lu)
+    except NvmeError as error:
+        return result_of(error)
+    return GOOD
 
 
 def test_unit_ready(task: Task) -> Translation:
@@ -145,11 +157,20 @@ def _change(task: Task, wanted: PowerCondition, modifier: int, before: Readiness
     _check_changeable(lu)  # the controller may have gone, or a format begun while one rests
     if lu.readiness is Readiness.STOPPED and not stops:
         lu.readiness = Readiness.READY
-    lu.power_condition = wanted if rests else 0
-    lu.power_condition_modifier = modifier if rests else 0
-    lu.on_change()
+    if rests:
+        lu.enter(wanted, modifier)
+    else:
+        lu.enter(ACTIVE)
+    _let_timers_run(task)
     yield from _settle(lu)
     return GOOD
+
+
+def _let_timers_run(task: Task) -> None:
+    """Have the timers run, or not, as who has asked wants it. Spec: SBC-3 5.25 table 84."""
+    lu, asked = task.lu, PowerCondition(task.cdb.power_condition)
+    lu.timers_run = _TIMERS_RUN.get(asked, lu.timers_run)
+    lu.on_change()
 
 
 def start_stop_unit(task: Task) -> Translation:
@@ -158,6 +179,7 @@ def start_stop_unit(task: Task) -> Translation:
     wanted, modifier = _wanted(task)
     _check_changeable(lu)
     if wanted is PowerCondition.LU_CONTROL:
+        _let_timers_run(task)
         return GOOD
     before = lu.readiness
     if wanted is PowerCondition.START_VALID and not task.cdb.start:
@@ -180,7 +202,7 @@ def _wanted(task: Task) -> tuple[PowerCondition, int]:
         raise task.invalid_field("power_condition") from None
     wanted = _FORCED.get(wanted, wanted)
     modifier: int = cdb.power_condition_modifier
-    if modifier and (wanted, modifier) not in CONDITION_SENSE:
+    if modifier and (wanted, modifier) not in BY_NUMBERS:
         raise task.invalid_field("power_condition_modifier")
     if wanted is PowerCondition.START_VALID and cdb.loej:
         raise task.invalid_field("loej")  # the medium is not removable

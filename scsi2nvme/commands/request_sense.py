@@ -54,7 +54,7 @@ def request_sense(task: Task) -> Translation:
         if test is not None:
             code = LOGICAL_UNIT_NOT_READY_SELF_TEST_IN_PROGRESS
             return _answer(task, Sense(code, progress=test.fraction))
-    resting = power.CONDITION_SENSE.get(power.condition(lu))
+    resting = power.resting_sense(lu)
     warning = yield from _warning(lu)
     return _answer(task, Sense(warning or resting or NO_ADDITIONAL_SENSE_INFORMATION))
 

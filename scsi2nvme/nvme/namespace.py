@@ -7,7 +7,12 @@ from functools import cached_property
 
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.protection import Protection, of_type
-from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NVM_CONTROLLER, LBA_FORMAT
+from scsi2nvme.nvme.structures import (
+    IDENTIFY_BYTES,
+    IDENTIFY_NVM_CONTROLLER,
+    LBA_FORMAT,
+    POWER_STATE,
+)
 
 MPSMIN_UNIT = 4096
 
@@ -107,6 +112,15 @@ class NamespaceFacts:
     def volatile_write_cache(self) -> bool:
         """VWC: whether there is a cache to flush."""
         return self.controller_bit("vwc", 0)
+
+    @property
+    def power_states(self) -> int:
+        """How many power states the controller has, by NPSS."""
+        return (self.controller.npss & 0x1F) + 1
+
+    def power_state(self, number: int) -> Values:
+        """Return the descriptor of a power state."""
+        return POWER_STATE.parse(self.controller.bytes("psds")[number * POWER_STATE.size :])
 
     @property
     def timestamp(self) -> bool:

@@ -16,6 +16,7 @@ from scsi2nvme.native.plane import Event, Plane, PlaneController, PlaneNexus, Sc
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
+from scsi2nvme.service import resting
 from scsi2nvme.service.events import Care, Events
 from scsi2nvme.service.keeping import Keeper, keep
 from scsi2nvme.service.names import Verdict
@@ -85,6 +86,7 @@ class TaskService:
         """Serve a logical unit from now on."""
         unit = self._registry.add_unit(lu, executor, controller)
         lu.reservations.abort_tasks = lambda keys: self._manager.abort_preempted(unit, keys)
+        resting.run_timers(unit, self._background)
 
     def remove_unit(self, lu: LogicalUnit) -> asyncio.Task[None]:
         """Serve a logical unit no more; nobody sees it from now on.

@@ -11,6 +11,7 @@ from scsi2nvme.nvme.status import StatusCode, StatusType
 
 # Log page codes.
 WRITE_ERRORS, READ_ERRORS, VERIFY_ERRORS, NON_MEDIUM_ERRORS = 0x02, 0x03, 0x05, 0x06
+POWER_TRANSITIONS = 0x1A
 BYTES_PROCESSED, UNCORRECTED_ERRORS = 0x0005, 0x0006  # parameter codes. Spec: SPC-4 7.3.14
 NON_MEDIUM_ERROR_COUNT = 0x0000  # parameter code. Spec: SPC-4 7.3.11
 

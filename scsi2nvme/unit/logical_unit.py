@@ -19,12 +19,19 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.buffers import Buffers
+from scsi2nvme.unit.counters import POWER_TRANSITIONS
 from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.epoch import Epoch
 from scsi2nvme.unit.identifying import IdentifyingInformation
 from scsi2nvme.unit.log_parameters import LogParameters
 from scsi2nvme.unit.mode_parameters import ModeParameters
 from scsi2nvme.unit.ports import ITNexus, PortName
+from scsi2nvme.unit.power_conditions import (
+    ACTIVE,
+    ACTIVE_TRANSITIONS,
+    BY_NUMBERS,
+    RestingCondition,
+)
 from scsi2nvme.unit.readiness import Readiness, sense_of
 from scsi2nvme.unit.reservations import Reservations
 from scsi2nvme.unit.statistics import Statistics
@@ -87,8 +94,10 @@ class LogicalUnit(BlockDevice):
         self.store: Store = store if store is not None else MemoryStore()
         self.readiness = self._left = Readiness.READY
         self.progress: int | None = None  # of a format, as a fraction of 65536
-        self.power_condition = 0  # POWER CONDITION last set by START STOP UNIT, 0: active
+        self.power_condition = 0  # POWER CONDITION of START STOP UNIT, 0: active
         self.power_condition_modifier = 0  # which of the idle or standby conditions
+        self.rests_by_timer = False  # and not by START STOP UNIT
+        self.timers_run = True  # those of mode page 1Ah, until START STOP UNIT decides
         self.self_test_running = False  # started by SEND DIAGNOSTIC, not known to have ended
         self.timestamp_set = False  # an initiator has set the controller's clock
         self.prevented_by: set[str] = set()  # nexus keys: PREVENT ALLOW MEDIUM REMOVAL
@@ -136,6 +145,25 @@ class LogicalUnit(BlockDevice):
     def resting(self) -> bool:
         """Whether it is stopped, or in a power condition other than active."""
         return self.readiness is Readiness.STOPPED or self.power_condition != 0
+
+    @property
+    def resting_condition(self) -> RestingCondition | None:
+        """The power condition other than active that it is in, None if it is active."""
+        return BY_NUMBERS.get((self.power_condition, self.power_condition_modifier))
+
+    def enter(self, condition: int, modifier: int = 0, *, by_timer: bool = False) -> None:
+        """Enter a power condition, by POWER CONDITION and its modifier; 0: the active one."""
+        self._enter(condition, modifier, by_timer=by_timer)
+        self.on_change()
+
+    def _enter(self, condition: int, modifier: int = 0, *, by_timer: bool = False) -> None:
+        if (condition, modifier) != (self.power_condition, self.power_condition_modifier):
+            resting = BY_NUMBERS.get((condition, modifier))
+            code = ACTIVE_TRANSITIONS if resting is None else resting.code
+            counters = self.log.counters
+            counters.set(POWER_TRANSITIONS, code, counters.value(POWER_TRANSITIONS, code) + 1)
+        self.power_condition, self.power_condition_modifier = condition, modifier
+        self.rests_by_timer = by_timer
 
     def fail(self) -> None:
         """There is no namespace behind it any more: what is not under way is refused."""
@@ -265,7 +293,8 @@ class LogicalUnit(BlockDevice):
         """
         if self.readiness is Readiness.STOPPED:
             self.readiness = Readiness.READY
-        self.power_condition = self.power_condition_modifier = 0
+        self.timers_run = True
+        self._enter(ACTIVE)
         self.reservations.reset()
         self.mode.reset()
         self.prevented_by.clear()

@@ -80,7 +80,7 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             "12 00 00 00 24 00",
             data=hexed("000006125b1000024e564d65202020204d6f64656c20436f6e74726f6c6c6572312e3020"),
         ),
-        Step("12 01 00 00 FF 00", data=hexed("00000009008083868788b0b1b2")),
+        Step("12 01 00 00 FF 00", data=hexed("0000000a0080838687888ab0b1b2")),
     ),
     "MODE SELECT (6)": (
         Step("15 10 00 00 10 00", out=hexed("00000000 0A0A2610 00400000 FFFF0258")),
@@ -178,7 +178,7 @@ VECTORS: dict[str, tuple[Step, ...]] = {
         ),
     ),
     "LOG SENSE": (
-        Step("4D 00 40 00 00 0000 00FF 00", data=hexed("8000000e0002030506070d0e0f101115192f")),
+        Step("4D 00 40 00 00 0000 00FF 00", data=hexed("8000000f0002030506070d0e0f101115191a2f")),
         Step(
             "4D 00 4D 00 00 0000 00FF 00",
             nvme=("admin 02 nsid=FFFFFFFF cdw10=7F8002",),

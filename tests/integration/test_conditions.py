@@ -13,15 +13,16 @@ from tests.integration.disks import spec
 from tests.integration.rig import Rig
 from tests.integration.test_scsi_commands import Player
 from tests.iscsi_client import Initiator
+from tests.waiting import until
 
 WHEN = 10**12
-ANY = "emulated:memory,size=64M"
+ANY = "emulated:memory,size=64M,tcg=on,security=on,powerstates=5"
 
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """Serve a disk that can do everything."""
-    with Daemon(tmp_path_factory.mktemp("daemon"), f"{ANY},tcg=on,security=on") as daemon:
+    with Daemon(tmp_path_factory.mktemp("daemon"), ANY) as daemon:
         yield daemon
 
 
@@ -84,3 +85,28 @@ def test_what_is_noted_of_a_disk_outlives_the_daemon(tmp_path: Path) -> None:
         one.command(0, bytes(6))
         found = one.command(0, identifying(2, 0xA3, 5, 255), data_in=255).data
         assert found == len(text).to_bytes(4, "big") + text
+
+
+# ---- power ----
+
+REQUEST_SENSE = "03 00 00 00 12 00"
+IDLE_A_BY_TIMER, NOTHING = (0x5E, 0x01), (0x00, 0x00)
+
+
+def sense(one: Initiator) -> tuple[int, int]:
+    data = data_of(one, REQUEST_SENSE, 18)
+    return data[12], data[13]
+
+
+def test_a_timer_lets_a_disk_rest_until_it_is_used(one: Initiator) -> None:
+    page = bytes([0x1A, 38, 0, 0b10]) + (1).to_bytes(4, "big") + bytes(32)  # idle_a, 100 ms
+    select = bytes([0x15, 0x10, 0, 0, 44, 0])
+    assert one.command(0, select, data_out=bytes(4) + page).status == 0
+    until(lambda: sense(one) == IDLE_A_BY_TIMER, "the disk rests")
+    select_none = bytes(4) + bytes([0x1A, 38]) + bytes(38)
+    assert one.command(0, select, data_out=select_none).status == 0
+    assert sense(one) == IDLE_A_BY_TIMER  # nobody has used it
+    data_of(one, "28 00 00000000 00 0001 00")
+    assert sense(one) == NOTHING
+    log = data_of(one, "4D 00 5A 00 00 0000 00FF 00", 255)
+    assert log[4:20].hex(" ", 4) == "00010004 00000001 00020004 00000001"

@@ -28,6 +28,11 @@ POWER_CONDITION = ModePage(
         ),
         spec="SPC-4 7.5.13",
     ),
+    changeable=tuple(
+        name
+        for condition in ("idle_a", "idle_b", "idle_c", "standby_y", "standby_z")
+        for name in (condition, f"{condition}_timer")
+    ),
 )
 
 

@@ -1,0 +1,57 @@
+"""Logical units that rest by themselves: their timers, played against data plane and controller."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from scsi2nvme.background import Background
+from scsi2nvme.commands import power
+from scsi2nvme.executor import OnBehalf, play
+from scsi2nvme.service.answers import Noticing
+from scsi2nvme.service.power_timers import Handle, PowerTimers
+from scsi2nvme.service.registry import ServedUnit
+from scsi2nvme.unit.power_conditions import RestingCondition
+
+log = logging.getLogger(__name__)
+
+
+def _used(unit: ServedUnit) -> int:
+    """Return a number that changes whenever the medium is used: commands begun, or moving data."""
+    if unit.closed:
+        return 0
+    statistics = unit.plane_unit.statistics()
+    ended = sum(kind.operations for kind in statistics.kinds[:3])
+    return ended + statistics.under_way
+
+
+def run_timers(unit: ServedUnit, background: Background) -> None:
+    """Have a logical unit rest when its medium was not used for as long as its timers say."""
+
+    def enter(condition: RestingCondition) -> None:
+        background.spawn(_rest(unit, condition, timers))
+
+    def later(delay_s: float, action: Callable[[], None]) -> Handle:
+        return asyncio.get_running_loop().call_later(delay_s, action)
+
+    timers = PowerTimers(
+        unit.lu, lambda: _used(unit), enter, lambda: asyncio.get_running_loop().time(), later
+    )
+    unit.changed = timers.adjust
+    timers.adjust()
+
+
+async def _rest(unit: ServedUnit, condition: RestingCondition, timers: PowerTimers) -> None:
+    """Enter a power condition beside what goes on."""
+    well = False
+    try:
+        async with unit.lock.hold(exclusive=False, party=unit):
+            executor = Noticing(OnBehalf(unit.executor, unit), unit.lu.epoch)
+            result = await play(power.rest(unit.lu, condition), executor)
+        well = result.sense is None
+        if result.sense is not None:
+            told = condition.name, result.sense.code
+            log.warning("namespace %d cannot rest in %s: %s", unit.lu.nsid, *told)
+    finally:
+        timers.entered(well=well)
