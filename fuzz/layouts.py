@@ -158,12 +158,15 @@ def mode_page_comes_back(page: ModePage, data: st.DataObject) -> None:
     flips = bytes(size) + flips[size:]
     wanted = bytes(a ^ b for a, b in zip(before, flips, strict=True))
     allowed = not any(a & ~b for a, b in zip(flips[size:], mask[size:], strict=True))
+    allowed = allowed and not page.wrong(page.layout.parse(wanted))
     parameters = bytes(header) + bytes([wanted[0] & 0x7F]) + wanted[1:]
     result = _run(
         nexus, "MODE SELECT (10)", parameters, pf=1, parameter_list_length=len(parameters)
     )
     if (result.status is Status.GOOD) != allowed:
         raise Finding(page, _set_fields(page, flips), f"{wanted.hex()} ends with {result}")
+    lu.exceptions.reset()  # TEST may have made one
+    lu.take_attention(nexus)
     after = sense(PageControl.CURRENT)
     # A field that is a feature of the controller says what this controller answers.
     feature = page.feature is not None and page.feature.present(lu.facts)

@@ -143,6 +143,7 @@ def go_on(request: Request, data_out: bytes, phase: int, failure: NvmeError) -> 
 def _concluded(request: Request, task: Task, translation: Translation) -> Translation:
     """Run a translation; return its result, or what its failure becomes."""
     command = task.command
+    reports = task.unit is not None and task.unit.exceptions.due
     try:
         result = yield from translation
     except CheckCondition as error:
@@ -156,7 +157,24 @@ def _concluded(request: Request, task: Task, translation: Translation) -> Transl
         allocated = command.data_bytes(task.cdb, block_bytes=0)
         if len(result.data_in) > allocated:
             result = replace(result, data_in=result.data_in[:allocated])
-    return result
+    return _with_exception(task, result) if reports else result
+
+
+def _with_exception(task: Task, result: Result) -> Result:
+    """Have a command that has ended well report an informational exception, if one is due.
+
+    Data in go with it only where the transport keeps them beside a CHECK CONDITION.
+    Spec: SPC-4 7.5.11 (MRIE 3h to 5h).
+    """
+    unit, command = task.unit, task.command
+    if unit is None or not unit.exceptions.due or result.status is not Status.GOOD:
+        return result
+    silent = not command.reports_unit_attention or task.portion is not None
+    if silent or (command.data is Data.IN and not task.nexus.tells_residual):
+        return result
+    code = unit.exceptions.take()
+    assert code is not None
+    return replace(result, status=Status.CHECK_CONDITION, sense=Sense(code))
 
 
 def failed(request: Request, error: NvmeError) -> Translation:

@@ -75,8 +75,9 @@ class ControllerEvent:
     """Something happened. `raw` is the log that tells of it, as far as it was read.
 
     `namespaces` are the NSIDs that appeared, vanished or changed. `returned`: the
-    controller was dead, and is up again. `unset` are the NSIDs of namespaces with a
-    feature that a reset returned to its default, and that could not be set again.
+    controller was dead, and is up again. `passed`: a critical warning is none any more.
+    `unset` are the NSIDs of namespaces with a feature that a reset returned to its
+    default, and that could not be set again.
     """
 
     type: int
@@ -86,6 +87,7 @@ class ControllerEvent:
     namespaces: frozenset[int] = field(default_factory=frozenset)
     returned: bool = False
     unset: frozenset[int] = field(default_factory=frozenset)
+    passed: bool = False
 
     @classmethod
     def of(cls, dw0: int) -> ControllerEvent:
@@ -97,6 +99,8 @@ class ControllerEvent:
         parts = []
         if self.returned:
             parts.append("is back")
+        if self.passed:
+            parts.append("a warning has passed")
         if self.unset:
             parts.append(f"a feature could not be set again: {_listed(self.unset)}")
         if self.namespaces or not parts:
@@ -104,6 +108,13 @@ class ControllerEvent:
             meaning = _MEANINGS.get((self.type, self.info), unknown)
             parts.append(f"{meaning}: {_listed(self.namespaces)}" if self.namespaces else meaning)
         return "; ".join(parts)
+
+    @property
+    def health(self) -> Values | None:
+        """The SMART log, if that is what it is about, and could be read."""
+        if self.log_id != LogPage.SMART or len(self.raw) < SMART_LOG.size:
+            return None
+        return SMART_LOG.parse(self.raw)
 
     @property
     def needs_reset(self) -> bool:
@@ -223,10 +234,10 @@ class EventMonitor:
             except ControllerError as error:
                 _log.warning("%s", error)
                 continue
-            if passed & MEDIUM_READ_ONLY:
-                changed = await self._read_again()
-                log = LogPage.CHANGED_NAMESPACES
-                self._report(ControllerEvent(EventType.NOTICE, 0, log, b"", changed))
+            changed = await self._read_again() if passed & MEDIUM_READ_ONLY else frozenset[int]()
+            if passed:
+                smart = EventType.HEALTH, 0, LogPage.SMART, raw
+                self._report(ControllerEvent(*smart, changed, passed=True))
 
     async def _changed_list(self) -> bytes:
         """Return the log that acknowledges the event; the namespaces are read in any case."""

@@ -19,6 +19,7 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.mode_pages import PAGES
+from scsi2nvme.unit.mode_pages.informational_exceptions import INFORMATIONAL_EXCEPTIONS_CONTROL
 from scsi2nvme.unit.mode_pages.page import PAGE_0, SUBPAGE, FeatureBit, ModePage, PageControl
 from scsi2nvme.unit.reservations import Access
 
@@ -231,6 +232,9 @@ def _check_page(
         wrong = (wanted[byte] ^ was[byte]) & ~mask[byte]
         if wrong:
             raise _invalid(offset + byte, wrong.bit_length() - 1)
+    if name := page.wrong(page.layout.parse(wanted)):
+        byte, bit = page.layout.by_name[name].highest_bit("big")
+        raise _invalid(offset + byte, bit)
     bare = bytes(layout.size)
     change = _Change(page, bare + was[layout.size :], bare + wanted[layout.size :])
     return change, offset + page.layout.size
@@ -292,6 +296,8 @@ def _apply(task: Task, changes: list[_Change], block_bytes: int, resized: bool) 
     for change in changed:
         if change.page.changeable:
             lu.mode.change(change.page, change.values)
+    if any(change.page is INFORMATIONAL_EXCEPTIONS_CONTROL for change in changes):
+        lu.exceptions.select()
     if changed or resized:
         lu.establish_attention(MODE_PARAMETERS_CHANGED, but=task.nexus)
     if any(change.page.feature for change in changed):

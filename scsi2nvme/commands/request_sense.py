@@ -8,7 +8,6 @@ from typing import Any
 from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer
 from scsi2nvme.commands import diagnostics, power
 from scsi2nvme.commands.format_unit import refresh_progress
-from scsi2nvme.commands.log_pages.informational_exceptions import informational_exception
 from scsi2nvme.commands.log_pages.page import SMART, get_log
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.structures import SMART_LOG
@@ -31,11 +30,13 @@ def _answer(task: Task, sense: Sense) -> Result:
 
 def _warning(lu: LogicalUnit) -> Generator[Any, Any, SenseCode | None]:
     """Return what the controller's health gives reason to tell on request (MRIE 6h)."""
+    if not lu.exceptions.on_request:
+        return None
     try:
         completion = yield get_log(SMART)
     except NvmeError:
         return None  # nobody knows of a warning
-    return informational_exception(lu, SMART_LOG.parse(completion.data))
+    return lu.exceptions.told(SMART_LOG.parse(completion.data).critical_warning)
 
 
 def request_sense(task: Task) -> Translation:

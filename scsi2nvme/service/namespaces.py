@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from scsi2nvme.fields import Values
 from scsi2nvme.happenings import tell
 from scsi2nvme.native.plane import PlaneController
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -29,6 +30,10 @@ class ControllerEvent(Protocol):
     @property
     def namespaces(self) -> frozenset[int]:
         """The NSIDs that came, went or changed."""
+
+    @property
+    def health(self) -> Values | None:
+        """The SMART log, if that is what it is about."""
 
     @property
     def returned(self) -> bool:
@@ -63,9 +68,11 @@ class Follower:
         """Follow what a controller tells of its namespaces.
 
         `units` are its logical units by NSID, `namespaces` what it says now.
-        Health needs nothing here: warnings are told on request (MRIE 6h), from
-        the SMART log. Spec: SPC-4 7.5.11; SBC-3 4.5 (capacity), SAM-5 4.6.4.
+        Spec: SPC-4 7.5.11; SBC-3 4.5 (capacity), SAM-5 4.6.4.
         """
+        if event.health is not None:
+            for lu in units.values():
+                lu.exceptions.observe(event.health.critical_warning)
         if any(nsid not in namespaces for nsid in event.namespaces & units.keys()):
             for lu in units.values():
                 lu.establish_attention(REPORTED_LUNS_DATA_HAS_CHANGED)

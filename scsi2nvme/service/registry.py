@@ -266,6 +266,10 @@ class ServedUnit:
             pass
 
 
+def _later(delay_s: float, what: Callable[[], None]) -> asyncio.TimerHandle:
+    return asyncio.get_running_loop().call_later(delay_s, what)
+
+
 def _hull(extents: Sequence[range]) -> range:
     """Return the blocks from the first that extents name to the last."""
     return range(min(each.start for each in extents), max(each.stop for each in extents))
@@ -301,6 +305,7 @@ class Registry:
         self._by_controller[controller].append(lu)
         lu.epoch, lu.on_change = self.epoch, unit.publish
         lu.statistics = plane_unit.statistics
+        lu.exceptions.later = _later
         plane_unit.set_aside(False)
         return unit
 
@@ -311,6 +316,7 @@ class Registry:
             self._unmap(opened, lun)
         del self.units[lu]
         lu.fail()  # for what waits for its turn
+        lu.exceptions.reset()
         self._retired.append(unit)
         self._by_controller[unit.controller].remove(lu)
         return unit
@@ -364,6 +370,7 @@ class Registry:
         """Free the logical units, with the reactors stopped."""
         self.closed = True
         for unit in (*self._retired, *self.units.values()):
+            unit.lu.exceptions.stop()
             unit.close()
         self._retired.clear()
         self.units.clear()

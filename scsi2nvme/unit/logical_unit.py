@@ -22,6 +22,7 @@ from scsi2nvme.unit.buffers import Buffers
 from scsi2nvme.unit.counters import POWER_TRANSITIONS
 from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.epoch import Epoch
+from scsi2nvme.unit.exceptions import InformationalExceptions
 from scsi2nvme.unit.identifying import IdentifyingInformation
 from scsi2nvme.unit.log_parameters import LogParameters
 from scsi2nvme.unit.mode_parameters import ModeParameters
@@ -109,6 +110,9 @@ class LogicalUnit(BlockDevice):
         self.read_only = False  # by configuration
         self.security = False  # by configuration: initiators may use security protocols
         self.mode = ModeParameters(self, self.store, lambda: self.on_change())
+        self.exceptions = InformationalExceptions(
+            self.mode, lambda code: self.establish_attention(code), lambda: self.on_change()
+        )
         self.reservations = Reservations(self)
         self.identifying = IdentifyingInformation(self, self.store)
         self.buffers = Buffers()
@@ -278,6 +282,7 @@ class LogicalUnit(BlockDevice):
             self.not_ready is not None
             or self.power_condition != 0
             or bool(self.unit_attentions.get(nexus.key))
+            or self.exceptions.due
             or self.write_protected
             or self.zones is not None  # the engine keeps the order of writes
             or self.reservations.restricts(nexus)
@@ -297,6 +302,7 @@ class LogicalUnit(BlockDevice):
         self._enter(ACTIVE)
         self.reservations.reset()
         self.mode.reset()
+        self.exceptions.reset()
         self.prevented_by.clear()
         self.buffers.reset()
         if cause is not None:

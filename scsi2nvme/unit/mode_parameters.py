@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from scsi2nvme.fields import Values
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.typed import table
 from scsi2nvme.unit.block_device import BlockDevice
@@ -53,7 +54,11 @@ class ModeParameters:
 
     def field(self, page: ModePage, name: str) -> int:
         """Return the current value of a page's field."""
-        return page.layout.parse(self.values(page, PageControl.CURRENT))[name]
+        return self.page(page)[name]
+
+    def page(self, page: ModePage) -> Values:
+        """Return the current values of a page."""
+        return page.layout.parse(self.values(page, PageControl.CURRENT))
 
     def values(self, page: ModePage, control: PageControl) -> bytes:
         """Return a page's bytes; its header, and a field that is a feature, are zero."""
@@ -89,6 +94,11 @@ class ModeParameters:
     def save(self) -> None:
         """Save the current values of every page; UnsavedState leaves the saved ones as they are."""
         current = dict(self._current)
+        for page in PAGES:
+            if page.unsaved and page.key in current:
+                values = bytearray(current[page.key])
+                page.layout.write(values, **dict.fromkeys(page.unsaved, 0))
+                current[page.key] = bytes(values)
         pages = {key: values.hex() for key, values in current.items()}
         self._store.save(self._store_key, {"pages": pages})
         self._saved = current

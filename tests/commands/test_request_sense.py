@@ -142,7 +142,7 @@ def warn(bench: Bench, critical_warning: int) -> None:
         (1 << 0, (0, 0x5D, 0x03)),
         (1 << 1, (0, 0x0B, 0x01)),
         (1 << 2, (0, 0x5D, 0x10)),
-        (1 << 3, (0, 0x27, 0x00)),
+        (1 << 3, (0, 0x5D, 0x02)),
         (1 << 4, (0, 0x0B, 0x06)),
         (0b110, (0, 0x5D, 0x10)),  # the gravest
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from scsi2nvme.fields import Values
 from scsi2nvme.native.plane import EventType
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import REPORTED_LUNS_DATA_HAS_CHANGED
@@ -87,6 +88,7 @@ def changed(bench: Bench, **values: int | bytes) -> NamespaceFacts:
 class Changed:
     namespaces: frozenset[int]
     returned: bool
+    health: Values | None = None
 
 
 async def tell(

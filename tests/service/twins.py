@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from scsi2nvme.fields import Values
 from scsi2nvme.native.plane import EventType
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.task_management import TaskManagement
@@ -198,6 +199,7 @@ def namespace(**values: int | bytes) -> Act:
 class Changed:
     namespaces: frozenset[int] = frozenset({1})
     returned: bool = False
+    health: Values | None = None
 
 
 async def told_of(bench: Pair, facts: NamespaceFacts | None, *, returned: bool = False) -> None:

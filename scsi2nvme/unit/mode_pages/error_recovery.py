@@ -16,7 +16,7 @@ READ_WRITE_ERROR_RECOVERY = ModePage(
             Field("tb", 2, 5, 1),
             Field("rc", 2, 4, 1),
             Field("eer", 2, 3, 1),
-            Field("per", 2, 2, 1),
+            Field("per", 2, 2, 1, "recovered errors may be reported (MRIE 3h)"),
             Field("dte", 2, 1, 1),
             Field("read_retry_count", 3),
             Field("lbpere", 7, 7, 1),
@@ -25,6 +25,7 @@ READ_WRITE_ERROR_RECOVERY = ModePage(
         ),
         spec="SBC-3 6.4.8",
     ),
+    changeable=("per",),
     defaults=lambda facts: {"awre": 1, "arre": 1},
 )
 

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from scsi2nvme.fields import Field, Structure
+from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.unit.mode_pages.page import ModePage
+
+_METHODS = (0, 2, 3, 4, 5, 6)  # MRIE: asynchronous events (1h) are obsolete
+
+
+def _wrong(values: Values) -> str:
+    if values.mrie not in _METHODS:
+        return "mrie"
+    return "test" if values.test and values.dexcpt else ""
+
 
 INFORMATIONAL_EXCEPTIONS_CONTROL = ModePage(
     0x1C,
@@ -24,8 +33,10 @@ INFORMATIONAL_EXCEPTIONS_CONTROL = ModePage(
         ),
         spec="SBC-3 6.4.6, SPC-4 7.5.11",
     ),
-    changeable=("ewasc", "dexcpt"),
+    changeable=("ewasc", "dexcpt", "test", "mrie", "interval_timer", "report_count"),
+    unsaved=("test",),
     defaults=lambda facts: {"ewasc": 1, "mrie": 6},
+    wrong=_wrong,
 )
 
 

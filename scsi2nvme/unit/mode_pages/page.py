@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 
-from scsi2nvme.fields import Field, Structure
+from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.namespace import NamespaceFacts
 
 
@@ -57,7 +57,11 @@ class FeatureBit:
 
 @dataclass(frozen=True)
 class ModePage:
-    """One row. Offsets in `layout` count from the page's first byte."""
+    """One row. Offsets in `layout` count from the page's first byte.
+
+    `unsaved` are changeable fields that are not saved. `wrong` names a field whose value, with the
+    others', makes no sense, "" if all do.
+    """
 
     code: int
     layout: Structure
@@ -65,6 +69,8 @@ class ModePage:
     changeable: tuple[str, ...] = ()
     defaults: Callable[[NamespaceFacts], Mapping[str, int]] = lambda facts: {}
     feature: FeatureBit | None = None
+    unsaved: tuple[str, ...] = ()
+    wrong: Callable[[Values], str] = lambda values: ""
 
     @cached_property
     def key(self) -> str:
