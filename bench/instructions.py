@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import load, peers, tables
-from tests.daemon import Daemon
+from tests.daemon import Daemon, FreshDaemon
 
 _ROOT = Path(__file__).parent.parent
 _SIZE_BYTES = 64 << 20
@@ -83,7 +83,7 @@ def by_layer(costs: Mapping[str, int], layers: Mapping[str, str]) -> dict[str, i
     return sums
 
 
-class _Profiled(Daemon):
+class _Profiled(FreshDaemon):
     def command(self) -> list[str]:
         """Return the command line, under callgrind, which counts nothing yet."""
         output = f"--callgrind-out-file={self.state_dir}/callgrind.out"

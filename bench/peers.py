@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from bench import load
-from tests.daemon import Daemon, free_port
+from tests.daemon import FreshDaemon, free_port
 
 READY_S = 20
 
@@ -127,7 +127,7 @@ def _ours(name: str, directory: Path, spec: str, chap: bool = False) -> Iterator
     user, secret = CREDENTIALS[0], CREDENTIALS[1].decode()
     config = f'[chap]\nname = "{user}"\nsecret = "{secret}"\n' if chap else ""
     started = time.monotonic()
-    with Daemon(directory, spec, config=config, arguments=("--reactors", "1")) as daemon:
+    with FreshDaemon(directory, spec, config=config, arguments=("--reactors", "1")) as daemon:
         url = daemon.url(credentials=f"{user}%{secret}@" if chap else "")
         yield Target(name, url, daemon.pid, started)
 

@@ -11,20 +11,24 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
 
-# `scsi2nvme`, in a process of its own. Sanitizers have an installation, which is like a user's.
+from tests import fork_server
+
+# `scsi2nvme`, in a fresh interpreter. Sanitizers have an installation, which is like a user's.
 PROGRAM = (
     (sys.executable, "-m", "scsi2nvme")
-    if "MESONPY_EDITABLE_SKIP" in os.environ
+    if fork_server.SANITIZED
     else (sys.executable, "-S", str(Path(__file__).parent / "start.py"))
 )
 MEMORY = "emulated:memory,size=64M"
 IQN = "iqn.2026-11.io.github.scsi2nvme:test"
 READY_S = 60
 LOGGED_S = 30
+Process = subprocess.Popen[bytes] | fork_server.Forked
 
 
 # Below what the kernel gives to connections (ip_local_port_range), else one may take a port
@@ -35,8 +39,16 @@ _offsets = itertools.count(os.getpid())
 
 
 def scsi2nvme(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the program to its end."""
-    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=60)
+    """Run the program to its end, forked."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        program = fork_server.fork(arguments, out.fileno(), err.fileno())
+        try:
+            status = program.wait(60)
+        finally:
+            program.kill()
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(arguments, status, out.read(), err.read())
 
 
 def free_port() -> int:
@@ -71,7 +83,8 @@ def target(number: int) -> str:
 class Daemon:
     """`scsi2nvme serve` as a child process; a context manager.
 
-    Started when entered, ended with SIGTERM when left; `log` is what it wrote.
+    Started when entered, ended with SIGTERM when left; `log` is what it wrote. It is a fork of a
+    process that has imported everything: `FreshDaemon` is begun as users begin it.
     """
 
     def __init__(
@@ -92,7 +105,7 @@ class Daemon:
             path.chmod(0o600)
             self.arguments += ["--config", str(path)]
         self.log = state_dir / "daemon.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
 
     @property
     def pid(self) -> int:
@@ -104,11 +117,10 @@ class Daemon:
         """Return the libiscsi URL of a logical unit."""
         return f"iscsi://{credentials}127.0.0.1:{self.port}/{iqn}/{lun}"
 
-    def command(self) -> list[str]:
-        """Return the command line."""
+    def words(self) -> list[str]:
+        """Return what the program is told."""
         controllers = [word for spec in self.controllers for word in ("--controller", spec)]
         return [
-            *PROGRAM,
             "serve",
             *controllers,
             *("--portal", f"127.0.0.1:{self.port}"),
@@ -117,14 +129,16 @@ class Daemon:
             *self.arguments,
         ]
 
+    def begin(self, stdout: int, stderr: int, environment: dict[str, str]) -> Process:
+        """Begin its process."""
+        return fork_server.fork(self.words(), stdout, stderr, environment)
+
     def start(self) -> None:
         """Start it and wait until it says that it is ready."""
         reader, writer = os.pipe()
         environment = dict(os.environ, NOTIFY_SOCKET="")
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(), stdout=writer, stderr=log, env=environment
-            )
+            self.process = self.begin(writer, log.fileno(), environment)
         os.close(writer)
         deadline = time.monotonic() + READY_S
         output = b""
@@ -173,3 +187,15 @@ class Daemon:
             status = self.stop()
             if error is None:
                 assert status == 0, f"exit status {status}: {self.log.read_text()}"
+
+
+class FreshDaemon(Daemon):
+    """One in a fresh interpreter: where its start, its end or its process is what counts."""
+
+    def command(self) -> list[str]:
+        """Return the command line."""
+        return [*PROGRAM, *self.words()]
+
+    def begin(self, stdout: int, stderr: int, environment: dict[str, str]) -> Process:
+        """Begin its process."""
+        return subprocess.Popen(self.command(), stdout=stdout, stderr=stderr, env=environment)

@@ -7,7 +7,6 @@ import json
 import re
 import resource
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scsi2nvme.cli.daemon.descriptors import RESERVE
-from tests.daemon import IQN, PROGRAM, Daemon
+from tests.daemon import IQN, Daemon, FreshDaemon, scsi2nvme
 from tests.iscsi_chap import Chap
 from tests.iscsi_client import Initiator, LoginError
 from tests.support import row
@@ -30,7 +29,7 @@ secret = "a long enough secret"
 """
 
 
-class Constrained(Daemon):
+class Constrained(FreshDaemon):
     """A daemon that may open few files."""
 
     def command(self) -> list[str]:
@@ -63,7 +62,7 @@ def test_as_many_files_as_the_system_allows(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
     try:
-        with Daemon(tmp_path, MEMORY) as running:
+        with FreshDaemon(tmp_path, MEMORY) as running:
             assert limits(running)[0] == min(65536, hard)
             assert running.log.read_text() == ""
     finally:
@@ -83,12 +82,7 @@ def test_one_initiator_leaves_room_for_others(tmp_path: Path) -> None:
         with next(initiators(running, "iqn.2026-11.test:other")) as other:
             other.login(IQN)
             assert other.command(0, bytes(6)).sense_triple == (6, 0x29, 0)
-        listed = subprocess.run(
-            [*PROGRAM, "list", "--state-dir", str(tmp_path), "--json"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        listed = scsi2nvme("list", "--state-dir", str(tmp_path), "--json")
         assert json.loads(listed.stdout)["Devices"], listed.stderr
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
-from tests.daemon import IQN, PROGRAM, READY_S, Daemon, free_port, target, targets
+from tests.daemon import IQN, PROGRAM, READY_S, FreshDaemon, Process, free_port, target, targets
 from tests.iscsi_client import Initiator
 from tests.support import row
 from tests.waiting import until
@@ -35,7 +35,7 @@ def program(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def signalled(process: subprocess.Popen[bytes]) -> bool:
+def signalled(process: Process) -> bool:
     """Send SIGTERM; whether there is nobody any more to send it to."""
     if process.poll() is not None:
         return True
@@ -64,7 +64,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def test_signals_that_mean_nothing_do_not_end_it_and_others_do_in_order(tmp_path: Path) -> None:
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGPWR):
-        with Daemon(tmp_path, MEMORY) as running:
+        with FreshDaemon(tmp_path, MEMORY) as running:
             assert running.process is not None
             for meaningless in MEANINGLESS:
                 running.process.send_signal(meaningless)
@@ -89,7 +89,7 @@ def notify(state):
 serve.notify = notify
 sys.exit(main(sys.argv[1:]))
 """
-    words = Daemon(tmp_path, MEMORY).command()
+    words = FreshDaemon(tmp_path, MEMORY).command()
     command = [sys.executable, "-c", told, *words[words.index("serve") :]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=READY_S)
     assert (done.returncode, done.stderr) == (0, "True True\n")
@@ -130,7 +130,7 @@ HANGING = {
 def test_it_ends_while_commands_hang(tmp_path: Path) -> None:
     disks = [f"{MEMORY},fault={what}" for what in HANGING]
     with ExitStack() as stack:
-        running = Daemon(tmp_path, config=targets(*disks), arguments=("--reactors", "1"))
+        running = FreshDaemon(tmp_path, config=targets(*disks), arguments=("--reactors", "1"))
         stack.enter_context(running)
         for number, (cdb, data) in enumerate(HANGING.values()):
             one = stack.enter_context(Initiator(("127.0.0.1", running.port)))
@@ -151,7 +151,7 @@ def test_it_ends_while_commands_hang(tmp_path: Path) -> None:
 
 def test_a_signal_that_comes_twice_is_one(tmp_path: Path) -> None:
     """As timeout(1) sends it: to the process, then to its group."""
-    with Daemon(tmp_path, MEMORY) as running:
+    with FreshDaemon(tmp_path, MEMORY) as running:
         assert running.process is not None
         running.process.send_signal(signal.SIGTERM)
         assert running.stop() == 0
@@ -160,7 +160,7 @@ def test_a_signal_that_comes_twice_is_one(tmp_path: Path) -> None:
 
 def test_an_interrupt_that_was_ignored_at_the_start_is(tmp_path: Path) -> None:
     """So it is with what a script starts in the background."""
-    running = Daemon(tmp_path, MEMORY)
+    running = FreshDaemon(tmp_path, MEMORY)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         running.start()
@@ -174,7 +174,7 @@ def test_an_interrupt_that_was_ignored_at_the_start_is(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_ends_it_there_and_then(tmp_path: Path) -> None:
-    with Daemon(tmp_path, f"{MEMORY},fault=flush:hang") as running:
+    with FreshDaemon(tmp_path, f"{MEMORY},fault=flush:hang") as running:
         assert running.process is not None
         running.process.send_signal(signal.SIGTERM)
         until(partial(signalled, running.process), "it ends")
@@ -183,7 +183,7 @@ def test_a_second_signal_ends_it_there_and_then(tmp_path: Path) -> None:
 
 
 def test_a_terminal_that_is_gone_is_not_missed(tmp_path: Path) -> None:
-    with Daemon(tmp_path, MEMORY) as running:
+    with FreshDaemon(tmp_path, MEMORY) as running:
         os.close(running._stdout)
         running._stdout = os.open(os.devnull, os.O_RDONLY)
         assert running.stop(signal.SIGHUP) == 0

@@ -16,6 +16,7 @@ from scsi2nvme.cli.config import Settings
 from scsi2nvme.cli.errors import FAILED, MISUSED
 from scsi2nvme.cli.verbs import VERBS
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
+from tests.daemon import PROGRAM
 
 
 @pytest.mark.parametrize("name", [verb.name for verb in VERBS])
@@ -62,7 +63,7 @@ def test_help_is_for_terminals_of_any_encoding() -> None:
 def test_words_that_cannot_be_encoded_are_written_as_escapes(tmp_path: Path) -> None:
     image = os.fsencode(tmp_path) + b"/\xff\xe2\x82\xac"
     done = subprocess.run(
-        [sys.executable, "-m", "scsi2nvme", "list", b"emulated:" + image],
+        [*PROGRAM, "list", b"emulated:" + image],
         capture_output=True,
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
     )

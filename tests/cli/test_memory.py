@@ -20,7 +20,7 @@ from scsi2nvme.target.iscsi.admission import Limits
 from scsi2nvme.target.iscsi.keys import BY_NAME
 from scsi2nvme.target.iscsi.negotiation import MAXIMUM_SEQUENCE_BYTES
 from tests.cli.test_privileges import of_unit
-from tests.daemon import IQN, Daemon
+from tests.daemon import IQN, FreshDaemon
 from tests.iscsi_client import Initiator
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +124,7 @@ def test_a_large_command_has_the_memory_of_the_one_before(tmp_path: Path) -> Non
     cdb = struct.pack(">BBQ3xBxx", 0x89, 0, 0, blocks)  # COMPARE AND WRITE, of blocks that differ
     data = bytes([1]) * (2 * blocks * 4096)
     spec = "emulated:memory,size=16M,block=4096"
-    with Daemon(tmp_path, spec) as daemon, Initiator(("127.0.0.1", daemon.port)) as host:
+    with FreshDaemon(tmp_path, spec) as daemon, Initiator(("127.0.0.1", daemon.port)) as host:
         host.login(IQN)
         host.hear(0)
         for number in range(2 * commands):
@@ -153,7 +153,7 @@ def ping_in_vain(host: Initiator) -> None:
 
 def test_sessions_take_no_more_than_that(tmp_path: Path) -> None:
     count, hostile = 64, 8
-    with Daemon(tmp_path, "emulated:memory,size=16M", arguments=("--reactors", "1")) as daemon:
+    with FreshDaemon(tmp_path, "emulated:memory,size=16M", arguments=("--reactors", "1")) as daemon:
         ours = Target("scsi2nvme", daemon.url(), daemon.pid, 0.0)
         address = ("127.0.0.1", daemon.port)
         with ExitStack() as stack:

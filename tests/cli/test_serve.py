@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -15,7 +16,8 @@ from urllib.parse import quote
 import pytest
 
 from scsi2nvme.__main__ import main
-from tests.daemon import IQN, MEMORY, PROGRAM, Daemon, free_port, scsi2nvme
+from tests import fork_server
+from tests.daemon import IQN, MEMORY, PROGRAM, Daemon, FreshDaemon, free_port, scsi2nvme
 from tests.iscsi_client import Initiator
 
 CHAP = """
@@ -58,7 +60,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_status_0_and_no_words(tmp_path: Path, number: int) -> None:
-    running = Daemon(tmp_path, MEMORY)
+    running = FreshDaemon(tmp_path, MEMORY)
     running.start()
     assert running.stop(number) == 0
     assert running.log.read_text() == ""
@@ -66,7 +68,7 @@ def test_a_signal_ends_it_with_status_0_and_no_words(tmp_path: Path, number: int
 
 
 def test_a_session_does_not_keep_it_from_ending(tmp_path: Path) -> None:
-    running = Daemon(tmp_path, MEMORY)
+    running = FreshDaemon(tmp_path, MEMORY)
     running.start()
     command = ["iscsi-perf", "-b", "8", "-t", "60", running.url()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as busy:
@@ -80,21 +82,20 @@ def test_a_session_does_not_keep_it_from_ending(tmp_path: Path) -> None:
 
 def said(directory: Path, *arguments: str) -> tuple[str, str]:
     """Start and end a daemon; return what it has said, and its messages."""
-    command = [*PROGRAM, "serve", *arguments]
-    command += ["--state-dir", str(directory)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
+    words = ["serve", *arguments, "--state-dir", str(directory)]
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as out, tempfile.TemporaryFile("w+") as log:
+        program = fork_server.fork(words, writer, log.fileno())
+        os.close(writer)
         lines = []
-        for line in process.stdout:
+        for line in out:
             lines.append(line)
             if line.startswith("Ready"):
-                break
-        process.terminate()
-        rest, messages = process.communicate()
-    assert process.returncode == 0, messages
-    return "".join(lines) + rest, messages
+                program.send_signal(signal.SIGTERM)
+        log.seek(0)
+        messages = log.read()
+        assert program.wait(60) == 0, messages
+    return "".join(lines), messages
 
 
 def test_the_greeting_names_every_target_and_lun(tmp_path: Path) -> None:
@@ -397,13 +398,13 @@ def test_data_outlives_the_daemon(tmp_path: Path) -> None:
     image = tmp_path / "image"
     image.write_bytes(os.urandom(1 << 20) + bytes(63 << 20))
     spec = f"emulated:{tmp_path / 'disk.img'},size=64M"
-    with Daemon(tmp_path, spec) as running:
+    with FreshDaemon(tmp_path, spec) as running:
         subprocess.run(
             ["qemu-img", "convert", "-n", "-f", "raw", "-O", "raw", str(image), running.url()],
             check=True,
             timeout=60,
         )
-    with Daemon(tmp_path, spec) as running:
+    with FreshDaemon(tmp_path, spec) as running:
         subprocess.run(
             ["qemu-img", "compare", "-f", "raw", "-F", "raw", str(image), running.url()],
             check=True,

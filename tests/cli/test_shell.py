@@ -20,7 +20,7 @@ from scsi2nvme.cli.verbs.shell import session as shell
 from scsi2nvme.cli.verbs.shell.disks import CONTROLLER
 from scsi2nvme.cli.verbs.shell.kind import Kind, Place, View
 from scsi2nvme.cli.verbs.shell.session import Node, Session
-from tests.daemon import IQN, Daemon, free_port, targets
+from tests.daemon import IQN, PROGRAM, Daemon, free_port, targets
 from tests.iscsi_client import Initiator
 
 PAGE = Path(__file__).parents[2] / "docs/shell.md"
@@ -271,7 +271,7 @@ def test_what_is_wrong_is_one_line(
 
 
 def run(running: Daemon, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scsi2nvme", "shell", "--state-dir", str(running.state_dir)]
+    command = [*PROGRAM, "shell", "--state-dir", str(running.state_dir)]
     return subprocess.run([*command, *words], input=text, capture_output=True, text=True)
 
 
@@ -283,7 +283,7 @@ def test_a_script_ends_where_it_fails(running: Daemon) -> None:
 
 
 def test_a_line_of_arguments_writes_nothing_at_home(running: Daemon, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "scsi2nvme", "shell", "/iscsi", "ls"]
+    command = [*PROGRAM, "shell", "/iscsi", "ls"]
     done = subprocess.run(
         [*command, "--state-dir", str(running.state_dir)],
         env=os.environ | {"HOME": str(tmp_path)},
@@ -298,7 +298,7 @@ def test_a_line_of_arguments_writes_nothing_at_home(running: Daemon, tmp_path: P
 def test_a_person_gets_a_prompt_and_completion(running: Daemon) -> None:
     """What fails is told, and the prompt comes again."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "scsi2nvme", "shell", "--state-dir", str(running.state_dir)]
+    command = [*PROGRAM, "shell", "--state-dir", str(running.state_dir)]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as child:
         os.close(theirs)
         seen = b""

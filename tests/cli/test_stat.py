@@ -7,7 +7,6 @@ import os
 import pty
 import select
 import subprocess
-import sys
 import termios
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -30,7 +29,7 @@ from scsi2nvme.cli.verbs.stat import reports, screen
 from scsi2nvme.client import Client
 from scsi2nvme.commands.log_pages.statistics import STATISTICS as STATISTICS_PARAMETER
 from tests.cli.workers import BLOCK, Worker
-from tests.daemon import IQN, Daemon, target, targets
+from tests.daemon import IQN, PROGRAM, Daemon, target, targets
 from tests.support import row
 from tests.waiting import until
 
@@ -218,7 +217,7 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (30, 200))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "scsi2nvme", *arguments],
+            [*PROGRAM, *arguments],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

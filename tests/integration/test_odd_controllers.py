@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.daemon import IQN, PROGRAM, Daemon, target, targets
+from tests.daemon import IQN, Daemon, scsi2nvme, target, targets
 from tests.iscsi_client import Initiator, LoginError
 from tests.support import row
 
@@ -26,11 +25,6 @@ REFUSALS = {
     "tell=ctrl.cqes:0x55": "completion queue entries of 32 bytes",
     "tell=ctrl.cntrltype:3": "it is an administrative controller",
 }
-
-
-def scsi2nvme(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [*PROGRAM, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from scsi2nvme.commands.unit_reset import reset
 from scsi2nvme.executor import play
 from scsi2nvme.scsi.result import GOOD
 from scsi2nvme.scsi.sense import BUS_DEVICE_RESET_FUNCTION_OCCURRED
-from tests.daemon import IQN, PROGRAM, Daemon
+from tests.daemon import IQN, Daemon, scsi2nvme
 from tests.integration.disks import KINDS, spec
 from tests.integration.rig import Rig, good, read, write
 from tests.integration.test_scsi_commands import Player
@@ -88,8 +87,7 @@ async def test_a_logical_unit_reset_undoes_what_was_not_saved(rig: Rig) -> None:
 
 
 def reset_controller(daemon: Daemon) -> None:
-    words = ["reset", "0", "--state-dir", str(daemon.state_dir)]
-    subprocess.run([*PROGRAM, *words], check=True, timeout=60)
+    assert scsi2nvme("reset", "0", "--state-dir", str(daemon.state_dir)).returncode == 0
 
 
 def write_cache(one: Initiator, control: int = CURRENT) -> int:

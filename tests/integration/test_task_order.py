@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import secrets
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon import IQN, PROGRAM, Daemon
+from tests.daemon import IQN, Daemon, scsi2nvme
 from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import DATA_IN, R2T, SCSI_RESPONSE, TASK_MANAGEMENT_RESPONSE
 from tests.support import row
@@ -106,8 +105,7 @@ def read(one: Initiator) -> bytes:
 
 
 def reset_controller(daemon: Daemon) -> None:
-    words = ["reset", "0", "--state-dir", str(daemon.state_dir)]
-    subprocess.run([*PROGRAM, *words], check=True, timeout=60)
+    assert scsi2nvme("reset", "0", "--state-dir", str(daemon.state_dir)).returncode == 0
 
 
 def stamp(number: int, blocks: int = 1) -> bytes:
