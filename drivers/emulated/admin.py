@@ -155,6 +155,8 @@ class AdminQueue:
             raise invalid_field(1)
         if command.psdt:  # SGLs are not for admin commands
             raise invalid_field(1, 6)
+        for part in self._parts.values():
+            part.check(command)
         try:
             return row.execute(self, command)
         except UnmappedError:

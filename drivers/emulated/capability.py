@@ -39,6 +39,9 @@ class Part:
     def reset(self) -> None:
         """A controller level reset. Spec: NVMe Base 2.0c 3.7."""
 
+    def check(self, command: Values) -> None:
+        """Refuse an admin command that may not be executed now: CommandFailed."""
+
     def misfortune(self, command: Values) -> Misfortune | None:
         """What shall go wrong with an admin command that was fetched."""
         return None
@@ -165,6 +168,7 @@ class Capability:
     `io_commands` are NVM commands that the native side executes, with their effects.
     `options` are for SPECs; `settings` are what can be set, by keyword, with the defaults.
     `start` is called once, before the controller is used, and returns the part, if any.
+    `offered` says by the settings whether this controller has it at all.
     """
 
     name: str
@@ -180,6 +184,7 @@ class Capability:
     options: tuple[Option, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     start: Callable[[Controller], Part | None] = lambda controller: None
+    offered: Callable[[Mapping[str, Any]], bool] = lambda settings: True
 
 
 def merged(contributions: Iterable[Fields]) -> dict[str, int | bytes]:
@@ -219,6 +224,10 @@ class Tables:
         for one in self.capabilities:
             for name, value in one.cap.items():
                 self.cap[name] = self.cap.get(name, 0) | value
+
+    def offered(self, settings: Mapping[str, Any]) -> Tables:
+        """Return those of the capabilities that a controller with these settings has."""
+        return Tables(one for one in self.capabilities if one.offered(settings))
 
 
 K = TypeVar("K")

@@ -43,6 +43,9 @@ class Event:
 
 INVALID_DOORBELL_VALUE = Event(0, 1, 0x01)
 NAMESPACE_CHANGED = Event(2, 0, CHANGED_NAMESPACES)
+SANITIZE_STATUS = 0x81  # the log
+SANITIZED = Event(6, 1, SANITIZE_STATUS)
+SANITIZED_AND_DEALLOCATED = Event(6, 2, SANITIZE_STATUS)  # although it was not to be
 SPARE, TEMPERATURE, RELIABILITY, READ_ONLY, BACKUP = range(5)  # bits of the critical warning
 # What tells of each. Spec: NVMe Base 2.0c figures 149, 208.
 _WARNINGS = {
@@ -87,6 +90,7 @@ class Model:
         self.write_cache = self.saved_write_cache
         self.moves_nothing = False
         self.critical_warning = 0
+        self.sanitizing = self.sanitize_failed = False  # of all namespaces
         self.remaining: dict[int, int] = {}  # percent of a Format NVM under way, by NSID
         self.changed: set[int] = set()
         self.detached: set[int] = set()  # NSIDs of namespaces that are not active now
@@ -149,6 +153,8 @@ class Model:
             write_protected=namespace.write_protect != 0 or self.medium_read_only,
             formatting=namespace.formatting is not None,
             moves_nothing=self.moves_nothing,
+            sanitizing=self.sanitizing,
+            sanitize_failed=self.sanitize_failed,
         )
 
     @property
@@ -167,7 +173,8 @@ class Model:
             return
         self.write_cache = on
         for namespace in self.state.namespaces:
-            if namespace.formatting is None:  # else once it ends: a thread is erasing it
+            # Else once that ends: a thread is erasing it.
+            if namespace.formatting is None and not self.sanitizing:
                 self.attach(namespace)
         if not on:
             self.emulator.flush(BROADCAST_NSID)

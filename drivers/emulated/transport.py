@@ -106,9 +106,11 @@ class EmulatedTransport:
         self.port = EmulatedPort(self.emulator)
         self._memory = DmaMemory()
         self._eventfds: dict[int, int] = {}
-        self._cap = encode(CAP, **tables.cap | told(options.settings, "cap"))
+        settings = {**tables.settings, **options.settings}
+        offered = tables.offered(settings)
+        self._cap = encode(CAP, **offered.cap | told(options.settings, "cap"))
         try:
-            self._assemble(options, tables)
+            self._assemble(options, offered, settings)
         except BaseException:
             self._release()
             raise
@@ -117,9 +119,10 @@ class EmulatedTransport:
         self._registers = bytearray(_REGISTERS_BYTES)
         self._set_defaults()
 
-    def _assemble(self, options: EmulatedOptions, tables: Tables) -> None:
+    def _assemble(
+        self, options: EmulatedOptions, tables: Tables, settings: Mapping[str, Any]
+    ) -> None:
         """Put together what the controller remembers and what executes its admin commands."""
-        settings = {**tables.settings, **options.settings}
         self._model = Model(self._image, self.emulator, write_cache=settings[CACHE.keyword])
         self._admin = AdminQueue(
             self._model,

@@ -43,10 +43,12 @@ class Emulator(Handle):
         direct: bool = False,
         formatting: bool = False,
         moves_nothing: bool = False,
+        sanitizing: bool = False,
+        sanitize_failed: bool = False,
     ) -> None:
         """Attach, or replace, a namespace on a file (its descriptor), or on a disk in memory."""
         flags = write_cache | write_protected << 1 | direct << 2 | formatting << 3
-        flags |= moves_nothing << 4
+        flags |= moves_nothing << 4 | sanitizing << 5 | sanitize_failed << 6
         where = offset, blocks, block_bytes, flags
         if isinstance(medium, Disk):
             result = lib.s2n_emu_set_namespace_in_memory(self.native, nsid, medium.native, *where)
@@ -93,6 +95,10 @@ class Emulator(Handle):
     def erase(self, nsid: int) -> None:
         """Deallocate all of a namespace, durably; callable from a helper thread."""
         check(lib.s2n_emu_erase(self.native, nsid), f"namespace {nsid}")
+
+    def overwrite(self, nsid: int, pattern: int) -> None:
+        """Write four bytes, the lowest first, all over a namespace, durably; as `erase`."""
+        check(lib.s2n_emu_overwrite(self.native, nsid, pattern), f"namespace {nsid}")
 
     def counters(self) -> dict[str, int]:
         """Return the counters since creation."""

@@ -403,11 +403,39 @@ static void test_a_disk_larger_than_memory(void)
     close_rig(&rig);
 }
 
+/* What sanitizes a namespace, or has failed to, keeps everybody from it. */
+static void test_no_command_meets_a_namespace_that_is_sanitized(void)
+{
+    struct request read = {.opcode = READ, .length = BLOCK};
+    struct rig rig;
+
+    open_rig(&rig, new_medium());
+    write_all_blocks(&rig);
+    attach(&rig, 4096, 4096, CACHED | 32);
+    CHECK_EQUAL(execute(&rig, read), 0x01D);
+    CHECK_EQUAL(s2n_emu_overwrite(rig.emu, 1, 0x44332211), 0);
+    attach(&rig, 4096, 4096, CACHED | 64);
+    CHECK_EQUAL(execute(&rig, read), 0x01C);
+    attach(&rig, 4096, 4096, CACHED);
+    read.slba = 4095;
+    CHECK_EQUAL(execute(&rig, read), 0);
+    CHECK(memcmp(rig.data, "\x11\x22\x33\x44\x11", 5) == 0 && rig.data[BLOCK - 1] == 0x44);
+    attach(&rig, 0, BLOCKS, CACHED); /* nothing before it, and nothing behind, was touched */
+    CHECK_EQUAL(execute(&rig, read), 0);
+    CHECK(memcmp(rig.data, "\x11\x22", 2) != 0);
+    read.slba = 8192;
+    CHECK_EQUAL(execute(&rig, read), 0);
+    CHECK(memcmp(rig.data, "\x11\x22", 2) != 0);
+    CHECK_EQUAL(s2n_emu_overwrite(rig.emu, 0, 0), -ENOENT);
+    close_rig(&rig);
+}
+
 static void run_all(void)
 {
     RUN(test_what_is_written_is_read);
     RUN(test_statuses);
     RUN(test_write_protected_and_formatting);
+    RUN(test_no_command_meets_a_namespace_that_is_sanitized);
     RUN(test_hostile_prps);
     RUN(test_deallocate_and_write_zeroes);
     RUN(test_compare);

@@ -23,7 +23,7 @@ _REQUESTS = 4
 _CONFIGURATION = 0x0B
 _EVENTS = 0x1F | 1 << 8  # the critical warnings; namespace attribute notices
 _NAMESPACE_ATTRIBUTE_NOTICES = 1 << 8  # OAES
-_ERROR, _HEALTH = 0, 1  # types
+_ERROR, _HEALTH, _IO_COMMAND_SET = 0, 1, 6  # types
 _LIST_ENTRIES = 1024
 
 
@@ -67,7 +67,7 @@ class Events(Part):
             self._controller.post()
 
     def _wanted(self, event: Event) -> bool:
-        if event.type == _ERROR:
+        if event.type in (_ERROR, _IO_COMMAND_SET):
             return True
         bit = event.warning if event.type == _HEALTH else 8 + event.info
         return bool(self._controller.part(Features).current(_CONFIGURATION) >> bit & 1)

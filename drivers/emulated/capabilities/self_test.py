@@ -21,6 +21,7 @@ from scsi2nvme.nvme.structures import SELF_TEST_LOG_BYTES, SELF_TEST_RESULT
 _STEPS = 20
 _SHORT, _EXTENDED, _ABORT = 1, 2, 0xF
 _PASSED, _ABORTED_BY_COMMAND, _ABORTED_BY_RESET, _ABORTED_BY_FORMAT, _SEGMENT_FAILED = 0, 1, 2, 4, 7
+_ABORTED_BY_SANITIZE = 9
 _MEDIUM_SEGMENT = 1
 _RESULTS, _NO_RESULT = 20, bytes([0xF]).ljust(28, b"\0")
 _EXTENDED_MINUTES = 1  # EDSTT
@@ -67,6 +68,10 @@ class SelfTest(Part):
         """A Format NVM command ends a test that involves namespaces."""
         if self._nsid:
             self._finish(_ABORTED_BY_FORMAT)
+
+    def sanitized(self) -> None:
+        """A Sanitize command ends any test."""
+        self._finish(_ABORTED_BY_SANITIZE)
 
     def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = loop.call_later(self._seconds[self.code] / _STEPS, self._advance, loop)

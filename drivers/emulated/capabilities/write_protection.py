@@ -22,6 +22,8 @@ def _check(controller: Controller, value: int) -> int:
 
 def _apply(controller: Controller, command: Values) -> None:
     model = controller.model
+    if model.sanitizing:
+        raise CommandFailed(StatusCode.SANITIZE_IN_PROGRESS, dnr=False)
     for namespace in model.selected(command.nsid):
         if namespace.formatting is not None:
             raise CommandFailed(StatusCode.FORMAT_IN_PROGRESS, dnr=False)

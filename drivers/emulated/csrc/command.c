@@ -156,6 +156,14 @@ static bool in_range(const struct emu_namespace *ns, const struct emu_command *c
     return command->slba <= ns->blocks && command->blocks <= ns->blocks - command->slba;
 }
 
+/* Why no command is executed on a namespace of these flags. */
+static uint16_t why_unusable(uint32_t flags)
+{
+    if (flags & EMU_SANITIZING)
+        return EMU_SANITIZE_IN_PROGRESS;
+    return flags & EMU_UNSANITIZED ? EMU_SANITIZE_FAILED : EMU_FORMAT_IN_PROGRESS;
+}
+
 static uint16_t check_namespace(const s2n_emu *emu, struct emu_part *part,
                                 struct emu_namespace **ns)
 {
@@ -167,8 +175,8 @@ static uint16_t check_namespace(const s2n_emu *emu, struct emu_part *part,
     if (command->nsid == 0 || command->nsid > EMU_NAMESPACES || !emu->ns[command->nsid])
         return fail(part, AT_NSID, EMU_INVALID_NAMESPACE);
     *ns = emu->ns[command->nsid];
-    if ((*ns)->flags & EMU_FORMATTING)
-        return EMU_FORMAT_IN_PROGRESS;
+    if ((*ns)->flags & EMU_UNUSABLE)
+        return why_unusable((*ns)->flags);
     return EMU_SUCCESS;
 }
 

@@ -48,6 +48,8 @@ enum {
     EMU_INVALID_NAMESPACE = EMU_DNR | 0x00B,
     EMU_PRP_OFFSET_INVALID = EMU_DNR | 0x013,
     EMU_ATOMIC_UNIT_EXCEEDED = EMU_DNR | 0x014,
+    EMU_SANITIZE_FAILED = EMU_DNR | 0x01C,
+    EMU_SANITIZE_IN_PROGRESS = 0x01D,
     EMU_WRITE_PROTECTED = EMU_DNR | 0x020,
     EMU_LBA_OUT_OF_RANGE = EMU_DNR | 0x080,
     EMU_CAPACITY_EXCEEDED = EMU_DNR | 0x081,
@@ -77,6 +79,9 @@ enum {
     EMU_DIRECT = 4,
     EMU_FORMATTING = 8,
     EMU_NULL = 16,
+    EMU_SANITIZING = 32,
+    EMU_UNSANITIZED = 64,
+    EMU_UNUSABLE = EMU_FORMATTING | EMU_SANITIZING | EMU_UNSANITIZED,
 };
 
 struct emu_command {
@@ -229,6 +234,8 @@ uint16_t emu_medium_write(struct emu_namespace *ns, uint64_t slba, struct iovec 
 uint16_t emu_medium_scan(struct emu_namespace *ns, uint64_t slba, uint64_t blocks,
                          struct iovec *iov, uint32_t count, bool may_block);
 uint16_t emu_medium_zero(struct emu_namespace *ns, uint64_t slba, uint64_t blocks, bool deallocate);
+/* Write a pattern, its lowest byte first, to every block. */
+uint16_t emu_medium_fill(struct emu_namespace *ns, uint32_t pattern);
 uint16_t emu_medium_sync(struct emu_namespace *ns);
 
 /* ---- io.c ---- */
@@ -246,6 +253,7 @@ bool emu_compare_and_write(struct emu_namespace *ns, struct emu_part *first,
 uint16_t emu_flush_all(s2n_emu *emu);
 /* Deallocate all of a namespace, durably. */
 uint16_t emu_erase(struct emu_namespace *ns);
+uint16_t emu_overwrite(struct emu_namespace *ns, uint32_t pattern);
 
 /* ---- pool.c ---- */
 

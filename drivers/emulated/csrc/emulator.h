@@ -55,7 +55,8 @@ void s2n_emu_free(s2n_emu *emu);
 int s2n_emu_add_memory(s2n_emu *emu, const s2n_region *region);
 /* Attach a namespace backed by `fd` from byte `offset`; `flags` bit 0: volatile
  * write cache on, bit 1: write protected, bit 2: direct I/O, bit 3: being formatted
- * (I/O fails with Format In Progress), bit 4: reads and writes move nothing. Replaces nsid, after
+ * (I/O fails with Format In Progress), bit 4: reads and writes move nothing, bit 5: being
+ * sanitized, bit 6: the last sanitize operation failed (I/O fails with these). Replaces nsid, after
  * its commands ended. */
 int s2n_emu_set_namespace(s2n_emu *emu, uint32_t nsid, int fd, uint64_t offset, uint64_t blocks,
                           uint32_t block_bytes, uint32_t flags);
@@ -80,6 +81,8 @@ int s2n_emu_flush(s2n_emu *emu, uint32_t nsid);
 /* Deallocate all of a namespace, durably: Format NVM. May be called from another
  * thread while nothing replaces that namespace. */
 int s2n_emu_erase(s2n_emu *emu, uint32_t nsid);
+/* Write `pattern`, its lowest byte first, all over a namespace, durably; as s2n_emu_erase. */
+int s2n_emu_overwrite(s2n_emu *emu, uint32_t nsid, uint32_t pattern);
 void s2n_emu_counters_get(s2n_emu *emu, s2n_emu_counters *out);
 int s2n_emu_next_error(s2n_emu *emu, s2n_emu_error *out);
 int s2n_emu_add_fault(s2n_emu *emu, const s2n_emu_fault *fault);

@@ -268,3 +268,15 @@ uint16_t emu_erase(struct emu_namespace *ns)
     unlock(ns, UINT64_MAX);
     return status;
 }
+
+uint16_t emu_overwrite(struct emu_namespace *ns, uint32_t pattern)
+{
+    uint16_t status;
+
+    lock(ns, UINT64_MAX, true, true);
+    status = emu_medium_fill(ns, pattern);
+    if (status == EMU_SUCCESS)
+        status = emu_medium_sync(ns);
+    unlock(ns, UINT64_MAX);
+    return status;
+}

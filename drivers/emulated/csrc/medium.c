@@ -175,6 +175,22 @@ static uint16_t write_zeros(const struct emu_namespace *ns, off_t at, uint64_t b
     return status;
 }
 
+static uint16_t fill_file(const struct emu_namespace *ns, const uint8_t *chunk, uint64_t bytes)
+{
+    off_t at = (off_t)ns->offset;
+    uint16_t status = EMU_SUCCESS;
+
+    while (bytes && status == EMU_SUCCESS) {
+        size_t step = bytes < CHUNK_BYTES ? bytes : CHUNK_BYTES;
+        struct iovec part = {(void *)(uintptr_t)chunk, step};
+
+        status = write_all(ns, &part, 1, at, false);
+        at += (off_t)step;
+        bytes -= step;
+    }
+    return status;
+}
+
 static uint16_t zero_file(const struct emu_namespace *ns, off_t at, uint64_t bytes, bool deallocate)
 {
     int mode = FALLOC_FL_KEEP_SIZE | (deallocate ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
@@ -324,6 +340,24 @@ uint16_t emu_medium_zero(struct emu_namespace *ns, uint64_t slba, uint64_t block
         return zero_file(ns, position(ns, slba), bytes, deallocate);
     zero_memory(address(ns, slba), bytes, deallocate);
     return EMU_SUCCESS;
+}
+
+uint16_t emu_medium_fill(struct emu_namespace *ns, uint32_t pattern)
+{
+    uint64_t bytes = ns->blocks << ns->shift;
+    uint8_t *chunk = malloc(CHUNK_BYTES);
+    uint16_t status = EMU_SUCCESS;
+
+    if (!chunk)
+        return EMU_INTERNAL_ERROR;
+    for (uint32_t i = 0; i < CHUNK_BYTES; i++)
+        chunk[i] = (uint8_t)(pattern >> 8 * (i % 4));
+    if (!ns->memory)
+        status = fill_file(ns, chunk, bytes);
+    for (uint64_t at = 0; ns->memory && at < bytes; at += CHUNK_BYTES)
+        memcpy(ns->memory + at, chunk, bytes - at < CHUNK_BYTES ? bytes - at : CHUNK_BYTES);
+    free(chunk);
+    return status;
 }
 
 uint16_t emu_medium_sync(struct emu_namespace *ns)

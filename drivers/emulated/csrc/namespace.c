@@ -140,3 +140,10 @@ int s2n_emu_erase(s2n_emu *emu, uint32_t nsid)
         return -ENOENT;
     return emu_erase(emu->ns[nsid]) ? -EIO : 0;
 }
+
+int s2n_emu_overwrite(s2n_emu *emu, uint32_t nsid, uint32_t pattern)
+{
+    if (nsid == 0 || nsid > EMU_NAMESPACES || !emu->ns[nsid])
+        return -ENOENT;
+    return emu_overwrite(emu->ns[nsid], pattern) ? -EIO : 0;
+}
