@@ -192,6 +192,14 @@ PHYSICAL = Option(
     65,
 )
 READONLY = Option("readonly", "on|off", "refuse every write (default off)", parse_switch, 70)
+SANITIZE = Option(
+    "sanitize",
+    "on|off",
+    "let initiators erase all namespaces of the controller, whichever they see, by SANITIZE "
+    "(default off)",
+    parse_switch,
+    71,
+)
 SECURITY = Option(
     "security",
     "on|off",

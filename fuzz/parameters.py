@@ -10,7 +10,13 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 
 from scsi2nvme.command import Command, Data
-from scsi2nvme.commands import log_pages, mode, persistent_reserve_out, provisioning
+from scsi2nvme.commands import (
+    log_pages,
+    mode,
+    persistent_reserve_out,
+    provisioning,
+    sanitize,
+)
 from scsi2nvme.commands.log_pages.page import PAGE_HEADER, Parameter
 from scsi2nvme.fields import Structure
 from scsi2nvme.fuzz import strategies
@@ -96,8 +102,22 @@ def _reservation_lists(structure: Structure) -> Lists:
     return lists
 
 
+@st.composite
+def _overwrite_lists(draw: st.DrawFn, lu: LogicalUnit) -> bytes:
+    pattern = draw(st.binary(max_size=5)) * draw(st.sampled_from((1, 2, lu.block_bytes // 4)))
+    header = sanitize.OVERWRITE_HEADER.build(
+        invert=draw(st.integers(0, 1)),
+        test=draw(st.sampled_from((0, 0, 0, 1))),
+        overwrite_count=draw(st.integers(0, 18)),
+        initialization_pattern_length=len(pattern) + draw(st.sampled_from((0, 0, 0, 1))),
+    )
+    return header + pattern
+
+
 def _lists(row: Command) -> Lists | None:
     match row.opcode, row.service_action:
+        case 0x48, 0x01:
+            return _overwrite_lists
         case 0x42, None:
             return unmap_lists
         case 0x15, None:

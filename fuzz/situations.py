@@ -14,6 +14,7 @@ from scsi2nvme.unit.mode_pages.control import CONTROL
 from scsi2nvme.unit.persistent_reservation import Registration, ReservationType, State
 from scsi2nvme.unit.ports import PortName
 from scsi2nvme.unit.readiness import Readiness
+from scsi2nvme.unit.sanitizing import Phase
 
 _TARGET = PortName("iqn.2026-11.fuzz:target")
 OWN_KEY, OTHER_KEY = 0xA, 0xB
@@ -32,6 +33,7 @@ def make_unit(facts: NamespaceFacts) -> tuple[LogicalUnit, Nexus]:
     """Return a logical unit that is ready, with one nexus, nothing pending."""
     lu = LogicalUnit(facts)
     lu.security = True
+    lu.may_be_sanitized = True
     return lu, make_nexus("a", lu)
 
 
@@ -47,6 +49,8 @@ class Situation:
     read_only: bool = False
     self_test_running: bool = False
     control: tuple[str, ...] = ()  # bits of the Control mode page that are set
+    sanitizing: Phase = Phase.NONE
+    restricted: bool = False  # what failed to sanitize
     reserved_by_other: bool = False  # RESERVE
     registered: tuple[bool, bool] = (False, False)  # ours and the other nexus
     reservation: ReservationType | None = None  # held by the other nexus
@@ -58,6 +62,7 @@ class Situation:
         lu.readiness, lu.progress = self.readiness, self.progress
         lu.power_condition, lu.power_condition_modifier = self.power
         lu.read_only, lu.self_test_running = self.read_only, self.self_test_running
+        lu.sanitizing.phase, lu.sanitizing.restricted = self.sanitizing, self.restricted
         lu.mode.change(CONTROL, CONTROL.layout.build(**dict.fromkeys(self.control, 1)))
         if self.attention:
             lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
@@ -91,6 +96,8 @@ def situations(draw: st.DrawFn) -> Situation:
         read_only=draw(rarely),
         self_test_running=draw(rarely),
         control=tuple(draw(st.lists(st.sampled_from(CONTROL.changeable), unique=True))),
+        sanitizing=draw(st.sampled_from((*[Phase.NONE] * 4, *Phase))),
+        restricted=draw(st.booleans()),
         reserved_by_other=not any(registered) and draw(rarely),
         registered=registered,
         reservation=draw(st.sampled_from(ReservationType)) if registered[1] else None,

@@ -155,6 +155,7 @@ _CONTROLLER: dict[str, st.SearchStrategy[int | bytes]] = {
     "vwc": st.integers(0, 1),
     "npss": st.integers(0, 4),
     "fna": st.integers(0, 7),
+    "sanicap": st.integers(0, 7),
     "edstt": st.sampled_from((0, 10, 0xFFFF)),
     "wctemp": st.sampled_from((0, 343, 0xFFFF)),
     "acwu": st.sampled_from((0, 7, 255, 0xFFFF)),

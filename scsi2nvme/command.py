@@ -162,6 +162,7 @@ class Command:
     never_conflicts: Callable[[Values], bool] = field(default=lambda cdb: False, compare=False)
     reports_unit_attention: bool = True
     needs_ready: bool = True  # refused while stopped, formatting or failed
+    while_sanitizing: bool = False  # runs while the controller sanitizes, or has failed to
     answered_when_failed: bool = False  # runs although the controller is gone
     modifies_medium: bool = False  # refused while write protected
     # Runs alone: on the blocks that its CDB names, or where it names none, on the logical unit.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from scsi2nvme import commands
 from scsi2nvme.command import Command, Data, Hot, Task, Transfer
-from scsi2nvme.commands import power
+from scsi2nvme.commands import power, sanitize_status
 from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.error_log import first_failing_block, get_error_log
 from scsi2nvme.scsi.result import (
@@ -183,6 +183,8 @@ def failed(request: Request, error: NvmeError) -> Translation:
     All that ran together have ended, and this is the failure at the lowest LBA.
     """
     unit = request.unit
+    if unit is not None and error.completion.status in sanitize_status.REFUSALS:
+        return sanitize_status.noticed(unit, result_of(error))
     if unit is None or error.command.admin:
         return result_of(error)
     unit.log.counters.record(error.command.opcode, error.completion.status)
@@ -262,6 +264,10 @@ def _refuse(task: Task) -> Result | None:
         return Result(Status.BUSY)
     if lu.reservations.conflicts(nexus, command, task.cdb) or _may_be_fenced(task):
         return RESERVATION_CONFLICT
+    if not command.while_sanitizing:
+        sense = lu.sanitizing.sense
+        if sense is not None:
+            return check_condition(sense)
     if command.needs_ready:
         sense = lu.not_ready
         if sense is not None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from scsi2nvme.executor import first_failure
 from scsi2nvme.nvme.command import AdminOpcode, Completed, Completion, Fuse, NvmeCommand, Opcode
+from scsi2nvme.nvme.log_structures import SANITIZE_STATUS
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.structures import (
     DSM_RANGE,
@@ -32,6 +33,8 @@ FAILED_FUSED = 0x009
 MISSING_FUSED = 0x00A
 INVALID_NAMESPACE = 0x00B
 ATOMIC_WRITE_UNIT_EXCEEDED = 0x014
+SANITIZE_FAILED = 0x01C
+SANITIZE_IN_PROGRESS = 0x01D
 LBA_OUT_OF_RANGE = 0x080
 INVALID_LOG_PAGE = 0x109
 INVALID_FORMAT = 0x10A
@@ -85,6 +88,8 @@ class ModelController:
         self.default_features = dict(FEATURES)
         self.saved_features = dict(FEATURES)
         self.timestamp = bytes(8)
+        self.sanitizing_steps: list[int] = []  # SPROG after Sanitize, per look at the log
+        self.unsanitary: set[int] = set()  # CDW10 of Sanitize: operations that fail
         self.logs: dict[int, bytes] = {
             0x01: bytes(64 * 64),
             0x02: SMART_LOG.build(
@@ -92,6 +97,7 @@ class ModelController:
             ),
             0x03: bytes([0x01]) + bytes(7) + b"1.0".ljust(8) + bytes(496),
             0x06: bytes(4) + SELF_TEST_RESULT.build(result=0xF) * 20,
+            0x81: SANITIZE_STATUS.build(sprog=0xFFFF),
         }
         assert len(self.logs[0x06]) == SELF_TEST_LOG_BYTES
         self.io: dict[int, Callable[[NvmeCommand], bytes | Completion | None]] = {
@@ -111,6 +117,7 @@ class ModelController:
             AdminOpcode.FORMAT_NVM: self._format,
             AdminOpcode.SECURITY_RECEIVE: self._security_receive,
             AdminOpcode.SECURITY_SEND: lambda command: None,
+            AdminOpcode.SANITIZE: self._sanitize,
         }
 
     # Driving
@@ -172,6 +179,8 @@ class ModelController:
         try:
             if handler is None or not supported:
                 raise StatusError(INVALID_OPCODE)
+            if not command.admin:
+                self._check_sanitized()
             answer = handler(command)
         except StatusError as error:
             return failure(error.status, error.dnr)
@@ -239,10 +248,11 @@ class ModelController:
 
     def _write(self, command: NvmeCommand) -> None:
         place = self._place(command)
-        self._writable()
+        self.sanitize_log(global_erased=0)
         self.medium[place] = command.data_out
 
     def _writable(self) -> None:
+        self.sanitize_log(global_erased=0)
         if self.facts.namespace.nsattr & 1:
             raise StatusError(READ_ONLY)
 
@@ -285,6 +295,46 @@ class ModelController:
 
     # Admin commands
 
+    def sanitize_log(self, **values: int) -> None:
+        """Change fields of the Sanitize Status log."""
+        raw = bytearray(self.logs[0x81])
+        SANITIZE_STATUS.write(raw, **values)
+        self.logs[0x81] = bytes(raw)
+
+    @property
+    def sanitize_state(self) -> int:
+        """SSTAT: 0 never, 1 done, 2 under way, 3 failed."""
+        return int(SANITIZE_STATUS.parse(self.logs[0x81]).state)
+
+    def _sanitize(self, command: NvmeCommand) -> None:
+        if self.sanitize_state == 2:
+            raise StatusError(SANITIZE_IN_PROGRESS, dnr=False)
+        action = command.cdw10 & 7
+        capability = {2: 1, 3: 2, 4: 0}.get(action)
+        if action == 1:
+            self.sanitize_log(state=1)
+            return
+        if capability is None or not self.facts.controller_bit("sanicap", capability):
+            raise StatusError(INVALID_FIELD)
+        self.sanitize_log(state=2, cdw10_info=command.cdw10, global_erased=0, sprog=0)
+        keeps = action == 3 and command.cdw10 & 1 << 9
+        pattern = command.cdw11.to_bytes(4, "little") if keeps else bytes(4)
+        self.medium[:] = pattern * (len(self.medium) // 4)
+
+    def _advance_sanitize(self) -> None:
+        if self.sanitize_state != 2:
+            return
+        if self.sanitizing_steps:
+            self.sanitize_log(sprog=self.sanitizing_steps.pop(0))
+            return
+        fails = SANITIZE_STATUS.parse(self.logs[0x81]).cdw10_info in self.unsanitary
+        self.sanitize_log(state=3 if fails else 1, sprog=0xFFFF, global_erased=not fails)
+
+    def _check_sanitized(self) -> None:
+        if self.sanitize_state in (2, 3):
+            status = SANITIZE_IN_PROGRESS if self.sanitize_state == 2 else SANITIZE_FAILED
+            raise StatusError(status, dnr=status == SANITIZE_FAILED)
+
     def _identify(self, command: NvmeCommand) -> bytes:
         match command.cdw10 & 0xFF:
             case 0x00:
@@ -317,6 +367,8 @@ class ModelController:
         self.facts = replace(self.facts, namespace=IDENTIFY_NAMESPACE.parse(raw))
 
     def _get_log_page(self, command: NvmeCommand) -> bytes:
+        if command.cdw10 & 0xFF == 0x81:
+            self._advance_sanitize()
         log = self.logs.get(command.cdw10 & 0xFF)
         if log is None:
             raise StatusError(INVALID_LOG_PAGE)

@@ -34,6 +34,7 @@ CONTROLLER: dict[str, int | bytes] = {
     "fr": b"1.0".ljust(8),
     "ieee": 0x123456,
     "mdts": 5,
+    "sanicap": 0b111,  # cryptographic and block erase, overwrite
     "ver": 0x00020000,
     "cntrltype": 1,
     "oacs": 0x1F,  # security, format, firmware, namespace management, self-test
@@ -113,7 +114,9 @@ def make_facts(
 
 def make_lu(**options: Any) -> LogicalUnit:
     """Return a logical unit without nexuses; `options` are those of `make_facts`."""
-    return LogicalUnit(make_facts(**options))
+    lu = LogicalUnit(make_facts(**options))
+    lu.may_be_sanitized = True
+    return lu
 
 
 def make_nexus(name: str = "a", *units: LogicalUnit) -> Nexus:

@@ -12,6 +12,7 @@ from scsi2nvme.drivers.scheme import (
     NAMESPACES,
     PHYSICAL,
     READONLY,
+    SANITIZE,
     SECURITY,
     SERIAL,
     SIZE,
@@ -29,7 +30,8 @@ MEMORY = "memory"  # the PATH of a disk that lives in memory
 def _options() -> tuple[Option, ...]:
     from scsi2nvme.drivers.emulated.capabilities import TABLES
 
-    return (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL, READONLY, SECURITY, *TABLES.options)
+    for_all = (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL, READONLY, SANITIZE, SECURITY)
+    return (*for_all, *TABLES.options)
 
 
 def _check(path: str, options: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.native.emulator import Emulator
 from scsi2nvme.nvme.command import BROADCAST_NSID
+from scsi2nvme.nvme.log_structures import SANITIZE_STATUS_LOG
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY
 
@@ -43,9 +44,8 @@ class Event:
 
 INVALID_DOORBELL_VALUE = Event(0, 1, 0x01)
 NAMESPACE_CHANGED = Event(2, 0, CHANGED_NAMESPACES)
-SANITIZE_STATUS = 0x81  # the log
-SANITIZED = Event(6, 1, SANITIZE_STATUS)
-SANITIZED_AND_DEALLOCATED = Event(6, 2, SANITIZE_STATUS)  # although it was not to be
+SANITIZED = Event(6, 1, SANITIZE_STATUS_LOG)
+SANITIZED_AND_DEALLOCATED = Event(6, 2, SANITIZE_STATUS_LOG)  # although it was not to be
 SPARE, TEMPERATURE, RELIABILITY, READ_ONLY, BACKUP = range(5)  # bits of the critical warning
 # What tells of each. Spec: NVMe Base 2.0c figures 149, 208.
 _WARNINGS = {

@@ -36,6 +36,7 @@ class LogPage(IntEnum):
     ERROR = 0x01
     SMART = 0x02
     CHANGED_NAMESPACES = 0x04
+    SANITIZE_STATUS = 0x81
 
 
 def identify(cns: int, nsid: int = 0, *, csi: int = 0, cntid: int = 0) -> NvmeCommand:

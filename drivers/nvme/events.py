@@ -17,6 +17,7 @@ from scsi2nvme.drivers.nvme.submission import ControlQueue, Entry
 from scsi2nvme.fields import Values
 from scsi2nvme.native.nvme import QueueCompletion
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
+from scsi2nvme.nvme.log_structures import SANITIZE_STATUS
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SMART_LOG
 
 _log = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ _MEANINGS: dict[tuple[int, int], str] = {
     (EventType.NOTICE, 0): "namespaces changed",
     (EventType.NOTICE, 1): "firmware activation starting",
     (EventType.NOTICE, 2): "telemetry log changed",
+    (EventType.IO_COMMAND_SET, 1): "a sanitize operation has ended",
+    (EventType.IO_COMMAND_SET, 2): "a sanitize operation has ended, and deallocated all blocks",
 }
 _NSIDS_SHOWN = 8
 
@@ -66,6 +69,7 @@ _LOG_BYTES: dict[int, int] = {
     LogPage.ERROR: ERROR_LOG_ENTRY.size,
     LogPage.SMART: SMART_LOG.size,
     LogPage.CHANGED_NAMESPACES: 4096,
+    LogPage.SANITIZE_STATUS: SANITIZE_STATUS.size,
 }
 _OTHER_LOG_BYTES = 1024
 

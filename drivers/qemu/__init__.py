@@ -18,6 +18,7 @@ from scsi2nvme.drivers.scheme import (
     PHYSICAL,
     PROTECTION,
     READONLY,
+    SANITIZE,
     SECURITY,
     SERIAL,
     SIZE,
@@ -71,7 +72,7 @@ TRANSPORT = Scheme(
     "QEMU's NVMe controller in a process of its own; PATH as above, or empty: no data kept",
     lambda: (
         *(SIZE, BLOCK, METADATA, PROTECTION, EXTENDED),
-        *(NAMESPACES, SERIAL, CACHE, PHYSICAL, READONLY, SECURITY),
+        *(NAMESPACES, SERIAL, CACHE, PHYSICAL, READONLY, SANITIZE, SECURITY),
     ),
     _open,
     _check,

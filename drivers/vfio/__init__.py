@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.drivers.pci.sysfs import parse_address
-from scsi2nvme.drivers.scheme import PHYSICAL, READONLY, SECURITY, Option, Scheme, parse_switch
+from scsi2nvme.drivers.scheme import (
+    PHYSICAL,
+    READONLY,
+    SANITIZE,
+    SECURITY,
+    Option,
+    Scheme,
+    parse_switch,
+)
 
 if TYPE_CHECKING:
     from scsi2nvme.drivers.transport import Transport
@@ -40,7 +48,7 @@ def _open(path: str, options: Mapping[str, Any]) -> Transport:
 TRANSPORT = Scheme(
     "pci",
     "a real disk, bound to vfio-pci; PATH is its PCI address, such as 0000:01:00.0",
-    lambda: (PHYSICAL, READONLY, SECURITY, NOIOMMU),
+    lambda: (PHYSICAL, READONLY, SANITIZE, SECURITY, NOIOMMU),
     _open,
     _check,
     lasting_name=lambda path: path,

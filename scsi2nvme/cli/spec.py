@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme.cli.errors import UsageError
-from scsi2nvme.drivers.scheme import PHYSICAL, READONLY, SECURITY, Scheme
+from scsi2nvme.drivers.scheme import PHYSICAL, READONLY, SANITIZE, SECURITY, Scheme
 from scsi2nvme.drivers.transports import SCHEMES, every_option
 
 
@@ -35,6 +35,11 @@ class ControllerSpec:
     def security(self) -> bool:
         """Whether initiators may use security protocols."""
         return bool(self.options.get(SECURITY.name, False))
+
+    @property
+    def may_be_sanitized(self) -> bool:
+        """Whether initiators may erase all namespaces by SANITIZE."""
+        return bool(self.options.get(SANITIZE.name, False))
 
     @property
     def physical_block_bytes(self) -> int | None:

@@ -224,6 +224,7 @@ COMMANDS = (
         length_field="allocation_length",
         legacy_reserve_allows=True,
         needs_ready=False,
+        while_sanitizing=True,
         shared=True,
         nvme=("Get Log Page",),
     ),

@@ -264,6 +264,7 @@ COMMANDS = (
         transfer=Transfer.BYTES,
         length_field="allocation_length",
         needs_ready=False,
+        while_sanitizing=True,
         answered_when_failed=True,
         kept=True,
     ),
@@ -286,6 +287,7 @@ COMMANDS = (
         length_field="allocation_length",
         access=Access.READ,
         needs_ready=False,
+        while_sanitizing=True,
         kept=True,
     ),
     Command(
@@ -301,6 +303,7 @@ COMMANDS = (
         length_field="allocation_length",
         access=Access.READ,
         needs_ready=False,
+        while_sanitizing=True,
         kept=True,
     ),
 )

@@ -352,6 +352,7 @@ def _sense_row(length: int, opcode: int, spec: str, *fields: Field) -> Command:
         length_field="allocation_length",
         access=Access.READ,
         needs_ready=False,
+        while_sanitizing=True,
         kept=True,
         nvme=("Get Features",),
     )

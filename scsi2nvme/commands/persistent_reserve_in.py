@@ -144,6 +144,7 @@ def _row(name: str, action: int, translate: Callable[[Task], Translation], spec:
         transfer=Transfer.BYTES,
         length_field="allocation_length",
         needs_ready=False,
+        while_sanitizing=True,
         kept=True,
     )
 

@@ -61,6 +61,7 @@ COMMANDS = (
         legacy_reserve_allows=True,
         reports_unit_attention=False,
         needs_ready=False,
+        while_sanitizing=True,
         answered_when_failed=True,
         without_unit=report_luns,
         kept=True,

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import Any
 
 from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer
-from scsi2nvme.commands import diagnostics, power
+from scsi2nvme.commands import diagnostics, power, sanitize_status
 from scsi2nvme.commands.format_unit import refresh_progress
 from scsi2nvme.commands.log_pages.page import SMART, get_log
 from scsi2nvme.fields import Field
@@ -47,6 +47,8 @@ def request_sense(task: Task) -> Translation:
     lu = task.lu
     if lu.readiness is Readiness.FORMATTING:
         yield from refresh_progress(lu)
+    if lu.sanitizing.running and lu.readiness is not Readiness.FAILED:
+        yield from sanitize_status.refresh_progress(lu)
     waiting = lu.take_attention(task.nexus) or lu.not_ready
     if waiting is not None:
         return _answer(task, waiting)
@@ -85,6 +87,7 @@ COMMANDS = (
         legacy_reserve_allows=True,
         reports_unit_attention=False,
         needs_ready=False,
+        while_sanitizing=True,
         answered_when_failed=True,
         without_unit=request_sense_without_unit,
         shared=True,

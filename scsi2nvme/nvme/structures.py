@@ -304,26 +304,6 @@ SELF_TEST_RESULT = Structure(
 
 SELF_TEST_LOG_BYTES = 4 + 20 * SELF_TEST_RESULT.size
 
-SANITIZE_LOG = Structure(
-    "Sanitize Status",
-    512,
-    (
-        _f("sprog", 0, 1, "how far it has come, of 65536"),
-        Field("state", 2, 0, 3, "SSTAT: of the most recent operation"),
-        Field("passes", 2, 3, 5, "SSTAT: overwrite passes that were completed"),
-        Field("gde", 3, 0, 1, "SSTAT: nothing was written since all was erased"),
-        _f("scdw10", 4, 7, "Sanitize CDW10 of the most recent operation"),
-        _f("eto", 8, 11, "seconds, FFFFFFFFh: not stated"),
-        _f("etbe", 12, 15, "seconds, FFFFFFFFh: not stated"),
-        _f("etce", 16, 19, "seconds, FFFFFFFFh: not stated"),
-        _f("etond", 20, 23, "seconds, FFFFFFFFh: not stated"),
-        _f("etbend", 24, 27, "seconds, FFFFFFFFh: not stated"),
-        _f("etcend", 28, 31, "seconds, FFFFFFFFh: not stated"),
-    ),
-    order="little",
-    spec="NVMe Base 2.0c 5.16.1.25",
-)
-
 SQE = Structure(
     "Submission Queue Entry",
     SQE_BYTES,

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from scsi2nvme.background import Background
-from scsi2nvme.executor import NvmeExecutor
+from scsi2nvme.commands.sanitize_status import STATUS_LOG, pick_up
+from scsi2nvme.executor import NvmeExecutor, play
 from scsi2nvme.native.plane import Event, Plane, PlaneController, PlaneNexus, Scope
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
@@ -39,6 +40,7 @@ class TaskService:
         self.plane = plane
         self._background = Background()
         self._retiring = Background()  # of logical units that were removed
+        self._following = Background()  # what controllers have under way by themselves
         self._events = Events(plane, self._background)
         self._registry = Registry(plane, self._events)
         self._manager = TaskManager(plane, self._registry, self._events, self._background)
@@ -59,6 +61,7 @@ class TaskService:
         What the controller keeps ends with the controller.
         """
         await self._retiring.cancel()
+        await self._following.cancel(GIVE_UP_SECONDS)
         if not await self._background.wait(END_SECONDS):
             await self._background.cancel(GIVE_UP_SECONDS)
         self._keeper.stop()
@@ -182,6 +185,22 @@ class TaskService:
     ) -> None:
         """Follow what a controller tells of its namespaces: see `Follower`."""
         await self._follower.controller_event(units, event, namespaces)
+        if event.returned or event.log_id == STATUS_LOG.identifier:
+            self.follow_sanitize(units.values())
+
+    def follow_sanitize(self, units: Iterable[LogicalUnit]) -> None:
+        """Follow what a controller may have under way that no command here has begun.
+
+        `units` are its logical units. So a sanitize operation is followed over restarts.
+        """
+        for lu in units:
+            unit = self._registry.units.get(lu)
+            if unit is not None and lu.facts.controller.sanicap:
+                self._following.spawn(self._follow_sanitize(unit))
+                return
+
+    async def _follow_sanitize(self, unit: ServedUnit) -> None:
+        await play(pick_up(unit.lu), unit.executor)
 
     def settings_lost(self, units: Iterable[LogicalUnit]) -> None:
         """Tell before any command goes on that a reset undid what was set: see `Follower`."""

@@ -14,10 +14,12 @@ def waits(unit: ServedUnit, command: Command) -> bool:
     """Whether a command waits for those that run alone, or is one itself.
 
     What only asks for the logical unit's state does not, nor does what the engine refuses at
-    once: a format, or a stop, may take long.
+    once: a format, a sanitize operation, or a stop may take long.
     """
-    readiness = unit.lu.readiness
-    if readiness is Readiness.FORMATTING:
+    readiness, sanitizing = unit.lu.readiness, unit.lu.sanitizing
+    if readiness is Readiness.FORMATTING or sanitizing.running:
+        return False
+    if sanitizing.sense is not None and not command.while_sanitizing:
         return False
     if command.needs_ready and readiness is not Readiness.READY:
         return False

@@ -36,6 +36,10 @@ class ControllerEvent(Protocol):
         """The SMART log, if that is what it is about."""
 
     @property
+    def log_id(self) -> int:
+        """The log page that tells more of it, 0: none."""
+
+    @property
     def returned(self) -> bool:
         """Whether the controller was lost, and is there again."""
 

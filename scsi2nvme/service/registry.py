@@ -302,6 +302,8 @@ class Registry:
         unit = ServedUnit(lu, executor, plane_unit, controller, parameters, self._events)
         self.units[lu] = unit
         lu.controller_units = self._by_controller.setdefault(controller, [])
+        if lu.controller_units:
+            lu.sanitizing = lu.controller_units[0].sanitizing
         self._by_controller[controller].append(lu)
         lu.epoch, lu.on_change = self.epoch, unit.publish
         lu.statistics = plane_unit.statistics

@@ -35,6 +35,7 @@ from scsi2nvme.unit.power_conditions import (
 )
 from scsi2nvme.unit.readiness import Readiness, sense_of
 from scsi2nvme.unit.reservations import Reservations
+from scsi2nvme.unit.sanitizing import Sanitizing
 from scsi2nvme.unit.statistics import Statistics
 from scsi2nvme.unit.store import MemoryStore, Store
 
@@ -95,6 +96,7 @@ class LogicalUnit(BlockDevice):
         self.store: Store = store if store is not None else MemoryStore()
         self.readiness = self._left = Readiness.READY
         self.progress: int | None = None  # of a format, as a fraction of 65536
+        self.sanitizing = Sanitizing()  # the controller's, which all its logical units share
         self.power_condition = 0  # POWER CONDITION of START STOP UNIT, 0: active
         self.power_condition_modifier = 0  # which of the idle or standby conditions
         self.rests_by_timer = False  # and not by START STOP UNIT
@@ -109,6 +111,7 @@ class LogicalUnit(BlockDevice):
         self.on_change: Callable[[], None] = lambda: None
         self.read_only = False  # by configuration
         self.security = False  # by configuration: initiators may use security protocols
+        self.may_be_sanitized = False  # with all of the controller, by configuration
         self.mode = ModeParameters(self, self.store, lambda: self.on_change())
         self.exceptions = InformationalExceptions(
             self.mode, lambda code: self.establish_attention(code), lambda: self.on_change()
@@ -130,6 +133,8 @@ class LogicalUnit(BlockDevice):
         No capacity that can be told means none: RETURNED LOGICAL BLOCK ADDRESS is that of the
         last block. Spec: SBC-3 5.15.2, 5.16.2.
         """
+        if self.readiness is not Readiness.FAILED and (sense := self.sanitizing.sense) is not None:
+            return sense
         if self.readiness is Readiness.READY and not self.capacity_blocks:
             return Sense(MEDIUM_NOT_PRESENT)
         return sense_of(self.readiness, self.progress)

@@ -259,6 +259,7 @@ def test_what_the_hot_path_has_done_is_not_done_again(
         left = left_of(opcode, phase, completion, whole)
         assert bench.model.opcodes() == (left or []), status.name
         failed = result_of(NvmeError(NvmeCommand(opcode, cdw10=3), completion), 3)
+        result = replace(result, background=None)  # which follows a sanitize operation
         assert result == (failed if left is None else Result()), status.name
         assert bench.model.blocks(3) == (OLD if left is None else NEW) * BLOCK
 

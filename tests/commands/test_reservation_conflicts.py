@@ -52,6 +52,10 @@ def test_who_may_read_and_write(
 # commands of others a reservation stops. READ: exclusive access stops them.
 READ, WRITE, ALWAYS, OWN = Access.READ, Access.WRITE, Access.ALWAYS, Access.OWN
 RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
+    "SANITIZE, OVERWRITE": (Access.WRITE, False),
+    "SANITIZE, BLOCK ERASE": (Access.WRITE, False),
+    "SANITIZE, CRYPTOGRAPHIC ERASE": (Access.WRITE, False),
+    "SANITIZE, EXIT FAILURE MODE": (Access.WRITE, False),
     "COMPARE AND WRITE": (WRITE, False),
     "FORMAT UNIT": (WRITE, False),
     "GET LBA STATUS (16)": (READ, False),

@@ -28,6 +28,7 @@ SELF_TEST_LOG = 0x06
 
 def bench_of_vectors(name: str) -> Bench:
     bench = bench_of(row(name), blocks=4096)
+    bench.model.unsanitary = {0x0C}  # a cryptographic erase that may be left
     bench.model.logs[SELF_TEST_LOG] = bytes(4) + SELF_TEST_RESULT.build(code=1) * 20  # passed
     bench.model.admin[AdminOpcode.DEVICE_SELF_TEST] = lambda command: None
     for lba in range(16):

@@ -37,6 +37,8 @@ def block(byte: int) -> bytes:
 
 hexed = bytes.fromhex
 
+LOG_81 = "admin 02 nsid=FFFFFFFF cdw10=7F8081"  # Sanitize Status
+
 REGISTERED_A = Step(
     "5F 00 0000 00 00000018 00", out=hexed("000000000000000000000000000000010000000000000000")
 )
@@ -66,6 +68,36 @@ VECTORS: dict[str, tuple[Step, ...]] = {
                 "admin 06 nsid=1",
             ),
         ),
+    ),
+    "SANITIZE, OVERWRITE": (
+        Step(
+            "48 21 0000000000 0008 00",
+            out=hexed("8100000411223344"),
+            nvme=("admin 84 nsid=0 cdw10=31B cdw11=44332211", LOG_81),
+        ),
+        Step(
+            "28 00 00000005 00 0001 00",
+            nvme=("02 nsid=1 cdw10=5",),
+            data=hexed("11223344") * 128,
+        ),
+    ),
+    "SANITIZE, BLOCK ERASE": (
+        Step("48 02 0000000000 0000 00", nvme=("admin 84 nsid=0 cdw10=2", LOG_81)),
+        Step("28 00 00000005 00 0001 00", nvme=("02 nsid=1 cdw10=5",), data=block(0)),
+    ),
+    "SANITIZE, CRYPTOGRAPHIC ERASE": (
+        Step("48 03 0000000000 0000 00", nvme=("admin 84 nsid=0 cdw10=4", LOG_81)),
+        Step("28 00 00000005 00 0001 00", nvme=("02 nsid=1 cdw10=5",), data=block(0)),
+    ),
+    "SANITIZE, EXIT FAILURE MODE": (
+        Step(
+            "48 23 0000000000 0000 00",
+            nvme=("admin 84 nsid=0 cdw10=C", LOG_81),
+            sense=(0x3, 0x31, 0x03),
+        ),
+        Step("00 00 00 00 00 00", sense=(0x3, 0x31, 0x03)),
+        Step("48 1F 0000000000 0000 00", nvme=("admin 84 nsid=0 cdw10=1",)),
+        Step("00 00 00 00 00 00"),
     ),
     "READ (6)": (
         Step(

@@ -89,6 +89,7 @@ class Changed:
     namespaces: frozenset[int]
     returned: bool
     health: Values | None = None
+    log_id: int = 0
 
 
 async def tell(

@@ -200,6 +200,7 @@ class Changed:
     namespaces: frozenset[int] = frozenset({1})
     returned: bool = False
     health: Values | None = None
+    log_id: int = 0
 
 
 async def told_of(bench: Pair, facts: NamespaceFacts | None, *, returned: bool = False) -> None:

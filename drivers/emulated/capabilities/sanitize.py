@@ -25,7 +25,6 @@ from scsi2nvme.drivers.emulated.capability import (
 )
 from scsi2nvme.drivers.emulated.model import (
     LBCC,
-    SANITIZE_STATUS,
     SANITIZED,
     SANITIZED_AND_DEALLOCATED,
     CommandFailed,
@@ -35,8 +34,8 @@ from scsi2nvme.drivers.scheme import Option
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode
+from scsi2nvme.nvme.log_structures import SANITIZE_STATUS, SANITIZE_STATUS_LOG
 from scsi2nvme.nvme.status import StatusCode
-from scsi2nvme.nvme.structures import SANITIZE_LOG
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ _ALLOWED = frozenset(
         AdminOpcode.SANITIZE,
     }
 )
-_ALLOWED_LOGS = frozenset({0x00, 0x01, 0x02, 0x04, 0x05, 0x0C, 0x80, SANITIZE_STATUS})
+_ALLOWED_LOGS = frozenset({0x00, 0x01, 0x02, 0x04, 0x05, 0x0C, 0x80, SANITIZE_STATUS_LOG})
 
 
 def _parse_offered(text: str) -> int:
@@ -309,18 +308,18 @@ class Sanitizer(Part):
         overwrite = state.cdw10 & 7 == _OVERWRITE
         done = state.state in (_DONE, _DONE_DEALLOCATED)
         passes = (state.cdw10 >> 4 & 0xF or 16) if overwrite and done else 0
-        return SANITIZE_LOG.build(
+        return SANITIZE_STATUS.build(
             sprog=min(self._step * 65536 // _STEPS, 0xFFFF) if running else 0xFFFF,
             state=state.state,
             passes=passes,
-            gde=state.writes == writes,
-            scdw10=state.cdw10,
-            eto=seconds * 16 if self._has(_OVERWRITE) else _NOT_STATED,
-            etbe=seconds if self._has(_BLOCK_ERASE) else _NOT_STATED,
-            etce=seconds if self._has(_CRYPTO_ERASE) else _NOT_STATED,
-            etond=_NOT_STATED,
-            etbend=_NOT_STATED,
-            etcend=_NOT_STATED,
+            global_erased=state.writes == writes,
+            cdw10_info=state.cdw10,
+            time_over_write=seconds * 16 if self._has(_OVERWRITE) else _NOT_STATED,
+            time_block_erase=seconds if self._has(_BLOCK_ERASE) else _NOT_STATED,
+            time_crypto_erase=seconds if self._has(_CRYPTO_ERASE) else _NOT_STATED,
+            time_over_write_no_dealloc=_NOT_STATED,
+            time_block_erase_no_dealloc=_NOT_STATED,
+            time_crypto_erase_no_dealloc=_NOT_STATED,
         )
 
 
@@ -342,7 +341,7 @@ CAPABILITY = Capability(
     commands=(AdminCommand(AdminOpcode.SANITIZE, _sanitize, LBCC | _NOTHING_ELSE),),
     log_pages=(
         LogPage(
-            SANITIZE_STATUS,
+            SANITIZE_STATUS_LOG,
             lambda controller: controller.part(Sanitizer).status(),
             controller_only=True,
         ),

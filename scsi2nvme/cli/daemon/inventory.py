@@ -116,10 +116,13 @@ class Inventory:
             raise self._store.damaged(error.key, error.reason) from None
         lu.read_only = one.settings.spec.readonly
         lu.security = one.settings.spec.security
+        lu.may_be_sanitized = one.settings.spec.may_be_sanitized
         if physical := one.settings.spec.physical_block_bytes:
             lu.maximum_physical_block_bytes = physical
         self._service.add_unit(lu, one.controller, one.native)
         one.units[facts.nsid] = lu
+        if len(one.units) == 1:
+            self._service.follow_sanitize([lu])
         return True
 
     def _tell_once(self, line: str, error: Exception | None = None) -> None:

@@ -138,6 +138,8 @@ class Passing:
                 lu.establish_attention(MODE_PARAMETERS_CHANGED)
         if not command.admin:
             return
+        if command.opcode == AdminOpcode.SANITIZE:
+            self._service.follow_sanitize(one.units.values())
         try:
             changed = await one.controller.rescan()
         except ControllerError as error:

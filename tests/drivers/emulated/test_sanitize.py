@@ -12,8 +12,9 @@ from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransp
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode, Opcode
+from scsi2nvme.nvme.log_structures import SANITIZE_STATUS
 from scsi2nvme.nvme.status import StatusCode
-from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER, SANITIZE_LOG
+from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
 from tests.drivers.emulated.host import (
     MIB,
     Host,
@@ -37,7 +38,7 @@ async def sanitize(host: Host, cdw10: int, cdw11: int = 0) -> int:
 
 
 async def status(host: Host) -> Values:
-    return SANITIZE_LOG.parse(await host.ok(log_page(0x81, 512)))
+    return SANITIZE_STATUS.parse(await host.ok(log_page(0x81, 512)))
 
 
 async def ended(host: Host) -> Values:
@@ -66,7 +67,7 @@ async def test_all_namespaces_are_erased_and_refuse_everything_meanwhile(host: H
     await host.ok(admin(AdminOpcode.DEVICE_SELF_TEST, 2))
     assert await sanitize(host, BLOCK_ERASE) == 0
     now = await status(host)
-    assert (now.state, now.scdw10, now.etbe) == (2, BLOCK_ERASE, 0)
+    assert (now.state, now.cdw10_info, now.time_block_erase) == (2, BLOCK_ERASE, 0)
     for opcode in (Opcode.READ, Opcode.FLUSH):
         busy = await host.execute(block(opcode, 0, 1, 512, nsid=2), 1)
         assert busy.status == StatusCode.SANITIZE_IN_PROGRESS
@@ -84,11 +85,11 @@ async def test_all_namespaces_are_erased_and_refuse_everything_meanwhile(host: H
             await asyncio.sleep(0.01)
     assert (await host.execute(admin(AdminOpcode.ASYNC_EVENT_REQUEST))).dw0 == 0x810106
     now = await status(host)
-    assert (now.state, now.sprog, now.gde) == (1, 0xFFFF, 1)
+    assert (now.state, now.sprog, now.global_erased) == (1, 0xFFFF, 1)
     assert [await read(host, nsid) for nsid in (1, 2)] == [bytes(512)] * 2
     assert (await host.ok(log_page(0x06, 564)))[4] == 0x29  # the self-test was ended
     await write(host)
-    assert not (await status(host)).gde
+    assert not (await status(host)).global_erased
 
 
 @on_host(namespaces=2, size_bytes=MIB, sanicap=ALL)
