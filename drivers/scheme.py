@@ -208,6 +208,13 @@ SECURITY = Option(
     parse_switch,
     72,
 )
+FIRMWARE = Option(
+    "firmware",
+    "on|off",
+    "let initiators write firmware, which can make the whole disk useless for good (default off)",
+    parse_switch,
+    73,
+)
 
 DEFAULT_BLOCK_BYTES = 512
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from scsi2nvme.executor import first_failure
 from scsi2nvme.nvme.command import Completion, NvmeCommand
-from scsi2nvme.scsi.result import Progress, Result, Translation
+from scsi2nvme.scsi.result import ControllerReset, Progress, Result, Translation
 
 MOST_STEPS = 5000
 
@@ -27,7 +27,7 @@ def play(
     try:
         request = next(translation)
         for _ in range(MOST_STEPS):
-            if isinstance(request, Progress):
+            if isinstance(request, Progress | ControllerReset):
                 request = translation.send(None)
                 continue
             commands = request if isinstance(request, tuple) else (request,)

@@ -39,6 +39,8 @@ _TYPICAL_LENGTH = {6: (4, 8), 10: (7, 16), 12: (6, 32), 16: (10, 32)}
 _OTHER_LENGTH = {
     0x12: (3, 16),  # INQUIRY, SPC-4 6.6
     0x1D: (3, 16),  # SEND DIAGNOSTIC, SPC-4 6.42
+    0x3B: (6, 24),  # WRITE BUFFER, SPC-4 6.49
+    0x3C: (6, 24),  # READ BUFFER (10), SPC-4 6.18
     0x5F: (5, 32),  # PERSISTENT RESERVE OUT, SPC-4 6.16
     0x89: (13, 8),  # COMPARE AND WRITE, SBC-3 5.2
 }

@@ -10,7 +10,14 @@ from typing import Protocol
 from scsi2nvme.background import until_ended
 from scsi2nvme.nvme.command import Completed, Completion, NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
-from scsi2nvme.scsi.result import Asked, NvmeError, Progress, Result, Translation
+from scsi2nvme.scsi.result import (
+    Asked,
+    ControllerReset,
+    NvmeError,
+    Progress,
+    Result,
+    Translation,
+)
 
 _COLLATERAL = (StatusCode.FAILED_FUSED, StatusCode.MISSING_FUSED)
 
@@ -28,6 +35,9 @@ class NvmeExecutor(Protocol):
         called when they have. It does nothing once that was called.
         """
 
+    async def reset(self, reason: str) -> None:
+        """Reset the controller; returns when it is up again, or lost."""
+
 
 class OnBehalf:
     """Executes commands on behalf of one party."""
@@ -41,6 +51,10 @@ class OnBehalf:
     ) -> Callable[[], None]:
         """Run the commands together."""
         return self._executor.start(commands, completed, self._of)
+
+    async def reset(self, reason: str) -> None:
+        """Reset the controller."""
+        await self._executor.reset(reason)
 
 
 def first_failure(
@@ -127,6 +141,12 @@ class Play:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(asked.delay_s, self._waited)
             return
+        if isinstance(asked, ControllerReset):
+            loop = asyncio.get_running_loop()
+            resetting = loop.create_task(self._executor.reset(asked.reason))
+            resetting.add_done_callback(self._was_reset)
+            self._stop = _nothing  # a reset that has begun goes on
+            return
         commands = asked if isinstance(asked, tuple) else (asked,)
         try:
             self._stop = self._executor.start(commands, self._completed)
@@ -136,6 +156,15 @@ class Play:
     def _waited(self) -> None:
         self._timer = None
         self._resume(None)
+
+    def _was_reset(self, resetting: asyncio.Task[None]) -> None:
+        error = asyncio.CancelledError() if resetting.cancelled() else resetting.exception()
+        if error is None and self._stopped:
+            error = asyncio.CancelledError()
+        if error is not None:
+            self._end(error)
+        else:
+            self._in_turn(partial(self._resume, None))
 
     def _completed(self, outcome: tuple[Completion, ...] | BaseException) -> None:
         self._in_turn(partial(self._go_on, outcome))
@@ -182,6 +211,10 @@ class Play:
 
 def _ignore(_: object) -> None:
     """Take what comes too late."""
+
+
+def _nothing() -> None:
+    """Stop nothing."""
 
 
 async def play(

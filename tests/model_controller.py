@@ -20,12 +20,13 @@ from scsi2nvme.nvme.structures import (
     DSM_RANGE,
     ERROR_LOG_ENTRY,
     IDENTIFY_BYTES,
+    IDENTIFY_CONTROLLER,
     IDENTIFY_NAMESPACE,
     SELF_TEST_LOG_BYTES,
     SELF_TEST_RESULT,
     SMART_LOG,
 )
-from scsi2nvme.scsi.result import NvmeError, Progress, Result, Translation
+from scsi2nvme.scsi.result import ControllerReset, NvmeError, Progress, Result, Translation
 
 INVALID_OPCODE = 0x001
 INVALID_FIELD = 0x002
@@ -36,6 +37,8 @@ ATOMIC_WRITE_UNIT_EXCEEDED = 0x014
 SANITIZE_FAILED = 0x01C
 SANITIZE_IN_PROGRESS = 0x01D
 LBA_OUT_OF_RANGE = 0x080
+INVALID_FIRMWARE_SLOT = 0x106
+INVALID_FIRMWARE_IMAGE = 0x107
 INVALID_LOG_PAGE = 0x109
 INVALID_FORMAT = 0x10A
 NOT_SAVEABLE = 0x10D
@@ -45,6 +48,7 @@ COMPARE_FAILURE = 0x285
 DEALLOCATE = 1 << 2  # CDW11 of Dataset Management
 DEAC = 1 << 25  # CDW12 of Write Zeroes
 SAVE = 1 << 31  # CDW10 of Set Features
+ACTIVATE_AT_ONCE = 3  # CA of Firmware Commit
 ONCS_BITS: dict[int, int] = {
     Opcode.COMPARE: 0,
     Opcode.WRITE_UNCORRECTABLE: 1,
@@ -83,6 +87,9 @@ class ModelController:
         self.bad_blocks: dict[int, int] = {}
         self.logs_errors = True
         self.progress: list[Progress] = []
+        self.resets: list[str] = []  # that translations asked for, with their reasons
+        self.firmware: dict[int, bytes] = {}  # what was downloaded, by offset
+        self.next_revision = b""  # what a reset makes the firmware revision, if anything
         self.formatting_steps: list[int] = []  # FPI after a format, per Identify Namespace
         self.features = dict(FEATURES)
         self.default_features = dict(FEATURES)
@@ -118,6 +125,8 @@ class ModelController:
             AdminOpcode.SECURITY_RECEIVE: self._security_receive,
             AdminOpcode.SECURITY_SEND: lambda command: None,
             AdminOpcode.SANITIZE: self._sanitize,
+            AdminOpcode.FIRMWARE_DOWNLOAD: self._download,
+            AdminOpcode.FIRMWARE_COMMIT: self._commit,
         }
 
     # Driving
@@ -135,6 +144,9 @@ class ModelController:
             answer, error = None, None
             if isinstance(wanted, Progress):
                 self.progress.append(wanted)
+                continue
+            if isinstance(wanted, ControllerReset):
+                self.reset(wanted.reason)
                 continue
             commands = (wanted,) if isinstance(wanted, NvmeCommand) else wanted
             assert commands, "a translation yielded no command at all"
@@ -212,6 +224,14 @@ class ModelController:
     def opcodes(self) -> list[int]:
         """The opcodes of what was executed."""
         return [command.opcode for command in self.executed]
+
+    def reset(self, reason: str) -> None:
+        """A controller level reset."""
+        self.resets.append(reason)
+        self.firmware.clear()
+        if self.next_revision:
+            self.change_controller(fr=self.next_revision)
+            self.next_revision = b""
 
     # The medium
 
@@ -366,6 +386,32 @@ class ModelController:
         IDENTIFY_NAMESPACE.write(raw, **values)
         self.facts = replace(self.facts, namespace=IDENTIFY_NAMESPACE.parse(raw))
 
+    def change_controller(self, **values: int | bytes) -> None:
+        """Change fields of Identify Controller."""
+        raw = bytearray(self.facts.controller.raw)
+        IDENTIFY_CONTROLLER.write(raw, **values)
+        self.facts = replace(self.facts, controller=IDENTIFY_CONTROLLER.parse(raw))
+
+    def _download(self, command: NvmeCommand) -> None:
+        assert len(command.data_out) == 4 * (command.cdw10 + 1)
+        if command.cdw11 == 0:
+            self.firmware.clear()
+        self.firmware[4 * command.cdw11] = command.data_out
+
+    def _commit(self, command: NvmeCommand) -> None:
+        """An image is its revision, eight bytes, and anything."""
+        slot, action = command.cdw10 & 7, command.cdw10 >> 3 & 7
+        if slot > self.facts.controller.frmw >> 1 & 7:
+            raise StatusError(INVALID_FIRMWARE_SLOT)
+        image = b"".join(self.firmware[offset] for offset in sorted(self.firmware))
+        if not image:
+            raise StatusError(INVALID_FIRMWARE_IMAGE)
+        self.firmware.clear()
+        if action == ACTIVATE_AT_ONCE:
+            self.change_controller(fr=image[:8])
+        else:
+            self.next_revision = image[:8]
+
     def _get_log_page(self, command: NvmeCommand) -> bytes:
         if command.cdw10 & 0xFF == 0x81:
             self._advance_sanitize()
@@ -449,6 +495,9 @@ class Awaited:
         work.add_done_callback(ended)
         return lambda: void(work.cancel())
 
+    async def reset(self, reason: str) -> None:
+        """See `NvmeExecutor`."""
+
 
 class ModelExecutor(Awaited):
     """Answers a logical unit's NVMe commands from the model."""
@@ -459,3 +508,7 @@ class ModelExecutor(Awaited):
     async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
         """See `ModelController.execute`."""
         return self.model.execute(*commands)
+
+    async def reset(self, reason: str) -> None:
+        """See `ModelController.reset`."""
+        self.model.reset(reason)

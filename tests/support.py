@@ -190,7 +190,7 @@ class Bench:
 def make_bench(**options: Any) -> Bench:
     """Return a bench; `options` are those of `make_facts`."""
     lu = make_lu(**options)
-    lu.security = True
+    lu.security = lu.firmware_allowed = True
     model = ModelController(lu.facts)
     zones = ModelZones(model) if lu.zones is not None else None
     return Bench(lu, model, make_nexus("a", lu), zones=zones)

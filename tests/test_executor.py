@@ -7,14 +7,14 @@ import gc
 import weakref
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from scsi2nvme.executor import Play, first_failure, play
 from scsi2nvme.nvme.command import Completed, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.status import StatusCode
-from scsi2nvme.scsi.result import GOOD, NvmeError, Progress, Result, Translation
+from scsi2nvme.scsi.result import GOOD, ControllerReset, NvmeError, Progress, Result, Translation
 from scsi2nvme.scsi.status import Status
 from tests.model_controller import Awaited
 
@@ -86,6 +86,53 @@ def test_a_failure_that_is_not_handled_comes_out() -> None:
 
     with pytest.raises(NvmeError):
         run(translation(), Script((Completion(status=1),)))
+
+
+def test_a_controller_is_reset_and_the_translation_goes_on() -> None:
+    class Resetting(Script):
+        reasons: ClassVar[list[str]] = []
+
+        async def reset(self, reason: str) -> None:
+            self.reasons.append(reason)
+            if reason == "broken":
+                raise ConnectionError(reason)
+
+    def translation(reason: str) -> Translation:
+        assert (yield ControllerReset(reason)) is None
+        yield FLUSH
+        return GOOD
+
+    script = Resetting((Completion(),))
+    assert run(translation("new"), script) is GOOD
+    assert (script.reasons, script.groups) == (["new"], [(FLUSH,)])
+    with pytest.raises(ConnectionError):
+        run(translation("broken"), script)
+
+
+def test_who_stops_during_a_reset_ends_after_it() -> None:
+    async def scenario() -> None:
+        up = asyncio.Event()
+        outcomes: list[object] = []
+
+        class Slow(Script):
+            async def reset(self, reason: str) -> None:
+                await up.wait()
+
+        def translation() -> Translation:
+            yield ControllerReset("new")
+            raise AssertionError("it goes on")
+
+        under_way = Play(translation(), Slow(), outcomes.append)
+        under_way.begin()
+        await asyncio.sleep(0)
+        under_way.stop()
+        assert outcomes == []
+        up.set()
+        while not outcomes:
+            await asyncio.sleep(0)
+        assert isinstance(outcomes[0], asyncio.CancelledError)
+
+    asyncio.run(scenario())
 
 
 def test_progress_is_reported_and_costs_no_command() -> None:
@@ -178,6 +225,9 @@ def test_what_has_ended_is_freed_at_once() -> None:
         ) -> Callable[[], None]:
             self.completed = completed
             return partial(id, completed)  # type: ignore[return-value]
+
+        async def reset(self, reason: str) -> None:
+            raise NotImplementedError
 
     class Asker:
         play: Play

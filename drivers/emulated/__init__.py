@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.drivers.scheme import (
     BLOCK,
+    FIRMWARE,
     NAMESPACES,
     PHYSICAL,
     READONLY,
@@ -30,7 +31,7 @@ MEMORY = "memory"  # the PATH of a disk that lives in memory
 def _options() -> tuple[Option, ...]:
     from scsi2nvme.drivers.emulated.capabilities import TABLES
 
-    for_all = (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL, READONLY, SANITIZE, SECURITY)
+    for_all = (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL, READONLY, SANITIZE, SECURITY, FIRMWARE)
     return (*for_all, *TABLES.options)
 
 

@@ -227,7 +227,8 @@ class Tables:
 
     def offered(self, settings: Mapping[str, Any]) -> Tables:
         """Return those of the capabilities that a controller with these settings has."""
-        return Tables(one for one in self.capabilities if one.offered(settings))
+        offered = [one for one in self.capabilities if one.offered(settings)]
+        return self if len(offered) == len(self.capabilities) else Tables(offered)
 
 
 K = TypeVar("K")

@@ -46,6 +46,7 @@ INVALID_DOORBELL_VALUE = Event(0, 1, 0x01)
 NAMESPACE_CHANGED = Event(2, 0, CHANGED_NAMESPACES)
 SANITIZED = Event(6, 1, SANITIZE_STATUS_LOG)
 SANITIZED_AND_DEALLOCATED = Event(6, 2, SANITIZE_STATUS_LOG)  # although it was not to be
+ACTIVATION_STARTING = Event(2, 1, 0x03)
 SPARE, TEMPERATURE, RELIABILITY, READ_ONLY, BACKUP = range(5)  # bits of the critical warning
 # What tells of each. Spec: NVMe Base 2.0c figures 149, 208.
 _WARNINGS = {
@@ -95,6 +96,7 @@ class Model:
         self.changed: set[int] = set()
         self.detached: set[int] = set()  # NSIDs of namespaces that are not active now
         self.notify: Callable[[Event], None] = lambda event: None
+        self.pause: Callable[[bool], None] = lambda paused: None  # all commands
         self._base = replace(self.state.smart)
         self._began = time.monotonic()
         self._begin()

@@ -106,6 +106,7 @@ class EmulatedTransport:
         self.port = EmulatedPort(self.emulator)
         self._memory = DmaMemory()
         self._eventfds: dict[int, int] = {}
+        self._registers = bytearray(_REGISTERS_BYTES)
         settings = {**tables.settings, **options.settings}
         offered = tables.offered(settings)
         self._cap = encode(CAP, **offered.cap | told(options.settings, "cap"))
@@ -116,7 +117,6 @@ class EmulatedTransport:
             raise
         self._loop: asyncio.AbstractEventLoop | None = None
         self._gone = self._removed = self._closed = False
-        self._registers = bytearray(_REGISTERS_BYTES)
         self._set_defaults()
 
     def _assemble(
@@ -124,6 +124,7 @@ class EmulatedTransport:
     ) -> None:
         """Put together what the controller remembers and what executes its admin commands."""
         self._model = Model(self._image, self.emulator, write_cache=settings[CACHE.keyword])
+        self._model.pause = self._pause
         self._admin = AdminQueue(
             self._model,
             self._memory,
@@ -230,7 +231,14 @@ class EmulatedTransport:
 
     def _on_doorbell(self) -> None:
         os.eventfd_read(self.emulator.admin_eventfd)
-        if not self._gone and not self._status.cfs:
+        if not self._gone and not self._status.cfs and not self._status.pp:
+            self._admin.process()
+
+    def _pause(self, paused: bool) -> None:
+        """Execute nothing any more, or go on. Spec: NVMe Base 2.0c 3.1.3.6 (PP)."""
+        self._set_status(pp=paused)
+        self.emulator.set_paused(paused)
+        if not paused and not self._gone and not self._status.cfs:
             self._admin.process()
 
     # ---- memory and interrupts ----

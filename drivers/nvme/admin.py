@@ -35,6 +35,7 @@ class LogPage(IntEnum):
 
     ERROR = 0x01
     SMART = 0x02
+    FIRMWARE = 0x03
     CHANGED_NAMESPACES = 0x04
     SANITIZE_STATUS = 0x81
 

@@ -18,6 +18,7 @@ from typing import Self
 from scsi2nvme.background import Background, until_ended, within
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.nvme import admin
+from scsi2nvme.drivers.nvme.activation import Activation
 from scsi2nvme.drivers.nvme.admin import Feature, LogPage
 from scsi2nvme.drivers.nvme.bounce import BOUNCE_BYTES, BouncePool
 from scsi2nvme.drivers.nvme.bringup import BringUp, Clock, RealClock
@@ -117,8 +118,12 @@ class Controller:
             give_up=self.give_up,
             background=self._background,
         )
+        self._activation = Activation(
+            *(self, clock, self._identify_again, self._report_namespaces, self._background.spawn)
+        )
         self._events = EventMonitor(
-            self.commands, self.rescan, self._admin, self._report, self._background.spawn
+            *(self.commands, self.rescan, self._activation.ended),
+            *(self._admin, self._report, self._background.spawn),
         )
         self._recovery = Recovery(self, timing.grace_s, self._executor.uninterruptible)
         self._data_path: DataPath | None = None
@@ -287,6 +292,7 @@ class Controller:
         """As `execute`, told by `completed`, for a party; see `NvmeExecutor`."""
         if self.state is ControllerState.CLOSED:
             raise ControllerError(f"{self.name} is closed")
+        completed = self._activation.following(commands, completed)
         return self._executor.start(commands, completed, party)
 
     # ---- namespaces and events ----
@@ -302,6 +308,10 @@ class Controller:
         old, self.namespaces = self.namespaces, await self._read_namespaces(self._one)
         self._settings.follow(old, self.namespaces)
         return differing(old, self.namespaces)
+
+    async def _identify_again(self) -> frozenset[int]:
+        self.identity = await identify_controller(self._one, self._registers.quirks, self._depth)
+        return await self.rescan()
 
     def _report(self, event: ControllerEvent) -> None:
         if event.needs_reset:
@@ -328,6 +338,11 @@ class Controller:
     def status(self) -> Values:
         """Return CSTS; ControllerGoneError when it reads all ones."""
         return self._registers.status()
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is executed, for a while, as firmware is being activated."""
+        return self._activation.paused
 
     async def overdue(self, qid: int, cid: int, again: bool) -> None:
         """A command on one of `io_queues` is overdue: abort it, or reset if it is told of `again`.

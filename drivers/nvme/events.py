@@ -26,10 +26,11 @@ MAXIMUM_REQUESTS = 4
 RETRY_S, _MOST_RETRY_S = 1.0, 60.0  # between attempts to read the namespaces
 REARM_S = 60.0  # between looks whether a critical warning that was told of has passed
 
-# Feature 0Bh: critical warnings, and the one notice that is dealt with.
+# Feature 0Bh: critical warnings, and the notices that are dealt with.
 _ALL_WARNINGS = 0x1F
-_NOTICE_NAMESPACES = 1 << 8
+_NOTICES = 1 << 8 | 1 << 9  # of namespaces, of a firmware activation
 _PERSISTENT_INTERNAL_ERROR = 3
+_ACTIVATION_STARTING = 1
 
 _REQUEST = NvmeCommand(AdminOpcode.ASYNC_EVENT_REQUEST, admin=True)
 
@@ -57,7 +58,7 @@ _MEANINGS: dict[tuple[int, int], str] = {
     (EventType.HEALTH, 1): "temperature threshold",
     (EventType.HEALTH, 2): "spare below threshold",
     (EventType.NOTICE, 0): "namespaces changed",
-    (EventType.NOTICE, 1): "firmware activation starting",
+    (EventType.NOTICE, _ACTIVATION_STARTING): "firmware activation starting",
     (EventType.NOTICE, 2): "telemetry log changed",
     (EventType.IO_COMMAND_SET, 1): "a sanitize operation has ended",
     (EventType.IO_COMMAND_SET, 2): "a sanitize operation has ended, and deallocated all blocks",
@@ -68,6 +69,7 @@ _NSIDS_SHOWN = 8
 _LOG_BYTES: dict[int, int] = {
     LogPage.ERROR: ERROR_LOG_ENTRY.size,
     LogPage.SMART: SMART_LOG.size,
+    LogPage.FIRMWARE: 512,
     LogPage.CHANGED_NAMESPACES: 4096,
     LogPage.SANITIZE_STATUS: SANITIZE_STATUS.size,
 }
@@ -141,7 +143,8 @@ def changed_namespaces(raw: bytes) -> frozenset[int]:
 class EventMonitor:
     """Keeps Asynchronous Event Requests with a controller.
 
-    `rescan` reads the namespaces again and returns the NSIDs of those that changed.
+    `rescan` reads the namespaces again and returns the NSIDs of those that changed; `activated`
+    does so when firmware that is being activated runs, and reads what the controller is as well.
     `report` is called once an event's log has been read and the next request
     is on its way; `spawn` runs a coroutine in the background.
     """
@@ -150,12 +153,14 @@ class EventMonitor:
         self,
         commands: Commands,
         rescan: Callable[[], Awaitable[frozenset[int]]],
+        activated: Callable[[], Awaitable[frozenset[int]]],
         queue: ControlQueue,
         report: Callable[[ControllerEvent], None],
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
         self._commands = commands
         self._rescan = rescan
+        self._activated = activated
         self._queue = queue
         self._report = report
         self._spawn = spawn
@@ -166,7 +171,7 @@ class EventMonitor:
 
     def configuration(self, identity: Values) -> int:
         """Begin anew: return what feature 0Bh shall be set to."""
-        self._mask = _ALL_WARNINGS | identity.oaes & _NOTICE_NAMESPACES
+        self._mask = _ALL_WARNINGS | identity.oaes & _NOTICES
         return self._mask
 
     def start(self, identity: Values) -> None:
@@ -208,6 +213,8 @@ class EventMonitor:
             raw = await self._changed_list()
             changed = await self._read_again() | changed_namespaces(raw)
             return replace(event, raw=raw, namespaces=changed)
+        if (event.type, event.info) == (EventType.NOTICE, _ACTIVATION_STARTING):
+            changed = await self._activated()
         length = _LOG_BYTES.get(event.log_id, _OTHER_LOG_BYTES)
         raw = await self._commands.get_log(event.log_id, BROADCAST_NSID, length, retain=False)
         if event.log_id == LogPage.SMART:

@@ -379,14 +379,17 @@ def _facts(
 
 
 def same_namespace(one: NamespaceFacts, other: NamespaceFacts) -> bool:
-    """Whether two readings differ in nothing but NUSE, which changes all the time."""
+    """Whether two readings differ in nothing but NUSE, which changes all the time.
+
+    Of the controller, its firmware revision counts.
+    """
 
     def essence(facts: NamespaceFacts) -> tuple[object, ...]:
         raw = bytearray(facts.namespace.raw)
         IDENTIFY_NAMESPACE.write(raw, nuse=0)
         names = facts.uuid, facts.nguid, facts.eui64
         limits = facts.maximum_transfer_bytes, facts.medium_read_only
-        return bytes(raw), *names, *limits, facts.zones
+        return bytes(raw), *names, facts.controller.bytes("fr"), *limits, facts.zones
 
     return essence(one) == essence(other)
 

@@ -28,6 +28,9 @@ Every command has a deadline, which its queue pair keeps. What follows when it p
 
 One reset runs at a time; who wants another waits for that one.
 
+While a controller that activates firmware has paused (CSTS.PP) nothing ends or is begun. That is
+waited for as long as the controller has said that it may take (MTFA): nothing is overdue then.
+
 What an initiator gave up is not overdue, but must end within two seconds. It has one second to
 end by itself; then it is aborted, admin commands too; half a second later the controller is
 reset (4), and what was given up is not placed again. No such reset ends a command that could leave
@@ -76,6 +79,10 @@ class Patient(Protocol):
     def status(self) -> Values:
         """Return CSTS; ControllerGoneError when it reads all ones."""
 
+    @property
+    def paused(self) -> bool:
+        """Whether it executes nothing because it activates firmware, and may still take so long."""
+
     async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
         """Execute commands."""
 
@@ -115,7 +122,7 @@ class Recovery:
         """A deadline passed: abort an I/O command once, else reset. Returns when that is done."""
         if not self._patient.live:
             return  # a reset ends or repeats the command
-        if await self.examine():
+        if await self.examine() and not self._patient.paused:
             if again or qid == 0:
                 await self._reset_for(qid, cid, "is overdue")
             else:
@@ -123,6 +130,8 @@ class Recovery:
 
     async def give_up(self, qid: int, cid: int, again: bool = False) -> None:
         """Nobody waits for a command any more; it is not overdue. `again`: Abort did not help."""
+        if self._patient.live and self._patient.paused:
+            return  # whoever keeps the queue pair tells of it again
         if again:
             await self._reset_for(qid, cid, "cannot be aborted")
         elif self._patient.live:

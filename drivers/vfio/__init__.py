@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.drivers.pci.sysfs import parse_address
 from scsi2nvme.drivers.scheme import (
+    FIRMWARE,
     PHYSICAL,
     READONLY,
     SANITIZE,
@@ -48,7 +49,7 @@ def _open(path: str, options: Mapping[str, Any]) -> Transport:
 TRANSPORT = Scheme(
     "pci",
     "a real disk, bound to vfio-pci; PATH is its PCI address, such as 0000:01:00.0",
-    lambda: (PHYSICAL, READONLY, SANITIZE, SECURITY, NOIOMMU),
+    lambda: (PHYSICAL, READONLY, SANITIZE, SECURITY, FIRMWARE, NOIOMMU),
     _open,
     _check,
     lasting_name=lambda path: path,

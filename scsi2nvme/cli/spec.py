@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme.cli.errors import UsageError
-from scsi2nvme.drivers.scheme import PHYSICAL, READONLY, SANITIZE, SECURITY, Scheme
+from scsi2nvme.drivers.scheme import FIRMWARE, PHYSICAL, READONLY, SANITIZE, SECURITY, Scheme
 from scsi2nvme.drivers.transports import SCHEMES, every_option
 
 
@@ -40,6 +40,11 @@ class ControllerSpec:
     def may_be_sanitized(self) -> bool:
         """Whether initiators may erase all namespaces by SANITIZE."""
         return bool(self.options.get(SANITIZE.name, False))
+
+    @property
+    def firmware_allowed(self) -> bool:
+        """Whether initiators may download firmware."""
+        return bool(self.options.get(FIRMWARE.name, False))
 
     @property
     def physical_block_bytes(self) -> int | None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.commands import firmware
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.result import CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import COMMAND_SEQUENCE_ERROR, Sense
 from scsi2nvme.unit.buffers import BOUNDARY_EXPONENT, DATA_BYTES, ECHO_BYTES
 from scsi2nvme.unit.reservations import Access
+
+NO_OFFSET = 0xFF  # OFFSET BOUNDARY where it is no power of two: none but zero
+MOST_BYTES = 0xFFFFFF
 
 DESCRIPTOR = Structure(
     "READ BUFFER descriptor",
@@ -43,13 +47,20 @@ def read_data(task: Task) -> Translation:
 
 
 def read_descriptor(task: Task) -> Translation:
-    """Spec: SPC-4 6.18.5. What there is not has a descriptor of zeros."""
+    """Spec: SPC-4 6.18.5. What there is not has a descriptor of zeros.
+
+    Buffer 0 is the data buffer; the others are the firmware slots of their numbers.
+    """
     yield from ()
-    if task.cdb.buffer_id:
+    lu, number = task.lu, task.cdb.buffer_id
+    exponent, capacity = BOUNDARY_EXPONENT, DATA_BYTES
+    if number and not (firmware.offered(lu) and number <= firmware.slots(lu)):
         return Result(data_in=bytes(DESCRIPTOR.size))
-    return Result(
-        data_in=DESCRIPTOR.build(offset_boundary=BOUNDARY_EXPONENT, buffer_capacity=DATA_BYTES)
-    )
+    if number:
+        unit = firmware.granularity(lu)
+        power = unit & (unit - 1) == 0
+        exponent, capacity = unit.bit_length() - 1 if power else NO_OFFSET, MOST_BYTES
+    return Result(data_in=DESCRIPTOR.build(offset_boundary=exponent, buffer_capacity=capacity))
 
 
 def read_echo(task: Task) -> Translation:

@@ -88,6 +88,10 @@ class Emulator(Handle):
         """CC.EN went to zero."""
         lib.s2n_emu_disable(self.native)
 
+    def set_paused(self, paused: bool) -> None:
+        """Take no more I/O commands from the queues, or go on."""
+        lib.s2n_emu_set_paused(self.native, paused)
+
     def flush(self, nsid: int) -> None:
         """Write back a namespace, or all of them (FFFFFFFFh)."""
         check(lib.s2n_emu_flush(self.native, nsid), "flush")

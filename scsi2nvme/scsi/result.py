@@ -49,10 +49,21 @@ class Progress:
     delay_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class ControllerReset:
+    """The controller is to be reset, with all that is under way on it placed again.
+
+    The translation is resumed, with None, once the controller is up again, or lost.
+    `reason` is for the log.
+    """
+
+    reason: str
+
+
 # A translation yields one NVMe command, or several to run together, and
 # receives their completions; a failed one is raised as NvmeError. A `Progress`
-# is yielded by long operations and receives None.
-Asked = NvmeCommand | tuple[NvmeCommand, ...] | Progress
+# is yielded by long operations and receives None, as a `ControllerReset` does.
+Asked = NvmeCommand | tuple[NvmeCommand, ...] | Progress | ControllerReset
 Translation = Generator[Asked, Any, Result]
 
 

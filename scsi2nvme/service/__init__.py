@@ -225,6 +225,10 @@ class TaskService:
         """A controller is about to be reset, or was: what it was asked before may not hold."""
         self._registry.epoch.advance()
 
+    def controller_forgets(self, controller: PlaneController) -> None:
+        """A controller is about to be reset: it forgets the firmware that was not committed."""
+        self._registry.discard_firmware(controller)
+
     def controller_lost(self, controller: PlaneController) -> None:
         """A controller is gone for good, and with it its logical units."""
         self._follower.controller_lost(controller)
@@ -240,6 +244,7 @@ class PlaneDataPath:
     async def pause(self) -> None:
         """Keep the reactors off the queues; returns when they are."""
         self._service.controller_interrupted()
+        self._service.controller_forgets(self._controller)
         await self._service.drained(self._controller.pause)
         self._controller.paused = True
 

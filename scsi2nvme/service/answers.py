@@ -92,3 +92,8 @@ class Noticing:
 
         self._epoch.advance()
         return self._executor.start(commands, noticed, party)
+
+    async def reset(self, reason: str) -> None:
+        """Reset the controller."""
+        await self._executor.reset(reason)
+        self._epoch.advance()

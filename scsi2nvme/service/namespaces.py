@@ -13,6 +13,7 @@ from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
     INQUIRY_DATA_HAS_CHANGED,
+    MICROCODE_HAS_BEEN_CHANGED,
     MODE_PARAMETERS_CHANGED,
     POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
     REPORTED_LUNS_DATA_HAS_CHANGED,
@@ -92,6 +93,9 @@ class Follower:
             lu.fail()
             return
         before = (lu.capacity_blocks, lu.block_bytes)
+        if facts.controller.bytes("fr") != lu.facts.controller.bytes("fr"):
+            lu.establish_attention(MICROCODE_HAS_BEEN_CHANGED)
+            lu.establish_attention(INQUIRY_DATA_HAS_CHANGED)
         lu.facts = facts
         lu.recover()
         if (lu.capacity_blocks, lu.block_bytes) != before:

@@ -304,6 +304,7 @@ class Registry:
         lu.controller_units = self._by_controller.setdefault(controller, [])
         if lu.controller_units:
             lu.sanitizing = lu.controller_units[0].sanitizing
+            lu.firmware = lu.controller_units[0].firmware
         self._by_controller[controller].append(lu)
         lu.epoch, lu.on_change = self.epoch, unit.publish
         lu.statistics = plane_unit.statistics
@@ -377,6 +378,11 @@ class Registry:
         self._retired.clear()
         self.units.clear()
         self._by_controller.clear()
+
+    def discard_firmware(self, controller: PlaneController) -> None:
+        """A controller forgets the pieces of an image that it was sent."""
+        for lu in self._by_controller.get(controller, ()):
+            lu.firmware.discard()
 
     def open_nexus(self, nexus: Nexus) -> PlaneNexus:
         """Map and attach the nexus' LUNs."""

@@ -23,6 +23,7 @@ from scsi2nvme.unit.counters import POWER_TRANSITIONS
 from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.epoch import Epoch
 from scsi2nvme.unit.exceptions import InformationalExceptions
+from scsi2nvme.unit.firmware import FirmwareDownload
 from scsi2nvme.unit.identifying import IdentifyingInformation
 from scsi2nvme.unit.log_parameters import LogParameters
 from scsi2nvme.unit.mode_parameters import ModeParameters
@@ -112,6 +113,8 @@ class LogicalUnit(BlockDevice):
         self.read_only = False  # by configuration
         self.security = False  # by configuration: initiators may use security protocols
         self.may_be_sanitized = False  # with all of the controller, by configuration
+        self.firmware_allowed = False  # to initiators, by configuration
+        self.firmware = FirmwareDownload()  # of the controller, shared by all that share it
         self.mode = ModeParameters(self, self.store, lambda: self.on_change())
         self.exceptions = InformationalExceptions(
             self.mode, lambda code: self.establish_attention(code), lambda: self.on_change()

@@ -58,7 +58,9 @@ CIRCLES = (
 
 # File: the one idea that it holds.
 BIG_FILES = {
+    "drivers/nvme/controller.py": "one controller, from bring-up to the end",
     "drivers/nvme/csrc/qpair.c": "one queue pair: rings, PRPs, deadlines, replay",
     "tests/commands/vectors.py": "a vector for each row of the command table",
+    "tests/model_controller.py": "one controller's answers, command by command",
     "tests/iscsi_client.py": "an iSCSI initiator, PDU by PDU",
 }

@@ -213,6 +213,7 @@ def test_extended_inquiry_follows_the_controller(vwc: int) -> None:
 
 def test_extended_inquiry_claims_what_arrives_and_no_microcode() -> None:
     bench = make_bench()
+    bench.lu.firmware_allowed = False
     assert page(bench, 0x86)[4:6] == bytes([0x00, 0x01])  # SIMPLE
     attributes = frozenset(TaskAttribute) - {TaskAttribute.ACA}
     bench.nexus.delivery = ServiceDelivery(attributes=attributes)

@@ -51,6 +51,14 @@ RESERVED_A = Step(
     "5F 01 01 0000 00000018 00", out=hexed("000000000000000100000000000000000000000000000000")
 )
 
+_DOWNLOADED = ("admin 11 nsid=0 cdw10=1 out=322e302020202020",)
+_PAGE_DOWNLOADED = ("admin 11 nsid=0 cdw10=3FF out=" + "322e302020202020" * 512,)
+_REST_DOWNLOADED = ("admin 11 nsid=0 cdw10=1 cdw11=400 out=322e302020202020",)
+_COMMITTED, _COMMITTED_2 = (
+    (f"admin 10 nsid=0 cdw10={action:X}", "admin 06 nsid=0 cdw10=1") for action in (0x18, 0x1A)
+)
+_NEW_INQUIRY = hexed("000006125b1000024e564d65202020204d6f64656c20436f6e74726f6c6c6572322e3020")
+
 VECTORS: dict[str, tuple[Step, ...]] = {
     "TEST UNIT READY": (Step("00 00 00 00 00 00"),),
     "REQUEST SENSE": (
@@ -527,7 +535,8 @@ VECTORS: dict[str, tuple[Step, ...]] = {
     ),
     "READ BUFFER (10), descriptor": (
         Step("3C 03 00 000000 0000FF 00", data=hexed("02010000")),
-        Step("3C 03 01 000000 0000FF 00", data=bytes(4)),
+        Step("3C 03 02 000000 0000FF 00", data=hexed("0CFFFFFF")),
+        Step("3C 03 08 000000 0000FF 00", data=bytes(4)),
     ),
     "READ BUFFER (10), echo": (
         Step("3C 0A 00 000000 0000FF 00", sense=(5, 0x2C, 0)),
@@ -593,5 +602,37 @@ VECTORS: dict[str, tuple[Step, ...]] = {
                 + "00" * 32
             ),
         ),
+    ),
+    # The image is the revision that it is, and anything.
+    "WRITE BUFFER, download and activate": (
+        Step("3B 04 02 000000 000008 00", out=b"2.0     ", nvme=_DOWNLOADED + _COMMITTED_2),
+        Step("12 00 00 00 24 00", nexus="b", data=_NEW_INQUIRY),
+    ),
+    "WRITE BUFFER, download, save and activate": (
+        Step("00 00 00 00 00 00", nexus="b"),
+        Step("3B 05 02 000000 000008 00", out=b"2.0     ", nvme=_DOWNLOADED + _COMMITTED_2),
+        Step("00 00 00 00 00 00", nexus="b", sense=(6, 0x3F, 1)),
+    ),
+    "WRITE BUFFER, download with offsets and activate": (
+        Step("3B 06 00 000000 001000 00", out=b"2.0     " * 512, nvme=_PAGE_DOWNLOADED),
+        Step("3B 06 00 001000 000008 00", out=b"2.0     ", nvme=_REST_DOWNLOADED + _COMMITTED),
+    ),
+    "WRITE BUFFER, download with offsets, save and activate": (
+        Step("3B 07 00 000000 001000 00", out=b"2.0     " * 512, nvme=_PAGE_DOWNLOADED),
+        Step("3B 07 00 001000 000008 00", out=b"2.0     ", nvme=_REST_DOWNLOADED + _COMMITTED),
+    ),
+    "WRITE BUFFER, download with offsets, select events, save and defer": (
+        Step("3B 0D 00 000000 000008 00", out=b"2.0     ", nvme=_DOWNLOADED),
+        Step("3B 0F 00 000000 000000 00", nvme=_COMMITTED),
+    ),
+    "WRITE BUFFER, download with offsets, save and defer": (
+        Step("3B 0E 02 000000 000008 00", out=b"2.0     ", nvme=_DOWNLOADED),
+        Step("3B 0F 00 000000 000000 00", nvme=_COMMITTED_2),
+    ),
+    "WRITE BUFFER, activate deferred": (
+        Step("3B 0F 00 000000 000000 00", sense=(5, 0x2C, 0)),
+        Step("3B 0E 00 000000 000008 00", out=b"2.0     ", nvme=_DOWNLOADED),
+        Step("3B 0F 00 000000 000000 00", nvme=_COMMITTED),
+        Step("12 00 00 00 24 00", data=_NEW_INQUIRY),
     ),
 }

@@ -246,6 +246,9 @@ class Deferring:
         self.under_way.append((commands, completed))
         return lambda: None
 
+    async def reset(self, reason: str) -> None:
+        raise NotImplementedError
+
 
 @told
 async def test_what_waits_for_the_controller_alone_has_no_task_of_the_loop(bench: Bench) -> None:

@@ -13,6 +13,7 @@ from scsi2nvme.drivers.emulated.capability import (
     Fields,
     LogPage,
     Part,
+    merged,
 )
 from scsi2nvme.drivers.emulated.model import CHANGED_NAMESPACES, CommandFailed, Event
 from scsi2nvme.fields import Values
@@ -21,7 +22,7 @@ from scsi2nvme.nvme.status import StatusCode
 
 _REQUESTS = 4
 _CONFIGURATION = 0x0B
-_EVENTS = 0x1F | 1 << 8  # the critical warnings; namespace attribute notices
+_WARNINGS = 0x1F  # the critical ones
 _NAMESPACE_ATTRIBUTE_NOTICES = 1 << 8  # OAES
 _ERROR, _HEALTH, _IO_COMMAND_SET = 0, 1, 6  # types
 _LIST_ENTRIES = 1024
@@ -93,6 +94,14 @@ def _changed_namespaces(controller: Controller) -> bytes:
     return b"".join(nsid.to_bytes(4, "little") for nsid in nsids).ljust(4 * _LIST_ENTRIES, b"\0")
 
 
+def _check(controller: Controller, value: int) -> int:
+    """Keep the bits of what there is: the warnings, and the notices of OAES."""
+    fields = merged(one.controller(controller) for one in controller.tables.capabilities)
+    oaes = fields["oaes"]
+    assert isinstance(oaes, int)
+    return value & (_WARNINGS | oaes)
+
+
 def _controller(controller: Controller) -> Fields:
     return {"oaes": _NAMESPACE_ATTRIBUTE_NOTICES, "aerl": _REQUESTS - 1}
 
@@ -110,7 +119,7 @@ CAPABILITY = Capability(
     features=(
         Feature(
             _CONFIGURATION,
-            check=lambda _, value: value & _EVENTS,
+            check=_check,
             apply=lambda controller, _: controller.model.warn_again(),
         ),
     ),

@@ -422,6 +422,10 @@ uint32_t emu_process(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid)
     struct emu_part parts[2] = {{.iov = cq->scratch}, {.iov = cq->scratch + EMU_IOVECS}};
     uint32_t posted = 0;
 
+    if (atomic_load_explicit(&emu->paused, memory_order_relaxed)) {
+        cq->stalled = true;
+        return 0;
+    }
     while (sq->head != sq->tail) {
         bool first = next_fuse(sq) == EMU_FUSE_FIRST;
 

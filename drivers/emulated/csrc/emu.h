@@ -193,6 +193,7 @@ struct s2n_emu {
     uint32_t maximum_bytes, atomic_blocks;
     struct emu_pool pool;
 
+    atomic_bool paused; /* what is in the submission queues stays there */
     int admin_eventfd;
     _Atomic uint32_t admin_tail, admin_cq_head;
 

@@ -76,6 +76,8 @@ int s2n_emu_abort(s2n_emu *emu, uint16_t sqid, uint16_t cid);
 /* CC.EN 1 to 0: all I/O queues vanish; what is in flight ends without a trace.
  * Returns once nothing touches DMA memory any more. */
 void s2n_emu_disable(s2n_emu *emu);
+/* Take no command from any submission queue, or go on: CSTS.PP. What was taken ends. */
+void s2n_emu_set_paused(s2n_emu *emu, bool paused);
 /* Write back every namespace: Flush, shutdown. */
 int s2n_emu_flush(s2n_emu *emu, uint32_t nsid);
 /* Deallocate all of a namespace, durably: Format NVM. May be called from another

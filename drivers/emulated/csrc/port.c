@@ -60,6 +60,20 @@ static void resume(s2n_emu *emu, struct emu_cq *cq)
         emu_interrupt(cq);
 }
 
+/* Under each queue's lock: whoever rings has either seen it, or is seen to have stalled. */
+void s2n_emu_set_paused(s2n_emu *emu, bool paused)
+{
+    atomic_store(&emu->paused, paused);
+    for (uint32_t qid = 1; qid < EMU_QUEUES && !paused; qid++) {
+        struct emu_cq *cq = &emu->cq[qid];
+
+        pthread_mutex_lock(&cq->lock);
+        if (cq->depth && cq->stalled)
+            resume(emu, cq);
+        pthread_mutex_unlock(&cq->lock);
+    }
+}
+
 static void ring_cq(s2n_port *port, uint16_t qid, uint32_t head)
 {
     s2n_emu *emu = emu_of(port);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scsi2nvme.command import Task
+from scsi2nvme.commands import firmware
 from scsi2nvme.commands.vpd_pages.page import HEADER, VpdPage
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.task_attribute import TaskAttribute
@@ -11,7 +12,7 @@ EXTENDED_INQUIRY = Structure(
     "Extended INQUIRY Data VPD page",
     64,
     (
-        Field("activate_microcode", 4, 6, 2, "00b: no microcode can be downloaded"),
+        Field("activate_microcode", 4, 6, 2, "01b: by the command that ends a download"),
         Field("spt", 4, 3, 3),
         Field("grd_chk", 4, 2, 1),
         Field("app_chk", 4, 1, 1),
@@ -46,6 +47,7 @@ def extended_inquiry(task: Task) -> bytes:
     controller, attributes = task.lu.facts.controller, task.nexus.delivery.attributes
     self_test = task.lu.facts.controller_bit("oacs", 4)
     return EXTENDED_INQUIRY.build(
+        activate_microcode=0b01 if firmware.offered(task.lu) else 0b00,
         headsup=TaskAttribute.HEAD_OF_QUEUE in attributes,
         ordsup=TaskAttribute.ORDERED in attributes,
         simpsup=1,

@@ -30,7 +30,7 @@ class Alarming(EmulatedTransport):
     """A controller whose host raises alarms, and that remembers how it was let go."""
 
     def __init__(self) -> None:
-        self.tables = Tables(TABLES.capabilities)
+        self.tables = Tables(TABLES.capabilities).offered(TABLES.settings)
         super().__init__(EmulatedOptions(size_bytes=1 << 20, vectors=5), self.tables)
         self.alarms = {alarm: os.eventfd(0, os.EFD_NONBLOCK) for alarm in Alarm}
         self.let_go_at: list[int] = []

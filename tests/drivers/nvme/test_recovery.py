@@ -23,6 +23,7 @@ class Patient:
     name: str = "pci:0000:01:00.0"
     known_as: str = "pci:01:00.0,readonly=on"
     live: bool = True
+    paused: bool = False
     csts: int = encode(CSTS, rdy=1)
     gone: bool = False
     hopeless: bool = False
@@ -97,6 +98,17 @@ def test_what_nobody_waits_for_is_aborted_and_no_more() -> None:
 
     assert treat(Patient(), scenario) == ["abort 2/7"] * 3
     assert treat(Patient(live=False), scenario) == []
+
+
+def test_while_firmware_is_activated_nothing_is_overdue() -> None:
+    async def scenario(recovery: Recovery) -> None:
+        for again in (False, True):
+            await recovery.expired(2, 7, again=again)
+            await recovery.give_up(2, 8, again)
+            await recovery.expired(0, 1, again=again)
+
+    assert treat(Patient(paused=True), scenario) == []
+    assert treat(Patient(paused=True, csts=encode(CSTS, rdy=1, cfs=1)), overdue_once) == ["restart"]
 
 
 def test_no_command_is_worth_that_another_is_left_half_done(
