@@ -9,7 +9,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from scsi2nvme.cli.passing import blocks, features, identify, logs, media, raw
+from scsi2nvme.cli.passing import blocks, features, firmware, identify, logs, media, raw
 from scsi2nvme.cli.passing.row import Row
 from scsi2nvme.cli.verb import EXIT_STATUS, Verb, add_state_dir, controller_specs, state_dir
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from scsi2nvme.cli.passing.conversation import Shown
 
 ROWS = tuple(
-    row for module in (identify, features, logs, media, blocks, raw) for row in module.ROWS
+    row
+    for module in (identify, features, logs, firmware, media, blocks, raw)
+    for row in module.ROWS
 )
 
 _CONTROLLERS = """\
