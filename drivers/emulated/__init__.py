@@ -41,6 +41,11 @@ def _check(path: str, options: Mapping[str, Any]) -> None:
     if path.startswith(":"):
         raise ValueError(f"PATH: {path!r} begins with a colon; use emulated:{MEMORY}, or ./{path}")
     check_size(options)
+    zones = [name for name in ("zone-capacity", "max-open", "max-active") if name in options]
+    if zones and "zoned" not in options:
+        raise ValueError(f"{zones[0]}: only where there are zones, with zoned=SIZE")
+    if "zoned" in options and path != MEMORY:
+        raise ValueError(f"zoned: what zones hold is not kept in a file; use emulated:{MEMORY}")
 
 
 def _open(path: str, options: Mapping[str, Any]) -> Transport:

@@ -117,11 +117,12 @@ class LogPage:
 
 @dataclass(frozen=True, slots=True)
 class IdentifyData:
-    """An Identify data structure; zeros follow what `build` returns."""
+    """An Identify data structure, of a command set; zeros follow what `build` returns."""
 
     cns: int
     build: Callable[[Controller, Values], bytes]
-    of_command_set: bool = False  # CSI names a command set
+    of_command_set: bool = False  # CSI names a command set,
+    command_set: int = 0  # which is this
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,14 +211,14 @@ class Tables:
         self.io_commands: dict[int, int] = {}
         self.log_pages: dict[int, LogPage] = {}
         self.features: dict[int, Feature] = {}
-        self.identify: dict[int, IdentifyData] = {}
+        self.identify: dict[tuple[int, int], IdentifyData] = {}
         self.settings: dict[str, Any] = {}
         for one in self.capabilities:
             _add(self.commands, {row.opcode: row for row in one.commands})
             _add(self.io_commands, one.io_commands)
             _add(self.log_pages, {row.lid: row for row in one.log_pages})
             _add(self.features, {row.fid: row for row in one.features})
-            _add(self.identify, {row.cns: row for row in one.identify})
+            _add(self.identify, {(row.cns, row.command_set): row for row in one.identify})
             _add(self.settings, one.settings)
         self.options = tuple(option for one in self.capabilities for option in one.options)
         self.cap: dict[str, int] = {}

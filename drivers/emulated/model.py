@@ -58,6 +58,17 @@ _WARNINGS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Zoning:
+    """How every namespace is divided into zones; limits of 0 are none."""
+
+    bytes: int
+    capacity_bytes: int
+    maximum_open: int
+    maximum_active: int
+    append_bytes: int
+
+
 def saved_key(fid: int) -> str:
     """Return where the saved value of a feature stands."""
     return f"{fid:02x}"
@@ -90,6 +101,7 @@ class Model:
         self.default_write_cache = write_cache
         self.write_cache = self.saved_write_cache
         self.moves_nothing = False
+        self.zoning: Zoning | None = None
         self.critical_warning = 0
         self.sanitizing = self.sanitize_failed = False  # of all namespaces
         self.remaining: dict[int, int] = {}  # percent of a Format NVM under way, by NSID
@@ -158,6 +170,24 @@ class Model:
             sanitizing=self.sanitizing,
             sanitize_failed=self.sanitize_failed,
         )
+        self._divide(namespace)
+
+    def divide(self, zoning: Zoning) -> None:
+        """Have every namespace be divided into zones, before the controller is used."""
+        self.zoning = zoning
+        for namespace in self.state.namespaces:
+            self._divide(namespace)
+
+    def _divide(self, namespace: NamespaceState) -> None:
+        if self.zoning is not None:
+            self.emulator.set_zones(
+                namespace.nsid,
+                self.zoning.bytes // namespace.block_bytes,
+                self.zoning.capacity_bytes // namespace.block_bytes,
+                maximum_open=self.zoning.maximum_open,
+                maximum_active=self.zoning.maximum_active,
+                append_limit=self.zoning.append_bytes // namespace.block_bytes,
+            )
 
     @property
     def medium_read_only(self) -> bool:

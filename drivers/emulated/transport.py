@@ -46,6 +46,8 @@ from scsi2nvme.nvme.registers import (
 _log = logging.getLogger(__name__)
 
 _REGISTERS_BYTES = 0x1000
+_SEVERAL_COMMAND_SETS = 1 << 6  # CAP.CSS
+_NVM_COMMAND_SET, _ALL_COMMAND_SETS = 0, 6  # CC.CSS
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,8 @@ class EmulatedTransport:
     def _enable(self, cc: Values) -> None:
         aqa = decode(AQA, self._load(Register.AQA, 4))
         asq, acq = self._load(Register.ASQ, 8), self._load(Register.ACQ, 8)
-        if cc.css or cc.mps or cc.ams or not (aqa.asqs and aqa.acqs) or (asq | acq) % PAGE:
+        queues = aqa.asqs and aqa.acqs and (asq | acq) % PAGE == 0
+        if not self._has_command_sets(cc.css) or cc.mps or cc.ams or not queues:
             self._set_status(cfs=1)
             return
         try:
@@ -223,6 +226,10 @@ class EmulatedTransport:
             self._loop.add_reader(self.emulator.admin_eventfd, self._on_doorbell)
         self._model.started()
         self._set_status(rdy=1)
+
+    def _has_command_sets(self, css: int) -> bool:
+        several = decode(CAP, self._cap).css & _SEVERAL_COMMAND_SETS
+        return css == _NVM_COMMAND_SET or bool(several and css == _ALL_COMMAND_SETS)
 
     def _disable(self) -> None:
         self.emulator.disable()

@@ -56,6 +56,30 @@ class Emulator(Handle):
             result = lib.s2n_emu_set_namespace(self.native, nsid, medium, *where)
         check(result, f"namespace {nsid}")
 
+    def set_zones(
+        self,
+        nsid: int,
+        size: int,
+        capacity: int,
+        *,
+        maximum_open: int = 0,
+        maximum_active: int = 0,
+        append_limit: int = 0,
+    ) -> None:
+        """Divide a namespace into empty zones, by logical blocks; 0: no limit.
+
+        One that is divided like that stays as it is.
+        """
+        zoning = {
+            "size": size,
+            "capacity": capacity,
+            "maximum_open": maximum_open,
+            "maximum_active": maximum_active,
+            "append_limit": append_limit,
+        }
+        result = lib.s2n_emu_set_zones(self.native, nsid, ffi.new("s2n_emu_zoning *", zoning))
+        check(result, f"zones of namespace {nsid}")
+
     def remove_namespace(self, nsid: int) -> None:
         """Detach a namespace."""
         check(lib.s2n_emu_remove_namespace(self.native, nsid), f"namespace {nsid}")

@@ -38,11 +38,24 @@ class Disk:
     zones: Mapping[str, int] | None = None  # size, capacity in bytes; max_open, max_active
 
 
+# What QEMU calls our settings.
+_OUR_ZONES = {
+    "zone_size": "zone_bytes",
+    "zone_capacity": "zone_capacity_bytes",
+    "max_open": "max_open_zones",
+    "max_active": "max_active_zones",
+}
+
+
 def emulated(path: Path, disk: Disk) -> Transport:
     """Return our own controller."""
+    settings: dict[str, object] = {}
+    if disk.zones is not None:
+        settings = {_OUR_ZONES[name]: value for name, value in disk.zones.items()}
     return EmulatedTransport(
         EmulatedOptions(
-            path=path,
+            path=None if disk.zones is not None else path,
+            settings=settings,
             size_bytes=disk.size_bytes,
             block_bytes=disk.block_bytes,
             namespaces=disk.namespaces,

@@ -25,7 +25,7 @@ EMPTY, IMPLICIT, EXPLICIT, CLOSED, FULL = 1, 2, 3, 4, 14
 ALL = {"all": 1}
 
 
-@pytest.fixture(params=["qemu"])
+@pytest.fixture(params=["emulated", "qemu"])
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
     """Return a rig of the kinds of controllers that have zones."""
     return Rig(request.param, tmp_path / "disk")

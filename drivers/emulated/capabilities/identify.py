@@ -35,6 +35,7 @@ from scsi2nvme.nvme.structures import (
     IDENTIFY_NVM_CONTROLLER,
     LBA_FORMAT,
 )
+from scsi2nvme.nvme.zoned import ZONED_COMMAND_SET
 
 _OUI = 0x525400
 _PHYSICAL_BYTES = 4096  # the page cache's unit, and most disks'
@@ -136,6 +137,10 @@ def _active_list(controller: Controller, command: Values) -> bytes:
     return b"".join(nsid.to_bytes(4, "little") for nsid in nsids[: IDENTIFY_BYTES // 4])
 
 
+def _nvm_list(controller: Controller, command: Values) -> bytes:
+    return b"" if controller.model.zoning else _active_list(controller, command)
+
+
 def _descriptor(kind: int, value: bytes) -> bytes:
     return bytes([kind, len(value), 0, 0]) + value
 
@@ -147,7 +152,7 @@ def _descriptors(controller: Controller, command: Values) -> bytes:
         _descriptor(1, namespace_eui64(origin, nsid))
         + _descriptor(2, namespace_nguid(origin, nsid))
         + _descriptor(3, namespace_uuid(origin, nsid))
-        + _descriptor(4, b"\0")
+        + _descriptor(4, bytes([ZONED_COMMAND_SET if controller.model.zoning else 0]))
     )
 
 
@@ -168,10 +173,13 @@ def _independent_namespace(controller: Controller, command: Values) -> bytes:
 
 
 def _identify(controller: Controller, command: Values) -> int:
-    row = controller.tables.identify.get(command.cdw10 & 0xFF)
+    cns, command_set, rows = command.cdw10 & 0xFF, command.cdw11 >> 24, controller.tables.identify
+    row = rows.get((cns, 0))
     if row is None:
         raise invalid_field(40)
-    if row.of_command_set and command.cdw11 >> 24:
+    if row.of_command_set:
+        row = rows.get((cns, command_set))
+    if row is None:
         raise invalid_field(47)
     controller.to_host(command, row.build(controller, command).ljust(IDENTIFY_BYTES, b"\0"))
     return 0
@@ -187,7 +195,7 @@ CAPABILITY = Capability(
         IdentifyData(0x03, _descriptors),
         IdentifyData(0x05, _nvm_namespace, of_command_set=True),
         IdentifyData(0x06, _nvm_controller, of_command_set=True),
-        IdentifyData(0x07, _active_list, of_command_set=True),
+        IdentifyData(0x07, _nvm_list, of_command_set=True),
         IdentifyData(0x08, _independent_namespace),
     ),
     cap={"to": 20, "css": 1},

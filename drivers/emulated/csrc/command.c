@@ -9,25 +9,31 @@
 
 enum { NO_PARAMETER = 0xFFFF };
 
-enum { DATA_NONE, DATA_BLOCKS, DATA_RANGES };
+enum { DATA_NONE, DATA_BLOCKS, DATA_RANGES, DATA_DWORDS };
 
 /* What the checks and the counters have to know of an opcode. */
 struct operation {
     emu_run *run;
     uint8_t data;
-    bool range;         /* SLBA and NLB */
-    bool changes;       /* the medium */
-    bool reads, writes; /* as SMART counts them */
+    bool range;             /* SLBA and NLB */
+    bool changes;           /* the medium */
+    bool reads, writes;     /* as SMART counts them */
+    emu_zone_run *in_zones; /* goes before `run` where there are zones */
+    bool of_zones;          /* there are none of it elsewhere */
 };
 
 static const struct operation operations[256] = {
     [EMU_FLUSH] = {.run = emu_flush},
-    [EMU_WRITE] = {emu_write, DATA_BLOCKS, true, true, false, true},
-    [EMU_READ] = {emu_read, DATA_BLOCKS, true, false, true, false},
-    [EMU_COMPARE] = {emu_compare, DATA_BLOCKS, true, false, true, false},
-    [EMU_WRITE_ZEROES] = {emu_write_zeroes, DATA_NONE, true, true, false, false},
-    [EMU_DATASET_MANAGEMENT] = {emu_deallocate, DATA_RANGES, false, true, false, false},
-    [EMU_VERIFY] = {emu_verify, DATA_NONE, true, false, true, false},
+    [EMU_WRITE] = {emu_write, DATA_BLOCKS, true, true, false, true, emu_zone_write, false},
+    [EMU_READ] = {emu_read, DATA_BLOCKS, true, false, true, false, emu_zone_read, false},
+    [EMU_COMPARE] = {emu_compare, DATA_BLOCKS, true, false, true, false, emu_zone_read, false},
+    [EMU_WRITE_ZEROES] = {emu_write_zeroes, DATA_NONE, true, true, false, false, emu_zone_write,
+                          false},
+    [EMU_DATASET_MANAGEMENT] = {.run = emu_deallocate, .data = DATA_RANGES, .changes = true},
+    [EMU_VERIFY] = {emu_verify, DATA_NONE, true, false, true, false, emu_zone_read, false},
+    [EMU_ZONE_SEND] = {.run = emu_zone_send, .changes = true, .of_zones = true},
+    [EMU_ZONE_RECEIVE] = {.run = emu_zone_receive, .data = DATA_DWORDS, .of_zones = true},
+    [EMU_ZONE_APPEND] = {emu_write, DATA_BLOCKS, true, true, false, true, emu_zone_append, true},
 };
 
 /* Offsets of fields in an entry, for the parameter error location. */
@@ -47,6 +53,7 @@ static void decode(const uint8_t *sqe, struct emu_command *command)
     command->cdw10 = s2n_get_le32(sqe + AT_CDW10);
     command->cdw11 = s2n_get_le32(sqe + AT_CDW10 + 4);
     command->cdw12 = s2n_get_le32(sqe + AT_CDW12);
+    command->cdw13 = s2n_get_le32(sqe + AT_CDW12 + 4);
     command->slba = s2n_get_le64(sqe + AT_CDW10);
     command->blocks = (command->cdw12 & 0xFFFF) + 1;
     command->fua = command->cdw12 >> 30 & 1;
@@ -110,7 +117,7 @@ static void post(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_part
         log_part(emu, sqid, part);
         status |= EMU_MORE;
     }
-    s2n_put_le64(cqe, 0);
+    s2n_put_le64(cqe, part->result);
     s2n_put_le32(cqe + 8, emu->sq[sqid].head | (uint32_t)sqid << 16);
     /* The phase goes last: whoever sees it sees the whole entry, and the data. */
     __atomic_store_n((uint32_t *)(cqe + 12),
@@ -196,7 +203,9 @@ static uint16_t prepare(const s2n_emu *emu, struct emu_part *part, struct emu_na
     status = check_namespace(emu, part, ns);
     if (status || !*ns)
         return status;
-    if (command->psdt)
+    if (operation->of_zones && !(*ns)->zones)
+        return fail(part, AT_OPCODE, EMU_INVALID_OPCODE);
+    if (command->psdt || (command->fuse && (*ns)->zones))
         return fail(part, AT_FLAGS | 6 << 8, EMU_INVALID_FIELD);
     part->bytes = (uint64_t)command->blocks << (*ns)->shift;
     if (operation->data == DATA_BLOCKS) {
@@ -205,7 +214,13 @@ static uint16_t prepare(const s2n_emu *emu, struct emu_part *part, struct emu_na
         mapped = (uint32_t)part->bytes;
     } else if (operation->data == DATA_RANGES) {
         mapped = ((command->cdw10 & 0xFF) + 1) * 16;
+    } else if (operation->data == DATA_DWORDS) {
+        if (command->cdw12 >= emu->maximum_bytes / 4)
+            return fail(part, AT_CDW12, EMU_INVALID_FIELD);
+        mapped = (command->cdw12 + 1) * 4;
     }
+    if (operation->of_zones && !operation->range && command->slba >= (*ns)->blocks)
+        return fail(part, AT_CDW10, EMU_LBA_OUT_OF_RANGE);
     if (operation->range && !in_range(*ns, command)) {
         fail_from(part, (*ns)->blocks);
         return fail(part, AT_CDW10, EMU_LBA_OUT_OF_RANGE);
@@ -241,6 +256,15 @@ static struct emu_job *new_job(s2n_emu *emu, uint16_t sqid, struct emu_namespace
     return job;
 }
 
+static uint16_t run(struct emu_namespace *ns, struct emu_part *part, bool may_block)
+{
+    const struct operation *operation = &operations[part->command.opcode];
+
+    if (ns->zones && operation->in_zones)
+        return operation->in_zones(ns, part, operation->run, may_block);
+    return operation->run(ns, &part->command, part->iov, part->iov_count, may_block);
+}
+
 static void carry_out(struct emu_job *job)
 {
     struct emu_part *part = &job->part[0];
@@ -250,8 +274,7 @@ static void carry_out(struct emu_job *job)
     else if (!job->ns)
         part->status = emu_flush_all(job->emu);
     else
-        part->status = operations[part->command.opcode].run(job->ns, &part->command, part->iov,
-                                                            part->iov_count, true);
+        part->status = run(job->ns, part, true);
 }
 
 void emu_job_run(struct emu_job *job)
@@ -314,8 +337,7 @@ static uint32_t execute(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct e
     if (!part->status) {
         part->status = EMU_WOULD_BLOCK;
         if (!hit && ns)
-            part->status = operations[part->command.opcode].run(ns, &part->command, part->iov,
-                                                                part->iov_count, false);
+            part->status = run(ns, part, false);
         if (part->status == EMU_WOULD_BLOCK) {
             if (defer(emu, cq, sqid, ns, part, 1, hit ? &fault : NULL))
                 return 0;
@@ -398,6 +420,7 @@ static void fetch(struct emu_sq *sq, struct emu_cq *cq, struct emu_part *part)
     memcpy(sqe, sq->entries + (size_t)sq->head * EMU_SQE_BYTES, EMU_SQE_BYTES);
     decode(sqe, &part->command);
     part->lba = part->command.slba;
+    part->result = 0;
     sq->head = sq->head + 1 == sq->depth ? 0 : sq->head + 1;
     cq->reserved++;
 }

@@ -1,5 +1,5 @@
 /* The emulated controller's I/O side, inside. Each file below calls those above it
- * in this header: misfortune, prp, medium and pool; io, queue and namespace; command; port;
+ * in this header: misfortune, prp, medium and pool; io; zones; queue and namespace; command; port;
  * emulator.
  *
  * Threads. A completion queue's lock covers it and the submission queues that
@@ -54,6 +54,12 @@ enum {
     EMU_LBA_OUT_OF_RANGE = EMU_DNR | 0x080,
     EMU_CAPACITY_EXCEEDED = EMU_DNR | 0x081,
     EMU_FORMAT_IN_PROGRESS = 0x084,
+    EMU_ZONE_BOUNDARY = EMU_DNR | 0x1B8,
+    EMU_ZONE_IS_FULL = EMU_DNR | 0x1B9,
+    EMU_ZONE_INVALID_WRITE = EMU_DNR | 0x1BC,
+    EMU_TOO_MANY_ACTIVE_ZONES = EMU_DNR | 0x1BD,
+    EMU_TOO_MANY_OPEN_ZONES = EMU_DNR | 0x1BE,
+    EMU_INVALID_ZONE_TRANSITION = EMU_DNR | 0x1BF,
     EMU_WRITE_FAULT = 0x280,
     EMU_UNRECOVERED_READ = 0x281,
     EMU_COMPARE_FAILURE = EMU_DNR | 0x285,
@@ -68,7 +74,13 @@ enum { /* NVM Command Set 1.0c figure 10 */
        EMU_WRITE_ZEROES = 0x08,
        EMU_DATASET_MANAGEMENT = 0x09,
        EMU_VERIFY = 0x0C,
+       /* ZNS Command Set 1.1b figure 23 */
+       EMU_ZONE_SEND = 0x79,
+       EMU_ZONE_RECEIVE = 0x7A,
+       EMU_ZONE_APPEND = 0x7D,
 };
+
+enum { EMU_DEAC = 1 << 25 }; /* CDW12 of Write Zeroes */
 
 enum { EMU_FUSE_NONE, EMU_FUSE_FIRST, EMU_FUSE_SECOND };
 
@@ -90,7 +102,7 @@ struct emu_command {
     uint16_t cid;
     uint32_t nsid;
     uint32_t blocks; /* a true count */
-    uint32_t cdw10, cdw11, cdw12;
+    uint32_t cdw10, cdw11, cdw12, cdw13;
     uint64_t slba;
     uint64_t prp1, prp2;
 };
@@ -112,9 +124,10 @@ struct emu_namespace {
     uint8_t *memory; /* where it begins there; NULL on a file */
     uint64_t offset, blocks;
     uint32_t shift, flags;
-    uint64_t device, inode; /* of the file: several namespaces may share it */
-    atomic_bool nowait;     /* the file system answers RWF_NOWAIT */
-    uint32_t jobs;          /* pool lock */
+    uint64_t device, inode;  /* of the file: several namespaces may share it */
+    atomic_bool nowait;      /* the file system answers RWF_NOWAIT */
+    uint32_t jobs;           /* pool lock */
+    struct emu_zones *zones; /* NULL: it has none */
 };
 
 /* One command with its data pointer resolved, and its result. */
@@ -125,6 +138,7 @@ struct emu_part {
     uint16_t status;
     uint16_t parameter; /* parameter error location, FFFFh: none */
     uint64_t lba;       /* first block that fails, if it does */
+    uint64_t result;    /* of its completion: DW1, DW0 */
     uint64_t bytes;     /* that the command's blocks have */
 };
 
@@ -255,6 +269,22 @@ uint16_t emu_flush_all(s2n_emu *emu);
 /* Deallocate all of a namespace, durably. */
 uint16_t emu_erase(struct emu_namespace *ns);
 uint16_t emu_overwrite(struct emu_namespace *ns, uint32_t pattern);
+
+/* ---- zones.c: what follows is of namespaces that have zones ---- */
+
+/* Execute a command that reads blocks, or writes some, as zones want it; `run` is what it does
+ * otherwise. Zone Append sets the result. */
+typedef uint16_t emu_zone_run(struct emu_namespace *ns, struct emu_part *part, emu_run *run,
+                              bool may_block);
+emu_zone_run emu_zone_read, emu_zone_write, emu_zone_append;
+emu_run emu_zone_send, emu_zone_receive;
+/* NULL when memory is short. */
+struct emu_zones *emu_zones_new(const s2n_emu_zoning *as, uint64_t blocks);
+void emu_zones_free(struct emu_zones *zones);
+/* Whether zones, if there are any, divide so many blocks as these do. */
+bool emu_zones_are(const struct emu_zones *zones, const s2n_emu_zoning *as, uint64_t blocks);
+/* All blocks were deallocated. */
+void emu_zones_erased(struct emu_zones *zones);
 
 /* ---- pool.c ---- */
 

@@ -44,6 +44,14 @@ typedef struct {
     uint32_t count; /* how often, 0: always */
 } s2n_emu_fault;
 
+/* How a namespace is divided into zones, in logical blocks: of `size`, of which `capacity` can be
+ * written. Of zones that are open, or active, so many at most; 0: no limit. */
+typedef struct {
+    uint64_t size, capacity;
+    uint32_t maximum_open, maximum_active;
+    uint32_t append_limit; /* blocks of one Zone Append */
+} s2n_emu_zoning;
+
 /* NULL with errno if the system grants no address space of that size. */
 s2n_emu_disk *s2n_emu_disk_new(uint64_t bytes);
 /* Free a disk after the controllers whose namespaces are on it, or nothing (NULL). */
@@ -64,6 +72,8 @@ int s2n_emu_set_namespace(s2n_emu *emu, uint32_t nsid, int fd, uint64_t offset, 
 int s2n_emu_set_namespace_in_memory(s2n_emu *emu, uint32_t nsid, const s2n_emu_disk *disk,
                                     uint64_t offset, uint64_t blocks, uint32_t block_bytes,
                                     uint32_t flags);
+/* Divide a namespace into empty zones; one that is divided like that stays as it is. */
+int s2n_emu_set_zones(s2n_emu *emu, uint32_t nsid, const s2n_emu_zoning *zoning);
 int s2n_emu_remove_namespace(s2n_emu *emu, uint32_t nsid);
 int s2n_emu_set_limits(s2n_emu *emu, uint32_t maximum_bytes, uint16_t atomic_blocks);
 /* Queues, as Create and Delete I/O SQ/CQ say. `eventfd` is the CQ's interrupt or -1. */

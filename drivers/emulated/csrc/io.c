@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { DSM_RANGE_BYTES = 16, DSM_AD = 1 << 2, DEAC = 1 << 25 };
+enum { DSM_RANGE_BYTES = 16, DSM_AD = 1 << 2 };
 
 /* ---- stripes ---- */
 
@@ -194,7 +194,7 @@ uint16_t emu_write_zeroes(struct emu_namespace *ns, const struct emu_command *co
     if (!may_block)
         return EMU_WOULD_BLOCK;
     lock(ns, mask, true, true);
-    status = emu_medium_zero(ns, command->slba, command->blocks, command->cdw12 & DEAC);
+    status = emu_medium_zero(ns, command->slba, command->blocks, command->cdw12 & EMU_DEAC);
     if (status == EMU_SUCCESS && is_durable(ns, command))
         status = emu_medium_sync(ns);
     unlock(ns, mask);

@@ -16,6 +16,7 @@ void emu_namespace_free(struct emu_namespace *ns)
         pthread_rwlock_destroy(&ns->stripes[i].lock);
     if (ns->fd >= 0)
         close(ns->fd);
+    emu_zones_free(ns->zones);
     free(ns);
 }
 
@@ -61,6 +62,10 @@ static void replace_namespace(s2n_emu *emu, uint32_t nsid, struct emu_namespace 
     old = emu->ns[nsid];
     if (old)
         emu_pool_wait_namespace(emu, old);
+    if (old && ns && old->blocks == ns->blocks && old->shift == ns->shift) {
+        ns->zones = old->zones;
+        old->zones = NULL;
+    }
     emu->ns[nsid] = ns;
     emu_unlock_all(emu);
     emu_namespace_free(old);
@@ -117,6 +122,29 @@ int s2n_emu_set_namespace_in_memory(s2n_emu *emu, uint32_t nsid, const s2n_emu_d
     return 0;
 }
 
+int s2n_emu_set_zones(s2n_emu *emu, uint32_t nsid, const s2n_emu_zoning *zoning)
+{
+    struct emu_namespace *ns = nsid && nsid <= EMU_NAMESPACES ? emu->ns[nsid] : NULL;
+    struct emu_zones *zones;
+
+    if (!ns)
+        return -ENOENT;
+    if (!zoning->size || zoning->size > UINT32_MAX || ns->blocks % zoning->size ||
+        !zoning->capacity || zoning->capacity > zoning->size)
+        return -EINVAL;
+    if (emu_zones_are(ns->zones, zoning, ns->blocks))
+        return 0;
+    zones = emu_zones_new(zoning, ns->blocks);
+    if (!zones)
+        return -ENOMEM;
+    emu_lock_all(emu);
+    emu_pool_wait_namespace(emu, ns);
+    emu_zones_free(ns->zones);
+    ns->zones = zones;
+    emu_unlock_all(emu);
+    return 0;
+}
+
 int s2n_emu_remove_namespace(s2n_emu *emu, uint32_t nsid)
 {
     if (nsid == 0 || nsid > EMU_NAMESPACES || !emu->ns[nsid])
@@ -138,7 +166,11 @@ int s2n_emu_erase(s2n_emu *emu, uint32_t nsid)
 {
     if (nsid == 0 || nsid > EMU_NAMESPACES || !emu->ns[nsid])
         return -ENOENT;
-    return emu_erase(emu->ns[nsid]) ? -EIO : 0;
+    if (emu_erase(emu->ns[nsid]))
+        return -EIO;
+    if (emu->ns[nsid]->zones)
+        emu_zones_erased(emu->ns[nsid]->zones);
+    return 0;
 }
 
 int s2n_emu_overwrite(s2n_emu *emu, uint32_t nsid, uint32_t pattern)
