@@ -165,7 +165,13 @@ test: test-packages system-test-packages images c-tests ## run every test, or TE
 images: environment system-test-packages
 	@$(if $(TESTS),,$(DEV)/python -m tests.system.image $(KERNEL) >build/images.log 2>&1 &)
 
-check: test-packages lint c-tests ## lint, and the tests that take no minutes
+# Beside `lint`, which keeps one processor busy: each worker would else compile all tests, and look
+# for constants in all modules (hypothesis does), in a checkout where nobody has done so.
+.PHONY: collection
+collection: environment
+	@$(DEV)/python -m pytest --collect-only -n 0 >/dev/null 2>&1 &
+
+check: test-packages collection lint c-tests ## lint, and the tests that take no minutes
 	@$(PYTEST) $(MANY) -m 'not slow' $(TESTS)
 
 .PHONY: test-times system-test
