@@ -61,6 +61,10 @@ class _Parameters(Structure):
         ("unmap_ranges", c_uint32),
         ("unmap_range_blocks", c_uint32),
         ("unmap_blocks", c_uint64),
+        ("protection_read", c_uint32),
+        ("protection_write", c_uint32),
+        ("protection_verify", c_uint32),
+        ("protection_tagged", c_uint8),
     )
 
 
@@ -107,9 +111,8 @@ class NativePath:
         self, parameters: UnitParameters, cdb: bytes, data_out: bytes = b""
     ) -> list[NvmeOp] | None:
         """See native.hot.hot_translate."""
-        native = _Parameters(
-            *(getattr(parameters.native, name) for name, _ in _Parameters._fields_)
-        )
+        theirs = parameters.native
+        native = _Parameters(*(getattr(theirs, name) for name, _ in _Parameters._fields_))
         memory = create_string_buffer(data_out, room(len(data_out)))
         out = (_Op * 8192)()
         buffer = (c_uint8 * len(cdb))(*cdb)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bench import load
+from scsi2nvme.commands import COMMANDS
 from tests.daemon import IQN, Daemon
 from tests.integration.disks import KINDS, spec
 from tests.iscsi_client import DisconnectedError, Initiator, LoginError
@@ -35,6 +36,7 @@ luns = [1]
 BLOCK = 512
 BLOCKS = (16 << 20) // BLOCK
 ROUNDS = 1500
+WITH_ACTION = {row.opcode for row in COMMANDS if row.service_action is not None}
 GROWTH_BYTES = 4 << 20  # what allocators may keep; a leak of 3 KiB a round shows
 INVALID_FIELD_IN_CDB, OUT_OF_RANGE = (5, 0x24, 0x00), (5, 0x21, 0x00)
 
@@ -317,15 +319,23 @@ IGNORED = (
     ((0x1D,), 1, 0x13),  # PF, DEVOFFL, UNITOFFL
     *(((0xB7,), byte, 0xFF) for byte in range(2, 6)),  # ADDRESS DESCRIPTOR INDEX
 )
-# Service actions of PERSISTENT RESERVE OUT without SCOPE and TYPE.
-UNTYPED = (0x00, 0x03, 0x06, 0x07)
+# Likewise of some service actions or modes: bytes and their bits.
+ALL_OF_2_TO_5 = dict.fromkeys(range(2, 6), 0xFF)
+IGNORED_OF_ACTION = {
+    **{(0x5F, action): {2: 0xFF} for action in (0x00, 0x03, 0x06, 0x07)},  # SCOPE, TYPE
+    # BUFFER ID, BUFFER OFFSET and MODE SPECIFIC of an echo buffer and of descriptors
+    (0x3B, 0x0A): {1: 0xE0, **ALL_OF_2_TO_5},
+    (0x3C, 0x03): dict.fromkeys(range(3, 6), 0xFF),
+    **{(0x3C, mode): ALL_OF_2_TO_5 for mode in (0x0A, 0x0B)},
+    (0x9B, 0x03): dict.fromkeys(range(2, 10), 0xFF),
+    **{(0x9B, mode): dict.fromkeys([*range(2, 10), 14], 0xFF) for mode in (0x0A, 0x0B)},
+}
 
 
 def reserved(usage: bytes, byte: int) -> int:
     """Return the reserved bits of a byte of a CDB."""
     ignored = sum(bits for opcodes, at, bits in IGNORED if usage[0] in opcodes and at == byte)
-    if usage[0] == 0x5F and usage[1] & 0x1F in UNTYPED and byte == 2:
-        ignored = 0xFF
+    ignored |= IGNORED_OF_ACTION.get((usage[0], usage[1] & 0x1F), {}).get(byte, 0)
     return ~(usage[byte] | ignored) & 0xFF
 
 
@@ -333,7 +343,7 @@ def test_every_reserved_bit_is_refused_where_it_stands(bad: Initiator) -> None:
     usages = supported(bad)
     assert len(usages) > 50
     for usage in usages:
-        with_action = usage[0] in (0x5E, 0x5F, 0x9E, 0xA3)
+        with_action = usage[0] in WITH_ACTION
         plain = bytearray([usage[0], usage[1] & 0x1F if with_action else 0, *usage[2:]])
         plain[2:] = bytes(len(plain) - 2)
         for byte in range(1, len(usage)):
