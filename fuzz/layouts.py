@@ -38,6 +38,7 @@ _TYPICAL_LENGTH = {6: (4, 8), 10: (7, 16), 12: (6, 32), 16: (10, 32)}
 # Operation codes that have their length elsewhere.
 _OTHER_LENGTH = {
     0x12: (3, 16),  # INQUIRY, SPC-4 6.6
+    0x1C: (3, 16),  # RECEIVE DIAGNOSTIC RESULTS, SPC-4 6.28
     0x1D: (3, 16),  # SEND DIAGNOSTIC, SPC-4 6.42
     0x3B: (6, 24),  # WRITE BUFFER, SPC-4 6.49
     0x3C: (6, 24),  # READ BUFFER (10), SPC-4 6.18

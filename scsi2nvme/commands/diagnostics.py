@@ -1,4 +1,4 @@
-"""SEND DIAGNOSTIC as Device Self-test, and READ DEFECT DATA.
+"""SEND DIAGNOSTIC as Device Self-test, or with a page, and READ DEFECT DATA.
 
 Spec: SPC-4 6.42, 5.4 (self-test operations), SBC-3 5.17, 5.18; NVMe Base 2.0 5.9.
 """
@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Any
 
 from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.commands.diagnostic_pages import send_page
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT
@@ -98,8 +99,13 @@ def send_diagnostic(task: Task) -> Translation:
     Self-test, that the controller answered is all there is to it.
     """
     lu, cdb = task.lu, task.cdb
-    if cdb.parameter_list_length:  # there are no diagnostic pages
+    if cdb.parameter_list_length and (cdb.selftest or cdb.self_test_code):
         raise task.invalid_field("parameter_list_length")
+    if cdb.parameter_list_length and not cdb.pf:
+        raise task.invalid_field("pf")
+    if task.data_out:
+        send_page(task)
+        return GOOD
     try:
         test = SelfTest(cdb.self_test_code)
     except ValueError:
@@ -209,7 +215,7 @@ COMMANDS = (
         send_diagnostic,
         (
             Field("self_test_code", 1, 5, 3),
-            Field("pf", 1, 4, 1, "page format", ignored=True),
+            Field("pf", 1, 4, 1, "page format: that of a parameter list"),
             Field("selftest", 1, 2, 1, "default self-test"),
             Field("devoffl", 1, 1, 1, ignored=True),
             Field("unitoffl", 1, 0, 1, ignored=True),

@@ -104,6 +104,7 @@ class LogicalUnit(BlockDevice):
         self.timers_run = True  # those of mode page 1Ah, until START STOP UNIT decides
         self.self_test_running = False  # started by SEND DIAGNOSTIC, not known to have ended
         self.timestamp_set = False  # an initiator has set the controller's clock
+        self.diagnostics: dict[str, bytes] = {}  # what SEND DIAGNOSTIC asked for, by nexus key
         self.prevented_by: set[str] = set()  # nexus keys: PREVENT ALLOW MEDIUM REMOVAL
         self.nexuses: list[Nexus] = []
         self.target_ports: tuple[PortName, ...] = ()  # that lead here, by configuration
@@ -213,6 +214,7 @@ class LogicalUnit(BlockDevice):
     def release(self, nexus: Nexus) -> None:
         """End what a nexus holds only as long as it lasts. Spec: SAM-5 6.3.4."""
         self.prevented_by.discard(nexus.key)
+        self.diagnostics.pop(nexus.key, None)
         self.buffers.forget(nexus.key)
         self.reservations.nexus_lost(nexus)
 
@@ -312,6 +314,7 @@ class LogicalUnit(BlockDevice):
         self.mode.reset()
         self.exceptions.reset()
         self.prevented_by.clear()
+        self.diagnostics.clear()
         self.buffers.reset()
         if cause is not None:
             for key in self.unit_attentions:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
+    COMMAND_SEQUENCE_ERROR,
     INVALID_FIELD_IN_CDB,
+    INVALID_FIELD_IN_PARAMETER_LIST,
     LOGICAL_UNIT_FAILED_SELF_TEST,
     LOGICAL_UNIT_NOT_READY_SELF_TEST_IN_PROGRESS,
+    PARAMETER_LIST_LENGTH_ERROR,
     FieldPointer,
+    Sense,
     SenseCode,
 )
 from scsi2nvme.scsi.status import Status
 from tests.model_controller import StatusError
-from tests.support import Bench, make_bench
+from tests.support import Bench, code, make_bench
 
 SHORT, EXTENDED, ABORT = 1, 2, 0xF
 IN_PROGRESS = 0x11D
@@ -132,7 +138,9 @@ def test_abort() -> None:
         ({"self_test_code": 3}, FieldPointer(1, 7)),
         ({"self_test_code": 7}, FieldPointer(1, 7)),
         ({"self_test_code": 1, "selftest": 1}, FieldPointer(1, 7)),
-        ({"pf": 1, "parameter_list_length": 4}, FieldPointer(3, 7)),
+        ({"parameter_list_length": 4}, FieldPointer(1, 4)),  # without PF
+        ({"pf": 1, "selftest": 1, "parameter_list_length": 4}, FieldPointer(3, 7)),
+        ({"pf": 1, "self_test_code": 1, "parameter_list_length": 4}, FieldPointer(3, 7)),
     ],
 )
 def test_refusals(fields: dict[str, int], pointer: FieldPointer) -> None:
@@ -173,3 +181,81 @@ def test_unknown_defect_list_formats(length: int, byte: int) -> None:
     for list_format in (6, 7):
         result = make_bench().do(f"READ DEFECT DATA ({length})", format=list_format)
         assert refusal(result) == (INVALID_FIELD_IN_CDB, FieldPointer(byte, 2))
+
+
+# Diagnostic pages
+
+
+def translate(supplied: int, translated: int, address: int) -> bytes:
+    return bytes([0x40, 0, 0, 10, supplied, translated]) + address.to_bytes(8, "big")
+
+
+def send(bench: Bench, page: bytes, **fields: int) -> Result:
+    cdb: dict[str, int] = {"pf": 1, **fields}
+    return bench.do("SEND DIAGNOSTIC", page, parameter_list_length=len(page), **cdb)
+
+
+def receive(bench: Bench, **fields: Any) -> Result:
+    return bench.do("RECEIVE DIAGNOSTIC RESULTS", allocation_length=255, **fields)
+
+
+def test_the_supported_pages_are_listed() -> None:
+    bench = make_bench()
+    pages = bytes([0, 0, 0, 2, 0x00, 0x40])
+    assert receive(bench).data_in == receive(bench, pcv=1).data_in == pages
+    assert send(bench, translate(3, 3, 5)).status is Status.GOOD
+    assert send(bench, bytes(4)).status is Status.GOOD
+    assert receive(bench).data_in == pages
+
+
+@pytest.mark.parametrize(
+    ("supplied", "translated", "address", "expected"),
+    [
+        (3, 3, 7, 7),
+        (3, 0, 7, 7 << 32),
+        (0, 3, 7 << 32, 7),
+        (0, 0, 4095 << 32, 4095 << 32),
+    ],
+)
+def test_a_block_is_where_it_is(
+    supplied: int, translated: int, address: int, expected: int
+) -> None:
+    bench = make_bench()
+    assert send(bench, translate(supplied, translated, address)).status is Status.GOOD
+    page = translate(supplied, translated, expected)
+    assert receive(bench).data_in == receive(bench, pcv=1, page_code=0x40).data_in == page
+    assert receive(bench, nexus=bench.other()).data_in[0] == 0  # another's is its own
+
+
+@pytest.mark.parametrize(
+    ("page", "byte", "bit"),
+    [
+        (bytes([0x41, 0, 0, 0]), 0, 7),
+        (bytes([0x00, 0, 0, 1, 0]), 2, 7),
+        (bytes([0x40, 0, 0, 9]) + bytes(9), 2, 7),
+        (translate(1, 3, 0), 4, 2),
+        (translate(3, 5, 0), 5, 2),
+        (translate(3, 3, 4096), 6, 7),
+    ],
+)
+def test_wrong_pages_are_pointed_at(page: bytes, byte: int, bit: int) -> None:
+    bench = make_bench()
+    pointer = FieldPointer(byte, bit, in_cdb=False)
+    assert send(bench, page).sense == Sense(INVALID_FIELD_IN_PARAMETER_LIST, pointer=pointer)
+    assert receive(bench).data_in[0] == 0
+
+
+@pytest.mark.parametrize("length", [1, 3, 13])
+def test_pages_that_are_cut_are_refused(length: int) -> None:
+    bench = make_bench()
+    assert code(send(bench, translate(3, 3, 5)[:length])) == PARAMETER_LIST_LENGTH_ERROR
+
+
+def test_what_was_not_asked_for_cannot_be_received() -> None:
+    bench = make_bench()
+    assert code(receive(bench, pcv=1, page_code=0x40)) == COMMAND_SEQUENCE_ERROR
+    refused = receive(bench, pcv=1, page_code=0x01).sense
+    assert refused == Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(2, 7))
+    assert send(bench, translate(3, 3, 5)).status is Status.GOOD
+    bench.lu.release(bench.nexus)
+    assert receive(bench).data_in[0] == 0

@@ -109,6 +109,7 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
     "SECURITY PROTOCOL IN": (READ, False),
     "SECURITY PROTOCOL OUT": (WRITE, False),
     "SEND DIAGNOSTIC": (WRITE, False),
+    "RECEIVE DIAGNOSTIC RESULTS": (WRITE, False),
     "SET IDENTIFYING INFORMATION": (WRITE, False),
     "SET TIMESTAMP": (WRITE, False),
     "START STOP UNIT": (WRITE, False),

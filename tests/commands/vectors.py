@@ -157,6 +157,11 @@ VECTORS: dict[str, tuple[Step, ...]] = {
         Step("1B 00 00 00 01 00", nvme=("admin 09 nsid=0 cdw10=2",)),
         Step("00 00 00 00 00 00"),
     ),
+    "RECEIVE DIAGNOSTIC RESULTS": (
+        Step("1C 01 00 00FF 00", data=hexed("000000020040")),
+        Step("1D 10 00 000E 00", out=hexed("4000000A 03 00 0000000000000123")),
+        Step("1C 00 00 00FF 00", data=hexed("4000000a03000000012300000000")),
+    ),
     "SEND DIAGNOSTIC": (
         Step(
             "1D 04 00 00 00 00",

@@ -336,7 +336,7 @@ def test_sg_logs(records: Records, unit: Unit) -> None:
     kernel = records.json(f"{unit.controller.name}.smart")
     assert len(unit.controller.namespaces) > 1
     assert number(text, "Total uncorrected errors") == 0
-    assert "Total bytes processed" not in text
+    assert "Total bytes processed" in text
     assert "number of read commands" in text
     assert number(text, "Current temperature") == kernel["temperature"] - 273
     assert number(text, "Reference temperature") == controller["wctemp"] - 273
