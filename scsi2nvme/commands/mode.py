@@ -9,7 +9,7 @@ from typing import Any
 from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
-from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
+from scsi2nvme.scsi.result import GOOD, CheckCondition, NvmeError, Result, Translation
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_PARAMETER_LIST,
     MODE_PARAMETERS_CHANGED,
@@ -20,7 +20,7 @@ from scsi2nvme.scsi.sense import (
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.mode_pages import PAGES
 from scsi2nvme.unit.mode_pages.informational_exceptions import INFORMATIONAL_EXCEPTIONS_CONTROL
-from scsi2nvme.unit.mode_pages.page import PAGE_0, SUBPAGE, FeatureBit, ModePage, PageControl
+from scsi2nvme.unit.mode_pages.page import PAGE_0, SUBPAGE, FeatureField, ModePage, PageControl
 from scsi2nvme.unit.reservations import Access
 
 ALL_PAGES, ALL_SUBPAGES = 0x3F, 0xFF
@@ -71,18 +71,35 @@ _CAPABILITIES = 3
 # Pages
 
 
-def _get_feature(feature: FeatureBit, select: int) -> NvmeCommand:
+def _get_feature(lu: LogicalUnit, feature: FeatureField, select: int) -> NvmeCommand:
     """Spec: NVMe Base 2.0 5.15 (SEL)."""
     cdw10 = feature.identifier | select << 8
-    return NvmeCommand(AdminOpcode.GET_FEATURES, cdw10=cdw10, admin=True)
+    nsid = lu.nsid if feature.per_namespace else 0
+    return NvmeCommand(AdminOpcode.GET_FEATURES, nsid=nsid, cdw10=cdw10, admin=True)
 
 
-def _capabilities(lu: LogicalUnit, feature: FeatureBit) -> Generator[Any, Any, int]:
+def _capabilities(lu: LogicalUnit, feature: FeatureField) -> Generator[Any, Any, int]:
     """Ask what can be done with a feature; ONCS bit 4 says whether that can be asked."""
     if not lu.facts.controller_bit("oncs", 4):
         return CHANGEABLE
-    completion = yield _get_feature(feature, _CAPABILITIES)
+    completion = yield _get_feature(lu, feature, _CAPABILITIES)
     return int(completion.dw0)
+
+
+def _feature_field(
+    lu: LogicalUnit, page: ModePage, feature: FeatureField, control: PageControl
+) -> Generator[Any, Any, tuple[int, bool]]:
+    """Return what the field is that is a feature, and whether it can be saved."""
+    capabilities = yield from _capabilities(lu, feature)
+    saveable = bool(capabilities & SAVEABLE)
+    if control is PageControl.CHANGEABLE:
+        whole = page.layout.by_name[feature.field].maximum
+        return whole if capabilities & CHANGEABLE else 0, saveable
+    if control is PageControl.SAVED and not saveable:
+        control = PageControl.DEFAULT
+    select = _SELECT[control] if lu.facts.controller_bit("oncs", 4) else 0
+    completion = yield _get_feature(lu, feature, select)
+    return feature.shown(completion.dw0), saveable
 
 
 def read_page(lu: LogicalUnit, page: ModePage, control: PageControl) -> Generator[Any, Any, bytes]:
@@ -94,17 +111,14 @@ def read_page(lu: LogicalUnit, page: ModePage, control: PageControl) -> Generato
     saveable = bool(page.changeable)
     feature = page.feature
     if feature is not None and feature.present(lu.facts):
-        capabilities = yield from _capabilities(lu, feature)
-        saveable = bool(capabilities & SAVEABLE)
-        if control is PageControl.CHANGEABLE:
-            bit = int(bool(capabilities & CHANGEABLE))
+        try:
+            value, saved = yield from _feature_field(lu, page, feature, control)
+        except NvmeError:
+            if feature.needed:
+                raise
         else:
-            if control is PageControl.SAVED and not saveable:
-                control = PageControl.DEFAULT
-            select = _SELECT[control] if lu.facts.controller_bit("oncs", 4) else 0
-            completion = yield _get_feature(feature, select)
-            bit = completion.dw0 & 1
-        page.layout.write(values, **{feature.field: bit})
+            saveable = saveable or saved
+            page.layout.write(values, **{feature.field: value})
     return page.with_header(bytes(values), saveable)
 
 
@@ -241,17 +255,24 @@ def _check_page(
 
 
 def _set_feature(
-    lu: LogicalUnit, change: _Change, feature: FeatureBit, save: bool
+    lu: LogicalUnit, change: _Change, feature: FeatureField, save: bool
 ) -> Generator[Any, Any, None]:
     """Give the controller a feature's value. Spec: NVMe Base 2.0 5.27."""
     was, now = (change.page.layout.parse(v)[feature.field] for v in (change.was, change.values))
+    if was == now and not (save and feature.needed):
+        return
     capabilities = yield from _capabilities(lu, feature)
     saves = save and bool(capabilities & SAVEABLE)
     if was == now and not saves:
         return
+    value = now
+    if feature.per_namespace:  # other bits of it are not the page's
+        completion = yield _get_feature(lu, feature, 0)
+        value = feature.set(completion.dw0, now)
+    nsid = lu.nsid if feature.per_namespace else 0
     cdw10 = feature.identifier | (SELECT_SAVED if saves else 0)
-    yield NvmeCommand(AdminOpcode.SET_FEATURES, cdw10=cdw10, cdw11=now, admin=True)
-    if was and not now:
+    yield NvmeCommand(AdminOpcode.SET_FEATURES, nsid=nsid, cdw10=cdw10, cdw11=value, admin=True)
+    if feature.flushes and was and not now:
         # Spec: SBC-3 6.4.5: what the cache holds when WCE goes to zero reaches the medium.
         yield NvmeCommand(Opcode.FLUSH, nsid=lu.nsid)
 
@@ -300,11 +321,16 @@ def _apply(task: Task, changes: list[_Change], block_bytes: int, resized: bool) 
         lu.exceptions.select()
     if changed or resized:
         lu.establish_attention(MODE_PARAMETERS_CHANGED, but=task.nexus)
-    if any(change.page.feature for change in changed):
+    if any(_shared(change.page) for change in changed):
         for other in lu.siblings():  # they share the feature (MLUS)
             other.establish_attention(MODE_PARAMETERS_CHANGED, but=task.nexus)
     if task.cdb.sp:  # last: where it fails, the rest is done, and told
         lu.mode.save()
+
+
+def _shared(page: ModePage) -> bool:
+    """Whether a page is, in part, a feature of the controller's for all its namespaces."""
+    return page.feature is not None and not page.feature.per_namespace
 
 
 # Reset
@@ -328,7 +354,7 @@ def restore(lu: LogicalUnit) -> Generator[Any, Any, None]:
             continue
         yield from _set_feature(lu, _Change(page, was, values), feature, save=False)
         for other in lu.siblings():
-            if other is not lu:
+            if other is not lu and _shared(page):
                 other.establish_attention(MODE_PARAMETERS_CHANGED)
 
 

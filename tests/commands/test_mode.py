@@ -170,7 +170,7 @@ def test_changeable_values_are_what_select_accepts() -> None:
                 wanted[index] ^= 1 << bit
                 result = select(bench, bytes(wanted))
                 if mask[index] >> bit & 1:
-                    makes_sense = not row.wrong(row.layout.parse(wanted))
+                    makes_sense = not row.wrong(row.layout.parse(wanted))  # alone
                     assert (result.status is Status.GOOD) == makes_sense
                     bench.lu.exceptions.reset()  # TEST has made one
                     bench.lu.take_attention(bench.nexus)

@@ -99,7 +99,7 @@ def test_a_format_goes_on() -> None:
 def test_what_fails_keeps_nothing_else_from_being_reset() -> None:
     bench = make_bench()
     bench.run(STOP)
-    bench.model.faults[AdminOpcode.GET_FEATURES] = [StatusCode.INTERNAL_ERROR]
+    bench.model.faults[AdminOpcode.GET_FEATURES] = [StatusCode.INTERNAL_ERROR] * 9
     assert run_reset(bench).status is Status.CHECK_CONDITION
     assert bench.model.features[POWER] == 0
     assert bench.lu.readiness is Readiness.READY

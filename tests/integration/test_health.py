@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
+from scsi2nvme.unit.mode_pages.error_recovery import READ_WRITE_ERROR_RECOVERY
 from scsi2nvme.unit.mode_pages.informational_exceptions import INFORMATIONAL_EXCEPTIONS_CONTROL
 from tests.cli.serving import running, serving
 from tests.daemon import free_port
@@ -92,7 +93,24 @@ def test_log_pages_tell_how_it_is(tmp_path: Path) -> None:
             bytes([0, 1, 3, 8, 0, 51]),
             bytes([0, 2, 3, 8, 0, 60]),
         ]
+        limits = row("LOG SENSE").build(pc=1, page_code=0x0D, subpage_code=2, allocation_length=99)
+        page = (await told(limits, data_in=99)).data
+        assert page[8:] == bytes([80, 80, 0x80, 0x80, 70, 70, 0x80, 0x80])
         worn = row("LOG SENSE").build(pc=1, page_code=0x11, allocation_length=12)
         assert (await told(worn, data_in=12)).data[-1] == 12
+
+    on_a_disk(tmp_path, steps)
+
+
+def test_the_time_for_recovery_is_the_controllers(tmp_path: Path) -> None:
+    async def steps(transport: EmulatedTransport, lu: Any, told: Told) -> None:
+        page = READ_WRITE_ERROR_RECOVERY
+        values = page.layout.build(awre=1, arre=1, recovery_time_limit=7000)
+        data = bytes(4) + page.with_header(values, saveable=False)
+        cdb = row("MODE SELECT (6)").build(pf=1, parameter_list_length=len(data))
+        assert (await told(cdb, data_out=data)).status == 0
+        read = row("MODE SENSE (6)").build(page_code=1, dbd=1, allocation_length=255)
+        found = page.layout.parse((await told(read, data_in=255)).data[4:])
+        assert found.recovery_time_limit == 7000
 
     on_a_disk(tmp_path, steps)

@@ -147,10 +147,21 @@ class Health(Part):
 
     def _beyond(self, sensor: int, thresholds: Mapping[tuple[int, int, int], int]) -> bool:
         kelvin = self.kelvin(sensor)
-        default = _WARNING_TEMPERATURE_K if sensor == _COMPOSITE else 0xFFFF
-        over = thresholds.get((_THRESHOLDS, 0, sensor), default) & 0xFFFF
-        under = thresholds.get((_THRESHOLDS, 0, sensor | _UNDER >> 16), 0) & 0xFFFF
+        over, under = (_threshold(key, thresholds) for key in (sensor, sensor | _UNDER >> 16))
         return kelvin >= over or kelvin <= under
+
+
+def _threshold(key: int, thresholds: Mapping[tuple[int, int, int], int]) -> int:
+    """Return what was set of a sensor's threshold, over or under, or its default."""
+    default = _WARNING_TEMPERATURE_K if key == _COMPOSITE else 0xFFFF
+    return thresholds.get((_THRESHOLDS, 0, key), 0 if key & 0x10 else default) & 0xFFFF
+
+
+def _get(controller: Controller, command: Values) -> tuple[int, bytes]:
+    """Nothing is saved: there are current values, and defaults."""
+    current = not command.cdw10 >> 8 & 7
+    values = controller.part(Features).values if current else {}
+    return _threshold(_key(command.cdw11), values), b""
 
 
 def _smart(controller: Controller) -> bytes:
@@ -208,7 +219,14 @@ CAPABILITY = Capability(
     "health",
     log_pages=(LogPage(0x02, _smart, controller_only=True),),
     features=(
-        Feature(_THRESHOLDS, default=_WARNING_TEMPERATURE_K, check=_check, apply=_apply, key=_key),
+        Feature(
+            _THRESHOLDS,
+            default=_WARNING_TEMPERATURE_K,
+            check=_check,
+            apply=_apply,
+            key=_key,
+            get=_get,
+        ),
     ),
     controller=_controller,
     options=(HEALTH,),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.unit.mode_pages.page import FeatureBit, ModePage
+from scsi2nvme.unit.mode_pages.page import FeatureField, ModePage
 
 CACHING = ModePage(
     0x08,
@@ -35,7 +35,7 @@ CACHING = ModePage(
         ),
         spec="SBC-3 6.4.5",
     ),
-    feature=FeatureBit("wce", 0x06, lambda facts: facts.volatile_write_cache),
+    feature=FeatureField("wce", 0x06, lambda facts: facts.volatile_write_cache, flushes=True),
 )
 
 

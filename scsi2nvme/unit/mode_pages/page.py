@@ -47,12 +47,23 @@ SUBPAGE = Structure(
 
 
 @dataclass(frozen=True)
-class FeatureBit:
-    """A one-bit field that is bit 0 of a controller's feature. Spec: NVMe Base 2.0 5.27."""
+class FeatureField:
+    """A field that is a controller's feature. Spec: NVMe Base 2.0 5.27.
+
+    `shown` returns what the field is of the feature's value; `set` the value that the field makes
+    of the one that was. `per_namespace`: the feature is the namespace's own, not the controller's.
+    `flushes`: what a cache holds reaches the medium when the field becomes zero. `needed`: without
+    it there is no page, else it is as if the controller had no such feature.
+    """
 
     field: str
     identifier: int  # FID
     present: Callable[[NamespaceFacts], bool]
+    shown: Callable[[int], int] = lambda value: value & 1
+    set: Callable[[int, int], int] = lambda was, field: field
+    per_namespace: bool = False
+    flushes: bool = False
+    needed: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class ModePage:
     subpage: int = 0
     changeable: tuple[str, ...] = ()
     defaults: Callable[[NamespaceFacts], Mapping[str, int]] = lambda facts: {}
-    feature: FeatureBit | None = None
+    feature: FeatureField | None = None
     unsaved: tuple[str, ...] = ()
     wrong: Callable[[Values], str] = lambda values: ""
 

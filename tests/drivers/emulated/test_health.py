@@ -9,7 +9,14 @@ from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode, Opcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import SMART_LOG
-from tests.drivers.emulated.host import Host, admin, block, log_page, on_host, set_feature
+from tests.drivers.emulated.host import (
+    Host,
+    admin,
+    block,
+    log_page,
+    on_host,
+    set_feature,
+)
 
 REQUEST = admin(AdminOpcode.ASYNC_EVENT_REQUEST)
 ALL_WARNINGS = 0x1F
@@ -81,6 +88,10 @@ async def test_each_sensor_has_its_thresholds(host: Host) -> None:
     assert (await smart(host)).critical_warning == 0
     await host.ok(set_feature(0x04, 2 << 16 | 1 << 20 | 333))  # under
     assert (await smart(host)).critical_warning == 2
+    assert [
+        (await host.execute(admin(AdminOpcode.GET_FEATURES, 0x04, selector << 16))).dw0
+        for selector in (0x00, 0x10, 0x01, 0x02, 0x12)
+    ] == [343, 0, 0xFFFF, 334, 333]
     await host.ok(set_feature(0x04, 0xF << 16 | 1 << 20))
     assert (await smart(host)).critical_warning == 0
     missing = await host.execute(set_feature(0x04, 3 << 16 | 300))
