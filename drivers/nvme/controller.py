@@ -104,7 +104,7 @@ class Controller:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._registers = BringUp(transport, clock)
-        self.properties = self._registers.properties
+        self.status, self.properties = self._registers.status, self._registers.properties
         self._depth = min(depth, self._registers.maximum_depth)
         self._admin = self._control_queue(0, _ADMIN_DEPTH)
         self._io = self._control_queue(_CONTROL_QID, self._depth)
@@ -126,6 +126,7 @@ class Controller:
             *(self._admin, self._report, self._background.spawn),
         )
         self._recovery = Recovery(self, timing.grace_s, self._executor.uninterruptible)
+        self.witness_by = self._recovery.witness_by
         self._data_path: DataPath | None = None
         self._reviving = asyncio.Lock()
         self._waits_for_device = False  # which was let go of, and may come back
@@ -247,7 +248,7 @@ class Controller:
             self.io_queues = [self._io_queue(_FIRST_REACTOR_QID + n) for n in range(count - 1)]
         elif count < wanted:
             raise ControllerError(f"{count} I/O queues after a reset, {wanted} before")
-        for pair in self._io_pairs():
+        for pair in self.pairs()[1:]:
             await self._setup.create_queue(pair, self._vector(pair.qid))
         self._io.attach()
 
@@ -263,8 +264,9 @@ class Controller:
         pairs = zip(vectors, cpus, strict=False)
         self.transport.steer({vector: cpu for vector, cpu in pairs if vector is not None})
 
-    def _io_pairs(self) -> list[QueuePair]:
-        return [self._io.pair, *(queue.queue for queue in self.io_queues)]
+    def pairs(self) -> list[QueuePair]:
+        """Return all queue pairs by their numbers."""
+        return [self._admin.pair, self._io.pair, *(queue.queue for queue in self.io_queues)]
 
     def _go_live(self) -> None:
         self.state = ControllerState.LIVE
@@ -335,10 +337,6 @@ class Controller:
         """Whether commands are being executed."""
         return self.state is ControllerState.LIVE
 
-    def status(self) -> Values:
-        """Return CSTS; ControllerGoneError when it reads all ones."""
-        return self._registers.status()
-
     @property
     def paused(self) -> bool:
         """Whether nothing is executed, for a while, as firmware is being activated."""
@@ -372,6 +370,7 @@ class Controller:
     async def restart(self) -> None:
         """Pause, reset, set up anew, resume. For the recovery; others call `reset`."""
         await self._quiesce()
+        self._recovery.paused()
         old = await self._bring_back()
         self._go_on()
         self._report_namespaces(differing(old, self.namespaces))
@@ -495,7 +494,7 @@ class Controller:
         self.state = ControllerState.CLOSED
         self._events.stop()
         if idle:  # else the controller may keep these as well
-            await within(_DRAIN_S, self._setup.delete_queues(self._io_pairs()))
+            await within(_DRAIN_S, self._setup.delete_queues(self.pairs()[1:]))
         at_least, at_most = _SHUTDOWN_S
         await self._registers.shut_down(min(max(self.identity.rtd3e / 1e6, at_least), at_most))
 
@@ -509,7 +508,7 @@ class Controller:
         await self._background.cancel()
         for queue in (self._admin, self._io):
             queue.detach()
-        for pair in (self._admin.pair, *self._io_pairs()):
+        for pair in self.pairs():
             pair.close()
         await self.transport.let_go()
         self.transport.close()

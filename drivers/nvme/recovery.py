@@ -43,7 +43,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from scsi2nvme.drivers.nvme import admin
@@ -93,6 +94,19 @@ class Patient(Protocol):
         """End every command, now and from now on."""
 
 
+class Witness(Protocol):
+    """Who wants to know what a controller was doing when it has to be reset."""
+
+    async def before_reset(self, reason: str) -> None:
+        """It is about to be reset; it may be asked, in the short time that this may take."""
+
+    def paused(self) -> None:
+        """Nobody touches its queues, which are as it left them. Returns at once."""
+
+    def after_reset(self) -> None:
+        """It is up again, or dead. Returns at once."""
+
+
 class Recovery:
     """Decides what to do about one controller that misbehaves.
 
@@ -113,6 +127,25 @@ class Recovery:
         self._reset: asyncio.Task[None] | None = None
         self._resets = 0  # that were begun
         self._put_off = False  # a reset was, for the sake of another command
+        self._witness: Witness | None = None
+
+    def witness_by(self, witness: Witness) -> None:
+        """Have this one know of resets that a controller's misbehaviour asks for."""
+        self._witness = witness
+
+    def paused(self) -> None:
+        """The reset that is under way has come so far that nobody touches the queues."""
+        with self._whatever_comes():
+            if self._witness is not None:
+                self._witness.paused()
+
+    @contextmanager
+    def _whatever_comes(self) -> Iterator[None]:
+        """Have no fault of a witness keep a controller from being brought back."""
+        try:
+            yield
+        except Exception:
+            _log.exception("%s: what it was doing is not noted", self._patient.name)
 
     def set_abort_limit(self, limit: int) -> None:
         """Set how many Abort commands may be under way: ACL + 1."""
@@ -177,7 +210,7 @@ class Recovery:
         if self._reset is None and self._patient.live:
             told, which = ("%s: controller reset: %s", self._patient.name, reason), self._patient
             tell(_log, logging.WARNING, "controller-reset", *told, controller=which.known_as)
-            self._reset = asyncio.create_task(self._run())
+            self._reset = asyncio.create_task(self._run(reason))
         await self.finish()
 
     async def finish(self) -> None:
@@ -194,14 +227,20 @@ class Recovery:
             reset.cancel()
             await asyncio.wait([reset])
 
-    async def _run(self) -> None:
+    async def _run(self, reason: str) -> None:
         self._resets += 1
         try:
+            with self._whatever_comes():
+                if self._witness is not None:
+                    await self._witness.before_reset(reason)
             await self._patient.restart()
         except (ControllerError, TransportError) as error:
             self._patient.die(str(error))
         finally:
             self._reset = None
+            with self._whatever_comes():
+                if self._witness is not None:
+                    self._witness.after_reset()
 
 
 async def with_function_reset(

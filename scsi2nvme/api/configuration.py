@@ -14,6 +14,7 @@ from scsi2nvme.api.method import Method, Nothing, doc
 LogLevel = Literal["error", "warning", "info", "debug"]
 
 DEFAULT_LOG_LEVEL: LogLevel = "warning"
+DEFAULT_DUMPS = 8
 DEFAULT_PING_S = 30
 
 
@@ -184,6 +185,13 @@ class ConfigFile:
     )
     ping_timeout_s: int = field(
         default=DEFAULT_PING_S, metadata=doc("after how many more it is ended; 0: never")
+    )
+    dumps: int = field(
+        default=DEFAULT_DUMPS,
+        metadata=doc(
+            "how many dumps of controllers that failed are kept; 0: none, and their last "
+            "commands are not recorded"
+        ),
     )
     tcmu: TcmuTable | None = field(
         default=None, metadata=doc("The kernel's target, to be served as by `--tcmu`")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from scsi2nvme.api.configuration import (
+    DEFAULT_DUMPS,
     DEFAULT_LOG_LEVEL,
     DEFAULT_PING_S,
     ConfigFile,
@@ -41,6 +42,7 @@ SECRET_BYTES = 12  # RFC 7143 9.2.1: at least 96 bits
 MAXIMUM_LUN = (1 << 14) - 1  # of the flat space addressing method. Spec: SAM-5 4.7.7.3
 MAXIMUM_NSID = 0xFFFFFFFE  # Spec: NVMe Base 2.0 3.2.1.2
 MAXIMUM_POLL_US = 10_000
+MAXIMUM_DUMPS = 64
 MAXIMUM_PING_S = 3600
 
 # What is told whoever lets everybody in.
@@ -98,6 +100,7 @@ class Settings:
     metrics: PortalAddress | None = None
     base: str = BASE
     mapped: tuple[TargetTable, ...] = ()
+    dumps: int = DEFAULT_DUMPS
 
 
 def load(path: Path) -> ConfigFile:
@@ -314,6 +317,7 @@ def settings(
         _metrics(file.metrics if metrics is None else metrics),
         base,
         tuple(mapped),
+        _within(file.dumps, "dumps", 0, MAXIMUM_DUMPS),
     )
 
 
@@ -341,6 +345,7 @@ def plain(settings: Settings) -> ConfigFile:
         cold_reset=settings.cold_reset,
         ping_s=settings.ping_s,
         ping_timeout_s=settings.ping_timeout_s,
+        dumps=settings.dumps,
         tcmu=settings.tcmu,
     )
 

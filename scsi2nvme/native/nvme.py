@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from typing import Any
 
 from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.handle import Handle, check
@@ -82,6 +83,33 @@ class MmioPort(Port):
     def __init__(self, address: int, stride: int, length: int) -> None:
         native = lib.s2n_port_mmio(ffi.cast("void *", address), stride)
         super().__init__(native, length // (2 * stride))
+
+
+_UNKNOWN_AGE = (1 << 63) - 1
+TRACE_BYTES = int(ffi.sizeof("s2n_trace"))
+TRACE_ENTRIES = int(lib.S2N_TRACE_ENTRIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A command under way: its 64-byte entry, and for how long, None: nobody knows."""
+
+    cid: int
+    sqe: bytes
+    age_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """Where a queue pair is, and what is under way on it."""
+
+    qid: int
+    depth: int
+    sq_tail: int
+    cq_head: int
+    phase: bool
+    unexpected: int
+    pending: tuple[Pending, ...]
 
 
 class QueuePair(Handle):
@@ -166,3 +194,34 @@ class QueuePair(Handle):
     def revive(self) -> None:
         """The controller is there again: `reset` is next."""
         lib.s2n_qpair_revive(self.native)
+
+    def trace(self, memory: Any) -> None:
+        """Note what is placed and completed in `TRACE_BYTES` of zeroed memory, from now on.
+
+        The memory, aligned to 64 bytes, is kept until the queue pair is closed; None: no more.
+        """
+        self._trace = memory
+        native = ffi.NULL
+        if memory is not None:
+            native = ffi.cast("s2n_trace *", ffi.from_buffer(memory, require_writable=True))
+        lib.s2n_qpair_set_trace(self.native, native)
+
+    def state(self) -> QueueState:
+        """Return where it is; whoever owns it does nothing with it meanwhile."""
+        state, sqe = ffi.new("s2n_qpair_state *"), ffi.new("uint8_t[64]")
+        lib.s2n_qpair_look(self.native, state)
+        pending = []
+        for cid in range(self.depth - 1):
+            age_ms = int(lib.s2n_qpair_look_at(self.native, cid, sqe))
+            if age_ms >= 0:
+                known = None if age_ms == _UNKNOWN_AGE else age_ms
+                pending.append(Pending(cid, bytes(ffi.buffer(sqe)), known))
+        return QueueState(
+            state.qid,
+            state.depth,
+            state.sq_tail,
+            state.cq_head,
+            bool(state.phase),
+            int(state.unexpected),
+            tuple(pending),
+        )

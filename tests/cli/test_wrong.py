@@ -103,6 +103,10 @@ MISUSES = (
     ("admin-passthru -o 6 -f 1", "argument -f/--flags: must be 0: fused commands and SGLs are"),
     ("admin-passthru -o 6 -l 8", "admin-passthru: --data-len: give --read or --write, too"),
     ("io-passthru -o 2 -r -w", "io-passthru: give --read or --write, not both"),
+    ("dumps tell", "argument ACTION: 'tell' is unknown; known: list, show, fetch, remove"),
+    ("dumps show --state-dir {dir}", "dumps show: give the number of a dump"),
+    ("dumps fetch 1 --state-dir {dir}", "dumps fetch: give the file to write"),
+    ("dumps list 1 --state-dir {dir}", "dumps list: '1' is too much"),
     ("check --frob", "unrecognized arguments: --frob; see: scsi2nvme check --help"),
 )
 
@@ -175,6 +179,7 @@ CONFIGURATIONS = (
     (f"reactors = '2'\n{A_DISK}", "reactors: is a string, not an integer"),
     (f"reactors = 0\n{A_DISK}", "reactors: 0 is not between 1 and 64"),
     (f"ping_s = -1\n{A_DISK}", "ping_s: -1 is not between 0 and 3600"),
+    (f"dumps = 65\n{A_DISK}", "dumps: 65 is not between 0 and 64"),
     (f"log_level = 'loud'\n{A_DISK}", 'log_level: is not "error" or "warning"'),
     (f"control_group = 'no such'\n{A_DISK}", "control_group: there is no group 'no such'"),
     (f"cold_reset = 'yes'\n{A_DISK}", "cold_reset: is a string, not a boolean"),
@@ -269,6 +274,7 @@ IMPOSSIBLE = (
     ("remove 0 --state-dir {dir}", "start one, or give its --state-dir\n"),
     ("sessions --state-dir {dir}", "start one, or give its --state-dir\n"),
     ("export 0 --state-dir {dir}", "start one, or give its --state-dir\n"),
+    ("dumps show 3 --state-dir {dir}", "there is no dump 3 in {dir}/dumps; there are: none"),
     ("flush --state-dir {dir}", "or name a controller by its SPEC"),
     ("io-passthru emulated:memory -o 0 -n 9", "there is no namespace 9; active: 1"),
     ("admin-passthru emulated:memory -o 5", "is not passed: the driver alone keeps queues"),

@@ -68,6 +68,38 @@ bool s2n_qpair_extended(const s2n_qpair *qp, uint16_t cid);
 void s2n_qpair_pin(s2n_qpair *qp, uint16_t cid);
 void s2n_qpair_unpin(s2n_qpair *qp, uint16_t cid);
 
+/* ---- what was under way last ---- */
+
+/* A queue pair's last commands and completions, as they stood in its rings: the entry of
+ * number n is at n modulo S2N_TRACE_ENTRIES. It is read by whoever finds it after a crash. */
+enum { S2N_TRACE_ENTRIES = 128 };
+typedef struct {
+    uint32_t placed, completed; /* how many there were, modulo 2^32 */
+    uint16_t qid, depth;
+    uint8_t reserved[52];
+    uint8_t sqe[S2N_TRACE_ENTRIES][64];
+    uint8_t cqe[S2N_TRACE_ENTRIES][16];
+    uint32_t placed_ms[S2N_TRACE_ENTRIES]; /* of CLOCK_MONOTONIC, to some ms, modulo 2^32 */
+} s2n_trace;
+
+/* Note in `trace`, zeroed and aligned to 64 bytes, what is placed and completed from now on; NULL:
+ * nowhere. It stays the caller's, and must outlive the queue pair. */
+void s2n_qpair_set_trace(s2n_qpair *qp, s2n_trace *trace);
+
+typedef struct {
+    uint16_t qid, depth;
+    uint16_t sq_tail, cq_head;
+    uint32_t in_flight;
+    uint64_t unexpected; /* completions that named no command under way */
+    bool phase;
+} s2n_qpair_state;
+
+/* Where a queue pair is; its owner does nothing with it meanwhile. */
+void s2n_qpair_look(const s2n_qpair *qp, s2n_qpair_state *state);
+/* Copy the 64-byte entry of a command under way: for how many ms it is, -1 if there is no such
+ * command, INT64_MAX if nobody knows. */
+int64_t s2n_qpair_look_at(const s2n_qpair *qp, uint16_t cid, uint8_t *sqe);
+
 /* ---- mapped registers of a device ---- */
 
 /* Map `length` bytes (whole pages) of `fd` from `offset`. Accesses that the kernel

@@ -45,6 +45,7 @@ struct s2n_qpair {
     uint8_t *lists;               /* one page of PRP list per slot */
     uint8_t (*shadow)[SQE_BYTES]; /* what was placed, by CID */
     struct slot *slots;
+    s2n_trace *trace;    /* NULL: nobody wants to know */
     uint16_t *free_cids; /* a stack: the slot used last is warm */
     uint64_t lists_iova;
     uint64_t now_ms;      /* valid while `now_known` */
@@ -250,8 +251,28 @@ static int build_prps(s2n_qpair *qp, uint16_t cid, uint8_t *sqe, const struct s2
     return 0;
 }
 
+static inline void note_placed(const s2n_qpair *qp, const uint8_t *sqe)
+{
+    s2n_trace *trace = qp->trace;
+    uint32_t at = trace->placed % S2N_TRACE_ENTRIES;
+
+    memcpy(trace->sqe[at], sqe, SQE_BYTES);
+    trace->placed_ms[at] = (uint32_t)qp->now_ms;
+    trace->placed++;
+}
+
+static inline void note_completed(const s2n_qpair *qp, const uint8_t *cqe)
+{
+    s2n_trace *trace = qp->trace;
+
+    memcpy(trace->cqe[trace->completed % S2N_TRACE_ENTRIES], cqe, CQE_BYTES);
+    trace->completed++;
+}
+
 static void enqueue(s2n_qpair *qp, uint16_t cid)
 {
+    if (qp->trace)
+        note_placed(qp, qp->shadow[cid]);
     memcpy(qp->sq + (size_t)qp->sq_tail * SQE_BYTES, qp->shadow[cid], SQE_BYTES);
     if (++qp->sq_tail == qp->depth)
         qp->sq_tail = 0;
@@ -399,6 +420,8 @@ int s2n_qpair_poll(s2n_qpair *qp, s2n_completion *out, int maximum)
         if ((dw3 >> 16 & 1) != qp->phase)
             break;
         after_phase();
+        if (qp->trace)
+            note_completed(qp, cqe);
         taken += take(qp, cqe, dw3, &out[taken]);
         if (++qp->cq_head == qp->depth) {
             qp->cq_head = 0;
@@ -465,6 +488,44 @@ bool s2n_qpair_extend(s2n_qpair *qp, uint16_t cid, uint32_t timeout_ms)
 bool s2n_qpair_extended(const s2n_qpair *qp, uint16_t cid)
 {
     return cid < slot_count(qp) && qp->slots[cid].in_flight && qp->slots[cid].extended;
+}
+
+/* ---- what was under way last ---- */
+
+void s2n_qpair_set_trace(s2n_qpair *qp, s2n_trace *trace)
+{
+    qp->trace = trace;
+    if (!trace)
+        return;
+    trace->qid = qp->qid;
+    trace->depth = qp->depth;
+}
+
+void s2n_qpair_look(const s2n_qpair *qp, s2n_qpair_state *state)
+{
+    *state = (s2n_qpair_state){
+        .qid = qp->qid,
+        .depth = qp->depth,
+        .sq_tail = qp->sq_tail,
+        .cq_head = qp->cq_head,
+        .in_flight = s2n_qpair_in_flight(qp),
+        .unexpected = qp->unexpected,
+        .phase = qp->phase,
+    };
+}
+
+int64_t s2n_qpair_look_at(const s2n_qpair *qp, uint16_t cid, uint8_t *sqe)
+{
+    const struct slot *slot;
+
+    if (cid >= slot_count(qp) || !qp->slots[cid].in_flight)
+        return -1;
+    slot = &qp->slots[cid];
+    memcpy(sqe, qp->shadow[cid], SQE_BYTES);
+    /* What was given more time has another deadline. */
+    if (!slot->timeout_ms || slot->deadline_ms == NEVER || slot->extended)
+        return INT64_MAX;
+    return (int64_t)(coarse_ms() - (slot->deadline_ms - slot->timeout_ms));
 }
 
 /* ---- recovery ---- */

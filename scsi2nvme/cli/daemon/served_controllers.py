@@ -21,6 +21,7 @@ from scsi2nvme.cli.config import Settings, TargetSettings
 from scsi2nvme.cli.daemon import memory
 from scsi2nvme.cli.daemon.bearers import Bearers
 from scsi2nvme.cli.daemon.control import Answers
+from scsi2nvme.cli.daemon.dumping import Dumping
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served
 from scsi2nvme.cli.daemon.inventory import Inventory
 from scsi2nvme.cli.daemon.opening import Opening
@@ -67,6 +68,7 @@ class Controllers:
         self._opening = Opening(self.targets, self._open, patience_s)
         self._controllers: list[Controller] = []
         self._natives: list[PlaneController] = []
+        self._dumping = Dumping(settings.state_dir, settings.dumps)
         self._following = asyncio.Lock()  # of controllers' events, one at a time
 
     # From start to end
@@ -76,6 +78,8 @@ class Controllers:
 
         The end of `stack` closes them all.
         """
+        self._dumping.take_over()
+        stack.push_async_callback(self._dumping.close)
         stack.push_async_callback(self._close_controllers)
         stack.callback(self._close_natives)
         stack.push_async_callback(self._opening.stop)
@@ -272,6 +276,7 @@ class Controllers:
         self._natives.remove(one.native)
         self._controllers.remove(one.controller)
         await one.controller.close()
+        self._dumping.forget(one.controller)
 
     async def describe(self, number: int, alias: str) -> None:
         """Have the target of a controller described otherwise."""
@@ -354,6 +359,7 @@ class Controllers:
 
     def _join(self, number: int, target: TargetSettings, controller: Controller) -> Served:
         """Join a controller and the data plane."""
+        self._dumping.follow(controller, number)
         cookie, native = self._service.add_controller(controller.overdue, controller.give_up)
         self._natives.append(native)
         self._give_queues(controller, native, number * len(controller.io_queues))

@@ -34,6 +34,7 @@ control_group = "disk"                # who may look, by the control socket
 metrics = "127.0.0.1:9465"            # see --metrics
 ping_s = 30                           # until a silent initiator is asked; 0: never
 ping_timeout_s = 30                   # until it is dropped if it is silent still; 0: never
+dumps = 8                             # of failed controllers that are kept; 0: none
 cold_reset = false                    # whether initiators may end each other's sessions
 
 [[controllers]]                       # one table per controller
