@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from scsi2nvme.command import Command, Data, Transfer
-from scsi2nvme.commands import COMMANDS, compare_and_write, format_unit, provisioning
+from scsi2nvme.commands import COMMANDS, compare_and_write, format_unit, provisioning, sanitize
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.model.choices import Choices
 from tests.model.medium import Medium
@@ -33,8 +33,11 @@ def _is_of_blocks(row: Command) -> bool:
 
 
 ROWS = tuple(row for row in COMMANDS if _is_of_blocks(row) or _is_unmap(row))
-# What they do has tests of its own.
-OTHERS = tuple(row for row in COMMANDS if row.translate is format_unit.format_unit)
+# What they do to the whole disk has tests of its own.
+OTHERS = (
+    *(row for row in COMMANDS if row.translate is format_unit.format_unit),
+    *sanitize.COMMANDS,
+)
 
 
 def joins_medium(row: Command) -> bool:
