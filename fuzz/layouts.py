@@ -134,6 +134,7 @@ def mode_pages_of_table() -> tuple[ModePage, ...]:
 def mode_page_comes_back(page: ModePage, data: st.DataObject) -> None:
     """What MODE SENSE returns, MODE SELECT takes; what may change does, and nothing else."""
     lu, nexus = make_unit(data.draw(strategies.namespaces()))
+    assume(page.supported(lu.facts))
     header = mode.HEADER_10.size
 
     def sense(control: PageControl) -> bytes:

@@ -40,6 +40,8 @@ def _check(path: str, options: Mapping[str, Any]) -> None:
         raise ValueError(f"PATH is missing; use emulated:PATH or emulated:{MEMORY}")
     if path.startswith(":"):
         raise ValueError(f"PATH: {path!r} begins with a colon; use emulated:{MEMORY}, or ./{path}")
+    if options.get("thinp") and path == MEMORY:
+        raise ValueError("thinp: only of a disk on a file is known how much is in use")
     check_size(options)
     zones = [name for name in ("zone-capacity", "max-open", "max-active") if name in options]
     if zones and "zoned" not in options:

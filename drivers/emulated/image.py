@@ -7,6 +7,7 @@ SMART must not lose; it is replaced atomically.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -26,6 +27,7 @@ from scsi2nvme.typed import parse_json, table
 DEFAULT_SIZE_BYTES = 1 << 30
 BLOCK_BYTES = (512, 4096)  # the LBA formats, by index
 _GRANULE_BYTES = 4096
+_MOST_PIECES = 10_000  # of a file, that are counted
 _IDENTITY = uuid.UUID("9a6d0b4e-3e0c-5f0e-9d2c-7b1f6a54c8e1")  # the root of our name-based UUIDs
 _OUI = bytes.fromhex("525400")  # locally administered
 
@@ -268,6 +270,25 @@ class Image:
             return len(os.pread(self.medium, length, offset)) == length
         except OSError:
             return False
+
+    def used_bytes(self, offset: int, length: int) -> int:
+        """How many of these bytes take room in the file; all of them where that is not known.
+
+        What lies beyond a great many pieces is taken for used.
+        """
+        if not isinstance(self.medium, int):
+            return length
+        at, end, used = offset, offset + length, 0
+        for _ in range(_MOST_PIECES):
+            try:
+                begin = os.lseek(self.medium, at, os.SEEK_DATA)
+            except OSError as error:
+                return used if error.errno == errno.ENXIO else length  # nothing follows
+            if begin >= end:
+                return used
+            at = min(os.lseek(self.medium, begin, os.SEEK_HOLE), end)
+            used += at - begin
+        return used + end - at
 
     def save(self) -> None:
         """Make the state durable; TransportError if that fails."""

@@ -102,6 +102,7 @@ class Model:
         self.write_cache = self.saved_write_cache
         self.moves_nothing = False
         self.zoning: Zoning | None = None
+        self.tells_use = False
         self.critical_warning = 0
         self.sanitizing = self.sanitize_failed = False  # of all namespaces
         self.remaining: dict[int, int] = {}  # percent of a Format NVM under way, by NSID
@@ -154,6 +155,14 @@ class Model:
     def blocks(self, namespace: NamespaceState) -> int:
         """Return a namespace's size in logical blocks."""
         return self.image.namespace_bytes // namespace.block_bytes
+
+    def used_blocks(self, namespace: NamespaceState) -> int:
+        """Return how many blocks of a namespace take room, where that is to be told."""
+        if not self.tells_use:
+            return self.blocks(namespace)
+        size = self.blocks(namespace) * namespace.block_bytes
+        used = self.image.used_bytes(self.image.offset(namespace.nsid), size)
+        return -(-used // namespace.block_bytes)
 
     def attach(self, namespace: NamespaceState) -> None:
         """Make the I/O side treat a namespace as its state says."""

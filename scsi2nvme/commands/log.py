@@ -74,7 +74,7 @@ def log_sense(task: Task) -> Translation:
     else:
         logs: Logs = {}
         if page.needs:
-            completions = yield tuple(get(need) for need in page.needs)
+            completions = yield tuple(get(need, task.lu.nsid) for need in page.needs)
             pairs = zip(page.needs, completions, strict=True)
             logs = {need: answer(need, completion) for need, completion in pairs}
         parameters = page.parameters(task.lu, logs)
@@ -226,6 +226,6 @@ COMMANDS = (
         needs_ready=False,
         while_sanitizing=True,
         shared=True,
-        nvme=("Get Log Page",),
+        nvme=("Get Log Page", "Get Features", "Identify"),
     ),
 )

@@ -125,14 +125,19 @@ def read_page(lu: LogicalUnit, page: ModePage, control: PageControl) -> Generato
 # MODE SENSE
 
 
+def _supported(lu: LogicalUnit) -> list[ModePage]:
+    return [page for page in PAGES if page.supported(lu.facts)]
+
+
 def _wanted(task: Task) -> list[ModePage]:
     """Return the pages that the CDB names. Spec: SPC-4 6.11.1 table 161."""
     code, subpage = task.cdb.page_code, task.cdb.subpage_code
+    pages = _supported(task.lu)
     if code == ALL_PAGES:
         if subpage not in (0, ALL_SUBPAGES):
             raise task.invalid_field("subpage_code")
-        return [page for page in PAGES if subpage or not page.subpage]
-    of_code = [page for page in PAGES if page.code == code]
+        return [page for page in pages if subpage or not page.subpage]
+    of_code = [page for page in pages if page.code == code]
     if not of_code:
         raise task.invalid_field("page_code")
     chosen = [page for page in of_code if subpage in (page.subpage, ALL_SUBPAGES)]
@@ -234,7 +239,8 @@ def _check_page(
     layout = SUBPAGE if first.spf else PAGE_0
     header = layout.parse(_piece(data, offset, layout.size))
     subpage = header.get("subpage_code", 0)
-    page = next((p for p in PAGES if (p.code, p.subpage) == (header.page_code, subpage)), None)
+    named = header.page_code, subpage
+    page = next((p for p in _supported(lu) if (p.code, p.subpage) == named), None)
     if page is None or page.header is not layout:
         raise _invalid(offset, 5)
     if header.page_length != page.layout.size - layout.size:

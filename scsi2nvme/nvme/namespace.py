@@ -123,6 +123,11 @@ class NamespaceFacts:
         return POWER_STATE.parse(self.controller.bytes("psds")[number * POWER_STATE.size :])
 
     @property
+    def thin(self) -> bool:
+        """NSFEAT bit 0 (THINP), where blocks can be deallocated: NUSE says what is in use."""
+        return bool(self.namespace.nsfeat & 1) and self.controller_bit("oncs", 2)
+
+    @property
     def timestamp(self) -> bool:
         """ONCS bit 6: whether the controller has a clock that hosts may set."""
         return self.controller_bit("oncs", 6)

@@ -25,6 +25,7 @@ from scsi2nvme.service.namespaces import ControllerEvent, Follower
 from scsi2nvme.service.registry import Registry, ServedUnit
 from scsi2nvme.service.task_management import TaskManager
 from scsi2nvme.service.tasks import TaskRunner
+from scsi2nvme.service.thresholds import Watch
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.statistics import Statistics
 
@@ -90,6 +91,9 @@ class TaskService:
         unit = self._registry.add_unit(lu, executor, controller)
         lu.reservations.abort_tasks = lambda keys: self._manager.abort_preempted(unit, keys)
         resting.run_timers(unit, self._background)
+        watch = Watch(unit, self._background)
+        unit.followers.append(watch.adjust)
+        watch.adjust()
 
     def remove_unit(self, lu: LogicalUnit) -> asyncio.Task[None]:
         """Serve a logical unit no more; nobody sees it from now on.

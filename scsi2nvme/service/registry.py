@@ -61,7 +61,7 @@ class ServedUnit:
     `next_alone`, and of `blocks` those that they name. `preempting` are the aborts that PREEMPT
     AND ABORT has begun and not yet waited for; `drains` counts those who keep the hot path off,
     or are about to, `ranges` those who keep it off some blocks, `orders` the aborts of its tasks.
-    `changed` is called whenever `publish` is.
+    `followers` are called whenever `publish` is.
     `patience_s` is for how long others wait, the first time, with who is to be alone.
     """
 
@@ -82,7 +82,7 @@ class ServedUnit:
     drains: int = 0
     ranges: int = 0
     orders: int = 0
-    changed: Callable[[], None] = lambda: None  # it may have
+    followers: list[Callable[[], None]] = field(default_factory=list)
     patience_s: float = FIRST_PATIENCE_S
 
     def close(self) -> None:
@@ -120,7 +120,8 @@ class ServedUnit:
         Answers that were made before hold no longer.
         """
         self.lu.epoch.advance()
-        self.changed()
+        for follow in self.followers:
+            follow()
         stale = self.stale
         for opened, lun in self.paths:
             aside = stale or self.lu.aside(opened.nexus)

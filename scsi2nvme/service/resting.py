@@ -38,7 +38,7 @@ def run_timers(unit: ServedUnit, background: Background) -> None:
     timers = PowerTimers(
         unit.lu, lambda: _used(unit), enter, lambda: asyncio.get_running_loop().time(), later
     )
-    unit.changed = timers.adjust
+    unit.followers.append(timers.adjust)
     timers.adjust()
 
 

@@ -15,6 +15,7 @@ PORTION_BYTES = 1 << 20
 MAXIMUM_WRITE_SAME_BLOCKS = 0xFFFF  # all that WRITE SAME (10) can ask for
 # What initiators take for a physical block: ESXi and Windows refuse disks with larger ones.
 PHYSICAL_BLOCK_BYTES = 4096
+THRESHOLD_SET_BYTES = 1 << 20
 
 _DSM_RANGES = 256
 _DSM_RANGE_BLOCKS = 0xFFFFFFFF
@@ -146,6 +147,17 @@ class BlockDevice:
         Zones are reset as a whole instead.
         """
         return self.writes_anywhere and self.facts.controller_bit("oncs", _ONCS_DATASET_MANAGEMENT)
+
+    @property
+    def threshold_exponent(self) -> int:
+        """How many blocks a threshold set is, as a power of two: 1 MiB, or more on large media.
+
+        The whole medium must be countable in 32 bits. 0 where there are no thresholds.
+        """
+        if not self.facts.thin:
+            return 0
+        mebibyte = max(0, THRESHOLD_SET_BYTES // self.block_bytes).bit_length() - 1
+        return max(mebibyte, self.facts.capacity_blocks.bit_length() - 32)
 
     @property
     def unmap_limits(self) -> UnmapLimits:

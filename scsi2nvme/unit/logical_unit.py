@@ -103,6 +103,7 @@ class LogicalUnit(BlockDevice):
         self.rests_by_timer = False  # and not by START STOP UNIT
         self.timers_run = True  # those of mode page 1Ah, until START STOP UNIT decides
         self.self_test_running = False  # started by SEND DIAGNOSTIC, not known to have ended
+        self.thresholds_reached: frozenset[str] = frozenset()  # of mode page 1Ch/02h
         self.timestamp_set = False  # an initiator has set the controller's clock
         self.diagnostics: dict[str, bytes] = {}  # what SEND DIAGNOSTIC asked for, by nexus key
         self.prevented_by: set[str] = set()  # nexus keys: PREVENT ALLOW MEDIUM REMOVAL

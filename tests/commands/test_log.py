@@ -38,7 +38,7 @@ from tests.support import Bench, make_bench, make_lu
 
 
 def test_the_lists_ascend_and_every_page_answers() -> None:
-    bench = make_bench()
+    bench = make_bench(namespace={"nsfeat": 1})
     codes = list(sense(bench, 0x00).data_in[4:])
     assert codes == sorted(codes)
     assert codes == [page.code for page in PAGES if not page.subpage]

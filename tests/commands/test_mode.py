@@ -89,7 +89,7 @@ def refused_in_cdb(result: Result, byte: int, bit: int) -> bool:
 
 
 def test_all_pages_ascend_and_the_lengths_agree() -> None:
-    bench = make_bench()
+    bench = make_bench(namespace={"nsfeat": 1})
     data = sense(bench, dbd=1, **ALL)
     assert HEADER_10.parse(data).mode_data_length == len(data) - 2
     found = pages_of(data)
@@ -160,7 +160,7 @@ def test_the_allocation_length_only_truncates() -> None:
 
 def test_changeable_values_are_what_select_accepts() -> None:
     """Flip each bit of every page: it is taken exactly if the mask says so."""
-    bench = make_bench()
+    bench = make_bench(namespace={"nsfeat": 1})
     for row in PAGES:
         mask = page(bench, row, PageControl.CHANGEABLE).raw
         start = row.header.size

@@ -103,6 +103,7 @@ def test_the_list_of_vpd_pages() -> None:
 def test_the_list_of_mode_pages() -> None:
     assert [(page.code, page.subpage) for page in mode_pages.PAGES] == [
         *((0x01, 0), (0x02, 0), (0x07, 0), (0x08, 0), (0x0A, 0), (0x0A, 1), (0x1A, 0), (0x1C, 0)),
+        (0x1C, 2),
     ]
 
 
@@ -110,7 +111,7 @@ def test_the_list_of_log_pages() -> None:
     assert [(page.code, page.subpage) for page in log_pages.PAGES] == [
         (0x00, 0x00),
         (0x00, 0xFF),
-        *((code, 0) for code in (0x02, 0x03, 0x05, 0x06, 0x07)),
+        *((code, 0) for code in (0x02, 0x03, 0x05, 0x06, 0x07, 0x0C)),
         *((0x0D, subpage) for subpage in (0x00, 0x01, 0x02)),
         *((code, 0) for code in (0x0E, 0x0F, 0x10, 0x11, 0x15)),
         *((0x19, subpage) for subpage in (0x00, 0x20)),

@@ -110,3 +110,37 @@ def test_a_timer_lets_a_disk_rest_until_it_is_used(one: Initiator) -> None:
     assert sense(one) == NOTHING
     log = data_of(one, "4D 00 5A 00 00 0000 00FF 00", 255)
     assert log[4:20].hex(" ", 4) == "00010004 00000001 00020004 00000001"
+
+
+# ---- thin provisioning ----
+
+MEBIBYTE = 1 << 20
+THRESHOLD_REACHED = (6, 0x38, 0x07)
+
+
+def test_who_wants_to_know_is_told_that_a_thin_disk_fills(tmp_path: Path) -> None:
+    used = 4  # threshold sets, of a mebibyte
+    page = bytes([0x5C, 0x02, 0, 28]) + bytes(12) + bytes([0, 1]) + bytes(6)
+    page += bytes([0x81, 2, 0, 0]) + used.to_bytes(4, "big")
+    with (
+        Daemon(tmp_path, f"emulated:{tmp_path / 'disk.img'},size=64M,thinp=on") as daemon,
+        Initiator(("127.0.0.1", daemon.port)) as one,
+    ):
+        one.login(IQN)
+        one.command(0, bytes(6))
+        log = "4D 00 4C 00 00 0000 00FF 00"
+        assert data_of(one, log, 255)[8:12] == (64).to_bytes(4, "big")  # available
+        blocks = MEBIBYTE // 512
+        for at in range(used):
+            write = bytes([0x2A, 0]) + (at * blocks).to_bytes(4, "big") + b"\0"
+            write += blocks.to_bytes(2, "big") + b"\0"
+            assert one.command(0, write, data_out=b"x" * MEBIBYTE).status == 0
+        select = bytes([0x55, 0x10, 0, 0, 0, 0, 0, 0, 40, 0])
+        assert one.command(0, select, data_out=bytes(8) + page).status == 0
+
+        def told() -> bool:
+            result = one.command(0, bytes(6))
+            return result.status != 0 and result.sense_triple == THRESHOLD_REACHED
+
+        until(told, "it is told")
+        assert data_of(one, log, 255)[20:24] == used.to_bytes(4, "big")

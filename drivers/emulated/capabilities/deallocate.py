@@ -21,6 +21,17 @@ THIN = Option(
     "thin",
     subject="a choice",
 )
+THINP = Option(
+    "thinp",
+    "on|off",
+    "emulated only, of a disk on a file: tell how much of the file is in use (NUSE), as thin "
+    "namespaces do (default off: all of it)",
+    parse_switch,
+    61,
+    "tells_use",
+    subject="a choice",
+)
+_NSFEAT_THIN = 1
 _ONCS_DATASET_MANAGEMENT = 1 << 2
 _READS_ZEROES, _WRITE_ZEROES_DEALLOCATES = 1, 1 << 3  # DLFEAT
 
@@ -30,6 +41,7 @@ def _is_thin(controller: Controller) -> bool:
 
 
 def _start(controller: Controller) -> None:
+    controller.model.tells_use = controller.settings[THINP.keyword]
     if not _is_thin(controller):
         controller.model.emulator.add_fault(
             opcode=Opcode.DATASET_MANAGEMENT, status=StatusCode.INVALID_OPCODE
@@ -37,7 +49,10 @@ def _start(controller: Controller) -> None:
 
 
 def _namespace(controller: Controller, namespace: NamespaceState) -> Fields:
-    return {"dlfeat": _is_thin(controller) * (_READS_ZEROES | _WRITE_ZEROES_DEALLOCATES)}
+    return {
+        "dlfeat": _is_thin(controller) * (_READS_ZEROES | _WRITE_ZEROES_DEALLOCATES),
+        "nsfeat": _NSFEAT_THIN if controller.settings[THINP.keyword] else 0,
+    }
 
 
 CAPABILITY = Capability(
@@ -45,7 +60,7 @@ CAPABILITY = Capability(
     io_commands={Opcode.DATASET_MANAGEMENT: LBCC},
     controller=lambda controller: {"oncs": _is_thin(controller) * _ONCS_DATASET_MANAGEMENT},
     namespace=_namespace,
-    options=(THIN,),
-    settings={THIN.keyword: True},
+    options=(THIN, THINP),
+    settings={THIN.keyword: True, THINP.keyword: False},
     start=_start,
 )

@@ -91,7 +91,7 @@ def _namespace_fields(controller: Controller, state: NamespaceState) -> Fields:
     return {
         "nsze": blocks,
         "ncap": blocks,
-        "nuse": blocks,
+        "nuse": model.used_blocks(state),
         "nsfeat": 1 << 1 | 1 << 4,  # NAWUPF and NPWG to NOWS are valid
         "nlbaf": len(BLOCK_BYTES) - 1,
         "flbas": BLOCK_BYTES.index(state.block_bytes),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+from scsi2nvme.commands.thresholds import identify_namespace
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.structures import SMART_LOG
@@ -38,18 +39,32 @@ class Feature:
     selector: int = 0
 
 
-def get(need: Log | Feature) -> NvmeCommand:
+@dataclass(frozen=True)
+class NamespaceData:
+    """What an Identify of the namespace tells now; `identifier` is CNS."""
+
+    name: str
+    identifier: int
+
+
+NAMESPACE = NamespaceData("Identify Namespace", 0x00)
+Need = Log | Feature | NamespaceData
+
+
+def get(need: Need, nsid: int) -> NvmeCommand:
     """Return the command that asks for what a page needs."""
     if isinstance(need, Log):
         return get_log(need)
+    if isinstance(need, NamespaceData):
+        return identify_namespace(nsid)
     return NvmeCommand(
         AdminOpcode.GET_FEATURES, cdw10=need.identifier, cdw11=need.selector, admin=True
     )
 
 
-def answer(need: Log | Feature, completion: Completion) -> bytes:
-    """Return what has come of it: a log's data, a feature's value."""
-    return completion.data if isinstance(need, Log) else completion.dw0.to_bytes(4, "little")
+def answer(need: Need, completion: Completion) -> bytes:
+    """Return what has come of it: data, or a feature's value."""
+    return completion.dw0.to_bytes(4, "little") if isinstance(need, Feature) else completion.data
 
 
 def get_log(log: Log) -> NvmeCommand:
@@ -122,7 +137,7 @@ class Parameter:
         return header + self.value
 
 
-Logs = Mapping[Log | Feature, bytes]
+Logs = Mapping[Need, bytes]
 
 
 def _nothing(lu: LogicalUnit, values: Mapping[int, bytes]) -> None:
@@ -145,7 +160,7 @@ class LogPage:
     name: str
     spec: str
     parameters: Callable[[LogicalUnit, Logs], tuple[Parameter, ...]] | None = None
-    needs: tuple[Log | Feature, ...] = ()
+    needs: tuple[Need, ...] = ()
     subpage: int = 0
     counters: bool = False
     settable: Callable[[LogicalUnit], Mapping[int, int]] = lambda lu: {}

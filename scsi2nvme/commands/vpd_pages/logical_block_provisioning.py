@@ -41,6 +41,7 @@ def logical_block_provisioning(task: Task) -> bytes:
         thin = lu.facts.namespace.nsfeat & 1
         kind = ProvisioningType.THIN if thin else ProvisioningType.RESOURCE
     return LOGICAL_BLOCK_PROVISIONING.build(
+        threshold_exponent=lu.threshold_exponent,
         lbpu=lu.provisioned,
         lbpws=lu.provisioned,
         lbpws10=lu.provisioned,

@@ -82,6 +82,7 @@ class ModePage:
     feature: FeatureField | None = None
     unsaved: tuple[str, ...] = ()
     wrong: Callable[[Values], str] = lambda values: ""
+    supported: Callable[[NamespaceFacts], bool] = lambda facts: True
 
     @cached_property
     def key(self) -> str:

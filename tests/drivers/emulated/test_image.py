@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scsi2nvme.drivers.emulated.image import NamespaceState, State
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
 from scsi2nvme.drivers.transport import TransportError
-from scsi2nvme.nvme.command import AdminOpcode, Opcode
+from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.registers import Register
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import (
@@ -323,3 +323,27 @@ def test_dma_memory_that_is_not_there() -> None:
         transport.interrupt(500)
     transport.close()
     transport.close()
+
+
+@pytest.mark.parametrize("tells", [False, True])
+def test_how_much_is_in_use(tells: bool, tmp_path: Path) -> None:
+    blocks = 16 * MIB // 4096
+
+    async def check(host: Host) -> None:
+        await host.create_queue()
+
+        async def used() -> int:
+            namespace = IDENTIFY_NAMESPACE.parse(await host.ok(identify(0, nsid=1)))
+            assert bool(namespace.nsfeat & 1) == tells
+            return namespace.nuse if tells else namespace.nuse - blocks
+
+        assert await used() == 0
+        write = block(Opcode.WRITE, 100, 16, data_out=b"x" * 65536)
+        assert (await host.execute(write, 1)).status == 0
+        assert await used() == (16 if tells else 0)
+        ranges = (0).to_bytes(4, "little") + (8).to_bytes(4, "little") + (100).to_bytes(8, "little")
+        trim = NvmeCommand(Opcode.DATASET_MANAGEMENT, 1, cdw10=0, cdw11=1 << 2, data_out=ranges)
+        assert (await host.execute(trim, 1)).status == 0
+        assert await used() == (8 if tells else 0)
+
+    session(check, path=tmp_path / "disk", block_bytes=4096, tells_use=tells)
