@@ -72,7 +72,7 @@ def _imported(module: str, node: ast.AST, where: str) -> Iterator[Import]:
             yield from _imported(module, statement, TYPES)
         for statement in node.orelse:
             yield from _imported(module, statement, where)
-    else:
+    elif not isinstance(node, ast.expr):  # in which there are no statements
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             where = LATE
         for child in ast.iter_child_nodes(node):
@@ -81,8 +81,9 @@ def _imported(module: str, node: ast.AST, where: str) -> Iterator[Import]:
 
 def discovered(module: str, source: str) -> Iterator[str]:
     """Yield the packages whose modules are found by a look into their folder: by `__path__`."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
+    if "__path__" not in source:
+        return
+    for node in ast.walk(ast.parse(source)):
         for argument in node.args if isinstance(node, ast.Call) else ():
             if isinstance(argument, ast.Name) and argument.id == "__path__":
                 yield module
