@@ -24,7 +24,7 @@ from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.native.nvme import TRACE_BYTES, TRACE_ENTRIES
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
-from scsi2nvme.nvme.registers import CSTS, Register, encode
+from scsi2nvme.nvme.registers import CC, CSTS, Register, decode, encode
 from tests.daemon import IQN, Daemon
 from tests.iscsi_client import Initiator
 from tests.support import row
@@ -176,32 +176,41 @@ def test_what_hangs_is_named(tmp_path: Path) -> None:
     assert outstanding == [AdminOpcode.GET_FEATURES, AdminOpcode.GET_LOG_PAGE]
 
 
-def test_a_fatal_controller_is_asked_for_nothing_before(
+def test_a_fatal_controller_is_asked_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(controller: Controller, follower: Dumping) -> None:
-        sent: list[int] = []
-        read32 = controller.transport.read32
-        start = controller.start
+        transport = controller.transport
+        read32, write32, start = transport.read32, transport.write32, controller.start
+        fatal = [True]
+        asked_meanwhile: list[NvmeCommand] = []
 
-        def fatal(offset: int) -> int:
-            return encode(CSTS, rdy=1, cfs=1) if offset == Register.CSTS else read32(offset)
+        def read(offset: int) -> int:
+            if offset == Register.CSTS and fatal:
+                return encode(CSTS, rdy=1, cfs=1)
+            return read32(offset)
+
+        def write(offset: int, value: int) -> None:
+            if offset == Register.CC and not decode(CC, value).en:
+                fatal.clear()
+            write32(offset, value)
 
         def noting(commands: Any, *more: Any) -> Any:
-            sent.extend(command.opcode for command in commands)
+            asked_meanwhile.extend(command for command in commands if fatal)
             return start(commands, *more)
 
-        with monkeypatch.context() as patch:
-            patch.setattr(controller.transport, "read32", fatal)
-            patch.setattr(controller, "start", noting)
-            witness = controller._recovery._witness
-            assert witness is not None
-            await witness.before_reset("CFS")
-        assert not sent
-        await controller.reset("CFS, told again")  # within the minute: no other dump
+        monkeypatch.setattr(transport, "read32", read)
+        monkeypatch.setattr(transport, "write32", write)
+        monkeypatch.setattr(controller, "start", noting)
+        assert not await controller._recovery.examine()
+        assert not fatal
+        assert not asked_meanwhile
+        await follower._background.wait()
 
     controlled(tmp_path, work)
-    assert dumps.DumpStore(tmp_path).all() == []
+    (dump,) = dumps.DumpStore(tmp_path).all()
+    assert int(dump.description["properties"]["csts"], 16) & 3 == 3
+    assert "log-01.bin" in dump.files
 
 
 def test_who_asks_for_a_reset_knows_why(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from scsi2nvme.nvme.log_structures import (
     TELEMETRY_HEADER,
 )
 from scsi2nvme.nvme.registers import Register
-from scsi2nvme.nvme.structures import IDENTIFY_NAMESPACE, LBA_FORMAT
+from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER, IDENTIFY_NAMESPACE, LBA_FORMAT
 from tests.daemon import IQN, Daemon
 from tests.iscsi_client import Initiator
 from tests.support import row
@@ -420,3 +420,14 @@ def test_who_asks_for_it_in_vain_is_told_what_to_do(
         "scsi2nvme: Format Nvm is refused while the controller is served: it erases namespaces "
         "that are served; --force does it all the same\n"
     )
+
+
+def test_what_identify_tells_is_had_in_every_form(capfdbinary: Any) -> None:
+    disk = "emulated:memory,size=1M"
+    assert main(["id-ctrl", disk, "-o", "json"]) == 0
+    told = json.loads(capfdbinary.readouterr().out)
+    for form in (["-b"], ["-o", "binary"]):
+        assert main(["id-ctrl", disk, *form]) == 0
+        raw = capfdbinary.readouterr().out
+        assert len(raw) == 4096
+        assert IDENTIFY_CONTROLLER.parse(raw).text("mn") == told["mn"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.cli.passing.row import OUTPUT_FORMAT, RAW_BINARY
 from scsi2nvme.cli.verb import (
     EXIT_STATUS,
     Verb,
@@ -35,6 +37,8 @@ def _controller_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_state_dir(parser)
     add_json(parser)
+    OUTPUT_FORMAT.declare(parser)
+    RAW_BINARY.declare(parser)
 
 
 def _namespace_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +53,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
     wanted = inspection.INSPECTIONS[arguments.subcommand]
     nsid = arguments.namespace_id if wanted.per_namespace else 0
-    shown = wanted.decode(_read(arguments.controller, wanted, nsid, state_dir(arguments)))
-    print(json.dumps(shown, indent=2) if arguments.json else inspection.text(shown))
+    raw = _read(arguments.controller, wanted, nsid, state_dir(arguments))
+    if arguments.raw_binary or arguments.output_format == "binary":
+        sys.stdout.flush()
+        sys.stdout.buffer.write(raw)
+        return 0
+    shown = wanted.decode(raw)
+    as_json = arguments.json or arguments.output_format == "json"
+    print(json.dumps(shown, indent=2) if as_json else inspection.text(shown))
     return 0
 
 
