@@ -215,6 +215,14 @@ FIRMWARE = Option(
     parse_switch,
     73,
 )
+HISTORY = Option(
+    "history",
+    "on|off",
+    "let initiators read the error history (telemetry), which may hold what others have written "
+    "(default off)",
+    parse_switch,
+    74,
+)
 
 DEFAULT_BLOCK_BYTES = 512
 

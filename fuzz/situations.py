@@ -34,7 +34,7 @@ def make_unit(facts: NamespaceFacts) -> tuple[LogicalUnit, Nexus]:
     lu = LogicalUnit(facts)
     lu.security = True
     lu.may_be_sanitized = True
-    lu.firmware_allowed = True
+    lu.firmware_allowed = lu.history_allowed = True
     return lu, make_nexus("a", lu)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from scsi2nvme.executor import first_failure
 from scsi2nvme.nvme.command import AdminOpcode, Completed, Completion, Fuse, NvmeCommand, Opcode
-from scsi2nvme.nvme.log_structures import SANITIZE_STATUS
+from scsi2nvme.nvme.log_structures import SANITIZE_STATUS, TELEMETRY_HEADER
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.structures import (
     DSM_RANGE,
@@ -103,6 +103,9 @@ class ModelController:
                 temperature=300, avail_spare=100, spare_thresh=10, power_on_hours=100
             ),
             0x03: bytes([0x01]) + bytes(7) + b"1.0".ljust(8) + bytes(496),
+            0x07: TELEMETRY_HEADER.build(lid=7, ieee=0x123456, area1_last=1, area3_last=2)
+            + bytes(range(256)) * 4,
+            0x08: TELEMETRY_HEADER.build(lid=8, area1_last=1, available=1) + b"\x08" * 512,
             0x06: bytes(4) + SELF_TEST_RESULT.build(result=0xF) * 20,
             0x81: SANITIZE_STATUS.build(sprog=0xFFFF),
         }
@@ -416,6 +419,9 @@ class ModelController:
         if command.cdw10 & 0xFF == 0x81:
             self._advance_sanitize()
         log = self.logs.get(command.cdw10 & 0xFF)
+        if log is not None and command.cdw10 & 0xFF == 0x07 and command.cdw10 >> 8 & 1:
+            generation = bytes([log[381] + 1 & 0xFF])  # another snapshot
+            log = self.logs[0x07] = log[:381] + generation + log[382:]
         if log is None:
             raise StatusError(INVALID_LOG_PAGE)
         dwords = (command.cdw10 >> 16 | (command.cdw11 & 0xFFFF) << 16) + 1

@@ -41,7 +41,7 @@ CONTROLLER: dict[str, int | bytes] = {
     "acl": 3,
     "aerl": 3,
     "frmw": 0x16,  # three slots, activation without reset
-    "lpa": 0x07,
+    "lpa": 0x0F,
     "elpe": 63,
     "npss": 1,
     "wctemp": 343,
@@ -190,7 +190,7 @@ class Bench:
 def make_bench(**options: Any) -> Bench:
     """Return a bench; `options` are those of `make_facts`."""
     lu = make_lu(**options)
-    lu.security = lu.firmware_allowed = True
+    lu.security = lu.firmware_allowed = lu.history_allowed = True
     model = ModelController(lu.facts)
     zones = ModelZones(model) if lu.zones is not None else None
     return Bench(lu, model, make_nexus("a", lu), zones=zones)

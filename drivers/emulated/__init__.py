@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from scsi2nvme.drivers.scheme import (
     BLOCK,
     FIRMWARE,
+    HISTORY,
     NAMESPACES,
     PHYSICAL,
     READONLY,
@@ -31,8 +32,8 @@ MEMORY = "memory"  # the PATH of a disk that lives in memory
 def _options() -> tuple[Option, ...]:
     from scsi2nvme.drivers.emulated.capabilities import TABLES
 
-    for_all = (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL, READONLY, SANITIZE, SECURITY, FIRMWARE)
-    return (*for_all, *TABLES.options)
+    shape = (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL)
+    return (*shape, READONLY, SANITIZE, SECURITY, FIRMWARE, HISTORY, *TABLES.options)
 
 
 def _check(path: str, options: Mapping[str, Any]) -> None:

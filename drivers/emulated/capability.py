@@ -106,6 +106,8 @@ class AdminCommand:
 class LogPage:
     """A log page: `build` returns all of it, `taken` is called once it was read.
 
+    `asked` gets the command before that, and `answered` afterwards.
+
     Spec: NVMe Base 2.0c 5.16.
     """
 
@@ -113,6 +115,8 @@ class LogPage:
     build: Callable[[Controller], bytes]
     taken: Callable[[Controller], None] | None = None
     controller_only: bool = False  # a namespace may not be named
+    asked: Callable[[Controller, Values], None] = lambda controller, command: None
+    answered: Callable[[Controller, Values], None] = lambda controller, command: None
 
 
 @dataclass(frozen=True, slots=True)

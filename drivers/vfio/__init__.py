@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scsi2nvme.drivers.pci.sysfs import parse_address
 from scsi2nvme.drivers.scheme import (
     FIRMWARE,
+    HISTORY,
     PHYSICAL,
     READONLY,
     SANITIZE,
@@ -49,7 +50,7 @@ def _open(path: str, options: Mapping[str, Any]) -> Transport:
 TRANSPORT = Scheme(
     "pci",
     "a real disk, bound to vfio-pci; PATH is its PCI address, such as 0000:01:00.0",
-    lambda: (PHYSICAL, READONLY, SANITIZE, SECURITY, FIRMWARE, NOIOMMU),
+    lambda: (PHYSICAL, READONLY, SANITIZE, SECURITY, FIRMWARE, HISTORY, NOIOMMU),
     _open,
     _check,
     lasting_name=lambda path: path,

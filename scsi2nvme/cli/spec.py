@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme.cli.errors import UsageError
-from scsi2nvme.drivers.scheme import FIRMWARE, PHYSICAL, READONLY, SANITIZE, SECURITY, Scheme
+from scsi2nvme.drivers.scheme import (
+    FIRMWARE,
+    HISTORY,
+    PHYSICAL,
+    READONLY,
+    SANITIZE,
+    SECURITY,
+    Scheme,
+)
 from scsi2nvme.drivers.transports import SCHEMES, every_option
 
 
@@ -40,6 +48,11 @@ class ControllerSpec:
     def may_be_sanitized(self) -> bool:
         """Whether initiators may erase all namespaces by SANITIZE."""
         return bool(self.options.get(SANITIZE.name, False))
+
+    @property
+    def history_allowed(self) -> bool:
+        """Whether initiators may read the error history."""
+        return bool(self.options.get(HISTORY.name, False))
 
     @property
     def firmware_allowed(self) -> bool:

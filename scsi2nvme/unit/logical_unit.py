@@ -22,6 +22,7 @@ from scsi2nvme.unit.buffers import Buffers
 from scsi2nvme.unit.counters import POWER_TRANSITIONS
 from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.epoch import Epoch
+from scsi2nvme.unit.error_history import ErrorHistory
 from scsi2nvme.unit.exceptions import InformationalExceptions
 from scsi2nvme.unit.firmware import FirmwareDownload
 from scsi2nvme.unit.identifying import IdentifyingInformation
@@ -115,6 +116,7 @@ class LogicalUnit(BlockDevice):
         self.read_only = False  # by configuration
         self.security = False  # by configuration: initiators may use security protocols
         self.may_be_sanitized = False  # with all of the controller, by configuration
+        self.history_allowed = False  # to initiators, by configuration
         self.firmware_allowed = False  # to initiators, by configuration
         self.firmware = FirmwareDownload()  # of the controller, shared by all that share it
         self.mode = ModeParameters(self, self.store, lambda: self.on_change())
@@ -124,6 +126,7 @@ class LogicalUnit(BlockDevice):
         self.reservations = Reservations(self)
         self.identifying = IdentifyingInformation(self, self.store)
         self.buffers = Buffers()
+        self.history = ErrorHistory()
         self.statistics: Callable[[], Statistics] = Statistics  # of its commands
         self.log = LogParameters(self, self.store, lambda: self.statistics())
 
@@ -217,6 +220,7 @@ class LogicalUnit(BlockDevice):
         self.prevented_by.discard(nexus.key)
         self.diagnostics.pop(nexus.key, None)
         self.buffers.forget(nexus.key)
+        self.history.forget(nexus.key)
         self.reservations.nexus_lost(nexus)
 
     def _forget_absent(self) -> None:
@@ -317,6 +321,7 @@ class LogicalUnit(BlockDevice):
         self.prevented_by.clear()
         self.diagnostics.clear()
         self.buffers.reset()
+        self.history.reset()
         if cause is not None:
             for key in self.unit_attentions:
                 self.unit_attentions[key] = [Sense(cause)]

@@ -51,6 +51,11 @@ RESERVED_A = Step(
     "5F 01 01 0000 00000018 00", out=hexed("000000000000000100000000000000000000000000000000")
 )
 
+_SNAPSHOT = (
+    "admin 02 nsid=FFFFFFFF cdw10=7F8107",
+    "admin 02 nsid=FFFFFFFF cdw10=7F8008",
+)
+_DIRECTORY = hexed("4E564D6520202020 00 12" + "00" * 20 + "0010 1001000000000600 1102000000000400")
 _DOWNLOADED = ("admin 11 nsid=0 cdw10=1 out=322e302020202020",)
 _PAGE_DOWNLOADED = ("admin 11 nsid=0 cdw10=3FF out=" + "322e302020202020" * 512,)
 _REST_DOWNLOADED = ("admin 11 nsid=0 cdw10=1 cdw11=400 out=322e302020202020",)
@@ -639,5 +644,22 @@ VECTORS: dict[str, tuple[Step, ...]] = {
         Step("3B 0E 00 000000 000008 00", out=b"2.0     ", nvme=_DOWNLOADED),
         Step("3B 0F 00 000000 000000 00", nvme=_COMMITTED),
         Step("12 00 00 00 24 00", data=_NEW_INQUIRY),
+    ),
+    "READ BUFFER (10), error history": (
+        Step("3C 1C 01 000000 0000FF 00", nvme=_SNAPSHOT, data=_DIRECTORY),
+        Step(
+            "3C 1C 10 000200 000004 00",
+            nvme=(
+                "admin 02 nsid=FFFFFFFF cdw10=7F8007 cdw12=200",
+                "admin 02 nsid=FFFFFFFF cdw10=7F8007",
+            ),
+            data=hexed("00010203"),
+        ),
+        Step("3C 1C 00 000000 000004 00", nexus="b", sense=(5, 0, 0x16)),
+    ),
+    "READ BUFFER (16), error history": (
+        Step("9B 3C 0000000000000000 000000FF 01 00", nvme=_SNAPSHOT, data=_DIRECTORY),
+        Step("9B 1C 0000000000000000 000000FF FF 00"),
+        Step("9B 1C 0000000000000000 000000FF 10 00", sense=(5, 0x24, 0)),
     ),
 }

@@ -30,6 +30,7 @@ def _get_log_page(controller: Controller, command: Values) -> int:
         raise CommandFailed(StatusCode.INVALID_LOG_PAGE, 40)
     if page.controller_only and command.nsid not in _OF_THE_CONTROLLER:
         raise invalid_field(4)
+    page.asked(controller, command)
     data = page.build(controller)
     if length > MAXIMUM_TRANSFER_BYTES:
         raise invalid_field(42)
@@ -38,6 +39,7 @@ def _get_log_page(controller: Controller, command: Values) -> int:
     if page.taken is not None:
         page.taken(controller)
     controller.to_host(command, data[offset : offset + length].ljust(length, b"\0"))
+    page.answered(controller, command)
     if not command.cdw10 >> 15 & 1:  # RAE
         controller.part(Events).acknowledge(lid)
     return 0

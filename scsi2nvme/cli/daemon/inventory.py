@@ -117,6 +117,7 @@ class Inventory:
         lu.read_only = one.settings.spec.readonly
         lu.security = one.settings.spec.security
         lu.may_be_sanitized = one.settings.spec.may_be_sanitized
+        lu.history_allowed = one.settings.spec.history_allowed
         lu.firmware_allowed = one.settings.spec.firmware_allowed
         if physical := one.settings.spec.physical_block_bytes:
             lu.maximum_physical_block_bytes = physical

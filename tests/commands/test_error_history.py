@@ -1,0 +1,130 @@
+"""READ BUFFER's error history, from telemetry."""
+
+from __future__ import annotations
+
+import pytest
+
+from scsi2nvme.commands.error_history import DIRECTORY, ENTRY, STATUS_HEADER
+from scsi2nvme.scsi.result import Result
+from scsi2nvme.scsi.sense import (
+    COMMAND_SEQUENCE_ERROR,
+    ERROR_HISTORY_I_T_NEXUS_CLEARED,
+    INVALID_FIELD_IN_CDB,
+    OPERATION_IN_PROGRESS,
+)
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import Nexus
+from tests.support import Bench, code, make_bench, row
+
+CURRENT, SAVED = 0x10, 0x11
+CLEAR_NEXUS, CLEAR = 0xFE, 0xFF
+LENGTH = 3 * 512
+
+
+def read(bench: Bench, number: int, *, nexus: Nexus | None = None, **fields: int) -> Result:
+    fields = {"allocation_length": 8192, **fields}
+    return bench.do("READ BUFFER (16), error history", nexus=nexus, buffer_id=number, **fields)
+
+
+def retrieved(result: Result) -> tuple[int, int]:
+    header = DIRECTORY.parse(result.data_in)
+    return header.ehs_retrieved, header.ehs_source
+
+
+def test_initiators_may_not_unless_that_is_configured() -> None:
+    bench = make_bench()
+    bench.lu.history_allowed = False
+    assert code(read(bench, 0)) == INVALID_FIELD_IN_CDB
+    assert code(read(make_bench(controller={"lpa": 0x07}), 0)) == INVALID_FIELD_IN_CDB
+    assert bench.model.executed == []
+
+
+def test_the_directory_tells_of_both_logs() -> None:
+    data = read(make_bench(), 1).data_in
+    entries = [ENTRY.parse(data[at : at + 8]) for at in range(DIRECTORY.size, len(data), 8)]
+    assert DIRECTORY.parse(data).directory_length == 16
+    assert [
+        (each.buffer_id, each.buffer_format, each.maximum_available_length) for each in entries
+    ] == [(CURRENT, 1, LENGTH), (SAVED, 2, 1024)]
+
+
+def test_a_log_that_the_controller_has_not_saved_is_not_there() -> None:
+    bench = make_bench()
+    bench.model.logs[0x08] = bytes(512)
+    assert DIRECTORY.parse(read(bench, 1).data_in).directory_length == 8
+    assert code(read(bench, SAVED)) == INVALID_FIELD_IN_CDB
+
+
+def test_the_data_are_in_spcs_form_from_any_offset() -> None:
+    bench = make_bench()
+    read(bench, 1)
+    whole = read(bench, CURRENT).data_in
+    assert len(whole) == LENGTH
+    header = STATUS_HEADER.parse(whole)
+    assert (header.company_id, header.set_one_length, header.set_three_length) == (0x123456, 1, 2)
+    assert whole[512:] == bytes(range(256)) * 4
+    for offset, length in ((5, 3), (511, 2), (700, 900), (LENGTH, 1)):
+        part = read(bench, CURRENT, buffer_offset=offset, allocation_length=length)
+        assert part.data_in == whole[offset : offset + length]
+    assert code(read(bench, CURRENT, buffer_offset=LENGTH + 1)) == INVALID_FIELD_IN_CDB
+
+
+def test_it_is_one_nexuses_until_another_takes_it() -> None:
+    bench = make_bench()
+    other = bench.other()
+    assert retrieved(read(bench, 0)) == (0b10, 0b01)
+    assert retrieved(read(bench, 0)) == (0b10, 0b10)
+    for number in (0, 1, CURRENT, CLEAR_NEXUS, CLEAR):
+        assert code(read(bench, number, nexus=other)) == OPERATION_IN_PROGRESS
+    assert retrieved(read(bench, 2, nexus=other)) == (0b10, 0b10)
+    assert code(read(bench, CURRENT)) == ERROR_HISTORY_I_T_NEXUS_CLEARED
+    assert code(read(bench, CURRENT)) == OPERATION_IN_PROGRESS
+    assert read(bench, CURRENT, nexus=other).status is Status.GOOD
+
+
+def test_it_is_given_back() -> None:
+    bench = make_bench()
+    read(bench, 1)
+    assert read(bench, CLEAR_NEXUS).data_in == b""
+    assert retrieved(read(bench, 0, nexus=bench.other())) == (0b01, 0b10)  # the same snapshot
+    read(bench, CLEAR, nexus=bench.other())
+    assert code(read(bench, CURRENT)) == INVALID_FIELD_IN_CDB
+    assert retrieved(read(bench, 0)) == (0b10, 0b01)
+
+
+@pytest.mark.parametrize("ends", ["reset", "nexus"])
+def test_it_ends_with_its_nexus_and_a_reset(ends: str) -> None:
+    bench = make_bench()
+    read(bench, 1)
+    if ends == "reset":
+        bench.lu.reset(None)
+    else:
+        bench.lu.detach(bench.nexus)
+    assert retrieved(read(bench, 0, nexus=bench.other())) == (0b10, 0b01)
+
+
+def test_a_snapshot_that_is_made_anew_elsewhere_is_of_no_use() -> None:
+    bench = make_bench()
+    read(bench, 1)
+    log = bench.model.logs[0x07]
+    bench.model.logs[0x07] = log[:381] + b"\x77" + log[382:]
+    assert code(read(bench, CURRENT)) == COMMAND_SEQUENCE_ERROR
+    assert code(read(bench, CURRENT)) == INVALID_FIELD_IN_CDB
+
+
+@pytest.mark.parametrize(
+    ("number", "fields"),
+    [
+        (4, {}),
+        (0xF0, {}),
+        (0x12, {}),
+        (0, {"buffer_offset": 4}),
+        (0, {"mode_specific": 2}),
+        (CURRENT, {"mode_specific": 1}),
+    ],
+)
+def test_what_there_is_not_is_a_wrong_field(number: int, fields: dict[str, int]) -> None:
+    bench = make_bench()
+    read(bench, 1)
+    cdb = row("READ BUFFER (10), error history").build(buffer_id=number, **fields)
+    assert code(bench.run(cdb)) == INVALID_FIELD_IN_CDB
