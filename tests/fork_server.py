@@ -33,6 +33,7 @@ SANITIZED = "MESONPY_EDITABLE_SKIP" in os.environ
 _SERVER = (sys.executable, *(() if SANITIZED else ("-S",)), "-m", "tests.fork_server")
 # What the verbs import that tests run most, beside what comes with `main`.
 _IMPORTED = (
+    "scsi2nvme.cli.daemon.front_ends.iscsi.portal",
     "scsi2nvme.cli.daemon.serve",
     "scsi2nvme.cli.inspection",
     "scsi2nvme.client",
