@@ -79,8 +79,8 @@ class _VerbParser(_Parser):
         return parsed, unknown
 
 
-def build_parser() -> _Parser:
-    """Return the program's argument parser."""
+def build_parser(verbs: Sequence[Verb] = ()) -> _Parser:
+    """Return the program's argument parser, which knows these verbs, or all."""
     parser = _Parser(
         prog="scsi2nvme",
         description="Publish an NVMe disk as SCSI logical units over iSCSI.",
@@ -96,7 +96,7 @@ def build_parser() -> _Parser:
         required=True,
         parser_class=_VerbParser,
     )
-    for verb in VERBS:
+    for verb in verbs or VERBS:
         subparser = subparsers.add_parser(
             verb.name,
             help=verb.doc,
@@ -105,7 +105,7 @@ def build_parser() -> _Parser:
             allow_abbrev=False,
         )
         subparser.verb = verb
-        subparser.set_defaults(run=verb.run, whole=parser)
+        subparser.set_defaults(run=verb.run, whole=build_parser)
     return parser
 
 
@@ -134,8 +134,12 @@ def _status(argv: Sequence[str] | None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     try:
-        parser = build_parser()
-        arguments, unknown = parser.parse_known_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        # To put all verbs' parsers together takes longer than to parse: only to help, or to say
+        # what may have been meant, needs more than one.
+        meant_one = [verb for verb in VERBS if verb.name in words[:1]]
+        parser = build_parser(meant_one)
+        arguments, unknown = parser.parse_known_args(words)
         if unknown:
             parser.refuse(unknown)
         status: int = arguments.run(arguments)

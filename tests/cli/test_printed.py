@@ -33,7 +33,7 @@ def test_every_verb_writes_nothing_that_a_terminal_obeys(
         def parse_known_args(self, argv: object) -> tuple[argparse.Namespace, list[str]]:
             return argparse.Namespace(run=run), []
 
-    monkeypatch.setattr(program, "build_parser", Parser)
+    monkeypatch.setattr(program, "build_parser", lambda verbs: Parser())
     assert program.main([]) == FAILED
     told = capsys.readouterr()
     assert told.out == f"{PLAIN}\tä\nb\n"

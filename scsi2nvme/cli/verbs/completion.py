@@ -40,15 +40,15 @@ def _run(arguments: argparse.Namespace) -> int:
 
         how = advice.install(advice.SHTAB)
         raise OperationError(f"what shells are told is made by shtab; run: {how}") from None
-    for verb in _verbs(arguments.whole):
-        if verb.verb.name != "completion":  # which has declared what it takes already
-            verb.verb.arguments(verb)
+    program = arguments.whole()
+    for verb in _verbs(program):
+        verb.verb.arguments(verb)
         for action in verb._actions:
             if action.metavar in _FILES:
                 action.complete = shtab.FILE
             elif action.metavar in _DIRECTORIES:
                 action.complete = shtab.DIRECTORY
-    print(shtab.complete(arguments.whole, arguments.shell))
+    print(shtab.complete(program, arguments.shell))
     return 0
 
 
