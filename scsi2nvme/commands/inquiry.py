@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer
 from scsi2nvme.commands import vpd_pages
-from scsi2nvme.commands.vpd_pages.page import NO_LOGICAL_UNIT, VENDOR, peripheral, printable
+from scsi2nvme.commands.vpd_pages.page import (
+    NO_LOGICAL_UNIT,
+    VENDOR,
+    firmware_revision,
+    peripheral,
+    printable,
+)
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.result import Result, Translation
 
@@ -43,12 +49,6 @@ SAM_5, SPC_4, SBC_3, ZBC, SNT = 0x00A0, 0x0460, 0x04C0, 0x0620, 0x1F60
 NAMELESS = {"vendor": b" " * 8, "product": b" " * 16, "revision": b" " * 4}
 
 
-def revision(firmware: bytes) -> bytes:
-    """Return the last four non-space characters of FR. Spec: SNTR 1.5 6.1.1."""
-    graphic = bytes(byte for byte in firmware if 0x21 <= byte <= 0x7E)
-    return graphic[-4:].ljust(4)
-
-
 def _version_descriptors(task: Task) -> dict[str, int]:
     """Return what is conformed to: architecture, transport, commands. Spec: SPC-4 6.6.2."""
     zbc = 0 if task.lu.zones is None else ZBC
@@ -71,7 +71,7 @@ def _standard_data(task: Task) -> bytes:
         cmdque=1,
         vendor=VENDOR,
         product=printable(controller.bytes("mn")[:16]),
-        revision=revision(controller.bytes("fr")),
+        revision=firmware_revision(controller.bytes("fr")),
         **_version_descriptors(task),
     )
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from scsi2nvme.commands.inquiry import STANDARD_DATA, revision
+from scsi2nvme.commands.inquiry import STANDARD_DATA
 from scsi2nvme.commands.vpd_pages import PAGES
+from scsi2nvme.commands.vpd_pages.page import firmware_revision
 from scsi2nvme.fields import Values
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
@@ -64,7 +65,7 @@ def test_a_transport_is_named_where_it_is_known() -> None:
     ],
 )
 def test_the_revision_is_the_end_of_the_firmware_revision(firmware: bytes, expected: bytes) -> None:
-    assert revision(firmware) == expected
+    assert firmware_revision(firmware) == expected
 
 
 def test_unprintable_product_bytes_become_spaces() -> None:

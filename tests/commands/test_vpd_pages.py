@@ -339,3 +339,11 @@ def test_four_bits_hold_the_physical_block_exponent() -> None:
     lu = make_bench(namespace={"nsfeat": 0x10, "npwg": 0xFFFF}, controller={"awupf": 0xFFFF}).lu
     lu.maximum_physical_block_bytes = 1 << 30
     assert lu.physical_block_exponent == 15
+
+
+def test_identify_controller_is_told_as_it_is() -> None:
+    bench = make_bench()
+    data = page(bench, 0xDE)
+    assert len(data) == 4160
+    assert data[8:36] == b"NVMe    Model Controller1.0 "
+    assert data[64:] == bench.lu.facts.controller.raw

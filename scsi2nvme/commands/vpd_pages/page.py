@@ -59,3 +59,9 @@ _PRINTABLE = bytes(byte if 0x20 <= byte <= 0x7E else 0x20 for byte in range(256)
 def printable(text: bytes) -> bytes:
     """Return an ASCII field with what is not graphic turned into spaces."""
     return text.translate(_PRINTABLE)
+
+
+def firmware_revision(firmware: bytes) -> bytes:
+    """Return the last four non-space characters of FR. Spec: SNTR 1.5 6.1.1."""
+    graphic = bytes(byte for byte in firmware if 0x21 <= byte <= 0x7E)
+    return graphic[-4:].ljust(4)
