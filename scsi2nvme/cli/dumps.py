@@ -3,11 +3,12 @@
 A dump is a folder of `dumps/`, by its number: `dump.json` says what failed, `queues.trace` has the
 last commands and completions of its queue pairs, `log-LL.bin` a log page. Nobody but the daemon's
 user may read them: commands and telemetry tell of data. While the daemon runs, each controller has
-a trace in `traces/`; one that is there when a daemon starts was left by one that crashed.
+a trace in the folder `traces`; one that is there when a daemon starts was left by one that crashed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,7 +16,9 @@ import struct
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 from scsi2nvme.cli.errors import OperationError
@@ -23,7 +26,8 @@ from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.structures import CQE, CQE_BYTES, SQE, SQE_BYTES
 from scsi2nvme.typed import parse_json
 
-DUMPS, TRACES = "dumps", "traces"
+DUMPS = "dumps"
+_MEMORY = Path("/dev/shm")
 DESCRIPTION, QUEUES = "dump.json", "queues.trace"
 MOST_DESCRIPTION_BYTES = 4 << 20
 _MAGIC = b"s2ntrace"
@@ -49,6 +53,25 @@ TRACE_HEADER = Structure(
 _QUEUE = struct.Struct("<IIHH52x")  # placed, completed, QID, depth
 _BEHIND_MS = 60_000
 _MOST_QUEUES, _MOST_ENTRIES = 1024, 4096
+
+
+def traces(state_dir: Path) -> Path:
+    """Return the folder of a daemon's traces, which need not be there.
+
+    It lies in memory, by the state directory's name, where that can be: a store to a page of a
+    disk's file waits while the kernel writes that back, and with it all that its reactor serves.
+    """
+    own = _MEMORY / f"scsi2nvme-{os.geteuid()}"
+    try:
+        with contextlib.suppress(FileExistsError):
+            own.mkdir(mode=0o700)
+        found = own.lstat()
+    except OSError:
+        return state_dir / "traces"
+    # Anybody may make a folder of that name.
+    if not S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        return state_dir / "traces"
+    return own / sha256(os.fsencode(state_dir.resolve())).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

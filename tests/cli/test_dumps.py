@@ -74,7 +74,7 @@ def test_the_last_commands_stand_in_the_trace(tmp_path: Path) -> None:
     async def work(controller: Controller, follower: Dumping) -> None:
         for lba in range(TRACE_ENTRIES + 10):
             await controller.execute(NvmeCommand(Opcode.READ, 1, cdw10=lba, data_in=BLOCK))
-        path = tmp_path / dumps.TRACES / "0.trace"
+        path = dumps.traces(tmp_path) / "0.trace"
         assert path.stat().st_mode & 0o077 == 0
         trace = dumps.read_trace(path.read_bytes())
         assert [queue.qid for queue in trace.queues] == [0, 1, 2]
@@ -90,7 +90,7 @@ def test_the_last_commands_stand_in_the_trace(tmp_path: Path) -> None:
         assert given_away.commands == ()
 
     controlled(tmp_path, work)
-    assert not list((tmp_path / dumps.TRACES).iterdir())  # it has ended in order
+    assert not dumps.traces(tmp_path).exists()  # it has ended in order
 
 
 def test_nothing_is_recorded_where_nobody_wants_dumps(tmp_path: Path) -> None:
@@ -306,17 +306,17 @@ def test_the_last_commands_of_a_killed_daemon_are_kept(
 
 def test_a_daemon_that_ends_in_order_leaves_no_trace(tmp_path: Path) -> None:
     with Daemon(tmp_path, DISK) as daemon:
-        assert (tmp_path / dumps.TRACES / "0.trace").stat().st_size > TRACE_BYTES
+        assert (dumps.traces(tmp_path) / "0.trace").stat().st_size > TRACE_BYTES
         assert daemon.stop() == 0
-    assert not list((tmp_path / dumps.TRACES).iterdir())
+    assert not dumps.traces(tmp_path).exists()
     assert dumps.DumpStore(tmp_path).all() == []
 
 
 def test_a_trace_that_cannot_be_read_is_told_and_goes(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    traces = tmp_path / dumps.TRACES
-    traces.mkdir()
+    traces = dumps.traces(tmp_path)
+    traces.mkdir(mode=0o700)
     (traces / "0.trace").write_bytes(b"nonsense")
     Dumping(tmp_path, 8).take_over()
     assert "is no trace: it is too short" in caplog.text
@@ -329,3 +329,18 @@ def test_a_dump_whose_description_is_lost_is_listed(tmp_path: Path) -> None:
     assert "cannot be read" in dump.description["reason"]
     with pytest.raises(OperationError, match="there are: 7"):
         dumps.DumpStore(tmp_path).one(8)
+
+
+def test_traces_are_not_in_a_folder_of_somebody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dumps, "_MEMORY", tmp_path)
+    own = tmp_path / f"scsi2nvme-{os.geteuid()}"
+    assert dumps.traces(tmp_path).parent == own
+    own.chmod(0o777)
+    assert dumps.traces(tmp_path) == tmp_path / "traces"
+    own.rmdir()
+    own.symlink_to(tmp_path)
+    assert dumps.traces(tmp_path) == tmp_path / "traces"
+    monkeypatch.setattr(dumps, "_MEMORY", tmp_path / "none")
+    assert dumps.traces(tmp_path) == tmp_path / "traces"

@@ -53,7 +53,7 @@ class Dumping:
     """Makes dumps, of which `most` are kept; none for 0."""
 
     def __init__(self, state_dir: Path, most: int) -> None:
-        self._traces = state_dir / dumps.TRACES
+        self._traces = dumps.traces(state_dir)
         self._store = dumps.DumpStore(state_dir, most)
         self._most = most
         self._background = Background()
@@ -72,7 +72,8 @@ class Dumping:
 
     def _take_over(self, path: Path) -> None:
         try:
-            trace = dumps.read_trace(path.read_bytes())
+            raw = path.read_bytes()
+            trace = dumps.read_trace(raw)
         except ValueError as error:
             _log.warning("%s is no trace: %s", path, error)
             path.unlink()
@@ -81,7 +82,8 @@ class Dumping:
             path.unlink()
             return
         folder = self._store.new()
-        path.replace(folder / dumps.QUEUES)
+        dumps.write(folder / dumps.QUEUES, raw)
+        path.unlink()
         reason = f"the daemon (process {trace.pid}) did not end in order"
         dumps.describe(
             folder, reason=reason, controller=trace.controller, at_s=time.time(), crash=True
@@ -137,6 +139,8 @@ class Dumping:
         await self._background.cancel()
         for controller in list(self._recorded):
             self.forget(controller)
+        with contextlib.suppress(OSError):
+            self._traces.rmdir()
 
 
 class _TraceFile:
