@@ -200,6 +200,23 @@ SANITIZE = Option(
     parse_switch,
     71,
 )
+_SECURE_FORMATS = {"off": 0, "data": 1, "crypto": 2}  # Secure Erase Settings
+
+
+def _secure_format(text: str) -> int:
+    if text not in _SECURE_FORMATS:
+        raise ValueError(f"is not {', '.join(_SECURE_FORMATS)}")
+    return _SECURE_FORMATS[text]
+
+
+SECURE_FORMAT = Option(
+    "secure_format",
+    "|".join(_SECURE_FORMATS),
+    "have FORMAT UNIT erase what was on the disk: as user data, or by its encryption key "
+    "(default off: it may be left in spare blocks)",
+    _secure_format,
+    72,
+)
 SECURITY = Option(
     "security",
     "on|off",

@@ -15,6 +15,7 @@ from scsi2nvme.drivers.scheme import (
     PHYSICAL,
     READONLY,
     SANITIZE,
+    SECURE_FORMAT,
     SECURITY,
     SERIAL,
     SIZE,
@@ -33,7 +34,8 @@ def _options() -> tuple[Option, ...]:
     from scsi2nvme.drivers.emulated.capabilities import TABLES
 
     shape = (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL)
-    return (*shape, READONLY, SANITIZE, SECURITY, FIRMWARE, HISTORY, *TABLES.options)
+    permitted = (READONLY, SANITIZE, SECURE_FORMAT, SECURITY, FIRMWARE, HISTORY)
+    return (*shape, *permitted, *TABLES.options)
 
 
 def _check(path: str, options: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from scsi2nvme.drivers.scheme import (
     PROTECTION,
     READONLY,
     SANITIZE,
+    SECURE_FORMAT,
     SECURITY,
     SERIAL,
     SIZE,
@@ -72,7 +73,7 @@ TRANSPORT = Scheme(
     "QEMU's NVMe controller in a process of its own; PATH as above, or empty: no data kept",
     lambda: (
         *(SIZE, BLOCK, METADATA, PROTECTION, EXTENDED),
-        *(NAMESPACES, SERIAL, CACHE, PHYSICAL, READONLY, SANITIZE, SECURITY),
+        *(NAMESPACES, SERIAL, CACHE, PHYSICAL, READONLY, SANITIZE, SECURE_FORMAT, SECURITY),
     ),
     _open,
     _check,

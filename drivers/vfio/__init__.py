@@ -12,6 +12,7 @@ from scsi2nvme.drivers.scheme import (
     PHYSICAL,
     READONLY,
     SANITIZE,
+    SECURE_FORMAT,
     SECURITY,
     Option,
     Scheme,
@@ -50,7 +51,10 @@ def _open(path: str, options: Mapping[str, Any]) -> Transport:
 TRANSPORT = Scheme(
     "pci",
     "a real disk, bound to vfio-pci; PATH is its PCI address, such as 0000:01:00.0",
-    lambda: (PHYSICAL, READONLY, SANITIZE, SECURITY, FIRMWARE, HISTORY, NOIOMMU),
+    lambda: (
+        *(PHYSICAL, READONLY, SANITIZE, SECURE_FORMAT, SECURITY),
+        *(FIRMWARE, HISTORY, NOIOMMU),
+    ),
     _open,
     _check,
     lasting_name=lambda path: path,

@@ -19,10 +19,12 @@ from scsi2nvme.drivers.scheme import (
     PHYSICAL,
     READONLY,
     SANITIZE,
+    SECURE_FORMAT,
     SECURITY,
     Scheme,
 )
 from scsi2nvme.drivers.transports import SCHEMES, every_option
+from scsi2nvme.nvme.namespace import SecureErase
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class ControllerSpec:
     def security(self) -> bool:
         """Whether initiators may use security protocols."""
         return bool(self.options.get(SECURITY.name, False))
+
+    @property
+    def secure_format(self) -> SecureErase:
+        """What FORMAT UNIT shall erase."""
+        return SecureErase(self.options.get(SECURE_FORMAT.name, SecureErase.NONE))
 
     @property
     def may_be_sanitized(self) -> bool:

@@ -14,6 +14,7 @@ from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands.immediate import in_background
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
+from scsi2nvme.nvme.namespace import SecureErase
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NAMESPACE
 from scsi2nvme.scsi.result import GOOD, CheckCondition, NvmeError, Progress, Result, Translation
 from scsi2nvme.scsi.sense import (
@@ -62,7 +63,8 @@ LONG_HEADER = Structure(
 _FORMAT_SECONDS = 4 * 3600
 _POLL_SECONDS = 1.0
 _OACS_FORMAT = 1
-_FNA_FORMATS_ALL = 1 << 0
+_FNA_FORMATS_ALL, _FNA_ERASES_ALL, _FNA_ERASES_KEYS = 0, 1, 2  # bits of FNA
+_SES_AT = 9  # Secure Erase Settings of Format NVM
 _CNS_NAMESPACE, _CNS_ACTIVE_LIST = 0x00, 0x02
 _FPI_SUPPORTED, _FPI_REMAINING = 0x80, 0x7F
 _FLBAS_EXTENDED = 1 << 4  # also MSET of Format NVM
@@ -164,7 +166,7 @@ def _format_nvm(lu: LogicalUnit, index: int) -> NvmeCommand:
     return NvmeCommand(
         AdminOpcode.FORMAT_NVM,
         nsid=lu.nsid,
-        cdw10=cdw10,
+        cdw10=cdw10 | lu.secure_format << _SES_AT,
         admin=True,
         timeout_s=_FORMAT_SECONDS,
     )
@@ -214,7 +216,7 @@ def _check_alone(lu: LogicalUnit) -> Translation:
     """
     if lu.capacity_blocks < lu.facts.capacity_blocks:
         raise CheckCondition(Sense(INVALID_FIELD_IN_CDB))
-    if lu.facts.controller.fna & _FNA_FORMATS_ALL:
+    if lu.facts.controller_bit("fna", _FNA_ERASES_ALL if lu.secure_format else _FNA_FORMATS_ALL):
         completion = yield NvmeCommand(
             AdminOpcode.IDENTIFY, cdw10=_CNS_ACTIVE_LIST, data_in=IDENTIFY_BYTES, admin=True
         )
@@ -241,6 +243,15 @@ def format_unit(task: Task) -> Translation:
     return (yield from work)
 
 
+def formats(lu: LogicalUnit) -> bool:
+    """Whether Format NVM does what FORMAT UNIT is to do, by configuration."""
+    erases_keys = lu.facts.controller_bit("fna", _FNA_ERASES_KEYS)
+    if lu.secure_format is SecureErase.CRYPTOGRAPHIC and not erases_keys:
+        return False
+    # The zones of another block length would be others.
+    return lu.writes_anywhere and lu.facts.controller_bit("oacs", _OACS_FORMAT)
+
+
 COMMANDS = (
     Command(
         "FORMAT UNIT",
@@ -263,9 +274,10 @@ COMMANDS = (
         modifies_medium=True,
         exclusive=True,
         goes_on=lambda lu: lu.readiness is Readiness.FORMATTING,
-        # The zones of another block length would be others.
-        supported=lambda lu: lu.writes_anywhere and lu.facts.controller_bit("oacs", _OACS_FORMAT),
+        supported=formats,
         nvme=("Format NVM", "Identify"),
         timeout_s=_FORMAT_SECONDS,
+        doc="With `secure_format=` what was on the disk is erased (Secure Erase Settings); where "
+        "the disk has no such erasure there is no FORMAT UNIT.",
     ),
 )

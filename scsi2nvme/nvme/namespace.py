@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import cached_property
 
 from scsi2nvme.fields import Values
@@ -15,6 +16,14 @@ from scsi2nvme.nvme.structures import (
 )
 
 MPSMIN_UNIT = 4096
+
+
+class SecureErase(IntEnum):
+    """Secure Erase Settings of Format NVM. Spec: NVMe Base 2.0c 5.14."""
+
+    NONE = 0
+    USER_DATA = 1
+    CRYPTOGRAPHIC = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.namespace import NamespaceFacts, SecureErase
 from scsi2nvme.scsi.sense import (
     MEDIUM_NOT_PRESENT,
     POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
@@ -115,6 +115,7 @@ class LogicalUnit(BlockDevice):
         self.on_change: Callable[[], None] = lambda: None
         self.read_only = False  # by configuration
         self.security = False  # by configuration: initiators may use security protocols
+        self.secure_format = SecureErase.NONE  # what FORMAT UNIT erases, by configuration
         self.may_be_sanitized = False  # with all of the controller, by configuration
         self.history_allowed = False  # to initiators, by configuration
         self.firmware_allowed = False  # to initiators, by configuration

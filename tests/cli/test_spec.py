@@ -8,6 +8,7 @@ from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.cli.spec import describe, parse
 from scsi2nvme.drivers.scheme import parse_size
 from scsi2nvme.drivers.transports import SCHEMES, every_option
+from scsi2nvme.nvme.namespace import SecureErase
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,17 @@ def test_every_option_is_read() -> None:
         "readonly": True,
     }
     assert spec.readonly
+
+
+@pytest.mark.parametrize("transport", ["emulated:x", "qemu:x", "pci:0000:01:00.0"])
+def test_what_erases_is_off_until_it_is_asked_for(transport: str) -> None:
+    plain = parse(transport)
+    assert not plain.may_be_sanitized
+    assert plain.secure_format is SecureErase.NONE
+    asked = parse(f"{transport},sanitize=on,secure_format=crypto")
+    assert asked.may_be_sanitized
+    assert asked.secure_format is SecureErase.CRYPTOGRAPHIC
+    assert not asked.given()
 
 
 @pytest.mark.parametrize("transport", ["emulated:x", "qemu:x", "pci:0000:01:00.0"])
@@ -108,6 +120,10 @@ def test_qemu_needs_no_path(text: str) -> None:
         ("emulated:x,serial=123456789012345678901", ["serial", "20"]),
         ("emulated:x,serial=", ["serial", "''"]),
         ("emulated:x,readonly=yes", ["readonly", "'yes'", "on or off"]),
+        ("emulated:x,secure_format=on", ["secure_format", "'on'", "off, data, crypto"]),
+        ("emulated:x,sanicap=ndi", ["sanicap", "'ndi'", "block+crypto"]),
+        ("emulated:x,sanitize_s=1.5", ["sanitize_s", "'1.5'", "86400"]),
+        ("emulated:x,sanitize_fails=-1", ["sanitize_fails", "'-1'", "1000"]),
         ("emulated:x,colour=red", ["'colour=red'", "size"]),
         ("emulated:x,size", ["'size'"]),
         ("emulated:x,size=1G,size=2G", ["size", "twice"]),

@@ -6,6 +6,7 @@ import pytest
 
 from scsi2nvme.commands.format_unit import LONG_HEADER, SHORT_HEADER
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
+from scsi2nvme.nvme.namespace import SecureErase
 from scsi2nvme.nvme.structures import LBA_FORMAT
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
@@ -50,6 +51,30 @@ def test_the_current_format_is_kept(bench: Bench) -> None:
     assert [(c.nsid, c.cdw10) for c in formats(bench)] == [(1, 0)]
     assert bench.model.blocks(0) == bytes(512)
     assert bench.lu.readiness is Readiness.READY
+
+
+def test_what_was_on_the_disk_is_erased_if_that_is_configured() -> None:
+    bench = make_bench(controller={"fna": 0b100})
+    for erase in SecureErase:
+        bench.lu.secure_format = erase
+        assert bench.do("FORMAT UNIT") == Result()
+    assert [c.cdw10 for c in formats(bench)] == [0, 1 << 9, 2 << 9]
+
+
+def test_who_is_to_erase_what_the_disk_cannot_does_not_format() -> None:
+    bench = make_bench()
+    bench.lu.secure_format = SecureErase.CRYPTOGRAPHIC
+    assert code(bench.do("FORMAT UNIT")) == INVALID_COMMAND_OPERATION_CODE
+    assert not formats(bench)
+
+
+@pytest.mark.parametrize(("fna", "erase"), [(1, SecureErase.NONE), (2, SecureErase.USER_DATA)])
+def test_other_namespaces_are_neither_formatted_nor_erased(fna: int, erase: SecureErase) -> None:
+    bench = make_bench(controller={"fna": fna})
+    bench.model.admin[AdminOpcode.IDENTIFY] = lambda command: b"\1\0\0\0\2".ljust(4096, b"\0")
+    bench.lu.secure_format = erase
+    assert code(bench.do("FORMAT UNIT")) == INVALID_FIELD_IN_CDB
+    assert not formats(bench)
 
 
 def test_the_block_length_comes_from_mode_select(bench: Bench) -> None:

@@ -17,6 +17,7 @@ from scsi2nvme.drivers.emulated.capability import (
 )
 from scsi2nvme.drivers.emulated.image import BLOCK_BYTES, NamespaceState
 from scsi2nvme.drivers.emulated.model import LBCC, NCC, CommandFailed, invalid_field
+from scsi2nvme.drivers.scheme import Option, parse_switch
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode
 from scsi2nvme.nvme.status import StatusCode
@@ -24,10 +25,21 @@ from scsi2nvme.nvme.status import StatusCode
 _log = logging.getLogger(__name__)
 
 _STEPS = 20
-_SECONDS = "format_s"
+_SECONDS = "format_s"  # how long it takes at least
 _OACS_FORMAT_NVM = 1 << 1
 _SAME_NAMESPACE = 1 << 16  # CSE: nothing else may run on the namespace
 _PROGRESS_IS_TOLD = 1 << 7  # FPI
+_FNA_ERASES_KEYS = 1 << 2
+
+CRYPTO_FORMAT = Option(
+    "crypto_format",
+    "on|off",
+    "whether a format may erase by the encryption key (emulated only; default off)",
+    parse_switch,
+    79,
+    "crypto_format",
+    subject="a choice of how formats erase",
+)
 
 
 class Formatter(Part):
@@ -36,6 +48,7 @@ class Formatter(Part):
     def __init__(self, controller: Controller) -> None:
         self._model = controller.model
         self._seconds: float = controller.settings[_SECONDS]
+        self._erases_keys: bool = controller.settings[CRYPTO_FORMAT.keyword]
         self._thread = ThreadPoolExecutor(1, "s2n-format")
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -47,7 +60,7 @@ class Formatter(Part):
         lbaf = cdw10 & 0xF | cdw10 >> 8 & 0x30
         if lbaf >= len(BLOCK_BYTES) or cdw10 >> 4 & 0xF:  # no metadata, no protection
             raise CommandFailed(StatusCode.INVALID_FORMAT, 40)
-        if cdw10 >> 9 & 7 > 1:  # no cryptographic erase
+        if cdw10 >> 9 & 7 > 1 + self._erases_keys:
             raise invalid_field(41, 1)
         if any(namespace.write_protect for namespace in namespaces):
             raise CommandFailed(StatusCode.NAMESPACE_WRITE_PROTECTED)
@@ -118,11 +131,17 @@ def _namespace(controller: Controller, namespace: NamespaceState) -> Fields:
     return {"fpi": _PROGRESS_IS_TOLD | controller.model.remaining.get(namespace.nsid, 0)}
 
 
+def _controller(controller: Controller) -> Fields:
+    erases_keys = _FNA_ERASES_KEYS if controller.settings[CRYPTO_FORMAT.keyword] else 0
+    return {"oacs": _OACS_FORMAT_NVM, "fna": erases_keys}
+
+
 CAPABILITY = Capability(
     "Format NVM",
     commands=(AdminCommand(AdminOpcode.FORMAT_NVM, _format_nvm, LBCC | NCC | _SAME_NAMESPACE),),
-    controller=lambda controller: {"oacs": _OACS_FORMAT_NVM},
+    controller=_controller,
     any_namespace=_namespace,
-    settings={_SECONDS: 0.0},  # how long it takes at least
+    options=(CRYPTO_FORMAT,),
+    settings={_SECONDS: 0.0, CRYPTO_FORMAT.keyword: False},
     start=Formatter,
 )

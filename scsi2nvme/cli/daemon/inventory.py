@@ -116,6 +116,7 @@ class Inventory:
             raise self._store.damaged(error.key, error.reason) from None
         lu.read_only = one.settings.spec.readonly
         lu.security = one.settings.spec.security
+        lu.secure_format = one.settings.spec.secure_format
         lu.may_be_sanitized = one.settings.spec.may_be_sanitized
         lu.history_allowed = one.settings.spec.history_allowed
         lu.firmware_allowed = one.settings.spec.firmware_allowed

@@ -198,3 +198,14 @@ def test_a_damaged_record_is_told(tmp_path: Path, kept: object) -> None:
     sidecar.write_text(json.dumps(state))
     with pytest.raises(TransportError, match="kept of sanitize operations is damaged"):
         EmulatedTransport(EmulatedOptions.of(path=path, sanicap=BLOCK))
+
+
+@pytest.mark.parametrize(("offered", "status"), [(False, StatusCode.INVALID_FIELD), (True, 0)])
+def test_a_format_erases_by_the_key_on_request(offered: bool, status: int) -> None:
+    async def scenario(host: Host) -> None:
+        fna = IDENTIFY_CONTROLLER.parse(await host.ok(identify(1))).fna
+        assert fna == (1 << 2 if offered else 0)
+        done = await host.execute(admin(AdminOpcode.FORMAT_NVM, 2 << 9, nsid=1))
+        assert done.status == status
+
+    on_host(size_bytes=MIB, crypto_format=offered)(scenario)()
