@@ -11,7 +11,7 @@ import re
 import pytest
 
 from tests.system.machine import Machine
-from tests.system.units import IQN
+from tests.system.units import IQN, NAA
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -76,3 +76,27 @@ def test_linux_has_a_host_managed_disk(machine: Machine) -> None:
 
 def test_fio_verifies_zones(machine: Machine) -> None:
     machine.run(SERVE + FIO, timeout_s=400)
+
+
+def test_the_kernels_target_hands_zones_on(machine: Machine) -> None:
+    """TCMU leaves INQUIRY and zones to us: tcm_loop's disk is a host-managed one."""
+    control = "hw_block_size=4096,max_data_area_mb=64"
+    output = machine.run(
+        f"""
+        modprobe tcm_loop
+        start_daemon --controller emulated:memory,size=96M,block=4096,zoned=8M,zone-capacity=6M
+        finish() {{ clear_targets; end_daemon; }}
+        trap finish EXIT
+        targetcli_all <<END
+        /backstores/user:nvme create name=zoned size=96M cfgstring=0/1 control={control}
+        /loopback create {NAA}
+        /loopback/{NAA}/luns create /backstores/user:nvme/zoned
+END
+        disk=$(loop_disk {NAA} 0)
+        eventually 20 grep --quiet host-managed /sys/block/${{disk##*/}}/queue/zoned
+        dd if=/dev/urandom of=$disk bs=64k count=2 oflag=direct
+        blkzone report --count 1 $disk
+        """,
+        timeout_s=200,
+    ).output
+    assert "cap 0x003000, wptr 0x000100" in output
