@@ -1,0 +1,115 @@
+"""What sg3_utils tell and ask of a disk's identity, clock, power and provisioning.
+
+One daemon serves an emulated disk that can do everything, by the kernel's loopback.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system.power import Power
+
+NAA = "naa.5001405000000001"
+OPTIONS = "size=256M,serial=S1,powerstates=5,thinp=on"
+# Mode page 1Ah: idle_a after 100 ms.
+TIMER = ",".join(["1a", "26", "0", "2", "0", "0", "0", "1", *["0"] * 32])
+ASKED = {
+    "set-identity": "echo -n desk | sg_ident --set --itype=2 $disk",
+    "identity": "sg_ident --itype=2 --ascii $disk",
+    "clear-identity": "sg_ident --clear --itype=2 $disk",
+    "set-clock": "sg_timestamp --milliseconds=1754000000000 $disk",
+    "clock": "sg_timestamp --origin $disk",
+    "power-page": "sg_vpd --page=pc $disk",
+    "provisioning-page": "sg_vpd --page=lbpv $disk",
+    "set-timer": f"sg_wr_mode --page=1a --contents={TIMER} $disk",
+    "power-mode": "sg_modes --page=0x1a $disk",
+    "thresholds-mode": "sg_modes --page=0x1c,2 $disk",
+    "rested": "eventually 60 rests",
+    "rests-why": "sg_requests $disk",
+    "woken": "dd if=$disk of=/dev/null bs=4096 count=1 iflag=direct",
+    "transitions": "sg_logs --page=0x1a $disk",
+    "resources": "sg_logs --page=0x0c $disk",
+    "standby": "sg_start --pc=3 --mod=1 $disk",
+    "stands-by": "sg_requests $disk",
+    "active": "sg_start --pc=1 $disk",
+    "lba-status": "sg_get_lba_status --lba=0 $disk",
+    "opcodes": "sg_opcodes $disk",
+}
+
+
+def script() -> Iterator[str]:
+    yield f"""
+    modprobe -a target_core_user tcm_loop
+    mkdir /share/conditions
+    record() {{
+      local status=0
+      (eval "$2") >"/share/conditions/$1" 2>&1 || status=$?
+      echo "$status" >>"/share/conditions/$1"
+    }}
+    ready() {{ [[ $(</tmp/daemon.log) == *Ready* ]]; }}
+    rests() {{ sg_requests --hex $disk | grep --quiet "5e 01"; }}
+    finish() {{
+      cat /tmp/daemon.log
+      clear_targets
+      kill $daemon
+      wait $daemon
+      rm -rf /tmp/state /tmp/disk*
+    }}
+    trap finish EXIT
+    scsi2nvme serve --controller emulated:/tmp/disk,{OPTIONS} --tcmu --state-dir /tmp/state \\
+      >/tmp/daemon.log 2>&1 &
+    daemon=$!
+    eventually 100 ready
+    targetcli_all <<END
+    /backstores/user:nvme create name=disk0 size=256M cfgstring=0/1
+    /loopback create {NAA}
+    /loopback/{NAA}/luns create /backstores/user:nvme/disk0
+END
+    disk=$(loop_disk {NAA} 0)
+    keep_from_udev $disk
+    """
+    yield from (f"record {name} '{command}'" for name, command in ASKED.items())
+
+
+@pytest.fixture(scope="module")
+def told(power: Power) -> dict[str, str]:
+    """Run everything once; return what was printed, with the exit status in the end."""
+    machine = power.machine()
+    with machine.quiet():
+        machine.run("\n".join(script()), timeout_s=300)
+    directory = machine.share / "conditions"
+    return {name: (directory / name).read_text(errors="replace") for name in ASKED}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_every_tool_ends_well(told: dict[str, str], name: str) -> None:
+    assert told[name].splitlines()[-1] == "0", told[name]
+
+
+def test_identity_and_clock(told: dict[str, str]) -> None:
+    assert "desk" in told["identity"]
+    assert "SET TIMESTAMP" in told["clock"]
+    assert re.search(r"^17540000\d{5}$", told["clock"], re.M)
+
+
+def test_power(told: dict[str, str]) -> None:
+    assert re.search(r"Standby_z=1 Idle_c=1 Idle_b=1 Idle_a=1", told["power-page"], re.I)
+    assert "timer" in told["rests-why"].lower()
+    assert "idle" in told["rests-why"].lower()
+    assert "idle_a" in told["transitions"].lower()
+    assert "standby_y" in told["stands-by"].lower()
+
+
+def test_provisioning(told: dict[str, str]) -> None:
+    assert "vailable" in told["resources"]
+    assert re.search(r"[Tt]hreshold exponent: *11", told["provisioning-page"])
+
+
+@pytest.mark.parametrize(
+    "name", ["Report identifying", "Set identifying", "Report timestamp", "Set timestamp"]
+)
+def test_what_it_knows_is_listed(told: dict[str, str], name: str) -> None:
+    assert name.lower() in told["opcodes"].lower()
