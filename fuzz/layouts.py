@@ -31,10 +31,10 @@ from scsi2nvme.unit.mode_pages.page import ModePage, PageControl
 _OTHERS = (pdu, registers)
 
 # CDB length by group code, opcode bits 7:5. Spec: SPC-4 4.2.5.1.
-_LENGTH = {0: 6, 1: 10, 2: 10, 4: 16, 5: 12}
+_LENGTH = {0: 6, 1: 10, 2: 10, 3: 32, 4: 16, 5: 12}
 # Where a typical CDB has its LBA and its length, as (byte, bits). Spec: SPC-4 4.2.2.
-_TYPICAL_LBA = {6: (1, 21), 10: (2, 32), 12: (2, 32), 16: (2, 64)}
-_TYPICAL_LENGTH = {6: (4, 8), 10: (7, 16), 12: (6, 32), 16: (10, 32)}
+_TYPICAL_LBA = {6: (1, 21), 10: (2, 32), 12: (2, 32), 16: (2, 64), 32: (12, 64)}
+_TYPICAL_LENGTH = {6: (4, 8), 10: (7, 16), 12: (6, 32), 16: (10, 32), 32: (28, 32)}
 # Operation codes that have their length elsewhere.
 _OTHER_LENGTH = {
     0x12: (3, 16),  # INQUIRY, SPC-4 6.6

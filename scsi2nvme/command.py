@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Protocol
 
 from scsi2nvme.fields import Field, Structure, Values
+from scsi2nvme.nvme.protection import TUPLE_BYTES
 from scsi2nvme.scsi.result import CheckCondition, NvmeError, Translation
 from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB, FieldPointer, Sense, SenseCode
 from scsi2nvme.unit.block_device import Portion
@@ -122,6 +123,27 @@ class Task:
         assert self.unit is not None, f"{self.command.name} has no logical unit"
         return self.unit
 
+    @property
+    def moves_protection(self) -> bool:
+        """Whether protection information of the logical unit can be moved to this initiator."""
+        return self.nexus.delivery.protection and self.lu.facts.moves_protection
+
+    @property
+    def protection_types(self) -> tuple[int, ...]:
+        """The types of protection information that can be moved to it, now or after a format."""
+        return self.lu.facts.protection_types if self.nexus.delivery.protection else ()
+
+    @property
+    def tuple_bytes(self) -> int:
+        """How many bytes of protection information are moved behind each block."""
+        name = self.command.protect_field
+        return TUPLE_BYTES if name and self.cdb[name] and self.moves_protection else 0
+
+    @property
+    def block_bytes(self) -> int:
+        """How many bytes of data the command moves for each block."""
+        return self.lu.block_bytes + self.tuple_bytes
+
     def invalid_field(self, name: str, code: SenseCode = INVALID_FIELD_IN_CDB) -> CheckCondition:
         """Return the exception that refuses the named CDB field."""
         byte, bit = self.command.structure.by_name[name].highest_bit("big")
@@ -155,6 +177,7 @@ class Command:
     data: Data = Data.NONE
     transfer: Transfer = Transfer.NONE
     length_field: str = ""
+    protect_field: str = ""  # not zero: protection information is moved behind each block
     zero_length_means: int = 0  # READ (6): 256 blocks; READ CAPACITY (10), without field: 8 bytes
     access: Access = Access.ALWAYS
     legacy_reserve_allows: bool = False  # runs despite another nexus' RESERVE
@@ -285,7 +308,9 @@ class Command:
         own = {"opcode": self.opcode}
         if self.service_action is not None:
             own["service_action"] = self.service_action
-        return self.structure.build(**own, **values)
+        if "additional_cdb_length" in self.structure.by_name:
+            own["additional_cdb_length"] = self.length - 8
+        return self.structure.build(**own | values)
 
     def blocks(self, cdb: Values) -> int:
         """Return the logical blocks that `cdb` names (zero-length convention applied)."""

@@ -65,7 +65,8 @@ def _row(row: Command) -> str:
         f"        {_bits(row.service_action_field)}, {row.service_action or 0},\n"
         f"        {_bits(fields.get('lba'))}, {_bits(fields.get(row.length_field))},"
         f" {_bits(fields.get('fua'))}, {_bits(_selector(fields))},"
-        f" {_bits(fields.get('unmap'))}, {int(row.asks_for_state)},"
+        f" {_bits(fields.get('unmap'))}, {_bits(fields.get(row.protect_field))},"
+        f" {int(row.asks_for_state)},"
         f" S2N_COUNTED_{row.counted.name},\n"
         f"        {{{_mask(row)}}}}},"
     )

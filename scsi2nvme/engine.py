@@ -290,7 +290,7 @@ def _may_be_fenced(task: Task) -> bool:
     command, cdb = task.command, task.cdb
     if command.access is not Access.WRITE or command.hot in (Hot.WRITE, Hot.FLUSH):
         return False
-    if command.data is Data.OUT and command.data_bytes(cdb, task.lu.block_bytes):
+    if command.data is Data.OUT and command.data_bytes(cdb, task.block_bytes):
         return False
     return not command.never_conflicts(cdb) and task.nexus.lets_all_pass()
 
@@ -299,7 +299,7 @@ def _fits(task: Task) -> bool:
     """Whether blocks are as long as when the command came; else its data are others."""
     if task.announced is None:
         return True
-    return task.announced == task.command.data_bytes(task.cdb, task.lu.block_bytes)
+    return task.announced == task.command.data_bytes(task.cdb, task.block_bytes)
 
 
 def _check_data_out(task: Task) -> None:
@@ -311,7 +311,7 @@ def _check_data_out(task: Task) -> None:
     and with COMPARE AND WRITE and its like nothing else.
     """
     command = task.command
-    announced = command.data_bytes(task.cdb, task.lu.block_bytes)
+    announced = command.data_bytes(task.cdb, task.block_bytes)
     expected = task.expected if task.expected is not None else len(task.data_out)
     if command.transfer is Transfer.TWICE_BLOCKS and expected != announced:
         raise task.invalid_field(command.length_field)
@@ -323,7 +323,7 @@ def _check_data_out(task: Task) -> None:
     short = wanted and (len(task.data_out) < due or whole < announced)
     partial = command.transfer is Transfer.BLOCKS and not command.exclusive
     partial = partial and task.expected is not None and task.nexus.tells_residual
-    partial = partial and len(task.data_out) >= due and whole % task.lu.block_bytes == 0
+    partial = partial and len(task.data_out) >= due and whole % task.block_bytes == 0
     exact = command.transfer in (Transfer.ONE_BLOCK, Transfer.ONE_BLOCK_UNLESS_NDOB)
     if (short and not partial) or (exact and expected != announced):
         raise CheckCondition(Sense(INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT))

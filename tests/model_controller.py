@@ -45,6 +45,8 @@ NOT_SAVEABLE = 0x10D
 READ_ONLY = 0x182
 COMPARE_FAILURE = 0x285
 
+PRACT = 1 << 29  # CDW12
+MADE = b"PIBYCTRL"  # the tuple of a block that was written without one
 DEALLOCATE = 1 << 2  # CDW11 of Dataset Management
 DEAC = 1 << 25  # CDW12 of Write Zeroes
 SAVE = 1 << 31  # CDW10 of Set Features
@@ -82,6 +84,7 @@ class ModelController:
         self.facts = facts
         self.medium = bytearray(facts.capacity_blocks * facts.block_bytes)
         self.executed: list[NvmeCommand] = []
+        self.tuples: dict[int, bytes] = {}
         self.deallocated: list[tuple[int, int]] = []
         self.faults: dict[int, list[int]] = {}
         self.bad_blocks: dict[int, int] = {}
@@ -266,13 +269,27 @@ class ModelController:
         if moved > self.facts.maximum_transfer_bytes:
             raise StatusError(INVALID_FIELD)
         if command.opcode in (Opcode.READ, Opcode.WRITE, Opcode.COMPARE):
-            assert moved == command.blocks * self.block_bytes, f"{command.name} moves {moved}"
+            size = self.block_bytes + self._behind(command)
+            assert moved == command.blocks * size, f"{command.name} moves {moved}"
         return self._range(command.slba, command.blocks)
+
+    def _behind(self, command: NvmeCommand) -> int:
+        """Return how many bytes of metadata move behind each block. Only extended LBAs do."""
+        kept = not self.facts.protection_type or command.cdw12 & PRACT
+        return 0 if kept else self.facts.lba_format.ms
 
     def _write(self, command: NvmeCommand) -> None:
         place = self._place(command)
+        self._writable()
         self.sanitize_log(global_erased=0)
-        self.medium[place] = command.data_out
+        behind, size = self._behind(command), self.block_bytes
+        data, pieces = command.data_out, range(command.blocks)
+        if behind:
+            data = b"".join(data[n * (size + behind) :][:size] for n in pieces)
+        for n in pieces:
+            tuple_ = command.data_out[n * (size + behind) + size :][:behind]
+            self.tuples[command.slba + n] = tuple_ or MADE
+        self.medium[place] = data
 
     def _writable(self) -> None:
         self.sanitize_log(global_erased=0)
@@ -280,7 +297,14 @@ class ModelController:
             raise StatusError(READ_ONLY)
 
     def _read(self, command: NvmeCommand) -> bytes:
-        return bytes(self.medium[self._place(command)])
+        data, behind = bytes(self.medium[self._place(command)]), self._behind(command)
+        if not behind:
+            return data
+        size = self.block_bytes
+        return b"".join(
+            data[n * size : (n + 1) * size] + self.tuples.get(command.slba + n, b"\xff" * behind)
+            for n in range(command.blocks)
+        )
 
     def _compare(self, command: NvmeCommand) -> None:
         if bytes(self.medium[self._place(command)]) != command.data_out:
@@ -462,11 +486,16 @@ class ModelController:
 
     def _format(self, command: NvmeCommand) -> None:
         index = (command.cdw10 & 0xF) | (command.cdw10 >> 12 & 3) << 4
-        if index >= len(self.facts.lba_formats) or command.cdw10 >> 5 & 7:
+        kind = command.cdw10 >> 5 & 7
+        if index >= len(self.facts.lba_formats):
+            raise StatusError(INVALID_FORMAT)
+        if kind and (kind > 3 or not self.facts.lba_formats[index].ms):
             raise StatusError(INVALID_FORMAT)
         total = len(self.medium)
         blocks = total >> self.facts.lba_formats[index].lbads
-        self.change_namespace(flbas=(index & 0xF) | (index >> 4) << 5, nsze=blocks, ncap=blocks)
+        flbas = (index & 0xF) | (index >> 4) << 5 | command.cdw10 & 0x10
+        dps = command.cdw10 >> 5 & 0xF
+        self.change_namespace(flbas=flbas, dps=dps, nsze=blocks, ncap=blocks)
         self.medium = bytearray(total)
 
 

@@ -18,6 +18,7 @@ from scsi2nvme.nvme.structures import (
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import SenseCode
 from scsi2nvme.unit.block_device import Portion
+from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.ports import PortName
 from tests.model_controller import ModelController
@@ -197,9 +198,34 @@ def make_bench(**options: Any) -> Bench:
 
 
 def bench_of(command: Command, **options: Any) -> Bench:
-    """Return a bench whose logical unit has a command: where need be, one with zones."""
+    """Return a bench whose logical unit has a command: where need be, one with zones.
+
+    Commands with long CDBs are those of blocks with type 2 protection information.
+    """
     bench = make_bench(**options)
-    return bench if command.supported(bench.lu) else make_bench(zones=FOUR_ZONES, **options)
+    if command.supported(bench.lu):
+        return bench
+    zoned = make_bench(zones=FOUR_ZONES, **options)
+    return zoned if command.supported(zoned.lu) else protected_bench(2, **options)
+
+
+def protected_bench(kind: int, *, offered: int = 0b111, **options: Any) -> Bench:
+    """Return a bench of blocks with protection information of a type, and its formats `offered`.
+
+    The nexus is one that tuples are moved to.
+    """
+    sizes = [(9, 8), (12, 8), (9, 0), (12, 0)]
+    namespace = {
+        "lbafs": b"".join(LBA_FORMAT.build(lbads=size, ms=ms) for size, ms in sizes),
+        "nlbaf": len(sizes) - 1,
+        "flbas": 0x10 if kind else 2,
+        "dps": kind,
+        "dpc": 0x10 | offered,
+        "mc": 1,
+    }
+    bench = make_bench(namespace=namespace, **options)
+    bench.nexus.delivery = ServiceDelivery(protection=True)
+    return bench
 
 
 def row(name: str) -> Command:

@@ -110,11 +110,11 @@ def test_what_counts_as_what() -> None:
     counted = {row.name: row.counted for row in COMMANDS}
     reads = {name for name, kind in counted.items() if kind is Counted.READ}
     writes = {name for name, kind in counted.items() if kind is Counted.WRITE}
-    assert reads == {f"READ ({length})" for length in (6, 10, 12, 16)}
+    assert reads == {f"READ ({length})" for length in (6, 10, 12, 16, 32)}
     assert writes == {
-        *(f"WRITE ({length})" for length in (6, 10, 12, 16)),
-        *(f"WRITE AND VERIFY ({length})" for length in (10, 12, 16)),
-        *(f"WRITE SAME ({length})" for length in (10, 16)),
+        *(f"WRITE ({length})" for length in (6, 10, 12, 16, 32)),
+        *(f"WRITE AND VERIFY ({length})" for length in (10, 12, 16, 32)),
+        *(f"WRITE SAME ({length})" for length in (10, 16, 32)),
         *("COMPARE AND WRITE", "ORWRITE (16)"),
     }
     assert [name for name, kind in counted.items() if kind is Counted.DISCARD] == ["UNMAP"]

@@ -31,7 +31,7 @@ from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.readiness import Readiness
-from tests.support import Bench, code, make_bench, row
+from tests.support import Bench, bench_of, code, make_bench, row
 
 by_name = pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.name)
 UNKNOWN_OPCODE = 0xFF
@@ -138,7 +138,7 @@ def test_who_reports_unit_attentions(command: Command) -> None:
 
 @by_name
 def test_every_reserved_bit_is_refused_and_pointed_at(command: Command) -> None:
-    bench = make_bench()
+    bench = bench_of(command)
     mask = command.structure.mask
     for byte in range(1, command.length):
         for bit in range(8):
@@ -153,7 +153,7 @@ def test_every_reserved_bit_is_refused_and_pointed_at(command: Command) -> None:
 
 @by_name
 def test_naca_is_refused_and_pointed_at(command: Command) -> None:
-    result = make_bench().run(command.build(naca=1))
+    result = bench_of(command).run(command.build(naca=1))
     assert code(result) == INVALID_FIELD_IN_CDB
     byte = 1 if command.opcode == 0x7F else command.length - 1
     assert pointer(result) == FieldPointer(byte, 2)
@@ -175,7 +175,7 @@ def test_a_cut_cdb_is_refused(command: Command) -> None:
     """It is pointed at where the CDB ends, or at the service action, which might be any."""
     action = command.service_action_field
     for length in range(1, command.length):
-        result = make_bench().run(command.build()[:length])
+        result = bench_of(command).run(command.build()[:length])
         assert code(result) == INVALID_FIELD_IN_CDB
         if action is None or length >= action.end:
             assert pointer(result) == FieldPointer(length)
@@ -364,7 +364,7 @@ PARTLY_WRITTEN = [
 @pytest.mark.parametrize("command", PARTLY_WRITTEN, ids=lambda command: command.name)
 @pytest.mark.parametrize("length", [1, 200, 511, 513, 1023])
 def test_a_part_of_a_block_is_refused(command: Command, length: int) -> None:
-    bench = make_bench()
+    bench = bench_of(command)
     result = bench.run(command.build(transfer_length=2), b"\x01" * length, expected=length)
     assert code(result) == INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT
     assert bench.model.executed == []
@@ -372,7 +372,7 @@ def test_a_part_of_a_block_is_refused(command: Command, length: int) -> None:
 
 @pytest.mark.parametrize("command", PARTLY_WRITTEN, ids=lambda command: command.name)
 def test_without_a_residual_count_all_blocks_are_wanted(command: Command) -> None:
-    bench = make_bench()
+    bench = bench_of(command)
     bench.nexus.tells_residual = False
     cdb = command.build(transfer_length=2)
     for length in (0, 512, 1023):

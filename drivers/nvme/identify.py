@@ -21,7 +21,7 @@ from scsi2nvme.drivers.nvme.zoned import UnusableZonesError, read_zones
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import MPSMIN_UNIT, NamespaceFacts, Zones
-from scsi2nvme.nvme.protection import MOST_TYPES, TUPLE_BYTES
+from scsi2nvme.nvme.protection import TUPLE_BYTES, TYPES
 from scsi2nvme.nvme.structures import (
     EXTENDED_LBA_FORMAT,
     IDENTIFY_BYTES,
@@ -263,7 +263,7 @@ def _unusable(controller: Values, namespace: Values) -> str:
 
 def _unusable_metadata(protection_type: int, metadata_bytes: int) -> str:
     """Return why blocks with such metadata cannot be moved without it, "" if they can."""
-    if protection_type > MOST_TYPES:
+    if protection_type not in (0, *TYPES):
         return f"its protection information is of type {protection_type}"
     if metadata_bytes == (TUPLE_BYTES if protection_type else 0):
         return ""

@@ -80,6 +80,8 @@ def read_capacity_16(task: Task) -> Translation:
         returned_lba=lu.capacity_blocks - 1,
         block_length=lu.block_bytes,
         rc_basis=_WHOLE_UNIT if lu.zones is not None else 0,
+        p_type=lu.facts.protection_type - 1 if task.moves_protection else 0,
+        prot_en=task.moves_protection,
         lbppbe=lu.physical_block_exponent,
         lbpme=lu.provisioned,
         lbprz=lu.reads_zero_after_unmap,

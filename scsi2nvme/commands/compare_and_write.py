@@ -23,7 +23,7 @@ from scsi2nvme.commands.read_write import (
     data_commands,
     group_field,
     in_batches,
-    protect_field,
+    no_protect_field,
     read_commands,
     run,
 )
@@ -200,7 +200,7 @@ COMMANDS = (
         "SBC-3 5.2",
         compare_and_write,
         (
-            protect_field("wrprotect"),
+            no_protect_field("wrprotect"),
             DPO,
             FORCE_UNIT_ACCESS,
             FUA_NV,
@@ -225,7 +225,7 @@ COMMANDS = (
         "SBC-3 5.5",
         orwrite,
         (
-            protect_field("orprotect"),
+            no_protect_field("orprotect"),
             DPO,
             FORCE_UNIT_ACCESS,
             FUA_NV,

@@ -15,6 +15,7 @@ from scsi2nvme.commands.immediate import in_background
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.namespace import SecureErase
+from scsi2nvme.nvme.protection import TUPLE_BYTES
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NAMESPACE
 from scsi2nvme.scsi.result import GOOD, CheckCondition, NvmeError, Progress, Result, Translation
 from scsi2nvme.scsi.sense import (
@@ -69,11 +70,13 @@ _CNS_NAMESPACE, _CNS_ACTIVE_LIST = 0x00, 0x02
 _FPI_SUPPORTED, _FPI_REMAINING = 0x80, 0x7F
 _FLBAS_EXTENDED = 1 << 4  # also MSET of Format NVM
 _DPS, _PI_AT = 0xF, 5  # type and place of protection information: PI and PIL
+_DPS_FIRST, _DPC_LAST = 1 << 3, 1 << 4
+# FMTPINFO and PROTECTION FIELD USAGE. Spec: SBC-3 table 40.
+_TYPES = {(0b00, 0): 0, (0b10, 0): 1, (0b11, 0): 2, (0b11, 1): 3}
 # Without FOV these must be zero. Spec: SBC-3 5.3.2.2.
 _FORMAT_OPTIONS = ("dpry", "dcrt", "stpf", "ip")
 # Whatever FOV says, these ask for what a namespace does not have.
 _UNSUPPORTED = (
-    "protection_fields_usage",
     "ip",
     "p_i_information",
     "protection_interval_exponent",
@@ -94,7 +97,7 @@ def _wrong_parameter(header: Values, name: str) -> CheckCondition:
 def _parse_header(task: Task) -> Values | None:
     """Return the parameter list header, checked; None without FMTDATA."""
     cdb = task.cdb
-    if cdb.fmtpinfo:  # protection information is never transferred
+    if cdb.fmtpinfo and not task.protection_types:
         raise task.invalid_field("fmtpinfo")
     if cdb.ffmt == 0b11:
         raise task.invalid_field("ffmt")
@@ -110,17 +113,33 @@ def _parse_header(task: Task) -> Values | None:
     return header
 
 
-def _choose_format(lu: LogicalUnit) -> int:
+def _protection_type(task: Task, header: Values | None) -> int | None:
+    """Return the type of protection information that is asked for, None: what there is is kept.
+
+    So it is where none is transferred. Spec: SBC-3 5.3.2.1 (FMTPINFO, PROTECTION FIELD USAGE).
+    """
+    usage = header.protection_fields_usage if header is not None else 0
+    kind = _TYPES.get((task.cdb.fmtpinfo, usage))
+    if kind is None and header is not None and usage:
+        raise _wrong_parameter(header, "protection_fields_usage")
+    if kind is None or (kind and kind not in task.lu.facts.formats_protection):
+        raise task.invalid_field("fmtpinfo")
+    return kind if kind or task.moves_protection else None
+
+
+def _choose_format(lu: LogicalUnit, kind: int | None) -> int:
     """Return the LBA format of the wanted block length: the current, else the fastest.
 
-    Metadata, with its protection information, is kept if there is such a format.
+    `kind` is the type of protection information, None: metadata, with its protection
+    information, is kept if there is such a format.
     """
     wanted = lu.mode.pending_block_bytes or lu.block_bytes
     current = lu.facts.lba_format
+    metadata = (current.ms, 0) if kind is None else (TUPLE_BYTES if kind else 0,)
     candidates = [
-        (each.raw != current.raw, each.ms != current.ms, each.rp, index)
+        (each.raw != current.raw, each.ms != metadata[0], each.rp, index)
         for index, each in enumerate(lu.facts.lba_formats)
-        if 1 << each.lbads == wanted and each.ms in (current.ms, 0)
+        if 1 << each.lbads == wanted and each.ms in metadata
     ]
     if not candidates:
         raise CheckCondition(Sense(INVALID_FIELD_IN_CDB))
@@ -158,10 +177,13 @@ def refresh_progress(lu: LogicalUnit) -> Translation:
     return GOOD
 
 
-def _format_nvm(lu: LogicalUnit, index: int) -> NvmeCommand:
+def _format_nvm(lu: LogicalUnit, index: int, kind: int | None) -> NvmeCommand:
     cdw10 = (index & 0xF) | (index >> 4) << 12
-    if lu.facts.lba_formats[index].ms:
-        namespace = lu.facts.namespace
+    namespace = lu.facts.namespace
+    if kind:
+        first = 0 if namespace.dpc & _DPC_LAST else _DPS_FIRST
+        cdw10 |= _FLBAS_EXTENDED | (kind | first) << _PI_AT
+    elif lu.facts.lba_formats[index].ms:
         cdw10 |= namespace.flbas & _FLBAS_EXTENDED | (namespace.dps & _DPS) << _PI_AT
     return NvmeCommand(
         AdminOpcode.FORMAT_NVM,
@@ -172,11 +194,11 @@ def _format_nvm(lu: LogicalUnit, index: int) -> NvmeCommand:
     )
 
 
-def _format(task: Task, index: int, before: Readiness) -> Translation:
+def _format(task: Task, index: int, kind: int | None, before: Readiness) -> Translation:
     """Format, and leave the logical unit ready or not, whatever happens."""
     lu = task.lu
     try:
-        yield _format_nvm(lu, index)
+        yield _format_nvm(lu, index, kind)
         namespace = yield from _identify(lu)
         while (fraction := _fraction(namespace)) is not None:
             lu.progress = fraction
@@ -233,9 +255,10 @@ def format_unit(task: Task) -> Translation:
         assert sense is not None
         raise CheckCondition(sense)
     header = _parse_header(task)
-    index = _choose_format(lu)
+    kind = _protection_type(task, header)
+    index = _choose_format(lu, kind)
     yield from _check_alone(lu)
-    work = _format(task, index, before=lu.readiness)
+    work = _format(task, index, kind, before=lu.readiness)
     # Not ready from now on, even if the work begins after the status.
     _enter(lu, Readiness.FORMATTING, 0)
     if header is not None and header.immed:
@@ -260,7 +283,7 @@ COMMANDS = (
         "SBC-3 5.3",
         format_unit,
         (
-            Field("fmtpinfo", 1, 6, 2, "protection information: must be zero"),
+            Field("fmtpinfo", 1, 6, 2, "type of protection information"),
             Field("longlist", 1, 5, 1),
             Field("fmtdata", 1, 4, 1, "a parameter list follows"),
             Field("cmplst", 1, 3, 1, "complete defect list", ignored=True),

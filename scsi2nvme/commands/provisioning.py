@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scsi2nvme.command import Command, Data, Hot, Task, Transfer
+from scsi2nvme.commands.protection import protection_of, protection_without_data, repeated
 from scsi2nvme.commands.read_write import (
     block_command,
     cdb_fields,
-    check_protect,
+    check_long,
     check_range,
     group_field,
+    long_fields,
     protect_field,
     run,
     split,
+    supports_long_cdbs,
 )
 from scsi2nvme.commands.zone_access import check_write, in_order
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.protection import Protection
 from scsi2nvme.nvme.structures import DSM_RANGE
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Translation
 from scsi2nvme.scsi.sense import (
@@ -116,27 +120,37 @@ def unmap(task: Task) -> Translation:
     return (yield from run(_dataset_management(task.lu, _unmap_ranges(task))))
 
 
-def _write_zeroes(lu: LogicalUnit, lba: int, blocks: int, cdw12: int) -> Iterator[NvmeCommand]:
+def _write_zeroes(
+    lu: LogicalUnit, lba: int, blocks: int, cdw12: int, protection: Protection
+) -> Iterator[NvmeCommand]:
     """Return the Write Zeroes of a range, each within WZSL."""
     most = lu.write_zeroes_blocks
     for start in range(lba, lba + blocks, most):
         count = min(most, lba + blocks - start)
-        yield block_command(Opcode.WRITE_ZEROES, lu, start, count, cdw12=cdw12)
+        yield block_command(
+            *(Opcode.WRITE_ZEROES, lu, start, count), cdw12=cdw12, protection=protection
+        )
 
 
-def _write_pattern(lu: LogicalUnit, lba: int, blocks: int, block: bytes) -> Iterator[NvmeCommand]:
-    """Return the Writes that repeat one block over a range."""
-    whole = block * min(blocks, lu.nvme_maximum_blocks)
-    for start, count in split(lu, lba, blocks):
-        size = count * lu.block_bytes
+def _write_pattern(
+    lu: LogicalUnit, lba: int, blocks: int, block: bytes, protection: Protection
+) -> Iterator[NvmeCommand]:
+    """Return the Writes that repeat one block over a range, with its tuple if there is one."""
+    behind = protection.tuple_bytes
+    whole = block * min(blocks, lu.nvme_blocks(behind))
+    for start, count in split(lu, lba, blocks, behind):
+        size = count * len(block)
         data = whole if size == len(whole) else whole[:size]
-        yield block_command(Opcode.WRITE, lu, start, count, data_out=data)
+        if behind:
+            data = repeated(block, protection, start, lba, count)
+        yield block_command(Opcode.WRITE, lu, start, count, data_out=data, protection=protection)
 
 
 def write_same(task: Task) -> Translation:
     """Spec: SBC-3 5.43 and 5.44; NVM Command Set 1.0 3.2.8 (Write Zeroes)."""
     lu, lba, blocks = task.lu, task.cdb["lba"], task.cdb["number_of_blocks"]
-    check_protect(task, "wrprotect")
+    check_long(task)
+    protection = protection_of(task)
     if task.cdb["anchor"]:
         raise task.invalid_field("anchor")
     if task.cdb["unmap"] and not lu.provisioned:
@@ -148,12 +162,14 @@ def write_same(task: Task) -> Translation:
     if not blocks or blocks > lu.maximum_write_same_blocks:
         raise task.invalid_field("number_of_blocks")
     check_write(task, lba, blocks)
-    block = task.data_out or bytes(lu.block_bytes)  # nothing is sent with NDOB
-    if any(block) or not lu.write_zeroes_blocks:
-        commands = _write_pattern(lu, lba, blocks, block)
+    block = task.data_out
+    if not block:  # nothing is sent with NDOB: the controller makes the tuples as well
+        block, protection = bytes(lu.block_bytes), protection_without_data(task)
+    if any(block) or protection.tuple_bytes or not lu.write_zeroes_blocks:
+        commands = _write_pattern(lu, lba, blocks, block, protection)
     else:
         cdw12 = _DEAC if task.cdb["unmap"] and lu.write_zeroes_deallocates else 0
-        commands = _write_zeroes(lu, lba, blocks, cdw12)
+        commands = _write_zeroes(lu, lba, blocks, cdw12, protection)
     return (yield from (run(commands) if lu.zones is None else in_order(lu, commands)))
 
 
@@ -176,6 +192,7 @@ def _write_same(opcode: int, length: int, spec: str) -> Command:
         data=Data.OUT,
         transfer=Transfer.ONE_BLOCK_UNLESS_NDOB if ndob else Transfer.ONE_BLOCK,
         length_field="number_of_blocks",
+        protect_field="wrprotect",
         access=Access.WRITE,
         modifies_medium=True,
         hot=Hot.WRITE_SAME,
@@ -209,4 +226,28 @@ COMMANDS = (
     ),
     _write_same(0x41, 10, "SBC-3 5.43"),
     _write_same(0x93, 16, "SBC-3 5.44"),
+    Command(
+        "WRITE SAME (32)",
+        0x7F,
+        32,
+        "SBC-3 5.45",
+        write_same,
+        long_fields(
+            "wrprotect",
+            "number_of_blocks",
+            Field("anchor", 10, 4, 1, "not supported: must be zero"),
+            Field("unmap", 10, 3, 1, "blocks may be unmapped if they then read as zeroes"),
+            Field("ndob", 10, 0, 1, "no data-out buffer: zeroes"),
+        ),
+        service_action=0x000D,
+        data=Data.OUT,
+        transfer=Transfer.ONE_BLOCK_UNLESS_NDOB,
+        length_field="number_of_blocks",
+        protect_field="wrprotect",
+        access=Access.WRITE,
+        modifies_medium=True,
+        supported=supports_long_cdbs,
+        nvme=("Write Zeroes", "Write"),
+        timeout_s=120,
+    ),
 )

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from scsi2nvme.command import Command, Data, Hot, Task, Transfer
+from scsi2nvme.commands.protection import EXPECTED_TAG, protection_of
 from scsi2nvme.commands.zone_access import check_read, check_write, in_order
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.protection import Protection
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
@@ -20,6 +22,8 @@ from scsi2nvme.unit.reservations import Access
 
 FUA = 1 << 30  # CDW12
 _BATCH = 32
+_LONG = 32  # bytes of a CDB
+_TYPE_WITH_LONG_CDBS = 2
 
 
 def check_range(task: Task, lba: int, blocks: int) -> None:
@@ -37,7 +41,8 @@ def check_length(task: Task, blocks: int) -> None:
     What is moved in portions may exceed them: firmware reads a file by one READ (10),
     whatever the page says.
     """
-    if blocks > task.lu.maximum_transfer_blocks and task.portion is None:
+    most = MAXIMUM_TRANSFER_BYTES // task.block_bytes
+    if blocks > most and task.portion is None:
         raise task.invalid_field(task.command.length_field)
 
 
@@ -50,7 +55,7 @@ def to_move(task: Task, lba: int, blocks: int) -> tuple[int, int]:
 
 
 def check_protect(task: Task, name: str) -> None:
-    """Refuse a protection request: protection information is never transferred.
+    """Refuse a protection request of a command that never moves protection information.
 
     Spec: SBC-3 4.22 (a logical unit without it answers INVALID FIELD IN CDB).
     """
@@ -58,10 +63,13 @@ def check_protect(task: Task, name: str) -> None:
         raise task.invalid_field(name)
 
 
-def split(lu: LogicalUnit, lba: int, blocks: int) -> Iterator[tuple[int, int]]:
+def split(
+    lu: LogicalUnit, lba: int, blocks: int, tuple_bytes: int = 0
+) -> Iterator[tuple[int, int]]:
     """Cut a range at the controller's limits: MDTS and the optimal I/O boundary."""
+    most = lu.nvme_blocks(tuple_bytes)
     while blocks:
-        count = min(blocks, lu.nvme_maximum_blocks)
+        count = min(blocks, most)
         if lu.optimal_boundary_blocks:
             count = min(count, lu.optimal_boundary_blocks - lba % lu.optimal_boundary_blocks)
         yield lba, count
@@ -78,12 +86,14 @@ def block_command(
     cdw12: int = 0,
     data_out: bytes = b"",
     data_in: int = 0,
+    protection: Protection | None = None,
 ) -> NvmeCommand:
     """Return an NVMe command on a range of logical blocks.
 
-    Their protection information, if any, is the controller's affair.
+    Their protection information, if any, is the controller's affair unless `protection` says
+    something else.
     """
-    prinfo, tag = lu.facts.protection.words(opcode, lba)
+    prinfo, tag = (protection or lu.facts.protection).words(opcode, lba)
     return NvmeCommand(
         opcode,
         nsid=lu.nsid,
@@ -117,33 +127,48 @@ def run(commands: Iterable[NvmeCommand]) -> Translation:
     return GOOD
 
 
-def read_commands(lu: LogicalUnit, lba: int, blocks: int, cdw12: int = 0) -> Iterator[NvmeCommand]:
-    """Return the Reads of a range."""
-    for start, count in split(lu, lba, blocks):
-        size = count * lu.block_bytes
-        yield block_command(Opcode.READ, lu, start, count, cdw12=cdw12, data_in=size)
+def read_commands(
+    lu: LogicalUnit, lba: int, blocks: int, cdw12: int = 0, protection: Protection | None = None
+) -> Iterator[NvmeCommand]:
+    """Return the Reads of a range, with tuples if `protection` moves them."""
+    behind = protection.tuple_bytes if protection else 0
+    for start, count in split(lu, lba, blocks, behind):
+        size = count * (lu.block_bytes + behind)
+        yield block_command(
+            *(Opcode.READ, lu, start, count), cdw12=cdw12, data_in=size, protection=protection
+        )
 
 
 def data_commands(
-    opcode: Opcode, lu: LogicalUnit, lba: int, data: bytes, cdw12: int = 0
+    opcode: Opcode,
+    lu: LogicalUnit,
+    lba: int,
+    data: bytes,
+    cdw12: int = 0,
+    protection: Protection | None = None,
 ) -> Iterator[NvmeCommand]:
-    """Return the Writes or Compares of `data`, which begins at `lba`."""
-    offset = 0
-    for start, count in split(lu, lba, len(data) // lu.block_bytes):
-        end = offset + count * lu.block_bytes
-        yield block_command(opcode, lu, start, count, cdw12=cdw12, data_out=data[offset:end])
+    """Return the Writes or Compares of `data`, which begins at `lba`; as `read_commands`."""
+    behind = protection.tuple_bytes if protection else 0
+    size, offset = lu.block_bytes + behind, 0
+    for start, count in split(lu, lba, len(data) // size, behind):
+        end = offset + count * size
+        piece = data[offset:end]
+        yield block_command(
+            *(opcode, lu, start, count), cdw12=cdw12, data_out=piece, protection=protection
+        )
         offset = end
 
 
 def read(task: Task) -> Translation:
     """Spec: SBC-3 5.11 to 5.13; NVM Command Set 1.0 3.2.4."""
     lu, lba, blocks = task.lu, task.cdb["lba"], task.command.blocks(task.cdb)
-    check_protect(task, "rdprotect")
+    check_long(task)
+    protection = protection_of(task)
     check_range(task, lba, blocks)
     check_read(task, lba, blocks)
     check_length(task, blocks)
     cdw12 = FUA if task.cdb.get("fua") else 0
-    commands = tuple(read_commands(lu, *to_move(task, lba, blocks), cdw12))
+    commands = tuple(read_commands(lu, *to_move(task, lba, blocks), cdw12, protection))
     if not commands:
         return GOOD
     completions = yield commands
@@ -153,13 +178,14 @@ def read(task: Task) -> Translation:
 def write(task: Task) -> Translation:
     """Spec: SBC-3 5.33 to 5.35; NVM Command Set 1.0 3.2.6."""
     lu, lba, blocks = task.lu, task.cdb["lba"], task.command.blocks(task.cdb)
-    check_protect(task, "wrprotect")
+    check_long(task)
+    protection = protection_of(task)
     check_range(task, lba, blocks)
     check_length(task, blocks)
     check_write(task, lba, blocks)
     cdw12 = FUA if task.cdb.get("fua") else 0
     start, _ = to_move(task, lba, blocks)
-    commands = tuple(data_commands(Opcode.WRITE, lu, start, task.data_out, cdw12))
+    commands = tuple(data_commands(Opcode.WRITE, lu, start, task.data_out, cdw12, protection))
     if lu.zones is not None:
         return (yield from in_order(lu, commands))
     if commands:
@@ -185,8 +211,42 @@ def group_field(byte: int) -> Field:
 
 
 def protect_field(name: str) -> Field:
-    """Return RDPROTECT, WRPROTECT, VRPROTECT or ORPROTECT."""
+    """Return RDPROTECT, WRPROTECT or VRPROTECT."""
+    return Field(name, 1, 5, 3, "protection information that is moved, and checked")
+
+
+def no_protect_field(name: str) -> Field:
+    """Return the same of a command that moves no protection information."""
     return Field(name, 1, 5, 3, "protection information: must be zero")
+
+
+def supports_long_cdbs(lu: LogicalUnit) -> bool:
+    """Whether there are commands with a 32-byte CDB: with type 2 protection only.
+
+    Spec: SBC-3 4.22.2.3.
+    """
+    return lu.facts.moves_protection and lu.facts.protection_type == _TYPE_WITH_LONG_CDBS
+
+
+def long_fields(protect: str, count: str, *flags: Field) -> tuple[Field, ...]:
+    """Return the fields of a 32-byte CDB. Spec: SBC-3 5.14, 5.32, 5.36, 5.40, 5.45."""
+    return (
+        Field("group", 6, 0, 5, ignored=True),
+        Field("additional_cdb_length", 7, doc="18h"),
+        Field(protect, 10, 5, 3, "protection information that is moved, and checked"),
+        *flags,
+        Field("lba", 12, 0, 64),
+        Field(EXPECTED_TAG, 20, 0, 32),
+        Field("expected_application_tag", 24, 0, 16, "not checked", ignored=True),
+        Field("application_tag_mask", 26, 0, 16, "not checked", ignored=True),
+        Field(count, 28, 0, 32),
+    )
+
+
+def check_long(task: Task) -> None:
+    """Refuse a 32-byte CDB that says it is none. Spec: SPC-4 4.2.5."""
+    if task.command.length == _LONG and task.cdb["additional_cdb_length"] != _LONG - 8:
+        raise task.invalid_field("additional_cdb_length")
 
 
 # What it asks for, not to keep the blocks in a cache, is always so.
@@ -214,10 +274,34 @@ def _row(name: str, opcode: int, length: int, spec: str) -> Command:
         data=Data.IN if reads else Data.OUT,
         transfer=Transfer.BLOCKS,
         length_field="transfer_length",
+        protect_field="" if length == 6 else protect,
         zero_length_means=256 if length == 6 else 0,
         access=Access.READ if reads else Access.WRITE,
         modifies_medium=not reads,
         hot=Hot.READ if reads else Hot.WRITE,
+        nvme=("Read",) if reads else ("Write",),
+    )
+
+
+def _long_row(name: str, action: int, spec: str) -> Command:
+    reads = name == "READ"
+    protect = "rdprotect" if reads else "wrprotect"
+    flags = Field("dpo", 10, 4, 1, "disable page out"), Field("fua", 10, 3, 1, "force unit access")
+    return Command(
+        f"{name} (32)",
+        0x7F,
+        _LONG,
+        spec,
+        read if reads else write,
+        long_fields(protect, "transfer_length", *flags),
+        service_action=action,
+        data=Data.IN if reads else Data.OUT,
+        transfer=Transfer.BLOCKS,
+        length_field="transfer_length",
+        protect_field=protect,
+        access=Access.READ if reads else Access.WRITE,
+        modifies_medium=not reads,
+        supported=supports_long_cdbs,
         nvme=("Read",) if reads else ("Write",),
     )
 
@@ -231,4 +315,6 @@ COMMANDS = (
     _row("WRITE", 0x2A, 10, "SBC-3 5.33"),
     _row("WRITE", 0xAA, 12, "SBC-3 5.34"),
     _row("WRITE", 0x8A, 16, "SBC-3 5.35"),
+    _long_row("READ", 0x0009, "SBC-3 5.14"),
+    _long_row("WRITE", 0x000B, "SBC-3 5.36"),
 )

@@ -132,6 +132,7 @@ typedef struct {
      * removes; all zero where they have none. */
     uint32_t protection_read, protection_write, protection_verify;
     uint8_t protection_tagged; /* reference tags are of the LBA, else all ones */
+    uint8_t tuple_bytes;       /* what can be moved behind each block, 0: nothing */
 } s2n_lu_params;
 
 /* A logical unit begins with its step-aside flag set. */

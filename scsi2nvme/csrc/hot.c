@@ -76,6 +76,11 @@ uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *cdb, ui
     }
 }
 
+bool s2n_hot_protects(const struct s2n_hot_row *row, const uint8_t *cdb)
+{
+    return row->protect.width && s2n_hot_bits(cdb, row->protect);
+}
+
 bool s2n_hot_accepted(const struct s2n_hot_row *row, const uint8_t *cdb)
 {
     unsigned i = 0;

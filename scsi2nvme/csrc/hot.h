@@ -18,9 +18,10 @@ struct s2n_hot_row {
     struct s2n_bits action;
     uint16_t action_value;
     struct s2n_bits lba, count, fua, selector, unmap;
-    bool asks;            /* for the logical unit's state */
-    uint8_t counted;      /* enum s2n_counted */
-    uint8_t accepted[32]; /* CDB bits that may be set for the hot path to take it */
+    struct s2n_bits protect; /* not zero: protection information is moved as well */
+    bool asks;               /* for the logical unit's state */
+    uint8_t counted;         /* enum s2n_counted */
+    uint8_t accepted[32];    /* CDB bits that may be set for the hot path to take it */
 };
 
 /* The row that a CDB selects, NULL if there is none. */
@@ -31,6 +32,8 @@ uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *cdb, ui
 /* A field's value, and the row's count: of blocks or bytes, after what zero means. */
 uint64_t s2n_hot_bits(const uint8_t *cdb, struct s2n_bits field);
 uint64_t s2n_hot_count(const struct s2n_hot_row *row, const uint8_t *cdb);
+/* Whether the CDB asks for protection information, behind each block. */
+bool s2n_hot_protects(const struct s2n_hot_row *row, const uint8_t *cdb);
 /* Whether the CDB sets only bits that the hot path understands. */
 bool s2n_hot_accepted(const struct s2n_hot_row *row, const uint8_t *cdb);
 

@@ -38,6 +38,8 @@ struct s2n_front_end {
     void (*enabled)(s2n_task *task);
     /* Reservations are kept elsewhere as well, where only what sends data is held against them. */
     bool fenced_elsewhere;
+    /* Protection information can be moved behind each block. */
+    bool moves_protection;
 };
 
 /* A part of memory. */

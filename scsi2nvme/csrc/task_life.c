@@ -55,7 +55,8 @@ s2n_lu *s2n_nexus_unit(s2n_nexus *nexus, const uint8_t *lun)
 static bool goes_in_portions(const s2n_task *task)
 {
     return task->announced > S2N_MAXIMUM_TRANSFER && task->announced <= UINT32_MAX &&
-           task->attribute != S2N_ATTRIBUTE_ACA && task->row->hot && task->row->hot->portions;
+           task->attribute != S2N_ATTRIBUTE_ACA && task->row->hot && task->row->hot->portions &&
+           !s2n_hot_protects(task->row, task->cdb);
 }
 
 static uint32_t portion_from(const s2n_task *task, uint32_t at)
@@ -83,6 +84,19 @@ void s2n_task_next_portion(s2n_task *task)
     task->state = S2N_GATHERING;
 }
 
+/* What is moved for each block. */
+static uint32_t block_bytes(const s2n_task *task)
+{
+    if (!task->lu)
+        return 512;
+    uint32_t shift = atomic_load_explicit(&task->lu->block_shift, memory_order_relaxed);
+    uint32_t behind = atomic_load_explicit(&task->lu->tuple_bytes, memory_order_relaxed);
+
+    if (!behind || !task->front_end->moves_protection || !s2n_hot_protects(task->row, task->cdb))
+        behind = 0;
+    return (UINT32_C(1) << shift) + behind;
+}
+
 void s2n_task_begin(s2n_task *task)
 {
     struct s2n_slot *slot = task->nexus ? s2n_nexus_slot(task->nexus, task->lun) : NULL;
@@ -95,10 +109,8 @@ void s2n_task_begin(s2n_task *task)
     task->known = task->row && task->lu;
     if (!task->row)
         return;
-    uint32_t shift =
-        task->lu ? atomic_load_explicit(&task->lu->block_shift, memory_order_relaxed) : 9;
     task->direction = task->row->direction;
-    task->announced = s2n_hot_announced(task->row, task->cdb, UINT32_C(1) << shift);
+    task->announced = s2n_hot_announced(task->row, task->cdb, block_bytes(task));
     task->portion_bytes = portion_from(task, 0);
 }
 

@@ -63,6 +63,7 @@ struct s2n_lu {
     s2n_controller *controller;
     s2n_lu_params params;         /* changes only while drained */
     _Atomic uint32_t block_shift; /* the same, for those who do not wait for that */
+    _Atomic uint32_t tuple_bytes; /* likewise */
     atomic_bool aside;
     struct s2n_claims claims;
     struct s2n_failures failures; /* that its reactors' tallies share */

@@ -12,7 +12,7 @@ from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.handle import Handle, check
 from scsi2nvme.native.nvme import QueuePair
 from scsi2nvme.native.transport import Region
-from scsi2nvme.nvme.protection import NO_PROTECTION, Protection
+from scsi2nvme.nvme.protection import NO_PROTECTION, TUPLE_BYTES, Protection
 from scsi2nvme.unit.block_device import (
     MAXIMUM_WRITE_SAME_BLOCKS,
     BlockDevice,
@@ -299,6 +299,7 @@ class UnitParameters:
     write_zeroes_deallocates: bool = False
     unmap: UnmapLimits | None = None
     protection: Protection = NO_PROTECTION
+    moves_protection: bool = False
 
     @classmethod
     def of(cls, device: BlockDevice) -> UnitParameters:
@@ -317,6 +318,7 @@ class UnitParameters:
             write_zeroes_deallocates=device.write_zeroes_deallocates,
             unmap=device.unmap_limits if device.provisioned else None,
             protection=device.facts.protection,
+            moves_protection=device.facts.moves_protection,
         )
 
     @property
@@ -345,6 +347,7 @@ class UnitParameters:
                 "protection_write": self.protection.write,
                 "protection_verify": self.protection.verify,
                 "protection_tagged": self.protection.tagged,
+                "tuple_bytes": TUPLE_BYTES if self.moves_protection else 0,
             },
         )
 

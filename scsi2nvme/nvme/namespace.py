@@ -7,7 +7,7 @@ from enum import IntEnum
 from functools import cached_property
 
 from scsi2nvme.fields import Values
-from scsi2nvme.nvme.protection import Protection, of_type
+from scsi2nvme.nvme.protection import TUPLE_BYTES, TYPES, Protection, kept
 from scsi2nvme.nvme.structures import (
     IDENTIFY_BYTES,
     IDENTIFY_NVM_CONTROLLER,
@@ -16,6 +16,9 @@ from scsi2nvme.nvme.structures import (
 )
 
 MPSMIN_UNIT = 4096
+_EXTENDED = 1 << 4  # FLBAS
+_MC_EXTENDED = 1 << 0
+_OACS_FORMAT = 1
 
 
 class SecureErase(IntEnum):
@@ -109,8 +112,33 @@ class NamespaceFacts:
 
     @cached_property
     def protection(self) -> Protection:
-        """What I/O commands say of protection information."""
-        return of_type(self.protection_type)
+        """What I/O commands say of protection information where none of it is moved."""
+        return kept(self.protection_type)
+
+    @cached_property
+    def moves_protection(self) -> bool:
+        """Whether protection information can be moved behind each block: by extended LBAs.
+
+        A buffer of its own for it (MPTR) is not what initiators have.
+        """
+        fits = self.maximum_transfer_bytes >= self.block_bytes + TUPLE_BYTES
+        return bool(self.protection_type and self.namespace.flbas & _EXTENDED) and fits
+
+    @cached_property
+    def formats_protection(self) -> tuple[int, ...]:
+        """The types of protection information with which it can be formatted so."""
+        sizes = {each.ms for each in self.lba_formats if each.lbads}
+        if not self.controller_bit("oacs", _OACS_FORMAT) or TUPLE_BYTES not in sizes:
+            return ()
+        if not self.namespace.mc & _MC_EXTENDED:
+            return ()
+        return tuple(kind for kind in TYPES if self.namespace.dpc >> kind - 1 & 1)
+
+    @property
+    def protection_types(self) -> tuple[int, ...]:
+        """The types of protection information that can be moved, now or after a format."""
+        now = (self.protection_type,) if self.moves_protection else ()
+        return tuple(sorted({*now, *self.formats_protection}))
 
     @property
     def capacity_blocks(self) -> int:

@@ -127,6 +127,13 @@ class BlockDevice:
         """The most blocks that one NVMe command with data may name."""
         return min(self.facts.maximum_transfer_bytes // self.block_bytes, 65536)
 
+    def nvme_blocks(self, tuple_bytes: int) -> int:
+        """Return the same, where so many bytes are moved behind each block."""
+        if not tuple_bytes:
+            return self.nvme_maximum_blocks
+        size = self.block_bytes + tuple_bytes
+        return min(self.facts.maximum_transfer_bytes // size, 65536)
+
     @property
     def optimal_boundary_blocks(self) -> int:
         """NOIOB: commands that cross a multiple of it are slow, or of a zone fail. 0: none."""

@@ -15,6 +15,7 @@ class ServiceDelivery:
     `version_descriptor`: the transport protocol's (SPC-4 6.6.2), 0: it is not known.
     `functions`: what an initiator may ask of a task manager, ours or another on the way.
     `attributes`: those task attributes that arrive, and so have an effect.
+    `protection`: whether protection information travels behind each block.
     """
 
     version_descriptor: int = 0
@@ -22,3 +23,4 @@ class ServiceDelivery:
         {TaskManagement.ABORT_TASK, TaskManagement.LOGICAL_UNIT_RESET}
     )
     attributes: frozenset[TaskAttribute] = frozenset({TaskAttribute.SIMPLE})
+    protection: bool = False

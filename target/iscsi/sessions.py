@@ -252,7 +252,10 @@ def nexus_of(login: LoginResult, address: str = "") -> Nexus:
         return Nexus(initiator, PortName(""), address=address)
     target = PortName(node.iqn, portal_group_tag=node.portal_group_tag)
     delivery = ServiceDelivery(
-        VERSION_DESCRIPTOR, task_management.functions(protocol_level(login)), ATTRIBUTES
+        VERSION_DESCRIPTOR,
+        task_management.functions(protocol_level(login)),
+        ATTRIBUTES,
+        protection=True,
     )
     return Nexus(
         initiator,

@@ -86,6 +86,7 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
     "READ (10)": (READ, False),
     "READ (12)": (READ, False),
     "READ (16)": (READ, False),
+    "READ (32)": (READ, False),
     **{
         f"READ BUFFER ({length}), {mode}": (READ, False)
         for length in (10, 16)
@@ -120,11 +121,14 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
     "VERIFY (10)": (READ, False),
     "VERIFY (12)": (READ, False),
     "VERIFY (16)": (READ, False),
+    "VERIFY (32)": (READ, False),
     "WRITE (6)": (WRITE, False),
     "WRITE (10)": (WRITE, False),
     "WRITE (12)": (WRITE, False),
     "WRITE (16)": (WRITE, False),
+    "WRITE (32)": (WRITE, False),
     "WRITE AND VERIFY (10)": (WRITE, False),
+    "WRITE AND VERIFY (32)": (WRITE, False),
     "WRITE AND VERIFY (12)": (WRITE, False),
     "WRITE AND VERIFY (16)": (WRITE, False),
     **{
@@ -148,6 +152,7 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
     "REPORT ZONES": (READ, False),
     "WRITE SAME (10)": (WRITE, False),
     "WRITE SAME (16)": (WRITE, False),
+    "WRITE SAME (32)": (WRITE, False),
 }
 
 

@@ -38,6 +38,8 @@ def block(byte: int) -> bytes:
 hexed = bytes.fromhex
 
 LOG_81 = "admin 02 nsid=FFFFFFFF cdw10=7F8081"  # Sanitize Status
+# LBA, expected initial reference tag, application tag and mask, of a 32-byte CDB.
+_LONG = "0000000000000005 00000077 0000 0000"
 
 REGISTERED_A = Step(
     "5F 00 0000 00 00000018 00", out=hexed("000000000000000000000000000000010000000000000000")
@@ -422,6 +424,43 @@ VECTORS: dict[str, tuple[Step, ...]] = {
                 "01 nsid=1 cdw10=5 cdw12=40000000 out=A5*512",
                 "0C nsid=1 cdw10=5",
             ),
+        ),
+    ),
+    # Those of 32 bytes are of blocks with type 2 protection information.
+    "READ (32)": (
+        Step(
+            f"7F00 0000 0000 0018 0009 00 00 {_LONG} 00000001",
+            nvme=("02 nsid=1 cdw10=5 cdw12=34000000 cdw14=77",),
+            data=block(0x05),
+        ),
+    ),
+    "VERIFY (32)": (
+        Step(
+            f"7F00 0000 0000 0018 000A 00 00 {_LONG} 00000003",
+            nvme=("0C nsid=1 cdw10=5 cdw12=14000002 cdw14=77",),
+        ),
+    ),
+    "WRITE (32)": (
+        Step(
+            f"7F00 0000 0000 0018 000B 08 00 {_LONG} 00000001",
+            out=block(0xA5),
+            nvme=("01 nsid=1 cdw10=5 cdw12=60000000 cdw14=77 out=A5*512",),
+        ),
+    ),
+    "WRITE AND VERIFY (32)": (
+        Step(
+            f"7F00 0000 0000 0018 000C 00 00 {_LONG} 00000001",
+            out=block(0xA5),
+            nvme=(
+                "01 nsid=1 cdw10=5 cdw12=60000000 cdw14=77 out=A5*512",
+                "0C nsid=1 cdw10=5 cdw12=14000000 cdw14=77",
+            ),
+        ),
+    ),
+    "WRITE SAME (32)": (
+        Step(
+            f"7F00 0000 0000 0018 000D 01 00 {_LONG} 00000003",
+            nvme=("08 nsid=1 cdw10=5 cdw12=20000002 cdw14=77",),
         ),
     ),
     "VERIFY (16)": (

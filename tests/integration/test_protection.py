@@ -1,4 +1,4 @@
-"""Namespaces whose blocks have protection information, served as plain disks.
+"""Namespaces whose blocks have protection information, as plain disks and with it.
 
 QEMU's controller judges: it refuses PRINFO and tags that are wrong, and checks what it stored.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from scsi2nvme.nvme.protection import CHECK_GUARD, CHECK_REFERENCE, PRACT
 from scsi2nvme.scsi.result import GOOD
 from scsi2nvme.scsi.sense import LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.delivery import ServiceDelivery
 from tests.daemon import IQN, Daemon
 from tests.integration.disks import spec
 from tests.integration.rig import Disk, Rig, good, io, one
@@ -31,8 +33,10 @@ from tests.integration.test_scsi_commands import (
 )
 from tests.iscsi_client import Initiator
 from tests.support import row
+from tests.t10_dif import protected
 
 BLOCK = 512
+LBA = 77
 TYPES = (1, 2, 3)
 KINDS = ("qemu",)
 
@@ -145,3 +149,133 @@ def test_the_hot_path(tmp_path: Path, kind: str, number: int) -> None:
         assert initiator.command(0, swap, data_out=halves).status == Status.CHECK_CONDITION
         again = initiator.command(0, read, data_in=len(data))
         assert again.data[23 * BLOCK : 25 * BLOCK] == b"\x77" * BLOCK + bytes(BLOCK)
+
+
+# Tuples that are moved
+
+
+@contextmanager
+def served(tmp_path: Path, kind: str, number: int) -> Iterator[Initiator]:
+    options = {"block": BLOCK, "metadata": 8, "protection": number, "extended": "on"}
+    with (
+        Daemon(tmp_path, spec(kind, tmp_path, size_mib=16, **options)) as daemon,
+        Initiator(("127.0.0.1", daemon.port)) as initiator,
+    ):
+        initiator.login(IQN)
+        initiator.hear()
+        yield initiator
+
+
+def long(name: str, tag: int, **fields: int) -> bytes:
+    return row(name).build(expected_initial_reference_tag=tag, **fields)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tuples_travel_behind_their_blocks(tmp_path: Path, kind: str) -> None:
+    """Whatever PDUs and commands they are cut into, and they are checked on both ways."""
+    with served(tmp_path, kind, 1) as one:
+        assert one.command(0, row("INQUIRY").build(allocation_length=36), data_in=36).data[5] & 1
+        asked = row("READ CAPACITY (16)").build(allocation_length=32)
+        assert one.command(0, asked, data_in=32).data[12] & 0xF == 1
+        data = DATA * 4
+        blocks, whole = len(data) // BLOCK, protected(data, LBA, block_bytes=BLOCK)
+        write = row("WRITE (16)").build(lba=LBA, transfer_length=blocks, wrprotect=1)
+        assert one.command(0, write, data_out=whole).status == Status.GOOD
+        read = row("READ (16)").build(lba=LBA, transfer_length=blocks, rdprotect=1)
+        result = one.command(0, read, data_in=len(whole))
+        assert (result.status, result.overflow, result.underflow) == (Status.GOOD, 0, 0)
+        assert result.data == whole
+        plain = row("READ (16)").build(lba=LBA, transfer_length=blocks)
+        assert one.command(0, plain, data_in=len(data)).data == data
+        verify = row("VERIFY (16)").build(
+            lba=LBA, verification_length=blocks, bytchk=1, vrprotect=1
+        )
+        assert one.command(0, verify, data_out=whole).status == Status.GOOD
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tuples_that_are_wrong(tmp_path: Path, kind: str) -> None:
+    with served(tmp_path, kind, 1) as one:
+        data = DATA[: 8 * BLOCK]
+        whole = protected(data, LBA, block_bytes=BLOCK)
+        for at, protect, triple in (
+            (520 * 3 + 5, 1, (0xB, 0x10, 0x01)),  # the data
+            (520 * 3 + 513, 4, (0xB, 0x10, 0x01)),  # the guard
+            (520 * 3 + 519, 2, (0xB, 0x10, 0x03)),  # the reference tag
+        ):
+            wrong = bytearray(whole)
+            wrong[at] ^= 1
+            write = row("WRITE (10)").build(lba=LBA, transfer_length=8, wrprotect=protect)
+            result = one.command(0, write, data_out=bytes(wrong))
+            assert (result.status, result.sense_triple) == (Status.CHECK_CONDITION, triple)
+            unchecked = row("WRITE (10)").build(lba=LBA, transfer_length=8, wrprotect=3)
+            assert one.command(0, unchecked, data_out=bytes(wrong)).status == Status.GOOD
+            read = row("READ (10)").build(lba=LBA, transfer_length=8, rdprotect=protect)
+            assert one.command(0, read, data_in=8 * 520).sense_triple == triple
+            as_it_is = row("READ (10)").build(lba=LBA, transfer_length=8, rdprotect=3)
+            assert one.command(0, as_it_is, data_in=8 * 520).data == bytes(wrong)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_type_2_by_long_cdbs(tmp_path: Path, kind: str) -> None:
+    """Their reference tags are what the initiator says."""
+    with served(tmp_path, kind, 2) as one:
+        data, tag = DATA, 0x12345678
+        whole = protected(data, tag, block_bytes=BLOCK)
+        fields = {"lba": LBA, "transfer_length": 250}
+        write = long("WRITE (32)", tag, wrprotect=1, **fields)
+        assert one.command(0, write, data_out=whole).status == Status.GOOD
+        read = long("READ (32)", tag, rdprotect=1, **fields)
+        assert one.command(0, read, data_in=len(whole)).data == whole
+        other = long("READ (32)", tag + 1, rdprotect=1, **fields)
+        assert one.command(0, other, data_in=len(whole)).sense_triple == (0xB, 0x10, 0x03)
+        without = long("READ (32)", tag, **fields)
+        assert one.command(0, without, data_in=len(data)).data == data
+        short = row("READ (16)").build(rdprotect=1, **fields)
+        assert one.command(0, short, data_in=len(whole)).sense_triple == (0x5, 0x20, 0x00)
+        plain = row("READ (16)").build(**fields)
+        assert one.command(0, plain, data_in=len(data)).data == data
+        same = long("WRITE SAME (32)", tag, lba=LBA, number_of_blocks=20, wrprotect=1)
+        assert one.command(0, same, data_out=whole[:520]).status == Status.GOOD
+        written = one.command(0, read, data_in=len(whole)).data
+        assert written[: 20 * 520] == protected(data[:BLOCK] * 20, tag, block_bytes=BLOCK)
+        count = {"lba": LBA, "verification_length": 250}
+        verify = long("VERIFY (32)", tag, vrprotect=1, bytchk=1, **count)
+        assert one.command(0, verify, data_out=written).status == Status.GOOD
+        medium = long("VERIFY (32)", tag + 1, vrprotect=1, **count)
+        assert one.command(0, medium).sense_triple == (0xB, 0x10, 0x03)
+
+
+@pytest.mark.parametrize("number", TYPES)
+async def test_a_format_to_and_from(rig: Rig, number: int) -> None:
+    rig.expects_guest_errors = True
+    async with rig.controller(Disk(block_bytes=BLOCK)) as controller:
+        player = Player.on(controller.namespaces[1], controller)
+        player.nexus.delivery = ServiceDelivery(protection=True)
+        for fmtpinfo, usage, wanted in ((2, 0, 1), (3, 0, 2), (3, 1, 3), (0, 0, 0)):
+            if wanted not in (number, 0):
+                continue
+            header = bytes([usage, 0, 0, 0])
+            fields = {"fmtdata": 1, "fmtpinfo": fmtpinfo}
+            assert await player.do("FORMAT UNIT", header, **fields) == GOOD
+            facts = player.lu.facts
+            assert (facts.protection_type, facts.moves_protection) == (wanted, wanted > 0)
+            await player.write(0, DATA[:4096])
+            assert await player.read(0, 8) == DATA[:4096]
+
+
+async def test_type_3(rig: Rig) -> None:
+    """Reference tags are the initiator's own, and not checked."""
+    async with rig.controller(disk(3, extended=True)) as controller:
+        player = Player.on(controller.namespaces[1], controller)
+        player.nexus.delivery = ServiceDelivery(protection=True)
+        whole = protected(DATA, 0x1234, block_bytes=BLOCK, step=7)
+        fields = {"lba": LBA, "transfer_length": 250}
+        assert await player.do("WRITE (16)", whole, wrprotect=1, **fields) == GOOD
+        assert (await player.do("READ (16)", rdprotect=1, **fields)).data_in == whole
+        assert await player.read(LBA, 250) == DATA
+        same = {"lba": LBA, "number_of_blocks": 9, "wrprotect": 5}
+        assert await player.do("WRITE SAME (16)", whole[:520], **same) == GOOD
+        assert (await player.do("READ (16)", rdprotect=1, **fields)).data_in[:4680] == (
+            whole[:520] * 9
+        )

@@ -12,7 +12,7 @@ from scsi2nvme.command import Command, Data, Hot
 from scsi2nvme.commands import COMMANDS, find
 from scsi2nvme.native.hot import NvmeOp, hot_data_bytes, hot_translate
 from scsi2nvme.native.plane import UnitParameters
-from scsi2nvme.nvme.protection import of_type
+from scsi2nvme.nvme.protection import kept
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES, UnmapLimits
 from tests.support import row
 
@@ -66,7 +66,7 @@ def test_the_controller_keeps_protection_information(
     """PRACT, the checks of the type, and reference tags that count on."""
     lba = (1 << 32) + 5
     for number, tagged in ((1, True), (3, False)):
-        parameters = replace(PARAMETERS, compares=False, fused_blocks=0, protection=of_type(number))
+        parameters = replace(PARAMETERS, compares=False, fused_blocks=0, protection=kept(number))
         ops = hot_translate(parameters, row(name).build(lba=lba, **fields))
         assert ops is not None
         words = [struct.unpack("<48x4I", op.sqe) for op in ops]

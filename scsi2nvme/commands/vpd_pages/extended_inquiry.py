@@ -42,12 +42,29 @@ EXTENDED_INQUIRY = Structure(
 )
 
 
+# By the types of protection information that are supported.
+_SPT = {
+    (): 0b000,
+    (1,): 0b000,
+    (1, 2): 0b001,
+    (2,): 0b010,
+    (1, 3): 0b011,
+    (3,): 0b100,
+    (2, 3): 0b101,
+    (1, 2, 3): 0b111,
+}
+
+
 def extended_inquiry(task: Task) -> bytes:
-    """Spec: SPC-4 7.8.7, SNTR 1.5 6.1.5. Protection information is not transferred."""
+    """Spec: SPC-4 7.8.7, SNTR 1.5 6.1.5. Application tags are not checked (APP_CHK)."""
+    types = task.protection_types
     controller, attributes = task.lu.facts.controller, task.nexus.delivery.attributes
     self_test = task.lu.facts.controller_bit("oacs", 4)
     return EXTENDED_INQUIRY.build(
         activate_microcode=0b01 if firmware.offered(task.lu) else 0b00,
+        spt=_SPT[types],
+        grd_chk=bool(types),
+        ref_chk=bool(types),
         headsup=TaskAttribute.HEAD_OF_QUEUE in attributes,
         ordsup=TaskAttribute.ORDERED in attributes,
         simpsup=1,

@@ -16,6 +16,7 @@ static const struct s2n_front_end front_end = {
     .discard = discard,
     .reserved = reserved,
     .enabled = enabled,
+    .moves_protection = true,
 };
 
 /* ---- commands of a session ---- */

@@ -19,7 +19,8 @@ enum {
 static void complete(s2n_task *task);
 static void reserved(s2n_task *task);
 static void begin_with_copy(s2n_tcmu_command *command);
-static const struct s2n_front_end front_end = {complete, complete, reserved, NULL, true};
+static const struct s2n_front_end front_end = {
+    .complete = complete, .discard = complete, .reserved = reserved, .fenced_elsewhere = true};
 
 /* ---- the end of a device ---- */
 
