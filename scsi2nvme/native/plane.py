@@ -12,7 +12,6 @@ from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.handle import Handle, check
 from scsi2nvme.native.nvme import QueuePair
 from scsi2nvme.native.transport import Region
-from scsi2nvme.nvme.protection import NO_PROTECTION, TUPLE_BYTES, Protection
 from scsi2nvme.unit.block_device import (
     MAXIMUM_WRITE_SAME_BLOCKS,
     BlockDevice,
@@ -298,12 +297,16 @@ class UnitParameters:
     write_zeroes_blocks: int = 0
     write_zeroes_deallocates: bool = False
     unmap: UnmapLimits | None = None
-    protection: Protection = NO_PROTECTION
-    moves_protection: bool = False
+    protection_read: int = 0
+    protection_write: int = 0
+    protection_verify: int = 0
+    protection_tagged: bool = False
+    tuple_bytes: int = 0
 
     @classmethod
     def of(cls, device: BlockDevice) -> UnitParameters:
         """Return what the hot path must know of a block device."""
+        kept = device.facts.protection
         return cls(
             nsid=device.nsid,
             block_bytes=device.block_bytes,
@@ -317,8 +320,11 @@ class UnitParameters:
             write_zeroes_blocks=device.write_zeroes_blocks,
             write_zeroes_deallocates=device.write_zeroes_deallocates,
             unmap=device.unmap_limits if device.provisioned else None,
-            protection=device.facts.protection,
-            moves_protection=device.facts.moves_protection,
+            protection_read=kept.read,
+            protection_write=kept.write,
+            protection_verify=kept.verify,
+            protection_tagged=kept.tagged,
+            tuple_bytes=device.tuple_bytes,
         )
 
     @property
@@ -343,11 +349,11 @@ class UnitParameters:
                 "unmap_ranges": unmap.ranges,
                 "unmap_range_blocks": unmap.blocks_of_range,
                 "unmap_blocks": unmap.blocks,
-                "protection_read": self.protection.read,
-                "protection_write": self.protection.write,
-                "protection_verify": self.protection.verify,
-                "protection_tagged": self.protection.tagged,
-                "tuple_bytes": TUPLE_BYTES if self.moves_protection else 0,
+                "protection_read": self.protection_read,
+                "protection_write": self.protection_write,
+                "protection_verify": self.protection_verify,
+                "protection_tagged": self.protection_tagged,
+                "tuple_bytes": self.tuple_bytes,
             },
         )
 

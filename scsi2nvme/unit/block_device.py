@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from scsi2nvme.nvme.namespace import NamespaceFacts, Zones
+from scsi2nvme.nvme.protection import TUPLE_BYTES
 
 # One SCSI command should move at most this much, whatever the controller's MDTS:
 # the data plane holds its data in its buffer pool as a whole.
@@ -133,6 +134,11 @@ class BlockDevice:
             return self.nvme_maximum_blocks
         size = self.block_bytes + tuple_bytes
         return min(self.facts.maximum_transfer_bytes // size, 65536)
+
+    @property
+    def tuple_bytes(self) -> int:
+        """Protection information that can be moved behind each block; 0: none."""
+        return TUPLE_BYTES if self.facts.moves_protection else 0
 
     @property
     def optimal_boundary_blocks(self) -> int:

@@ -66,7 +66,16 @@ def test_the_controller_keeps_protection_information(
     """PRACT, the checks of the type, and reference tags that count on."""
     lba = (1 << 32) + 5
     for number, tagged in ((1, True), (3, False)):
-        parameters = replace(PARAMETERS, compares=False, fused_blocks=0, protection=kept(number))
+        protection = kept(number)
+        parameters = replace(
+            PARAMETERS,
+            compares=False,
+            fused_blocks=0,
+            protection_read=protection.read,
+            protection_write=protection.write,
+            protection_verify=protection.verify,
+            protection_tagged=protection.tagged,
+        )
         ops = hot_translate(parameters, row(name).build(lba=lba, **fields))
         assert ops is not None
         words = [struct.unpack("<48x4I", op.sqe) for op in ops]
