@@ -11,7 +11,7 @@ from scsi2nvme.nvme.error_log import first_failing_block, get_error_log
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.status import Status
-from tests.support import Bench, make_bench
+from tests.support import Bench, make_bench, make_lu
 
 BLOCK = 512
 PIECE = 8  # blocks of one NVMe command
@@ -20,7 +20,7 @@ UNRECOVERED_READ, WRITE_FAULT = 0x281, 0x280
 MOVING = [
     command
     for command in commands.COMMANDS
-    if command.transfer in (Transfer.BLOCKS, Transfer.BYTCHK)
+    if command.transfer in (Transfer.BLOCKS, Transfer.BYTCHK) and command.supported(make_lu())
 ]
 # What the controller is asked to read; the others may leave a command half written.
 READING = [

@@ -29,7 +29,8 @@ def test_a_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (
         "READ (10), 28h, 10 bytes. Spec: SBC-3 5.11\n"
         "  OPCODE           40 (28h)  [byte 0]\n"
-        "  RDPROTECT        0  [byte 1, bits from 5]: protection information: must be zero\n"
+        "  RDPROTECT        0  [byte 1, bits from 5]: "
+        "protection information that is moved, and checked\n"
         "  DPO              0  [byte 1, bit 4]: disable page out\n"
         "  FUA              0  [byte 1, bit 3]: force unit access\n"
         "  LBA              4096 (1000h)  [bytes 2-5]\n"

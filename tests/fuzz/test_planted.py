@@ -148,7 +148,7 @@ def test_a_missing_check_of_naca(monkeypatch: Patch) -> None:
 
 
 def test_an_off_by_one_in_split(monkeypatch: Patch) -> None:
-    def split(lu: Any, lba: int, blocks: int) -> Iterator[tuple[int, int]]:
+    def split(lu: Any, lba: int, blocks: int, *_: Any) -> Iterator[tuple[int, int]]:
         while blocks:
             count = min(blocks, lu.nvme_maximum_blocks + 1)
             if lu.optimal_boundary_blocks:
@@ -164,8 +164,8 @@ def test_an_off_by_one_in_split(monkeypatch: Patch) -> None:
 def test_a_piece_that_is_left_out(monkeypatch: Patch) -> None:
     whole = read_write.split
 
-    def split(lu: Any, lba: int, blocks: int) -> Iterator[tuple[int, int]]:
-        return iter(list(whole(lu, lba, blocks))[:1])
+    def split(*where: Any) -> Iterator[tuple[int, int]]:
+        return iter(list(whole(*where))[:1])
 
     monkeypatch.setattr(read_write, "split", split)
     assert_found(
@@ -175,7 +175,7 @@ def test_a_piece_that_is_left_out(monkeypatch: Patch) -> None:
 
 def test_data_of_the_wrong_place(monkeypatch: Patch) -> None:
     def data_commands(
-        opcode: Any, lu: Any, lba: int, data: bytes, cdw12: int = 0
+        opcode: Any, lu: Any, lba: int, data: bytes, cdw12: int = 0, *_: Any
     ) -> Iterator[NvmeCommand]:
         for start, count in read_write.split(lu, lba, len(data) // lu.block_bytes):
             piece = data[: count * lu.block_bytes]  # always the first

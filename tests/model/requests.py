@@ -27,9 +27,13 @@ def _is_unmap(row: Command) -> bool:
 
 
 def _is_of_blocks(row: Command) -> bool:
-    """Whether a row names blocks by LBA and count, and moves blocks if it moves anything."""
-    count = row.structure.by_name.get(row.length_field)
-    return count is not None and "lba" in row.structure.by_name and row.transfer != Transfer.BYTES
+    """Whether a row names blocks by LBA and count, and moves blocks if it moves anything.
+
+    Those of 32 bytes are for disks with protection information, which the model's have not.
+    """
+    names = row.structure.by_name
+    counts = names.get(row.length_field) is not None and row.transfer != Transfer.BYTES
+    return counts and "lba" in names and row.length <= 16
 
 
 ROWS = tuple(row for row in COMMANDS if _is_of_blocks(row) or _is_unmap(row))

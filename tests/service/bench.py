@@ -247,7 +247,7 @@ class Controller(Awaited):
 
 async def settle() -> None:
     """Let everything run that can; nothing here waits for anything but the loop."""
-    for _ in range(12):
+    for _ in range(24):
         await asyncio.sleep(0)
 
 
