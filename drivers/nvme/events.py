@@ -236,6 +236,7 @@ class EventMonitor:
         """
         while _ALL_WARNINGS & ~self._mask:
             await asyncio.sleep(REARM_S)
+            passed = 0
             try:
                 raw = await self._commands.get_log(LogPage.SMART, BROADCAST_NSID, SMART_LOG.size)
                 passed = _ALL_WARNINGS & ~self._mask & ~SMART_LOG.parse(raw).critical_warning
@@ -243,6 +244,7 @@ class EventMonitor:
                     self._mask |= passed
                     await self._commands.set_feature(Feature.ASYNC_EVENTS, self._mask)
             except ControllerError as error:
+                self._mask &= ~passed  # which is neither told of, nor asked for, yet
                 _log.warning("%s", error)
                 continue
             changed = await self._read_again() if passed & MEDIUM_READ_ONLY else frozenset[int]()

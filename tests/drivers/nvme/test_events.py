@@ -1,10 +1,18 @@
-"""What events say to people."""
+"""What events say to people, and warnings that pass."""
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
-from scsi2nvme.drivers.nvme.events import ControllerEvent, EventType
+from scsi2nvme.drivers.nvme import events
+from scsi2nvme.drivers.nvme.commands import Commands
+from scsi2nvme.drivers.nvme.errors import ControllerError
+from scsi2nvme.drivers.nvme.events import ControllerEvent, EventMonitor, EventType
+from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER, SMART_LOG
 
 LOG = bytes(4096)
 
@@ -32,3 +40,33 @@ LOG = bytes(4096)
 )
 def test_an_event_is_one_short_line(event: ControllerEvent, text: str) -> None:
     assert str(event) == text
+
+
+def test_a_warning_that_has_passed_is_told_though_the_feature_was_refused_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events, "REARM_S", 0.0)
+    warnings, asked = [0x01, 0x00, 0x00], list[int]()
+
+    async def get_log(*_: Any, **__: Any) -> bytes:
+        return SMART_LOG.build(critical_warning=warnings.pop(0))
+
+    async def set_feature(_: int, value: int) -> None:
+        asked.append(value)
+        if len(asked) == 2:
+            raise ControllerError("busy")
+
+    async def work() -> list[ControllerEvent]:
+        told = list[ControllerEvent]()
+        commands = cast(Commands, SimpleNamespace(get_log=get_log, set_feature=set_feature))
+        create_task = asyncio.get_running_loop().create_task
+        unused = cast(Any, None)
+        monitor = EventMonitor(commands, unused, unused, unused, told.append, create_task)
+        monitor.configuration(IDENTIFY_CONTROLLER.parse(bytes(IDENTIFY_CONTROLLER.size)))
+        await monitor._acknowledge(ControllerEvent(EventType.HEALTH, 2, 2))
+        await monitor._tasks[0]
+        return told
+
+    (event,) = asyncio.run(work())
+    assert event.passed
+    assert asked == [0x1E, 0x1F, 0x1F]
