@@ -13,6 +13,7 @@ from scsi2nvme.nvme.status import StatusCode, StatusType
 WRITE_ERRORS, READ_ERRORS, VERIFY_ERRORS, NON_MEDIUM_ERRORS = 0x02, 0x03, 0x05, 0x06
 POWER_TRANSITIONS = 0x1A
 BYTES_PROCESSED, UNCORRECTED_ERRORS = 0x0005, 0x0006  # parameter codes. Spec: SPC-4 7.3.14
+MAXIMUM = (1 << 64) - 1
 NON_MEDIUM_ERROR_COUNT = 0x0000  # parameter code. Spec: SPC-4 7.3.11
 
 _PAGE_OF: dict[int, int] = {
@@ -50,9 +51,14 @@ class Counters:
         if 0x280 <= status <= 0x284:
             page = _PAGE_OF.get(opcode)
             if page is not None:
-                self._counts[_key(page, UNCORRECTED_ERRORS)] += 1
+                self.count(page, UNCORRECTED_ERRORS)
         elif status in _NON_MEDIUM or status >> 8 == StatusType.PATH:
-            self._counts[_key(NON_MEDIUM_ERRORS, NON_MEDIUM_ERROR_COUNT)] += 1
+            self.count(NON_MEDIUM_ERRORS, NON_MEDIUM_ERROR_COUNT)
+
+    def count(self, page_code: int, code: int) -> None:
+        """Count one more; at its maximum a counter stays. Spec: SPC-4 7.3.2 (bounded counters)."""
+        key = _key(page_code, code)
+        self._counts[key] = min(self._counts[key] + 1, MAXIMUM)
 
     def value(self, page_code: int, code: int, source: int = 0) -> int:
         """Return one counter."""

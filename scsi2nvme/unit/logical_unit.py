@@ -178,8 +178,7 @@ class LogicalUnit(BlockDevice):
         if (condition, modifier) != (self.power_condition, self.power_condition_modifier):
             resting = BY_NUMBERS.get((condition, modifier))
             code = ACTIVE_TRANSITIONS if resting is None else resting.code
-            counters = self.log.counters
-            counters.set(POWER_TRANSITIONS, code, counters.value(POWER_TRANSITIONS, code) + 1)
+            self.log.counters.count(POWER_TRANSITIONS, code)
         self.power_condition, self.power_condition_modifier = condition, modifier
         self.rests_by_timer = by_timer
 

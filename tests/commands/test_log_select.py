@@ -279,6 +279,14 @@ def test_nothing_is_written_where_nothing_has_changed() -> None:
     assert next(iter(store.values.values())) is saved
 
 
+def test_a_counter_at_its_maximum_stays_there() -> None:
+    bench = make_bench()
+    assert select(bench, listed(0x02, (6, b"\xff" * 8))).status is Status.GOOD
+    fail_a_write(bench)
+    assert parameters(bench, 0x02, sp=1)[6] == b"\xff" * 8
+    assert parameters(restarted(bench), 0x02)[6] == b"\xff" * 8
+
+
 def test_application_clients_leave_what_is_kept() -> None:
     bench = make_bench()
     assert list(parameters(bench, 0x0F).values()) == [bytes(252)] * 64
