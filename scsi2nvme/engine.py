@@ -8,6 +8,7 @@ SPC-4 4.5.1 (order of checks).
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from scsi2nvme import commands
@@ -248,7 +249,8 @@ def _checked(task: Task, cdb: bytes) -> Translation:
     if refusal is not None:
         return refusal
     if unit.power_condition and command.accesses_medium:
-        yield from power.wake(unit)
+        with suppress(NvmeError):  # I/O needs no power state: it fails itself, if it does
+            yield from power.wake(unit)
     return (yield from command.translate(task))
 
 

@@ -153,6 +153,14 @@ def test_medium_access_wakes_the_unit() -> None:
     assert not bench.lu.aside(bench.nexus)
 
 
+def test_a_power_state_that_is_refused_keeps_nobody_from_the_medium() -> None:
+    bench = make_bench(controller=FIVE)
+    start_stop(bench, power_condition=3)
+    bench.model.faults[AdminOpcode.SET_FEATURES] = [0x10E]
+    assert bench.do("READ (10)", transfer_length=1).status is Status.GOOD
+    assert not bench.lu.aside(bench.nexus)
+
+
 def test_the_controller_rests_only_when_all_its_units_do() -> None:
     bench = make_bench(controller=FIVE)
     other = make_lu(controller=FIVE, nsid=2)
