@@ -11,6 +11,7 @@ from scsi2nvme.unit.store import UnsavedState
 
 # One small file for each logical unit that has done anything: a crash loses no more than that.
 EVERY_S = 600.0
+PAUSE_S = 0.05  # between one and the next
 
 
 class Keeper:
@@ -28,16 +29,16 @@ class Keeper:
         """End, with what there is saved."""
         if self._task is not None:
             self._task.cancel()
-        self._all()
+        for lu in self._registry.units:
+            keep(lu)
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(EVERY_S)
-            self._all()
-
-    def _all(self) -> None:
-        for lu in list(self._registry.units):
-            keep(lu)
+            for lu in list(self._registry.units):
+                if lu in self._registry.units:
+                    keep(lu)
+                await asyncio.sleep(PAUSE_S)  # a disk may be slow, and others wait meanwhile
 
 
 def keep(lu: LogicalUnit) -> None:
