@@ -61,6 +61,8 @@ class TaskService:
 
         What the controller keeps ends with the controller.
         """
+        for unit in self._registry.units.values():
+            unit.stop_followers()
         await self._retiring.cancel()
         await self._following.cancel(GIVE_UP_SECONDS)
         if not await self._background.wait(END_SECONDS):
@@ -92,7 +94,7 @@ class TaskService:
         lu.reservations.abort_tasks = lambda keys: self._manager.abort_preempted(unit, keys)
         resting.run_timers(unit, self._background)
         watch = Watch(unit, self._background)
-        unit.followers.append(watch.adjust)
+        unit.followers.append(watch)
         watch.adjust()
 
     def remove_unit(self, lu: LogicalUnit) -> asyncio.Task[None]:

@@ -18,6 +18,7 @@ from scsi2nvme.unit.readiness import Readiness
 _UNIT_S = 0.1  # of the timers
 _LEAST_S = 0.1  # between two looks
 _LOOKS = 4  # while the shortest timer runs
+_RETRY_S = 60.0  # at least, once a condition could not be entered
 
 Timers = tuple[tuple[float, RestingCondition], ...]
 
@@ -67,6 +68,7 @@ class PowerTimers:
         self._entering = False
         self._seen = 0
         self._since = 0.0
+        self._not_before = 0.0
 
     def adjust(self) -> None:
         """The logical unit may have changed: run the timers that there are now."""
@@ -85,10 +87,11 @@ class PowerTimers:
         self._wait()
 
     def entered(self, *, well: bool) -> None:
-        """What `enter` began has ended; where it failed it is tried again after the same time."""
+        """What `enter` began has ended; where it failed it is tried again, but not soon."""
         self._entering = False
         if not well:
             self._begin_anew()
+            self._not_before = self._now() + _RETRY_S
         self._wait()
 
     def _begin_anew(self) -> None:
@@ -102,7 +105,8 @@ class PowerTimers:
         if self._timers:
             left_s = min(seconds for seconds, _ in self._timers) + self._since - self._now()
             look_s = min(seconds for seconds, _ in self._timers) / _LOOKS
-            self._next = self._later(max(min(left_s, look_s), _LEAST_S), self._look)
+            pause_s = max(min(left_s, look_s), self._not_before - self._now(), _LEAST_S)
+            self._next = self._later(pause_s, self._look)
 
     def _look(self) -> None:
         """Enter the deepest condition whose timer has expired."""

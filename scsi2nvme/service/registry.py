@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.executor import NvmeExecutor
@@ -42,6 +43,16 @@ FIRST_PATIENCE_S, LONGEST_PATIENCE_S = 0.5, 8.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 
 
+class Follower(Protocol):
+    """What goes on by itself for a logical unit, as long as it is served."""
+
+    def adjust(self) -> None:
+        """The logical unit may have changed."""
+
+    def stop(self) -> None:
+        """It is served no more: begin nothing any more."""
+
+
 @dataclass(eq=False)
 class OpenNexus:
     """An I_T nexus that is served, with its half in the data plane."""
@@ -61,7 +72,7 @@ class ServedUnit:
     `next_alone`, and of `blocks` those that they name. `preempting` are the aborts that PREEMPT
     AND ABORT has begun and not yet waited for; `drains` counts those who keep the hot path off,
     or are about to, `ranges` those who keep it off some blocks, `orders` the aborts of its tasks.
-    `followers` are called whenever `publish` is.
+    `followers` are told whenever `publish` is called, until `stop_followers`.
     `patience_s` is for how long others wait, the first time, with who is to be alone.
     """
 
@@ -82,8 +93,14 @@ class ServedUnit:
     drains: int = 0
     ranges: int = 0
     orders: int = 0
-    followers: list[Callable[[], None]] = field(default_factory=list)
+    followers: list[Follower] = field(default_factory=list)
     patience_s: float = FIRST_PATIENCE_S
+
+    def stop_followers(self) -> None:
+        """Have nothing begin by itself any more; what has begun ends."""
+        for follower in self.followers:
+            follower.stop()
+        self.followers.clear()
 
     def close(self) -> None:
         """Free its half in the data plane; what still runs does not touch it any more."""
@@ -121,7 +138,7 @@ class ServedUnit:
         """
         self.lu.epoch.advance()
         for follow in self.followers:
-            follow()
+            follow.adjust()
         stale = self.stale
         for opened, lun in self.paths:
             aside = stale or self.lu.aside(opened.nexus)
@@ -320,6 +337,7 @@ class Registry:
             self._unmap(opened, lun)
         del self.units[lu]
         lu.fail()  # for what waits for its turn
+        unit.stop_followers()
         lu.exceptions.reset()
         self._retired.append(unit)
         self._by_controller[unit.controller].remove(lu)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 
@@ -17,13 +18,23 @@ from scsi2nvme.unit.power_conditions import RestingCondition
 log = logging.getLogger(__name__)
 
 
-def _used(unit: ServedUnit) -> int:
-    """Return a number that changes whenever the medium is used: commands begun, or moving data."""
-    if unit.closed:
-        return 0
-    statistics = unit.plane_unit.statistics()
-    ended = sum(kind.operations for kind in statistics.kinds[:3])
-    return ended + statistics.under_way
+def _uses(unit: ServedUnit) -> Callable[[], int]:
+    """Return what returns a number that changes whenever the medium is used.
+
+    Commands were answered that move data, or discard them, or any command is under way: then no
+    two numbers are the same.
+    """
+    looks = itertools.count(1)
+
+    def used() -> int:
+        if unit.closed:
+            return 0
+        statistics = unit.plane_unit.statistics()
+        if statistics.under_way:
+            return -next(looks)
+        return sum(kind.operations for kind in statistics.kinds[:3])
+
+    return used
 
 
 def run_timers(unit: ServedUnit, background: Background) -> None:
@@ -36,9 +47,9 @@ def run_timers(unit: ServedUnit, background: Background) -> None:
         return asyncio.get_running_loop().call_later(delay_s, action)
 
     timers = PowerTimers(
-        unit.lu, lambda: _used(unit), enter, lambda: asyncio.get_running_loop().time(), later
+        unit.lu, _uses(unit), enter, lambda: asyncio.get_running_loop().time(), later
     )
-    unit.followers.append(timers.adjust)
+    unit.followers.append(timers)
     timers.adjust()
 
 

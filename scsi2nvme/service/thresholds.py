@@ -25,6 +25,7 @@ class Watch:
         self._background = background
         self._next: asyncio.TimerHandle | None = None
         self._looking = False
+        self._stopped = False
 
     def adjust(self) -> None:
         """The logical unit may have changed: begin to look, or do so no more."""
@@ -35,10 +36,15 @@ class Watch:
         elif wanted and self._next is None and not self._looking:
             self._wait(FIRST_S)
 
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped = True
+        self.adjust()
+
     @property
     def _wanted(self) -> bool:
         lu = self._unit.lu
-        return lu.readiness is Readiness.READY and thresholds.watched(lu)
+        return not self._stopped and lu.readiness is Readiness.READY and thresholds.watched(lu)
 
     def _wait(self, seconds: float) -> None:
         self._next = asyncio.get_running_loop().call_later(seconds, self._look)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from scsi2nvme.service.power_timers import PowerTimers
+from scsi2nvme.service.registry import ServedUnit
+from scsi2nvme.service.resting import _uses
+from scsi2nvme.service.thresholds import Watch
 from scsi2nvme.unit.mode_pages.power_condition import POWER_CONDITION
 from scsi2nvme.unit.power_conditions import RestingCondition
 from scsi2nvme.unit.readiness import Readiness
+from scsi2nvme.unit.statistics import KindStatistics, Statistics
+from tests.service.bench import Bench, played
 from tests.support import make_lu
 
 
@@ -126,12 +133,14 @@ def test_what_is_not_ready_enters_nothing(readiness: Readiness) -> None:
     assert clock.entered
 
 
-def test_what_fails_is_tried_again_after_the_same_time() -> None:
+def test_what_fails_is_tried_again_but_not_soon() -> None:
     clock = Clock()
     clock.fails = True
-    clock.set(idle_a=10)
-    clock.wait(3.9)
-    assert 2 <= len(clock.entered) <= 3
+    clock.set(idle_a=1)
+    for _ in range(200):
+        clock.wait(0.9)
+        clock.used += 1  # which does not make it sooner
+    assert len(clock.entered) == 3
 
 
 def test_a_shorter_timer_of_less_power_goes_first() -> None:
@@ -139,6 +148,52 @@ def test_a_shorter_timer_of_less_power_goes_first() -> None:
     clock.set(idle_a=100, standby_z=10)
     clock.wait(60)
     assert [name for _, name in clock.entered] == ["standby_z"]
+
+
+class PlaneUnit:
+    """What the data plane counts of a logical unit."""
+
+    def __init__(self) -> None:
+        self.begun, self.reads, self.others = 0, 0, 0
+
+    def statistics(self) -> Statistics:
+        kinds = (self.reads, 0, 0, self.others)
+        return Statistics(
+            begun=self.begun, kinds=tuple(KindStatistics(0, 0, 0, (each,)) for each in kinds)
+        )
+
+
+def test_a_medium_that_somebody_waits_for_is_used() -> None:
+    plane_unit = PlaneUnit()
+    used = _uses(cast(ServedUnit, SimpleNamespace(closed=False, plane_unit=plane_unit)))
+    before = used()
+    assert used() == before
+    plane_unit.begun += 1
+    assert len({before, used(), used(), used()}) == 4
+    plane_unit.reads += 1
+    assert used() == used() != before
+    before = used()
+    plane_unit.begun, plane_unit.others = 2, 1  # TEST UNIT READY uses nothing
+    assert used() == before
+
+
+def test_nothing_begins_by_itself_in_a_service_that_ends() -> None:
+    async def story(bench: Bench) -> None:
+        (unit,) = bench.service._registry.units.values()
+        timers, watch = unit.followers
+        assert isinstance(timers, PowerTimers)
+        assert isinstance(watch, Watch)
+        fields = {"idle_a": 1, "idle_a_timer": 1}
+        bench.lu.mode.change(POWER_CONDITION, POWER_CONDITION.layout.build(**fields))
+        assert timers._next is not None
+        watch._wait(1.0)
+        await bench.service.stop()
+        timers.entered(well=False)  # what was under way
+        bench.lu.on_change()
+        assert timers._next is None
+        assert watch._next is None
+
+    played(story)
 
 
 def test_it_stops_with_its_logical_unit() -> None:
