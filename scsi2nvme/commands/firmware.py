@@ -31,6 +31,7 @@ from scsi2nvme.scsi.result import (
     CheckCondition,
     ControllerReset,
     NvmeError,
+    Progress,
     Result,
     Translation,
 )
@@ -42,6 +43,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
 
@@ -53,6 +55,7 @@ _PIECE_BYTES = 128 << 10  # of one Firmware Image Download, where granularity an
 _COMMIT_S = 300.0  # beyond MTFA
 _CNS_CONTROLLER = 1
 _REASON = "new firmware is to be activated"
+_FORMAT_POLL_S = 1.0
 
 Conversation = Generator[Asked, Any, Any]
 
@@ -199,9 +202,16 @@ def _activate(task: Task) -> Translation:
     if status in _LATER:
         return GOOD
     if status == _BY_RESET:
+        yield from _wait_for_formats(lu)
         yield ControllerReset(_REASON)
     yield from _tell(task)
     return GOOD
+
+
+def _wait_for_formats(lu: LogicalUnit) -> Conversation:
+    """Let formats end that have begun since, without an initiator: they take no regard of us."""
+    while any(each.readiness is Readiness.FORMATTING for each in lu.controller_units or (lu,)):
+        yield Progress(lu.progress or 0, _FORMAT_POLL_S)
 
 
 def _tell(task: Task) -> Conversation:
@@ -225,7 +235,9 @@ def _tell(task: Task) -> Conversation:
 
 
 def _check_length(task: Task) -> None:
-    if task.cdb.parameter_list_length % _DWORD:
+    length = task.cdb.parameter_list_length
+    # Of what is longer than one command may be, no data were collected.
+    if length % _DWORD or length > MAXIMUM_TRANSFER_BYTES:
         raise task.invalid_field("parameter_list_length")
 
 

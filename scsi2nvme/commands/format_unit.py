@@ -238,7 +238,9 @@ def _check_alone(lu: LogicalUnit) -> Translation:
     """
     if lu.capacity_blocks < lu.facts.capacity_blocks:
         raise CheckCondition(Sense(INVALID_FIELD_IN_CDB))
-    if lu.facts.controller_bit("fna", _FNA_ERASES_ALL if lu.secure_format else _FNA_FORMATS_ALL):
+    # Of namespaces that have their format in common, what is erased takes another format, too.
+    formats_all = lu.facts.controller_bit("fna", _FNA_FORMATS_ALL)
+    if formats_all or (lu.secure_format and lu.facts.controller_bit("fna", _FNA_ERASES_ALL)):
         completion = yield NvmeCommand(
             AdminOpcode.IDENTIFY, cdw10=_CNS_ACTIVE_LIST, data_in=IDENTIFY_BYTES, admin=True
         )
@@ -258,6 +260,8 @@ def format_unit(task: Task) -> Translation:
     kind = _protection_type(task, header)
     index = _choose_format(lu, kind)
     yield from _check_alone(lu)
+    if lu.firmware.busy:  # which may reset the controller
+        return Result(Status.BUSY)
     work = _format(task, index, kind, before=lu.readiness)
     # Not ready from now on, even if the work begins after the status.
     _enter(lu, Readiness.FORMATTING, 0)

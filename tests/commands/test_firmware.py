@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from scsi2nvme import engine
 from scsi2nvme.commands.vpd_pages.extended_inquiry import EXTENDED_INQUIRY
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.scsi.result import ControllerReset, Progress
 from scsi2nvme.scsi.sense import (
     COMMAND_SEQUENCE_ERROR,
     INQUIRY_DATA_HAS_CHANGED,
@@ -15,12 +17,15 @@ from scsi2nvme.scsi.sense import (
     LOGICAL_UNIT_NOT_READY_FORMAT_IN_PROGRESS,
     MICROCODE_HAS_BEEN_CHANGED,
     WRITE_PROTECTED,
+    FieldPointer,
+    Sense,
     SenseCode,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.readiness import Readiness
-from tests.support import Bench, code, make_bench, make_facts, row
+from tests.support import Bench, code, make_bench, make_facts, make_nexus, row
 
 IMAGE = b"2.0     ".ljust(16 << 10, b"\x5a")
 AT_ONCE, BY_RESET = 0x16, 0x06  # FRMW: three slots
@@ -259,3 +264,38 @@ def test_the_descriptor_of_a_slot(fwug: int, boundary: int) -> None:
     assert read.data_in == bytes([boundary]) + b"\xff\xff\xff"
     none = bench.do("READ BUFFER (10), descriptor", buffer_id=4, allocation_length=4)
     assert none.data_in == bytes(4)
+
+
+@pytest.mark.parametrize("mode", [WHOLE, PIECES, DEFERRED])
+def test_what_is_longer_than_a_command_may_be_is_no_image(mode: str) -> None:
+    """Front ends collect no data of such."""
+    bench = bench_of()
+    cdb = row(f"WRITE BUFFER, {mode}").build(parameter_list_length=MAXIMUM_TRANSFER_BYTES + 4)
+    result = bench.run(cdb, expected=MAXIMUM_TRANSFER_BYTES + 4)
+    assert result.sense == Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(6, 7))
+
+
+def test_no_format_begins_that_a_reset_would_interrupt() -> None:
+    bench = bench_of(BY_RESET)
+    sibling = LogicalUnit(make_facts(nsid=2))
+    sibling.firmware = bench.lu.firmware
+    bench.lu.controller_units = sibling.controller_units = (bench.lu, sibling)
+    other = Bench(sibling, bench.model, make_nexus("b", sibling))
+    answers: list[Status] = []
+
+    def commit(command: NvmeCommand) -> None:
+        answers.append(other.do("FORMAT UNIT").status)
+        sibling.readiness = Readiness.FORMATTING  # by somebody who has not asked
+
+    bench.model.admin[AdminOpcode.FIRMWARE_COMMIT] = commit
+    cdb = row(f"WRITE BUFFER, {WHOLE}").build(parameter_list_length=len(IMAGE))
+    translation = engine.run(engine.select(bench.nexus, 0, cdb), IMAGE)
+    asked = next(translation)
+    while not isinstance(asked, Progress):
+        assert isinstance(asked, NvmeCommand)
+        asked = translation.send(bench.model.execute(asked)[0])
+    assert answers == [Status.BUSY]
+    sibling.readiness = Readiness.READY
+    assert isinstance(translation.send(None), ControllerReset)
+    translation.close()
+    assert other.do("FORMAT UNIT").status is Status.GOOD

@@ -68,7 +68,10 @@ def test_who_is_to_erase_what_the_disk_cannot_does_not_format() -> None:
     assert not formats(bench)
 
 
-@pytest.mark.parametrize(("fna", "erase"), [(1, SecureErase.NONE), (2, SecureErase.USER_DATA)])
+@pytest.mark.parametrize(
+    ("fna", "erase"),
+    [(1, SecureErase.NONE), (2, SecureErase.USER_DATA), (1, SecureErase.USER_DATA)],
+)
 def test_other_namespaces_are_neither_formatted_nor_erased(fna: int, erase: SecureErase) -> None:
     bench = make_bench(controller={"fna": fna})
     bench.model.admin[AdminOpcode.IDENTIFY] = lambda command: b"\1\0\0\0\2".ljust(4096, b"\0")

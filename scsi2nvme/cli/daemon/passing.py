@@ -112,6 +112,8 @@ class Passing:
                 raise OperationError("another format of it is under way")
             if lu.readiness is Readiness.FAILED:
                 raise OperationError("the controller is not there")
+            if lu.firmware.busy:
+                raise OperationError("an initiator writes firmware; try again when that is done")
         for lu in before:
             _enter(lu, Readiness.FORMATTING)
         try:
