@@ -149,7 +149,8 @@ def _sanitize(task: Task, cdw10: int, pattern: int = 0) -> Translation:
         admin=True,
     )
     try:
-        yield command
+        with lu.sanitizing.begins():
+            yield command
     except NvmeError as error:
         phase, restricted = before
         if error.completion.status == StatusCode.SANITIZE_IN_PROGRESS:  # another host's

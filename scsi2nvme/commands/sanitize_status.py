@@ -40,8 +40,11 @@ def read_status(lu: LogicalUnit) -> Conversation:
 
     An operation is only known to have failed from here: see `pick_up`.
     """
+    begun = lu.sanitizing.begun
     completion = yield get_log(STATUS_LOG)
     log = SANITIZE_STATUS.parse(completion.data)
+    if lu.sanitizing.beginning or lu.sanitizing.begun != begun:
+        return log  # it may be from before
     dealt = log.state == _DONE_DEALLOCATED or (log.state == _DONE and not log.cdw10_info & NDAS)
     lu.sanitizing.erased = bool(dealt and log.global_erased)
     if log.state == _RUNNING:
@@ -82,10 +85,11 @@ def refresh_progress(lu: LogicalUnit) -> Translation:
 def watch(lu: LogicalUnit) -> Translation:
     """Follow the operation under way to its end, and return how the command ends that began it."""
     state, pause_s, failures = lu.sanitizing, FIRST_POLL_S, 0
-    state.watched = True
+    state.watcher = lu
     try:
         while True:
-            if lu.readiness is Readiness.FAILED:  # `pick_up` follows if the controller is back
+            # `pick_up` follows if the controller is back, or by way of another logical unit.
+            if lu.readiness is Readiness.FAILED:
                 assert lu.not_ready is not None
                 return check_condition(lu.not_ready)
             try:
@@ -100,10 +104,17 @@ def watch(lu: LogicalUnit) -> Translation:
             yield Progress(state.progress, pause_s)
             pause_s = min(2 * pause_s, LONGEST_POLL_S)
     finally:
-        state.watched = False
+        if state.watcher is lu:
+            state.watcher = None
     if state.phase is Phase.FAILED:
         return check_condition(Sense(SANITIZE_COMMAND_FAILED))
     return GOOD
+
+
+def watched(lu: LogicalUnit) -> bool:
+    """Whether somebody follows the operation under way, and goes on to do so."""
+    watcher = lu.sanitizing.watcher
+    return isinstance(watcher, LogicalUnit) and watcher.readiness is not Readiness.FAILED
 
 
 def pick_up(lu: LogicalUnit) -> Translation:
@@ -114,13 +125,13 @@ def pick_up(lu: LogicalUnit) -> Translation:
     """
     try:
         log = yield from read_status(lu)
-        if log.state == _FAILED:
+        if log.state == _FAILED and not lu.sanitizing.running:
             yield from _probe(lu, restricted=not log.cdw10_info & AUSE)
         elif lu.sanitizing.phase is Phase.FAILED:
             enter(lu, Phase.NONE)  # by way of another host
     except NvmeError as error:
         return result_of(error)
-    if lu.sanitizing.running and not lu.sanitizing.watched:
+    if lu.sanitizing.running and not watched(lu):
         return (yield from watch(lu))
     return GOOD
 
@@ -129,7 +140,8 @@ def _probe(lu: LogicalUnit, *, restricted: bool) -> Generator[NvmeCommand, Any, 
     try:
         yield NvmeCommand(Opcode.READ, nsid=lu.nsid, data_in=lu.block_bytes)
     except NvmeError as error:
-        if error.completion.status == StatusCode.SANITIZE_FAILED:
+        failed = error.completion.status == StatusCode.SANITIZE_FAILED
+        if failed and not lu.sanitizing.running:
             enter(lu, Phase.FAILED, restricted=restricted)
         return
     if lu.sanitizing.phase is Phase.FAILED:
@@ -138,7 +150,7 @@ def _probe(lu: LogicalUnit, *, restricted: bool) -> Generator[NvmeCommand, Any, 
 
 def noticed(lu: LogicalUnit, result: Result) -> Result:
     """Return a result with what follows the operation that a command has been refused for."""
-    if lu.sanitizing.watched or lu.sanitizing.phase is Phase.FAILED:
+    if watched(lu) or lu.sanitizing.phase is Phase.FAILED:
         return result
     return Result(result.status, result.sense, background=pick_up(lu))
 

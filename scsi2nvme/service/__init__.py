@@ -27,6 +27,7 @@ from scsi2nvme.service.task_management import TaskManager
 from scsi2nvme.service.tasks import TaskRunner
 from scsi2nvme.service.thresholds import Watch
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.statistics import Statistics
 
 END_SECONDS = 5.0  # for what goes on in the background to end by itself
@@ -104,7 +105,10 @@ class TaskService:
         itself soon is aborted, and its initiator told so.
         """
         keep(lu)
-        return self._retiring.spawn(self._retire(self._registry.remove_unit(lu)))
+        retiring = self._retiring.spawn(self._retire(self._registry.remove_unit(lu)))
+        if lu.sanitizing.running:  # it may have been the one that follows the operation
+            self.follow_sanitize(lu.controller_units)
+        return retiring
 
     async def _retire(self, unit: ServedUnit) -> None:
         aborting = self._retiring.spawn(self._abort_late(unit))
@@ -191,7 +195,9 @@ class TaskService:
     ) -> None:
         """Follow what a controller tells of its namespaces: see `Follower`."""
         await self._follower.controller_event(units, event, namespaces)
-        if event.returned or event.log_id == STATUS_LOG.identifier:
+        # Whoever has followed an operation may have been a namespace that has gone.
+        followed = all(lu.readiness is not Readiness.FAILED for lu in units.values())
+        if event.returned or event.log_id == STATUS_LOG.identifier or not followed:
             self.follow_sanitize(units.values())
 
     def follow_sanitize(self, units: Iterable[LogicalUnit]) -> None:
@@ -201,7 +207,9 @@ class TaskService:
         """
         for lu in units:
             unit = self._registry.units.get(lu)
-            if unit is not None and lu.facts.controller.sanicap:
+            if unit is None or lu.readiness is Readiness.FAILED:
+                continue
+            if lu.facts.controller.sanicap:
                 self._following.spawn(self._follow_sanitize(unit))
                 return
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from scsi2nvme import engine
 from scsi2nvme.command import Command
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.commands.sanitize import OVERWRITE_HEADER
 from scsi2nvme.commands.sanitize_status import MOST_FAILURES, pick_up
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
-from scsi2nvme.scsi.result import RESERVATION_CONFLICT, Result
+from scsi2nvme.scsi.result import RESERVATION_CONFLICT, Result, Translation
 from scsi2nvme.scsi.sense import (
     INTERNAL_TARGET_FAILURE,
     INVALID_COMMAND_OPERATION_CODE,
@@ -434,3 +435,42 @@ def test_a_row_goes_on_when_it_is_aborted(bench: Bench) -> None:
     assert not erase.goes_on(bench.lu)
     bench.lu.sanitizing.phase = Phase.RUNNING
     assert erase.goes_on(bench.lu)
+
+
+# ---- what comes in between ----
+
+
+def begin(bench: Bench, name: str, **fields: int) -> Translation:
+    return engine.run(engine.select(bench.nexus, 0, row(name).build(**fields)))
+
+
+@pytest.mark.parametrize("state", [0, 1, 3])
+def test_what_the_log_told_before_is_not_taken_for_the_end(bench: Bench, state: int) -> None:
+    """Else commands would wait, for hours, for what has the logical unit to itself."""
+    bench.model.sanitize_log(state=state)
+    beginning = begin(bench, BLOCK_ERASE)
+    sanitize = next(beginning)
+    assert isinstance(sanitize, NvmeCommand)
+    late = begin(bench, "REQUEST SENSE", allocation_length=18)
+    log = next(late)
+    assert isinstance(log, NvmeCommand)
+    before = bench.model.execute(log)[0]
+    bench.do("REQUEST SENSE", allocation_length=18)
+    assert bench.lu.sanitizing.running
+    bench.model.sanitizing_steps = [1, 2, 3]
+    beginning.send(bench.model.execute(sanitize)[0])
+    with pytest.raises(StopIteration):
+        late.send(before)
+    assert bench.lu.sanitizing.running
+    assert code(bench.do("READ (10)")) == LOGICAL_UNIT_NOT_READY_SANITIZE_IN_PROGRESS
+
+
+def test_who_follows_is_replaced_when_its_logical_unit_goes(bench: Bench) -> None:
+    other = neighbour(bench)
+    bench.model.sanitizing_steps = [1, 2, 3]
+    begun = bench.do(BLOCK_ERASE, immed=1)
+    assert begun.background is not None
+    next(begun.background)  # it has asked for the log
+    bench.lu.fail()
+    assert bench.model.play(pick_up(other.lu)) == Result()
+    assert other.do("TEST UNIT READY") == Result()
