@@ -201,15 +201,16 @@ def _data(task: Task) -> Translation:
     start = cdb.buffer_offset // _BLOCK * _BLOCK
     end = -(-(cdb.buffer_offset + wanted) // _BLOCK) * _BLOCK
     step = min(_PIECE_BYTES, task.lu.facts.maximum_transfer_bytes)
-    data = b""
+    generation, data = history.generation, b""
     for at in range(start, end, step):
         completion = yield _read(_LOGS[cdb.buffer_id], at, min(step, end - at))
         data += completion.data
     if start == 0 and data:
         data = _translated(data[:_BLOCK]) + data[_BLOCK:]
     now = yield from _header(TELEMETRY_HOST)
-    if cdb.buffer_id == CURRENT and now.raw[_HOST_GENERATION] != history.generation:
-        history.release()
+    if cdb.buffer_id == CURRENT and now.raw[_HOST_GENERATION] != generation:
+        if history.generation == generation:  # else it is that of another, who has taken over
+            history.release()
         raise CheckCondition(Sense(COMMAND_SEQUENCE_ERROR))
     return Result(data_in=data[cdb.buffer_offset - start :][:wanted])
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from scsi2nvme import engine
 from scsi2nvme.commands.error_history import DIRECTORY, ENTRY, STATUS_HEADER
+from scsi2nvme.nvme.command import NvmeCommand
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     COMMAND_SEQUENCE_ERROR,
@@ -128,3 +130,21 @@ def test_what_there_is_not_is_a_wrong_field(number: int, fields: dict[str, int])
     read(bench, 1)
     cdb = row("READ BUFFER (10), error history").build(buffer_id=number, **fields)
     assert code(bench.run(cdb)) == INVALID_FIELD_IN_CDB
+
+
+def test_no_data_are_of_two_snapshots() -> None:
+    bench = make_bench()
+    other = bench.other()
+    read(bench, 1)
+    cdb = row("READ BUFFER (16), error history").build(buffer_id=CURRENT, allocation_length=8192)
+    reading = engine.run(engine.select(bench.nexus, 0, cdb))
+    asked = next(reading)
+    assert isinstance(asked, NvmeCommand)
+    part = bench.model.execute(asked)[0]
+    assert retrieved(read(bench, 3, nexus=other)) == (0b10, 0b01)
+    asked = reading.send(part)
+    assert isinstance(asked, NvmeCommand)
+    with pytest.raises(StopIteration) as ended:
+        reading.send(bench.model.execute(asked)[0])
+    assert code(ended.value.value) == COMMAND_SEQUENCE_ERROR
+    assert len(read(bench, CURRENT, nexus=other).data_in) == LENGTH
