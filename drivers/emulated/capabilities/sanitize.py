@@ -160,6 +160,8 @@ class Sanitizer(Part):
         self._failures: int = settings[FAILURES.keyword]
         kept = self._model.state.kept.get(_KEPT, {})
         self._state = _State.of(kept, self._model.image.name)
+        if not self._model.state.clean:  # writes may have been forgotten
+            self._state.writes = -1
         self._thread = ThreadPoolExecutor(1, "s2n-sanitize")
         self._timer: asyncio.TimerHandle | None = None
         self._step = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -209,3 +210,28 @@ def test_a_format_erases_by_the_key_on_request(offered: bool, status: int) -> No
         assert done.status == status
 
     on_host(size_bytes=MIB, crypto_format=offered)(scenario)()
+
+
+def test_writes_that_a_sudden_end_has_forgotten_are_not_denied(tmp_path: Path) -> None:
+    """Else written blocks would be told to be deallocated."""
+    live, dead = tmp_path / "live", tmp_path / "dead"
+    live.mkdir()
+
+    async def erased() -> None:
+        host = Host(path=live / "disk", size_bytes=MIB, sanicap=BLOCK).enable()
+        await host.create_queue()
+        assert await sanitize(host, BLOCK_ERASE) == 0
+        assert (await ended(host)).global_erased
+        await write(host)
+        shutil.copytree(live, dead)  # what is on the host's disk when its power goes
+        host.close()
+
+    async def found() -> None:
+        host = Host(path=dead / "disk", size_bytes=MIB, sanicap=BLOCK).enable()
+        await host.create_queue()
+        assert await read(host) == b"x" * 512
+        assert not (await status(host)).global_erased
+        host.close()
+
+    asyncio.run(erased())
+    asyncio.run(found())
