@@ -155,7 +155,12 @@ class Executor:
             raise ValueError(f"{size} bytes of data together, at most {self._bounce.most}")
         run = _Run(commands, completed, party)
         self._runs.add(run)
-        if not self._place_at_once(run, lengths):
+        try:
+            placed = self._place_at_once(run, lengths)
+        except BaseException:
+            self._forget(run)
+            raise
+        if not placed:
             self._work(run, self._execute(run, lengths))
         return partial(self._stop, run)
 
@@ -175,6 +180,13 @@ class Executor:
             self._end(run, asyncio.CancelledError())
         else:
             self._end(run, work.exception() or work.result())
+
+    def _forget(self, run: _Run) -> None:
+        """Take back what commands have of which none was placed: there is no such command."""
+        if not run.placed:
+            self._runs.discard(run)
+            if run.region is not None:
+                self._bounce.take_back(run.region)
 
     def _end(self, run: _Run, outcome: tuple[Completion, ...] | BaseException) -> None:
         """Nothing of these commands is under way any more."""

@@ -226,14 +226,24 @@ class DumpStore:
         """Remove a dump; OperationError as of `one`."""
         shutil.rmtree(self.one(number).path, ignore_errors=True)
 
-    def new(self) -> Path:
-        """Return the folder of a new dump, and forget the oldest; OSError if it cannot be made."""
+    def add(self, files: Mapping[str, bytes], **about: Any) -> Path:
+        """Write a new dump, and forget the oldest; returns its folder.
+
+        OSError if it cannot be written: nothing of it is left then, and no other is forgotten.
+        """
         self.path.mkdir(mode=0o700, exist_ok=True)
         numbers = self._numbers()
-        for number in numbers[: max(0, len(numbers) + 1 - (self._most or 1))]:
-            shutil.rmtree(self.path / str(number), ignore_errors=True)
         path = self.path / str(max(numbers, default=0) + 1)
         path.mkdir(mode=0o700)
+        try:
+            for name, content in files.items():
+                write(path / name, content)
+            write(path / DESCRIPTION, json.dumps(about, indent=1).encode())
+        except OSError:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        for number in numbers[: max(0, len(numbers) + 1 - (self._most or 1))]:
+            shutil.rmtree(self.path / str(number), ignore_errors=True)
         return path
 
     def _numbers(self) -> list[int]:
@@ -260,8 +270,3 @@ def write(path: Path, content: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(path, flags, 0o600), "wb") as file:
         file.write(content)
-
-
-def describe(path: Path, **about: Any) -> None:
-    """Write a dump's description; OSError."""
-    write(path / DESCRIPTION, json.dumps(about, indent=1).encode())

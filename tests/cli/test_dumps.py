@@ -23,7 +23,8 @@ from scsi2nvme.cli.spec import parse
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.native.nvme import TRACE_BYTES, TRACE_ENTRIES
-from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
+from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.log_structures import PERSISTENT_EVENT_HEADER
 from scsi2nvme.nvme.registers import CC, CSTS, Register, decode, encode
 from tests.daemon import IQN, Daemon
 from tests.iscsi_client import Initiator
@@ -115,6 +116,45 @@ def test_a_full_disk_leaves_the_controller_alone(
 
     controlled(tmp_path, work)
     assert "commands are not recorded: No space left on device" in caplog.text
+
+
+def test_a_dump_that_does_not_fit_costs_no_other_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = dumps.DumpStore(tmp_path, 1)
+    store.add({}, reason="the first")
+    write = dumps.write
+
+    def full(path: Path, content: bytes) -> None:
+        write(path, content[:1])
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(dumps, "write", full)
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            store.add({"log-02.bin": bytes(512)}, reason="another")
+    assert [each.description["reason"] for each in store.all()] == ["the first"]
+
+
+def test_a_log_of_odd_length_is_read_by_whole_dwords(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = PERSISTENT_EVENT_HEADER.size
+    head = PERSISTENT_EVENT_HEADER.build(total_log_len=size + BLOCK + 1)
+
+    async def work(controller: Controller, follower: Dumping) -> None:
+        def start(commands: Any, completed: Any) -> Any:
+            command = commands[0]
+            command.sqe()
+            completed((Completion(data=(head + bytes(BLOCK))[: command.data_in]),))
+            return lambda: None
+
+        monkeypatch.setattr(controller, "start", start)
+        witness: Any = controller._recovery._witness
+        assert len(await witness._persistent_events()) == size + BLOCK + 4
+        monkeypatch.undo()
+
+    controlled(tmp_path, work)
 
 
 @pytest.mark.parametrize(
@@ -329,6 +369,30 @@ def test_a_dump_whose_description_is_lost_is_listed(tmp_path: Path) -> None:
     assert "cannot be read" in dump.description["reason"]
     with pytest.raises(OperationError, match="there are: 7"):
         dumps.DumpStore(tmp_path).one(8)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"at_s": 1e300, "reason": "x", "controller": "y", "queues": []},
+        {"at_s": float("nan"), "reason": "x", "controller": "y"},
+        {"reason": "x", "controller": "y", "properties": [1]},
+        {"reason": "x", "controller": "y", "queues": [{"qid": 1}]},
+        {"reason": "x", "controller": "y", "queues": 7},
+    ],
+)
+def test_a_dump_of_nonsense_is_shown_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], told: dict[str, Any]
+) -> None:
+    header = bytearray(dumps.trace_header("x", 1, TRACE_ENTRIES, TRACE_BYTES))
+    header[32:40] = b"\xff" * 8  # wall_ms
+    trace = bytes(header) + b"\1" * TRACE_BYTES
+    dumps.DumpStore(tmp_path).add({dumps.QUEUES: trace}, **told)
+    where = ["--state-dir", str(tmp_path)]
+    assert main(["dumps", *where]) == 0
+    status = main(["dumps", "show", "1", *where])
+    words = capsys.readouterr()
+    assert (status, words.err) == (0, "") or "makes no sense" in words.err
 
 
 def test_traces_are_not_in_a_folder_of_somebody_else(

@@ -41,6 +41,7 @@ AFTERWARDS_S = 30.0  # that it may take when the controller is back
 EVERY_S = 60.0  # a dump of one controller at most
 MOST_LOG_BYTES = 4 << 20  # of a log
 _PIECE = 4096
+_DWORD = 4
 _BLOCK = 512
 _LPA_TELEMETRY, _LPA_PERSISTENT = 1 << 3, 1 << 4
 _ESTABLISH, _RELEASE = 1, 2
@@ -81,13 +82,10 @@ class Dumping:
         if not any(queue.commands for queue in trace.queues):
             path.unlink()
             return
-        folder = self._store.new()
-        dumps.write(folder / dumps.QUEUES, raw)
-        path.unlink()
         reason = f"the daemon (process {trace.pid}) did not end in order"
-        dumps.describe(
-            folder, reason=reason, controller=trace.controller, at_s=time.time(), crash=True
-        )
+        about = {"reason": reason, "controller": trace.controller, "at_s": time.time()}
+        folder = self._store.add({dumps.QUEUES: raw}, **about, crash=True)
+        path.unlink()
         self._tell(trace.controller, reason, folder)
 
     def _tell(self, controller: str, reason: str, folder: Path) -> None:
@@ -120,10 +118,7 @@ class Dumping:
     def make(self, controller: str, files: dict[str, bytes], about: dict[str, Any]) -> Path | None:
         """Write a dump; returns its folder, None if that is impossible, which is told."""
         try:
-            folder = self._store.new()
-            for name, content in files.items():
-                dumps.write(folder / name, content)
-            dumps.describe(folder, controller=controller, **about)
+            folder = self._store.add(files, controller=controller, **about)
         except OSError as error:
             _log.error("controller %s: no dump can be made: %s", controller, error.strerror)
             return None
@@ -254,10 +249,11 @@ class _Witness:
             files[name] = data
 
     async def _log(self, lid: int, length: int, *, offset: int = 0, lsp: int = 0) -> bytes:
-        """Return a log from an offset, as far as it can be read, bounded."""
+        """Return a log from an offset, as far as it can be read, bounded; whole dwords."""
         data = b""
-        while len(data) < min(length, MOST_LOG_BYTES):
-            piece = min(_PIECE, length - len(data))
+        wanted = -(-min(length, MOST_LOG_BYTES) // _DWORD) * _DWORD
+        while len(data) < wanted:
+            piece = min(_PIECE, wanted - len(data))
             command = get_log_page(lid, BROADCAST_NSID, piece, offset=offset + len(data), lsp=lsp)
             completion = await self._asked(command)
             if completion is None or completion.status:

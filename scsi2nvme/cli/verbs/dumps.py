@@ -69,12 +69,18 @@ def _nothing_more(given: argparse.Namespace, word: str | None) -> None:
 
 
 def _when(dump: Dump) -> str:
+    at_s = dump.description.get("at_s")
+    return _time(at_s, "seconds") if isinstance(at_s, float | int) else "?"
+
+
+def _time(at_s: float, precision: str) -> str:
+    """Return a time for people; what a file says is not taken on trust."""
     from datetime import datetime
 
-    at_s = dump.description.get("at_s")
-    if not isinstance(at_s, float | int):
+    try:
+        return datetime.fromtimestamp(at_s).isoformat(" ", precision)
+    except (ValueError, OverflowError, OSError):
         return "?"
-    return datetime.fromtimestamp(at_s).isoformat(" ", "seconds")
 
 
 def _list(store: DumpStore, given: argparse.Namespace) -> None:
@@ -109,8 +115,17 @@ def _whole(dump: Dump) -> dict[str, Any]:
 
 
 def _show(dump: Dump, given: argparse.Namespace) -> None:
+    from scsi2nvme.cli.dumps import DESCRIPTION
+
     shown = _whole(dump)
-    print(json.dumps(shown, indent=2) if given.json else "\n".join(_lines(dump, shown)))
+    if given.json:
+        print(json.dumps(shown, indent=2))
+        return
+    try:
+        told = "\n".join(_lines(dump, shown))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise OperationError(f"{dump.path / DESCRIPTION} makes no sense; see --json") from None
+    print(told)
 
 
 def _lines(dump: Dump, shown: dict[str, Any]) -> Iterator[str]:
@@ -129,17 +144,12 @@ def _lines(dump: Dump, shown: dict[str, Any]) -> Iterator[str]:
     for queue in (shown["trace"] or {}).get("queues", ()):
         yield f"queue {queue['qid']}: the last commands"
         for each in queue["commands"]:
-            yield f"  {_clock(each['at_ms'])} #{each['number']}: {_command(queue['qid'], each)}"
+            at = _time(each["at_ms"] / 1000, "milliseconds")
+            yield f"  {at} #{each['number']}: {_command(queue['qid'], each)}"
         yield f"queue {queue['qid']}: the last completions"
         for each in queue["completions"]:
             status = f"status {each['sct']:X}h/{each['sc']:02X}h dw0 {each['dw0']:#x}"
             yield f"  #{each['number']}: cid {each['cid']} {status} sqhd {each['sqhd']}"
-
-
-def _clock(at_ms: int) -> str:
-    from datetime import datetime
-
-    return datetime.fromtimestamp(at_ms / 1000).isoformat(" ", "milliseconds")
 
 
 def _command(qid: int, sqe: dict[str, Any]) -> str:
