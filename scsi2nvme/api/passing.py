@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from scsi2nvme.api.method import Method, doc
 
 DATA_OUT_BYTES = 28 << 10  # what fits, in hexadecimal, into a request's line
+LOOK_BYTES = 128 << 10  # that come back of a look: many may look at once, in batches
 
 DWORDS = ("cdw2", "cdw3", *(f"cdw{n}" for n in range(10, 16)))  # what a command says by itself
 
@@ -27,11 +28,15 @@ class WhichCommand:
     cdw13: int = 0
     cdw14: int = 0
     cdw15: int = 0
-    data_in: int = field(default=0, metadata=doc("how many bytes come back, 2 MiB at most"))
+    data_in: int = field(
+        default=0, metadata=doc("how many bytes come back, 2 MiB at most, of a look 128 KiB")
+    )
     data_out: str = field(
         default="", metadata=doc("data for the controller in hexadecimal, 28 KiB at most")
     )
-    timeout_ms: int = field(default=0, metadata=doc("0: as long as such a command usually has"))
+    timeout_ms: int = field(
+        default=0, metadata=doc("0, and for a look: as long as such a command usually has")
+    )
     force: bool = field(
         default=False, metadata=doc("also where initiators lose what they use; changing ones only")
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from scsi2nvme.cli.errors import OperationError, UnusableControllerError
 from scsi2nvme.cli.inspection import Inspection
@@ -13,6 +15,7 @@ from scsi2nvme.drivers.nvme.errors import ControllerError, StatusError
 from scsi2nvme.drivers.nvme.retry import LOST
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
+from scsi2nvme.nvme.passing import moved_bytes
 
 
 async def open_controller(spec: ControllerSpec, *, io_queues: int, pool_bytes: int) -> Controller:
@@ -64,12 +67,37 @@ async def execute(controller: Controller, command: NvmeCommand) -> Completion:
     if not command.admin and command.nsid not in there:
         raise OperationError(_no_namespace(controller, command.nsid))
     try:
-        (completion,) = await controller.execute(command)
+        (completion,) = await controller.execute(with_room(controller, command))
     except (ControllerError, ValueError) as error:
         raise OperationError(f"{command.name}: {error}") from error
     if completion.status == LOST:
         raise OperationError(f"{controller.name} is dead: {controller.failure}")
-    return completion
+    return replace(completion, data=completion.data[: command.data_in])
+
+
+def with_room(controller: Controller, command: NvmeCommand) -> NvmeCommand:
+    """Return a command with room for all that it moves; OperationError if it cannot be sent so.
+
+    A controller knows no length of its data but what the command says, and goes on behind them,
+    where others' are.
+    """
+    try:
+        command.sqe()
+    except struct.error:
+        raise OperationError(
+            f"{command.name}: a dword of it would have more than 32 bits"
+        ) from None
+    facts = controller.namespaces.get(command.nsid)
+    moved = moved_bytes(command, 0 if facts is None else facts.block_bytes)
+    if command.opcode & 1:  # CDW0 bit 0: data go to the controller
+        if len(command.data_out) < moved:
+            raise OperationError(
+                f"{command.name}: it takes {moved} bytes of data, not {len(command.data_out)}"
+            )
+        return command
+    if command.data_out:
+        raise OperationError(f"{command.name}: it takes no data")
+    return replace(command, data_in=max(command.data_in, moved))
 
 
 def _no_namespace(controller: Controller, nsid: int) -> str:

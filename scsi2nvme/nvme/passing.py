@@ -7,10 +7,15 @@ initiators what they use, as the specification or the controller's own log of ef
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
+from scsi2nvme.nvme.structures import IDENTIFY_BYTES
 
+_CAPACITY_MANAGEMENT, _VIRTUALIZATION, _MI_SEND, _LOCKDOWN = 0x20, 0x1C, 0x1D, 0x24
 _DOORBELL_BUFFER_CONFIG, _FABRICS = 0x7C, 0x7F
+_CANCEL = 0x18  # an I/O command
 _DRIVERS: dict[int, str] = {
     AdminOpcode.DELETE_SQ: "the driver alone keeps queues",
     AdminOpcode.CREATE_SQ: "the driver alone keeps queues",
@@ -31,7 +36,21 @@ _DRIVERS_FEATURES = {
     0x16: "host behavior support",
 }
 _FID = 0xFF
-_WRITE_PROTECTION = 0x84
+_MOST_FEATURE_BYTES = 4096
+# Features that take nothing from initiators: what these see of them they are told.
+_HARMLESS_FEATURES = {
+    *(0x01, 0x02, 0x03, 0x04, 0x05, 0x06),  # arbitration, power, ranges, heat, recovery, cache
+    *(0x0C, 0x0E, 0x10, 0x11, 0x12),  # power, clock, heat, power, read recovery level
+    *(0x13, 0x14, 0x15, 0x17, 0x18),  # latency, what events tell, how to sanitize
+    *(0x80, 0x82),  # software progress marker, reservation notification mask
+}
+_HARMFUL_FEATURES = {
+    0x0A: "it changes what is written at once or not at all",
+    0x0F: "the controller stops where nobody keeps it alive",
+    0x19: "it changes which namespaces there are",
+    0x81: "it changes whose reservations there are",
+    0x84: "it changes what initiators may write",
+}
 
 # Logs that may hold what was written to the disk, or that only their vendor can read.
 _PRIVATE_LOGS = {0x07, 0x08, 0x0D}
@@ -53,6 +72,7 @@ _HARMLESS = {
     Opcode.FLUSH,
     Opcode.RESERVATION_REPORT,
 }
+_UNKNOWN = "nobody knows what it does to namespaces that are served"
 # Whatever a controller's log says of these.
 _HARMFUL_ADMIN: dict[int, str] = {
     AdminOpcode.FORMAT_NVM: "it erases namespaces that are served",
@@ -62,13 +82,51 @@ _HARMFUL_ADMIN: dict[int, str] = {
     AdminOpcode.SECURITY_SEND: "it may lock namespaces that are served",
     AdminOpcode.FIRMWARE_COMMIT: "it may change or stop the controller",
     AdminOpcode.FIRMWARE_DOWNLOAD: "it may change or stop the controller",
+    _CAPACITY_MANAGEMENT: "it changes which namespaces there are",
+    _VIRTUALIZATION: "it may change or stop the controller",
+    _MI_SEND: "it may change or stop the controller",
+    _LOCKDOWN: "it may forbid commands that initiators use",
 }
+
+# How many bytes the controller moves, as the command itself says; data may be fewer for some.
+_MOVED_ADMIN: dict[int, Callable[[NvmeCommand], int]] = {
+    AdminOpcode.IDENTIFY: lambda command: IDENTIFY_BYTES,
+    AdminOpcode.GET_FEATURES: lambda command: _MOST_FEATURE_BYTES,
+    AdminOpcode.GET_LOG_PAGE: lambda command: (
+        4 * ((command.cdw10 >> 16 | (command.cdw11 & 0xFFFF) << 16) + 1)
+    ),
+    AdminOpcode.FIRMWARE_DOWNLOAD: lambda command: 4 * (command.cdw10 + 1),
+    AdminOpcode.SECURITY_SEND: lambda command: command.cdw11,
+    AdminOpcode.SECURITY_RECEIVE: lambda command: command.cdw11,
+    AdminOpcode.GET_LBA_STATUS: lambda command: 4 * (command.cdw12 + 1),
+}
+_MOVED: dict[int, Callable[[NvmeCommand], int]] = {
+    Opcode.DATASET_MANAGEMENT: lambda command: 16 * ((command.cdw10 & 0xFF) + 1),
+    Opcode.RESERVATION_REGISTER: lambda command: 16,
+    Opcode.RESERVATION_ACQUIRE: lambda command: 16,
+    Opcode.RESERVATION_RELEASE: lambda command: 8,
+    Opcode.RESERVATION_REPORT: lambda command: 4 * (command.cdw10 + 1),
+    Opcode.COPY: lambda command: 32 * ((command.cdw12 & 0xFF) + 1),
+    Opcode.ZONE_MANAGEMENT_RECEIVE: lambda command: 4 * (command.cdw12 + 1),
+}
+_MOVES_BLOCKS = {Opcode.READ, Opcode.WRITE, Opcode.COMPARE, Opcode.ZONE_APPEND}
+
+
+def moved_bytes(command: NvmeCommand, block_bytes: int) -> int:
+    """Return how many bytes a controller may move, whatever room it is given: 0 if nobody knows.
+
+    Metadata of blocks are not among them.
+    """
+    if not command.admin and command.opcode in _MOVES_BLOCKS:
+        return command.blocks * block_bytes
+    says = (_MOVED_ADMIN if command.admin else _MOVED).get(command.opcode)
+    return 0 if says is None else says(command)
 
 
 def refusal(command: NvmeCommand) -> str:
     """Return why a command is never passed, "" where it may be."""
     if not command.admin:
-        return ""
+        return _DRIVERS[AdminOpcode.ABORT] if command.opcode == _CANCEL else ""
     if command.opcode == AdminOpcode.SET_FEATURES:
         what = _DRIVERS_FEATURES.get(command.cdw10 & _FID)
         return f"the driver alone sets {what}" if what else ""
@@ -98,14 +156,14 @@ def danger(command: NvmeCommand, effects: Values | None) -> str:
     if harmless(command):
         return ""
     if command.admin and command.opcode == AdminOpcode.SET_FEATURES:
-        protects = command.cdw10 & _FID == _WRITE_PROTECTION
-        return "it changes what initiators may write" if protects else ""
+        fid = command.cdw10 & _FID
+        return "" if fid in _HARMLESS_FEATURES else _HARMFUL_FEATURES.get(fid, _UNKNOWN)
     if command.admin and command.opcode in _HARMFUL_ADMIN:
         return _HARMFUL_ADMIN[command.opcode]
     if not command.admin and command.opcode in set(Opcode):
         return "it changes blocks, or reservations, of a namespace that is served"
     if effects is None or not effects.csupp:
-        return "nobody knows what it does to namespaces that are served"
+        return _UNKNOWN
     if effects.lbcc or effects.ncc or effects.nic or effects.ccc or effects.cse:
         return "it changes what is served, as the controller says (log 05h)"
     return ""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from scsi2nvme.api import passing as api
-from scsi2nvme.api.passing import DWORDS, CommandEnded, WhichCommand, WhichProperties
+from scsi2nvme.api.passing import DWORDS, LOOK_BYTES, CommandEnded, WhichCommand, WhichProperties
 from scsi2nvme.cli import controllers
 from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
@@ -25,7 +26,7 @@ from scsi2nvme.fields import Values
 from scsi2nvme.happenings import tell
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.effects import EFFECTS_LOG, EFFECTS_LOG_BYTES, effects_of
-from scsi2nvme.nvme.passing import danger, harmless, looks, refusal
+from scsi2nvme.nvme.passing import danger, harmless, looks, moved_bytes, refusal
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
     INQUIRY_DATA_HAS_CHANGED,
@@ -37,6 +38,7 @@ from scsi2nvme.unit.readiness import Readiness
 
 _DWORD, _BYTE = 0xFFFFFFFF, 0xFF
 _LPA_EFFECTS = 1 << 1
+_RETAIN_EVENT = 1 << 15  # of Get Log Page, CDW10
 _FNA_FORMATS_ALL, _FNA_ERASES_ALL = 1 << 0, 1 << 1
 _SES = 7 << 9
 _MODE_FEATURES = {0x05, 0x06}  # Error Recovery, Volatile Write Cache: mode pages 01h and 08h
@@ -74,6 +76,9 @@ class Passing:
         command = _command_of(which)
         if not looks(command):
             raise UsageError(f"{command.name} does more than look: it is for controllers.command")
+        if (size := max(command.data_in, moved_bytes(command, 0))) > LOOK_BYTES:
+            raise UsageError(f"data_in: {size} bytes, and a look has at most {LOOK_BYTES}")
+        command = _only_looking(command)
         return _ended(await controllers.execute(self._served(which.controller).controller, command))
 
     async def _command(self, which: WhichCommand) -> CommandEnded:
@@ -170,6 +175,15 @@ def _after(outcome: list[Completion], before: Readiness) -> Readiness:
         return Readiness.READY
     refused = bool(outcome) and outcome[0].status >> 8 <= 1 and outcome[0].dnr
     return before if refused else Readiness.FORMAT_FAILED
+
+
+def _only_looking(command: NvmeCommand) -> NvmeCommand:
+    """Return a command that looks, so that nothing else comes of it.
+
+    A deadline that passes is a controller reset, and the event of a log is the driver's to end.
+    """
+    retain = _RETAIN_EVENT if command.opcode == AdminOpcode.GET_LOG_PAGE else 0
+    return replace(command, timeout_s=None, cdw10=command.cdw10 | retain)
 
 
 def _command_of(which: WhichCommand) -> NvmeCommand:

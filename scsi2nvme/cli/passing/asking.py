@@ -75,7 +75,8 @@ def _daemon_answers(question: Question, state_dir: Path, controller: str, *, for
             f"{len(question.data_out)} bytes of data: a daemon takes {passing.DATA_OUT_BYTES} "
             "at most; send less at a time"
         )
-    method = passing.LOOK if looks(question) else passing.COMMAND
+    small = question.data_in <= passing.LOOK_BYTES
+    method = passing.LOOK if looks(question) and small else passing.COMMAND
     timeout_s = None if method is passing.COMMAND else _MARGIN_S
     params = asked(question, controller, force=force and method is passing.COMMAND)
     ended: CommandEnded = ask(state_dir, method, params, timeout_s)

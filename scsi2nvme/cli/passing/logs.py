@@ -255,7 +255,8 @@ ROWS = (
     Row(
         "changed-ns-list-log",
         "list namespaces that have changed",
-        "Show the Changed Namespace List, which begins anew when it is read.",
+        "Show the Changed Namespace List, which begins anew when it is read; but a daemon's goes "
+        "on, as that reads it itself.",
         (OUTPUT_FORMAT, RAW_BINARY),
         _changed_ns,
     ),

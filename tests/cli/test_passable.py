@@ -1,0 +1,122 @@
+"""Which commands that people write are passed, and what becomes of them before."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scsi2nvme.api.passing import LOOK
+from scsi2nvme.cli.controllers import with_room
+from scsi2nvme.cli.daemon.control import Answers
+from scsi2nvme.cli.daemon.passing import Passing
+from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.nvme import passing
+from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.effects import COMMAND_EFFECTS
+
+UNMEANT_OPCODE = 0xC1
+
+
+def admin(opcode: int, **fields: Any) -> NvmeCommand:
+    return NvmeCommand(opcode, admin=True, **fields)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(admin(opcode) for opcode in (0x00, 0x01, 0x04, 0x05, 0x08, 0x0C, 0x7C, 0x7F)),
+        *(admin(AdminOpcode.SET_FEATURES, cdw10=fid) for fid in (7, 8, 9, 0xB, 0xD, 0x16)),
+        admin(AdminOpcode.SET_FEATURES, cdw10=7 | 1 << 31),
+        NvmeCommand(0x18, 1),  # Cancel
+    ],
+)
+def test_what_is_the_drivers_own_is_never_passed(command: NvmeCommand) -> None:
+    assert "the driver alone" in passing.refusal(command) or "network" in passing.refusal(command)
+
+
+def test_who_may_look_may_send_what_only_looks() -> None:
+    assert passing.looks(admin(AdminOpcode.IDENTIFY))
+    assert passing.looks(admin(AdminOpcode.GET_LOG_PAGE, cdw10=2))
+    for lid in (0x07, 0x08, 0x0D, 0xC0):
+        assert not passing.looks(admin(AdminOpcode.GET_LOG_PAGE, cdw10=lid))
+    assert not passing.looks(NvmeCommand(Opcode.READ, 1))
+    assert not passing.looks(admin(AdminOpcode.SET_FEATURES, cdw10=6))
+
+
+@pytest.mark.parametrize(
+    ("command", "effects", "dangerous"),
+    [
+        (NvmeCommand(Opcode.READ, 1), None, False),
+        (NvmeCommand(Opcode.WRITE, 1), None, True),
+        (NvmeCommand(Opcode.RESERVATION_RELEASE, 1), None, True),
+        (admin(AdminOpcode.DEVICE_SELF_TEST), {"csupp": 1, "cse": 2}, False),
+        (admin(AdminOpcode.FORMAT_NVM), {"csupp": 1}, True),
+        (admin(AdminOpcode.SANITIZE), {"csupp": 1}, True),
+        (admin(AdminOpcode.SET_FEATURES, cdw10=2), {"csupp": 1, "ccc": 1}, False),
+        *(
+            (admin(AdminOpcode.SET_FEATURES, cdw10=fid), {"csupp": 1}, True)
+            for fid in (0x0A, 0x0F, 0x19, 0x1D, 0x77, 0x81, 0x83, 0x84, 0x85, 0xC0, 0xFF)
+        ),
+        *((admin(opcode), {"csupp": 1}, True) for opcode in (0x1C, 0x1D, 0x20, 0x24)),
+        (admin(UNMEANT_OPCODE), None, True),
+        (admin(UNMEANT_OPCODE), {}, True),
+        (admin(UNMEANT_OPCODE), {"csupp": 1}, False),
+        *(
+            (admin(UNMEANT_OPCODE), {"csupp": 1, name: 1}, True)
+            for name in ("lbcc", "ncc", "nic", "ccc", "cse")
+        ),
+        (NvmeCommand(0x99, 1), {"csupp": 1}, False),
+        (NvmeCommand(0x99, 1), {"csupp": 1, "lbcc": 1}, True),
+    ],
+)
+def test_what_is_dangerous_while_namespaces_are_served(
+    command: NvmeCommand, effects: dict[str, int] | None, dangerous: bool
+) -> None:
+    told = None if effects is None else COMMAND_EFFECTS.parse(COMMAND_EFFECTS.build(**effects))
+    assert bool(passing.danger(command, told)) is dangerous
+
+
+@pytest.mark.parametrize(
+    ("command", "moved"),
+    [
+        (admin(AdminOpcode.IDENTIFY), 4096),
+        (admin(AdminOpcode.GET_FEATURES, cdw10=0xC0), 4096),
+        (admin(AdminOpcode.GET_LOG_PAGE, cdw10=2 | 0xFFFF << 16, cdw11=0xABCD0001), 8 << 16),
+        (admin(AdminOpcode.SECURITY_RECEIVE, cdw11=77), 77),
+        (NvmeCommand(Opcode.READ, 1, cdw12=0xFFFF0003), 4 * 512),
+        (NvmeCommand(Opcode.ZONE_MANAGEMENT_RECEIVE, 1, cdw12=9), 40),
+        (NvmeCommand(Opcode.FLUSH, 1), 0),
+        (admin(UNMEANT_OPCODE, cdw10=5), 0),
+    ],
+)
+def test_what_a_command_moves_by_what_it_says(command: NvmeCommand, moved: int) -> None:
+    assert passing.moved_bytes(command, 512) == moved
+
+
+def test_a_look_is_nothing_but_a_look() -> None:
+    """No reset as a short time has passed, and no event that the driver does not hear of."""
+    sent: list[NvmeCommand] = []
+
+    async def execute(command: NvmeCommand) -> tuple[Completion]:
+        sent.append(command)
+        return (Completion(data=bytes(command.data_in)),)
+
+    served: Any = SimpleNamespace(controller=SimpleNamespace(execute=execute, namespaces={}))
+    unneeded: Any = None
+    answers = Answers()
+    Passing(unneeded, lambda name: served, unneeded).answer(answers)
+    params = {"controller": "0", "opcode": 2, "cdw10": 4, "data_in": 4, "timeout_ms": 1}
+    ended = asyncio.run(answers.give(LOOK.name, params, looks_only=True))
+    assert len(bytes.fromhex(ended.data)) == 4
+    (command,) = sent
+    assert command.timeout_s is None
+    assert command.cdw10 == 4 | 1 << 15  # RAE
+
+
+def test_what_does_not_fit_into_a_command_is_told() -> None:
+    controller: Any = SimpleNamespace(namespaces={})
+    with pytest.raises(OperationError, match="more than 32 bits"):
+        with_room(controller, admin(AdminOpcode.FIRMWARE_DOWNLOAD, cdw11=1 << 32, data_out=b"0000"))
