@@ -24,6 +24,7 @@ class SharedLock:
 
     def __init__(self) -> None:
         self._holders = 0  # -1: one, exclusively
+        self._entering = 0  # whose turn has come, and who have not gone on yet
         self._waiting: OrderedDict[Hashable, deque[_Turn]] = OrderedDict()
 
     @property
@@ -48,18 +49,24 @@ class SharedLock:
                 await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled():
+                    self._entering -= 1
                     self._leave(exclusive)
                 else:
                     self._give_up(party, (exclusive, turn))
                 raise
+            self._entering -= 1
+            self._admit_next()
         try:
             yield
         finally:
             self._leave(exclusive)
 
     def try_hold(self, *, exclusive: bool = False) -> bool:
-        """Hold the lock until `leave`, unless that has to be waited for; whether it is held."""
-        if self._waiting or not self._admits(exclusive):
+        """Hold the lock until `leave`, unless that has to be waited for; whether it is held.
+
+        Who comes while others are about to go on comes after them.
+        """
+        if self._waiting or self._entering or not self._admits(exclusive):
             return False
         self._take(exclusive)
         return True
@@ -97,6 +104,7 @@ class SharedLock:
         self._forget_empty(party)
         if not turn.cancelled():
             self._take(exclusive)
+            self._entering += 1
             turn.set_result(None)
 
     def _admit_shared(self) -> None:

@@ -143,6 +143,22 @@ def test_a_party_keeps_its_order() -> None:
     run(work())
 
 
+def test_who_comes_while_another_is_let_in_comes_after_it() -> None:
+    async def work() -> None:
+        visitors = Visitors()
+        await visitors.come("alone", alone=True)
+        await visitors.come("first")
+        await visitors.come("second")
+        visitors._leave["alone"].set()
+        await visitors.come("third")  # it runs before the first does whose turn has come
+        assert visitors.inside == ["first", "second", "third"]
+        for name in ("first", "second", "third"):
+            await visitors.go(name)
+        assert not visitors.lock.in_use
+
+    run(work())
+
+
 def test_a_failure_inside_leaves_the_lock() -> None:
     async def work() -> None:
         lock = SharedLock()
