@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 
-from scsi2nvme.command import Task
+from scsi2nvme.command import Task, Transfer
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
@@ -51,11 +51,12 @@ def check_read(task: Task, lba: int, blocks: int) -> None:
 
 
 def check_write(task: Task, lba: int, blocks: int) -> None:
-    """Refuse to write beyond the zone in which it begins, or more than fits one command.
+    """Refuse to write beyond the zone in which it begins, or to move more than one command may.
 
     A portion of a WRITE cannot keep its zone for the next one.
     """
-    if task.lu.zones is not None and blocks > task.lu.maximum_transfer_blocks:
+    moved = task.command.transfer is Transfer.BLOCKS
+    if task.lu.zones is not None and moved and blocks > task.lu.maximum_transfer_blocks:
         raise task.invalid_field(task.command.length_field)
     _check(task, lba, blocks, WRITE_BOUNDARY_VIOLATION, crosses=False)
 

@@ -6,6 +6,7 @@ A zone of NVMe is one of SCSI. Where its capacity is less than its size, the res
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from itertools import chain
 
 from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands.zone_access import with_room
@@ -69,6 +70,7 @@ _NO_POINTER = (1 << 64) - 1
 _WITHOUT_POINTER = frozenset({ZoneState.FULL, ZoneState.READ_ONLY, ZoneState.OFFLINE})
 # Of one Zone Management Receive: what others of the loop wait for to be translated.
 _ZONES_AT_ONCE = 512
+_LONGEST = 0xFFFFFFFF // DESCRIPTOR.size * DESCRIPTOR.size  # that ZONE LIST LENGTH can tell
 _MOST_DESCRIPTORS = (MAXIMUM_TRANSFER_BYTES - HEADER.size) // DESCRIPTOR.size
 
 Descriptor = dict[str, int]
@@ -119,25 +121,29 @@ def _descriptors(zones: Zones, zone: Values) -> Iterator[Descriptor]:
 
 
 def _list(
-    task: Task, zones: Zones, wanted: int | None
-) -> Generator[NvmeCommand, Completion, list[Descriptor]]:
-    """Return what is selected from ZONE START LBA on, until so many are found; None: all."""
+    task: Task, zones: Zones, most: int, *, counts: bool
+) -> Generator[NvmeCommand, Completion, tuple[int, bytes]]:
+    """Return how many are selected from ZONE START LBA on, and the first `most` of them.
+
+    They are looked for until there are `most`, or with `counts` up to the end.
+    """
     lu, start = task.lu, task.cdb["zone_start_lba"]
     selected = SELECTED[task.cdb["reporting_options"]]
     at, end = zones.start(start), lu.capacity_blocks
-    found: list[Descriptor] = []
-    while at < end and (wanted is None or len(found) < wanted):
+    number, shown = 0, bytearray()
+    while at < end and (counts or number < most):
         count = min((end - at) // zones.size, _ZONES_AT_ONCE, _room(lu))
-        if wanted is not None:
-            count = min(count, wanted - len(found) + 1)
+        if not counts:
+            count = min(count, most - number + 1)
         listed = tuple(zones_of((yield report_zones(lu.nsid, at, count)).data))
         if not listed or any(zone.zslba != at + n * zones.size for n, zone in enumerate(listed)):
             raise CheckCondition(Sense(INTERNAL_TARGET_FAILURE))  # it is no list of these zones
         at += len(listed) * zones.size
-        for zone in listed:
-            of_zone = _descriptors(zones, zone)
-            found += [each for each in of_zone if selected(each) and _reaches(each, start)]
-    return found if wanted is None else found[:wanted]
+        for each in chain.from_iterable(_descriptors(zones, zone) for zone in listed):
+            if selected(each) and _reaches(each, start):
+                number += 1
+                shown += DESCRIPTOR.build(**each) if number <= most else b""
+    return number, bytes(shown)
 
 
 def _room(lu: LogicalUnit) -> int:
@@ -171,18 +177,20 @@ def report_zones_of_unit(task: Task) -> Translation:
         raise task.invalid_field("reporting_options")
     room = (task.cdb["allocation_length"] - HEADER.size) // DESCRIPTOR.size
     fitting = max(0, min(room, _MOST_DESCRIPTORS))
-    count = None if task.cdb["partial"] else _count(task, zones)
-    scans = count is None and not task.cdb["partial"]
+    partial = task.cdb["partial"]
+    count = None if partial else _count(task, zones)
     # One more than fits whole is cut off by the allocation length, as any data are.
-    found = yield from _list(task, zones, None if scans else fitting + (not task.cdb["partial"]))
+    most = fitting if partial else fitting + 1
+    found, shown = yield from _list(task, zones, most, counts=count is None and not partial)
+    if count is None:
+        count = min(found, most) if partial else found
     header = HEADER.build(
-        zone_list_length=DESCRIPTOR.size * (len(found) if count is None else count),
+        zone_list_length=min(DESCRIPTOR.size * count, _LONGEST),
         same=0 if zones.gaps else 1,
         maximum_lba=lu.capacity_blocks - 1,
         granularity=zones.size,
     )
-    shown = found[: fitting + 1]
-    return Result(data_in=header + b"".join(DESCRIPTOR.build(**each) for each in shown))
+    return Result(data_in=header + shown)
 
 
 # ---- ZBC OUT ----

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
+
 import pytest
 
 from scsi2nvme import engine
@@ -9,7 +12,9 @@ from scsi2nvme.commands.zones import DESCRIPTOR, HEADER
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import Zones
 from scsi2nvme.nvme.status import StatusCode
-from scsi2nvme.nvme.zoned import ZoneState
+from scsi2nvme.nvme.structures import IDENTIFY_NAMESPACE
+from scsi2nvme.nvme.zoned import ZONE as NVME_ZONE
+from scsi2nvme.nvme.zoned import ZONE_REPORT_HEADER, ZoneState
 from scsi2nvme.scsi.result import GOOD, Result
 from scsi2nvme.scsi.sense import (
     INSUFFICIENT_ZONE_RESOURCES,
@@ -20,7 +25,7 @@ from scsi2nvme.scsi.sense import (
     ZONE_IS_READ_ONLY,
 )
 from tests.model_zones import ModelZones
-from tests.support import Bench, code, make_bench, make_lu
+from tests.support import FOUR_ZONES, Bench, code, make_bench, make_lu
 
 ZONE, CAPACITY, BLOCK = 256, 192, 512
 UNUSABLE = ((ZoneState.READ_ONLY, ZONE_IS_READ_ONLY), (ZoneState.OFFLINE, ZONE_IS_OFFLINE))
@@ -135,3 +140,49 @@ def test_reads_are_cut_at_zones_unless_they_may_cross() -> None:
 
     assert [boundary(noiob) for noiob in (0, 64, 48)] == [ZONE, 64, ZONE]
     assert boundary(0, reads_cross=True) == 0
+
+
+def test_what_write_same_may_write_is_written() -> None:
+    """As much as the Block Limits page says, though no one command moves as much."""
+    bench = make_bench(zones=Zones(0x10000, 0x10000), blocks=0x20000)
+    most = bench.lu.maximum_write_same_blocks
+    assert bench.do("WRITE SAME (16)", bytes(BLOCK), number_of_blocks=most) == GOOD
+    assert bench.do("WRITE SAME (16)", ndob=1, lba=0x10000, number_of_blocks=most) == GOOD
+
+
+def of_one_block(count: int) -> Bench:
+    """Return a bench of so many empty zones, of one block each."""
+
+    def receive(command: NvmeCommand) -> bytes:
+        number = command.data_in // NVME_ZONE.size - 1
+        empty = {"zt": 2, "zs": ZoneState.EMPTY, "zcap": 1}
+        listed = (
+            NVME_ZONE.build(**empty, zslba=at, wp=at)
+            for at in range(command.slba, command.slba + number)
+        )
+        return b"".join((ZONE_REPORT_HEADER.build(nz=number), *listed))
+
+    bench = make_bench(zones=FOUR_ZONES)
+    bench.model.io[Opcode.ZONE_MANAGEMENT_RECEIVE] = receive
+    raw = bytearray(bench.lu.facts.namespace.raw)
+    IDENTIFY_NAMESPACE.write(raw, nsze=count)
+    namespace = IDENTIFY_NAMESPACE.parse(bytes(raw))
+    bench.lu.facts = replace(bench.lu.facts, namespace=namespace, zones=Zones(1, 1))
+    return bench
+
+
+def test_what_is_only_counted_is_not_kept() -> None:
+    bench = of_one_block(2048)
+    fields = {"allocation_length": 128, "reporting_options": 1}
+    tracemalloc.start()
+    data = bench.do("REPORT ZONES", **fields).data_in
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert HEADER.parse(data).zone_list_length == 2048 * DESCRIPTOR.size
+    assert len(data) == HEADER.size + DESCRIPTOR.size
+    assert peak < 450_000
+
+
+def test_a_list_that_is_longer_than_its_length_can_tell() -> None:
+    data = of_one_block(1 << 32).do("REPORT ZONES", allocation_length=128).data_in
+    assert HEADER.parse(data).zone_list_length == 0xFFFFFFC0
