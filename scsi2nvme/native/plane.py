@@ -21,6 +21,7 @@ from scsi2nvme.unit.block_device import (
 from scsi2nvme.unit.statistics import KindStatistics, Statistics
 
 _LAST_BLOCK = (1 << 64) - 1  # no namespace has it
+_LONGEST_BOUNDARY = (1 << 32) - 1  # blocks
 _BUCKETS = int(lib.S2N_LATENCY_BUCKETS)
 
 # Where C puts what it returns besides; there is one control thread.
@@ -312,7 +313,8 @@ class UnitParameters:
             block_bytes=device.block_bytes,
             blocks=device.capacity_blocks,
             maximum_blocks=device.nvme_maximum_blocks,
-            boundary_blocks=device.optimal_boundary_blocks,
+            # Where it is as long as a zone may be, the engine serves the blocks.
+            boundary_blocks=min(device.optimal_boundary_blocks, _LONGEST_BOUNDARY),
             volatile_cache=device.volatile_write_cache,
             compares=device.compares,
             fused_blocks=device.fused_blocks,

@@ -62,7 +62,7 @@ class BlockLock:
         del self._claims[claim]
         if self._alone:
             self._alone -= claim.alone
-            self._admit()
+            self._admit(claim)
 
     def _excluded(self, claim: Claim) -> bool:
         return (claim.alone or self._alone > 0) and any(map(claim.excludes, self._claims))
@@ -71,11 +71,12 @@ class BlockLock:
         self._claims[claim] = None
         self._alone += claim.alone
 
-    def _admit(self) -> None:
-        """Let those go on who have nobody before them any more."""
+    def _admit(self, left: Claim) -> None:
+        """Let those go on who have nobody before them any more, now that one has left."""
         before: list[Claim] = []
         for claim in self._claims:
-            turn = claim.turn
-            if turn is not None and not turn.done() and not any(map(claim.excludes, before)):
-                turn.set_result(None)
+            waits = claim.turn is not None and not claim.turn.done()
+            if waits and left.excludes(claim) and not any(map(claim.excludes, before)):
+                assert claim.turn is not None
+                claim.turn.set_result(None)
             before.append(claim)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from scsi2nvme.commands.vpd_pages.block_limits import BLOCK_LIMITS
 from scsi2nvme.commands.vpd_pages.extended_inquiry import EXTENDED_INQUIRY
 from scsi2nvme.commands.vpd_pages.supported_block_lengths import BLOCK_LENGTH
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
@@ -280,3 +281,16 @@ def test_what_is_not_transferred_is_kept() -> None:
     assert code(bench.do("FORMAT UNIT")) is None
     assert bench.lu.facts.protection_type == 1
     assert code(bench.do("FORMAT UNIT", fmtpinfo=2)) == INVALID_FIELD_IN_CDB
+
+
+def test_block_limits_tell_what_may_be_moved_with_tuples() -> None:
+    bench = protected_bench(1, blocks=1 << 15, maximum_transfer_bytes=1 << 20)
+    inquiry = {"evpd": 1, "page_code": 0xB0, "allocation_length": 64}
+    limits = BLOCK_LIMITS.parse(bench.do("INQUIRY", **inquiry).data_in)
+    read = {"rdprotect": 1, "transfer_length": limits.maximum_transfer}
+    assert code(bench.do("READ (16)", **read)) is None
+    read["transfer_length"] += 1
+    assert code(bench.do("READ (16)", **read)) is INVALID_FIELD_IN_CDB
+    bench.nexus.delivery = ServiceDelivery()
+    limits = BLOCK_LIMITS.parse(bench.do("INQUIRY", **inquiry).data_in)
+    assert limits.maximum_transfer == 16384

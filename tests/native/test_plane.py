@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from scsi2nvme.native.plane import Plane, PlaneController, PlaneNexus, PlaneUnit, UnitParameters
+from scsi2nvme.nvme.namespace import Zones
+from scsi2nvme.unit.block_device import BlockDevice
+from tests.support import make_facts
 
 
 def test_a_lun_beyond_flat_space_is_refused() -> None:
@@ -17,3 +20,8 @@ def test_a_lun_beyond_flat_space_is_refused() -> None:
         nexus.map(16384, unit)
     for each in (nexus, unit, controller, plane):
         each.close()
+
+
+def test_a_zone_of_any_length_can_be_told_of() -> None:
+    facts = make_facts(zones=Zones(1 << 40, 1 << 40))
+    assert UnitParameters.of(BlockDevice(facts)).native.boundary_blocks == 0xFFFFFFFF

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scsi2nvme.service import blocks
 from scsi2nvme.service.blocks import BlockLock
 from tests.service.bench import settle
 
@@ -78,5 +80,33 @@ def test_any_story_ends_well(claims: list[Claim], leaving: list[int], data: st.D
             await settle()
             check()
         assert all(task.done() for task in visitors.tasks)
+
+    asyncio.run(work())
+
+
+def test_who_leaves_is_compared_with_those_alone_whom_it_kept_out() -> None:
+    """Thousands wait: that one goes must not cost a comparison of each with each."""
+
+    async def work() -> None:
+        compared = 0
+        excludes = blocks.Claim.excludes
+
+        def counting(one: blocks.Claim, other: blocks.Claim) -> bool:
+            nonlocal compared
+            compared += 1
+            return excludes(one, other)
+
+        visitors, count = Visitors(), 40
+        for number in range(2 * count):
+            await visitors.come((number % count, 1, True))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(blocks.Claim, "excludes", counting)
+            visitors.leave[0].set()
+            await settle()
+        assert count in visitors.inside
+        assert compared <= 2 * (2 * count)
+        for leave in visitors.leave:
+            leave.set()
+        await asyncio.gather(*visitors.tasks)
 
     asyncio.run(work())

@@ -7,6 +7,7 @@ import math
 from scsi2nvme.command import Task
 from scsi2nvme.commands.vpd_pages.page import HEADER, VpdPage
 from scsi2nvme.fields import Field, Structure
+from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 
 BLOCK_LIMITS = Structure(
     "Block Limits VPD page",
@@ -41,12 +42,14 @@ _WORTHWHILE_BYTES = 1 << 20
 def block_limits(task: Task) -> bytes:
     """Spec: SBC-3 6.5.3; NVM Command Set 1.0 4.1.5.1 (NSFEAT OPTPERF: NPWG, NPDG, NPDA, NOWS)."""
     lu, namespace = task.lu, task.lu.facts.namespace
+    behind = lu.tuple_bytes if task.moves_protection else 0
+    longest = MAXIMUM_TRANSFER_BYTES // (lu.block_bytes + behind)
     optimal: dict[str, int] = {}
     if namespace.nsfeat & 0x10:
         granule, size = namespace.npwg + 1, namespace.nows + 1
         if granule <= 0xFFFF:
             optimal["optimal_granularity"] = granule
-        whole = size % granule == 0 and size <= lu.maximum_transfer_blocks
+        whole = size % granule == 0 and size <= longest
         if whole and size * lu.block_bytes >= _WORTHWHILE_BYTES:
             optimal["optimal_transfer"] = size
         if lu.provisioned:
@@ -56,7 +59,7 @@ def block_limits(task: Task) -> bytes:
     return BLOCK_LIMITS.build(
         wsnz=lu.write_same_non_zero,
         maximum_compare_and_write=lu.maximum_compare_and_write_blocks,
-        maximum_transfer=lu.maximum_transfer_blocks,
+        maximum_transfer=longest,
         maximum_unmap_blocks=lu.maximum_unmap_blocks,
         maximum_unmap_descriptors=lu.maximum_unmap_descriptors,
         maximum_write_same=lu.maximum_write_same_blocks,
