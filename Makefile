@@ -269,6 +269,7 @@ docs: build-packages environment ## generate the pages of docs/ that come from t
 	$(call packages,$(DOCS_PACKAGES))
 	@$(DEV)/python -m scsi2nvme.documentation docs
 	@$(DEV)/python -m tests.architecture.comparison
+	@$(DEV)/python -m tests.architecture.emulated
 	@$(DEV)/python -m tests.architecture.pictures
 
 stranger: ## check that it builds, serves, installs and is a package in a bare Debian 12 (needs root)

@@ -75,11 +75,11 @@ def page() -> str:
     """Return the page."""
     names, found = peers()
     mine = ours()
-    lines = [_HEAD, "## In all\n", *_table(("Rows", "scsi2nvme", *names), _totals(found, mine))]
+    lines = [_HEAD, "## In all\n", *table(("Rows", "scsi2nvme", *names), _totals(found, mine))]
     for kind, title in _TITLES.items():
         lines += [f"\n## {title}\n"]
         rows = _rows(found[kind], mine[kind], partly().get(kind, set()))
-        lines += _table(("Code", title, "scsi2nvme", *names), rows)
+        lines += table(("Code", title, "scsi2nvme", *names), rows)
     return "\n".join(lines) + "\n"
 
 
@@ -108,7 +108,8 @@ def _totals(
         yield title, *(f"{whole} + {part} partly" for whole, part in counts)
 
 
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Yield the lines of a table."""
     heads = tuple(heads)
     yield "| " + " | ".join(heads) + " |"
     yield "|---" * len(heads) + "|"

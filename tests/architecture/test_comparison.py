@@ -1,12 +1,19 @@
-"""The comparison says of us what the tables say."""
+"""The comparison says of us what the tables say, and so does the emulated controller's page."""
 
 from __future__ import annotations
 
-from tests.architecture.comparison import PAGE, ours, page, partly, peers
+from types import ModuleType
+
+import pytest
+
+from tests.architecture import comparison, emulated
+from tests.architecture.comparison import ours, partly, peers
 
 
-def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "run `make docs` and commit the result"
+@pytest.mark.parametrize("written", [comparison, emulated], ids=lambda module: module.PAGE.stem)
+def test_a_page_is_up_to_date(written: ModuleType) -> None:
+    page = written.PAGE.read_text(encoding="utf-8")
+    assert page == written.page(), "run `make docs` and commit the result"
 
 
 def test_every_row_has_one_word_of_each_peer() -> None:
