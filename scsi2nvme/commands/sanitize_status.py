@@ -123,6 +123,8 @@ def pick_up(lu: LogicalUnit) -> Translation:
     The log tells of a failure that was left by Exit Failure Mode, too: whether blocks can be read
     tells the two apart.
     """
+    if lu.readiness is Readiness.FAILED:
+        return GOOD  # it has gone meanwhile
     try:
         log = yield from read_status(lu)
         if log.state == _FAILED and not lu.sanitizing.running:

@@ -330,6 +330,11 @@ class Registry:
         plane_unit.set_aside(False)
         return unit
 
+    def others(self, unit: ServedUnit) -> list[ServedUnit]:
+        """Return what is served of the same controller beside a logical unit."""
+        beside = self._by_controller.get(unit.controller, ())
+        return [self.units[lu] for lu in beside if lu is not unit.lu]
+
     def remove_unit(self, lu: LogicalUnit) -> ServedUnit:
         """Serve a logical unit no more: no nexus sees it any longer. What is under way ends."""
         unit = self.units[lu]

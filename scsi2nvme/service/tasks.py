@@ -26,6 +26,7 @@ from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, Sense, SenseCode, Sens
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service.admission import admitted, ordered, waits
 from scsi2nvme.service.answers import Noticing, may_change, unchanged
+from scsi2nvme.service.draining import Draining
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.faults import error_of, tell_fault
 from scsi2nvme.service.registry import Registry, ServedUnit
@@ -362,7 +363,9 @@ class TaskRunner:
             self._notice(request)
 
     def _executor(self, unit: ServedUnit, request: engine.Request) -> NvmeExecutor:
-        executor = OnBehalf(unit.executor, request.nexus.key)
+        executor: NvmeExecutor = OnBehalf(unit.executor, request.nexus.key)
+        if request.command is not None and request.command.exclusive:
+            executor = Draining(executor, self._registry.others(unit))
         if may_change(request.command):
             return Noticing(executor, self._registry.epoch)
         return executor
