@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from scsi2nvme.api.passing import LOOK
+from scsi2nvme.api.passing import COMMAND, LOOK
+from scsi2nvme.api.rpc import RpcError
 from scsi2nvme.cli.controllers import with_room
 from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.passing import Passing
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.nvme import passing
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.effects import COMMAND_EFFECTS
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.readiness import Readiness
+from tests.support import make_lu
 
 UNMEANT_OPCODE = 0xC1
 
@@ -120,3 +126,90 @@ def test_what_does_not_fit_into_a_command_is_told() -> None:
     controller: Any = SimpleNamespace(namespaces={})
     with pytest.raises(OperationError, match="more than 32 bits"):
         with_room(controller, admin(AdminOpcode.FIRMWARE_DOWNLOAD, cdw11=1 << 32, data_out=b"0000"))
+
+
+# ---- a format ----
+
+
+def formatted(
+    lu: LogicalUnit,
+    rescan: Callable[[], Awaitable[frozenset[int]]],
+    report: Callable[..., Awaitable[None]],
+    **more: Any,
+) -> None:
+    """Have a daemon force a format of the namespace that a logical unit is."""
+
+    async def execute(command: NvmeCommand) -> tuple[Completion]:
+        return (Completion(),)
+
+    async def drain_units(units: object) -> None:
+        pass
+
+    controller = SimpleNamespace(
+        execute=execute,
+        rescan=rescan,
+        namespaces={lu.nsid: lu.facts},
+        identity=SimpleNamespace(lpa=0, fna=0),
+    )
+    settings = SimpleNamespace(spec=SimpleNamespace(text="emulated:memory"))
+    served: Any = SimpleNamespace(controller=controller, units={lu.nsid: lu}, settings=settings)
+    service: Any = SimpleNamespace(drain_units=drain_units, controller_interrupted=lambda: None)
+    answers = Answers()
+    Passing(service, lambda name: served, report).answer(answers)
+    which = {"controller": "0", "opcode": 0x80, "nsid": lu.nsid, "force": True, **more}
+    asyncio.run(answers.give(COMMAND.name, which, looks_only=False))
+
+
+def test_a_logical_unit_is_not_ready_until_its_new_format_is_known() -> None:
+    """With the old one, a block would have another length than the buffer that it goes to."""
+    lu = make_lu()
+    found: list[Readiness] = []
+
+    async def rescan() -> frozenset[int]:
+        found.append(lu.readiness)
+        return frozenset({lu.nsid})
+
+    async def report(*arguments: object) -> None:
+        found.append(lu.readiness)
+
+    formatted(lu, rescan, report)
+    assert found == [Readiness.FORMATTING] * 2
+    assert lu.readiness is Readiness.READY
+
+
+def test_a_format_that_nobody_can_read_leaves_no_logical_unit() -> None:
+    lu = make_lu()
+
+    async def rescan() -> frozenset[int]:
+        raise ControllerError("it does not answer")
+
+    async def report(*arguments: object) -> None:
+        raise AssertionError("there is nothing to tell")
+
+    with pytest.raises(RpcError, match="it does not answer"):
+        formatted(lu, rescan, report)
+    assert lu.readiness is Readiness.FORMAT_FAILED
+
+
+def test_a_namespace_that_goes_during_a_format_stays_gone() -> None:
+    lu = make_lu()
+
+    async def rescan() -> frozenset[int]:
+        return frozenset({lu.nsid})
+
+    async def report(*arguments: object) -> None:
+        lu.fail()
+
+    formatted(lu, rescan, report)
+    assert lu.readiness is Readiness.FAILED
+
+
+def test_a_format_with_data_is_refused_before_it_begins() -> None:
+    lu = make_lu()
+
+    async def never(*arguments: object) -> Any:
+        raise AssertionError("nothing is sent")
+
+    with pytest.raises(RpcError, match="it takes no data"):
+        formatted(lu, never, never, data_out="00")
+    assert lu.readiness is Readiness.READY

@@ -8,7 +8,7 @@ is read, and initiators are told.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -49,14 +49,15 @@ _log = logging.getLogger(__name__)
 class Passing:
     """Answers the methods of `scsi2nvme.api.passing`.
 
-    `served` finds a controller by what it is called; `report` takes what has become of it.
+    `served` finds a controller by what it is called; `report` has its logical units become what
+    has become of it.
     """
 
     def __init__(
         self,
         service: TaskService,
         served: Callable[[str], Served],
-        report: Callable[[Served, ControllerEvent], None],
+        report: Callable[[Served, ControllerEvent], Awaitable[None]],
     ) -> None:
         self._service = service
         self._served = served
@@ -93,20 +94,25 @@ class Passing:
                 f"{command.name} is refused while the controller is served: {reason}; "
                 "--force does it all the same"
             )
+        controllers.with_room(one.controller, command)  # or it is refused while all is as before
         if reason:
             told = ("controller %s: %s is forced: %s", one.settings.spec.text, command.name, reason)
             tell(_log, logging.WARNING, "command-forced", *told, controller=one.settings.spec.text)
         async with self._set_aside(concerned, command) as outcome:
             outcome.append(await controllers.execute(one.controller, command))
-        if not harmless(command):
-            await self._follow(one, command, concerned, outcome[0])
+            if not harmless(command):
+                await self._follow(one, command, concerned, outcome[0])
         return _ended(outcome[0])
 
     @asynccontextmanager
     async def _set_aside(
         self, units: Iterable[LogicalUnit], command: NvmeCommand
     ) -> AsyncIterator[list[Completion]]:
-        """Have logical units be formatting while a format is under way; nothing for others."""
+        """Have logical units be formatting while a format is under way; nothing for others.
+
+        They are until they are known to have the new format: one of the old would move other data
+        than it has room for.
+        """
         outcome: list[Completion] = []
         before = {lu: lu.readiness for lu in units}
         if not (command.admin and command.opcode == AdminOpcode.FORMAT_NVM and before):
@@ -124,9 +130,13 @@ class Passing:
         try:
             await self._service.drain_units(before)
             yield outcome
+        except BaseException:
+            outcome.clear()  # nobody knows what has become of them
+            raise
         finally:
             for lu, was in before.items():
-                _enter(lu, _after(outcome, was))
+                if lu.readiness is Readiness.FORMATTING:  # else it has gone meanwhile
+                    _enter(lu, _after(outcome, was))
 
     async def _follow(
         self,
@@ -161,7 +171,7 @@ class Passing:
                 lu.establish_attention(INQUIRY_DATA_HAS_CHANGED)
         if changed:
             log = LogPage.CHANGED_NAMESPACES
-            self._report(one, ControllerEvent(EventType.NOTICE, 0, log, b"", changed))
+            await self._report(one, ControllerEvent(EventType.NOTICE, 0, log, b"", changed))
 
 
 def _enter(lu: LogicalUnit, readiness: Readiness) -> None:

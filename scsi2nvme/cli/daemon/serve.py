@@ -138,7 +138,7 @@ class Daemon:
         answers.add(methods.RESET, self._reset)
         self.controllers.answer(answers)
         controllers = self.controllers
-        Passing(self.service, controllers.one, controllers.on_event).answer(answers)
+        Passing(self.service, controllers.one, controllers.follow).answer(answers)
         self.counting.answer(answers)
         self.changes.answer(answers)
         happening.answer(answers)

@@ -393,10 +393,18 @@ class Controllers:
 
     def on_event(self, served: Served, event: ControllerEvent) -> None:
         """A controller tells something: follow changes of its namespaces."""
+        self._take_note(served, event)
+        self._background.spawn(self._follow(served, event))
+
+    async def follow(self, served: Served, event: ControllerEvent) -> None:
+        """As `on_event`, until the logical units are what their namespaces have become."""
+        self._take_note(served, event)
+        await self._follow(served, event)
+
+    def _take_note(self, served: Served, event: ControllerEvent) -> None:
         kind = "controller-back" if event.returned else "controller-event"
         self._tell(kind, "controller %s: %s", served.settings, event)
         self._service.settings_lost(lu for nsid, lu in served.units.items() if nsid in event.unset)
-        self._background.spawn(self._follow(served, event))
 
     def _tell(self, kind: str, text: str, one: TargetSettings, *more: object) -> None:
         spec = one.spec.text
