@@ -46,6 +46,9 @@ _CHECKS = {
     0b100: CHECK_GUARD,
     0b101: CHECK_GUARD | CHECK_REFERENCE,
 }
+_CHECKED_BY = {"guard": CHECK_GUARD, "application_tag": 0, "reference_tag": CHECK_REFERENCE}
+_WRONG_GUARD = LOGICAL_BLOCK_GUARD_CHECK_FAILED
+_WRONG_REFERENCE_TAG = LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED
 _TYPE_WITH_LONG_CDBS, _TYPE_WITHOUT_REFERENCE_TAGS = 2, 3
 
 
@@ -96,18 +99,36 @@ def check_equal(medium: bytes, sent: bytes, protection: Protection, block_bytes:
 
     `block_bytes` are those of a block and what is moved behind it. Spec: SBC-3 5.29.
     """
-    if not protection.tuple_bytes:
-        if medium != sent:
-            raise CheckCondition(Sense(MISCOMPARE_DURING_VERIFY_OPERATION))
+    tuples = protection.tuple_bytes > 0
+    ours = _compared(medium, protection, block_bytes) if tuples else medium
+    theirs = _compared(sent, protection, block_bytes) if tuples else sent
+    if ours == theirs:
         return
-    for ours, theirs in zip(_blocks(medium, block_bytes), _blocks(sent, block_bytes), strict=True):
-        if ours[:-TUPLE_BYTES] != theirs[:-TUPLE_BYTES]:
-            raise CheckCondition(Sense(MISCOMPARE_DURING_VERIFY_OPERATION))
-        one, other = TUPLE.parse(ours[-TUPLE_BYTES:]), TUPLE.parse(theirs[-TUPLE_BYTES:])
-        if protection.verify & CHECK_GUARD and one.guard != other.guard:
-            raise CheckCondition(Sense(LOGICAL_BLOCK_GUARD_CHECK_FAILED))
-        if protection.verify & CHECK_REFERENCE and one.reference_tag != other.reference_tag:
-            raise CheckCondition(Sense(LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED))
+    if tuples:
+        pairs = zip(_blocks(ours, block_bytes), _blocks(theirs, block_bytes), strict=True)
+        one, other = next(pair for pair in pairs if pair[0] != pair[1])
+        if one[:-TUPLE_BYTES] == other[:-TUPLE_BYTES]:
+            guards = [TUPLE.parse(each[-TUPLE_BYTES:]).guard for each in (one, other)]
+            same = guards[0] == guards[1]
+            raise CheckCondition(Sense(_WRONG_REFERENCE_TAG if same else _WRONG_GUARD))
+    raise CheckCondition(Sense(MISCOMPARE_DURING_VERIFY_OPERATION))
+
+
+def _compared(data: bytes, protection: Protection, block_bytes: int) -> bytes:
+    """Return blocks with zeroes for what of their tuples is not checked.
+
+    As this is of thousands of blocks, it is not done block by block.
+    """
+    compared = bytearray(data)
+    zeroes = bytes(len(data) // block_bytes)
+    for name, check in _CHECKED_BY.items():
+        if protection.verify & check:
+            continue
+        field = TUPLE.by_name[name]
+        start = block_bytes - TUPLE_BYTES + field.byte
+        for at in range(start, start + field.width // 8):
+            compared[at::block_bytes] = zeroes
+    return bytes(compared)
 
 
 def _blocks(data: bytes, size: int) -> Iterator[bytes]:

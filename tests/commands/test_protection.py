@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import pytest
 
+from scsi2nvme.commands.protection import check_equal
 from scsi2nvme.commands.vpd_pages.block_limits import BLOCK_LIMITS
 from scsi2nvme.commands.vpd_pages.extended_inquiry import EXTENDED_INQUIRY
 from scsi2nvme.commands.vpd_pages.supported_block_lengths import BLOCK_LENGTH
+from scsi2nvme.fields import Structure, Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
-from scsi2nvme.scsi.result import Result
+from scsi2nvme.nvme.protection import CHECK_GUARD, CHECK_REFERENCE, moved
+from scsi2nvme.scsi.result import CheckCondition, Result
 from scsi2nvme.scsi.sense import (
     INVALID_COMMAND_OPERATION_CODE,
     INVALID_FIELD_IN_CDB,
@@ -294,3 +297,24 @@ def test_block_limits_tell_what_may_be_moved_with_tuples() -> None:
     bench.nexus.delivery = ServiceDelivery()
     limits = BLOCK_LIMITS.parse(bench.do("INQUIRY", **inquiry).data_in)
     assert limits.maximum_transfer == 16384
+
+
+def test_thousands_of_blocks_are_compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop serves nobody else meanwhile; application tags that differ are no matter."""
+    parsed = 0
+    parse = Structure.parse
+
+    def counting(structure: Structure, data: bytes) -> Values:
+        nonlocal parsed
+        parsed += 1
+        return parse(structure, data)
+
+    monkeypatch.setattr(Structure, "parse", counting)
+    ours, theirs = (bytes(BLOCK) + bytes(2) + tag + bytes(4) for tag in (b"ab", b"cd"))
+    checks = moved(CHECK_GUARD | CHECK_REFERENCE, tagged=True)
+    check_equal(ours * 1000, theirs * 1000, checks, BLOCK + TUPLE)
+    wrong = bytes(BLOCK) + b"\1" + theirs[BLOCK + 1 :]
+    with pytest.raises(CheckCondition) as caught:
+        check_equal(ours * 1000, theirs * 999 + wrong, checks, BLOCK + TUPLE)
+    assert caught.value.sense.code == LOGICAL_BLOCK_GUARD_CHECK_FAILED
+    assert parsed <= 2
