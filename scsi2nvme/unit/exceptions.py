@@ -121,7 +121,7 @@ class InformationalExceptions:
                 self._report(code, 1)
 
     def select(self) -> None:
-        """Page 1Ch was changed: report what goes on as it says now."""
+        """Page 1Ch may be another: report what goes on as it says now."""
         self.reset()
         for code in self._told(self._warnings):
             self._report(code, 1)

@@ -317,7 +317,6 @@ class LogicalUnit(BlockDevice):
         self._enter(ACTIVE)
         self.reservations.reset()
         self.mode.reset()
-        self.exceptions.reset()
         self.prevented_by.clear()
         self.diagnostics.clear()
         self.buffers.reset()
@@ -325,4 +324,5 @@ class LogicalUnit(BlockDevice):
         if cause is not None:
             for key in self.unit_attentions:
                 self.unit_attentions[key] = [Sense(cause)]
+        self.exceptions.select()  # what goes on is told after it: nobody may have been before
         self.on_change()

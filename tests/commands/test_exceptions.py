@@ -11,7 +11,12 @@ import pytest
 from scsi2nvme.fields import Structure
 from scsi2nvme.nvme.structures import SMART_LOG
 from scsi2nvme.scsi.result import Result
-from scsi2nvme.scsi.sense import INVALID_FIELD_IN_PARAMETER_LIST, FieldPointer, Sense
+from scsi2nvme.scsi.sense import (
+    BUS_DEVICE_RESET_FUNCTION_OCCURRED,
+    INVALID_FIELD_IN_PARAMETER_LIST,
+    FieldPointer,
+    Sense,
+)
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.mode_pages.error_recovery import READ_WRITE_ERROR_RECOVERY
 from scsi2nvme.unit.mode_pages.informational_exceptions import INFORMATIONAL_EXCEPTIONS_CONTROL
@@ -175,6 +180,21 @@ def test_a_test_reports_a_false_failure() -> None:
     bench.lu.reset(None)  # TEST is not saved
     assert bench.lu.mode.field(INFORMATIONAL_EXCEPTIONS_CONTROL, "mrie") == 6
     assert requested(bench) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("mrie", [2, 4])
+def test_a_reset_loses_no_warning(mrie: int) -> None:
+    bench = make_bench()
+    clock = Clock()
+    bench.lu.exceptions.later = clock.later
+    assert select(bench, mrie=mrie, interval_timer=6000).status is Status.GOOD
+    bench.lu.exceptions.observe(SPARE)
+    bench.lu.reset(BUS_DEVICE_RESET_FUNCTION_OCCURRED)
+    assert len(clock.asked) == 1
+    assert triple(bench.do("READ (10)", **READ)) == (6, 0x29, 0x03)
+    key = 6 if mrie == 2 else 1
+    assert triple(bench.do("READ (10)", **READ)) == (key, *SPARE_CODE)
+    assert bench.do("READ (10)", **READ).status is Status.GOOD
 
 
 @pytest.mark.parametrize(
