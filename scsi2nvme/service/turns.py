@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 
 AT_A_TIME = 8  # commands, of some hundredths to some tenths of a millisecond each
+LONG_S = 0.005  # but none follows one that takes so long, as what is saved durably does
 
 
 class Turns:
@@ -17,9 +19,14 @@ class Turns:
     one party for what another has sent before it.
     """
 
-    def __init__(self, together: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+    def __init__(
+        self,
+        together: Callable[[], AbstractContextManager[None]] = nullcontext,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Begin what is begun in one round within what `together` returns."""
         self._together = together
+        self._clock = clock
         self._waiting: OrderedDict[Hashable, deque[Callable[[], bool]]] = OrderedDict()
         self._scheduled = False
 
@@ -41,8 +48,9 @@ class Turns:
         self._scheduled = False
         try:
             with self._together():
+                end = self._clock() + LONG_S
                 for _ in range(AT_A_TIME):
-                    if not self._waiting or not self._next()():
+                    if not self._waiting or not self._next()() or self._clock() >= end:
                         return
         finally:
             if self._waiting:

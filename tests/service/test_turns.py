@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from scsi2nvme.service import turns
@@ -40,12 +41,31 @@ def test_parties_take_turns_and_keep_their_order() -> None:
 
 def test_the_loop_serves_others_between_a_few() -> None:
     async def work() -> None:
-        waiting, begun = Turns(), list[int]()
+        waiting, begun = Turns(clock=lambda: 0.0), list[int]()
         for number in range(3 * turns.AT_A_TIME):
             waiting.add(number % 2, noting(begun, number))
         for count in (1, 2, 3):
             await asyncio.sleep(0)
             assert len(begun) == count * turns.AT_A_TIME
+
+    asyncio.run(work())
+
+
+def test_the_loop_serves_others_after_what_takes_long() -> None:
+    async def work() -> None:
+        now, begun = [0.0], list[int]()
+        waiting = Turns(clock=lambda: now[0])
+
+        def save(number: int) -> bool:
+            now[0] += turns.LONG_S
+            begun.append(number)
+            return True
+
+        for number in range(3):
+            waiting.add("flood", partial(save, number))
+        for count in (1, 2, 3):
+            await asyncio.sleep(0)
+            assert len(begun) == count
 
     asyncio.run(work())
 
