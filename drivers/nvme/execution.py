@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -286,6 +286,7 @@ class Executor:
         """
         commands = run.commands
         done: dict[int, Completion] = {}
+        repeated: set[int] = set()
         fused = any(command.fuse is not Fuse.NORMAL for command in commands)
         for attempts_left in reversed(range(MAXIMUM_RETRIES + 1)):
             todo = [index for index in range(len(commands)) if index not in done]
@@ -299,9 +300,11 @@ class Executor:
             outcomes = None
             if not delays_s or not attempts_left or not run.wanted:
                 break
+            repeated |= delays_s.keys()
             for index in done.copy() if fused else delays_s:
                 del done[index]
             await self._clock.sleep(max(delays_s.values()))
+        done |= {index: replace(done[index], repeated=True) for index in repeated}
         return self._recorded(run, tuple(done[index] for index in range(len(commands))))
 
     def _judge(

@@ -7,14 +7,16 @@ at a time, in the order in which they came (`zones_in_order`).
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from dataclasses import replace
 
 from scsi2nvme.command import Task, Transfer
 from scsi2nvme.fields import Values
-from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.zoned import (
     LIST_IMPLICITLY_OPENED,
     ZoneAction,
+    ZoneState,
     manage_zone,
     report_zones,
     zones_of,
@@ -32,6 +34,8 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 # How often a zone is closed that the controller has opened by itself, for one command: what
 # other commands open meanwhile may take its place.
 _ATTEMPTS = 3
+# How a Write fails that was done before.
+_BEHIND_IT = (StatusCode.ZONE_INVALID_WRITE, StatusCode.ZONE_IS_FULL)
 
 
 def _check(task: Task, lba: int, blocks: int, violation: SenseCode, *, crosses: bool) -> None:
@@ -89,8 +93,38 @@ def with_room(lu: LogicalUnit, command: NvmeCommand) -> Translation:
 def in_order(lu: LogicalUnit, commands: Iterable[NvmeCommand]) -> Translation:
     """Run commands that write one zone: each begins when the one before has ended well."""
     for command in commands:
-        yield from with_room(lu, command)
+        try:
+            yield from with_room(lu, command)
+        except NvmeError as error:
+            if not (yield from _was_done(lu, command, error.completion)):
+                raise
     return GOOD
+
+
+def _was_done(
+    lu: LogicalUnit, command: NvmeCommand, completion: Completion
+) -> Generator[NvmeCommand, Completion, bool]:
+    """Whether a Write that failed when a reset had it repeated was done before.
+
+    Then the write pointer is behind it, and its blocks are its data.
+    """
+    zones, data, end = lu.zones, command.data_out, command.slba + command.blocks
+    failed_for_it = completion.repeated and completion.status in _BEHIND_IT
+    if zones is None or not failed_for_it or len(data) != command.blocks * lu.block_bytes:
+        return False
+    start = zones.start(command.slba)
+    zone = next(zones_of((yield report_zones(lu.nsid, start, 1)).data), None)
+    if zone is None or zone.zslba != start:
+        return False
+    full = zone.zs == ZoneState.FULL and end == start + zones.capacity
+    if not full and zone.wp != end:
+        return False
+    prinfo, tag = lu.facts.protection.words(Opcode.READ, command.slba)
+    cdw12 = prinfo | command.blocks - 1
+    read = replace(
+        command, opcode=Opcode.READ, cdw12=cdw12, cdw14=tag, data_out=b"", data_in=len(data)
+    )
+    return (yield read).data == data
 
 
 def zones_in_order(lu: LogicalUnit, cdb: Values) -> range | None:

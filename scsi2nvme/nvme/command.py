@@ -125,7 +125,8 @@ class Completion:
 
     `status` is SCT << 8 | SC; zero is success. `dnr`, `more`: the bits of
     that name. `dw0` is the command-specific result. `sqid` and `cid` name the
-    command in the controller's logs.
+    command in the controller's logs. `repeated`: it is that of a command that was sent before,
+    and may have been executed then.
     """
 
     status: int = 0
@@ -136,6 +137,7 @@ class Completion:
     data: bytes = b""
     sqid: int = 0
     cid: int = 0
+    repeated: bool = False
 
 
 Completed = Callable[[tuple[Completion, ...] | BaseException], None]

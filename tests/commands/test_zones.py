@@ -9,7 +9,7 @@ import pytest
 
 from scsi2nvme import engine
 from scsi2nvme.commands.zones import DESCRIPTOR, HEADER
-from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import Zones
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import IDENTIFY_NAMESPACE
@@ -186,3 +186,31 @@ def test_what_is_only_counted_is_not_kept() -> None:
 def test_a_list_that_is_longer_than_its_length_can_tell() -> None:
     data = of_one_block(1 << 32).do("REPORT ZONES", allocation_length=128).data_in
     assert HEADER.parse(data).zone_list_length == 0xFFFFFFC0
+
+
+@pytest.mark.parametrize(("lba", "blocks"), [(0, 8), (160, 32)])
+def test_a_write_that_a_reset_repeats_may_have_been_done(lba: int, blocks: int) -> None:
+    """It is done where the write pointer and the blocks say so, and nowhere else."""
+    bench, _ = zoned()
+    execute = bench.model.io[Opcode.WRITE]
+    for at in range(0, lba, 32):
+        assert write(bench, at, 32) == GOOD
+
+    def again(command: NvmeCommand) -> Completion:
+        execute(command)
+        return Completion(StatusCode.ZONE_INVALID_WRITE, dnr=True, repeated=True)
+
+    def in_vain(command: NvmeCommand) -> Completion:
+        return Completion(StatusCode.ZONE_INVALID_WRITE, dnr=True, repeated=repeated)
+
+    bench.model.io[Opcode.WRITE] = in_vain
+    repeated = True
+    assert code(write(bench, lba, blocks)) == UNALIGNED_WRITE_COMMAND
+    bench.model.io[Opcode.WRITE] = again
+    assert write(bench, lba, blocks) == GOOD
+    bench.model.io[Opcode.WRITE] = in_vain
+    other = b"\x11" * blocks * BLOCK
+    result = bench.do("WRITE (16)", other, lba=lba, transfer_length=blocks)
+    assert code(result) == UNALIGNED_WRITE_COMMAND
+    repeated = False
+    assert code(write(bench, lba, blocks)) == UNALIGNED_WRITE_COMMAND

@@ -248,7 +248,10 @@ def test_what_a_reset_interrupts_is_repeated() -> None:
             await controller.reset()
             (completion,) = await writing
             assert completion.status == 0
+            assert completion.repeated
             assert await good(controller, read(7, 1)) == b"i" * BLOCK
+            (completion,) = await controller.execute(read(7, 1))
+            assert not completion.repeated
 
     run(scenario())
 
