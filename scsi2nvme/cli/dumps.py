@@ -29,7 +29,7 @@ from scsi2nvme.typed import parse_json
 DUMPS = "dumps"
 _MEMORY = Path("/dev/shm")
 DESCRIPTION, QUEUES = "dump.json", "queues.trace"
-MOST_DESCRIPTION_BYTES = 4 << 20
+MOST_DESCRIPTION_BYTES = 32 << 20  # of hundreds of queues that were full
 _MAGIC = b"s2ntrace"
 _VERSION = 1
 
@@ -238,7 +238,7 @@ class DumpStore:
         try:
             for name, content in files.items():
                 write(path / name, content)
-            write(path / DESCRIPTION, json.dumps(about, indent=1).encode())
+            write(path / DESCRIPTION, json.dumps(about).encode())
         except OSError:
             shutil.rmtree(path, ignore_errors=True)
             raise

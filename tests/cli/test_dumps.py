@@ -198,6 +198,29 @@ def test_a_reset_is_preceded_by_a_dump(tmp_path: Path) -> None:
     assert all((dump.path / name).stat().st_mode & 0o077 == 0 for name in dump.files)
 
 
+def test_a_controller_is_brought_back_before_its_dump_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = dumps.DumpStore(tmp_path)
+    found: list[object] = []
+
+    async def work(controller: Controller, follower: Dumping) -> None:
+        witness: Any = controller._recovery._witness
+        after_reset = witness.after_reset
+
+        def noting() -> None:
+            found.append((controller.live, store.all()))
+            after_reset()
+
+        monkeypatch.setattr(witness, "after_reset", noting)
+        await controller.reset("a failure")
+
+    controlled(tmp_path, work)
+    assert found == [(True, [])]
+    (dump,) = store.all()
+    assert [queue["qid"] for queue in dump.description["queues"]] == [0, 1, 2]
+
+
 def test_what_hangs_is_named(tmp_path: Path) -> None:
     """Get Features is overdue, and the log that is asked for hangs, too: the reset waits little."""
     faults = ",fault=get-features:hang:count=1,fault=get-log-page:hang:after=1:count=1"

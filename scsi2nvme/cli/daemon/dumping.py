@@ -1,8 +1,8 @@
 """Dumps of controllers that have to be reset, and of the daemon before, if that crashed.
 
 Nothing of this keeps a controller from being brought back for longer than `ASKING_S`. What the host
-knows is written while the queues are paused, which takes milliseconds. Logs are asked for before
-that only where the controller says that it is well; else, and what took too long, when it is back.
+knows is copied while the queues are paused, and written when the controller is back, or dead. Logs
+are asked for before that only where it says that it is well; else, and what took too long, then.
 Of one controller there is a dump a minute at most.
 """
 
@@ -172,11 +172,11 @@ class _Witness:
         self._last = -EVERY_S
         self._failure: dict[str, Any] | None = None
         self._files: dict[str, bytes] = {}
-        self._folder: Path | None = None
+        self._queues: list[QueueState] | None = None
 
     async def before_reset(self, reason: str) -> None:
         """Note what the controller says, if it says anything."""
-        self._failure, self._folder, self._files = None, None, {}
+        self._failure, self._files, self._queues = None, {}, None
         now = time.monotonic()
         if reason in _NOT_FAILED or now - self._last < EVERY_S:
             return
@@ -191,21 +191,23 @@ class _Witness:
                     await self._read_logs(self._files)
 
     def paused(self) -> None:
-        """Write the dump, as far as it goes."""
+        """Copy what there is: to make it readable, and to write it, may take long."""
         if self._failure is None:
             return
-        controller = self._controller
-        queues = [_shown(pair.state()) for pair in controller.pairs()]
+        self._queues = [pair.state() for pair in self._controller.pairs()]
         if self._trace is not None:
             self._files[dumps.QUEUES] = bytes(self._trace.memory)
-        about = {**self._failure, "crash": False, "queues": queues}
-        self._folder = self._dumping.make(controller.known_as, self._files, about)
 
     def after_reset(self) -> None:
-        """Ask for what could not be asked for before."""
-        if self._folder is not None and self._controller.live:
-            self._dumping.later(self._complete(self._folder, set(self._files)))
-        self._failure, self._files = None, {}
+        """Write the dump, and ask for what could not be asked for before."""
+        failure, files, states = self._failure, self._files, self._queues
+        self._failure, self._files, self._queues = None, {}, None
+        if failure is None or states is None:
+            return
+        about = {**failure, "crash": False, "queues": [_shown(state) for state in states]}
+        folder = self._dumping.make(self._controller.known_as, files, about)
+        if folder is not None and self._controller.live:
+            self._dumping.later(self._complete(folder, set(files)))
 
     def _properties(self) -> dict[int, int]:
         try:
