@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from scsi2nvme.drivers.emulated.capabilities.features import Features
@@ -197,16 +197,14 @@ class Sanitizer(Part):
             raise self._refusal()
         if action == _EXIT_FAILURE_MODE:
             if failed:
-                self._state.state = _DONE
-                self._keep()
+                self._enter(replace(self._state, state=_DONE))
             return
         inhibited = command.cdw10 & _NDAS and self._offered & _NO_DEALLOCATE_INHIBITED
         if inhibited and not self._controller.part(Features).current(_CONFIGURATION):
             raise invalid_field(41, 1)
         self._check_namespaces()
         self._controller.part(SelfTest).sanitized()
-        self._state = _State(_RUNNING, command.cdw10, command.cdw11)
-        self._keep()
+        self._enter(_State(_RUNNING, command.cdw10, command.cdw11))
         self._begin()
 
     def _has(self, action: int) -> bool:
@@ -279,11 +277,17 @@ class Sanitizer(Part):
         dealt = state == _DONE_DEALLOCATED
         self._model.notify(SANITIZED_AND_DEALLOCATED if dealt else SANITIZED)
 
-    def _keep(self) -> None:
-        """Make the state durable, and the namespaces what it says."""
-        self._model.state.kept[_KEPT] = asdict(self._state)
+    def _enter(self, state: _State) -> None:
+        """Make a state durable, then the namespaces what it says; else all is as before."""
+        before, self._state = self._state, state
+        self._model.state.kept[_KEPT] = asdict(state)
+        try:
+            self._model.save()
+        except (OSError, TransportError):
+            self._state = before
+            self._model.state.kept[_KEPT] = asdict(before)
+            raise
         self._attach()
-        self._model.save()
 
     def _attach(self) -> None:
         model, state = self._model, self._state.state

@@ -235,3 +235,21 @@ def test_writes_that_a_sudden_end_has_forgotten_are_not_denied(tmp_path: Path) -
 
     asyncio.run(erased())
     asyncio.run(found())
+
+
+@on_host(size_bytes=MIB, sanicap=BLOCK)
+async def test_what_cannot_be_remembered_does_not_begin(host: Host) -> None:
+    """Else nothing would be executed any more, for an operation that nobody does."""
+    await host.create_queue()
+    await write(host)
+
+    def full() -> None:
+        raise TransportError("no space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host.transport._model.image, "save", full)
+        assert await sanitize(host, BLOCK_ERASE) == StatusCode.INTERNAL_ERROR
+    assert (await status(host)).state == 0
+    assert await read(host) == b"x" * 512
+    assert await sanitize(host, BLOCK_ERASE) == 0
+    assert (await ended(host)).state == 1
