@@ -269,7 +269,7 @@ def _refuse(task: Task) -> Result | None:
     if not command.while_sanitizing:
         sense = lu.sanitizing.sense
         if sense is not None:
-            return check_condition(sense)
+            return sanitize_status.noticed(lu, check_condition(sense))
     if command.needs_ready:
         sense = lu.not_ready
         if sense is not None:

@@ -151,8 +151,12 @@ def _probe(lu: LogicalUnit, *, restricted: bool) -> Generator[NvmeCommand, Any, 
 
 
 def noticed(lu: LogicalUnit, result: Result) -> Result:
-    """Return a result with what follows the operation that a command has been refused for."""
-    if watched(lu) or lu.sanitizing.phase is Phase.FAILED:
+    """Return a result with what follows the operation that a command has been refused for.
+
+    Nobody need do so where somebody does already, or is about to.
+    """
+    state = lu.sanitizing
+    if watched(lu) or state.beginning or state.phase is Phase.FAILED:
         return result
     return Result(result.status, result.sense, background=pick_up(lu))
 

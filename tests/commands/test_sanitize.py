@@ -474,3 +474,13 @@ def test_who_follows_is_replaced_when_its_logical_unit_goes(bench: Bench) -> Non
     bench.lu.fail()
     assert bench.model.play(pick_up(other.lu)) == Result()
     assert other.do("TEST UNIT READY") == Result()
+
+
+def test_who_is_refused_has_it_followed_if_nobody_does(bench: Bench) -> None:
+    """Else who asks by TEST UNIT READY alone would be refused for ever."""
+    bench.model.faults[AdminOpcode.GET_LOG_PAGE] = [StatusCode.INTERNAL_ERROR] * MOST_FAILURES
+    bench.do(BLOCK_ERASE)
+    refused = bench.do("TEST UNIT READY")
+    assert code(refused) == LOGICAL_UNIT_NOT_READY_SANITIZE_IN_PROGRESS
+    assert bench.finish(refused) == Result()
+    assert bench.do("TEST UNIT READY") == Result()
