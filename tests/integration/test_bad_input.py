@@ -42,9 +42,10 @@ INVALID_FIELD_IN_CDB, OUT_OF_RANGE = (5, 0x24, 0x00), (5, 0x21, 0x00)
 
 
 def resident_bytes(pid: int) -> int:
-    """Return a process's resident memory."""
+    """Return a process's resident memory, but for the pages of files, which the program's are."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+    kinds = ("RssAnon:", "RssShmem:")
+    return sum(int(status.partition(kind)[2].split()[0]) for kind in kinds) * 1024
 
 
 @pytest.fixture(scope="module", params=KINDS)
