@@ -35,7 +35,12 @@ class Held(Awaited):
 
     async def execute(self, *commands: NvmeCommand) -> tuple[Completion, ...]:
         self.arrived.set()
-        await self.gate.wait()
+        ended = asyncio.ensure_future(self.gate.wait())
+        try:
+            await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            await ended  # whoever gives it up waits for what the controller has under way
+            raise
         return self.bench.model.execute(*commands)
 
     def release(self) -> None:
