@@ -74,6 +74,13 @@ def traces(state_dir: Path) -> Path:
     return own / sha256(os.fsencode(state_dir.resolve())).hexdigest()[:32]
 
 
+def leave(traces: Path) -> None:
+    """Remove a folder of traces, and what was made to hold it, where nothing is in them."""
+    for each in (traces, traces.parent) if traces.parent.parent == _MEMORY else (traces,):
+        with contextlib.suppress(OSError):
+            each.rmdir()
+
+
 @dataclass(frozen=True, slots=True)
 class Traced:
     """A command that was placed, or a completion, of a queue pair: which it was, from 0 on."""

@@ -431,3 +431,19 @@ def test_traces_are_not_in_a_folder_of_somebody_else(
     assert dumps.traces(tmp_path) == tmp_path / "traces"
     monkeypatch.setattr(dumps, "_MEMORY", tmp_path / "none")
     assert dumps.traces(tmp_path) == tmp_path / "traces"
+
+
+def test_nothing_is_left_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, state_dir = tmp_path / "memory", tmp_path / "state"
+    memory.mkdir()
+    state_dir.mkdir()
+    monkeypatch.setattr(dumps, "_MEMORY", memory)
+    dumping = Dumping(state_dir, 8)
+    asyncio.run(dumping.close())
+    assert not list(memory.iterdir())
+    dumps.traces(state_dir).mkdir()
+    (dumps.traces(tmp_path)).mkdir()
+    asyncio.run(dumping.close())
+    assert list(memory.iterdir()) == [dumps.traces(tmp_path).parent]
+    dumps.leave(dumps.traces(tmp_path))
+    assert not list(memory.iterdir())

@@ -54,6 +54,7 @@ class Dumping:
     """Makes dumps, of which `most` are kept; none for 0."""
 
     def __init__(self, state_dir: Path, most: int) -> None:
+        self._state_dir = state_dir
         self._traces = dumps.traces(state_dir)
         self._store = dumps.DumpStore(state_dir, most)
         self._most = most
@@ -109,6 +110,7 @@ class Dumping:
 
     def _trace(self, controller: Controller, number: int) -> _TraceFile | None:
         try:
+            dumps.traces(self._state_dir)  # another daemon that has ended may have left it
             self._traces.mkdir(mode=0o700, exist_ok=True)
             return _TraceFile(self._traces / f"{number}.trace", controller)
         except OSError as error:
@@ -134,8 +136,7 @@ class Dumping:
         await self._background.cancel()
         for controller in list(self._recorded):
             self.forget(controller)
-        with contextlib.suppress(OSError):
-            self._traces.rmdir()
+        dumps.leave(self._traces)
 
 
 class _TraceFile:
