@@ -6,6 +6,7 @@ Nothing here knows a command by name: a new row is fuzzed as soon as it exists.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from scsi2nvme import commands
 from scsi2nvme.command import Command, Data
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import Completion
-from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.namespace import NamespaceFacts, Zones
 from scsi2nvme.nvme.protection import TUPLE_BYTES
 from scsi2nvme.nvme.status import MAXIMUM, StatusCode
 from scsi2nvme.nvme.structures import (
@@ -147,6 +148,7 @@ _LIMITS = {
     "dmrsl": st.sampled_from((0, 0, 8, 1 << 20)),
     "dmsl": st.sampled_from((0, 0, 8, 1 << 24)),
 }
+_EXTENDED = 1 << 4  # FLBAS: what metadata there are lie behind each block
 _CONTROLLER: dict[str, st.SearchStrategy[int | bytes]] = {
     "ieee": st.sampled_from((0, 0x123456)),
     "oncs": _BITS,
@@ -155,6 +157,8 @@ _CONTROLLER: dict[str, st.SearchStrategy[int | bytes]] = {
     "vwc": st.integers(0, 1),
     "npss": st.integers(0, 4),
     "fna": st.integers(0, 7),
+    "frmw": st.integers(0, 0x1F),
+    "lpa": st.integers(0, 0x1F),
     "sanicap": st.integers(0, 7),
     "edstt": st.sampled_from((0, 10, 0xFFFF)),
     "wctemp": st.sampled_from((0, 343, 0xFFFF)),
@@ -164,7 +168,7 @@ _CONTROLLER: dict[str, st.SearchStrategy[int | bytes]] = {
     "psds": st.binary(max_size=64),
 }
 _NAMESPACE: dict[str, st.SearchStrategy[int | bytes]] = {
-    "flbas": st.integers(0, 1),
+    "flbas": st.sampled_from((0, 1, _EXTENDED, _EXTENDED | 1)),
     "nsfeat": st.integers(0, 0x1F),
     "dlfeat": st.integers(0, 0x1F),
     "noiob": st.sampled_from((0, 0, 8, 256)),
@@ -198,6 +202,22 @@ def _namespaces(draw: st.DrawFn, sizes: st.SearchStrategy[int]) -> NamespaceFact
         eui64=_unless_zero(namespace.bytes("eui64")),
         nvm_controller=IDENTIFY_NVM_CONTROLLER.parse(limits),
     )
+
+
+def with_zones(facts: NamespaceFacts) -> NamespaceFacts:
+    """Return the same namespace, of one zone or, where it can be halved, of two."""
+    blocks = facts.capacity_blocks
+    size = blocks if blocks % 2 else blocks // 2
+    return replace(facts, zones=Zones(size, size))
+
+
+def with_tuples(facts: NamespaceFacts, protection_type: int) -> NamespaceFacts:
+    """Return the same namespace, with protection information of a type behind each block."""
+    raw = bytearray(facts.namespace.raw)
+    blocks = LBA_FORMAT.build(lbads=9, ms=TUPLE_BYTES) + LBA_FORMAT.build(lbads=12, ms=TUPLE_BYTES)
+    flbas = facts.namespace.flbas | _EXTENDED
+    IDENTIFY_NAMESPACE.write(raw, dps=protection_type, lbafs=blocks, flbas=flbas)
+    return replace(facts, namespace=IDENTIFY_NAMESPACE.parse(bytes(raw)))
 
 
 def _drawn(draw: st.DrawFn, fields: Mapping[str, st.SearchStrategy[Any]]) -> dict[str, Any]:

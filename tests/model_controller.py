@@ -131,7 +131,7 @@ class ModelController:
             AdminOpcode.SECURITY_RECEIVE: self._security_receive,
             AdminOpcode.SECURITY_SEND: lambda command: None,
             AdminOpcode.SANITIZE: self._sanitize,
-            AdminOpcode.FIRMWARE_DOWNLOAD: self._download,
+            AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD: self._download,
             AdminOpcode.FIRMWARE_COMMIT: self._commit,
         }
 

@@ -137,7 +137,7 @@ def _download(lu: LogicalUnit, offset: int, data: bytes) -> Conversation:
             _check_kept(lu)
             piece = data[at : at + step]
             yield NvmeCommand(
-                AdminOpcode.FIRMWARE_DOWNLOAD,
+                AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD,
                 cdw10=len(piece) // _DWORD - 1,
                 cdw11=(offset + at) // _DWORD,
                 data_out=piece,

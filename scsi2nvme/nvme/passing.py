@@ -81,7 +81,7 @@ _HARMFUL_ADMIN: dict[int, str] = {
     AdminOpcode.NAMESPACE_ATTACHMENT: "it changes which namespaces there are",
     AdminOpcode.SECURITY_SEND: "it may lock namespaces that are served",
     AdminOpcode.FIRMWARE_COMMIT: "it may change or stop the controller",
-    AdminOpcode.FIRMWARE_DOWNLOAD: "it may change or stop the controller",
+    AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD: "it may change or stop the controller",
     _CAPACITY_MANAGEMENT: "it changes which namespaces there are",
     _VIRTUALIZATION: "it may change or stop the controller",
     _MI_SEND: "it may change or stop the controller",
@@ -95,7 +95,7 @@ _MOVED_ADMIN: dict[int, Callable[[NvmeCommand], int]] = {
     AdminOpcode.GET_LOG_PAGE: lambda command: (
         4 * ((command.cdw10 >> 16 | (command.cdw11 & 0xFFFF) << 16) + 1)
     ),
-    AdminOpcode.FIRMWARE_DOWNLOAD: lambda command: 4 * (command.cdw10 + 1),
+    AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD: lambda command: 4 * (command.cdw10 + 1),
     AdminOpcode.SECURITY_SEND: lambda command: command.cdw11,
     AdminOpcode.SECURITY_RECEIVE: lambda command: command.cdw11,
     AdminOpcode.GET_LBA_STATUS: lambda command: 4 * (command.cdw12 + 1),

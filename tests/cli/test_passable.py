@@ -125,7 +125,9 @@ def test_a_look_is_nothing_but_a_look() -> None:
 def test_what_does_not_fit_into_a_command_is_told() -> None:
     controller: Any = SimpleNamespace(namespaces={})
     with pytest.raises(OperationError, match="more than 32 bits"):
-        with_room(controller, admin(AdminOpcode.FIRMWARE_DOWNLOAD, cdw11=1 << 32, data_out=b"0000"))
+        with_room(
+            controller, admin(AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD, cdw11=1 << 32, data_out=b"0000")
+        )
 
 
 # ---- a format ----

@@ -93,7 +93,9 @@ def test_a_whole_image_is_stored_and_runs(frmw: int, resets: int, action: int) -
 def test_pieces_respect_granularity_and_transfer_size() -> None:
     bench = bench_of(fwug=2)
     write(bench, WHOLE, IMAGE + b"\x11" * 4)
-    sent = [each for each in bench.model.executed if each.opcode == AdminOpcode.FIRMWARE_DOWNLOAD]
+    sent = [
+        each for each in bench.model.executed if each.opcode == AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD
+    ]
     assert [4 * each.cdw11 for each in sent] == [0, 16384]
     assert [len(each.data_out) for each in sent] == [16384, 4]
 
@@ -209,7 +211,7 @@ def test_a_slot_that_cannot_be_written_is_a_wrong_buffer() -> None:
 def test_a_download_that_fails_is_begun_anew() -> None:
     bench = bench_of()
     write(bench, DEFERRED, IMAGE[:PAGE])
-    bench.model.faults[AdminOpcode.FIRMWARE_DOWNLOAD] = [S.OVERLAPPING_RANGE]
+    bench.model.faults[AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD] = [S.OVERLAPPING_RANGE]
     refused = write(bench, DEFERRED, IMAGE[PAGE:], buffer_offset=PAGE)
     assert refused == INVALID_FIELD_IN_PARAMETER_LIST
     refused = write(bench, DEFERRED, IMAGE[PAGE:], buffer_offset=PAGE)
@@ -225,7 +227,7 @@ def test_a_reset_of_the_controller_makes_it_forget_an_image() -> None:
     def forget(command: NvmeCommand) -> None:
         bench.lu.firmware.discard()
 
-    bench.model.admin[AdminOpcode.FIRMWARE_DOWNLOAD] = forget
+    bench.model.admin[AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD] = forget
     assert write(bench, WHOLE, IMAGE + IMAGE) == COMMAND_SEQUENCE_ERROR
     assert commits(bench) == []
 

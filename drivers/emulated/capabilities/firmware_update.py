@@ -207,7 +207,7 @@ CAPABILITY = Capability(
     "firmware update",
     commands=(
         AdminCommand(AdminOpcode.FIRMWARE_COMMIT, _commit),
-        AdminCommand(AdminOpcode.FIRMWARE_DOWNLOAD, _download),
+        AdminCommand(AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD, _download),
     ),
     controller=_controller,
     options=(FWUG,),

@@ -73,7 +73,7 @@ def _download(given: argparse.Namespace) -> Conversation[Shown]:
     for at in range(0, len(image), step):
         piece = image[at : at + step]
         command = NvmeCommand(
-            AdminOpcode.FIRMWARE_DOWNLOAD,
+            AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD,
             cdw10=len(piece) // _DWORD - 1,
             cdw11=given.offset + at // _DWORD,
             data_out=piece,

@@ -22,7 +22,7 @@ NEW = Firmware("2.0")
 
 
 def download(offset: int, data: bytes) -> NvmeCommand:
-    opcode = AdminOpcode.FIRMWARE_DOWNLOAD
+    opcode = AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD
     return admin(opcode, len(data) // 4 - 1, offset // 4, data_out=data)
 
 
