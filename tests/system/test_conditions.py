@@ -42,27 +42,21 @@ ASKED = {
 
 def script() -> Iterator[str]:
     yield f"""
-    modprobe -a target_core_user tcm_loop
+    modprobe tcm_loop
     mkdir /share/conditions
     record() {{
       local status=0
       (eval "$2") >"/share/conditions/$1" 2>&1 || status=$?
       echo "$status" >>"/share/conditions/$1"
     }}
-    ready() {{ [[ $(</tmp/daemon.log) == *Ready* ]]; }}
     rests() {{ sg_requests --hex $disk | grep --quiet "5e 01"; }}
     finish() {{
-      cat /tmp/daemon.log
       clear_targets
-      kill $daemon
-      wait $daemon
+      end_daemon
       rm -rf /tmp/state /tmp/disk*
     }}
     trap finish EXIT
-    scsi2nvme serve --controller emulated:/tmp/disk,{OPTIONS} --tcmu --state-dir /tmp/state \\
-      >/tmp/daemon.log 2>&1 &
-    daemon=$!
-    eventually 100 ready
+    start_daemon --controller emulated:/tmp/disk,{OPTIONS} --state-dir /tmp/state
     targetcli_all <<END
     /backstores/user:nvme create name=disk0 size=256M cfgstring=0/1
     /loopback create {NAA}

@@ -13,19 +13,14 @@ NAA = "naa.5001405000000003"
 FIRST, SECOND = Firmware("F2.0"), Firmware("F3.0")
 BODY = bytes(range(256)) * 49  # no multiple of what is sent at a time
 SCRIPT = f"""
-modprobe -a target_core_user tcm_loop
+modprobe tcm_loop
 finish() {{
   clear_targets
-  kill $daemon
-  wait $daemon
+  end_daemon
   rm -rf /tmp/state
 }}
 trap finish EXIT
-scsi2nvme serve --controller emulated:memory,size=64M,slots=3,firmware=on --tcmu \\
-  --state-dir /tmp/state >/tmp/daemon.log 2>&1 &
-daemon=$!
-ready() {{ [[ $(</tmp/daemon.log) == *Ready* ]]; }}
-eventually 100 ready
+start_daemon --controller emulated:memory,size=64M,slots=3,firmware=on --state-dir /tmp/state
 targetcli_all <<END
 /backstores/user:nvme create name=disk0 size=64M cfgstring=0/1
 /loopback create {NAA}

@@ -14,21 +14,14 @@ from tests.system.machine import Machine
 NAA, OTHER_NAA = "naa.5001405000000001", "naa.5001405000000002"
 IQN = "iqn.2026-11.io.github.scsi2nvme:scsi2nvme-emulated-controller-s1"
 BEGIN = f"""
-modprobe -a target_core_user tcm_loop
+modprobe tcm_loop
 start() {{
-  : >/tmp/daemon.log
-  scsi2nvme serve --controller emulated:/tmp/disk,size=256M,namespaces=2,serial=S1 \\
-    --controller emulated:/tmp/disk4k,size=128M,block=4096 --tcmu --state-dir /tmp/state \\
-    >>/tmp/daemon.log 2>&1 &
-  daemon=$!
-  eventually 100 ready
+  start_daemon --controller emulated:/tmp/disk,size=256M,namespaces=2,serial=S1 \\
+    --controller emulated:/tmp/disk4k,size=128M,block=4096 --state-dir /tmp/state
 }}
-ready() {{ [[ $(</tmp/daemon.log) == *Ready* ]]; }}
 finish() {{
-  cat /tmp/daemon.log
   clear_targets
-  kill $daemon
-  wait $daemon
+  end_daemon
   rm -rf /tmp/state /tmp/disk*
 }}
 create() {{
@@ -117,8 +110,7 @@ def test_a_restart_is_a_pause(machine: Machine, signal: str) -> None:
         fio_verify $disk 96M --rate_iops=150 --verify_state_save=0 &
         fio=$!
         sleep 5
-        kill -{signal} $daemon
-        wait $daemon || true
+        end_daemon {signal}
         start
         wait $fio
         """,
@@ -193,8 +185,7 @@ def test_a_long_pause_hangs_nobody(machine: Machine) -> None:
         + f"""
         create
         disk=$(loop_disk {NAA} 0)
-        kill $daemon
-        wait $daemon
+        end_daemon
         dd if=$disk of=/dev/null bs=4k count=1 iflag=direct &
         reader=$!
         sleep 40 # longer than initiators wait for an answer
