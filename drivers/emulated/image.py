@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from scsi2nvme import durable
-from scsi2nvme.drivers.scheme import MAXIMUM_NAMESPACES, check_serial
+from scsi2nvme.drivers.scheme import MAXIMUM_NAMESPACES, MAXIMUM_SIZE_BYTES, check_serial
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.native.emulator import Disk
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SELF_TEST_RESULT
@@ -26,7 +26,8 @@ from scsi2nvme.typed import parse_json, table
 
 DEFAULT_SIZE_BYTES = 1 << 30
 BLOCK_BYTES = (512, 4096)  # the LBA formats, by index
-_GRANULE_BYTES = 4096
+GRANULE_BYTES = 4096
+MANAGED_NAMESPACES = 16  # that there may be at a time, where they come and go
 _MOST_PIECES = 10_000  # of a file, that are counted
 _IDENTITY = uuid.UUID("9a6d0b4e-3e0c-5f0e-9d2c-7b1f6a54c8e1")  # the root of our name-based UUIDs
 _OUI = bytes.fromhex("525400")  # locally administered
@@ -41,6 +42,10 @@ class NamespaceState:
     write_protect: int = 0  # Feature 84h
     # LBA format index of a Format NVM that has begun and not ended.
     formatting: int | None = None
+    # What is only of namespaces that come and go. Without a size it is that of the image's others.
+    bytes: int | None = None
+    attached: bool = True
+    birth: int = 0  # how many were created before, and it; 0: it came with the image
 
     def __post_init__(self) -> None:
         if self.block_bytes not in BLOCK_BYTES:
@@ -49,6 +54,10 @@ class NamespaceState:
             raise ValueError("write_protect: is not between 0 and 3")
         if self.formatting not in (None, *range(len(BLOCK_BYTES))):
             raise ValueError("formatting: is no LBA format")
+        if self.bytes is not None and not GRANULE_BYTES <= self.bytes <= MAXIMUM_SIZE_BYTES:
+            raise ValueError("bytes: is no size of a namespace")
+        if not 0 <= self.birth < 1 << 32:
+            raise ValueError("birth: is no 32-bit number")
 
 
 @dataclass
@@ -77,6 +86,7 @@ class State:
 
     `inode` is that of the image, by which a copy is told from it.
     `kept` is what other capabilities must remember, under their names: whatever JSON holds.
+    `capacity` is what there is for namespaces that come and go, None where they are fixed.
     """
 
     serial: str
@@ -88,11 +98,11 @@ class State:
     clean: bool = True  # shut down as the specification wants it
     kept: dict[str, Any] = field(default_factory=dict)
     inode: int | None = None
+    capacity: int | None = None
 
     def __post_init__(self) -> None:
         check_serial(self.serial)
-        if [row.nsid for row in self.namespaces] != list(range(1, len(self.namespaces) + 1)):
-            raise ValueError("namespaces: are not numbered from 1 on")
+        self._check_numbers()
         if len(self.namespaces) > MAXIMUM_NAMESPACES:
             raise ValueError(f"namespaces: are more than {MAXIMUM_NAMESPACES}")
         if not all(0 <= value < 1 << 32 for value in self.saved_features.values()):
@@ -104,11 +114,30 @@ class State:
             if not all(re.fullmatch(f"[0-9a-f]{{{2 * structure.size}}}", one) for one in entries):
                 raise ValueError(f"{structure.name}: is not {structure.size} bytes in hexadecimal")
 
+    def _check_numbers(self) -> None:
+        numbers = [row.nsid for row in self.namespaces]
+        if self.capacity is None:
+            if numbers != list(range(1, len(numbers) + 1)):
+                raise ValueError("namespaces: are not numbered from 1 on")
+            if any(row.bytes or not row.attached or row.birth for row in self.namespaces):
+                raise ValueError("namespaces: come and go, and capacity is missing")
+            return
+        if not GRANULE_BYTES <= self.capacity <= MAXIMUM_SIZE_BYTES:
+            raise ValueError("capacity: is no size of a disk")
+        if numbers != sorted(set(numbers) & set(range(1, MANAGED_NAMESPACES + 1))):
+            raise ValueError(f"namespaces: are not numbered from 1 to {MANAGED_NAMESPACES}")
+        if sum(row.bytes or 0 for row in self.namespaces) > self.capacity:
+            raise ValueError("namespaces: have more than there is")
+
     def shown(self) -> dict[str, Any]:
         """Return what is written down; what no capability keeps is left out."""
         raw = asdict(self)
         if not self.kept:
             del raw["kept"]
+        if self.capacity is None:
+            del raw["capacity"]
+            for row in raw["namespaces"]:
+                del row["bytes"], row["attached"], row["birth"]
         return raw
 
     @classmethod
@@ -124,6 +153,8 @@ class Image:
     grown: what is asked for must be what is there, in blocks and serial number
     too, but that a copy may be given a serial number of its own. Who only
     `inspects` one gets none that is not there, and leaves no trace in it.
+    With a `capacity` namespaces come and go: each has as many bytes of addresses,
+    of which it takes what is its size; `size_bytes` and `namespaces` are those of a new image.
     Raises TransportError.
     """
 
@@ -135,17 +166,21 @@ class Image:
         namespaces: int,
         serial: str | None,
         *,
+        capacity: int | None = None,
         inspects: bool = False,
     ) -> None:
         self.path = path
         self.name = "memory" if path is None else str(path)
+        self.capacity = capacity
         self.inspects = inspects and path is not None
         if block_bytes not in (None, *BLOCK_BYTES):
             raise TransportError(f"{self.name}: blocks of {block_bytes} bytes, not 512 or 4096")
+        if capacity is not None:
+            size_bytes = self._size_within(capacity, size_bytes, namespaces)
         self._inode: int | None = None
         if path is None:
             self.namespace_bytes = self._new_size(size_bytes)
-            self.medium: int | Disk = self._disk(self.namespace_bytes * namespaces)
+            self.medium: int | Disk = self._disk(self._all_bytes(self.namespace_bytes, namespaces))
         else:
             self.medium = self._open(path)
         try:
@@ -158,6 +193,31 @@ class Image:
             raise
 
     # ---- opening ----
+
+    def _size_within(self, capacity: int, size_bytes: int | None, namespaces: int) -> int:
+        """Return the bytes of each namespace of a new image with a capacity."""
+        if capacity % GRANULE_BYTES:
+            raise TransportError(
+                f"{self.name}: capacity {capacity} is no multiple of {GRANULE_BYTES}"
+            )
+        if namespaces > MANAGED_NAMESPACES:
+            raise TransportError(
+                f"{self.name}: {namespaces} namespaces, and with capacity= there are "
+                f"{MANAGED_NAMESPACES} at most"
+            )
+        share = capacity // namespaces // GRANULE_BYTES * GRANULE_BYTES
+        size_bytes = size_bytes or min(DEFAULT_SIZE_BYTES, share)
+        if not 0 < size_bytes <= share:
+            raise TransportError(
+                f"{self.name}: {namespaces} times {size_bytes} bytes are more than capacity="
+            )
+        return size_bytes
+
+    def _all_bytes(self, namespace_bytes: int, namespaces: int) -> int:
+        """Return the bytes of addresses of the whole image."""
+        if self.capacity is None:
+            return namespace_bytes * namespaces
+        return self.capacity * MANAGED_NAMESPACES
 
     def _open(self, path: Path) -> int:
         try:
@@ -181,9 +241,9 @@ class Image:
     def _new_size(self, size_bytes: int | None) -> int:
         """Return the bytes of each namespace where there is nothing yet."""
         size_bytes = size_bytes or DEFAULT_SIZE_BYTES
-        if size_bytes % _GRANULE_BYTES:
+        if size_bytes % GRANULE_BYTES:
             raise TransportError(
-                f"{self.name}: size {size_bytes} is no multiple of {_GRANULE_BYTES}"
+                f"{self.name}: size {size_bytes} is no multiple of {GRANULE_BYTES}"
             )
         return size_bytes
 
@@ -195,19 +255,25 @@ class Image:
         if present == 0:
             size_bytes = self._new_size(size_bytes)
             try:
-                os.ftruncate(fd, size_bytes * namespaces)
+                os.ftruncate(fd, self._all_bytes(size_bytes, namespaces))
             except OSError as error:
                 raise TransportError(f"{self.name}: {error.strerror}") from error
             return size_bytes
+        if self.capacity is not None:
+            if present != self._all_bytes(0, 0):
+                raise TransportError(
+                    f"{self.name}: its {present} bytes are not of capacity={self.capacity}"
+                )
+            return self._new_size(size_bytes)
         share = present // namespaces
         if size_bytes is not None and size_bytes * namespaces != present:
             raise TransportError(
                 f"{self.name}: has {present} bytes, not {namespaces} times {size_bytes}"
             )
-        if share == 0 or share % _GRANULE_BYTES or share * namespaces != present:
+        if share == 0 or share % GRANULE_BYTES or share * namespaces != present:
             raise TransportError(
                 f"{self.name}: its {present} bytes are not {namespaces} equal shares of "
-                f"whole {_GRANULE_BYTES}-byte blocks"
+                f"whole {GRANULE_BYTES}-byte blocks"
             )
         return share
 
@@ -218,7 +284,28 @@ class Image:
         if state is None:
             block_bytes = block_bytes or BLOCK_BYTES[0]
             entries = [NamespaceState(nsid, block_bytes) for nsid in range(1, namespaces + 1)]
-            return State(serial or uuid.uuid4().hex[:20].upper(), entries, inode=inode)
+            if self.capacity is not None:
+                for row in entries:
+                    row.bytes = self.namespace_bytes
+            serial = serial or uuid.uuid4().hex[:20].upper()
+            return State(serial, entries, inode=inode, capacity=self.capacity)
+        self._check_state(state, namespaces, block_bytes)
+        if serial not in (None, state.serial) and state.inode == inode:
+            raise TransportError(
+                f"{self.name}: has the serial number {state.serial}, not {serial}; "
+                "leave serial= out"
+            )
+        if serial or state.inode is None:  # a copy stays one until it has a serial number
+            state.serial, state.inode = serial or state.serial, inode
+        return state
+
+    def _check_state(self, state: State, namespaces: int, block_bytes: int | None) -> None:
+        """Check that an image is what is asked for: TransportError."""
+        if state.capacity != self.capacity:
+            told = "none" if state.capacity is None else f"capacity={state.capacity}"
+            raise TransportError(f"{self.name}: was made with another capacity: {told}")
+        if self.capacity is not None:
+            return
         if len(state.namespaces) != namespaces:
             raise TransportError(
                 f"{self.name}: has {len(state.namespaces)} namespaces, not {namespaces}"
@@ -229,14 +316,6 @@ class Image:
                     f"{self.name}: namespace {row.nsid} has blocks of {row.block_bytes} bytes, "
                     f"not {block_bytes}; leave block= out"
                 )
-        if serial not in (None, state.serial) and state.inode == inode:
-            raise TransportError(
-                f"{self.name}: has the serial number {state.serial}, not {serial}; "
-                "leave serial= out"
-            )
-        if serial or state.inode is None:  # a copy stays one until it has a serial number
-            state.serial, state.inode = serial or state.serial, inode
-        return state
 
     def _read(self) -> State | None:
         """Return what the sidecar holds; None if there is none."""
@@ -260,7 +339,7 @@ class Image:
 
     def offset(self, nsid: int) -> int:
         """Where a namespace begins."""
-        return (nsid - 1) * self.namespace_bytes
+        return (nsid - 1) * (self.capacity or self.namespace_bytes)
 
     def is_readable(self, offset: int, length: int) -> bool:
         """Whether the medium still gives these bytes: memory always does."""
@@ -308,19 +387,20 @@ class Image:
             self.medium.close()
 
 
-def namespace_uuid(serial: str, nsid: int) -> bytes:
-    """Return a namespace's UUID: always the same for a serial number and NSID."""
-    return uuid.uuid5(_IDENTITY, f"{serial}/{nsid}").bytes
+def namespace_uuid(serial: str, nsid: int, birth: int = 0) -> bytes:
+    """Return a namespace's UUID: always the same for a serial number, NSID and birth."""
+    name = f"{serial}/{nsid}/{birth}" if birth else f"{serial}/{nsid}"
+    return uuid.uuid5(_IDENTITY, name).bytes
 
 
-def namespace_eui64(serial: str, nsid: int) -> bytes:
+def namespace_eui64(serial: str, nsid: int, birth: int = 0) -> bytes:
     """Return a namespace's EUI-64, as stable as its UUID."""
-    return _OUI + namespace_uuid(serial, nsid)[-5:]
+    return _OUI + namespace_uuid(serial, nsid, birth)[-5:]
 
 
-def namespace_nguid(serial: str, nsid: int) -> bytes:
+def namespace_nguid(serial: str, nsid: int, birth: int = 0) -> bytes:
     """Return a namespace's NGUID: an EUI-64 behind eight bytes of extension."""
-    identity = namespace_uuid(serial, nsid)
+    identity = namespace_uuid(serial, nsid, birth)
     return identity[:8] + _OUI + identity[-5:]
 
 

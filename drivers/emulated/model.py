@@ -7,7 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from scsi2nvme.drivers.emulated.image import BLOCK_BYTES, Image, NamespaceState, SmartState
+from scsi2nvme.drivers.emulated.image import (
+    BLOCK_BYTES,
+    GRANULE_BYTES,
+    MANAGED_NAMESPACES,
+    Image,
+    NamespaceState,
+    SmartState,
+)
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.native.emulator import Emulator
@@ -26,7 +33,8 @@ ERROR_LOG_ENTRIES = 64
 NO_LOCATION = 0xFFFF
 CHANGED_NAMESPACES = 0x04  # the log
 WRITE_CACHE = 0x06  # the feature
-LBCC, NCC = 1 << 1, 1 << 2  # of the effects log: contents, capabilities of namespaces may change
+# Of the effects log: what may change of namespaces, contents, capabilities, and which there are.
+LBCC, NCC, NIC = 1 << 1, 1 << 2, 1 << 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +83,24 @@ def saved_key(fid: int) -> str:
 
 
 class CommandFailed(Exception):
-    """An admin command's status; `location` is byte | bit << 8 of the entry at fault."""
+    """An admin command's status; `location` is byte | bit << 8 of the entry at fault.
+
+    `specific` is what the error log says besides, of this command only.
+    """
 
     def __init__(
-        self, status: StatusCode, location: int = NO_LOCATION, *, dnr: bool = True
+        self,
+        status: StatusCode,
+        location: int = NO_LOCATION,
+        *,
+        dnr: bool = True,
+        specific: int = 0,
     ) -> None:
         super().__init__(status.text)
         self.status = status
         self.location = location
         self.dnr = dnr
+        self.specific = specific
 
 
 def invalid_field(byte: int, bit: int = 0) -> CommandFailed:
@@ -137,9 +154,20 @@ class Model:
 
     def namespace(self, nsid: int) -> NamespaceState:
         """Return an active namespace; CommandFailed if there is none of that number."""
-        if not 1 <= nsid <= len(self.state.namespaces) or nsid in self.detached:
+        namespace = self.allocated(nsid)
+        if not self._is_active(namespace):
             raise CommandFailed(StatusCode.INVALID_NAMESPACE, 4)
-        return self.state.namespaces[nsid - 1]
+        return namespace
+
+    def allocated(self, nsid: int) -> NamespaceState:
+        """Return a namespace, active or not; CommandFailed if there is none of that number."""
+        for namespace in self.state.namespaces:
+            if namespace.nsid == nsid:
+                return namespace
+        raise CommandFailed(StatusCode.INVALID_NAMESPACE, 4)
+
+    def _is_active(self, namespace: NamespaceState) -> bool:
+        return namespace.attached and namespace.nsid not in self.detached
 
     def selected(self, nsid: int) -> list[NamespaceState]:
         """Return one namespace, or all of them for the broadcast value."""
@@ -150,11 +178,29 @@ class Model:
     @property
     def active(self) -> list[NamespaceState]:
         """The active namespaces."""
-        return [state for state in self.state.namespaces if state.nsid not in self.detached]
+        return list(filter(self._is_active, self.state.namespaces))
+
+    @property
+    def maximum_namespaces(self) -> int:
+        """NN: the greatest NSID that there may be."""
+        managed = self.image.capacity is not None
+        return MANAGED_NAMESPACES if managed else len(self.state.namespaces)
+
+    @property
+    def total_bytes(self) -> int:
+        """The capacity of the disk."""
+        if self.image.capacity is not None:
+            return self.image.capacity
+        return self.image.namespace_bytes * len(self.state.namespaces)
+
+    def taken_bytes(self, namespace: NamespaceState) -> int:
+        """Return how much of the disk a namespace takes."""
+        size = namespace.bytes or self.image.namespace_bytes
+        return -(-size // GRANULE_BYTES) * GRANULE_BYTES
 
     def blocks(self, namespace: NamespaceState) -> int:
         """Return a namespace's size in logical blocks."""
-        return self.image.namespace_bytes // namespace.block_bytes
+        return (namespace.bytes or self.image.namespace_bytes) // namespace.block_bytes
 
     def used_blocks(self, namespace: NamespaceState) -> int:
         """Return how many blocks of a namespace take room, where that is to be told."""
@@ -178,6 +224,7 @@ class Model:
             moves_nothing=self.moves_nothing,
             sanitizing=self.sanitizing,
             sanitize_failed=self.sanitize_failed,
+            inactive=not namespace.attached,
         )
         self._divide(namespace)
 
@@ -286,6 +333,7 @@ class Model:
             status_field=failure.status | failure.dnr << 14,
             parm_error_location=failure.location,
             nsid=command.nsid,
+            cs=failure.specific,
         )
 
     def collect_errors(self) -> None:

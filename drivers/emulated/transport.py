@@ -18,6 +18,7 @@ from typing import Any, Self
 from scsi2nvme.drivers.emulated.admin import AdminQueue
 from scsi2nvme.drivers.emulated.capabilities import TABLES
 from scsi2nvme.drivers.emulated.capabilities.health import Health
+from scsi2nvme.drivers.emulated.capabilities.namespace_management import CAPACITY, Management
 from scsi2nvme.drivers.emulated.capabilities.told import told
 from scsi2nvme.drivers.emulated.capability import Tables
 from scsi2nvme.drivers.emulated.image import Image
@@ -102,6 +103,7 @@ class EmulatedTransport:
             options.block_bytes,
             options.namespaces,
             options.serial,
+            capacity=options.settings.get(CAPACITY.keyword),
             inspects=options.inspects,
         )
         self.emulator = Emulator()
@@ -297,6 +299,10 @@ class EmulatedTransport:
         for state in self._model.state.namespaces:
             if state.nsid in changed:
                 self._model.namespace_changed(state)
+
+    def resize(self, nsid: int, blocks: int) -> None:
+        """Have a namespace be of another size, as others may have it; only with a `capacity`."""
+        self._admin.part(Management).resize(nsid, blocks)
 
     def wear_out(self) -> None:
         """Place the medium in read only mode, as a controller does whose spare is used up."""

@@ -45,10 +45,11 @@ class Emulator(Handle):
         moves_nothing: bool = False,
         sanitizing: bool = False,
         sanitize_failed: bool = False,
+        inactive: bool = False,
     ) -> None:
         """Attach, or replace, a namespace on a file (its descriptor), or on a disk in memory."""
         flags = write_cache | write_protected << 1 | direct << 2 | formatting << 3
-        flags |= moves_nothing << 4 | sanitizing << 5 | sanitize_failed << 6
+        flags |= moves_nothing << 4 | sanitizing << 5 | sanitize_failed << 6 | inactive << 7
         where = offset, blocks, block_bytes, flags
         if isinstance(medium, Disk):
             result = lib.s2n_emu_set_namespace_in_memory(self.native, nsid, medium.native, *where)

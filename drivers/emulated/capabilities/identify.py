@@ -5,6 +5,8 @@ Spec: NVMe Base 2.0c 5.17.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from scsi2nvme.drivers.emulated.capabilities.told import told
 from scsi2nvme.drivers.emulated.capability import (
     AdminCommand,
@@ -25,7 +27,7 @@ from scsi2nvme.drivers.emulated.image import (
 from scsi2nvme.drivers.emulated.model import VERSION, CommandFailed, invalid_field
 from scsi2nvme.drivers.scheme import Option
 from scsi2nvme.fields import Values
-from scsi2nvme.nvme.command import AdminOpcode
+from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import (
     IDENTIFY_BYTES,
@@ -39,6 +41,13 @@ from scsi2nvme.nvme.zoned import ZONED_COMMAND_SET
 
 _OUI = 0x525400
 _PHYSICAL_BYTES = 4096  # the page cache's unit, and most disks'
+_FORMATS: Fields = {
+    "nlbaf": len(BLOCK_BYTES) - 1,
+    "lbafs": b"".join(
+        LBA_FORMAT.build(lbads=size.bit_length() - 1, rp=0 if size == _PHYSICAL_BYTES else 2)
+        for size in BLOCK_BYTES
+    ),
+}
 
 
 IDENTIFIERS = Option(
@@ -72,10 +81,10 @@ def _controller_fields(controller: Controller) -> Fields:
         "rtd3r": 1_000_000,
         "rtd3e": 10_000_000,
         "cntrltype": 1,
-        "tnvmcap": model.image.namespace_bytes * len(model.state.namespaces),
+        "tnvmcap": model.total_bytes,
         "sqes": 0x66,
         "cqes": 0x44,
-        "nn": len(model.state.namespaces),
+        "nn": model.maximum_namespaces,
         "subnqn": f"nqn.2014-08.org.nvmexpress:uuid:{subsystem_uuid(serial)}".encode(),
     }
 
@@ -84,18 +93,13 @@ def _namespace_fields(controller: Controller, state: NamespaceState) -> Fields:
     model = controller.model
     blocks, origin = model.blocks(state), _origin(controller)
     physical = _PHYSICAL_BYTES // state.block_bytes - 1
-    formats = b"".join(
-        LBA_FORMAT.build(lbads=size.bit_length() - 1, rp=0 if size == _PHYSICAL_BYTES else 2)
-        for size in BLOCK_BYTES
-    )
     return {
         "nsze": blocks,
         "ncap": blocks,
         "nuse": model.used_blocks(state),
         "nsfeat": 1 << 1 | 1 << 4,  # NAWUPF and NPWG to NOWS are valid
-        "nlbaf": len(BLOCK_BYTES) - 1,
         "flbas": BLOCK_BYTES.index(state.block_bytes),
-        "nvmcap": model.image.namespace_bytes,
+        "nvmcap": model.taken_bytes(state),
         # The page cache writes whole pages, and disks whole physical blocks.
         "nawupf": physical,
         "npwg": physical,
@@ -103,9 +107,9 @@ def _namespace_fields(controller: Controller, state: NamespaceState) -> Fields:
         "npdg": physical,
         "npda": physical,
         "nows": physical,
-        "nguid": namespace_nguid(origin, state.nsid),
-        "eui64": namespace_eui64(origin, state.nsid),
-        "lbafs": formats,
+        "nguid": namespace_nguid(origin, state.nsid, state.birth),
+        "eui64": namespace_eui64(origin, state.nsid, state.birth),
+        **_FORMATS,
     }
 
 
@@ -113,7 +117,19 @@ def _namespace_fields(controller: Controller, state: NamespaceState) -> Fields:
 
 
 def _namespace(controller: Controller, command: Values) -> bytes:
-    state = controller.model.namespace(command.nsid)
+    model = controller.model
+    if model.image.capacity is not None:
+        if command.nsid == BROADCAST_NSID:
+            return IDENTIFY_NAMESPACE.build(**_FORMATS)  # what all have in common
+        if 1 <= command.nsid <= model.maximum_namespaces and not any(
+            state.nsid == command.nsid for state in model.active
+        ):
+            return b""  # inactive
+    return namespace_data(controller, model.namespace(command.nsid))
+
+
+def namespace_data(controller: Controller, state: NamespaceState) -> bytes:
+    """Return Identify Namespace of a namespace, active or not."""
     capabilities = controller.tables.capabilities
     fields = merged(
         [
@@ -130,11 +146,16 @@ def _controller(controller: Controller, command: Values) -> bytes:
     return IDENTIFY_CONTROLLER.build(**fields | told(controller.settings, "ctrl"))
 
 
-def _active_list(controller: Controller, command: Values) -> bytes:
+def namespace_list(namespaces: Iterable[NamespaceState], command: Values) -> bytes:
+    """Return a list of those NSIDs that follow the command's."""
     if command.nsid >= 0xFFFFFFFE:
         raise CommandFailed(StatusCode.INVALID_NAMESPACE, 4)
-    nsids = [state.nsid for state in controller.model.active if state.nsid > command.nsid]
+    nsids = [state.nsid for state in namespaces if state.nsid > command.nsid]
     return b"".join(nsid.to_bytes(4, "little") for nsid in nsids[: IDENTIFY_BYTES // 4])
+
+
+def _active_list(controller: Controller, command: Values) -> bytes:
+    return namespace_list(controller.model.active, command)
 
 
 def _nvm_list(controller: Controller, command: Values) -> bytes:
@@ -146,12 +167,12 @@ def _descriptor(kind: int, value: bytes) -> bytes:
 
 
 def _descriptors(controller: Controller, command: Values) -> bytes:
-    nsid = controller.model.namespace(command.nsid).nsid
-    origin = _origin(controller)
+    state = controller.model.namespace(command.nsid)
+    of = _origin(controller), state.nsid, state.birth
     return (
-        _descriptor(1, namespace_eui64(origin, nsid))
-        + _descriptor(2, namespace_nguid(origin, nsid))
-        + _descriptor(3, namespace_uuid(origin, nsid))
+        _descriptor(1, namespace_eui64(*of))
+        + _descriptor(2, namespace_nguid(*of))
+        + _descriptor(3, namespace_uuid(*of))
         + _descriptor(4, bytes([ZONED_COMMAND_SET if controller.model.zoning else 0]))
     )
 

@@ -91,6 +91,8 @@ def _zoning(controller: Controller) -> Zoning:
         settings[MAX_ACTIVE.keyword],
         4096 << _ZASL,
     )
+    if image.capacity is not None:
+        raise TransportError(f"{image.name}: namespaces with zones do not come and go")
     if image.path is not None:
         raise TransportError(f"{image.name}: zones are only for emulated:memory")
     if size % max(BLOCK_BYTES) or zoning.capacity_bytes % max(BLOCK_BYTES):

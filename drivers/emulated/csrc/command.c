@@ -182,6 +182,8 @@ static uint16_t check_namespace(const s2n_emu *emu, struct emu_part *part,
     if (command->nsid == 0 || command->nsid > EMU_NAMESPACES || !emu->ns[command->nsid])
         return fail(part, AT_NSID, EMU_INVALID_NAMESPACE);
     *ns = emu->ns[command->nsid];
+    if ((*ns)->flags & EMU_INACTIVE)
+        return fail(part, AT_NSID, EMU_INVALID_NAMESPACE);
     if ((*ns)->flags & EMU_UNUSABLE)
         return why_unusable((*ns)->flags);
     return EMU_SUCCESS;

@@ -93,7 +93,8 @@ enum {
     EMU_NULL = 16,
     EMU_SANITIZING = 32,
     EMU_UNSANITIZED = 64,
-    EMU_UNUSABLE = EMU_FORMATTING | EMU_SANITIZING | EMU_UNSANITIZED,
+    EMU_INACTIVE = 128, /* allocated, but not attached to this controller */
+    EMU_UNUSABLE = EMU_FORMATTING | EMU_SANITIZING | EMU_UNSANITIZED | EMU_INACTIVE,
 };
 
 struct emu_command {
