@@ -8,11 +8,28 @@ initiators what they use, as the specification or the controller's own log of ef
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntEnum
 
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES
 
+
+class Management(IntEnum):
+    """What Namespace Management does, by SEL. Spec: NVMe Base 2.0c 5.20."""
+
+    CREATE = 0
+    DELETE = 1
+
+
+class Attachment(IntEnum):
+    """What Namespace Attachment does, by SEL. Spec: NVMe Base 2.0c 5.19."""
+
+    ATTACH = 0
+    DETACH = 1
+
+
+_SEL = 0xF
 _CAPACITY_MANAGEMENT, _VIRTUALIZATION, _MI_SEND, _LOCKDOWN = 0x20, 0x1C, 0x1D, 0x24
 _DOORBELL_BUFFER_CONFIG, _FABRICS = 0x7C, 0x7F
 _CANCEL = 0x18  # an I/O command
@@ -77,8 +94,8 @@ _UNKNOWN = "nobody knows what it does to namespaces that are served"
 _HARMFUL_ADMIN: dict[int, str] = {
     AdminOpcode.FORMAT_NVM: "it erases namespaces that are served",
     AdminOpcode.SANITIZE: "it erases namespaces that are served",
-    AdminOpcode.NAMESPACE_MANAGEMENT: "it changes which namespaces there are",
-    AdminOpcode.NAMESPACE_ATTACHMENT: "it changes which namespaces there are",
+    AdminOpcode.NAMESPACE_MANAGEMENT: "it takes away namespaces that are served",
+    AdminOpcode.NAMESPACE_ATTACHMENT: "it takes away namespaces that are served",
     AdminOpcode.SECURITY_SEND: "it may lock namespaces that are served",
     AdminOpcode.FIRMWARE_COMMIT: "it may change or stop the controller",
     AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD: "it may change or stop the controller",
@@ -148,6 +165,26 @@ def harmless(command: NvmeCommand) -> bool:
     return command.opcode in (_HARMLESS_ADMIN if command.admin else _HARMLESS)
 
 
+def adds(command: NvmeCommand) -> bool:
+    """Whether a command makes a namespace, or attaches one: no other is concerned."""
+    select = command.cdw10 & _SEL
+    if not command.admin:
+        return False
+    if command.opcode == AdminOpcode.NAMESPACE_MANAGEMENT:
+        return select == Management.CREATE
+    return command.opcode == AdminOpcode.NAMESPACE_ATTACHMENT and select == Attachment.ATTACH
+
+
+def removes(command: NvmeCommand) -> bool:
+    """Whether a command deletes or detaches the namespace that it names."""
+    select = command.cdw10 & _SEL
+    if not command.admin:
+        return False
+    if command.opcode == AdminOpcode.NAMESPACE_MANAGEMENT:
+        return select == Management.DELETE
+    return command.opcode == AdminOpcode.NAMESPACE_ATTACHMENT and select == Attachment.DETACH
+
+
 def danger(command: NvmeCommand, effects: Values | None) -> str:
     """Return what a command may do to namespaces that are served, "" for nothing.
 
@@ -158,6 +195,8 @@ def danger(command: NvmeCommand, effects: Values | None) -> str:
     if command.admin and command.opcode == AdminOpcode.SET_FEATURES:
         fid = command.cdw10 & _FID
         return "" if fid in _HARMLESS_FEATURES else _HARMFUL_FEATURES.get(fid, _UNKNOWN)
+    if adds(command):
+        return ""
     if command.admin and command.opcode in _HARMFUL_ADMIN:
         return _HARMFUL_ADMIN[command.opcode]
     if not command.admin and command.opcode in set(Opcode):

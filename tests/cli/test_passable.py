@@ -66,6 +66,11 @@ def test_who_may_look_may_send_what_only_looks() -> None:
             (admin(AdminOpcode.SET_FEATURES, cdw10=fid), {"csupp": 1}, True)
             for fid in (0x0A, 0x0F, 0x19, 0x1D, 0x77, 0x81, 0x83, 0x84, 0x85, 0xC0, 0xFF)
         ),
+        *(
+            (admin(opcode, cdw10=select), {"csupp": 1, "nic": 1}, select != 0)
+            for opcode in (AdminOpcode.NAMESPACE_MANAGEMENT, AdminOpcode.NAMESPACE_ATTACHMENT)
+            for select in (0, 1, 2)
+        ),
         *((admin(opcode), {"csupp": 1}, True) for opcode in (0x1C, 0x1D, 0x20, 0x24)),
         (admin(UNMEANT_OPCODE), None, True),
         (admin(UNMEANT_OPCODE), {}, True),

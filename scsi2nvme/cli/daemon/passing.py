@@ -26,7 +26,7 @@ from scsi2nvme.fields import Values
 from scsi2nvme.happenings import tell
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.effects import EFFECTS_LOG, EFFECTS_LOG_BYTES, effects_of
-from scsi2nvme.nvme.passing import danger, harmless, looks, moved_bytes, refusal
+from scsi2nvme.nvme.passing import adds, danger, harmless, looks, moved_bytes, refusal, removes
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
     INQUIRY_DATA_HAS_CHANGED,
@@ -245,6 +245,10 @@ def _concerned(
     """Return the logical units of a controller that a command may change."""
     every = tuple(one.units.values())
     named = tuple(lu for lu in every if command.nsid in (lu.nsid, BROADCAST_NSID))
+    if adds(command):
+        return ()
+    if removes(command):
+        return named
     if not command.admin:
         return named or every if command.nsid == 0 else named
     if command.opcode == AdminOpcode.FORMAT_NVM:

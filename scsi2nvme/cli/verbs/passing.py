@@ -9,7 +9,16 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from scsi2nvme.cli.passing import blocks, features, firmware, identify, logs, media, raw
+from scsi2nvme.cli.passing import (
+    blocks,
+    features,
+    firmware,
+    identify,
+    logs,
+    media,
+    namespaces,
+    raw,
+)
 from scsi2nvme.cli.passing.row import Row
 from scsi2nvme.cli.verb import EXIT_STATUS, Verb, add_state_dir, controller_specs, state_dir
 
@@ -18,7 +27,7 @@ if TYPE_CHECKING:
 
 ROWS = tuple(
     row
-    for module in (identify, features, logs, firmware, media, blocks, raw)
+    for module in (identify, features, logs, firmware, media, namespaces, blocks, raw)
     for row in module.ROWS
 )
 
