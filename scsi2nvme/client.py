@@ -6,19 +6,22 @@ from scsi2nvme.client import Client
 with Client("/var/lib/scsi2nvme/control.sock") as daemon:
     for session in daemon.call(methods.SESSIONS):
         print(session.initiator, session.target)
+    for event in daemon.subscribe(SUBSCRIBE):  # of scsi2nvme.api.events: until one hangs up
+        print(event)
 """
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from scsi2nvme.api import rpc
-from scsi2nvme.api.method import Method, P, R
+from scsi2nvme.api.method import Method, N, P, R, Subscription
 from scsi2nvme.api.rpc import RpcError as RpcError  # what a daemon refuses with
 
 TIMEOUT_S = 60.0
@@ -97,6 +100,28 @@ class Client:
         except ValueError as error:
             raise NoAnswer(f"no answer of a daemon: {error}") from None
         return result
+
+    def subscribe(
+        self, method: Subscription[P, R, N], params: P | None = None
+    ) -> Generator[N, None, None]:
+        """Yield what the daemon tells, as it comes; the connection is for nothing else then.
+
+        Errors are those of `call`, and NoAnswer where the daemon ends.
+        """
+        self.call(method, params)
+        self._socket.settimeout(None)
+        while True:
+            try:
+                line = self._stream.readline()
+            except OSError as error:
+                raise NoAnswer(str(error)) from None
+            if not line:
+                raise NoAnswer("the daemon has ended")
+            try:
+                told: N = rpc.told_by(line, method.tells)
+            except ValueError as error:
+                raise NoAnswer(f"no word of a daemon: {error}") from None
+            yield told
 
 
 def short(path: Path) -> str:

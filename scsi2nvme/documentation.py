@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from scsi2nvme import status_map, wording
+from scsi2nvme.api.method import Subscription
 from scsi2nvme.api.methods import METHODS
 from scsi2nvme.api.schema import schema_of
 from scsi2nvme.command import Command, Data, Hot
@@ -35,6 +36,10 @@ with Client("/var/lib/scsi2nvme/control.sock") as daemon:
     for session in daemon.call(methods.SESSIONS):
         print(session.initiator, session.target)
 ```
+
+After the answer to a method with [notifications](#notifications), these follow on the same
+connection until that ends; a connection has one subscription at most. In Python,
+`daemon.subscribe(events.SUBSCRIBE)` yields them.
 
 Errors have JSON-RPC's codes, -32602 for whatever makes no sense, and two of our own: 1 where it
 makes sense and cannot be done now, 2 for those who may only look. `message` is one line for
@@ -179,7 +184,24 @@ def api() -> str:
             for method in METHODS
         ),
     )
-    shapes = (shape for method in METHODS for shape in _shapes(method.params, method.result))
+    lines += ["", "## Notifications\n"]
+    told = [
+        (method, each)
+        for method in METHODS
+        if isinstance(method, Subscription)
+        for each in method.tells
+    ]
+    lines += _table(
+        ("Notification", "Of", "Parameters", ""),
+        (
+            (f"`{each.name}`", f"`{method.name}`", _type(each.params), each.doc)
+            for method, each in told
+        ),
+    )
+    asked = (kind for method in METHODS for kind in (method.params, method.result))
+    shapes = (
+        shape for kind in (*asked, *(each.params for _, each in told)) for shape in _shapes(kind)
+    )
     for shape in dict.fromkeys(shapes):
         lines += ["", f"## {shape.__name__}\n", f"{(shape.__doc__ or '').strip()}\n"]
         hints = get_type_hints(shape)

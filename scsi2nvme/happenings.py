@@ -9,7 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from heapq import merge
+from itertools import takewhile
 from operator import attrgetter
 
 from scsi2nvme.printable import printable
@@ -56,9 +56,13 @@ class Happenings:
         """
         if number > self.last:
             number = 0
-        kept = merge(*self._kept.values(), key=attrgetter("number"))
-        found = [each for each in kept if each.number > number]
-        return found, self.last - number - len(found)
+        later = [
+            each
+            for kept in self._kept.values()
+            for each in takewhile(lambda one: one.number > number, reversed(kept))
+        ]
+        later.sort(key=attrgetter("number"))
+        return later, self.last - number - len(later)
 
     async def wait(self, number: int, seconds: float) -> None:
         """Return once there is one after this number, or in so many seconds."""

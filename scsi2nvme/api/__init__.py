@@ -5,4 +5,4 @@ the messages. The daemon answers, `scsi2nvme.client` asks; a new method is one r
 daemon's answer to it.
 """
 
-VERSION = "1.0"  # as semantic versions have it: what only adds raises the minor number
+VERSION = "1.1"  # as semantic versions have it: what only adds raises the minor number

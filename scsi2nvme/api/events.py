@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from scsi2nvme.api.method import Method, doc
+from scsi2nvme.api.method import Method, Notification, Subscription, doc
 
 LONGEST_WAIT_S = 30.0
 
@@ -58,4 +58,42 @@ EVENTS = Method(
     "what has happened, and what happens next: those after one, of the latest 256 of each kind",
     WhichEvents,
     Events,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Where a subscription begins."""
+
+    after: int | None = field(
+        default=None, metadata=doc("with those after this one; null: with the next that happens")
+    )
+
+    def __post_init__(self) -> None:
+        if self.after is not None and self.after < 0:
+            raise ValueError("after: is less than 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A subscription that has begun."""
+
+    last: int = field(metadata=doc("the number of the latest event by then"))
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Events that are told no more: who reads more slowly than they come loses the oldest."""
+
+    lost: int = field(metadata=doc("how many, before the next that is told"))
+
+
+EVENT = Notification("event", "it has happened", Event)
+LOST = Notification("events.lost", "some are lost to this subscriber", Lost)
+SUBSCRIBE: Subscription[Since, Subscribed, Event | Lost] = Subscription(
+    "events.subscribe",
+    "tell each event as it happens, on this connection, until it ends",
+    Since,
+    Subscribed,
+    tells=(EVENT, LOST),
 )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 P = TypeVar("P")
 R = TypeVar("R")
+N = TypeVar("N")
 
 
 def doc(text: str) -> dict[str, str]:
@@ -37,3 +38,19 @@ class Method(Generic[P, R]):
     def restricted(self) -> bool:
         """Whether it is not for who may only look."""
         return self.changes or self.private
+
+
+@dataclass(frozen=True, slots=True)
+class Notification(Generic[N]):
+    """What the daemon tells without being asked each time: a message that wants no answer."""
+
+    name: str
+    doc: str
+    params: type[N]
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription(Method[P, R], Generic[P, R, N]):
+    """A method after whose answer notifications follow on the same connection, `N` in all."""
+
+    tells: tuple[Notification[Any], ...] = ()

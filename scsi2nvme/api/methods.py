@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from scsi2nvme.api import changing, configuration, passing
 from scsi2nvme.api.configuration import LogLevel as LogLevel
-from scsi2nvme.api.events import EVENTS
+from scsi2nvme.api.events import EVENTS, SUBSCRIBE
 from scsi2nvme.api.method import Method, Nothing, doc
 from scsi2nvme.api.statistics import STATISTICS
 
@@ -184,6 +184,7 @@ METHODS: tuple[Method[Any, Any], ...] = (
     END_SESSION,
     STATISTICS,
     EVENTS,
+    SUBSCRIBE,
     EXPORTS,
     LOG_LEVEL,
     DISCOVER,

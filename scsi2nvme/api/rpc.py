@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
+from scsi2nvme.api.method import Notification
 from scsi2nvme.typed import parse_json, table, value
 
 LINE_BYTES = 65536  # of a request
@@ -99,6 +100,20 @@ def refusal(identifier: Any, error: RpcError) -> dict[str, Any]:
     """Return the message that says why a request is not answered."""
     told = {"code": error.code, "message": error.message}
     return {"jsonrpc": "2.0", "id": identifier, "error": told}
+
+
+def notification(kind: Notification[Any], told: Any) -> dict[str, Any]:
+    """Return the message that tells something without being asked."""
+    return {"jsonrpc": "2.0", "method": kind.name, "params": plain(told)}
+
+
+def told_by(line: bytes, kinds: tuple[Notification[Any], ...]) -> Any:
+    """Return what a line tells; ValueError if it is no notification of these kinds."""
+    message = table(parse_json(line), Request)
+    for kind in kinds:
+        if kind.name == message.method:
+            return table(message.params, kind.params)
+    raise ValueError(f"it tells {message.method!r}")
 
 
 def line_of(message: Any) -> bytes:

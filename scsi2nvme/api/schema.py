@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from scsi2nvme.api import VERSION, rpc
-from scsi2nvme.api.method import Method
+from scsi2nvme.api.method import Method, Subscription
 from scsi2nvme.api.methods import METHODS
 
 _WORDS = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
@@ -74,7 +74,19 @@ def _method(method: Method[Any, Any]) -> dict[str, Any]:
         "params": list(_params(method.params)),
         "result": {"name": "result", "schema": schema_of(method.result)},
         "errors": [{"code": code, "message": text} for code, text in _ERRORS.items()],
+        **_notifications(method),
     }
+
+
+def _notifications(method: Method[Any, Any]) -> dict[str, Any]:
+    """Return what OpenRPC has no word for, as an extension of it: what follows the answer."""
+    if not isinstance(method, Subscription):
+        return {}
+    told = [
+        {"name": each.name, "summary": each.doc, "params": list(_params(each.params))}
+        for each in method.tells
+    ]
+    return {"x-notifications": told}
 
 
 def _tags(method: Method[Any, Any]) -> Iterator[str]:

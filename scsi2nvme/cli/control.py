@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from scsi2nvme.api import rpc
-from scsi2nvme.api.method import Method, P, R
+from scsi2nvme.api.method import Method, N, P, R, Subscription
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.client import TIMEOUT_S, Client, NoAnswer, NoDaemon, RpcError
 
@@ -40,10 +42,24 @@ def ask(
 
     UsageError if what is asked makes no sense to it. `timeout_s` None: it may take any time.
     """
+    with _connected(state_dir, timeout_s) as daemon:
+        return daemon.call(method, params)
+
+
+def follow(
+    state_dir: Path, method: Subscription[P, R, N], params: P | None = None
+) -> Generator[N, None, None]:
+    """Yield what the daemon tells as it comes; errors are those of `ask`."""
+    with _connected(state_dir, TIMEOUT_S) as daemon:
+        yield from daemon.subscribe(method, params)
+
+
+@contextmanager
+def _connected(state_dir: Path, timeout_s: float | None) -> Iterator[Client]:
     path = socket_path(state_dir)
     try:
         with Client(path, timeout_s) as daemon:
-            return daemon.call(method, params)
+            yield daemon
     except NoDaemon:
         raise NoDaemonError(
             f"no scsi2nvme is running with state directory {state_dir}; "

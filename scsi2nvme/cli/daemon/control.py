@@ -11,15 +11,16 @@ import socket
 import stat
 import struct
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic
 
 from scsi2nvme.api import rpc
-from scsi2nvme.api.method import Method, P, R
+from scsi2nvme.api.method import Method, N, Notification, P, R, Subscription
 from scsi2nvme.api.methods import BY_NAME
 from scsi2nvme.api.rpc import RpcError
+from scsi2nvme.background import Background
 from scsi2nvme.cli.control import socket_path
 from scsi2nvme.cli.daemon.state import own_directory
 from scsi2nvme.cli.errors import OperationError, UsageError
@@ -35,6 +36,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Stream(Generic[R]):
+    """An answer, and what is told on the same connection after it, while that lasts."""
+
+    answer: R
+    more: AsyncIterator[tuple[Notification[Any], object]]
+
+
+@dataclass(frozen=True, slots=True)
 class Answers:
     """What answers which method, by its name; `absent` says why others cannot be asked now."""
 
@@ -45,8 +54,14 @@ class Answers:
         """Have a method answered so: OperationError and UsageError refuse."""
         self.by_name[method.name] = answer
 
+    def add_stream(
+        self, method: Subscription[P, R, N], answer: Callable[[P], Awaitable[Stream[R]]]
+    ) -> None:
+        """Have a subscription answered so, and followed by what it tells."""
+        self.by_name[method.name] = answer
+
     async def give(self, name: str, params: object, *, looks_only: bool) -> Any:
-        """Return what a method's answer is; RpcError if it is refused."""
+        """Return what a method's answer is, or its Stream; RpcError if it is refused."""
         method = BY_NAME.get(name)
         if method is None:
             raise RpcError(rpc.METHOD_NOT_FOUND, f"there is no method {name!r}; see rpc.discover")
@@ -155,14 +170,12 @@ class ControlServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         looks_only = _looks_only(writer.get_extra_info("socket"))
         self._there[looks_only] += 1
+        connection = _Connection(self._answers, writer, looks_only=looks_only)
         try:
             if self._there[looks_only] > (LOOKERS if looks_only else CLIENTS):
                 raise RpcError(rpc.IMPOSSIBLE, "too many programs ask already; try again")
             while line := await _line(reader):
-                answer = await self._answer_line(line, looks_only=looks_only)
-                if answer is not None:
-                    writer.write(rpc.line_of(answer))
-                    await writer.drain()
+                await connection.take(line)
         except ConnectionError:
             pass  # the other program went away; nothing is owed to it
         except asyncio.CancelledError:
@@ -171,38 +184,85 @@ class ControlServer:
             writer.write(rpc.line_of(rpc.refusal(None, error)))
         finally:
             self._there[looks_only] -= 1
+            connection.end()
             writer.close()
-
-    async def _answer_line(self, line: bytes, *, looks_only: bool) -> Any:
-        """Return the answer to a message, or to a batch of them; None if none is wanted."""
-        try:
-            message = parse_json(line)
-        except ValueError as error:
-            return rpc.refusal(None, RpcError(rpc.PARSE_ERROR, f"the request is no JSON: {error}"))
-        if not isinstance(message, list):
-            return await self._answer(message, looks_only=looks_only)
-        if not 0 < len(message) <= rpc.REQUESTS:
-            wrong = f"a batch has 1 to {rpc.REQUESTS} requests, not {len(message)}"
-            return rpc.refusal(None, RpcError(rpc.INVALID_REQUEST, wrong))
-        answers = [await self._answer(each, looks_only=looks_only) for each in message]
-        return [each for each in answers if each is not None] or None
-
-    async def _answer(self, message: object, *, looks_only: bool) -> dict[str, Any] | None:
-        try:
-            request, wanted = rpc.request_of(message)
-        except RpcError as error:
-            return rpc.refusal(None, error)
-        try:
-            result = await self._answers.give(request.method, request.params, looks_only=looks_only)
-        except RpcError as error:
-            return rpc.refusal(request.id, error) if wanted else None
-        return rpc.answer(request.id, result) if wanted else None
 
     async def stop(self) -> None:
         """Stop listening."""
         if self._server is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
+
+
+class _Connection:
+    """A connection of somebody who asks."""
+
+    def __init__(self, answers: Answers, writer: asyncio.StreamWriter, *, looks_only: bool) -> None:
+        self._answers = answers
+        self._writer = writer
+        self._looks_only = looks_only
+        self._stream: Stream[Any] | None = None  # one at most
+        self._telling: asyncio.Task[None] | None = None
+
+    async def take(self, line: bytes) -> None:
+        """Answer a message, or a batch of them; what follows an answer begins after it."""
+        answer = await self._answer_line(line)
+        if answer is not None:
+            self._writer.write(rpc.line_of(answer))
+            await self._writer.drain()
+        if self._stream is not None and self._telling is None:
+            self._telling = Background("control socket: a subscription ended").spawn(self._tell())
+
+    def end(self) -> None:
+        """Tell nothing more."""
+        if self._telling is not None:
+            self._telling.cancel()
+
+    async def _tell(self) -> None:
+        """Tell what a subscription brings, no faster than it is read: nothing is kept for it."""
+        assert self._stream is not None
+        try:
+            async for kind, told in self._stream.more:
+                self._writer.write(rpc.line_of(rpc.notification(kind, told)))
+                await self._writer.drain()
+        except ConnectionError:
+            pass  # the reader's end notes it, too
+
+    async def _answer_line(self, line: bytes) -> Any:
+        """Return the answer to a message, or to a batch of them; None if none is wanted."""
+        try:
+            message = parse_json(line)
+        except ValueError as error:
+            return rpc.refusal(None, RpcError(rpc.PARSE_ERROR, f"the request is no JSON: {error}"))
+        if not isinstance(message, list):
+            return await self._answer(message)
+        if not 0 < len(message) <= rpc.REQUESTS:
+            wrong = f"a batch has 1 to {rpc.REQUESTS} requests, not {len(message)}"
+            return rpc.refusal(None, RpcError(rpc.INVALID_REQUEST, wrong))
+        answers = [await self._answer(each) for each in message]
+        return [each for each in answers if each is not None] or None
+
+    async def _answer(self, message: object) -> dict[str, Any] | None:
+        try:
+            request, wanted = rpc.request_of(message)
+        except RpcError as error:
+            return rpc.refusal(None, error)
+        try:
+            result = await self._given(request)
+        except RpcError as error:
+            return rpc.refusal(request.id, error) if wanted else None
+        return rpc.answer(request.id, result) if wanted else None
+
+    async def _given(self, request: rpc.Request) -> Any:
+        given = await self._answers.give(
+            request.method, request.params, looks_only=self._looks_only
+        )
+        if not isinstance(given, Stream):
+            return given
+        if self._stream is not None:
+            raise RpcError(rpc.IMPOSSIBLE, "this connection has a subscription already")
+        self._stream = given
+        return given.answer
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scsi2nvme.cli.verb import EXIT_STATUS, Verb, add_state_dir, state_dir
+
+if TYPE_CHECKING:
+    from scsi2nvme.api.events import Event, Lost
 
 _EVENTS = """\
 Tell what has happened in the running daemon, and what happens, until Ctrl-C: logins, refusals,
 ends of sessions, what disks have failed, resets, controllers that come and go."""
-
-_WAIT_S = 20.0
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,37 +26,44 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         default=10,
         help="how many of those that have happened to begin with (default: 10)",
     )
-    parser.add_argument("--no-follow", action="store_true", help="tell of these only")
+    parser.add_argument(
+        "--follow",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="go on with what happens (default), or tell of these only",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, each event in a line")
     add_state_dir(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from scsi2nvme.api.events import EVENTS, Event, WhichEvents
     from scsi2nvme.api.rpc import plain
-    from scsi2nvme.cli.control import ask
 
-    def show(event: Event) -> None:
-        print(json.dumps(plain(event)) if arguments.json else _line(event.at_s, event.text))
-
-    told = ask(state_dir(arguments), EVENTS)
-    for event in told.events[len(told.events) - min(max(arguments.last, 0), len(told.events)) :]:
-        show(event)
-    while not arguments.no_follow:
-        print(end="", flush=True)
-        told = ask(state_dir(arguments), EVENTS, WhichEvents(told.last, _WAIT_S))
-        if told.lost:
-            lost = {"lost": told.lost}
-            print(json.dumps(lost) if arguments.json else f"{told.lost} events were missed")
-        for event in told.events:
-            show(event)
+    for one in told(state_dir(arguments), arguments.last, follow=arguments.follow):
+        print(json.dumps(plain(one)) if arguments.json else line(one), flush=True)
     return 0
 
 
-def _line(at_s: float, text: str) -> str:
+def told(state_dir: Path, last: int, *, follow: bool) -> Iterator[Event | Lost]:
+    """Yield the `last` events, and those to come if they are to be followed."""
+    from scsi2nvme.api.events import EVENTS, SUBSCRIBE, Since
+    from scsi2nvme.cli import control
+
+    before = control.ask(state_dir, EVENTS)
+    yield from before.events[max(len(before.events) - max(last, 0), 0) :]
+    if follow:
+        yield from control.follow(state_dir, SUBSCRIBE, Since(before.last))
+
+
+def line(one: Event | Lost) -> str:
+    """Return an event for people."""
     from datetime import datetime
 
-    return f"{datetime.fromtimestamp(at_s).isoformat(' ', 'seconds')}  {text}"
+    from scsi2nvme.api.events import Lost
+
+    if isinstance(one, Lost):
+        return f"{one.lost} events were missed"
+    return f"{datetime.fromtimestamp(one.at_s).isoformat(' ', 'seconds')}  {one.text}"
 
 
 VERBS = (

@@ -92,7 +92,7 @@ def _method(command: Command, place: Place) -> Callable[..., None]:
         params = command.method.params(**given)
         answer = command.perform(place.view.state_dir, command.method, params)
         for line in command.lines(answer):
-            print(line)
+            print(line, flush=True)  # also where one comes now and then
 
     run.__signature__ = signature  # type: ignore[attr-defined]
     doc = command.method.doc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,28 @@ _CONFIGURATION = (
     Command("saveconfig", _SAVE, perform=_save),
 )
 
+# What happens
+
+
+@dataclass(frozen=True, slots=True)
+class WhichToTell:
+    """Events for people."""
+
+    last: int = field(
+        default=10, metadata={"doc": "how many of those that have happened to begin with"}
+    )
+    follow: bool = field(default=False, metadata={"doc": "go on with what happens, until Ctrl-C"})
+
+
+_EVENTS = Method("", "tell what has happened", WhichToTell, list[Any])
+
+
+def _told(state_dir: Path, method: Method[Any, Any], which: WhichToTell) -> Iterator[str]:
+    from scsi2nvme.cli.verbs import events
+
+    return map(events.line, events.told(state_dir, which.last, follow=which.follow))
+
+
 # All of it
 
 _TOP: dict[str, Kind] = {
@@ -87,5 +110,9 @@ _TOP: dict[str, Kind] = {
 ROOT = Kind(
     lambda place: (f"scsi2nvme {place.view.of(methods.VERSION).program}", None),
     lambda place: {name: (kind, None) for name, kind in _TOP.items()},
-    (*_CONFIGURATION, Command("log_level", methods.LOG_LEVEL)),
+    (
+        *_CONFIGURATION,
+        Command("log_level", methods.LOG_LEVEL),
+        Command("events", _EVENTS, perform=_told, lines=lambda told: told),
+    ),
 )
