@@ -31,7 +31,7 @@ PYTHON_PACKAGES := $(if $(filter /usr/bin/python3 /bin/python3,$(shell command -
 BUILD_PACKAGES := gcc libc6-dev $(PYTHON_PACKAGES)
 LINT_PACKAGES := $(BUILD_PACKAGES) clang-format
 SYSTEM_PACKAGES := $(BUILD_PACKAGES) debian-archive-keyring e2fsprogs mmdebstrap qemu-system-x86
-TEST_PACKAGES := $(LINT_PACKAGES) dbus-daemon groff-base libiscsi-bin libiscsi-dev qemu-block-extra qemu-system-x86 qemu-utils
+TEST_PACKAGES := $(LINT_PACKAGES) chromium-headless-shell dbus-daemon groff-base libiscsi-bin libiscsi-dev qemu-block-extra qemu-system-x86 qemu-utils
 FUZZ_PACKAGES := $(BUILD_PACKAGES) clang libclang-rt-dev
 BENCH_PACKAGES := $(BUILD_PACKAGES) libiscsi-dev tgt valgrind
 DOCS_PACKAGES := graphviz fonts-dejavu-core
@@ -203,7 +203,7 @@ sanitize: test-packages environment ## run C tests and test suite under ASan and
 	@$(DEV_BUILD) meson install -C $(ASAN) --quiet
 	@$(DEV_BUILD) meson test -C $(ASAN) --print-errorlogs
 	@rm -rf $(ASAN)/bin && mkdir $(ASAN)/bin
-	@for tool in /usr/bin/groff /usr/bin/iscsi-* /usr/bin/qemu-*; do \
+	@for tool in /usr/bin/chromium-headless-shell /usr/bin/groff /usr/bin/iscsi-* /usr/bin/qemu-*; do \
 	  printf '#!/bin/sh\nunset LD_PRELOAD\nexec %s "$$@"\n' $$tool >$(ASAN)/bin/$${tool##*/}; \
 	done; chmod +x $(ASAN)/bin/*
 	@ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=1:handle_sigbus=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \

@@ -129,9 +129,9 @@ def _states(seen: Seen) -> Iterator[tuple[Sequence[str], float]]:
         yield (one["DevicePath"], one["State"]), 1
 
 
-_ZERO_CELSIUS_K, _DATA_UNIT_BYTES = 273, 512_000
+ZERO_CELSIUS_K, _DATA_UNIT_BYTES = 273, 512_000
 # Bits of the critical warning. Spec: NVMe Base 2.0c figure 208.
-_WARNINGS = ("spare", "temperature", "reliability", "read_only", "backup_failed", "memory_region")
+WARNINGS = ("spare", "temperature", "reliability", "read_only", "backup_failed", "memory_region")
 
 
 def _smart(value: Callable[[Values], float]) -> _Values:
@@ -150,12 +150,12 @@ def _temperatures(seen: Seen) -> Iterator[tuple[Sequence[str], float]]:
     for one in seen.health:
         for sensor, name in names.items():
             if one.smart[name]:
-                yield (one.controller, sensor), one.smart[name] - _ZERO_CELSIUS_K
+                yield (one.controller, sensor), one.smart[name] - ZERO_CELSIUS_K
 
 
 def _warnings(seen: Seen) -> Iterator[tuple[Sequence[str], float]]:
     for one in seen.health:
-        for bit, name in enumerate(_WARNINGS):
+        for bit, name in enumerate(WARNINGS):
             yield (one.controller, name), one.smart.critical_warning >> bit & 1
 
 
