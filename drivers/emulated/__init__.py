@@ -45,6 +45,12 @@ def _check(path: str, options: Mapping[str, Any]) -> None:
         raise ValueError(f"PATH: {path!r} begins with a colon; use emulated:{MEMORY}, or ./{path}")
     if options.get("thinp") and path == MEMORY:
         raise ValueError("thinp: only of a disk on a file is known how much is in use")
+    if options.get("controller"):
+        if path == MEMORY:
+            raise ValueError("controller: only a disk on a file is shared")
+        for other in ("sanicap", "capacity"):
+            if options.get(other):
+                raise ValueError(f"controller: namespaces that are shared stay; leave {other} out")
     check_size(options)
     zones = [name for name in ("zone-capacity", "max-open", "max-active") if name in options]
     if zones and "zoned" not in options:

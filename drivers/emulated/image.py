@@ -28,6 +28,7 @@ DEFAULT_SIZE_BYTES = 1 << 30
 BLOCK_BYTES = (512, 4096)  # the LBA formats, by index
 GRANULE_BYTES = 4096
 MANAGED_NAMESPACES = 16  # that there may be at a time, where they come and go
+_MOST_CONTROLLERS = 16  # that share an image
 _MOST_PIECES = 10_000  # of a file, that are counted
 _IDENTITY = uuid.UUID("9a6d0b4e-3e0c-5f0e-9d2c-7b1f6a54c8e1")  # the root of our name-based UUIDs
 _OUI = bytes.fromhex("525400")  # locally administered
@@ -155,6 +156,8 @@ class Image:
     `inspects` one gets none that is not there, and leaves no trace in it.
     With a `capacity` namespaces come and go: each has as many bytes of addresses,
     of which it takes what is its size; `size_bytes` and `namespaces` are those of a new image.
+    A `controller` other than 0 is one of several that have the image in common, each with a
+    sidecar of its own.
     Raises TransportError.
     """
 
@@ -167,9 +170,11 @@ class Image:
         serial: str | None,
         *,
         capacity: int | None = None,
+        controller: int = 0,
         inspects: bool = False,
     ) -> None:
         self.path = path
+        self.controller = controller
         self.name = "memory" if path is None else str(path)
         self.capacity = capacity
         self.inspects = inspects and path is not None
@@ -226,7 +231,8 @@ class Image:
         except OSError as error:
             raise TransportError(f"{path}: {error.strerror}") from error
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = fcntl.LOCK_SH if self.controller else fcntl.LOCK_EX
+            fcntl.flock(fd, lock | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             raise TransportError(f"{path}: in use by another process") from None
@@ -281,6 +287,8 @@ class Image:
         """Return what the sidecar holds, or what it is to hold for a new image."""
         state = self._read()
         inode = self._inode
+        if state is None and self.controller:
+            serial, block_bytes = self._of_others(serial, block_bytes)
         if state is None:
             block_bytes = block_bytes or BLOCK_BYTES[0]
             entries = [NamespaceState(nsid, block_bytes) for nsid in range(1, namespaces + 1)]
@@ -317,25 +325,51 @@ class Image:
                     f"not {block_bytes}; leave block= out"
                 )
 
-    def _read(self) -> State | None:
-        """Return what the sidecar holds; None if there is none."""
-        if self.sidecar is None:
+    def _of_others(self, serial: str | None, block_bytes: int | None) -> tuple[str, int | None]:
+        """Return the serial number and block length that a controller has in common with others.
+
+        The first ones, which may begin at the same time, make it of where the image is.
+        """
+        for number in range(_MOST_CONTROLLERS):
+            other = self._read(number)
+            if other is None or other.inode != self._inode:
+                continue
+            for told, theirs in (
+                (serial, other.serial),
+                (block_bytes, other.namespaces[0].block_bytes),
+            ):
+                if told not in (None, theirs):
+                    raise TransportError(f"{self.name}: another controller of it has {theirs}")
+            return other.serial, other.namespaces[0].block_bytes
+        assert isinstance(self.medium, int)
+        place = f"{os.fstat(self.medium).st_dev}/{self._inode}"
+        return serial or uuid.uuid5(_IDENTITY, place).hex[:20].upper(), block_bytes
+
+    def _read(self, controller: int | None = None) -> State | None:
+        """Return what the sidecar holds, its own or another controller's; None if there is none."""
+        sidecar = self.sidecar if controller is None else self._sidecar_of(controller)
+        if sidecar is None:
             return None
         try:
-            return State.parse(durable.read(self.sidecar))
+            return State.parse(durable.read(sidecar))
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise TransportError(f"{self.sidecar}: cannot be read: {error.strerror}") from error
+            raise TransportError(f"{sidecar}: cannot be read: {error.strerror}") from error
         except ValueError as error:
-            raise TransportError(f"{self.sidecar}: cannot be read: {error}") from error
+            raise TransportError(f"{sidecar}: cannot be read: {error}") from error
 
     # ---- use ----
 
     @property
     def sidecar(self) -> Path | None:
         """Where the state is kept."""
-        return None if self.path is None else Path(f"{self.path}.json")
+        return self._sidecar_of(self.controller)
+
+    def _sidecar_of(self, controller: int) -> Path | None:
+        if self.path is None:
+            return None
+        return Path(f"{self.path}.{controller}.json" if controller else f"{self.path}.json")
 
     def offset(self, nsid: int) -> int:
         """Where a namespace begins."""

@@ -19,6 +19,7 @@ from scsi2nvme.drivers.emulated.admin import AdminQueue
 from scsi2nvme.drivers.emulated.capabilities import TABLES
 from scsi2nvme.drivers.emulated.capabilities.health import Health
 from scsi2nvme.drivers.emulated.capabilities.namespace_management import CAPACITY, Management
+from scsi2nvme.drivers.emulated.capabilities.subsystem import CONTROLLER
 from scsi2nvme.drivers.emulated.capabilities.told import told
 from scsi2nvme.drivers.emulated.capability import Tables
 from scsi2nvme.drivers.emulated.image import Image
@@ -97,6 +98,7 @@ class EmulatedTransport:
             raise TypeError(f"there are no settings {', '.join(sorted(unknown))}")
         self.name = f"emulated:{options.path or 'memory'}"
         self.vectors = options.vectors
+        settings = {**tables.settings, **options.settings}
         self._image = Image(
             options.path,
             options.size_bytes,
@@ -104,6 +106,7 @@ class EmulatedTransport:
             options.namespaces,
             options.serial,
             capacity=options.settings.get(CAPACITY.keyword),
+            controller=settings[CONTROLLER.keyword],
             inspects=options.inspects,
         )
         self.emulator = Emulator()
@@ -111,7 +114,6 @@ class EmulatedTransport:
         self._memory = DmaMemory()
         self._eventfds: dict[int, int] = {}
         self._registers = bytearray(_REGISTERS_BYTES)
-        settings = {**tables.settings, **options.settings}
         offered = tables.offered(settings)
         self._cap = encode(CAP, **offered.cap | told(options.settings, "cap"))
         try:

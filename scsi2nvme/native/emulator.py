@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.handle import Handle, check
 from scsi2nvme.native.transport import Port, Region
+
+CONTROLLERS = int(lib.S2N_EMU_CONTROLLERS)  # that may share a namespace
+_REQUEST = ("nsid", "cdw10", "cdw11", "prp1", "prp2")
+
+
+def gate_bytes() -> int:
+    """Return how long the file is by which controllers of a subsystem keep reservations."""
+    return int(lib.s2n_emu_gate_bytes())
 
 
 class Disk(Handle):
@@ -128,6 +136,30 @@ class Emulator(Handle):
     def overwrite(self, nsid: int, pattern: int) -> None:
         """Write four bytes, the lowest first, all over a namespace, durably; as `erase`."""
         check(lib.s2n_emu_overwrite(self.native, nsid, pattern), f"namespace {nsid}")
+
+    def open_gate(self, fd: int, slot: int) -> None:
+        """Have Reservation commands, and heed what the file denies to the controller `slot`."""
+        check(lib.s2n_emu_open_gate(self.native, fd, slot), "reservations")
+
+    def deny(self, slot: int, nsid: int, denied: int) -> None:
+        """Deny the host of a controller reads (1), writes (2), or nothing, from now on."""
+        lib.s2n_emu_deny(self.native, slot, nsid, denied)
+
+    def settle(self, slots: Iterable[int]) -> bool:
+        """Wait until no command is under way in these that may not know of that; whether so."""
+        bits = sum(1 << slot for slot in slots)
+        return int(lib.s2n_emu_settle(self.native, bits)) == 0
+
+    def next_request(self) -> tuple[int, dict[str, int]] | None:
+        """Take a Reservation command, to be answered before anything else: opcode and fields."""
+        out = ffi.new("s2n_emu_request *")
+        if not lib.s2n_emu_next_request(self.native, out):
+            return None
+        return int(out.opcode), {name: int(getattr(out, name)) for name in _REQUEST}
+
+    def answer(self, status: int) -> None:
+        """Complete it, with DNR << 14 | SCT << 8 | SC."""
+        lib.s2n_emu_answer(self.native, status)
 
     def counters(self) -> dict[str, int]:
         """Return the counters since creation."""

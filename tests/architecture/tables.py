@@ -58,6 +58,7 @@ CIRCLES = (
 
 # File: the one idea that it holds.
 BIG_FILES = {
+    "drivers/emulated/csrc/command.c": "one command, from its entry to its completion",
     "drivers/nvme/controller.py": "one controller, from bring-up to the end",
     "drivers/nvme/csrc/qpair.c": "one queue pair: rings, PRPs, deadlines, replay",
     "tests/commands/vectors.py": "a vector for each row of the command table",

@@ -7,6 +7,7 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from scsi2nvme.drivers.emulated.capabilities.self_test import SelfTest
+from scsi2nvme.drivers.emulated.capabilities.subsystem import CONTROLLER
 from scsi2nvme.drivers.emulated.capability import (
     AdminCommand,
     Capability,
@@ -144,4 +145,5 @@ CAPABILITY = Capability(
     options=(CRYPTO_FORMAT,),
     settings={_SECONDS: 0.0, CRYPTO_FORMAT.keyword: False},
     start=Formatter,
+    offered=lambda settings: not settings[CONTROLLER.keyword],  # of one alone
 )

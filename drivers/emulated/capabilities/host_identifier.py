@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from scsi2nvme.drivers.emulated.capability import Capability, Controller, Feature, Part
 from scsi2nvme.fields import Values
 
@@ -10,14 +12,26 @@ _CTRATT_128_BITS = 1
 
 
 class HostIdentifier(Part):
-    """One of each length, until a reset."""
+    """One of each length, until a reset. `exhid` is the length that was set last.
+
+    `changed` is called when the host has become another.
+    """
 
     def __init__(self, controller: Controller) -> None:
+        self.changed: Callable[[], None] = lambda: None
         self.reset()
 
     def reset(self) -> None:
         """See Part."""
         self.value = {exhid: bytes(length) for exhid, length in _BYTES.items()}
+        self.exhid = 0
+        self.changed()
+
+    @property
+    def host(self) -> str:
+        """Which host it is, "" if it has not said so."""
+        value = self.value[self.exhid]
+        return value.hex() if any(value) else ""
 
 
 def _get(controller: Controller, command: Values) -> tuple[int, bytes]:
@@ -25,7 +39,10 @@ def _get(controller: Controller, command: Values) -> tuple[int, bytes]:
 
 
 def _put(controller: Controller, command: Values, data: bytes) -> int:
-    controller.part(HostIdentifier).value[command.cdw11 & 1] = data
+    part = controller.part(HostIdentifier)
+    part.exhid = command.cdw11 & 1
+    part.value[part.exhid] = data
+    part.changed()
     return 0
 
 

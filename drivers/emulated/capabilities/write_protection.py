@@ -5,6 +5,7 @@ Spec: NVMe Base 2.0c 5.27.
 
 from __future__ import annotations
 
+from scsi2nvme.drivers.emulated.capabilities.subsystem import CONTROLLER
 from scsi2nvme.drivers.emulated.capability import Capability, Controller, Feature, Fields
 from scsi2nvme.drivers.emulated.image import NamespaceState
 from scsi2nvme.drivers.emulated.model import CommandFailed, invalid_field
@@ -51,4 +52,5 @@ CAPABILITY = Capability(
     ),
     controller=lambda controller: {"nwpc": _WRITE_PROTECT | _UNTIL_POWER_CYCLE},
     any_namespace=_namespace,
+    offered=lambda settings: not settings[CONTROLLER.keyword],  # of one alone
 )

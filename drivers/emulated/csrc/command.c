@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 enum { NO_PARAMETER = 0xFFFF };
 
@@ -20,6 +21,7 @@ struct operation {
     bool reads, writes;     /* as SMART counts them */
     emu_zone_run *in_zones; /* goes before `run` where there are zones */
     bool of_zones;          /* there are none of it elsewhere */
+    bool asks;              /* the admin side executes it */
 };
 
 static const struct operation operations[256] = {
@@ -34,6 +36,10 @@ static const struct operation operations[256] = {
     [EMU_ZONE_SEND] = {.run = emu_zone_send, .changes = true, .of_zones = true},
     [EMU_ZONE_RECEIVE] = {.run = emu_zone_receive, .data = DATA_DWORDS, .of_zones = true},
     [EMU_ZONE_APPEND] = {emu_write, DATA_BLOCKS, true, true, false, true, emu_zone_append, true},
+    [EMU_RESERVATION_REGISTER] = {.asks = true},
+    [EMU_RESERVATION_REPORT] = {.asks = true},
+    [EMU_RESERVATION_ACQUIRE] = {.asks = true},
+    [EMU_RESERVATION_RELEASE] = {.asks = true},
 };
 
 /* Offsets of fields in an entry, for the parameter error location. */
@@ -90,7 +96,7 @@ static void tally(struct emu_cq *cq, const struct emu_part *part)
 static bool is_logged(uint16_t status)
 {
     return status && !(status >= EMU_ABORTED && status <= EMU_MISSING_FUSED) &&
-           status != EMU_COMPARE_FAILURE;
+           status != EMU_COMPARE_FAILURE && status != EMU_RESERVATION_CONFLICT;
 }
 
 static void log_part(s2n_emu *emu, uint16_t sqid, const struct emu_part *part)
@@ -200,11 +206,14 @@ static uint16_t prepare(const s2n_emu *emu, struct emu_part *part, struct emu_na
 
     part->parameter = NO_PARAMETER;
     part->iov_count = 0;
-    if (!operation->run)
+    if (operation->asks ? !emu->gate : !operation->run)
         return fail(part, AT_OPCODE, EMU_INVALID_OPCODE);
     status = check_namespace(emu, part, ns);
     if (status || !*ns)
         return status;
+    if (operation->asks)
+        return command->psdt || command->fuse ? fail(part, AT_FLAGS, EMU_INVALID_FIELD)
+                                              : EMU_SUCCESS;
     if (operation->of_zones && !(*ns)->zones)
         return fail(part, AT_OPCODE, EMU_INVALID_OPCODE);
     if (command->psdt || (command->fuse && (*ns)->zones))
@@ -258,7 +267,7 @@ static struct emu_job *new_job(s2n_emu *emu, uint16_t sqid, struct emu_namespace
     return job;
 }
 
-static uint16_t run(struct emu_namespace *ns, struct emu_part *part, bool may_block)
+static uint16_t run_freely(struct emu_namespace *ns, struct emu_part *part, bool may_block)
 {
     const struct operation *operation = &operations[part->command.opcode];
 
@@ -267,16 +276,58 @@ static uint16_t run(struct emu_namespace *ns, struct emu_part *part, bool may_bl
     return operation->run(ns, &part->command, part->iov, part->iov_count, may_block);
 }
 
+/* Spec: NVMe Base 2.0c 8.19 (command behavior in the presence of a reservation). */
+static uint8_t access_of(const struct emu_command *command)
+{
+    bool writes = operations[command->opcode].changes || command->opcode == EMU_FLUSH;
+
+    return writes ? S2N_EMU_DENY_WRITE : S2N_EMU_DENY_READ;
+}
+
+static uint16_t run(s2n_emu *emu, struct emu_namespace *ns, struct emu_part *part, bool may_block)
+{
+    const struct emu_command *command = &part->command;
+    uint32_t turn = 0;
+    uint16_t status;
+
+    if (!emu->gate)
+        return run_freely(ns, part, may_block);
+    if (!emu_gate_enter(emu, command->nsid, access_of(command), &turn))
+        return EMU_RESERVATION_CONFLICT;
+    status = run_freely(ns, part, may_block);
+    emu_gate_leave(emu, turn);
+    return status;
+}
+
+/* As emu_compare_and_write. */
+static bool run_pair(s2n_emu *emu, struct emu_namespace *ns, struct emu_part *parts, bool may_block)
+{
+    uint8_t both = S2N_EMU_DENY_READ | S2N_EMU_DENY_WRITE;
+    uint32_t turn = 0;
+    bool done;
+
+    if (!emu->gate)
+        return emu_compare_and_write(ns, &parts[0], &parts[1], may_block);
+    if (!emu_gate_enter(emu, parts[0].command.nsid, both, &turn)) {
+        parts[0].status = EMU_RESERVATION_CONFLICT;
+        parts[1].status = EMU_FAILED_FUSED;
+        return true;
+    }
+    done = emu_compare_and_write(ns, &parts[0], &parts[1], may_block);
+    emu_gate_leave(emu, turn);
+    return done;
+}
+
 static void carry_out(struct emu_job *job)
 {
     struct emu_part *part = &job->part[0];
 
     if (job->parts == 2)
-        emu_compare_and_write(job->ns, part, &job->part[1], true);
+        run_pair(job->emu, job->ns, part, true);
     else if (!job->ns)
         part->status = emu_flush_all(job->emu);
-    else
-        part->status = run(job->ns, part, true);
+    else if (!operations[part->command.opcode].asks)
+        part->status = run(job->emu, job->ns, part, true);
 }
 
 void emu_job_run(struct emu_job *job)
@@ -322,6 +373,25 @@ static bool defer(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_nam
     return true;
 }
 
+/* ---- what the admin side executes ---- */
+
+/* Have it wait among those that no worker has: what ends queues finds it there. */
+static bool ask(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_namespace *ns,
+                const struct emu_part *part, bool lost)
+{
+    struct emu_job *job = new_job(emu, sqid, ns, part, 1);
+
+    if (!job)
+        return false;
+    job->asks = !lost;
+    lose(cq, job);
+    if (!lost) {
+        atomic_fetch_add(&emu->asking, 1);
+        eventfd_write(emu->admin_eventfd, 1);
+    }
+    return true;
+}
+
 /* Returns how many completions were posted at once. */
 static uint32_t execute(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_part *part)
 {
@@ -336,10 +406,15 @@ static uint32_t execute(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct e
         if (takes_time(&fault) && defer(emu, cq, sqid, ns, part, 1, &fault))
             return 0;
     }
+    if (!part->status && operations[part->command.opcode].asks) {
+        if (ask(emu, cq, sqid, ns, part, hit && fault.action == 1))
+            return 0;
+        part->status = EMU_INTERNAL_ERROR;
+    }
     if (!part->status) {
         part->status = EMU_WOULD_BLOCK;
         if (!hit && ns)
-            part->status = run(ns, part, false);
+            part->status = run(emu, ns, part, false);
         if (part->status == EMU_WOULD_BLOCK) {
             if (defer(emu, cq, sqid, ns, part, 1, hit ? &fault : NULL))
                 return 0;
@@ -387,7 +462,7 @@ static uint32_t execute_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, str
         }
     }
     if (!parts[0].status && !parts[1].status) {
-        if (!hit && emu_compare_and_write(ns, &parts[0], &parts[1], false))
+        if (!hit && run_pair(emu, ns, parts, false))
             return post_pair(emu, cq, sqid, parts);
         if (defer(emu, cq, sqid, ns, parts, 2, hit && fault.action ? &fault : NULL))
             return 0;

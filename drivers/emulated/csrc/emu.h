@@ -1,6 +1,6 @@
 /* The emulated controller's I/O side, inside. Each file below calls those above it
- * in this header: misfortune, prp, medium and pool; io; zones; queue and namespace; command; port;
- * emulator.
+ * in this header: misfortune, prp, medium and pool; io; zones; queue and namespace; gate;
+ * request; command; port; emulator.
  *
  * Threads. A completion queue's lock covers it and the submission queues that
  * point to it; their owner holds it while it rings or polls, uncontended.
@@ -53,6 +53,7 @@ enum {
     EMU_WRITE_PROTECTED = EMU_DNR | 0x020,
     EMU_LBA_OUT_OF_RANGE = EMU_DNR | 0x080,
     EMU_CAPACITY_EXCEEDED = EMU_DNR | 0x081,
+    EMU_RESERVATION_CONFLICT = EMU_DNR | 0x083,
     EMU_FORMAT_IN_PROGRESS = 0x084,
     EMU_ZONE_BOUNDARY = EMU_DNR | 0x1B8,
     EMU_ZONE_IS_FULL = EMU_DNR | 0x1B9,
@@ -74,6 +75,11 @@ enum { /* NVM Command Set 1.0c figure 10 */
        EMU_WRITE_ZEROES = 0x08,
        EMU_DATASET_MANAGEMENT = 0x09,
        EMU_VERIFY = 0x0C,
+       /* NVMe Base 2.0c figure 390 */
+       EMU_RESERVATION_REGISTER = 0x0D,
+       EMU_RESERVATION_REPORT = 0x0E,
+       EMU_RESERVATION_ACQUIRE = 0x11,
+       EMU_RESERVATION_RELEASE = 0x15,
        /* ZNS Command Set 1.1b figure 23 */
        EMU_ZONE_SEND = 0x79,
        EMU_ZONE_RECEIVE = 0x7A,
@@ -151,6 +157,7 @@ struct emu_job {
     uint64_t due_ms;          /* not before, CLOCK_MONOTONIC */
     bool fails;               /* with the status that it has already, */
     bool done;                /* and is carried out all the same */
+    bool asks;                /* the admin side, which executes it */
     uint16_t sqid, cqid;
     uint32_t parts;
     struct emu_part part[2];
@@ -207,6 +214,11 @@ struct s2n_emu {
     uint32_t region_count;
     uint32_t maximum_bytes, atomic_blocks;
     struct emu_pool pool;
+
+    struct emu_gate *gate; /* NULL: it knows no reservations */
+    uint32_t slot;         /* whose is which part of it */
+    atomic_uint asking;    /* jobs that wait for the admin side */
+    struct emu_job *asked; /* which it has taken */
 
     atomic_bool paused; /* what is in the submission queues stays there */
     int admin_eventfd;
@@ -318,6 +330,14 @@ struct emu_job *emu_take_done(struct emu_cq *cq);
 
 /* Free a namespace that no command refers to, or nothing (NULL). */
 void emu_namespace_free(struct emu_namespace *ns);
+
+/* ---- gate.c ---- */
+
+/* Whether what a command does to a namespace is not denied now; then it leaves when it has ended.
+ */
+bool emu_gate_enter(s2n_emu *emu, uint32_t nsid, uint8_t access, uint32_t *turn);
+void emu_gate_leave(s2n_emu *emu, uint32_t turn);
+void emu_gate_close(s2n_emu *emu);
 
 /* ---- command.c ---- */
 

@@ -50,6 +50,7 @@ void s2n_emu_free(s2n_emu *emu)
         pthread_mutex_destroy(&emu->cq[qid].lock);
         pthread_mutex_destroy(&emu->cq[qid].done_lock);
     }
+    emu_gate_close(emu);
     pthread_mutex_destroy(&emu->misfortune_lock);
     if (emu->admin_eventfd >= 0)
         close(emu->admin_eventfd);

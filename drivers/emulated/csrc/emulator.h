@@ -52,6 +52,19 @@ typedef struct {
     uint32_t append_limit; /* blocks of one Zone Append */
 } s2n_emu_zoning;
 
+/* How many controllers may share a namespace. */
+enum { S2N_EMU_CONTROLLERS = 16 };
+
+/* Bits of what reservations deny a host. */
+enum { S2N_EMU_DENY_READ = 1, S2N_EMU_DENY_WRITE = 2 };
+
+/* A Reservation command, which the admin side executes. */
+typedef struct {
+    uint8_t opcode;
+    uint32_t nsid, cdw10, cdw11;
+    uint64_t prp1, prp2;
+} s2n_emu_request;
+
 /* NULL with errno if the system grants no address space of that size. */
 s2n_emu_disk *s2n_emu_disk_new(uint64_t bytes);
 /* Free a disk after the controllers whose namespaces are on it, or nothing (NULL). */
@@ -95,6 +108,21 @@ int s2n_emu_flush(s2n_emu *emu, uint32_t nsid);
 int s2n_emu_erase(s2n_emu *emu, uint32_t nsid);
 /* Write `pattern`, its lowest byte first, all over a namespace, durably; as s2n_emu_erase. */
 int s2n_emu_overwrite(s2n_emu *emu, uint32_t nsid, uint32_t pattern);
+/* How long the file is by which the controllers of a subsystem keep reservations. */
+uint32_t s2n_emu_gate_bytes(void);
+/* Have Reservation commands, and heed what is denied by that file to the controller `slot`; once,
+ * before there is a queue. */
+int s2n_emu_open_gate(s2n_emu *emu, int fd, uint32_t slot);
+/* Deny the host of a controller what `denied` says, or nothing (0), from the next command on. */
+void s2n_emu_deny(s2n_emu *emu, uint32_t slot, uint32_t nsid, uint8_t denied);
+/* Wait until no command is under way that may not know of it, in any of these controllers (a bit
+ * each): 0, -EAGAIN after 0.1 s and more. One caller at a time, of all of them. */
+int s2n_emu_settle(s2n_emu *emu, uint32_t slots);
+/* Take the oldest Reservation command that waits: 1, or 0 if there is none. It is to be answered
+ * before anything else is called. */
+int s2n_emu_next_request(s2n_emu *emu, s2n_emu_request *out);
+/* Complete it, with DNR << 14 | SCT << 8 | SC. */
+void s2n_emu_answer(s2n_emu *emu, uint16_t status);
 void s2n_emu_counters_get(s2n_emu *emu, s2n_emu_counters *out);
 int s2n_emu_next_error(s2n_emu *emu, s2n_emu_error *out);
 int s2n_emu_add_fault(s2n_emu *emu, const s2n_emu_fault *fault);

@@ -1,0 +1,223 @@
+"""What the controllers of one NVM subsystem share of reservations, in whichever processes they are.
+
+A disk on a file has two files more: `.reservations`, which all controllers map, and lock while they
+change anything, and `.reservations.json`, which holds what must last. Each controller has a socket,
+by which others wake it, and see that it is there. When none is, the subsystem has no power.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scsi2nvme import durable
+from scsi2nvme.drivers.emulated.reservations import Reservation
+from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.native.emulator import CONTROLLERS, Emulator, gate_bytes
+from scsi2nvme.typed import parse_json, table
+
+_MOST_NOTICES = 255  # that wait for a controller; what comes then is only counted
+
+
+@dataclass
+class Told:
+    """What waits for a controller: notices of (type, NSID), and how many there were."""
+
+    host: str = ""
+    count: int = 0
+    notices: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass
+class Shared:
+    """What all controllers know: reservations by NSID, controllers by their numbers."""
+
+    namespaces: dict[str, Reservation] = field(default_factory=dict)
+    controllers: dict[str, Told] = field(default_factory=dict)
+
+    def of(self, nsid: int) -> Reservation:
+        """Return the reservation of a namespace."""
+        return self.namespaces.setdefault(str(nsid), Reservation())
+
+    def power_on(self) -> None:
+        """Forget what does not last without power."""
+        self.controllers.clear()
+        for each in self.namespaces.values():
+            each.power_lost()
+
+    def deliver(self) -> None:
+        """Put what hosts are to be told of where their controllers find it."""
+        for nsid, one in self.namespaces.items():
+            for host, notice in one.notices:
+                for told in self.controllers.values():
+                    if told.host != host:
+                        continue
+                    told.count += 1
+                    if len(told.notices) < _MOST_NOTICES:
+                        told.notices.append((notice, int(nsid)))
+            one.notices.clear()
+
+
+class Subsystem:
+    """One controller's part in its subsystem: it is number `number` of at most 16.
+
+    `path` None: it is the only one, and nothing lasts. Raises TransportError.
+    """
+
+    def __init__(self, emulator: Emulator, path: Path | None, number: int) -> None:
+        self.number = number
+        self._emulator = emulator
+        self._path = path
+        self._memory = Shared()
+        self._name = "memory" if path is None else str(path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._fd = -1
+        try:
+            self._fd = self._open()
+            self._join()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> int:
+        if self._path is None:
+            fd = os.memfd_create("reservations", os.MFD_CLOEXEC)
+        else:
+            try:
+                fd = os.open(
+                    f"{self._path}.reservations", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+                )
+            except OSError as error:
+                raise TransportError(f"{self._name}.reservations: {error.strerror}") from error
+        if os.fstat(fd).st_size < gate_bytes():
+            os.ftruncate(fd, gate_bytes())
+        return fd
+
+    def _join(self) -> None:
+        with self._locked():
+            others = self._others()
+            try:
+                self._socket.bind(self._address(self.number))
+            except OSError:
+                raise TransportError(
+                    f"{self._name}: controller {self.number} is in use by another process"
+                ) from None
+            self._emulator.open_gate(self._fd, self.number)
+            shared = self._load()
+            if not others:
+                shared.power_on()
+            shared.controllers[str(self.number)] = Told()
+            self._store(shared)
+            self._publish(shared)
+
+    def _address(self, number: int) -> str:
+        there = os.fstat(self._fd)
+        return f"\0scsi2nvme-emulated-{there.st_dev:x}-{there.st_ino:x}-{number}"
+
+    def _others(self) -> list[int]:
+        """Return the numbers of the other controllers that are there."""
+        if self._path is None:
+            return []
+        return [n for n in range(CONTROLLERS) if n != self.number and self._wake(n)]
+
+    def _wake(self, number: int) -> bool:
+        """Have another controller look; whether it is there."""
+        try:
+            self._socket.sendto(b"\0", self._address(number))
+        except BlockingIOError:
+            return True  # it has been told often enough
+        except OSError:
+            return False
+        return True
+
+    # ---- what is shared ----
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    @property
+    def _file(self) -> Path:
+        return Path(f"{self._path}.reservations.json")
+
+    def _load(self) -> Shared:
+        if self._path is None:
+            return self._memory
+        try:
+            return table(parse_json(durable.read(self._file)), Shared)
+        except FileNotFoundError:
+            return Shared()
+        except OSError as error:
+            raise TransportError(f"{self._file}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise TransportError(f"{self._file}: cannot be read: {error}") from error
+
+    def _store(self, shared: Shared) -> None:
+        if self._path is None:
+            return
+        try:
+            durable.replace(self._file, json.dumps(asdict(shared)).encode())
+        except OSError as error:
+            raise TransportError(f"{self._file}: {error.strerror}") from error
+
+    def read(self) -> Shared:
+        """Return what is so now, to be looked at only."""
+        with self._locked():
+            return self._load()
+
+    def change(self, how: Callable[[Shared], Any]) -> None:
+        """Change what is shared; what `how` raises leaves all as it was.
+
+        On return it lasts, and every controller heeds it: what it did before has ended.
+        """
+        with self._locked():
+            shared = self._load()
+            how(shared)
+            there = {self.number, *self._others()}
+            shared.controllers = {
+                key: told for key, told in shared.controllers.items() if int(key) in there
+            }
+            shared.deliver()
+            self._store(shared)
+            self._publish(shared)
+            while not self._emulator.settle(there):
+                there = {self.number, *self._others()}
+        self._others()  # which look now
+
+    def _publish(self, shared: Shared) -> None:
+        """Tell the native side what each controller is denied."""
+        for number, told in shared.controllers.items():
+            for nsid, one in shared.namespaces.items():
+                self._emulator.deny(int(number), int(nsid), one.denied(told.host))
+
+    # ---- being woken ----
+
+    def fileno(self) -> int:
+        """Return what is readable when another controller has changed something."""
+        return self._socket.fileno()
+
+    def woken(self) -> None:
+        """Take what has woken this one."""
+        while True:
+            try:
+                self._socket.recv(1)
+            except BlockingIOError:
+                return
+
+    def close(self) -> None:
+        """Leave; what is registered stays."""
+        self._socket.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
