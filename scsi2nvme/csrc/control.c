@@ -273,8 +273,27 @@ void s2n_lu_drain(s2n_lu *lu, uint64_t token)
         .plane = lu->controller->plane, .lu = lu, .blocks = {0, UINT64_MAX}, .token = token};
 
     /* Set before the message: a reactor that counts has seen it. */
-    s2n_lu_set_aside(lu, true);
+    atomic_store_explicit(&lu->drained, true, memory_order_release);
+    atomic_store_explicit(&lu->aside, true, memory_order_release);
     drain_everywhere(&drain, drain_unit);
+}
+
+static void look_again(void *argument)
+{
+    s2n_lu_execute_put_off(argument);
+}
+
+void s2n_lu_look_again(s2n_lu *lu)
+{
+    for (uint32_t i = 0; i < lu->reactors; i++)
+        s2n_reactor_call(&lu->controller->plane->reactor[i], look_again, &lu->local[i]);
+}
+
+void s2n_lu_set_aside(s2n_lu *lu, bool aside)
+{
+    atomic_store_explicit(&lu->aside, aside, memory_order_release);
+    if (atomic_exchange(&lu->drained, false))
+        s2n_lu_look_again(lu);
 }
 
 /* ---- ranges ---- */

@@ -139,10 +139,13 @@ typedef struct {
 s2n_lu *s2n_lu_new(s2n_controller *controller, const s2n_lu_params *params);
 /* Change its parameters: only while drained. */
 void s2n_lu_update(s2n_lu *lu, const s2n_lu_params *params);
-/* Everything goes to the engine (true), or hot again (false). */
+/* Everything goes to the engine (true), or hot again (false). Either is the end of a drain. */
 void s2n_lu_set_aside(s2n_lu *lu, bool aside);
-/* Set the flag, and report DRAINED with `token` when no hot task is under way. */
+/* Set the flag, and report DRAINED with `token` when no hot task is under way. What is cold until
+ * the end for no other reason waits for that. */
 void s2n_lu_drain(s2n_lu *lu, uint64_t token);
+/* In a drain: what waits is the engine's where the flag of its nexus was set meanwhile. */
+void s2n_lu_look_again(s2n_lu *lu);
 /* Keep the hot path off the blocks from `first` to before `end`, and report DRAINED with `token`
  * when no hot task of them is under way. Commands of other blocks go on. */
 void s2n_lu_drain_range(s2n_lu *lu, uint64_t first, uint64_t end, uint64_t token);

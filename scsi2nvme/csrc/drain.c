@@ -58,6 +58,52 @@ void s2n_task_uncount(s2n_task *task)
     local->under_way--;
 }
 
+/* ---- tasks that are put off ---- */
+
+/* What asks for the logical unit's state waits for nobody. */
+bool s2n_task_may_be_put_off(const s2n_task *task)
+{
+    const struct s2n_slot *slot = s2n_slot_of(task);
+
+    return task->lu && slot && task->row && task->row->hot && !task->row->asks &&
+           atomic_load_explicit(&task->lu->drained, memory_order_acquire) &&
+           atomic_load_explicit(&slot->lu, memory_order_acquire) == task->lu &&
+           !atomic_load_explicit(&slot->aside, memory_order_acquire);
+}
+
+void s2n_task_put_off(s2n_task *task)
+{
+    struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
+
+    task->put_off = true;
+    task->state = S2N_DEVICE;
+    task->plan.blocks = 0; /* it has placed nothing, and does not */
+    task->hot_next = NULL;
+    task->hot_previous = local->put_off_last;
+    if (local->put_off_last)
+        local->put_off_last->hot_next = task;
+    else
+        local->put_off_first = task;
+    local->put_off_last = task;
+    local->put_off_count++;
+}
+
+void s2n_task_take_back(s2n_task *task)
+{
+    struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
+
+    task->put_off = false;
+    if (task->hot_next)
+        task->hot_next->hot_previous = task->hot_previous;
+    else
+        local->put_off_last = task->hot_previous;
+    if (task->hot_previous)
+        task->hot_previous->hot_next = task->hot_next;
+    else
+        local->put_off_first = task->hot_next;
+    local->put_off_count--;
+}
+
 /* ---- ranges ---- */
 
 /* A count of zero stands for all that follows, or for nothing, which harms nobody. */

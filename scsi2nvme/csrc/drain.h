@@ -52,6 +52,14 @@ void s2n_drains_done(struct s2n_lu_local *local);
 void s2n_task_count(s2n_task *task);
 void s2n_task_uncount(s2n_task *task);
 
+/* Whether a task that the hot path does not take is to be put off: it may be hot again once a drain
+ * of its logical unit is over, and is cold for nothing else. */
+bool s2n_task_may_be_put_off(const s2n_task *task);
+/* It is executed again then, by whoever ends the drain. */
+void s2n_task_put_off(s2n_task *task);
+/* It is not any more. */
+void s2n_task_take_back(s2n_task *task);
+
 /* Which blocks the present portion of a task names, as far as its CDB tells. */
 struct s2n_blocks s2n_task_blocks(const s2n_task *task);
 /* Whether the present portion of a task, which is hot by `plan`, reads or changes some blocks. */

@@ -181,6 +181,15 @@ static void to_engine(s2n_task *task)
     s2n_task_to_engine(task, S2N_EVENT_TASK, 0);
 }
 
+/* The hot path does not take it, or not now. */
+static void not_hot(s2n_task *task)
+{
+    if (s2n_task_may_be_put_off(task))
+        s2n_task_put_off(task);
+    else
+        to_engine(task);
+}
+
 static void hot_start(s2n_task *task)
 {
     struct s2n_queue *queue = s2n_queue_of(task);
@@ -290,7 +299,7 @@ static void its_turn(void *argument)
     s2n_hold_free(hold);
     if (task) {
         task->hold = NULL;
-        to_engine(task);
+        not_hot(task);
     }
 }
 
@@ -350,7 +359,7 @@ void s2n_task_execute(s2n_task *task)
     task->executing = true;
     if (!task->row || !task->row->hot || !s2n_task_accept(task) ||
         (task->plan.blocks && task->row->hot->alone && !takes_hold(task))) {
-        to_engine(task);
+        not_hot(task);
         return;
     }
     task->state = S2N_DEVICE;
@@ -360,6 +369,15 @@ void s2n_task_execute(s2n_task *task)
         return;
     if (task->direction != S2N_IN || task->place || s2n_task_reserve(task, task->portion_bytes))
         hot_start(task);
+}
+
+void s2n_lu_execute_put_off(struct s2n_lu_local *local)
+{
+    for (uint32_t left = local->put_off_count; left && local->put_off_first; left--) {
+        s2n_task *task = local->put_off_first;
+        s2n_task_take_back(task);
+        s2n_task_execute(task); /* which may end it, and what ends with it */
+    }
 }
 
 bool s2n_task_moves_blocks(const s2n_task *task)
@@ -444,6 +462,6 @@ void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu, struct s2n_block
     while ((task = first_hot(queue, lu, blocks))) {
         s2n_task_stop_waiting(task);
         hot_end(task);
-        to_engine(task); /* which may end it, and what ends with it */
+        not_hot(task); /* which may end it, and what ends with it */
     }
 }

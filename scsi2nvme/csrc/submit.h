@@ -7,6 +7,7 @@
 #include "task.h"
 
 struct s2n_queue;
+struct s2n_lu_local;
 
 /* Whether the hot path moves the data of such a task, so that `place` may be set. After
  * s2n_task_begin. */
@@ -25,9 +26,11 @@ void s2n_queue_resume(struct s2n_queue *queue);
 /* End the fused pairs under way, which the controller has forgotten: sent again, one would meet
  * what it wrote itself. They fail. */
 void s2n_queue_end_fused(struct s2n_queue *queue);
-/* Hand those hot tasks of some blocks of a logical unit to the engine that wait for a buffer:
+/* Those hot tasks of some blocks of a logical unit that wait for a buffer are not hot any more:
  * nothing of them has begun, and what holds the buffers may wait for the same drain. */
 void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu, struct s2n_blocks blocks);
+/* Execute again what was put off on a reactor. */
+void s2n_lu_execute_put_off(struct s2n_lu_local *local);
 /* Keep hot tasks off the range of a drain; it is told when there are none. A struct
  * s2n_drain_call, on its reactor. */
 void s2n_queue_keep_off(void *call);

@@ -119,9 +119,10 @@ struct s2n_task {
     uint64_t charged;               /* bytes of the heap, for its nexus */
     s2n_task *holder; /* what keeps its blocks, with the engine; the event tells of it */
     bool counted;     /* among the hot tasks of its LU, … */
-    s2n_task *hot_next, *hot_previous; /* … of which these are beside it */
+    s2n_task *hot_next, *hot_previous; /* … or those put off, of which these are beside it */
     struct s2n_hold *hold;             /* of its blocks, where it must be alone on them */
     bool waits_for_pool, waits_for_slot;
+    bool put_off;      /* it is begun when its logical unit is not drained any more */
     bool executing;    /* s2n_task_execute was called */
     uint8_t standing;  /* enum s2n_standing */
     bool urged;        /* it was told that nobody waits for what is left on the device, … */

@@ -1,6 +1,7 @@
 /* Which failure of a hot task's NVMe commands is told. */
 #include "task_failure.h"
 
+#include "drain.h"
 #include "little_endian.h"
 #include "task_data.h"
 
@@ -11,6 +12,8 @@ enum { AT_OPCODE = 0, AT_FUSE = 1, FUSE = 3, AT_SLBA = 40, AT_NLB = 48 };
 void s2n_task_stop(s2n_task *task)
 {
     s2n_task_stop_waiting(task);
+    if (task->put_off)
+        s2n_task_take_back(task);
     task->plan.blocks = 0;
 }
 

@@ -44,11 +44,6 @@ void s2n_lu_update(s2n_lu *lu, const s2n_lu_params *params)
     atomic_store_explicit(&lu->tuple_bytes, params->tuple_bytes, memory_order_relaxed);
 }
 
-void s2n_lu_set_aside(s2n_lu *lu, bool aside)
-{
-    atomic_store_explicit(&lu->aside, aside, memory_order_release);
-}
-
 void s2n_lu_free(s2n_lu *lu)
 {
     for (uint32_t i = 0; i < lu->reactors; i++) {

@@ -53,7 +53,9 @@ struct s2n_lu_local {
     uint64_t under_way;
     s2n_task *tasks; /* these */
     struct s2n_drain_wait *drains;
-    struct s2n_range *ranges; /* that it keeps off */
+    struct s2n_range *ranges;               /* that it keeps off */
+    s2n_task *put_off_first, *put_off_last; /* until a drain is over */
+    uint32_t put_off_count;
     struct s2n_tally tally;
     _Atomic uint64_t cold[S2N_ROWS + 1]; /* that the engine got, by their rows' numbers */
     char pad[64];                        /* no cache line is another reactor's, too */
@@ -65,6 +67,7 @@ struct s2n_lu {
     _Atomic uint32_t block_shift; /* the same, for those who do not wait for that */
     _Atomic uint32_t tuple_bytes; /* likewise */
     atomic_bool aside;
+    atomic_bool drained; /* and so aside, for a short time or until that is told */
     struct s2n_claims claims;
     struct s2n_failures failures; /* that its reactors' tallies share */
     uint32_t reactors;

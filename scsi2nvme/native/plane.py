@@ -391,8 +391,15 @@ class PlaneUnit(Handle):
         lib.s2n_lu_set_aside(self.native, aside)
 
     def drain(self, token: int) -> None:
-        """Step aside; DRAINED with `token` once no hot task is under way."""
+        """Step aside; DRAINED with `token` once no hot task is under way.
+
+        What is cold for no other reason waits until `set_aside`.
+        """
         lib.s2n_lu_drain(self.native, token)
+
+    def look_again(self) -> None:
+        """While drained, a nexus was set aside: what waits of it is the engine's."""
+        lib.s2n_lu_look_again(self.native)
 
     def drain_range(self, blocks: range, token: int) -> None:
         """Keep the hot path off some blocks; DRAINED with `token` once no hot task is there."""

@@ -139,10 +139,13 @@ class ServedUnit:
         self.lu.epoch.advance()
         for follow in self.followers:
             follow.adjust()
-        stale = self.stale
+        stale, any_aside = self.stale, False
         for opened, lun in self.paths:
             aside = stale or self.lu.aside(opened.nexus)
             opened.plane_nexus.set_aside(lun, aside)
+            any_aside |= aside
+        if any_aside and self.drains:
+            self.plane_unit.look_again()  # nobody waits for the end of a format in vain
 
     def try_share(self, extents: Sequence[range]) -> Callable[[], None] | None:
         """Hold `lock` and blocks beside others; return what ends that.

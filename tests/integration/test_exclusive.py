@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 
 from bench import load
+from scsi2nvme.api.statistics import STATISTICS
+from scsi2nvme.client import Client
 from tests.daemon import IQN, Daemon, scsi2nvme
 from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import ScsiResult
@@ -25,6 +27,7 @@ from tests.support import row
 
 BLOCK = 512
 COUNTERS, COUNTS = 3, 30
+DEPTH = 16
 SHARED, OWN, SWAPPED = 60000, 60001, 60100  # LBAs; the load stays below
 GOOD, ABORTED, MISCOMPARE = (0, 0, 0), (0xB, 0, 0), (0xE, 0x1D, 0)
 CONTROLLERS = {
@@ -206,3 +209,22 @@ def test_a_verified_load_goes_on_beside_it(tmp_path: Path) -> None:
     result = json.loads(output)
     assert (busy.returncode, result["errors"], result["data_errors"]) == (0, 0, 0), output
     assert result["all_operations"] > 100
+
+
+def test_what_waits_for_who_is_alone_is_hot_afterwards(tmp_path: Path) -> None:
+    """The engine would take many times as long for all that comes in the meantime."""
+    words = ["--depth", str(DEPTH), "--bytes", "4096", "--seconds", "3"]
+    start = row("START STOP UNIT").build(start=1)
+    with Daemon(tmp_path, disk()) as daemon, logged_in(daemon, "starter") as starter:
+        busy = subprocess.Popen([load.program(), "--url", daemon.url(), *words])
+        starts = 0
+        while busy.poll() is None:
+            assert outcome(starter.command(0, start)) == GOOD
+            starts += 1
+        with Client(daemon.state_dir / "control.sock") as client:
+            (unit,) = client.call(STATISTICS).units
+    assert busy.returncode == 0
+    assert starts > DEPTH
+    cold = {name: count for name, count in unit.cold.items() if name.startswith("READ (")}
+    assert sum(cold.values()) <= DEPTH  # when it was told of its nexus
+    assert unit.counts.read.operations > 100 * DEPTH

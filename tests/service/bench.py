@@ -146,6 +146,7 @@ class FakeUnit:
     aside: bool = True
     drains: list[int] = field(default_factory=list)
     drained: bool = False
+    looks: int = 0  # after what waits
     ranges: dict[int, range] = field(default_factory=dict)  # that it keeps off, by token
     shared: dict[int, range] = field(default_factory=dict)  # with the engine, by token
     alone: list[range] = field(default_factory=list)  # that hot tasks have alone
@@ -164,6 +165,10 @@ class FakeUnit:
     def set_aside(self, aside: bool) -> None:
         self.aside = aside
         self.drained = self.drained and aside
+
+    def look_again(self) -> None:
+        assert self.aside, "looks again although nothing waits"
+        self.looks += 1
 
     def drain(self, token: int) -> None:
         self.aside = True

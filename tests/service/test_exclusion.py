@@ -53,6 +53,25 @@ async def test_flags_follow_the_state(bench: Bench) -> None:
 
 
 @told
+async def test_what_waits_for_a_drain_does_not_when_it_is_the_engines(bench: Bench) -> None:
+    start = await bench.run(row("START STOP UNIT").build(start=1))
+    await bench.drained()
+    assert (start.status, bench.unit.looks) == (Status.GOOD, 0)  # it waits for the end
+    other, _ = bench.open("b")
+    bench.ready(other)
+    stop = await bench.run(row("START STOP UNIT").build())
+    token = bench.take_drain()
+    assert bench.unit.looks == 0
+    bench.lu.establish_attention(CAPACITY_DATA_HAS_CHANGED, only=other.key)
+    assert bench.unit.looks == 1
+    bench.plane.emit(EventType.DRAINED, cookie=token)
+    await settle()
+    assert stop.status == Status.GOOD
+    assert bench.unit.looks > 1  # it is told at once that the logical unit was stopped
+    assert not bench.unit.aside
+
+
+@told
 async def test_only_the_nexuses_of_a_logical_unit_are_told(bench: Bench) -> None:
     stranger = LogicalUnit(make_facts(nsid=2))
     bench.service.add_unit(stranger, bench.controller, bench.plane_controller)
