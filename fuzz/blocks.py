@@ -88,6 +88,8 @@ class _Rules:
             f"{len(group)} commands at once move {moved} bytes",
         )
         self._fused(group)
+        if self.row.whole:
+            self._atomic(group)
         for command in group:
             name = command.name
             self.require(name.casefold() in self.documented, "nvme", f"the row lacks {name}")
@@ -130,6 +132,21 @@ class _Rules:
                 f"{command.blocks} blocks are fused, {most} are atomic",
             )
 
+    def _atomic(self, group: tuple[NvmeCommand, ...]) -> None:
+        """Spec: NVM Command Set 1.0 2.1.4: NAWUPF or AWUPF, and no boundary in between."""
+        namespace, (command, *others) = self.facts.namespace, group
+        own = namespace.nsfeat & 2
+        for name, most in (
+            ("awun", (own and namespace.nawun) or self.facts.controller.awun),
+            ("awupf", (own and namespace.nawupf) or self.facts.controller.awupf),
+        ):
+            whole = not others and command.blocks <= most + 1
+            self.require(whole, "transfer_length", f"{command.blocks} blocks, {name} is {most}")
+        for boundary in (each + 1 for each in (namespace.nabsn, namespace.nabspf) if each):
+            first, last = command.slba, command.slba + command.blocks - 1
+            crosses = (first - namespace.nabo) // boundary != (last - namespace.nabo) // boundary
+            self.require(not crosses, "lba", f"{first} to {last} crosses one of {boundary} blocks")
+
     def _io(self, command: NvmeCommand) -> None:
         facts, name = self.facts, command.name
         opcode = Opcode(command.opcode)
@@ -167,7 +184,7 @@ class _Rules:
 
     def _boundary(self, command: NvmeCommand) -> None:
         boundary = self.facts.namespace.noiob
-        if boundary and command.fuse is Fuse.NORMAL:
+        if boundary and command.fuse is Fuse.NORMAL and not self.row.whole:
             last = command.slba + command.blocks - 1
             self.require(
                 command.slba // boundary == last // boundary,

@@ -44,6 +44,7 @@ _OTHER_LENGTH = {
     0x3C: (6, 24),  # READ BUFFER (10), SPC-4 6.18
     0x5F: (5, 32),  # PERSISTENT RESERVE OUT, SPC-4 6.16
     0x89: (13, 8),  # COMPARE AND WRITE, SBC-3 5.2
+    0x9C: (12, 16),  # WRITE ATOMIC (16), SBC-4 5.48
 }
 
 

@@ -182,9 +182,11 @@ def _plain(
         return {**values, row.length_field: size + 8}, header + descriptors
     if "lba" not in fields:
         return values, b""
+    assume(row.hot is not Hot.WRITE_ATOMIC or lu.writes_atomically)
     count = draw(_counts(row, lu))
     last = min(fields["lba"].maximum, lu.capacity_blocks - count)
-    values |= {"lba": draw(st.integers(0, last)), row.length_field: count}
+    step = lu.atomic_limits().alignment if row.hot is Hot.WRITE_ATOMIC else 1
+    values |= {"lba": draw(st.integers(0, last // step)) * step, row.length_field: count}
     if "bytchk" in fields:
         values["bytchk"] = draw(st.sampled_from(checks(row, lu) or (0,)))
         assume(values["bytchk"] in checks(row, lu))
@@ -244,6 +246,8 @@ def _most(row: Command, lu: LogicalUnit) -> int:
             return lu.maximum_transfer_blocks
         case Hot.WRITE_SAME | Hot.VERIFY | Hot.WRITE_AND_VERIFY:
             return min(lu.maximum_transfer_blocks, 32)  # NVMe commands of one block each
+        case Hot.WRITE_ATOMIC:
+            return lu.atomic_limits().blocks
     return lu.capacity_blocks
 
 

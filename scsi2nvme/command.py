@@ -66,6 +66,7 @@ class Hot(IntEnum):
     VERIFY = 8
     WRITE_AND_VERIFY = 9
     COMPARE_AND_WRITE = 10
+    WRITE_ATOMIC = 11
 
 
 class Counted(IntEnum):
@@ -190,6 +191,8 @@ class Command:
     modifies_medium: bool = False  # refused while write protected
     # Runs alone: on the blocks that its CDB names, or where it names none, on the logical unit.
     exclusive: bool = False
+    # Its data mean something as a whole: fewer blocks than the CDB announces are refused.
+    whole: bool = False
     # Asks for the logical unit's state: in the head of the queue implicitly, as no other commands
     # may be than the standard lists. Spec: SPC-4 5.3.
     asks_for_state: bool = False

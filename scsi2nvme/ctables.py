@@ -20,7 +20,9 @@ from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES, PORTION_BYTES
 
 # The hot path steps aside where one of these is not zero.
-_DECLINED = frozenset({"naca", "anchor", "rdprotect", "vrprotect", "wrprotect", "sync_nv"})
+_DECLINED = frozenset(
+    {"naca", "anchor", "rdprotect", "vrprotect", "wrprotect", "sync_nv", "atomic_boundary"}
+)
 _USAGE_BYTES = 32
 
 

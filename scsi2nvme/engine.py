@@ -45,6 +45,9 @@ from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.reservations import Access
 from scsi2nvme.unit.store import UnsavedState
 
+# Kinds of commands that change nothing without data.
+_CHANGING_NOTHING = (Hot.WRITE, Hot.WRITE_ATOMIC, Hot.FLUSH)
+
 
 def _refuse_unknown(lu: LogicalUnit, cdb: bytes) -> Result:
     """Refuse a CDB without a row: by its service action if only that is unknown."""
@@ -290,7 +293,7 @@ def _may_be_fenced(task: Task) -> bool:
     Spec: SBC-3 4.17.
     """
     command, cdb = task.command, task.cdb
-    if command.access is not Access.WRITE or command.hot in (Hot.WRITE, Hot.FLUSH):
+    if command.access is not Access.WRITE or command.hot in _CHANGING_NOTHING:
         return False
     if command.data is Data.OUT and command.data_bytes(cdb, task.block_bytes):
         return False
@@ -323,7 +326,7 @@ def _check_data_out(task: Task) -> None:
     # translation refuses the length or the range with its own sense.
     wanted = task.portion is not None or announced <= MAXIMUM_TRANSFER_BYTES
     short = wanted and (len(task.data_out) < due or whole < announced)
-    partial = command.transfer is Transfer.BLOCKS and not command.exclusive
+    partial = command.transfer is Transfer.BLOCKS and not (command.exclusive or command.whole)
     partial = partial and task.expected is not None and task.nexus.tells_residual
     partial = partial and len(task.data_out) >= due and whole % task.block_bytes == 0
     exact = command.transfer in (Transfer.ONE_BLOCK, Transfer.ONE_BLOCK_UNLESS_NDOB)

@@ -101,6 +101,7 @@ def test_what_is_hot() -> None:
         *(f"{name} ({length})" for name in CHECKING for length in (10, 12, 16)),
         *(f"{name} ({length})" for name in WITHOUT_12 for length in (10, 16)),
         "COMPARE AND WRITE",
+        "WRITE ATOMIC (16)",
         "UNMAP",
         "TEST UNIT READY",
     }
@@ -115,6 +116,7 @@ def test_what_counts_as_what() -> None:
         *(f"WRITE ({length})" for length in (6, 10, 12, 16, 32)),
         *(f"WRITE AND VERIFY ({length})" for length in (10, 12, 16, 32)),
         *(f"WRITE SAME ({length})" for length in (10, 16, 32)),
+        *(f"WRITE ATOMIC ({length})" for length in (16, 32)),
         *("COMPARE AND WRITE", "ORWRITE (16)"),
     }
     assert [name for name, kind in counted.items() if kind is Counted.DISCARD] == ["UNMAP"]

@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 VERSION = 0x00020000
 MDTS = 8
 MAXIMUM_TRANSFER_BYTES = 4096 << MDTS
+PHYSICAL_BYTES = 4096  # the page cache's unit, and most disks'
 ATOMIC_BLOCKS = MAXIMUM_TRANSFER_BYTES // max(BLOCK_BYTES)  # any command of this size is atomic
 ERROR_LOG_ENTRIES = 64
 NO_LOCATION = 0xFFFF

@@ -133,6 +133,8 @@ typedef struct {
     uint32_t protection_read, protection_write, protection_verify;
     uint8_t protection_tagged; /* reference tags are of the LBA, else all ones */
     uint8_t tuple_bytes;       /* what can be moved behind each block, 0: nothing */
+    uint32_t atomic_blocks;    /* of one WRITE ATOMIC, from a multiple of the alignment on; */
+    uint32_t atomic_alignment; /* 0 blocks: there is none */
 } s2n_lu_params;
 
 /* A logical unit begins with its step-aside flag set. */

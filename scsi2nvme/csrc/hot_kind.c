@@ -38,22 +38,27 @@ static void add_protection(const s2n_lu_params *lu, const struct s2n_hot_plan *p
     s2n_put_le32(sqe + AT_ILBRT, lu->protection_tagged ? (uint32_t)plan->lba : UINT32_MAX);
 }
 
-struct s2n_hot_part s2n_hot_place_blocks(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
-                                         uint8_t *sqe)
+static struct s2n_hot_part place_so_many(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
+                                         uint8_t *sqe, uint32_t blocks)
 {
-    uint64_t lba = plan->lba;
-    uint32_t blocks = plan->blocks, limit = plan->limit;
-
-    if (!limit)
-        blocks = cut(lu, lba, blocks);
-    else if (blocks > limit)
-        blocks = limit;
     s2n_hot_begin_sqe(sqe, plan->opcode, lu->nsid);
-    s2n_put_le64(sqe + AT_SLBA, lba);
+    s2n_put_le64(sqe + AT_SLBA, plan->lba);
     s2n_put_le32(sqe + AT_CDW12, plan->cdw12 | (blocks - 1));
     if (lu->protection_write)
         add_protection(lu, plan, sqe);
-    return (struct s2n_hot_part){blocks, limit ? 0 : blocks << lu->block_shift};
+    return (struct s2n_hot_part){blocks, plan->limit ? 0 : blocks << lu->block_shift};
+}
+
+struct s2n_hot_part s2n_hot_place_blocks(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
+                                         uint8_t *sqe)
+{
+    uint32_t blocks = plan->blocks, limit = plan->limit;
+
+    if (!limit)
+        blocks = cut(lu, plan->lba, blocks);
+    else if (blocks > limit)
+        blocks = limit;
+    return place_so_many(lu, plan, sqe, blocks);
 }
 
 bool s2n_hot_is_short(const s2n_lu_params *lu, const struct s2n_hot_plan *plan)
@@ -131,6 +136,31 @@ const struct s2n_hot_kind s2n_hot_write = {
     .place = s2n_hot_place_blocks,
     .names_blocks = true,
     .portions = true,
+    .in_place = true,
+};
+
+/* ---- WRITE ATOMIC: one Write, which is never cut ---- */
+
+static bool plan_write_atomic(const s2n_lu_params *lu, const struct s2n_hot_row *row,
+                              const uint8_t *cdb, const struct s2n_hot_data *data,
+                              struct s2n_hot_plan *plan)
+{
+    (void)data;
+    if (!lu->atomic_blocks || !plan_transfer(lu, row, cdb, NVME_WRITE, plan))
+        return false;
+    return plan->blocks <= lu->atomic_blocks && !(plan->lba % lu->atomic_alignment);
+}
+
+static struct s2n_hot_part place_whole(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
+                                       uint8_t *sqe)
+{
+    return place_so_many(lu, plan, sqe, plan->blocks);
+}
+
+const struct s2n_hot_kind s2n_hot_write_atomic = {
+    .plan = plan_write_atomic,
+    .place = place_whole,
+    .names_blocks = true,
     .in_place = true,
 };
 

@@ -38,6 +38,9 @@ void s2n_lu_update(s2n_lu *lu, const s2n_lu_params *params)
     if (!lu->params.maximum_blocks)
         lu->params.maximum_blocks = 1;
     lu->params.maximum_blocks = at_most(lu->params.maximum_blocks, NLB_BLOCKS);
+    lu->params.atomic_blocks = at_most(lu->params.atomic_blocks, lu->params.maximum_blocks);
+    if (!lu->params.atomic_alignment)
+        lu->params.atomic_alignment = 1;
     lu->params.verify_blocks = at_most(lu->params.verify_blocks, NLB_BLOCKS);
     lu->params.write_zeroes_blocks = at_most(lu->params.write_zeroes_blocks, NLB_BLOCKS);
     atomic_store_explicit(&lu->block_shift, params->block_shift, memory_order_relaxed);

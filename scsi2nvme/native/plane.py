@@ -303,11 +303,13 @@ class UnitParameters:
     protection_verify: int = 0
     protection_tagged: bool = False
     tuple_bytes: int = 0
+    atomic_blocks: int = 0
+    atomic_alignment: int = 1
 
     @classmethod
     def of(cls, device: BlockDevice) -> UnitParameters:
         """Return what the hot path must know of a block device."""
-        kept = device.facts.protection
+        kept, atomic = device.facts.protection, device.atomic_limits()
         return cls(
             nsid=device.nsid,
             block_bytes=device.block_bytes,
@@ -327,6 +329,8 @@ class UnitParameters:
             protection_verify=kept.verify,
             protection_tagged=kept.tagged,
             tuple_bytes=device.tuple_bytes,
+            atomic_blocks=atomic.blocks if device.writes_atomically else 0,
+            atomic_alignment=atomic.alignment,
         )
 
     @property
@@ -356,6 +360,8 @@ class UnitParameters:
                 "protection_verify": self.protection_verify,
                 "protection_tagged": self.protection_tagged,
                 "tuple_bytes": self.tuple_bytes,
+                "atomic_blocks": self.atomic_blocks,
+                "atomic_alignment": self.atomic_alignment,
             },
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -41,6 +42,17 @@ class Portion:
 
     offset: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class AtomicLimits:
+    """What is written untorn by one NVMe command, in logical blocks.
+
+    So it is with at most `blocks` of them, from a multiple of `alignment` on.
+    """
+
+    blocks: int
+    alignment: int
 
 
 def _serial(facts: NamespaceFacts) -> str:
@@ -233,6 +245,32 @@ class BlockDevice:
         namespace = self.facts.namespace
         own = namespace.nawupf if namespace.nsfeat & 2 else 0
         return (own or self.facts.controller.awupf) + 1
+
+    def atomic_limits(self, tuple_bytes: int = 0) -> AtomicLimits:
+        """Return what one Write writes untorn, where so many bytes are moved behind each block.
+
+        Others see all of it or nothing, and so it is after a power failure. What crosses an
+        atomic boundary has no such promise: where there are boundaries, blocks that begin at a
+        multiple of their greatest number never do.
+
+        Spec: NVM Command Set 1.0c 2.1.4 (AWUN and AWUPF, NABSN, NABSPF, NABO).
+        """
+        namespace, controller = self.facts.namespace, self.facts.controller
+        own = namespace.nawun if namespace.nsfeat & 2 else 0
+        least = min((own or controller.awun) + 1, self.atomic_blocks)
+        least = min(least, self.nvme_blocks(tuple_bytes))
+        boundaries = [each + 1 for each in (namespace.nabsn, namespace.nabspf) if each]
+        if not boundaries:
+            return AtomicLimits(least, 1)
+        common = math.gcd(*boundaries, namespace.nabo)
+        if common > least:
+            common = min(common & -common, 1 << (least.bit_length() - 1))
+        return AtomicLimits(common, common)
+
+    @property
+    def writes_atomically(self) -> bool:
+        """Whether several blocks can be written untorn by one command."""
+        return self.writes_anywhere and self.atomic_limits(self.tuple_bytes).blocks > 1
 
     @property
     def physical_block_exponent(self) -> int:

@@ -248,6 +248,33 @@ static s2n_lu_params able(void)
     return all;
 }
 
+/* One Write, whatever is optimal, or none at all. */
+static void an_atomic_write_is_never_cut(void)
+{
+    uint8_t cdb[16] = {0x9c, FUA_10, [9] = 16, [13] = 200};
+    s2n_lu_params unit = lu;
+
+    CHECK(translate(&unit, cdb, 16, op, 8) < 0);
+    unit.atomic_blocks = 200;
+    unit.atomic_alignment = 16;
+    CHECK_EQUAL(translate(&unit, cdb, 16, op, 8), 1);
+    CHECK_EQUAL(op[0].opcode, 1);
+    CHECK_EQUAL(op[0].slba, 16);
+    CHECK_EQUAL(op[0].blocks, 200);
+    CHECK_EQUAL(op[0].data_bytes, 200 * 512);
+    CHECK_EQUAL(op[0].cdw12, 1u << 30);
+    cdb[13] = 201;
+    CHECK(translate(&unit, cdb, 16, op, 8) < 0);
+    cdb[13] = 0;
+    CHECK_EQUAL(translate(&unit, cdb, 16, op, 8), 0);
+    cdb[13] = 1;
+    cdb[9] = 17;
+    CHECK(translate(&unit, cdb, 16, op, 8) < 0);
+    cdb[9] = 16;
+    cdb[11] = 1; /* ATOMIC BOUNDARY */
+    CHECK(translate(&unit, cdb, 16, op, 8) < 0);
+}
+
 /* Whatever a plan that was refused holds: the refusal is what counts. */
 static void no_kind_goes_beyond_the_last_block(void)
 {
@@ -340,6 +367,7 @@ int main(void)
     RUN(fua_is_passed_on_and_other_bits_step_aside);
     RUN(flush_follows_the_cache);
     RUN(cuts_at_limits_and_boundaries);
+    RUN(an_atomic_write_is_never_cut);
     RUN(a_boundary_beyond_32_bits_of_lba);
     RUN(the_entry_says_what_the_plan_does);
     RUN(no_kind_goes_beyond_the_last_block);

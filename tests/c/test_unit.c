@@ -99,12 +99,15 @@ static void limits_are_what_a_command_can_tell(void)
         uint32_t asked = limits[i].asked;
         params.maximum_blocks = params.verify_blocks = params.write_zeroes_blocks = asked;
         params.write_same_blocks = params.boundary_blocks = params.unmap_range_blocks = asked;
+        params.atomic_blocks = params.atomic_alignment = asked;
         params.block_shift = 9 + i;
         s2n_lu_update(bench.lu[1], &params);
         const s2n_lu_params *made = &bench.lu[1]->params;
         CHECK_EQUAL(made->maximum_blocks, limits[i].moved);
         CHECK_EQUAL(made->verify_blocks, limits[i].other);
         CHECK_EQUAL(made->write_zeroes_blocks, limits[i].other);
+        CHECK_EQUAL(made->atomic_blocks, asked < limits[i].moved ? asked : limits[i].moved);
+        CHECK_EQUAL(made->atomic_alignment, asked ? asked : 1);
         CHECK_EQUAL(made->write_same_blocks, asked);
         CHECK_EQUAL(made->boundary_blocks, asked);
         CHECK_EQUAL(made->unmap_range_blocks, asked);

@@ -403,6 +403,23 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             nvme=("01 nsid=1 cdw10=5 out=A5*512",),
         ),
     ),
+    "WRITE ATOMIC (16)": (
+        Step(
+            "9C 08 0000000000000005 0002 0002 00 00",
+            out=block(0xA5) + block(0xA6),
+            nvme=("01 nsid=1 cdw10=5 cdw12=40000001 out=" + "a5" * 512 + "a6" * 512,),
+        ),
+        Step(
+            "9C 00 0000000000000005 0000 0009 00 00", out=block(0xA5) * 9, sense=(0x5, 0x24, 0x00)
+        ),
+    ),
+    "WRITE ATOMIC (32)": (
+        Step(
+            f"7F00 0000 0002 0018 000F 00 00 {_LONG} 00000002",
+            out=block(0xA5) * 2,
+            nvme=("01 nsid=1 cdw10=5 cdw12=20000001 cdw14=77 out=A5*1024",),
+        ),
+    ),
     "ORWRITE (16)": (
         Step(
             "8B 00 0000000000000005 00000001 00 00",

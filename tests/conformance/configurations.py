@@ -44,6 +44,7 @@ class Configuration:
     thin: bool = True
     read_only: bool = False
     sanitizes: bool = False
+    atomic: bool = False  # 256 blocks, too, are written as a whole
     logs: str = ""  # a line with these words may be logged
     left_out: tuple[str, ...] = ()  # patterns of families that make no sense
     fails: tuple[Exemption, ...] = ()  # besides what no target can pass
@@ -101,6 +102,13 @@ CONFIGURATIONS = {
             physical_blocks=True,
         ),
         Configuration(
+            "emulated, atomic",
+            "emulated:memory,size=64M,atomic=1M",
+            physical_blocks=True,
+            atomic=True,
+            left_out=("[!W]*", "Write[!A]*"),
+        ),
+        Configuration(
             "emulated, SANITIZE",
             # It takes so long that it goes on while the suite looks what is refused meanwhile.
             "emulated:memory,size=64M,sanitize=on,sanicap=block+crypto+overwrite,sanitize_s=8",
@@ -152,7 +160,12 @@ SKIPS = (
         "SANITIZE is only there where the configuration permits it, and the controller has it",
         lambda where: not where.sanitizes,
     ),
-    Exemption("WriteAtomic16.*", "WRITE ATOMIC is not implemented"),
+    Exemption("WriteAtomic16.VPD", "only where atomic writes must be aligned"),
+    Exemption(
+        "WriteAtomic16.*",
+        "only where the controller promises to write several blocks as a whole",
+        lambda where: not where.physical_blocks,
+    ),
     Exemption("NoMedia.*", "only with a removable medium"),
     Exemption("PreventAllow.*", "only with a removable medium"),
     Exemption("StartStopUnit.*", "only with a removable medium"),
@@ -185,6 +198,12 @@ IMPOSSIBLE = (
 
 # Tests that want what is refused on purpose.
 REFUSED = (
+    Exemption(
+        "WriteAtomic16.Simple",
+        "writes 1 to 256 blocks, whatever MAXIMUM ATOMIC TRANSFER LENGTH says: more than the "
+        "controller promises is refused",
+        lambda where: where.physical_blocks and not where.atomic,
+    ),
     Exemption(
         "ProutReserve.Access*",
         "writes one block with 512 bytes, whatever its length: data that end within a block are "

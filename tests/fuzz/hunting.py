@@ -65,6 +65,9 @@ class _Parameters(Structure):
         ("protection_write", c_uint32),
         ("protection_verify", c_uint32),
         ("protection_tagged", c_uint8),
+        ("tuple_bytes", c_uint8),
+        ("atomic_blocks", c_uint32),
+        ("atomic_alignment", c_uint32),
     )
 
 

@@ -12,7 +12,14 @@ from functools import cached_property
 from typing import Any
 
 from scsi2nvme.command import Command, Data, Transfer
-from scsi2nvme.commands import COMMANDS, compare_and_write, format_unit, provisioning, sanitize
+from scsi2nvme.commands import (
+    COMMANDS,
+    compare_and_write,
+    format_unit,
+    provisioning,
+    sanitize,
+    write_atomic,
+)
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.model.choices import Choices
 from tests.model.medium import Medium
@@ -51,7 +58,8 @@ def joins_medium(row: Command) -> bool:
 
 def takes_fewer_blocks(row: Command) -> bool:
     """Whether a row takes fewer blocks than its CDB announces (docs/reliability.md)."""
-    return row.data is Data.OUT and row.transfer is Transfer.BLOCKS and not row.exclusive
+    several = row.data is Data.OUT and row.transfer is Transfer.BLOCKS
+    return several and not row.exclusive and not row.whole
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,7 @@ _BIT, _RARE_BIT = (0, 1), (0,) * 15 + (1,)
 # Fields that have a meaning here; others stay zero.
 _FLAGS: Mapping[str, Sequence[int]] = {
     "anchor": _RARE_BIT,
+    "atomic_boundary": (0, 0, 0, 4, 600),
     "bytchk": (0, 1, 1, 3, 3, 2),
     "dpo": _BIT,
     "fua": _BIT,
@@ -278,6 +287,12 @@ def _meant(row: Command) -> tuple[int, ...]:
 
 
 def _has_wrong_count(request: Request, lu: LogicalUnit) -> bool:
+    if request.row.translate is write_atomic.write_atomic:
+        limits = lu.atomic_limits()
+        boundary = request.values.get("atomic_boundary", 0)
+        most = max(request.blocks, boundary)
+        aligned = request.lba % limits.alignment == 0
+        return not lu.writes_atomically or most > limits.blocks or not aligned
     if request.row.transfer in _ONE_BLOCK:
         return not request.blocks and lu.write_same_non_zero
     return False

@@ -29,6 +29,7 @@ PARAMETERS = UnitParameters(
     write_zeroes_blocks=2048,
     write_zeroes_deallocates=True,
     unmap=UnmapLimits(ranges=4, blocks_of_range=100, blocks=250),
+    atomic_blocks=200,
 )
 WRITE, READ, COMPARE, WRITE_ZEROES, DSM, VERIFY = 1, 2, 5, 8, 9, 12
 FUA, DEAC = 1 << 30, 1 << 25
@@ -93,6 +94,18 @@ def test_a_boundary_cuts() -> None:
     ops = hot_translate(parameters, row("WRITE (10)").build(lba=6, transfer_length=12))
     assert ops is not None
     assert [(op.opcode, op.slba, op.blocks) for op in ops] == [(1, 6, 2), (1, 8, 8), (1, 16, 2)]
+
+
+def test_an_atomic_write_is_never_cut() -> None:
+    parameters = replace(PARAMETERS, boundary_blocks=8, atomic_alignment=3)
+    cdb = row("WRITE ATOMIC (16)").build(lba=6, transfer_length=200)
+    ops = hot_translate(parameters, cdb)
+    assert ops is not None
+    assert [(op.opcode, op.slba, op.blocks) for op in ops] == [(1, 6, 200)]
+    for wrong in ({"transfer_length": 201}, {"lba": 7}, {"atomic_boundary": 1}, {"wrprotect": 1}):
+        fields = {"lba": 6, "transfer_length": 200, **wrong}
+        assert hot_translate(parameters, row("WRITE ATOMIC (16)").build(**fields)) is None
+    assert hot_translate(replace(parameters, atomic_blocks=0), cdb) is None
 
 
 def test_a_flush_is_sent_only_to_a_cache() -> None:

@@ -24,7 +24,7 @@ from scsi2nvme.drivers.emulated.image import (
     namespace_uuid,
     subsystem_uuid,
 )
-from scsi2nvme.drivers.emulated.model import VERSION, CommandFailed, invalid_field
+from scsi2nvme.drivers.emulated.model import PHYSICAL_BYTES, VERSION, CommandFailed, invalid_field
 from scsi2nvme.drivers.scheme import Option
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode
@@ -40,11 +40,10 @@ from scsi2nvme.nvme.structures import (
 from scsi2nvme.nvme.zoned import ZONED_COMMAND_SET
 
 _OUI = 0x525400
-_PHYSICAL_BYTES = 4096  # the page cache's unit, and most disks'
 _FORMATS: Fields = {
     "nlbaf": len(BLOCK_BYTES) - 1,
     "lbafs": b"".join(
-        LBA_FORMAT.build(lbads=size.bit_length() - 1, rp=0 if size == _PHYSICAL_BYTES else 2)
+        LBA_FORMAT.build(lbads=size.bit_length() - 1, rp=0 if size == PHYSICAL_BYTES else 2)
         for size in BLOCK_BYTES
     ),
 }
@@ -92,16 +91,14 @@ def _controller_fields(controller: Controller) -> Fields:
 def _namespace_fields(controller: Controller, state: NamespaceState) -> Fields:
     model = controller.model
     blocks, origin = model.blocks(state), _origin(controller)
-    physical = _PHYSICAL_BYTES // state.block_bytes - 1
+    physical = PHYSICAL_BYTES // state.block_bytes - 1
     return {
         "nsze": blocks,
         "ncap": blocks,
         "nuse": model.used_blocks(state),
-        "nsfeat": 1 << 1 | 1 << 4,  # NAWUPF and NPWG to NOWS are valid
+        "nsfeat": 1 << 4,  # NPWG to NOWS are valid
         "flbas": BLOCK_BYTES.index(state.block_bytes),
         "nvmcap": model.taken_bytes(state),
-        # The page cache writes whole pages, and disks whole physical blocks.
-        "nawupf": physical,
         "npwg": physical,
         "npwa": physical,
         "npdg": physical,

@@ -15,8 +15,6 @@ def _controller(controller: Controller) -> Fields:
         "mdts": MDTS,
         "oncs": _ONCS_COMPARE | _ONCS_WRITE_ZEROES | _ONCS_VERIFY,
         "fuses": _FUSED_COMPARE_AND_WRITE,
-        "awun": ATOMIC_BLOCKS - 1,
-        "awupf": 0,
         "acwu": ATOMIC_BLOCKS - 1,
     }
 

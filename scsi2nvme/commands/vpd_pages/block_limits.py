@@ -40,22 +40,35 @@ _WORTHWHILE_BYTES = 1 << 20
 
 
 def block_limits(task: Task) -> bytes:
-    """Spec: SBC-3 6.5.3; NVM Command Set 1.0 4.1.5.1 (NSFEAT OPTPERF: NPWG, NPDG, NPDA, NOWS)."""
+    """Spec: SBC-3 6.5.3; NVM Command Set 1.0 4.1.5.1 (NSFEAT OPTPERF: NPWG, NPDG, NPDA, NOWS).
+
+    Atomic writes: SBC-4 6.6.4.
+    """
     lu, namespace = task.lu, task.lu.facts.namespace
     behind = lu.tuple_bytes if task.moves_protection else 0
     longest = MAXIMUM_TRANSFER_BYTES // (lu.block_bytes + behind)
-    optimal: dict[str, int] = {}
+    told: dict[str, int] = {}
     if namespace.nsfeat & 0x10:
         granule, size = namespace.npwg + 1, namespace.nows + 1
         if granule <= 0xFFFF:
-            optimal["optimal_granularity"] = granule
+            told["optimal_granularity"] = granule
         whole = size % granule == 0 and size <= longest
         if whole and size * lu.block_bytes >= _WORTHWHILE_BYTES:
-            optimal["optimal_transfer"] = size
+            told["optimal_transfer"] = size
         if lu.provisioned:
             # The alignment is an offset, and NPDA a multiple: it becomes part of the granularity.
             granularity = math.lcm(namespace.npdg + 1, namespace.npda + 1)
-            optimal |= {"optimal_unmap_granularity": granularity, "ugavalid": 1}
+            told |= {"optimal_unmap_granularity": granularity, "ugavalid": 1}
+    if lu.writes_atomically:
+        atomic = lu.atomic_limits(behind)
+        told |= {
+            "maximum_atomic_transfer": atomic.blocks,
+            "atomic_alignment": atomic.alignment,
+            "atomic_granularity": 1,
+            # What is written as a whole is so between any boundaries, too.
+            "maximum_atomic_with_boundary": atomic.blocks,
+            "maximum_atomic_boundary": atomic.blocks,
+        }
     return BLOCK_LIMITS.build(
         wsnz=lu.write_same_non_zero,
         maximum_compare_and_write=lu.maximum_compare_and_write_blocks,
@@ -63,7 +76,7 @@ def block_limits(task: Task) -> bytes:
         maximum_unmap_blocks=lu.maximum_unmap_blocks,
         maximum_unmap_descriptors=lu.maximum_unmap_descriptors,
         maximum_write_same=lu.maximum_write_same_blocks,
-        **optimal,
+        **told,
     )[HEADER.size :]
 
 
