@@ -55,8 +55,9 @@ def _check(path: str, options: Mapping[str, Any]) -> None:
     zones = [name for name in ("zone-capacity", "max-open", "max-active") if name in options]
     if zones and "zoned" not in options:
         raise ValueError(f"{zones[0]}: only where there are zones, with zoned=SIZE")
-    if "zoned" in options and "capacity" in options:
-        raise ValueError("capacity: namespaces with zones stay as they are")
+    for other in ("zoned", "rescap"):
+        if options.get(other) and "capacity" in options:
+            raise ValueError(f"capacity: its namespaces come and go; leave {other} out")
     if "zoned" in options and path != MEMORY:
         raise ValueError(f"zoned: what zones hold is not kept in a file; use emulated:{MEMORY}")
 

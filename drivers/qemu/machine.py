@@ -34,7 +34,8 @@ class QemuOptions:
     `vectors` completion queues have no interrupt of their own. Blocks have
     `metadata_bytes` each (0, 8, 16, 64), behind their data if `extended`, with
     protection information of a type, which is first in them or last.
-    `namespace` are more properties of each namespace, by QEMU's names.
+    `namespace` are more properties of each namespace, by QEMU's names. In a `subsystem`
+    namespaces can be attached and detached.
     """
 
     path: Path | None = None
@@ -51,6 +52,7 @@ class QemuOptions:
     protection_type: int = 0
     protection_first: bool = False
     namespace: Mapping[str, object] = field(default_factory=dict)
+    subsystem: bool = False
 
     def devices(self) -> Iterator[str]:
         """Yield the command line arguments for disks and controller."""
@@ -65,10 +67,13 @@ class QemuOptions:
                     "discard": "unmap",
                 },
             )
+        if self.subsystem:
+            yield from _option("-device", driver="nvme-subsys", id="subsystem", nqn=self.serial)
         yield from _option(
             "-device",
             driver="nvme",
             id="nvme",
+            **({"subsys": "subsystem"} if self.subsystem else {}),
             serial=self.serial,
             addr=f"{NVME_DEVICE:x}.0",
             mdts=self.mdts,

@@ -22,6 +22,7 @@ DISK = "emulated:memory,size=1M,namespaces=2,capacity=8M"
 CAPACITY_CHANGED, LUNS_CHANGED, POWER_ON = (6, 0x2A, 9), (6, 0x3F, 0xE), (6, 0x29, 0)
 LUN_NOT_SUPPORTED, OUT_OF_RANGE = (5, 0x25, 0), (5, 0x21, 0)
 TEST_UNIT_READY = bytes(6)
+_SERIALS = "abc"
 WRITE = row("WRITE (10)").build(lba=2, transfer_length=1)
 READ = row("READ (10)").build(lba=2, transfer_length=1)
 
@@ -113,12 +114,15 @@ def test_a_spec_is_managed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 @dataclass
 class Served:
+    """One of a daemon's controllers, by its number, and who uses its target."""
+
     daemon: Daemon
+    number: int
     initiator: Initiator
 
-    def verb(self, *words: str) -> int:
-        """Have the daemon's controller do what a verb says."""
-        return main([*words, "--state-dir", str(self.daemon.state_dir)])
+    def verb(self, name: str, *words: str) -> int:
+        """Have the controller do what a verb says."""
+        return main([name, str(self.number), *words, "--state-dir", str(self.daemon.state_dir)])
 
     def told(self, lun: int) -> list[tuple[int, int, int]]:
         """Return what the initiator is told, until the logical unit is ready or is not there."""
@@ -145,13 +149,22 @@ class Served:
         assert self.verb(*words) == 0
 
 
+@pytest.fixture(scope="module")
+def controllers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[tuple[Daemon, int]]]:
+    """Yield a daemon's controllers, one for each test."""
+    disks = (f"{DISK},serial={serial}" for serial in _SERIALS)
+    with Daemon(tmp_path_factory.mktemp("daemon"), *disks) as daemon:
+        yield ((daemon, number) for number in range(len(_SERIALS)))
+
+
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    with Daemon(tmp_path, DISK) as daemon, Initiator(("127.0.0.1", daemon.port)) as one:
-        one.login(IQN)
+def served(controllers: Iterator[tuple[Daemon, int]]) -> Iterator[Served]:
+    daemon, number = next(controllers)
+    with Initiator(("127.0.0.1", daemon.port)) as one:
+        one.login(f"{IQN}:scsi2nvme-emulated-controller-{_SERIALS[number]}")
         for lun in (0, 1):
             one.hear(lun)
-        yield Served(daemon, one)
+        yield Served(daemon, number, one)
 
 
 def test_luns_come_and_go_with_the_verbs(

@@ -36,6 +36,7 @@ class Disk:
     protection_type: int = 0
     protection_first: bool = False
     zones: Mapping[str, int] | None = None  # size, capacity in bytes; max_open, max_active
+    managed: bool = False  # namespaces can be attached and detached, and ours created and deleted
 
 
 # What QEMU calls our settings.
@@ -52,6 +53,8 @@ def emulated(path: Path, disk: Disk) -> Transport:
     settings: dict[str, object] = {}
     if disk.zones is not None:
         settings = {_OUR_ZONES[name]: value for name, value in disk.zones.items()}
+    if disk.managed:
+        settings["capacity"] = 2 * disk.namespaces * disk.size_bytes
     return EmulatedTransport(
         EmulatedOptions(
             path=None if disk.zones is not None else path,
@@ -81,6 +84,7 @@ def qemu(path: Path, disk: Disk) -> Transport:
             protection_type=disk.protection_type,
             protection_first=disk.protection_first,
             namespace=zoned,
+            subsystem=disk.managed,
         )
     )
 
@@ -153,7 +157,8 @@ async def blank(address: str) -> None:
 
 
 def io(opcode: Opcode, slba: int, blocks: int, **arguments: Any) -> NvmeCommand:
-    return NvmeCommand(opcode, 1, slba & 0xFFFFFFFF, slba >> 32, cdw12=blocks - 1, **arguments)
+    nsid = arguments.pop("nsid", 1)
+    return NvmeCommand(opcode, nsid, slba & 0xFFFFFFFF, slba >> 32, cdw12=blocks - 1, **arguments)
 
 
 def read(slba: int, blocks: int, block_bytes: int = BLOCK, **arguments: Any) -> NvmeCommand:
