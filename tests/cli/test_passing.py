@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import pytest
 from scsi2nvme.__main__ import build_parser, main
 from scsi2nvme.api import rpc
 from scsi2nvme.api.passing import COMMAND, LOOK, PROPERTIES, WhichCommand, WhichProperties
+from scsi2nvme.cli import progress
 from scsi2nvme.cli.errors import OperationError
-from scsi2nvme.cli.passing.conversation import Pause, Shown
+from scsi2nvme.cli.passing.conversation import Pause, Shown, heard
 from scsi2nvme.cli.verbs.passing import ROWS
 from scsi2nvme.client import Client, RpcError
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
@@ -30,6 +32,7 @@ from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER, IDENTIFY_NAMESPACE, L
 from tests.daemon import IQN, Daemon
 from tests.iscsi_client import Initiator
 from tests.support import row
+from tests.waiting import until
 
 NAMESPACE = IDENTIFY_NAMESPACE.build(
     nlbaf=2, flbas=1, lbafs=b"".join(LBA_FORMAT.build(lbads=n) for n in (9, 12, 13))
@@ -44,12 +47,14 @@ def given(line: str) -> argparse.Namespace:
 
 
 def played(
-    line: str, answer: Callable[[NvmeCommand], Completion] = lambda command: Completion()
+    line: str,
+    answer: Callable[[NvmeCommand], Completion] = lambda command: Completion(),
+    done: Callable[[float], None] = lambda fraction: None,
 ) -> tuple[list[Any], Shown]:
     """Return what a verb asks, and shows, where Identify Namespace tells of `NAMESPACE`."""
     arguments = given(line)
     (one,) = (each for each in ROWS if arguments.subcommand in (each.name, each.alias))
-    conversation = one.converse(arguments)
+    conversation = heard(one.converse(arguments), done)
     asked: list[Any] = []
     told: Any = None
     while True:
@@ -171,6 +176,60 @@ def test_a_self_test_is_waited_for() -> None:
     asked, shown = played("device-self-test -s 2 -w", answer)
     assert sum(isinstance(each, Pause) for each in asked) == 2
     assert shown.lines == ("Extended Device self-test started",)
+
+
+@pytest.mark.parametrize("state", [1, 3])
+def test_a_sanitize_operation_is_waited_for(state: int) -> None:
+    states = iter((2, 2, state))
+    done: list[float] = []
+
+    def answer(command: NvmeCommand) -> Completion:
+        if command.opcode != AdminOpcode.GET_LOG_PAGE:
+            return Completion()
+        return Completion(data=SANITIZE_STATUS.build(sprog=0x4000, state=next(states)))
+
+    if state == 3:
+        with pytest.raises(OperationError, match="has failed"):
+            played("sanitize -a 2 -w", answer)
+        return
+    asked, shown = played("sanitize -a 2 -w", answer, done.append)
+    assert sum(isinstance(each, Pause) for each in asked) == 2
+    assert shown.lines == ("all that was on the disk is erased",)
+    assert done == [0.25, 0.25]
+
+
+def test_how_far_firmware_is_sent_is_told(tmp_path: Path) -> None:
+    done: list[float] = []
+    (tmp_path / "image").write_bytes(bytes(10000))
+    identity = Completion(data=IDENTIFY_CONTROLLER.build(fwug=0xFF))
+    played(f"fw-download -f {tmp_path}/image -x 4000 0", lambda command: identity, done.append)
+    assert done == [0.4, 0.8, 1]
+
+
+class Terminal(StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_FIRST_S", 0.01)
+    monkeypatch.setattr(progress, "_EVERY_S", 0.01)
+    stream = Terminal()
+    with progress.Progress("format", stream) as told:
+        until(lambda: "format: 0:00" in stream.getvalue(), "how long it takes is told")
+        told.at(0.42)
+        until(lambda: "42 % done" in stream.getvalue(), "how far it is is told")
+    assert stream.getvalue().endswith("\r\033[K")
+
+
+def test_who_is_no_terminal_is_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_FIRST_S", 0.0)
+    stream = StringIO()
+    with progress.Progress("format", stream) as told:
+        told.at(0.5)
+    assert stream.getvalue() == ""
 
 
 def test_sanitize_log_has_nvme_clis_keys() -> None:

@@ -13,10 +13,10 @@ from scsi2nvme.cli import controllers
 from scsi2nvme.cli.control import NoDaemonError, ask
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.passing.conversation import (
-    Conversation,
     Pause,
     Properties,
     Question,
+    Questions,
     Reset,
     Shown,
 )
@@ -44,7 +44,7 @@ def asked(command: NvmeCommand, controller: str, *, force: bool) -> WhichCommand
 
 
 def of_daemon(
-    conversation: Conversation[Shown], state_dir: Path, controller: str, *, force: bool
+    conversation: Questions[Shown], state_dir: Path, controller: str, *, force: bool
 ) -> Shown:
     """Play a conversation with a daemon's controller; OperationError where it refuses."""
     answer: Any = None
@@ -84,9 +84,7 @@ def _daemon_answers(question: Question, state_dir: Path, controller: str, *, for
     return Completion(ended.status, ended.dw0, ended.dnr, ended.more, data=data)
 
 
-async def of_spec(
-    conversation: Conversation[Shown], spec: ControllerSpec, *, changes: bool
-) -> Shown:
+async def of_spec(conversation: Questions[Shown], spec: ControllerSpec, *, changes: bool) -> Shown:
     """Play a conversation with a controller that is opened for it; OperationError as above.
 
     Unless it `changes` something, what is opened stays as it is.

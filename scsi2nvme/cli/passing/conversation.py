@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -34,6 +34,13 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
+class Done:
+    """Asks for nothing: tells how much of what takes long is done, 0 to 1."""
+
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """What a verb shows: in `lines` for people, as JSON, or as the bytes that were read.
 
@@ -48,7 +55,25 @@ class Shown:
 
 Question = NvmeCommand | Properties | Pause | Reset
 T = TypeVar("T")
-Conversation = Generator[Question, Any, T]
+Conversation = Generator[Question | Done, Any, T]
+Questions = Generator[Question, Any, T]
+"""A conversation without what is told of progress."""
+
+
+def heard(conversation: Conversation[T], done: Callable[[float], None]) -> Questions[T]:
+    """Have `done` told of progress: whoever is asked needs to know nothing of it."""
+    answer: Any = None
+    while True:
+        try:
+            question = conversation.send(answer)
+        except StopIteration as ended:
+            result: T = ended.value
+            return result
+        if isinstance(question, Done):
+            done(question.fraction)
+            answer = None
+        else:
+            answer = yield question
 
 
 def succeed(command: NvmeCommand, what: str = "") -> Conversation[Completion]:
@@ -89,6 +114,8 @@ def log_pages(
             lsp=lsp,
         )
         data += (yield from succeed(_with_bits(command, more or {}), f"log {lid:02X}h")).data
+        if length > CHUNK_BYTES:
+            yield Done(len(data) / length)
     return data[:length]
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from scsi2nvme.cli.errors import OperationError, UsageError
-from scsi2nvme.cli.passing.conversation import Conversation, Shown, log_pages, succeed
+from scsi2nvme.cli.passing.conversation import Conversation, Done, Shown, log_pages, succeed
 from scsi2nvme.cli.passing.row import (
     FORCE,
     OUTPUT_FORMAT,
@@ -80,6 +80,7 @@ def _download(given: argparse.Namespace) -> Conversation[Shown]:
             admin=True,
         )
         yield from succeed(command, f"fw-download, {at} of {len(image)} bytes done")
+        yield Done((at + len(piece)) / len(image))
     shown = Shown(("Firmware download success",), {"size": len(image)})
     if given.action is None:
         return shown

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.passing.conversation import (
     Conversation,
+    Done,
     Pause,
     Reset,
     Shown,
@@ -27,8 +28,9 @@ from scsi2nvme.cli.passing.row import (
     namespace_id,
     number,
 )
+from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
-from scsi2nvme.nvme.log_structures import SELF_TEST_LOG
+from scsi2nvme.nvme.log_structures import SANITIZE_STATUS, SANITIZE_STATUS_LOG, SELF_TEST_LOG
 
 _POLL_S = 1.0
 _FORMAT_S = 24 * 3600.0
@@ -39,6 +41,7 @@ _SANITIZE = {
     "start-crypto-erase": 4,
 }
 _OVERWRITE = 3
+_SANITIZING, _SANITIZE_FAILED = 2, 3  # of the log's state
 _STARTED = {
     0x1: "Short Device self-test started",
     0x2: "Extended Device self-test started",
@@ -110,7 +113,23 @@ def _sanitize(given: argparse.Namespace) -> Conversation[Shown]:
     )
     command = NvmeCommand(AdminOpcode.SANITIZE, cdw10=cdw10, cdw11=given.ovrpat, admin=True)
     yield from succeed(command, "sanitize")
-    return Shown(("the operation has begun; see: scsi2nvme sanitize-log",))
+    if not given.wait:
+        return Shown(("the operation has begun; see: scsi2nvme sanitize-log",))
+    if given.sanact == _SANITIZE["exit-failure"]:
+        return Shown(("the failure is behind it",))
+    status = yield from _sanitize_status()
+    while status.state == _SANITIZING:
+        yield Done(status.sprog / 65536)
+        yield Pause(_POLL_S)
+        status = yield from _sanitize_status()
+    if status.state == _SANITIZE_FAILED:
+        raise OperationError("sanitize: the operation has failed; see: scsi2nvme sanitize-log")
+    return Shown(("all that was on the disk is erased",))
+
+
+def _sanitize_status() -> Conversation[Values]:
+    size = SANITIZE_STATUS.size
+    return SANITIZE_STATUS.parse((yield from log_pages(SANITIZE_STATUS_LOG, size, retain=True)))
 
 
 def _self_test(given: argparse.Namespace) -> Conversation[Shown]:
@@ -124,6 +143,7 @@ def _self_test(given: argparse.Namespace) -> Conversation[Shown]:
         lines = (_STARTED.get(code, f"Device self-test {code:#x} started"),)
     operation, done = yield from _under_way()
     while given.wait and operation:
+        yield Done(done / 100)
         yield Pause(_POLL_S)
         operation, done = yield from _under_way()
     if not code:
@@ -199,6 +219,7 @@ ROWS = (
             ),
             Option("ovrpat", "p", "pattern to overwrite with"),
             FORCE,
+            flag("wait", "w", "until it has ended"),
         ),
         _sanitize,
         always,

@@ -23,7 +23,7 @@ from scsi2nvme.cli.passing.row import Row
 from scsi2nvme.cli.verb import EXIT_STATUS, Verb, add_state_dir, controller_specs, state_dir
 
 if TYPE_CHECKING:
-    from scsi2nvme.cli.passing.conversation import Shown
+    from scsi2nvme.cli.passing.conversation import Questions, Shown
 
 ROWS = tuple(
     row
@@ -55,9 +55,16 @@ def _run(row: Row, given: argparse.Namespace) -> int:
 
 
 def _shown(row: Row, given: argparse.Namespace) -> Shown:
+    from scsi2nvme.cli.passing.conversation import heard
+    from scsi2nvme.cli.progress import Progress
+
+    with Progress(row.name) as progress:
+        return _asked(heard(row.converse(given), progress.at), row, given)
+
+
+def _asked(conversation: Questions[Shown], row: Row, given: argparse.Namespace) -> Shown:
     from scsi2nvme.cli.passing.asking import of_daemon, of_spec
 
-    conversation = row.converse(given)
     if not re.match("[a-z]{3,}:", given.controller):
         force = getattr(given, "force", False)
         return of_daemon(conversation, state_dir(given), given.controller, force=force)
