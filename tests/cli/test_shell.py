@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,10 +17,13 @@ from scsi2nvme.__main__ import main
 from scsi2nvme.api import methods
 from scsi2nvme.cli import control
 from scsi2nvme.cli.errors import FAILED, OperationError, UsageError
+from scsi2nvme.cli.verbs.export import kernel_target
 from scsi2nvme.cli.verbs.shell import session as shell
 from scsi2nvme.cli.verbs.shell.disks import CONTROLLER
 from scsi2nvme.cli.verbs.shell.kind import Kind, Place, View
 from scsi2nvme.cli.verbs.shell.session import Node, Session
+from scsi2nvme.target.portal_address import PortalAddress
+from scsi2nvme.target.tcmu.lio import Publication
 from tests.daemon import IQN, PROGRAM, Daemon, free_port, targets
 from tests.iscsi_client import Initiator
 
@@ -189,6 +193,61 @@ def test_what_changes_anything_can_be_done(session: Session, host: Initiator) ->
     done = {command.method.name for node in nodes for command in node.kind.commands}
     changing = {each.name for each in methods.METHODS if each.changes}
     assert changing - done == {"controllers.command", "secrets.set"}
+
+
+def test_the_kernels_target_is_configured_as_by_the_verb(
+    session: Session,
+    running: Daemon,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What the kernel makes of it is for a machine: tests/system."""
+    names = ("0000_01_00.0", "0")
+    row = methods.Export("nvme-0", names, 1, "nvme/0000_01_00.0/1", 1 << 30, "", "x.1")
+    asked = View.of
+    monkeypatch.setattr(
+        View,
+        "of",
+        lambda view, method, *more: (
+            [row] if method is methods.EXPORTS else asked(view, method, *more)
+        ),
+    )
+    done: list[Any] = []
+
+    def export(controller: str, state_dir: Path, **given: Any) -> Publication:
+        done.append((controller, given))
+        return Publication("iqn.x:y", (), (PortalAddress("127.0.0.1", 3260),))
+
+    def unexport(controller: str, state_dir: Path, iqn: str | None) -> tuple[str, bool]:
+        done.append((controller, iqn))
+        return "iqn.x:y", True
+
+    monkeypatch.setattr(kernel_target, "export", export)
+    monkeypatch.setattr(kernel_target, "unexport", unexport)
+    session.run_cmdline(
+        "/kernel export 0 portals=127.0.0.1:3260,[::1]:3260 initiators=iqn.a:b nsids=1,2"
+    )
+    portals, usual = ("127.0.0.1:3260", "[::1]:3260"), {"iqn": None, "chap": None}
+    given = {"nsids": (1, 2), "portals": portals, "initiators": ("iqn.a:b",), **usual}
+    session.run_cmdline("/kernel unexport 0")
+    assert done == [("0", given), ("0", None)]
+    told = capsys.readouterr().out
+    assert told == "target iqn.x:y on 127.0.0.1:3260\ntarget iqn.x:y: gone\n"
+    assert session.at("/kernel").ui_complete_export({}, "0", "controller") == ["0000_01_00.0 "]
+    assert session.at("/kernel/nvme-0").summary() == ("1.00 GiB, no backstore", None)
+    with pytest.raises(OperationError, match="give --yes"):
+        Session(running.state_dir).run_cmdline("/kernel unexport 0")
+
+
+def test_events_are_told(
+    capsys: pytest.CaptureFixture[str], session: Session, running: Daemon
+) -> None:
+    with Initiator(("127.0.0.1", running.port), name="iqn.2026-11.test:seen") as one:
+        one.login(IQN)
+    session.run_cmdline("events last=100")
+    assert f"login of iqn.2026-11.test:seen to {IQN}" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="known: true, false"):
+        session.run_cmdline("events follow=forever")
 
 
 def test_disks_have_statistics(capsys: pytest.CaptureFixture[str], session: Session) -> None:

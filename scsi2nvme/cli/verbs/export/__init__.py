@@ -70,9 +70,7 @@ def _export(arguments: argparse.Namespace) -> int:
         initiators=arguments.initiator,
         chap=arguments.chap,
     )
-    print(f"target {done.iqn} on " + ", ".join(map(str, done.portals)))
-    for row in done.backstores:
-        print(f"  LUN {row.lun}: {row.config}, {row.size} bytes, backstore {row.name}")
+    print("\n".join(kernel_target.lines(done)))
     return 0
 
 

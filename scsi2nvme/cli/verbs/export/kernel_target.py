@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,13 @@ def export(
     except lio.LioError as error:
         raise OperationError(f"{error}; the daemon's messages may say more") from error
     return wanted
+
+
+def lines(done: lio.Publication) -> Iterator[str]:
+    """Yield what has been published, for people."""
+    yield f"target {done.iqn} on " + ", ".join(map(str, done.portals))
+    for row in done.backstores:
+        yield f"  LUN {row.lun}: {row.config}, {row.size} bytes, backstore {row.name}"
 
 
 def _lasting_name(controller: str, state_dir: Path) -> str:

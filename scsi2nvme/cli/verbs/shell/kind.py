@@ -71,7 +71,11 @@ class Parameter:
                 return int(text, 0)
             except ValueError:
                 raise UsageError(f"{self.field.name} {text!r} is no number") from None
-        if any(get_origin(each) is tuple for each in (self.type, *get_args(self.type))):
+        kinds = (self.type, *get_args(self.type))
+        lists = [get_args(each)[0] for each in kinds if get_origin(each) is tuple]
+        if lists == [str]:
+            return tuple(text.split(","))
+        if lists:
             try:
                 return tuple(int(each, 0) for each in text.split(","))
             except ValueError:

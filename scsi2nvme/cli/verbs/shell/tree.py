@@ -10,39 +10,10 @@ from typing import Any
 from scsi2nvme.api import configuration, methods
 from scsi2nvme.api.method import Method
 from scsi2nvme.cli import toml
-from scsi2nvme.cli.errors import OperationError
-from scsi2nvme.cli.sizes import size
 from scsi2nvme.cli.verbs.shell.disks import CONTROLLERS, DISKS
-from scsi2nvme.cli.verbs.shell.kind import Command, Kind, Place, Summary
+from scsi2nvme.cli.verbs.shell.kernel import KERNEL
+from scsi2nvme.cli.verbs.shell.kind import Command, Kind
 from scsi2nvme.cli.verbs.shell.portal import ISCSI
-from scsi2nvme.cli.verbs.shell.rows import count, named, shown
-
-# The kernel's target
-
-
-def _exports(place: Place) -> list[methods.Export] | None:
-    """Return what the kernel's target may have; None where it is not served."""
-    try:
-        return place.view.of(methods.EXPORTS)
-    except OperationError:
-        return None
-
-
-def _kernel(place: Place) -> Summary:
-    exports = _exports(place)
-    return ("not served", None) if exports is None else (count(len(exports), "export"), None)
-
-
-def _export(place: Place) -> Summary:
-    rings = [row for row in shown(place, "Rings") if row["Config"] == place.about.config]
-    use = "a backstore" if rings else "no backstore"
-    return f"{size(place.about.size)}, {use}", True if rings else None
-
-
-EXPORT = Kind(_export)
-KERNEL = Kind(
-    _kernel, lambda place: named(EXPORT, ((one.name, one) for one in _exports(place) or ()))
-)
 
 # The configuration
 
