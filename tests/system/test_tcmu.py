@@ -5,9 +5,11 @@ The controllers are emulated: what is judged is the way from the kernel to the d
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.system.machine import Machine
 
@@ -97,6 +99,67 @@ def test_export_makes_an_iscsi_target(machine: Machine) -> None:
     ).output
     assert "scsi2nvme emulat" in output
     assert output.count(f"target {IQN}: gone") == output.count("there was none") == 1
+
+
+def test_our_shell_makes_a_target_and_counts_what_fio_counts(machine: Machine) -> None:
+    """From the tree alone; and what Prometheus is told is what the initiator's own program did."""
+    output = machine.run(
+        BEGIN.replace("--state-dir", "--metrics 127.0.0.1:9465 --state-dir")
+        + f"""
+        our() {{ scsi2nvme shell --state-dir /tmp/state "$@"; }}
+        metrics() {{
+          exec {{asked}}<>/dev/tcp/127.0.0.1/9465
+          printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&$asked
+          sed '1,/^\\r$/d' <&$asked
+          exec {{asked}}<&-
+        }}
+        ! our /kernel unexport 0
+        our --yes <<END
+        /kernel ls
+        /kernel export 0 nsids=1
+        /kernel ls
+END
+        iscsi_login
+        disk=$(iscsi_disk {IQN} 0)
+        keep_from_udev $disk
+        echo 2 >/sys/block/${{disk##*/}}/queue/nomerges
+        echo "--- before"; metrics; echo "--- fio"
+        fio --name=count --filename=$disk --size=64M --direct=1 --ioengine=libaio --iodepth=16 \\
+          --rw=randrw --bs=4k --number_ios=3000 --output-format=json
+        echo "--- after"; metrics; echo "---"
+        leave_to_udev
+        iscsi_logout
+        our --yes /kernel unexport 0
+        our /kernel ls
+        """,
+        timeout_s=400,
+    ).output
+    assert "give --yes if that is meant" in output
+    assert f"target {IQN} on 127.0.0.1:3260" in output
+    assert f"target {IQN}: gone" in output
+    uses = re.findall(r"s1-1 \.* \[256\.00 MiB, (\w+) backstore\]", output)
+    assert uses == ["no", "a", "no"]
+    before, fio, after = (
+        output.split(f"--- {each}\n")[1].split("\n---")[0] for each in ("before", "fio", "after")
+    )
+    (job,) = json.loads(fio[fio.index("{") :])["jobs"]
+    for kind in ("read", "write"):
+        for name, own in (
+            ("command_duration_seconds_count", "total_ios"),
+            ("bytes_total", "io_bytes"),
+        ):
+            counted = _counted(after, name, kind) - _counted(before, name, kind)
+            assert counted == pytest.approx(job[kind][own], rel=0.01), (kind, name)
+
+
+def _counted(text: str, name: str, kind: str) -> float:
+    """Return the sum of a metric's samples of a kind of commands."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == f"scsi2nvme_{name}" and sample.labels["kind"] == kind
+    )
 
 
 @pytest.mark.parametrize("signal", ["KILL", "TERM"])
