@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,11 +41,26 @@ def _parsed(path: Path) -> dict[str, Any]:
 def written(value: Any) -> str:
     """Return a dataclass as the text of a file that `read` returns it from.
 
-    What has its default is left out.
+    What has its default is left out. Each table has a heading, so that people can add others.
     """
+    return "".join(_chunks(_plain(value), "")).lstrip("\n")
+
+
+def _chunks(given: dict[str, Any], path: str) -> Iterator[str]:
+    """Yield a table's text: what is of no table of its own comes first."""
     import tomli_w
 
-    return tomli_w.dumps(_plain(value))
+    def is_of_tables(one: Any) -> bool:
+        return isinstance(one, dict) or (isinstance(one, list) and any(map(is_of_tables, one)))
+
+    yield tomli_w.dumps({name: one for name, one in given.items() if not is_of_tables(one)})
+    for name, one in given.items():
+        if not is_of_tables(one):
+            continue
+        heading = f"[[{path}{name}]]" if isinstance(one, list) else f"[{path}{name}]"
+        for each in one if isinstance(one, list) else [one]:
+            yield f"\n{heading}\n"
+            yield from _chunks(each, f"{path}{name}.")
 
 
 def _plain(value: Any) -> Any:
