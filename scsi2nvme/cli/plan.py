@@ -156,16 +156,33 @@ def _config(facts: Mapping[Key, Any]) -> ConfigFile:
 
 def _told(key: Key, value: Any) -> str:
     match value:
-        case ControllerTable(spec, iqn):
-            return f"controller {spec}" + (f" as {iqn}" if iqn else "")
-        case TargetTable(iqn):
-            return f"target {iqn}"
+        case ControllerTable(spec, iqn, alias, target):
+            more = f" as {iqn}" * bool(iqn) + _alias(alias)
+            return f"controller {spec}{more}" + ", no target" * (not target)
+        case TargetTable(iqn, alias):
+            return f"target {iqn}{_alias(alias)}"
         case LunTable(lun, controller, nsid):
             return f"lun {lun} of {key[1]}: namespace {nsid} of {controller}"
         case InitiatorTable(name):
-            return f"initiator {name}"
+            return f"initiator {name}: {_rights(value)}"
     if key[0] == "portal":
         return f"portal {value}"
     if key[1] in _SECRETS:
         return f"{key[1]} (name {value.name})"
     return f"{key[1]} = {value}"
+
+
+def _alias(alias: str) -> str:
+    return f", alias {alias!r}" if alias else ""
+
+
+def _rights(row: InitiatorTable) -> str:
+    """Return what an initiator may use, and whether it has secrets of its own."""
+    luns = "all LUNs" if row.luns is None else "LUNs " + (_list(row.luns) or "none")
+    targets = "all targets" if row.targets is None else _list(row.targets) or "no target"
+    secrets = [name for name in _SECRETS[:2] if getattr(row, name) is not None]
+    return ", ".join((f"{luns} of {targets}", *(f"{name} of its own" for name in secrets)))
+
+
+def _list(values: Sequence[object]) -> str:
+    return " ".join(map(str, values))

@@ -50,7 +50,9 @@ def test_what_runs_is_told_without_secrets_and_saved_with_them(tmp_path: Path) -
         told = ask(running, configuration.GET)
         assert [each.spec for each in told.controllers] == SPECS[:2]
         assert told.chap == configuration.Credentials("host", "")
-        assert ask(running, configuration.DIFF) == [f"- controller {SPECS[1]} as {target(1)}"]
+        assert ask(running, configuration.DIFF) == [
+            f"- controller {SPECS[1]} as {target(1)}, alias 'the second'"
+        ]
         path.chmod(0o640)
         done = scsi2nvme("saveconfig", *where)
         assert (done.stdout, done.stderr) == (f"saved to {path}\n", "")
@@ -84,7 +86,7 @@ def test_controllers_come_and_go_with_the_file(tmp_path: Path) -> None:
         write(running, targets(SPECS[0]) + more)
         steps = [
             f"- controller {SPECS[1]} as {target(1)}",
-            f"+ controller {SPECS[2]} as {target(2)}",
+            f"+ controller {SPECS[2]} as {target(2)}, alias 'new'",
         ]
         assert scsi2nvme("reload", "--dry-run", *where).stdout.splitlines() == steps
         assert served(running) == SPECS[:2]
@@ -97,7 +99,7 @@ def test_controllers_come_and_go_with_the_file(tmp_path: Path) -> None:
             assert one.command(0, READ, data_in=512).status == 0
             assert one.keys["TargetAlias"] == "new"
             write(running, targets(SPECS[0]) + more.replace('"new"', '"other"'))
-            assert reload(running) == [f"~ controller {SPECS[2]} as {target(2)}"]
+            assert reload(running) == [f"~ controller {SPECS[2]} as {target(2)}, alias 'other'"]
             assert one.command(0, READ, data_in=512).status == 0
         with Initiator(("127.0.0.1", running.port)) as late, pytest.raises(LoginError) as no:
             late.login(target(1))
