@@ -131,7 +131,7 @@ build/venv/.installed: pyproject.toml meson.build tests/c/meson.build
 	@echo "Setting up build/venv"
 	@$(DEV_BUILD) $(PYTHON) -m venv build/venv
 	@$(DEV_BUILD) pip install --quiet --upgrade 'pip>=23.1' $(TOOLS)
-	@$(DEV_BUILD) pip install --quiet --no-build-isolation --editable '.[dev]' \
+	@$(DEV_BUILD) pip install --quiet --no-build-isolation --editable '.[dev,docs]' \
 	  -Cbuild-dir=$(NATIVE) -Csetup-args=-Dwerror=true -Csetup-args=-Db_ndebug=false
 	@touch $@
 
@@ -271,6 +271,7 @@ docs: build-packages environment ## generate the pages of docs/ that come from t
 	@$(DEV)/python -m tests.architecture.comparison
 	@$(DEV)/python -m tests.architecture.emulated
 	@$(DEV)/python -m tests.architecture.pictures
+	@$(DEV)/python -m tests.recording
 
 stranger: ## check that it builds, serves, installs and is a package in a bare Debian 12 (needs root)
 	$(call packages,$(STRANGER_PACKAGES))
