@@ -18,6 +18,7 @@ from scsi2nvme.drivers.emulated.image import (
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.native.emulator import Emulator
+from scsi2nvme.nvme.ana import ACCESSIBLE, AnaState
 from scsi2nvme.nvme.command import BROADCAST_NSID
 from scsi2nvme.nvme.log_structures import SANITIZE_STATUS_LOG
 from scsi2nvme.nvme.status import StatusCode
@@ -123,6 +124,7 @@ class Model:
         self.tells_use = False
         self.critical_warning = 0
         self.sanitizing = self.sanitize_failed = False  # of all namespaces
+        self.ana_state = AnaState.OPTIMIZED
         self.remaining: dict[int, int] = {}  # percent of a Format NVM under way, by NSID
         self.changed: set[int] = set()
         self.detached: set[int] = set()  # NSIDs of namespaces that are not active now
@@ -194,6 +196,11 @@ class Model:
             return self.image.capacity
         return self.image.namespace_bytes * len(self.state.namespaces)
 
+    @property
+    def accessible(self) -> bool:
+        """Whether namespaces can be reached by this controller, as its ANA state says."""
+        return self.ana_state in ACCESSIBLE
+
     def taken_bytes(self, namespace: NamespaceState) -> int:
         """Return how much of the disk a namespace takes."""
         size = namespace.bytes or self.image.namespace_bytes
@@ -226,6 +233,7 @@ class Model:
             sanitizing=self.sanitizing,
             sanitize_failed=self.sanitize_failed,
             inactive=not namespace.attached,
+            ana_state=self.ana_state,
         )
         self._divide(namespace)
 

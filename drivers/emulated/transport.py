@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from scsi2nvme.drivers.emulated.admin import AdminQueue
 from scsi2nvme.drivers.emulated.capabilities import TABLES
+from scsi2nvme.drivers.emulated.capabilities.ana import Access
 from scsi2nvme.drivers.emulated.capabilities.health import Health
 from scsi2nvme.drivers.emulated.capabilities.namespace_management import CAPACITY, Management
 from scsi2nvme.drivers.emulated.capabilities.subsystem import CONTROLLER
@@ -31,6 +32,7 @@ from scsi2nvme.drivers.transport import Alarm, TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.native.emulator import EmulatedPort, Emulator
 from scsi2nvme.native.transport import Region, Window
+from scsi2nvme.nvme.ana import AnaState
 from scsi2nvme.nvme.registers import (
     ALL_ONES_32,
     ALL_ONES_64,
@@ -305,6 +307,10 @@ class EmulatedTransport:
     def resize(self, nsid: int, blocks: int) -> None:
         """Have a namespace be of another size, as others may have it; only with a `capacity`."""
         self._admin.part(Management).resize(nsid, blocks)
+
+    def set_ana(self, state: AnaState) -> None:
+        """Have its namespaces be reached otherwise, or not at all; only where it has ANA."""
+        self._admin.part(Access).set(state)
 
     def wear_out(self) -> None:
         """Place the medium in read only mode, as a controller does whose spare is used up."""

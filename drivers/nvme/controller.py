@@ -303,7 +303,8 @@ class Controller:
         return self._setup.left_out(command) or (await self.execute(command))[0]
 
     async def _read_namespaces(self, execute: Execute) -> dict[int, NamespaceFacts]:
-        return await read_namespaces(execute, self.identity, self._registers.quirks)
+        quirks = self._registers.quirks
+        return await read_namespaces(execute, self.identity, quirks, self.namespaces)
 
     async def rescan(self) -> frozenset[int]:
         """Read the namespaces again; return the NSIDs that came, went or changed."""

@@ -16,6 +16,7 @@ from scsi2nvme.drivers.nvme.identify import MEDIUM_READ_ONLY
 from scsi2nvme.drivers.nvme.submission import ControlQueue, Entry
 from scsi2nvme.fields import Values
 from scsi2nvme.native.nvme import QueueCompletion
+from scsi2nvme.nvme.ana import ANA_CHANGED, ANA_LOG, ANA_NOTICE
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.log_structures import SANITIZE_STATUS
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SMART_LOG
@@ -28,7 +29,7 @@ REARM_S = 60.0  # between looks whether a critical warning that was told of has 
 
 # Feature 0Bh: critical warnings, and the notices that are dealt with.
 _ALL_WARNINGS = 0x1F
-_NOTICES = 1 << 8 | 1 << 9  # of namespaces, of a firmware activation
+_NOTICES = 1 << 8 | 1 << 9 | ANA_NOTICE  # of namespaces, of a firmware activation, of access
 _PERSISTENT_INTERNAL_ERROR = 3
 _ACTIVATION_STARTING = 1
 
@@ -60,6 +61,7 @@ _MEANINGS: dict[tuple[int, int], str] = {
     (EventType.NOTICE, 0): "namespaces changed",
     (EventType.NOTICE, _ACTIVATION_STARTING): "firmware activation starting",
     (EventType.NOTICE, 2): "telemetry log changed",
+    (EventType.NOTICE, ANA_CHANGED): "asymmetric access changed",
     (EventType.IO_COMMAND_SET, 1): "a sanitize operation has ended",
     (EventType.IO_COMMAND_SET, 2): "a sanitize operation has ended, and deallocated all blocks",
 }
@@ -227,6 +229,8 @@ class EventMonitor:
                 self._tasks.append(self._rearming)
             if warnings & MEDIUM_READ_ONLY:
                 changed = await self._read_again()
+        if event.log_id == ANA_LOG:
+            changed = await self._read_again()
         return replace(event, raw=raw, namespaces=changed)
 
     async def _rearm(self) -> None:

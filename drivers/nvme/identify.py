@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.drivers.nvme.admin import (
@@ -19,9 +20,19 @@ from scsi2nvme.drivers.nvme.errors import StatusError, UnsupportedControllerErro
 from scsi2nvme.drivers.nvme.quirks import Quirk
 from scsi2nvme.drivers.nvme.zoned import UnusableZonesError, read_zones
 from scsi2nvme.fields import Values
+from scsi2nvme.nvme.ana import (
+    ACCESSIBLE,
+    ANA_LOG,
+    GROUPS_ONLY,
+    AnaState,
+    group_states,
+    has_ana,
+    log_bytes,
+)
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import MPSMIN_UNIT, NamespaceFacts, Zones
 from scsi2nvme.nvme.protection import TUPLE_BYTES, TYPES
+from scsi2nvme.nvme.status import describe
 from scsi2nvme.nvme.structures import (
     EXTENDED_LBA_FORMAT,
     IDENTIFY_BYTES,
@@ -140,22 +151,63 @@ async def _medium_read_only(execute: Execute) -> bool:
     return bool(SMART_LOG.parse(completion.data).critical_warning & MEDIUM_READ_ONLY)
 
 
+async def _ana_states(execute: Execute, controller: Values) -> dict[int, AnaState]:
+    """Return the state of each ANA group; none where the controller does not tell.
+
+    Spec: NVMe Base 2.0c 5.16.1.13.
+    """
+    if not has_ana(controller):
+        return {}
+    length = log_bytes(controller)
+    completion = await execute(admin.get_log_page(ANA_LOG, BROADCAST_NSID, length, lsp=GROUPS_ONLY))
+    if completion.status:
+        _log.warning("ANA states cannot be read: %s", describe(completion.status))
+        return {}
+    return group_states(completion.data)
+
+
 async def read_namespaces(
-    execute: Execute, controller: Values, quirks: Quirk
+    execute: Execute,
+    controller: Values,
+    quirks: Quirk,
+    known: Mapping[int, NamespaceFacts] = MappingProxyType({}),
 ) -> dict[int, NamespaceFacts]:
     """Return every active namespace with logical blocks, zoned or not, that we can use, by NSID.
 
-    One whose blocks we cannot transfer is left out, with a warning. StatusError if the
-    controller refuses what it must answer.
+    One whose blocks we cannot transfer is left out, with a warning. Of one that cannot be reached
+    now, as its ANA state says, what is `known` holds. StatusError if the controller refuses what
+    it must answer.
     """
     limits = await _nvm_controller(execute)
     read_only = await _medium_read_only(execute)
+    states = await _ana_states(execute, controller)
     found = {}
     for nsid in await _active(execute, controller):
+        before = known.get(nsid)
+        if before is not None and _state_of(before, states) not in ACCESSIBLE:
+            descriptors = await _descriptors(execute, controller, quirks, nsid)
+            if _is_still(before, descriptors):
+                found[nsid] = replace(before, ana_state=_state_of(before, states))
+                continue
         facts = await _read_namespace(execute, controller, quirks, nsid, limits)
         if facts is not None:
-            found[nsid] = replace(facts, medium_read_only=read_only)
+            state = _state_of(facts, states)
+            found[nsid] = replace(facts, medium_read_only=read_only, ana_state=state)
     return found
+
+
+def _state_of(facts: NamespaceFacts, states: Mapping[int, AnaState]) -> AnaState:
+    return states.get(facts.namespace.anagrpid, AnaState.OPTIMIZED)
+
+
+def _is_still(before: NamespaceFacts, descriptors: Descriptors) -> bool:
+    """Whether a namespace has the identifiers that it had, as far as any are told."""
+    pairs = (
+        (descriptors.uuid, before.uuid),
+        (descriptors.nguid, before.nguid),
+        (descriptors.eui64, before.eui64),
+    )
+    return all(now in (b"", then) for now, then in pairs)
 
 
 async def _active(execute: Execute, controller: Values) -> list[int]:
@@ -388,7 +440,7 @@ def same_namespace(one: NamespaceFacts, other: NamespaceFacts) -> bool:
         raw = bytearray(facts.namespace.raw)
         IDENTIFY_NAMESPACE.write(raw, nuse=0)
         names = facts.uuid, facts.nguid, facts.eui64
-        limits = facts.maximum_transfer_bytes, facts.medium_read_only
+        limits = facts.maximum_transfer_bytes, facts.medium_read_only, facts.ana_state
         return bytes(raw), *names, facts.controller.bytes("fr"), *limits, facts.zones
 
     return essence(one) == essence(other)

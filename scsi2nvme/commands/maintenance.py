@@ -9,8 +9,10 @@ from enum import IntEnum
 
 from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
+from scsi2nvme.nvme.ana import CAPABILITIES, AnaState, has_ana
 from scsi2nvme.scsi.result import Result, Translation
 from scsi2nvme.scsi.task_management import TaskManagement
+from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.ports import TARGET_PORT_GROUP
 from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.reservations import Access
@@ -203,7 +205,9 @@ GROUP = Structure(
     (
         Field("pref", 0, 7, 1),
         Field("access_state", 0, 0, 4),
+        Field("t_sup", 1, 7, 1, "transitioning supported"),
         Field("u_sup", 1, 3, 1, "unavailable supported"),
+        Field("an_sup", 1, 1, 1, "active/non-optimized supported"),
         Field("ao_sup", 1, 0, 1, "active/optimized supported"),
         Field("target_port_group", 2, 0, 16),
         Field("status_code", 5),
@@ -220,10 +224,32 @@ class AccessState(IntEnum):
     """Asymmetric access states, as far as there are any. Spec: SPC-4 6.37."""
 
     ACTIVE_OPTIMIZED = 0x0
+    ACTIVE_NON_OPTIMIZED = 0x1
     UNAVAILABLE = 0x3
+    TRANSITIONING = 0xF
 
 
 IMPLICITLY_ALTERED = 0x02  # STATUS CODE
+# What a controller says of its way to a namespace is what we say of the way to the logical unit.
+_ACCESS = {
+    AnaState.OPTIMIZED: AccessState.ACTIVE_OPTIMIZED,
+    AnaState.NON_OPTIMIZED: AccessState.ACTIVE_NON_OPTIMIZED,
+    AnaState.INACCESSIBLE: AccessState.UNAVAILABLE,
+    AnaState.PERSISTENT_LOSS: AccessState.UNAVAILABLE,
+    AnaState.CHANGE: AccessState.TRANSITIONING,
+}
+
+
+def _access_state(lu: LogicalUnit) -> AccessState:
+    if lu.readiness is Readiness.FAILED:
+        return AccessState.UNAVAILABLE
+    return _ACCESS[lu.facts.ana_state]
+
+
+def _may_be(lu: LogicalUnit, state: AnaState) -> bool:
+    """Whether a controller may report an ANA state."""
+    controller = lu.facts.controller
+    return has_ana(controller) and bool(controller.anacap & CAPABILITIES[state])
 
 
 def report_target_port_groups(task: Task) -> Translation:
@@ -233,20 +259,26 @@ def report_target_port_groups(task: Task) -> Translation:
         raise task.invalid_field("parameter_data_format")
     ports = task.lu.target_ports_of(task.nexus)
     numbers = sorted({port.relative_identifier for port in ports})
-    failed = task.lu.readiness is Readiness.FAILED
+    state = _access_state(task.lu)
     group = GROUP.build(
-        access_state=AccessState.UNAVAILABLE if failed else AccessState.ACTIVE_OPTIMIZED,
+        access_state=state,
+        t_sup=_may_be(task.lu, AnaState.CHANGE),
         u_sup=1,
+        an_sup=_may_be(task.lu, AnaState.NON_OPTIMIZED),
         ao_sup=1,
         target_port_group=TARGET_PORT_GROUP,
-        status_code=IMPLICITLY_ALTERED if failed else 0,
+        status_code=0 if state is AccessState.ACTIVE_OPTIMIZED else IMPLICITLY_ALTERED,
         port_count=len(numbers),
     )
     group += b"".join(GROUP_PORT.build(relative_target_port=number) for number in numbers)
     if not task.cdb.parameter_data_format:
         return Result(data_in=GROUPS_HEADER.build(length=len(group)) + group)
     length = GROUPS_EXTENDED_HEADER.size - GROUPS_HEADER.size + len(group)
-    return Result(data_in=GROUPS_EXTENDED_HEADER.build(length=length, format_type=1) + group)
+    transition_s = task.lu.facts.controller.anatt if _may_be(task.lu, AnaState.CHANGE) else 0
+    header = GROUPS_EXTENDED_HEADER.build(
+        length=length, format_type=1, implicit_transition_time_s=transition_s
+    )
+    return Result(data_in=header + group)
 
 
 _ALLOCATION = Field("allocation_length", 6, 0, 32)

@@ -17,6 +17,9 @@ def gate_bytes() -> int:
     return int(lib.s2n_emu_gate_bytes())
 
 
+_ANA_FLAGS = {3: 1 << 8, 4: 1 << 9, 15: 1 << 10}  # of states in which nothing is executed
+
+
 class Disk(Handle):
     """A disk of `size_bytes` in memory; what was not written to it takes none.
 
@@ -54,10 +57,12 @@ class Emulator(Handle):
         sanitizing: bool = False,
         sanitize_failed: bool = False,
         inactive: bool = False,
+        ana_state: int = 1,
     ) -> None:
         """Attach, or replace, a namespace on a file (its descriptor), or on a disk in memory."""
         flags = write_cache | write_protected << 1 | direct << 2 | formatting << 3
         flags |= moves_nothing << 4 | sanitizing << 5 | sanitize_failed << 6 | inactive << 7
+        flags |= _ANA_FLAGS.get(ana_state, 0)
         where = offset, blocks, block_bytes, flags
         if isinstance(medium, Disk):
             result = lib.s2n_emu_set_namespace_in_memory(self.native, nsid, medium.native, *where)

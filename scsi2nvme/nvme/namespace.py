@@ -7,6 +7,7 @@ from enum import IntEnum
 from functools import cached_property
 
 from scsi2nvme.fields import Values
+from scsi2nvme.nvme.ana import AnaState
 from scsi2nvme.nvme.protection import TUPLE_BYTES, TYPES, Protection, kept
 from scsi2nvme.nvme.structures import (
     IDENTIFY_BYTES,
@@ -78,6 +79,7 @@ class NamespaceFacts:
     nvm_controller: Values = field(
         default_factory=lambda: IDENTIFY_NVM_CONTROLLER.parse(bytes(IDENTIFY_BYTES))
     )
+    ana_state: AnaState = AnaState.OPTIMIZED  # also where the controller has none
     zones: Zones | None = None  # of the Zoned Namespace Command Set
 
     @property

@@ -11,6 +11,7 @@ from scsi2nvme.happenings import tell
 from scsi2nvme.native.plane import PlaneController
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import (
+    ASYMMETRIC_ACCESS_STATE_CHANGED,
     CAPACITY_DATA_HAS_CHANGED,
     INQUIRY_DATA_HAS_CHANGED,
     MICROCODE_HAS_BEEN_CHANGED,
@@ -96,6 +97,8 @@ class Follower:
         if facts.controller.bytes("fr") != lu.facts.controller.bytes("fr"):
             lu.establish_attention(MICROCODE_HAS_BEEN_CHANGED)
             lu.establish_attention(INQUIRY_DATA_HAS_CHANGED)
+        if facts.ana_state is not lu.facts.ana_state:
+            lu.establish_attention(ASYMMETRIC_ACCESS_STATE_CHANGED)
         lu.facts = facts
         lu.recover()
         if (lu.capacity_blocks, lu.block_bytes) != before:

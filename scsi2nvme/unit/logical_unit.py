@@ -35,7 +35,7 @@ from scsi2nvme.unit.power_conditions import (
     BY_NUMBERS,
     RestingCondition,
 )
-from scsi2nvme.unit.readiness import Readiness, sense_of
+from scsi2nvme.unit.readiness import UNREACHABLE, Readiness, sense_of
 from scsi2nvme.unit.reservations import Reservations
 from scsi2nvme.unit.sanitizing import Sanitizing
 from scsi2nvme.unit.statistics import Statistics
@@ -142,8 +142,11 @@ class LogicalUnit(BlockDevice):
         No capacity that can be told means none: RETURNED LOGICAL BLOCK ADDRESS is that of the
         last block. Spec: SBC-3 5.15.2, 5.16.2.
         """
-        if self.readiness is not Readiness.FAILED and (sense := self.sanitizing.sense) is not None:
-            return sense
+        if self.readiness is not Readiness.FAILED:
+            if (code := UNREACHABLE.get(self.facts.ana_state)) is not None:
+                return Sense(code)
+            if (sense := self.sanitizing.sense) is not None:
+                return sense
         if self.readiness is Readiness.READY and not self.capacity_blocks:
             return Sense(MEDIUM_NOT_PRESENT)
         return sense_of(self.readiness, self.progress)

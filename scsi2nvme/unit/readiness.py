@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import Enum
 
+from scsi2nvme.nvme.ana import AnaState
 from scsi2nvme.scsi.sense import (
+    ASYMMETRIC_ACCESS_STATE_TRANSITION,
     LOGICAL_UNIT_NOT_READY_FORMAT_IN_PROGRESS,
     LOGICAL_UNIT_NOT_READY_INITIALIZING_COMMAND_REQUIRED,
     LOGICAL_UNIT_NOT_SUPPORTED,
     MEDIUM_FORMAT_CORRUPTED,
+    TARGET_PORT_IN_UNAVAILABLE_STATE,
     Sense,
 )
 
@@ -30,6 +33,13 @@ _NOT_READY = {
     # ESXi takes it for a permanent loss, Linux for the failure of a path: another is tried. A
     # hardware error would be the disk's to Linux, whichever path leads there.
     Readiness.FAILED: LOGICAL_UNIT_NOT_SUPPORTED,
+}
+
+# By the state of asymmetric access: LUs that cannot be reached this way. Spec: SPC-4 5.15.2.4.
+UNREACHABLE = {
+    AnaState.INACCESSIBLE: TARGET_PORT_IN_UNAVAILABLE_STATE,
+    AnaState.PERSISTENT_LOSS: TARGET_PORT_IN_UNAVAILABLE_STATE,
+    AnaState.CHANGE: ASYMMETRIC_ACCESS_STATE_TRANSITION,
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from scsi2nvme import commands
@@ -12,6 +14,7 @@ from scsi2nvme.commands.maintenance import (
     ONE_HEADER,
     TIMEOUTS,
 )
+from scsi2nvme.nvme.ana import AnaState
 from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB, FieldPointer
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_management import TaskManagement
@@ -233,3 +236,22 @@ def test_other_headers_are_refused(parameter_data_format: int) -> None:
     )
     assert result.sense is not None
     assert result.sense.pointer == FieldPointer(1, 7)
+
+
+@pytest.mark.parametrize(
+    ("state", "group"),
+    [
+        (AnaState.OPTIMIZED, "00 8b 0001 00 00 00 01"),
+        (AnaState.NON_OPTIMIZED, "01 8b 0001 00 02 00 01"),
+        (AnaState.INACCESSIBLE, "03 8b 0001 00 02 00 01"),
+        (AnaState.PERSISTENT_LOSS, "03 8b 0001 00 02 00 01"),
+        (AnaState.CHANGE, "0f 8b 0001 00 02 00 01"),
+    ],
+)
+def test_the_group_is_in_the_namespaces_state(state: AnaState, group: str) -> None:
+    bench = make_bench(controller={"cmic": 8, "anacap": 0x1F, "anatt": 30})
+    bench.lu.facts = replace(bench.lu.facts, ana_state=state)
+    data = bench.do(
+        "REPORT TARGET PORT GROUPS", parameter_data_format=1, allocation_length=64
+    ).data_in
+    assert data[4:16] == bytes.fromhex("10 1e 0000") + bytes.fromhex(group)

@@ -94,11 +94,11 @@ def _namespace_fields(controller: Controller, state: NamespaceState) -> Fields:
     physical = PHYSICAL_BYTES // state.block_bytes - 1
     return {
         "nsze": blocks,
-        "ncap": blocks,
-        "nuse": model.used_blocks(state),
+        "ncap": blocks * model.accessible,  # cleared as NVMe Base 2.0c 8.1.3 has it
+        "nuse": model.used_blocks(state) * model.accessible,
         "nsfeat": 1 << 4,  # NPWG to NOWS are valid
         "flbas": BLOCK_BYTES.index(state.block_bytes),
-        "nvmcap": model.taken_bytes(state),
+        "nvmcap": model.taken_bytes(state) * model.accessible,
         "npwg": physical,
         "npwa": physical,
         "npdg": physical,

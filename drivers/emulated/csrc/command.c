@@ -172,6 +172,12 @@ static bool in_range(const struct emu_namespace *ns, const struct emu_command *c
 /* Why no command is executed on a namespace of these flags. */
 static uint16_t why_unusable(uint32_t flags)
 {
+    if (flags & EMU_ANA_LOST)
+        return EMU_ACCESS_LOST;
+    if (flags & EMU_ANA_INACCESSIBLE)
+        return EMU_ACCESS_INACCESSIBLE;
+    if (flags & EMU_ANA_CHANGE)
+        return EMU_ACCESS_TRANSITION;
     if (flags & EMU_SANITIZING)
         return EMU_SANITIZE_IN_PROGRESS;
     return flags & EMU_UNSANITIZED ? EMU_SANITIZE_FAILED : EMU_FORMAT_IN_PROGRESS;
