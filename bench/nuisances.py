@@ -153,6 +153,15 @@ def large_reads(address: Address, target: str) -> Iterator[None]:
     yield from flood(hosts(address, target, 1), read, 32)
 
 
+def middling_reads(address: Address, target: str) -> Iterator[None]:
+    """Four sessions with 32 reads of 64 KiB each, all of which they take."""
+
+    def read(host: Host) -> None:
+        host.submit(transfer(READ, 65536), data_in=65536)
+
+    yield from flood(hosts(address, target), read, 32)
+
+
 def ordered_reads(address: Address, target: str) -> Iterator[None]:
     """Four sessions with 128 ORDERED reads of 4 KiB each."""
 
@@ -187,6 +196,7 @@ NUISANCES = (
     Nuisance("4 hosts, 32 × COMPARE AND WRITE each, for ever", storms.compares),
     Nuisance("4 hosts, 16 × ABORT TASK of nothing each, for ever", storms.aborts_of_nothing),
     Nuisance("4 hosts, 16 × QUERY TASK SET each, for ever", storms.queries),
+    Nuisance("4 hosts, 32 × READ 64 KiB each, for ever", middling_reads),
     Nuisance("4 hosts, ABORT TASK SET of 32 reads each, for ever", storms.aborts_of_reads),
     Nuisance("a host, LOGICAL UNIT RESET for ever", storms.unit_resets),
     Nuisance("4 hosts, 16 × TARGET COLD RESET each, refused", storms.cold_resets),
