@@ -400,3 +400,15 @@ void put_abort_task(struct initiator *on, uint8_t opcode, uint32_t cmd_sn, uint3
     s2n_put32(bhs + 32, ref_cmd_sn);
     put(on, bhs, NULL, 0);
 }
+
+void put_malformed(struct initiator *on, uint32_t cmd_sn)
+{
+    uint8_t bytes[48 + 8];
+
+    request(bytes, S2N_SCSI_COMMAND, cmd_sn, cmd_sn);
+    memset(bytes + 48, 0, 8);
+    bytes[S2N_AT_AHS_LENGTH] = 2;
+    s2n_put16(bytes + 48, 5);
+    bytes[48 + 2] = 2;
+    put_bytes(on, bytes, sizeof bytes);
+}

@@ -66,6 +66,8 @@ void put_part_of_write(struct initiator *initiator, uint32_t itt, uint32_t cmd_s
                        const uint8_t *cdb, uint32_t length, uint32_t sent);
 void put_data_out(struct initiator *initiator, uint32_t itt, uint32_t ttt, uint32_t data_sn,
                   uint32_t offset, bool final, const uint8_t *data, uint32_t length);
+/* A command whose additional header segment is of no known type; the CmdSN is its tag. */
+void put_malformed(struct initiator *on, uint32_t cmd_sn);
 /* Fill in a request's header: opcode (with the immediate bit), ITT, CmdSN as it is. */
 void request(uint8_t *bhs, uint8_t opcode, uint32_t itt, uint32_t cmd_sn);
 
