@@ -345,6 +345,48 @@ static void nothing_is_done_without_room(void)
     CHECK(s2n_hot_translate(&all, unmap, 10, NULL, 4096, op, 8) < 0);
 }
 
+/* Nor what the namespace does not do, is beyond its end, or is no list. */
+static void unmap_is_judged_first(void)
+{
+    static const uint8_t two[10] = {0x42, [8] = 40}, short_list[10] = {0x42, [8] = 7};
+    static uint8_t list[4096];
+    s2n_lu_params lu = able();
+
+    memset(list, 0xff, sizeof list);
+    be(list + 2, 2, 32);
+    for (int at = 8; at < 40; at += 16) {
+        be(list + at, 8, 1000);
+        be(list + at + 8, 4, 1);
+    }
+    CHECK_EQUAL(s2n_hot_translate(&lu, two, 10, list, sizeof list, op, 8), 1);
+    CHECK_EQUAL(op[0].data_bytes, 32);
+    CHECK(!list[op[0].data_at] && !list[op[0].data_at + 3]); /* no context attributes */
+    be(list + 2, 2, 31);                                     /* the second is cut off */
+    CHECK_EQUAL(s2n_hot_translate(&lu, two, 10, list, sizeof list, op, 8), 1);
+    CHECK_EQUAL(op[0].data_bytes, 16);
+    CHECK(s2n_hot_translate(&lu, short_list, 10, list, sizeof list, op, 8) < 0);
+    lu.unmap_ranges = 0;
+    CHECK(s2n_hot_translate(&lu, two, 10, list, sizeof list, op, 8) < 0);
+    lu = able();
+    lu.unmap_range_blocks = 0;
+    CHECK(s2n_hot_translate(&lu, two, 10, list, sizeof list, op, 8) < 0);
+}
+
+static void a_swap_is_within_the_end_and_the_largest_transfer(void)
+{
+    uint8_t swap[16] = {0x89, [13] = 2};
+    static uint8_t buffer[4 * S2N_PAGE];
+    s2n_lu_params lu = able();
+
+    be(swap + 2, 8, 99998);
+    CHECK(s2n_hot_translate(&lu, swap, 16, buffer, sizeof buffer, op, 8) > 0);
+    be(swap + 2, 8, 99999);
+    CHECK(s2n_hot_translate(&lu, swap, 16, buffer, sizeof buffer, op, 8) < 0);
+    be(swap + 2, 8, 0);
+    lu.block_shift = 22; /* twice of it is all of S2N_MAXIMUM_TRANSFER */
+    CHECK(s2n_hot_translate(&lu, swap, 16, buffer, sizeof buffer, op, 8) < 0);
+}
+
 /* Flush, Write Zeroes and Dataset Management; and a limit that is longer or none is kept. */
 static void what_has_no_data_has_more_time(void)
 {
@@ -373,6 +415,8 @@ int main(void)
     RUN(no_kind_goes_beyond_the_last_block);
     RUN(zeroes_are_known_by_every_byte);
     RUN(nothing_is_done_without_room);
+    RUN(unmap_is_judged_first);
+    RUN(a_swap_is_within_the_end_and_the_largest_transfer);
     RUN(what_has_no_data_has_more_time);
     return 0;
 }

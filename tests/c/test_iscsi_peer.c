@@ -190,6 +190,37 @@ static void whoever_goes_on_stays(void)
     logout(&i);
 }
 
+/* The same of what came unasked, and has no buffer yet. */
+static void what_comes_unasked_goes_on_as_well(void)
+{
+    enum { PIECES = 16, PIECE = BYTES / PIECES };
+    s2n_conn_params params = usual;
+    const uint8_t *data = pattern(BYTES);
+
+    params.first_burst = params.maximum_burst = BYTES;
+    login(&i, &params);
+    uint64_t pool = fake.pool_bytes;
+    i.cmd_sn++;
+    fake.pool_bytes -= pool;
+    put_command(&i, W, AN_ITT, BYTES, write10(0, BLOCKS), NULL, 0);
+    fake_run();
+    CHECK_EQUAL(i.conn->commands->task->charged, BYTES);
+    fake.wanted = true;
+    for (uint32_t sent = 0; sent < PIECES; sent++) {
+        put_data_out(&i, AN_ITT, S2N_RESERVED_TAG, sent, sent * PIECE, sent == PIECES - 1,
+                     data + sent * PIECE, PIECE);
+        pass(1);
+    }
+    fake_give(pool);
+    i.cmd_sn -= 2;
+    put_command(&i, F, AN_ITT + 1, 0, test_unit_ready, NULL, 0);
+    expect_status(&i, 0);
+    expect_status(&i, 0);
+    CHECK(!memcmp(fake.disk, data, BYTES));
+    i.cmd_sn++;
+    logout(&i);
+}
+
 static void whoever_takes_no_data_is_dropped_soon(void)
 {
     take_no_data();
@@ -398,6 +429,7 @@ int main(void)
     RUN(whoever_leaves_a_gap_is_dropped_soon);
     RUN(whoever_keeps_its_own_waiting_is_dropped_soon);
     RUN(whoever_goes_on_stays);
+    RUN(what_comes_unasked_goes_on_as_well);
     RUN(whoever_takes_no_data_is_dropped_soon);
     RUN(who_owes_nothing_is_in_nobody_s_way);
     RUN(what_another_connection_blocks_is_not_watched);

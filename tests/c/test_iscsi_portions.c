@@ -155,7 +155,9 @@ static void an_abort_lets_whole_pdus_leave(void)
     CHECK(fake_abort(AN_ITT, false));
     CHECK_EQUAL(i.conn->commands->phase, S2N_WITHDRAWN);
     CHECK(!fake_abort(AN_ITT, false)); /* it is over for whoever asks */
-    put_command(&i, F, AN_ITT + 1, 0, test_unit_ready, NULL, 0);
+    put_command(&i, F | S2N_ATTRIBUTE_ORDERED, AN_ITT + 1, 0, test_unit_ready, NULL, 0);
+    fake_run();
+    CHECK_EQUAL(fake.executions, 2); /* nor does anybody wait for it who is ordered after it */
     struct pdu *pdu = after_data(&bytes);
     CHECK_EQUAL(pdu->opcode, S2N_SCSI_RESPONSE);
     CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_ITT), AN_ITT + 1);

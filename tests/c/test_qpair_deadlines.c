@@ -147,6 +147,30 @@ static void test_what_is_replayed_has_all_its_time_again(void)
     close_bench(&bench);
 }
 
+/* Who has a CID later was given no more time, and is as old as it is. */
+static void test_each_command_is_looked_at_by_itself(void)
+{
+    enum { LONG_MS = 1000000 };
+    struct bench bench;
+    s2n_completion done;
+    uint8_t sqe[64];
+
+    open_bench(&bench, DEPTH);
+    for (int i = 0; i < 2 * DEPTH; i++) {
+        int cid = s2n_qpair_place(bench.qp, (uint8_t[64]){2}, NULL, 0, i % 3 ? LONG_MS : 0);
+        CHECK(!s2n_qpair_extended(bench.qp, (uint16_t)cid));
+        int64_t age = s2n_qpair_look_at(bench.qp, (uint16_t)cid, sqe);
+        CHECK(i % 3 ? age >= 0 && age < LONG_MS : age == INT64_MAX);
+        s2n_qpair_extend(bench.qp, (uint16_t)cid, LONG_MS);
+        CHECK(s2n_qpair_extended(bench.qp, (uint16_t)cid));
+        CHECK_EQUAL(s2n_qpair_look_at(bench.qp, (uint16_t)cid, sqe), INT64_MAX);
+        post(&bench, (uint16_t)cid, 0, 0);
+        CHECK_EQUAL(s2n_qpair_poll(bench.qp, &done, 1), 1);
+        CHECK_EQUAL(s2n_qpair_look_at(bench.qp, (uint16_t)cid, sqe), -1);
+    }
+    close_bench(&bench);
+}
+
 int main(void)
 {
     RUN(test_deadlines);
@@ -155,5 +179,6 @@ int main(void)
     RUN(test_deadlines_begin_when_they_are_set);
     RUN(test_what_was_forgotten_has_no_deadline);
     RUN(test_what_is_replayed_has_all_its_time_again);
+    RUN(test_each_command_is_looked_at_by_itself);
     return 0;
 }

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "task_abort.h"
 
 enum { POOL = 1 << 20, DEPTH = 4, SLOTS = DEPTH - 1 };
 
@@ -205,47 +204,6 @@ static void a_second_abort_waits_for_the_same_task(void)
     expect_drained(72, 0);
     expect_drained(71, 1);
     device_complete(&bench.device, 1, 0);
-    bench_close();
-}
-
-/* What ends a session, too, aborts what may be aborted already. */
-static void whoever_was_promised_a_response_gets_it(void)
-{
-    bench_open(DEPTH, POOL);
-    begin_read(&op[0], 0, 0, 0, 1);
-    begin_read(&op[1], 0, 0, 0, 1);
-    rounds();
-    s2n_task_abort(op[0].task, true);
-    s2n_task_abort(op[1].task, false);
-    uint64_t since_ms = op[0].task->abort_ms;
-    bench.reactor->now_ms += 500;
-    s2n_task_abort(op[0].task, false);
-    s2n_task_abort(op[1].task, true);
-    CHECK_EQUAL(op[0].task->abort_ms, since_ms);
-    complete_all();
-    CHECK(op[0].aborted && op[0].told);
-    CHECK(op[1].aborted && !op[1].told);
-    bench_close();
-}
-
-/* The time of the first, whatever is aborted after it. */
-static void the_device_is_told_in_time_of_each(void)
-{
-    bench_open(DEPTH, POOL);
-    begin_read(&op[0], 0, 0, 0, 1);
-    begin_read(&op[1], 1, 0, 0, 1);
-    rounds();
-    const struct s2n_timer *urge = &s2n_queue_of(op[0].task)->urge;
-    CHECK(!urge->armed);
-    s2n_task_abort(op[0].task, false);
-    uint64_t at_ms = bench.reactor->now_ms + 1000;
-    CHECK_EQUAL(urge->at_ms, at_ms);
-    bench.reactor->now_ms += 300;
-    s2n_task_abort(op[1].task, false);
-    CHECK(urge->armed);
-    CHECK_EQUAL(urge->at_ms, at_ms);
-    complete_all();
-    CHECK(op[0].aborted && op[1].aborted);
     bench_close();
 }
 
@@ -479,8 +437,6 @@ int main(void)
     RUN(aborts_reach_their_scope_only);
     RUN(an_abort_does_not_wait_for_responses);
     RUN(a_second_abort_waits_for_the_same_task);
-    RUN(whoever_was_promised_a_response_gets_it);
-    RUN(the_device_is_told_in_time_of_each);
     RUN(what_stays_on_the_device_is_aborted_there);
     RUN(what_is_told_of_keeps_its_cid_until_it_was_attended_to);
     RUN(a_reset_ends_what_was_aborted);

@@ -93,6 +93,18 @@ static void what_does_not_go_in_portions(void)
     for (task->attribute = 2; task->attribute <= 4; task->attribute++)
         CHECK_EQUAL(s2n_task_portion(task, &portion), task->attribute != 4);
     s2n_task_free(task);
+    for (uint32_t more = 0; more <= BLOCK; more += BLOCK) {
+        task = s2n_task_new(bench.reactor, NULL, bench.nexus[0]);
+        memcpy(task->cdb, cdb, sizeof cdb);
+        uint32_t blocks = (S2N_MAXIMUM_TRANSFER + more) / BLOCK;
+        for (int at = 0; at < 4; at++)
+            task->cdb[10 + at] = (uint8_t)(blocks >> 8 * (3 - at));
+        task->cdb_length = sizeof cdb;
+        s2n_task_begin(task);
+        CHECK_EQUAL(s2n_task_portion(task, &portion), more > 0);
+        CHECK_EQUAL(portion.bytes, more ? S2N_PORTION : S2N_MAXIMUM_TRANSFER);
+        s2n_task_free(task);
+    }
     bench_close();
 }
 

@@ -69,9 +69,13 @@ def test_a_write_that_fails_half_way_goes_no_further() -> None:
 
 
 def test_a_write_longer_than_one_command_may_be_is_refused() -> None:
-    bench, _ = zoned()
-    assert code(write(bench, 0, 16385)) is not None
+    most = make_lu(blocks=1 << 16).maximum_transfer_blocks
+    large = Zones(size=1 << 15, capacity=1 << 15, most_open=2)
+    bench = make_bench(zones=large, blocks=1 << 16)
+    assert most < large.capacity
+    assert code(write(bench, 0, most + 1)) == INVALID_FIELD_IN_CDB
     assert bench.model.executed == []
+    assert write(bench, 0, most) == GOOD
 
 
 def test_what_writes_have_opened_gives_way() -> None:
@@ -96,6 +100,19 @@ def test_zones_that_are_of_no_use_any_more(name: str, state: ZoneState, sense: o
     option = 6 if state is ZoneState.READ_ONLY else 7
     report = bench.do("REPORT ZONES", allocation_length=512, reporting_options=option).data_in
     assert len(report) == HEADER.size + DESCRIPTOR.size
+
+
+@pytest.mark.parametrize("written", [0, 1, CAPACITY - 1])
+def test_a_zone_that_is_closed_keeps_what_was_written(written: int) -> None:
+    bench, zones = zoned()
+    assert bench.do("OPEN ZONE", zone_id=ZONE) == GOOD
+    if written:
+        assert write(bench, ZONE, written) == GOOD
+    assert bench.do("CLOSE ZONE", zone_id=ZONE) == GOOD
+    assert zones.states[1] is (ZoneState.CLOSED if written else ZoneState.EMPTY)
+    assert zones.pointers[1] == ZONE + written
+    read = bench.do("READ (16)", lba=ZONE, transfer_length=written or 1)
+    assert read.data_in == (b"\xa5" * written * BLOCK or bytes(BLOCK))
 
 
 def test_a_zone_that_was_closed_unwritten_is_empty() -> None:
