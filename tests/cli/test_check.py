@@ -16,7 +16,7 @@ from scsi2nvme.cli import advice
 from scsi2nvme.cli.daemon import descriptors
 from scsi2nvme.cli.errors import FAILED
 from scsi2nvme.cli.verbs.check import daemon as of_the_daemon
-from scsi2nvme.cli.verbs.check import kernel, process
+from scsi2nvme.cli.verbs.check import kernel, permissions, process
 from scsi2nvme.cli.verbs.check.checks import CHECKS
 from scsi2nvme.cli.verbs.check.finding import Finding, Level
 from scsi2nvme.cli.verbs.check.situation import Situation
@@ -194,6 +194,32 @@ def test_who_may_come_without_a_secret(
 ) -> None:
     config = f'portals = ["{portal}"]\n{DISK}{secret}'
     assert levels(look(machine, config, "portal", tmp_path)) == [level]
+
+
+def test_what_else_strangers_may_do_is_named(machine: Machine, tmp_path: Path) -> None:
+    config = 'portals = ["192.0.2.1"]\n' + DISK.replace('"\n', ',sanitize=on,firmware=on"\n', 1)
+    (found,) = look(machine, config, "portal", tmp_path)
+    assert "erase whole disks for good (sanitize=on), write firmware (firmware=on);" in found.what
+
+
+def test_what_is_permitted_in_vain_is_told(tmp_path: Path) -> None:
+    situation = Situation.of(None, str(tmp_path), tcmu=False)
+    assert list(permissions.permissions(situation)) == []
+    asked = "sanitize=on,security=on,firmware=on,history=on,secure_format=crypto"
+    can = "sanicap=block,tcg=on,slots=2,telemetry=on,crypto_format=on"
+    specs = [f"emulated:memory,size=64M,serial=S{n},{asked}" for n in range(2)]
+    specs[0] += f",{can}"
+
+    async def work() -> None:
+        async with running(serving(tmp_path, *specs, port=free_port())):
+            found = await asyncio.to_thread(lambda: [*permissions.permissions(situation)])
+            vain = [each.what for each in found if each.level is Level.WARNING]
+            (well,) = (each.what for each in found if each.level is Level.OK)
+            assert well.endswith(asked.replace(",", ", ") + " permits")
+            assert len(vain) == 5
+            assert vain[0].endswith("permits nothing: the disk has no sanitize operations")
+
+    asyncio.run(work())
 
 
 def test_who_may_come_to_the_kernels_portals(machine: Machine, tmp_path: Path) -> None:

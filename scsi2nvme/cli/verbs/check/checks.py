@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from scsi2nvme.cli.verbs.check import configured, daemon, disks, kernel, libraries, process
+from scsi2nvme.cli.verbs.check import (
+    configured,
+    daemon,
+    disks,
+    kernel,
+    libraries,
+    permissions,
+    process,
+)
 from scsi2nvme.cli.verbs.check.finding import Finding, Level
 from scsi2nvme.cli.verbs.check.situation import Situation
 from scsi2nvme.kernel_module import ISCSI_TARGET, USER_BACKSTORE, VFIO_PCI, VFIO_TYPE1
@@ -63,4 +71,5 @@ CHECKS = (
     Check("state", process.state),
     Check("daemon", daemon.daemon),
     Check("health", daemon.health),
+    Check("permissions", permissions.permissions),
 )

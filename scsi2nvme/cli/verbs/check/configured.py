@@ -38,10 +38,25 @@ def portals(situation: Situation) -> Iterator[Finding]:
     proved = settings.chap is not None or (bool(rows) and all(row.chap for row in rows))
     far = [str(address) for address in settings.portals if not address.loopback]
     if far and not proved:
-        what = f"whoever reaches {', '.join(far)} may read and write; {DEMAND_A_SECRET}"
+        may = "".join(f", {each}" for each in _permitted(situation))
+        what = f"whoever reaches {', '.join(far)} may read and write{may}; {DEMAND_A_SECRET}"
         yield Finding(Level.WARNING, what)
     else:
         yield ok(", ".join(map(str, settings.portals)))
+
+
+def _permitted(situation: Situation) -> Iterator[str]:
+    """Yield what else of weight SPECs permit initiators."""
+    assert situation.settings is not None
+    specs = [each.spec for each in situation.settings.targets]
+    if any(spec.may_be_sanitized for spec in specs):
+        yield "erase whole disks for good (sanitize=on)"
+    if any(spec.firmware_allowed for spec in specs):
+        yield "write firmware (firmware=on)"
+    if any(spec.security for spec in specs):
+        yield "lock whole disks (security=on)"
+    if any(spec.history_allowed for spec in specs):
+        yield "read telemetry (history=on)"
 
 
 def units(situation: Situation) -> Iterator[Finding]:
