@@ -27,7 +27,7 @@ Key = tuple[Hashable, ...]
 _LISTS = {"controllers", "targets", "portals", "initiators"}
 _SECRETS = ("chap", "mutual_chap", "discovery_chap")
 # What the daemon follows; any other setting counts from its start to its end.
-_CHANGEABLE = {*_SECRETS, "log_level"}
+_CHANGEABLE = {*_SECRETS, "log_level", "metrics"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,19 @@ from typing import Any
 import pytest
 
 from scsi2nvme.api.configuration import ConfigFile, ControllerTable
+from scsi2nvme.api.statistics import AllCounts
 from scsi2nvme.cli.config import Settings, TargetSettings, settings
 from scsi2nvme.cli.daemon.changes import Changes, Source
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
+from scsi2nvme.cli.daemon.health import Health
+from scsi2nvme.cli.daemon.metrics import Metrics
 
+
+async def nobody_is_ill() -> tuple[Health, ...]:
+    return ()
+
+
+NOWHERE = Metrics(lambda: AllCounts(0, (), ()), dict, nobody_is_ill)
 SPECS = [f"emulated:memory,size=1M,serial=S{number}" for number in range(4)]
 
 
@@ -49,7 +58,7 @@ def of(*specs: str) -> Settings:
 def test_what_was_done_before_is_undone(caplog: pytest.LogCaptureFixture, go: str) -> None:
     """As far as it can be: what cannot is told."""
     controllers: Any = Controllers(SPECS[3], go)
-    changes = Changes(of(SPECS[0]), controllers, None)
+    changes = Changes(of(SPECS[0]), controllers, NOWHERE, None)
     before = changes.config
     rows = tuple(ControllerTable(spec) for spec in SPECS)
     with pytest.raises(RuntimeError, match="it cannot come"):
@@ -66,7 +75,7 @@ def test_the_next_signal_counts_after_one_that_went_wrong(
     path.touch()
     given = [of(*SPECS), of(*SPECS[:2])]
     controllers: Any = Controllers(SPECS[3])
-    changes = Changes(of(SPECS[0]), controllers, Source(path, lambda: given.pop(0)))
+    changes = Changes(of(SPECS[0]), controllers, NOWHERE, Source(path, lambda: given.pop(0)))
 
     async def two_signals() -> None:
         told = asyncio.Event()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from scsi2nvme.api.method import Method, P, R
 from scsi2nvme.cli import toml
 from scsi2nvme.cli.config import load
 from scsi2nvme.client import Client, RpcError
-from tests.daemon import IQN, MEMORY, Daemon, scsi2nvme, target, targets
+from tests.daemon import IQN, MEMORY, Daemon, free_port, scsi2nvme, target, targets
 from tests.iscsi_client import Initiator, LoginError
 from tests.support import row
 
@@ -105,6 +108,39 @@ def test_controllers_come_and_go_with_the_file(tmp_path: Path) -> None:
             late.login(target(1))
         assert no.value.status == NOT_FOUND
         assert before.command(0, READ, data_in=512).status == 0
+
+
+def test_metrics_are_where_the_file_says(tmp_path: Path) -> None:
+    """And stay where they are, with all else, if they cannot be there."""
+
+    def told(port: int) -> bool:
+        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        with closing(connection):
+            try:
+                connection.request("GET", "/metrics")
+                return b"scsi2nvme_build_info" in connection.getresponse().read()
+            except ConnectionRefusedError:
+                return False
+
+    one, other = free_port(), free_port()
+    with Daemon(tmp_path, config=targets(SPECS[0])) as running, socket.socket() as taken:
+        for port in (one, other):
+            write(running, f'metrics = "127.0.0.1:{port}"\n' + targets(SPECS[0]))
+            (line,) = reload(running)
+            assert line.endswith(f" metrics = 127.0.0.1:{port}")
+            assert told(port)
+        assert not told(one)
+        third = free_port()
+        taken.bind(("127.0.0.1", third))
+        taken.listen()
+        write(running, f'metrics = "127.0.0.1:{third}"\n' + targets(*SPECS[:2]))
+        with pytest.raises(RpcError, match="Address already in use"):
+            reload(running)
+        assert served(running) == SPECS[:1]
+        assert told(other)
+        write(running, targets(SPECS[0]))
+        assert reload(running) == [f"- metrics = 127.0.0.1:{other}"]
+        assert not told(other)
 
 
 def test_a_lun_in_whose_place_another_comes_tells_of_it(tmp_path: Path) -> None:

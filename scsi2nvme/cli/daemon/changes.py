@@ -24,6 +24,7 @@ from scsi2nvme.cli import config, edits, plan
 from scsi2nvme.cli.config import Settings, TargetSettings, plain
 from scsi2nvme.cli.daemon import messages
 from scsi2nvme.cli.daemon.control import Answers
+from scsi2nvme.cli.daemon.metrics import Metrics
 from scsi2nvme.cli.daemon.served_controllers import Controllers
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.plan import Step
@@ -56,10 +57,17 @@ class _Act:
 class Changes:
     """Makes what runs what it is to be, one change at a time. `config` is what runs."""
 
-    def __init__(self, settings: Settings, controllers: Controllers, source: Source | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        controllers: Controllers,
+        metrics: Metrics,
+        source: Source | None,
+    ) -> None:
         self.config = plain(settings)
         self.settings = self._started = settings
         self._controllers = controllers
+        self._metrics = metrics
         self._source = source
         self._changing = asyncio.Lock()
         self._background = Background()
@@ -196,6 +204,11 @@ class Changes:
 
     async def _configure(self, settings: Settings) -> None:
         await self._controllers.front_ends_follow(settings)
+        try:
+            await self._metrics.configure(settings.metrics)
+        except OperationError:
+            await self._controllers.front_ends_follow(self.settings)
+            raise
         messages.set_level(settings.log_level)
 
     def _target(self, row: ControllerTable) -> TargetSettings:

@@ -27,7 +27,6 @@ from scsi2nvme.cli.daemon.statistics import Counting
 from scsi2nvme.cli.ending import Ending, say
 from scsi2nvme.native.plane import Plane
 from scsi2nvme.service import TaskService
-from scsi2nvme.target.portal_address import PortalAddress
 
 DEFAULT_REACTORS = 4  # at most, by default
 DEFAULT_POLL_US = 50
@@ -75,9 +74,10 @@ class Daemon:
         self.front_ends: list[FrontEnd] = []
         self.service = TaskService(plane)
         self.controllers = Controllers(settings, self.service, self.front_ends)
-        self.metrics: PortalAddress | None = None  # where they are served
         self.counting = Counting(self.service, self.served, portal=bool(settings.portals))
-        self.changes = Changes(settings, self.controllers, source)
+        self.health = HealthReader(self.served)
+        self.metrics = metrics.Metrics(self.counting.counts, self._listed, self.health.look)
+        self.changes = Changes(settings, self.controllers, self.metrics, source)
 
     @classmethod
     async def start(
@@ -107,13 +107,9 @@ class Daemon:
                 daemon.front_ends.append(front_end)
                 front_end.answer(answers)
                 await front_end.start(stack)
-        if settings.metrics is not None:
-            counts = daemon.counting.counts
-            health = HealthReader(daemon.served)
-            stack.push_async_callback(health.stop)
-            daemon.metrics = metrics.start(
-                settings.metrics, counts, daemon._listed, health.look, stack
-            )
+        stack.push_async_callback(daemon.health.stop)
+        stack.push_async_callback(daemon.metrics.stop)
+        await daemon.metrics.configure(settings.metrics)
         daemon.controllers.go_on(stack)
         daemon.changes.go_on(stack)
         return daemon
@@ -176,8 +172,8 @@ class Daemon:
         """Yield what is said when everything is up."""
         for front_end in self.front_ends:
             yield from front_end.greeting()
-        if self.metrics is not None:
-            yield f"Metrics for Prometheus: http://{self.metrics}/metrics; for people: http://{self.metrics}/"
+        if (where := self.metrics.where) is not None:
+            yield f"Metrics for Prometheus: http://{where}/metrics; for people: http://{where}/"
         # A service manager's log has no keys.
         yield "Ready." if managed() else "Ready. Ctrl-C ends it."
 

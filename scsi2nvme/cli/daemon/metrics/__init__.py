@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 from scsi2nvme.api.statistics import AllCounts
@@ -38,3 +39,39 @@ def start(
         return families.Seen(counts(), listed(), known)
 
     return serving.start(address, look, stack)
+
+
+class Metrics:
+    """Metrics where they are configured to be, if anywhere; arguments are those of `start`."""
+
+    def __init__(
+        self,
+        counts: Callable[[], AllCounts],
+        listed: Callable[[], dict[str, Any]],
+        health: Callable[[], Awaitable[tuple[Health, ...]]],
+    ) -> None:
+        self._start = partial(start, counts=counts, listed=listed, health=health)
+        self._wanted: PortalAddress | None = None
+        self._stack = AsyncExitStack()
+        self.where: PortalAddress | None = None  # they are served
+
+    async def configure(self, wanted: PortalAddress | None) -> None:
+        """Serve there only; OperationError if that is impossible, and then all is as before."""
+        before = self._wanted
+        if wanted == before:
+            return
+        await self.stop()  # the other address may be another of the same port
+        try:
+            self._begin(wanted)
+        except OperationError:
+            self._begin(before)
+            raise
+
+    def _begin(self, wanted: PortalAddress | None) -> None:
+        self.where = None if wanted is None else self._start(wanted, stack=self._stack)
+        self._wanted = wanted
+
+    async def stop(self) -> None:
+        """Serve them nowhere."""
+        await self._stack.aclose()
+        self._wanted = self.where = None
