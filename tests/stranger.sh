@@ -1,8 +1,8 @@
 #!/bin/bash
 # What a stranger finds: a bare Debian 12 with git, make and python3 is given this
 # checkout and runs `make build` and `make install`, then `make serve` twice; an initiator outside
-# reads back what it wrote. Then it does so with the package that `make deb` has made there, which
-# leaves nothing behind when it is purged.
+# reads back what it wrote. Then it does so with the package that `make deb` has made there, an older
+# one of which is upgraded while it serves, and which leaves nothing behind when it is purged.
 #
 # Needs root, mmdebstrap, iproute2, libiscsi-bin, qemu-utils and qemu-block-extra. MIRROR
 # is handed to mmdebstrap. pip's PIP_* variables reach the inside, where the file that
@@ -44,6 +44,14 @@ write_and_compare() {
   qemu-img compare -f raw -F raw "$root/image" "$url"
 }
 
+# What is served goes on while the program is replaced, and verbs of the new one ask the old one.
+upgrade_and_compare() {
+  write_and_compare
+  inside dpkg --install /root/built.deb
+  qemu-img compare -f raw -F raw "$root/image" "$url"
+  inside scsi2nvme list | grep --quiet ' live$'
+}
+
 serve=(make -C /src serve) state=src/var
 
 case "${1:-}" in
@@ -83,19 +91,25 @@ case "${1:-}" in
     ip link set lo up
     mv "$root"/src/build/deb/*.deb "$root/root/built.deb"
     rm -r "$root/src"
-    inside dpkg --install /root/built.deb
+    inside dpkg-deb --raw-extract /root/built.deb /root/old
+    sed --in-place 's/^Version: .*/Version: 0.0.1-1/' "$root/root/old/DEBIAN/control"
+    inside dpkg-deb --build /root/old /root/old.deb
+    rm -r "$root/root/old"
+    inside dpkg --install /root/old.deb
+    echo '# mine' >"$root/etc/scsi2nvme.toml"
     serve=(scsi2nvme serve --controller emulated:/root/disk.img,size=1G
       --iqn iqn.2026-11.io.github.scsi2nvme:disk0)
     state=var/lib/scsi2nvme
-    served write_and_compare
+    served upgrade_and_compare
+    served qemu-img compare -f raw -F raw "$root/image" "$url"
     inside scsi2nvme install-units --dry-run | grep --quiet ^ExecStart=/usr/lib/scsi2nvme/bin/scsi2nvme
     # An image may lie where the daemon under its unit may write: it is data, and stays.
     touch "$root/$state/disk.img"
-    inside dpkg --install /root/built.deb # over itself, as an upgrade
     inside dpkg --remove scsi2nvme
     inside dpkg --purge scsi2nvme
     [ "$(ls "$root/$state")" = disk.img ]
-    rm -r "${root:?}/$state"
+    [ "$(cat "$root/etc/scsi2nvme.toml")" = '# mine' ]
+    rm -r "${root:?}/$state" "$root/etc/scsi2nvme.toml"
     left=$(find "$root" -xdev -path "$root/proc" -prune -o -name '*scsi2nvme*' -print)
     [ -z "$left" ] || { echo "left behind: $left"; exit 1; }
     ;;
