@@ -239,7 +239,7 @@ class TcmuFrontEnd:
             raise ConfigError("is not served", errno.ENODEV)
         if event.size is not None:
             self._check_size(device.lu, event.size)
-            await self._service.limit(device.lu, event.size)
+            await self._service.limit(device.lu, event.size or None)
         if event.config is not None and self._find(parse_config(event.config)) is not device.lu:
             raise ConfigError("another namespace needs another device", errno.EOPNOTSUPP)
         if event.write_cache is not None:
@@ -304,7 +304,7 @@ class TcmuFrontEnd:
         device = TcmuDevice(uio, lu, nexus)
         nexus.visible = device.visible
         self._prepare(device)
-        await self._service.limit(lu, size)
+        await self._service.limit(lu, size or None)
         self.devices[uio.number] = device
         try:
             self._attach(device, recovering=recovering)
@@ -321,10 +321,11 @@ class TcmuFrontEnd:
             )
 
     def _check_size(self, lu: LogicalUnit, size: int) -> None:
+        """Check a size in bytes; 0 is all of the namespace, as targetcli wants to be given some."""
         whole = lu.facts.capacity_blocks * lu.block_bytes
         if size > whole:
             raise ConfigError(f"size {size} is more than the namespace's {whole} bytes")
-        if not size or size % lu.block_bytes:
+        if size % lu.block_bytes:
             raise ConfigError(f"size {size} is no multiple of {lu.block_bytes}")
 
     def _prepare(self, device: TcmuDevice) -> None:
@@ -409,7 +410,8 @@ class TcmuFrontEnd:
                 if lu.facts_as_read.identifiers != device.lu.facts_as_read.identifiers:
                     raise ConfigError("its namespace is another; remove it, and create it again")
                 if lu is not device.lu:
-                    await self._service.limit(lu, self._kernel.attribute(device.uio, "dev_size"))
+                    size = self._kernel.attribute(device.uio, "dev_size")
+                    await self._service.limit(lu, size or None)
                 device.lu = lu
                 device.present = True
             except (ConfigError, OSError) as error:

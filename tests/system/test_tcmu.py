@@ -47,10 +47,18 @@ def test_targetcli_alone_makes_a_disk(machine: Machine) -> None:
         create
         fio_verify $(loop_disk {NAA} 0) 32M
         cat /sys/kernel/config/target/core/user_*/disk0/attrib/cmd_time_out
+        targetcli_all <<END
+        /backstores/user:nvme create name=whole size=0 cfgstring=0/2
+        /loopback/{NAA}/luns create /backstores/user:nvme/whole
+        /backstores/user:nvme ls
+END
+        blockdev --getsize64 $(loop_disk {NAA} 1)
+        fio_verify $(loop_disk {NAA} 1) 8M
         """,
         timeout_s=400,
     ).output
     assert re.search(r"^0$", output, re.MULTILINE)
+    assert re.search(rf"^{256 << 20}$", output, re.MULTILINE)  # all of it, where 0 was given
 
 
 REFUSED = {

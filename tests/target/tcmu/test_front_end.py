@@ -190,11 +190,22 @@ def test_whom_a_reservation_of_the_kernel_excludes_changes_nothing(
     run(work())
 
 
+def test_where_no_size_is_given_it_is_the_namespace_s(bench: Bench) -> None:
+    async def work() -> None:
+        async with bench.running() as front_end:
+            bench.add(dev_size=0)
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+            assert bench.answers.statuses == [0]
+            _, _, data = await bench.kernel.rings[3].command(READ_CAPACITY, 8)
+            assert (struct.unpack(">I", data[:4])[0] + 1) * 512 == bench.size
+
+    run(work())
+
+
 @pytest.mark.parametrize(
     ("attributes", "number"),
     [
         ({"dev_size": 1 << 60}, errno.EINVAL),
-        ({"dev_size": 0}, errno.EINVAL),
         ({"dev_size": 513}, errno.EINVAL),
         ({"hw_block_size": 4096}, errno.EINVAL),
     ],
@@ -316,6 +327,7 @@ def test_changes(bench: Bench) -> None:
                 (0, {"write_cache": False}),
                 (-errno.EINVAL, {"config": "nvme/0/2"}),
                 (-errno.EINVAL, {"size": bench.size + 512}),
+                (0, {"size": 0}),
                 (0, {"size": bench.size // 2}),
             ):
                 await front_end.handle(bench.event(EventKind.RECONFIG, **change), bench.answers)
@@ -347,7 +359,8 @@ def test_what_was_there_before_is_blocked_reset_and_served(bench: Bench) -> None
 
 
 @pytest.mark.parametrize(
-    "attributes", [{"hw_block_size": 4096}, {"dev_size": 1 << 60}, {"dev_size": 1 << 18}]
+    "attributes",
+    [{"hw_block_size": 4096}, {"dev_size": 1 << 60}, {"dev_size": 1 << 18}, {"dev_size": 0}],
 )
 def test_a_namespace_that_changed_meanwhile_is_served_as_it_is(
     bench: Bench, attributes: dict[str, int]
@@ -358,7 +371,7 @@ def test_a_namespace_that_changed_meanwhile_is_served_as_it_is(
             await front_end.recover()
             _, _, data = await bench.kernel.rings[3].command(READ_CAPACITY, 8)
             last, block = struct.unpack(">II", data)
-            assert (last + 1) * block == min(bench.size, attributes.get("dev_size", bench.size))
+            assert (last + 1) * block == min(bench.size, attributes.get("dev_size") or bench.size)
 
     run(work())
 
