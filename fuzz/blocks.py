@@ -21,6 +21,7 @@ from scsi2nvme.scsi.sense import SenseKey
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 
+_LONG = 0x7F  # the operation code of 32-byte CDBs
 _MOST_COMMANDS = 2000  # that one translation may send here
 
 _FUA, _DEAC = 1 << 30, 1 << 25
@@ -33,10 +34,12 @@ _CDW12 = {
     Opcode.COMPARE: _NLB,
     Opcode.VERIFY: _NLB,
     Opcode.WRITE_ZEROES: _NLB | _DEAC,
+    Opcode.WRITE_UNCORRECTABLE: _NLB,
     Opcode.DATASET_MANAGEMENT: 0,
 }
 _ONCS_BIT = {
     Opcode.COMPARE: 0,
+    Opcode.WRITE_UNCORRECTABLE: 1,
     Opcode.DATASET_MANAGEMENT: 2,
     Opcode.WRITE_ZEROES: 3,
     Opcode.VERIFY: 7,
@@ -65,6 +68,11 @@ _PROTECTION: tuple[dict[int, tuple[int, int | None]], ...] = (
         Opcode.WRITE_ZEROES: (_PRACT, 0xFFFFFFFF),
     },
 )
+_LIMITED = {
+    Opcode.VERIFY: "vsl",
+    Opcode.WRITE_ZEROES: "wzsl",
+    Opcode.WRITE_UNCORRECTABLE: "wusl",
+}
 _MOVES_BLOCKS = frozenset({Opcode.READ, Opcode.WRITE, Opcode.COMPARE})
 
 
@@ -165,8 +173,8 @@ class _Rules:
             size = command.blocks * facts.block_bytes
             self.require(data == size, "data", f"{name} of {size} bytes has {data} bytes of data")
             self._boundary(command)
-        elif opcode in (Opcode.VERIFY, Opcode.WRITE_ZEROES):
-            limit = facts.size_limit_blocks("vsl" if opcode is Opcode.VERIFY else "wzsl")
+        elif opcode in _LIMITED:
+            limit = facts.size_limit_blocks(_LIMITED[opcode])
             self.require(
                 not limit or command.blocks <= limit,
                 self.row.length_field,
@@ -178,6 +186,9 @@ class _Rules:
     def _protection(self, command: NvmeCommand) -> None:
         """Spec: NVM Command Set 1.0c 5.2.2 (PRACT, PRCHK), 5.3.1 (reference tags by type)."""
         wanted, tag = _PROTECTION[self.facts.namespace.dps].get(command.opcode, (0, 0))
+        if self.row.opcode == _LONG:  # the CDB says which tags are expected, and they are checked
+            wanted |= _REFERENCE if command.opcode in (Opcode.READ, Opcode.VERIFY) else 0
+            tag = command.cdw14
         self.require(command.cdw12 & _PRINFO == wanted, "cdw12", f"{command.name}: not {wanted:#x}")
         tag = command.slba & 0xFFFFFFFF if tag is None else tag
         self.require(command.cdw14 == tag, "cdw14", f"{command.name}: {command.cdw14:#x} is no tag")
@@ -220,11 +231,23 @@ def _named(row: Command, cdb: Values, facts: NamespaceFacts, data_out: bytes) ->
         each = (pieces[at : at + size] for at in range(0, whole, size))
         bounds = ((int.from_bytes(d[:8], "big"), int.from_bytes(d[8:12], "big")) for d in each)
         return [range(lba, lba + count) for lba, count in bounds]
+    if row.transfer is Transfer.OFFSET_AND_BLOCKS:
+        return _scattered(cdb, data_out)
     if not _count_field(row):
         return [range(facts.capacity_blocks)]
     lba, count = cdb["lba"], row.blocks(cdb)
     # A count of zero can mean the rest of the medium (WRITE SAME, SYNCHRONIZE CACHE).
     return [range(lba, lba + count if count else facts.capacity_blocks)]
+
+
+def _scattered(cdb: Values, data_out: bytes) -> list[range]:
+    """Return the blocks that a list of LBA range descriptors names. Spec: SBC-4 5.52."""
+    named = []
+    for number in range(1, cdb["number_of_lba_range_descriptors"] + 1):
+        each = data_out[32 * number :][:32]
+        lba, count = int.from_bytes(each[:8], "big"), int.from_bytes(each[8:12], "big")
+        named.append(range(lba, lba + count if len(each) == 32 else lba))
+    return named
 
 
 def _zero_is_the_rest(row: Command) -> bool:
@@ -325,6 +348,9 @@ def _check_content(
             raise Finding(row, "lba", f"the data read are not those from {lba} on")
     if not medium.written:
         return
+    if row.transfer is Transfer.OFFSET_AND_BLOCKS:
+        _check_ranges(row, values, data_out, medium)
+        return
     start = min(medium.written)
     written = medium.blocks(range(start, start + len(medium.written)))
     if row.transfer is Transfer.BLOCKS:
@@ -336,3 +362,17 @@ def _check_content(
         expected = (data_out[:sent] or bytes(size)) * len(medium.written)
     if written != expected:
         raise Finding(row, row.length_field, f"what is written from {start} on is not what came")
+
+
+def _check_ranges(row: Command, values: Values, data_out: bytes, medium: Medium) -> None:
+    """Each range has its data, but for what later ones have of it."""
+    size = medium.facts.block_bytes
+    at = values["logical_block_data_offset"] * size
+    wanted: dict[int, bytes] = {}
+    for each in _scattered(values, data_out):
+        for lba in each:
+            wanted[lba] = data_out[at : at + size]
+            at += size
+    for lba, data in wanted.items():
+        if medium.blocks(range(lba, lba + 1)) != data:
+            raise Finding(row, "lba", f"what is written to {lba} is not what came")

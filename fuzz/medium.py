@@ -8,7 +8,7 @@ from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import DSM_RANGE
 
 LOOKS_AT = frozenset({Opcode.READ, Opcode.COMPARE, Opcode.VERIFY})
-CHANGES = frozenset({Opcode.WRITE, Opcode.WRITE_ZEROES})
+CHANGES = frozenset({Opcode.WRITE, Opcode.WRITE_ZEROES, Opcode.WRITE_UNCORRECTABLE})
 
 
 def ranges(command: NvmeCommand) -> list[range]:

@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-from scsi2nvme.command import Command, Data
+from scsi2nvme.command import Command, Data, Transfer
 from scsi2nvme.commands import (
     log_pages,
     mode,
     persistent_reserve_out,
     provisioning,
     sanitize,
+    write_scattered,
 )
 from scsi2nvme.commands.log_pages.page import PAGE_HEADER, Parameter
 from scsi2nvme.fields import Structure
@@ -114,6 +115,31 @@ def _overwrite_lists(draw: st.DrawFn, lu: LogicalUnit) -> bytes:
     return header + pattern
 
 
+@st.composite
+def scattered(draw: st.DrawFn, row: Command, lu: LogicalUnit) -> tuple[bytes, bytes]:
+    """Return a WRITE SCATTERED of a few ranges, which may meet, and its data."""
+    count, size = draw(st.integers(0, 4)), lu.block_bytes
+    most = min(lu.capacity_blocks, 8)
+    ranges = []
+    for _ in range(count):
+        blocks = draw(st.integers(0, most))
+        lba = draw(st.integers(0, min(20, lu.capacity_blocks - blocks)))
+        ranges.append(write_scattered.LBA_RANGE.build(lba=lba, number_of_blocks=blocks))
+    total = sum(int.from_bytes(each[8:12], "big") for each in ranges)
+    beyond = draw(st.sampled_from((0, 0, 1)))
+    cdb = row.build(
+        fua=draw(st.integers(0, 1)),
+        logical_block_data_offset=1 + beyond,
+        number_of_lba_range_descriptors=count,
+        buffer_transfer_length=total + draw(st.sampled_from((0, 0, 1))),
+    )
+    head = bytes(write_scattered.HEADER_BYTES) + b"".join(ranges)
+    head = head.ljust((1 + beyond) * size, b"\0")
+    blocks_of = (bytes([1 + number % 255]) * size for number in range(total + 1))
+    announced = row.data_bytes(row.structure.parse(cdb), size)
+    return cdb, (head + b"".join(blocks_of))[:announced]
+
+
 def _lists(row: Command) -> Lists | None:
     match row.opcode, row.service_action:
         case 0x48, 0x01:
@@ -146,6 +172,8 @@ def requests(draw: st.DrawFn, row: Command, lu: LogicalUnit) -> tuple[bytes, byt
     )
     if row.data is not Data.OUT:
         return cdb, b""
+    if row.transfer is Transfer.OFFSET_AND_BLOCKS and draw(st.booleans()):
+        return draw(scattered(row, lu))
     lists = _lists(row)
     if lists is not None and draw(st.booleans()):
         data = draw(lists(lu))

@@ -45,6 +45,7 @@ class Transfer(IntEnum):
     BYTCHK = 6  # by BYTCHK: 00b none, 01b the blocks, 11b one block
     FORMAT_HEADER = 7  # FORMAT UNIT: 8 bytes with LONGLIST, else 4; nothing without FMTDATA
     BYTES_OR_512 = 8  # length_field counts bytes, with INC_512 512 of them each
+    OFFSET_AND_BLOCKS = 9  # LOGICAL BLOCK DATA OFFSET and length_field, in blocks (WRITE SCATTERED)
 
     @property
     def counts_bytes(self) -> bool:
@@ -196,9 +197,9 @@ class Command:
     # Asks for the logical unit's state: in the head of the queue implicitly, as no other commands
     # may be than the standard lists. Spec: SPC-4 5.3.
     asks_for_state: bool = False
-    # The (LBA, blocks) that a parameter list names.
-    listed_blocks: Callable[[bytes], Iterable[tuple[int, int]]] = field(
-        default=lambda data: (), compare=False
+    # The (LBA, blocks) that the CDB with its data names, where it is not those of its own fields.
+    listed_blocks: Callable[[Values, bytes], Iterable[tuple[int, int]]] | None = field(
+        default=None, compare=False
     )
     # Whether it has begun what nothing stops: when it is aborted it goes on, unanswered.
     goes_on: Callable[[LogicalUnit], bool] = field(default=lambda lu: False, compare=False)
@@ -235,7 +236,9 @@ class Command:
         """What it is in statistics, unless a bit of its CDB makes it a discard."""
         if self.hot is Hot.UNMAP:
             return Counted.DISCARD
-        if not Transfer.BLOCKS <= self.transfer <= Transfer.ONE_BLOCK_UNLESS_NDOB:
+        scattered = self.transfer is Transfer.OFFSET_AND_BLOCKS
+        several = Transfer.BLOCKS <= self.transfer <= Transfer.ONE_BLOCK_UNLESS_NDOB
+        if not several and not scattered:
             return Counted.OTHER
         return Counted.READ if self.data is Data.IN else Counted.WRITE
 
@@ -249,18 +252,22 @@ class Command:
     def names_blocks(self) -> bool:
         """Whether the CDB names blocks that are read or changed."""
         flushes = self.hot is Hot.FLUSH  # what it flushes is nobody's while it does
-        return self.accesses_medium and not flushes and "lba" in self.structure.by_name
+        own = self.listed_blocks is None and "lba" in self.structure.by_name
+        return self.accesses_medium and not flushes and own
 
     def extents(self, cdb: bytes, data_out: bytes) -> tuple[range, ...]:
         """Return the blocks that a command may read or change, as its CDB and data name them.
 
         None of it is checked. A count of zero is taken for all blocks from the LBA on.
         """
-        if not self.names_blocks:
-            return tuple(range(lba, lba + blocks) for lba, blocks in self.listed_blocks(data_out))
         if len(cdb) < self.length:
             return ()
         values = self.structure.parse(cdb)
+        if self.listed_blocks is not None:
+            listed = self.listed_blocks(values, data_out)
+            return tuple(range(lba, lba + blocks) for lba, blocks in listed)
+        if not self.names_blocks:
+            return ()
         lba, blocks = values["lba"], self.blocks(values)
         return (range(lba, lba + blocks if blocks else 1 << 64),)
 
@@ -341,6 +348,8 @@ class Command:
             case Transfer.BYTCHK:
                 blocks = self.blocks(cdb)
                 return {1: blocks, 3: min(blocks, 1)}.get(cdb["bytchk"], 0) * block_bytes
+            case Transfer.OFFSET_AND_BLOCKS:
+                return (cdb["logical_block_data_offset"] + self.blocks(cdb)) * block_bytes
             case Transfer.BYTES_OR_512:
                 return self._length(cdb) * (512 if cdb["inc_512"] else 1)
             case Transfer.FORMAT_HEADER:

@@ -45,7 +45,7 @@ def _selector(fields: Mapping[str, Field]) -> Field | None:
     """Return the bits beside the count that decide how much data there is, or what is done."""
     if "fmtdata" in fields:
         return replace(fields["fmtdata"], width=2)  # LONGLIST stands above it
-    names = ("bytchk", "ndob", "immed", "inc_512")
+    names = ("bytchk", "ndob", "immed", "inc_512", "logical_block_data_offset")
     return next((fields[name] for name in names if name in fields), None)
 
 

@@ -43,6 +43,7 @@ INVALID_LOG_PAGE = 0x109
 INVALID_FORMAT = 0x10A
 NOT_SAVEABLE = 0x10D
 READ_ONLY = 0x182
+UNRECOVERED_READ = 0x281
 COMPARE_FAILURE = 0x285
 
 PRACT = 1 << 29  # CDW12
@@ -86,6 +87,7 @@ class ModelController:
         self.executed: list[NvmeCommand] = []
         self.tuples: dict[int, bytes] = {}
         self.deallocated: list[tuple[int, int]] = []
+        self.marked: set[int] = set()  # by Write Uncorrectable
         self.faults: dict[int, list[int]] = {}
         self.bad_blocks: dict[int, int] = {}
         self.logs_errors = True
@@ -120,7 +122,8 @@ class ModelController:
             Opcode.COMPARE: self._compare,
             Opcode.WRITE_ZEROES: self._write_zeroes,
             Opcode.DATASET_MANAGEMENT: self._dataset_management,
-            Opcode.VERIFY: lambda command: void(self._place(command)),
+            Opcode.VERIFY: lambda command: void(self._readable(command)),
+            Opcode.WRITE_UNCORRECTABLE: self._mark,
         }
         self.admin: dict[int, Callable[[NvmeCommand], bytes | Completion | None]] = {
             AdminOpcode.IDENTIFY: self._identify,
@@ -278,9 +281,21 @@ class ModelController:
         kept = not self.facts.protection_type or command.cdw12 & PRACT
         return 0 if kept else self.facts.lba_format.ms
 
+    def _readable(self, command: NvmeCommand) -> slice:
+        """Return where a command reads; a block that is marked cannot be read."""
+        if not self.marked.isdisjoint(range(command.slba, command.slba + command.blocks)):
+            raise StatusError(UNRECOVERED_READ, dnr=False)
+        return self._place(command)
+
+    def _mark(self, command: NvmeCommand) -> None:
+        self._place(command)
+        self._writable()
+        self.marked.update(range(command.slba, command.slba + command.blocks))
+
     def _write(self, command: NvmeCommand) -> None:
         place = self._place(command)
         self._writable()
+        self.marked.difference_update(range(command.slba, command.slba + command.blocks))
         self.sanitize_log(global_erased=0)
         behind, size = self._behind(command), self.block_bytes
         data, pieces = command.data_out, range(command.blocks)
@@ -297,7 +312,7 @@ class ModelController:
             raise StatusError(READ_ONLY)
 
     def _read(self, command: NvmeCommand) -> bytes:
-        data, behind = bytes(self.medium[self._place(command)]), self._behind(command)
+        data, behind = bytes(self.medium[self._readable(command)]), self._behind(command)
         if not behind:
             return data
         size = self.block_bytes
@@ -307,7 +322,7 @@ class ModelController:
         )
 
     def _compare(self, command: NvmeCommand) -> None:
-        if bytes(self.medium[self._place(command)]) != command.data_out:
+        if bytes(self.medium[self._readable(command)]) != command.data_out:
             raise StatusError(COMPARE_FAILURE)
 
     def _write_zeroes(self, command: NvmeCommand) -> None:

@@ -117,7 +117,7 @@ def test_what_counts_as_what() -> None:
         *(f"WRITE AND VERIFY ({length})" for length in (10, 12, 16, 32)),
         *(f"WRITE SAME ({length})" for length in (10, 16, 32)),
         *(f"WRITE ATOMIC ({length})" for length in (16, 32)),
-        *("COMPARE AND WRITE", "ORWRITE (16)"),
+        *("COMPARE AND WRITE", "ORWRITE (16)", "WRITE SCATTERED (16)"),
     }
     assert [name for name, kind in counted.items() if kind is Counted.DISCARD] == ["UNMAP"]
 

@@ -122,6 +122,7 @@ class Model:
         self.moves_nothing = False
         self.zoning: Zoning | None = None
         self.tells_use = False
+        self.marks_blocks = False  # there is Write Uncorrectable
         self.critical_warning = 0
         self.sanitizing = self.sanitize_failed = False  # of all namespaces
         self.ana_state = AnaState.OPTIMIZED
@@ -234,6 +235,7 @@ class Model:
             sanitize_failed=self.sanitize_failed,
             inactive=not namespace.attached,
             ana_state=self.ana_state,
+            marks=self.marks_blocks,
         )
         self._divide(namespace)
 

@@ -67,6 +67,8 @@ uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *cdb, ui
         return selector == 1                              ? s2n_hot_count(row, cdb) * block_bytes
                : selector == 3 && s2n_hot_count(row, cdb) ? block_bytes
                                                           : 0;
+    case S2N_TRANSFER_OFFSET_AND_BLOCKS:
+        return (selector + s2n_hot_count(row, cdb)) * block_bytes;
     case S2N_TRANSFER_BYTES_OR_512:
         return s2n_hot_count(row, cdb) << (selector ? 9 : 0); /* INC_512 */
     case S2N_TRANSFER_FORMAT_HEADER:

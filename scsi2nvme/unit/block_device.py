@@ -15,14 +15,16 @@ MAXIMUM_TRANSFER_BYTES = 8 << 20
 # Of a READ or WRITE that moves more all the same, it holds one portion at a time.
 PORTION_BYTES = 1 << 20
 MAXIMUM_WRITE_SAME_BLOCKS = 0xFFFF  # all that WRITE SAME (10) can ask for
+MAXIMUM_SCATTERED_RANGES = 128
 # What initiators take for a physical block: ESXi and Windows refuse disks with larger ones.
 PHYSICAL_BLOCK_BYTES = 4096
 THRESHOLD_SET_BYTES = 1 << 20
 
 _DSM_RANGES = 256
 _DSM_RANGE_BLOCKS = 0xFFFFFFFF
-_WRITE_ZEROES_BLOCKS = 65536
-_ONCS_COMPARE, _ONCS_DATASET_MANAGEMENT, _ONCS_WRITE_ZEROES, _ONCS_VERIFY = 0, 2, 3, 7
+_WRITE_ZEROES_BLOCKS = _WRITE_UNCORRECTABLE_BLOCKS = 65536
+_ONCS_COMPARE, _ONCS_WRITE_UNCORRECTABLE, _ONCS_DATASET_MANAGEMENT = 0, 1, 2
+_ONCS_WRITE_ZEROES, _ONCS_VERIFY = 3, 7
 _FUSES_COMPARE_AND_WRITE = 0
 _DLFEAT_WRITE_ZEROES_DEALLOCATES = 1 << 3
 
@@ -203,6 +205,14 @@ class BlockDevice:
     def write_zeroes_deallocates(self) -> bool:
         """Whether Write Zeroes takes DEAC."""
         return bool(self.facts.namespace.dlfeat & _DLFEAT_WRITE_ZEROES_DEALLOCATES)
+
+    @property
+    def write_uncorrectable_blocks(self) -> int:
+        """The most blocks of one Write Uncorrectable, by WUSL; 0: there is none."""
+        has = self.facts.controller_bit("oncs", _ONCS_WRITE_UNCORRECTABLE)
+        if not has or not self.writes_anywhere:
+            return 0
+        return self.facts.size_limit_blocks("wusl") or _WRITE_UNCORRECTABLE_BLOCKS
 
     @property
     def verify_blocks(self) -> int:

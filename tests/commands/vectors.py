@@ -35,6 +35,14 @@ def block(byte: int) -> bytes:
     return bytes([byte]) * 512
 
 
+def scattered(*ranges: tuple[int, int]) -> bytes:
+    """Return the LBA range descriptors of some (LBA, blocks)."""
+    return b"".join(
+        (lba.to_bytes(8, "big") + blocks.to_bytes(4, "big")).ljust(32, b"\0")
+        for lba, blocks in ranges
+    )
+
+
 hexed = bytes.fromhex
 
 LOG_81 = "admin 02 nsid=FFFFFFFF cdw10=7F8081"  # Sanitize Status
@@ -127,7 +135,7 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             "12 00 00 00 24 00",
             data=hexed("000006125b1000024e564d65202020204d6f64656c20436f6e74726f6c6c6572312e3020"),
         ),
-        Step("12 01 00 00 FF 00", data=hexed("0000000b0080838687888ab0b1b2de")),
+        Step("12 01 00 00 FF 00", data=hexed("0000000c0080838687888ab0b1b2b7de")),
     ),
     "MODE SELECT (6)": (
         Step("15 10 00 00 10 00", out=hexed("00000000 0A0A2610 00400000 FFFF0258")),
@@ -418,6 +426,36 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             f"7F00 0000 0002 0018 000F 00 00 {_LONG} 00000002",
             out=block(0xA5) * 2,
             nvme=("01 nsid=1 cdw10=5 cdw12=20000001 cdw14=77 out=A5*1024",),
+        ),
+    ),
+    "WRITE LONG (10)": (
+        Step("3F 40 00000005 00 0000 00", nvme=("04 nsid=1 cdw10=5",)),
+        Step(
+            "28 00 00000005 00 0001 00",
+            nvme=("02 nsid=1 cdw10=5",),
+            sense=(0x3, 0x11, 0x00),
+        ),
+    ),
+    "WRITE LONG (16)": (
+        Step("9F 51 0000000000000005 00000000 00 00", nvme=("04 nsid=1 cdw10=5",)),
+        Step("2A 00 00000005 00 0001 00", out=block(0xA5), nvme=("01 nsid=1 cdw10=5 out=A5*512",)),
+        Step("28 00 00000005 00 0001 00", nvme=("02 nsid=1 cdw10=5",), data=block(0xA5)),
+    ),
+    "WRITE SCATTERED (16)": (
+        Step(
+            "9F 12 08 00 0001 0000 0002 00000003 00 00",
+            out=(bytes(32) + scattered((7, 2), (2, 1))).ljust(512, b"\0")
+            + block(0xA5) * 2
+            + block(0xA6),
+            nvme=(
+                "01 nsid=1 cdw10=7 cdw12=40000001 out=A5*1024",
+                "01 nsid=1 cdw10=2 cdw12=40000000 out=A6*512",
+            ),
+        ),
+        Step(
+            "9F 12 00 00 0001 0000 0002 00000003 00 00",
+            out=(bytes(32) + scattered((7, 2), (4096, 1))).ljust(2048, b"\0"),
+            sense=(0x5, 0x21, 0x00),
         ),
     ),
     "ORWRITE (16)": (

@@ -14,6 +14,7 @@ from tests.model.requests import (
     compares,
     compares_what_it_wrote,
     is_refused,
+    is_scattered,
     joins_medium,
     named,
 )
@@ -120,7 +121,8 @@ class Judge:
             require(not outcome.data, "data that nobody may use")
             require(outcome.underflow in (None, request.expected), "not all is residual")
         if outcome.key == MEDIUM_ERROR and outcome.information is not None:
-            inside = request.lba <= outcome.information < request.lba + request.blocks
+            block = outcome.information
+            inside = any(lba <= block < lba + count for lba, count in named(request))
             require(inside, "INFORMATION is none of its blocks")
 
     # ---- effects ----
@@ -140,7 +142,9 @@ class Judge:
                 return Effect(changes, -1) if may_have else Effect()
         if outcome.good:
             return Effect(changes)
-        return Effect(changes, -1 if outcome.information is None else outcome.information)
+        if outcome.information is None or is_scattered(request.row):
+            return Effect(changes, -1)
+        return Effect(changes, outcome.information)
 
     def _differs(self, request: Request) -> bool:
         """Whether it is COMPARE AND WRITE of what the blocks surely do not hold.
@@ -161,6 +165,8 @@ class Judge:
                 for start, count in named(request)
                 for lba in range(start, start + count)
             }
+        if is_scattered(row):
+            return self._scattered(request)
         moved = len(request.sent) // request.block_bytes
         if row.transfer is Transfer.BLOCKS:
             change = joins if joins_medium(row) else becomes
@@ -172,6 +178,16 @@ class Judge:
             }
         same = becomes(request.sent or bytes(request.block_bytes))
         return dict.fromkeys(range(request.lba, request.lba + request.blocks), same)
+
+    def _scattered(self, request: Request) -> Changes:
+        """Return what blocks become; of ranges that meet any may be the one that is seen."""
+        changes: dict[int, frozenset[bytes]] = {}
+        index = 1  # the first block is the list
+        for lba, count in named(request):
+            for each in range(lba, lba + count):
+                changes[each] = changes.get(each, frozenset()) | {request.block(index)}
+                index += 1
+        return {lba: _one_of(blocks) for lba, blocks in changes.items()}
 
     def _unmapped(self, old: bytes) -> frozenset[bytes]:
         zeroes = bytes(self.medium.block_bytes)
@@ -239,6 +255,10 @@ class Judge:
         )
         if outcome.information != first:
             raise Wrong(f"{request}: differs at byte {first}, told {outcome.information}")
+
+
+def _one_of(blocks: frozenset[bytes]) -> Callable[[bytes], frozenset[bytes]]:
+    return lambda old: blocks
 
 
 def _is_crossed(request: Request, others: Sequence[Changes]) -> bool:

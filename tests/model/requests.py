@@ -19,6 +19,8 @@ from scsi2nvme.commands import (
     provisioning,
     sanitize,
     write_atomic,
+    write_long,
+    write_scattered,
 )
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.model.choices import Choices
@@ -33,6 +35,11 @@ def _is_unmap(row: Command) -> bool:
     return row.translate is provisioning.unmap
 
 
+def is_scattered(row: Command) -> bool:
+    """Whether a row writes the ranges that its data list."""
+    return row.translate is write_scattered.write_scattered
+
+
 def _is_of_blocks(row: Command) -> bool:
     """Whether a row names blocks by LBA and count, and moves blocks if it moves anything.
 
@@ -43,11 +50,16 @@ def _is_of_blocks(row: Command) -> bool:
     return counts and "lba" in names and row.length <= 16
 
 
-ROWS = tuple(row for row in COMMANDS if _is_of_blocks(row) or _is_unmap(row))
+def _is_listed(row: Command) -> bool:
+    return _is_unmap(row) or is_scattered(row)
+
+
+ROWS = tuple(row for row in COMMANDS if _is_of_blocks(row) or _is_listed(row))
 # What they do to the whole disk has tests of its own.
 OTHERS = (
     *(row for row in COMMANDS if row.translate is format_unit.format_unit),
     *sanitize.COMMANDS,
+    *write_long.COMMANDS,
 )
 
 
@@ -70,7 +82,7 @@ class Wish:
     lba: int
     blocks: int
     flags: Mapping[str, int]
-    ranges: tuple[tuple[int, int], ...]  # of UNMAP
+    ranges: tuple[tuple[int, int], ...]  # of UNMAP and WRITE SCATTERED
     length: int  # expected data transfer length against what the CDB announces
     content: int
     differs_at: int | None  # byte of the compared data that is not the medium's
@@ -137,7 +149,7 @@ def wish_of(choose: Choices, capacity: int) -> Wish:
     by_name = row.structure.by_name
     flags = {name: choose.one(values) for name, values in _FLAGS.items() if name in by_name}
     ranges: tuple[tuple[int, int], ...] = ()
-    if _is_unmap(row):
+    if _is_listed(row):
         count = choose.number(0, 4)
         ranges = tuple((choose.number(0, 60), choose.number(0, 30)) for _ in range(count))
     length = choose.one(_LENGTHS)(choose)
@@ -192,12 +204,14 @@ def request_of(wish: Wish, medium: Medium) -> Request:
     if _is_unmap(row):
         data = _unmap_list(wish.ranges)
         values[row.length_field] = len(data)
+    elif is_scattered(row):
+        values |= _scattered_values(wish.ranges)
     else:
         values["lba"] = min(wish.lba, by_name["lba"].maximum)
         values[row.length_field] = min(wish.blocks, by_name[row.length_field].maximum)
     cdb = row.build(**values)
     parsed = row.structure.parse(cdb)
-    blocks = 0 if _is_unmap(row) else _count(row, values)
+    blocks = 0 if _is_listed(row) else _count(row, values)
     announced = row.data_bytes(parsed, size)
     if row.data is Data.OUT and not _is_unmap(row):
         data = _data(wish, values.get("lba", 0), blocks, announced, medium)
@@ -221,11 +235,28 @@ def _unmap_list(ranges: tuple[tuple[int, int], ...]) -> bytes:
     )
 
 
+def _scattered_values(ranges: tuple[tuple[int, int], ...]) -> dict[str, int]:
+    return {
+        "logical_block_data_offset": 1,
+        "number_of_lba_range_descriptors": len(ranges),
+        "buffer_transfer_length": sum(count for _, count in ranges),
+    }
+
+
+def _scattered_list(ranges: tuple[tuple[int, int], ...]) -> bytes:
+    return bytes(32) + b"".join(
+        (lba.to_bytes(8, "big") + count.to_bytes(4, "big")).ljust(32, b"\0")
+        for lba, count in ranges
+    )
+
+
 def _data(wish: Wish, lba: int, blocks: int, announced: int, medium: Medium) -> bytes:
     """Return as many bytes as the CDB announces."""
     row, size = wish.row, medium.block_bytes
     count = announced // size
     new = b"".join(pattern(wish.content, index, size) for index in range(count))
+    if is_scattered(row):
+        return _scattered_list(wish.ranges).ljust(size, b"\0") + new[size:]
     if row.transfer in _ONE_BLOCK:
         return bytes(announced) if wish.content % 3 == 0 else new
     if row.transfer is Transfer.BYTCHK:
@@ -312,6 +343,6 @@ def _has_wrong_data(request: Request) -> bool:
 
 def named(request: Request) -> tuple[tuple[int, int], ...]:
     """Return the (LBA, blocks) that a command names."""
-    if _is_unmap(request.row):
+    if _is_listed(request.row):
         return request.ranges if request.expected >= request.announced else ()
     return ((request.lba, request.blocks),)

@@ -28,6 +28,7 @@ static const struct operation operations[256] = {
     [EMU_FLUSH] = {.run = emu_flush},
     [EMU_WRITE] = {emu_write, DATA_BLOCKS, true, true, false, true, emu_zone_write, false},
     [EMU_READ] = {emu_read, DATA_BLOCKS, true, false, true, false, emu_zone_read, false},
+    [EMU_WRITE_UNCORRECTABLE] = {.run = emu_write_uncorrectable, .range = true, .changes = true},
     [EMU_COMPARE] = {emu_compare, DATA_BLOCKS, true, false, true, false, emu_zone_read, false},
     [EMU_WRITE_ZEROES] = {emu_write_zeroes, DATA_NONE, true, true, false, false, emu_zone_write,
                           false},
@@ -277,6 +278,9 @@ static uint16_t run_freely(struct emu_namespace *ns, struct emu_part *part, bool
 {
     const struct operation *operation = &operations[part->command.opcode];
 
+    if (ns->marks && operation->reads &&
+        emu_marks_find(ns->marks, part->command.slba, part->command.blocks, &part->lba))
+        return EMU_UNRECOVERED_READ;
     if (ns->zones && operation->in_zones)
         return operation->in_zones(ns, part, operation->run, may_block);
     return operation->run(ns, &part->command, part->iov, part->iov_count, may_block);

@@ -1,5 +1,5 @@
 /* The emulated controller's I/O side, inside. Each file below calls those above it
- * in this header: misfortune, prp, medium and pool; io; zones; queue and namespace; gate;
+ * in this header: misfortune, prp, marks, medium and pool; io; zones; queue and namespace; gate;
  * request; command; port; emulator.
  *
  * Threads. A completion queue's lock covers it and the submission queues that
@@ -74,6 +74,7 @@ enum { /* NVM Command Set 1.0c figure 10 */
        EMU_FLUSH = 0x00,
        EMU_WRITE = 0x01,
        EMU_READ = 0x02,
+       EMU_WRITE_UNCORRECTABLE = 0x04,
        EMU_COMPARE = 0x05,
        EMU_WRITE_ZEROES = 0x08,
        EMU_DATASET_MANAGEMENT = 0x09,
@@ -106,6 +107,7 @@ enum {
     EMU_ANA_INACCESSIBLE = 256,
     EMU_ANA_LOST = 512,
     EMU_ANA_CHANGE = 1024,
+    EMU_MARKING = 1 << 16, /* there is Write Uncorrectable */
     EMU_UNUSABLE = EMU_FORMATTING | EMU_SANITIZING | EMU_UNSANITIZED | EMU_INACTIVE |
                    EMU_ANA_INACCESSIBLE | EMU_ANA_LOST | EMU_ANA_CHANGE,
 };
@@ -142,6 +144,7 @@ struct emu_namespace {
     atomic_bool nowait;      /* the file system answers RWF_NOWAIT */
     uint32_t jobs;           /* pool lock */
     struct emu_zones *zones; /* NULL: it has none */
+    struct emu_marks *marks; /* NULL: it has no Write Uncorrectable */
 };
 
 /* One command with its data pointer resolved, and its result. */
@@ -253,6 +256,16 @@ uint8_t *emu_translate(const s2n_emu *emu, uint64_t iova, uint64_t length);
 uint16_t emu_map_prps(const s2n_emu *emu, const struct emu_command *command, uint32_t bytes,
                       struct iovec *iov, uint32_t *count);
 
+/* ---- marks.c: blocks that cannot be read until they are written ---- */
+
+/* NULL when memory is short. */
+struct emu_marks *emu_marks_new(uint64_t blocks);
+void emu_marks_free(struct emu_marks *marks);
+/* Mark blocks, or take their marks away; of no `marks` nothing is marked. */
+void emu_marks_set(struct emu_marks *marks, uint64_t first, uint64_t blocks, bool marked);
+/* Whether one of the blocks is marked, and the first of those. */
+bool emu_marks_find(const struct emu_marks *marks, uint64_t first, uint64_t blocks, uint64_t *at);
+
 /* ---- medium.c ---- */
 
 /* Skip the first bytes of `count` vectors, in place. */
@@ -279,7 +292,8 @@ uint16_t emu_medium_sync(struct emu_namespace *ns);
  * EMU_WOULD_BLOCK and does nothing if it cannot be done at once. */
 typedef uint16_t emu_run(struct emu_namespace *ns, const struct emu_command *command,
                          struct iovec *iov, uint32_t count, bool may_block);
-emu_run emu_flush, emu_write, emu_read, emu_compare, emu_write_zeroes, emu_deallocate, emu_verify;
+emu_run emu_flush, emu_write, emu_read, emu_compare, emu_write_zeroes, emu_deallocate, emu_verify,
+    emu_write_uncorrectable;
 /* Compare, then write if equal, as one: sets the status of both. Unless `may_block`, false, and
  * nothing is done, if it cannot be done at once. */
 bool emu_compare_and_write(struct emu_namespace *ns, struct emu_part *first,

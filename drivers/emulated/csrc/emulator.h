@@ -77,8 +77,8 @@ int s2n_emu_add_memory(s2n_emu *emu, const s2n_region *region);
 /* Attach a namespace backed by `fd` from byte `offset`; `flags` bit 0: volatile
  * write cache on, bit 1: write protected, bit 2: direct I/O, bit 3: being formatted
  * (I/O fails with Format In Progress), bit 4: reads and writes move nothing, bit 5: being
- * sanitized, bit 6: the last sanitize operation failed (I/O fails with these). Replaces nsid, after
- * its commands ended. */
+ * sanitized, bit 6: the last sanitize operation failed (I/O fails with these), bit 16: there is
+ * Write Uncorrectable. Replaces nsid, after its commands ended. */
 int s2n_emu_set_namespace(s2n_emu *emu, uint32_t nsid, int fd, uint64_t offset, uint64_t blocks,
                           uint32_t block_bytes, uint32_t flags);
 /* The same on a disk in memory. */

@@ -114,10 +114,34 @@ uint16_t emu_read(struct emu_namespace *ns, const struct emu_command *command, s
     return status;
 }
 
+/* What was written can be read again. */
+static uint16_t healed(struct emu_namespace *ns, uint16_t status, uint64_t slba, uint64_t blocks)
+{
+    if (status == EMU_SUCCESS)
+        emu_marks_set(ns->marks, slba, blocks, false);
+    return status;
+}
+
 static uint16_t write_locked(struct emu_namespace *ns, const struct emu_command *command,
                              struct iovec *iov, uint32_t count)
 {
-    return emu_medium_write(ns, command->slba, iov, count, is_durable(ns, command));
+    return healed(ns, emu_medium_write(ns, command->slba, iov, count, is_durable(ns, command)),
+                  command->slba, command->blocks);
+}
+
+uint16_t emu_write_uncorrectable(struct emu_namespace *ns, const struct emu_command *command,
+                                 struct iovec *iov, uint32_t count, bool may_block)
+{
+    uint64_t mask = stripes_of(ns, command->slba, command->blocks);
+
+    (void)iov, (void)count;
+    if (!ns->marks)
+        return EMU_INVALID_OPCODE;
+    if (!lock(ns, mask, true, may_block))
+        return EMU_WOULD_BLOCK;
+    emu_marks_set(ns->marks, command->slba, command->blocks, true);
+    unlock(ns, mask);
+    return EMU_SUCCESS;
 }
 
 uint16_t emu_write(struct emu_namespace *ns, const struct emu_command *command, struct iovec *iov,
@@ -167,8 +191,11 @@ bool emu_compare_and_write(struct emu_namespace *ns, struct emu_part *first,
         return false;
     if (!lock(ns, mask, true, may_block))
         return false;
-    status = emu_medium_scan(ns, first->command.slba, first->command.blocks, first->iov,
-                             first->iov_count, may_block);
+    if (emu_marks_find(ns->marks, first->command.slba, first->command.blocks, &first->lba))
+        status = EMU_UNRECOVERED_READ;
+    else
+        status = emu_medium_scan(ns, first->command.slba, first->command.blocks, first->iov,
+                                 first->iov_count, may_block);
     if (status == EMU_WOULD_BLOCK) {
         unlock(ns, mask);
         return false;
@@ -195,6 +222,7 @@ uint16_t emu_write_zeroes(struct emu_namespace *ns, const struct emu_command *co
         return EMU_WOULD_BLOCK;
     lock(ns, mask, true, true);
     status = emu_medium_zero(ns, command->slba, command->blocks, command->cdw12 & EMU_DEAC);
+    status = healed(ns, status, command->slba, command->blocks);
     if (status == EMU_SUCCESS && is_durable(ns, command))
         status = emu_medium_sync(ns);
     unlock(ns, mask);
@@ -249,7 +277,8 @@ uint16_t emu_deallocate(struct emu_namespace *ns, const struct emu_command *comm
     lock(ns, mask, true, true);
     for (uint32_t i = 0; i < wanted && status == EMU_SUCCESS; i++) {
         if (ranges[i].blocks)
-            status = emu_medium_zero(ns, ranges[i].slba, ranges[i].blocks, true);
+            status = healed(ns, emu_medium_zero(ns, ranges[i].slba, ranges[i].blocks, true),
+                            ranges[i].slba, ranges[i].blocks);
     }
     if (status == EMU_SUCCESS && !(ns->flags & EMU_WRITE_CACHE))
         status = emu_medium_sync(ns);
@@ -262,7 +291,7 @@ uint16_t emu_erase(struct emu_namespace *ns)
     uint16_t status;
 
     lock(ns, UINT64_MAX, true, true);
-    status = emu_medium_zero(ns, 0, ns->blocks, true);
+    status = healed(ns, emu_medium_zero(ns, 0, ns->blocks, true), 0, ns->blocks);
     if (status == EMU_SUCCESS)
         status = emu_medium_sync(ns);
     unlock(ns, UINT64_MAX);
@@ -274,7 +303,7 @@ uint16_t emu_overwrite(struct emu_namespace *ns, uint32_t pattern)
     uint16_t status;
 
     lock(ns, UINT64_MAX, true, true);
-    status = emu_medium_fill(ns, pattern);
+    status = healed(ns, emu_medium_fill(ns, pattern), 0, ns->blocks);
     if (status == EMU_SUCCESS)
         status = emu_medium_sync(ns);
     unlock(ns, UINT64_MAX);

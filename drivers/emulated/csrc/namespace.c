@@ -17,6 +17,7 @@ void emu_namespace_free(struct emu_namespace *ns)
     if (ns->fd >= 0)
         close(ns->fd);
     emu_zones_free(ns->zones);
+    emu_marks_free(ns->marks);
     free(ns);
 }
 
@@ -36,6 +37,10 @@ static struct emu_namespace *new_namespace(uint64_t offset, uint64_t blocks, uin
     ns->blocks = blocks;
     ns->shift = (uint32_t)__builtin_ctz(block_bytes);
     ns->flags = flags;
+    if (flags & EMU_MARKING && !(ns->marks = emu_marks_new(blocks))) {
+        emu_namespace_free(ns);
+        return NULL;
+    }
     return ns;
 }
 
@@ -65,6 +70,11 @@ static void replace_namespace(s2n_emu *emu, uint32_t nsid, struct emu_namespace 
     if (old && ns && old->blocks == ns->blocks && old->shift == ns->shift) {
         ns->zones = old->zones;
         old->zones = NULL;
+        if (ns->marks && old->marks) {
+            struct emu_marks *unused = ns->marks;
+            ns->marks = old->marks;
+            old->marks = unused;
+        }
     }
     emu->ns[nsid] = ns;
     emu_unlock_all(emu);

@@ -68,6 +68,7 @@ def extended_inquiry(task: Task) -> bytes:
         headsup=TaskAttribute.HEAD_OF_QUEUE in attributes,
         ordsup=TaskAttribute.ORDERED in attributes,
         simpsup=1,
+        wu_sup=bool(task.lu.write_uncorrectable_blocks),
         v_sup=task.lu.volatile_write_cache,
         luiclr=1,
         self_test_minutes=controller.edstt if self_test else 0,
