@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench import load
+from scsi2nvme.__main__ import main
 from tests.daemon import IQN, Daemon, free_port
 from tests.integration.disks import KINDS, MIB, spec
 from tests.iscsi_chap import Chap
@@ -98,6 +99,26 @@ def test_iscsi_tools_tell_what_there_is(daemon: Daemon) -> None:
     for page in ("0x00", "0x80", "0x83", "0xb0", "0xb1", "0xb2"):
         assert f"Page:{page}" in pages
         assert run("iscsi-inq", "-e", "1", "-c", page, daemon.url())
+
+
+def test_libiscsi_sees_luns_come_and_go(tmp_path: Path) -> None:
+    with Daemon(tmp_path, "emulated:memory,size=1M,capacity=8M") as daemon:
+
+        def luns() -> set[str]:
+            found = run("iscsi-ls", "--show-luns", f"iscsi://127.0.0.1:{daemon.port}")
+            return set(re.findall(r"Lun:(\d+)", found))
+
+        def verb(*words: str) -> None:
+            assert main([*words, "--state-dir", str(tmp_path)]) == 0
+
+        assert luns() == {"0"}
+        verb("create-ns", "-S", "2Mi")
+        verb("attach-ns", "-n", "2")
+        assert luns() == {"0", "1"}
+        assert f"Total size:{2 * MIB}\n" in run("iscsi-readcapacity16", daemon.url(1))
+        verb("delete-ns", "-n", "2", "--force")
+        assert luns() == {"0"}
+        assert "NOT_SUPPORTED" in fails("iscsi-readcapacity16", daemon.url(1)).upper()
 
 
 @pytest.mark.parametrize("block", [512, 4096])
