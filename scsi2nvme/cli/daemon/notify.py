@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
+from collections.abc import Callable
+
+STATUS_S = 30.0  # between words on what it does, at most
 
 log = logging.getLogger(__name__)
 
@@ -14,13 +18,33 @@ def managed() -> bool:
     return bool(os.environ.get("NOTIFY_SOCKET"))
 
 
-def notify(state: str) -> None:
-    """Send `state` (such as `READY=1`) to the service manager, if there is one."""
+def notify(state: str) -> bool:
+    """Send `state` (such as `READY=1`) to the service manager, if there is one; whether it was."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
-        return
+        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         try:
             sender.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
         except OSError as error:
             log.warning("the service manager at NOTIFY_SOCKET, %s: %s", address, error.strerror)
+            return False
+    return True
+
+
+async def keep_telling(status: Callable[[], str]) -> None:
+    """Tell the service manager, again and again, that this loop goes on, and what it does.
+
+    As often as its watchdog wants, or now and then. Spec: sd_watchdog_enabled(3).
+    """
+    if not managed():
+        return
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    watched = ours and usec.isascii() and usec.isdigit() and int(usec) > 0
+    every_s = int(usec) / 1e6 / 3 if watched else STATUS_S
+    while True:
+        alive = "WATCHDOG=1\n" if watched else ""
+        if not notify(f"{alive}STATUS={status()}") and not watched:
+            return
+        await asyncio.sleep(min(every_s, STATUS_S))

@@ -20,7 +20,7 @@ from scsi2nvme.cli.daemon.control import Answers, ControlServer, StateDirectory
 from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served, Serving
 from scsi2nvme.cli.daemon.health import HealthReader
-from scsi2nvme.cli.daemon.notify import managed, notify
+from scsi2nvme.cli.daemon.notify import keep_telling, managed, notify
 from scsi2nvme.cli.daemon.passing import Passing
 from scsi2nvme.cli.daemon.served_controllers import Controllers
 from scsi2nvme.cli.daemon.statistics import Counting
@@ -58,9 +58,13 @@ async def _serve(settings: Settings, source: Source | None) -> None:
             gc.enable()
             say("\n".join(daemon.greeting()))
             notify("READY=1")
-            reloading = asyncio.ensure_future(daemon.changes.reload_whenever(told))
+            tasks = [
+                asyncio.ensure_future(each)
+                for each in (daemon.changes.reload_whenever(told), keep_telling(daemon.status))
+            ]
             await ending.wait()
-            reloading.cancel()
+            for task in tasks:
+                task.cancel()
         notify("STOPPING=1")
         if daemon is not None:
             say("\n".join(daemon.farewell()))
@@ -176,6 +180,15 @@ class Daemon:
             yield f"Metrics for Prometheus: http://{where}/metrics; for people: http://{where}/"
         # A service manager's log has no keys.
         yield "Ready." if managed() else "Ready. Ctrl-C ends it."
+
+    def status(self) -> str:
+        """Return in a line what is served now."""
+        states = [each["State"] for each in self.controllers.states()]
+        live = states.count("live")
+        sessions = sum(len(each.status().get("Sessions", ())) for each in self.front_ends)
+        return (
+            f"{live} of {len(states)} controllers live, {sessions} session{'s' * (sessions != 1)}"
+        )
 
     def farewell(self) -> Iterator[str]:
         """Yield what is said when it has been told to end."""
