@@ -12,6 +12,7 @@ from typing import Any, Literal
 from scsi2nvme.api.method import Method, Nothing, doc
 
 LogLevel = Literal["error", "warning", "info", "debug"]
+LogFormat = Literal["text", "json"]
 
 DEFAULT_LOG_LEVEL: LogLevel = "warning"
 DEFAULT_DUMPS = 8
@@ -148,6 +149,9 @@ class ConfigFile:
     )
     log_level: LogLevel = field(
         default=DEFAULT_LOG_LEVEL, metadata=doc("the least important messages that are written")
+    )
+    log_format: LogFormat = field(
+        default="text", metadata=doc("how they are written; as JSON, each is a line")
     )
     control_group: str | None = field(
         default=None,

@@ -25,6 +25,7 @@ from scsi2nvme.api.configuration import (
     ControllerTable,
     Credentials,
     InitiatorTable,
+    LogFormat,
     LogLevel,
     TargetTable,
     TcmuTable,
@@ -101,6 +102,7 @@ class Settings:
     base: str = BASE
     mapped: tuple[TargetTable, ...] = ()
     dumps: int = DEFAULT_DUMPS
+    log_format: LogFormat = "text"
 
 
 def load(path: Path) -> ConfigFile:
@@ -260,6 +262,7 @@ def settings(
     tcmu: bool = False,
     zero_copy: Literal["auto", "off"] | None = None,
     log_level: LogLevel | None = None,
+    log_format: LogFormat | None = None,
     metrics: str | None = None,
     serving: bool = False,
 ) -> Settings:
@@ -318,6 +321,7 @@ def settings(
         base,
         tuple(mapped),
         _within(file.dumps, "dumps", 0, MAXIMUM_DUMPS),
+        log_format or file.log_format,
     )
 
 
@@ -336,6 +340,7 @@ def plain(settings: Settings) -> ConfigFile:
         reactors=settings.reactors,
         poll_us=settings.poll_us,
         log_level=settings.log_level,
+        log_format=settings.log_format,
         control_group=group,
         metrics=None if settings.metrics is None else str(settings.metrics),
         chap=settings.chap,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -112,3 +114,26 @@ def test_others_are_told_the_time(level: str, letters: str, tmp_path: Path) -> N
     text = said(level, journal=False, directory=tmp_path)
     when = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} "
     assert "".join(re.findall(when + r"scsi2nvme: [A-Z]+: (\w)", text, re.MULTILINE)) == letters
+
+
+def test_programs_get_an_object_for_each_message() -> None:
+    say = (
+        SAY.replace("{level!r}", '"info", "json"')
+        + """
+try:
+    raise ValueError("a bug")
+except ValueError:
+    log.exception("it went wrong")
+"""
+    )
+    done = subprocess.run([sys.executable, "-c", say], capture_output=True, text=True, check=True)
+    told = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [(each["level"], each["message"]) for each in told] == [
+        ("info", "i"),
+        ("warning", "w"),
+        ("error", "e\nf"),
+        ("critical", "c"),
+        ("error", "it went wrong"),
+    ]
+    assert "ValueError: a bug" in told[-1]["exception"]
+    assert all(datetime.fromisoformat(each["time"]).tzinfo for each in told)

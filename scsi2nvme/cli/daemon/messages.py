@@ -5,6 +5,7 @@ Spec: sd-daemon(3) (priorities), systemd.exec(5) ($JOURNAL_STREAM).
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -13,10 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TextIO, get_args
 
-from scsi2nvme.api.methods import LogLevel
+from scsi2nvme.api.configuration import LogFormat, LogLevel
 
 # Of one kind of message, in so many seconds: peers cause some of them, as often as they like.
 SECONDS = 10.0
@@ -121,10 +123,33 @@ def _after(seconds: float, call: Callable[[], None]) -> None:
     timer.start()
 
 
-def configure(level: LogLevel) -> None:
+class JsonFormatter(logging.Formatter):
+    """Makes of each message an object in a line, for programs: time, level, module, message."""
+
+    def __init__(self, *, journal: bool) -> None:
+        super().__init__()
+        self._journal = journal  # gets it, and wants the priority in front
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record's line."""
+        told = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            told["exception"] = self.formatException(record.exc_info)
+        priority = f"<{_PRIORITIES.get(record.levelno, 6)}>" if self._journal else ""
+        return priority + json.dumps(told)
+
+
+def configure(level: LogLevel, form: LogFormat = "text") -> None:
     """Write messages of `level` and above to standard error, for whoever reads it."""
     handler = BoundedHandler(sys.stderr)
-    handler.setFormatter(JournalFormatter() if _to_journal() else _plain())
+    journal = _to_journal()
+    text = JournalFormatter() if journal else _plain()
+    handler.setFormatter(JsonFormatter(journal=journal) if form == "json" else text)
     logging.basicConfig(handlers=[handler], level=level.upper())
 
 

@@ -37,7 +37,7 @@ def run(settings: Settings, source: Source | None = None) -> int:
 
     SIGHUP has the `source` of the settings read again.
     """
-    messages.configure(settings.log_level)
+    messages.configure(settings.log_level, settings.log_format)
     descriptors.raise_limit()
     if settings.tcmu is not None and os.geteuid() == 0:
         if settings.control_group is not None:

@@ -140,7 +140,11 @@ def _daemon_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("error", "warning", "info", "debug"),
         help="the least important messages to write (default warning; info tells of logins)",
     )
-
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        help="how messages are written (default text; json: each is an object in a line)",
+    )
     parser.add_argument(
         "--metrics",
         metavar="ADDR:PORT",
@@ -180,6 +184,7 @@ def _served(arguments: argparse.Namespace) -> int:
             tcmu=arguments.tcmu,
             zero_copy=arguments.zero_copy,
             log_level=arguments.log_level,
+            log_format=arguments.log_format,
             metrics=arguments.metrics,
         )
 
