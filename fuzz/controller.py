@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from scsi2nvme.executor import first_failure
 from scsi2nvme.nvme.command import Completion, NvmeCommand
-from scsi2nvme.scsi.result import ControllerReset, Progress, Result, Translation
+from scsi2nvme.scsi.result import ControllerReset, Errand, Progress, Result, Translation
 
 MOST_STEPS = 5000
 
@@ -29,6 +30,11 @@ def play(
         for _ in range(MOST_STEPS):
             if isinstance(request, Progress | ControllerReset):
                 request = translation.send(None)
+                continue
+            if isinstance(request, Errand):
+                outcomes: list[Any] = []
+                request.start(outcomes.append)
+                request = translation.send(*outcomes)
                 continue
             commands = request if isinstance(request, tuple) else (request,)
             assert commands, "an empty group of NVMe commands"

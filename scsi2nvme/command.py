@@ -206,6 +206,7 @@ class Command:
     # What a LUN without a logical unit answers, where it is not a refusal.
     without_unit: Callable[[Task], Translation] | None = field(default=None, compare=False)
     supported: Callable[[LogicalUnit], bool] = field(default=lambda lu: True, compare=False)
+    third_party: bool = False  # moves blocks of logical units that its data name
     hot: Hot = Hot.NO
     # Whether its answer holds until anything changes but the medium: it tells of nothing that
     # changes by itself, and changes nothing where it is repeated.

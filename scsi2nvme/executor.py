@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Protocol
 
 from scsi2nvme.background import until_ended
-from scsi2nvme.nvme.command import Completed, Completion, NvmeCommand
+from scsi2nvme.nvme.command import Completed, Completion, DataMemory, NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import (
     Asked,
     ControllerReset,
+    Errand,
     NvmeError,
     Progress,
     Result,
@@ -37,6 +39,18 @@ class NvmeExecutor(Protocol):
 
     async def reset(self, reason: str) -> None:
         """Reset the controller; returns when it is up again, or lost."""
+
+
+class DataExecutor(NvmeExecutor, Protocol):
+    """An executor that lends the memory of its controller."""
+
+    def borrow(
+        self, length: int, party: Hashable = None
+    ) -> AbstractAsyncContextManager[DataMemory]:
+        """Lend memory for the body, as soon as there is so much: for `NvmeCommand.memory`.
+
+        It holds what another left there.
+        """
 
 
 class OnBehalf:
@@ -112,7 +126,7 @@ class Play:
         self._progress = progress
         self._in_turn = in_turn
         self._asked: Asked | None = None
-        self._stop: Callable[[], None] | None = None
+        self._stop: Callable[[], object] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
 
@@ -147,6 +161,9 @@ class Play:
             resetting.add_done_callback(self._was_reset)
             self._stop = _nothing  # a reset that has begun goes on
             return
+        if isinstance(asked, Errand):
+            self._stop = asked.start(self._errand_ended)
+            return
         commands = asked if isinstance(asked, tuple) else (asked,)
         try:
             self._stop = self._executor.start(commands, self._completed)
@@ -165,6 +182,14 @@ class Play:
             self._end(error)
         else:
             self._in_turn(partial(self._resume, None))
+
+    def _errand_ended(self, outcome: object) -> None:
+        if self._stopped and not isinstance(outcome, BaseException):
+            outcome = asyncio.CancelledError()
+        if isinstance(outcome, BaseException):
+            self._end(outcome)
+        else:
+            self._in_turn(partial(self._resume, outcome))
 
     def _completed(self, outcome: tuple[Completion, ...] | BaseException) -> None:
         self._in_turn(partial(self._go_on, outcome))

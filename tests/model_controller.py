@@ -8,12 +8,14 @@ scripts against a real controller. Extend it by adding a handler to its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 from scsi2nvme.executor import first_failure
 from scsi2nvme.nvme.command import AdminOpcode, Completed, Completion, Fuse, NvmeCommand, Opcode
+from scsi2nvme.nvme.copying import SOURCE_RANGE
 from scsi2nvme.nvme.log_structures import SANITIZE_STATUS, TELEMETRY_HEADER
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.structures import (
@@ -26,7 +28,14 @@ from scsi2nvme.nvme.structures import (
     SELF_TEST_RESULT,
     SMART_LOG,
 )
-from scsi2nvme.scsi.result import ControllerReset, NvmeError, Progress, Result, Translation
+from scsi2nvme.scsi.result import (
+    ControllerReset,
+    Errand,
+    NvmeError,
+    Progress,
+    Result,
+    Translation,
+)
 
 INVALID_OPCODE = 0x001
 INVALID_FIELD = 0x002
@@ -44,6 +53,7 @@ INVALID_FORMAT = 0x10A
 NOT_SAVEABLE = 0x10D
 READ_ONLY = 0x182
 UNRECOVERED_READ = 0x281
+COMMAND_SIZE_LIMIT_EXCEEDED = 0x183
 COMPARE_FAILURE = 0x285
 
 PRACT = 1 << 29  # CDW12
@@ -58,6 +68,7 @@ ONCS_BITS: dict[int, int] = {
     Opcode.DATASET_MANAGEMENT: 2,
     Opcode.WRITE_ZEROES: 3,
     Opcode.VERIFY: 7,
+    Opcode.COPY: 8,
 }
 _NAME_BLOCKS = (Opcode.READ, Opcode.WRITE, Opcode.COMPARE, Opcode.WRITE_ZEROES, Opcode.VERIFY)
 FEATURES = {0x02: 0, 0x04: 343, 0x05: 0, 0x06: 1, 0x0B: 0, 0x0C: 0, 0x0E: 0, 0x84: 0}
@@ -124,6 +135,7 @@ class ModelController:
             Opcode.DATASET_MANAGEMENT: self._dataset_management,
             Opcode.VERIFY: lambda command: void(self._readable(command)),
             Opcode.WRITE_UNCORRECTABLE: self._mark,
+            Opcode.COPY: self._copy,
         }
         self.admin: dict[int, Callable[[NvmeCommand], bytes | Completion | None]] = {
             AdminOpcode.IDENTIFY: self._identify,
@@ -154,6 +166,11 @@ class ModelController:
             if isinstance(wanted, Progress):
                 self.progress.append(wanted)
                 continue
+            if isinstance(wanted, Errand):
+                outcomes: list[Any] = []
+                wanted.start(outcomes.append)
+                (answer,) = outcomes
+                continue
             if isinstance(wanted, ControllerReset):
                 self.reset(wanted.reason)
                 continue
@@ -168,6 +185,7 @@ class ModelController:
         completions: list[Completion] = []
         for index, command in enumerate(commands):
             self.executed.append(command)
+            command = with_data(command)
             if command.fuse is Fuse.FIRST:
                 mate = commands[index + 1] if index + 1 < len(commands) else None
                 paired = mate is not None and mate.fuse is Fuse.SECOND
@@ -208,6 +226,9 @@ class ModelController:
         if isinstance(answer, Completion):
             return answer
         data = answer or b""
+        if command.memory is not None and command.data_in:
+            command.memory.view()[:] = data
+            return Completion()
         assert len(data) == command.data_in, f"{command.name}: {len(data)} != {command.data_in}"
         return Completion(data=data)
 
@@ -334,6 +355,20 @@ class ModelController:
         if command.cdw12 & DEAC:
             self.deallocated.append((command.slba, command.blocks))
         self.medium[place] = bytes(place.stop - place.start)
+
+    def _copy(self, command: NvmeCommand) -> None:
+        ranges = (command.cdw12 & 0xFF) + 1
+        assert len(command.data_out) == ranges * SOURCE_RANGE.size
+        limits, data = self.facts.namespace, b""
+        entries = [SOURCE_RANGE.parse(command.data_out[32 * n :]) for n in range(ranges)]
+        total = sum(each.nlb + 1 for each in entries)
+        longest = max(each.nlb + 1 for each in entries)
+        if ranges > limits.msrc + 1 or longest > limits.mssrl or total > limits.mcl:
+            raise StatusError(COMMAND_SIZE_LIMIT_EXCEEDED)
+        for each in entries:
+            data += bytes(self.medium[self._range(each.slba, each.nlb + 1)])
+        self._writable()
+        self.medium[self._range(command.slba, total)] = data
 
     def _dataset_management(self, command: NvmeCommand) -> None:
         ranges = (command.cdw10 & 0xFF) + 1
@@ -514,6 +549,32 @@ class ModelController:
         self.medium = bytearray(total)
 
 
+class Lent:
+    """Memory of the model's."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+
+    def slice(self, offset: int, length: int) -> Lent:
+        """Return a part of it."""
+        assert offset + length <= len(self._data)
+        return Lent(self._data[offset : offset + length])
+
+    def view(self) -> memoryview:
+        """Return the memory itself."""
+        return self._data
+
+
+def with_data(command: NvmeCommand) -> NvmeCommand:
+    """Return a command with the data that stand in memory."""
+    if command.memory is None:
+        return command
+    view = command.memory.view()
+    if command.opcode == Opcode.READ:
+        return replace(command, data_in=len(view))
+    return replace(command, data_out=bytes(view))
+
+
 def void(_: object) -> None:
     """Turn a value into none, for handlers that only check."""
 
@@ -547,6 +608,11 @@ class Awaited:
 
     async def reset(self, reason: str) -> None:
         """See `NvmeExecutor`."""
+
+    @asynccontextmanager
+    async def borrow(self, length: int, party: Hashable = None) -> AsyncIterator[Lent]:
+        """See `DataExecutor`."""
+        yield Lent(memoryview(bytearray(length)))
 
 
 class ModelExecutor(Awaited):

@@ -22,6 +22,7 @@ from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.ports import PortName
 from tests.model_controller import ModelController
+from tests.model_mover import move_on_models
 from tests.model_zones import ModelZones
 
 NGUID = bytes.fromhex("0102030405060708090a0b0c0d0e0f10")
@@ -49,7 +50,8 @@ CONTROLLER: dict[str, int | bytes] = {
     "cctemp": 353,
     "edstt": 10,
     "nn": 4,
-    "oncs": 0xFF,
+    "oncs": 0x1FF,
+    "ocfs": 1,
     "fuses": 1,
     "vwc": 1,
     "awun": 255,
@@ -65,6 +67,9 @@ NAMESPACE: dict[str, int | bytes] = {
     "dlfeat": 0b1001,  # reads zero, Write Zeroes deallocates
     "fpi": 0x80,
     "rescap": 0xFF,
+    "mssrl": 128,
+    "mcl": 512,
+    "msrc": 3,
     "nguid": NGUID,
     "eui64": EUI64,
     "lbafs": LBA_FORMAT.build(lbads=9) + LBA_FORMAT.build(lbads=12),
@@ -193,6 +198,7 @@ def make_bench(**options: Any) -> Bench:
     lu = make_lu(**options)
     lu.security = lu.firmware_allowed = lu.history_allowed = True
     model = ModelController(lu.facts)
+    move_on_models({lu: model})
     zones = ModelZones(model) if lu.zones is not None else None
     return Bench(lu, model, make_nexus("a", lu), zones=zones)
 

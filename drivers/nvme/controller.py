@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from functools import partial
 from typing import Self
@@ -45,6 +46,7 @@ from scsi2nvme.drivers.transport import Alarm, Transport, TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.happenings import tell
 from scsi2nvme.native.nvme import QueuePair
+from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import Completed, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 
@@ -296,6 +298,10 @@ class Controller:
             raise ControllerError(f"{self.name} is closed")
         completed = self._activation.following(commands, completed)
         return self._executor.start(commands, completed, party)
+
+    def borrow(self, length: int, party: Hashable = None) -> AbstractAsyncContextManager[Region]:
+        """Lend DMA memory for the body; see `DataExecutor`."""
+        return self._executor.borrow(length, party)
 
     # ---- namespaces and events ----
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -39,7 +39,9 @@ _DWORD = 4
 
 
 def data_bytes(command: NvmeCommand) -> int:
-    """Return how much data a command carries, whichever way."""
+    """Return how much data a command carries, whichever way, for which it needs memory."""
+    if command.memory is not None:
+        return 0
     return max(len(command.data_out), command.data_in)
 
 
@@ -49,6 +51,14 @@ def _space(length: int) -> int:
     So commands that together move whole blocks take no more than these.
     """
     return -(-length // _DWORD) * _DWORD
+
+
+def _memory_of(command: NvmeCommand, buffer: Region) -> Region:
+    """Return where a command's data are: in memory that was lent before, or in its buffer."""
+    if command.memory is None:
+        return buffer
+    assert isinstance(command.memory, Region), "memory of another kind of executor's"
+    return command.memory
 
 
 def _parts(region: Region, lengths: Sequence[int]) -> list[Region]:
@@ -71,7 +81,8 @@ def completion_of(
     command: NvmeCommand, raw: QueueCompletion, buffer: Region, qid: int
 ) -> Completion:
     """Return what the engine sees of a completion queue entry of queue pair `qid`."""
-    data = bytes(buffer.view()) if command.data_in and not raw.status else b""
+    told = command.data_in and command.memory is None and not raw.status
+    data = bytes(buffer.view()) if told else b""
     return Completion(raw.status, raw.dw0, raw.dnr, raw.more, raw.crd, data, qid, raw.cid)
 
 
@@ -163,6 +174,10 @@ class Executor:
         if not placed:
             self._work(run, self._execute(run, lengths))
         return partial(self._stop, run)
+
+    def borrow(self, length: int, party: Hashable = None) -> AbstractAsyncContextManager[Region]:
+        """See `DataExecutor`."""
+        return self._bounce.borrow(length, party)
 
     async def drain(self, limit_s: float | None = None) -> bool:
         """Wait until every command has ended, for so many seconds at most; whether all have."""
@@ -321,7 +336,11 @@ class Executor:
         for command, buffer in batch:
             fill(command, buffer)
         return [
-            Entry(command.sqe(), buffer, max(1, int(self._timing.of(command) * 1000)))
+            Entry(
+                command.sqe(),
+                _memory_of(command, buffer),
+                max(1, int(self._timing.of(command) * 1000)),
+            )
             for command, buffer in batch
         ]
 

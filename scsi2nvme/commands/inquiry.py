@@ -67,6 +67,7 @@ def _standard_data(task: Task) -> bytes:
         response_data_format=2,
         additional_length=STANDARD_DATA.size - 5,
         tpgs=0b01,
+        third_party_copy=1,
         protect=bool(task.protection_types),
         multip=len(task.lu.target_ports_of(task.nexus)) > 1,
         cmdque=1,

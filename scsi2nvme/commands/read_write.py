@@ -12,7 +12,7 @@ from scsi2nvme.command import Command, Data, Hot, Task, Transfer
 from scsi2nvme.commands.protection import EXPECTED_TAG, protection_of
 from scsi2nvme.commands.zone_access import check_read, check_write, in_order
 from scsi2nvme.fields import Field
-from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.command import DataMemory, NvmeCommand, Opcode
 from scsi2nvme.nvme.protection import Protection
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
@@ -87,6 +87,7 @@ def block_command(
     data_out: bytes = b"",
     data_in: int = 0,
     protection: Protection | None = None,
+    memory: DataMemory | None = None,
 ) -> NvmeCommand:
     """Return an NVMe command on a range of logical blocks.
 
@@ -103,6 +104,7 @@ def block_command(
         cdw14=tag,
         data_out=data_out,
         data_in=data_in,
+        memory=memory,
     )
 
 

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 BROADCAST_NSID = 0xFFFFFFFF
 
@@ -70,11 +71,22 @@ class Fuse(IntEnum):
     SECOND = 2
 
 
+class DataMemory(Protocol):
+    """Memory that a controller reaches, in which commands' data may stay."""
+
+    def slice(self, offset: int, length: int) -> DataMemory:
+        """Return a part of it."""
+
+    def view(self) -> memoryview:
+        """Return the memory itself, writable."""
+
+
 @dataclass(frozen=True, slots=True)
 class NvmeCommand:
     """One submission queue entry without its data pointer and identifier.
 
-    `data_out` travels to the controller; `data_in` is how many bytes come back.
+    `data_out` travels to the controller; `data_in` is how many bytes come back. With `memory`, of
+    the controller's, its data are there and stay there, whichever way they go.
     `timeout_s` None means the driver's default.
     """
 
@@ -93,6 +105,7 @@ class NvmeCommand:
     timeout_s: float | None = None
     cdw2: int = 0
     cdw3: int = 0
+    memory: DataMemory | None = None
 
     @property
     def name(self) -> str:

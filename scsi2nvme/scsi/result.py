@@ -6,7 +6,8 @@ and returns a `Result`. What plays it is no affair of its.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +61,25 @@ class ControllerReset:
     reason: str
 
 
+class Errand(ABC):
+    """Work for a translation beside its own controller's commands: blocks are moved.
+
+    The translation is resumed with what the work comes to.
+    """
+
+    @abstractmethod
+    def start(self, ended: Callable[[Any], None]) -> Callable[[], object]:
+        """Begin; `ended` is called once, with the outcome, or the exception that has ended it.
+
+        What is returned says that nobody wants it any more: it ends soon, and `ended` is called.
+        """
+
+
 # A translation yields one NVMe command, or several to run together, and
 # receives their completions; a failed one is raised as NvmeError. A `Progress`
-# is yielded by long operations and receives None, as a `ControllerReset` does.
-Asked = NvmeCommand | tuple[NvmeCommand, ...] | Progress | ControllerReset
+# is yielded by long operations and receives None, as a `ControllerReset` does; an
+# `Errand` receives what it comes to.
+Asked = NvmeCommand | tuple[NvmeCommand, ...] | Progress | ControllerReset | Errand
 Translation = Generator[Asked, Any, Result]
 
 

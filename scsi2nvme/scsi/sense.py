@@ -52,11 +52,37 @@ class FieldPointer:
     in_cdb: bool = True
 
 
+_MOST_FORWARDED = 32  # bytes of sense data
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """What another logical unit has told a copy manager: its status, and its sense data if any.
+
+    `by_destination`: the copy's destination has told it, else its source. Spec: SPC-5 4.4.2.8.
+    """
+
+    by_destination: bool
+    status: int
+    data: bytes = b""
+
+    def fixed(self) -> bytes:
+        """Return what stands behind the fixed format's 18 bytes. Spec: SPC-2 7.2.3."""
+        return bytes([self.status]) + self.data[:_MOST_FORWARDED]
+
+    def descriptor(self) -> bytes:
+        """Return the forwarded sense data descriptor."""
+        data = self.data[:_MOST_FORWARDED]
+        cut = 0x80 if len(data) < len(self.data) else 0
+        return bytes([0x0C, 2 + len(data), cut | 1 + self.by_destination, self.status]) + data
+
+
 @dataclass(frozen=True, slots=True)
 class Sense:
     """One sense datum, independent of the format in which it is delivered.
 
-    `progress` is a fraction of 65536. `information` is an LBA or an offset.
+    `progress` is a fraction of 65536. `information` is an LBA or an offset. `segment` is that of a
+    copy, from 0 on, and takes the place of `command_specific`.
     """
 
     code: SenseCode
@@ -66,6 +92,8 @@ class Sense:
     progress: int | None = None
     retries: int | None = None
     deferred: bool = False
+    segment: int | None = None
+    forwarded: Forwarded | None = None
 
     @property
     def key(self) -> SenseKey:
@@ -97,9 +125,15 @@ class Sense:
         if self.command_specific is not None:
             data[8:12] = min(self.command_specific, 0xFFFFFFFF).to_bytes(4, "big")
         data[12], data[13] = self.code.asc, self.code.ascq
+        if self.segment is not None:
+            data[10:12] = self.segment.to_bytes(2, "big")
         specific = self._sense_key_specific()
         if specific is not None:
             data[15:18] = specific
+        if self.forwarded is not None:
+            data[9 if self.forwarded.by_destination else 8] = len(data)
+            data += self.forwarded.fixed()
+            data[7] = len(data) - 8
         return bytes(data)
 
     def descriptor(self) -> bytes:
@@ -107,11 +141,14 @@ class Sense:
         descriptors = b""
         if self.information is not None:
             descriptors += b"\x00\x0a\x80\x00" + self.information.to_bytes(8, "big")
-        if self.command_specific is not None:
-            descriptors += b"\x01\x0a\x00\x00" + self.command_specific.to_bytes(8, "big")
+        told = self.command_specific if self.segment is None else self.segment
+        if told is not None:
+            descriptors += b"\x01\x0a\x00\x00" + told.to_bytes(8, "big")
         specific = self._sense_key_specific()
         if specific is not None:
             descriptors += b"\x02\x06\x00\x00" + specific + b"\x00"
+        if self.forwarded is not None:
+            descriptors += self.forwarded.descriptor()
         head = [0x73 if self.deferred else 0x72, self.code.key, self.code.asc, self.code.ascq]
         return bytes([*head, 0, 0, 0, len(descriptors)]) + descriptors
 
@@ -155,6 +192,15 @@ LOGICAL_UNIT_NOT_READY_SANITIZE_IN_PROGRESS = SenseCode(
 LOGICAL_UNIT_COMMUNICATION_FAILURE = SenseCode(
     _K.ABORTED_COMMAND, 0x08, 0x00, "LOGICAL UNIT COMMUNICATION FAILURE"
 )
+UNREACHABLE_COPY_TARGET = SenseCode(_K.COPY_ABORTED, 0x08, 0x04, "UNREACHABLE COPY TARGET")
+THIRD_PARTY_DEVICE_FAILURE = SenseCode(_K.COPY_ABORTED, 0x0D, 0x01, "THIRD PARTY DEVICE FAILURE")
+COPY_TARGET_DEVICE_NOT_REACHABLE = SenseCode(
+    _K.COPY_ABORTED, 0x0D, 0x02, "COPY TARGET DEVICE NOT REACHABLE"
+)
+INCORRECT_COPY_TARGET_DEVICE_TYPE = SenseCode(
+    _K.COPY_ABORTED, 0x0D, 0x03, "INCORRECT COPY TARGET DEVICE TYPE"
+)
+UNEXPECTED_INEXACT_SEGMENT = SenseCode(_K.COPY_ABORTED, 0x26, 0x0A, "UNEXPECTED INEXACT SEGMENT")
 INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT = SenseCode(
     _K.ILLEGAL_REQUEST, 0x0E, 0x03, "INVALID FIELD IN COMMAND INFORMATION UNIT"
 )
@@ -191,6 +237,21 @@ INVALID_FIELD_IN_CDB = SenseCode(_K.ILLEGAL_REQUEST, 0x24, 0x00, "INVALID FIELD 
 LOGICAL_UNIT_NOT_SUPPORTED = SenseCode(_K.ILLEGAL_REQUEST, 0x25, 0x00, "LOGICAL UNIT NOT SUPPORTED")
 INVALID_FIELD_IN_PARAMETER_LIST = SenseCode(
     _K.ILLEGAL_REQUEST, 0x26, 0x00, "INVALID FIELD IN PARAMETER LIST"
+)
+TOO_MANY_TARGET_DESCRIPTORS = SenseCode(
+    _K.ILLEGAL_REQUEST, 0x26, 0x06, "TOO MANY TARGET DESCRIPTORS"
+)
+UNSUPPORTED_TARGET_DESCRIPTOR_TYPE_CODE = SenseCode(
+    _K.ILLEGAL_REQUEST, 0x26, 0x07, "UNSUPPORTED TARGET DESCRIPTOR TYPE CODE"
+)
+TOO_MANY_SEGMENT_DESCRIPTORS = SenseCode(
+    _K.ILLEGAL_REQUEST, 0x26, 0x08, "TOO MANY SEGMENT DESCRIPTORS"
+)
+UNSUPPORTED_SEGMENT_DESCRIPTOR_TYPE_CODE = SenseCode(
+    _K.ILLEGAL_REQUEST, 0x26, 0x09, "UNSUPPORTED SEGMENT DESCRIPTOR TYPE CODE"
+)
+INLINE_DATA_LENGTH_EXCEEDED = SenseCode(
+    _K.ILLEGAL_REQUEST, 0x26, 0x0B, "INLINE DATA LENGTH EXCEEDED"
 )
 INVALID_RELEASE_OF_PERSISTENT_RESERVATION = SenseCode(
     _K.ILLEGAL_REQUEST, 0x26, 0x04, "INVALID RELEASE OF PERSISTENT RESERVATION"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from scsi2nvme.background import Background
 from scsi2nvme.commands.sanitize_status import STATUS_LOG, pick_up
-from scsi2nvme.executor import NvmeExecutor, play
+from scsi2nvme.executor import DataExecutor, play
 from scsi2nvme.native.plane import Event, Plane, PlaneController, PlaneNexus, Scope
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
@@ -20,6 +20,7 @@ from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementRespons
 from scsi2nvme.service import resting
 from scsi2nvme.service.events import Care, Events
 from scsi2nvme.service.keeping import Keeper, keep
+from scsi2nvme.service.mover import Mover
 from scsi2nvme.service.names import Verdict
 from scsi2nvme.service.namespaces import ControllerEvent, Follower
 from scsi2nvme.service.registry import Registry, ServedUnit
@@ -50,6 +51,7 @@ class TaskService:
             plane, self._registry, self._events, self._background, self._manager
         )
         self._follower = Follower(self._registry)
+        self._mover = Mover(self._registry)
         self._keeper = Keeper(self._registry)
 
     def start(self) -> None:
@@ -88,10 +90,11 @@ class TaskService:
         return cookie, controller
 
     def add_unit(
-        self, lu: LogicalUnit, executor: NvmeExecutor, controller: PlaneController
+        self, lu: LogicalUnit, executor: DataExecutor, controller: PlaneController
     ) -> None:
         """Serve a logical unit from now on."""
         unit = self._registry.add_unit(lu, executor, controller)
+        lu.copies.mover = self._mover.move
         lu.reservations.abort_tasks = lambda keys: self._manager.abort_preempted(unit, keys)
         resting.run_timers(unit, self._background)
         watch = Watch(unit, self._background)

@@ -71,6 +71,16 @@ class SharedLock:
         self._take(exclusive)
         return True
 
+    def try_join(self) -> bool:
+        """Hold the lock shared until `leave`, before those who wait; not beside who is alone.
+
+        For who has waited for his turn before, and had to give it up: he has it still.
+        """
+        if self._holders < 0:
+            return False
+        self._take(exclusive=False)
+        return True
+
     def leave(self) -> None:
         """End to hold it shared."""
         self._leave(exclusive=False)

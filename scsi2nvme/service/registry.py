@@ -13,7 +13,7 @@ from functools import partial
 from typing import Protocol
 
 from scsi2nvme.commands import COMMANDS
-from scsi2nvme.executor import NvmeExecutor
+from scsi2nvme.executor import DataExecutor
 from scsi2nvme.native.plane import (
     Plane,
     PlaneController,
@@ -77,7 +77,7 @@ class ServedUnit:
     """
 
     lu: LogicalUnit
-    executor: NvmeExecutor
+    executor: DataExecutor
     plane_unit: PlaneUnit
     controller: PlaneController
     parameters: UnitParameters
@@ -147,12 +147,15 @@ class ServedUnit:
         if any_aside and self.drains:
             self.plane_unit.look_again()  # nobody waits for the end of a format in vain
 
-    def try_share(self, extents: Sequence[range]) -> Callable[[], None] | None:
+    def try_share(
+        self, extents: Sequence[range], *, had_turn: bool = False
+    ) -> Callable[[], None] | None:
         """Hold `lock` and blocks beside others; return what ends that.
 
-        None: something has to be waited for, so that nothing is held.
+        None: something has to be waited for, so that nothing is held. Who `had_turn` does not wait
+        for who waits.
         """
-        if not self.lock.try_hold():
+        if not (self.lock.try_join() if had_turn else self.lock.try_hold()):
             return None
         claim = self.blocks.try_share(extents)
         if claim is None:
@@ -315,7 +318,7 @@ class Registry:
         self._retired: list[ServedUnit] = []  # tasks may still refer to them
 
     def add_unit(
-        self, lu: LogicalUnit, executor: NvmeExecutor, controller: PlaneController
+        self, lu: LogicalUnit, executor: DataExecutor, controller: PlaneController
     ) -> ServedUnit:
         """Serve a logical unit from now on."""
         parameters = UnitParameters.of(lu)

@@ -70,6 +70,8 @@ class Run:
         request = self.request
         if request is None or request.command is None or request.unit is None:
             return False
+        if request.command.third_party:
+            return any(not unit.controller.paused for unit in registry.units.values())
         if request.command.exclusive or not request.command.modifies_medium:
             return False
         unit = registry.units.get(request.unit)

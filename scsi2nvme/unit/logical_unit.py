@@ -19,6 +19,7 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.buffers import Buffers
+from scsi2nvme.unit.copies import Copies
 from scsi2nvme.unit.counters import POWER_TRANSITIONS
 from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.epoch import Epoch
@@ -128,6 +129,7 @@ class LogicalUnit(BlockDevice):
         self.identifying = IdentifyingInformation(self, self.store)
         self.buffers = Buffers()
         self.history = ErrorHistory()
+        self.copies = Copies()
         self.statistics: Callable[[], Statistics] = Statistics  # of its commands
         self.log = LogParameters(self, self.store, lambda: self.statistics())
 
@@ -224,6 +226,7 @@ class LogicalUnit(BlockDevice):
         self.diagnostics.pop(nexus.key, None)
         self.buffers.forget(nexus.key)
         self.history.forget(nexus.key)
+        self.copies.nexus_lost(nexus.key)
         self.reservations.nexus_lost(nexus)
 
     def _forget_absent(self) -> None:
@@ -324,6 +327,7 @@ class LogicalUnit(BlockDevice):
         self.diagnostics.clear()
         self.buffers.reset()
         self.history.reset()
+        self.copies.reset()
         if cause is not None:
             for key in self.unit_attentions:
                 self.unit_attentions[key] = [Sense(cause)]

@@ -41,7 +41,7 @@ def test_standard_data_describes_the_disk() -> None:
     assert data.bytes("vendor") == b"NVMe    "
     assert data.bytes("product") == b"ACME Fast SSD 20"
     assert data.bytes("revision") == b"1.0 "
-    assert (data.tpgs, data.protect, data.third_party_copy, data.cmdque) == (1, 0, 0, 1)
+    assert (data.tpgs, data.protect, data.third_party_copy, data.cmdque) == (1, 0, 1, 1)
     claimed = [data[f"version_descriptor_{n}"] for n in range(1, 9)]
     assert claimed == [0x00A0, 0x0460, 0x04C0, 0x1F60, 0, 0, 0, 0]  # SAM-5, SPC-4, SBC-3, SNT
 

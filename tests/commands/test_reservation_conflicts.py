@@ -57,6 +57,15 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
     "SANITIZE, CRYPTOGRAPHIC ERASE": (Access.WRITE, False),
     "SANITIZE, EXIT FAILURE MODE": (Access.WRITE, False),
     "COMPARE AND WRITE": (WRITE, False),
+    **dict.fromkeys(
+        (
+            "EXTENDED COPY (LID1)",
+            "RECEIVE COPY FAILURE DETAILS (LID1)",
+            "RECEIVE COPY OPERATING PARAMETERS",
+            "RECEIVE COPY STATUS (LID1)",
+        ),
+        (WRITE, False),
+    ),
     "FORMAT UNIT": (WRITE, False),
     "GET LBA STATUS (16)": (READ, False),
     "INQUIRY": (ALWAYS, True),

@@ -72,10 +72,58 @@ _REST_DOWNLOADED = ("admin 11 nsid=0 cdw10=1 cdw11=400 out=322e302020202020",)
 _COMMITTED, _COMMITTED_2 = (
     (f"admin 10 nsid=0 cdw10={action:X}", "admin 06 nsid=0 cdw10=1") for action in (0x18, 0x1A)
 )
-_NEW_INQUIRY = hexed("000006125b1000024e564d65202020204d6f64656c20436f6e74726f6c6c6572322e3020")
+_NEW_INQUIRY = hexed("000006125b1800024e564d65202020204d6f64656c20436f6e74726f6c6c6572322e3020")
+
+# The logical unit by its NAA designator, as ESXi names both ends; two blocks of it.
+_CSCD = "E4000000 01030010 61234564151617181112131000000000 00000000 00000200"
+_TWO_BLOCKS = "02000018 0000 0000 0000 0002 0000000000000001 0000000000000008"
+_LIST_5 = hexed("05 00 0020 00000000 0000001C 00000000" + _CSCD + _TWO_BLOCKS)
+_RANGE_OF_TWO = "0000000000000000 0100000000000000 0100 000000000000 0000000000000000"
+_COPIED = Step(
+    "83 00 0000000000000000 0000004C 00 00",
+    out=_LIST_5,
+    nvme=("19 nsid=1 cdw10=8 out=" + hexed(_RANGE_OF_TWO).hex(),),
+)
+# Its segment ends behind the last block.
+_NOT_COPIED = Step(
+    "83 00 0000000000000000 0000004C 00 00",
+    out=_LIST_5[:-8] + hexed("0000000000000FFF"),
+    sense=(0xA, 0x0D, 0x02),
+)
 
 VECTORS: dict[str, tuple[Step, ...]] = {
     "TEST UNIT READY": (Step("00 00 00 00 00 00"),),
+    "EXTENDED COPY (LID1)": (
+        _COPIED,
+        Step(
+            "28 00 00000008 00 0002 00",
+            nvme=("02 nsid=1 cdw10=8 cdw12=1",),
+            data=block(1) + block(2),
+        ),
+    ),
+    "RECEIVE COPY STATUS (LID1)": (
+        _COPIED,
+        Step("84 00 05 00000000000000 00000020 00 00", data=hexed("00000008 81 0001 00 00000400")),
+        # It is told once.
+        Step("84 00 05 00000000000000 00000020 00 00", sense=(0x5, 0x24, 0x00)),
+    ),
+    "RECEIVE COPY OPERATING PARAMETERS": (
+        Step(
+            "84 03 00 00000000000000 00000400 00 00",
+            data=hexed(
+                "0000002B 01000000 0010 0040 00001000 10000000 00000000 00000000 00000000"
+                "0000 0004 04 09 00 00 000000 03 020AE4"
+            ),
+        ),
+    ),
+    "RECEIVE COPY FAILURE DETAILS (LID1)": (
+        _NOT_COPIED,
+        Step(
+            "84 04 05 00000000000000 00000400 00 00",
+            data=hexed("00000053" + "00" * 52 + "02 00 001B")
+            + hexed("70000A00000000 13 00 12 0000 0D02 00000000 02 7205210000000000"),
+        ),
+    ),
     "REQUEST SENSE": (
         Step(
             "03 00 00 00 12 00",
@@ -133,9 +181,9 @@ VECTORS: dict[str, tuple[Step, ...]] = {
     "INQUIRY": (
         Step(
             "12 00 00 00 24 00",
-            data=hexed("000006125b1000024e564d65202020204d6f64656c20436f6e74726f6c6c6572312e3020"),
+            data=hexed("000006125b1800024e564d65202020204d6f64656c20436f6e74726f6c6c6572312e3020"),
         ),
-        Step("12 01 00 00 FF 00", data=hexed("0000000c0080838687888ab0b1b2b7de")),
+        Step("12 01 00 00 FF 00", data=hexed("0000000d0080838687888a8fb0b1b2b7de")),
     ),
     "MODE SELECT (6)": (
         Step("15 10 00 00 10 00", out=hexed("00000000 0A0A2610 00400000 FFFF0258")),

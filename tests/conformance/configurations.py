@@ -19,6 +19,7 @@ _WRITING = (
     "MultipathIO",
     "OrWrite",
     "ProutReserve",
+    "ReceiveCopyResults",
     "Sanitize",
     "Unmap",
     "Write*",
@@ -153,8 +154,6 @@ def _not_thin(configuration: Configuration) -> bool:
 
 # Every test that skips itself, and no other, is here.
 SKIPS = (
-    Exemption("ExtendedCopy.*", "EXTENDED COPY is not implemented"),
-    Exemption("ReceiveCopyResults.*", "EXTENDED COPY is not implemented"),
     Exemption(
         "Sanitize.*",
         "SANITIZE is only there where the configuration permits it, and the controller has it",

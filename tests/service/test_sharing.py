@@ -15,6 +15,7 @@ from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED, MODE_PARAMETERS_CHAN
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service.sharing import Sharing
 from scsi2nvme.unit.reservations import Access
+from tests.model_controller import Awaited
 from tests.service.bench import ORDERED, Bench, FakeTask, settle, told
 from tests.service.test_aborts import stubborn
 from tests.support import row
@@ -234,7 +235,7 @@ def test_numbers_are_forgotten() -> None:
 # What waits for nobody
 
 
-class Deferring:
+class Deferring(Awaited):
     """Completes nothing by itself."""
 
     def __init__(self) -> None:

@@ -1,0 +1,168 @@
+"""EXTENDED COPY: blocks are copied without passing through the initiator. Spec: SPC-4 5.17, 6.4.
+
+What is wrong with the parameter list is found before anything is copied; what goes wrong later
+ends the command with COPY ABORTED, and the segments before are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+
+from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.commands.copy_parameters import (
+    LID1_HEADER,
+    LID4_HEADER,
+    CopyList,
+    Segment,
+    parse,
+    wrong,
+)
+from scsi2nvme.commands.copy_targets import target
+from scsi2nvme.fields import Field
+from scsi2nvme.scsi.result import GOOD, CheckCondition, Errand, Result, Translation, check_condition
+from scsi2nvme.scsi.sense import (
+    COPY_TARGET_DEVICE_NOT_REACHABLE,
+    INCORRECT_COPY_TARGET_DEVICE_TYPE,
+    INVALID_FIELD_IN_PARAMETER_LIST,
+    OPERATION_IN_PROGRESS,
+    THIRD_PARTY_DEVICE_FAILURE,
+    UNEXPECTED_INEXACT_SEGMENT,
+    UNREACHABLE_COPY_TARGET,
+    FieldPointer,
+    Forwarded,
+    Sense,
+    SenseCode,
+)
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.copies import Fault, Move, Moved, Operation, Side, State
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.reservations import Access
+
+COPY_SECONDS = 600  # that a copy may well take
+
+Moves = Generator[Errand, Moved, Result]
+
+
+def carry_out(operation: Operation, task: Task, move: Move) -> Generator[Errand, Moved, Moved]:
+    """Move blocks for an operation, which counts them."""
+    if operation.aborting:
+        return Moved(0, aborted=True)
+    operation.moving = task.lu.copies.mover(move)
+    moved = yield operation.moving
+    operation.moving = None
+    operation.transferred += moved.blocks * move.source.block_bytes
+    return moved
+
+
+def _aborted(segment: Segment, number: int, code: SenseCode) -> CheckCondition:
+    pointer = FieldPointer(segment.offset, in_cdb=False)
+    return CheckCondition(Sense(code, pointer=pointer, segment=number))
+
+
+def _failed(fault: Fault, number: int) -> Result:
+    """Return how a copy ends that one of its logical units has refused or failed."""
+    if not fault.reachable:
+        return check_condition(Sense(UNREACHABLE_COPY_TARGET, segment=number))
+    result = fault.result
+    data = result.sense.descriptor() if result.sense is not None else b""
+    told = Forwarded(fault.side is Side.DESTINATION, result.status, data)
+    code = THIRD_PARTY_DEVICE_FAILURE if fault.in_range else COPY_TARGET_DEVICE_NOT_REACHABLE
+    return check_condition(Sense(code, segment=number, forwarded=told))
+
+
+def _move_of(task: Task, copy: CopyList, segment: Segment, number: int) -> Move:
+    """Return what a segment is to move; CheckCondition if it cannot be."""
+    units: list[LogicalUnit] = []
+    for identifier in (segment.source, segment.destination):
+        lu = target(task, copy, identifier)
+        if isinstance(lu, SenseCode):
+            raise _aborted(segment, number, lu)
+        units.append(lu)
+    source, destination = units
+    size = source.block_bytes
+    if size != destination.block_bytes:
+        raise _aborted(segment, number, INCORRECT_COPY_TARGET_DEVICE_TYPE)
+    blocks, rest = (segment.count, 0) if segment.by_blocks else divmod(segment.count, size)
+    if rest or segment.source_offset or segment.destination_offset:
+        raise _aborted(segment, number, UNEXPECTED_INEXACT_SEGMENT)
+    return Move(task.nexus, source, segment.lba, destination, segment.to, blocks)
+
+
+def _copy(task: Task, copy: CopyList, operation: Operation) -> Moves:
+    """Copy segment by segment, until one fails."""
+    for number, segment in enumerate(copy.segments):
+        move = _move_of(task, copy, segment, number)
+        if move.blocks:
+            moved = yield from carry_out(operation, task, move)
+            if moved.aborted:
+                return Result(Status.TASK_ABORTED)
+            if moved.fault is not None:
+                return _failed(moved.fault, number)
+        operation.segments += 1
+    return GOOD
+
+
+def _perform(task: Task, copy: CopyList, operation: Operation) -> Translation:
+    """Copy, and keep how that has ended."""
+    result = Result(Status.TASK_ABORTED)  # if nobody waits for the end
+    try:
+        try:
+            result = yield from _copy(task, copy, operation)
+        except CheckCondition as refusal:
+            result = check_condition(refusal.sense)
+    finally:
+        states = {Status.GOOD: State.DONE, Status.TASK_ABORTED: State.ABORTED}
+        operation.end(states.get(result.status, State.FAILED), result)
+    return result
+
+
+def new_operation(task: Task, identifier: int, *, long: bool) -> Operation:
+    """Return an operation with a list identifier of the nexus's, which none has that goes on."""
+    action = task.command.service_action
+    assert action is not None
+    operation = task.lu.copies.begin(task.nexus, identifier, action, long=long)
+    if operation is None:
+        raise CheckCondition(Sense(OPERATION_IN_PROGRESS))
+    return operation
+
+
+def extended_copy(task: Task) -> Translation:
+    """Spec: SPC-4 6.4 (LID1) and 6.5 (LID4)."""
+    long = bool(task.command.service_action)
+    if not task.cdb.parameter_list_length:
+        return GOOD
+    copy = parse(task.data_out, LID4_HEADER if long else LID1_HEADER)
+    if copy.keeps_results:
+        operation = new_operation(task, copy.header.list_identifier, long=long)
+    else:
+        operation = Operation(long)
+    if not copy.header.get("immed", 0):
+        return (yield from _perform(task, copy, operation))
+    if not copy.keeps_results:
+        raise wrong(15, 0, INVALID_FIELD_IN_PARAMETER_LIST)  # nobody could be told of its end
+    operation.state = State.BACKGROUND
+    return replace(GOOD, background=_perform(task, copy, operation))
+
+
+def _row(name: str, service_action: int, spec: str) -> Command:
+    return Command(
+        name,
+        0x83,
+        16,
+        spec,
+        extended_copy,
+        (Field("parameter_list_length", 10, 0, 32),),
+        service_action=service_action,
+        data=Data.OUT,
+        transfer=Transfer.BYTES,
+        length_field="parameter_list_length",
+        access=Access.WRITE,
+        third_party=True,
+        timeout_s=COPY_SECONDS,
+        nvme=("Copy", "Read", "Write"),
+        doc="Between logical units that the initiator sees, of which at most 64 segments",
+    )
+
+
+COMMANDS = (_row("EXTENDED COPY (LID1)", 0x00, "SPC-4 6.4"),)

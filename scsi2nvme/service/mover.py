@@ -1,0 +1,393 @@
+"""Moves blocks between logical units, piece by piece, for third-party copies.
+
+Where one namespace is both ends and its controller has Copy, that does it; else a piece is read
+into memory of the controllers', and written from there: what two controllers share is copied once,
+by one call. Each piece is treated as a READ and a WRITE of the initiator's: it waits for what is
+alone on its blocks, meets reservations and write protection as they are then, and is in order
+where there are zones. So others never wait for more than a piece, and nothing is held between two.
+
+`_AT_ONCE` pieces of a copy are under way, and `CONCURRENT_COPIES` copies. While others use the
+controllers, a copy rests between pieces for `_REST` times as long as one takes.
+
+Nobody waits for one logical unit, or for one controller's memory, while he holds another's, but in
+an order that all keep: two copies cannot wait for one another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, cast
+
+from scsi2nvme.command import Command
+from scsi2nvme.commands import COMMANDS, power
+from scsi2nvme.commands.read_write import block_command, split
+from scsi2nvme.commands.zone_access import in_order
+from scsi2nvme.executor import DataExecutor, OnBehalf, play
+from scsi2nvme.nvme.command import DataMemory, NvmeCommand, Opcode
+from scsi2nvme.nvme.copying import CopyLimits, copy_command, copy_limits, ranges_of
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.scsi.result import (
+    GOOD,
+    RESERVATION_CONFLICT,
+    NvmeError,
+    Result,
+    Translation,
+    check_condition,
+)
+from scsi2nvme.scsi.sense import (
+    LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
+    SOFTWARE_WRITE_PROTECTED,
+    WRITE_PROTECTED,
+    Sense,
+)
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.service.registry import Registry, ServedUnit
+from scsi2nvme.status_map import result_of
+from scsi2nvme.unit.block_device import BlockDevice
+from scsi2nvme.unit.copies import CONCURRENT_COPIES, Fault, Move, Moved, Moving, Side
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+
+PIECE_BYTES = 1 << 20
+COPY_BYTES = 4 << 20  # that one Copy names: it ends soon, when nobody wants it any more
+_AT_ONCE = 2
+# Two pieces at once, each of which is under way for a tenth of the time, leave the others 80 %.
+_REST, _LONGEST_REST_S = 9, 0.5
+# The controller cannot do it by itself, now or ever: do it without.
+_NOT_BY_COPY = frozenset(
+    {
+        StatusCode.INVALID_OPCODE,
+        StatusCode.INVALID_FIELD,
+        StatusCode.COMMAND_SIZE_LIMIT_EXCEEDED,
+    }
+)
+
+rest = asyncio.sleep  # until others have had their share
+
+Piece = tuple[int, int]  # offset in the move, and blocks
+
+
+def _row(name: str) -> Command:
+    return next(row for row in COMMANDS if row.name == name)
+
+
+_READ, _WRITE = _row("READ (16)"), _row("WRITE (16)")
+
+
+class _Failed(Exception):
+    """A piece was not moved."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(str(fault.result))
+        self.fault = fault
+
+
+class Mover:
+    """Moves blocks between logical units that are served."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.turns = asyncio.Semaphore(CONCURRENT_COPIES)
+
+    def move(self, move: Move) -> Moving:
+        """See `copies.Mover`."""
+        return _Moving(self, move)
+
+    def served(self, move: Move, side: Side) -> ServedUnit:
+        """Return one end, as long as the initiator can see it."""
+        lu = cast(LogicalUnit, move.source if side is Side.SOURCE else move.destination)
+        unit, nexus = self.registry.units.get(lu), cast(Nexus, move.nexus)
+        if unit is None or lu not in nexus.luns.values():
+            raise _Failed(Fault(side, Result(Status.BUSY), reachable=False))
+        return unit
+
+    def others_commands(self, units: Iterable[ServedUnit]) -> int:
+        """Return how many commands the hot path was given for the controllers of some units."""
+        controllers = {unit.controller for unit in units}
+        return sum(
+            unit.plane_unit.statistics().begun
+            for unit in self.registry.units.values()
+            if unit.controller in controllers
+        )
+
+
+class _Moving(Moving):
+    """A move under way."""
+
+    def __init__(self, mover: Mover, move: Move) -> None:
+        self._run = _Run(mover, move)
+        self._task: asyncio.Task[Moved] | None = None
+        self._aborted = False
+
+    def start(self, ended: Callable[[Any], None]) -> Callable[[], object]:
+        """See `Errand`."""
+
+        def over(task: asyncio.Task[Moved]) -> None:
+            if not task.cancelled():
+                ended(task.exception() or task.result())
+            elif self._aborted:
+                ended(Moved(self._run.moved, aborted=True))
+            else:
+                ended(asyncio.CancelledError())
+
+        self._task = asyncio.get_running_loop().create_task(self._run.run())
+        self._task.add_done_callback(over)
+        return self._task.cancel
+
+    def abort(self) -> None:
+        """See `Moving`."""
+        self._aborted = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _most_blocks(lu: BlockDevice) -> int:
+    return max(1, PIECE_BYTES // lu.block_bytes)
+
+
+class _Run:
+    """Takes piece by piece of a move, and has `_AT_ONCE` of them moved at the same time.
+
+    Of blocks that are read and written as well one piece is moved at a time, and those first that
+    would be overwritten.
+    """
+
+    def __init__(self, mover: Mover, move: Move) -> None:
+        self._mover, self._move = mover, move
+        self._limits: CopyLimits | None = self._copy_limits()
+        self._done: dict[int, int] = {}  # pieces, by offset
+        self._fault: tuple[int, Fault] | None = None  # the first in the move
+        self._backwards = move.overlaps and move.lba < move.to
+        self._left = range(move.blocks)
+
+    @property
+    def moved(self) -> int:
+        """How many blocks were moved, from the first one on."""
+        moved = 0
+        while moved in self._done:
+            moved += self._done[moved]
+        return moved
+
+    def _copy_limits(self) -> CopyLimits | None:
+        move = self._move
+        facts = move.source.facts
+        plain = not (facts.zones or facts.protection_type or move.overlaps)
+        return copy_limits(facts) if plain and move.source is move.destination else None
+
+    async def run(self) -> Moved:
+        """Move all of it, or up to what fails."""
+        move = self._move
+        serial = move.overlaps or move.destination.zones is not None
+        async with self._mover.turns:
+            workers = 1 if serial else _AT_ONCE
+            await asyncio.gather(*(self._work() for _ in range(workers)))
+        if self._fault is None:
+            return Moved(move.blocks)
+        return Moved(self.moved, self._fault[1])
+
+    async def _work(self) -> None:
+        while self._fault is None and (piece := self._take()) is not None:
+            begun_s, others = time.monotonic(), self._others()
+            try:
+                await self._move_piece(*piece)
+            except _Failed as failed:
+                if self._fault is None or piece[0] < self._fault[0]:
+                    self._fault = piece[0], failed.fault
+                return
+            self._done[piece[0]] = piece[1]
+            if self._left and self._others() != others:
+                await rest(min(_REST * (time.monotonic() - begun_s), _LONGEST_REST_S))
+
+    def _others(self) -> int:
+        units = self._mover.registry.units
+        ends = (self._move.source, self._move.destination)
+        served = (units.get(cast(LogicalUnit, lu)) for lu in ends)
+        return self._mover.others_commands(unit for unit in served if unit is not None)
+
+    def _take(self) -> Piece | None:
+        """Take the next piece: within one zone at either end, where there are any."""
+        left, move = self._left, self._move
+        if not left:
+            return None
+        count = min(len(left), self._most())
+        if self._backwards:
+            self._left = left[:-count]
+            return left[-count], count
+        for lu, lba in ((move.source, move.lba), (move.destination, move.to)):
+            if lu.zones is not None:
+                at = lba + left[0]
+                count = min(count, lu.zones.start(at) + lu.zones.size - at)
+        self._left = left[count:]
+        return left[0], count
+
+    def _most(self) -> int:
+        if self._limits is None:
+            return _most_blocks(self._move.source)
+        return min(self._limits.blocks, max(1, COPY_BYTES // self._move.source.block_bytes))
+
+    # One piece
+
+    async def _move_piece(self, offset: int, count: int) -> None:
+        move, mover = self._move, self._mover
+        source, destination = mover.served(move, Side.SOURCE), mover.served(move, Side.DESTINATION)
+        if self._limits is not None:
+            async with _both(source, move.lba + offset, destination, move.to + offset, count):
+                self._check(offset, count)
+                if await self._by_copy(source, offset, count, self._limits):
+                    return
+            self._limits = None
+        step = _most_blocks(move.source)
+        for start in range(offset, offset + count, step):
+            await self._relay(source, destination, start, min(step, offset + count - start))
+
+    async def _relay(
+        self, source: ServedUnit, destination: ServedUnit, offset: int, count: int
+    ) -> None:
+        """Read blocks and write them."""
+        move = self._move
+        lba, to = move.lba + offset, move.to + offset
+        size = count * move.source.block_bytes
+        party = move.nexus.key
+        async with AsyncExitStack() as stack:
+            executors = [unit.executor for unit in (source, destination)]
+            memory: dict[DataExecutor, DataMemory] = {}
+            for executor in sorted(set(executors), key=id):
+                memory[executor] = await stack.enter_async_context(executor.borrow(size, party))
+            inward, outward = (memory[executor] for executor in executors)
+            await stack.enter_async_context(_both(source, lba, destination, to, count))
+            self._check(offset, count)
+            reading = _commands(Opcode.READ, source.lu, lba, count, inward)
+            await self._play(Side.SOURCE, source, _together(reading))
+            if outward is not inward:
+                outward.view()[:] = inward.view()
+            writing = _commands(Opcode.WRITE, destination.lu, to, count, outward)
+            zoned = destination.lu.zones is not None
+            translation = in_order(destination.lu, writing) if zoned else _together(writing)
+            await self._play(Side.DESTINATION, destination, translation)
+
+    async def _by_copy(self, unit: ServedUnit, offset: int, count: int, limits: CopyLimits) -> bool:
+        """Have the controller copy blocks; whether it can."""
+        move = self._move
+        ranges = ranges_of(move.lba + offset, count, limits.blocks_of_range)
+        command = copy_command(unit.lu.nsid, move.to + offset, ranges)
+        try:
+            await self._play(Side.DESTINATION, unit, _one(command))
+        except _NotByCopyError:
+            return False
+        return True
+
+    async def _play(self, side: Side, unit: ServedUnit, translation: Translation) -> None:
+        """Run NVMe commands at one end."""
+        if unit.lu.power_condition:
+            translation = _awake(unit.lu, translation)
+        try:
+            result = await play(translation, OnBehalf(unit.executor, self._move.nexus.key))
+        except NvmeError as error:
+            copies = error.command.opcode == Opcode.COPY
+            if copies and error.completion.status in _NOT_BY_COPY:
+                raise _NotByCopyError from error
+            unit.lu.log.counters.record(error.command.opcode, error.completion.status)
+            result = result_of(error)
+        if result.status is not Status.GOOD:
+            raise _Failed(Fault(side, result))
+
+    # What a command would meet
+
+    def _check(self, offset: int, count: int) -> None:
+        """Refuse what a READ or a WRITE of the same blocks would be refused now."""
+        move = self._move
+        for side, lba, row in (
+            (Side.SOURCE, move.lba + offset, _READ),
+            (Side.DESTINATION, move.to + offset, _WRITE),
+        ):
+            lu = self._mover.served(move, side).lu
+            if lba + count > lu.capacity_blocks or lu.block_bytes != move.source.block_bytes:
+                beyond = check_condition(Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
+                raise _Failed(Fault(side, beyond, in_range=False))
+            if (refusal := _refusal(lu, cast(Nexus, move.nexus), row)) is not None:
+                raise _Failed(Fault(side, refusal))
+
+
+class _NotByCopyError(Exception):
+    """The controller cannot copy blocks by itself."""
+
+
+def _refusal(lu: LogicalUnit, nexus: Nexus, row: Command) -> Result | None:
+    """Return how a READ or WRITE would end that the logical unit's state does not admit."""
+    if lu.reservations.conflicts(nexus, row, row.structure.parse(row.build())):
+        return RESERVATION_CONFLICT
+    if (sense := lu.not_ready) is not None:
+        return check_condition(sense)
+    if row.modifies_medium and lu.write_protected:
+        by_disk = lu.hardware_write_protected
+        return check_condition(Sense(WRITE_PROTECTED if by_disk else SOFTWARE_WRITE_PROTECTED))
+    return None
+
+
+def _commands(
+    opcode: Opcode, lu: LogicalUnit, lba: int, count: int, memory: DataMemory
+) -> list[NvmeCommand]:
+    """Return the Reads or Writes of blocks from or to memory, protection information left to the
+    controller."""
+    commands, size, at = [], lu.block_bytes, 0
+    for start, blocks in split(lu, lba, count):
+        part = memory.slice(at, blocks * size)
+        commands.append(block_command(opcode, lu, start, blocks, memory=part))
+        at += blocks * size
+    return commands
+
+
+def _together(commands: Sequence[NvmeCommand]) -> Translation:
+    yield tuple(commands)
+    return GOOD
+
+
+def _one(command: NvmeCommand) -> Translation:
+    yield command
+    return GOOD
+
+
+def _awake(lu: LogicalUnit, translation: Translation) -> Translation:
+    """Enter the active power condition before, as medium access asks."""
+    with suppress(NvmeError):  # I/O needs no power state: it fails itself, if it does
+        yield from power.wake(lu)
+    return (yield from translation)
+
+
+@asynccontextmanager
+async def _both(
+    source: ServedUnit, lba: int, destination: ServedUnit, to: int, count: int
+) -> AsyncIterator[None]:
+    """Hold the blocks at both ends for the body, beside whatever is not alone on them."""
+    reads, writes = range(lba, lba + count), range(to, to + count)
+    zones = destination.lu.zones
+    if source is destination and zones is not None:
+        async with _held(destination, (reads, zones.of(to, count)), alone=True):
+            yield
+        return
+    extent = writes if zones is None else zones.of(to, count)
+    had_turn = False
+    while True:
+        async with _held(destination, (extent,), alone=zones is not None):
+            leave = source.try_share((reads,), had_turn=had_turn)
+            if leave is not None:
+                try:
+                    yield
+                finally:
+                    leave()
+                return
+        async with _held(source, (reads,), alone=False):
+            had_turn = True
+
+
+@asynccontextmanager
+async def _held(unit: ServedUnit, extents: Sequence[range], *, alone: bool) -> AsyncIterator[None]:
+    """Hold blocks as the engine's commands do. What is alone so is in order, for zones."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(unit.lock.hold(exclusive=False))
+        await stack.enter_async_context(unit.blocks.hold(extents, alone=alone))
+        for extent in extents:
+            await stack.enter_async_context(unit.beside((extent,)))
+        yield

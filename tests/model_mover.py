@@ -1,0 +1,79 @@
+"""Moves blocks of logical units whose controllers are models, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from scsi2nvme.commands.read_write import data_commands, read_commands
+from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.copying import copy_command, copy_limits, ranges_of
+from scsi2nvme.scsi.result import NvmeError, Result, check_condition
+from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
+from scsi2nvme.status_map import result_of
+from scsi2nvme.unit.copies import Fault, Move, Moved, Moving, Side
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from tests.model_controller import ModelController
+
+
+class ModelMoving(Moving):
+    """One move: Copy within a namespace that has it, else Reads and Writes."""
+
+    def __init__(self, models: Mapping[LogicalUnit, ModelController], move: Move) -> None:
+        self.models, self.move = models, move
+
+    def start(self, ended: Callable[[Any], None]) -> Callable[[], object]:
+        ended(self._moved())
+        return lambda: None
+
+    def _moved(self) -> Moved:
+        move = self.move
+        for side, lu, lba in (
+            (Side.SOURCE, move.source, move.lba),
+            (Side.DESTINATION, move.destination, move.to),
+        ):
+            if lba + move.blocks > lu.capacity_blocks:
+                beyond = check_condition(Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
+                return Moved(0, Fault(side, beyond, in_range=False))
+        fault = self._by_copy() if self._copies else self._by_hand()
+        return Moved(move.blocks) if fault is None else Moved(0, fault)
+
+    @property
+    def _copies(self) -> bool:
+        move = self.move
+        return move.source is move.destination and copy_limits(move.source.facts) is not None
+
+    def _by_copy(self) -> Fault | None:
+        move, limits = self.move, copy_limits(self.move.source.facts)
+        assert limits is not None
+        ranges = ranges_of(move.lba, move.blocks, limits.blocks_of_range)
+        command = copy_command(move.source.nsid, move.to, ranges)
+        return self._failed(Side.DESTINATION, command)[1]
+
+    def _by_hand(self) -> Fault | None:
+        move, data = self.move, b""
+        source, destination = cast(LogicalUnit, move.source), cast(LogicalUnit, move.destination)
+        for command in read_commands(source, move.lba, move.blocks):
+            read, fault = self._failed(Side.SOURCE, command)
+            if fault is not None:
+                return fault
+            data += read
+        for command in data_commands(Opcode.WRITE, destination, move.to, data):
+            _, fault = self._failed(Side.DESTINATION, command)
+            if fault is not None:
+                return fault
+        return None
+
+    def _failed(self, side: Side, command: NvmeCommand) -> tuple[bytes, Fault | None]:
+        lu = self.move.source if side is Side.SOURCE else self.move.destination
+        (completion,) = self.models[cast(LogicalUnit, lu)].execute(command)
+        if not completion.status:
+            return completion.data, None
+        result: Result = result_of(NvmeError(command, completion))
+        return b"", Fault(side, result)
+
+
+def move_on_models(models: Mapping[LogicalUnit, ModelController]) -> None:
+    """Have copies between these logical units move blocks of their models."""
+    for lu in models:
+        lu.copies.mover = lambda move: ModelMoving(models, move)
