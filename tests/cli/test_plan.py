@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from scsi2nvme.api.configuration import (
     LunTable,
     TargetTable,
 )
-from scsi2nvme.cli import toml
+from scsi2nvme.cli import plan, toml
 from scsi2nvme.cli.config import load, plain, settings
 from scsi2nvme.cli.plan import applied, diff, same, without_secrets
 
@@ -135,3 +136,12 @@ def test_what_is_plain_means_the_same() -> None:
         again = settings(plain(first), default_state_dir=Path("/other"), maximum_reactors=4)
         assert again == first
         assert plain(again) == plain(first)
+
+
+def test_the_guide_names_what_wants_a_restart() -> None:
+    """`iqn` is `base`, or a controller's, in what runs."""
+    guide = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    (told,) = re.findall(r"nobody notices anything\.([^.]*?) want a restart", guide)
+    named = {each.strip("[]") for each in re.findall(r"`([^`]+)`", told)}
+    settings = {each.name for each in fields(ConfigFile)} - plan._LISTS - plan._CHANGEABLE
+    assert named == settings - {"iqn"}
