@@ -9,7 +9,7 @@ from scsi2nvme.command import Command
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.commands.sanitize import OVERWRITE_HEADER
 from scsi2nvme.commands.sanitize_status import MOST_FAILURES, pick_up
-from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
+from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import RESERVATION_CONFLICT, Result, Translation
 from scsi2nvme.scsi.sense import (
@@ -32,6 +32,7 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.mode_pages.control import CONTROL
 from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.sanitizing import Phase
+from tests.model_controller import StatusError
 from tests.support import Bench, code, make_bench, make_facts, make_nexus, row
 
 BLOCK_ERASE, CRYPTO_ERASE = "SANITIZE, BLOCK ERASE", "SANITIZE, CRYPTOGRAPHIC ERASE"
@@ -278,6 +279,21 @@ def test_the_log_is_asked_again_if_it_cannot_be_read(bench: Bench) -> None:
     bench.model.faults[AdminOpcode.GET_LOG_PAGE] = [StatusCode.INTERNAL_ERROR] * 3
     assert bench.do(BLOCK_ERASE) == Result()
     assert len(bench.model.progress) == 3
+
+
+def test_only_failures_in_turn_count(bench: Bench) -> None:
+    look = bench.model.admin[AdminOpcode.GET_LOG_PAGE]
+    fails = iter((*[True] * (MOST_FAILURES - 1), False) * 2)
+    bench.model.sanitizing_steps = [1]
+
+    def sometimes(command: NvmeCommand) -> bytes | Completion | None:
+        if next(fails):
+            raise StatusError(StatusCode.INTERNAL_ERROR)
+        return look(command)
+
+    bench.model.admin[AdminOpcode.GET_LOG_PAGE] = sometimes
+    assert bench.do(BLOCK_ERASE) == Result()
+    assert next(fails, None) is None
 
 
 def test_a_log_that_is_never_read_is_asked_for_by_initiators_alone(bench: Bench) -> None:

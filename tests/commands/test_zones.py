@@ -21,6 +21,7 @@ from scsi2nvme.scsi.sense import (
     INTERNAL_TARGET_FAILURE,
     INVALID_FIELD_IN_CDB,
     UNALIGNED_WRITE_COMMAND,
+    WRITE_BOUNDARY_VIOLATION,
     ZONE_IS_OFFLINE,
     ZONE_IS_READ_ONLY,
 )
@@ -76,6 +77,13 @@ def test_a_write_longer_than_one_command_may_be_is_refused() -> None:
     assert code(write(bench, 0, most + 1)) == INVALID_FIELD_IN_CDB
     assert bench.model.executed == []
     assert write(bench, 0, most) == GOOD
+
+
+def test_a_write_does_not_cross_zones_without_gaps() -> None:
+    bench = make_bench(zones=Zones(ZONE, ZONE, reads_cross=True))
+    assert code(write(bench, ZONE - 1, 2)) == WRITE_BOUNDARY_VIOLATION
+    assert bench.model.executed == []
+    assert bench.do("READ (16)", lba=ZONE - 1, transfer_length=2).data_in == bytes(2 * BLOCK)
 
 
 def test_what_writes_have_opened_gives_way() -> None:
