@@ -20,6 +20,7 @@ enum { FAKE_BLOCKS = 16384 };
 struct fake {
     uint8_t disk[FAKE_BLOCK * FAKE_BLOCKS];
     int64_t pool_bytes;     /* left to reserve */
+    int64_t mapped;         /* bytes of pages of its own */
     uint32_t portion_bytes; /* commands with more move their data in portions; 0: none do */
     bool wanted;            /* others wait for whatever is in a buffer */
     bool hold;              /* executed tasks wait in `executed` */
@@ -40,10 +41,13 @@ struct fake {
 /* The one plane of the program, as after a fresh start. */
 s2n_plane *fake_start(void);
 extern struct fake fake;
+/* Of the heap; only where `fake_memory.c` counts them, else 0. */
+extern int64_t fake_blocks;
 /* What malloc and calloc are in code under test that is built so: `fail_in` counts their calls,
  * and new tasks. */
 void *fake_malloc(size_t bytes);
 void *fake_calloc(size_t count, size_t bytes);
-void *fake_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
+/* Whether the present one is to fail. */
+bool fake_denied(void);
 
 #endif

@@ -72,10 +72,13 @@ static void join(struct initiator *initiator, uint64_t cookie)
     fake_run();
 }
 
+static int64_t blocks_before; /* of the heap */
+
 void login(struct initiator *initiator, const s2n_conn_params *params)
 {
     s2n_plane *plane = fake_start();
 
+    blocks_before = fake_blocks;
     memset(initiator, 0, sizeof *initiator);
     uint32_t bytes = s2n_least(sizeof fake.disk, 1 << 20);
     memcpy(fake.disk, pattern(bytes), bytes);
@@ -128,6 +131,8 @@ void expect_nothing_left(struct initiator *initiator)
     CHECK_EQUAL(fake.armed_timers, 0);
     CHECK_EQUAL(fake.sources, 0);
     CHECK_EQUAL(fake.pool_bytes, 1 << 26);
+    CHECK_EQUAL(fake.mapped, 0);
+    CHECK_EQUAL(fake_blocks, blocks_before);
 }
 
 void logout(struct initiator *initiator)

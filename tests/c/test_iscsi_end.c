@@ -52,6 +52,44 @@ static void whatever_was_under_way_is_freed(void)
     expect_nothing_left(&i);
 }
 
+/* A PDU of which a part has come, wherever that is put. */
+static void what_was_being_received_is_freed(void)
+{
+    uint8_t bhs[48];
+
+    for (uint32_t sent = 0; sent < 60000; sent += 14000) {
+        login(&i, &usual);
+        request(bhs, S2N_TEXT, 1, i.cmd_sn);
+        s2n_put24(bhs + S2N_AT_DATA_LENGTH, 60000);
+        put_bytes(&i, bhs, 48);
+        put_bytes(&i, pattern(sent), sent);
+        fake_run();
+        s2n_conn_close(i.conn, false);
+        CHECK_EQUAL(expect_closed(&i), 0);
+        expect_nothing_left(&i);
+    }
+}
+
+/* A request that waits for what another connection is to bring. */
+static void what_waits_for_others_is_freed(void)
+{
+    enum { ABORT_TASK_SET = 2 };
+    uint8_t bhs[48];
+
+    login(&i, &usual);
+    login_more(&j, &i);
+    request(bhs, S2N_TASK_MANAGEMENT | S2N_IMMEDIATE, 1, i.cmd_sn + 1);
+    bhs[S2N_AT_FLAGS] = F | ABORT_TASK_SET;
+    s2n_put32(bhs + S2N_AT_TTT, S2N_RESERVED_TAG);
+    put(&j, bhs, NULL, 0);
+    fake_run();
+    CHECK(i.session->ahead);
+    s2n_conn_close(j.conn, false);
+    expect_closed(&j);
+    CHECK(!i.session->ahead);
+    logout(&i);
+}
+
 static void the_peer_may_go_at_any_time(void)
 {
     login(&i, &usual);
@@ -315,6 +353,8 @@ static void a_graceful_close_of_an_idle_connection_is_told_at_once(void)
 int main(void)
 {
     RUN(whatever_was_under_way_is_freed);
+    RUN(what_was_being_received_is_freed);
+    RUN(what_waits_for_others_is_freed);
     RUN(the_peer_may_go_at_any_time);
     RUN(a_graceful_close_does_not_wait_forever);
     RUN(a_graceful_close_sends_what_is_queued);
