@@ -318,25 +318,6 @@ def test_rows_that_change_the_medium_are_write_protected(command: Command) -> No
         assert command.modifies_medium, command.name
 
 
-def test_rows_that_change_the_medium_without_its_data() -> None:
-    takes_no_blocks = {
-        row.name
-        for row in commands.COMMANDS
-        if row.modifies_medium and (row.data is not Data.OUT or row.transfer.counts_bytes)
-    }
-    assert takes_no_blocks == {
-        "CLOSE ZONE",
-        "FINISH ZONE",
-        "OPEN ZONE",
-        "RESET WRITE POINTER",
-        "SANITIZE, BLOCK ERASE",
-        "SANITIZE, CRYPTOGRAPHIC ERASE",
-        "SANITIZE, EXIT FAILURE MODE",
-        "SANITIZE, OVERWRITE",
-        "UNMAP",
-    }
-
-
 @pytest.mark.parametrize("name", ["READ (10)", "WRITE (10)", "WRITE AND VERIFY (10)"])
 def test_where_blocks_have_another_length_nothing_is_moved(name: str) -> None:
     bench = make_bench()

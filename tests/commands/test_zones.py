@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from scsi2nvme import engine
+from scsi2nvme.command import Data
+from scsi2nvme.commands import COMMANDS
 from scsi2nvme.commands.zones import DESCRIPTOR, HEADER
 from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import Zones
@@ -239,3 +241,15 @@ def test_a_write_that_a_reset_repeats_may_have_been_done(lba: int, blocks: int) 
     assert code(result) == UNALIGNED_WRITE_COMMAND
     repeated = False
     assert code(write(bench, lba, blocks)) == UNALIGNED_WRITE_COMMAND
+
+
+def test_who_changes_the_medium_without_its_data_is_write_protected() -> None:
+    """And as such known to whatever keeps changes of blocks in order."""
+    takes_no_blocks = {
+        row.name
+        for row in COMMANDS
+        if row.modifies_medium and (row.data is not Data.OUT or row.transfer.counts_bytes)
+    }
+    erases = {f"SANITIZE, {how}" for how in ("BLOCK ERASE", "CRYPTOGRAPHIC ERASE", "OVERWRITE")}
+    zones = {"CLOSE ZONE", "FINISH ZONE", "OPEN ZONE", "RESET WRITE POINTER"}
+    assert takes_no_blocks == zones | erases | {"SANITIZE, EXIT FAILURE MODE", "UNMAP"}
