@@ -20,7 +20,9 @@ UNRECOVERED_READ, WRITE_FAULT = 0x281, 0x280
 MOVING = [
     command
     for command in commands.COMMANDS
-    if command.transfer in (Transfer.BLOCKS, Transfer.BYTCHK) and command.supported(make_lu())
+    if command.transfer in (Transfer.BLOCKS, Transfer.BYTCHK)
+    and command.supported(make_lu())
+    and not command.name.startswith("WRITE ATOMIC")  # one NVMe command, or refused
 ]
 # What the controller is asked to read; the others may leave a command half written.
 READING = [
