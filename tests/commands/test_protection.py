@@ -21,6 +21,7 @@ from scsi2nvme.scsi.sense import (
     LOGICAL_BLOCK_GUARD_CHECK_FAILED,
     LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED,
     MISCOMPARE_DURING_VERIFY_OPERATION,
+    FieldPointer,
 )
 from scsi2nvme.unit.delivery import ServiceDelivery
 from tests.support import Bench, make_bench, protected_bench, row
@@ -91,6 +92,8 @@ def test_every_code_is_what_the_table_says(number: int, kind: str, length: int) 
             assert code(result) == INVALID_FIELD_IN_CDB
         elif number == 2 and not long:
             assert code(result) == INVALID_COMMAND_OPERATION_CODE
+            assert result.sense is not None
+            assert result.sense.pointer == FieldPointer(0)
         else:
             assert code(result) is None
             command = io_of(bench)[0]

@@ -19,6 +19,7 @@ from scsi2nvme.nvme.zoned import ZONE as NVME_ZONE
 from scsi2nvme.nvme.zoned import ZONE_REPORT_HEADER, ZoneState
 from scsi2nvme.scsi.result import GOOD, Result
 from scsi2nvme.scsi.sense import (
+    ATTEMPT_TO_ACCESS_GAP_ZONE,
     INSUFFICIENT_ZONE_RESOURCES,
     INTERNAL_TARGET_FAILURE,
     INVALID_FIELD_IN_CDB,
@@ -86,6 +87,14 @@ def test_a_write_does_not_cross_zones_without_gaps() -> None:
     assert code(write(bench, ZONE - 1, 2)) == WRITE_BOUNDARY_VIOLATION
     assert bench.model.executed == []
     assert bench.do("READ (16)", lba=ZONE - 1, transfer_length=2).data_in == bytes(2 * BLOCK)
+
+
+@pytest.mark.parametrize("lba", [CAPACITY, ZONE - 1])
+def test_gaps_are_no_blocks(lba: int) -> None:
+    bench, _ = zoned()
+    assert code(bench.do("READ (16)", lba=lba, transfer_length=1)) == ATTEMPT_TO_ACCESS_GAP_ZONE
+    assert code(write(bench, lba)) == ATTEMPT_TO_ACCESS_GAP_ZONE
+    assert bench.model.executed == []
 
 
 def test_what_writes_have_opened_gives_way() -> None:
