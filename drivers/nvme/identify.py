@@ -154,13 +154,16 @@ async def _medium_read_only(execute: Execute) -> bool:
 async def _ana_states(execute: Execute, controller: Values) -> dict[int, AnaState]:
     """Return the state of each ANA group; none where the controller does not tell.
 
-    Spec: NVMe Base 2.0c 5.16.1.13.
+    StatusError where it does not now: a namespace that it cannot reach would be taken for one that
+    is gone. Spec: NVMe Base 2.0c 5.16.1.13.
     """
     if not has_ana(controller):
         return {}
-    length = log_bytes(controller)
-    completion = await execute(admin.get_log_page(ANA_LOG, BROADCAST_NSID, length, lsp=GROUPS_ONLY))
+    command = admin.get_log_page(ANA_LOG, BROADCAST_NSID, log_bytes(controller), lsp=GROUPS_ONLY)
+    completion = await execute(command)
     if completion.status:
+        if not completion.dnr:
+            raise StatusError(command, completion)
         _log.warning("ANA states cannot be read: %s", describe(completion.status))
         return {}
     return group_states(completion.data)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.drivers.nvme import identify
-from scsi2nvme.drivers.nvme.errors import UnsupportedControllerError
+from scsi2nvme.drivers.nvme.errors import StatusError, UnsupportedControllerError
 from scsi2nvme.drivers.nvme.quirks import TABLE, Quirk, quirks_of
+from scsi2nvme.nvme.ana import ANA_GROUP, ANA_HEADER, ANA_LOG, AnaState
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.status import StatusCode
@@ -224,6 +225,33 @@ def test_protection_information_that_the_controller_keeps(
     found, played = namespaces(answers)  # there are no other formats
     assert sorted(found) == [1]
     assert (5, 1) not in played.asked
+
+
+def test_what_cannot_be_reached_is_what_it_was() -> None:
+    """A log that cannot be read now is no reason to take it for gone."""
+    raw = IDENTIFY_CONTROLLER.build(ver=0x010400, nn=1, mdts=3, cmic=8, nanagrpid=1)
+    controller = IDENTIFY_CONTROLLER.parse(raw)
+    played = Played({(2, 0): nsids(1), (0, 1): NAMESPACE})
+
+    def found(log: Completion, known: dict[int, NamespaceFacts]) -> dict[int, NamespaceFacts]:
+        async def execute(command: NvmeCommand) -> Completion:
+            if command.opcode == AdminOpcode.GET_LOG_PAGE and command.cdw10 & 0xFF == ANA_LOG:
+                return log
+            return await played.execute(command)
+
+        return asyncio.run(identify.read_namespaces(execute, controller, NO_QUIRK, known))
+
+    def told(state: AnaState) -> Completion:
+        return Completion(data=ANA_HEADER.build(ngrps=1) + ANA_GROUP.build(state=state))
+
+    before = found(told(AnaState.OPTIMIZED), {})
+    played.answers[0, 1] = bytes(4096)  # capacity fields are cleared
+    after = found(told(AnaState.INACCESSIBLE), before)
+    assert after[1].ana_state is AnaState.INACCESSIBLE
+    assert after[1].namespace.raw == before[1].namespace.raw
+    assert not found(told(AnaState.INACCESSIBLE), {})
+    with pytest.raises(StatusError):
+        found(Completion(StatusCode.INTERNAL_ERROR), after)
 
 
 def test_inactive_namespaces_are_left_out_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
