@@ -241,6 +241,22 @@ HISTORY = Option(
     74,
 )
 
+
+def _reservations(text: str) -> bool:
+    if text not in ("daemon", "disk"):
+        raise ValueError("is not daemon or disk")
+    return text == "disk"
+
+
+RESERVATIONS = Option(
+    "reservations",
+    "daemon|disk",
+    "who keeps persistent reservations: the daemon for its initiators, or the disk as well, for "
+    "hosts that share it; then all registrants of a daemon have one key (default daemon)",
+    _reservations,
+    75,
+)
+
 DEFAULT_BLOCK_BYTES = 512
 
 

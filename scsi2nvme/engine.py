@@ -16,6 +16,7 @@ from scsi2nvme.command import Command, Data, Hot, Task, Transfer
 from scsi2nvme.commands import power, sanitize_status
 from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.error_log import first_failing_block, get_error_log
+from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import (
     RESERVATION_CONFLICT,
     CheckCondition,
@@ -187,6 +188,8 @@ def failed(request: Request, error: NvmeError) -> Translation:
     All that ran together have ended, and this is the failure at the lowest LBA.
     """
     unit = request.unit
+    if unit is not None and error.completion.status == StatusCode.RESERVATION_CONFLICT:
+        return (yield from _stopped(unit, request.nexus, error))
     if unit is not None and error.completion.status in sanitize_status.REFUSALS:
         return sanitize_status.noticed(unit, result_of(error))
     if unit is None or error.command.admin:
@@ -196,6 +199,14 @@ def failed(request: Request, error: NvmeError) -> Translation:
         return result_of(error)
     lba = yield from _first_failing_block(request, unit, error)
     return result_of(error, None if _follows_unwritten(request, error.command, lba) else lba)
+
+
+def _stopped(unit: LogicalUnit, nexus: Nexus, error: NvmeError) -> Translation:
+    """Return how a command ends that the disk has stopped: the first to learn of it is told why."""
+    with suppress(NvmeError):
+        yield from unit.reservations.refresh()
+    attention = unit.take_attention(nexus)
+    return result_of(error) if attention is None else check_condition(attention)
 
 
 def _first_failing_block(
@@ -248,6 +259,8 @@ def _checked(task: Task, cdb: bytes) -> Translation:
     if unit.readiness is Readiness.FAILED and not command.answered_when_failed:
         assert unit.not_ready is not None
         return check_condition(unit.not_ready)
+    if unit.reservations.must_refresh(task.nexus, command, task.cdb):
+        yield from unit.reservations.refresh()
     refusal = _refuse(task)
     if refusal is not None:
         return refusal

@@ -14,6 +14,7 @@ from scsi2nvme.drivers.scheme import (
     NAMESPACES,
     PHYSICAL,
     READONLY,
+    RESERVATIONS,
     SANITIZE,
     SECURE_FORMAT,
     SECURITY,
@@ -34,7 +35,7 @@ def _options() -> tuple[Option, ...]:
     from scsi2nvme.drivers.emulated.capabilities import TABLES
 
     shape = (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL)
-    permitted = (READONLY, SANITIZE, SECURE_FORMAT, SECURITY, FIRMWARE, HISTORY)
+    permitted = (READONLY, SANITIZE, SECURE_FORMAT, SECURITY, FIRMWARE, HISTORY, RESERVATIONS)
     return (*shape, *permitted, *TABLES.options)
 
 

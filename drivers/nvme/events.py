@@ -19,11 +19,13 @@ from scsi2nvme.native.nvme import QueueCompletion
 from scsi2nvme.nvme.ana import ANA_CHANGED, ANA_LOG, ANA_NOTICE
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.log_structures import SANITIZE_STATUS
+from scsi2nvme.nvme.reservations import RESERVATION_NOTIFICATION
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SMART_LOG
 
 _log = logging.getLogger(__name__)
 
 MAXIMUM_REQUESTS = 4
+MOST_NOTIFICATIONS = 256  # of reservations, that are read for one event
 RETRY_S, _MOST_RETRY_S = 1.0, 60.0  # between attempts to read the namespaces
 REARM_S = 60.0  # between looks whether a critical warning that was told of has passed
 
@@ -62,6 +64,7 @@ _MEANINGS: dict[tuple[int, int], str] = {
     (EventType.NOTICE, _ACTIVATION_STARTING): "firmware activation starting",
     (EventType.NOTICE, 2): "telemetry log changed",
     (EventType.NOTICE, ANA_CHANGED): "asymmetric access changed",
+    (EventType.IO_COMMAND_SET, 0): "another host has changed reservations",
     (EventType.IO_COMMAND_SET, 1): "a sanitize operation has ended",
     (EventType.IO_COMMAND_SET, 2): "a sanitize operation has ended, and deallocated all blocks",
 }
@@ -73,6 +76,7 @@ _LOG_BYTES: dict[int, int] = {
     LogPage.SMART: SMART_LOG.size,
     LogPage.FIRMWARE: 512,
     LogPage.CHANGED_NAMESPACES: 4096,
+    LogPage.RESERVATION_NOTIFICATION: RESERVATION_NOTIFICATION.size,
     LogPage.SANITIZE_STATUS: SANITIZE_STATUS.size,
 }
 _OTHER_LOG_BYTES = 1024
@@ -219,6 +223,8 @@ class EventMonitor:
             changed = await self._activated()
         length = _LOG_BYTES.get(event.log_id, _OTHER_LOG_BYTES)
         raw = await self._commands.get_log(event.log_id, BROADCAST_NSID, length, retain=False)
+        if event.log_id == LogPage.RESERVATION_NOTIFICATION:
+            await self._notifications(raw)
         if event.log_id == LogPage.SMART:
             # What persists would be told again and again.
             warnings = SMART_LOG.parse(raw).critical_warning
@@ -232,6 +238,15 @@ class EventMonitor:
         if event.log_id == ANA_LOG:
             changed = await self._read_again()
         return replace(event, raw=raw, namespaces=changed)
+
+    async def _notifications(self, raw: bytes) -> None:
+        """Read the notifications that follow one: who is told reads the reservations themselves."""
+        size = RESERVATION_NOTIFICATION.size
+        for _ in range(MOST_NOTIFICATIONS):
+            if not RESERVATION_NOTIFICATION.parse(raw).nalp:
+                return
+            log = LogPage.RESERVATION_NOTIFICATION
+            raw = await self._commands.get_log(log, BROADCAST_NSID, size, retain=False)
 
     async def _rearm(self) -> None:
         """Have the controller tell again of warnings that have passed, should they return.

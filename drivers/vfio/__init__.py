@@ -11,6 +11,7 @@ from scsi2nvme.drivers.scheme import (
     HISTORY,
     PHYSICAL,
     READONLY,
+    RESERVATIONS,
     SANITIZE,
     SECURE_FORMAT,
     SECURITY,
@@ -53,7 +54,7 @@ TRANSPORT = Scheme(
     "a real disk, bound to vfio-pci; PATH is its PCI address, such as 0000:01:00.0",
     lambda: (
         *(PHYSICAL, READONLY, SANITIZE, SECURE_FORMAT, SECURITY),
-        *(FIRMWARE, HISTORY, NOIOMMU),
+        *(FIRMWARE, HISTORY, RESERVATIONS, NOIOMMU),
     ),
     _open,
     _check,

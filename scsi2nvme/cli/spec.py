@@ -18,6 +18,7 @@ from scsi2nvme.drivers.scheme import (
     HISTORY,
     PHYSICAL,
     READONLY,
+    RESERVATIONS,
     SANITIZE,
     SECURE_FORMAT,
     SECURITY,
@@ -65,6 +66,11 @@ class ControllerSpec:
     def firmware_allowed(self) -> bool:
         """Whether initiators may download firmware."""
         return bool(self.options.get(FIRMWARE.name, False))
+
+    @property
+    def reservations_on_disk(self) -> bool:
+        """Whether the disk keeps persistent reservations as well."""
+        return bool(self.options.get(RESERVATIONS.name, False))
 
     @property
     def physical_block_bytes(self) -> int | None:

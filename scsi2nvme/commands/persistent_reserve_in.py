@@ -8,7 +8,7 @@ from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands import transport_id
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.result import Result, Translation
-from scsi2nvme.unit.persistent_reservation import State
+from scsi2nvme.unit.persistent_reservation import HostRegistration, ReservationType, State
 
 LIST_HEADER = Structure(
     "PERSISTENT RESERVE IN parameter data header",
@@ -65,6 +65,16 @@ FULL_STATUS = Structure(
 )
 
 
+_MASKS = {
+    "wr_ex_ar": ReservationType.WRITE_EXCLUSIVE_ALL_REGISTRANTS,
+    "ex_ac_ro": ReservationType.EXCLUSIVE_ACCESS_REGISTRANTS_ONLY,
+    "wr_ex_ro": ReservationType.WRITE_EXCLUSIVE_REGISTRANTS_ONLY,
+    "ex_ac": ReservationType.EXCLUSIVE_ACCESS,
+    "wr_ex": ReservationType.WRITE_EXCLUSIVE,
+    "ex_ac_ar": ReservationType.EXCLUSIVE_ACCESS_ALL_REGISTRANTS,
+}
+
+
 def _listed(state: State, data: bytes) -> Result:
     """Return data with its header; the length counts all of it, whatever is transferred."""
     header = LIST_HEADER.build(generation=state.generation, additional_length=len(data))
@@ -73,8 +83,8 @@ def _listed(state: State, data: bytes) -> Result:
 
 def read_keys(task: Task) -> Translation:
     """Spec: SPC-4 6.15.2."""
+    yield from task.lu.reservations.refresh()
     state = task.lu.reservations.state
-    yield from ()
     return _listed(
         state, b"".join(KEY.build(key=each.key) for each in state.registrations.values())
     )
@@ -82,8 +92,8 @@ def read_keys(task: Task) -> Translation:
 
 def read_reservation(task: Task) -> Translation:
     """Spec: SPC-4 6.15.3."""
+    yield from task.lu.reservations.refresh()
     state = task.lu.reservations.state
-    yield from ()
     if state.type is None:
         return _listed(state, b"")
     key = 0 if state.type.all_registrants else state.registrations[state.holder].key
@@ -92,32 +102,30 @@ def read_reservation(task: Task) -> Translation:
 
 def report_capabilities(task: Task) -> Translation:
     """Spec: SPC-4 6.15.4."""
-    yield from ()
+    reservations = task.lu.reservations
+    yield from reservations.refresh()
     return Result(
         data_in=CAPABILITIES.build(
             length=CAPABILITIES.size,
             crh=1,
             sip_c=1,
             atp_c=1,
-            ptpl_c=1,
+            ptpl_c=int(reservations.may_persist),
             tmv=1,
-            ptpl_a=int(task.lu.reservations.state.aptpl),
-            wr_ex_ar=1,
-            ex_ac_ro=1,
-            wr_ex_ro=1,
-            ex_ac=1,
-            wr_ex=1,
-            ex_ac_ar=1,
+            ptpl_a=int(reservations.state.aptpl),
+            **{name: int(reservations.offers(kind)) for name, kind in _MASKS.items()},
         )
     )
 
 
 def read_full_status(task: Task) -> Translation:
     """Spec: SPC-4 6.15.5."""
+    yield from task.lu.reservations.refresh()
     state = task.lu.reservations.state
-    yield from ()
     data = b""
     for nexus_key, each in state.registrations.items():
+        if isinstance(each, HostRegistration):
+            continue  # of whose initiators nothing is known, a TransportID least of all
         identifier = transport_id.encode(each.initiator)
         holds = state.holds(nexus_key)
         data += FULL_STATUS.build(

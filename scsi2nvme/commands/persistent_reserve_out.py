@@ -7,7 +7,7 @@ from collections.abc import Callable
 from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands import transport_id
 from scsi2nvme.fields import Field, Structure, Values
-from scsi2nvme.scsi.result import CheckCondition, Result, Translation
+from scsi2nvme.scsi.result import CheckCondition, Translation
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_PARAMETER_LIST,
     PARAMETER_LIST_LENGTH_ERROR,
@@ -93,30 +93,30 @@ def _additional_initiators(task: Task, values: Values) -> list[PortName] | None:
     return _transport_ids(data)
 
 
-def _register(task: Task, *, ignore_existing: bool) -> Result:
+def _register(task: Task, *, ignore_existing: bool) -> Translation:
     values = _parameters(task, may_continue=not ignore_existing)
     every = task.lu.target_ports_of(task.nexus) if values.all_tg_pt else [task.nexus.target]
-    return task.lu.reservations.register(
-        task.nexus,
-        values.key,
-        values.service_action_key,
-        aptpl=bool(values.aptpl),
-        ignore_existing=ignore_existing,
-        targets=every,
-        initiators=_additional_initiators(task, values),
+    return (
+        yield from task.lu.reservations.register(
+            task.nexus,
+            values.key,
+            values.service_action_key,
+            aptpl=bool(values.aptpl),
+            ignore_existing=ignore_existing,
+            targets=every,
+            initiators=_additional_initiators(task, values),
+        )
     )
 
 
 def register(task: Task) -> Translation:
     """Spec: SPC-4 5.13.7."""
-    yield from ()
-    return _register(task, ignore_existing=False)
+    return (yield from _register(task, ignore_existing=False))
 
 
 def register_and_ignore_existing_key(task: Task) -> Translation:
     """Spec: SPC-4 5.13.7."""
-    yield from ()
-    return _register(task, ignore_existing=True)
+    return (yield from _register(task, ignore_existing=True))
 
 
 def _type(task: Task) -> ReservationType:
@@ -124,54 +124,54 @@ def _type(task: Task) -> ReservationType:
     if task.cdb.scope:
         raise task.invalid_field("scope")
     try:
-        return ReservationType(task.cdb.type)
+        kind = ReservationType(task.cdb.type)
     except ValueError:
         raise task.invalid_field("type") from None
+    if not task.lu.reservations.offers(kind):
+        raise task.invalid_field("type")
+    return kind
 
 
 def reserve(task: Task) -> Translation:
     """Spec: SPC-4 5.13.9."""
     kind, values = _type(task), _parameters(task)
-    yield from ()
-    return task.lu.reservations.reserve(task.nexus, values.key, kind)
+    return (yield from task.lu.reservations.reserve(task.nexus, values.key, kind))
 
 
 def release(task: Task) -> Translation:
     """Spec: SPC-4 5.13.11.2."""
     values = _parameters(task)
-    yield from ()
-    return task.lu.reservations.release(task.nexus, values.key, task.cdb.scope, task.cdb.type)
+    cdb = task.cdb
+    return (yield from task.lu.reservations.release(task.nexus, values.key, cdb.scope, cdb.type))
 
 
 def clear(task: Task) -> Translation:
     """Spec: SPC-4 5.13.11.2.6."""
     values = _parameters(task)
-    yield from ()
-    return task.lu.reservations.clear(task.nexus, values.key)
+    return (yield from task.lu.reservations.clear(task.nexus, values.key))
 
 
-def _preempt(task: Task, *, abort: bool) -> Result:
+def _preempt(task: Task, *, abort: bool) -> Translation:
     kind, values = _type(task), _parameters(task)
-    return task.lu.reservations.preempt(
-        task.nexus, values.key, values.service_action_key, kind, abort=abort
+    return (
+        yield from task.lu.reservations.preempt(
+            task.nexus, values.key, values.service_action_key, kind, abort=abort
+        )
     )
 
 
 def preempt(task: Task) -> Translation:
     """Spec: SPC-4 5.13.11.2.3."""
-    yield from ()
-    return _preempt(task, abort=False)
+    return (yield from _preempt(task, abort=False))
 
 
 def preempt_and_abort(task: Task) -> Translation:
     """Spec: SPC-4 5.13.11.3."""
-    yield from ()
-    return _preempt(task, abort=True)
+    return (yield from _preempt(task, abort=True))
 
 
 def register_and_move(task: Task) -> Translation:
     """Spec: SPC-4 5.13.8, 6.16.4."""
-    yield from ()
     if len(task.data_out) < MOVE_PARAMETER_LIST.size:
         raise parameter_error(PARAMETER_LIST_LENGTH_ERROR)
     values = MOVE_PARAMETER_LIST.parse(task.data_out)
@@ -187,15 +187,31 @@ def register_and_move(task: Task) -> Translation:
             break
     else:
         raise _invalid_parameter(values, "relative_target_port")
-    return task.lu.reservations.move(
-        task.nexus,
-        values.key,
-        values.service_action_key,
-        initiator=initiators[0],
-        target=target,
-        unregister=bool(values.unreg),
-        aptpl=bool(values.aptpl),
+    return (
+        yield from task.lu.reservations.move(
+            task.nexus,
+            values.key,
+            values.service_action_key,
+            initiator=initiators[0],
+            target=target,
+            unregister=bool(values.unreg),
+            aptpl=bool(values.aptpl),
+        )
     )
+
+
+def _in_turn(translate: Callable[[Task], Translation]) -> Callable[[Task], Translation]:
+    """Return what runs a service action with the reservations as they are now, one at a time."""
+
+    def run(task: Task) -> Translation:
+        reservations = task.lu.reservations
+        yield from reservations.enter()
+        try:
+            return (yield from translate(task))
+        finally:
+            reservations.leave()
+
+    return run
 
 
 def _row(
@@ -215,7 +231,7 @@ def _row(
         0x5F,
         10,
         spec,
-        translate,
+        _in_turn(translate),
         (
             Field("scope", 2, 4, 4, ignored=not typed),
             Field("type", 2, 0, 4, ignored=not typed),

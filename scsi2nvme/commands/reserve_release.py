@@ -9,13 +9,13 @@ from scsi2nvme.unit.reservations import Access
 
 def reserve_unit(task: Task) -> Translation:
     """Spec: SPC-2 7.21, 7.22."""
-    yield from ()
+    yield from task.lu.reservations.refresh()
     return task.lu.reservations.reserve_unit(task.nexus)
 
 
 def release_unit(task: Task) -> Translation:
     """Spec: SPC-2 7.16, 7.17."""
-    yield from ()
+    yield from task.lu.reservations.refresh()
     return task.lu.reservations.release_unit(task.nexus)
 
 

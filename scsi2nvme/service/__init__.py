@@ -8,6 +8,7 @@ units' state. Everything happens in the asyncio loop's thread.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from scsi2nvme.background import Background
@@ -15,6 +16,8 @@ from scsi2nvme.commands.sanitize_status import STATUS_LOG, pick_up
 from scsi2nvme.executor import DataExecutor, play
 from scsi2nvme.native.plane import Event, Plane, PlaneController, PlaneNexus, Scope
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.reservations import RESERVATION_NOTIFICATION_LOG
+from scsi2nvme.scsi.result import CheckCondition, NvmeError
 from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
 from scsi2nvme.service import resting
@@ -27,9 +30,12 @@ from scsi2nvme.service.registry import Registry, ServedUnit
 from scsi2nvme.service.task_management import TaskManager
 from scsi2nvme.service.tasks import TaskRunner
 from scsi2nvme.service.thresholds import Watch
+from scsi2nvme.unit.disk_reservations import DiskReservations
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.statistics import Statistics
+
+log = logging.getLogger(__name__)
 
 END_SECONDS = 5.0  # for what goes on in the background to end by itself
 GIVE_UP_SECONDS = 3.0  # and for the controller to abort it
@@ -198,6 +204,8 @@ class TaskService:
     ) -> None:
         """Follow what a controller tells of its namespaces: see `Follower`."""
         await self._follower.controller_event(units, event, namespaces)
+        if event.returned or event.log_id == RESERVATION_NOTIFICATION_LOG:
+            self.look_at_reservations(units.values())
         # Whoever has followed an operation may have been a namespace that has gone.
         followed = all(lu.readiness is not Readiness.FAILED for lu in units.values())
         if event.returned or event.log_id == STATUS_LOG.identifier or not followed:
@@ -215,6 +223,19 @@ class TaskService:
             if lu.facts.controller.sanicap:
                 self._following.spawn(self._follow_sanitize(unit))
                 return
+
+    def look_at_reservations(self, units: Iterable[LogicalUnit]) -> None:
+        """Learn what other hosts have done to reservations that the disk keeps as well."""
+        for lu in units:
+            unit = self._registry.units.get(lu)
+            if unit is not None and isinstance(lu.reservations, DiskReservations):
+                self._following.spawn(self._look(unit, lu.reservations))
+
+    async def _look(self, unit: ServedUnit, reservations: DiskReservations) -> None:
+        try:
+            await play(reservations.look(), unit.executor)
+        except (NvmeError, CheckCondition) as error:
+            log.warning("namespace %d: reservations cannot be read: %s", unit.lu.nsid, error)
 
     async def _follow_sanitize(self, unit: ServedUnit) -> None:
         await play(pick_up(unit.lu), unit.executor)

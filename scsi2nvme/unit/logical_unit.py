@@ -125,7 +125,7 @@ class LogicalUnit(BlockDevice):
         self.exceptions = InformationalExceptions(
             self.mode, lambda code: self.establish_attention(code), lambda: self.on_change()
         )
-        self.reservations = Reservations(self)
+        self.reservations: Reservations = Reservations(self)
         self.identifying = IdentifyingInformation(self, self.store)
         self.buffers = Buffers()
         self.history = ErrorHistory()
@@ -163,6 +163,11 @@ class LogicalUnit(BlockDevice):
     def write_protected(self) -> bool:
         """Whether writes are refused, for whichever reason."""
         return self.hardware_write_protected or self.mode.swp
+
+    @property
+    def rescap(self) -> int:
+        """The namespace's reservation capabilities (RESCAP)."""
+        return int(self.facts.namespace.rescap)
 
     @property
     def resting(self) -> bool:

@@ -65,6 +65,14 @@ class Registration:
 
 
 @dataclass(frozen=True)
+class HostRegistration(Registration):
+    """What another host has registered with a disk that keeps reservations.
+
+    Its nexuses are not known: `initiator` stands for all of them.
+    """
+
+
+@dataclass(frozen=True)
 class State:
     """Everything that PERSISTENT RESERVE OUT changes; replaced as a whole.
 

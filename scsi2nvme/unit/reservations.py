@@ -6,13 +6,20 @@ Spec: SPC-4 5.13 (persistent reservations), SPC-2 5.5 (RESERVE and RELEASE).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import replace
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from scsi2nvme.fields import Values
-from scsi2nvme.scsi.result import GOOD, RESERVATION_CONFLICT, CheckCondition, Result
+from scsi2nvme.scsi.result import (
+    GOOD,
+    RESERVATION_CONFLICT,
+    Asked,
+    CheckCondition,
+    Result,
+    Translation,
+)
 from scsi2nvme.scsi.sense import (
     INSUFFICIENT_REGISTRATION_RESOURCES,
     INVALID_FIELD_IN_PARAMETER_LIST,
@@ -23,6 +30,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
     SenseCode,
 )
+from scsi2nvme.unit.epoch import Epoch
 from scsi2nvme.unit.persistent_reservation import (
     MAXIMUM_REGISTRATIONS,
     Registration,
@@ -34,6 +42,9 @@ from scsi2nvme.unit.ports import ITNexus, PortName
 from scsi2nvme.unit.store import Store, load_as
 
 PERSISTENT_RESERVE = (0x5E, 0x5F)  # operation codes
+
+# What is asked of the controller on the way: by reservations that it keeps, and no others.
+Steps = Generator[Asked, Any, None]
 
 
 class Access(Enum):
@@ -91,6 +102,10 @@ class Owner(Protocol):
         """The I_T nexuses that are there now."""
 
     @property
+    def epoch(self) -> Epoch:
+        """What advances when answers that are kept hold no longer."""
+
+    @property
     def on_change(self) -> Callable[[], None]:
         """Called whenever the hot path may have to step aside, or no longer."""
 
@@ -108,7 +123,8 @@ class Reservations:
 
     A service action returns GOOD or RESERVATION CONFLICT, or raises
     CheckCondition; the state changes only with GOOD, and once saved where
-    APTPL asks for it.
+    APTPL asks for it. It is a part of a translation, between `enter` and `leave`,
+    as others may keep the state than this table: `DiskReservations`.
 
     `abort_tasks` is called by PREEMPT AND ABORT with the keys of the nexuses
     whose tasks are to be aborted; the composition sets it.
@@ -118,13 +134,60 @@ class Reservations:
         self.lu = lu
         self.abort_tasks: Callable[[list[str]], None] = lambda keys: None
         self.reserved_by: str | None = None  # RESERVE: a nexus key
-        former = lu.former_state_key
-        former_key = former and f"reservations-{former}"
-        self.state = load_as(lu.store, self._store_key, former_key, restored) or State()
+        self.state = self._load()
 
     @property
     def _store_key(self) -> str:
         return f"reservations-{self.lu.state_key}"
+
+    def _load(self) -> State:
+        former = self.lu.former_state_key
+        former_key = former and f"reservations-{former}"
+        return load_as(self.lu.store, self._store_key, former_key, restored) or State()
+
+    # Where the state is kept: here
+
+    def refresh(self) -> Steps:
+        """Learn what others have changed of the state; may raise NvmeError."""
+        yield from ()
+
+    def enter(self) -> Steps:
+        """Have the state for this service action alone, as it is now; `leave` ends that."""
+        yield from ()
+
+    def leave(self) -> None:
+        """End what `enter` began."""
+
+    def must_refresh(self, nexus: ITNexus, command: Row, cdb: Values) -> bool:
+        """Whether to learn what others have changed, before it is judged what a nexus may do."""
+        return False
+
+    def offers(self, kind: ReservationType) -> bool:
+        """Whether there are reservations of a type."""
+        return True
+
+    @property
+    def may_persist(self) -> bool:
+        """Whether APTPL can be asked for."""
+        return True
+
+    def _carry_registrations(self, after: State) -> Steps:
+        """Have those who keep the state as well take over these registrations."""
+        yield from ()
+
+    def _carry_reserve(self, kind: ReservationType) -> Steps:
+        yield from ()
+
+    def _carry_release(self) -> Steps:
+        yield from ()
+
+    def _carry_clear(self) -> Steps:
+        yield from ()
+
+    def _carry_preempt(
+        self, after: State, victim: int, kind: ReservationType, *, abort: bool
+    ) -> Steps:
+        yield from ()
 
     # Who may do what
 
@@ -211,9 +274,13 @@ class Reservations:
         self.state = state
         self.lu.on_change()
 
+    def _is_here(self, key: str) -> bool:
+        """Whether a registrant is a nexus of ours, that can be told."""
+        return True
+
     def _tell(self, keys: Iterable[str], code: SenseCode, by: ITNexus) -> None:
         for key in keys:
-            if key != by.key:
+            if key != by.key and self._is_here(key):
                 self.lu.establish_attention(code, only=key)
 
     def _authenticated(self, nexus: ITNexus, key: int) -> bool:
@@ -230,7 +297,7 @@ class Reservations:
         ignore_existing: bool = False,
         targets: Collection[PortName],
         initiators: Collection[PortName] | None = None,
-    ) -> Result:
+    ) -> Translation:
         """REGISTER, and with `ignore_existing` REGISTER AND IGNORE EXISTING KEY.
 
         `targets` are the target ports that the registration is for, the nexus'
@@ -240,10 +307,10 @@ class Reservations:
         own = self.state.registrations.get(nexus.key)
         if not ignore_existing and key != (own.key if own else 0):
             return RESERVATION_CONFLICT
-        if own is not None and initiators is not None:
+        if (own is not None and initiators is not None) or (aptpl and not self.may_persist):
             raise parameter_error()
         if new_key == 0:
-            return self._unregister(nexus, targets, aptpl=aptpl)
+            return (yield from self._unregister(nexus, targets, aptpl=aptpl))
         registrations = dict(self.state.registrations)
         for target in targets:
             each = Registration(nexus.initiator, target, new_key)
@@ -254,7 +321,9 @@ class Reservations:
             registrations[each.nexus_key] = each
         if len(registrations) > MAXIMUM_REGISTRATIONS:
             raise parameter_error(INSUFFICIENT_REGISTRATION_RESOURCES)
-        self._commit(self.state.advanced(registrations=registrations, aptpl=aptpl))
+        after = self.state.advanced(registrations=registrations, aptpl=aptpl)
+        yield from self._carry_registrations(after)
+        self._commit(after)
         return GOOD
 
     def _additional(
@@ -282,7 +351,9 @@ class Reservations:
                 ports.update((port, None) for port in same if port != nexus.initiator)
         return [Registration(port, target, key) for port in ports for target in targets]
 
-    def _unregister(self, nexus: ITNexus, targets: Collection[PortName], *, aptpl: bool) -> Result:
+    def _unregister(
+        self, nexus: ITNexus, targets: Collection[PortName], *, aptpl: bool
+    ) -> Translation:
         """Spec: SPC-4 5.13.11.2.2 (unregistering)."""
         before = self.state
         gone = {Registration(nexus.initiator, target, 0).nexus_key for target in targets}
@@ -290,13 +361,14 @@ class Reservations:
         if nexus.key not in gone:  # not registered: nothing to do
             self._commit(before.advanced())
             return GOOD
-        after = before.without(gone)
-        self._commit(after.advanced(aptpl=aptpl))
+        after = before.without(gone).advanced(aptpl=aptpl)
+        yield from self._carry_registrations(after)
+        self._commit(after)
         if before.type is not None and after.type is None and before.type.admits_registrants:
             self._tell(after.registrations, RESERVATIONS_RELEASED, nexus)
         return GOOD
 
-    def reserve(self, nexus: ITNexus, key: int, kind: ReservationType) -> Result:
+    def reserve(self, nexus: ITNexus, key: int, kind: ReservationType) -> Translation:
         """RESERVE. Spec: SPC-4 5.13.9."""
         state = self.state
         if not self._authenticated(nexus, key):
@@ -304,10 +376,11 @@ class Reservations:
         if state.type is not None:
             same = state.holds(nexus.key) and state.type == kind
             return GOOD if same else RESERVATION_CONFLICT
+        yield from self._carry_reserve(kind)
         self._commit(replace(state, type=kind, holder=nexus.key))
         return GOOD
 
-    def release(self, nexus: ITNexus, key: int, scope: int, kind: int) -> Result:
+    def release(self, nexus: ITNexus, key: int, scope: int, kind: int) -> Translation:
         """RELEASE. Spec: SPC-4 5.13.11.2.1."""
         state = self.state
         if not self._authenticated(nexus, key):
@@ -316,23 +389,25 @@ class Reservations:
             return GOOD
         if scope != 0 or kind != state.type:
             raise parameter_error(INVALID_RELEASE_OF_PERSISTENT_RESERVATION)
+        yield from self._carry_release()
         self._commit(replace(state, type=None, holder=""))
         if state.type.admits_registrants:
             self._tell(state.registrations, RESERVATIONS_RELEASED, nexus)
         return GOOD
 
-    def clear(self, nexus: ITNexus, key: int) -> Result:
+    def clear(self, nexus: ITNexus, key: int) -> Translation:
         """CLEAR. Spec: SPC-4 5.13.11.2.6."""
         if not self._authenticated(nexus, key):
             return RESERVATION_CONFLICT
         gone = self.state.registrations
+        yield from self._carry_clear()
         self._commit(self.state.advanced(registrations={}, type=None, holder=""))
         self._tell(gone, RESERVATIONS_PREEMPTED, nexus)
         return GOOD
 
     def preempt(
         self, nexus: ITNexus, key: int, victim: int, kind: ReservationType, *, abort: bool
-    ) -> Result:
+    ) -> Translation:
         """PREEMPT and PREEMPT AND ABORT. Spec: SPC-4 5.13.11.2.3 to 5.13.11.2.5."""
         before = self.state
         if not self._authenticated(nexus, key):
@@ -349,6 +424,7 @@ class Reservations:
             after = replace(before.without(gone), type=kind, holder=nexus.key)
         else:
             after = before.without(gone)
+        yield from self._carry_preempt(after, victim, kind, abort=abort)
         self._commit(after.advanced())
         self._tell(sorted(gone), REGISTRATIONS_PREEMPTED, nexus)
         if takes_over and before.type != kind:
@@ -373,7 +449,7 @@ class Reservations:
         target: PortName,
         unregister: bool,
         aptpl: bool,
-    ) -> Result:
+    ) -> Translation:
         """REGISTER AND MOVE. Spec: SPC-4 5.13.8."""
         state = self.state
         if not self._authenticated(nexus, key):
@@ -381,14 +457,14 @@ class Reservations:
         if state.type is None or state.type.all_registrants or not state.holds(nexus.key):
             return RESERVATION_CONFLICT
         moved = Registration(initiator, target, new_key)
-        if new_key == 0 or moved.nexus_key == nexus.key:
+        if new_key == 0 or moved.nexus_key == nexus.key or (aptpl and not self.may_persist):
             raise parameter_error()
         registrations = {**state.registrations, moved.nexus_key: moved}
         if unregister:
             del registrations[nexus.key]
         if len(registrations) > MAXIMUM_REGISTRATIONS:
             raise parameter_error(INSUFFICIENT_REGISTRATION_RESOURCES)
-        self._commit(
-            state.advanced(registrations=registrations, holder=moved.nexus_key, aptpl=aptpl)
-        )
+        after = state.advanced(registrations=registrations, holder=moved.nexus_key, aptpl=aptpl)
+        yield from self._carry_registrations(after)
+        self._commit(after)
         return GOOD

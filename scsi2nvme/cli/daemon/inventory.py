@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from scsi2nvme.cli.config import TargetSettings
 from scsi2nvme.cli.daemon.bearers import Bearers, Shown
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
+from scsi2nvme.cli.daemon.host_identity import HostIdentity
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.service import TaskService
 from scsi2nvme.service.names import Identity, Verdict
+from scsi2nvme.unit.disk_reservations import DiskReservations
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.store import DamagedState
 
@@ -22,16 +24,22 @@ log = logging.getLogger(__name__)
 class Inventory:
     """Makes namespaces logical units, as far as they can be told apart.
 
-    `served` are the controllers, to which it gives their units.
+    `served` are the controllers, to which it gives their units; `host` is who we are to them.
     """
 
     def __init__(
-        self, service: TaskService, store: JsonStore, served: Sequence[Served], bearers: Bearers
+        self,
+        service: TaskService,
+        store: JsonStore,
+        served: Sequence[Served],
+        bearers: Bearers,
+        host: HostIdentity,
     ) -> None:
         self._service = service
         self._store = store
         self._served = served
         self._bearers = bearers
+        self._host = host
         self._told: set[str] = set()  # of names
 
     def make(self) -> None:
@@ -112,6 +120,8 @@ class Inventory:
             return False
         try:
             lu = LogicalUnit(facts, self._store, ambiguous=verdict is Verdict.MODEL)
+            if one.settings.spec.reservations_on_disk:
+                lu.reservations = DiskReservations(lu, self._host.of(one.controller))
         except DamagedState as error:
             raise self._store.damaged(error.key, error.reason) from None
         lu.read_only = one.settings.spec.readonly
@@ -124,6 +134,7 @@ class Inventory:
             lu.maximum_physical_block_bytes = physical
         self._service.add_unit(lu, one.controller, one.native)
         one.units[facts.nsid] = lu
+        self._service.look_at_reservations([lu])
         if len(one.units) == 1:
             self._service.follow_sanitize([lu])
         return True

@@ -23,6 +23,7 @@ from scsi2nvme.cli.daemon.bearers import Bearers
 from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.dumping import Dumping
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served
+from scsi2nvme.cli.daemon.host_identity import HostIdentity
 from scsi2nvme.cli.daemon.inventory import Inventory
 from scsi2nvme.cli.daemon.opening import Opening
 from scsi2nvme.cli.daemon.state import JsonStore
@@ -59,8 +60,10 @@ class Controllers:
         self._front_ends = front_ends
         self._removed: set[int] = set()  # of the targets
         self._bearers = Bearers(JsonStore(settings.state_dir), self.targets)
+        self._host = HostIdentity(JsonStore(settings.state_dir))
         self._inventory = Inventory(
-            service, JsonStore(settings.state_dir / "units"), self.served, self._bearers
+            *(service, JsonStore(settings.state_dir / "units"), self.served, self._bearers),
+            self._host,
         )
         self._background = Background()
         self._coming = Background()
@@ -355,6 +358,13 @@ class Controllers:
         )
         self._controllers.append(controller)
         controller.known_as = target.spec.text
+        if target.spec.reservations_on_disk:
+            try:
+                await self._host.introduce(controller)
+            except OperationError as error:
+                self._controllers.remove(controller)
+                await controller.close()
+                raise OperationError(f"controller {target.spec.text!r}: {error}") from None
         return controller
 
     def _join(self, number: int, target: TargetSettings, controller: Controller) -> Served:
