@@ -36,7 +36,9 @@ def _with_reserved_bits() -> Iterator[Command]:
 
 
 def _of_blocks() -> Iterator[Command]:
-    return (row for row in commands.COMMANDS if not _BLOCK_COMMANDS.isdisjoint(row.nvme))
+    """Return what becomes commands of blocks by its translation; a copy's pieces are not."""
+    rows = (row for row in commands.COMMANDS if not row.third_party)
+    return (row for row in rows if not _BLOCK_COMMANDS.isdisjoint(row.nvme))
 
 
 def _with_allocation_length() -> Iterator[Command]:
