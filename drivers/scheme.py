@@ -192,6 +192,14 @@ PHYSICAL = Option(
     65,
 )
 READONLY = Option("readonly", "on|off", "refuse every write (default off)", parse_switch, 70)
+REMOVABLE = Option(
+    "removable",
+    "on|off",
+    "tell initiators that the medium is removable: START STOP UNIT ejects and loads it (default "
+    "off)",
+    parse_switch,
+    70,
+)
 SANITIZE = Option(
     "sanitize",
     "on|off",

@@ -14,6 +14,7 @@ from scsi2nvme.drivers.scheme import (
     NAMESPACES,
     PHYSICAL,
     READONLY,
+    REMOVABLE,
     RESERVATIONS,
     SANITIZE,
     SECURE_FORMAT,
@@ -35,8 +36,8 @@ def _options() -> tuple[Option, ...]:
     from scsi2nvme.drivers.emulated.capabilities import TABLES
 
     shape = (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL)
-    permitted = (READONLY, SANITIZE, SECURE_FORMAT, SECURITY, FIRMWARE, HISTORY, RESERVATIONS)
-    return (*shape, *permitted, *TABLES.options)
+    permitted = (READONLY, REMOVABLE, SANITIZE, SECURE_FORMAT, SECURITY, FIRMWARE, HISTORY)
+    return (*shape, *permitted, RESERVATIONS, *TABLES.options)
 
 
 def _check(path: str, options: Mapping[str, Any]) -> None:

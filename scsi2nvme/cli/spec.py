@@ -18,6 +18,7 @@ from scsi2nvme.drivers.scheme import (
     HISTORY,
     PHYSICAL,
     READONLY,
+    REMOVABLE,
     RESERVATIONS,
     SANITIZE,
     SECURE_FORMAT,
@@ -41,6 +42,11 @@ class ControllerSpec:
     def readonly(self) -> bool:
         """Whether every write shall be refused."""
         return bool(self.options.get(READONLY.name, False))
+
+    @property
+    def removable(self) -> bool:
+        """Whether initiators are told that the medium is removable."""
+        return bool(self.options.get(REMOVABLE.name, False))
 
     @property
     def security(self) -> bool:

@@ -62,6 +62,7 @@ def _standard_data(task: Task) -> bytes:
     controller = task.lu.facts.controller
     return STANDARD_DATA.build(
         peripheral=peripheral(task.lu),
+        rmb=task.lu.removable,
         version=0x06,
         hisup=1,
         response_data_format=2,

@@ -12,9 +12,14 @@ from scsi2nvme.fields import Field, Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.result import GOOD, CheckCondition, NvmeError, Translation
-from scsi2nvme.scsi.sense import SenseCode
+from scsi2nvme.scsi.sense import (
+    MEDIUM_REMOVAL_PREVENTED,
+    NOT_READY_TO_READY_CHANGE,
+    Sense,
+    SenseCode,
+)
 from scsi2nvme.status_map import result_of
-from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.power_conditions import ACTIVE, BY_NUMBERS, RestingCondition
 from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.reservations import Access
@@ -131,15 +136,21 @@ def _check_changeable(lu: LogicalUnit) -> None:
         raise CheckCondition(sense)
 
 
+def _check_loadable(lu: LogicalUnit) -> None:
+    """The same, where the medium may have been ejected."""
+    if lu.readiness is not Readiness.EJECTED:
+        _check_changeable(lu)
+
+
 def _stop(lu: LogicalUnit, before: Readiness, *, flushes: bool) -> Conversation:
-    """Flush for a logical unit that has been STOPPED already; if that fails it is as `before`."""
-    flushed = False
+    """Flush for a logical unit that has been stopped already; if that fails it is as `before`."""
+    now, flushed = lu.readiness, False
     try:
         if flushes:
             yield NvmeCommand(Opcode.FLUSH, nsid=lu.nsid)
         flushed = True
     finally:
-        if not flushed and lu.readiness is Readiness.STOPPED:
+        if not flushed and lu.readiness is now:
             lu.readiness = before
             lu.on_change()
 
@@ -173,10 +184,45 @@ def _let_timers_run(task: Task) -> None:
     lu.on_change()
 
 
+def _load(lu: LogicalUnit, nexus: Nexus) -> None:
+    """Have the medium back; all but who has asked for that are told. Spec: SBC-3 5.25."""
+    if lu.readiness is Readiness.EJECTED:
+        lu.establish_attention(NOT_READY_TO_READY_CHANGE, but=nexus)
+    lu.readiness = Readiness.READY
+    lu.enter(ACTIVE)
+
+
+def _eject(lu: LogicalUnit, before: Readiness, *, flushes: bool) -> Translation:
+    yield from _stop(lu, before, flushes=flushes)
+    return GOOD
+
+
+def _load_or_eject(task: Task) -> Translation:
+    """Spec: SBC-3 5.25 (LOEJ), 5.10: while somebody prevents it the medium stays where it is."""
+    lu, before = task.lu, task.lu.readiness
+    _check_loadable(lu)
+    if lu.prevented_by and bool(task.cdb.start) is (before is Readiness.EJECTED):
+        raise CheckCondition(Sense(MEDIUM_REMOVAL_PREVENTED))
+    if task.cdb.start:
+        _load(lu, task.nexus)
+        yield from _settle(lu)
+        return GOOD
+    if before is Readiness.EJECTED:
+        return GOOD
+    lu.readiness = Readiness.EJECTED  # from now on, as a stop
+    lu.on_change()
+    ejection = _eject(lu, before, flushes=not task.cdb.no_flush and lu.volatile_write_cache)
+    if task.cdb.immed:
+        return in_background(task, ejection)
+    return (yield from ejection)
+
+
 def start_stop_unit(task: Task) -> Translation:
     """Spec: SBC-3 5.25; NVMe Base 2.0 5.27.1.2 (Power Management)."""
     lu = task.lu
     wanted, modifier = _wanted(task)
+    if wanted is PowerCondition.START_VALID and task.cdb.loej:
+        return (yield from _load_or_eject(task))
     _check_changeable(lu)
     if wanted is PowerCondition.LU_CONTROL:
         _let_timers_run(task)
@@ -204,8 +250,8 @@ def _wanted(task: Task) -> tuple[PowerCondition, int]:
     modifier: int = cdb.power_condition_modifier
     if modifier and (wanted, modifier) not in BY_NUMBERS:
         raise task.invalid_field("power_condition_modifier")
-    if wanted is PowerCondition.START_VALID and cdb.loej:
-        raise task.invalid_field("loej")  # the medium is not removable
+    if wanted is PowerCondition.START_VALID and cdb.loej and not task.lu.removable:
+        raise task.invalid_field("loej")
     return wanted, modifier
 
 
@@ -214,7 +260,7 @@ def _only_starts(cdb: Values) -> bool:
 
 
 def prevent_allow_medium_removal(task: Task) -> Translation:
-    """The medium cannot be removed; who asks to prevent it is remembered. Spec: SBC-3 5.10."""
+    """Who asks to prevent it is remembered: while there is one nobody ejects. Spec: SBC-3 5.10."""
     yield from ()
     if task.cdb.prevent > 1:  # obsolete
         raise task.invalid_field("prevent")

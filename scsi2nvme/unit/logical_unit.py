@@ -115,6 +115,7 @@ class LogicalUnit(BlockDevice):
         self.controller_units: Sequence[LogicalUnit] = ()  # all that share the controller
         self.on_change: Callable[[], None] = lambda: None
         self.read_only = False  # by configuration
+        self.removable = False  # by configuration: the medium can be ejected, and comes back
         self.security = False  # by configuration: initiators may use security protocols
         self.secure_format = SecureErase.NONE  # what FORMAT UNIT erases, by configuration
         self.may_be_sanitized = False  # with all of the controller, by configuration
@@ -196,7 +197,9 @@ class LogicalUnit(BlockDevice):
         """There is no namespace behind it any more: what is not under way is refused."""
         if self.readiness is not Readiness.FAILED:
             formats = self.readiness in (Readiness.FORMATTING, Readiness.FORMAT_FAILED)
-            self._left = Readiness.FORMAT_FAILED if formats else Readiness.READY
+            ejected = self.readiness is Readiness.EJECTED
+            left = Readiness.EJECTED if ejected else Readiness.READY
+            self._left = Readiness.FORMAT_FAILED if formats else left
         self.readiness = Readiness.FAILED
         self.on_change()
 

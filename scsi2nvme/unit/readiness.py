@@ -11,6 +11,7 @@ from scsi2nvme.scsi.sense import (
     LOGICAL_UNIT_NOT_READY_INITIALIZING_COMMAND_REQUIRED,
     LOGICAL_UNIT_NOT_SUPPORTED,
     MEDIUM_FORMAT_CORRUPTED,
+    MEDIUM_NOT_PRESENT,
     TARGET_PORT_IN_UNAVAILABLE_STATE,
     Sense,
 )
@@ -21,6 +22,7 @@ class Readiness(Enum):
 
     READY = "ready"
     STOPPED = "stopped"  # START STOP UNIT
+    EJECTED = "ejected"  # START STOP UNIT, where the medium is removable
     FORMATTING = "formatting"
     FORMAT_FAILED = "format failed"
     FAILED = "failed"  # the controller is gone; it may come back
@@ -28,6 +30,7 @@ class Readiness(Enum):
 
 _NOT_READY = {
     Readiness.STOPPED: LOGICAL_UNIT_NOT_READY_INITIALIZING_COMMAND_REQUIRED,
+    Readiness.EJECTED: MEDIUM_NOT_PRESENT,
     Readiness.FORMATTING: LOGICAL_UNIT_NOT_READY_FORMAT_IN_PROGRESS,
     Readiness.FORMAT_FAILED: MEDIUM_FORMAT_CORRUPTED,
     # ESXi takes it for a permanent loss, Linux for the failure of a path: another is tried. A

@@ -45,6 +45,7 @@ class Configuration:
     thin: bool = True
     read_only: bool = False
     sanitizes: bool = False
+    removable: bool = False
     atomic: bool = False  # 256 blocks, too, are written as a whole
     logs: str = ""  # a line with these words may be logged
     left_out: tuple[str, ...] = ()  # patterns of families that make no sense
@@ -110,6 +111,13 @@ CONFIGURATIONS = {
             left_out=("[!W]*", "Write[!A]*"),
         ),
         Configuration(
+            "emulated, removable",
+            "emulated:memory,size=64M,removable=on",
+            physical_blocks=True,
+            removable=True,
+            left_out=("[!NPS]*", "P[!r]*", "Pr[!e]*", "Pre[!v]*", "S[!t]*"),
+        ),
+        Configuration(
             "emulated, SANITIZE",
             # It takes so long that it goes on while the suite looks what is refused meanwhile.
             "emulated:memory,size=64M,sanitize=on,sanicap=block+crypto+overwrite,sanitize_s=8",
@@ -141,6 +149,7 @@ class Exemption:
 
 _ZERO_BLOCKS = "WSNZ is set where disks are thin: the test sees zero blocks refused, and ends"
 _THIN = "only on a thin disk"
+_REMOVABLE = "only with a removable medium"
 _ONE_BLOCK = "only where a physical block holds several logical blocks"
 
 
@@ -165,9 +174,9 @@ SKIPS = (
         "only where the controller promises to write several blocks as a whole",
         lambda where: not where.physical_blocks,
     ),
-    Exemption("NoMedia.*", "only with a removable medium"),
-    Exemption("PreventAllow.*", "only with a removable medium"),
-    Exemption("StartStopUnit.*", "only with a removable medium"),
+    Exemption("NoMedia.*", _REMOVABLE, lambda where: not where.removable),
+    Exemption("PreventAllow.*", _REMOVABLE, lambda where: not where.removable),
+    Exemption("StartStopUnit.*", _REMOVABLE, lambda where: not where.removable),
     Exemption("ReadOnly.*", "only on a read-only disk", lambda where: not where.read_only),
     Exemption("MultipathIO.*", "only with two paths", lambda where: where.paths < 2),
     Exemption("CompareAndWrite.InvalidDataOutSize", _ONE_BLOCK, _one_logical_block),
@@ -197,6 +206,16 @@ IMPOSSIBLE = (
 
 # Tests that want what is refused on purpose.
 REFUSED = (
+    Exemption(
+        "StartStopUnit.PwrCnd",
+        "sends every power condition, and wants reserved ones to be GOOD",
+        lambda where: where.removable,
+    ),
+    Exemption(
+        "StartStopUnit.NoLoej",
+        "stops the unit, and wants it to be ready",
+        lambda where: where.removable,
+    ),
     Exemption(
         "WriteAtomic16.Simple",
         "writes 1 to 256 blocks, whatever MAXIMUM ATOMIC TRANSFER LENGTH says: more than the "

@@ -125,6 +125,7 @@ class Inventory:
         except DamagedState as error:
             raise self._store.damaged(error.key, error.reason) from None
         lu.read_only = one.settings.spec.readonly
+        lu.removable = one.settings.spec.removable
         lu.security = one.settings.spec.security
         lu.secure_format = one.settings.spec.secure_format
         lu.may_be_sanitized = one.settings.spec.may_be_sanitized
