@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,56 @@ def test_nobody_is_told_where_nobody_manages(monkeypatch: pytest.MonkeyPatch) ->
     asyncio.run(asyncio.wait_for(keep_telling(lambda: "well"), 10))
     monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere/at/all")
     asyncio.run(asyncio.wait_for(keep_telling(lambda: "well"), 10))
+
+
+def test_a_manager_that_does_not_listen_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its socket is full, as while it hangs, or is flooded: the loop must go on all the same."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "manager"))
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as flood,
+    ):
+        manager.bind(str(tmp_path / "manager"))
+        with suppress(BlockingIOError):
+            while True:
+                flood.sendto(b"x", str(tmp_path / "manager"))
+
+        async def told() -> None:
+            telling = asyncio.ensure_future(keep_telling(lambda: "well"))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert not telling.done()  # it is tried again
+            telling.cancel()
+
+        asyncio.run(told())
+
+
+def test_a_state_that_cannot_be_told_is_no_end_of_the_watchdog(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A daemon that serves well must not be killed for want of words."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "manager"))
+    monkeypatch.setenv("WATCHDOG_USEC", "30000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+
+    def status() -> str:
+        raise LookupError("of a ring that is just going")
+
+    async def told(manager: socket.socket) -> None:
+        telling = asyncio.ensure_future(keep_telling(status))
+        for _ in range(2):
+            assert await asyncio.to_thread(manager.recv, 4096) == b"WATCHDOG=1"
+        telling.cancel()
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(10)
+        manager.bind(str(tmp_path / "manager"))
+        asyncio.run(told(manager))
+    assert "of a ring" in caplog.text
 
 
 class Managed(FreshDaemon):

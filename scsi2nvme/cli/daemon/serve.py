@@ -30,6 +30,7 @@ from scsi2nvme.service import TaskService
 
 DEFAULT_REACTORS = 4  # at most, by default
 DEFAULT_POLL_US = 50
+READY_S = 5.0  # to have a service manager know that, which would wait for it, and give up
 
 
 def run(settings: Settings, source: Source | None = None) -> int:
@@ -57,7 +58,7 @@ async def _serve(settings: Settings, source: Source | None) -> None:
             gc.freeze()  # it need not be looked through again and again: it stays
             gc.enable()
             say("\n".join(daemon.greeting()))
-            notify("READY=1")
+            notify("READY=1", READY_S)
             tasks = [
                 asyncio.ensure_future(each)
                 for each in (daemon.changes.reload_whenever(told), keep_telling(daemon.status))
