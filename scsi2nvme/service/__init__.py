@@ -196,20 +196,21 @@ class TaskService:
 
     # Controllers
 
-    async def controller_event(
+    def controller_event(
         self,
         units: Mapping[int, LogicalUnit],
         event: ControllerEvent,
         namespaces: Mapping[int, NamespaceFacts],
-    ) -> None:
+    ) -> list[asyncio.Task[None]]:
         """Follow what a controller tells of its namespaces: see `Follower`."""
-        await self._follower.controller_event(units, event, namespaces)
+        refreshing = self._follower.controller_event(units, event, namespaces)
         if event.returned or event.log_id == RESERVATION_NOTIFICATION_LOG:
             self.look_at_reservations(units.values())
         # Whoever has followed an operation may have been a namespace that has gone.
         followed = all(lu.readiness is not Readiness.FAILED for lu in units.values())
         if event.returned or event.log_id == STATUS_LOG.identifier or not followed:
             self.follow_sanitize(units.values())
+        return refreshing
 
     def follow_sanitize(self, units: Iterable[LogicalUnit]) -> None:
         """Follow what a controller may have under way that no command here has begun.

@@ -80,3 +80,8 @@ class BlockLock:
                 assert claim.turn is not None
                 claim.turn.set_result(None)
             before.append(claim)
+
+
+def hull(extents: Sequence[range]) -> range:
+    """Return the blocks from the first that extents name to the last."""
+    return range(min(each.start for each in extents), max(each.stop for each in extents))

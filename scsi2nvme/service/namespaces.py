@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Protocol
@@ -65,15 +66,16 @@ class Follower:
         elif verdict is Verdict.NONE:
             lu.fail()
 
-    async def controller_event(
+    def controller_event(
         self,
         units: Mapping[int, LogicalUnit],
         event: ControllerEvent,
         namespaces: Mapping[int, NamespaceFacts],
-    ) -> None:
+    ) -> list[asyncio.Task[None]]:
         """Follow what a controller tells of its namespaces.
 
-        `units` are its logical units by NSID, `namespaces` what it says now.
+        `units` are its logical units by NSID, `namespaces` what it says now. On return each is
+        what its namespace has become; the hot path knows when the tasks have ended.
         Spec: SPC-4 7.5.11; SBC-3 4.5 (capacity), SAM-5 4.6.4.
         """
         if event.health is not None:
@@ -85,14 +87,15 @@ class Follower:
         if event.returned:  # its power may have been off
             for lu in units.values():
                 lu.establish_attention(POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
-        for nsid in sorted(event.namespaces & units.keys()):
-            await self._follow(units[nsid], namespaces.get(nsid))
+        followed = sorted(event.namespaces & units.keys())
+        refreshing = [self._follow(units[nsid], namespaces.get(nsid)) for nsid in followed]
+        return [each for each in refreshing if each is not None]
 
-    async def _follow(self, lu: LogicalUnit, facts: NamespaceFacts | None) -> None:
+    def _follow(self, lu: LogicalUnit, facts: NamespaceFacts | None) -> asyncio.Task[None] | None:
         """Bring a logical unit in line with its namespace; without facts it is gone."""
         if facts is None:
             lu.fail()
-            return
+            return None
         before = (lu.capacity_blocks, lu.block_bytes)
         if facts.controller.bytes("fr") != lu.facts.controller.bytes("fr"):
             lu.establish_attention(MICROCODE_HAS_BEEN_CHANGED)
@@ -104,8 +107,8 @@ class Follower:
         if (lu.capacity_blocks, lu.block_bytes) != before:
             lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
         lu.on_change()
-        if (unit := self._registry.units.get(lu)) is not None:  # else all ends
-            await unit.refresh()
+        unit = self._registry.units.get(lu)
+        return None if unit is None else unit.begin_refresh()  # else all ends
 
     async def limit(self, lu: LogicalUnit, size: int | None) -> None:
         """Make the first `size` bytes of a namespace the logical unit, None: all of it."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+from scsi2nvme.background import Background
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.executor import DataExecutor
 from scsi2nvme.native.plane import (
@@ -25,7 +26,7 @@ from scsi2nvme.native.plane import (
 from scsi2nvme.scsi.sense import REPORTED_LUNS_DATA_HAS_CHANGED, SenseCode
 from scsi2nvme.service.allowance import SHARE, Allowance
 from scsi2nvme.service.answers import KeptAnswers
-from scsi2nvme.service.blocks import BlockLock, Claim
+from scsi2nvme.service.blocks import BlockLock, Claim, hull
 from scsi2nvme.service.events import Events
 from scsi2nvme.service.lock import SharedLock
 from scsi2nvme.service.resets import Resets
@@ -34,6 +35,7 @@ from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.statistics import Statistics
 
 log = logging.getLogger(__name__)
+_background = Background()
 
 # Each hot command is held against all of them.
 MOST_RANGES = 32
@@ -95,6 +97,7 @@ class ServedUnit:
     orders: int = 0
     followers: list[Follower] = field(default_factory=list)
     patience_s: float = FIRST_PATIENCE_S
+    _refreshing: asyncio.Task[None] | None = None
 
     def stop_followers(self) -> None:
         """Have nothing begin by itself any more; what has begun ends."""
@@ -175,7 +178,7 @@ class ServedUnit:
 
     def _keep_hot_off(self, extents: Sequence[range], token: int) -> bool:
         """Have no command of the hot path alone on some blocks; whether one is."""
-        return bool(extents) and self.plane_unit.share(_hull(extents), token)
+        return bool(extents) and self.plane_unit.share(hull(extents), token)
 
     def _let_hot_on(self, token: int) -> None:
         if not self.closed:
@@ -266,7 +269,7 @@ class ServedUnit:
         token = self.events.number()
         try:
             if self._keep_hot_off(extents, token):
-                async with self.drained_of(_hull(extents)):
+                async with self.drained_of(hull(extents)):
                     pass  # no other begins there from now on
             yield
         finally:
@@ -281,22 +284,31 @@ class ServedUnit:
         if not self.drains:
             self.plane_unit.set_aside(False)
 
-    async def refresh(self) -> None:
-        """Tell the hot path of what a background operation or an event has changed."""
+    def begin_refresh(self) -> asyncio.Task[None] | None:
+        """Tell the hot path of what a background operation or an event has changed.
+
+        Nothing begins by what it knew; the task that is returned, one however often that changes,
+        ends after what is under way. None: there is nothing new.
+        """
         if not self.stale or self.closed:
-            return
+            return None
         self.publish()
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = _background.spawn(self._refresh())
+        return self._refreshing
+
+    async def _refresh(self) -> None:
         async with self._nothing_under_way():
             pass
+
+    async def refresh(self) -> None:
+        """As `begin_refresh`, and wait for its end."""
+        if refreshing := self.begin_refresh():
+            await asyncio.shield(refreshing)
 
 
 def _later(delay_s: float, what: Callable[[], None]) -> asyncio.TimerHandle:
     return asyncio.get_running_loop().call_later(delay_s, what)
-
-
-def _hull(extents: Sequence[range]) -> range:
-    """Return the blocks from the first that extents name to the last."""
-    return range(min(each.start for each in extents), max(each.stop for each in extents))
 
 
 class Registry:

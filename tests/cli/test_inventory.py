@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,39 @@ def test_another_namespace_under_a_number_is_another_logical_unit(tmp_path: Path
                 assert served.units[2] is not before
                 assert await triple(one, 1) == POWER_ON
                 assert await triple(one, 0) == REPORTED_LUNS_CHANGED
+
+    asyncio.run(work())
+
+
+def test_what_goes_on_with_one_namespace_keeps_no_other_from_being_followed(
+    tmp_path: Path,
+) -> None:
+    """Whoever uses the other would go on with what has come in its place, under the old name."""
+    disk = "emulated:memory,size=1M,namespaces=3,capacity=8M"
+
+    async def work() -> None:
+        async with running(serving(tmp_path, disk, port=free_port())) as daemon:
+            (served,) = daemon.served
+            transport = served.controller.transport
+            assert isinstance(transport, EmulatedTransport)
+            first, second = served.units[1], served.units[2]
+            unit = daemon.service._registry.units[first]
+            under_way = unit.try_share([])  # as a long copy does
+            assert under_way is not None
+            for blocks in range(4096, 4096 + 20):
+                transport.resize(1, blocks)
+                is_followed = partial(lambda n: first.capacity_blocks == n, blocks)
+                await eventually(is_followed, "it is followed")
+            transport.resize(3, 4096)
+            await eventually(lambda: served.units[3].capacity_blocks == 4096, "so is another")
+            transport.detach(2)
+            await eventually(lambda: 2 not in served.units, "one that goes is followed")
+            assert second not in daemon.service._registry.units
+            assert sum(map(len, unit.lock._waiting.values())) <= 1  # however often
+            assert unit.parameters.blocks == 2048
+            under_way()
+            await eventually(lambda: unit.parameters.blocks == 4115, "the hot path knows")
+            assert not unit.in_use
 
     asyncio.run(work())
 

@@ -92,12 +92,16 @@ class Changed:
     log_id: int = 0
 
 
+async def ended(tasks: list[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks)
+
+
 async def tell(
     bench: Bench, facts: dict[int, NamespaceFacts], *nsids: int, returned: bool = False
 ) -> asyncio.Task[None]:
     event = Changed(frozenset(nsids), returned)
-    work = bench.service.controller_event({1: bench.lu}, event, facts)
-    task = asyncio.get_running_loop().create_task(work)
+    refreshing = bench.service.controller_event({1: bench.lu}, event, facts)
+    task = asyncio.get_running_loop().create_task(ended(refreshing))
     await settle()
     return task
 

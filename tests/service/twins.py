@@ -206,7 +206,7 @@ class Changed:
 async def told_of(bench: Pair, facts: NamespaceFacts | None, *, returned: bool = False) -> None:
     found = {} if facts is None else {1: facts}
     event = Changed(returned=returned)
-    await bench.service.controller_event({1: bench.lu}, event, found)
+    await asyncio.gather(*bench.service.controller_event({1: bench.lu}, event, found))
 
 
 async def gone(bench: Pair) -> None:

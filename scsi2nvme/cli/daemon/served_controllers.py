@@ -404,12 +404,13 @@ class Controllers:
     def on_event(self, served: Served, event: ControllerEvent) -> None:
         """A controller tells something: follow changes of its namespaces."""
         self._take_note(served, event)
-        self._background.spawn(self._follow(served, event))
+        self._background.spawn(self._follow_only(served, event))
 
     async def follow(self, served: Served, event: ControllerEvent) -> None:
         """As `on_event`, until the logical units are what their namespaces have become."""
         self._take_note(served, event)
-        await self._follow(served, event)
+        if refreshing := await self._follow(served, event):
+            await asyncio.wait(refreshing)
 
     def _take_note(self, served: Served, event: ControllerEvent) -> None:
         kind = "controller-back" if event.returned else "controller-event"
@@ -420,17 +421,29 @@ class Controllers:
         spec = one.spec.text
         tell(log, logging.WARNING, kind, text, spec, *more, controller=spec)
 
-    async def _follow(self, served: Served, event: ControllerEvent) -> None:
+    async def _follow_only(self, served: Served, event: ControllerEvent) -> None:
+        await self._follow(served, event)
+
+    async def _follow(self, served: Served, event: ControllerEvent) -> list[asyncio.Task[None]]:
+        """Follow an event; what is returned is that of `TaskService.controller_event`.
+
+        That may take as long as any command of an initiator, and nobody else is to wait for it.
+        """
         async with self._following:
             if event.returned:
                 for front_end in self._front_ends:
                     await front_end.renew(served.units.values())
             gone, came = self._inventory.follow(served)
-            if gone or came:
-                await self._tell_front_ends()
+            for lu in gone:  # at once: another namespace may have its number
+                lu.fail()
+            try:
+                if gone or came:
+                    await self._tell_front_ends()
+            finally:
                 for lu in gone:
                     self._service.remove_unit(lu)
             namespaces = served.controller.namespaces
-            await self._service.controller_event(served.units, event, namespaces)
+            refreshing = self._service.controller_event(served.units, event, namespaces)
             if self._inventory.settle():
                 await self._tell_front_ends()
+        return refreshing
