@@ -16,6 +16,7 @@ from scsi2nvme.cli.daemon.bearers import Bearers, Disk, Shown
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.spec import parse
+from scsi2nvme.executor import begin
 from scsi2nvme.fuzz.bring_up import listening
 from scsi2nvme.fuzz.finding import Finding
 from scsi2nvme.fuzz.situations import make_nexus
@@ -75,8 +76,9 @@ def _reserve(lu: LogicalUnit) -> None:
     """Change what is saved of reservations."""
     nexus = make_nexus("c", lu)
     own = lu.reservations
-    own.register(nexus, 0, _KEY, aptpl=True, ignore_existing=True, targets=(nexus.target,))
-    own.reserve(nexus, _KEY, ReservationType.WRITE_EXCLUSIVE)
+    targets = (nexus.target,)
+    begin(own.register(nexus, 0, _KEY, aptpl=True, ignore_existing=True, targets=targets))
+    begin(own.reserve(nexus, _KEY, ReservationType.WRITE_EXCLUSIVE))
 
 
 def _set_mode(lu: LogicalUnit) -> None:

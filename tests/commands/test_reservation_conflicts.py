@@ -159,6 +159,16 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
         ("OPEN ZONE", "CLOSE ZONE", "FINISH ZONE", "RESET WRITE POINTER"), (WRITE, False)
     ),
     "REPORT ZONES": (READ, False),
+    **dict.fromkeys(
+        (
+            "WRITE ATOMIC (16)",
+            "WRITE ATOMIC (32)",
+            "WRITE LONG (10)",
+            "WRITE LONG (16)",
+            "WRITE SCATTERED (16)",
+        ),
+        (WRITE, False),
+    ),
     "WRITE SAME (10)": (WRITE, False),
     "WRITE SAME (16)": (WRITE, False),
     "WRITE SAME (32)": (WRITE, False),
