@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from pkgutil import iter_modules
 
 from scsi2nvme import drivers
 from scsi2nvme.drivers.scheme import Option, Scheme
+from scsi2nvme.tables import subpackages
 
 
 def _records() -> Iterator[Scheme]:
-    for module in iter_modules(drivers.__path__, f"{drivers.__name__}."):
-        if module.ispkg:
-            record = getattr(import_module(module.name), "TRANSPORT", None)
-            if record is not None:
-                yield record
+    for package in subpackages(drivers.__name__):
+        record = getattr(import_module(package), "TRANSPORT", None)
+        if record is not None:
+            yield record
 
 
 SCHEMES: dict[str, Scheme] = {

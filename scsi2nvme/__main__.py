@@ -14,7 +14,7 @@ from scsi2nvme.cli.errors import FAILED, INTERRUPTED, MISUSED, OperationError, U
 from scsi2nvme.cli.printed import printed
 from scsi2nvme.cli.spelling import meant
 from scsi2nvme.cli.verb import Verb
-from scsi2nvme.cli.verbs import VERBS
+from scsi2nvme.cli.verbs import every_verb, find
 
 _COLUMNS = 98  # of help
 _FEW = 6  # choices, all of which fit into a line
@@ -79,7 +79,7 @@ class _VerbParser(_Parser):
         return parsed, unknown
 
 
-def build_parser(verbs: Sequence[Verb] = ()) -> _Parser:
+def build_parser(verbs: Sequence[Verb] | None = None) -> _Parser:
     """Return the program's argument parser, which knows these verbs, or all."""
     parser = _Parser(
         prog="scsi2nvme",
@@ -96,7 +96,7 @@ def build_parser(verbs: Sequence[Verb] = ()) -> _Parser:
         required=True,
         parser_class=_VerbParser,
     )
-    for verb in verbs or VERBS:
+    for verb in every_verb() if verbs is None else verbs:
         subparser = subparsers.add_parser(
             verb.name,
             help=verb.doc,
@@ -132,13 +132,22 @@ def _status(argv: Sequence[str] | None) -> int:
         return FAILED
 
 
+def _needed(word: str) -> Sequence[Verb] | None:
+    """Return the verbs that a command line needs, None if all, by its first word.
+
+    To read all takes longer than most verbs: only to help, or to say what may have been meant,
+    needs more than one.
+    """
+    if word == "--version":
+        return ()
+    verb = None if word.startswith("-") else find(word)
+    return (verb,) if verb else None
+
+
 def _run(argv: Sequence[str] | None) -> int:
     try:
         words = sys.argv[1:] if argv is None else argv
-        # To put all verbs' parsers together takes longer than to parse: only to help, or to say
-        # what may have been meant, needs more than one.
-        meant_one = [verb for verb in VERBS if verb.name in words[:1]]
-        parser = build_parser(meant_one)
+        parser = build_parser(_needed(words[0] if words else ""))
         arguments, unknown = parser.parse_known_args(words)
         if unknown:
             parser.refuse(unknown)

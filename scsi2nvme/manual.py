@@ -18,7 +18,7 @@ from scsi2nvme import __version__
 from scsi2nvme.__main__ import build_parser
 from scsi2nvme.api.configuration import ConfigFile
 from scsi2nvme.cli.verb import DAEMON_CONFIG, EXIT_STATUS, Verb
-from scsi2nvme.cli.verbs import VERBS
+from scsi2nvme.cli.verbs import every_verb
 from scsi2nvme.cli.verbs.serve import CONFIG_EXAMPLE
 
 _TOML = "scsi2nvme.toml"
@@ -184,7 +184,7 @@ def program_page() -> str:
         "Each subcommand has a page of its own.",
         ".SH SUBCOMMANDS",
     ]
-    for verb in VERBS:
+    for verb in every_verb():
         lines += [".TP", rf".BR scsi2nvme\-{escaped(verb.name)} (8)", prose(verb.doc)]
     lines += section(EXIT_STATUS)
     lines += [
@@ -278,7 +278,7 @@ def _type(kind: Any) -> str:
 
 def pages() -> dict[str, str]:
     """Return every page by its file."""
-    verbs = {f"man8/scsi2nvme-{verb.name}.8": verb_page(verb) for verb in VERBS}
+    verbs = {f"man8/scsi2nvme-{verb.name}.8": verb_page(verb) for verb in every_verb()}
     return {"man8/scsi2nvme.8": program_page(), **verbs, f"man5/{_TOML}.5": config_page()}
 
 

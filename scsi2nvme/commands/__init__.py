@@ -12,7 +12,7 @@ from scsi2nvme.tables import rows
 
 COMMANDS: tuple[Command, ...] = tuple(
     sorted(
-        rows(__name__, __path__, "COMMANDS", Command),
+        rows(__name__, "COMMANDS", Command),
         key=lambda row: (row.opcode, row.service_action or 0),
     )
 )

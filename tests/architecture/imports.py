@@ -15,6 +15,8 @@ FOLDERS = ("scsi2nvme", "target", "drivers", "fuzz")
 NO_ROOMS = ("scsi2nvme", "scsi2nvme.drivers")
 FOLDERS_OF_ROOMS = (*NO_ROOMS, "scsi2nvme.cli", "scsi2nvme.target")
 
+# Of `scsi2nvme.tables`: their first argument is the name of a package.
+FINDERS = ("submodules", "subpackages", "rows")
 TYPES, LATE, FOUND = "for types only", "inside a function", "by discovery"
 
 
@@ -80,14 +82,16 @@ def _imported(module: str, node: ast.AST, where: str) -> Iterator[Import]:
 
 
 def discovered(module: str, source: str) -> Iterator[str]:
-    """Yield the packages whose modules are found by a look into their folder: by `__path__`."""
-    if "__path__" not in source:
+    """Yield the packages whose modules are found by a look into their folder: by FINDERS."""
+    if not any(f"{finder}(" in source for finder in FINDERS):
         return
     for node in ast.walk(ast.parse(source)):
-        for argument in node.args if isinstance(node, ast.Call) else ():
-            if isinstance(argument, ast.Name) and argument.id == "__path__":
+        if not isinstance(node, ast.Call) or ast.unparse(node.func) not in FINDERS:
+            continue
+        for argument in node.args[:1]:
+            if isinstance(argument, ast.Name) and argument.id == "__name__":
                 yield module
-            elif isinstance(argument, ast.Attribute) and argument.attr == "__path__":
+            elif isinstance(argument, ast.Attribute) and argument.attr == "__name__":
                 name = ast.unparse(argument.value)
                 yield next(
                     (

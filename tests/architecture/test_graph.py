@@ -43,9 +43,9 @@ def test_every_import_counts_and_is_marked(tmp_path: Path) -> None:
             "scsi2nvme/low.py": "",
             "scsi2nvme/types_only.py": "",
             "scsi2nvme/late.py": "",
-            "scsi2nvme/rows/__init__.py": "x = rows(__name__, __path__)",
+            "scsi2nvme/rows/__init__.py": "x = rows(__name__, 'ROWS')",
             "scsi2nvme/rows/one.py": "from ..low import thing",
-            "scsi2nvme/all.py": "from . import rows\nx = iter_modules(rows.__path__)",
+            "scsi2nvme/all.py": "from . import rows\nx = submodules(rows.__name__)",
             "target/__init__.py": "",
             "target/portal.py": (
                 "import scsi2nvme.low\n"

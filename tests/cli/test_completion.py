@@ -10,7 +10,7 @@ import pytest
 
 from scsi2nvme.__main__ import main
 from scsi2nvme.cli.errors import FAILED
-from scsi2nvme.cli.verbs import VERBS
+from scsi2nvme.cli.verbs import every_verb
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def completed(script: Path, *words: str) -> list[str]:
 
 
 def test_bash_completes_verbs(script: Path) -> None:
-    wanted = {verb.name for verb in VERBS if verb.name.startswith("s")}
+    wanted = {verb.name for verb in every_verb() if verb.name.startswith("s")}
     assert set(completed(script, "s")) == wanted
 
 
@@ -54,7 +54,7 @@ def test_zsh_is_told_as_much(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "zsh"]) == 0
     told = capsys.readouterr().out
     assert told.startswith("#compdef scsi2nvme")
-    assert all(verb.name in told for verb in VERBS)
+    assert all(verb.name in told for verb in every_verb())
 
 
 def test_without_what_makes_it_a_person_is_told(

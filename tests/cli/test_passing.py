@@ -18,7 +18,7 @@ from scsi2nvme.api.passing import COMMAND, LOOK, PROPERTIES, WhichCommand, Which
 from scsi2nvme.cli import progress
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.passing.conversation import Pause, Shown, heard
-from scsi2nvme.cli.verbs.passing import ROWS
+from scsi2nvme.cli.verbs.passing import rows
 from scsi2nvme.client import Client, RpcError
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.log_structures import (
@@ -53,7 +53,7 @@ def played(
 ) -> tuple[list[Any], Shown]:
     """Return what a verb asks, and shows, where Identify Namespace tells of `NAMESPACE`."""
     arguments = given(line)
-    (one,) = (each for each in ROWS if arguments.subcommand in (each.name, each.alias))
+    (one,) = (each for each in rows() if arguments.subcommand in (each.name, each.alias))
     conversation = heard(one.converse(arguments), done)
     asked: list[Any] = []
     told: Any = None

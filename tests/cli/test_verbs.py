@@ -17,7 +17,7 @@ import pytest
 from scsi2nvme import __main__
 from scsi2nvme.cli import verbs
 from scsi2nvme.cli.verb import Verb
-from scsi2nvme.cli.verbs import VERBS
+from scsi2nvme.cli.verbs import every_verb, find
 
 OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 MODULES = [import_module(one.name) for one in iter_modules(verbs.__path__, f"{verbs.__name__}.")]
@@ -30,16 +30,16 @@ def test_a_module_has_its_records_in_one_place(module: ModuleType) -> None:
     assert module.VERBS
     assert all(isinstance(verb, Verb) for verb in module.VERBS)
     assert not [name for name, value in vars(module).items() if isinstance(value, Verb)]
-    assert not {verb.name for verb in module.VERBS} - {verb.name for verb in VERBS}
+    assert not {verb.name for verb in module.VERBS} - {verb.name for verb in every_verb()}
 
 
 def test_every_verb_is_declared_once() -> None:
     names = Counter(verb.name for module in MODULES for verb in module.VERBS)
-    assert names == Counter(verb.name for verb in VERBS)
+    assert names == Counter(verb.name for verb in every_verb())
     assert set(names.values()) == {1}
 
 
-@pytest.mark.parametrize("name", [verb.name for verb in VERBS])
+@pytest.mark.parametrize("name", [verb.name for verb in every_verb()])
 def test_operations_list_the_verb(name: str) -> None:
     text = OPERATIONS.read_text(encoding="utf-8")
     _, _, section = text.partition("\n## Verbs\n")
@@ -53,14 +53,15 @@ def test_a_verb_is_put_together_when_it_is_meant(monkeypatch: pytest.MonkeyPatch
     def noting(verb: Verb) -> Verb:
         return replace(verb, arguments=lambda parser: meant.append(parser.prog.split()[-1]))
 
-    monkeypatch.setattr(__main__, "VERBS", [noting(verb) for verb in VERBS])
-    for verb in VERBS:
+    noted = [noting(verb) for verb in every_verb()]
+    monkeypatch.setattr(__main__, "every_verb", lambda: noted)
+    for verb in every_verb():
         meant.clear()
         assert __main__.build_parser().parse_args([verb.name]).run is verb.run
         assert meant == [verb.name]
 
 
-@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+@pytest.mark.parametrize("verb", every_verb(), ids=lambda verb: verb.name)
 def test_what_the_program_notes_of_a_verb_is_no_argument_of_its(verb: Verb) -> None:
     """`install-units` without --program was given the parser."""
     own = argparse.ArgumentParser(add_help=False)
@@ -79,3 +80,14 @@ def test_help_loads_nothing_that_only_a_verb_needs() -> None:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.parametrize("verb", every_verb(), ids=lambda verb: verb.name)
+def test_a_verb_is_found_by_its_name(verb: Verb) -> None:
+    found = find(verb.name)
+    assert found is not None
+    assert (found.name, found.doc) == (verb.name, verb.doc)
+
+
+def test_of_what_is_no_verb_nothing_is_found() -> None:
+    assert [find(word) for word in ("", "stats", "passing", "../list", "verb.list")] == [None] * 5

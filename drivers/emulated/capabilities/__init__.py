@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from pkgutil import iter_modules
 
 from scsi2nvme.drivers.emulated.capability import Capability, Tables
+from scsi2nvme.tables import submodules
 
 
 def _records() -> Iterator[Capability]:
-    for module in iter_modules(__path__, f"{__name__}."):
-        record = import_module(module.name).CAPABILITY
-        assert isinstance(record, Capability), module.name
+    for module in submodules(__name__):
+        record = import_module(module).CAPABILITY
+        assert isinstance(record, Capability), module
         yield record
 
 

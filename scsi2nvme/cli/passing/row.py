@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scsi2nvme.cli.passing.conversation import Conversation, Shown
+if TYPE_CHECKING:
+    from scsi2nvme.cli.passing.conversation import Conversation, Shown
 
 ALL_NAMESPACES = 0xFFFFFFFF
 

@@ -6,30 +6,19 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from scsi2nvme.cli.passing import (
-    blocks,
-    features,
-    firmware,
-    identify,
-    logs,
-    media,
-    namespaces,
-    raw,
-)
 from scsi2nvme.cli.passing.row import Row
 from scsi2nvme.cli.verb import EXIT_STATUS, Verb, add_state_dir, controller_specs, state_dir
 
 if TYPE_CHECKING:
     from scsi2nvme.cli.passing.conversation import Questions, Shown
 
-ROWS = tuple(
-    row
-    for module in (identify, features, logs, firmware, media, namespaces, blocks, raw)
-    for row in module.ROWS
-)
+# In the order of help.
+_MODULES = ("identify", "features", "logs", "firmware", "media", "namespaces", "blocks", "raw")
 
 _CONTROLLERS = """\
 controllers:
@@ -114,4 +103,18 @@ def _verb(row: Row, name: str) -> Verb:
     )
 
 
-VERBS = tuple(_verb(row, name) for row in ROWS for name in (row.name, row.alias) if name)
+def rows() -> Iterator[Row]:
+    """Yield the rows of all verbs, from module to module."""
+    for module in _MODULES:
+        yield from import_module(f"scsi2nvme.cli.passing.{module}").ROWS
+
+
+class _Verbs:
+    """The verbs, module after module: who has found one need not read the others."""
+
+    def __iter__(self) -> Iterator[Verb]:
+        for row in rows():
+            yield from (_verb(row, name) for name in (row.name, row.alias) if name)
+
+
+VERBS = _Verbs()

@@ -14,7 +14,7 @@ PAGES: tuple[LogPage, ...] = tuple(
         (
             LogPage(0x00, "Supported Log Pages", "SPC-4 7.3.18"),
             LogPage(0x00, "Supported Log Pages and Subpages", "SPC-4 7.3.19", subpage=0xFF),
-            *rows(__name__, __path__, "PAGES", LogPage),
+            *rows(__name__, "PAGES", LogPage),
         ),
         key=lambda page: (page.code, page.subpage),
     )

@@ -22,7 +22,7 @@ PAGES: tuple[VpdPage, ...] = tuple(
     sorted(
         (
             VpdPage(0x00, "Supported VPD Pages", "SPC-4 7.8.16", _codes),
-            *rows(__name__, __path__, "PAGES", VpdPage),
+            *rows(__name__, "PAGES", VpdPage),
         ),
         key=lambda page: page.code,
     )

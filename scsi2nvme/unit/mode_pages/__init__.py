@@ -14,5 +14,5 @@ from scsi2nvme.unit.mode_pages.page import ModePage
 
 # In the order in which MODE SENSE returns them all. Spec: SPC-4 6.11.1.
 PAGES: tuple[ModePage, ...] = tuple(
-    sorted(rows(__name__, __path__, "PAGES", ModePage), key=lambda page: (page.code, page.subpage))
+    sorted(rows(__name__, "PAGES", ModePage), key=lambda page: (page.code, page.subpage))
 )

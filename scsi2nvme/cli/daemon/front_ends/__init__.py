@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
-from pkgutil import iter_modules
 
 from scsi2nvme.cli.daemon.front_ends.front_end import FrontEndRecord
+from scsi2nvme.tables import subpackages
 
 
 def _records() -> Iterator[FrontEndRecord]:
-    for module in iter_modules(__path__, f"{__name__}."):
-        if module.ispkg:
-            yield import_module(module.name).FRONT_END
+    for package in subpackages(__name__):
+        yield import_module(package).FRONT_END
 
 
 FRONT_ENDS: tuple[FrontEndRecord, ...] = tuple(sorted(_records(), key=lambda record: record.rank))
