@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import load
 from bench.tables import Figures
-from scsi2nvme.target.tcmu.zero_copy import AREA_MB
+from scsi2nvme.target.tcmu.device_config import AREA_MB
 from tests.system.controllers import GIB, MIB, Namespace, Nvme
 from tests.system.image import Images
 from tests.system.machine import Machine

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from scsi2nvme.native.transport import Port, Region, Window
+if TYPE_CHECKING:
+    from scsi2nvme.native.transport import Port, Region, Window
 
 
 class TransportError(Exception):

@@ -13,8 +13,8 @@ from typing import Any, get_args, get_type_hints
 
 from scsi2nvme import status_map, wording
 from scsi2nvme.api.method import Subscription
-from scsi2nvme.api.methods import METHODS
 from scsi2nvme.api.schema import schema_of
+from scsi2nvme.api.table import METHODS
 from scsi2nvme.command import Command, Data, Hot
 from scsi2nvme.commands import COMMANDS, log_pages, vpd_pages
 from scsi2nvme.commands.log_pages.page import LogPage

@@ -10,8 +10,9 @@ import pytest
 
 from scsi2nvme.api import rpc
 from scsi2nvme.api.method import Method
-from scsi2nvme.api.methods import BY_NAME, METHODS, Export, Session, StructureName
+from scsi2nvme.api.methods import Export, Session, StructureName
 from scsi2nvme.api.schema import openrpc, schema_of
+from scsi2nvme.api.table import BY_NAME, METHODS
 from scsi2nvme.cli.inspection import INSPECTIONS
 from scsi2nvme.typed import value
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +63,8 @@ def _inspect(path: str, options: Mapping[str, Any]) -> Transport:
 
 def _serial(file: Path | None) -> str:
     """Return a serial number that another image does not have, the same at every start."""
+    from hashlib import sha256
+
     unique = sha256(bytes(file.resolve())).hexdigest() if file is not None else os.urandom(16).hex()
     return f"S2N{unique[:16].upper()}"
 

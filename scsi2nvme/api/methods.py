@@ -1,7 +1,7 @@
-"""What the daemon can be asked: the table, and the shapes of what is asked and answered.
+"""What the daemon can be asked of its controllers and sessions, and the shapes of the answers.
 
-Subjects with many methods have modules of their own, whose `METHODS` are a part of the table. A
-field's doc stands behind it in `field(metadata=…)`: the schema and the documentation have it.
+Other subjects have modules of their own; `table` has the methods of all. A field's doc stands
+behind it in `field(metadata=…)`: the schema and the documentation have it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from scsi2nvme.api import changing, configuration, passing
-from scsi2nvme.api.configuration import LogLevel as LogLevel
-from scsi2nvme.api.events import EVENTS, SUBSCRIBE
 from scsi2nvme.api.method import Method, Nothing, doc
-from scsi2nvme.api.statistics import STATISTICS
 
 StructureName = Literal["id-ctrl", "id-ns", "smart-log", "error-log"]
 
@@ -104,20 +100,6 @@ class Export:
     wwn: str = field(metadata=doc("the logical unit's serial number for the kernel"))
 
 
-@dataclass(frozen=True, slots=True)
-class NewLevel:
-    """The least important messages that are to be written."""
-
-    level: LogLevel | None = field(default=None, metadata=doc("null leaves it as it is"))
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """The least important messages that are written."""
-
-    level: LogLevel
-
-
 VERSION = Method("daemon.version", "which program answers", Nothing, Version)
 SHOW = Method(
     "daemon.show",
@@ -165,31 +147,6 @@ END_SESSION = Method(
     changes=True,
 )
 EXPORTS = Method("kernel.exports", "namespaces for the kernel's target", Nothing, list[Export])
-LOG_LEVEL = Method(
-    "log.level", "ask for, or set, how much is told from now on", NewLevel, Level, changes=True
-)
 DISCOVER = Method(
     "rpc.discover", "this table for programs, as an OpenRPC document", Nothing, dict[str, Any]
 )
-
-METHODS: tuple[Method[Any, Any], ...] = (
-    VERSION,
-    SHOW,
-    READ,
-    ADD,
-    REMOVE,
-    RESET,
-    FORGET,
-    SESSIONS,
-    END_SESSION,
-    STATISTICS,
-    EVENTS,
-    SUBSCRIBE,
-    EXPORTS,
-    LOG_LEVEL,
-    DISCOVER,
-    *configuration.METHODS,
-    *changing.METHODS,
-    *passing.METHODS,
-)
-BY_NAME: dict[str, Method[Any, Any]] = {each.name: each for each in METHODS}

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from scsi2nvme.api import VERSION, rpc
 from scsi2nvme.api.method import Method, Subscription
-from scsi2nvme.api.methods import METHODS
+from scsi2nvme.api.table import METHODS
 
 _WORDS = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
 _ERRORS = {

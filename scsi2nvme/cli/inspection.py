@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scsi2nvme.api.methods import StructureName
 from scsi2nvme.drivers.nvme.admin import (
     CNS_CONTROLLER,
     CNS_NAMESPACE,
@@ -28,6 +27,9 @@ from scsi2nvme.nvme.structures import (
     POWER_STATE,
     SMART_LOG,
 )
+
+if TYPE_CHECKING:
+    from scsi2nvme.api.methods import StructureName
 
 Json = dict[str, Any]
 

@@ -23,7 +23,7 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.annotations import DBusSignature, DBusStr
 from dbus_fast.service import ServiceInterface, dbus_method, dbus_property
 
-from scsi2nvme.target.tcmu.front_end import HANDLER, ConfigError
+from scsi2nvme.target.tcmu.device_config import HANDLER, ConfigError
 
 NAME = "org.kernel.TCMUService1"
 PATH = "/org/kernel/TCMUService1"

@@ -21,6 +21,13 @@ from scsi2nvme.background import Background
 from scsi2nvme.native.plane import EventType
 from scsi2nvme.scsi.sense import POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED
 from scsi2nvme.target.task_service import TaskService
+from scsi2nvme.target.tcmu.device_config import (
+    NO_ANSWER,
+    ConfigError,
+    DeviceConfig,
+    is_ours,
+    parse_config,
+)
 from scsi2nvme.target.tcmu.netlink import DeviceEvent, EventKind, NetlinkError
 from scsi2nvme.target.tcmu.uio import Kernel, UioDevice, parse_name
 from scsi2nvme.target.tcmu.zero_copy import ZeroCopy
@@ -33,8 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HANDLER = "nvme"
-CONFIG_BYTES = 255  # the kernel's limit
 DRAIN_SECONDS = 30.0
 RETRY_SECONDS = 1.0
 GONE_SECONDS = 1.0  # after which a device that is removed can be seen no more
@@ -45,52 +50,7 @@ _NO_MORE_PAGES = {
     errno.EPERM: "mincore(2) does not tell what the kernel does with them",
 }
 
-USAGE = (
-    "CONTROLLER/NSID: which controller of the daemon (its number, or its PCI address with _ "
-    "for :) and which namespace, such as 0/1 or 0000_01_00.0/1"
-)
-
-NO_ANSWER = "nl_reply_supported=-1"
 BESIDE = f"beside tcmu-runner, create it with control={NO_ANSWER}"
-
-
-class ConfigError(Exception):
-    """Why a configuration string or a device cannot be served; one line."""
-
-    def __init__(self, reason: str, number: int = errno.EINVAL) -> None:
-        super().__init__(reason)
-        self.errno = number
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceConfig:
-    """A parsed configuration string."""
-
-    controller: str
-    nsid: int
-
-
-def is_ours(config: str) -> bool:
-    """Whether a device's configuration begins with our handler's name."""
-    return config.partition("/")[0] == HANDLER
-
-
-def parse_config(text: str) -> DeviceConfig:
-    """Parse `nvme/CONTROLLER/NSID`; ConfigError says what is wrong with it."""
-    if len(os.fsencode(text)) > CONFIG_BYTES:
-        raise ConfigError(f"is longer than {CONFIG_BYTES} bytes")
-    for character, word in ((":", "a colon"), (",", "a comma")):
-        if character in text:
-            raise ConfigError(f"{word} is not possible here; write a PCI address with _")
-    handler, _, rest = text.partition("/")
-    controller, slash, nsid = rest.partition("/")
-    if handler != HANDLER:
-        raise ConfigError(f"is not for the handler {HANDLER}")
-    if not slash or not controller:
-        raise ConfigError(f"is not {USAGE}")
-    if not (nsid.isascii() and nsid.isdigit() and 0 < int(nsid) < 0xFFFFFFFF):
-        raise ConfigError(f"namespace {nsid!r} is no number from 1 on")
-    return DeviceConfig(controller, int(nsid))
 
 
 class TcmuService(TaskService, Protocol):

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scsi2nvme.target.portal_address import PortalAddress
-from scsi2nvme.target.tcmu.front_end import is_ours
-from scsi2nvme.target.tcmu.zero_copy import AREA_MB
+from scsi2nvme.target.tcmu.device_config import AREA_MB, is_ours
 
 # Where what restores the configuration at boot looks for it: Debian's way, and everyone's. A
 # rtslib of our own, beside the system's, knows the second only.

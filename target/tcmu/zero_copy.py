@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from scsi2nvme.target.tcmu.device_config import AREA_MB
 from scsi2nvme.target.tcmu.uio import Kernel
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AREA_MB = 64  # of a ring that we create: 8 of the largest commands
 _RING_MB = 8  # of commands, before the data: what the kernel gives a device
 
 

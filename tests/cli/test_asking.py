@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.api import rpc
-from scsi2nvme.api.methods import METHODS, StructureName
+from scsi2nvme.api.methods import StructureName
+from scsi2nvme.api.table import METHODS
 from tests.daemon import IQN, MEMORY, Daemon, scsi2nvme
 from tests.iscsi_client import Initiator
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from scsi2nvme.api import methods, rpc
 from scsi2nvme.api.method import Method, Nothing
-from scsi2nvme.api.methods import METHODS
+from scsi2nvme.api.table import METHODS
 from scsi2nvme.cli.control import ask, socket_path
 from scsi2nvme.cli.daemon.control import CLIENTS, Answers, ControlServer, StateDirectory
 from scsi2nvme.cli.errors import OperationError, UsageError

@@ -16,7 +16,7 @@ from scsi2nvme.cli.spec import parse
 from scsi2nvme.cli.verbs.export import kernel_target
 from scsi2nvme.cli.verbs.install_units import units
 from scsi2nvme.target.tcmu.dbus import NAME
-from scsi2nvme.target.tcmu.front_end import ConfigError, DeviceConfig
+from scsi2nvme.target.tcmu.device_config import ConfigError, DeviceConfig
 from tests.support import make_lu
 
 ROWS = [

@@ -15,6 +15,7 @@ import pytest
 
 from scsi2nvme.__main__ import main
 from scsi2nvme.api import methods
+from scsi2nvme.api.table import METHODS
 from scsi2nvme.cli import control
 from scsi2nvme.cli.errors import FAILED, OperationError, UsageError
 from scsi2nvme.cli.verbs.export import kernel_target
@@ -191,7 +192,7 @@ def test_what_changes_anything_can_be_done(session: Session, host: Initiator) ->
     for node in nodes:
         nodes += node.children
     done = {command.method.name for node in nodes for command in node.kind.commands}
-    changing = {each.name for each in methods.METHODS if each.changes}
+    changing = {each.name for each in METHODS if each.changes}
     assert changing - done == {"controllers.command", "secrets.set"}
 
 

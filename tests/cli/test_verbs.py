@@ -16,6 +16,7 @@ import pytest
 
 from scsi2nvme import __main__
 from scsi2nvme.cli import verbs
+from scsi2nvme.cli.errors import FAILED
 from scsi2nvme.cli.verb import Verb
 from scsi2nvme.cli.verbs import every_verb, find
 
@@ -23,6 +24,12 @@ OPERATIONS = Path(__file__).parents[2] / "docs/operations.md"
 MODULES = [import_module(one.name) for one in iter_modules(verbs.__path__, f"{verbs.__name__}.")]
 # What takes long to import, and no record needs.
 HEAVY = ("asyncio", "tomllib", "scsi2nvme.engine", "scsi2nvme.drivers.nvme.controller")
+# What takes long to import, and who asks a daemon, or only looks at this machine, does without.
+SERVING = (
+    *HEAVY,
+    *("ssl", "logging", "pkgutil", "ctypes"),
+    *("scsi2nvme._dataplane", "scsi2nvme.api.table", "scsi2nvme.unit.logical_unit"),
+)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
@@ -91,3 +98,18 @@ def test_a_verb_is_found_by_its_name(verb: Verb) -> None:
 
 def test_of_what_is_no_verb_nothing_is_found() -> None:
     assert [find(word) for word in ("", "stats", "passing", "../list", "verb.list")] == [None] * 5
+
+
+def test_a_client_loads_nothing_that_only_a_daemon_needs(tmp_path: Path) -> None:
+    lines = [
+        *("stat --json", "list", "sessions", "events", "fw-log", "smart-log", "get-feature -f 1"),
+        *("export 0", "add pci:0000:00:04.0", "remove 0", "reset 0", "forget 0"),
+    ]
+    script = (
+        "import sys; from scsi2nvme.__main__ import main; "
+        f"print([main([*line.split(), '--state-dir', {str(tmp_path)!r}]) for line in {lines}]); "
+        f"print([name for name in {SERVING} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines() == [str([FAILED] * len(lines)), "[]"]
+    assert all("no scsi2nvme is running" in line for line in done.stderr.splitlines())

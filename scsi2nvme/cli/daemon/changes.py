@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from scsi2nvme.api import changing, configuration, methods
+from scsi2nvme.api import changing, configuration, log_level, methods
 from scsi2nvme.api.configuration import ConfigFile, ControllerTable, LunTable, TargetTable
 from scsi2nvme.api.method import Nothing
 from scsi2nvme.background import Background
@@ -80,7 +80,7 @@ class Changes:
         """Have the methods answered that tell what is configured, and change it."""
         answers.add(methods.ADD, self._add)
         answers.add(methods.REMOVE, self._remove)
-        answers.add(methods.LOG_LEVEL, self._log_level)
+        answers.add(log_level.LOG_LEVEL, self._log_level)
         answers.add(changing.ADD_TARGET, self._lines(self._with_target))
         answers.add(changing.REMOVE_TARGET, self._lines(edits.without_target))
         answers.add(changing.MAP, self._lines(self._with_lun))
@@ -392,11 +392,11 @@ class Changes:
             raise UsageError(f"configuration {self._source.path}: is no regular file any more")
         return self._source.read()
 
-    async def _log_level(self, new: methods.NewLevel) -> methods.Level:
+    async def _log_level(self, new: log_level.NewLevel) -> log_level.Level:
         if new.level is not None:
             level = new.level
             await self.change(lambda now: replace(now, log_level=level))
-        return methods.Level(messages.level())
+        return log_level.Level(messages.level())
 
 
 def _going_rows(steps: Sequence[Step]) -> list[ControllerTable]:

@@ -18,8 +18,8 @@ from typing import IO, Any, Generic
 
 from scsi2nvme.api import rpc
 from scsi2nvme.api.method import Method, N, Notification, P, R, Subscription
-from scsi2nvme.api.methods import BY_NAME
 from scsi2nvme.api.rpc import RpcError
+from scsi2nvme.api.table import BY_NAME
 from scsi2nvme.background import Background
 from scsi2nvme.cli.control import socket_path
 from scsi2nvme.cli.daemon.state import own_directory

@@ -1,15 +1,13 @@
-"""Who is asked in a conversation: a daemon, or a controller that this process has opened."""
+"""Who is asked in a conversation: a daemon. (For a SPEC see `opened`.)"""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
 from scsi2nvme.api import methods, passing
 from scsi2nvme.api.passing import CommandEnded, WhichCommand
-from scsi2nvme.cli import controllers
 from scsi2nvme.cli.control import NoDaemonError, ask
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.passing.conversation import (
@@ -20,10 +18,8 @@ from scsi2nvme.cli.passing.conversation import (
     Reset,
     Shown,
 )
-from scsi2nvme.cli.spec import ControllerSpec
-from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.nvme.command import Completion, NvmeCommand
-from scsi2nvme.nvme.passing import looks, refusal
+from scsi2nvme.nvme.passing import looks
 
 _MARGIN_S = 60.0  # what a daemon has for itself, beyond a command's own time
 
@@ -82,37 +78,3 @@ def _daemon_answers(question: Question, state_dir: Path, controller: str, *, for
     ended: CommandEnded = ask(state_dir, method, params, timeout_s)
     data = bytes.fromhex(ended.data)
     return Completion(ended.status, ended.dw0, ended.dnr, ended.more, data=data)
-
-
-async def of_spec(conversation: Questions[Shown], spec: ControllerSpec, *, changes: bool) -> Shown:
-    """Play a conversation with a controller that is opened for it; OperationError as above.
-
-    Unless it `changes` something, what is opened stays as it is.
-    """
-    if changes:
-        opened = await controllers.open_controller(spec, io_queues=0, pool_bytes=1 << 20)
-    else:
-        opened = await controllers.inspect_controller(spec)
-    answer: Any = None
-    try:
-        while True:
-            answer = await _controller_answers(opened, conversation.send(answer))
-    except StopIteration as ended:
-        shown: Shown = ended.value
-        return shown
-    finally:
-        await opened.close()
-
-
-async def _controller_answers(opened: Controller, question: Question) -> Any:
-    if isinstance(question, Pause):
-        await asyncio.sleep(question.seconds)
-        return None
-    if isinstance(question, Reset):
-        await controllers.reset(opened)
-        return None
-    if isinstance(question, Properties):
-        return opened.properties()
-    if reason := refusal(question):
-        raise OperationError(f"{question.name} is not passed: {reason}")
-    return await controllers.execute(opened, question)

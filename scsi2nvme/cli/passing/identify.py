@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import struct
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,7 +64,9 @@ def _descriptors(raw: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 def _identifier(nidt: int, nid: bytes) -> str:
     if nidt == _UUID and len(nid) == 16:
-        return str(uuid.UUID(bytes=nid))
+        from uuid import UUID
+
+        return str(UUID(bytes=nid))
     return nid.hex()
 
 

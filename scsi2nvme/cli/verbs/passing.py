@@ -52,14 +52,15 @@ def _shown(row: Row, given: argparse.Namespace) -> Shown:
 
 
 def _asked(conversation: Questions[Shown], row: Row, given: argparse.Namespace) -> Shown:
-    from scsi2nvme.cli.passing.asking import of_daemon, of_spec
-
     if not re.match("[a-z]{3,}:", given.controller):
+        from scsi2nvme.cli.passing.asking import of_daemon
+
         force = getattr(given, "force", False)
         return of_daemon(conversation, state_dir(given), given.controller, force=force)
     import asyncio
 
     from scsi2nvme.cli.ending import Ending
+    from scsi2nvme.cli.passing.opened import of_spec
     from scsi2nvme.cli.spec import parse
 
     async def play() -> Shown | None:

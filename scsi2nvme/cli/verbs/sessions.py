@@ -58,7 +58,7 @@ def _end(arguments: argparse.Namespace) -> int:
 def _level_arguments(parser: argparse.ArgumentParser) -> None:
     from typing import get_args
 
-    from scsi2nvme.api.methods import LogLevel
+    from scsi2nvme.api.configuration import LogLevel
 
     parser.add_argument(
         "level",
@@ -71,10 +71,10 @@ def _level_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _level(arguments: argparse.Namespace) -> int:
-    from scsi2nvme.api import methods
+    from scsi2nvme.api import log_level
     from scsi2nvme.cli.control import ask
 
-    print(ask(state_dir(arguments), methods.LOG_LEVEL, methods.NewLevel(arguments.level)).level)
+    print(ask(state_dir(arguments), log_level.LOG_LEVEL, log_level.NewLevel(arguments.level)).level)
     return 0
 
 

@@ -21,7 +21,8 @@ from typing import Any
 from scsi2nvme.native.plane import Plane, PlaneNexus
 from scsi2nvme.native.tcmu import PlaneTcmu
 from scsi2nvme.service import TaskService
-from scsi2nvme.target.tcmu.front_end import ConfigError, DeviceConfig, TcmuFrontEnd
+from scsi2nvme.target.tcmu.device_config import ConfigError, DeviceConfig
+from scsi2nvme.target.tcmu.front_end import TcmuFrontEnd
 from scsi2nvme.target.tcmu.netlink import DeviceEvent, EventKind
 from scsi2nvme.target.tcmu.uio import Kernel, UioDevice
 from scsi2nvme.unit.logical_unit import LogicalUnit

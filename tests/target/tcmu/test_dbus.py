@@ -23,7 +23,7 @@ from scsi2nvme.target.tcmu.dbus import (
     TcmuBus,
     owner,
 )
-from scsi2nvme.target.tcmu.front_end import USAGE, parse_config
+from scsi2nvme.target.tcmu.device_config import USAGE, parse_config
 from tests.waiting import eventually
 
 

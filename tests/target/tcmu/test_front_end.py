@@ -11,8 +11,8 @@ import pytest
 
 from scsi2nvme.scsi.sense import BUS_DEVICE_RESET_FUNCTION_OCCURRED
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.target.tcmu.device_config import ConfigError, DeviceConfig, parse_config
 from scsi2nvme.target.tcmu.events import TcmuUnavailable, claim
-from scsi2nvme.target.tcmu.front_end import ConfigError, DeviceConfig, parse_config
 from scsi2nvme.target.tcmu.netlink import EventKind
 from scsi2nvme.target.tcmu.uio import Kernel, UioDevice, parse_name
 from scsi2nvme.unit.readiness import Readiness

@@ -13,7 +13,7 @@ from scsi2nvme.drivers.host.disk_users import processes
 from scsi2nvme.drivers.pci.sysfs import System, read_text
 from scsi2nvme.kernel_module import CONFIGFS, VFIO_TYPE1, KernelModule
 from scsi2nvme.target.portal_address import PortalAddress
-from scsi2nvme.target.tcmu.front_end import NO_ANSWER
+from scsi2nvme.target.tcmu.device_config import NO_ANSWER
 
 RUNNER = "tcmu-runner"
 

@@ -36,7 +36,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from scsi2nvme.cli.verbs.list import disks, namespaces
 
     if arguments.controller:
-        shown = namespaces.of_specs(arguments.controller)
+        from scsi2nvme.cli.verbs.list.opened import of_specs
+
+        shown = of_specs(arguments.controller)
         print(json.dumps(shown, indent=2) if arguments.json else namespaces.table(shown))
         return 0
     from scsi2nvme.drivers.pci.sysfs import System

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scsi2nvme.api import configuration, methods
+from scsi2nvme.api import configuration, log_level, methods
 from scsi2nvme.api.method import Method
 from scsi2nvme.cli import toml
 from scsi2nvme.cli.verbs.shell.disks import CONTROLLERS, DISKS
@@ -83,7 +83,7 @@ ROOT = Kind(
     lambda place: {name: (kind, None) for name, kind in _TOP.items()},
     (
         *_CONFIGURATION,
-        Command("log_level", methods.LOG_LEVEL),
+        Command("log_level", log_level.LOG_LEVEL),
         Command("events", _EVENTS, perform=_told, lines=lambda told: told),
     ),
 )

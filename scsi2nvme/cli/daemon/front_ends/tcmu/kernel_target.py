@@ -18,13 +18,15 @@ from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.native.plane import PlaneNexus
 from scsi2nvme.native.tcmu import PlaneTcmu
 from scsi2nvme.native.transport import Window
-from scsi2nvme.target.tcmu.events import TcmuEvents, TcmuUnavailable, claim
-from scsi2nvme.target.tcmu.front_end import (
+from scsi2nvme.target.tcmu.device_config import (
     HANDLER,
     NO_ANSWER,
     USAGE,
     ConfigError,
     DeviceConfig,
+)
+from scsi2nvme.target.tcmu.events import TcmuEvents, TcmuUnavailable, claim
+from scsi2nvme.target.tcmu.front_end import (
     TcmuFrontEnd,
 )
 from scsi2nvme.unit.logical_unit import LogicalUnit
