@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +22,11 @@ from scsi2nvme import durable
 from scsi2nvme.drivers.emulated.reservations import Reservation
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.native.emulator import CONTROLLERS, Emulator, gate_bytes
+from scsi2nvme.nvme.command import BROADCAST_NSID
 from scsi2nvme.typed import parse_json, table
 
+# Its identifier, or for one that has said none the number of its controller.
+_HOST = re.compile("(?:[0-9a-f]{16}|[0-9a-f]{32}|#[0-9]{1,2})?")
 _MOST_NOTICES = 255  # that wait for a controller; what comes then is only counted
 
 
@@ -42,9 +46,23 @@ class Shared:
     namespaces: dict[str, Reservation] = field(default_factory=dict)
     controllers: dict[str, Told] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not all(each.isdecimal() and 0 < int(each) < BROADCAST_NSID for each in self.namespaces):
+            raise ValueError("namespaces: are not by their identifiers")
+        if not all(each.isdecimal() and int(each) < CONTROLLERS for each in self.controllers):
+            raise ValueError("controllers: are not by their numbers")
+        hosts = {each.host for each in self.controllers.values()}
+        for host in hosts.union(*(each.keys for each in self.namespaces.values())):
+            if not _HOST.fullmatch(host):
+                raise ValueError("a host is not told by its identifier")
+
     def of(self, nsid: int) -> Reservation:
         """Return the reservation of a namespace."""
         return self.namespaces.setdefault(str(nsid), Reservation())
+
+    def told(self, number: int) -> Told:
+        """Return what waits for a controller."""
+        return self.controllers.setdefault(str(number), Told())
 
     def power_on(self) -> None:
         """Forget what does not last without power."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 from scsi2nvme.background import Background
 from scsi2nvme.commands.sanitize_status import STATUS_LOG, pick_up
@@ -27,6 +28,7 @@ from scsi2nvme.service.mover import Mover
 from scsi2nvme.service.names import Verdict
 from scsi2nvme.service.namespaces import ControllerEvent, Follower
 from scsi2nvme.service.registry import Registry, ServedUnit
+from scsi2nvme.service.settling import Settling
 from scsi2nvme.service.task_management import TaskManager
 from scsi2nvme.service.tasks import TaskRunner
 from scsi2nvme.service.thresholds import Watch
@@ -102,6 +104,8 @@ class TaskService:
         unit = self._registry.add_unit(lu, executor, controller)
         lu.copies.mover = self._mover.move
         lu.reservations.abort_tasks = lambda keys: self._manager.abort_preempted(unit, keys)
+        if isinstance(lu.reservations, DiskReservations):
+            lu.reservations.settled = partial(Settling, unit)
         resting.run_timers(unit, self._background)
         watch = Watch(unit, self._background)
         unit.followers.append(watch)

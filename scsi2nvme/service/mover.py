@@ -32,6 +32,7 @@ from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import (
     GOOD,
     RESERVATION_CONFLICT,
+    CheckCondition,
     NvmeError,
     Result,
     Translation,
@@ -234,7 +235,7 @@ class _Run:
         source, destination = mover.served(move, Side.SOURCE), mover.served(move, Side.DESTINATION)
         if self._limits is not None:
             async with _both(source, move.lba + offset, destination, move.to + offset, count):
-                self._check(offset, count)
+                await self._check(offset, count)
                 if await self._by_copy(source, offset, count, self._limits):
                     return
             self._limits = None
@@ -257,7 +258,7 @@ class _Run:
                 memory[executor] = await stack.enter_async_context(executor.borrow(size, party))
             inward, outward = (memory[executor] for executor in executors)
             await stack.enter_async_context(_both(source, lba, destination, to, count))
-            self._check(offset, count)
+            await self._check(offset, count)
             reading = _commands(Opcode.READ, source.lu, lba, count, inward)
             await self._play(Side.SOURCE, source, _together(reading))
             if outward is not inward:
@@ -295,19 +296,31 @@ class _Run:
 
     # What a command would meet
 
-    def _check(self, offset: int, count: int) -> None:
+    async def _check(self, offset: int, count: int) -> None:
         """Refuse what a READ or a WRITE of the same blocks would be refused now."""
         move = self._move
         for side, lba, row in (
             (Side.SOURCE, move.lba + offset, _READ),
             (Side.DESTINATION, move.to + offset, _WRITE),
         ):
-            lu = self._mover.served(move, side).lu
+            unit = self._mover.served(move, side)
+            lu, cdb = unit.lu, row.structure.parse(row.build())
+            if lu.reservations.must_refresh(move.nexus, row, cdb):
+                await self._play(side, unit, _refreshed(lu))
             if lba + count > lu.capacity_blocks or lu.block_bytes != move.source.block_bytes:
                 beyond = check_condition(Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
                 raise _Failed(Fault(side, beyond, in_range=False))
             if (refusal := _refusal(lu, cast(Nexus, move.nexus), row)) is not None:
                 raise _Failed(Fault(side, refusal))
+
+
+def _refreshed(lu: LogicalUnit) -> Translation:
+    """Learn what other hosts have reserved of a disk, which takes us all for one host."""
+    try:
+        yield from lu.reservations.refresh()
+    except CheckCondition as error:
+        return check_condition(error.sense)
+    return GOOD
 
 
 class _NotByCopyError(Exception):

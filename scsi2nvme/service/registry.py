@@ -477,8 +477,11 @@ class Registry:
         nexus = opened.nexus
         opened.plane_nexus.map(lun, None)
         lu = nexus.luns.pop(lun)
+        unit = self.units[lu]
         self.epoch.advance()
-        self.units[lu].paths.remove((opened, lun))
+        unit.paths.remove((opened, lun))
+        if unit.drains:
+            unit.plane_unit.look_again()
         if lu not in nexus.luns.values():
             lu.detach(nexus)
 

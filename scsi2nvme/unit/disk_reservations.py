@@ -18,7 +18,7 @@ Spec: NVMe Base 2.0c 8.19, 7.2 to 7.5; SPC-4 5.13.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -40,7 +40,7 @@ from scsi2nvme.nvme.reservations import (
     Register,
     Release,
 )
-from scsi2nvme.scsi.result import GOOD, CheckCondition, Progress, Translation
+from scsi2nvme.scsi.result import GOOD, CheckCondition, Errand, Progress, Translation
 from scsi2nvme.scsi.sense import (
     INSUFFICIENT_REGISTRATION_RESOURCES,
     INTERNAL_TARGET_FAILURE,
@@ -137,14 +137,19 @@ def parse_report(data: bytes, length: int) -> View:
 
 
 class DiskReservations(Reservations):
-    """Reservations of a namespace whose controller knows us as `host`, 8 or 16 bytes."""
+    """Reservations of a namespace whose controller knows us as `host`, 8 or 16 bytes.
+
+    `settled` is what waits until all has ended that the hot path began before; the composition
+    sets it.
+    """
 
     def __init__(self, lu: DiskOwner, host: bytes) -> None:
         self.disk = lu
         self.host = host
         self.view = View()
         self._known = False  # whether the disk was asked at all
-        self._busy = False
+        self._busy = self._joins = False
+        self.settled: Callable[[], Errand | None] = lambda: None
         self._asked = self._heard = self._changes = 0
         super().__init__(lu)
         self.own = self.state
@@ -174,9 +179,11 @@ class DiskReservations(Reservations):
     def _learn(self, *, mine: bool) -> Steps:
         """Be what the disk says; `mine`: for the service action that is under way.
 
-        What it said before one has changed it, or before a later answer, holds no more.
+        What it said before one has changed it, or before a later answer, holds no more. One that
+        has asked later knows all that we want to: many of them do not keep us from learning it.
         """
-        while True:
+        first = self._asked + 1
+        while self._heard <= first:
             self._asked += 1
             turn, changes = self._asked, self._changes
             view = yield from self._reported()
@@ -185,7 +192,7 @@ class DiskReservations(Reservations):
                     self._heard = turn
                     self._follow(view)
                 return
-            while self._busy:
+            while self._busy and self._heard <= first:
                 yield Progress(0, _TURN_S)
 
     def _reported(self) -> Generator[NvmeCommand, Completion, View]:
@@ -226,9 +233,9 @@ class DiskReservations(Reservations):
             self._keep(replace(own, registrations=mine))
         elif before.type is not None and before.type.admits_registrants:
             told = RESERVATIONS_RELEASED if view.type != before.type else None
-        self._known = True
         state = self._together()
-        changed, self.state = state != self.state, state
+        changed = not self._known or state != self.state
+        self._known, self.state = True, state
         if changed:
             self.lu.on_change()
         if told is not None:
@@ -339,11 +346,31 @@ class DiskReservations(Reservations):
             persists = 0
         if keys and self.state.type is not None and after.type is None:
             yield self._release(Release.RELEASE)
-        if keys:
-            action = Register.REGISTER if self._key is None else Register.REPLACE
-            yield self._register(action, self._key or 0, keys.pop(), persists)
+        if keys and self._key is None:
+            yield from self._join(self._register(Register.REGISTER, 0, keys.pop(), persists))
+        elif keys:
+            yield self._register(Register.REPLACE, self._key or 0, keys.pop(), persists)
         elif self._key is not None:
             yield self._register(Register.UNREGISTER, self._key, 0, persists)
+
+    def _join(self, command: NvmeCommand) -> Steps:
+        """Become a registrant of the disk, which stops none of our nexuses from then on.
+
+        So it is for us to stop those that are not registered here, before it is, and for as long
+        as we do not know whether it is.
+        """
+        self._joins = True
+        self.lu.on_change()
+        try:
+            settled = self.settled()
+            if settled is not None:
+                yield settled
+            yield command
+        except BaseException:
+            self._known = False
+            raise
+        finally:
+            self._joins = False
 
     def _carry_reserve(self, kind: ReservationType) -> Steps:
         yield self._acquire(Acquire.ACQUIRE, kind)
@@ -377,6 +404,6 @@ class DiskReservations(Reservations):
         if self.reserved_by is not None:
             return self.reserved_by != nexus.key
         if nexus.key not in self.own.registrations:
-            return not self._known or self._key is not None
+            return self._joins or not self._known or self._key is not None
         alone = self.state.type is not None and not self.state.type.admits_registrants
         return alone and self.view.holder == self.host and not self.state.holds(nexus.key)

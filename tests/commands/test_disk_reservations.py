@@ -6,7 +6,9 @@ from collections.abc import Generator
 
 import pytest
 
-from scsi2nvme.nvme.command import Opcode
+from scsi2nvme import engine
+from scsi2nvme.commands.persistent_reserve_out import PARAMETER_LIST
+from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.reservations import PTPL_CLEAR, PTPL_SET
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE
@@ -37,7 +39,7 @@ from tests.commands.reservations import (
 )
 from tests.model_controller import ModelController
 from tests.model_reservations import SharedDisk
-from tests.support import Bench, make_facts, make_nexus
+from tests.support import Bench, make_facts, make_nexus, row
 
 ONE, TWO = b"1" * 16, b"2" * 16
 ONE_KEY = (5, 0x55, 0x04)  # INSUFFICIENT REGISTRATION RESOURCES
@@ -340,17 +342,66 @@ def test_nothing_has_changed_where_the_disk_refuses(one: Bench, two: Bench) -> N
     assert access(two, "a") == (True, True)
 
 
+def begun(bench: Bench, name: str, key: int) -> Generator[object, object, Result]:
+    """Begin a REGISTER."""
+    cdb = row("PERSISTENT RESERVE OUT, REGISTER").build(parameter_list_length=24)
+    data = PARAMETER_LIST.build(service_action_key=key)
+    return engine.run(engine.select(bench.other(name), 0, cdb), data)
+
+
+def asked_next(
+    translation: Generator[object, object, Result], bench: Bench, command: NvmeCommand
+) -> NvmeCommand:
+    """Execute a command of a translation, and return the next."""
+    (completion,) = bench.model.execute(command)
+    asked = translation.send(completion)
+    assert isinstance(asked, NvmeCommand)
+    return asked
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_nobody_slips_in_beside_who_registers(ends: bool, one: Bench, two: Bench) -> None:
+    """The disk lets all of a host pass as soon as one is registered, whatever we know by then."""
+    assert out(two, "a", "REGISTER", 0, 2) == GOOD
+    assert out(two, "a", "RESERVE", 2, kind=WE_RO) == GOOD
+    look(one)
+    reservations, b = one.lu.reservations, one.other("b")
+    assert not reservations.restricts(b)  # the disk stops it
+    seen: list[bool] = []
+    one.lu.on_change = lambda: seen.append(reservations.restricts(b))
+    first = begun(one, "a", 1)
+    report = next(first)
+    assert isinstance(report, NvmeCommand)
+    register = asked_next(first, one, report)
+    assert register.opcode == Opcode.RESERVATION_REGISTER
+    assert seen == [True]  # before the disk knows
+    if ends:
+        one.model.execute(register)
+        first.close()
+        assert reservations.restricts(b)
+        assert access(one, "b") == (True, False)
+    else:
+        (completion,) = one.model.execute(register)
+        with pytest.raises(StopIteration):
+            first.send(completion)
+    assert all(seen)
+
+
+def test_nobody_waits_for_service_actions_without_end(one: Bench) -> None:
+    cdb = row("READ (16)").build(transfer_length=1)
+    reading = engine.run(engine.select(one.other("a"), 0, cdb), b"")
+    report = next(reading)
+    assert isinstance(report, NvmeCommand)
+    (completion,) = one.model.execute(report)
+    assert out(one, "b", "REGISTER", 0, 1) == GOOD
+    asked = reading.send(completion)
+    assert isinstance(asked, tuple)
+    assert [each.opcode for each in asked] == [Opcode.READ]
+    reading.close()
+
+
 def test_two_service_actions_are_one_after_the_other(one: Bench) -> None:
-    def begin(name: str) -> Generator[object, object, Result]:
-        from scsi2nvme import engine
-        from scsi2nvme.commands.persistent_reserve_out import PARAMETER_LIST
-        from tests.support import row
-
-        cdb = row("PERSISTENT RESERVE OUT, REGISTER").build(parameter_list_length=24)
-        data = PARAMETER_LIST.build(service_action_key=1)
-        return engine.run(engine.select(one.other(name), 0, cdb), data)
-
-    first, second = begin("a"), begin("b")
+    first, second = begun(one, "a", 1), begun(one, "b", 1)
     report = next(first)
     waiting = next(second)
     assert getattr(report, "opcode", None) == Opcode.RESERVATION_REPORT

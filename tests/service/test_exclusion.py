@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service import registry
 from scsi2nvme.service.registry import MOST_RANGES
+from scsi2nvme.service.settling import Settling
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
 from tests.service.bench import (
@@ -68,6 +71,42 @@ async def test_what_waits_for_a_drain_does_not_when_it_is_the_engines(bench: Ben
     await settle()
     assert stop.status == Status.GOOD
     assert bench.unit.looks > 1  # it is told at once that the logical unit was stopped
+    assert not bench.unit.aside
+
+
+@told
+async def test_what_waits_for_a_drain_does_not_when_its_logical_unit_goes(bench: Bench) -> None:
+    """What is alone there may never end: whoever waits is told that the LUN leads nowhere."""
+    seen = {0: bench.lu}
+    bench.nexus.visible = lambda: seen
+    await bench.run(row("START STOP UNIT").build(start=1))
+    token = bench.take_drain()
+    seen.clear()
+    bench.service.inventory_changed()
+    assert bench.unit.looks == 1
+    bench.open("b")
+    bench.service.remove_unit(bench.lu)
+    assert bench.unit.looks > 1
+    bench.plane.emit(EventType.DRAINED, cookie=token)
+    await settle()
+
+
+@told
+async def test_what_the_hot_path_has_begun_is_waited_for(bench: Bench) -> None:
+    outcomes: list[object] = []
+    Settling(bench.service._registry.units[bench.lu]).start(outcomes.append)
+    await settle()
+    token = bench.take_drain()
+    assert not outcomes
+    bench.plane.emit(EventType.DRAINED, cookie=token)
+    await settle()
+    assert outcomes == [None]
+    assert not bench.unit.aside
+    stop = Settling(bench.service._registry.units[bench.lu]).start(outcomes.append)
+    await settle()
+    stop()
+    await settle()
+    assert isinstance(outcomes[1], asyncio.CancelledError)
     assert not bench.unit.aside
 
 

@@ -12,9 +12,11 @@ from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.service import mover
 from scsi2nvme.unit.copies import Operation
+from scsi2nvme.unit.disk_reservations import DiskReservations
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.statistics import Statistics
 from tests.commands.test_extended_copy import cscd, parameters, segment
+from tests.model_reservations import SharedDisk
 from tests.service.bench import Bench, Controller, FakeTask, played, settle, told
 from tests.support import make_facts, row
 
@@ -132,6 +134,27 @@ async def test_a_copy_meets_a_reservation_that_is_made_on_the_way(bench: Bench) 
     assert task.ended[1][9] == 18  # forwarded by the destination
     assert task.ended[1][18] == CONFLICT
     assert 0 < len(other.model.executed) < 4096 * 512 // 16384
+
+
+@told
+async def test_a_copy_meets_a_reservation_of_another_host(bench: Bench) -> None:
+    """The disk lets pass what comes from our host, as somebody here is registered."""
+    lu, other = second(bench)
+    disk, ours, theirs = SharedDisk(), b"1" * 16, b"2" * 16
+    disk.join(other.model, ours)
+    lu.reservations = DiskReservations(lu, ours)
+    for host in (theirs, ours):
+        disk.reservation.keys[host.hex()] = host[0]
+    disk.reservation.type, disk.reservation.holder = 3, theirs.hex()
+    task = await ended(bench.submit(*copying(bench, segment(0, 0, 100, 0, 1), to=lu)))
+    assert task.sense == (0xA, 0x0D, 0x01)
+    assert task.ended is not None
+    assert task.ended[1][18] == CONFLICT
+    assert Opcode.WRITE not in other.model.opcodes()
+    other.model.io[Opcode.RESERVATION_REPORT] = lambda command: b"\xff" * command.data_in
+    task = await ended(bench.submit(*copying(bench, segment(0, 0, 100, 0, 1), to=lu)))
+    assert task.sense == (0xA, 0x0D, 0x01)
+    assert Opcode.WRITE not in other.model.opcodes()
 
 
 @told

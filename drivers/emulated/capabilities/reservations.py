@@ -85,7 +85,7 @@ class Reservations(Part):
         number, host = self._subsystem.number, self._host
 
         def change(shared: Shared) -> None:
-            told = shared.controllers[str(number)]
+            told = shared.told(number)
             if told.host.startswith(_NAMELESS):
                 for one in shared.namespaces.values():
                     one.unregister(told.host)
@@ -209,12 +209,12 @@ class Reservations(Part):
         taken: list[tuple[int, int, int]] = []
 
         def take(shared: Shared) -> None:
-            told = shared.controllers[str(number)]
+            told = shared.told(number)
             first = told.count - len(told.notices) + 1
             taken.extend((first + at, *notice) for at, notice in enumerate(told.notices))
             told.notices.clear()
 
-        if not self._subsystem.read().controllers[str(number)].notices:
+        if not self._subsystem.read().told(number).notices:
             return
         self._subsystem.change(take)
         masks = self._controller.part(Features)

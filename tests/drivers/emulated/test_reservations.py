@@ -293,7 +293,14 @@ def test_it_lasts_as_long_as_there_is_power(tmp_path: Path, persists: bool) -> N
 def test_damage_is_told(tmp_path: Path) -> None:
     path = tmp_path / "disk"
     two(path, lambda one, two: be(one, A))
-    for damage in ("{", '{"namespaces": {"1": {"type": 3}}}'):
+    for damage in (
+        "{",
+        '{"namespaces": {"1": {"type": 3}}}',
+        '{"namespaces": {"-1": {}}}',
+        '{"namespaces": {"one": {}}}',
+        '{"namespaces": {"1": {"keys": {"me": 1}}}}',
+        '{"controllers": {"16": {}}}',
+    ):
         Path(f"{path}.reservations.json").write_text(damage)
         with pytest.raises(TransportError, match=r"reservations\.json: cannot be read"):
             Host(path=path, size_bytes=MIB, controller_number=1, rescap=True)
