@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import socket
 import subprocess
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from scsi2nvme.api import methods, rpc
 from scsi2nvme.api.method import Method, Nothing
 from scsi2nvme.api.table import METHODS
 from scsi2nvme.cli.control import ask, socket_path
+from scsi2nvme.cli.daemon import control
 from scsi2nvme.cli.daemon.control import CLIENTS, Answers, ControlServer, StateDirectory
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.client import Client, NoAnswer, RpcError
@@ -280,6 +282,28 @@ def test_a_client_that_leaves_early_harms_nobody(tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as early:
             early.connect(str(socket_path(tmp_path)))
             early.sendall(b'{"jsonrpc": "2.0"')
+        return show(tmp_path)
+
+    assert with_server(tmp_path, client) == {"who": "daemon"}
+
+
+def test_who_takes_no_answers_and_goes_has_no_connection_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one may not have more than so many of would else be had without end."""
+    monkeypatch.setattr(control, "CLOSING_S", 0.05)
+    request_line = b'{"jsonrpc": "2.0", "id": 1, "method": "%s"}\n' % (b"x" * 40_000)
+
+    def client() -> Any:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.connect(str(socket_path(tmp_path)))
+            room = one.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+            for _ in range(room // 40_000 + 1):  # more than the system takes, and little more
+                one.sendall(request_line)
+            one.shutdown(socket.SHUT_WR)
+            hung_up = select.poll()
+            hung_up.register(one, 0)
+            assert hung_up.poll(10_000) == [(one.fileno(), select.POLLHUP)]
         return show(tmp_path)
 
     assert with_server(tmp_path, client) == {"who": "daemon"}

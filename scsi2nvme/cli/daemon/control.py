@@ -31,6 +31,7 @@ from scsi2nvme.typed import parse_json
 BACKLOG = 4
 # Of those who may ask anything, and of those who may look: these take no place of the others.
 CLIENTS, LOOKERS = 32, 16
+CLOSING_S = 5.0  # for who has hung up to take what was answered
 
 log = logging.getLogger(__name__)
 
@@ -172,16 +173,19 @@ class ControlServer:
         self._there[looks_only] += 1
         connection = _Connection(self._answers, writer, looks_only=looks_only)
         try:
-            if self._there[looks_only] > (LOOKERS if looks_only else CLIENTS):
-                raise RpcError(rpc.IMPOSSIBLE, "too many programs ask already; try again")
-            while line := await _line(reader):
-                await connection.take(line)
+            try:
+                if self._there[looks_only] > (LOOKERS if looks_only else CLIENTS):
+                    raise RpcError(rpc.IMPOSSIBLE, "too many programs ask already; try again")
+                while line := await _line(reader):
+                    await connection.take(line)
+            except RpcError as error:
+                writer.write(rpc.line_of(rpc.refusal(None, error)))
+            connection.end()
+            await _closed(writer)
         except ConnectionError:
             pass  # the other program went away; nothing is owed to it
         except asyncio.CancelledError:
             pass  # the daemon ends; asyncio before Python 3.12 would tell of it as of a bug
-        except RpcError as error:
-            writer.write(rpc.line_of(rpc.refusal(None, error)))
         finally:
             self._there[looks_only] -= 1
             connection.end()
@@ -270,6 +274,16 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
         return await reader.readline()
     except ValueError:
         raise RpcError(rpc.INVALID_REQUEST, "the request is too long") from None
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    """Close a connection: what was answered is kept for a while only for who does not take it."""
+    writer.close()
+    try:
+        async with asyncio.timeout(CLOSING_S):
+            await writer.wait_closed()
+    except TimeoutError:
+        writer.transport.abort()
 
 
 def _looks_only(peer: socket.socket) -> bool:
