@@ -54,16 +54,28 @@ class DataExecutor(NvmeExecutor, Protocol):
 
 
 class OnBehalf:
-    """Executes commands on behalf of one party."""
+    """Executes commands on behalf of one party, until their namespace `is_gone`.
 
-    def __init__(self, executor: NvmeExecutor, of: Hashable) -> None:
+    What is begun then, of a translation that was under way, may have come to another namespace
+    under its number: it fails, as without that.
+    """
+
+    def __init__(
+        self, executor: NvmeExecutor, of: Hashable, is_gone: Callable[[], bool] = lambda: False
+    ) -> None:
         self._executor = executor
         self._of = of
+        self._is_gone = is_gone
 
     def start(
         self, commands: tuple[NvmeCommand, ...], completed: Completed, party: Hashable = None
     ) -> Callable[[], None]:
         """Run the commands together."""
+        if self._is_gone():
+            failed = Completion(StatusCode.INVALID_NAMESPACE, dnr=True)
+            outcome = (failed,) * len(commands)
+            asyncio.get_running_loop().call_soon(completed, outcome)
+            return _nothing
         return self._executor.start(commands, completed, self._of)
 
     async def reset(self, reason: str) -> None:

@@ -245,6 +245,15 @@ class TaskService:
     async def _follow_sanitize(self, unit: ServedUnit) -> None:
         await play(pick_up(unit.lu), unit.executor)
 
+    def namespace_gone(self, lu: LogicalUnit) -> None:
+        """Begin nothing more of a logical unit's: its namespace is no more, or is another.
+
+        It is to be removed as soon as front ends know.
+        """
+        if (unit := self._registry.units.get(lu)) is not None:
+            unit.gone = True
+        lu.fail()
+
     def settings_lost(self, units: Iterable[LogicalUnit]) -> None:
         """Tell before any command goes on that a reset undid what was set: see `Follower`."""
         self._follower.settings_lost(units)

@@ -25,7 +25,7 @@ from scsi2nvme.command import Command
 from scsi2nvme.commands import COMMANDS, power
 from scsi2nvme.commands.read_write import block_command, split
 from scsi2nvme.commands.zone_access import in_order
-from scsi2nvme.executor import DataExecutor, OnBehalf, play
+from scsi2nvme.executor import DataExecutor, play
 from scsi2nvme.nvme.command import DataMemory, NvmeCommand, Opcode
 from scsi2nvme.nvme.copying import CopyLimits, copy_command, copy_limits, ranges_of
 from scsi2nvme.nvme.status import StatusCode
@@ -284,7 +284,7 @@ class _Run:
         if unit.lu.power_condition:
             translation = _awake(unit.lu, translation)
         try:
-            result = await play(translation, OnBehalf(unit.executor, self._move.nexus.key))
+            result = await play(translation, unit.on_behalf(self._move.nexus.key))
         except NvmeError as error:
             copies = error.command.opcode == Opcode.COPY
             if copies and error.completion.status in _NOT_BY_COPY:

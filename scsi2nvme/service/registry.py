@@ -14,7 +14,7 @@ from typing import Protocol
 
 from scsi2nvme.background import Background
 from scsi2nvme.commands import COMMANDS
-from scsi2nvme.executor import DataExecutor
+from scsi2nvme.executor import DataExecutor, OnBehalf
 from scsi2nvme.native.plane import (
     Plane,
     PlaneController,
@@ -92,12 +92,17 @@ class ServedUnit:
     paths: list[tuple[OpenNexus, int]] = field(default_factory=list)
     preempting: list[asyncio.Task[None]] = field(default_factory=list)
     closed: bool = False
+    gone: bool = False  # its namespace
     drains: int = 0
     ranges: int = 0
     orders: int = 0
     followers: list[Follower] = field(default_factory=list)
     patience_s: float = FIRST_PATIENCE_S
     _refreshing: asyncio.Task[None] | None = None
+
+    def on_behalf(self, party: Hashable) -> OnBehalf:
+        """Return what executes NVMe commands of a party here."""
+        return OnBehalf(self.executor, party, lambda: self.gone)
 
     def stop_followers(self) -> None:
         """Have nothing begin by itself any more; what has begun ends."""
@@ -307,10 +312,6 @@ class ServedUnit:
             await asyncio.shield(refreshing)
 
 
-def _later(delay_s: float, what: Callable[[], None]) -> asyncio.TimerHandle:
-    return asyncio.get_running_loop().call_later(delay_s, what)
-
-
 class Registry:
     """The logical units by identity, the nexuses by the cookie of their events.
 
@@ -344,7 +345,7 @@ class Registry:
         self._by_controller[controller].append(lu)
         lu.epoch, lu.on_change = self.epoch, unit.publish
         lu.statistics = plane_unit.statistics
-        lu.exceptions.later = _later
+        lu.exceptions.later = lambda *what: asyncio.get_running_loop().call_later(*what)
         plane_unit.set_aside(False)
         return unit
 

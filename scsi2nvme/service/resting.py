@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from scsi2nvme.background import Background
 from scsi2nvme.commands import power
-from scsi2nvme.executor import OnBehalf, play
+from scsi2nvme.executor import play
 from scsi2nvme.service.answers import Noticing
 from scsi2nvme.service.power_timers import Handle, PowerTimers
 from scsi2nvme.service.registry import ServedUnit
@@ -58,7 +58,7 @@ async def _rest(unit: ServedUnit, condition: RestingCondition, timers: PowerTime
     well = False
     try:
         async with unit.lock.hold(exclusive=False, party=unit):
-            executor = Noticing(OnBehalf(unit.executor, unit), unit.lu.epoch)
+            executor = Noticing(unit.on_behalf(unit), unit.lu.epoch)
             result = await play(power.rest(unit.lu, condition), executor)
         well = result.sense is None
         if result.sense is not None:

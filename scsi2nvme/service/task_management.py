@@ -8,7 +8,7 @@ from functools import partial
 
 from scsi2nvme.background import Background
 from scsi2nvme.commands import unit_reset
-from scsi2nvme.executor import OnBehalf, play
+from scsi2nvme.executor import play
 from scsi2nvme.happenings import tell
 from scsi2nvme.native.plane import Plane, PlaneNexus, PlaneUnit, Scope
 from scsi2nvme.scsi.result import Translation
@@ -205,7 +205,7 @@ class TaskManager:
         return self._background.spawn(self._finish_reset(unit, translation))
 
     async def _finish_reset(self, unit: ServedUnit, translation: Translation) -> None:
-        executor = OnBehalf(unit.executor, unit)  # hosts ask for it
+        executor = unit.on_behalf(unit)  # hosts ask for it
         result = await play(translation, Noticing(executor, unit.lu.epoch))
         unit.lu.epoch.advance()
         if result.sense is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from scsi2nvme import engine
 from scsi2nvme.background import Background
-from scsi2nvme.executor import NvmeExecutor, OnBehalf, Play, begin, play
+from scsi2nvme.executor import NvmeExecutor, Play, begin, play
 from scsi2nvme.native.plane import Event, EventType, Plane, PlaneTask
 from scsi2nvme.nvme.status import is_retryable
 from scsi2nvme.scsi.lun import lun_of
@@ -363,7 +363,7 @@ class TaskRunner:
             self._notice(request)
 
     def _executor(self, unit: ServedUnit, request: engine.Request) -> NvmeExecutor:
-        executor: NvmeExecutor = OnBehalf(unit.executor, request.nexus.key)
+        executor: NvmeExecutor = unit.on_behalf(request.nexus.key)
         if request.command is not None and request.command.exclusive:
             executor = Draining(executor, self._registry.others(unit))
         if may_change(request.command):

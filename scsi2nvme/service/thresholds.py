@@ -7,7 +7,7 @@ import logging
 
 from scsi2nvme.background import Background
 from scsi2nvme.commands import thresholds
-from scsi2nvme.executor import OnBehalf, play
+from scsi2nvme.executor import play
 from scsi2nvme.scsi.result import NvmeError
 from scsi2nvme.service.registry import ServedUnit
 from scsi2nvme.unit.readiness import Readiness
@@ -56,7 +56,7 @@ class Watch:
     async def _check(self) -> None:
         unit = self._unit
         try:
-            await play(thresholds.check(unit.lu), OnBehalf(unit.executor, unit))
+            await play(thresholds.check(unit.lu), unit.on_behalf(unit))
         except NvmeError as error:
             log.debug("namespace %d: what is in use is not known: %s", unit.lu.nsid, error)
         finally:

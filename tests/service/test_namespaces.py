@@ -271,3 +271,18 @@ async def test_a_lun_that_could_not_be_mapped_is_mapped_with_the_next_change(ben
     assert attention.code == REPORTED_LUNS_DATA_HAS_CHANGED
     bench.service.inventory_changed()
     assert bench.lu.take_attention(bench.nexus) is None
+
+
+@told
+async def test_what_was_begun_does_not_go_on_when_the_namespace_is_another(bench: Bench) -> None:
+    """Its next NVMe command would change what has come under the same number."""
+    blocks = 80 * bench.lu.nvme_maximum_blocks
+    same = row("WRITE SAME (16)").build(number_of_blocks=blocks)
+    bench.controller.held = True
+    task = await bench.run(same, b"\7" * 512)
+    await bench.controller.release()
+    assert bench.controller.waiting
+    bench.service.namespace_gone(bench.lu)
+    await bench.controller.release()
+    assert not bench.controller.waiting
+    assert task.sense == (5, 0x25, 0x00)

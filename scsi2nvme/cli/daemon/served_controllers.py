@@ -435,7 +435,7 @@ class Controllers:
                     await front_end.renew(served.units.values())
             gone, came = self._inventory.follow(served)
             for lu in gone:  # at once: another namespace may have its number
-                lu.fail()
+                self._service.namespace_gone(lu)
             try:
                 if gone or came:
                     await self._tell_front_ends()
