@@ -6,7 +6,6 @@ The table goes by less: a damaged file system may be worth as much as a sound on
 from __future__ import annotations
 
 import os
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +78,7 @@ _ALIASES = {
     "ocfs2": "OCFS2 file system",
 }
 
-_ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+_ESP = bytes.fromhex("28732ac11ff8d211ba4b00a0c93ec93b")  # C12A7328-F81F-11D2-BA4B-00A0C93EC93B
 _GPT_ENTRIES_AT, _GPT_ENTRY_BYTES, _GPT_ENTRIES = 2, 128, 128  # from block 2 on, by custom
 
 
@@ -112,4 +111,4 @@ def _holds_esp(fd: int, block: int) -> bool:
         return False
     entries = os.pread(fd, _GPT_ENTRIES * _GPT_ENTRY_BYTES, _GPT_ENTRIES_AT * block)
     types = (entries[at : at + 16] for at in range(0, len(entries), _GPT_ENTRY_BYTES))
-    return any(raw == _ESP.bytes_le for raw in types)
+    return any(raw == _ESP for raw in types)

@@ -10,7 +10,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.drivers.scheme import (
@@ -26,7 +26,9 @@ from scsi2nvme.drivers.scheme import (
     Scheme,
 )
 from scsi2nvme.drivers.transports import SCHEMES, every_option
-from scsi2nvme.nvme.namespace import SecureErase
+
+if TYPE_CHECKING:
+    from scsi2nvme.nvme.namespace import SecureErase
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class ControllerSpec:
     @property
     def secure_format(self) -> SecureErase:
         """What FORMAT UNIT shall erase."""
+        from scsi2nvme.nvme.namespace import SecureErase
+
         return SecureErase(self.options.get(SECURE_FORMAT.name, SecureErase.NONE))
 
     @property

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from scsi2nvme.cli.inspection import Json
+from typing import TYPE_CHECKING
+
 from scsi2nvme.cli.sizes import size
 from scsi2nvme.cli.spec import parse
 from scsi2nvme.cli.verbs.list.columns import aligned
 from scsi2nvme.drivers.host import binding
 from scsi2nvme.drivers.host.disk_users import Disk, users
 from scsi2nvme.drivers.pci.sysfs import System
+
+if TYPE_CHECKING:
+    from scsi2nvme.cli.inspection import Json
 
 
 def of_machine(system: System) -> Json:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from scsi2nvme.cli.inspection import Json
+from typing import TYPE_CHECKING
+
 from scsi2nvme.cli.sizes import size
 from scsi2nvme.cli.verbs.list.columns import aligned
+
+if TYPE_CHECKING:
+    from scsi2nvme.cli.inspection import Json
 
 
 def table(shown: Json) -> str:
