@@ -31,6 +31,7 @@ _REPEATABLE = {
     Opcode.WRITE_ZEROES,
     Opcode.DATASET_MANAGEMENT,
     Opcode.VERIFY,
+    Opcode.COPY,  # from blocks that it does not write: another is no valid command
     Opcode.RESERVATION_REPORT,
 }
 _REPEATABLE_ADMIN = {

@@ -38,8 +38,8 @@ _ATTEMPTS = 3
 _BEHIND_IT = (StatusCode.ZONE_INVALID_WRITE, StatusCode.ZONE_IS_FULL)
 
 
-def _check(task: Task, lba: int, blocks: int, violation: SenseCode, *, crosses: bool) -> None:
-    zones = task.lu.zones
+def _check(lu: LogicalUnit, lba: int, blocks: int, violation: SenseCode, *, crosses: bool) -> None:
+    zones = lu.zones
     if zones is None or not blocks:
         return
     at = lba - zones.start(lba)
@@ -49,9 +49,19 @@ def _check(task: Task, lba: int, blocks: int, violation: SenseCode, *, crosses: 
         raise CheckCondition(Sense(violation))
 
 
-def check_read(task: Task, lba: int, blocks: int) -> None:
+def check_reading(lu: LogicalUnit, lba: int, blocks: int) -> None:
     """Refuse to read blocks of a gap; what is in range otherwise can be read."""
-    _check(task, lba, blocks, READ_BOUNDARY_VIOLATION, crosses=True)
+    _check(lu, lba, blocks, READ_BOUNDARY_VIOLATION, crosses=True)
+
+
+def check_writing(lu: LogicalUnit, lba: int, blocks: int) -> None:
+    """Refuse to write beyond the zone in which it begins."""
+    _check(lu, lba, blocks, WRITE_BOUNDARY_VIOLATION, crosses=False)
+
+
+def check_read(task: Task, lba: int, blocks: int) -> None:
+    """See `check_reading`."""
+    check_reading(task.lu, lba, blocks)
 
 
 def check_write(task: Task, lba: int, blocks: int) -> None:
@@ -62,7 +72,7 @@ def check_write(task: Task, lba: int, blocks: int) -> None:
     moved = task.command.transfer is Transfer.BLOCKS
     if task.lu.zones is not None and moved and blocks > task.lu.maximum_transfer_blocks:
         raise task.invalid_field(task.command.length_field)
-    _check(task, lba, blocks, WRITE_BOUNDARY_VIOLATION, crosses=False)
+    check_writing(task.lu, lba, blocks)
 
 
 def close_one(lu: LogicalUnit) -> Generator[NvmeCommand, Completion, bool]:
@@ -109,6 +119,8 @@ def _was_done(
     Then the write pointer is behind it, and its blocks are its data.
     """
     zones, data, end = lu.zones, command.data_out, command.slba + command.blocks
+    if command.memory is not None:
+        data = bytes(command.memory.view())
     failed_for_it = completion.repeated and completion.status in _BEHIND_IT
     if zones is None or not failed_for_it or len(data) != command.blocks * lu.block_bytes:
         return False
@@ -122,7 +134,13 @@ def _was_done(
     prinfo, tag = lu.facts.protection.words(Opcode.READ, command.slba)
     cdw12 = prinfo | command.blocks - 1
     read = replace(
-        command, opcode=Opcode.READ, cdw12=cdw12, cdw14=tag, data_out=b"", data_in=len(data)
+        command,
+        opcode=Opcode.READ,
+        cdw12=cdw12,
+        cdw14=tag,
+        data_out=b"",
+        data_in=len(data),
+        memory=None,
     )
     return (yield read).data == data
 

@@ -60,6 +60,7 @@ class TaskService:
         )
         self._follower = Follower(self._registry)
         self._mover = Mover(self._registry)
+        self._manager.moved = self._mover.ended
         self._keeper = Keeper(self._registry)
 
     def start(self) -> None:

@@ -6,25 +6,27 @@ by one call. Each piece is treated as a READ and a WRITE of the initiator's: it 
 alone on its blocks, meets reservations and write protection as they are then, and is in order
 where there are zones. So others never wait for more than a piece, and nothing is held between two.
 
-`_AT_ONCE` pieces of a copy are under way, and `CONCURRENT_COPIES` copies. While others use the
-controllers, a copy rests between pieces for `_REST` times as long as one takes.
+`_AT_ONCE` pieces of a copy are under way, and `CONCURRENT_COPIES` copies, of one I_T nexus after
+the other. While others use the controllers, a copy rests between pieces for `_REST` times as long
+as one takes.
 
 Nobody waits for one logical unit, or for one controller's memory, while he holds another's, but in
-an order that all keep: two copies cannot wait for one another.
+an order that all keep: two copies cannot wait for one another. Nor does anybody wait for blocks who
+holds memory: what is alone on them wants memory, too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any, cast
 
 from scsi2nvme.command import Command
 from scsi2nvme.commands import COMMANDS, power
 from scsi2nvme.commands.read_write import block_command, split
-from scsi2nvme.commands.zone_access import in_order
+from scsi2nvme.commands.zone_access import check_reading, check_writing, in_order
 from scsi2nvme.executor import DataExecutor, play
 from scsi2nvme.nvme.command import DataMemory, NvmeCommand, Opcode
 from scsi2nvme.nvme.copying import CopyLimits, copy_command, copy_limits, ranges_of
@@ -45,9 +47,9 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.service.places import Places
 from scsi2nvme.service.registry import Registry, ServedUnit
 from scsi2nvme.status_map import result_of
-from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.copies import CONCURRENT_COPIES, Fault, Move, Moved, Moving, Side
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 
@@ -64,6 +66,9 @@ _NOT_BY_COPY = frozenset(
         StatusCode.COMMAND_SIZE_LIMIT_EXCEEDED,
     }
 )
+
+# What a Copy fails with that could not read.
+_OF_THE_SOURCE = (StatusCode.UNRECOVERED_READ_ERROR, StatusCode.DEALLOCATED_OR_UNWRITTEN)
 
 rest = asyncio.sleep  # until others have had their share
 
@@ -90,7 +95,8 @@ class Mover:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self.turns = asyncio.Semaphore(CONCURRENT_COPIES)
+        self.places = Places(CONCURRENT_COPIES)
+        self._pieces: dict[asyncio.Future[None], tuple[str, frozenset[ServedUnit]]] = {}
 
     def move(self, move: Move) -> Moving:
         """See `copies.Mover`."""
@@ -103,6 +109,32 @@ class Mover:
         if unit is None or lu not in nexus.luns.values():
             raise _Failed(Fault(side, Result(Status.BUSY), reachable=False))
         return unit
+
+    @contextmanager
+    def under_way(self, nexus_key: str, *units: ServedUnit) -> Iterator[None]:
+        """Have `ended` wait for the body: a piece that nothing refuses any more."""
+        piece: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pieces[piece] = nexus_key, frozenset(units)
+        try:
+            yield
+        finally:
+            del self._pieces[piece]
+            piece.set_result(None)
+
+    async def ended(
+        self, unit: ServedUnit, nexus_key: str | None = None, limit_s: float | None = None
+    ) -> None:
+        """Wait until what copies read or write of a logical unit now has ended.
+
+        One nexus's, or all; for so many seconds at most. Their commands may be at another one.
+        """
+        pieces = [
+            piece
+            for piece, (key, units) in self._pieces.items()
+            if unit in units and nexus_key in (None, key)
+        ]
+        if pieces:
+            await asyncio.wait(pieces, timeout=limit_s)
 
     def others_commands(self, units: Iterable[ServedUnit]) -> int:
         """Return how many commands the hot path was given for the controllers of some units."""
@@ -133,6 +165,9 @@ class _Moving(Moving):
             else:
                 ended(asyncio.CancelledError())
 
+        if self._aborted:
+            asyncio.get_running_loop().call_soon(ended, Moved(0, aborted=True))
+            return lambda: None
         self._task = asyncio.get_running_loop().create_task(self._run.run())
         self._task.add_done_callback(over)
         return self._task.cancel
@@ -144,10 +179,6 @@ class _Moving(Moving):
             self._task.cancel()
 
 
-def _most_blocks(lu: BlockDevice) -> int:
-    return max(1, PIECE_BYTES // lu.block_bytes)
-
-
 class _Run:
     """Takes piece by piece of a move, and has `_AT_ONCE` of them moved at the same time.
 
@@ -157,7 +188,8 @@ class _Run:
 
     def __init__(self, mover: Mover, move: Move) -> None:
         self._mover, self._move = mover, move
-        self._limits: CopyLimits | None = self._copy_limits()
+        self._block = move.source.block_bytes  # which LBAs and numbers of blocks are about
+        self._copies = True  # the controller has refused no Copy
         self._done: dict[int, int] = {}  # pieces, by offset
         self._fault: tuple[int, Fault] | None = None  # the first in the move
         self._backwards = move.overlaps and move.lba < move.to
@@ -172,21 +204,24 @@ class _Run:
         return moved
 
     def _copy_limits(self) -> CopyLimits | None:
+        """Return what one Copy may move now: the namespace may be formatted on the way."""
         move = self._move
         facts = move.source.facts
         plain = not (facts.zones or facts.protection_type or move.overlaps)
-        return copy_limits(facts) if plain and move.source is move.destination else None
+        within = self._copies and plain and move.source is move.destination
+        return copy_limits(facts) if within else None
 
     async def run(self) -> Moved:
         """Move all of it, or up to what fails."""
         move = self._move
         serial = move.overlaps or move.destination.zones is not None
-        async with self._mover.turns:
-            workers = 1 if serial else _AT_ONCE
-            await asyncio.gather(*(self._work() for _ in range(workers)))
-        if self._fault is None:
-            return Moved(move.blocks)
-        return Moved(self.moved, self._fault[1])
+        async with self._mover.places.hold(move.nexus.key):
+            await _all_of(self._work() for _ in range(1 if serial else _AT_ONCE))
+        if self._fault is not None:
+            return Moved(self.moved, self._fault[1])
+        if self.moved != move.blocks:
+            raise asyncio.CancelledError  # a controller's commands were, and nobody has asked
+        return Moved(move.blocks)
 
     async def _work(self) -> None:
         while self._fault is None and (piece := self._take()) is not None:
@@ -224,41 +259,53 @@ class _Run:
         return left[0], count
 
     def _most(self) -> int:
-        if self._limits is None:
-            return _most_blocks(self._move.source)
-        return min(self._limits.blocks, max(1, COPY_BYTES // self._move.source.block_bytes))
+        limits = self._copy_limits()
+        if limits is None:
+            return self._step
+        return min(limits.blocks, max(1, COPY_BYTES // self._block))
+
+    @property
+    def _step(self) -> int:
+        return max(1, PIECE_BYTES // self._block)
 
     # One piece
 
     async def _move_piece(self, offset: int, count: int) -> None:
-        move, mover = self._move, self._mover
-        source, destination = mover.served(move, Side.SOURCE), mover.served(move, Side.DESTINATION)
-        if self._limits is not None:
-            async with _both(source, move.lba + offset, destination, move.to + offset, count):
-                await self._check(offset, count)
-                if await self._by_copy(source, offset, count, self._limits):
-                    return
-            self._limits = None
-        step = _most_blocks(move.source)
-        for start in range(offset, offset + count, step):
-            await self._relay(source, destination, start, min(step, offset + count - start))
+        if self._copy_limits() is not None and await self._by_copy(offset, count):
+            return
+        for start in range(offset, offset + count, self._step):
+            await self._relay(start, min(self._step, offset + count - start))
 
-    async def _relay(
-        self, source: ServedUnit, destination: ServedUnit, offset: int, count: int
-    ) -> None:
-        """Read blocks and write them."""
+    @asynccontextmanager
+    async def _held(self, offset: int, count: int) -> AsyncIterator[tuple[ServedUnit, ServedUnit]]:
+        """Hold the blocks at both ends for the body, if they are there."""
         move = self._move
-        lba, to = move.lba + offset, move.to + offset
-        size = count * move.source.block_bytes
-        party = move.nexus.key
+        source, destination = self._check(offset, count)
+        async with _both(source, move.lba + offset, destination, move.to + offset, count):
+            for side, row in ((Side.SOURCE, _READ), (Side.DESTINATION, _WRITE)):
+                await self._refresh(side, row)
+            yield source, destination
+
+    async def _refresh(self, side: Side, row: Command) -> None:
+        """Learn what other hosts have reserved; before memory is held, as that needs some."""
+        unit = self._mover.served(self._move, side)
+        cdb = row.structure.parse(row.build())
+        if unit.lu.reservations.must_refresh(self._move.nexus, row, cdb):
+            await self._play(side, unit, _refreshed(unit.lu))
+
+    async def _relay(self, offset: int, count: int) -> None:
+        """Read blocks and write them."""
+        move, party = self._move, self._move.nexus.key
+        size = count * self._block
         async with AsyncExitStack() as stack:
-            executors = [unit.executor for unit in (source, destination)]
+            source, destination = units = await stack.enter_async_context(self._held(offset, count))
             memory: dict[DataExecutor, DataMemory] = {}
-            for executor in sorted(set(executors), key=id):
+            for executor in sorted({unit.executor for unit in units}, key=id):
                 memory[executor] = await stack.enter_async_context(executor.borrow(size, party))
-            inward, outward = (memory[executor] for executor in executors)
-            await stack.enter_async_context(_both(source, lba, destination, to, count))
-            await self._check(offset, count)
+            inward, outward = (memory[unit.executor] for unit in units)
+            stack.enter_context(self._mover.under_way(party, *units))
+            self._check(offset, count)
+            lba, to = move.lba + offset, move.to + offset
             reading = _commands(Opcode.READ, source.lu, lba, count, inward)
             await self._play(Side.SOURCE, source, _together(reading))
             if outward is not inward:
@@ -268,15 +315,22 @@ class _Run:
             translation = in_order(destination.lu, writing) if zoned else _together(writing)
             await self._play(Side.DESTINATION, destination, translation)
 
-    async def _by_copy(self, unit: ServedUnit, offset: int, count: int, limits: CopyLimits) -> bool:
+    async def _by_copy(self, offset: int, count: int) -> bool:
         """Have the controller copy blocks; whether it can."""
         move = self._move
-        ranges = ranges_of(move.lba + offset, count, limits.blocks_of_range)
-        command = copy_command(unit.lu.nsid, move.to + offset, ranges)
-        try:
-            await self._play(Side.DESTINATION, unit, _one(command))
-        except _NotByCopyError:
-            return False
+        async with self._held(offset, count) as (unit, _):
+            with self._mover.under_way(move.nexus.key, unit):
+                self._check(offset, count)
+                limits = self._copy_limits()  # others may have found meanwhile that it cannot
+                if limits is None or count > limits.blocks:
+                    return False
+                ranges = ranges_of(move.lba + offset, count, limits.blocks_of_range)
+                command = copy_command(unit.lu.nsid, move.to + offset, ranges)
+                try:
+                    await self._play(Side.DESTINATION, unit, _one(command))
+                except _NotByCopyError:
+                    self._copies = False
+                    return False
         return True
 
     async def _play(self, side: Side, unit: ServedUnit, translation: Translation) -> None:
@@ -291,27 +345,32 @@ class _Run:
                 raise _NotByCopyError from error
             unit.lu.log.counters.record(error.command.opcode, error.completion.status)
             result = result_of(error)
+            if copies and error.completion.status in _OF_THE_SOURCE:
+                side = Side.SOURCE
         if result.status is not Status.GOOD:
             raise _Failed(Fault(side, result))
 
     # What a command would meet
 
-    async def _check(self, offset: int, count: int) -> None:
-        """Refuse what a READ or a WRITE of the same blocks would be refused now."""
-        move = self._move
-        for side, lba, row in (
-            (Side.SOURCE, move.lba + offset, _READ),
-            (Side.DESTINATION, move.to + offset, _WRITE),
+    def _check(self, offset: int, count: int) -> tuple[ServedUnit, ServedUnit]:
+        """Return both ends; refuse what a READ or a WRITE of the same blocks would be refused."""
+        move, mover = self._move, self._mover
+        units = mover.served(move, Side.SOURCE), mover.served(move, Side.DESTINATION)
+        for side, unit, lba, row, check_zones in (
+            (Side.SOURCE, units[0], move.lba + offset, _READ, check_reading),
+            (Side.DESTINATION, units[1], move.to + offset, _WRITE, check_writing),
         ):
-            unit = self._mover.served(move, side)
-            lu, cdb = unit.lu, row.structure.parse(row.build())
-            if lu.reservations.must_refresh(move.nexus, row, cdb):
-                await self._play(side, unit, _refreshed(lu))
-            if lba + count > lu.capacity_blocks or lu.block_bytes != move.source.block_bytes:
-                beyond = check_condition(Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
-                raise _Failed(Fault(side, beyond, in_range=False))
+            lu = unit.lu
             if (refusal := _refusal(lu, cast(Nexus, move.nexus), row)) is not None:
                 raise _Failed(Fault(side, refusal))
+            if lba + count > lu.capacity_blocks or lu.block_bytes != self._block:
+                beyond = check_condition(Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
+                raise _Failed(Fault(side, beyond, in_range=False))
+            try:
+                check_zones(lu, lba, count)
+            except CheckCondition as refused:
+                raise _Failed(Fault(side, check_condition(refused.sense))) from refused
+        return units
 
 
 def _refreshed(lu: LogicalUnit) -> Translation:
@@ -331,12 +390,22 @@ def _refusal(lu: LogicalUnit, nexus: Nexus, row: Command) -> Result | None:
     """Return how a READ or WRITE would end that the logical unit's state does not admit."""
     if lu.reservations.conflicts(nexus, row, row.structure.parse(row.build())):
         return RESERVATION_CONFLICT
-    if (sense := lu.not_ready) is not None:
+    if (sense := lu.sanitizing.sense or lu.not_ready) is not None:
         return check_condition(sense)
     if row.modifies_medium and lu.write_protected:
         by_disk = lu.hardware_write_protected
         return check_condition(Sense(WRITE_PROTECTED if by_disk else SOFTWARE_WRITE_PROTECTED))
     return None
+
+
+async def _all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run what works together, until all has ended: also when it is cancelled, or some fails."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from several
 
 
 def _commands(

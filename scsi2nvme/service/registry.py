@@ -183,7 +183,7 @@ class ServedUnit:
 
     def _keep_hot_off(self, extents: Sequence[range], token: int) -> bool:
         """Have no command of the hot path alone on some blocks; whether one is."""
-        return bool(extents) and self.plane_unit.share(hull(extents), token)
+        return not self.closed and bool(extents) and self.plane_unit.share(hull(extents), token)
 
     def _let_hot_on(self, token: int) -> None:
         if not self.closed:

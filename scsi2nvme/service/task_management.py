@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from scsi2nvme.background import Background
@@ -33,6 +34,12 @@ log = logging.getLogger(__name__)
 RESET_SECONDS = 1.9  # that all of it may take, with what it aborts and the controller's part
 
 
+async def _nothing_moves(
+    unit: ServedUnit, nexus_key: str | None = None, limit_s: float | None = None
+) -> None:
+    """There are no copies."""
+
+
 class TaskManager:
     """SAM's task manager: aborts and queries tasks, hot and cold ones alike."""
 
@@ -43,6 +50,8 @@ class TaskManager:
         self._registry = registry
         self._events = events
         self._background = background
+        # Waits for what others' commands do to a logical unit, a nexus's or all, for so long.
+        self.moved: Callable[..., Awaitable[None]] = _nothing_moves
 
     async def abort(
         self,
@@ -107,6 +116,7 @@ class TaskManager:
         """
         told = unit.lu.mode.task_aborted_status
         found = await self.abort(Scope.NEXUS_LU, opened.plane_nexus, unit, task_aborted_status=told)
+        await self.moved(unit, opened.nexus.key)
         if found and not told:
             unit.lu.establish_attention(
                 COMMANDS_CLEARED_BY_ANOTHER_INITIATOR, only=opened.nexus.key
@@ -181,6 +191,8 @@ class TaskManager:
         # Before the reset, which may bring back another TAS. Spec: SPC-4 7.5.8.
         told = unit.lu.mode.task_aborted_status
         await self.abort(Scope.LU, plane_nexus, unit, task_aborted_status=told, up_to=up_to)
+        left = until - asyncio.get_running_loop().time()
+        await self.moved(unit, limit_s=max(left, 0))
         await self.reset(unit, until)
 
     async def reset(self, unit: ServedUnit, until: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tracemalloc
 from dataclasses import replace
 
@@ -10,7 +11,10 @@ import pytest
 from scsi2nvme import engine
 from scsi2nvme.command import Data
 from scsi2nvme.commands import COMMANDS
+from scsi2nvme.commands.read_write import block_command
+from scsi2nvme.commands.zone_access import in_order
 from scsi2nvme.commands.zones import DESCRIPTOR, HEADER
+from scsi2nvme.executor import play
 from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import Zones
 from scsi2nvme.nvme.status import StatusCode
@@ -28,6 +32,7 @@ from scsi2nvme.scsi.sense import (
     ZONE_IS_OFFLINE,
     ZONE_IS_READ_ONLY,
 )
+from tests.model_controller import Lent, ModelExecutor
 from tests.model_zones import ModelZones
 from tests.support import FOUR_ZONES, Bench, code, make_bench, make_lu
 
@@ -250,6 +255,21 @@ def test_a_write_that_a_reset_repeats_may_have_been_done(lba: int, blocks: int) 
     assert code(result) == UNALIGNED_WRITE_COMMAND
     repeated = False
     assert code(write(bench, lba, blocks)) == UNALIGNED_WRITE_COMMAND
+
+
+def test_a_repeated_write_of_data_that_stay_in_memory_may_have_been_done() -> None:
+    bench, _ = zoned()
+    execute = bench.model.io[Opcode.WRITE]
+
+    def again(command: NvmeCommand) -> Completion:
+        execute(command)
+        return Completion(StatusCode.ZONE_INVALID_WRITE, dnr=True, repeated=True)
+
+    bench.model.io[Opcode.WRITE] = again
+    data = bytearray(b"\xa5" * 8 * BLOCK)
+    copied = block_command(Opcode.WRITE, bench.lu, 0, 8, memory=Lent(memoryview(data)))
+    result = asyncio.run(play(in_order(bench.lu, [copied]), ModelExecutor(bench.model)))
+    assert result == GOOD
 
 
 def test_who_changes_the_medium_without_its_data_is_write_protected() -> None:
