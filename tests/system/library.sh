@@ -20,6 +20,52 @@ eventually() {
   done
 }
 
+# The program without its start, which costs seconds: a fork of a process that has imported it, see
+# forks.py. `command scsi2nvme` runs the program itself.
+scsi2nvme() {
+  local line number status
+  ask_for_fork wait "$@"
+  read -ru "$line" status || status=255
+  exec {line}>&-
+  return "$status"
+}
+
+readonly forks_port=1023
+
+# Begin it, and leave it running: its number is `$left` then.
+leave_scsi2nvme() {
+  local line number
+  ask_for_fork leave "$@"
+  exec {line}>&-
+  left=$number
+}
+
+ask_for_fork() { # how, arguments
+  local how=$1 in out err
+  shift
+  connect_to_forks 2>/dev/null || { start_forks && connect_to_forks; }
+  # The standard ones are others while something is written to the line.
+  exec {in}<&0 {out}>&1 {err}>&2
+  printf '%s\n' "$BASHPID $in $out $err $how $#" >&"$line"
+  printf '%s\0' "$@" >&"$line"
+  read -ru "$line" number
+  exec {in}<&- {out}>&- {err}>&-
+}
+
+connect_to_forks() { exec {line}<>/dev/tcp/127.0.0.1/$forks_port; }
+
+start_forks() {
+  {
+    flock 9
+    if ! connectable; then
+      (cd /opt/scsi2nvme && exec setsid python3 -m tests.system.forks $forks_port) \
+        </dev/null >/run/forks.log 2>&1 9>&- &
+      eventually 60 connectable || cat /run/forks.log
+    fi
+  } 9>/run/forks.lock
+}
+connectable() { : <>/dev/tcp/127.0.0.1/$forks_port; } 2>/dev/null
+
 # Print the block device of a namespace: `namespace 0000:01:00.0 2`. The numbers that the
 # kernel gives to controllers are in no order.
 namespace() {
@@ -171,8 +217,8 @@ declare -A udev_locks=()
 start_daemon() {
   [ -d /sys/module/target_core_user ] || modprobe target_core_user
   : >/run/daemon.log
-  scsi2nvme serve --tcmu --state-dir /run/daemon "$@" >>/run/daemon.log 2>&1 &
-  echo $! >/run/daemon.pid
+  leave_scsi2nvme serve --tcmu --state-dir /run/daemon "$@" >>/run/daemon.log 2>&1
+  echo "$left" >/run/daemon.pid
   eventually 100 daemon_ready
 }
 

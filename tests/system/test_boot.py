@@ -45,7 +45,47 @@ def test_namespaces_are_there(machine: Machine) -> None:
 
 
 def test_the_program_is_there(machine: Machine) -> None:
-    assert machine.run("scsi2nvme --version").output.startswith("scsi2nvme ")
+    assert machine.run("command scsi2nvme --version").output.startswith("scsi2nvme ")
+
+
+def test_a_forked_program_is_like_one_that_was_started(machine: Machine) -> None:
+    """It has the descriptors, the directory and the words of who asks, and a status."""
+    output = machine.run(
+        """
+        echo before
+        scsi2nvme --version
+        echo after
+        said() { "$@" 2>&1 || echo "status $?"; }
+        mkdir -p /tmp/here
+        cd /tmp/here
+        echo nonsense >here.toml
+        for program in scsi2nvme "command scsi2nvme"; do
+          said $program nothing "of two words" ""
+          said $program serve --config here.toml
+        done
+        """,
+        timeout_s=180,
+    ).output
+    before, version, after, *said = output.splitlines()
+    assert (before, version.split()[0], after) == ("before", "scsi2nvme", "after")
+    forked, started = said[: len(said) // 2], said[len(said) // 2 :]
+    assert forked == started
+    assert "here.toml" in forked[-2]
+    assert forked[-1] == "status 2"
+
+
+def test_a_forked_program_ends_with_who_waits(machine: Machine) -> None:
+    job = machine.start(
+        """
+        ask_for_fork wait serve --controller emulated:memory --state-dir /tmp/waits >/dev/null
+        echo "$number"
+        sleep infinity
+        """
+    )
+    machine.run(f"eventually 60 test -s /share/jobs/{job.number}/output", 120)
+    job.kill()
+    job.wait(check=False)
+    machine.run(f"eventually 20 test ! -e /proc/{int(job.output)}; rm -rf /tmp/waits")
 
 
 @pytest.mark.parametrize("nsid", [1, 2])

@@ -178,10 +178,12 @@ def test_a_restart_is_a_pause(machine: Machine, act: str) -> None:
         f"""
         disk=$(iscsi_disk {DISKS[0]})
         before=$(systemctl show -P MainPID scsi2nvme)
-        fio_verify $disk 200M --rate_iops=150 --verify_state_save=0 --number_ios=2000 &
+        written() {{ read -ra counted </sys/block/${{disk##*/}}/stat; echo ${{counted[4]}}; }}
+        more() {{ [ $(written) -ge $((begun + 100)) ]; }}
+        begun=$(written)
+        fio_verify $disk 200M --rate_iops=150 --verify_state_save=0 --number_ios=1000 &
         fio=$!
-        eventually 20 grep --quiet "$(basename $disk) [1-9]" /proc/diskstats
-        sleep 3
+        eventually 60 more
         {act}
         wait $fio
         test $(systemctl show -P MainPID scsi2nvme) != $before

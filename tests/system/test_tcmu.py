@@ -34,6 +34,11 @@ create() {{
 END
 }}
 trap finish EXIT
+under_way() {{ # which disk: whether some hundred writes of it have ended
+  local counted
+  read -ra counted <"/sys/block/${{1##*/}}/stat"
+  [ "${{counted[4]}}" -ge 100 ]
+}}
 start
 """
 
@@ -178,9 +183,9 @@ def test_a_restart_is_a_pause(machine: Machine, signal: str) -> None:
         create
         disk=$(loop_disk {NAA} 0)
         # No second round over the same blocks: fio would take it for an error of the disk.
-        fio_verify $disk 96M --rate_iops=150 --verify_state_save=0 &
+        fio_verify $disk 48M --rate_iops=150 --verify_state_save=0 &
         fio=$!
-        sleep 5
+        eventually 60 under_way $disk
         end_daemon {signal}
         start
         wait $fio

@@ -1,0 +1,150 @@
+"""The program without its start: forks of a process that has imported it.
+
+Imports are most of what a start costs, which is seconds in a machine, and tests start `scsi2nvme`
+some hundred times. library.sh has a function of this name that asks this process for a fork; it
+starts it when there is none. What is about a start runs `command scsi2nvme`; who is no shell, as
+systemd and setpriv, runs the program itself in any case.
+
+`python3 -m tests.system.forks PORT` listens at 127.0.0.1. A request is a line, "PID IN OUT ERR HOW
+COUNT", and so many words, each ended by NUL: the program's arguments. The program gets the
+directory and these descriptors of the process that asks, as its standard ones; not its environment
+and limits. That is told its number and, if HOW is `wait`, its exit status, each in a line. It is
+killed if who waits goes before that; if HOW is `leave`, it stays.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from typing import IO, NoReturn
+
+# What the program has imported when it has begun to work.
+IMPORTED = (
+    "scsi2nvme.__main__",
+    "scsi2nvme.cli.daemon.front_ends.iscsi.portal",
+    "scsi2nvme.cli.daemon.front_ends.tcmu.kernel_target",
+    "scsi2nvme.cli.daemon.serve",
+    "scsi2nvme.cli.inspection",
+    "scsi2nvme.cli.verbs.bind.binding",
+    "scsi2nvme.cli.verbs.export.kernel_target",
+    "scsi2nvme.cli.verbs.list.columns",
+    "scsi2nvme.cli.verbs.list.disks",
+    "scsi2nvme.client",
+    "scsi2nvme.drivers.emulated.transport",
+    "scsi2nvme.drivers.vfio.transport",
+    "scsi2nvme.target.tcmu.dbus",
+)
+_PIDFD_GETFD = 438  # of every architecture. Spec: pidfd_getfd(2)
+_STANDARD, _MOST = 3, 256  # descriptors
+_library = ctypes.CDLL(None, use_errno=True)
+
+
+class Forks:
+    """The process that forks, and what it has to do when something happens."""
+
+    def __init__(self, port: int) -> None:
+        os.closerange(_STANDARD, _MOST)  # of who started this
+        self._selector = selectors.DefaultSelector()
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=64)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+
+    def run(self) -> NoReturn:
+        """Serve until killed."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj in self._selector.get_map():  # what came before may have ended it
+                    key.data()
+
+    def _accept(self) -> None:
+        line, _ = self._listener.accept()
+        with line.makefile("rb") as request:
+            if not (head := request.readline()):
+                return  # it was to see whether anybody listens
+            *asks, how, count = head.split()
+            words = [_word(request) for _ in range(int(count))]
+        try:
+            fork = _fork(*map(int, asks), words=words)
+        except ProcessLookupError:
+            return  # who asked has been killed
+        with suppress(ConnectionError):
+            line.sendall(b"%d\n" % fork)
+        pidfd = os.pidfd_open(fork)
+        self._selector.register(pidfd, selectors.EVENT_READ, partial(self._end, fork, pidfd, line))
+        if how == b"wait":
+            gone = partial(self._gone, fork, line)
+            self._selector.register(line, selectors.EVENT_READ, gone)
+        else:
+            line.close()
+
+    def _gone(self, fork: int, line: socket.socket) -> None:
+        self._selector.unregister(line)
+        line.close()
+        os.kill(fork, signal.SIGKILL)  # its end is still to come
+
+    def _end(self, fork: int, pidfd: int, line: socket.socket) -> None:
+        self._selector.unregister(pidfd)
+        os.close(pidfd)
+        status = os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])
+        if line.fileno() >= 0:
+            self._selector.unregister(line)
+            with line, suppress(ConnectionError):
+                line.sendall(b"%d\n" % (status if status >= 0 else 128 - status))
+
+
+def _word(request: IO[bytes]) -> str:
+    word = bytearray()
+    while (byte := request.read(1)) not in (b"", b"\0"):
+        word += byte
+    return os.fsdecode(bytes(word))
+
+
+def _fork(asks: int, *descriptors: int, words: Sequence[str]) -> int:
+    """Begin a program for a process; returns its number."""
+    standard = _copies(asks, descriptors)
+    directory = os.open(f"/proc/{asks}/cwd", os.O_PATH)
+    fork = os.fork()
+    if fork == 0:
+        os.fchdir(directory)
+        _become(words, standard)
+    for descriptor in (*standard, directory):
+        os.close(descriptor)
+    return fork
+
+
+def _copies(pid: int, descriptors: Sequence[int]) -> list[int]:
+    """Return copies of a process's descriptors, which have the files' offsets in common."""
+    pidfd = os.pidfd_open(pid)
+    copies = [_library.syscall(_PIDFD_GETFD, pidfd, number, 0) for number in descriptors]
+    os.close(pidfd)
+    if -1 in copies:
+        raise OSError(ctypes.get_errno(), f"descriptors of process {pid}")
+    return copies
+
+
+def _become(words: Sequence[str], standard: Sequence[int]) -> NoReturn:
+    """Run a program to its end, which is this process's."""
+    for number, descriptor in enumerate(standard):
+        os.dup2(descriptor, number)
+    os.closerange(_STANDARD, _MOST)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.argv = ["scsi2nvme", *words]
+    sys.exit(import_module("scsi2nvme.__main__").main())
+
+
+if __name__ == "__main__":
+    for name in IMPORTED:
+        import_module(name)
+    gc.collect()
+    gc.freeze()  # else to look for garbage copies all pages
+    Forks(int(sys.argv[1])).run()
