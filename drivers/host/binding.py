@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -75,6 +76,16 @@ class Kernel:
 def disks(system: System) -> list[Disk]:
     """Return every NVMe disk on the PCI bus."""
     return [read_disk(function) for function in nvme_functions(system)]
+
+
+def await_udev() -> None:
+    """Wait until udev has looked at what came just now, and lets go of it.
+
+    Ten seconds at most: `users` names whoever has a disk open then.
+    """
+    if udevadm := shutil.which("udevadm"):
+        command = [udevadm, "settle", "--timeout=10"]
+        subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def find(address: str, system: System) -> Disk:

@@ -97,6 +97,20 @@ def test_a_dry_run_says_what_would_be_done(machine: Machine) -> None:
     assert not (machine.system.etc / "systemd").exists()
 
 
+def test_a_disk_that_came_just_now_is_let_go_of_by_udev_first(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.add_process(9, "(udev-worker)", opened="/dev/nvme0n1")
+    with pytest.raises(OperationError, match="open in process 9"):
+        bound(machine)
+    settle = tmp_path / "bin/udevadm"
+    settle.parent.mkdir()
+    settle.write_text(f'#!/bin/sh\n[ "$1" = settle ] && exec rm -r {machine.system.proc}/9\n')
+    settle.chmod(0o755)
+    monkeypatch.setenv("PATH", str(settle.parent), prepend=":")
+    assert bound(machine)
+
+
 def test_force_and_persistence_need_a_serial(machine: Machine) -> None:
     with pytest.raises(UsageError, match="--force needs --serial"):
         bound(machine, force=True)

@@ -81,7 +81,7 @@ import gc, os, signal, sys
 from scsi2nvme.__main__ import main
 from scsi2nvme.cli.daemon import serve
 
-def notify(state):
+def notify(state, wait_s=0):
     if state == "READY=1":
         print(gc.isenabled(), gc.get_freeze_count() > 10_000, file=sys.stderr)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -168,7 +168,9 @@ SKIPS = (
         "SANITIZE is only there where the configuration permits it, and the controller has it",
         lambda where: not where.sanitizes,
     ),
-    Exemption("WriteAtomic16.VPD", "only where atomic writes must be aligned"),
+    Exemption(
+        "WriteAtomic16.VPD", "only where atomic writes have a granularity, which NVMe does not know"
+    ),
     Exemption(
         "WriteAtomic16.*",
         "only where the controller promises to write several blocks as a whole",

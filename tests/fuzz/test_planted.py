@@ -390,7 +390,11 @@ def test_a_wrong_hot_mask(monkeypatch: Patch, tmp_path: Path, field: str) -> Non
         ("READ (16)", "NVME_FUA = 1 << 30", "NVME_FUA = 1 << 29"),
         ("READ (16)", "lba % lu->boundary_blocks", "(lba + 1) % lu->boundary_blocks"),
         ("READ (16)", "count > lu->blocks - lba", "count > lu->blocks - lba + 1"),
-        ("READ (16)", "le64(sqe + AT_SLBA, plan->lba", "le32(sqe + AT_SLBA, (uint32_t)plan->lba"),
+        (
+            "READ (16)",
+            "le64(sqe + AT_SLBA, plan->lba);\n    s2n_put_le32(sqe + AT_CDW12",
+            "le32(sqe + AT_SLBA, (uint32_t)plan->lba);\n    s2n_put_le32(sqe + AT_CDW12",
+        ),
         ("UNMAP", "plan->blocks == lu->unmap_ranges", "false"),
         ("UNMAP", "total > lu->unmap_blocks", "total > UINT64_MAX"),
         ("UNMAP", "blocks < lu->unmap_range_blocks", "true"),

@@ -411,7 +411,7 @@ class Machine:
         try:
             self.monitor.wait("DEVICE_DELETED", device=controller.name)
         except TimeoutError as error:
-            busy = self.run(_BUSY, check=False).output
+            busy = self.run(_BUSY, 300, check=False).output
             raise MachineError(f"{controller.name} is not let go of\n{busy}") from error
 
     def plug(self, controller: Nvme) -> None:

@@ -15,7 +15,7 @@ from scsi2nvme.nvme.status import StatusCode
         (NvmeCommand(Opcode.COMPARE, fuse=Fuse.FIRST), False),
         (NvmeCommand(Opcode.WRITE, fuse=Fuse.SECOND), False),
         (NvmeCommand(Opcode.RESERVATION_ACQUIRE), False),
-        (NvmeCommand(Opcode.COPY), False),
+        (NvmeCommand(Opcode.COPY), True),
         (NvmeCommand(0xC1), False),
         (NvmeCommand(AdminOpcode.IDENTIFY, admin=True), True),
         (NvmeCommand(AdminOpcode.FORMAT_NVM, admin=True), False),

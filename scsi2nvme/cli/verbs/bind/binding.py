@@ -53,6 +53,7 @@ def bind(
     if force and not serial:
         raise UsageError("--force needs --serial SERIAL: the disk's serial number, as `list` shows")
     with _one_line():
+        binding.await_udev()
         disk = binding.find(_address(address), system)
         known = disk.serial or serial
         if persist and not known:
