@@ -169,6 +169,7 @@ class AdminQueue:
 
     def reply(self, command: Values, dw0: int, status: int = 0) -> None:
         """See Controller."""
+        self.model.ended(command, status & 0x7FF)
         self._replies.append((command, dw0, status))
 
     def _fail(self, command: Values, failure: CommandFailed) -> None:

@@ -20,7 +20,8 @@ from scsi2nvme.fields import Values
 from scsi2nvme.native.emulator import Emulator
 from scsi2nvme.nvme.ana import ACCESSIBLE, AnaState
 from scsi2nvme.nvme.command import BROADCAST_NSID
-from scsi2nvme.nvme.log_structures import SANITIZE_STATUS_LOG
+from scsi2nvme.nvme.log_structures import SANITIZE_STATUS_LOG, TELEMETRY_CONTROLLER
+from scsi2nvme.nvme.persistent_events import EventKind
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY
 
@@ -57,6 +58,7 @@ NAMESPACE_CHANGED = Event(2, 0, CHANGED_NAMESPACES)
 SANITIZED = Event(6, 1, SANITIZE_STATUS_LOG)
 SANITIZED_AND_DEALLOCATED = Event(6, 2, SANITIZE_STATUS_LOG)  # although it was not to be
 ACTIVATION_STARTING = Event(2, 1, 0x03)
+TELEMETRY_CHANGED = Event(2, 2, TELEMETRY_CONTROLLER)
 SPARE, TEMPERATURE, RELIABILITY, READ_ONLY, BACKUP = range(5)  # bits of the critical warning
 # What tells of each. Spec: NVMe Base 2.0c figures 149, 208.
 _WARNINGS = {
@@ -131,6 +133,9 @@ class Model:
         self.detached: set[int] = set()  # NSIDs of namespaces that are not active now
         self.notify: Callable[[Event], None] = lambda event: None
         self.pause: Callable[[bool], None] = lambda paused: None  # all commands
+        # What is kept of events: their data; and of admin commands that have ended: SCT << 8 | SC.
+        self.record: Callable[[EventKind, bytes], None] = lambda kind, data: None
+        self.ended: Callable[[Values, int], None] = lambda command, status: None
         self._base = replace(self.state.smart)
         self._began = time.monotonic()
         self._begin()
@@ -311,6 +316,11 @@ class Model:
                 )
             },
         )
+
+    @property
+    def error_count(self) -> int:
+        """How many errors were ever logged."""
+        return self._base.error_count
 
     def warn(self, warnings: int) -> None:
         """Have the critical warning be `warnings`, and tell of the bits that are new."""

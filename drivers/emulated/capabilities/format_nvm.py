@@ -21,6 +21,7 @@ from scsi2nvme.drivers.emulated.model import LBCC, NCC, CommandFailed, invalid_f
 from scsi2nvme.drivers.scheme import Option, parse_switch
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode
+from scsi2nvme.nvme.persistent_events import FORMAT_COMPLETION, FORMAT_START, EventKind
 from scsi2nvme.nvme.status import StatusCode
 
 _log = logging.getLogger(__name__)
@@ -72,6 +73,9 @@ class Formatter(Part):
             model.remaining[namespace.nsid] = 100
             model.attach(namespace)
         model.save()
+        for namespace in namespaces:
+            started = FORMAT_START.build(nsid=namespace.nsid, format_nvm_cdw10=cdw10)
+            model.record(EventKind.FORMAT_START, started)
         loop = asyncio.get_running_loop()
         erased = self._thread.submit(self._erase, [namespace.nsid for namespace in namespaces])
         self._advance(loop, namespaces, erased, 0, done)
@@ -112,7 +116,11 @@ class Formatter(Part):
             self._model.end_format(namespace)
             self._model.namespace_changed(namespace)
         saved = self._model.try_save()
-        done(saved if error is None else StatusCode.INTERNAL_ERROR)
+        status = saved if error is None else StatusCode.INTERNAL_ERROR
+        for namespace in namespaces:
+            ended = FORMAT_COMPLETION.build(nsid=namespace.nsid, status_field=status)
+            self._model.record(EventKind.FORMAT_COMPLETION, ended)
+        done(status)
 
     def close(self) -> None:
         """See Part: what was not finished is, when the image is next opened."""

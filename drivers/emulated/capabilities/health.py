@@ -164,7 +164,8 @@ def _get(controller: Controller, command: Values) -> tuple[int, bytes]:
     return _threshold(_key(command.cdw11), values), b""
 
 
-def _smart(controller: Controller) -> bytes:
+def smart_log(controller: Controller) -> bytes:
+    """Return the SMART log."""
     totals, health = controller.model.smart(), controller.part(Health)
     read = -(-totals.bytes_read // _DATA_UNIT_BYTES)
     written = -(-totals.bytes_written // _DATA_UNIT_BYTES)
@@ -217,7 +218,7 @@ def _controller(controller: Controller) -> Fields:
 
 CAPABILITY = Capability(
     "health",
-    log_pages=(LogPage(0x02, _smart, controller_only=True),),
+    log_pages=(LogPage(0x02, smart_log, controller_only=True),),
     features=(
         Feature(
             _THRESHOLDS,

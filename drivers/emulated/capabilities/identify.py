@@ -137,10 +137,16 @@ def namespace_data(controller: Controller, state: NamespaceState) -> bytes:
     return IDENTIFY_NAMESPACE.build(**fields | told(controller.settings, "ns"))
 
 
-def _controller(controller: Controller, command: Values) -> bytes:
+def identify_controller(controller: Controller) -> Values:
+    """Return Identify Controller."""
     capabilities = controller.tables.capabilities
     fields = merged(one.controller(controller) for one in capabilities)
-    return IDENTIFY_CONTROLLER.build(**fields | told(controller.settings, "ctrl"))
+    raw = IDENTIFY_CONTROLLER.build(**fields | told(controller.settings, "ctrl"))
+    return IDENTIFY_CONTROLLER.parse(raw)
+
+
+def _controller(controller: Controller, command: Values) -> bytes:
+    return identify_controller(controller).raw
 
 
 def namespace_list(namespaces: Iterable[NamespaceState], command: Values) -> bytes:

@@ -25,6 +25,7 @@ from scsi2nvme.drivers.emulated.model import LBCC, NCC, NIC, CommandFailed, inva
 from scsi2nvme.drivers.scheme import Option, parse_size
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode
+from scsi2nvme.nvme.persistent_events import CHANGE_NAMESPACE, EventKind
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NAMESPACE
 
@@ -173,6 +174,7 @@ def _manage(controller: Controller, command: Values) -> int:
     management, select = controller.part(Management), command.cdw10 & _SELECT
     if select == _DELETE:
         management.delete(command.nsid)
+        _record(controller, command, nsid=command.nsid)
         return 0
     if select != _CREATE:
         raise invalid_field(40)
@@ -180,8 +182,16 @@ def _manage(controller: Controller, command: Values) -> int:
         raise CommandFailed(StatusCode.IO_COMMAND_SET_NOT_SUPPORTED, 47)
     if command.nsid:
         raise invalid_field(4)
-    data = controller.from_host(command, IDENTIFY_BYTES)
-    return management.create(IDENTIFY_NAMESPACE.parse(data))
+    data = IDENTIFY_NAMESPACE.parse(controller.from_host(command, IDENTIFY_BYTES))
+    nsid = management.create(data)
+    told = {name: data[name] for name in ("nsze", "flbas", "dps", "nmic")}
+    _record(controller, command, nsid=nsid, nscap=data.ncap, **told)
+    return nsid
+
+
+def _record(controller: Controller, command: Values, **fields: int) -> None:
+    event = CHANGE_NAMESPACE.build(nsmgt_cdw10=command.cdw10, **fields)
+    controller.model.record(EventKind.CHANGE_NAMESPACE, event)
 
 
 def _attach(controller: Controller, command: Values) -> int:

@@ -35,6 +35,11 @@ from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode
 from scsi2nvme.nvme.log_structures import SANITIZE_STATUS, SANITIZE_STATUS_LOG
+from scsi2nvme.nvme.persistent_events import (
+    SANITIZE_COMPLETION,
+    SANITIZE_START,
+    EventKind,
+)
 from scsi2nvme.nvme.status import StatusCode
 
 _log = logging.getLogger(__name__)
@@ -205,6 +210,12 @@ class Sanitizer(Part):
         self._check_namespaces()
         self._controller.part(SelfTest).sanitized()
         self._enter(_State(_RUNNING, command.cdw10, command.cdw11))
+        started = SANITIZE_START.build(
+            sanicap=_sanicap(self._controller),
+            sani_cdw10=command.cdw10,
+            sani_cdw11=command.cdw11,
+        )
+        self._model.record(EventKind.SANITIZE_START, started)
         self._begin()
 
     def _has(self, action: int) -> bool:
@@ -274,6 +285,10 @@ class Sanitizer(Part):
         self._attach()
         self._model.state.kept[_KEPT] = asdict(self._state)
         self._model.try_save()
+        status = SANITIZE_STATUS.parse(self.status())
+        sani_status = int.from_bytes(status.raw[2:4], "little")
+        ended = SANITIZE_COMPLETION.build(sani_prog=status.sprog, sani_status=sani_status)
+        self._model.record(EventKind.SANITIZE_COMPLETION, ended)
         dealt = state == _DONE_DEALLOCATED
         self._model.notify(SANITIZED_AND_DEALLOCATED if dealt else SANITIZED)
 
@@ -334,8 +349,13 @@ def _sanitize(controller: Controller, command: Values) -> int:
     return 0
 
 
+def _sanicap(controller: Controller) -> int:
+    offered: int = controller.settings[OFFERED.keyword]
+    return offered | _NOT_MODIFIED_AFTER
+
+
 def _controller(controller: Controller) -> Fields:
-    return {"sanicap": controller.settings[OFFERED.keyword] | _NOT_MODIFIED_AFTER}
+    return {"sanicap": _sanicap(controller)}
 
 
 def _offered(settings: Mapping[str, Any]) -> bool:

@@ -6,14 +6,16 @@ Area 1 is the SMART log, area 2 the error log as well. Spec: NVMe Base 2.0c 5.16
 from __future__ import annotations
 
 from scsi2nvme.drivers.emulated.capability import Capability, Controller, LogPage, Part
+from scsi2nvme.drivers.emulated.model import TELEMETRY_CHANGED
 from scsi2nvme.drivers.scheme import Option, parse_switch
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.log_structures import TELEMETRY_CONTROLLER, TELEMETRY_HEADER, TELEMETRY_HOST
+from scsi2nvme.nvme.persistent_events import EventKind
 
 _OUI = 0x525400
 _BLOCK = 512
 _SMART, _ERRORS = 0x02, 0x01
-_LPA_TELEMETRY = 1 << 3
+_LPA_TELEMETRY, _TELEMETRY_NOTICES = 1 << 3, 1 << 10
 _CREATE = 1 << 8  # CDW10
 _RETAIN = 1 << 15
 _HOST_GENERATION = 381
@@ -37,7 +39,7 @@ class Telemetry(Part):
         self._controller = controller
         self._host = self._saved = b""
         self._host_generation = self._saved_generation = 0
-        self._errors = controller.model.smart().error_count
+        self._errors = controller.model.error_count
 
     def _snapshot(self) -> tuple[int, int, bytes]:
         """Return the last blocks of areas 1 and 2, and both areas."""
@@ -53,6 +55,7 @@ class Telemetry(Part):
         if lid == TELEMETRY_HOST and command.cdw10 & _CREATE:
             self._host_generation = self._host_generation + 1 & 0xFF
             self._host = self._log(lid, self._host_generation)
+            self._controller.model.record(EventKind.TELEMETRY_CREATED, self._host[:_BLOCK])
 
     def host(self) -> bytes:
         """Return the host-initiated log, which may be of nothing yet."""
@@ -60,14 +63,26 @@ class Telemetry(Part):
 
     def saved(self) -> bytes:
         """Return the controller-initiated log."""
-        errors = self._controller.model.smart().error_count
-        if not self._saved and errors != self._errors:
-            self._errors = errors
-            self._saved_generation = self._saved_generation + 1 & 0xFF
-            self._saved = self._log(TELEMETRY_CONTROLLER, self._saved_generation)
+        self._save()
         return self._saved or TELEMETRY_HEADER.build(
             lid=TELEMETRY_CONTROLLER, ieee=_OUI, generation=self._saved_generation
         )
+
+    def _save(self) -> bool:
+        """Save one, if none waits to be read and there were errors; whether it was so."""
+        errors = self._controller.model.error_count
+        if self._saved or errors == self._errors:
+            return False
+        self._errors = errors
+        self._saved_generation = self._saved_generation + 1 & 0xFF
+        self._saved = self._log(TELEMETRY_CONTROLLER, self._saved_generation)
+        self._controller.model.record(EventKind.TELEMETRY_CREATED, self._saved[:_BLOCK])
+        return True
+
+    def before_posting(self) -> None:
+        """See Part: a log that was saved is told of."""
+        if self._controller.enabled and self._save():
+            self._controller.model.notify(TELEMETRY_CHANGED)
 
     def taken(self, command: Values) -> None:
         """The host has read a log; it lets another be saved unless it retains the event."""
@@ -114,7 +129,7 @@ CAPABILITY = Capability(
         LogPage(TELEMETRY_HOST, _host, asked=_asked, controller_only=True),
         LogPage(TELEMETRY_CONTROLLER, _saved, answered=_answered, controller_only=True),
     ),
-    controller=lambda controller: {"lpa": _LPA_TELEMETRY},
+    controller=lambda controller: {"lpa": _LPA_TELEMETRY, "oaes": _TELEMETRY_NOTICES},
     options=(TELEMETRY,),
     settings={TELEMETRY.keyword: False},
     start=Telemetry,

@@ -7,6 +7,7 @@ import time
 from scsi2nvme.drivers.emulated.capability import Capability, Controller, Feature, Part
 from scsi2nvme.fields import Values
 
+TIMESTAMP_FEATURE = 0x0E
 _TIMESTAMP_BYTES = 8
 _ONCS_TIMESTAMP = 1 << 6
 _SET_BY_HOST = 1  # Timestamp Origin
@@ -40,7 +41,11 @@ def _put(controller: Controller, command: Values, data: bytes) -> int:
 
 CAPABILITY = Capability(
     "Timestamp",
-    features=(Feature(0x0E, data_bytes=lambda value: _TIMESTAMP_BYTES, get=_get, put=_put),),
+    features=(
+        Feature(
+            TIMESTAMP_FEATURE, data_bytes=lambda value: _TIMESTAMP_BYTES, get=_get, put=_put
+        ),
+    ),
     controller=lambda controller: {"oncs": _ONCS_TIMESTAMP},
     start=Timestamp,
 )

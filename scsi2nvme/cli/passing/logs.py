@@ -38,6 +38,7 @@ from scsi2nvme.nvme.log_structures import (
     TELEMETRY_HEADER,
     TELEMETRY_HOST,
 )
+from scsi2nvme.nvme.persistent_events import EVENTS
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT
 
 _CHANGED_BYTES = 4096
@@ -45,6 +46,7 @@ _TOO_MANY = 0xFFFFFFFF
 _BLOCK = 512  # of telemetry
 _RESULTS = 20  # of the self-test log
 _UNUSED = 0xF
+_ASCII = frozenset({"sn", "mn", "subnqn", "fw_rev", "old_fw_rev", "new_fw_rev"})
 _READ_EVENTS, _ESTABLISH, _RELEASE = 0, 1, 2
 # What this program reads of a telemetry log, or a persistent event log, at most.
 MOST_BYTES = 256 << 20
@@ -197,7 +199,33 @@ def _events(raw: bytes, header: Values) -> Iterator[dict[str, Any]]:
         event = PERSISTENT_EVENT.parse(raw[at:])
         start = at + event.event_header_len + 3
         at = start + event.event_len
-        yield {**event, "data": raw[start:at].hex()}
+        data = raw[start:at]
+        row = EVENTS.get(event.event_type)
+        told = {"event_name": "unknown" if row is None else row.name}
+        if row is not None and row.layout is not None and len(data) >= row.layout.size:
+            told["fields"] = _readable(row.layout.parse(data[: row.layout.size]))
+        yield {**event, **told, "data": data.hex()}
+
+
+def _readable(values: Values) -> dict[str, Any]:
+    """Return fields as numbers, and those that hold ASCII as text."""
+    return {
+        name: values.bytes(name).rstrip(b" \0").decode("ascii", "replace")
+        if name in _ASCII
+        else value
+        for name, value in values.items()
+    }
+
+
+def _event_lines(place: int, event: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"Event[{place}]: type {event['event_type']:#x} ({event['event_name']}) "
+        f"at {event['event_timestamp']} ms"
+    )
+    for name, value in event.get("fields", {}).items():
+        yield f"  {name:<24}: {value}"
+    if "fields" not in event:
+        yield from hex_dump(bytes.fromhex(event["data"]))
 
 
 def _persistent_events(given: argparse.Namespace) -> Conversation[Shown]:
@@ -219,13 +247,11 @@ def _persistent_events(given: argparse.Namespace) -> Conversation[Shown]:
     if action is None:
         yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=_RELEASE)
     events = list(_events(raw, header))
-    lines = [f"{name:<22}: {value}" for name, value in header.items()]
+    told = _readable(header)
+    lines = [f"{name:<22}: {value}" for name, value in told.items()]
     for place, event in enumerate(events):
-        lines.append(
-            f"Event[{place}]: type {event['event_type']:#x} at {event['event_timestamp']} ms"
-        )
-        lines += hex_dump(bytes.fromhex(event["data"]))
-    json = {**header, "list_of_event_entries": events}
+        lines += _event_lines(place, event)
+    json = {**told, "list_of_event_entries": events}
     return Shown(tuple(lines), json, raw[:length])
 
 

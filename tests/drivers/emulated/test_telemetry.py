@@ -11,7 +11,7 @@ from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.log_structures import TELEMETRY_HEADER
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
-from tests.drivers.emulated.host import Host, admin, identify, log_page
+from tests.drivers.emulated.host import Host, admin, identify, log_page, set_feature
 
 
 def create() -> NvmeCommand:
@@ -27,6 +27,19 @@ def run(test: Any, **options: Any) -> None:
             host.close()
 
     asyncio.run(body())
+
+
+def test_the_host_is_told_of_a_saved_log_if_it_wants() -> None:
+    async def test(host: Host) -> None:
+        assert IDENTIFY_CONTROLLER.parse(await host.ok(identify(1))).oaes & 1 << 10
+        await host.ok(set_feature(0x0B, 1 << 10))
+        request = host.place(admin(AdminOpcode.ASYNC_EVENT_REQUEST))
+        assert (await host.execute(log_page(0x7E, 512))).status
+        event = await host.take()
+        assert (event.cid, event.dw0) == (request, 2 | 2 << 8 | 0x08 << 16)
+        assert TELEMETRY_HEADER.parse(await host.ok(log_page(0x08, 512, rae=True))).available
+
+    run(test)
 
 
 def test_a_plain_controller_has_none() -> None:
