@@ -29,7 +29,9 @@ MOST_NOTIFICATIONS = 256  # of reservations, that are read for one event
 RETRY_S, _MOST_RETRY_S = 1.0, 60.0  # between attempts to read the namespaces
 REARM_S = 60.0  # between looks whether a critical warning that was told of has passed
 
-# Feature 0Bh: critical warnings, and the notices that are dealt with.
+# Feature 0Bh: critical warnings, and the notices that are dealt with. Not that of telemetry which a
+# controller has saved: all other notices would wait for whoever reads that log, and to read it so
+# that they do not has the controller forget it.
 _ALL_WARNINGS = 0x1F
 _NOTICES = 1 << 8 | 1 << 9 | ANA_NOTICE  # of namespaces, of a firmware activation, of access
 _PERSISTENT_INTERNAL_ERROR = 3

@@ -1,12 +1,15 @@
-"""READ BUFFER's error history: the controller's telemetry, as current and saved internal status.
+"""READ BUFFER's error history: the controller's telemetry, as current and saved internal status,
+and its persistent event log.
 
 The snapshot is the controller's own: a host-initiated telemetry log that is made when an initiator
 asks for one, and read from there piece by piece. Whoever else has another one made meanwhile makes
-this one of no use, which is told (COMMAND SEQUENCE ERROR).
+this one of no use, which is told (COMMAND SEQUENCE ERROR). Of the persistent events, which a
+controller lets one reader have at a time, the newest that fit `MOST_EVENT_BYTES` are kept here.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
 from enum import IntEnum
 from typing import Any
@@ -15,8 +18,14 @@ from scsi2nvme.command import Task
 from scsi2nvme.commands.read_buffer import rows
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
-from scsi2nvme.nvme.log_structures import TELEMETRY_CONTROLLER, TELEMETRY_HEADER, TELEMETRY_HOST
-from scsi2nvme.scsi.result import Asked, CheckCondition, Result, Translation
+from scsi2nvme.nvme.log_structures import (
+    PERSISTENT_EVENT_HEADER,
+    PERSISTENT_EVENT_LOG,
+    TELEMETRY_CONTROLLER,
+    TELEMETRY_HEADER,
+    TELEMETRY_HOST,
+)
+from scsi2nvme.scsi.result import Asked, CheckCondition, NvmeError, Result, Translation
 from scsi2nvme.scsi.sense import (
     COMMAND_SEQUENCE_ERROR,
     ERROR_HISTORY_I_T_NEXUS_CLEARED,
@@ -27,14 +36,16 @@ from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.error_history import Retrieved
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
-_LPA_OFFSETS, _LPA_TELEMETRY = 1 << 2, 1 << 3
+_LPA_OFFSETS, _LPA_TELEMETRY, _LPA_EVENTS = 1 << 2, 1 << 3, 1 << 4
 _RETAIN, _CREATE = 1 << 15, 1 << 8  # CDW10
 _BLOCK = 512
 _HOST_GENERATION = 381  # of the host-initiated log
 _PIECE_BYTES = 128 << 10
-CURRENT, SAVED = 0x10, 0x11  # our buffers
+CURRENT, SAVED, EVENTS = 0x10, 0x11, 0x12  # our buffers
 _LOGS = {CURRENT: TELEMETRY_HOST, SAVED: TELEMETRY_CONTROLLER}
-_FORMATS = {CURRENT: 0x01, SAVED: 0x02}
+_FORMATS = {CURRENT: 0x01, SAVED: 0x02, EVENTS: 0x00}
+MOST_EVENT_BYTES = 1 << 20
+_ESTABLISH, _RELEASE = 1 << 8, 2 << 8  # CDW10
 _BY_THIS_COMMAND = 0b01  # EHS_SOURCE
 _EARLIER = 0b10
 
@@ -68,7 +79,7 @@ ENTRY = Structure(
     8,
     (
         Field("buffer_id", 0),
-        Field("buffer_format", 1, doc="01h current, 02h saved internal status"),
+        Field("buffer_format", 1, doc="00h vendor's, 01h current, 02h saved internal status"),
         Field("maximum_available_length", 4, 0, 32),
     ),
     spec="SPC-4 6.18.8.2",
@@ -94,8 +105,9 @@ Conversation = Generator[Asked, Any, Any]
 
 def offered(lu: LogicalUnit) -> bool:
     """Whether initiators may read the error history."""
-    needed = _LPA_TELEMETRY | _LPA_OFFSETS
-    return lu.history_allowed and lu.facts.controller.lpa & needed == needed
+    lpa = lu.facts.controller.lpa
+    told = lpa & _LPA_OFFSETS and lpa & (_LPA_TELEMETRY | _LPA_EVENTS)
+    return lu.history_allowed and bool(told)
 
 
 def _read(lid: int, offset: int, size: int, bits: int = 0) -> NvmeCommand:
@@ -124,14 +136,40 @@ def _length(header: Values) -> int:
 
 def _make(lu: LogicalUnit) -> Conversation:
     """Have the controller make a snapshot, and see what it has saved itself."""
-    history = lu.history
-    header = yield from _header(TELEMETRY_HOST, _CREATE)
-    saved = yield from _header(TELEMETRY_CONTROLLER)
-    history.generation = header.raw[_HOST_GENERATION]
-    history.lengths = {CURRENT: _length(header)}
-    if saved.available:
-        history.lengths[SAVED] = _length(saved)
+    history, lpa, lengths = lu.history, lu.facts.controller.lpa, {}
+    if lpa & _LPA_TELEMETRY:
+        header = yield from _header(TELEMETRY_HOST, _CREATE)
+        saved = yield from _header(TELEMETRY_CONTROLLER)
+        history.generation = header.raw[_HOST_GENERATION]
+        lengths[CURRENT] = _length(header)
+        if saved.available:
+            lengths[SAVED] = _length(saved)
+    if lpa & _LPA_EVENTS:
+        history.events = yield from _read_events(lu)
+        lengths[EVENTS] = len(history.events)
+    history.lengths = {number: length for number, length in lengths.items() if length}
     history.retrieved = Retrieved.NO
+
+
+def _read_events(lu: LogicalUnit) -> Generator[Asked, Any, bytes]:
+    """Return the persistent event log; nothing while another reads it, or if it cannot be read."""
+    size = PERSISTENT_EVENT_HEADER.size
+    try:
+        completion = yield _read(PERSISTENT_EVENT_LOG, 0, size, _ESTABLISH)
+    except NvmeError:
+        return b""
+    data: bytes = completion.data
+    end = min(PERSISTENT_EVENT_HEADER.parse(data).total_log_len, MOST_EVENT_BYTES) & ~3
+    step = min(_PIECE_BYTES, lu.facts.maximum_transfer_bytes)
+    try:
+        for at in range(size, end, step):
+            completion = yield _read(PERSISTENT_EVENT_LOG, at, min(step, end - at))
+            data += completion.data
+    except NvmeError:
+        data = b""
+    with contextlib.suppress(NvmeError):
+        yield _read(PERSISTENT_EVENT_LOG, 0, size, _RELEASE)
+    return data
 
 
 def _take(task: Task, wanted: Buffer) -> None:
@@ -197,6 +235,8 @@ def _data(task: Task) -> Translation:
         raise task.invalid_field("buffer_id")
     if cdb.buffer_offset > length:
         raise task.invalid_field("buffer_offset")
+    if cdb.buffer_id == EVENTS:
+        return Result(data_in=history.events[cdb.buffer_offset :][:MAXIMUM_TRANSFER_BYTES])
     wanted = min(cdb.allocation_length, length - cdb.buffer_offset, MAXIMUM_TRANSFER_BYTES)
     start = cdb.buffer_offset // _BLOCK * _BLOCK
     end = -(-(cdb.buffer_offset + wanted) // _BLOCK) * _BLOCK
@@ -216,7 +256,7 @@ def _data(task: Task) -> Translation:
 
 
 def error_history(task: Task) -> Translation:
-    """Spec: SPC-4 6.18.8; NVMe Base 2.0 5.16.1.8, 5.16.1.9 (telemetry)."""
+    """Spec: SPC-4 6.18.8; NVMe Base 2.0 5.16.1.8, 5.16.1.9 (telemetry), 5.16.1.14 (events)."""
     number, history = task.cdb.buffer_id, task.lu.history
     if number <= Buffer.NEW_TAKEN_DIRECTORY:
         return (yield from _directory(task, Buffer(number)))

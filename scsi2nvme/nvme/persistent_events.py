@@ -128,9 +128,7 @@ SET_FEATURE = Structure(
     order="little",
     spec="NVMe Base 2.0c 5.16.1.14.1.11",
 )
-THERMAL_EXCURSION = _layout(
-    "Thermal Excursion Event", 2, ("over_temp", 0, 0), ("threshold", 1, 1)
-)
+THERMAL_EXCURSION = _layout("Thermal Excursion Event", 2, ("over_temp", 0, 0), ("threshold", 1, 1))
 
 EVENTS: dict[int, EventRow] = {
     row.kind: row

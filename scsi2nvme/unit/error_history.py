@@ -17,7 +17,7 @@ class ErrorHistory:
     """Of one logical unit. `owner` is a nexus's key, "": nobody's.
 
     `lengths` are the bytes of each buffer of the snapshot, `generation` the controller's number
-    of it; there is no snapshot without lengths.
+    of it; there is no snapshot without lengths. `events` are the persistent ones.
     """
 
     def __init__(self) -> None:
@@ -29,6 +29,7 @@ class ErrorHistory:
         """There is no snapshot any more."""
         self.lengths: dict[int, int] = {}
         self.generation = 0
+        self.events = b""
 
     def reset(self) -> None:
         """It is nobody's any more, and gone."""

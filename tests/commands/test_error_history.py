@@ -7,6 +7,7 @@ import pytest
 from scsi2nvme import engine
 from scsi2nvme.commands.error_history import DIRECTORY, ENTRY, STATUS_HEADER
 from scsi2nvme.nvme.command import NvmeCommand
+from scsi2nvme.nvme.log_structures import PERSISTENT_EVENT_HEADER
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     COMMAND_SEQUENCE_ERROR,
@@ -18,7 +19,7 @@ from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.logical_unit import Nexus
 from tests.support import Bench, code, make_bench, row
 
-CURRENT, SAVED = 0x10, 0x11
+CURRENT, SAVED, EVENTS = 0x10, 0x11, 0x12
 CLEAR_NEXUS, CLEAR = 0xFE, 0xFF
 LENGTH = 3 * 512
 
@@ -69,6 +70,64 @@ def test_the_data_are_in_spcs_form_from_any_offset() -> None:
         part = read(bench, CURRENT, buffer_offset=offset, allocation_length=length)
         assert part.data_in == whole[offset : offset + length]
     assert code(read(bench, CURRENT, buffer_offset=LENGTH + 1)) == INVALID_FIELD_IN_CDB
+
+
+def with_events(length: int = 2048, **fields: int) -> Bench:
+    """Return a bench with a controller that has a log of events, of so many bytes."""
+    bench = make_bench(controller={"lpa": 0x1F, "pels": 1, **fields})
+    head = PERSISTENT_EVENT_HEADER.build(lid=0x0D, total_log_len=length)
+    bench.model.logs[0x0D] = head + bytes(index & 0xFF for index in range(length - len(head)))
+    return bench
+
+
+def of_events(bench: Bench) -> list[int]:
+    """Return what each command about the log of events was to do."""
+    asked = [each for each in bench.model.executed if each.cdw10 & 0xFF == 0x0D]
+    return [each.cdw10 >> 8 & 3 for each in asked]
+
+
+def test_persistent_events_are_read_once_and_kept() -> None:
+    bench = with_events(200 * 1024)
+    data = read(bench, 1).data_in
+    last = ENTRY.parse(data[-8:])
+    assert (last.buffer_id, last.buffer_format, last.maximum_available_length) == (
+        EVENTS,
+        0,
+        200 * 1024,
+    )
+    established, *reads, released = of_events(bench)
+    assert (established, set(reads), released) == (1, {0}, 2)
+    log = bench.model.logs[0x0D]
+    bench.model.logs[0x0D] = bytes(len(log))
+    assert read(bench, EVENTS, allocation_length=1 << 20).data_in == log
+    assert read(bench, EVENTS, buffer_offset=700, allocation_length=9).data_in == log[700:709]
+    assert len(of_events(bench)) == len(reads) + 2
+    read(bench, CLEAR)
+    assert code(read(bench, EVENTS)) == INVALID_FIELD_IN_CDB
+
+
+def test_more_events_than_are_kept_are_cut() -> None:
+    bench = with_events()
+    head = PERSISTENT_EVENT_HEADER.build(lid=0x0D, total_log_len=1 << 60)
+    bench.model.logs[0x0D] = head.ljust(2 << 20, b"\x01")
+    last = ENTRY.parse(read(bench, 1).data_in[-8:])
+    assert last.maximum_available_length == 1 << 20
+
+
+def test_events_that_another_reads_are_not_there() -> None:
+    bench = with_events()
+    del bench.model.logs[0x0D]
+    data = read(bench, 1).data_in
+    assert DIRECTORY.parse(data).directory_length == 16
+    assert of_events(bench) == [1]
+    assert code(read(bench, EVENTS)) == INVALID_FIELD_IN_CDB
+
+
+def test_a_controller_may_have_events_alone() -> None:
+    bench = with_events(lpa=0x14)
+    data = read(bench, 1).data_in
+    assert DIRECTORY.parse(data).directory_length == 8
+    assert read(bench, EVENTS).data_in == bench.model.logs[0x0D]
 
 
 def test_it_is_one_nexuses_until_another_takes_it() -> None:

@@ -1,10 +1,12 @@
-"""The error history over the portal, from an emulated controller's telemetry."""
+"""The error history over the portal, from an emulated controller's telemetry and events."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from scsi2nvme.commands.error_history import DIRECTORY, ENTRY, STATUS_HEADER
+from scsi2nvme.nvme.log_structures import PERSISTENT_EVENT_HEADER
 from tests.daemon import IQN, Daemon
 from tests.integration.disks import spec
 from tests.iscsi_client import Initiator
@@ -12,7 +14,8 @@ from tests.support import row
 
 
 def test_an_initiator_reads_telemetry(tmp_path: Path) -> None:
-    disk = spec("emulated", tmp_path, size_mib=1, telemetry="on", history="on")
+    logs: dict[str, Any] = {"telemetry": "on", "event-log": "on"}
+    disk = spec("emulated", tmp_path, size_mib=1, history="on", **logs)
     with Daemon(tmp_path, disk) as daemon, Initiator(("127.0.0.1", daemon.port)) as one:
         one.login(IQN)
         one.hear()
@@ -30,4 +33,10 @@ def test_an_initiator_reads_telemetry(tmp_path: Path) -> None:
         whole = read(0x10, length)
         assert STATUS_HEADER.parse(whole).set_three_length == length // 512 - 1
         assert b"".join(read(0x10, 4096, at) for at in range(0, length, 4096)) == whole
+        last = ENTRY.parse(directory[-ENTRY.size :])
+        assert (last.buffer_id, last.buffer_format) == (0x12, 0)
+        events = read(0x12, last.maximum_available_length)
+        told = PERSISTENT_EVENT_HEADER.parse(events[:512])
+        assert (told.lid, told.total_log_len) == (0x0D, len(events))
+        assert told.total_num_of_events > 2
         assert read(0xFF, 0) == b""

@@ -42,9 +42,7 @@ def _put(controller: Controller, command: Values, data: bytes) -> int:
 CAPABILITY = Capability(
     "Timestamp",
     features=(
-        Feature(
-            TIMESTAMP_FEATURE, data_bytes=lambda value: _TIMESTAMP_BYTES, get=_get, put=_put
-        ),
+        Feature(TIMESTAMP_FEATURE, data_bytes=lambda value: _TIMESTAMP_BYTES, get=_get, put=_put),
     ),
     controller=lambda controller: {"oncs": _ONCS_TIMESTAMP},
     start=Timestamp,

@@ -201,7 +201,7 @@ def _events(raw: bytes, header: Values) -> Iterator[dict[str, Any]]:
         at = start + event.event_len
         data = raw[start:at]
         row = EVENTS.get(event.event_type)
-        told = {"event_name": "unknown" if row is None else row.name}
+        told: dict[str, Any] = {"event_name": "unknown" if row is None else row.name}
         if row is not None and row.layout is not None and len(data) >= row.layout.size:
             told["fields"] = _readable(row.layout.parse(data[: row.layout.size]))
         yield {**event, **told, "data": data.hex()}
