@@ -26,6 +26,7 @@ BLOCK, SECTOR = 4096, 512
 MOST = 16  # blocks of one command: about every other is large enough to stay in place
 _STAMP = struct.Struct("<QQ")  # block number, version
 _COUNT_S = 0.1
+_ENDING = {signal.SIGTERM}
 _PAUSE_S = 0.05  # after an error
 
 
@@ -129,14 +130,17 @@ class Writer(threading.Thread):
 
 def work(writers: Sequence[Writer], count: Path) -> None:
     """Let them work until SIGTERM, or until one of them has lost something."""
-    ending = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ending.set())
+    # Waited for, not handled: a handler that sets an event waits for the event's lock for good if
+    # the signal comes while the thread that it interrupts has that, to look at the event.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     for writer in writers:
         writer.start()
     temporary = count.with_suffix(".new")
-    while not ending.wait(_COUNT_S) and all(writer.lost is None for writer in writers):
+    going = True
+    while going and all(writer.lost is None for writer in writers):
         temporary.write_text(f"{sum(writer.done for writer in writers)}\n")
         temporary.rename(count)
+        going = signal.sigtimedwait(_ENDING, _COUNT_S) is None
     for writer in writers:
         writer.stop.set()
     for writer in writers:
