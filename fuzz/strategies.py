@@ -24,6 +24,7 @@ from scsi2nvme.nvme.structures import (
     IDENTIFY_NAMESPACE,
     IDENTIFY_NVM_CONTROLLER,
     LBA_FORMAT,
+    POWER_STATE,
 )
 
 # Around these, comparisons and shifts go wrong.
@@ -139,6 +140,9 @@ _SIZES = (8, 1000, 1 << 20, (1 << 32) + 5, 1 << 40)
 _NSIDS = st.sampled_from((1, 2, 0xFFFFFFFE))
 _TRANSFERS = st.sampled_from((4096, 65536, 131072, 1 << 20, 2 << 20))
 _BITS = st.one_of(st.just(0x1FF), st.integers(0, 0x1FF))
+_POWER_STATES = b"".join(
+    POWER_STATE.build(mp=900 - 200 * each, nops=int(each > 2)) for each in range(5)
+)
 _FEW_BITS = st.one_of(st.just(0x1F), st.integers(0, 0x1F))
 _PROTECTION_TYPES = st.sampled_from((0, 0, 0, 1, 2, 3))
 _LIMITS = {
@@ -166,7 +170,7 @@ _CONTROLLER: dict[str, st.SearchStrategy[int | bytes]] = {
     "awun": st.sampled_from((0xFFFF, 7)),
     "awupf": st.sampled_from((0, 7, 0xFFFF)),
     "nn": st.integers(1, 4),
-    "psds": st.binary(max_size=64),
+    "psds": st.one_of(st.binary(max_size=64), st.just(_POWER_STATES)),
 }
 _NAMESPACE: dict[str, st.SearchStrategy[int | bytes]] = {
     "flbas": st.sampled_from((0, 1, _EXTENDED, _EXTENDED | 1)),

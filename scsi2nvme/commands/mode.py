@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.commands import power
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.scsi.result import GOOD, CheckCondition, NvmeError, Result, Translation
@@ -21,6 +22,7 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.mode_pages import PAGES
 from scsi2nvme.unit.mode_pages.informational_exceptions import INFORMATIONAL_EXCEPTIONS_CONTROL
 from scsi2nvme.unit.mode_pages.page import PAGE_0, SUBPAGE, FeatureField, ModePage, PageControl
+from scsi2nvme.unit.mode_pages.power_consumption import POWER_CONSUMPTION, most_powerful
 from scsi2nvme.unit.reservations import Access
 
 ALL_PAGES, ALL_SUBPAGES = 0x3F, 0xFF
@@ -108,7 +110,7 @@ def read_page(lu: LogicalUnit, page: ModePage, control: PageControl) -> Generato
     A controller that cannot select values has none but the current ones.
     """
     values = bytearray(lu.mode.values(page, control))
-    saveable = bool(page.changeable)
+    saveable = page.saveable
     feature = page.feature
     if feature is not None and feature.present(lu.facts):
         try:
@@ -252,7 +254,7 @@ def _check_page(
         wrong = (wanted[byte] ^ was[byte]) & ~mask[byte]
         if wrong:
             raise _invalid(offset + byte, wrong.bit_length() - 1)
-    if name := page.wrong(page.layout.parse(wanted)):
+    if name := page.wrong(page.layout.parse(wanted), lu.facts):
         byte, bit = page.layout.by_name[name].highest_bit("big")
         raise _invalid(offset + byte, bit)
     bare = bytes(layout.size)
@@ -311,6 +313,9 @@ def mode_select(task: Task) -> Translation:
         feature = change.page.feature
         if feature is not None and feature.present(lu.facts):
             yield from _set_feature(lu, change, feature, bool(task.cdb.sp))
+        if change.page is POWER_CONSUMPTION:
+            values = POWER_CONSUMPTION.layout.parse(change.values)
+            yield from power.settle(lu, most_powerful(values, lu.facts))
     _apply(task, changes, asked, asked != block_bytes)
     return GOOD
 

@@ -20,6 +20,7 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.status_map import result_of
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.mode_pages.power_consumption import POWER_CONSUMPTION, most_powerful
 from scsi2nvme.unit.power_conditions import ACTIVE, BY_NUMBERS, RestingCondition
 from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.reservations import Access
@@ -60,9 +61,8 @@ def state_of(facts: NamespaceFacts, wanted: int, modifier: int) -> int:
     conditions are non-operational ones, standby_z the deepest; a controller
     without such takes its last state for them, as for stopped.
     """
-    states = range(facts.power_states)
-    resting = [state for state in states[1:] if facts.power_state(state).nops]
-    operational = [state for state in states if state not in resting]
+    states, operational = range(facts.power_states), facts.operational_states
+    resting = [state for state in states if state not in operational]
     if wanted == PowerCondition.IDLE:
         return operational[min(modifier + 1, len(operational) - 1)]
     if wanted == PowerCondition.STANDBY:
@@ -78,6 +78,13 @@ def power_state(lu: LogicalUnit) -> int:
     return state_of(lu.facts, lu.power_condition, lu.power_condition_modifier)
 
 
+def power_limit(lu: LogicalUnit) -> int:
+    """Return the NVMe power state of the most that it admits. Spec: SPC-4 7.5.14."""
+    if not lu.facts.consumption_is_told:
+        return 0
+    return most_powerful(lu.mode.page(POWER_CONSUMPTION), lu.facts)
+
+
 def resting_sense(lu: LogicalUnit) -> SenseCode | None:
     """Return what tells of a power condition other than active, None in that."""
     resting = lu.resting_condition
@@ -89,21 +96,25 @@ def resting_sense(lu: LogicalUnit) -> SenseCode | None:
 Conversation = Generator[NvmeCommand, Any, None]
 
 
-def _settle(lu: LogicalUnit) -> Conversation:
+def settle(lu: LogicalUnit, limit: int | None = None) -> Conversation:
     """Bring the controller into the deepest state that all its logical units admit.
 
-    With one state only there is nothing to choose, and some refuse to be asked.
+    It takes no more than any logical unit admits by mode page 1Ah/01h, used or not; `limit` is
+    that of this one, if not what its page says. With one state only there is nothing to choose,
+    and some refuse to be asked.
     """
     if lu.facts.power_states == 1:
         return
-    state = min(power_state(each) for each in lu.siblings())
+    others = [power_limit(each) for each in lu.controller_units if each is not lu]
+    own = power_limit(lu) if limit is None else limit
+    state = max(min(power_state(each) for each in lu.siblings()), own, *others)
     yield NvmeCommand(AdminOpcode.SET_FEATURES, cdw10=POWER_MANAGEMENT, cdw11=state, admin=True)
 
 
 def wake(lu: LogicalUnit) -> Conversation:
     """Return to the active power condition, as medium access asks. Spec: SPC-4 5.11.4."""
     lu.enter(ACTIVE)
-    yield from _settle(lu)
+    yield from settle(lu)
 
 
 def rest(lu: LogicalUnit, condition: RestingCondition) -> Translation:
@@ -117,7 +128,7 @@ def rest(lu: LogicalUnit, condition: RestingCondition) -> Translation:
             yield NvmeCommand(Opcode.FLUSH, nsid=lu.nsid)
         if lu.readiness is Readiness.READY and lu.resting_condition is before:
             lu.enter(condition.condition, condition.modifier, by_timer=True)
-            yield from _settle(lu)
+            yield from settle(lu)
     except NvmeError as error:
         return result_of(error)
     return GOOD
@@ -173,7 +184,7 @@ def _change(task: Task, wanted: PowerCondition, modifier: int, before: Readiness
     else:
         lu.enter(ACTIVE)
     _let_timers_run(task)
-    yield from _settle(lu)
+    yield from settle(lu)
     return GOOD
 
 
@@ -205,7 +216,7 @@ def _load_or_eject(task: Task) -> Translation:
         raise CheckCondition(Sense(MEDIUM_REMOVAL_PREVENTED))
     if task.cdb.start:
         _load(lu, task.nexus)
-        yield from _settle(lu)
+        yield from settle(lu)
         return GOOD
     if before is Readiness.EJECTED:
         return GOOD

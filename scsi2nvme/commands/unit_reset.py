@@ -17,14 +17,14 @@ def reset(lu: LogicalUnit, cause: SenseCode | None) -> Translation:
     command that failed means; the rest is done nonetheless. `cause` as in
     `LogicalUnit.reset`. Spec: SPC-4 5.10, SBC-3 4.20, SAM-5 6.3.3.
     """
-    resting = lu.resting
+    settled = not lu.resting and not power.power_limit(lu)
     lu.reset(cause)
-    return _controllers_part(lu, resting=resting)
+    return _controllers_part(lu, settled=settled)
 
 
-def _controllers_part(lu: LogicalUnit, *, resting: bool) -> Translation:
+def _controllers_part(lu: LogicalUnit, *, settled: bool) -> Translation:
     conversations = [mode.restore(lu)]
-    if resting:
+    if not settled:
         conversations.append(power.wake(lu))
     result: Result = GOOD
     for conversation in conversations:

@@ -157,6 +157,17 @@ class NamespaceFacts:
         """How many power states the controller has, by NPSS."""
         return (self.controller.npss & 0x1F) + 1
 
+    @property
+    def operational_states(self) -> tuple[int, ...]:
+        """The power states in which I/O commands are executed; that is always so of the first."""
+        return (0, *(n for n in range(1, self.power_states) if not self.power_state(n).nops))
+
+    @property
+    def consumption_is_told(self) -> bool:
+        """Whether there are operational power states to choose from, by what each takes."""
+        states = self.operational_states
+        return len(states) > 1 and all(self.power_state(state).mp for state in states)
+
     def power_state(self, number: int) -> Values:
         """Return the descriptor of a power state."""
         return POWER_STATE.parse(self.controller.bytes("psds")[number * POWER_STATE.size :])

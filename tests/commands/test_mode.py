@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scsi2nvme.commands.mode import HEADER_6, HEADER_10, LONG_DESCRIPTOR, SHORT_DESCRIPTOR
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.structures import POWER_STATE
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     BUS_DEVICE_RESET_FUNCTION_OCCURRED,
@@ -32,6 +33,9 @@ from tests.support import Bench, make_bench, make_lu, make_nexus
 
 WCE = 0x06  # feature identifier
 SAVE = 1 << 31
+TWO_OPERATIONAL_STATES: dict[str, Any] = {
+    "psds": POWER_STATE.build(mp=900) + POWER_STATE.build(mp=100)
+}
 ALL: dict[str, Any] = {"page_code": 0x3F, "subpage_code": 0xFF}
 
 
@@ -89,7 +93,7 @@ def refused_in_cdb(result: Result, byte: int, bit: int) -> bool:
 
 
 def test_all_pages_ascend_and_the_lengths_agree() -> None:
-    bench = make_bench(namespace={"nsfeat": 1})
+    bench = make_bench(controller=TWO_OPERATIONAL_STATES, namespace={"nsfeat": 1})
     data = sense(bench, dbd=1, **ALL)
     assert HEADER_10.parse(data).mode_data_length == len(data) - 2
     found = pages_of(data)
@@ -160,7 +164,7 @@ def test_the_allocation_length_only_truncates() -> None:
 
 def test_changeable_values_are_what_select_accepts() -> None:
     """Flip each bit of every page: it is taken exactly if the mask says so."""
-    bench = make_bench(namespace={"nsfeat": 1})
+    bench = make_bench(controller=TWO_OPERATIONAL_STATES, namespace={"nsfeat": 1})
     for row in PAGES:
         mask = page(bench, row, PageControl.CHANGEABLE).raw
         start = row.header.size
@@ -170,7 +174,7 @@ def test_changeable_values_are_what_select_accepts() -> None:
                 wanted[index] ^= 1 << bit
                 result = select(bench, bytes(wanted))
                 if mask[index] >> bit & 1:
-                    makes_sense = not row.wrong(row.layout.parse(wanted))  # alone
+                    makes_sense = not row.wrong(row.layout.parse(wanted), bench.lu.facts)  # alone
                     assert (result.status is Status.GOOD) == makes_sense
                     bench.lu.exceptions.reset()  # TEST has made one
                     bench.lu.take_attention(bench.nexus)

@@ -52,6 +52,18 @@ def test_what_a_disk_says_of_tcg(one: Initiator) -> None:
     assert data_of(one, "A2 02 07FE 80 00 00000001 00 00")[:12] == reset + bytes([0, 0, 0, 4])
 
 
+def test_how_much_an_active_disk_may_take(one: Initiator) -> None:
+    page = data_of(one, "12 01 8D 00 FF 00", 255)
+    assert page.hex(" ", 4) == "008d000c 00042328 010411f8 02040af0"
+    lowest = bytes.fromhex("5A01000C 0000 03 00").ljust(16, b"\0")
+    for wanted in (lowest, lowest[:6] + bytes(10)):
+        selected = one.command(
+            0, bytes.fromhex("55 10 0000000000 0018 00"), data_out=bytes(8) + wanted
+        )
+        assert selected.status == 0, selected.sense_triple
+        assert data_of(one, "5A 08 1A 01 000000 0018 00", 24)[8:] == wanted
+
+
 async def test_a_clock_that_was_set_goes_on_through_a_reset(rig: Rig) -> None:
     async with rig.controller() as controller:
         player = Player.on(controller.namespaces[1], controller)

@@ -16,6 +16,7 @@ NAA = "naa.5001405000000001"
 OPTIONS = "size=256M,serial=S1,powerstates=5,thinp=on"
 # Mode page 1Ah: idle_a after 100 ms.
 TIMER = ",".join(["1a", "26", "0", "2", "0", "0", "0", "1", *["0"] * 32])
+LOWEST = ",".join(["5a", "1", "0", "c", "0", "0", "3", *["0"] * 9])
 ASKED = {
     "set-identity": "echo -n desk | sg_ident --set --itype=2 $disk",
     "identity": "sg_ident --itype=2 --ascii $disk",
@@ -25,6 +26,9 @@ ASKED = {
     "power-page": "sg_vpd --page=pc $disk",
     "provisioning-page": "sg_vpd --page=lbpv $disk",
     "set-timer": f"sg_wr_mode --page=1a --contents={TIMER} $disk",
+    "consumption-page": "sg_vpd --page=0x8d $disk",
+    "set-consumption": f"sg_wr_mode --page=1a,1 --contents={LOWEST} $disk",
+    "consumption-mode": "sg_modes --page=0x1a,1 --hex $disk",
     "power-mode": "sg_modes --page=0x1a $disk",
     "thresholds-mode": "sg_modes --page=0x1c,2 $disk",
     "rested": "eventually 60 rests",
@@ -81,6 +85,11 @@ def told(power: Power) -> dict[str, str]:
 @pytest.mark.parametrize("name", ASKED)
 def test_every_tool_ends_well(told: dict[str, str], name: str) -> None:
     assert told[name].splitlines()[-1] == "0", told[name]
+
+
+def test_what_an_active_disk_takes(told: dict[str, str]) -> None:
+    assert len(re.findall(r"[Mm]aximum power consumption", told["consumption-page"])) == 3
+    assert re.search(r"5a 01 00 0c\s+00 00 03 00", told["consumption-mode"])
 
 
 def test_identity_and_clock(told: dict[str, str]) -> None:

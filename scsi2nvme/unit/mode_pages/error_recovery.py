@@ -39,7 +39,9 @@ READ_WRITE_ERROR_RECOVERY = ModePage(
         per_namespace=True,
         needed=False,
     ),
-    wrong=lambda values: "recovery_time_limit" if values.recovery_time_limit % _TLER_MS else "",
+    wrong=lambda values, facts: (
+        "recovery_time_limit" if values.recovery_time_limit % _TLER_MS else ""
+    ),
 )
 
 VERIFY_ERROR_RECOVERY = ModePage(

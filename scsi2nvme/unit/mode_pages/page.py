@@ -71,7 +71,7 @@ class ModePage:
     """One row. Offsets in `layout` count from the page's first byte.
 
     `unsaved` are changeable fields that are not saved. `wrong` names a field whose value, with the
-    others', makes no sense, "" if all do.
+    others', makes no sense of this namespace, "" if all do.
     """
 
     code: int
@@ -81,7 +81,7 @@ class ModePage:
     defaults: Callable[[NamespaceFacts], Mapping[str, int]] = lambda facts: {}
     feature: FeatureField | None = None
     unsaved: tuple[str, ...] = ()
-    wrong: Callable[[Values], str] = lambda values: ""
+    wrong: Callable[[Values, NamespaceFacts], str] = lambda values, facts: ""
     supported: Callable[[NamespaceFacts], bool] = lambda facts: True
 
     @cached_property
@@ -94,6 +94,11 @@ class ModePage:
         """The page's bytes with the bits set that MODE SELECT may change, but for a feature's."""
         own = self.layout.by_name
         return self.layout.build(**{name: own[name].maximum for name in self.changeable})
+
+    @property
+    def saveable(self) -> bool:
+        """Whether any of its fields can be saved (PS), but for a feature's."""
+        return bool(set(self.changeable) - set(self.unsaved))
 
     @property
     def name(self) -> str:
