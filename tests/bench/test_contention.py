@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from bench import contention, peers
 
 
+@pytest.mark.slow
 def test_a_stream_and_hosts_are_measured(tmp_path: Path) -> None:
     with peers.scsi2nvme(tmp_path, contention.SIZE_BYTES >> 3) as target:
         assert contention.beside(target, "compare-and-write", 1)["iops"] > 0

@@ -9,6 +9,7 @@ import pytest
 
 from bench import load, peers
 
+pytestmark = pytest.mark.slow
 SIZE_BYTES = 64 << 20
 _IO_URING_SETUP = 425  # the same on all architectures
 

@@ -55,6 +55,7 @@ def test_the_meter_meters_the_process_that_it_is_told_to() -> None:
     assert meter.seconds >= 0.04
 
 
+@pytest.mark.slow
 def test_a_disk_in_memory_is_full_before_it_is_measured(tmp_path: Path) -> None:
     size_bytes = 128 << 20
     with peers.in_memory(tmp_path, size_bytes) as target:

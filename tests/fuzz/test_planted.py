@@ -1,4 +1,7 @@
-"""A fault that is planted is found by a short run, and named with its row and field."""
+"""A fault that is planted is found by a short run, and named with its row and field.
+
+It is the fuzzers that are judged here, not the product.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,7 @@ from scsi2nvme.unit.mode_pages.control import CONTROL
 from tests.fuzz.hunting import CSRC, SEED, NativePath, hunt
 from tests.support import row
 
+pytestmark = pytest.mark.slow
 Patch = pytest.MonkeyPatch
 # What is found ends the hunt; where it is rare, one seed needs more examples than another.
 MANY = 3000

@@ -13,9 +13,19 @@ from tests.fuzz.hunting import SEED
 
 @pytest.mark.parametrize("each", PROPERTIES, ids=lambda each: each.name)
 def test_a_property_holds(each: Property) -> None:
+    assert_holds(each, examples=2, number=SEED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("each", PROPERTIES, ids=lambda each: each.name)
+def test_a_property_holds_for_more(each: Property) -> None:
+    assert_holds(each, examples=4, number=SEED + 1000)
+
+
+def assert_holds(each: Property, *, examples: int, number: int) -> None:
     found = [
-        runner.examine(each, subject, examples=4, number=SEED + number)
-        for number, subject in enumerate(each.subjects())
+        runner.examine(each, subject, examples=examples, number=number + place)
+        for place, subject in enumerate(each.subjects())
     ]
     assert found, "there is nothing that it is about"
     assert [failure for failure in found if failure is not None] == []

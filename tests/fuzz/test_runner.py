@@ -82,6 +82,7 @@ def test_a_finding_is_told_once(tmp_path: Path, monkeypatch: Patch) -> None:
     assert len(run.go(0).failures) == 1
 
 
+@pytest.mark.slow
 def test_a_broken_translation_is_a_finding_with_its_row(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr("scsi2nvme.engine._refuse", lambda task: 1 / 0)
     failures = start(tmp_path, [], name="READ CAPACITY (16)").go(0).failures
