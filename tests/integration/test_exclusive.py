@@ -198,7 +198,7 @@ def test_what_is_under_way_on_its_blocks_is_waited_for(tmp_path: Path, name: str
 
 def test_a_verified_load_goes_on_beside_it(tmp_path: Path) -> None:
     words = ["--verify", "--operation", "mixed", "--sessions", "2", "--depth", "8"]
-    words += ["--cells", "64", "--bytes", "4096", "--seconds", "3", "--flush-every", "100"]
+    words += ["--cells", "64", "--bytes", "4096", "--seconds", "1", "--flush-every", "100"]
     words += ["--span", str(SHARED * BLOCK // 2)]
     with Daemon(tmp_path, disk()) as daemon:
         busy = subprocess.Popen(
@@ -213,7 +213,7 @@ def test_a_verified_load_goes_on_beside_it(tmp_path: Path) -> None:
 
 def test_what_waits_for_who_is_alone_is_hot_afterwards(tmp_path: Path) -> None:
     """The engine would take many times as long for all that comes in the meantime."""
-    words = ["--depth", str(DEPTH), "--bytes", "4096", "--seconds", "3"]
+    words = ["--depth", str(DEPTH), "--bytes", "4096", "--seconds", "1"]
     start = row("START STOP UNIT").build(start=1)
     with Daemon(tmp_path, disk()) as daemon, logged_in(daemon, "starter") as starter:
         busy = subprocess.Popen([load.program(), "--url", daemon.url(), *words])

@@ -146,11 +146,10 @@ def test_qemu_img_bench(daemon: Daemon, arguments: list[str]) -> None:
 
 
 def test_iscsi_perf(daemon: Daemon) -> None:
-    for order in ([], ["--random"]):
-        output = run("iscsi-perf", "-b", "8", "-m", "32", "-t", "1", *order, daemon.url())
-        averages = re.findall(r"iops average (\d+)", output)
-        assert int(averages[-1]) > 0
-        assert "finished" in output
+    output = run("iscsi-perf", "--random", "-b", "8", "-m", "32", "-t", "1", daemon.url())
+    averages = re.findall(r"iops average (\d+)", output)
+    assert int(averages[-1]) > 0
+    assert "finished" in output
 
 
 def test_header_digests_of_another_initiator(daemon: Daemon, tmp_path: Path) -> None:
