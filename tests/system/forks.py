@@ -9,23 +9,25 @@ systemd and setpriv, runs the program itself in any case.
 COUNT", and so many words, each ended by NUL: the program's arguments. The program gets the
 directory and these descriptors of the process that asks, as its standard ones; not its environment
 and limits. That is told its number and, if HOW is `wait`, its exit status, each in a line. It is
-killed if who waits goes before that; if HOW is `leave`, it stays.
+killed if who waits goes before that; if HOW is `leave`, it stays. SIGURG has it tell where it is.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+import faulthandler
 import gc
 import os
 import selectors
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
 # What the program has imported when it has begun to work.
 IMPORTED = (
@@ -138,8 +140,29 @@ def _become(words: Sequence[str], standard: Sequence[int]) -> NoReturn:
     sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    # Of those that the program leaves as they are. The second one calls the first.
+    signal.signal(signal.SIGURG, _tell_tasks)
+    faulthandler.register(signal.SIGURG, file=2, chain=True)
     sys.argv = ["scsi2nvme", *words]
     sys.exit(import_module("scsi2nvme.__main__").main())
+
+
+def _tell_tasks(*_: object) -> None:
+    """Tell where the tasks of the event loop are, of which its own traceback says nothing."""
+    try:
+        tasks = asyncio.all_tasks()
+    except RuntimeError:
+        return  # there is no loop
+    for task in tasks:
+        told = [f"Task {task.get_name()}:", *_where(task.get_coro())]
+        os.write(2, "\n  ".join(told).encode() + b"\n")
+
+
+def _where(waiting: Any) -> Iterator[str]:
+    """Yield where a coroutine is, from the outside in."""
+    while frame := getattr(waiting, "cr_frame", getattr(waiting, "gi_frame", None)):
+        yield f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
+        waiting = getattr(waiting, "cr_await", getattr(waiting, "gi_yieldfrom", None))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the jobs that the host asks for, until it asks for the end.
 #
-# The host writes lines to the virtio port: `run N`, `kill N`, `blocked`, `shell`, `off`. A
+# The host writes lines to the virtio port: `run N`, `kill N`, `hung`, `shell`, `off`. A
 # job is the script /share/jobs/N/script; it leaves `output` beside it, and its end is
 # answered with `N STATUS`.
 export PATH=/opt/scsi2nvme/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -35,7 +35,7 @@ while read -r verb job <&3; do
   case $verb in
     run) run "$job" & ;;
     kill) end "$job" & ;;
-    blocked) echo w >/proc/sysrq-trigger; echo "blocked 0" >&3 ;;
+    hung) bash -c '. "$JOB_LIBRARY"; tell_hung' >/share/hung; echo "hung 0" >&3 ;;
     shell) { cd /root; setsid --ctty bash -i </dev/hvc0 >/dev/hvc0 2>&1; echo "shell 0" >&3; } & ;;
     off) break ;;
   esac

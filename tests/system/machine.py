@@ -33,6 +33,7 @@ from tests.times import BEHIND_MACHINES
 COMPLAINT = re.compile(r"\b(BUG|WARNING|Oops|Call Trace|blocked for more than|soft lockup)\b")
 BOOT_S = 240
 OFF_S = 30
+HUNG_S = 90
 SYSTEMD_OFF_S = 120
 TIMED_OUT, PANICKED, STOPPED = 124, 125, 126
 
@@ -41,19 +42,6 @@ COMMAND_LINE = (
     " random.trust_cpu=on tsc=reliable no_timer_check audit=0 nvme_core.multipath=N"
 )
 SYSTEMD = "/lib/systemd/systemd"
-
-# Tell of threads that wait in the kernel for a device, and of who has or maps what VFIO gives out.
-_BUSY = """
-for thread in /proc/[0-9]*/task/[0-9]*; do
-  stack=$(<"$thread/stack") || continue
-  case $stack in *vfio* | *pci* | *acpi*) echo "$thread $(<"$thread/comm")" "$stack";; esac
-done 2>/dev/null
-for process in /proc/[0-9]*; do
-  ls -l "$process/fd" | grep --ignore-case vfio | sed "s|^|$process |" || true
-  grep --ignore-case --with-filename vfio "$process/maps" || true
-done 2>/dev/null
-tail /run/daemon.log || true
-"""
 
 
 class MachineError(Exception):
@@ -311,8 +299,7 @@ class Machine:
         while name not in self._ended:
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
             if not select.select([self._jobs], [], [], left)[0]:
-                self._explain_blocked()
-                output = f"\n{job.output if job else self._where_processors_are()}"
+                output = f"\n{self._hung(job) if job else self._where_processors_are()}"
                 self._qemu.kill()
                 self._qemu.wait()
                 raise GuestTimeout(self._with_log(problem + output))
@@ -340,11 +327,15 @@ class Machine:
         errors = self._errors.read().decode(errors="replace")
         return GuestStopped(self._with_log(f"QEMU ended, status {status}\n{errors}"))
 
-    def _explain_blocked(self) -> None:
-        """Have the kernel log what its blocked tasks wait for, if it can still."""
-        self.ask("blocked")
-        if select.select([self._jobs], [], [], 10)[0]:
-            self._receive()
+    def _hung(self, job: Job) -> str:
+        """Return what a job that does not end has written, and what the machine says of itself."""
+        self.ask("hung")
+        deadline = time.monotonic() + HUNG_S
+        while "hung" not in self._ended and (left := deadline - time.monotonic()) > 0:
+            if select.select([self._jobs], [], [], left)[0]:
+                self._receive()
+        path = self.share / "hung"
+        return f"{job.output}\n{path.read_text(errors='replace') if path.exists() else ''}"
 
     def _where_processors_are(self) -> str:
         """Return each processor's instruction pointer and flags, twice: a kernel may hang."""
@@ -411,7 +402,7 @@ class Machine:
         try:
             self.monitor.wait("DEVICE_DELETED", device=controller.name)
         except TimeoutError as error:
-            busy = self.run(_BUSY, 300, check=False).output
+            busy = self.run("tell_hung", 300, check=False).output
             raise MachineError(f"{controller.name} is not let go of\n{busy}") from error
 
     def plug(self, controller: Nvme) -> None:

@@ -44,7 +44,7 @@ unload() {{ # which disk
   local pid
   pid=$(<"/tmp/$1.pid")
   kill "$pid"
-  eventually 120 test ! -e "/proc/$pid"
+  eventually 120 test ! -e "/proc/$pid" || stuck "$1"
   rm "/tmp/$1.count" "/tmp/$1.pid"
   cat "/tmp/$1.outcome" "/tmp/$1.errors"
 }}
@@ -63,9 +63,10 @@ progress() {{ # how many, which disks
     eventually 60 reached "$name" "${{goals[$name]}}" || stuck "$name"
   done
 }}
-# Say what the load of a disk met that does not go on, and fail.
+# Say what the load of a disk met that does not go on, or does not end, and fail.
 stuck() {{ # which disk
   cat "/tmp/$1.outcome" "/tmp/$1.errors"
+  tell_hung
   exit 1
 }}
 rescan() {{ echo 1 >"/sys/block/$(basename "$(disk "$1")")/device/rescan"; }} # which disk
@@ -125,7 +126,7 @@ class Disks:
 
     def outcome(self, name: str) -> dict[str, Any]:
         """End the load of a disk and return what it met; nothing was lost."""
-        outcome: dict[str, Any] = json.loads(self.run(f"unload {name}", 200))
+        outcome: dict[str, Any] = json.loads(self.run(f"unload {name}", 300))
         assert outcome["lost"] == []
         return outcome
 

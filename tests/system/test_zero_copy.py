@@ -30,6 +30,7 @@ load() {{
 }}
 unload() {{
   kill $load
+  eventually 120 test ! -e /proc/$load || {{ tell_hung; exit 1; }}
   wait $load
 }}
 """

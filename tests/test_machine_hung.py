@@ -1,0 +1,40 @@
+"""What is told of a machine in which something hangs, as far as that can be seen outside of one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import threading
+from pathlib import Path
+
+from tests.system import hung
+
+
+def test_a_thread_tells_where_it_waits() -> None:
+    release = threading.Event()
+    waiting = threading.Thread(target=release.wait)
+    waiting.start()
+    try:
+        said = list(hung.thread(Path(f"/proc/{os.getpid()}/task/{waiting.native_id}")))
+    finally:
+        release.set()
+        waiting.join()
+    assert f"thread {waiting.native_id} " in said[0]
+    assert said[1].startswith("  call ")
+
+
+def test_a_ring_tells_how_far_it_is() -> None:
+    box = struct.pack("<HHIII", 2, 1, 128, 4096, 1344).ljust(64, b"\0") + struct.pack("<I", 1280)
+    memory = ctypes.create_string_buffer(box)
+    told = hung.ring(os.getpid(), ctypes.addressof(memory))
+    assert told == "head 1344, tail 1280 of 4096"
+    assert hung.ring(os.getpid(), 0).startswith("<")
+
+
+def test_everything_is_told_whatever_is_not_there() -> None:
+    said = list(hung.report())
+    assert [line for line in said if line.startswith("--- ")] == [
+        f"--- {part}" for part in ("kernel", "disks", "interrupts", "daemon", "threads")
+    ]
+    assert not [line for line in said if "Error(" in line]
