@@ -8,6 +8,7 @@ import struct
 import threading
 from pathlib import Path
 
+from tests.daemon import MEMORY, Daemon
 from tests.system import hung
 
 
@@ -32,9 +33,14 @@ def test_a_ring_tells_how_far_it_is() -> None:
     assert hung.ring(os.getpid(), 0).startswith("<")
 
 
+def test_a_daemon_is_found_by_its_control_socket(tmp_path: Path) -> None:
+    with Daemon(tmp_path, MEMORY) as daemon:
+        assert hung.state_dir(daemon.pid) == tmp_path
+
+
 def test_everything_is_told_whatever_is_not_there() -> None:
     said = list(hung.report())
     assert [line for line in said if line.startswith("--- ")] == [
-        f"--- {part}" for part in ("kernel", "disks", "interrupts", "daemon", "threads")
+        f"--- {part}" for part in ("kernel", "disks", "interrupts", "threads", "daemon")
     ]
     assert not [line for line in said if "Error(" in line]

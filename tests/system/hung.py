@@ -14,6 +14,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _PROC, _SYS, _TARGET = Path("/proc"), Path("/sys"), Path("/sys/kernel/config/target")
@@ -60,14 +61,16 @@ def _said(*words: str) -> Iterator[str]:
 
 def disks_of(pid: int) -> list[str]:
     """Return which disks, or ways to one, a process has open or mapped."""
-    process = _PROC / str(pid)
-    found = {line.split(maxsplit=5)[-1] for line in text(process / "maps").splitlines()}
-    for name in _names(process / "fd"):
-        try:
-            found.add(str((process / "fd" / name).readlink()))
-        except OSError:
-            continue  # it has just been closed
-    return sorted(name for name in found if _OF_DISKS.search(name))
+    mapped = {line.split(maxsplit=5)[-1] for line in text(_PROC / f"{pid}/maps").splitlines()}
+    return sorted(name for name in mapped | _open(pid) if _OF_DISKS.search(name))
+
+
+def _open(pid: int) -> set[str]:
+    found = set()
+    for name in _names(_PROC / f"{pid}/fd"):
+        with suppress(OSError):  # it has just been closed
+            found.add(str((_PROC / f"{pid}/fd/{name}").readlink()))
+    return found
 
 
 def thread(path: Path) -> Iterator[str]:
@@ -162,9 +165,19 @@ def daemon() -> Iterator[str]:
         yield f"<{error}>"
     for words in ("list --json", "stat --json", "stat --json --by session"):
         yield words
-        yield from _said("scsi2nvme", *words.split(), "--state-dir", "/run/daemon")
+        yield from _said("scsi2nvme", *words.split(), "--state-dir", str(state_dir(pid)))
     time.sleep(_LOGS_S)
     yield from text(_LOG).splitlines()[-_LOG_LINES:]
+
+
+def state_dir(pid: int) -> Path:
+    """Return where a daemon has its control socket."""
+    sockets = [name for name in _open(pid) if name.startswith("socket:")]
+    for line in text(_PROC / "net/unix").splitlines():
+        inode, path = [*line.split(), ""][6:8]
+        if f"socket:[{inode}]" in sockets and path.endswith("/control.sock"):
+            return Path(path).parent
+    return _PID.with_suffix("")  # as library.sh has it
 
 
 def kernel() -> Iterator[str]:
@@ -174,7 +187,7 @@ def kernel() -> Iterator[str]:
 
 def report() -> Iterator[str]:
     """Yield everything."""
-    parts: list[Callable[[], Iterator[str]]] = [kernel, disks, interrupts, daemon, threads]
+    parts: list[Callable[[], Iterator[str]]] = [kernel, disks, interrupts, threads, daemon]
     for part in parts:
         yield f"--- {part.__name__}"
         try:

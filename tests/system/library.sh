@@ -22,7 +22,7 @@ eventually() {
 
 # Say what the machine is about, where something does not go on.
 tell_hung() {
-  (cd /opt/scsi2nvme && timeout --kill-after=5 60 python3 -m tests.system.hung) 2>&1 || true
+  (cd /opt/scsi2nvme && timeout --kill-after=5 90 python3 -m tests.system.hung) 2>&1 || true
 }
 
 # The program without its start, which costs seconds: a fork of a process that has imported it, see

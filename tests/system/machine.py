@@ -33,7 +33,7 @@ from tests.times import BEHIND_MACHINES
 COMPLAINT = re.compile(r"\b(BUG|WARNING|Oops|Call Trace|blocked for more than|soft lockup)\b")
 BOOT_S = 240
 OFF_S = 30
-HUNG_S = 90
+HUNG_S = 120
 SYSTEMD_OFF_S = 120
 TIMED_OUT, PANICKED, STOPPED = 124, 125, 126
 
