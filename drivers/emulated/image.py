@@ -13,6 +13,7 @@ import json
 import os
 import re
 import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -391,17 +392,32 @@ class Image:
         """
         if not isinstance(self.medium, int):
             return length
-        at, end, used = offset, offset + length, 0
-        for _ in range(_MOST_PIECES):
+        used, at = 0, offset
+        for count, (begin, stop) in enumerate(self.pieces(offset, length)):
+            if count == _MOST_PIECES:
+                return used + offset + length - at
+            used, at = used + stop - begin, stop
+        return used
+
+    def pieces(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Yield which of these bytes take room in the file: where each piece begins and ends.
+
+        All are one piece where that is not known.
+        """
+        at, end = offset, offset + length
+        while isinstance(self.medium, int) and at < end:
             try:
                 begin = os.lseek(self.medium, at, os.SEEK_DATA)
+                if begin >= end:
+                    return
+                at = min(os.lseek(self.medium, begin, os.SEEK_HOLE), end)
             except OSError as error:
-                return used if error.errno == errno.ENXIO else length  # nothing follows
-            if begin >= end:
-                return used
-            at = min(os.lseek(self.medium, begin, os.SEEK_HOLE), end)
-            used += at - begin
-        return used + end - at
+                if error.errno == errno.ENXIO:  # nothing follows
+                    return
+                break
+            yield begin, at
+        if at < end:
+            yield at, end
 
     def save(self) -> None:
         """Make the state durable; TransportError if that fails."""

@@ -144,6 +144,15 @@ class Emulator(Handle):
         """Write four bytes, the lowest first, all over a namespace, durably; as `erase`."""
         check(lib.s2n_emu_overwrite(self.native, nsid, pattern), f"namespace {nsid}")
 
+    def marked(self, nsid: int, first: int) -> tuple[int, int] | None:
+        """Return the first block from there on that is marked as unreadable, and how many follow.
+
+        It is one of them. None if there is none.
+        """
+        at = ffi.new("uint64_t *", first)
+        blocks = int(lib.s2n_emu_marked(self.native, nsid, at))
+        return (int(at[0]), blocks) if blocks else None
+
     def open_gate(self, fd: int, slot: int) -> None:
         """Have Reservation commands, and heed what the file denies to the controller `slot`."""
         check(lib.s2n_emu_open_gate(self.native, fd, slot), "reservations")

@@ -108,6 +108,7 @@ IDENTIFY_NVM_CONTROLLER = Structure(
         _f("dmrl", 3, 3, "ranges, 0: no limit"),
         _f("dmrsl", 4, 7, "logical blocks of one range, 0: no limit"),
         _f("dmsl", 8, 15, "logical blocks of one command, 0: no limit"),
+        _f("aocs", 18, 19, "bit 0: Get LBA Status tells which blocks are allocated"),
     ),
     order="little",
     spec="NVM Command Set 1.0c 4.1.5 (CNS 06h)",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from scsi2nvme.drivers.emulated.capabilities.lba_status import LBA_STATUS
 from scsi2nvme.drivers.emulated.capabilities.told import told
 from scsi2nvme.drivers.emulated.capability import (
     AdminCommand,
@@ -28,6 +29,7 @@ from scsi2nvme.drivers.emulated.model import PHYSICAL_BYTES, VERSION, CommandFai
 from scsi2nvme.drivers.scheme import Option
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode
+from scsi2nvme.nvme.lba_status import AOCS_ALLOCATED
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import (
     IDENTIFY_BYTES,
@@ -186,7 +188,10 @@ def _nvm_namespace(controller: Controller, command: Values) -> bytes:
 
 
 def _nvm_controller(controller: Controller, command: Values) -> bytes:
-    return IDENTIFY_NVM_CONTROLLER.build()  # no limit but MDTS
+    on_a_file = controller.model.image.path is not None
+    told = controller.settings.get(LBA_STATUS.keyword) and on_a_file
+    aocs = AOCS_ALLOCATED if told else 0
+    return IDENTIFY_NVM_CONTROLLER.build(aocs=aocs)  # no limit but MDTS
 
 
 def _independent_namespace(controller: Controller, command: Values) -> bytes:

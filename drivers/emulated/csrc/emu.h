@@ -265,6 +265,9 @@ void emu_marks_free(struct emu_marks *marks);
 void emu_marks_set(struct emu_marks *marks, uint64_t first, uint64_t blocks, bool marked);
 /* Whether one of the blocks is marked, and the first of those. */
 bool emu_marks_find(const struct emu_marks *marks, uint64_t first, uint64_t blocks, uint64_t *at);
+/* The same, and how many follow that one which are marked, it included; 0 if none is. */
+uint64_t emu_marks_run(const struct emu_marks *marks, uint64_t first, uint64_t blocks,
+                       uint64_t *at);
 
 /* ---- medium.c ---- */
 

@@ -108,6 +108,9 @@ int s2n_emu_flush(s2n_emu *emu, uint32_t nsid);
 int s2n_emu_erase(s2n_emu *emu, uint32_t nsid);
 /* Write `pattern`, its lowest byte first, all over a namespace, durably; as s2n_emu_erase. */
 int s2n_emu_overwrite(s2n_emu *emu, uint32_t nsid, uint32_t pattern);
+/* How many blocks, from `*at` on, Write Uncorrectable has made unreadable; `*at` becomes the first
+ * of them. 0 if none is from there on. */
+uint64_t s2n_emu_marked(s2n_emu *emu, uint32_t nsid, uint64_t *at);
 /* How long the file is by which the controllers of a subsystem keep reservations. */
 uint32_t s2n_emu_gate_bytes(void);
 /* Have Reservation commands, and heed what is denied by that file to the controller `slot`; once,

@@ -53,16 +53,33 @@ void emu_marks_set(struct emu_marks *marks, uint64_t first, uint64_t blocks, boo
     }
 }
 
-bool emu_marks_find(const struct emu_marks *marks, uint64_t first, uint64_t blocks, uint64_t *at)
+/* The first block that is marked, or is not (`flip` UINT64_MAX). */
+static bool find(const struct emu_marks *marks, uint64_t first, uint64_t end, uint64_t flip,
+                 uint64_t *at)
 {
-    if (!marks || !atomic_load_explicit(&marks->marked, memory_order_relaxed))
-        return false;
-    for (uint64_t from = first, end = first + blocks; from < end; from += BITS - from % BITS) {
-        uint64_t found = bits_of(from, end) & atomic_load(&marks->word[from / BITS]);
+    for (uint64_t from = first; from < end; from += BITS - from % BITS) {
+        uint64_t found = bits_of(from, end) & (atomic_load(&marks->word[from / BITS]) ^ flip);
         if (found) {
             *at = from / BITS * BITS + (uint64_t)__builtin_ctzll(found);
             return true;
         }
     }
     return false;
+}
+
+bool emu_marks_find(const struct emu_marks *marks, uint64_t first, uint64_t blocks, uint64_t *at)
+{
+    if (!marks || !atomic_load_explicit(&marks->marked, memory_order_relaxed))
+        return false;
+    return find(marks, first, first + blocks, 0, at);
+}
+
+uint64_t emu_marks_run(const struct emu_marks *marks, uint64_t first, uint64_t blocks, uint64_t *at)
+{
+    uint64_t end = first + blocks, behind = end;
+
+    if (!emu_marks_find(marks, first, blocks, at))
+        return 0;
+    find(marks, *at, end, UINT64_MAX, &behind);
+    return behind - *at;
 }

@@ -189,3 +189,12 @@ int s2n_emu_overwrite(s2n_emu *emu, uint32_t nsid, uint32_t pattern)
         return -ENOENT;
     return emu_overwrite(emu->ns[nsid], pattern) ? -EIO : 0;
 }
+
+uint64_t s2n_emu_marked(s2n_emu *emu, uint32_t nsid, uint64_t *at)
+{
+    const struct emu_namespace *ns;
+
+    if (nsid == 0 || nsid > EMU_NAMESPACES || !(ns = emu->ns[nsid]) || *at >= ns->blocks)
+        return 0;
+    return emu_marks_run(ns->marks, *at, ns->blocks - *at, at);
+}
