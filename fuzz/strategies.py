@@ -147,6 +147,7 @@ _FEW_BITS = st.one_of(st.just(0x1F), st.integers(0, 0x1F))
 _PROTECTION_TYPES = st.sampled_from((0, 0, 0, 1, 2, 3))
 _LIMITS = {
     "vsl": st.sampled_from((0, 0, 1, 5)),
+    "aocs": st.integers(0, 1),
     "wzsl": st.sampled_from((0, 0, 1, 5)),
     "dmrl": st.sampled_from((0, 0, 1, 16)),
     "dmrsl": st.sampled_from((0, 0, 8, 1 << 20)),
@@ -156,7 +157,7 @@ _EXTENDED = 1 << 4  # FLBAS: what metadata there are lie behind each block
 _CONTROLLER: dict[str, st.SearchStrategy[int | bytes]] = {
     "ieee": st.sampled_from((0, 0x123456)),
     "oncs": _BITS,
-    "oacs": _FEW_BITS,
+    "oacs": st.one_of(_FEW_BITS, st.just(0x21F)),
     "fuses": st.integers(0, 1),
     "vwc": st.integers(0, 1),
     "npss": st.integers(0, 4),

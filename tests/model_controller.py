@@ -16,6 +16,7 @@ from typing import Any
 from scsi2nvme.executor import first_failure
 from scsi2nvme.nvme.command import AdminOpcode, Completed, Completion, Fuse, NvmeCommand, Opcode
 from scsi2nvme.nvme.copying import SOURCE_RANGE
+from scsi2nvme.nvme.lba_status import Action, build
 from scsi2nvme.nvme.log_structures import SANITIZE_STATUS, TELEMETRY_HEADER
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.structures import (
@@ -113,6 +114,9 @@ class ModelController:
         self.timestamp = bytes(8)
         self.sanitizing_steps: list[int] = []  # SPROG after Sanitize, per look at the log
         self.unsanitary: set[int] = set()  # CDW10 of Sanitize: operations that fail
+        # What Get LBA Status tells: blocks that are unreadable, and allocated.
+        self.unreadable: list[range] = []
+        self.allocated: list[range] = []
         self.logs: dict[int, bytes] = {
             0x01: bytes(64 * 64),
             0x02: SMART_LOG.build(
@@ -146,6 +150,7 @@ class ModelController:
             AdminOpcode.SECURITY_RECEIVE: self._security_receive,
             AdminOpcode.SECURITY_SEND: lambda command: None,
             AdminOpcode.SANITIZE: self._sanitize,
+            AdminOpcode.GET_LBA_STATUS: self._get_lba_status,
             AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD: self._download,
             AdminOpcode.FIRMWARE_COMMIT: self._commit,
         }
@@ -501,6 +506,16 @@ class ModelController:
         dwords = (command.cdw10 >> 16 | (command.cdw11 & 0xFFFF) << 16) + 1
         offset = command.cdw12 | command.cdw13 << 32
         return log[offset : offset + 4 * dwords].ljust(4 * dwords, b"\0")
+
+    def _get_lba_status(self, command: NvmeCommand) -> bytes:
+        action, lba = command.cdw13 >> 24, command.cdw10 | command.cdw11 << 32
+        if action not in (Action.TRACKED, Action.ALLOCATED):
+            raise StatusError(INVALID_FIELD)
+        told = self.unreadable if action == Action.TRACKED else self.allocated
+        cut = ((range(max(each.start, lba), each.stop), 0) for each in told)
+        most = (4 * (command.cdw12 + 1) - 8) // 16
+        data = build(((blocks, status) for blocks, status in cut if blocks), most)
+        return data.ljust(command.data_in, b"\0")
 
     def _get_features(self, command: NvmeCommand) -> Completion:
         fid, select = command.cdw10 & 0xFF, command.cdw10 >> 8 & 7

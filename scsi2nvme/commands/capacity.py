@@ -1,13 +1,10 @@
-"""READ CAPACITY and GET LBA STATUS."""
+"""READ CAPACITY."""
 
 from __future__ import annotations
 
 from scsi2nvme.command import Command, Data, Task, Transfer
-from scsi2nvme.commands.sanitize_status import all_deallocated
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.scsi.result import CheckCondition, Result, Translation
-from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
-from scsi2nvme.unit.reservations import Access
+from scsi2nvme.scsi.result import Result, Translation
 
 CAPACITY_10 = Structure(
     "READ CAPACITY (10) parameter data",
@@ -35,27 +32,7 @@ CAPACITY_16 = Structure(
     ),
     spec="SBC-3 5.16.2",
 )
-LBA_STATUS = Structure(
-    "GET LBA STATUS parameter data with one descriptor",
-    24,
-    (
-        Field("parameter_data_length", 0, 0, 32),
-        Field("completion_condition", 7, 1, 3, "000b: not indicated"),
-        Field("rtp", 7, 0, 1, "REPORT TYPE was processed"),
-        Field("lba", 8, 0, 64),
-        Field("blocks", 16, 0, 32),
-        Field("provisioning_status", 20, 0, 4, "0h: mapped or unknown, 1h: deallocated"),
-        Field("additional_status", 21),
-    ),
-    spec="SBC-3 5.4.2; SBC-4 (REPORT TYPE, RTP)",
-)
 _WHOLE_UNIT = 0b01  # RC BASIS. Spec: ZBC (READ CAPACITY)
-_LBA_STATUS_HEADER_BYTES = 8
-_MAPPED_OR_UNKNOWN, _DEALLOCATED = 0x0, 0x1  # PROVISIONING STATUS
-# REPORT TYPE: all blocks, those of a status that is not zero, mapped, deallocated, anchored, and
-# perhaps unreadable ones, of which none are known. By the status of all blocks: which tell of them.
-_REPORT_TYPES = frozenset({0x00, 0x01, 0x02, 0x03, 0x04, 0x10})
-_TELLING = {_MAPPED_OR_UNKNOWN: {0x00, 0x02}, _DEALLOCATED: {0x00, 0x01, 0x03}}
 
 
 def _check_pmi(task: Task) -> None:
@@ -88,30 +65,6 @@ def read_capacity_16(task: Task) -> Translation:
     )
     return Result(data_in=data)
     yield
-
-
-def get_lba_status(task: Task) -> Translation:
-    """Answer one extent up to the end of the medium: NVMe tells nobody what is deallocated.
-
-    It is told of all that it is, while nothing was written since it was sanitized.
-    Spec: SBC-3 5.4; SBC-4 (REPORT TYPE); NVMe Base 2.0c 5.16.1.25 (Global Data Erased).
-    """
-    lba, kind = task.cdb["lba"], task.cdb["report_type"]
-    remaining = task.lu.capacity_blocks - lba
-    if remaining <= 0:
-        raise CheckCondition(Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
-    if kind not in _REPORT_TYPES:
-        raise task.invalid_field("report_type")
-    status = _DEALLOCATED if (yield from all_deallocated(task.lu)) else _MAPPED_OR_UNKNOWN
-    used = LBA_STATUS.size if kind in _TELLING[status] else _LBA_STATUS_HEADER_BYTES
-    data = LBA_STATUS.build(
-        parameter_data_length=used - 4,
-        rtp=1,
-        lba=lba,
-        blocks=min(remaining, 0xFFFFFFFF),
-        provisioning_status=status,
-    )
-    return Result(data_in=data[:used])
 
 
 COMMANDS = (
@@ -150,26 +103,5 @@ COMMANDS = (
         legacy_reserve_allows=True,
         kept=True,
         nvme=("Identify",),
-    ),
-    Command(
-        "GET LBA STATUS (16)",
-        0x9E,
-        16,
-        "SBC-3 5.4",
-        get_lba_status,
-        (
-            Field("lba", 2, 0, 64),
-            Field("allocation_length", 10, 0, 32),
-            Field("report_type", 14),
-        ),
-        service_action=0x12,
-        data=Data.IN,
-        transfer=Transfer.BYTES,
-        length_field="allocation_length",
-        access=Access.READ,
-        nvme=("Get Log Page",),
-        doc="PROVISIONING STATUS is 0h, mapped or unknown, after an UNMAP too: NVMe tells nobody "
-        "which blocks are deallocated. It is 1h of all blocks from the end of a sanitize operation "
-        "on until anything is written, if the controller tells that.",
     ),
 )

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from scsi2nvme.nvme.lba_status import AOCS_ALLOCATED, OACS_LBA_STATUS
 from scsi2nvme.nvme.namespace import NamespaceFacts, Zones
 from scsi2nvme.nvme.protection import TUPLE_BYTES
 
@@ -296,6 +297,17 @@ class BlockDevice:
             return 0
         usable = max(1, self.maximum_physical_block_bytes // self.block_bytes)
         return min(min(blocks, self.atomic_blocks, usable).bit_length() - 1, 15)
+
+    @property
+    def tells_unreadable_blocks(self) -> bool:
+        """Whether the controller tells which blocks it knows to be unreadable (Get LBA Status)."""
+        return self.zones is None and self.facts.controller_bit("oacs", OACS_LBA_STATUS)
+
+    @property
+    def tells_allocated_blocks(self) -> bool:
+        """Whether it tells which blocks are not deallocated, too."""
+        allocated = self.facts.nvm_controller.aocs & AOCS_ALLOCATED
+        return self.provisioned and self.tells_unreadable_blocks and bool(allocated)
 
     @property
     def maximum_unmap_blocks(self) -> int:

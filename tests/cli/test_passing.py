@@ -92,6 +92,11 @@ def played(
         ("list-ns -n 5", AdminOpcode.IDENTIFY, {"cdw10": 2, "nsid": 4}),
         ("list-ns -a -y 2", AdminOpcode.IDENTIFY, {"cdw10": 0x1A, "cdw11": 2 << 24}),
         ("list-ctrl -n 1 -c 3", AdminOpcode.IDENTIFY, {"cdw10": 0x12 | 3 << 16, "nsid": 1}),
+        (
+            "get-lba-status -n 2 -s 0x100000003 -l 9 -a 0x10 -m 21",
+            AdminOpcode.GET_LBA_STATUS,
+            {"nsid": 2, "cdw10": 3, "cdw11": 1, "cdw12": 21, "cdw13": 0x10000009, "data_in": 88},
+        ),
         ("id-ns-descs -n 2", AdminOpcode.IDENTIFY, {"cdw10": 3, "nsid": 2}),
         ("admin-passthru -o 0xc2 -2 1 -3 2 -4 3 -9 4 -r -l 8", 0xC2, {"cdw2": 1, "cdw15": 4}),
         ("io-passthru -o 0x82 -n 1 -t 1500", 0x82, {"nsid": 1, "timeout_s": 1.5}),
@@ -254,6 +259,10 @@ def test_a_spec_is_asked_and_changed(tmp_path: Path, capfdbinary: Any) -> None:
     assert os.stat(out).st_mode & 0o077 == 0
     assert main(["compare", image, "-s", "3", "-d", str(data)]) == 0
     capfdbinary.readouterr()
+    asked = ["get-lba-status", f"{image},lba-status=on", "-a", "2", "-o", "json"]
+    assert main(asked) == 0
+    told = json.loads(capfdbinary.readouterr().out)
+    assert told == {"nlsd": 1, "cmpc": 2, "descriptors": [{"dslba": 0, "nlb": 7, "status": 0}]}
     assert main(["read", image, "-s", "3", "-d", "-"]) == 0
     assert main(["compare", image, "-s", "4", "-d", str(data)]) == 1
     assert b"Compare Failure (SCT 2h SC 85h)" in capfdbinary.readouterr().err

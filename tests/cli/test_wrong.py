@@ -86,6 +86,7 @@ MISUSES = (
     ("set-feature -f 6", "set-feature: give --value, or --data-len and --data"),
     ("get-log -i 2", "get-log: give --log-len, the number of bytes"),
     ("get-log -l 64", "get-log: give --log-id"),
+    ("get-lba-status -m 0", "get-lba-status: --max-dw is at least 1: two dwords tell of the rest"),
     ("telemetry-log", "the following arguments are required: -o/--output-file"),
     ("telemetry-log -o x -d 5", "telemetry-log: --data-area is 1, 2, 3 or 4"),
     ("format", "the following arguments are required: -n/--namespace-id"),

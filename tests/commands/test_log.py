@@ -38,7 +38,7 @@ from tests.support import Bench, make_bench, make_lu
 
 
 def test_the_lists_ascend_and_every_page_answers() -> None:
-    bench = make_bench(namespace={"nsfeat": 1})
+    bench = make_bench(controller={"oacs": 0x21F}, namespace={"nsfeat": 1})
     codes = list(sense(bench, 0x00).data_in[4:])
     assert codes == sorted(codes)
     assert codes == [page.code for page in PAGES if not page.subpage]
@@ -370,3 +370,29 @@ def test_a_failing_log_is_reported() -> None:
     bench.model.faults[AdminOpcode.GET_LOG_PAGE] = [0x006]
     result = sense(bench, 0x0D)
     assert result.status is Status.CHECK_CONDITION
+
+
+# Blocks that cannot be read
+
+
+def test_pending_defects_are_the_blocks_that_the_controller_knows_of() -> None:
+    bench = make_bench(controller={"oacs": 0x21F})
+    assert parameters(bench, 0x15, subpage=1) == {0: bytes(4)}
+    bench.model.unreadable = [range(5, 8), range(4095, 4096)]
+    found = parameters(bench, 0x15, subpage=1)
+    assert found.pop(0) == (4).to_bytes(4, "big")
+    hours = (100).to_bytes(4, "big")
+    lbas = [5, 6, 7, 4095]
+    assert found == {code: hours + lba.to_bytes(8, "big") for code, lba in enumerate(lbas, 1)}
+
+
+def test_of_very_many_pending_defects_the_first_are_listed() -> None:
+    bench = make_bench(controller={"oacs": 0x21F})
+    bench.model.unreadable = [range(4096)]
+    found = parameters(bench, 0x15, subpage=1)
+    assert found[0] == (1024).to_bytes(4, "big")
+    assert sorted(found) == list(range(1025))
+
+
+def test_a_controller_that_knows_of_none_has_no_such_page() -> None:
+    assert refused_in_cdb(sense(make_bench(), 0x15, 0x01), 3, 7)

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from scsi2nvme.commands.lba_status import DESCRIPTOR
 from scsi2nvme.scsi.result import GOOD
 from tests.daemon import IQN, Daemon
 from tests.integration.disks import spec
 from tests.integration.rig import Rig
 from tests.integration.test_scsi_commands import Player
 from tests.iscsi_client import Initiator
+from tests.support import row
 from tests.waiting import until
 
 WHEN = 10**12
-ANY = "emulated:memory,size=64M,tcg=on,security=on,powerstates=5"
+ANY = "emulated:memory,size=64M,tcg=on,security=on,powerstates=5,uncorrectable=on,lba-status=on"
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,47 @@ def test_what_a_disk_says_of_tcg(one: Initiator) -> None:
     sent = one.command(0, send, data_out=reset.ljust(512, b"\0"))
     assert sent.status == 0, sent.sense_triple
     assert data_of(one, "A2 02 07FE 80 00 00000001 00 00")[:12] == reset + bytes([0, 0, 0, 4])
+
+
+def lba_status(one: Initiator, kind: int = 0, lba: int = 0) -> list[tuple[int, int, int, int]]:
+    """Return LBA, number, provisioning and additional status of each descriptor."""
+    cdb = row("GET LBA STATUS (16)").build(lba=lba, report_type=kind, allocation_length=4096)
+    data = one.command(0, cdb, data_in=4096).data
+    found = (DESCRIPTOR.parse(data[at : at + 16]) for at in range(8, len(data), 16))
+    return [(d.lba, d.blocks, d.provisioning_status, d.additional_status) for d in found]
+
+
+def test_which_blocks_cannot_be_read(one: Initiator) -> None:
+    assert lba_status(one, 0x10) == []
+    for lba in (40, 41, 99):
+        cdb = row("WRITE LONG (16)").build(lba=lba, wr_uncor=1)
+        assert one.command(0, cdb).status == 0
+    assert lba_status(one, 0x10) == [(40, 2, 0, 1), (99, 1, 0, 1)]
+    defects = data_of(one, "4D 00 55 01 00 0000 0200 00")
+    assert defects[4:12].hex() == "0000030400000003"
+    assert [int.from_bytes(defects[at : at + 8], "big") for at in (20, 36, 52)] == [40, 41, 99]
+    for lba in (40, 41, 99):
+        cdb = row("WRITE (10)").build(lba=lba, transfer_length=1)
+        assert one.command(0, cdb, data_out=bytes(512)).status == 0
+    assert lba_status(one, 0x10) == []
+    assert data_of(one, "4D 00 55 01 00 0000 0200 00")[4:].hex() == "0000030400000000"
+
+
+def test_which_blocks_are_allocated(tmp_path: Path) -> None:
+    disk = spec("emulated", tmp_path, size_mib=1, **{"lba-status": "on"})
+    with Daemon(tmp_path, disk) as daemon, Initiator(("127.0.0.1", daemon.port)) as one:
+        one.login(IQN)
+        one.command(0, bytes(6))
+        assert lba_status(one) == [(0, 2048, 1, 0)]
+        written = row("WRITE (10)").build(lba=64, transfer_length=16)
+        assert one.command(0, written, data_out=bytes([1] * 8192)).status == 0
+        whole = [(0, 64, 1, 0), (64, 16, 0, 0), (80, 1968, 1, 0)]
+        assert lba_status(one) == whole
+        assert lba_status(one, 2) == whole[1:2]
+        unmap = row("UNMAP").build(parameter_list_length=24)
+        blocks = bytes([0, 22, 0, 16, *bytes(4)]) + (64).to_bytes(8, "big") + bytes([0, 0, 0, 16])
+        assert one.command(0, unmap, data_out=blocks + bytes(4)).status == 0
+        assert lba_status(one) == [(0, 2048, 1, 0)]
 
 
 def test_how_much_an_active_disk_may_take(one: Initiator) -> None:

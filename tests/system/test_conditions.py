@@ -13,7 +13,7 @@ import pytest
 from tests.system.power import Power
 
 NAA = "naa.5001405000000001"
-OPTIONS = "size=256M,serial=S1,powerstates=5,thinp=on"
+OPTIONS = "size=256M,serial=S1,powerstates=5,thinp=on,lba-status=on"
 # Mode page 1Ah: idle_a after 100 ms.
 TIMER = ",".join(["1a", "26", "0", "2", "0", "0", "0", "1", *["0"] * 32])
 LOWEST = ",".join(["5a", "1", "0", "c", "0", "0", "3", *["0"] * 9])
@@ -39,7 +39,9 @@ ASKED = {
     "standby": "sg_start --pc=3 --mod=1 $disk",
     "stands-by": "sg_requests $disk",
     "active": "sg_start --pc=1 $disk",
-    "lba-status": "sg_get_lba_status --lba=0 $disk",
+    "write": "dd if=/dev/urandom of=$disk bs=64K count=1 seek=16 oflag=direct conv=notrunc",
+    "lba-status": "sg_get_lba_status --lba=0 --maxlen=4096 $disk",
+    "pending-defects": "sg_logs --page=0x15,1 $disk",
     "opcodes": "sg_opcodes $disk",
 }
 
@@ -104,6 +106,12 @@ def test_power(told: dict[str, str]) -> None:
     assert "idle" in told["rests-why"].lower()
     assert "idle_a" in told["transitions"].lower()
     assert "standby_y" in told["stands-by"].lower()
+
+
+def test_which_blocks_are_allocated(told: dict[str, str]) -> None:
+    assert re.search(r"0x0*800\s+blocks: 128\s+mapped", told["lba-status"])
+    assert "deallocated" in told["lba-status"]
+    assert "Pending defect" in told["pending-defects"]
 
 
 def test_provisioning(told: dict[str, str]) -> None:

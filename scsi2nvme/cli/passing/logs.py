@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from scsi2nvme.cli.errors import OperationError, UsageError
-from scsi2nvme.cli.passing.conversation import Conversation, Shown, log_pages
+from scsi2nvme.cli.passing.conversation import Conversation, Shown, log_pages, succeed
 from scsi2nvme.cli.passing.row import (
     ALL_NAMESPACES,
     HUMAN_READABLE,
@@ -25,8 +25,11 @@ from scsi2nvme.cli.passing.row import (
 from scsi2nvme.cli.passing.shown import fields_of, hex_dump
 from scsi2nvme.drivers.nvme.admin import LogPage
 from scsi2nvme.fields import Values
-from scsi2nvme.nvme.command import NvmeCommand
+from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.effects import EFFECTS_LOG, EFFECTS_LOG_BYTES, OPCODES, effects_at
+from scsi2nvme.nvme.lba_status import DESCRIPTOR as LBA_STATUS
+from scsi2nvme.nvme.lba_status import HEADER as LBA_STATUS_LIST
+from scsi2nvme.nvme.lba_status import Action
 from scsi2nvme.nvme.log_structures import (
     PERSISTENT_EVENT,
     PERSISTENT_EVENT_HEADER,
@@ -42,6 +45,7 @@ from scsi2nvme.nvme.persistent_events import EVENTS
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT
 
 _CHANGED_BYTES = 4096
+_PAGE_DWORDS = 1024
 _TOO_MANY = 0xFFFFFFFF
 _BLOCK = 512  # of telemetry
 _RESULTS = 20  # of the self-test log
@@ -255,6 +259,33 @@ def _persistent_events(given: argparse.Namespace) -> Conversation[Shown]:
     return Shown(tuple(lines), json, raw[:length])
 
 
+def _lba_status(given: argparse.Namespace) -> Conversation[Shown]:
+    size = 4 * (given.max_dw + 1)
+    if size < LBA_STATUS_LIST.size:
+        raise UsageError("get-lba-status: --max-dw is at least 1: two dwords tell of the rest")
+    command = NvmeCommand(
+        AdminOpcode.GET_LBA_STATUS,
+        given.namespace_id,
+        cdw10=given.start_lba & 0xFFFFFFFF,
+        cdw11=given.start_lba >> 32,
+        cdw12=given.max_dw,
+        cdw13=given.range_len | given.action << 24,
+        data_in=size,
+        admin=True,
+    )
+    raw = (yield from succeed(command, "get-lba-status")).data
+    header = LBA_STATUS_LIST.parse(raw[: LBA_STATUS_LIST.size])
+    places = range(LBA_STATUS_LIST.size, len(raw) - LBA_STATUS.size + 1, LBA_STATUS.size)
+    found = [LBA_STATUS.parse(raw[at : at + LBA_STATUS.size]) for at in places[: header.nlsd]]
+    shown = [{"dslba": one.dslba, "nlb": one.nlb, "status": one.raw[13]} for one in found]
+    lines = [f"Number of LBA Status Descriptors: {header.nlsd}, completion: {header.cmpc:#x}"]
+    for place, each in enumerate(shown):
+        told = " ".join(f"{name}: {value:#x}" for name, value in each.items())
+        lines.append(f"[{place:4}] {told}")
+    json = {"nlsd": header.nlsd, "cmpc": header.cmpc, "descriptors": shown}
+    return Shown(tuple(lines), json, raw)
+
+
 _LOG_LEN = Option("log-len", "l", "bytes to read")
 
 ROWS = (
@@ -297,6 +328,30 @@ ROWS = (
             Option("csi", "c", "command set identifier", number(8)),
         ),
         _effects,
+    ),
+    Row(
+        "get-lba-status",
+        "list blocks that may be unreadable, or are allocated",
+        "List blocks that a controller knows to be unreadable, or that are allocated "
+        "(Get LBA Status). Numbers of blocks (nlb) count from zero.",
+        (
+            namespace_id(1),
+            Option("start-lba", "s", "first block", number(64)),
+            Option("max-dw", "m", "dwords to read, less one", number(20), _PAGE_DWORDS - 1),
+            Option(
+                "action",
+                "a",
+                "0x11 those that are known to be unreadable (default), 0x10 look for others, "
+                "0x2 those that are allocated",
+                number(8),
+                Action.TRACKED,
+            ),
+            Option("range-len", "l", "blocks to look at (default: all)", number(16)),
+            OUTPUT_FORMAT,
+            RAW_BINARY,
+        ),
+        _lba_status,
+        always,
     ),
     Row(
         "sanitize-log",

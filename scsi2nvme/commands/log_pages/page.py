@@ -9,6 +9,7 @@ from enum import IntEnum
 from scsi2nvme.commands.thresholds import identify_namespace
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
+from scsi2nvme.nvme.lba_status import Action, get_lba_status
 from scsi2nvme.nvme.structures import SMART_LOG
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
@@ -47,8 +48,17 @@ class NamespaceData:
     identifier: int
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """Which blocks of the namespace are known to be unreadable, a number of runs at most."""
+
+    name: str
+    most: int
+    identifier: int = AdminOpcode.GET_LBA_STATUS
+
+
 NAMESPACE = NamespaceData("Identify Namespace", 0x00)
-Need = Log | Feature | NamespaceData
+Need = Log | Feature | NamespaceData | Unreadable
 
 
 def get(need: Need, nsid: int) -> NvmeCommand:
@@ -57,6 +67,8 @@ def get(need: Need, nsid: int) -> NvmeCommand:
         return get_log(need)
     if isinstance(need, NamespaceData):
         return identify_namespace(nsid)
+    if isinstance(need, Unreadable):
+        return get_lba_status(nsid, Action.TRACKED, 0, need.most)
     return NvmeCommand(
         AdminOpcode.GET_FEATURES, cdw10=need.identifier, cdw11=need.selector, admin=True
     )
