@@ -131,8 +131,13 @@ def _choose_format(lu: LogicalUnit, kind: int | None) -> int:
     """Return the LBA format of the wanted block length: the current, else the fastest.
 
     `kind` is the type of protection information, None: metadata, with its protection
-    information, is kept if there is such a format.
+    information, is kept if there is such a format. What is divided into zones keeps its format:
+    those of another one would be others.
     """
+    if not lu.writes_anywhere:
+        if kind is not None or lu.mode.pending_block_bytes:
+            raise CheckCondition(Sense(INVALID_FIELD_IN_CDB))
+        return lu.facts.lba_format_index
     wanted = lu.mode.pending_block_bytes or lu.block_bytes
     current = lu.facts.lba_format
     metadata = (current.ms, 0) if kind is None else (TUPLE_BYTES if kind else 0,)
@@ -275,8 +280,7 @@ def formats(lu: LogicalUnit) -> bool:
     erases_keys = lu.facts.controller_bit("fna", _FNA_ERASES_KEYS)
     if lu.secure_format is SecureErase.CRYPTOGRAPHIC and not erases_keys:
         return False
-    # The zones of another block length would be others.
-    return lu.writes_anywhere and lu.facts.controller_bit("oacs", _OACS_FORMAT)
+    return lu.facts.controller_bit("oacs", _OACS_FORMAT)
 
 
 COMMANDS = (
@@ -304,7 +308,8 @@ COMMANDS = (
         supported=formats,
         nvme=("Format NVM", "Identify"),
         timeout_s=_FORMAT_SECONDS,
-        doc="With `secure_format=` what was on the disk is erased (Secure Erase Settings); where "
+        doc="A disk with zones keeps its block length, and all of them are empty afterwards. With "
+        "`secure_format=` what was on the disk is erased (Secure Erase Settings); where "
         "the disk has no such erasure there is no FORMAT UNIT.",
     ),
 )

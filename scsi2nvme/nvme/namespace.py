@@ -88,10 +88,15 @@ class NamespaceFacts:
         return self.uuid, self.nguid, self.eui64
 
     @property
+    def lba_format_index(self) -> int:
+        """The number of the LBA format in use."""
+        flbas = int(self.namespace.flbas)
+        return flbas & 0xF | flbas >> 1 & 0x30
+
+    @property
     def lba_format(self) -> Values:
         """The LBA format in use."""
-        flbas = self.namespace.flbas
-        return self.lba_formats[(flbas & 0xF) | (flbas >> 1 & 0x30)]
+        return self.lba_formats[self.lba_format_index]
 
     @cached_property
     def lba_formats(self) -> tuple[Values, ...]:

@@ -15,7 +15,7 @@ from scsi2nvme.commands.read_write import block_command
 from scsi2nvme.commands.zone_access import in_order
 from scsi2nvme.commands.zones import DESCRIPTOR, HEADER
 from scsi2nvme.executor import play
-from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import Zones
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import IDENTIFY_NAMESPACE
@@ -282,3 +282,18 @@ def test_who_changes_the_medium_without_its_data_is_write_protected() -> None:
     erases = {f"SANITIZE, {how}" for how in ("BLOCK ERASE", "CRYPTOGRAPHIC ERASE", "OVERWRITE")}
     zones = {"CLOSE ZONE", "FINISH ZONE", "OPEN ZONE", "RESET WRITE POINTER"}
     assert takes_no_blocks >= zones | erases | {"SANITIZE, EXIT FAILURE MODE", "UNMAP"}
+
+
+def test_a_format_keeps_the_format_and_the_zones() -> None:
+    bench, _ = zoned()
+    before = bench.lu.zones
+    assert bench.do("FORMAT UNIT") == GOOD
+    (command,) = (each for each in bench.model.executed if each.opcode == AdminOpcode.FORMAT_NVM)
+    assert (command.cdw10, bench.lu.zones) == (0, before)
+
+
+def test_no_format_changes_the_block_length_of_zones() -> None:
+    bench, _ = zoned()
+    bench.lu.mode.pending_block_bytes = 4096
+    assert code(bench.do("FORMAT UNIT")) == INVALID_FIELD_IN_CDB
+    assert AdminOpcode.FORMAT_NVM not in bench.model.opcodes()

@@ -85,7 +85,7 @@ async def test_what_it_is(rig: Rig) -> None:
         capacity = await player.do("READ CAPACITY (16)", allocation_length=32)
         assert capacity.data_in[:8] == (ZONE * ZONES - 1).to_bytes(8, "big")
         assert capacity.data_in[12] == 0b01 << 4
-        for withdrawn in ("UNMAP", "COMPARE AND WRITE", "FORMAT UNIT", "ORWRITE (16)"):
+        for withdrawn in ("UNMAP", "COMPARE AND WRITE", "ORWRITE (16)"):
             assert await refused(player, withdrawn) == "5/20/00"
 
 
@@ -114,6 +114,25 @@ async def test_zones_are_reported_with_the_gaps_between_them(rig: Rig) -> None:
         assert await refused(player, "REPORT ZONES", **beyond) == "5/21/00"
         unknown = {"reporting_options": 0x20, "allocation_length": 64}
         assert await refused(player, "REPORT ZONES", **unknown) == "5/24/00"
+
+
+async def test_a_format_empties_all_zones(rig: Rig) -> None:
+    """QEMU's controller formats none with zones, which is no more than a refusal."""
+    async with zoned(rig) as player:
+        await player.do("WRITE (16)", bytes(BLOCK), lba=ZONE, transfer_length=1)
+        await player.do("FINISH ZONE", zone_id=2 * ZONE)
+        before = await conditions(player)
+        assert before[:3] == [EMPTY, IMPLICIT, FULL]
+        result = await player.do("FORMAT UNIT")
+        if rig.kind == "qemu":
+            assert result.sense is not None
+            assert await conditions(player) == before
+        else:
+            assert result == GOOD
+            assert await conditions(player) == [EMPTY] * ZONES
+        player.lu.take_attention(player.nexus)
+        written = await player.do("WRITE (16)", bytes(BLOCK), lba=3 * ZONE, transfer_length=1)
+        assert written == GOOD
 
 
 async def test_without_gaps_all_zones_are_alike(rig: Rig) -> None:
