@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from tests.mutants.judges import ROOT, judges_of, subjects
 from tests.mutants.operators import Mutant, mutants
@@ -41,19 +42,31 @@ def _chosen(prefixes: list[str], seed: int) -> list[Mutant]:
     return [each for _, batch in sorted(ranked, key=lambda pair: pair[0]) for each in batch]
 
 
-def _work(number: int, chosen: Iterator[Mutant], results: Results, end: float) -> str:
+@dataclass(frozen=True)
+class _Way:
+    """How mutants are judged: by C tests alone, or by all; and until when."""
+
+    alone: bool
+    end: float
+
+    def judged(self, each: Mutant, tree: Tree, results: Results) -> str:
+        stages = judges_of(each.path, results.near(each))
+        if self.alone and each.path.endswith(".c"):
+            stages = tuple(stage for stage in stages if stage.programs)
+        return tree.check(each, stages)
+
+
+def _work(number: int, chosen: Iterator[Mutant], results: Results, way: _Way) -> str:
     """Judge one mutant after the other; return what is wrong without any."""
     tree = Tree(PLACE / str(number))
-    whole: set[str] = set()
     for each in chosen:
-        if time.monotonic() > end:
+        if time.monotonic() > way.end:
             break
-        if each.path not in whole:
-            if failed := tree.whole(judges_of(each.path)):
-                return f"without a mutant fails: {failed}"
-            whole.add(each.path)
-        noticed = tree.check(each)
-        results.put(each, noticed)
+        try:
+            noticed = way.judged(each, tree, results)
+        except RuntimeError as error:
+            return str(error)
+        results.put(each, noticed, alone=way.alone)
         if not noticed:
             print(f"SURVIVES {each}", flush=True)
     return ""
@@ -77,25 +90,29 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0, help="0: until all were tried")
     parser.add_argument("--files", default="", help="those whose path begins so, with commas")
     parser.add_argument("--seed", type=int, default=0, help="of the order in which they are tried")
+    parser.add_argument("--count", type=int, help="try the first so many alone")
+    parser.add_argument("--alone", action="store_true", help="let C be judged by C tests alone")
     parser.add_argument("--workers", type=int, default=WORKERS)
     words = parser.parse_args()
     end = time.monotonic() + 60 * words.minutes if words.minutes else float("inf")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    chosen = _chosen(words.files.split(","), words.seed)
+    chosen = _chosen(words.files.split(","), words.seed)[: words.count]
     PLACE.mkdir(parents=True, exist_ok=True)
     results = Results(PLACE / "results.jsonl")
-    left = [each for each in chosen if results.get(each) is None]
+    left = [each for each in chosen if results.get(each, alone=words.alone) is None]
     print(f"seed {words.seed}, {len(chosen)} mutants, {len(left)} of them untried", flush=True)
     shared = _Shared(left)
     with ThreadPoolExecutor(words.workers) as workers:
         works = [
-            workers.submit(_work, number, shared, results, end) for number in range(words.workers)
+            workers.submit(_work, number, shared, results, _Way(words.alone, end))
+            for number in range(words.workers)
         ]
     if wrong := [work.result() for work in works if work.result()]:
         print("\n".join(wrong))
         return 1
-    outcomes = [(each, noticed) for each in chosen if (noticed := results.get(each)) is not None]
+    known = [(each, results.get(each, alone=words.alone)) for each in chosen]
+    outcomes = [(each, noticed) for each, noticed in known if noticed is not None]
     for each, noticed in sorted(outcomes, key=lambda pair: (pair[0].path, pair[0].number)):
         if not noticed:
             print(f"SURVIVES {each}")

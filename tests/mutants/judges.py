@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +90,21 @@ _RULES = (
 )
 
 
-def judges_of(path: str) -> tuple[Stage, ...]:
-    """Return what judges a file, in turn."""
+def stage_of(judge: str) -> Stage:
+    """Return one program, or one module, that noticed a mutant, as a stage of its own."""
+    if judge.startswith("tests/c/"):
+        return Stage(programs=(Path(judge).name,))
+    return Stage(tests=(judge,))
+
+
+def judges_of(path: str, near: Sequence[str] = ()) -> tuple[Stage, ...]:
+    """Return what judges a file, in turn: C first, and of each kind first what `near` names."""
+    first = [stage_of(judge) for judge in near]
+    stages = [*first, *_stages_of(path)]
+    return tuple(sorted(stages, key=lambda stage: not stage.programs))
+
+
+def _stages_of(path: str) -> tuple[Stage, ...]:
     rule = next(rule for rule in _RULES if path.startswith(rule.prefix))
     word = Path(path).stem.split("_")[0]
     globs = sorted(rule.programs, key=lambda name: not name.startswith(f"test_{word}"))

@@ -14,6 +14,8 @@ from pathlib import Path
 from tests.mutants.judges import ROOT
 from tests.mutants.operators import Mutant, mutants
 
+ALONE = " alone"
+NEAR = 3  # judges of other lines' faults are asked before all others
 ACCEPTED = Path(__file__).with_name("accepted.toml")
 
 
@@ -62,19 +64,41 @@ class Results:
         )
         self._files: dict[str, str] = {}
         self._known: dict[str, str] = {}
+        self._judges: dict[str, list[tuple[int, str]]] = {}
         if place.exists():
             for line in place.read_text().splitlines():
                 entry = json.loads(line)
                 self._known[entry["mutant"]] = entry["noticed"]
+                path, number, _ = entry["text"].split(":", 2)
+                self._note(path, int(number), entry["noticed"])
 
-    def get(self, mutant: Mutant) -> str | None:
-        """Return who noticed a mutant, or None if that is not known."""
-        return self._known.get(self._key(mutant), self._known.get(self._key(mutant, self._tests)))
+    def get(self, mutant: Mutant, alone: bool = False) -> str | None:
+        """Return who noticed a mutant, or None if that is not known; `alone`: of the C tests."""
+        keys = [self._key(mutant), self._key(mutant, self._tests)]
+        if alone:
+            keys.append(self._key(mutant, self._tests + ALONE))
+        return next((self._known[key] for key in keys if key in self._known), None)
 
-    def put(self, mutant: Mutant, noticed: str) -> None:
-        key = self._key(mutant, "" if noticed else self._tests)
+    def near(self, mutant: Mutant) -> list[str]:
+        """Return who noticed other mutants of the file, those of the nearest lines first."""
+        with self._lock:
+            known = sorted(
+                (abs(number - mutant.number), -order, judge)
+                for order, (number, judge) in enumerate(self._judges.get(mutant.path, ()))
+                if (ROOT / f"{judge}.c").exists() or (ROOT / judge).is_file()
+            )
+        return list(dict.fromkeys(judge for _, _, judge in known))[:NEAR]
+
+    def _note(self, path: str, number: int, noticed: str) -> None:
+        if noticed.startswith("tests/"):
+            self._judges.setdefault(path, []).append((number, noticed))
+
+    def put(self, mutant: Mutant, noticed: str, alone: bool = False) -> None:
+        survives = self._tests + (ALONE if alone and mutant.path.endswith(".c") else "")
+        key = self._key(mutant, "" if noticed else survives)
         with self._lock, self._place.open("a") as file:
             self._known[key] = noticed
+            self._note(mutant.path, mutant.number, noticed)
             file.write(json.dumps({"mutant": key, "noticed": noticed, "text": str(mutant)}) + "\n")
 
     def _key(self, mutant: Mutant, tests: str = "") -> str:

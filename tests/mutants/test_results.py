@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.mutants.judges import judges_of
 from tests.mutants.operators import Mutant
 from tests.mutants.results import Accepted, Results, accepted, stale, table
 
@@ -41,6 +42,33 @@ def test_results_are_kept_until_the_file_changes(tmp_path: Path) -> None:
     assert (changed.get(FAULT), changed.get(OTHER)) == ("tests/test_engine.py", None)
     subject.write_text("pass")
     assert Results(tmp_path / "results", tmp_path).get(FAULT) is None
+
+
+def test_what_survives_the_c_tests_alone_is_not_known_of_the_others(tmp_path: Path) -> None:
+    fault = Mutant("scsi2nvme/csrc/hot.c", 3, "    if (a < b)", "    if (a <= b)")
+    (tmp_path / fault.path).parent.mkdir(parents=True)
+    (tmp_path / fault.path).write_text("")
+    results = Results(tmp_path / "results", tmp_path)
+    results.put(fault, "", alone=True)
+    assert (results.get(fault, alone=True), results.get(fault)) == ("", None)
+    results.put(fault, "tests/native/test_hot.py")
+    assert results.get(fault) == "tests/native/test_hot.py"
+
+
+def test_who_noticed_the_nearest_line_is_asked_first(tmp_path: Path) -> None:
+    (tmp_path / "scsi2nvme").mkdir()
+    (tmp_path / FAULT.path).write_text("")
+    judges = ["tests/test_engine.py", "tests/commands/test_mode.py", "tests/c/test_hot"]
+    kept = Results(tmp_path / "results", tmp_path)
+    for number, judge in zip((90, 20, 40), judges, strict=True):
+        kept.put(Mutant(FAULT.path, number, FAULT.before, FAULT.after), judge)
+    kept.put(FAULT, "time")
+    kept.put(OTHER, "tests/test_gone.py")
+    again = Results(tmp_path / "results", tmp_path)
+    for results in (kept, again):
+        assert results.near(FAULT) == [judges[1], judges[2], judges[0]]
+    first = [stage.programs or stage.tests for stage in judges_of(FAULT.path, kept.near(FAULT))]
+    assert first[:3] == [("test_hot",), (judges[1],), (judges[0],)]
 
 
 def test_the_table_leaves_out_what_is_no_fault() -> None:

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import IO, ClassVar
 
-from tests.mutants.judges import ROOT, Stage, judges_of
+from tests.mutants.judges import ROOT, Stage, stage_of
 from tests.mutants.operators import Mutant
 
 BUILD_S = 300.0
-# A stage may take so many times what it takes without a mutant, and some seconds: what hangs is
-# noticed, what only waits for the machine is not.
+# A stage may take so many times what it took before, and some seconds: what hangs is noticed, what
+# only waits for the machine is not.
 PATIENCE, GRACE_S = 6.0, 8.0
+# What turns in circles is noticed sooner: a program takes less of a CPU, and one test less time.
+PROGRAM_CPU_S, TEST_S = 10, 90
 
 
 class Tree:
     """The copy `place`. `check` plants one mutant, judges, and takes it away again."""
 
-    # Of all trees together: what a stage takes without a mutant.
+    # Of all trees together: what a stage took that succeeded, and which succeed without a mutant.
     _usual_s: ClassVar[dict[Stage, float]] = {}
-    _measuring: ClassVar[threading.Lock] = threading.Lock()
+    _sound: ClassVar[set[str]] = set()
+    _asking: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, place: Path) -> None:
         """Copy what has changed since the last run, and build what that concerns."""
@@ -62,35 +68,33 @@ class Tree:
                     shutil.copy(source, copy, follow_symlinks=False)
         kept.write_text("\0".join(sorted(wanted)))
 
-    def whole(self, stages: Sequence[Stage]) -> Stage | None:
-        """Return the first stage that fails without a mutant; note how long each takes."""
-        for stage in stages:
-            with self._measuring:
-                if stage not in self._usual_s:
-                    begun = time.monotonic()
-                    if self._judge(stage, BUILD_S):
-                        return stage
-                    self._usual_s[stage] = time.monotonic() - begun
-        return None
-
-    def check(self, mutant: Mutant) -> str:
-        """Return who noticed a mutant: the first of a stage's tests, "build", "time", or "".
+    def check(self, mutant: Mutant, stages: Sequence[Stage]) -> str:
+        """Return who noticed a mutant: a program or module of `stages`, "build", "time", or "".
 
         "same" is one whose machine code is that of the original.
         """
-        noticed, stage = self._planted(mutant)
+        noticed, stage = self._planted(mutant, stages)
         while noticed == "time" and stage:
             # The machine may have had other work: what do its tests take now?
             limit = self._limit(stage)
-            del self._usual_s[stage]
-            if self.whole([stage]):
+            if self._judge(stage, BUILD_S):
                 raise RuntimeError(f"without a mutant fails: {stage}")
             if self._limit(stage) < 2 * limit:
                 break
-            noticed, stage = self._planted(mutant)
+            noticed, stage = self._planted(mutant, stages)
+        if noticed.startswith("tests/"):
+            self._ask(noticed)
         return noticed
 
-    def _planted(self, mutant: Mutant) -> tuple[str, Stage | None]:
+    def _ask(self, judge: str) -> None:
+        """Raise RuntimeError if a program or module fails without a mutant, too."""
+        with self._asking:
+            if judge not in self._sound:
+                if self._judge(stage_of(judge), BUILD_S):
+                    raise RuntimeError(f"without a mutant fails: {judge}")
+                self._sound.add(judge)
+
+    def _planted(self, mutant: Mutant, stages: Sequence[Stage]) -> tuple[str, Stage | None]:
         path = self.place / mutant.path
         text, times = path.read_text(), path.stat()
         lines = text.split("\n")
@@ -104,7 +108,7 @@ class Tree:
         try:
             if native and (compiled := self._compiled(mutant.path, again=True)) in (b"", original):
                 return ("same" if compiled else "build"), None
-            return self._judged(mutant.path)
+            return self._judged(stages)
         finally:
             path.write_text(text)
             if not native:
@@ -125,30 +129,46 @@ class Tree:
             self._originals[path] = code
         return self._originals[path]
 
-    def _judged(self, path: str) -> tuple[str, Stage | None]:
-        for stage in judges_of(path):
+    def _judged(self, stages: Sequence[Stage]) -> tuple[str, Stage | None]:
+        for stage in stages:
             if noticed := self._judge(stage, self._limit(stage)):
                 return noticed, stage
         return "", None
 
     def _limit(self, stage: Stage) -> float:
-        return GRACE_S + PATIENCE * self._usual_s[stage]
+        usual = self._usual_s.get(stage)
+        return BUILD_S if usual is None else GRACE_S + PATIENCE * usual
 
     def _judge(self, stage: Stage, limit: float) -> str:
         """Return who fails of a stage, "time" if it does not end, or "" if all succeed."""
-        if stage.programs:
-            targets = [f"tests/c/{name}" for name in stage.programs]
-            if self._run(["ninja", "-C", str(self.build), *targets], BUILD_S):
+        begun = time.monotonic()
+        noticed = self._run_programs(stage, limit) if stage.programs else self._test(stage, limit)
+        if not noticed:
+            took = time.monotonic() - begun
+            self._usual_s[stage] = max(took, self._usual_s.get(stage, 0.0))
+        return noticed
+
+    def _run_programs(self, stage: Stage, limit: float) -> str:
+        for name in stage.programs:
+            target = f"tests/c/{name}"
+            if self._run(["ninja", "-C", str(self.build), target], BUILD_S):
                 return "build"
-            for target in targets:
-                if failed := self._run([str(self.build / target)], limit):
-                    return "time" if failed == "time" else target
-            return ""
+            if failed := self._run([str(self.build / target)], limit, PROGRAM_CPU_S):
+                return "time" if failed == "time" else target
+        return ""
+
+    def _test(self, stage: Stage, limit: float) -> str:
         if not self._refresh():
             return "build"
-        words = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow"]
-        failed = self._run([sys.executable, "-m", "pytest", *words, *stage.tests], limit)
-        return failed and ("time" if failed == "time" else stage.tests[0])
+        words = ["-q", "-x", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        words += ["-m", "not slow", f"--timeout={TEST_S}", *stage.tests]
+        with tempfile.TemporaryFile("w+") as told:
+            failed = self._run([sys.executable, "-m", "pytest", *words], limit, told=told)
+            told.seek(0)
+            modules = re.findall(r"^(?:FAILED|ERROR) ([^\s:]+)", told.read(), re.MULTILINE)
+        if not failed or failed == "time":
+            return failed
+        return modules[0] if modules else stage.tests[0]
 
     def _refresh(self) -> bool:
         """Bring the extension up to date; False if it does not build."""
@@ -177,7 +197,13 @@ class Tree:
         dataplane = self.build / f"libdataplane.a.p/{mangled}.o"
         return str((of_tests or [dataplane])[0].relative_to(self.build))
 
-    def _run(self, words: Sequence[str], limit: float) -> str:
+    def _run(
+        self,
+        words: Sequence[str],
+        limit: float,
+        cpu_s: int = 0,
+        told: IO[str] | int = subprocess.DEVNULL,
+    ) -> str:
         """Run a program in the copy; return "" if it succeeds, "failed", or "time"."""
         environment = {
             **os.environ,
@@ -189,10 +215,13 @@ class Tree:
             cwd=self.place,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=told,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        if cpu_s:
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_CPU, (cpu_s, cpu_s))
         try:
             return "" if process.wait(limit) == 0 else "failed"
         except subprocess.TimeoutExpired:
