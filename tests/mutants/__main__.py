@@ -96,7 +96,8 @@ def main() -> int:
     words = parser.parse_args()
     end = time.monotonic() + 60 * words.minutes if words.minutes else float("inf")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, most))
     chosen = _chosen(words.files.split(","), words.seed)[: words.count]
     PLACE.mkdir(parents=True, exist_ok=True)
     results = Results(PLACE / "results.jsonl")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+SANITIZED = "sanitized/"  # and a program's name: who notices under a sanitizer alone
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Stage:
 
     programs: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
+    sanitized: bool = False  # the programs, under ASan and UBSan
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,22 @@ _RULES = (
 
 def stage_of(judge: str) -> Stage:
     """Return one program, or one module, that noticed a mutant, as a stage of its own."""
-    if judge.startswith("tests/c/"):
-        return Stage(programs=(Path(judge).name,))
+    if judge.startswith(("tests/c/", SANITIZED)):
+        return Stage(programs=(Path(judge).name,), sanitized=judge.startswith(SANITIZED))
     return Stage(tests=(judge,))
 
 
 def judges_of(path: str, near: Sequence[str] = ()) -> tuple[Stage, ...]:
-    """Return what judges a file, in turn: C first, and of each kind first what `near` names."""
+    """Return what judges a file, in turn: C first, and of each kind first what `near` names.
+
+    What all C tests let pass they run once more where a leak, or a byte beyond, is a failure.
+    """
     first = [stage_of(judge) for judge in near]
     stages = [*first, *_stages_of(path)]
-    return tuple(sorted(stages, key=lambda stage: not stage.programs))
+    native = [stage for stage in stages if stage.programs]
+    if programs := tuple(dict.fromkeys(name for stage in native for name in stage.programs)):
+        native.append(Stage(programs, sanitized=True))
+    return (*native, *(stage for stage in stages if stage.tests))
 
 
 def _stages_of(path: str) -> tuple[Stage, ...]:

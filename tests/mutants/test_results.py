@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.mutants.judges import judges_of
+from tests.mutants.judges import Stage, judges_of
 from tests.mutants.operators import Mutant
 from tests.mutants.results import Accepted, Results, accepted, stale, table
 
@@ -67,8 +67,12 @@ def test_who_noticed_the_nearest_line_is_asked_first(tmp_path: Path) -> None:
     again = Results(tmp_path / "results", tmp_path)
     for results in (kept, again):
         assert results.near(FAULT) == [judges[1], judges[2], judges[0]]
-    first = [stage.programs or stage.tests for stage in judges_of(FAULT.path, kept.near(FAULT))]
-    assert first[:3] == [("test_hot",), (judges[1],), (judges[0],)]
+    stages = judges_of(FAULT.path, kept.near(FAULT))
+    assert [stage for stage in stages if stage.programs] == [
+        Stage(programs=("test_hot",)),
+        Stage(programs=("test_hot",), sanitized=True),
+    ]
+    assert [stage.tests for stage in stages[2:4]] == [(judges[1],), (judges[0],)]
 
 
 def test_the_table_leaves_out_what_is_no_fault() -> None:

@@ -17,15 +17,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, ClassVar
 
-from tests.mutants.judges import ROOT, Stage, stage_of
+from tests.mutants.judges import ROOT, SANITIZED, Stage, stage_of
 from tests.mutants.operators import Mutant
 
-BUILD_S = 300.0
+BUILD_S, FIRST_S = 900.0, 120.0
 # A stage may take so many times what it took before, and some seconds: what hangs is noticed, what
 # only waits for the machine is not.
 PATIENCE, GRACE_S = 6.0, 8.0
 # What turns in circles is noticed sooner: a program takes less of a CPU, and one test less time.
-PROGRAM_CPU_S, TEST_S = 10, 90
+PROGRAM_CPU_S, TEST_S = 20, 90
+# Sanitizers map more than a program may have.
+UNBOUNDED = ("sh", "-c", 'ulimit -Sv unlimited; exec "$0"')
 
 
 class Tree:
@@ -41,16 +43,20 @@ class Tree:
         self.place = place
         self.build = place / "build" / "mutants"
         self._copy()
-        if not (self.build / "build.ninja").exists():
-            options = ("debug=false", "optimization=1", "b_lto=false", "b_ndebug=false")
-            words = [f"-D{option}" for option in (*options, "werror=false")]
-            if self._run(["meson", "setup", str(self.build), *words], BUILD_S):
-                raise RuntimeError(f"{place} cannot be set up")
+        self.sanitized = place / "build" / "sanitized"
+        self._set_up(self.build)
         if self._run(["ninja", "-C", str(self.build), "all", "meson-test-prereq"], BUILD_S):
             raise RuntimeError(f"{place} does not build")
         self._install()
         self._stale = False
         self._originals: dict[str, bytes] = {}
+
+    def _set_up(self, build: Path, *options: str) -> None:
+        if not (build / "build.ninja").exists():
+            usual = ("debug=false", "optimization=1", "b_lto=false", "b_ndebug=false")
+            words = [f"-D{option}" for option in (*usual, "werror=false", *options)]
+            if self._run(["meson", "setup", str(build), *words], BUILD_S):
+                raise RuntimeError(f"{self.place} cannot be set up")
 
     def _copy(self) -> None:
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -82,7 +88,7 @@ class Tree:
             if self._limit(stage) < 2 * limit:
                 break
             noticed, stage = self._planted(mutant, stages)
-        if noticed.startswith("tests/"):
+        if noticed.startswith(("tests/", SANITIZED)):
             self._ask(noticed)
         return noticed
 
@@ -137,7 +143,7 @@ class Tree:
 
     def _limit(self, stage: Stage) -> float:
         usual = self._usual_s.get(stage)
-        return BUILD_S if usual is None else GRACE_S + PATIENCE * usual
+        return FIRST_S if usual is None else GRACE_S + PATIENCE * usual
 
     def _judge(self, stage: Stage, limit: float) -> str:
         """Return who fails of a stage, "time" if it does not end, or "" if all succeed."""
@@ -149,12 +155,16 @@ class Tree:
         return noticed
 
     def _run_programs(self, stage: Stage, limit: float) -> str:
+        build, prefix, words = self.build, "tests/c/", list[str]()
+        if stage.sanitized:
+            build, prefix, words = self.sanitized, SANITIZED, list(UNBOUNDED)
+            self._set_up(build, "b_sanitize=address,undefined")
         for name in stage.programs:
             target = f"tests/c/{name}"
-            if self._run(["ninja", "-C", str(self.build), target], BUILD_S):
+            if self._run(["ninja", "-C", str(build), target], BUILD_S):
                 return "build"
-            if failed := self._run([str(self.build / target)], limit, PROGRAM_CPU_S):
-                return "time" if failed == "time" else target
+            if failed := self._run([*words, str(build / target)], limit, PROGRAM_CPU_S):
+                return "time" if failed == "time" else f"{prefix}{name}"
         return ""
 
     def _test(self, stage: Stage, limit: float) -> str:
@@ -208,6 +218,8 @@ class Tree:
         environment = {
             **os.environ,
             "PYTHONPATH": str(self.place),
+            "ASAN_OPTIONS": "hard_rss_limit_mb=4096",
+            "UBSAN_OPTIONS": "halt_on_error=1",
             "MESONPY_EDITABLE_SKIP": str(ROOT / "build" / "editable"),
         }
         process = subprocess.Popen(
