@@ -245,9 +245,21 @@ static void put_request(uint8_t opcode, uint32_t cmd_sn, uint32_t length)
     put(&i, bhs, pattern(length), length);
 }
 
+/* A request that means what another connection has not brought yet. */
+static void put_management_ahead(void)
+{
+    uint8_t bhs[48];
+
+    request(bhs, S2N_TASK_MANAGEMENT | S2N_IMMEDIATE, 0x98, i.cmd_sn + 1);
+    bhs[S2N_AT_FLAGS] = F | S2N_ABORT_TASK_SET;
+    put(&j, bhs, NULL, 0);
+    fake_run();
+}
+
 /* Of everything that takes memory: replies, requests, data, commands of every kind. */
 static void use_memory(void)
 {
+    put_management_ahead();
     put_request(S2N_NOP_OUT | S2N_IMMEDIATE, i.cmd_sn, 100);
     put_request(S2N_SNACK, i.cmd_sn, 0);
     put_request(S2N_TEXT, i.cmd_sn++, 100);
@@ -307,6 +319,39 @@ static void whatever_allocation_fails_ends_one_connection(void)
     CHECK_EQUAL(told_to_wait, 1); /* who has no room for data that came unasked */
 }
 
+/* Begin a session with a connection, and end what there is: whether all of it was there. */
+static bool begin_and_end(uint32_t fail_in)
+{
+    s2n_plane *plane = fake_start();
+    int64_t blocks = fake_blocks;
+
+    fake.fail_in = fail_in;
+    i.session = s2n_session_new(plane, fake_nexus(), FIRST_CMD_SN, WINDOW);
+    i.conn = i.session ? s2n_conn_new(i.session, -1, &usual, FIRST_STAT_SN, NULL, 0, 1) : NULL;
+    CHECK_EQUAL(!i.conn, !fake.fail_in);
+    if (i.conn) {
+        s2n_conn_close(i.conn, false);
+        fake_run();
+        CHECK_EQUAL(closed_for(0), 1);
+        s2n_conn_free(i.conn);
+    }
+    if (i.session)
+        s2n_session_free(i.session);
+    fake_run();
+    CHECK_EQUAL(fake_blocks, blocks);
+    CHECK_EQUAL(fake.mapped, 0);
+    return i.conn;
+}
+
+static void whatever_allocation_fails_leaves_nothing_begun(void)
+{
+    uint32_t fail_in = 1;
+
+    while (!begin_and_end(fail_in))
+        fail_in++;
+    CHECK(fail_in > 5);
+}
+
 /* Answers of all kinds that wait for a peer that takes none, several of them built, when it goes
  * or is sent away: each is given up once. */
 static void what_was_not_taken_is_given_up_once(void)
@@ -364,6 +409,7 @@ int main(void)
     RUN(other_connections_go_on);
     RUN(what_was_sent_ahead_goes_with_its_connection);
     RUN(whatever_allocation_fails_ends_one_connection);
+    RUN(whatever_allocation_fails_leaves_nothing_begun);
     RUN(what_was_not_taken_is_given_up_once);
     return 0;
 }

@@ -265,6 +265,43 @@ static void what_is_aborted_leaves_the_window(void)
     logout(&i);
 }
 
+/* A READ whose first portion is half of it. */
+static void put_read_in_portions(uint32_t cmd_sn, uint32_t blocks)
+{
+    i.cmd_sn = cmd_sn;
+    fake.portion_bytes = blocks / 2 * FAKE_BLOCK;
+    put_command(&i, F | R, cmd_sn, blocks * FAKE_BLOCK, read10(0, blocks), NULL, 0);
+    fake_run();
+}
+
+/* What is aborted before any of its data could be sent stays in its place behind them. A command
+ * that finds no place free waits, and goes on without another byte once there is one. */
+static void a_command_waits_for_a_place(void)
+{
+    uint32_t places = WINDOW + S2N_IMMEDIATE_COMMANDS + S2N_WIRES, cmd_sn = FIRST_CMD_SN;
+    struct pdu pdu;
+
+    login(&i, &usual);
+    login_more(&j, &i);
+    put_read_in_portions(cmd_sn++, 3 * S2N_WIRES * usual.maximum_send / FAKE_BLOCK);
+    while (--places) {
+        put_numbered(&j, cmd_sn++); /* its answer tells how far the window is open */
+        expect_status(&j, 0);
+        put_read_in_portions(cmd_sn++, 8);
+        CHECK(fake_abort(cmd_sn - 1, false));
+        CHECK_EQUAL(i.session->outstanding, 1);
+    }
+    put_numbered(&j, cmd_sn);
+    expect_none(&j);
+    while (get(&i, &pdu))
+        CHECK_EQUAL(tag_of(&pdu), FIRST_CMD_SN);
+    CHECK_EQUAL(tag_of(expect_status(&j, 0)), cmd_sn + 0x10000);
+    close(j.fd);
+    j.fd = -1;
+    expect_closed(&j);
+    logout(&i);
+}
+
 int main(void)
 {
     RUN(outside_the_window_is_ignored);
@@ -278,5 +315,6 @@ int main(void)
     RUN(data_of_held_requests_is_bounded);
     RUN(discovery_sessions_run_no_commands);
     RUN(what_is_aborted_leaves_the_window);
+    RUN(a_command_waits_for_a_place);
     return 0;
 }
