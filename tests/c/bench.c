@@ -247,6 +247,13 @@ void bench_open_able(uint16_t depth, uint64_t pool_bytes)
     s2n_lu_update(bench.lu[0], &bench.params);
 }
 
+static void check_holds_nothing(const struct s2n_share *share)
+{
+    CHECK_EQUAL(share->entries, 0);
+    for (int size = 0; size < S2N_SIZES; size++)
+        CHECK(!share->reserved[size] && !share->common[size]);
+}
+
 void bench_close(void)
 {
     struct s2n_queue *queue = &bench.controller->queue[0];
@@ -258,6 +265,7 @@ void bench_close(void)
     CHECK(!queue->lines && !queue->claimed && !queue->slot_lines && !queue->pair && !queue->dirty &&
           !queue->resumable);
     CHECK_EQUAL(s2n_pool_unused(queue->pool), bench.device.pool_memory.length);
+    check_holds_nothing(&queue->remains);
     for (unsigned i = 0; i < UNITS; i++) {
         CHECK_EQUAL(bench.lu[i]->local[0].under_way, 0);
         CHECK(!bench.lu[i]->local[0].drains);
@@ -267,8 +275,7 @@ void bench_close(void)
     for (unsigned i = 0; i < NEXUSES; i++) {
         CHECK_EQUAL(bench.nexus[i]->heap_bytes, 0);
         for (struct s2n_holding *at = bench.nexus[i]->holdings; at; at = at->next)
-            for (int size = 0; size < S2N_SIZES; size++)
-                CHECK(!at->share.reserved[size] && !at->share.common[size]);
+            check_holds_nothing(&at->share);
         s2n_nexus_free(bench.nexus[i]);
     }
     s2n_controller_free(bench.controller);

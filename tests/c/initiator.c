@@ -298,6 +298,22 @@ static void take(struct initiator *initiator, void *to, size_t length)
     memmove(initiator->in, initiator->in + length, initiator->in_length);
 }
 
+/* What has one PDU ends with it. Spec: RFC 7143 11. */
+static void check_flags(const struct pdu *pdu)
+{
+    switch (pdu->opcode) {
+    case S2N_SCSI_RESPONSE:
+        CHECK(pdu->flags & S2N_FINAL);
+        CHECK(pdu->bhs[S2N_AT_STATUS] != S2N_TASK_ABORTED || !pdu->length);
+        break;
+    case S2N_NOP_IN:
+    case S2N_TASK_MANAGEMENT_RESPONSE:
+    case S2N_R2T:
+    case S2N_REJECT:
+        CHECK_EQUAL(pdu->flags, S2N_FINAL);
+    }
+}
+
 bool get(struct initiator *initiator, struct pdu *pdu)
 {
     const s2n_conn_params *params = &initiator->params;
@@ -312,6 +328,7 @@ bool get(struct initiator *initiator, struct pdu *pdu)
     pdu->flags = pdu->bhs[1];
     pdu->length = s2n_get24(pdu->bhs + S2N_AT_DATA_LENGTH);
     CHECK_EQUAL(pdu->bhs[S2N_AT_AHS_LENGTH], 0);
+    check_flags(pdu);
     CHECK(pdu->length <= sizeof pdu->data - 4 && pdu->length <= params->maximum_send);
     if (params->header_digest) {
         take(initiator, digest, 4);

@@ -163,6 +163,11 @@ static void immediate_commands_are_bounded(void)
     CHECK_EQUAL(pdu->bhs[S2N_AT_RESPONSE], S2N_REJECT_IMMEDIATE);
     CHECK_EQUAL(fake.executed_count, 16);
     CHECK_EQUAL(s2n_session_expected_cmd_sn(i.session), FIRST_CMD_SN);
+    put_numbered(&i, FIRST_CMD_SN); /* others are not in excess */
+    expect_none(&i);
+    CHECK_EQUAL(fake.executed_count, 17);
+    fake_end(fake.executed[16], 0, 0, NULL, 0);
+    expect_status(&i, 0);
     fake_end(fake.executed[0], 0, 0, NULL, 0);
     expect_status(&i, 0);
     put(&i, bhs, NULL, 0);
@@ -233,6 +238,30 @@ static void data_of_held_requests_is_bounded(void)
         put_request(&i, S2N_NOP_OUT, at, FIRST_CMD_SN + at, pattern(262144), 262144);
     CHECK_EQUAL(expect_closed(&i), ENOBUFS);
     expect_nothing_left(&i);
+}
+
+/* Again and again, of several requests each time. */
+static void data_of_requests_is_held_until_they_are_delivered(void)
+{
+    s2n_conn_params params = usual;
+    uint32_t cmd_sn = FIRST_CMD_SN;
+
+    params.maximum_recv = params.maximum_send = S2N_HELD_BYTES / 2;
+    login(&i, &params);
+    for (int round = 0; round < 3; round++, cmd_sn += 3) {
+        for (uint32_t at = 1; at <= 2; at++) {
+            uint8_t bhs[48];
+            request(bhs, S2N_NOP_OUT, at, cmd_sn + at);
+            s2n_put32(bhs + S2N_AT_TTT, S2N_RESERVED_TAG);
+            put(&i, bhs, pattern(S2N_HELD_BYTES / 2), S2N_HELD_BYTES / 2);
+        }
+        expect_none(&i);
+        put_numbered(&i, cmd_sn);
+        for (uint32_t at = 1; at <= 2; at++)
+            CHECK_EQUAL(tag_of(expect(&i, S2N_NOP_IN)), at);
+        expect_status(&i, 0);
+    }
+    logout(&i);
 }
 
 static void discovery_sessions_run_no_commands(void)
@@ -313,6 +342,7 @@ int main(void)
     RUN(requests_reach_python_in_order);
     RUN(reading_stops_while_python_owes_answers);
     RUN(data_of_held_requests_is_bounded);
+    RUN(data_of_requests_is_held_until_they_are_delivered);
     RUN(discovery_sessions_run_no_commands);
     RUN(what_is_aborted_leaves_the_window);
     RUN(a_command_waits_for_a_place);

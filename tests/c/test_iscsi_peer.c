@@ -41,6 +41,23 @@ static void whoever_owes_data_is_dropped_in_the_end(void)
     expect_nothing_left(&i);
 }
 
+/* Whatever else it sends meanwhile, and takes. */
+static void whoever_owes_data_is_dropped_though_it_pings(void)
+{
+    uint8_t bhs[48];
+
+    ask_for_data();
+    for (uint32_t ms = 0; ms < S2N_STALL_MS; ms += S2N_STALL_MS / 10) {
+        request(bhs, S2N_NOP_OUT | S2N_IMMEDIATE, 1, i.cmd_sn);
+        s2n_put32(bhs + S2N_AT_TTT, S2N_RESERVED_TAG);
+        put(&i, bhs, pattern(2048), 2048);
+        CHECK_EQUAL(expect(&i, S2N_NOP_IN)->length, 2048);
+        fake_advance(S2N_STALL_MS / 10);
+    }
+    CHECK_EQUAL(expect_closed(&i), ETIMEDOUT);
+    expect_nothing_left(&i);
+}
+
 static void any_data_is_progress(void)
 {
     uint32_t ttt = ask_for_data();
@@ -53,6 +70,24 @@ static void any_data_is_progress(void)
     expect_status(&i, 0);
     fake_advance(2 * S2N_STALL_MS);
     expect_none(&i);
+    logout(&i);
+}
+
+/* Also what goes straight to where it belongs. */
+static void much_data_is_progress(void)
+{
+    enum { ALL_BLOCKS = 128, ALL = ALL_BLOCKS * FAKE_BLOCK, PART = 2 * S2N_RECEIVE_DIRECT };
+    s2n_conn_params params = usual;
+
+    params.first_burst = ALL;
+    login(&i, &params);
+    put_part_of_write(&i, AN_ITT, i.cmd_sn, write10(0, ALL_BLOCKS), ALL, PART);
+    for (uint32_t sent = PART; sent < ALL; sent += PART) {
+        fake_run();
+        fake_advance(S2N_STALL_MS - 1);
+        put_bytes(&i, pattern(ALL) + sent, PART);
+    }
+    expect_status(&i, 0);
     logout(&i);
 }
 
@@ -393,15 +428,35 @@ static void a_silent_peer_keeps_no_memory(void)
     logout(&i);
 }
 
-/* What is under way, or half received, is not given back. */
-static void a_silent_peer_s_commands_stay(void)
+static uint32_t ask_a_silent_peer(void)
 {
     s2n_conn_params params = usual;
 
     params.ping_ms = 1000;
     login(&i, &params);
     put_command(&i, F | W, AN_ITT, 8192, write10(0, 16), NULL, 0);
-    uint32_t ttt = s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
+    return s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
+}
+
+/* What is under way is not given back. */
+static void a_silent_peer_s_command_stays(void)
+{
+    uint32_t ttt = ask_a_silent_peer();
+
+    fake_advance(1000);
+    fake_advance(1000);
+    expect(&i, S2N_NOP_IN);
+    put_data_out(&i, AN_ITT, ttt, 0, 0, true, pattern(8192), 8192);
+    expect_status(&i, 0);
+    CHECK(!memcmp(fake.disk, pattern(8192), 8192));
+    logout(&i);
+}
+
+/* Nor what is half received, or waits for its number. */
+static void a_silent_peer_s_commands_stay(void)
+{
+    uint32_t ttt = ask_a_silent_peer();
+
     put_part_of_write(&i, AN_ITT + 1, i.cmd_sn + 1, write10(16, 1), FAKE_BLOCK, 100);
     fake_run();
     fake_advance(1000);
@@ -421,7 +476,9 @@ static void a_silent_peer_s_commands_stay(void)
 int main(void)
 {
     RUN(whoever_owes_data_is_dropped_in_the_end);
+    RUN(whoever_owes_data_is_dropped_though_it_pings);
     RUN(any_data_is_progress);
+    RUN(much_data_is_progress);
     RUN(whoever_takes_no_data_is_dropped_in_the_end);
     RUN(whoever_stands_in_the_way_is_dropped_soon);
     RUN(a_trickle_is_no_progress);
@@ -435,6 +492,7 @@ int main(void)
     RUN(what_another_connection_blocks_is_not_watched);
     RUN(what_waits_for_python_is_bounded);
     RUN(a_silent_peer_keeps_no_memory);
+    RUN(a_silent_peer_s_command_stays);
     RUN(a_silent_peer_s_commands_stay);
     return 0;
 }

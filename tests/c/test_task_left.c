@@ -69,6 +69,28 @@ static void a_reset_that_takes_long_keeps_nobody_waiting(void)
     bench_close();
 }
 
+static void all_that_are_due_are_left_at_once(void)
+{
+    enum { READS = 5 };
+
+    bench_open(DEPTH, POOL);
+    for (uint32_t i = 0; i < READS; i++)
+        begin_read(&op[i], 0, 0, i, 1);
+    rounds();
+    abort_nexus(0, 71);
+    pause();
+    for (uint32_t i = 0; i < READS; i++) {
+        op[i].task->abort_ms -= ANSWER_MS + 50;
+        op[i].task->urge_ms -= ANSWER_MS + 50;
+    }
+    s2n_queue_urge(&queue()->urge);
+    for (uint32_t i = 0; i < READS; i++)
+        CHECK(op[i].completed && !op[i].task);
+    expect_drained(71, READS);
+    reset();
+    bench_close();
+}
+
 /* Its nexus owes nothing any more, and may go. */
 static void what_is_left_is_nobodys(void)
 {
@@ -287,6 +309,7 @@ static void what_lies_in_place_waits_for_the_reset(void)
 int main(void)
 {
     RUN(a_reset_that_takes_long_keeps_nobody_waiting);
+    RUN(all_that_are_due_are_left_at_once);
     RUN(what_is_left_is_nobodys);
     RUN(its_memory_is_used_for_nothing_else);
     RUN(what_follows_waits_for_the_reset);

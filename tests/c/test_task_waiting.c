@@ -178,6 +178,48 @@ static void whoever_waits_longest_is_not_passed_for_ever(void)
     bench_close();
 }
 
+/* A response that nobody takes needs no data-out. */
+static void what_was_written_is_given_back_before_the_response_is_taken(void)
+{
+    bench_open(64, POOL);
+    op[0].keeps = true;
+    begin_write(&op[0], 0, 0, 0, LARGES * BLOCKS_64K);
+    begin_write(&op[1], 1, 0, 0, LARGES * BLOCKS_64K);
+    gathered(&op[0]);
+    complete_all();
+    CHECK(op[0].completed && op[0].task && op[1].reserved);
+    /* What was read is still to be sent. */
+    op[2].keeps = true;
+    begin_read(&op[2], 2, 0, 0, LARGES * BLOCKS_64K);
+    gathered(&op[1]);
+    rounds();
+    begin_write(&op[3], 1, 0, 0, LARGES * BLOCKS_64K);
+    CHECK(op[2].completed && !op[3].reserved);
+    taken(&op[2]);
+    rounds();
+    CHECK(op[3].reserved);
+    gathered(&op[3]);
+    taken(&op[0]);
+    bench_close();
+}
+
+/* Who waited longest and gives up keeps nothing for itself any more. */
+static void a_claim_ends_with_who_makes_it(void)
+{
+    bench_open(64, POOL);
+    begin_write(&op[0], 0, 0, 0, 6 * BLOCKS_64K);
+    begin_write(&op[1], 1, 0, 0, LARGES * BLOCKS_64K);
+    CHECK(op[0].reserved && !op[1].reserved);
+    s2n_task_abort(op[1].task, false);
+    CHECK(op[1].discarded);
+    begin_write(&op[2], 2, 0, 0, 4 * BLOCKS_64K);
+    CHECK(op[2].reserved);
+    gathered(&op[0]);
+    gathered(&op[2]);
+    complete_all();
+    bench_close();
+}
+
 /* The nexus of a small one may have many others that wait; they are no matter to anybody. */
 static void each_nexus_waits_in_a_line_of_its_own(void)
 {
@@ -218,6 +260,8 @@ int main(void)
     RUN(nobody_gets_all_buffers);
     RUN(small_requests_pass_large_ones);
     RUN(whoever_waits_longest_is_not_passed_for_ever);
+    RUN(what_was_written_is_given_back_before_the_response_is_taken);
+    RUN(a_claim_ends_with_who_makes_it);
     RUN(each_nexus_waits_in_a_line_of_its_own);
     return 0;
 }
