@@ -320,6 +320,7 @@ static void nothing_is_done_without_room(void)
     uint8_t *list = buffer + 4096;
 
     buffer[0] = 1;
+    memset(list, 0xee, S2N_PAGE);
     for (all.block_shift = 9; all.block_shift < 13; all.block_shift++) {
         CHECK(s2n_hot_translate(&all, write_same, 10, buffer, S2N_PAGE - 1, op, 8) < 0);
         CHECK_EQUAL(s2n_hot_translate(&all, write_same, 10, buffer, S2N_PAGE, op, 8), 1);
@@ -328,9 +329,12 @@ static void nothing_is_done_without_room(void)
         CHECK(s2n_hot_translate(&all, write_same, 10, NULL, S2N_PAGE, op, 8) < 0);
         CHECK(s2n_hot_translate(&all, each, 10, NULL, S2N_PAGE, op, 8) < 0);
     }
+    for (uint32_t at = 0; at < S2N_PAGE; at++)
+        CHECK_EQUAL(list[at], 0xee);
     all.block_shift = 13;
     CHECK(s2n_hot_translate(&all, write_same, 10, buffer, 8191, op, 8) < 0);
     CHECK_EQUAL(s2n_hot_translate(&all, write_same, 10, buffer, 8192, op, 8), 1);
+    memset(list, 0, S2N_PAGE);
     /* Three ranges of 16 bytes, behind 24 that are rounded up to 32. */
     be(list, 2, 22);
     be(list + 2, 2, 16);
@@ -348,7 +352,8 @@ static void nothing_is_done_without_room(void)
 /* Nor what the namespace does not do, is beyond its end, or is no list. */
 static void unmap_is_judged_first(void)
 {
-    static const uint8_t two[10] = {0x42, [8] = 40}, short_list[10] = {0x42, [8] = 7};
+    static const uint8_t two[10] = {0x42, [8] = 40}, short_list[10] = {0x42, [8] = 7},
+                         no_list[10] = {0x42};
     static uint8_t list[4096];
     s2n_lu_params lu = able();
 
@@ -365,11 +370,61 @@ static void unmap_is_judged_first(void)
     CHECK_EQUAL(s2n_hot_translate(&lu, two, 10, list, sizeof list, op, 8), 1);
     CHECK_EQUAL(op[0].data_bytes, 16);
     CHECK(s2n_hot_translate(&lu, short_list, 10, list, sizeof list, op, 8) < 0);
+    CHECK_EQUAL(s2n_hot_translate(&lu, no_list, 10, list, sizeof list, op, 8), 0);
     lu.unmap_ranges = 0;
     CHECK(s2n_hot_translate(&lu, two, 10, list, sizeof list, op, 8) < 0);
+    CHECK(s2n_hot_translate(&lu, no_list, 10, list, sizeof list, op, 8) < 0);
     lu = able();
     lu.unmap_range_blocks = 0;
     CHECK(s2n_hot_translate(&lu, two, 10, list, sizeof list, op, 8) < 0);
+    CHECK(s2n_hot_translate(&lu, no_list, 10, list, sizeof list, op, 8) < 0);
+}
+
+/* What is compared with, as BYTCHK says, and how much of that. */
+static void verify_compares_what_it_can(void)
+{
+    enum { FROM_MEDIUM = 0, RESERVED = 2, ONE_BLOCK = 3 };
+    static const uint32_t most = S2N_MAXIMUM_TRANSFER / 512;
+    static uint8_t buffer[S2N_PAGE];
+    s2n_lu_params lu = able();
+    uint8_t verify[16] = {0x8f};
+
+    for (lu.compares = 0; lu.compares < 2; lu.compares++) {
+        for (unsigned bytchk = FROM_MEDIUM; bytchk <= ONE_BLOCK; bytchk++) {
+            verify[1] = (uint8_t)(bytchk << 1);
+            be(verify + 10, 4, 8);
+            int count = s2n_hot_translate(&lu, verify, 16, buffer, sizeof buffer, op, 8);
+            CHECK_EQUAL(count > 0, !bytchk || (lu.compares && bytchk != RESERVED));
+        }
+    }
+    be(verify + 10, 4, most);
+    lu.maximum_blocks = 65536;
+    CHECK_EQUAL(s2n_hot_translate(&lu, verify, 16, buffer, sizeof buffer, op, 8), 1);
+    be(verify + 10, 4, most + 1);
+    CHECK(s2n_hot_translate(&lu, verify, 16, buffer, sizeof buffer, op, 8) < 0);
+}
+
+/* Neither the row of another action nor of the operation code behind it. */
+static void an_action_that_there_is_not_has_no_row(void)
+{
+    uint8_t cdb[32] = {0};
+
+    for (unsigned opcode = 0; opcode < 256; opcode++) {
+        cdb[0] = (uint8_t)opcode;
+        for (unsigned action = 0; action < 32; action++) {
+            cdb[1] = (uint8_t)action;
+            const struct s2n_hot_row *row = s2n_hot_find(cdb, sizeof cdb);
+            CHECK(!row || row->opcode == opcode);
+            CHECK(!row || !row->action.width || row->action.byte != 1 ||
+                  row->action_value == action);
+        }
+    }
+    cdb[0] = 0x9e; /* SERVICE ACTION IN(16) */
+    cdb[1] = 0x1f;
+    CHECK(!s2n_hot_find(cdb, 16));
+    cdb[1] = 0x10; /* READ CAPACITY(16) */
+    CHECK(s2n_hot_find(cdb, 16));
+    CHECK(!s2n_hot_find(cdb, 15));
 }
 
 static void a_swap_is_within_the_end_and_the_largest_transfer(void)
@@ -416,6 +471,8 @@ int main(void)
     RUN(zeroes_are_known_by_every_byte);
     RUN(nothing_is_done_without_room);
     RUN(unmap_is_judged_first);
+    RUN(verify_compares_what_it_can);
+    RUN(an_action_that_there_is_not_has_no_row);
     RUN(a_swap_is_within_the_end_and_the_largest_transfer);
     RUN(what_has_no_data_has_more_time);
     return 0;
