@@ -12,7 +12,7 @@ SANITIZED = "sanitized/"  # and a program's name: who notices under a sanitizer 
 
 @dataclass(frozen=True)
 class Stage:
-    """What is run at once: executables of `tests/c`, or modules and folders for pytest."""
+    """What is run at once: executables of `tests/c`, or what pytest is to run."""
 
     programs: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ _RULES = (
 
 
 def stage_of(judge: str) -> Stage:
-    """Return one program, or one module, that noticed a mutant, as a stage of its own."""
+    """Return one program, or one test, that noticed a mutant, as a stage of its own."""
     if judge.startswith(("tests/c/", SANITIZED)):
         return Stage(programs=(Path(judge).name,), sanitized=judge.startswith(SANITIZED))
     return Stage(tests=(judge,))
@@ -104,7 +104,9 @@ def judges_of(path: str, near: Sequence[str] = ()) -> tuple[Stage, ...]:
 
     What all C tests let pass they run once more where a leak, or a byte beyond, is a failure.
     """
-    first = [stage_of(judge) for judge in near]
+    first = [stage_of(judge) for judge in near if judge.startswith("tests/c/")]
+    if tests := tuple(judge for judge in near if not judge.startswith("tests/c/")):
+        first.append(Stage(tests=tests))
     stages = [*first, *_stages_of(path)]
     native = [stage for stage in stages if stage.programs]
     if programs := tuple(dict.fromkeys(name for stage in native for name in stage.programs)):

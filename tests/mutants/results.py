@@ -15,7 +15,7 @@ from tests.mutants.judges import ROOT
 from tests.mutants.operators import Mutant, mutants
 
 ALONE = " alone"
-NEAR = 3  # judges of other lines' faults are asked before all others
+NEAR = 5  # judges of other lines' faults are asked before all others
 ACCEPTED = Path(__file__).with_name("accepted.toml")
 
 
@@ -85,7 +85,7 @@ class Results:
             known = sorted(
                 (abs(number - mutant.number), -order, judge)
                 for order, (number, judge) in enumerate(self._judges.get(mutant.path, ()))
-                if (ROOT / f"{judge}.c").exists() or (ROOT / judge).is_file()
+                if (ROOT / f"{judge}.c").exists() or (ROOT / judge.split("::")[0]).is_file()
             )
         return list(dict.fromkeys(judge for _, _, judge in known))[:NEAR]
 

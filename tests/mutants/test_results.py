@@ -58,7 +58,7 @@ def test_what_survives_the_c_tests_alone_is_not_known_of_the_others(tmp_path: Pa
 def test_who_noticed_the_nearest_line_is_asked_first(tmp_path: Path) -> None:
     (tmp_path / "scsi2nvme").mkdir()
     (tmp_path / FAULT.path).write_text("")
-    judges = ["tests/test_engine.py", "tests/commands/test_mode.py", "tests/c/test_hot"]
+    judges = ["tests/test_engine.py", "tests/commands/test_mode.py::test_a", "tests/c/test_hot"]
     kept = Results(tmp_path / "results", tmp_path)
     for number, judge in zip((90, 20, 40), judges, strict=True):
         kept.put(Mutant(FAULT.path, number, FAULT.before, FAULT.after), judge)
@@ -72,7 +72,7 @@ def test_who_noticed_the_nearest_line_is_asked_first(tmp_path: Path) -> None:
         Stage(programs=("test_hot",)),
         Stage(programs=("test_hot",), sanitized=True),
     ]
-    assert [stage.tests for stage in stages[2:4]] == [(judges[1],), (judges[0],)]
+    assert stages[2].tests == (judges[1], judges[0])
 
 
 def test_the_table_leaves_out_what_is_no_fault() -> None:
