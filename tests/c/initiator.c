@@ -249,13 +249,13 @@ void put_command(struct initiator *initiator, uint8_t flags, uint32_t itt, uint3
 }
 
 void put_part_of_write(struct initiator *initiator, uint32_t itt, uint32_t cmd_sn,
-                       const uint8_t *cdb, uint32_t length, uint32_t sent)
+                       const uint8_t *cdb, uint32_t bytes, uint32_t length, uint32_t sent)
 {
     uint8_t bhs[48];
 
     request(bhs, S2N_SCSI_COMMAND, itt, cmd_sn);
     bhs[1] = S2N_FINAL | S2N_WRITE;
-    s2n_put32(bhs + S2N_AT_TTT, length);
+    s2n_put32(bhs + S2N_AT_TTT, bytes);
     s2n_put24(bhs + S2N_AT_DATA_LENGTH, length);
     memcpy(bhs + 32, cdb, 16);
     put_bytes(initiator, bhs, sizeof bhs);

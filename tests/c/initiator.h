@@ -60,10 +60,10 @@ void acknowledge(struct initiator *on, uint32_t ping_tag);
 /* Send a SCSI Command with the next CmdSN; `flags` is BHS byte 1. */
 void put_command(struct initiator *initiator, uint8_t flags, uint32_t itt, uint32_t edtl,
                  const uint8_t *cdb, const uint8_t *data, uint32_t length);
-/* Send a WRITE whose immediate data are `length` bytes of the pattern, but only the first `sent` of
- * them: the PDU is not complete. */
+/* Send a WRITE of `bytes` whose immediate data are `length` bytes of the pattern, but only the
+ * first `sent` of them: the PDU is not complete. */
 void put_part_of_write(struct initiator *initiator, uint32_t itt, uint32_t cmd_sn,
-                       const uint8_t *cdb, uint32_t length, uint32_t sent);
+                       const uint8_t *cdb, uint32_t bytes, uint32_t length, uint32_t sent);
 void put_data_out(struct initiator *initiator, uint32_t itt, uint32_t ttt, uint32_t data_sn,
                   uint32_t offset, bool final, const uint8_t *data, uint32_t length);
 /* A command whose additional header segment is of no known type; the CmdSN is its tag. */

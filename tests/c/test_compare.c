@@ -113,13 +113,19 @@ static void what_is_read_is_compared(void)
 static void a_difference_is_the_engines_to_find(void)
 {
     start_swaps(DEPTH, 0);
-    swap(&op[0], 42, 1, 0);
+    swap(&op[0], 42, 5, 0);
     rounds();
-    memcpy(memory(0), data, BLOCK);
-    memory(0)[BLOCK - 1] ^= 1;
+    expect_command(0, READ, 0, 42, 5);
+    memcpy(memory(0), data, 5 * BLOCK);
+    memory(0)[5 * BLOCK - 1] ^= 1;
     complete(0, GOOD);
     CHECK_EQUAL(bench.device.seen, 1);
-    end_failed(&op[0], expect_failure(&op[0], COMPARE, COMPARE_FAILURE));
+    s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
+    CHECK_EQUAL(event.nvme, COMPARE);
+    CHECK_EQUAL(event.status, COMPARE_FAILURE);
+    CHECK_EQUAL(event.lba, 42);
+    CHECK_EQUAL(event.count, 5);
+    end_failed(&op[0], event.holder);
     bench_close();
 }
 

@@ -27,7 +27,7 @@ static void keep_busy(void)
     put_command(&i, F | W, 5, 512, write10(0, 1), pattern(512), 512);
     request(bhs, S2N_TEXT, 6, i.cmd_sn + 1);
     put(&i, bhs, pattern(100), 100);
-    put_part_of_write(&i, 7, i.cmd_sn - 2, write10(0, 16), 8192, 100);
+    put_part_of_write(&i, 7, i.cmd_sn - 2, write10(0, 16), 8192, 8192, 100);
     fake_run();
 }
 
@@ -187,6 +187,16 @@ static void the_socket_is_closed_once(void)
         close(pair[at]);
         close(more[at]);
     }
+}
+
+/* Though what it sends still comes. */
+static void a_peer_that_can_be_sent_nothing_is_gone(void)
+{
+    login(&i, &usual);
+    CHECK(!shutdown(i.conn->source.fd, SHUT_WR));
+    put_command(&i, F, 1, 0, test_unit_ready, NULL, 0);
+    CHECK_EQUAL(expect_closed(&i), EPIPE);
+    expect_nothing_left(&i);
 }
 
 /* What one connection waited with comes to nothing; what waits on another does not. */
@@ -406,6 +416,7 @@ int main(void)
     RUN(a_graceful_close_of_an_idle_connection_is_told_at_once);
     RUN(a_graceful_close_begins_nothing);
     RUN(the_socket_is_closed_once);
+    RUN(a_peer_that_can_be_sent_nothing_is_gone);
     RUN(other_connections_go_on);
     RUN(what_was_sent_ahead_goes_with_its_connection);
     RUN(whatever_allocation_fails_ends_one_connection);

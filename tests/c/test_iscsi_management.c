@@ -353,7 +353,7 @@ static void aborted_commands_end_silently(void)
     put_data_out(&i, 1, ttt, 0, 0, true, pattern(4096), 4096);
     expect_none(&i);
     /* In the middle of its data, while it arrives. */
-    put_part_of_write(&i, 3, i.cmd_sn++, write10(0, 8), 4096, 1000);
+    put_part_of_write(&i, 3, i.cmd_sn++, write10(0, 8), 4096, 4096, 1000);
     fake_run();
     CHECK(fake_abort(3, false));
     put_bytes(&i, pattern(4096), 3096);
@@ -384,7 +384,7 @@ static void an_abort_whose_answer_waits_takes_no_more_data(void)
 
     login(&i, &usual);
     put_command(&i, F | R, 1, READ_BYTES, read10(0, READ_BYTES / FAKE_BLOCK), NULL, 0);
-    put_part_of_write(&i, 2, i.cmd_sn++, write10(8000, 8), 4096, 1000);
+    put_part_of_write(&i, 2, i.cmd_sn++, write10(8000, 8), 4096, 4096, 1000);
     fake_run();
     CHECK(fake_abort(2, true));
     put_bytes(&i, pattern(4096) + 1000, 3096);

@@ -81,7 +81,7 @@ static void much_data_is_progress(void)
 
     params.first_burst = ALL;
     login(&i, &params);
-    put_part_of_write(&i, AN_ITT, i.cmd_sn, write10(0, ALL_BLOCKS), ALL, PART);
+    put_part_of_write(&i, AN_ITT, i.cmd_sn, write10(0, ALL_BLOCKS), ALL, ALL, PART);
     for (uint32_t sent = PART; sent < ALL; sent += PART) {
         fake_run();
         fake_advance(S2N_STALL_MS - 1);
@@ -457,7 +457,7 @@ static void a_silent_peer_s_commands_stay(void)
 {
     uint32_t ttt = ask_a_silent_peer();
 
-    put_part_of_write(&i, AN_ITT + 1, i.cmd_sn + 1, write10(16, 1), FAKE_BLOCK, 100);
+    put_part_of_write(&i, AN_ITT + 1, i.cmd_sn + 1, write10(16, 1), FAKE_BLOCK, FAKE_BLOCK, 100);
     fake_run();
     fake_advance(1000);
     fake_advance(1000);

@@ -109,17 +109,24 @@ static void what_turns_out_to_be_dormant_gives_its_buffer_back(void)
     logout(&i);
 }
 
-enum { LONG_BLOCKS = 300, LONG = LONG_BLOCKS * FAKE_BLOCK, SENT = LONG / 3 * 2 };
+/* Of what comes at once, which is not all, more than a chunk of a buffer is in the first part. */
+enum {
+    LONG_BLOCKS = 360,
+    LONG = LONG_BLOCKS * FAKE_BLOCK,
+    AT_ONCE = LONG / 6 * 5,
+    SENT = LONG / 2
+};
 
 /* In the middle of a PDU, which another connection's command makes dormant. */
 static void receive_half(bool kept)
 {
     s2n_conn_params params = usual;
 
-    params.first_burst = params.maximum_burst = params.maximum_recv = LONG;
+    params.first_burst = AT_ONCE;
+    params.maximum_burst = params.maximum_recv = LONG;
     start(&params);
     login_more(&j, &i);
-    put_part_of_write(&j, 2, FIRST_CMD_SN + 1, write10(0, LONG_BLOCKS), LONG, SENT);
+    put_part_of_write(&j, 2, FIRST_CMD_SN + 1, write10(0, LONG_BLOCKS), LONG, AT_ONCE, SENT);
     fake_run();
     CHECK_EQUAL(fake.pool_bytes, ROOM - LONG);
     fake.hold = true;
@@ -139,8 +146,17 @@ static void end_ordered(void)
 
 static void receive_rest(void)
 {
-    put_bytes(&j, pattern(LONG) + SENT, LONG - SENT);
+    put_bytes(&j, pattern(LONG) + SENT, AT_ONCE - SENT);
     fake_run();
+}
+
+static void receive_what_is_asked_for(void)
+{
+    struct pdu *pdu = expect(&j, S2N_R2T);
+
+    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_OFFSET), AT_ONCE);
+    put_data_out(&j, 2, s2n_get32(pdu->bhs + S2N_AT_TTT), 0, AT_ONCE, true, pattern(LONG) + AT_ONCE,
+                 LONG - AT_ONCE);
 }
 
 static void leave_both(void)
@@ -162,6 +178,7 @@ static void a_pdu_may_be_received_half(void)
         receive_rest();
         if (!before)
             end_ordered();
+        receive_what_is_asked_for();
         carry_out(2);
         expect_end(&j, 2);
         CHECK(!memcmp(fake.disk, pattern(LONG), LONG));

@@ -308,6 +308,7 @@ static void test_reset_without_replay_forgets(void)
     cid = place(&bench, 2, 1);
     s2n_qpair_ring(bench.qp);
     post(&bench, (uint16_t)cid, 0, 0); /* an old entry must not be seen as new */
+    CHECK(place(&bench, 2, 2) >= 0);   /* nor is it told of what it had not been told of */
     s2n_qpair_reset(bench.qp, false);
     CHECK_EQUAL(s2n_qpair_poll(bench.qp, done, DEPTH), 0);
     CHECK_EQUAL(s2n_qpair_free_slots(bench.qp), DEPTH - 1);

@@ -34,7 +34,10 @@ static void test_deadlines(void)
     CHECK(s2n_qpair_extended(bench.qp, cid));
     CHECK(s2n_qpair_extend(bench.qp, cid, 500000));
     CHECK(!s2n_qpair_extended(bench.qp, (uint16_t)late));
-    CHECK(!s2n_qpair_extended(bench.qp, UINT16_MAX));
+    for (uint32_t cid_beyond = DEPTH - 1; cid_beyond <= UINT16_MAX; cid_beyond++) {
+        CHECK(!s2n_qpair_extended(bench.qp, (uint16_t)cid_beyond));
+        CHECK_EQUAL(s2n_qpair_look_at(bench.qp, (uint16_t)cid_beyond, sqe), -1);
+    }
     left = s2n_qpair_next_deadline(bench.qp, &cid);
     CHECK(left > 400000 && left <= 500000);
     post(&bench, (uint16_t)soon, 0, 0);
