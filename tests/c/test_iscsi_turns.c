@@ -242,6 +242,49 @@ static void connections_of_a_session_receive_in_turn(void)
     logout_both();
 }
 
+/* Who comes next looks at nothing of it. */
+static void who_was_passed_over_may_go(void)
+{
+    enum { OTHERS = 100, ROUNDS = 64 };
+    struct initiator other;
+    size_t at = 0;
+
+    login_both();
+    login_more(&other, &big);
+    for (int round = 0; big.session->passed_over != other.conn; round++) {
+        CHECK(round < ROUNDS);
+        flood(&other, big.cmd_sn, &at);
+        s2n_reactor_flows(fake_reactor())->usual = OTHERS;
+        fake_round();
+    }
+    close(other.fd);
+    other.fd = -1;
+    s2n_conn_close(other.conn, false);
+    expect_closed(&other);
+    put_numbered(&big, big.cmd_sn);
+    expect_status(&big, 0);
+    logout_both();
+}
+
+/* As much as came, its headers among it. */
+static void what_is_received_counts(void)
+{
+    uint8_t bhs[48];
+
+    login_both();
+    for (uint32_t bytes = 0; bytes <= 60000; bytes += 30000) {
+        request(bhs, S2N_IMMEDIATE | S2N_NOP_OUT, S2N_RESERVED_TAG, big.cmd_sn);
+        s2n_put32(bhs + S2N_AT_TTT, S2N_RESERVED_TAG);
+        put(&big, bhs, pattern(bytes), bytes);
+        CHECK(fake_round());
+        CHECK_EQUAL(s2n_flow_credit(&small.session->flow, S2N_MOVED) -
+                        s2n_flow_credit(&big.session->flow, S2N_MOVED),
+                    sizeof bhs + bytes);
+        fake_run();
+    }
+    logout_both();
+}
+
 /* ---- the end ---- */
 
 static void take_all(const struct initiator *of)
@@ -279,6 +322,8 @@ int main(void)
     RUN(a_round_sends_no_more_than_a_quantum);
     RUN(connections_of_a_session_share_its_turn);
     RUN(connections_of_a_session_receive_in_turn);
+    RUN(who_was_passed_over_may_go);
+    RUN(what_is_received_counts);
     RUN(a_session_ends_while_it_waits);
     return 0;
 }
