@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import resource
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tests.mutants.judges import ROOT, judges_of, subjects
+from tests.mutants.judges import ROOT, in_forks, judges_of, subjects
 from tests.mutants.operators import Mutant, mutants
 from tests.mutants.results import Results, accepted, table
 from tests.mutants.tree import Tree
@@ -50,7 +51,10 @@ class _Way:
     end: float
 
     def judged(self, each: Mutant, tree: Tree, results: Results) -> str:
-        stages = judges_of(each.path, results.near(each))
+        near = results.near(each)
+        if in_forks(each.path) and (noticed := tree.ask_forks(each, near)):
+            return noticed
+        stages = judges_of(each.path, near)
         if self.alone and each.path.endswith(".c"):
             stages = tuple(stage for stage in stages if stage.programs)
         return tree.check(each, stages)
@@ -58,17 +62,17 @@ class _Way:
 
 def _work(number: int, chosen: Iterator[Mutant], results: Results, way: _Way) -> str:
     """Judge one mutant after the other; return what is wrong without any."""
-    tree = Tree(PLACE / str(number))
-    for each in chosen:
-        if time.monotonic() > way.end:
-            break
-        try:
-            noticed = way.judged(each, tree, results)
-        except RuntimeError as error:
-            return str(error)
-        results.put(each, noticed, alone=way.alone)
-        if not noticed:
-            print(f"SURVIVES {each}", flush=True)
+    with contextlib.closing(Tree(PLACE / str(number))) as tree:
+        for each in chosen:
+            if time.monotonic() > way.end:
+                break
+            try:
+                noticed = way.judged(each, tree, results)
+            except RuntimeError as error:
+                return str(error)
+            results.put(each, noticed, alone=way.alone)
+            if not noticed:
+                print(f"SURVIVES {each}", flush=True)
     return ""
 
 

@@ -92,6 +92,16 @@ _RULES = (
 )
 
 
+# What judges the translation first, in a process that has imported all of it.
+FORKED = (*_CORE, "tests/commands", "tests/test_status_map.py", "tests/test_unit_attentions.py")
+_IN_FORKS = ("scsi2nvme/commands/", "scsi2nvme/engine.py", "scsi2nvme/status_map.py")
+
+
+def in_forks(path: str) -> bool:
+    """Whether the tests of FORKED judge a file first."""
+    return path.startswith(_IN_FORKS)
+
+
 def stage_of(judge: str) -> Stage:
     """Return one program, or one test, that noticed a mutant, as a stage of its own."""
     if judge.startswith(("tests/c/", SANITIZED)):

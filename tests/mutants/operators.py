@@ -63,6 +63,14 @@ class Mutant:
         return f"{self.path}:{self.number}: {self.before.strip()}  ->  {self.after.strip() or ';'}"
 
 
+def planted(mutant: Mutant, text: str) -> str:
+    """Return a file's text with a mutant in it."""
+    lines = text.split("\n")
+    assert lines[mutant.number - 1] == mutant.before
+    lines[mutant.number - 1] = mutant.after
+    return "\n".join(lines)
+
+
 def mutants(path: str, text: str) -> Iterator[Mutant]:
     """Yield every mutant of a file, of code alone."""
     python = path.endswith(".py")

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, ClassVar
 
-from tests.mutants.judges import ROOT, SANITIZED, Stage, stage_of
-from tests.mutants.operators import Mutant
+from tests.mutants.forks import Forks
+from tests.mutants.judges import FORKED, ROOT, SANITIZED, Stage, judges_of, stage_of
+from tests.mutants.operators import Mutant, planted
 
 BUILD_S, FIRST_S = 900.0, 120.0
 # A stage may take so many times what it took before, and some seconds: what hangs is noticed, what
@@ -51,6 +52,7 @@ class Tree:
         self._install()
         self._stale = False
         self._originals: dict[str, bytes] = {}
+        self._forks: Forks | None = None
 
     def _set_up(self, build: Path, *options: str) -> None:
         if not (build / "build.ninja").exists():
@@ -74,6 +76,27 @@ class Tree:
                     copy.unlink(missing_ok=True)
                     shutil.copy(source, copy, follow_symlinks=False)
         kept.write_text("\0".join(sorted(wanted)))
+
+    def ask_forks(self, mutant: Mutant, near: Sequence[str]) -> str:
+        """Return which of the tests of FORKED notices a mutant of Python, or "".
+
+        They are not begun anew for each: what they let pass may be in what importing does.
+        """
+        if self._forks is None:
+            self._forks = Forks(self.place, self._environment(), FORKED)
+        text = (self.place / mutant.path).read_text()
+        own = [name for stage in judges_of(mutant.path) for name in stage.tests]
+        noticed = self._forks.judge(mutant.path, planted(mutant, text), [*near, *own])
+        if noticed.startswith("tests/") and noticed not in self._sound:
+            if self._forks.judge(mutant.path, text, [noticed], only=True):
+                raise RuntimeError(f"without a mutant fails: {noticed}")
+            self._sound.add(noticed)
+        return "" if noticed == "import" else noticed
+
+    def close(self) -> None:
+        """End what waits for mutants."""
+        if self._forks is not None:
+            self._forks.close()
 
     def check(self, mutant: Mutant, stages: Sequence[Stage]) -> str:
         """Return who noticed a mutant: a program or test of `stages`, "build", "time", or "".
@@ -105,14 +128,11 @@ class Tree:
     def _planted(self, mutant: Mutant, stages: Sequence[Stage]) -> tuple[str, Stage | None]:
         path = self.place / mutant.path
         text, times = path.read_text(), path.stat()
-        lines = text.split("\n")
-        assert lines[mutant.number - 1] == mutant.before
-        lines[mutant.number - 1] = mutant.after
         native = mutant.path.endswith(".c")
         original = self._compiled(mutant.path) if native else b""
         if not native:
             self._refresh()
-        path.write_text("\n".join(lines))
+        path.write_text(planted(mutant, text))
         try:
             if native and (compiled := self._compiled(mutant.path, again=True)) in (b"", original):
                 return ("same" if compiled else "build"), None
@@ -212,6 +232,15 @@ class Tree:
         dataplane = self.build / f"libdataplane.a.p/{mangled}.o"
         return str((of_tests or [dataplane])[0].relative_to(self.build))
 
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "PYTHONPATH": str(self.place),
+            "ASAN_OPTIONS": "hard_rss_limit_mb=4096",
+            "UBSAN_OPTIONS": "halt_on_error=1",
+            "MESONPY_EDITABLE_SKIP": str(ROOT / "build" / "editable"),
+        }
+
     def _run(
         self,
         words: Sequence[str],
@@ -220,17 +249,10 @@ class Tree:
         told: IO[str] | int = subprocess.DEVNULL,
     ) -> str:
         """Run a program in the copy; return "" if it succeeds, "failed", or "time"."""
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(self.place),
-            "ASAN_OPTIONS": "hard_rss_limit_mb=4096",
-            "UBSAN_OPTIONS": "halt_on_error=1",
-            "MESONPY_EDITABLE_SKIP": str(ROOT / "build" / "editable"),
-        }
         process = subprocess.Popen(
             words,
             cwd=self.place,
-            env=environment,
+            env=self._environment(),
             stdin=subprocess.DEVNULL,
             stdout=told,
             stderr=subprocess.DEVNULL,

@@ -1,0 +1,133 @@
+"""A pytest that has imported and collected all, and forks for each mutant of functions.
+
+A pytest plugin. A line of JSON on the standard input is a mutant: `path` and `source` of the
+module, `first`, the tests to begin with, `only` if no others are to be run, and `limit_s`. The
+answer is a line on the descriptor REPLY of the environment: the first test that fails, "time",
+"" if none does, or "import" if the change is in what importing the module does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+REPLY = "MUTANTS_REPLY"
+_END = "="
+_OPTIMIZED = 0x1  # functions have it, modules and class bodies do not
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool:
+    """Judge mutants instead of running tests."""
+    gc.unfreeze()  # what is frozen is not among the objects that are looked through
+    with os.fdopen(int(os.environ[REPLY]), "w") as reply:
+        for line in sys.stdin:
+            reply.write(_judge(session, json.loads(line)) + "\n")
+            reply.flush()
+    return True
+
+
+def _judge(session: pytest.Session, request: dict[str, Any]) -> str:
+    path = Path(request["path"]).resolve()
+    changes = _changes(path, request["source"])
+    if changes is None:
+        return "import"
+    first: dict[str, int] = {name: at for at, name in enumerate(request["first"])}
+    items = [item for item in session.items if not request["only"] or item.nodeid in first]
+    items.sort(key=lambda item: _rank(item.nodeid, first))
+    begun, told = os.pipe()
+    child = os.fork()
+    if not child:
+        os.setpgid(0, 0)
+        _run(items, changes, told)
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        os.setpgid(child, child)
+    os.close(told)
+    try:
+        return _listen(begun, time.monotonic() + request["limit_s"])
+    finally:
+        os.close(begun)
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def _rank(name: str, first: dict[str, int]) -> int:
+    return min(first.get(name, len(first)), first.get(name.split("::")[0], len(first)))
+
+
+def _run(items: list[pytest.Item], changes: list[tuple[FunctionType, CodeType]], told: int) -> None:
+    """Change functions, run tests until one fails, and tell of each; in the child."""
+    try:
+        for function, code in changes:
+            function.__code__ = code
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            os.write(told, f"{item.nodeid}\n".encode())
+            reports = runtestprotocol(item, log=False, nextitem=following)
+            if any(report.failed for report in reports):
+                os.write(told, f"{_END}{item.nodeid}\n".encode())
+                os._exit(0)
+        os.write(told, f"{_END}\n".encode())
+    finally:
+        os._exit(0)
+
+
+def _listen(begun: int, end: float) -> str:
+    """Return the test that failed, or the last one before the child was gone."""
+    text = ""
+    while (left := end - time.monotonic()) > 0:
+        if select.select([begun], [], [], left)[0]:
+            some = os.read(begun, 1 << 16).decode()
+            text += some
+            last = text.removesuffix("\n").split("\n")[-1]
+            if not some or (last.startswith(_END) and text.endswith("\n")):
+                return last.removeprefix(_END)
+    return "time"
+
+
+def _changes(path: Path, source: str) -> list[tuple[FunctionType, CodeType]] | None:
+    """Return which functions have which code then; None if importing does something else."""
+    before = list(_codes(compile(path.read_text(), str(path), "exec")))
+    after = list(_codes(compile(source, str(path), "exec")))
+    if len(before) != len(after):
+        return None
+    changed: dict[CodeType, CodeType] = {}
+    for old, new in zip(before, after, strict=True):
+        if old.co_flags & _OPTIMIZED:
+            changed |= {old: new} if old != new else {}
+        elif _own(old) != _own(new):
+            return None
+    if any(len(old.co_freevars) != len(new.co_freevars) for old, new in changed.items()):
+        return None
+    found = [
+        (each, changed[each.__code__])
+        for each in gc.get_objects()
+        if isinstance(each, FunctionType)
+        and each.__code__.co_filename == str(path)
+        and each.__code__ in changed
+    ]
+    return found if found or not changed else None
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _own(code: CodeType) -> tuple[object, ...]:
+    """Return what a code does but for what the functions in it do."""
+    constants = [repr(each) for each in code.co_consts if not isinstance(each, CodeType)]
+    return code.co_code, code.co_names, constants
