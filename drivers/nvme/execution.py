@@ -25,7 +25,6 @@ from scsi2nvme.drivers.nvme.retry import (
     ABORTED_BY_RESET,
     MAXIMUM_RETRIES,
     interruptible,
-    repeatable,
     retry_delay_s,
 )
 from scsi2nvme.drivers.nvme.settings import Settings
@@ -34,6 +33,7 @@ from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.native.nvme import QueueCompletion
 from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import Completed, Completion, Fuse, NvmeCommand
+from scsi2nvme.nvme.repeating import repeatable
 
 _DWORD = 4
 

@@ -21,7 +21,7 @@ Every command has a deadline, which its queue pair keeps. What follows when it p
 5. Function reset, if 4 fails other than by the device being gone; then 4 once more.
 6. What was under way is settled. A reactor's queue pair places it again, in its
    order and with its CIDs, or ends it. The control thread's own commands are repeated
-   where that is harmless (`retry.repeatable`), and else end with ABORTED_BY_RESET, as
+   where that is harmless (`repeatable`), and else end with ABORTED_BY_RESET, as
    nobody knows whether they were executed.
 7. If 5 fails too, the controller is dead: everything ends with LOST, now and from now on,
    until somebody asks for a reset, or the device that was let go of is back.

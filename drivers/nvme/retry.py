@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scsi2nvme.nvme.command import AdminOpcode, Completion, Fuse, NvmeCommand, Opcode
+from scsi2nvme.nvme.command import AdminOpcode, Completion, Fuse, NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
 
 MAXIMUM_RETRIES = 4
@@ -22,26 +22,6 @@ _RETRYABLE = {
 }
 _DEFAULT_DELAY_S = 0.1
 
-_REPEATABLE = {
-    Opcode.FLUSH,
-    Opcode.WRITE,
-    Opcode.READ,
-    Opcode.WRITE_UNCORRECTABLE,
-    Opcode.COMPARE,
-    Opcode.WRITE_ZEROES,
-    Opcode.DATASET_MANAGEMENT,
-    Opcode.VERIFY,
-    Opcode.COPY,  # from blocks that it does not write: another is no valid command
-    Opcode.RESERVATION_REPORT,
-}
-_REPEATABLE_ADMIN = {
-    AdminOpcode.GET_LOG_PAGE,
-    AdminOpcode.IDENTIFY,
-    AdminOpcode.SET_FEATURES,
-    AdminOpcode.GET_FEATURES,
-    AdminOpcode.GET_LBA_STATUS,
-}
-
 # What may leave the disk half changed, or useless, when a reset ends it.
 _UNINTERRUPTIBLE_ADMIN = {
     AdminOpcode.NAMESPACE_MANAGEMENT,
@@ -57,23 +37,13 @@ def interruptible(command: NvmeCommand) -> bool:
     return not command.admin or command.opcode not in _UNINTERRUPTIBLE_ADMIN
 
 
-def repeatable(command: NvmeCommand) -> bool:
-    """Whether sending it again is harmless when it may have been executed.
-
-    A fused pair is not: its Compare would meet what its own Write wrote.
-    """
-    if command.fuse is not Fuse.NORMAL:
-        return False
-    return command.opcode in (_REPEATABLE_ADMIN if command.admin else _REPEATABLE)
-
-
 def retry_delay_s(
     command: NvmeCommand, completion: Completion, delays_s: Sequence[float]
 ) -> float | None:
     """Return how many seconds to wait before a retry, None if there shall be none.
 
     `delays_s` are CRDT1 to CRDT3. Half of a fused pair is tried again only where it has not
-    begun; see `repeatable`. Spec: NVMe Base 2.0c figure 92 (CRD).
+    begun; see `repeating.repeatable`. Spec: NVMe Base 2.0c figure 92 (CRD).
     """
     if completion.dnr or completion.status not in _RETRYABLE:
         return None

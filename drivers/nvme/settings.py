@@ -8,7 +8,7 @@ it before anybody's first command, with one exception: what bring-up sets by its
 List and controller agree at any time. One Set Features is under way at a time, so that the
 order of the list is the controller's. What succeeded is in the list before the next
 command is executed; bring-up reads the list several commands after the last completion
-was taken. What a reset interrupts is sent again after it (`retry.repeatable`), and until it
+was taken. What a reset interrupts is sent again after it (`repeatable`), and until it
 has succeeded, what held before holds.
 
 Spec: NVMe Base 2.0c 3.7.2 (controller level reset), 5.27 (Set Features).

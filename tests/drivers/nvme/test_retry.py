@@ -2,8 +2,9 @@
 
 import pytest
 
-from scsi2nvme.drivers.nvme.retry import repeatable, retry_delay_s
+from scsi2nvme.drivers.nvme.retry import retry_delay_s
 from scsi2nvme.nvme.command import AdminOpcode, Completion, Fuse, NvmeCommand, Opcode
+from scsi2nvme.nvme.repeating import repeatable
 from scsi2nvme.nvme.status import StatusCode
 
 
