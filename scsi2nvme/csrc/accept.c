@@ -36,7 +36,7 @@ bool s2n_task_accept(s2n_task *task)
 
     if (!lu || !slot || atomic_load_explicit(&slot->lu, memory_order_acquire) != lu ||
         atomic_load_explicit(&lu->aside, memory_order_acquire) ||
-        atomic_load_explicit(&slot->aside, memory_order_acquire))
+        atomic_load_explicit(&slot->aside, memory_order_acquire) || !s2n_task_on_course(task))
         return false;
     if (task->attribute >= S2N_ATTRIBUTE_ACA)
         return false;

@@ -141,6 +141,10 @@ typedef struct {
 s2n_lu *s2n_lu_new(s2n_controller *controller, const s2n_lu_params *params);
 /* Change its parameters: only while drained. */
 void s2n_lu_update(s2n_lu *lu, const s2n_lu_params *params);
+/* Its commands go to another controller from now on, which leads to the same namespace: only while
+ * drained. Who sees it has been prepared. What began before, and is not hot yet, is the engine's.
+ */
+void s2n_lu_move(s2n_lu *lu, s2n_controller *controller);
 /* Everything goes to the engine (true), or hot again (false). Either is the end of a drain. */
 void s2n_lu_set_aside(s2n_lu *lu, bool aside);
 /* Set the flag, and report DRAINED with `token` when no hot task is under way. What is cold until
@@ -163,6 +167,8 @@ void s2n_lu_free(s2n_lu *lu);
 s2n_nexus *s2n_nexus_new(uint64_t cookie);
 /* LUN `lun` of this nexus is `lu` (NULL: no longer). Flag set. */
 int s2n_nexus_map(s2n_nexus *nexus, uint16_t lun, s2n_lu *lu);
+/* Logical units that it sees may move to this controller: before they do. */
+int s2n_nexus_prepare(s2n_nexus *nexus, s2n_controller *controller);
 void s2n_nexus_set_aside(s2n_nexus *nexus, uint16_t lun, bool aside);
 void s2n_nexus_free(s2n_nexus *nexus); /* after its session ended */
 

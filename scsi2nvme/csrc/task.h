@@ -97,6 +97,7 @@ struct s2n_task {
     const struct s2n_front_end *front_end;
     s2n_nexus *nexus;
     s2n_lu *lu;
+    struct s2n_queue *queue;  /* see s2n_queue_of */
     struct s2n_task_set *set; /* of its LUN, if the nexus has such a one */
     struct s2n_share *share;  /* of the nexus, in what its logical unit's controller has */
     s2n_task *next, *live_next, *live_previous;

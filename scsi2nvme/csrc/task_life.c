@@ -70,9 +70,21 @@ static uint32_t portion_from(const s2n_task *task, uint32_t at)
     return due - at < S2N_PORTION ? (uint32_t)(due - at) : S2N_PORTION;
 }
 
+/* Its commands go to its logical unit's controller of now. */
+static void take_course(s2n_task *task)
+{
+    if (!task->lu)
+        return;
+    s2n_controller *controller = atomic_load_explicit(&task->lu->controller, memory_order_acquire);
+
+    task->queue = &controller->queue[task->reactor->index];
+    task->share = s2n_nexus_share(task->nexus, controller);
+}
+
 void s2n_task_next_portion(s2n_task *task)
 {
     s2n_task_give_buffer(task);
+    take_course(task);
     free(task->heap);
     task->heap = NULL;
     s2n_task_recharge(task, 0);
@@ -103,7 +115,7 @@ void s2n_task_begin(s2n_task *task)
 
     task->set = slot ? &slot->set : NULL;
     task->lu = slot ? atomic_load_explicit(&slot->lu, memory_order_acquire) : NULL;
-    task->share = task->lu ? s2n_nexus_share(task->nexus, task->lu->controller) : NULL;
+    take_course(task);
     task->row = s2n_hot_find(task->cdb, task->cdb_length);
     s2n_count_begun(task);
     task->known = task->row && task->lu;
@@ -159,6 +171,7 @@ static const struct s2n_front_end nobody = {.complete = s2n_task_free};
 static void inherit_blocks(s2n_task *remains, s2n_task *task)
 {
     remains->lu = task->lu;
+    remains->queue = task->queue;
     remains->row = task->row;
     remains->plan = task->plan;
     memcpy(remains->cdb, task->cdb, sizeof task->cdb);

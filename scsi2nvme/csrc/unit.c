@@ -18,7 +18,7 @@ s2n_lu *s2n_lu_new(s2n_controller *controller, const s2n_lu_params *params)
 
     if (!lu)
         return NULL;
-    lu->controller = controller;
+    atomic_init(&lu->controller, controller);
     lu->reactors = count;
     pthread_mutex_init(&lu->claims.lock, NULL);
     s2n_lu_update(lu, params);
@@ -45,6 +45,11 @@ void s2n_lu_update(s2n_lu *lu, const s2n_lu_params *params)
     lu->params.write_zeroes_blocks = at_most(lu->params.write_zeroes_blocks, NLB_BLOCKS);
     atomic_store_explicit(&lu->block_shift, params->block_shift, memory_order_relaxed);
     atomic_store_explicit(&lu->tuple_bytes, params->tuple_bytes, memory_order_relaxed);
+}
+
+void s2n_lu_move(s2n_lu *lu, s2n_controller *controller)
+{
+    atomic_store_explicit(&lu->controller, controller, memory_order_release);
 }
 
 void s2n_lu_free(s2n_lu *lu)
@@ -110,6 +115,11 @@ static bool has_share(s2n_nexus *nexus, const s2n_controller *controller)
     holding->next = atomic_load_explicit(&nexus->holdings, memory_order_relaxed);
     atomic_store_explicit(&nexus->holdings, holding, memory_order_release);
     return true;
+}
+
+int s2n_nexus_prepare(s2n_nexus *nexus, s2n_controller *controller)
+{
+    return has_share(nexus, controller) ? 0 : -ENOMEM;
 }
 
 int s2n_nexus_map(s2n_nexus *nexus, uint16_t lun, s2n_lu *lu)

@@ -62,10 +62,10 @@ struct s2n_lu_local {
 };
 
 struct s2n_lu {
-    s2n_controller *controller;
-    s2n_lu_params params;         /* changes only while drained */
-    _Atomic uint32_t block_shift; /* the same, for those who do not wait for that */
-    _Atomic uint32_t tuple_bytes; /* likewise */
+    _Atomic(s2n_controller *) controller; /* changes only while drained */
+    s2n_lu_params params;                 /* changes only while drained */
+    _Atomic uint32_t block_shift;         /* the same, for those who do not wait for that */
+    _Atomic uint32_t tuple_bytes;         /* likewise */
     atomic_bool aside;
     atomic_bool drained; /* and so aside, for a short time or until that is told */
     struct s2n_claims claims;
@@ -101,10 +101,19 @@ struct s2n_nexus {
     _Atomic(struct s2n_slot *) group[S2N_SLOT_GROUPS];
 };
 
-/* The queue that a task's commands go to; NULL without a logical unit. */
+/* The queue that a task's commands go to; NULL without a logical unit. It is that of the controller
+ * that its logical unit had when the task began, or began anew: its buffer is of that one's, too.
+ */
 static inline struct s2n_queue *s2n_queue_of(const s2n_task *task)
 {
-    return task->lu ? &task->lu->controller->queue[task->reactor->index] : NULL;
+    return task->queue;
+}
+
+/* Whether that is still its logical unit's: else it is for the engine. */
+static inline bool s2n_task_on_course(const s2n_task *task)
+{
+    return task->queue->controller ==
+           atomic_load_explicit(&task->lu->controller, memory_order_acquire);
 }
 
 /* The LUN that a task came for; NULL if its nexus had none. */

@@ -392,6 +392,13 @@ class PlaneUnit(Handle):
         """Change its parameters, while drained."""
         lib.s2n_lu_update(self.native, parameters.native)
 
+    def move(self, controller: PlaneController) -> None:
+        """Reach the same namespace by another controller, while drained.
+
+        Every nexus that sees it was prepared.
+        """
+        lib.s2n_lu_move(self.native, controller.native)
+
     def set_aside(self, aside: bool) -> None:
         """Send everything to the engine, or no longer."""
         lib.s2n_lu_set_aside(self.native, aside)
@@ -448,6 +455,10 @@ class PlaneNexus(Handle):
         """Make `unit` this nexus' LUN `lun`, stepped aside."""
         native = unit.native if unit is not None else ffi.NULL
         check(lib.s2n_nexus_map(self.native, lun, native), f"LUN {lun}")
+
+    def prepare(self, controller: PlaneController) -> None:
+        """Let logical units that it sees move to a controller; OSError if that is impossible."""
+        check(lib.s2n_nexus_prepare(self.native, controller.native), "nexus")
 
     def set_aside(self, lun: int, aside: bool) -> None:
         """Send this nexus' commands for `lun` to the engine, or no longer."""

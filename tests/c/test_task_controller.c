@@ -78,10 +78,109 @@ static void a_controller_that_comes_back_is_used_again(void)
     bench_close();
 }
 
+static void move_to(s2n_controller *controller, uint64_t token)
+{
+    s2n_lu_drain(bench.lu[0], token);
+    rounds();
+    expect_drained(token, 0);
+    s2n_lu_move(bench.lu[0], controller);
+    s2n_lu_set_aside(bench.lu[0], false);
+    rounds();
+}
+
+static void goes_to_the_engine(const struct op *one)
+{
+    s2n_event event = next_event(S2N_EVENT_TASK);
+
+    CHECK(event.task == one->task);
+    s2n_task_end(event.task, S2N_GOOD, NULL, 0, NULL, 0);
+    CHECK(one->completed && !one->status);
+}
+
+/* What has begun has its data in memory of the first: it is the engine's. All else is hot. */
+static void a_logical_unit_moves_to_another_controller(void)
+{
+    struct device other;
+
+    bench_open(DEPTH, POOL);
+    device_open(&other, DEPTH, POOL);
+    bench.device.automatic = other.automatic = true;
+    s2n_controller *second = s2n_controller_new(bench.plane, CONTROLLER + 1);
+    CHECK(!s2n_controller_set_queue(second, 0, other.qp, -1, &other.pool_memory));
+    rounds();
+    for (unsigned i = 0; i < NEXUSES; i++)
+        CHECK(!s2n_nexus_prepare(bench.nexus[i], second));
+    begin_read(&op[0], 0, 0, 1, 1);
+    begin_write(&op[1], 0, 0, 2, 1);
+    begin_write(&op[2], 1, 0, 3, 6 * BLOCKS_64K);
+    rounds();
+    CHECK(op[0].completed && !op[0].status);
+    move_to(second, 51);
+    gathered(&op[1]);
+    goes_to_the_engine(&op[1]);
+    gathered(&op[2]);
+    goes_to_the_engine(&op[2]);
+    CHECK_EQUAL(bench.device.seen, 1);
+    begin_write(&op[3], 0, 0, 4, 1);
+    gathered(&op[3]);
+    begin_read(&op[4], 0, 0, 5, 1);
+    begin_read(&op[5], 0, 1, 6, 1); /* the other logical unit stays */
+    rounds();
+    for (unsigned i = 3; i < 6; i++)
+        CHECK(op[i].completed && !op[i].status);
+    CHECK_EQUAL(other.seen, 2);
+    CHECK_EQUAL(bench.device.seen, 2);
+    CHECK_EQUAL(bench.device.log[1].slba, 6);
+    move_to(bench.controller, 52);
+    begin_read(&op[6], 0, 0, 7, 1);
+    rounds();
+    CHECK(op[6].completed && !op[6].status);
+    CHECK_EQUAL(bench.device.log[2].slba, 7);
+    CHECK_EQUAL(s2n_pool_unused(second->queue[0].pool), other.pool_memory.length);
+    s2n_controller_free(second);
+    bench_close();
+    device_close(&other);
+}
+
+/* What waits for data has the rest of them from another one: a portion at a time. */
+static void a_portion_that_follows_is_hot_again(void)
+{
+    struct device other;
+    uint32_t blocks = 2 * S2N_PORTION / BLOCK + S2N_MAXIMUM_TRANSFER / BLOCK;
+
+    bench_open(2 * DEPTH, 4 * POOL);
+    device_open(&other, 2 * DEPTH, 4 * POOL);
+    bench.device.automatic = other.automatic = true;
+    s2n_controller *second = s2n_controller_new(bench.plane, CONTROLLER + 1);
+    CHECK(!s2n_controller_set_queue(second, 0, other.qp, -1, &other.pool_memory));
+    rounds();
+    for (unsigned i = 0; i < NEXUSES; i++)
+        CHECK(!s2n_nexus_prepare(bench.nexus[i], second));
+    begin_write(&op[0], 0, 0, 0, blocks);
+    CHECK(op[0].reserved);
+    move_to(second, 51);
+    gathered(&op[0]);
+    s2n_event event = next_event(S2N_EVENT_TASK);
+    s2n_task_end(event.task, S2N_GOOD, NULL, 0, NULL, 0);
+    while (!op[0].completed) {
+        gathered(&op[0]);
+        rounds();
+    }
+    CHECK(!op[0].status);
+    CHECK_EQUAL(bench.device.seen, 0);
+    CHECK(other.seen > 0);
+    move_to(bench.controller, 52);
+    s2n_controller_free(second);
+    bench_close();
+    device_close(&other);
+}
+
 int main(void)
 {
     RUN(a_pause_keeps_off_the_queue_and_resume_replays);
     RUN(a_lost_controller_fails_everything);
     RUN(a_controller_that_comes_back_is_used_again);
+    RUN(a_logical_unit_moves_to_another_controller);
+    RUN(a_portion_that_follows_is_hot_again);
     return 0;
 }
