@@ -105,6 +105,7 @@ class Task:
     `phase` is how much of it the hot path has done, where one thing is done after the other;
     `failure` is what that met then, where the command has had its blocks alone since.
     `announced` is how many bytes its CDB announced when it came, None if that is not known.
+    `repeated`: it was begun before, and the controller was lost.
     """
 
     command: Command
@@ -118,6 +119,7 @@ class Task:
     phase: int = 0
     announced: int | None = None
     failure: NvmeError | None = None
+    repeated: bool = False
 
     @property
     def lu(self) -> LogicalUnit:

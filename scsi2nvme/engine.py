@@ -91,6 +91,8 @@ def run(
     portion: Portion | None = None,
     phase: int = 0,
     announced: int | None = None,
+    *,
+    repeated: bool = False,
 ) -> Translation:
     """Run one SCSI command; a generator of NVMe commands that returns its Result.
 
@@ -99,7 +101,8 @@ def run(
     does not tell. With a `portion` only that is moved, and `data_out` is of it:
     the command is run again for each one, and its first failure is its end.
     `phase` is how much of the command the hot path has done. `announced` is how many bytes the
-    CDB announced when the data were collected, None if nobody tells: as many as now.
+    CDB announced when the data were collected, None if nobody tells: as many as now. One that is
+    `repeated` was enabled before: attentions that came since are for others to report.
     """
     cdb, unit, command = request.cdb, request.unit, request.command
     if request.attribute == TaskAttribute.ACA:
@@ -125,6 +128,7 @@ def run(
         portion,
         phase,
         announced,
+        repeated=repeated,
     )
     return (yield from _concluded(request, task, _checked(task, cdb)))
 
@@ -273,7 +277,7 @@ def _checked(task: Task, cdb: bytes) -> Translation:
 def _refuse(task: Task) -> Result | None:
     """Apply what lies between a well-formed CDB and its translation."""
     command, lu, nexus = task.command, task.lu, task.nexus
-    under_way = task.portion is not None and task.portion.offset > 0
+    under_way = task.repeated or (task.portion is not None and task.portion.offset > 0)
     if command.reports_unit_attention and not under_way:
         attention = lu.take_attention(nexus)
         if attention is not None:

@@ -16,11 +16,12 @@ from scsi2nvme.nvme.structures import (
     POWER_STATE,
 )
 from scsi2nvme.scsi.result import Result
-from scsi2nvme.scsi.sense import SenseCode
+from scsi2nvme.scsi.sense import ASYMMETRIC_ACCESS_STATE_CHANGED, SenseCode
 from scsi2nvme.unit.block_device import Portion
 from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.ports import PortName
+from scsi2nvme.unit.routes import AccessChange, Route
 from tests.model_controller import ModelController
 from tests.model_mover import move_on_models
 from tests.model_zones import ModelZones
@@ -204,15 +205,35 @@ def make_bench(**options: Any) -> Bench:
 
 
 def bench_of(command: Command, **options: Any) -> Bench:
-    """Return a bench whose logical unit has a command: where need be, one with zones.
+    """Return a bench whose logical unit has a command: where need be, one with zones, or two ways.
 
     Commands with long CDBs are those of blocks with type 2 protection information.
     """
     bench = make_bench(**options)
     if command.supported(bench.lu):
         return bench
-    zoned = make_bench(zones=FOUR_ZONES, **options)
-    return zoned if command.supported(zoned.lu) else protected_bench(2, **options)
+    for other in (make_bench(zones=FOUR_ZONES, **options), routed_bench(**options)):
+        if command.supported(other.lu):
+            return other
+    return protected_bench(2, **options)
+
+
+def routed_bench(**options: Any) -> Bench:
+    """Return a bench of two controllers, in target port groups 1 and 2, which leads by the first.
+
+    Commands go to the same model whichever is in use.
+    """
+    bench = make_bench(**options)
+    routes, facts = bench.lu.routes, bench.lu.facts
+    routes.every = tuple(Route(group, facts, alive=lambda: True) for group in (1, 2))
+    routes.active = routes.every[0]
+
+    def activate(route: Route, asker: Nexus) -> None:
+        routes.active, routes.change = route, AccessChange.EXPLICIT
+        bench.lu.establish_attention(ASYMMETRIC_ACCESS_STATE_CHANGED, but=asker)
+
+    routes.activate = activate
+    return bench
 
 
 def protected_bench(kind: int, *, offered: int = 0b111, **options: Any) -> Bench:

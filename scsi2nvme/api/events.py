@@ -34,7 +34,7 @@ class Event:
         metadata=doc(
             "login, refusal, session-end, medium-error, unit-reset, disk-lost, "
             "controller-reset, controller-dead, controller-back, controller-event, "
-            "controller-added, controller-removed, command-forced, dump; "
+            "controller-added, controller-removed, route-changed, command-forced, dump; "
             "there may be more"
         )
     )

@@ -67,7 +67,7 @@ def _standard_data(task: Task) -> bytes:
         hisup=1,
         response_data_format=2,
         additional_length=STANDARD_DATA.size - 5,
-        tpgs=0b01,
+        tpgs=0b11 if task.lu.routes.several else 0b01,  # explicit as well
         third_party_copy=1,
         protect=bool(task.protection_types),
         multip=len(task.lu.target_ports_of(task.nexus)) > 1,

@@ -1,6 +1,6 @@
 """What the logical unit can do: REPORT SUPPORTED OPERATION CODES and their like.
 
-Spec: SPC-4 6.35 to 6.37.
+Spec: SPC-4 6.35, 6.36.
 """
 
 from __future__ import annotations
@@ -9,12 +9,8 @@ from enum import IntEnum
 
 from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.nvme.ana import CAPABILITIES, AnaState, has_ana
 from scsi2nvme.scsi.result import Result, Translation
 from scsi2nvme.scsi.task_management import TaskManagement
-from scsi2nvme.unit.logical_unit import LogicalUnit
-from scsi2nvme.unit.ports import TARGET_PORT_GROUP
-from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.reservations import Access
 
 MAINTENANCE_IN, MAINTENANCE_OUT = 0xA3, 0xA4
@@ -186,120 +182,9 @@ def report_supported_task_management_functions(task: Task) -> Translation:
     )
 
 
-# REPORT TARGET PORT GROUPS: one group, all of it in one state.
-
-GROUPS_HEADER = Structure("RTPG length only header", 4, (Field("length", 0, 0, 32),))
-GROUPS_EXTENDED_HEADER = Structure(
-    "RTPG extended header",
-    8,
-    (
-        Field("length", 0, 0, 32),
-        Field("format_type", 4, 4, 3),
-        Field("implicit_transition_time_s", 5),
-    ),
-    spec="SPC-4 6.37",
-)
-GROUP = Structure(
-    "Target port group descriptor",
-    8,
-    (
-        Field("pref", 0, 7, 1),
-        Field("access_state", 0, 0, 4),
-        Field("t_sup", 1, 7, 1, "transitioning supported"),
-        Field("u_sup", 1, 3, 1, "unavailable supported"),
-        Field("an_sup", 1, 1, 1, "active/non-optimized supported"),
-        Field("ao_sup", 1, 0, 1, "active/optimized supported"),
-        Field("target_port_group", 2, 0, 16),
-        Field("status_code", 5),
-        Field("port_count", 7),
-    ),
-    spec="SPC-4 6.37",
-)
-GROUP_PORT = Structure(
-    "Target port descriptor", 4, (Field("relative_target_port", 2, 0, 16),), spec="SPC-4 6.37"
-)
-
-
-class AccessState(IntEnum):
-    """Asymmetric access states, as far as there are any. Spec: SPC-4 6.37."""
-
-    ACTIVE_OPTIMIZED = 0x0
-    ACTIVE_NON_OPTIMIZED = 0x1
-    UNAVAILABLE = 0x3
-    TRANSITIONING = 0xF
-
-
-IMPLICITLY_ALTERED = 0x02  # STATUS CODE
-# What a controller says of its way to a namespace is what we say of the way to the logical unit.
-_ACCESS = {
-    AnaState.OPTIMIZED: AccessState.ACTIVE_OPTIMIZED,
-    AnaState.NON_OPTIMIZED: AccessState.ACTIVE_NON_OPTIMIZED,
-    AnaState.INACCESSIBLE: AccessState.UNAVAILABLE,
-    AnaState.PERSISTENT_LOSS: AccessState.UNAVAILABLE,
-    AnaState.CHANGE: AccessState.TRANSITIONING,
-}
-
-
-def _access_state(lu: LogicalUnit) -> AccessState:
-    if lu.readiness is Readiness.FAILED:
-        return AccessState.UNAVAILABLE
-    return _ACCESS[lu.facts.ana_state]
-
-
-def _may_be(lu: LogicalUnit, state: AnaState) -> bool:
-    """Whether a controller may report an ANA state."""
-    controller = lu.facts.controller
-    return has_ana(controller) and bool(controller.anacap & CAPABILITIES[state])
-
-
-def report_target_port_groups(task: Task) -> Translation:
-    """Spec: SPC-4 6.37, 5.15.2.4."""
-    yield from ()
-    if task.cdb.parameter_data_format > 1:
-        raise task.invalid_field("parameter_data_format")
-    ports = task.lu.target_ports_of(task.nexus)
-    numbers = sorted({port.relative_identifier for port in ports})
-    state = _access_state(task.lu)
-    group = GROUP.build(
-        access_state=state,
-        t_sup=_may_be(task.lu, AnaState.CHANGE),
-        u_sup=1,
-        an_sup=_may_be(task.lu, AnaState.NON_OPTIMIZED),
-        ao_sup=1,
-        target_port_group=TARGET_PORT_GROUP,
-        status_code=0 if state is AccessState.ACTIVE_OPTIMIZED else IMPLICITLY_ALTERED,
-        port_count=len(numbers),
-    )
-    group += b"".join(GROUP_PORT.build(relative_target_port=number) for number in numbers)
-    if not task.cdb.parameter_data_format:
-        return Result(data_in=GROUPS_HEADER.build(length=len(group)) + group)
-    length = GROUPS_EXTENDED_HEADER.size - GROUPS_HEADER.size + len(group)
-    transition_s = task.lu.facts.controller.anatt if _may_be(task.lu, AnaState.CHANGE) else 0
-    header = GROUPS_EXTENDED_HEADER.build(
-        length=length, format_type=1, implicit_transition_time_s=transition_s
-    )
-    return Result(data_in=header + group)
-
-
 _ALLOCATION = Field("allocation_length", 6, 0, 32)
 
 COMMANDS = (
-    Command(
-        "REPORT TARGET PORT GROUPS",
-        MAINTENANCE_IN,
-        12,
-        "SPC-4 6.37",
-        report_target_port_groups,
-        (Field("parameter_data_format", 1, 5, 3, "0: length only, 1: extended"), _ALLOCATION),
-        service_action=0x0A,
-        data=Data.IN,
-        transfer=Transfer.BYTES,
-        length_field="allocation_length",
-        needs_ready=False,
-        while_sanitizing=True,
-        answered_when_failed=True,
-        kept=True,
-    ),
     Command(
         "REPORT SUPPORTED OPERATION CODES",
         MAINTENANCE_IN,

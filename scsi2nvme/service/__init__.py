@@ -27,7 +27,10 @@ from scsi2nvme.service.keeping import Keeper, keep
 from scsi2nvme.service.mover import Mover
 from scsi2nvme.service.names import Verdict
 from scsi2nvme.service.namespaces import ControllerEvent, Follower
-from scsi2nvme.service.registry import Registry, ServedUnit
+from scsi2nvme.service.registry import Registry
+from scsi2nvme.service.router import Router
+from scsi2nvme.service.routing import ServedRoute
+from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.service.settling import Settling
 from scsi2nvme.service.task_management import TaskManager
 from scsi2nvme.service.tasks import TaskRunner
@@ -58,7 +61,8 @@ class TaskService:
         self._runner = TaskRunner(
             plane, self._registry, self._events, self._background, self._manager
         )
-        self._follower = Follower(self._registry)
+        self._routers: dict[LogicalUnit, Router] = {}
+        self._follower = Follower(self._registry, self._routers)
         self._mover = Mover(self._registry)
         self._manager.moved = self._mover.ended
         self._keeper = Keeper(self._registry)
@@ -112,6 +116,29 @@ class TaskService:
         unit.followers.append(watch)
         watch.adjust()
 
+    def add_route(self, lu: LogicalUnit, route: ServedRoute, first: ServedRoute) -> None:
+        """Reach a logical unit by another controller as well; `first` is how it was until now.
+
+        OSError if an initiator that sees it cannot use that.
+        """
+        unit = self._registry.units[lu]
+        router = self._routers.get(lu)
+        if router is None:
+            router = self._routers[lu] = Router(unit, first, self._background)
+        self._registry.join(unit, route.controller)
+        router.add(route)
+
+    def remove_route(self, lu: LogicalUnit, controller: PlaneController) -> bool:
+        """Reach a logical unit by a controller no more; False if it is reached by no other one."""
+        router = self._routers.get(lu)
+        return router is not None and router.remove(controller)
+
+    def route_facts(self, lu: LogicalUnit, controller: PlaneController) -> NamespaceFacts:
+        """Return what a controller has said of a logical unit's namespace."""
+        router = self._routers.get(lu)
+        route = None if router is None else router.of(controller)
+        return lu.facts_as_read if route is None else route.facts
+
     def remove_unit(self, lu: LogicalUnit) -> asyncio.Task[None]:
         """Serve a logical unit no more; nobody sees it from now on.
 
@@ -119,6 +146,7 @@ class TaskService:
         itself soon is aborted, and its initiator told so.
         """
         keep(lu)
+        self._routers.pop(lu, None)
         retiring = self._retiring.spawn(self._retire(self._registry.remove_unit(lu)))
         if lu.sanitizing.running:  # it may have been the one that follows the operation
             self.follow_sanitize(lu.controller_units)
@@ -206,9 +234,10 @@ class TaskService:
         units: Mapping[int, LogicalUnit],
         event: ControllerEvent,
         namespaces: Mapping[int, NamespaceFacts],
+        controller: PlaneController | None = None,
     ) -> list[asyncio.Task[None]]:
         """Follow what a controller tells of its namespaces: see `Follower`."""
-        refreshing = self._follower.controller_event(units, event, namespaces)
+        refreshing = self._follower.controller_event(units, event, namespaces, controller)
         if event.returned or event.log_id == RESERVATION_NOTIFICATION_LOG:
             self.look_at_reservations(units.values())
         # Whoever has followed an operation may have been a namespace that has gone.

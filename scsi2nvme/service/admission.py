@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from scsi2nvme.command import Command
 from scsi2nvme.commands.zone_access import zones_in_order
-from scsi2nvme.service.registry import ServedUnit
+from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.unit.readiness import Readiness
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 from scsi2nvme.executor import NvmeExecutor
 from scsi2nvme.nvme.command import AdminOpcode, Completed, NvmeCommand
-from scsi2nvme.service.registry import ServedUnit
+from scsi2nvme.service.served_unit import ServedUnit
 
 
 def _changes_all(command: NvmeCommand) -> bool:

@@ -8,6 +8,7 @@ from scsi2nvme import engine
 from scsi2nvme.happenings import tell
 from scsi2nvme.native.plane import Event
 from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import NvmeError, Result
 from scsi2nvme.scsi.sense import SenseKey
 
@@ -48,3 +49,12 @@ def error_of(event: Event, nsid: int) -> NvmeError:
         event.status, dnr=event.dnr, more=event.more, sqid=event.qid, cid=event.cid
     )
     return NvmeError(command, completion)
+
+
+def uncertain(failure: NvmeError) -> NvmeError:
+    """Return what a lost controller's failure is to a command that still has its blocks alone.
+
+    Nobody else changes them: what reads, and what writes after it has compared, may be repeated.
+    Whether a pair was done is for the command to find out. Spec: SBC-3 5.2.
+    """
+    return NvmeError(failure.command, Completion(StatusCode.TRANSIENT_TRANSPORT_ERROR))

@@ -48,7 +48,8 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service.places import Places
-from scsi2nvme.service.registry import Registry, ServedUnit
+from scsi2nvme.service.registry import Registry
+from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.status_map import result_of
 from scsi2nvme.unit.copies import CONCURRENT_COPIES, Fault, Move, Moved, Moving, Side
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
@@ -300,20 +301,21 @@ class _Run:
         async with AsyncExitStack() as stack:
             source, destination = units = await stack.enter_async_context(self._held(offset, count))
             memory: dict[DataExecutor, DataMemory] = {}
-            for executor in sorted({unit.executor for unit in units}, key=id):
-                memory[executor] = await stack.enter_async_context(executor.borrow(size, party))
-            inward, outward = (memory[unit.executor] for unit in units)
+            lenders = {unit: unit.lender for unit in units}
+            for lender in sorted(set(lenders.values()), key=id):
+                memory[lender] = await stack.enter_async_context(lender.borrow(size, party))
+            inward, outward = (memory[lenders[unit]] for unit in units)
             stack.enter_context(self._mover.under_way(party, *units))
             self._check(offset, count)
             lba, to = move.lba + offset, move.to + offset
             reading = _commands(Opcode.READ, source.lu, lba, count, inward)
-            await self._play(Side.SOURCE, source, _together(reading))
+            await self._play(Side.SOURCE, source, _together(reading), lenders[source])
             if outward is not inward:
                 outward.view()[:] = inward.view()
             writing = _commands(Opcode.WRITE, destination.lu, to, count, outward)
             zoned = destination.lu.zones is not None
             translation = in_order(destination.lu, writing) if zoned else _together(writing)
-            await self._play(Side.DESTINATION, destination, translation)
+            await self._play(Side.DESTINATION, destination, translation, lenders[destination])
 
     async def _by_copy(self, offset: int, count: int) -> bool:
         """Have the controller copy blocks; whether it can."""
@@ -333,12 +335,18 @@ class _Run:
                     return False
         return True
 
-    async def _play(self, side: Side, unit: ServedUnit, translation: Translation) -> None:
-        """Run NVMe commands at one end."""
+    async def _play(
+        self,
+        side: Side,
+        unit: ServedUnit,
+        translation: Translation,
+        lender: DataExecutor | None = None,
+    ) -> None:
+        """Run NVMe commands at one end; those with memory of a `lender` there."""
         if unit.lu.power_condition:
             translation = _awake(unit.lu, translation)
         try:
-            result = await play(translation, unit.on_behalf(self._move.nexus.key))
+            result = await play(translation, unit.on_behalf(self._move.nexus.key, lender))
         except NvmeError as error:
             copies = error.command.opcode == Opcode.COPY
             if copies and error.completion.status in _NOT_BY_COPY:

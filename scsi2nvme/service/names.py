@@ -14,17 +14,26 @@ Spec: SPC-4 7.8.6 (designators), NVMe Base 2.0c 5.17.2.1 (SUBNQN, CNTLID, CMIC),
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from hashlib import sha256
 from typing import Self
 
+from scsi2nvme.fields import Values
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.unit import naa
 
 _MULTIPLE_CONTROLLERS = 1 << 1  # CMIC
+_SHARED = 1  # NMIC
 _MODEL_CHARACTERS = 16  # of them, as in INQUIRY data, are in the name
 _ADVICE = "if one is a copy of the other, give it a serial number of its own (serial=)"
+
+
+def subsystem_of(controller: Values) -> str:
+    """Return what stands for a disk that may have several controllers, "" for others."""
+    nqn, model, serial = (controller.bytes(name) for name in ("subnqn", "mn", "sn"))
+    several = any(nqn) and controller.cmic & _MULTIPLE_CONTROLLERS
+    return sha256(nqn + model + serial).hexdigest() if several else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +59,11 @@ class Identity:
         named["NAA"] = naa.registered(facts)[:8]
         model, serial = controller.bytes("mn"), controller.bytes("sn")
         words = (model[:_MODEL_CHARACTERS].hex(), serial.hex())
-        nqn = controller.bytes("subnqn")
-        several = any(nqn) and controller.cmic & _MULTIPLE_CONTROLLERS
         return cls(
             facts.nsid,
             tuple(f"{kind} {value.hex()}" for kind, value in named.items() if value),
             f"{controller.vid:04x} {' '.join(words)} {facts.nsid}",
-            sha256(nqn + model + serial).hexdigest() if several else "",
+            subsystem_of(controller),
             controller.cntlid,
         )
 
@@ -91,6 +98,17 @@ def same_namespace(one: Identity, other: Identity) -> bool:
     """
     ports = one.subsystem == other.subsystem != "" and one.cntlid != other.cntlid
     return ports and one.nsid == other.nsid
+
+
+def shared(one: NamespaceFacts, other: NamespaceFacts) -> bool:
+    """Whether two controllers lead to one namespace, and say that it is shared.
+
+    Spec: NVMe Base 2.0c 2.4.1; NVM Command Set 1.0c 4.1.5.1 (NMIC).
+    """
+    here, there = Identity.of(one), Identity.of(other)
+    said = one.namespace.nmic & other.namespace.nmic & _SHARED
+    alike = replace(here, cntlid=0) == replace(there, cntlid=0)
+    return bool(said) and alike and same_namespace(here, there)
 
 
 def _pairs(

@@ -22,6 +22,7 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.service.names import Verdict
 from scsi2nvme.service.registry import Registry
+from scsi2nvme.service.router import Router
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,9 @@ class ControllerEvent(Protocol):
 class Follower:
     """Brings logical units in line with their namespaces."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, routers: Mapping[LogicalUnit, Router]) -> None:
         self._registry = registry
+        self._routers = routers
 
     def settings_lost(self, units: Iterable[LogicalUnit]) -> None:
         """A reset returned to its default what could not be set again, perhaps of a mode page."""
@@ -71,8 +73,11 @@ class Follower:
         units: Mapping[int, LogicalUnit],
         event: ControllerEvent,
         namespaces: Mapping[int, NamespaceFacts],
+        controller: PlaneController | None = None,
     ) -> list[asyncio.Task[None]]:
         """Follow what a controller tells of its namespaces.
+
+        What is reached by another one of the same disk just now goes on as it is.
 
         `units` are its logical units by NSID, `namespaces` what it says now. On return each is
         what its namespace has become; the hot path knows when the tasks have ended.
@@ -84,12 +89,29 @@ class Follower:
         if any(nsid not in namespaces for nsid in event.namespaces & units.keys()):
             for lu in units.values():
                 lu.establish_attention(REPORTED_LUNS_DATA_HAS_CHANGED)
+        followed = {
+            nsid: units[nsid]
+            for nsid in sorted(event.namespaces & units.keys())
+            if self._concerns(units[nsid], namespaces.get(nsid), controller)
+        }
         if event.returned:  # its power may have been off
             for lu in units.values():
-                lu.establish_attention(POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
-        followed = sorted(event.namespaces & units.keys())
-        refreshing = [self._follow(units[nsid], namespaces.get(nsid)) for nsid in followed]
+                if lu.nsid in followed or not lu.routes.several:
+                    lu.establish_attention(POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED)
+        refreshing = [self._follow(lu, namespaces.get(nsid)) for nsid, lu in followed.items()]
         return [each for each in refreshing if each is not None]
+
+    def _concerns(
+        self,
+        lu: LogicalUnit,
+        facts: NamespaceFacts | None,
+        controller: PlaneController | None,
+    ) -> bool:
+        """Whether a logical unit is reached by the controller that tells something of it."""
+        router = self._routers.get(lu)
+        if router is None or facts is None or controller is None:
+            return True
+        return router.heard(controller, facts)
 
     def _follow(self, lu: LogicalUnit, facts: NamespaceFacts | None) -> asyncio.Task[None] | None:
         """Bring a logical unit in line with its namespace; without facts it is gone."""
@@ -122,7 +144,9 @@ class Follower:
     def controller_lost(self, controller: PlaneController) -> None:
         """A controller is gone for good, and with it its logical units."""
         for unit in self._registry.units.values():
-            if unit.controller is controller:
+            router = self._routers.get(unit.lu)
+            alone = router is None and unit.controller is controller
+            if alone or (router is not None and router.lost(controller)):
                 unit.lu.fail()
                 disk, namespace = unit.lu.facts.controller.text("sn").strip(), str(unit.lu.nsid)
                 told = ("disk %s, namespace %s is lost", disk, namespace)

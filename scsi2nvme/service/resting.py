@@ -12,7 +12,7 @@ from scsi2nvme.commands import power
 from scsi2nvme.executor import play
 from scsi2nvme.service.answers import Noticing
 from scsi2nvme.service.power_timers import Handle, PowerTimers
-from scsi2nvme.service.registry import ServedUnit
+from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.unit.power_conditions import RestingCondition
 
 log = logging.getLogger(__name__)

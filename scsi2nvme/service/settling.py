@@ -9,7 +9,7 @@ from typing import Any
 
 from scsi2nvme.scsi.result import Errand
 from scsi2nvme.service.allowance import SHARE
-from scsi2nvme.service.registry import LONGEST_PATIENCE_S, ServedUnit
+from scsi2nvme.service.served_unit import LONGEST_PATIENCE_S, ServedUnit
 
 
 class Settling(Errand):

@@ -26,7 +26,8 @@ from scsi2nvme.scsi.task_management import (
 )
 from scsi2nvme.service.answers import Noticing
 from scsi2nvme.service.events import Events
-from scsi2nvme.service.registry import OpenNexus, Registry, ServedUnit
+from scsi2nvme.service.registry import Registry
+from scsi2nvme.service.served_unit import OpenNexus, ServedUnit
 from scsi2nvme.unit.logical_unit import Nexus
 
 log = logging.getLogger(__name__)

@@ -28,9 +28,11 @@ from scsi2nvme.service.admission import admitted, ordered, waits
 from scsi2nvme.service.answers import Noticing, may_change, unchanged
 from scsi2nvme.service.draining import Draining
 from scsi2nvme.service.events import Events
-from scsi2nvme.service.faults import error_of, tell_fault
-from scsi2nvme.service.registry import Registry, ServedUnit
+from scsi2nvme.service.faults import error_of, tell_fault, uncertain
+from scsi2nvme.service.registry import Registry
+from scsi2nvme.service.routing import off_course
 from scsi2nvme.service.runs import Run
+from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.service.sharing import Sharing
 from scsi2nvme.service.task_management import TaskManager
 from scsi2nvme.service.turns import Turns
@@ -128,11 +130,11 @@ class TaskRunner:
         nexus, lun = self._nexus_of(task), lun_of(task.lun)
         return nexus.luns.get(lun) if nexus is not None and lun is not None else None
 
-    def _begin(self, event: Event) -> bool:
+    def _begin(self, event: Event, *, repeated: bool = False) -> bool:
         """Answer a task, or have it go on by itself if it has to wait for something.
 
-        Returns whether it has passed the engine's checks: of one nexus's commands the first is to
-        report a unit attention.
+        `repeated`: the hot path has begun it, and lost the controller. Returns whether it has
+        passed the engine's checks: of one nexus's commands the first is to report an attention.
         """
         task = _task(event)
         opened = self._registry.nexuses.get(task.nexus_cookie)
@@ -154,10 +156,12 @@ class TaskRunner:
         if unit is not None and request.command is not None and waits(unit, request.command):
             leaving = admitted(unit, request.command, task.cdb, data_out)
             if leaving is None:
-                self._spawn(event, partial(self._run_on, unit, request, data_out, event.phase))
+                translation = _translation(task, request, data_out, event.phase, repeated=repeated)
+                self._spawn(event, partial(self._run_on, unit, request, data_out, translation))
                 return False
             leave = leaving
-        self._run(event, unit, request, data_out, leave)
+        translation = _translation(task, request, data_out, event.phase, repeated=repeated)
+        self._run(event, unit, request, translation, leave)
         return True
 
     def _run(
@@ -165,12 +169,11 @@ class TaskRunner:
         event: Event,
         unit: ServedUnit | None,
         request: engine.Request,
-        data_out: bytes,
+        translation: Translation,
         leave: Callable[[], None],
     ) -> None:
         """Run a command that waits for nobody, up to what it asks of the controller."""
         task = _task(event)
-        translation = _translation(task, request, data_out, event.phase)
         since = self._registry.epoch.number
         result: Result | Asked | None = None
         try:
@@ -265,11 +268,15 @@ class TaskRunner:
         return True
 
     async def _run_on(
-        self, unit: ServedUnit, request: engine.Request, data_out: bytes, phase: int, run: Run
+        self,
+        unit: ServedUnit,
+        request: engine.Request,
+        data_out: bytes,
+        translation: Translation,
+        run: Run,
     ) -> None:
         """Run a command on a logical unit, or on blocks of it, alone where it must be."""
         task, run.request = run.task, request
-        translation = _translation(task, request, data_out, phase)
         try:
             result = await self._run_in_turn(unit, request, run, data_out, translation)
             await self._conclude(unit, request, result, run)
@@ -390,6 +397,8 @@ class TaskRunner:
             return True
         if is_retryable(event.status) and not event.dnr:
             return self._begin(event)
+        if off_course(self._unit_of(task), event.status):
+            return self._begin(event, repeated=True)
         self._fail(event)
         return True
 
@@ -422,6 +431,8 @@ class TaskRunner:
             else:
                 request = engine.select(nexus, lun_of(task.lun), task.cdb)
                 failure = error_of(event, lu.nsid)
+                if off_course(lu, event.status):
+                    failure = uncertain(failure)
                 translation = engine.go_on(request, task.data_out(), event.phase, failure)
                 result = await self._play(self._registry.units[lu], request, translation)
                 tell_fault(request, result)
@@ -454,10 +465,12 @@ class TaskRunner:
 
 
 def _translation(
-    task: PlaneTask, request: engine.Request, data_out: bytes, phase: int
+    task: PlaneTask, request: engine.Request, data_out: bytes, phase: int, *, repeated: bool
 ) -> Translation:
     """Have the engine run a task's command."""
-    return engine.run(request, data_out, task.expected, task.portion, phase, task.announced)
+    return engine.run(
+        *(request, data_out, task.expected, task.portion, phase, task.announced), repeated=repeated
+    )
 
 
 _Alike = tuple[int, tuple[bytes, bytes, int]]

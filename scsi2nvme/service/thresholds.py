@@ -9,7 +9,7 @@ from scsi2nvme.background import Background
 from scsi2nvme.commands import thresholds
 from scsi2nvme.executor import play
 from scsi2nvme.scsi.result import NvmeError
-from scsi2nvme.service.registry import ServedUnit
+from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.unit.readiness import Readiness
 
 log = logging.getLogger(__name__)

@@ -38,6 +38,7 @@ from scsi2nvme.unit.power_conditions import (
 )
 from scsi2nvme.unit.readiness import UNREACHABLE, Readiness, sense_of
 from scsi2nvme.unit.reservations import Reservations
+from scsi2nvme.unit.routes import Routes
 from scsi2nvme.unit.sanitizing import Sanitizing
 from scsi2nvme.unit.statistics import Statistics
 from scsi2nvme.unit.store import MemoryStore, Store
@@ -113,6 +114,7 @@ class LogicalUnit(BlockDevice):
         self.target_ports: tuple[PortName, ...] = ()  # that lead here, by configuration
         self.unit_attentions: dict[str, list[Sense]] = {}  # by nexus key
         self.controller_units: Sequence[LogicalUnit] = ()  # all that share the controller
+        self.routes = Routes()  # where several controllers lead here
         self.on_change: Callable[[], None] = lambda: None
         self.read_only = False  # by configuration
         self.removable = False  # by configuration: the medium can be ejected, and comes back

@@ -8,9 +8,6 @@ from functools import cached_property
 # What an iSCSI name may have at most. Spec: RFC 7143 4.2.7.1.
 ISCSI_NAME_BYTES = 223
 
-# Every target port is in one target port group, active/optimized. Spec: SPC-4 5.15.2.2.
-TARGET_PORT_GROUP = 1
-
 
 @dataclass(frozen=True)
 class PortName:
@@ -33,6 +30,11 @@ class PortName:
     @property
     def relative_identifier(self) -> int:
         """RELATIVE TARGET PORT IDENTIFIER of a target port. Spec: SAM-5 4.6.5.3."""
+        return self.portal_group_tag
+
+    @property
+    def target_port_group(self) -> int:
+        """TARGET PORT GROUP of a target port. Spec: SPC-4 5.15.2.2."""
         return self.portal_group_tag
 
 

@@ -121,6 +121,7 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
     "SEND DIAGNOSTIC": (WRITE, False),
     "RECEIVE DIAGNOSTIC RESULTS": (WRITE, False),
     "SET IDENTIFYING INFORMATION": (WRITE, False),
+    "SET TARGET PORT GROUPS": (WRITE, False),
     "SET TIMESTAMP": (WRITE, False),
     "START STOP UNIT": (WRITE, False),
     "SYNCHRONIZE CACHE (10)": (WRITE, False),

@@ -634,6 +634,17 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             data=hexed("000a0200 0198aabbccdd 0000"),
         ),
     ),
+    "SET TARGET PORT GROUPS": (
+        Step(
+            "A4 0A 00000000 00000008 00 00",
+            out=hexed("00000000 00000002"),
+            nvme=("00 nsid=1",),
+        ),
+        Step(
+            "A3 0A 00000000 000000FF 00 00",
+            data=hexed("00000014 010b000100010001 00000001 000b000200010000"),
+        ),
+    ),
     "REPORT TARGET PORT GROUPS": (
         Step("A3 0A 00000000 000000FF 00 00", data=hexed("0000000c000900010000000100000001")),
     ),

@@ -13,7 +13,7 @@ from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service import registry
-from scsi2nvme.service.registry import MOST_RANGES
+from scsi2nvme.service.served_unit import MOST_RANGES
 from scsi2nvme.service.settling import Settling
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness

@@ -11,8 +11,8 @@ from typing import cast
 import pytest
 
 from scsi2nvme.service.power_timers import PowerTimers
-from scsi2nvme.service.registry import ServedUnit
 from scsi2nvme.service.resting import _uses
+from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.service.thresholds import Watch
 from scsi2nvme.unit.mode_pages.power_condition import POWER_CONDITION
 from scsi2nvme.unit.power_conditions import RestingCondition

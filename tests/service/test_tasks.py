@@ -149,10 +149,10 @@ def test_a_bug_harms_no_other_answer(
 ) -> None:
     run = engine.run
 
-    def broken(request: engine.Request, *arguments: Any) -> Translation:
+    def broken(request: engine.Request, *arguments: Any, **more: Any) -> Translation:
         if request.cdb == TUR:
             raise RuntimeError("a bug")
-        return run(request, *arguments)
+        return run(request, *arguments, **more)
 
     async def story(bench: Bench) -> None:
         bench.ready()

@@ -9,11 +9,12 @@ from scsi2nvme.cli.config import TargetSettings
 from scsi2nvme.cli.daemon.bearers import Bearers, Shown
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
 from scsi2nvme.cli.daemon.host_identity import HostIdentity
+from scsi2nvme.cli.daemon.routes import reason_against, route
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.service import TaskService
-from scsi2nvme.service.names import Identity, Verdict
+from scsi2nvme.service.names import Identity, Verdict, shared
 from scsi2nvme.unit.disk_reservations import DiskReservations
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.store import DamagedState
@@ -56,7 +57,8 @@ class Inventory:
     def follow(self, one: Served) -> tuple[list[LogicalUnit], bool]:
         """Take in what a controller has got and lost; return what went, and whether some came.
 
-        What went is the caller's to remove, also where another namespace came under its NSID.
+        What went is the caller's to remove, also where another namespace came under its NSID. What
+        is reached by another controller as well stays, and is reached by that one.
         """
         namespaces = one.controller.namespaces
         gone = [
@@ -65,6 +67,7 @@ class Inventory:
             if nsid not in namespaces
             or namespaces[nsid].identifiers != lu.facts_as_read.identifiers
         ]
+        gone = [lu for lu in gone if not self._service.remove_route(lu, one.native)]
         return gone, self.settle()
 
     def settle(self) -> bool:
@@ -88,7 +91,9 @@ class Inventory:
         """Name the logical units that there are; return how the other namespaces may be named."""
         found: list[tuple[Served, NamespaceFacts, LogicalUnit | None]] = []
         for one in self._served:
-            found += [(one, lu.facts_as_read, lu) for lu in one.units.values()]
+            found += [
+                (one, self._service.route_facts(lu, one.native), lu) for lu in one.units.values()
+            ]
             found += [
                 (one, facts, None)
                 for nsid, facts in one.controller.namespaces.items()
@@ -118,6 +123,10 @@ class Inventory:
         """Make a namespace a logical unit; OperationError if its saved state is of no use."""
         if verdict is Verdict.NONE:
             return False
+        for other in self._served:
+            lu = None if other is one else other.units.get(facts.nsid)
+            if lu is not None and shared(facts, self._service.route_facts(lu, other.native)):
+                return self._join(lu, other, one, facts)
         try:
             lu = LogicalUnit(facts, self._store, ambiguous=verdict is Verdict.MODEL)
             if one.settings.spec.reservations_on_disk:
@@ -138,6 +147,25 @@ class Inventory:
         self._service.look_at_reservations([lu])
         if len(one.units) == 1:
             self._service.follow_sanitize([lu])
+        return True
+
+    def _join(self, lu: LogicalUnit, first: Served, one: Served, facts: NamespaceFacts) -> bool:
+        """Have a logical unit be reached by another controller as well, if all else is equal."""
+        before = self._service.route_facts(lu, first.native)
+        reason = reason_against(lu, first.settings.spec, before, one.settings.spec, facts)
+        if reason:
+            self._tell_once(
+                f"{_label(one.settings, facts.nsid)} is not served: "
+                f"{_label(first.settings, facts.nsid)} is the same one, and {reason}"
+            )
+            return False
+        self._service.add_route(lu, route(one, facts), route(first, before))
+        one.units[facts.nsid] = lu
+        log.warning(
+            "%s and %s are the same: one logical unit, in target port groups %d and %d",
+            *(_label(first.settings, facts.nsid), _label(one.settings, facts.nsid)),
+            *(first.portal_group, one.portal_group),
+        )
         return True
 
     def _tell_once(self, line: str, error: Exception | None = None) -> None:

@@ -26,6 +26,7 @@ from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served
 from scsi2nvme.cli.daemon.host_identity import HostIdentity
 from scsi2nvme.cli.daemon.inventory import Inventory
 from scsi2nvme.cli.daemon.opening import Opening
+from scsi2nvme.cli.daemon.portal_groups import PortalGroups
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.naming import disk_name
@@ -65,6 +66,7 @@ class Controllers:
             *(service, JsonStore(settings.state_dir / "units"), self.served, self._bearers),
             self._host,
         )
+        self._portal_groups = PortalGroups(JsonStore(settings.state_dir))
         self._background = Background()
         self._coming = Background()
         patience_s = PATIENCE_S if settings.tcmu is None else KERNEL_PATIENCE_S
@@ -177,7 +179,9 @@ class Controllers:
 
     def _take_in(self, *come: Served) -> None:
         """Give controllers their places, and names."""
-        for one in come:
+        for arrived in come:
+            group = self._portal_groups.of(arrived.controller.identity)
+            one = replace(arrived, portal_group=group)
             insort(self.served, one, key=lambda each: each.number)
             one.controller.on_event = partial(self.on_event, one)
         self._name_disks()
@@ -247,8 +251,18 @@ class Controllers:
             )
         for one in self.served:
             if one.number == number:
+                self._check_beside(one)
                 for front_end in self._front_ends:
                     front_end.check_leaving(one)
+
+    def _check_beside(self, one: Served) -> None:
+        """See that no logical unit is reached by another controller of the same disk as well."""
+        for other in self.served:
+            if other is not one and not set(one.units.values()).isdisjoint(other.units.values()):
+                raise OperationError(
+                    f"controller {one.settings.spec.text!r} is one of two ways to what "
+                    f"{other.settings.spec.text!r} leads to, and stays until the daemon ends"
+                )
 
     async def go(self, number: int) -> None:
         """Serve a controller no more, and let go of it; OperationError as of `check_going`."""
@@ -330,7 +344,8 @@ class Controllers:
             self.served.remove(one)
             one.controller.on_event = None
             for lu in one.units.values():
-                self._service.remove_unit(lu)
+                if not self._service.remove_route(lu, one.native):
+                    self._service.remove_unit(lu)
             one.units.clear()
 
     async def _tell_front_ends(self) -> None:
@@ -443,7 +458,9 @@ class Controllers:
                 for lu in gone:
                     self._service.remove_unit(lu)
             namespaces = served.controller.namespaces
-            refreshing = self._service.controller_event(served.units, event, namespaces)
+            refreshing = self._service.controller_event(
+                served.units, event, namespaces, served.native
+            )
             if self._inventory.settle():
                 await self._tell_front_ends()
         return refreshing

@@ -18,6 +18,7 @@ from scsi2nvme.api.statistics import (
 from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
 from scsi2nvme.service import TaskService
+from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.statistics import KindStatistics, Statistics
 
 
@@ -50,9 +51,13 @@ class Counting:
         )
 
     def _units(self) -> Iterator[UnitCounts]:
+        told: set[LogicalUnit] = set()
         for one in self._served:
             target = one.iqn if self._portal and not one.rival else ""
             for nsid, lu in sorted(one.units.items()):
+                if lu in told:
+                    continue  # reached by another controller, too: counted once
+                told.add(lu)
                 statistics, cold = self._service.unit_statistics(lu)
                 yield UnitCounts(one.names[0], nsid, target, _counts(statistics), cold)
 

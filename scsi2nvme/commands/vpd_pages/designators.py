@@ -8,7 +8,7 @@ from scsi2nvme.commands.vpd_pages.page import VENDOR, printable
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.unit import naa
 from scsi2nvme.unit.logical_unit import LogicalUnit
-from scsi2nvme.unit.ports import TARGET_PORT_GROUP, PortName
+from scsi2nvme.unit.ports import PortName
 
 ISCSI = 0x5  # PROTOCOL IDENTIFIER. Spec: SPC-4 7.6.1.
 
@@ -146,7 +146,7 @@ def port_designators(port: PortName) -> bytes:
         )
         for kind, value in (
             (Designator.RELATIVE_TARGET_PORT, port.relative_identifier),
-            (Designator.TARGET_PORT_GROUP, TARGET_PORT_GROUP),
+            (Designator.TARGET_PORT_GROUP, port.target_port_group),
         )
     )
     return numbers + (name_string(association, port.name) if named else b"")

@@ -22,7 +22,8 @@ class Served:
 
     `number` is its place in the settings, `native` its half in the data plane, which the service
     knows by `cookie`, `disk` what the disk is called, if no other is called so. Where the name of
-    its target is another's, `rival` is the SPEC of that other: it becomes no target.
+    its target is another's, `rival` is the SPEC of that other: it becomes no target. Those of one
+    disk's controllers are in different portal groups: their tags tell them apart.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Served:
     units: dict[int, LogicalUnit] = field(default_factory=dict)
     disk: str = ""
     rival: str = ""
+    portal_group: int = 1
 
     @property
     def names(self) -> tuple[str, ...]:

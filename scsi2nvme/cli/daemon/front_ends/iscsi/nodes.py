@@ -16,6 +16,7 @@ from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
 from scsi2nvme.target.iscsi.sessions import Session
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.ports import PortName
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class _Wanted:
     origin: Hashable
     alias: str
     luns: dict[int, LogicalUnit]
+    portal_group: int = 1
 
 
 class Nodes:
@@ -60,11 +62,23 @@ class Nodes:
         for name, one in wanted.items():
             if name not in self.by_name:
                 self._origins[name] = one.origin
-                self.by_name[name] = TargetNode(name)
+                self.by_name[name] = TargetNode(name, portal_group_tag=one.portal_group)
             node = self.by_name[name]
             node.alias, node.logical_units = one.alias, one.luns
             node.acl = self._acl(name)
             node.chap = chap(self.settings.chap, self.settings.mutual_chap)
+        self._tell_ports()
+
+    def _tell_ports(self) -> None:
+        """Let logical units with several routes know all ports, whether or not used."""
+        ports: dict[LogicalUnit, list[PortName]] = {}
+        for name, node in self.by_name.items():
+            for lu in node.logical_units.values():
+                port = PortName(name, portal_group_tag=node.portal_group_tag)
+                ports.setdefault(lu, []).append(port)
+        for lu, found in ports.items():
+            if lu.routes.several and lu.target_ports != tuple(found):
+                lu.target_ports = tuple(found)
 
     def leave(self, one: Served) -> None:
         """Have a controller, which will not be served much longer, be no target any more."""
@@ -94,7 +108,10 @@ class Nodes:
             if rival:
                 self._tell_refused(one, rival)
             else:
-                wanted[one.iqn] = _Wanted(one.number, one.settings.alias, _by_lun(one))
+                origin = (one.number, one.portal_group)
+                wanted[one.iqn] = _Wanted(
+                    *(origin, one.settings.alias, _by_lun(one), one.portal_group)
+                )
         for row in self.settings.mapped:
             units = {lun.lun: _unit(lun, there) for lun in row.luns}
             luns = {lun: lu for lun, lu in units.items() if lu is not None}
@@ -165,7 +182,7 @@ class Nodes:
             one.iqn: {*self.by_name[one.iqn].logical_units}
             | {nsid - 1 for nsid in one.controller.namespaces}
             for one in self._staying(settings)
-            if self._origins.get(one.iqn) == one.number
+            if self._origins.get(one.iqn) == (one.number, one.portal_group)
         }
         return luns | {row.iqn: {lun.lun for lun in row.luns} for row in settings.mapped}
 

@@ -57,7 +57,12 @@ def find(config: DeviceConfig, served: Sequence[Units]) -> LogicalUnit:
 
 
 def open_window(served: Sequence[Served], lu: LogicalUnit, length: int) -> Window | None:
-    """Return where a logical unit's controller may see so many bytes of our memory, if it can."""
+    """Return where a logical unit's controller may see so many bytes of our memory, if it can.
+
+    One that has several controllers could go on to another, which would see them elsewhere.
+    """
+    if lu.routes.several:
+        return None
     for one in served:
         if lu in one.units.values():
             try:

@@ -1,0 +1,73 @@
+"""The portal group tags of disks' controllers, which last.
+
+A disk with several controllers is one logical unit for each namespace, with a target port for each
+controller: their tags are their relative target port identifiers, and their target port groups, so
+that no two are alike. Whoever has logged in knows them: a controller keeps the one that it had
+first. Spec: SPC-4 5.15.2.2; SAM-5 4.6.5.3; RFC 7143 4.1.1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict, dataclass, field
+
+from scsi2nvme.cli.daemon.state import JsonStore
+from scsi2nvme.fields import Values
+from scsi2nvme.service.names import subsystem_of
+from scsi2nvme.typed import table
+from scsi2nvme.unit.store import UnsavedState
+
+FIRST = 1  # that of disks with one controller
+_KEY = "portal-groups"
+_MOST_DISKS = 1024  # of which that is known
+_MOST_TAG, _MOST_CONTROLLER = 0xFFFF, 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The tags of a disk's controllers, by CNTLID in decimal."""
+
+    disk: str
+    tags: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not all(each.isdecimal() and int(each) <= _MOST_CONTROLLER for each in self.tags):
+            raise ValueError("tags: are not by controllers")
+        if not all(FIRST <= each <= _MOST_TAG for each in self.tags.values()):
+            raise ValueError(f"tags: are not between {FIRST} and {_MOST_TAG}")
+        if len(set(self.tags.values())) < len(self.tags):
+            raise ValueError("tags: two are alike")
+
+
+@dataclass(frozen=True, slots=True)
+class AllKnown:
+    """What is kept: the disks, the latest first."""
+
+    disks: tuple[Known, ...] = ()
+
+
+class PortalGroups:
+    """Gives controllers their tags. OperationError if what is saved makes no sense."""
+
+    def __init__(self, store: JsonStore) -> None:
+        self._store = store
+        saved = store.load(_KEY)
+        try:
+            self._known = AllKnown() if saved is None else table(saved, AllKnown)
+        except ValueError as error:
+            raise store.damaged(_KEY, error) from None
+
+    def of(self, controller: Values) -> int:
+        """Return the tag of a controller, by its Identify Controller data."""
+        disk, number = subsystem_of(controller), str(controller.cntlid)
+        if not disk:
+            return FIRST
+        there = {each.disk: each for each in self._known.disks}
+        one = there.pop(disk, Known(disk))
+        if number not in one.tags:
+            free = min(set(range(FIRST, len(one.tags) + FIRST + 1)) - set(one.tags.values()))
+            one = Known(disk, one.tags | {number: free})
+            self._known = AllKnown((one, *there.values())[:_MOST_DISKS])
+            with contextlib.suppress(UnsavedState):  # which the store has told: it counts now
+                self._store.save(_KEY, asdict(self._known))
+        return one.tags[number]

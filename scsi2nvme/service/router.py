@@ -1,0 +1,153 @@
+"""Which route a logical unit takes, where it has several, and the change from one to another.
+
+The engine's commands follow at once (`RouteExecutor`). The hot path follows when nothing of it is
+under way on the logical unit: of a controller that is lost all ends, by itself, and the engine
+repeats it. A task has its data in memory of the controller that the logical unit had when it came:
+if that has changed before the task is begun, the engine takes the data from there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from scsi2nvme.background import Background
+from scsi2nvme.happenings import tell
+from scsi2nvme.native.plane import PlaneController
+from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.scsi.sense import ASYMMETRIC_ACCESS_STATE_CHANGED, CAPACITY_DATA_HAS_CHANGED
+from scsi2nvme.service.routing import RouteExecutor, ServedRoute
+from scsi2nvme.service.served_unit import ServedUnit
+from scsi2nvme.unit.logical_unit import Nexus
+from scsi2nvme.unit.routes import AccessChange, Route
+
+log = logging.getLogger(__name__)
+
+
+class Router:
+    """The routes of one logical unit: `every` of them, and the one `chosen`."""
+
+    def __init__(self, unit: ServedUnit, first: ServedRoute, background: Background) -> None:
+        self.chosen = first
+        self._unit = unit
+        self._every: list[ServedRoute] = [first]
+        self._active = first
+        self._background = background
+        self._following = False
+        unit.executor = RouteExecutor(self)
+        unit.lu.routes.activate = self._activate_explicitly
+        self._list()
+
+    @property
+    def every(self) -> Sequence[ServedRoute]:
+        """All routes."""
+        return self._every
+
+    def add(self, route: ServedRoute) -> None:
+        """There is another route. OSError if an initiator cannot use it."""
+        for opened, _ in self._unit.paths:
+            opened.plane_nexus.prepare(route.controller)
+        self._every.append(route)
+        self._list()
+        if self._unit.lu.unit_attentions:  # else nobody knows of another state
+            self._tell_of_change(AccessChange.IMPLICIT)
+        self.choose()
+
+    def remove(self, controller: PlaneController) -> bool:
+        """A controller leads there no more; False if it is the only one."""
+        route = self.of(controller)
+        if route is None or len(self._every) == 1:
+            return False
+        route.alive = lambda: False
+        self.choose()
+        self._every.remove(route)
+        self._list()
+        return True
+
+    def lost(self, controller: PlaneController) -> bool:
+        """A controller is lost: take another; whether there is none."""
+        route = self.of(controller)
+        self.choose()
+        return route is not None and not self.chosen.alive()
+
+    def heard(self, controller: PlaneController, facts: NamespaceFacts) -> bool:
+        """A controller tells of the namespace; whether commands go by it."""
+        route = self.of(controller)
+        if route is None:
+            return True
+        route.facts, route.refused = facts, False
+        self.choose()
+        return self.chosen is route
+
+    def of(self, controller: PlaneController) -> ServedRoute | None:
+        """Return the route by a controller, None: there is none."""
+        return next((one for one in self._every if one.controller is controller), None)
+
+    def _list(self) -> None:
+        routes = self._unit.lu.routes
+        routes.every, routes.active = tuple(self._every), self._active
+        self._unit.controllers = tuple(route.controller for route in self._every)
+
+    def choose(self) -> None:
+        """Take another route, if that is better."""
+        better = self._unit.lu.routes.better_than(self.chosen)
+        if better is None or self._unit.closed:
+            return
+        assert isinstance(better, ServedRoute)
+        before, self.chosen = self.chosen, better
+        self._unit.lender = better.executor
+        tell(
+            log,
+            logging.WARNING,
+            "route-changed",
+            "namespace %d of disk %s is reached by controller %s from now on, not by %s",
+            *(self._unit.lu.nsid, self._disk, better.label, before.label),
+            disk=self._disk,
+            controller=better.label,
+        )
+        if not self._following:
+            self._following = True
+            self._background.spawn(self._follow())
+
+    @property
+    def _disk(self) -> str:
+        return self._unit.lu.facts.controller.text("sn").strip()
+
+    async def _follow(self) -> None:
+        """Have the hot path take the route that is chosen."""
+        try:
+            while self._active is not self.chosen and not self._unit.closed:
+                async with self._unit.drained():
+                    self._activate(self.chosen, AccessChange.IMPLICIT)
+        finally:
+            self._following = False
+
+    def _activate_explicitly(self, route: Route, nexus: Nexus) -> None:
+        """Take a route as an initiator asks; nothing is under way."""
+        assert isinstance(route, ServedRoute)
+        self.chosen, self._unit.lender = route, route.executor
+        self._activate(route, AccessChange.EXPLICIT, nexus)
+
+    def _activate(
+        self, route: ServedRoute, change: AccessChange, asker: Nexus | None = None
+    ) -> None:
+        """Nothing of the hot path is under way: let it, and initiators, know."""
+        unit, lu = self._unit, self._unit.lu
+        if unit.closed:
+            return
+        unit.plane_unit.move(route.controller)
+        unit.controller = route.controller
+        self._active = route
+        self._list()
+        before = (lu.capacity_blocks, lu.block_bytes)
+        lu.facts = route.facts
+        if route.alive():
+            lu.recover()
+        if (lu.capacity_blocks, lu.block_bytes) != before:
+            lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
+        self._tell_of_change(change, asker)
+
+    def _tell_of_change(self, change: AccessChange, asker: Nexus | None = None) -> None:
+        lu = self._unit.lu
+        lu.routes.change = change
+        lu.establish_attention(ASYMMETRIC_ACCESS_STATE_CHANGED, but=asker)

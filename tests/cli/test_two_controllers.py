@@ -1,0 +1,281 @@
+"""Two controllers of one disk: one logical unit in two target port groups, and its failover."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from scsi2nvme.cli.daemon.serve import Daemon
+from scsi2nvme.commands.target_port_groups import TO_SET, TO_SET_HEADER
+from scsi2nvme.commands.vpd_pages.designators import DESIGNATOR_HEADER
+from scsi2nvme.drivers.emulated.transport import EmulatedTransport
+from scsi2nvme.nvme.ana import AnaState
+from scsi2nvme.unit.logical_unit import LogicalUnit
+from tests.cli.serving import running, serving
+from tests.cli.test_inventory import luns, read, sent, triple, written
+from tests.daemon import free_port
+from tests.iscsi_client import Initiator
+from tests.iscsi_pdu import ScsiResult
+from tests.support import row
+from tests.waiting import eventually
+
+OPTIMIZED, NON_OPTIMIZED, UNAVAILABLE = 0, 1, 3
+STATE_CHANGED, POWER_ON = (6, 0x2A, 6), (6, 0x29, 0)
+BLOCK = 512
+
+
+def specs(directory: Path, *options: str) -> list[str]:
+    """Return the SPECs of a disk's two controllers; options of the first and the second."""
+    return [
+        f"emulated:{directory / 'disk'},size=1M,controller={number}{more}"
+        for number, more in zip((1, 2), options or ("", ""), strict=True)
+    ]
+
+
+class Twins:
+    """A daemon with both controllers, an initiator at the target of each, and another one."""
+
+    def __init__(self, daemon: Daemon, *initiators: Initiator) -> None:
+        self.daemon = daemon
+        self.one, self.other, self.third = initiators
+
+    @property
+    def lu(self) -> LogicalUnit:
+        (lu,) = {lu for served in self.daemon.served for lu in served.units.values()}
+        return lu
+
+    def pull(self, index: int) -> None:
+        """Have one of the controllers be gone."""
+        controller = self.daemon.served[index].controller
+        assert isinstance(controller.transport, EmulatedTransport)
+        controller.transport.remove()
+        controller.die("it was pulled out")
+
+    def transport(self, index: int) -> EmulatedTransport:
+        transport = self.daemon.served[index].controller.transport
+        assert isinstance(transport, EmulatedTransport)
+        return transport
+
+    async def active(self, group: int) -> None:
+        """Wait until commands go by the controller of a group."""
+
+        def is_so() -> bool:
+            active = self.lu.routes.active
+            return active is not None and active.group == group
+
+        await eventually(is_so, f"group {group} is in use")
+
+
+@asynccontextmanager
+async def twins(directory: Path, *options: str) -> AsyncIterator[Twins]:
+    port = free_port()
+    configured = serving(directory, *specs(directory, *options), port=port)
+    async with running(configured) as daemon:
+        with ExitStack() as stack:
+            both = Twins(
+                daemon,
+                *(
+                    stack.enter_context(Initiator(("127.0.0.1", port), f"iqn.2026-11.test:{name}"))
+                    for name in ("host", "host", "third")
+                ),
+            )
+            for each, number in ((both.one, 0), (both.other, 1), (both.third, 0)):
+                await asyncio.to_thread(each.login, daemon.served[number].iqn)
+                await asyncio.to_thread(each.hear)
+            yield both
+
+
+async def groups(one: Initiator) -> dict[int, tuple[int, int, list[int]]]:
+    """Return state, status code and ports of each target port group."""
+    cdb = row("REPORT TARGET PORT GROUPS").build(allocation_length=255)
+    data = (await sent(one, 0, cdb, data_in=255)).data[4:]
+    found = {}
+    while data:
+        count = data[7]
+        ports = [int.from_bytes(data[at + 2 : at + 4], "big") for at in range(8, 8 + 4 * count, 4)]
+        found[int.from_bytes(data[2:4], "big")] = (data[0], data[5], ports)
+        data = data[8 + 4 * count :]
+    return found
+
+
+async def designators(one: Initiator) -> dict[tuple[int, int], bytes]:
+    cdb = row("INQUIRY").build(evpd=1, page_code=0x83, allocation_length=255)
+    data = (await sent(one, 0, cdb, data_in=255)).data[4:]
+    found = {}
+    while data:
+        head = DESIGNATOR_HEADER.parse(data[:4])
+        found[head.association, head.designator_type] = data[4 : 4 + head.length]
+        data = data[4 + head.length :]
+    return found
+
+
+async def set_groups(one: Initiator, *wanted: tuple[int, int]) -> ScsiResult:
+    data = bytes(TO_SET_HEADER.size)
+    for group, state in wanted:
+        data += TO_SET.build(access_state=state, target_port_group=group)
+    cdb = row("SET TARGET PORT GROUPS").build(parameter_list_length=len(data))
+    return await sent(one, 0, cdb, data_out=data)
+
+
+def test_two_controllers_are_one_logical_unit(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with twins(tmp_path) as both:
+            one, other = both.one, both.other
+            assert await luns(one) == await luns(other) == [0]
+            here, there = await designators(one), await designators(other)
+            assert {key: value for key, value in here.items() if key[0] == 0} == {
+                key: value for key, value in there.items() if key[0] == 0
+            }
+            for kind in (4, 5):  # relative target port, target port group
+                assert (here[1, kind][3], there[1, kind][3]) == (1, 2)
+            expected = {1: (OPTIMIZED, 0, [1]), 2: (NON_OPTIMIZED, 0, [2])}
+            assert await groups(one) == await groups(other) == expected
+            inquiry = row("INQUIRY").build(allocation_length=96)
+            assert (await sent(one, 0, inquiry, data_in=96)).data[5] >> 4 & 3 == 3
+            await written(one, 0, 5)
+            assert await read(other, 0) == bytes([5]) * BLOCK
+            await written(other, 0, 6)
+            assert await read(one, 0) == bytes([6]) * BLOCK
+
+    asyncio.run(work())
+
+
+def test_initiators_set_which_controller_is_used(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with twins(tmp_path) as both:
+            one, other = both.one, both.other
+            assert (await set_groups(other, (2, OPTIMIZED))).status == 0
+            assert await triple(one, 0) == STATE_CHANGED
+            assert await triple(other, 0) is None
+            await both.active(2)
+            assert await groups(one) == {1: (NON_OPTIMIZED, 1, [1]), 2: (OPTIMIZED, 1, [2])}
+            await written(one, 0, 7)
+            assert await read(other, 0) == bytes([7]) * BLOCK
+            assert (await set_groups(other, (2, NON_OPTIMIZED))).status == 0
+            await both.active(1)
+            assert await triple(one, 0) == STATE_CHANGED
+            assert (await set_groups(one, (1, OPTIMIZED), (2, NON_OPTIMIZED))).status == 0
+            assert await triple(other, 0) is None  # nothing has changed
+            for wrong in (
+                [(3, OPTIMIZED)],
+                [(1, 2)],
+                [(1, UNAVAILABLE)],
+                [(1, OPTIMIZED), (2, OPTIMIZED)],
+                [(1, NON_OPTIMIZED), (2, NON_OPTIMIZED)],
+            ):
+                assert (await set_groups(one, *wrong)).sense_triple == (5, 0x26, 0), wrong
+            both.pull(1)
+            assert (await set_groups(one, (2, OPTIMIZED))).sense_triple == (4, 0x67, 0x0A)
+            await written(one, 0, 8)
+
+    asyncio.run(work())
+
+
+ORWRITE, COMPARE_AND_WRITE = row("ORWRITE (16)"), row("COMPARE AND WRITE")
+
+
+async def keep_writing(port: Initiator, lba: int, counts: list[int]) -> None:
+    """Write a block, each time from what it was, and see that it is so; count the rounds."""
+    before = bytes(BLOCK)
+    await ok(port, row("WRITE (10)").build(lba=lba, transfer_length=1), data_out=before)
+    for count in range(1, 60):
+        data = bytes([count]) * BLOCK
+        if count % 3 == 0:
+            cdb = COMPARE_AND_WRITE.build(lba=lba, number_of_blocks=1)
+            await ok(port, cdb, data_out=before + data)
+        elif count % 3 == 1:
+            cdb = row("WRITE (10)").build(lba=lba, transfer_length=1)
+            await ok(port, cdb, data_out=data)
+        else:
+            await ok(port, ORWRITE.build(lba=lba, transfer_length=1), data_out=data)
+            data = (int.from_bytes(before) | int.from_bytes(data)).to_bytes(BLOCK)
+        read_cdb = row("READ (10)").build(lba=lba, transfer_length=1)
+        assert (await ok(port, read_cdb, data_in=BLOCK)).data == data, count
+        before = data
+        counts[lba] = count
+
+
+async def stuck(both: Twins, commands: int) -> bool:
+    """Whether nothing has ended while others could do much, with so many commands under way."""
+    turns = 30
+    before = both.lu.statistics().begun
+    for _ in range(turns):
+        await triple(both.third, 0)
+    now = both.lu.statistics()
+    return now.begun == before + turns and now.under_way == commands
+
+
+@pytest.mark.parametrize("what", ["read", "write", "compare"])
+def test_no_command_fails_when_a_controller_is_lost(tmp_path: Path, what: str) -> None:
+    """What is under way on it, hot or cold, and what comes, goes by the other one."""
+
+    async def work() -> None:
+        async with twins(tmp_path, f",fault={what}:hang:after=20", "") as both:
+            counts = [0, 0]
+            load = [
+                asyncio.create_task(keep_writing(port, lba, counts))
+                for lba, port in enumerate((both.one, both.other))
+            ]
+            while not await stuck(both, 2):
+                assert max(counts) < 59
+            both.pull(0)
+            await asyncio.gather(*load)
+            assert counts == [59, 59]
+            await both.active(2)
+            assert (await groups(both.one))[2][0] == OPTIMIZED
+            assert both.lu.statistics().failures.keys() <= {0x02062A06, 0x02062900}
+
+    asyncio.run(work())
+
+
+async def ok(one: Initiator, cdb: bytes, **data: object) -> ScsiResult:
+    """Send a command, again where all that is told is that access has changed."""
+    result = await sent(one, 0, cdb, **data)
+    if result.status and result.sense_triple == STATE_CHANGED:
+        result = await sent(one, 0, cdb, **data)
+    assert result.status == 0, result.sense_triple
+    return result
+
+
+def test_a_state_that_a_controller_tells_is_followed(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with twins(tmp_path, ",ana=optimized", ",ana=non-optimized") as both:
+            one = both.one
+            await both.active(1)
+            both.transport(0).set_ana(AnaState.INACCESSIBLE)
+            await both.active(2)
+            assert await triple(one, 0) == STATE_CHANGED
+            await written(one, 0, 9)
+            assert {group: state for group, (state, _, _) in (await groups(one)).items()} == {
+                1: NON_OPTIMIZED,
+                2: NON_OPTIMIZED,
+            }
+            both.transport(0).set_ana(AnaState.OPTIMIZED)
+            await both.active(1)
+            assert await triple(one, 0) == STATE_CHANGED
+            assert await read(one, 0) == bytes([9]) * BLOCK
+
+    asyncio.run(work())
+
+
+def test_the_last_controller_is_lost_and_one_returns(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with twins(tmp_path) as both:
+            one = both.one
+            await written(one, 0, 3)
+            both.pull(0)
+            await both.active(2)
+            both.pull(1)
+            assert await triple(one, 0) == (5, 0x25, 0)
+            both.transport(0).insert()
+            await both.daemon.served[0].controller.reset()
+            await both.active(1)
+            while (attention := await triple(one, 0)) is not None:
+                assert attention in (STATE_CHANGED, POWER_ON)
+            assert await read(one, 0) == bytes([3]) * BLOCK
+
+    asyncio.run(work())
