@@ -18,6 +18,7 @@ from tests.architecture.imports import ROOT
 
 PAGE = ROOT / "docs" / "comparison.md"
 _PEERS = Path(__file__).with_name("peers.csv")
+_REASONS = Path(__file__).with_name("reasons.csv")
 _TITLES = {
     "command": "Commands",
     "vpd": "Vital product data",
@@ -71,6 +72,21 @@ def peers() -> tuple[list[str], dict[str, dict[str, list[str]]]]:
     return head[3:], found
 
 
+def reasons() -> dict[str, dict[str, str]]:
+    """Return by kind and code why we have not what others may have."""
+    found: dict[str, dict[str, str]] = {kind: {} for kind in _TITLES}
+    with _REASONS.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            found[row["kind"]][row["code"]] = row["reason"]
+    return found
+
+
+def _missing(found: dict[str, dict[str, list[str]]]) -> Iterator[tuple[str, ...]]:
+    for kind, rows in reasons().items():
+        for code, reason in sorted(rows.items()):
+            yield _TITLES[kind], code, found[kind][code][0], reason
+
+
 def page() -> str:
     """Return the page."""
     names, found = peers()
@@ -80,6 +96,8 @@ def page() -> str:
         lines += [f"\n## {title}\n"]
         rows = _rows(found[kind], mine[kind], partly().get(kind, set()))
         lines += table(("Code", title, "scsi2nvme", *names), rows)
+    lines += ["\n## What is not there, and why\n"]
+    lines += table(("", "Code", "Row", "Reason"), _missing(found))
     return "\n".join(lines) + "\n"
 
 

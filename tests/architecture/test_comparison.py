@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from tests.architecture import comparison, emulated
-from tests.architecture.comparison import ours, partly, peers
+from tests.architecture.comparison import ours, partly, peers, reasons
 
 
 @pytest.mark.parametrize("written", [comparison, emulated], ids=lambda module: module.PAGE.stem)
@@ -33,6 +33,12 @@ def test_codes_are_spelt_alike() -> None:
             operation, _, action = code.partition("/")
             assert len(operation) == 3
             assert not action or int(action.rstrip("h"), 16) >= 0
+
+
+def test_there_is_a_reason_for_what_is_missing_alone() -> None:
+    _, found = peers()
+    for kind, rows in reasons().items():
+        assert rows.keys() <= found[kind].keys() - ours()[kind].keys()
 
 
 def test_what_is_partly_there_is_there() -> None:
