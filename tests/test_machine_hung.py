@@ -17,7 +17,8 @@ def test_a_thread_tells_where_it_waits() -> None:
     waiting = threading.Thread(target=release.wait)
     waiting.start()
     try:
-        said = list(hung.thread(Path(f"/proc/{os.getpid()}/task/{waiting.native_id}")))
+        path = Path(f"/proc/{os.getpid()}/task/{waiting.native_id}")
+        said = [hung.thread(path), *hung.stack(path)]
     finally:
         release.set()
         waiting.join()

@@ -73,26 +73,36 @@ def _open(pid: int) -> set[str]:
     return found
 
 
-def thread(path: Path) -> Iterator[str]:
-    """Yield what a thread waits for: in which call, with its arguments, and where in the kernel."""
+def thread(path: Path) -> str:
+    """Return where in the kernel a thread waits, if it does."""
     state = text(path / "stat").rpartition(")")[2][:2].strip()
-    yield f"thread {path.name} {text(path / 'comm')} {state}, {text(path / 'wchan')}"
+    return f"thread {path.name} {text(path / 'comm')} {state}, {text(path / 'wchan')}"
+
+
+def stack(path: Path) -> Iterator[str]:
+    """Yield in which call a thread is, with its arguments, and how it came to where it waits."""
     yield f"  call {text(path / 'syscall')}"
     for line in text(path / "stack").splitlines():
         yield f"  {line}"
 
 
 def threads() -> Iterator[str]:
-    """Yield what those wait for whose process has a disk, or who wait for one in the kernel."""
+    """Yield the threads of all programs, and those of the kernel that wait for a device.
+
+    All about those whose process has a disk, or who wait in the kernel for one.
+    """
     for pid in _numbers(_PROC):
+        process = _PROC / str(pid)
         disks = disks_of(pid)
         if disks:
             yield f"process {pid} has {' '.join(disks)}"
-        for tid in _numbers(_PROC / str(pid) / "task"):
-            path = _PROC / str(pid) / "task" / str(tid)
-            blocked = ") D " in text(path / "stat")
-            if disks or blocked or _FOR_DEVICES.search(text(path / "stack")):
-                yield from thread(path)
+        for path in (process / "task" / str(tid) for tid in _numbers(process / "task")):
+            said = thread(path)
+            waits = " D, " in said or _FOR_DEVICES.search(text(path / "stack"))
+            if disks or waits or text(process / "cmdline"):
+                yield said
+            if disks or waits:
+                yield from stack(path)
 
 
 # ---- disks ----
