@@ -18,6 +18,7 @@ from scsi2nvme.drivers.emulated.image import (
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.native.emulator import Emulator
+from scsi2nvme.nvme import zoned
 from scsi2nvme.nvme.ana import ACCESSIBLE, AnaState
 from scsi2nvme.nvme.command import BROADCAST_NSID
 from scsi2nvme.nvme.log_structures import SANITIZE_STATUS_LOG, TELEMETRY_CONTROLLER
@@ -58,6 +59,7 @@ NAMESPACE_CHANGED = Event(2, 0, CHANGED_NAMESPACES)
 SANITIZED = Event(6, 1, SANITIZE_STATUS_LOG)
 SANITIZED_AND_DEALLOCATED = Event(6, 2, SANITIZE_STATUS_LOG)  # although it was not to be
 ACTIVATION_STARTING = Event(2, 1, 0x03)
+ZONES_CHANGED = Event(2, zoned.ZONES_CHANGED, zoned.CHANGED_ZONES_LOG)
 TELEMETRY_CHANGED = Event(2, 2, TELEMETRY_CONTROLLER)
 SPARE, TEMPERATURE, RELIABILITY, READ_ONLY, BACKUP = range(5)  # bits of the critical warning
 # What tells of each. Spec: NVMe Base 2.0c figures 149, 208.

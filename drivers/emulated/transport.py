@@ -22,6 +22,7 @@ from scsi2nvme.drivers.emulated.capabilities.health import Health
 from scsi2nvme.drivers.emulated.capabilities.namespace_management import CAPACITY, Management
 from scsi2nvme.drivers.emulated.capabilities.subsystem import CONTROLLER
 from scsi2nvme.drivers.emulated.capabilities.told import told
+from scsi2nvme.drivers.emulated.capabilities.zoned import ZoneChanges
 from scsi2nvme.drivers.emulated.capability import Tables
 from scsi2nvme.drivers.emulated.image import Image
 from scsi2nvme.drivers.emulated.memory import DmaMemory, UnmappedError
@@ -311,6 +312,10 @@ class EmulatedTransport:
     def set_ana(self, state: AnaState) -> None:
         """Have its namespaces be reached otherwise, or not at all; only where it has ANA."""
         self._admin.part(Access).set(state)
+
+    def finish_zone(self, nsid: int, lba: int) -> None:
+        """Finish the zone that begins with a block, unasked; only where it has zones."""
+        self._admin.part(ZoneChanges).finish(nsid, lba)
 
     def wear_out(self) -> None:
         """Place the medium in read only mode, as a controller does whose spare is used up."""

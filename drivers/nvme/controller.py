@@ -124,7 +124,7 @@ class Controller:
             *(self, clock, self._identify_again, self._report_namespaces, self._background.spawn)
         )
         self._events = EventMonitor(
-            *(self.commands, self.rescan, self._activation.ended),
+            *(self.commands, self.rescan, self._activation.ended, self._zoned),
             *(self._admin, self._report, self._background.spawn),
         )
         self._recovery = Recovery(self, timing.grace_s, self._executor.uninterruptible)
@@ -321,6 +321,9 @@ class Controller:
     async def _identify_again(self) -> frozenset[int]:
         self.identity = await identify_controller(self._one, self._registers.quirks, self._depth)
         return await self.rescan()
+
+    def _zoned(self) -> list[int]:
+        return [nsid for nsid, facts in self.namespaces.items() if facts.zones is not None]
 
     def _report(self, event: ControllerEvent) -> None:
         if event.needs_reset:

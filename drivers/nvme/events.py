@@ -21,6 +21,7 @@ from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.log_structures import SANITIZE_STATUS
 from scsi2nvme.nvme.reservations import RESERVATION_NOTIFICATION
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SMART_LOG
+from scsi2nvme.nvme.zoned import CHANGED_ZONES, CHANGED_ZONES_LOG, ZONE_NOTICES, ZONES_CHANGED
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ REARM_S = 60.0  # between looks whether a critical warning that was told of has 
 # controller has saved: all other notices would wait for whoever reads that log, and to read it so
 # that they do not has the controller forget it.
 _ALL_WARNINGS = 0x1F
-_NOTICES = 1 << 8 | 1 << 9 | ANA_NOTICE  # of namespaces, of a firmware activation, of access
+# Of namespaces, of a firmware activation, of access, of zones.
+_NOTICES = 1 << 8 | 1 << 9 | ANA_NOTICE | ZONE_NOTICES
 _PERSISTENT_INTERNAL_ERROR = 3
 _ACTIVATION_STARTING = 1
 
@@ -66,6 +68,7 @@ _MEANINGS: dict[tuple[int, int], str] = {
     (EventType.NOTICE, _ACTIVATION_STARTING): "firmware activation starting",
     (EventType.NOTICE, 2): "telemetry log changed",
     (EventType.NOTICE, ANA_CHANGED): "asymmetric access changed",
+    (EventType.NOTICE, ZONES_CHANGED): "the controller has changed zones by itself",
     (EventType.IO_COMMAND_SET, 0): "another host has changed reservations",
     (EventType.IO_COMMAND_SET, 1): "a sanitize operation has ended",
     (EventType.IO_COMMAND_SET, 2): "a sanitize operation has ended, and deallocated all blocks",
@@ -153,6 +156,7 @@ class EventMonitor:
 
     `rescan` reads the namespaces again and returns the NSIDs of those that changed; `activated`
     does so when firmware that is being activated runs, and reads what the controller is as well.
+    `zoned` returns the NSIDs of namespaces with zones.
     `report` is called once an event's log has been read and the next request
     is on its way; `spawn` runs a coroutine in the background.
     """
@@ -162,6 +166,7 @@ class EventMonitor:
         commands: Commands,
         rescan: Callable[[], Awaitable[frozenset[int]]],
         activated: Callable[[], Awaitable[frozenset[int]]],
+        zoned: Callable[[], list[int]],
         queue: ControlQueue,
         report: Callable[[ControllerEvent], None],
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
@@ -169,6 +174,7 @@ class EventMonitor:
         self._commands = commands
         self._rescan = rescan
         self._activated = activated
+        self._zoned = zoned
         self._queue = queue
         self._report = report
         self._spawn = spawn
@@ -223,6 +229,8 @@ class EventMonitor:
             return replace(event, raw=raw, namespaces=changed)
         if (event.type, event.info) == (EventType.NOTICE, _ACTIVATION_STARTING):
             changed = await self._activated()
+        if event.log_id == CHANGED_ZONES_LOG:
+            return replace(event, raw=await self._changed_zones())
         length = _LOG_BYTES.get(event.log_id, _OTHER_LOG_BYTES)
         raw = await self._commands.get_log(event.log_id, BROADCAST_NSID, length, retain=False)
         if event.log_id == LogPage.RESERVATION_NOTIFICATION:
@@ -240,6 +248,13 @@ class EventMonitor:
         if event.log_id == ANA_LOG:
             changed = await self._read_again()
         return replace(event, raw=raw, namespaces=changed)
+
+    async def _changed_zones(self) -> bytes:
+        """Read the list of each namespace with zones, as none is kept here of what they are."""
+        log, size = CHANGED_ZONES_LOG, CHANGED_ZONES.size
+        nsids = self._zoned() or [BROADCAST_NSID]  # one was just read to have none
+        lists = [await self._commands.get_log(log, nsid, size, retain=False) for nsid in nsids]
+        return b"".join(lists)
 
     async def _notifications(self, raw: bytes) -> None:
         """Read the notifications that follow one: who is told reads the reservations themselves."""

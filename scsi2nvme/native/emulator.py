@@ -96,6 +96,10 @@ class Emulator(Handle):
         result = lib.s2n_emu_set_zones(self.native, nsid, ffi.new("s2n_emu_zoning *", zoning))
         check(result, f"zones of namespace {nsid}")
 
+    def finish_zone(self, nsid: int, lba: int) -> None:
+        """Finish the active zone that a block is in, as a controller may by itself."""
+        check(lib.s2n_emu_finish_zone(self.native, nsid, lba), f"zone of block {lba}")
+
     def remove_namespace(self, nsid: int) -> None:
         """Detach a namespace."""
         check(lib.s2n_emu_remove_namespace(self.native, nsid), f"namespace {nsid}")

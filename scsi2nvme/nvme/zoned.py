@@ -71,6 +71,21 @@ SEQUENTIAL_WRITE_REQUIRED = 2  # ZT, and ZONE TYPE of ZBC
 NO_LIMIT = 0xFFFFFFFF  # of MAR and MOR
 
 
+CHANGED_ZONES_LOG = 0xBF
+ZONES_CHANGED = 0xEF  # information of a notice
+ZONE_NOTICES = 1 << 27  # of OAES, and of Feature 0Bh
+CHANGED_ZONES = Structure(
+    "Changed Zone List",
+    4096,
+    (
+        Field("nrzid", 0, 0, 16, "zones; FFFFh: more than can be listed"),
+        Field("zids", 8, 0, 64 * 511, "the first blocks of zones"),
+    ),
+    order="little",
+    spec="ZNS Command Set 1.1b 4.1.4.2",
+)
+
+
 class ZoneState(IntEnum):
     """ZS, and ZONE CONDITION of ZBC, which numbers them alike."""
 

@@ -6,6 +6,7 @@ make of it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,11 @@ from pathlib import Path
 import pytest
 
 from scsi2nvme.commands.zones import DESCRIPTOR, GAP, HEADER
+from scsi2nvme.drivers.emulated.transport import EmulatedTransport
+from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.drivers.nvme.events import ControllerEvent
 from scsi2nvme.fields import Values
+from scsi2nvme.nvme.zoned import CHANGED_ZONES
 from scsi2nvme.scsi.result import GOOD, Result
 from tests.integration.rig import MIB, Disk, Rig
 from tests.integration.test_scsi_commands import Player, text
@@ -257,3 +262,24 @@ async def test_no_more_zones_are_open_than_there_may_be(rig: Rig) -> None:
         assert await written(player, 8 * ZONE) == "7/55/0E"  # active zones
         assert await refused(player, "OPEN ZONE", **ALL) == "7/55/0E"
         assert (await conditions(player)).count(CLOSED) == MOST_ACTIVE
+
+
+async def test_the_controller_tells_of_zones_that_it_finishes_itself(tmp_path: Path) -> None:
+    rig = Rig("emulated", tmp_path / "disk")
+    async with zoned(rig) as player:
+        controller, transport = player.executor, rig.transports[-1]
+        assert isinstance(controller, Controller)
+        assert isinstance(transport, EmulatedTransport)
+        told: asyncio.Queue[ControllerEvent] = asyncio.Queue()
+        controller.on_event = told.put_nowait
+        for zone in (1, 3):
+            await player.do("WRITE (16)", bytes(BLOCK), lba=zone * ZONE, transfer_length=1)
+            transport.finish_zone(1, zone * ZONE)
+            event = await asyncio.wait_for(told.get(), 20)
+            assert str(event) == "the controller has changed zones by itself"
+            changed = CHANGED_ZONES.parse(event.raw)
+            assert (changed.nrzid, changed.zids) == (1, zone * ZONE)
+        assert (await conditions(player))[:4] == [EMPTY, FULL, EMPTY, FULL]
+        assert (await player.do("RESET WRITE POINTER", zone_id=ZONE)) == GOOD
+        written = await player.do("WRITE (16)", bytes(BLOCK), lba=ZONE, transfer_length=1)
+        assert written == GOOD

@@ -19,12 +19,14 @@ from scsi2nvme.drivers.emulated.model import CHANGED_NAMESPACES, CommandFailed, 
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode
 from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.nvme.zoned import ZONES_CHANGED
 
 _REQUESTS = 4
 _CONFIGURATION = 0x0B
 _WARNINGS = 0x1F  # the critical ones
 _NAMESPACE_ATTRIBUTE_NOTICES = 1 << 8  # OAES
 _ERROR, _HEALTH, _IO_COMMAND_SET = 0, 1, 6  # types
+_NOTICES = {ZONES_CHANGED: 27}  # bits of Feature 0Bh that do not follow from the information
 _LIST_ENTRIES = 1024
 
 
@@ -70,7 +72,7 @@ class Events(Part):
     def _wanted(self, event: Event) -> bool:
         if event.type in (_ERROR, _IO_COMMAND_SET):
             return True
-        bit = event.warning if event.type == _HEALTH else 8 + event.info
+        bit = event.warning if event.type == _HEALTH else _NOTICES.get(event.info, 8 + event.info)
         return bool(self._controller.part(Features).current(_CONFIGURATION) >> bit & 1)
 
     def before_posting(self) -> None:

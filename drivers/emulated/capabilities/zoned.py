@@ -12,18 +12,23 @@ from scsi2nvme.drivers.emulated.capability import (
     Controller,
     Feature,
     IdentifyData,
+    LogPage,
+    Part,
 )
 from scsi2nvme.drivers.emulated.image import BLOCK_BYTES
-from scsi2nvme.drivers.emulated.model import LBCC, Zoning, invalid_field
+from scsi2nvme.drivers.emulated.model import LBCC, ZONES_CHANGED, Zoning, invalid_field
 from scsi2nvme.drivers.scheme import Option, parse_size
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.nvme.zoned import (
+    CHANGED_ZONES,
+    CHANGED_ZONES_LOG,
     IDENTIFY_ZONED_CONTROLLER,
     IDENTIFY_ZONED_NAMESPACE,
     LBA_FORMAT_EXTENSION,
     NO_LIMIT,
+    ZONE_NOTICES,
     ZONED_COMMAND_SET,
 )
 
@@ -31,6 +36,9 @@ _MOST_ZONES = 1 << 20
 _SEVERAL_COMMAND_SETS = 1 << 6  # CAP.CSS
 _NVM, _ZONED = 1 << 0, 1 << ZONED_COMMAND_SET  # I/O Command Set vector
 _ZASL = 5  # 128 KiB
+_EXCURSIONS = 1 << 1  # ZOC
+_MOST_CHANGED = 511  # that are listed
+_RETAIN = 1 << 15  # CDW10
 
 
 def _number(text: str) -> int:
@@ -106,8 +114,51 @@ def _zoning(controller: Controller) -> Zoning:
     return zoning
 
 
-def _start(controller: Controller) -> None:
-    controller.model.divide(_zoning(controller))
+class ZoneChanges(Part):
+    """The zones that the controller has changed by itself, of each namespace.
+
+    Spec: ZNS Command Set 1.1b 2.1.1.4 (excursions), 4.1.4.2.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        self._model = controller.model
+        self._changed: dict[int, set[int]] = {}
+        self._asked = 0
+        self._model.divide(_zoning(controller))
+
+    def finish(self, nsid: int, lba: int) -> None:
+        """Finish the active zone that begins with a block, and say so."""
+        self._model.emulator.finish_zone(nsid, lba)
+        self._changed.setdefault(nsid, set()).add(lba)
+        self._model.notify(ZONES_CHANGED)
+
+    def asked(self, command: Values) -> None:
+        """The host reads the log of a namespace."""
+        self._asked = self._model.namespace(command.nsid).nsid
+
+    def answered(self, command: Values) -> None:
+        """It has been read, and begins anew unless the host wants it to stay."""
+        if not command.cdw10 & _RETAIN:
+            self._changed.pop(command.nsid, None)
+
+    def log(self) -> bytes:
+        """Return the Changed Zone List."""
+        zones = sorted(self._changed.get(self._asked, ()))
+        number = len(zones) if len(zones) <= _MOST_CHANGED else 0xFFFF
+        listed = b"".join(lba.to_bytes(8, "little") for lba in zones[:_MOST_CHANGED])
+        return CHANGED_ZONES.build(nrzid=number, zids=int.from_bytes(listed, "little"))
+
+
+def _changes(controller: Controller) -> bytes:
+    return controller.part(ZoneChanges).log()
+
+
+def _asked(controller: Controller, command: Values) -> None:
+    controller.part(ZoneChanges).asked(command)
+
+
+def _answered(controller: Controller, command: Values) -> None:
+    controller.part(ZoneChanges).answered(command)
 
 
 def _namespace(controller: Controller, command: Values) -> bytes:
@@ -116,6 +167,7 @@ def _namespace(controller: Controller, command: Values) -> bytes:
     controller.model.namespace(command.nsid)
     extensions = (LBA_FORMAT_EXTENSION.build(zsze=zoning.bytes // size) for size in BLOCK_BYTES)
     return IDENTIFY_ZONED_NAMESPACE.build(
+        zoc=_EXCURSIONS,
         mar=zoning.maximum_active - 1 if zoning.maximum_active else NO_LIMIT,
         mor=zoning.maximum_open - 1 if zoning.maximum_open else NO_LIMIT,
         lbafes=b"".join(extensions),
@@ -148,7 +200,9 @@ CAPABILITY = Capability(
         Opcode.ZONE_MANAGEMENT_RECEIVE: 0,
         Opcode.ZONE_APPEND: LBCC,
     },
+    log_pages=(LogPage(CHANGED_ZONES_LOG, _changes, asked=_asked, answered=_answered),),
     features=(Feature(0x19, check=_profile),),
+    controller=lambda controller: {"oaes": ZONE_NOTICES},
     identify=(
         IdentifyData(0x05, _namespace, command_set=ZONED_COMMAND_SET),
         IdentifyData(0x06, _controller, command_set=ZONED_COMMAND_SET),
@@ -163,6 +217,6 @@ CAPABILITY = Capability(
         MAX_OPEN.keyword: 0,
         MAX_ACTIVE.keyword: 0,
     },
-    start=_start,
+    start=ZoneChanges,
     offered=lambda settings: settings[ZONED.keyword] is not None,
 )

@@ -322,6 +322,8 @@ void emu_zones_free(struct emu_zones *zones);
 bool emu_zones_are(const struct emu_zones *zones, const s2n_emu_zoning *as, uint64_t blocks);
 /* All blocks were deallocated. */
 void emu_zones_erased(struct emu_zones *zones);
+/* Finish an active zone, as a controller may by itself; false if it is none. */
+bool emu_zones_finish(struct emu_zones *zones, uint64_t lba);
 
 /* ---- pool.c ---- */
 

@@ -87,6 +87,8 @@ int s2n_emu_set_namespace_in_memory(s2n_emu *emu, uint32_t nsid, const s2n_emu_d
                                     uint32_t flags);
 /* Divide a namespace into empty zones; one that is divided like that stays as it is. */
 int s2n_emu_set_zones(s2n_emu *emu, uint32_t nsid, const s2n_emu_zoning *zoning);
+/* Finish the active zone that a block is in, unasked: 0, -EINVAL if there is none. */
+int s2n_emu_finish_zone(s2n_emu *emu, uint32_t nsid, uint64_t lba);
 int s2n_emu_remove_namespace(s2n_emu *emu, uint32_t nsid);
 int s2n_emu_set_limits(s2n_emu *emu, uint32_t maximum_bytes, uint16_t atomic_blocks);
 /* Queues, as Create and Delete I/O SQ/CQ say. `eventfd` is the CQ's interrupt or -1. */

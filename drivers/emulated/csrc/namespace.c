@@ -190,6 +190,15 @@ int s2n_emu_overwrite(s2n_emu *emu, uint32_t nsid, uint32_t pattern)
     return emu_overwrite(emu->ns[nsid], pattern) ? -EIO : 0;
 }
 
+int s2n_emu_finish_zone(s2n_emu *emu, uint32_t nsid, uint64_t lba)
+{
+    const struct emu_namespace *ns;
+
+    if (nsid == 0 || nsid > EMU_NAMESPACES || !(ns = emu->ns[nsid]) || !ns->zones)
+        return -EINVAL;
+    return lba < ns->blocks && emu_zones_finish(ns->zones, lba) ? 0 : -EINVAL;
+}
+
 uint64_t s2n_emu_marked(s2n_emu *emu, uint32_t nsid, uint64_t *at)
 {
     const struct emu_namespace *ns;

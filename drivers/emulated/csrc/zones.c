@@ -26,6 +26,7 @@ enum action { CLOSE = 1, FINISH, OPEN, RESET };
 struct zone {
     uint64_t written; /* blocks from its start to the write pointer */
     enum state state;
+    bool excursion; /* the controller has finished it by itself */
 };
 
 struct emu_zones {
@@ -51,6 +52,7 @@ static void set_state(struct emu_zones *zones, struct zone *zone, enum state sta
     zones->open += (uint64_t)is_open(state) - (uint64_t)is_open(zone->state);
     zones->active += (uint64_t)is_active(state) - (uint64_t)is_active(zone->state);
     zone->state = state;
+    zone->excursion = false;
 }
 
 static uint64_t start_of(const struct emu_zones *zones, const struct zone *zone)
@@ -187,6 +189,7 @@ static void describe(const struct emu_zones *zones, const struct zone *zone, uin
     memset(entry, 0, ENTRY_BYTES);
     entry[0] = SEQUENTIAL_WRITE_REQUIRED;
     entry[1] = (uint8_t)(zone->state << 4);
+    entry[2] = zone->excursion;
     s2n_put_le64(entry + 8, zones->as.capacity);
     s2n_put_le64(entry + 16, start);
     s2n_put_le64(entry + 24, zone->state == FULL ? UINT64_MAX : start + zone->written);
@@ -324,6 +327,21 @@ uint16_t emu_zone_send(struct emu_namespace *ns, const struct emu_command *comma
                 status = change(ns, &zones->zone[i], action);
     pthread_mutex_unlock(&zones->lock);
     return status;
+}
+
+bool emu_zones_finish(struct emu_zones *zones, uint64_t lba)
+{
+    struct zone *zone = zone_of(zones, lba);
+    bool active;
+
+    pthread_mutex_lock(&zones->lock);
+    active = is_active(zone->state);
+    if (active) {
+        set_state(zones, zone, FULL);
+        zone->excursion = true;
+    }
+    pthread_mutex_unlock(&zones->lock);
+    return active;
 }
 
 /* ---- life ---- */

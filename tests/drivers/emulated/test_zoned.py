@@ -24,7 +24,7 @@ from scsi2nvme.nvme.zoned import (
     report_zones,
     zones_of,
 )
-from tests.drivers.emulated.host import MIB, Host, admin
+from tests.drivers.emulated.host import MIB, Host, admin, set_feature
 
 BLOCK, ZONE, CAPACITY = 4096, 256, 250
 ZONED: dict[str, Any] = {"zone_bytes": ZONE * BLOCK, "zone_capacity_bytes": CAPACITY * BLOCK}
@@ -76,10 +76,43 @@ def test_appends_are_told_where_they_went() -> None:
     on_zones(test)
 
 
+def changed(*, rae: bool = False, nsid: int = 1) -> NvmeCommand:
+    cdw10 = 0xBF | rae << 15 | 1023 << 16
+    return admin(AdminOpcode.GET_LOG_PAGE, cdw10, nsid=nsid, data_in=4096)
+
+
+def test_zones_that_the_controller_finishes_are_told_of() -> None:
+    async def zones(host: Host, command: NvmeCommand) -> list[int]:
+        data = await host.ok(command)
+        number = int.from_bytes(data[:2], "little")
+        return [int.from_bytes(data[8 + 8 * n : 16 + 8 * n], "little") for n in range(number)]
+
+    async def test(host: Host) -> None:
+        assert (await host.execute(append(2), 1)).status == 0
+        with pytest.raises(OSError, match="zone of block 768"):
+            host.transport.finish_zone(1, 3 * ZONE)  # which is not active
+        await host.ok(set_feature(0x0B, 1 << 27))
+        request = host.place(admin(AdminOpcode.ASYNC_EVENT_REQUEST))
+        host.transport.finish_zone(1, 2 * ZONE)
+        event = await host.take()
+        assert (event.cid, event.dw0) == (request, 2 | 0xEF << 8 | 0xBF << 16)
+        (zone,) = zones_of(await host.ok(report_zones(1, 2 * ZONE, 1), 1))
+        assert (zone.zs, zone.zfc) == (ZoneState.FULL, 1)
+        assert await status(host, changed(nsid=2), 0) == StatusCode.INVALID_NAMESPACE
+        assert await zones(host, changed(rae=True)) == [2 * ZONE]
+        assert await zones(host, changed()) == [2 * ZONE]
+        assert await zones(host, changed()) == []
+        await host.ok(manage_zone(1, 2 * ZONE, ZoneAction.RESET), 1)
+        (zone,) = zones_of(await host.ok(report_zones(1, 2 * ZONE, 1), 1))
+        assert (zone.zs, zone.zfc) == (ZoneState.EMPTY, 0)
+
+    on_zones(test)
+
+
 def test_what_it_tells_of_zones() -> None:
     async def test(host: Host) -> None:
         data = IDENTIFY_ZONED_NAMESPACE.parse(await host.ok(identify(5, 2)))
-        assert (data.mor, data.mar, data.zoc) == (3, NO_LIMIT, 0)
+        assert (data.mor, data.mar, data.zoc) == (3, NO_LIMIT, 2)
         assert await host.ok(identify(7, 2, 0)) == (1).to_bytes(4, "little").ljust(4096, b"\0")
         assert not any(await host.ok(identify(7, 0, 0)))
         assert (await host.ok(identify(0x1C, 0)))[0] == 0b101

@@ -61,7 +61,9 @@ def test_a_warning_that_has_passed_is_told_though_the_feature_was_refused_once(
         commands = cast(Commands, SimpleNamespace(get_log=get_log, set_feature=set_feature))
         create_task = asyncio.get_running_loop().create_task
         unused = cast(Any, None)
-        monitor = EventMonitor(commands, unused, unused, unused, told.append, create_task)
+        monitor = EventMonitor(
+            *(commands, unused, unused, unused, unused, told.append, create_task)
+        )
         monitor.configuration(IDENTIFY_CONTROLLER.parse(bytes(IDENTIFY_CONTROLLER.size)))
         await monitor._acknowledge(ControllerEvent(EventType.HEALTH, 2, 2))
         await monitor._tasks[0]
