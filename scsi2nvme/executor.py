@@ -54,26 +54,29 @@ class DataExecutor(NvmeExecutor, Protocol):
 
 
 class OnBehalf:
-    """Executes commands on behalf of one party, until their namespace `is_gone`.
+    """Executes commands on behalf of one party, but for those that are `refused` with a status.
 
-    What is begun then, of a translation that was under way, may have come to another namespace
-    under its number: it fails, as without that.
+    What is begun of a translation that was under way may come to another namespace under its
+    number, or to other blocks, than it was meant for.
     """
 
     def __init__(
-        self, executor: NvmeExecutor, of: Hashable, is_gone: Callable[[], bool] = lambda: False
+        self,
+        executor: NvmeExecutor,
+        of: Hashable,
+        refused: Callable[[NvmeCommand], StatusCode | None] = lambda command: None,
     ) -> None:
         self._executor = executor
         self._of = of
-        self._is_gone = is_gone
+        self._refused = refused
 
     def start(
         self, commands: tuple[NvmeCommand, ...], completed: Completed, party: Hashable = None
     ) -> Callable[[], None]:
         """Run the commands together."""
-        if self._is_gone():
-            failed = Completion(StatusCode.INVALID_NAMESPACE, dnr=True)
-            outcome = (failed,) * len(commands)
+        status = next(filter(None, map(self._refused, commands)), None)
+        if status is not None:
+            outcome = (Completion(status, dnr=True),) * len(commands)
             asyncio.get_running_loop().call_soon(completed, outcome)
             return _nothing
         return self._executor.start(commands, completed, self._of)

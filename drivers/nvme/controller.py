@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from enum import Enum
 from functools import partial
@@ -32,6 +32,7 @@ from scsi2nvme.drivers.nvme.identify import (
     Execute,
     differing,
     disk_name,
+    displaced,
     identify_controller,
     read_namespaces,
 )
@@ -77,9 +78,9 @@ class Controller:
 
     `on_event` is called for asynchronous events, with a namespace event when a reset
     brought other namespaces to light, and, before any command goes on, when it undid what
-    cannot be set again. `failure` says why the controller is dead. `commands` are those
-    that have a name, over `execute`. `name` is its transport's, `known_as`
-    what it was opened as.
+    cannot be set again, or when that would go on at what it was not meant for. `failure` says
+    why the controller is dead. `commands` are those that have a name, over `execute`. `name` is
+    its transport's, `known_as` what it was opened as.
     """
 
     def __init__(
@@ -316,6 +317,7 @@ class Controller:
         """Read the namespaces again; return the NSIDs that came, went or changed."""
         old, self.namespaces = self.namespaces, await self._read_namespaces(self._one)
         self._settings.follow(old, self.namespaces)
+        self._executor.recall(displaced(old, self.namespaces, blocks=False))
         return differing(old, self.namespaces)
 
     async def _identify_again(self) -> frozenset[int]:
@@ -382,13 +384,21 @@ class Controller:
         await self._quiesce()
         self._recovery.paused()
         old = await self._bring_back()
-        self._go_on()
+        self._go_on(old)
         self._report_namespaces(differing(old, self.namespaces))
 
-    def _go_on(self) -> None:
-        """Go live after a reset; what it undid is told before any command is placed again."""
-        if unset := self._settings.take_unset():
-            self._report(ControllerEvent(EventType.NOTICE, 0, 0, unset=unset))
+    def _go_on(self, old: Mapping[int, NamespaceFacts]) -> None:
+        """Go live after a reset; before any command is placed again what it undid is told.
+
+        So are those of the namespaces that there were which are not the same: what was under way
+        there is not placed again.
+        """
+        unset = self._settings.take_unset()
+        others = displaced(old, self.namespaces, blocks=True)
+        self._executor.recall(others)
+        if unset or others:
+            notice = EventType.NOTICE, 0, 0
+            self._report(ControllerEvent(*notice, unset=unset, displaced=others))
         self._go_live()
         if self._data_path is not None:
             self._data_path.resume()
@@ -452,7 +462,7 @@ class Controller:
                 await self.transport.let_go()
                 return
             self._watch_alarms()
-            self._go_on()
+            self._go_on(namespaces)
             self._report_namespaces(frozenset(namespaces | self.namespaces), returned=True)
 
     async def _watch(self) -> None:

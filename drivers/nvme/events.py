@@ -94,7 +94,8 @@ class ControllerEvent:
     `namespaces` are the NSIDs that appeared, vanished or changed. `returned`: the
     controller was dead, and is up again. `passed`: a critical warning is none any more.
     `unset` are the NSIDs of namespaces with a feature that a reset returned to its
-    default, and that could not be set again.
+    default, and that could not be set again; `displaced` those of which nothing is placed again
+    that was under way at the reset, as others have their numbers, or their blocks are others.
     """
 
     type: int
@@ -105,6 +106,7 @@ class ControllerEvent:
     returned: bool = False
     unset: frozenset[int] = field(default_factory=frozenset)
     passed: bool = False
+    displaced: frozenset[int] = field(default_factory=frozenset)
 
     @classmethod
     def of(cls, dw0: int) -> ControllerEvent:
@@ -120,6 +122,8 @@ class ControllerEvent:
             parts.append("a warning has passed")
         if self.unset:
             parts.append(f"a feature could not be set again: {_listed(self.unset)}")
+        if self.displaced:
+            parts.append(f"what was under way may be another's: {_listed(self.displaced)}")
         if self.namespaces or not parts:
             unknown = f"event of type {self.type}, information {self.info:#04x}"
             meaning = _MEANINGS.get((self.type, self.info), unknown)

@@ -32,7 +32,7 @@ from scsi2nvme.drivers.nvme.submission import ControlQueue, Entry
 from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.native.nvme import QueueCompletion
 from scsi2nvme.native.transport import Region
-from scsi2nvme.nvme.command import Completed, Completion, Fuse, NvmeCommand
+from scsi2nvme.nvme.command import BROADCAST_NSID, Completed, Completion, Fuse, NvmeCommand
 from scsi2nvme.nvme.repeating import repeatable
 
 _DWORD = 4
@@ -100,7 +100,8 @@ class _Run:
 
     `placed` are the CIDs of those under way, by their place in what was placed together; `region`
     is their memory, `work` what waits for something else on their behalf, `over` done when all
-    has ended.
+    has ended. `recalled`: what is not placed now never is, as it would meet what it was not meant
+    for.
     """
 
     commands: Sequence[NvmeCommand]
@@ -108,10 +109,19 @@ class _Run:
     party: Hashable
     placed: dict[int, int] = field(default_factory=dict)
     wanted: bool = True
+    recalled: bool = False
     region: Region | None = None
     work: asyncio.Task[tuple[Completion, ...]] | None = None
     aborting: asyncio.Task[None] | None = None
     over: asyncio.Future[None] | None = None
+
+    def concerns(self, nsids: frozenset[int]) -> bool:
+        """Whether one of them is for a namespace, or changes one whichever it is."""
+        return any(
+            command.nsid in nsids
+            or (command.nsid in (0, BROADCAST_NSID) and not interruptible(command))
+            for command in self.commands
+        )
 
     @property
     def interruptible(self) -> bool:
@@ -178,6 +188,14 @@ class Executor:
     def borrow(self, length: int, party: Hashable = None) -> AbstractAsyncContextManager[Region]:
         """See `DataExecutor`."""
         return self._bounce.borrow(length, party)
+
+    def recall(self, nsids: frozenset[int]) -> None:
+        """Others have the numbers of these namespaces: place nothing that was meant for the former.
+
+        It ends as what a reset has interrupted.
+        """
+        for run in self._runs if nsids else ():
+            run.recalled = run.recalled or run.concerns(nsids)
 
     async def drain(self, limit_s: float | None = None) -> bool:
         """Wait until every command has ended, for so many seconds at most; whether all have."""
@@ -313,7 +331,7 @@ class Executor:
                 if delay_s is not None:
                     delays_s[index] = delay_s
             outcomes = None
-            if not delays_s or not attempts_left or not run.wanted:
+            if not delays_s or not attempts_left or not run.wanted or run.recalled:
                 break
             repeated |= delays_s.keys()
             for index in done.copy() if fused else delays_s:
@@ -347,13 +365,18 @@ class Executor:
     async def _submit(
         self, run: _Run, batch: Sequence[tuple[NvmeCommand, Region]]
     ) -> list[QueueCompletion | None]:
-        """Submit commands, as many at a time as the party may have; fused ones all at once."""
+        """Submit commands, as many at a time as the party may have; fused ones all at once.
+
+        Those that are recalled meanwhile have no outcome.
+        """
         queue, entries = self._queue(batch[0][0]), self._entries(batch)
         fused = any(command.fuse is not Fuse.NORMAL for command, _ in batch)
         outcomes: list[QueueCompletion | None] = []
         while left := entries[len(outcomes) :]:
             if not run.wanted:
                 raise asyncio.CancelledError
+            if run.recalled:
+                return outcomes + [None] * len(left)
             ended: asyncio.Future[list[QueueCompletion | None]]
             ended = asyncio.get_running_loop().create_future()
             place = partial(self._put_first, run, left, ended.set_result)
@@ -368,7 +391,10 @@ class Executor:
         all_ended: Callable[[list[QueueCompletion | None]], None],
         count: int,
     ) -> None:
-        self._put(run, entries[:count], all_ended)
+        if run.recalled:  # while it waited
+            all_ended([None] * count)
+        else:
+            self._put(run, entries[:count], all_ended)
 
     def _put(
         self,

@@ -449,6 +449,28 @@ def same_namespace(one: NamespaceFacts, other: NamespaceFacts) -> bool:
     return essence(one) == essence(other)
 
 
+def displaced(
+    old: Mapping[int, NamespaceFacts], new: Mapping[int, NamespaceFacts], *, blocks: bool
+) -> frozenset[int]:
+    """Return the NSIDs of namespaces that went, or whose number another has now.
+
+    With `blocks` also of those whose blocks are not laid out as they were, or that, without
+    anything that tells them from others, have another size.
+    """
+
+    def is_other(was: NamespaceFacts, now: NamespaceFacts) -> bool:
+        return was.identifiers != now.identifiers or (blocks and _layout(was) != _layout(now))
+
+    return frozenset(
+        nsid for nsid, was in old.items() if nsid not in new or is_other(was, new[nsid])
+    )
+
+
+def _layout(facts: NamespaceFacts) -> tuple[object, ...]:
+    namespace, size = facts.namespace, 0 if any(facts.identifiers) else facts.namespace.nsze
+    return facts.lba_format.raw, namespace.flbas, namespace.dps, facts.zones, size
+
+
 def differing(
     old: Mapping[int, NamespaceFacts], new: Mapping[int, NamespaceFacts]
 ) -> frozenset[int]:

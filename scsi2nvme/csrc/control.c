@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 
 #include "abort.h"
+#include "recall.h"
 #include "submit.h"
 #include "task_abort.h"
 #include "unit.h"
@@ -287,6 +288,34 @@ void s2n_lu_look_again(s2n_lu *lu)
 {
     for (uint32_t i = 0; i < lu->reactors; i++)
         s2n_reactor_call(&lu->controller->plane->reactor[i], look_again, &lu->local[i]);
+}
+
+struct recall_call {
+    s2n_lu *lu;
+    struct s2n_queue *queue;
+    bool forgotten;
+};
+
+static void recall(void *argument)
+{
+    struct recall_call call = *(struct recall_call *)argument;
+
+    free(argument);
+    s2n_queue_recall(call.queue, call.lu, call.forgotten);
+}
+
+void s2n_lu_recall(s2n_lu *lu, s2n_controller *controller, bool forgotten)
+{
+    for (uint32_t i = 0; i < lu->reactors; i++) {
+        struct s2n_queue *queue = &controller->queue[i];
+        if (!queue->hot)
+            continue;
+        struct recall_call *call = malloc(sizeof *call);
+        if (!call)
+            abort();
+        *call = (struct recall_call){lu, queue, forgotten};
+        s2n_reactor_call(queue->reactor, recall, call);
+    }
 }
 
 void s2n_lu_set_aside(s2n_lu *lu, bool aside)

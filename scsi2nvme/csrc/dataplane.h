@@ -152,6 +152,11 @@ void s2n_lu_set_aside(s2n_lu *lu, bool aside);
 void s2n_lu_drain(s2n_lu *lu, uint64_t token);
 /* In a drain: what waits is the engine's where the flag of its nexus was set meanwhile. */
 void s2n_lu_look_again(s2n_lu *lu);
+/* Its blocks are not those any more that hot commands were meant for, by one of its controllers:
+ * what has begun there, but is not the device's yet, is the engine's. With `forgotten`, as the
+ * controller was reset and is not resumed yet, so is what was. What begins later is hot unless a
+ * flag was set before. */
+void s2n_lu_recall(s2n_lu *lu, s2n_controller *controller, bool forgotten);
 /* Keep the hot path off the blocks from `first` to before `end`, and report DRAINED with `token`
  * when no hot task of them is under way. Commands of other blocks go on. */
 void s2n_lu_drain_range(s2n_lu *lu, uint64_t first, uint64_t end, uint64_t token);

@@ -38,7 +38,7 @@ static void leave_others(s2n_task *task)
         s2n_drains_done(local);
 }
 
-static void hot_end(s2n_task *task)
+void s2n_task_hot_end(s2n_task *task)
 {
     struct s2n_hold *hold = task->hold;
 
@@ -83,7 +83,7 @@ void s2n_task_hot_finish(s2n_task *task)
         return;
     if (task->hold && task->nvme_status && !task->aborted)
         s2n_task_keep_blocks(task);
-    hot_end(task);
+    s2n_task_hot_end(task);
     if (task->nvme_status && !task->aborted) {
         s2n_task_to_engine(task, S2N_EVENT_TASK_FAILED, task->nvme_blocks);
         return;
@@ -188,6 +188,13 @@ static void not_hot(s2n_task *task)
         s2n_task_put_off(task);
     else
         to_engine(task);
+}
+
+void s2n_task_begin_anew(s2n_task *task)
+{
+    s2n_task_stop_waiting(task);
+    s2n_task_hot_end(task);
+    not_hot(task); /* which may end it, and what ends with it */
 }
 
 static void hot_start(s2n_task *task)
@@ -314,36 +321,11 @@ static bool takes_hold(s2n_task *task)
     return true;
 }
 
-static void end_fused(s2n_task *task, struct s2n_queue *queue)
-{
-    s2n_completion lost = {.status = NVME_ABORTED_SQ_DELETION};
-
-    for (int cid = -1; (cid = s2n_qpair_find(queue->qp, (uintptr_t)task, cid + 1)) >= 0;) {
-        lost.cid = (uint16_t)cid;
-        s2n_task_note_failure(task, &lost, s2n_qpair_sqe(queue->qp, lost.cid));
-    }
-    queue->reactor->in_flight -= s2n_qpair_drop(queue->qp, (uintptr_t)task);
-    task->share->entries -= task->pending;
-    task->pending = 0;
-    s2n_task_hot_finish(task);
-}
-
-void s2n_queue_end_fused(struct s2n_queue *queue)
-{
-    struct s2n_walk walk;
-
-    s2n_walk_begin(queue->reactor, &walk);
-    for (s2n_task *task; (task = s2n_walk_next(&walk));)
-        if (task->pending && task->plan.fuse && s2n_queue_of(task) == queue)
-            end_fused(task, queue);
-    s2n_walk_end(queue->reactor, &walk);
-}
-
 static void release(void *argument)
 {
     s2n_task *holder = argument;
 
-    hot_end(holder);
+    s2n_task_hot_end(holder);
     s2n_task_free(holder);
 }
 
@@ -459,9 +441,6 @@ void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu, struct s2n_block
 {
     s2n_task *task;
 
-    while ((task = first_hot(queue, lu, blocks))) {
-        s2n_task_stop_waiting(task);
-        hot_end(task);
-        not_hot(task); /* which may end it, and what ends with it */
-    }
+    while ((task = first_hot(queue, lu, blocks)))
+        s2n_task_begin_anew(task);
 }

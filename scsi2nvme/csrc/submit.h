@@ -23,9 +23,6 @@ void s2n_task_completed(s2n_task *task);
 /* Let tasks that wait for this queue's slots or buffers go on. Between rounds only:
  * it places commands, whose entries may be those of completions not yet looked at. */
 void s2n_queue_resume(struct s2n_queue *queue);
-/* End the fused pairs under way, which the controller has forgotten: sent again, one would meet
- * what it wrote itself. They fail. */
-void s2n_queue_end_fused(struct s2n_queue *queue);
 /* Those hot tasks of some blocks of a logical unit that wait for a buffer are not hot any more:
  * nothing of them has begun, and what holds the buffers may wait for the same drain. */
 void s2n_queue_yield(struct s2n_queue *queue, const s2n_lu *lu, struct s2n_blocks blocks);
@@ -36,5 +33,9 @@ void s2n_lu_execute_put_off(struct s2n_lu_local *local);
 void s2n_queue_keep_off(void *call);
 /* Nothing of it is under way any more: it ends, or is the engine's if a command failed. */
 void s2n_task_hot_finish(s2n_task *task);
+/* It is hot no more, and has no blocks any more. */
+void s2n_task_hot_end(s2n_task *task);
+/* Nothing of it has begun: it is judged as if it came now. */
+void s2n_task_begin_anew(s2n_task *task);
 
 #endif

@@ -414,6 +414,13 @@ class PlaneUnit(Handle):
         """While drained, a nexus was set aside: what waits of it is the engine's."""
         lib.s2n_lu_look_again(self.native)
 
+    def recall(self, controller: PlaneController, *, forgotten: bool) -> None:
+        """Have the engine look at the hot tasks of which a controller has nothing.
+
+        `forgotten`: it was reset, and is not resumed yet: it has nothing of any.
+        """
+        lib.s2n_lu_recall(self.native, controller.native, forgotten)
+
     def drain_range(self, blocks: range, token: int) -> None:
         """Keep the hot path off some blocks; DRAINED with `token` once no hot task is there."""
         end = min(blocks.stop, _LAST_BLOCK)

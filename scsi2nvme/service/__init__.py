@@ -281,8 +281,22 @@ class TaskService:
         It is to be removed as soon as front ends know.
         """
         if (unit := self._registry.units.get(lu)) is not None:
-            unit.gone = True
+            unit.layout.gone = True
         lu.fail()
+        if unit is not None:
+            unit.plane_unit.recall(unit.controller, forgotten=False)
+
+    def displaced(
+        self,
+        units: Mapping[int, LogicalUnit],
+        nsids: Iterable[int],
+        namespaces: Mapping[int, NamespaceFacts],
+        controller: PlaneController,
+        *,
+        reset: bool = True,
+    ) -> None:
+        """Follow before any command goes on that there are other blocks: see `Follower`."""
+        self._follower.displaced(units, nsids, namespaces, controller, reset=reset)
 
     def settings_lost(self, units: Iterable[LogicalUnit]) -> None:
         """Tell before any command goes on that a reset undid what was set: see `Follower`."""

@@ -6,11 +6,12 @@ import logging
 
 from scsi2nvme import engine
 from scsi2nvme.happenings import tell
-from scsi2nvme.native.plane import Event
+from scsi2nvme.native.plane import Event, PlaneTask
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import NvmeError, Result
-from scsi2nvme.scsi.sense import SenseKey
+from scsi2nvme.scsi.sense import LOGICAL_UNIT_NOT_SUPPORTED, Sense, SenseKey
+from scsi2nvme.scsi.status import Status
 
 log = logging.getLogger(__name__)
 
@@ -58,3 +59,14 @@ def uncertain(failure: NvmeError) -> NvmeError:
     Whether a pair was done is for the command to find out. Spec: SBC-3 5.2.
     """
     return NvmeError(failure.command, Completion(StatusCode.TRANSIENT_TRANSPORT_ERROR))
+
+
+def end_unbegun(task: PlaneTask) -> None:
+    """End a task that is aborted, or of a nexus that has ended, or for another logical unit.
+
+    What has come in the place of that must not get it: nobody is asked to send it again.
+    """
+    if task.misrouted and not task.aborted:
+        task.end(Status.CHECK_CONDITION, Sense(LOGICAL_UNIT_NOT_SUPPORTED).data(False))
+    else:
+        task.end(Status.BUSY)

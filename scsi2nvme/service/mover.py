@@ -27,7 +27,7 @@ from scsi2nvme.command import Command
 from scsi2nvme.commands import COMMANDS, power
 from scsi2nvme.commands.read_write import block_command, split
 from scsi2nvme.commands.zone_access import check_reading, check_writing, in_order
-from scsi2nvme.executor import DataExecutor, play
+from scsi2nvme.executor import DataExecutor, NvmeExecutor, play
 from scsi2nvme.nvme.command import DataMemory, NvmeCommand, Opcode
 from scsi2nvme.nvme.copying import CopyLimits, copy_command, copy_limits, ranges_of
 from scsi2nvme.nvme.status import StatusCode
@@ -308,14 +308,16 @@ class _Run:
             stack.enter_context(self._mover.under_way(party, *units))
             self._check(offset, count)
             lba, to = move.lba + offset, move.to + offset
+            by = destination.on_behalf(party, lenders[destination])  # of the blocks that it has now
             reading = _commands(Opcode.READ, source.lu, lba, count, inward)
-            await self._play(Side.SOURCE, source, _together(reading), lenders[source])
+            writing = _commands(Opcode.WRITE, destination.lu, to, count, outward)
+            from_source = source.on_behalf(party, lenders[source])
+            await self._play(Side.SOURCE, source, _together(reading), from_source)
             if outward is not inward:
                 outward.view()[:] = inward.view()
-            writing = _commands(Opcode.WRITE, destination.lu, to, count, outward)
             zoned = destination.lu.zones is not None
             translation = in_order(destination.lu, writing) if zoned else _together(writing)
-            await self._play(Side.DESTINATION, destination, translation, lenders[destination])
+            await self._play(Side.DESTINATION, destination, translation, by)
 
     async def _by_copy(self, offset: int, count: int) -> bool:
         """Have the controller copy blocks; whether it can."""
@@ -340,13 +342,13 @@ class _Run:
         side: Side,
         unit: ServedUnit,
         translation: Translation,
-        lender: DataExecutor | None = None,
+        by: NvmeExecutor | None = None,
     ) -> None:
-        """Run NVMe commands at one end; those with memory of a `lender` there."""
+        """Run NVMe commands at one end."""
         if unit.lu.power_condition:
             translation = _awake(unit.lu, translation)
         try:
-            result = await play(translation, unit.on_behalf(self._move.nexus.key, lender))
+            result = await play(translation, by or unit.on_behalf(self._move.nexus.key))
         except NvmeError as error:
             copies = error.command.opcode == Opcode.COPY
             if copies and error.completion.status in _NOT_BY_COPY:

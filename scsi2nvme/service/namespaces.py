@@ -24,6 +24,7 @@ from scsi2nvme.service.names import Verdict
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.service.router import Router
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.readiness import Readiness
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,40 @@ class Follower:
         """A reset returned to its default what could not be set again, perhaps of a mode page."""
         for lu in units:
             lu.establish_attention(MODE_PARAMETERS_CHANGED)
+
+    def displaced(
+        self,
+        units: Mapping[int, LogicalUnit],
+        nsids: Iterable[int],
+        namespaces: Mapping[int, NamespaceFacts],
+        controller: PlaneController,
+        *,
+        reset: bool = True,
+    ) -> None:
+        """A controller has other namespaces under some NSIDs, or other blocks in them.
+
+        Nothing that was queued comes to these: it is judged anew, by what the logical units are
+        now. After a `reset`, before anything goes on, nothing is under way either. `units` and
+        `namespaces` are as of `controller_event`.
+        """
+        for lu in (units[nsid] for nsid in nsids if nsid in units):
+            facts, unit = namespaces.get(lu.nsid), self._registry.units.get(lu)
+            gone = not lu.is_of(facts)
+            elsewhere = gone and self._leads_elsewhere(lu, controller)
+            if gone and not elsewhere:
+                lu.fail()
+            failed = lu.readiness is Readiness.FAILED  # it is followed when it recovers
+            if not gone and not failed and self._concerns(lu, facts, controller):
+                self._follow(lu, facts)
+            if unit is not None:
+                if not elsewhere:  # where nothing has changed
+                    unit.layout.lose(gone=gone)
+                unit.plane_unit.recall(controller, forgotten=reset)
+
+    def _leads_elsewhere(self, lu: LogicalUnit, controller: PlaneController) -> bool:
+        """Have a logical unit not be reached by a controller any more, if there is another."""
+        router = self._routers.get(lu)
+        return router is not None and router.displaced(controller)
 
     def judged(self, lu: LogicalUnit, verdict: Verdict) -> None:
         """Rename a logical unit that turns out to have another's name, or serve it no more."""

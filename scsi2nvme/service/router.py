@@ -64,6 +64,14 @@ class Router:
         self._list()
         return True
 
+    def displaced(self, controller: PlaneController) -> bool:
+        """A controller leads to another namespace: whether one is there that does not."""
+        route = self.of(controller)
+        if route is not None:
+            route.alive = lambda: False
+            self.choose()
+        return self.chosen.alive()
+
     def lost(self, controller: PlaneController) -> bool:
         """A controller is lost: take another; whether there is none."""
         route = self.of(controller)

@@ -18,6 +18,7 @@ from scsi2nvme.native.plane import PlaneController, PlaneNexus, PlaneUnit, UnitP
 from scsi2nvme.service.allowance import SHARE, Allowance
 from scsi2nvme.service.blocks import BlockLock, Claim, hull
 from scsi2nvme.service.events import Events
+from scsi2nvme.service.layout import Layout
 from scsi2nvme.service.lock import SharedLock
 from scsi2nvme.service.resets import Resets
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
@@ -80,7 +81,7 @@ class ServedUnit:
     paths: list[tuple[OpenNexus, int]] = field(default_factory=list)
     preempting: list[asyncio.Task[None]] = field(default_factory=list)
     closed: bool = False
-    gone: bool = False  # its namespace
+    layout: Layout = field(default_factory=Layout)
     drains: int = 0
     ranges: int = 0
     orders: int = 0
@@ -90,8 +91,11 @@ class ServedUnit:
     _refreshing: asyncio.Task[None] | None = None
 
     def on_behalf(self, party: Hashable, executor: NvmeExecutor | None = None) -> OnBehalf:
-        """Return what executes NVMe commands of a party here; `executor` only where it must."""
-        return OnBehalf(executor or self.executor, party, lambda: self.gone)
+        """Return what executes NVMe commands of a party here, for the blocks that there are now.
+
+        `executor` only where it must.
+        """
+        return self.layout.executor(executor or self.executor, party)
 
     def stop_followers(self) -> None:
         """Have nothing begin by itself any more; what has begun ends."""

@@ -22,13 +22,18 @@ from scsi2nvme.native.plane import Event, EventType, Plane, PlaneTask
 from scsi2nvme.nvme.status import is_retryable
 from scsi2nvme.scsi.lun import lun_of
 from scsi2nvme.scsi.result import Asked, Result, Translation, check_condition
-from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, Sense, SenseCode, SenseKey
+from scsi2nvme.scsi.sense import (
+    INTERNAL_TARGET_FAILURE,
+    Sense,
+    SenseCode,
+    SenseKey,
+)
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service.admission import admitted, ordered, waits
 from scsi2nvme.service.answers import Noticing, may_change, unchanged
 from scsi2nvme.service.draining import Draining
 from scsi2nvme.service.events import Events
-from scsi2nvme.service.faults import error_of, tell_fault, uncertain
+from scsi2nvme.service.faults import end_unbegun, error_of, tell_fault, uncertain
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.service.routing import off_course
 from scsi2nvme.service.runs import Run
@@ -138,9 +143,8 @@ class TaskRunner:
         """
         task = _task(event)
         opened = self._registry.nexuses.get(task.nexus_cookie)
-        # What was begun at one logical unit is not to go on at another.
         if opened is None or task.aborted or task.misrouted:
-            task.end(Status.BUSY)
+            end_unbegun(task)
             return True
         alike = _alike(task)
         kept = self._registry.answers.find(*alike)
@@ -407,7 +411,7 @@ class TaskRunner:
         task = _task(event)
         nexus, lu = self._nexus_of(task), self._unit_of(task)
         if nexus is None or lu is None or task.misrouted:
-            task.end(Status.BUSY)
+            end_unbegun(task)
             return
         unit = self._registry.units[lu]
         request = engine.select(nexus, lun_of(task.lun), task.cdb)

@@ -94,6 +94,10 @@ class BlockDevice:
         """What the namespace is, its identifiers always included."""
         return self._read
 
+    def is_of(self, facts: NamespaceFacts | None) -> bool:
+        """Whether this is what has become of its namespace; another has other identifiers."""
+        return facts is not None and facts.identifiers == self._read.identifiers
+
     @property
     def ambiguous(self) -> bool:
         """Whether its identifiers are those of another disk, too."""

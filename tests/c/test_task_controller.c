@@ -175,8 +175,80 @@ static void a_portion_that_follows_is_hot_again(void)
     device_close(&other);
 }
 
+enum { FORGOTTEN = 0x008 };
+
+static void end_each(uint32_t type, uint32_t count)
+{
+    for (; count; count--)
+        s2n_task_end(next_event(type).task, CHECK_CONDITION, NULL, 0, NULL, 0);
+}
+
+/* Another namespace may be there now: nothing that was meant for the former comes to it. */
+static void after_a_reset_nothing_of_a_recalled_unit_is_replayed(void)
+{
+    bench_open(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 10, 1);
+    begin_read(&op[1], 0, 1, 11, 1);
+    begin_read(&op[2], 0, 0, 0, 1024); /* one command is placed, three are not */
+    begin_write(&op[3], 1, 0, 13, 1);
+    gathered(&op[3]); /* waits for a slot */
+    begin_read(&op[4], 1, 1, 14, 1);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, DEPTH - 1);
+    s2n_controller_pause(bench.controller, 41);
+    expect_drained(41, 0);
+    begin_read(&op[5], 2, 0, 15, 1);
+    s2n_lu_set_aside(bench.lu[0], true);
+    s2n_lu_recall(bench.lu[0], bench.controller, true);
+    begin_read(&op[6], 2, 0, 16, 1);
+    device_reset(&bench.device);
+    bench.device.automatic = true;
+    s2n_controller_resume(bench.controller);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, DEPTH - 1 + 2);
+    CHECK(op[1].completed && !op[1].status && op[4].completed && !op[4].status);
+    CHECK_EQUAL(bench.device.log[DEPTH - 1].slba, 11);
+    CHECK_EQUAL(bench.device.log[DEPTH].slba, 14);
+    uint32_t failed = 0, anew = 0;
+    for (s2n_event event; s2n_plane_next_event(bench.plane, &event);) {
+        failed += event.type == S2N_EVENT_TASK_FAILED && event.status == FORGOTTEN && !event.dnr;
+        anew += event.type == S2N_EVENT_TASK && !event.status;
+        s2n_task_end(event.task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    }
+    CHECK_EQUAL(failed, 2);
+    CHECK_EQUAL(anew, 3);
+    bench_close();
+}
+
+/* Of a controller that goes on, what the device has ends there; the rest is not placed. */
+static void what_the_device_has_of_a_recalled_unit_ends_by_itself(void)
+{
+    bench_open(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 10, 1);
+    begin_read(&op[1], 0, 0, 0, 1024);
+    begin_read(&op[2], 0, 1, 12, 1);
+    begin_read(&op[3], 1, 0, 13, 7 * BLOCKS_64K);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, DEPTH - 1);
+    s2n_lu_set_aside(bench.lu[0], true);
+    s2n_lu_recall(bench.lu[0], bench.controller, false);
+    rounds();
+    end_each(S2N_EVENT_TASK, 1);
+    CHECK(op[3].completed);
+    no_event();
+    complete_all();
+    CHECK(op[0].completed && !op[0].status);
+    CHECK(op[2].completed && !op[2].status);
+    CHECK_EQUAL(bench.device.seen, DEPTH);
+    end_each(S2N_EVENT_TASK_FAILED, 1);
+    CHECK(op[1].completed && op[1].status == CHECK_CONDITION);
+    bench_close();
+}
+
 int main(void)
 {
+    RUN(after_a_reset_nothing_of_a_recalled_unit_is_replayed);
+    RUN(what_the_device_has_of_a_recalled_unit_ends_by_itself);
     RUN(a_pause_keeps_off_the_queue_and_resume_replays);
     RUN(a_lost_controller_fails_everything);
     RUN(a_controller_that_comes_back_is_used_again);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.drivers.emulated.capabilities.namespace_management import Management
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
 from scsi2nvme.drivers.nvme.events import ControllerEvent
+from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.structures import IDENTIFY_NAMESPACE
 from scsi2nvme.service import registry
@@ -29,9 +31,11 @@ from tests.waiting import eventually
 
 LUN_NOT_SUPPORTED = (5, 0x25, 0x00)
 POWER_ON = (6, 0x29, 0x00)
+CAPACITY_CHANGED = (6, 0x2A, 0x09)
 REPORTED_LUNS_CHANGED = (6, 0x3F, 0x0E)
 DISK = "emulated:memory,size=1M,namespaces=3"
 R2T = 0x31
+HANG = 1  # the emulated controller's fault
 MASKED = "iqn.2026-11.test:masked"
 
 
@@ -122,6 +126,69 @@ def test_luns_follow_the_namespaces(tmp_path: Path) -> None:
                 await changed(daemon, 2)
                 assert await triple(masked, 0) == POWER_ON
                 assert (await luns(one), await luns(masked)) == ([0, 2], [0])
+
+    asyncio.run(work())
+
+
+def replaced(transport: EmulatedTransport) -> None:
+    """Have another namespace under number 1, of which nobody is told."""
+    transport._model.state.namespaces[0].birth += 1
+
+
+def formatted(transport: EmulatedTransport) -> None:
+    """Have other blocks in namespace 1, of which nobody is told."""
+    model = transport._model
+    model.state.namespaces[0].block_bytes = 4096
+    model.attach(model.state.namespaces[0])
+
+
+@pytest.mark.parametrize(
+    ("becomes", "told"),
+    [(replaced, LUN_NOT_SUPPORTED), (formatted, CAPACITY_CHANGED)],
+)
+def test_a_reset_carries_no_write_to_other_blocks_than_it_was_for(
+    becomes: Callable[[EmulatedTransport], None], told: tuple[int, int, int], tmp_path: Path
+) -> None:
+    """What was under way, or queued, is told so; it is not placed again."""
+    port = free_port()
+    configured = serving(tmp_path, DISK, port=port)
+
+    async def work() -> None:
+        async with running(configured) as daemon:
+            served = daemon.served[0]
+            transport = served.controller.transport
+            assert isinstance(transport, EmulatedTransport)
+            address = ("127.0.0.1", port)
+            with Initiator(address) as one, Initiator(address, MASKED) as other:
+                for each in (one, other):
+                    await asyncio.to_thread(each.login, served.iqn)
+                    for lun in await luns(each):
+                        assert await triple(each, lun) == POWER_ON
+                transport.emulator.add_fault(action=HANG, opcode=Opcode.WRITE, count=2)
+                write, data = row("WRITE (10)").build(lba=3, transfer_length=1), b"\x77" * 512
+                units = served.units[1], served.units[2]
+
+                def count() -> list[int]:
+                    return [daemon.service.unit_statistics(lu)[0].begun for lu in units]
+
+                begun = count()
+                tags = [
+                    await asyncio.to_thread(each.begin, lun, write, data_out=data)
+                    for lun, each in enumerate((one, other))
+                ]
+                await eventually(lambda: all(map(int.__lt__, begun, count())), "they have begun")
+                becomes(transport)
+                await served.controller.reset()
+                ended = [
+                    await asyncio.to_thread(each.finish, tag, lun, data)
+                    for lun, (each, tag) in enumerate(zip((one, other), tags, strict=True))
+                ]
+                assert ended[0].sense_triple == told
+                assert ended[1].status == 0
+                block = served.controller.namespaces[1].block_bytes
+                command = NvmeCommand(Opcode.READ, 1, cdw10=3, data_in=block)
+                (completion,) = await served.controller.execute(command)
+                assert (completion.status, completion.data) == (0, bytes(block))
 
     asyncio.run(work())
 

@@ -147,6 +147,7 @@ class FakeUnit:
     drains: list[int] = field(default_factory=list)
     drained: bool = False
     looks: int = 0  # after what waits
+    recalls: list[bool] = field(default_factory=list)  # what was placed, too
     ranges: dict[int, range] = field(default_factory=dict)  # that it keeps off, by token
     shared: dict[int, range] = field(default_factory=dict)  # with the engine, by token
     alone: list[range] = field(default_factory=list)  # that hot tasks have alone
@@ -169,6 +170,9 @@ class FakeUnit:
     def look_again(self) -> None:
         assert self.aside, "looks again although nothing waits"
         self.looks += 1
+
+    def recall(self, controller: FakeController, *, forgotten: bool) -> None:
+        self.recalls.append(forgotten)
 
     def drain(self, token: int) -> None:
         self.aside = True

@@ -78,7 +78,7 @@ async def test_an_aborted_command_is_not_answered_by_what_is_kept(bench: Bench) 
     task = await bench.run(PROBES[0], aborted=True)
     assert task.status == Status.BUSY
     task = await bench.run(PROBES[0], misrouted=True)
-    assert task.status == Status.BUSY
+    assert task.sense == (5, 0x25, 0x00)
 
 
 @told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scsi2nvme.fields import Values
 from scsi2nvme.native.plane import EventType
@@ -185,7 +185,7 @@ async def test_what_began_at_another_logical_unit_is_not_carried_on(bench: Bench
         task.ended = None
         bench.plane.emit(kind, task=task, cookie=1, status=0x281, dnr=True, nvme_opcode=1)
         await settle()
-        assert task.status == Status.BUSY
+        assert task.sense == (5, 0x25, 0x00)
     assert not bench.controller.model.executed
 
 
@@ -286,3 +286,55 @@ async def test_what_was_begun_does_not_go_on_when_the_namespace_is_another(bench
     await bench.controller.release()
     assert not bench.controller.waiting
     assert task.sense == (5, 0x25, 0x00)
+
+
+@told
+async def test_after_a_reset_nothing_goes_on_at_blocks_that_are_others(bench: Bench) -> None:
+    """Blocks of the old length would be written elsewhere."""
+    blocks = 80 * bench.lu.nvme_maximum_blocks
+    same = row("WRITE SAME (16)").build(number_of_blocks=blocks)
+    bench.controller.held = True
+    task = await bench.run(same, b"\7" * 512)
+    await bench.controller.release()
+    assert bench.controller.waiting
+    facts = changed(bench, flbas=1)
+    changed(bench, flbas=0)  # what is under way ends as it began
+    bench.service.displaced({1: bench.lu}, [1, 2], {1: facts}, bench.plane_controller)
+    assert bench.plane_nexus.aside == {0: True}
+    assert bench.unit.recalls == [True]
+    assert bench.lu.block_bytes == facts.block_bytes
+    await bench.controller.release()
+    assert not bench.controller.waiting
+    assert task.sense == (0xB, 0x00, 0x00)
+    bench.controller.held = False
+    changed(bench, flbas=1)
+    await bench.drained()
+    assert (await bench.run(TUR)).sense == (6, 0x2A, 0x09)
+    assert (await bench.run(row("READ (10)").build(transfer_length=1))).status == Status.GOOD
+
+
+@told
+async def test_after_a_reset_nothing_goes_on_at_another_namespace(bench: Bench) -> None:
+    other = replace(bench.lu.facts, nguid=b"\x99" * 16)
+    for facts in ({1: other}, {}):
+        bench.service.displaced({1: bench.lu}, [1], facts, bench.plane_controller)
+        assert bench.plane_nexus.aside == {0: True}
+        assert (await bench.run(*write())).sense == (5, 0x25, 0x00)
+    assert bench.unit.recalls == [True] * 2
+    assert not bench.controller.model.executed
+
+
+@told
+async def test_what_comes_back_as_other_blocks_is_not_ready_before_it_is_followed(
+    bench: Bench,
+) -> None:
+    """Front ends may have to map their memory anew."""
+    bench.lu.fail()
+    facts = {1: changed(bench, flbas=1)}
+    bench.service.displaced({1: bench.lu}, [1], facts, bench.plane_controller)
+    assert bench.plane_nexus.aside == {0: True}
+    assert (await bench.run(TUR)).sense == (5, 0x25, 0x00)
+    following = await tell(bench, facts, 1, returned=True)
+    assert bench.lu.readiness is Readiness.READY
+    await bench.drained()
+    await following

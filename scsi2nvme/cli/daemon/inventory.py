@@ -64,8 +64,7 @@ class Inventory:
         gone = [
             one.units.pop(nsid)
             for nsid, lu in list(one.units.items())
-            if nsid not in namespaces
-            or namespaces[nsid].identifiers != lu.facts_as_read.identifiers
+            if not lu.is_of(namespaces.get(nsid))
         ]
         gone = [lu for lu in gone if not self._service.remove_route(lu, one.native)]
         return gone, self.settle()

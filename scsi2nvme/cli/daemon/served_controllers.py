@@ -431,6 +431,11 @@ class Controllers:
         kind = "controller-back" if event.returned else "controller-event"
         self._tell(kind, "controller %s: %s", served.settings, event)
         self._service.settings_lost(lu for nsid, lu in served.units.items() if nsid in event.unset)
+        units, namespaces = served.units, served.controller.namespaces
+        self._service.displaced(units, event.displaced, namespaces, served.native)
+        others = {nsid for nsid, lu in units.items() if not lu.is_of(namespaces.get(nsid))}
+        others &= event.namespaces  # at once, whenever the rest is followed
+        self._service.displaced(units, others, namespaces, served.native, reset=False)
 
     def _tell(self, kind: str, text: str, one: TargetSettings, *more: object) -> None:
         spec = one.spec.text

@@ -256,6 +256,58 @@ def test_what_a_reset_interrupts_is_repeated() -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("other", ["namespace", "layout"])
+def test_nothing_is_repeated_on_other_blocks_than_it_was_for(other: str) -> None:
+    """Nor placed that waited; whoever queues commands is told before the rest goes on."""
+
+    async def scenario() -> None:
+        async with emulated(io_queues=1) as (controller, transport):
+            late = list[asyncio.Task[tuple[Completion, ...]]]()
+            log = Logged(late, controller)
+            controller.attach(log)
+            controller.on_event = lambda event: log.told.append(sorted(event.displaced))
+            transport.emulator.add_fault(action=HANG, opcode=Opcode.WRITE, count=1)
+            writing = asyncio.create_task(controller.execute(write(7, b"i" * BLOCK)))
+            await asyncio.sleep(0.01)
+            state = transport._model.state.namespaces[0]
+            if other == "namespace":
+                state.birth += 1
+            else:
+                state.block_bytes = 512
+                transport._model.attach(state)
+            await controller.reset()
+            for each in (writing, *late):
+                (completion,) = await each
+                assert completion.status == ABORTED_BY_RESET
+            assert log.told[:3] == ["pause", [1], "resume"]
+            assert not any(await good(controller, read(0, 16)))
+            (completion,) = await controller.execute(write(7, b"i" * BLOCK))
+            assert completion.status == 0
+
+    run(scenario())
+
+
+class Logged:
+    """A data path that remembers, and in a pause of which somebody begins to write."""
+
+    def __init__(
+        self, late: list[asyncio.Task[tuple[Completion, ...]]], controller: Controller
+    ) -> None:
+        self.told: list[object] = []
+        self._late, self._controller = late, controller
+
+    async def pause(self) -> None:
+        self.told.append("pause")
+        late = self._controller.execute(write(8, b"i" * BLOCK))
+        self._late.append(asyncio.create_task(late))
+
+    def resume(self) -> None:
+        self.told.append("resume")
+
+    def fail(self, status: int) -> None:
+        self.told.append(status)
+
+
 def test_a_fused_pair_that_a_reset_interrupts_is_not_repeated() -> None:
     async def scenario() -> None:
         async with emulated() as (controller, transport):

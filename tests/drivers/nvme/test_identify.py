@@ -375,3 +375,29 @@ def test_quirks_add_up_over_rows() -> None:
     )
     assert quirks_of((0, 0)) == NO_QUIRK
     assert all(row.devices and row.quirk for row in TABLE)
+
+
+@pytest.mark.parametrize("nguid", [b"", UUID])
+def test_what_is_another_namespace_and_what_has_other_blocks(nguid: bytes) -> None:
+    lba_formats = LBA_FORMAT.build(lbads=9) + LBA_FORMAT.build(lbads=12)
+
+    def one(nguid: bytes = nguid, **values: int) -> NamespaceFacts:
+        fields = {"nsze": 8, "ncap": 8, "nlbaf": 1, "lbafs": int.from_bytes(lba_formats, "little")}
+        data = IDENTIFY_NAMESPACE.parse(IDENTIFY_NAMESPACE.build(**{**fields, **values}))
+        controller = IDENTIFY_CONTROLLER.parse(bytes(4096))
+        return NamespaceFacts(1, controller, data, 4096, nguid=nguid)
+
+    old = {1: one()}
+    for now, other, moved in (
+        ({1: one()}, False, False),
+        ({1: one(), 2: one()}, False, False),
+        ({1: one(nuse=5)}, False, False),
+        ({}, True, True),
+        ({1: one(UUID[::-1])}, True, True),
+        ({1: one(flbas=1)}, False, True),
+        ({1: one(flbas=1 << 4)}, False, True),
+        ({1: one(dps=1)}, False, True),
+        ({1: one(nsze=9)}, False, not nguid),  # nothing else tells that it is not another
+    ):
+        assert identify.displaced(old, now, blocks=False) == (frozenset({1}) if other else set())
+        assert identify.displaced(old, now, blocks=True) == (frozenset({1}) if moved else set())
