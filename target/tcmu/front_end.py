@@ -21,6 +21,7 @@ from scsi2nvme.background import Background
 from scsi2nvme.native.plane import EventType
 from scsi2nvme.scsi.sense import POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED
 from scsi2nvme.target.task_service import TaskService
+from scsi2nvme.target.tcmu.bearing import OTHER, NamespacesOf
 from scsi2nvme.target.tcmu.device_config import (
     NO_ANSWER,
     ConfigError,
@@ -29,10 +30,11 @@ from scsi2nvme.target.tcmu.device_config import (
     parse_config,
 )
 from scsi2nvme.target.tcmu.netlink import DeviceEvent, EventKind, NetlinkError
-from scsi2nvme.target.tcmu.uio import Kernel, UioDevice, parse_name
+from scsi2nvme.target.tcmu.uio import Kernel, UioDevice, label, parse_name
 from scsi2nvme.target.tcmu.zero_copy import ZeroCopy
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.ports import PortName
+from scsi2nvme.unit.store import MemoryStore
 
 if TYPE_CHECKING:
     from scsi2nvme.native.plane import Event, PlaneNexus
@@ -101,7 +103,8 @@ class TcmuFrontEnd:
 
     Unless `zero_copy`, data are copied even where controllers reach the rings. `guest` says
     whether another daemon, tcmu-runner, answers the kernel: it refuses every device that is
-    not its own, unless the kernel has been told not to wait.
+    not its own, unless the kernel has been told not to wait. `namespaces` are those of devices
+    that were served before.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class TcmuFrontEnd:
         *,
         zero_copy: bool = True,
         guest: Callable[[], bool] = lambda: False,
+        namespaces: NamespacesOf | None = None,
     ) -> None:
         self.devices: dict[int, TcmuDevice] = {}  # by number of the UIO device
         self.guest = guest
@@ -122,6 +126,7 @@ class TcmuFrontEnd:
         self._kernel = kernel if kernel is not None else Kernel()
         self._zero_copy = ZeroCopy(self._kernel, wanted=zero_copy)
         self._background = Background()
+        self._namespaces = namespaces or NamespacesOf(MemoryStore())
 
     # What the kernel asks
 
@@ -188,6 +193,8 @@ class TcmuFrontEnd:
                 if event.minor not in self.devices:  # as those are that came while recovering
                     await self.add(uio)
             case EventKind.REMOVED:
+                if (parts := parse_name(event.name)) is not None:
+                    self._namespaces.forget(label(*parts[:2]))
                 await self.remove(event.minor)
             case EventKind.RECONFIG:
                 await self._reconfigure(event)
@@ -248,6 +255,9 @@ class TcmuFrontEnd:
         One from before is served even if its namespace has another form now.
         """
         lu = self.check(uio.config)
+        if recovering:
+            self._namespaces.check(uio, lu.facts_as_read)
+        self._namespaces.keep(uio, lu.facts_as_read)
         size = self._kernel.attribute(uio, "dev_size")
         try:
             self._check_blocks(lu, self._kernel.attribute(uio, "hw_block_size"))
@@ -368,7 +378,7 @@ class TcmuFrontEnd:
                 device.present = False
                 lu = self._find(parse_config(device.uio.config))
                 if lu.facts_as_read.identifiers != device.lu.facts_as_read.identifiers:
-                    raise ConfigError("its namespace is another; remove it, and create it again")
+                    raise ConfigError(OTHER)
                 if lu is not device.lu:
                     size = self._kernel.attribute(device.uio, "dev_size")
                     await self._service.limit(lu, size or None)

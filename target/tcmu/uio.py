@@ -33,7 +33,12 @@ class UioDevice:
     @property
     def label(self) -> str:
         """What identifies the backstore to people."""
-        return f"user_{self.hba}/{self.name}"
+        return label(self.hba, self.name)
+
+
+def label(hba: int, name: str) -> str:
+    """Return what identifies a backstore to people."""
+    return f"user_{hba}/{name}"
 
 
 def parse_name(text: str) -> tuple[int, str, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,9 +20,11 @@ def served(names: tuple[str, ...], **options: Any) -> SimpleNamespace:
 
 
 @pytest.fixture
-def target() -> KernelTarget:
+def target(tmp_path: Path) -> KernelTarget:
     disks = [served(("0000_01_00.0", "0")), served(("1",), block_bytes=4096)]
-    serving = SimpleNamespace(settings=None, service=None, served=disks)
+    serving = SimpleNamespace(
+        settings=SimpleNamespace(state_dir=tmp_path), service=None, served=disks
+    )
     return KernelTarget(cast(Serving, serving), TcmuTable(dbus=False))
 
 

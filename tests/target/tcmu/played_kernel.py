@@ -21,11 +21,13 @@ from typing import Any
 from scsi2nvme.native.plane import Plane, PlaneNexus
 from scsi2nvme.native.tcmu import PlaneTcmu
 from scsi2nvme.service import TaskService
+from scsi2nvme.target.tcmu.bearing import NamespacesOf
 from scsi2nvme.target.tcmu.device_config import ConfigError, DeviceConfig
 from scsi2nvme.target.tcmu.front_end import TcmuFrontEnd
 from scsi2nvme.target.tcmu.netlink import DeviceEvent, EventKind
 from scsi2nvme.target.tcmu.uio import Kernel, UioDevice
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.store import MemoryStore
 from tests.model_controller import ModelController, ModelExecutor
 from tests.support import make_lu
 
@@ -182,6 +184,7 @@ class Bench:
         self.lu.read_only = True
         self.size = self.lu.facts.capacity_blocks * self.lu.block_bytes
         self.guest = False
+        self.store = MemoryStore()
         self.present = True  # the namespace
 
     def find(self, config: DeviceConfig) -> LogicalUnit:
@@ -210,7 +213,9 @@ class Bench:
         self.serve = serve
         self.serve(self.lu)
         front_end = TcmuFrontEnd(
-            service, self.find, self.open_ring, self.kernel, guest=lambda: self.guest
+            *(service, self.find, self.open_ring, self.kernel),
+            guest=lambda: self.guest,
+            namespaces=NamespacesOf(self.store),
         )
         try:
             yield front_end

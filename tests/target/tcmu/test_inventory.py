@@ -7,8 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
+from scsi2nvme.target.tcmu.bearing import NamespacesOf
+from scsi2nvme.target.tcmu.front_end import TcmuFrontEnd
 from scsi2nvme.target.tcmu.netlink import EventKind
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.store import DamagedState, MemoryStore
 from tests.support import make_lu
 from tests.target.tcmu.played_kernel import READ_CAPACITY, TEST_UNIT_READY, Bench, run
 
@@ -65,3 +69,66 @@ def test_a_namespace_that_goes_and_comes_back(bench: Bench) -> None:
             assert not bench.lu.nexuses
 
     run(work())
+
+
+@pytest.mark.parametrize("nameless", [False, True])
+def test_after_a_restart_a_device_leads_to_the_namespace_that_it_was_created_for(
+    bench: Bench, caplog: pytest.LogCaptureFixture, nameless: bool
+) -> None:
+    """Its configuration has but a number, which another may have now."""
+    facts = bench.lu.facts_as_read
+    if nameless:
+        facts = replace(facts, uuid=b"", nguid=b"", eui64=b"")
+        bench.lu = LogicalUnit(facts)
+        bench.lu.read_only = True
+        raw = bytearray(facts.controller.raw)
+        IDENTIFY_CONTROLLER.write(raw, sn=b"ANOTHER".ljust(20))
+        other = replace(facts, controller=IDENTIFY_CONTROLLER.parse(raw))
+    else:
+        other = replace(facts, nguid=b"\x99" * 16)
+
+    async def served(front_end: TcmuFrontEnd) -> bool:
+        await front_end.recover()
+        return bool(front_end.devices)
+
+    async def work() -> None:
+        first = bench.lu
+        async with bench.running() as front_end:
+            bench.add()
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+        for facts_now, finds in ((first.facts_as_read, True), (other, False), (other, False)):
+            bench.lu = LogicalUnit(facts_now)
+            bench.lu.read_only = True
+            async with bench.running() as front_end:
+                assert await served(front_end) is finds
+                assert ("its namespace is another" in caplog.text) is not finds
+        async with bench.running() as front_end:  # whoever removes it, and creates it again
+            await front_end.handle(bench.event(EventKind.REMOVED), bench.answers)
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+            assert front_end.devices
+        async with bench.running() as front_end:
+            assert await served(front_end)
+
+    run(work())
+
+
+def test_a_device_of_which_nothing_is_known_is_served(bench: Bench) -> None:
+    """So it is with those of an earlier version."""
+
+    async def work() -> None:
+        bench.add()
+        for _ in range(2):
+            async with bench.running() as front_end:
+                await front_end.recover()
+                assert front_end.devices
+                assert bench.store.values["devices"]
+
+    run(work())
+
+
+@pytest.mark.parametrize("saved", [{"user_0/disk0": 1}, {"user_0/disk0": {"uuid": 1}}])
+def test_a_record_of_devices_that_makes_no_sense_is_not_ignored(saved: dict[str, object]) -> None:
+    store = MemoryStore()
+    store.save("devices", saved)
+    with pytest.raises(DamagedState, match="user_0/disk0"):
+        NamespacesOf(store)

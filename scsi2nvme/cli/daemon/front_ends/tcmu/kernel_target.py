@@ -12,12 +12,14 @@ from scsi2nvme.api.method import Nothing
 from scsi2nvme.api.methods import Export
 from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.front_ends.front_end import Served, Serving
+from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.spec import spelled
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.native.plane import PlaneNexus
 from scsi2nvme.native.tcmu import PlaneTcmu
 from scsi2nvme.native.transport import Window
+from scsi2nvme.target.tcmu.bearing import NamespacesOf
 from scsi2nvme.target.tcmu.device_config import (
     HANDLER,
     NO_ANSWER,
@@ -30,6 +32,7 @@ from scsi2nvme.target.tcmu.front_end import (
     TcmuFrontEnd,
 )
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.store import DamagedState
 
 if TYPE_CHECKING:
     from scsi2nvme.api.configuration import TcmuTable
@@ -54,6 +57,14 @@ def find(config: DeviceConfig, served: Sequence[Units]) -> LogicalUnit:
         raise ConfigError(f"there is no namespace {config.nsid}; there are: {known}")
     known = ", ".join(names[0] for names, _ in served)
     raise ConfigError(f"there is no controller {config.controller!r}; there are: {known}")
+
+
+def namespaces_of(store: JsonStore) -> NamespacesOf:
+    """Return which namespaces devices were created for; OperationError if that is damaged."""
+    try:
+        return NamespacesOf(store)
+    except DamagedState as error:
+        raise store.damaged(error.key, error.reason) from None
 
 
 def open_window(served: Sequence[Served], lu: LogicalUnit, length: int) -> Window | None:
@@ -88,6 +99,7 @@ class KernelTarget:
             self._open_ring,
             zero_copy=self._zero_copy,
             guest=self._is_guest,
+            namespaces=namespaces_of(JsonStore(serving.settings.state_dir)),
         )
 
     async def start(self, stack: AsyncExitStack) -> None:
