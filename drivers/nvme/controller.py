@@ -23,6 +23,7 @@ from scsi2nvme.drivers.nvme.activation import Activation
 from scsi2nvme.drivers.nvme.admin import Feature, LogPage
 from scsi2nvme.drivers.nvme.bounce import BOUNCE_BYTES, BouncePool
 from scsi2nvme.drivers.nvme.bringup import BringUp, Clock, RealClock
+from scsi2nvme.drivers.nvme.coalescing import Coalesced
 from scsi2nvme.drivers.nvme.commands import Commands
 from scsi2nvme.drivers.nvme.data_path import DataPath, IoQueue
 from scsi2nvme.drivers.nvme.errors import ControllerError, ControllerGoneError
@@ -121,6 +122,7 @@ class Controller:
             give_up=self.give_up,
             background=self._background,
         )
+        self.rescan = Coalesced(self._rescan)
         self._activation = Activation(
             *(self, clock, self._identify_again, self._report_namespaces, self._background.spawn)
         )
@@ -313,9 +315,17 @@ class Controller:
         quirks = self._registers.quirks
         return await read_namespaces(execute, self.identity, quirks, self.namespaces)
 
-    async def rescan(self) -> frozenset[int]:
-        """Read the namespaces again; return the NSIDs that came, went or changed."""
-        old, self.namespaces = self.namespaces, await self._read_namespaces(self._one)
+    async def _rescan(self) -> frozenset[int]:
+        """Read the namespaces again; return the NSIDs that came, went or changed.
+
+        Before or after a reset, which reads them as well: not on both sides of it.
+        """
+        while True:
+            old = self.namespaces
+            found = await self._read_namespaces(self._one)
+            if self.namespaces is old:
+                break
+        self.namespaces = found
         self._settings.follow(old, self.namespaces)
         self._executor.recall(displaced(old, self.namespaces, blocks=False))
         return differing(old, self.namespaces)

@@ -16,10 +16,12 @@ from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransp
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.drivers.nvme.events import ControllerEvent
+from scsi2nvme.drivers.nvme.identify import Execute
 from scsi2nvme.drivers.nvme.retry import ABORTED_BY_RESET, LOST
 from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.drivers.qemu.transport import QemuOptions, QemuTransport
 from scsi2nvme.nvme.command import AdminOpcode, Completion, Fuse, NvmeCommand, Opcode
+from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.status import StatusCode
 from tests.integration.rig import BLOCK, MIB, compare, good, one, read, write
 from tests.integration.test_driver import Reactor, place
@@ -464,6 +466,34 @@ def test_a_changed_namespace_is_read_again() -> None:
             event = await events.get()
             assert event.namespaces == {1}
             assert controller.namespaces[1].block_bytes == 512
+
+    run(scenario())
+
+
+def test_namespaces_are_read_by_one_at_a_time_and_not_beside_a_reset() -> None:
+    """Two readings that interleave would tell of a namespace what it was, and keep it so."""
+
+    async def scenario() -> None:
+        async with emulated() as (controller, _):
+            read, at_once, most, begun = controller._read_namespaces, 0, 0, 0
+
+            async def reading(execute: Execute) -> dict[int, NamespaceFacts]:
+                nonlocal at_once, most, begun
+                begun, at_once = begun + 1, at_once + 1
+                most = max(most, at_once)
+                found = await read(execute)
+                at_once -= 1
+                return found
+
+            controller._read_namespaces = reading  # type: ignore[method-assign]
+            results = await asyncio.gather(*(controller.rescan() for _ in range(8)))
+            assert results == [frozenset()] * 8
+            assert (begun, most) == (1, 1)
+            rescanning = asyncio.create_task(controller.rescan())
+            await asyncio.sleep(0)
+            resetting = asyncio.create_task(controller.reset())
+            await asyncio.gather(rescanning, resetting)
+            assert begun == 4  # before the reset, by it, and after it
 
     run(scenario())
 
