@@ -7,8 +7,8 @@ alone on its blocks, meets reservations and write protection as they are then, a
 where there are zones. So others never wait for more than a piece, and nothing is held between two.
 
 `_AT_ONCE` pieces of a copy are under way, and `CONCURRENT_COPIES` copies, of one I_T nexus after
-the other. While others use the controllers, a copy rests between pieces for `_REST` times as long
-as one takes.
+the other; none that waits for long for what is alone on its blocks, as a format is. While others
+use the controllers, a copy rests between pieces for `_REST` times as long as one takes.
 
 Nobody waits for one logical unit, or for one controller's memory, while he holds another's, but in
 an order that all keep: two copies cannot wait for one another. Nor does anybody wait for blocks who
@@ -47,7 +47,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.service.places import Places
+from scsi2nvme.service.places import Place, Places
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.status_map import result_of
@@ -57,6 +57,7 @@ from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 PIECE_BYTES = 1 << 20
 COPY_BYTES = 4 << 20  # that one Copy names: it ends soon, when nobody wants it any more
 _AT_ONCE = 2
+PATIENCE_S = 0.25  # with what is alone on blocks: others copy meanwhile if that takes longer
 # Two pieces at once, each of which is under way for a tenth of the time, leave the others 80 %.
 _REST, _LONGEST_REST_S = 9, 0.5
 # The controller cannot do it by itself, now or ever: do it without.
@@ -195,6 +196,7 @@ class _Run:
         self._fault: tuple[int, Fault] | None = None  # the first in the move
         self._backwards = move.overlaps and move.lba < move.to
         self._left = range(move.blocks)
+        self._place = Place(mover.places, move.nexus.key)
 
     @property
     def moved(self) -> int:
@@ -216,8 +218,7 @@ class _Run:
         """Move all of it, or up to what fails."""
         move = self._move
         serial = move.overlaps or move.destination.zones is not None
-        async with self._mover.places.hold(move.nexus.key):
-            await _all_of(self._work() for _ in range(1 if serial else _AT_ONCE))
+        await _all_of(self._work() for _ in range(1 if serial else _AT_ONCE))
         if self._fault is not None:
             return Moved(self.moved, self._fault[1])
         if self.moved != move.blocks:
@@ -225,6 +226,10 @@ class _Run:
         return Moved(move.blocks)
 
     async def _work(self) -> None:
+        async with self._place.shared():
+            await self._move_pieces()
+
+    async def _move_pieces(self) -> None:
         while self._fault is None and (piece := self._take()) is not None:
             begun_s, others = time.monotonic(), self._others()
             try:
@@ -282,7 +287,8 @@ class _Run:
         """Hold the blocks at both ends for the body, if they are there."""
         move = self._move
         source, destination = self._check(offset, count)
-        async with _both(source, move.lba + offset, destination, move.to + offset, count):
+        blocks = source, move.lba + offset, destination, move.to + offset, count
+        async with self._place.within(PATIENCE_S, lambda: _both(*blocks)):
             for side, row in ((Side.SOURCE, _READ), (Side.DESTINATION, _WRITE)):
                 await self._refresh(side, row)
             yield source, destination

@@ -12,7 +12,8 @@ import pytest
 from scsi2nvme.native.plane import EventType
 from scsi2nvme.nvme.command import Completed, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import Zones
-from scsi2nvme.unit.copies import Move, Moved
+from scsi2nvme.service import mover
+from scsi2nvme.unit.copies import CONCURRENT_COPIES, Move, Moved
 from tests.commands.test_extended_copy import cscd, parameters, segment
 from tests.model_controller import Lent
 from tests.service.bench import Bench, Controller, played, settle, told
@@ -161,6 +162,28 @@ async def test_who_waits_for_blocks_holds_no_memory(bench: Bench) -> None:
         assert lent == []
     assert (await ended(task)).status == GOOD
     assert lent
+
+
+@told
+async def test_who_waits_for_a_format_keeps_no_other_copies_waiting(bench: Bench) -> None:
+    """That may take hours, and concerns one logical unit."""
+    filled(bench.controller)
+    lu, other = second(bench)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(mover, "PATIENCE_S", 0.001)
+        async with bench.service._registry.units[lu].lock.hold(exclusive=True):
+            waiting = [
+                bench.submit(
+                    *copying(bench, segment(0, 0, 1024, 0, 1), to=lu, list_identifier=each)
+                )
+                for each in range(2 * CONCURRENT_COPIES)
+            ]
+            cdb, data = copying(bench, segment(0, 2048, 512), list_identifier=99)
+            assert (await ended(bench.submit(cdb, data))).status == GOOD
+            assert not any(each.ended for each in waiting)
+    for each in waiting:
+        assert (await ended(each)).status == GOOD
+    assert other.model.opcodes().count(Opcode.WRITE) >= len(waiting)
 
 
 @told
