@@ -3,15 +3,21 @@
 A disk on a file has two files more: `.reservations`, which all controllers map, and lock while they
 change anything, and `.reservations.json`, which holds what must last. Each controller has a socket,
 by which others wake it, and see that it is there. When none is, the subsystem has no power.
+
+Who changes something waits for the others: for whoever has the lock, and for what is under way that
+the change denies. One that is stopped goes on with neither. So nobody waits for long: the change is
+not made, and is to be tried again.
 """
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import json
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -27,7 +33,13 @@ from scsi2nvme.typed import parse_json, table
 
 # Its identifier, or for one that has said none the number of its controller.
 _HOST = re.compile("(?:[0-9a-f]{16}|[0-9a-f]{32}|#[0-9]{1,2})?")
+LOCK_S, SETTLE_S, JOIN_S = 0.01, 0.1, 2.0  # for the lock, for what is under way; at the beginning
+_PAUSE_S = 0.001
 _MOST_NOTICES = 255  # that wait for a controller; what comes then is only counted
+
+
+class BusyError(Exception):
+    """Another controller keeps what is shared from being changed now: nothing is changed."""
 
 
 @dataclass
@@ -83,6 +95,22 @@ class Shared:
             one.notices.clear()
 
 
+def _denials(shared: Shared) -> dict[tuple[int, int], int]:
+    """Return what each controller is denied of each namespace."""
+    return {
+        (int(number), int(nsid)): one.denied(told.host)
+        for number, told in shared.controllers.items()
+        for nsid, one in shared.namespaces.items()
+    }
+
+
+def _fenced(before: Shared, after: Shared) -> set[int]:
+    """Return the controllers that are denied more than before."""
+    had = _denials(before)
+    now = _denials(after)
+    return {key[0] for key, denied in now.items() if denied & ~had.get(key, 0)}
+
+
 class Subsystem:
     """One controller's part in its subsystem: it is number `number` of at most 16.
 
@@ -100,6 +128,10 @@ class Subsystem:
         try:
             self._fd = self._open()
             self._join()
+        except BusyError:
+            self.close()
+            stopped = "another process keeps it locked, and does not go on; end it"
+            raise TransportError(f"{self._name}.reservations: {stopped}") from None
         except BaseException:
             self.close()
             raise
@@ -119,7 +151,7 @@ class Subsystem:
         return fd
 
     def _join(self) -> None:
-        with self._locked():
+        with self._locked(JOIN_S):
             others = self._others()
             try:
                 self._socket.bind(self._address(self.number))
@@ -158,12 +190,24 @@ class Subsystem:
     # ---- what is shared ----
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+    def _locked(self, limit_s: float = LOCK_S) -> Iterator[None]:
+        self._lock(limit_s)
         try:
             yield
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _lock(self, limit_s: float) -> None:
+        until = time.monotonic() + limit_s
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise BusyError from None
+                time.sleep(_PAUSE_S)
+            else:
+                return
 
     @property
     def _file(self) -> Path:
@@ -183,6 +227,7 @@ class Subsystem:
 
     def _store(self, shared: Shared) -> None:
         if self._path is None:
+            self._memory = shared
             return
         try:
             durable.replace(self._file, json.dumps(asdict(shared)).encode())
@@ -190,34 +235,43 @@ class Subsystem:
             raise TransportError(f"{self._file}: {error.strerror}") from error
 
     def read(self) -> Shared:
-        """Return what is so now, to be looked at only."""
-        with self._locked():
-            return self._load()
+        """Return what is so now, to be looked at only. It is replaced as a whole: no lock."""
+        return self._load()
 
     def change(self, how: Callable[[Shared], Any]) -> None:
-        """Change what is shared; what `how` raises leaves all as it was.
+        """Change what is shared; what `how` raises leaves all as it was, and so does BusyError.
 
         On return it lasts, and every controller heeds it: what it did before has ended.
         """
         with self._locked():
-            shared = self._load()
+            before = self._load()
+            shared = copy.deepcopy(before)
             how(shared)
             there = {self.number, *self._others()}
             shared.controllers = {
                 key: told for key, told in shared.controllers.items() if int(key) in there
             }
             shared.deliver()
-            self._store(shared)
             self._publish(shared)
-            while not self._emulator.settle(there):
-                there = {self.number, *self._others()}
+            try:
+                self._settle(_fenced(before, shared))
+                self._store(shared)
+            except BaseException:
+                self._publish(before)
+                raise
         self._others()  # which look now
+
+    def _settle(self, fenced: set[int]) -> None:
+        """Wait until nothing of these controllers' is under way that began before they were."""
+        until = time.monotonic() + SETTLE_S
+        while not self._emulator.settle(fenced & {self.number, *self._others()}):
+            if time.monotonic() >= until:
+                raise BusyError
 
     def _publish(self, shared: Shared) -> None:
         """Tell the native side what each controller is denied."""
-        for number, told in shared.controllers.items():
-            for nsid, one in shared.namespaces.items():
-                self._emulator.deny(int(number), int(nsid), one.denied(told.host))
+        for (number, nsid), denied in _denials(shared).items():
+            self._emulator.deny(number, nsid, denied)
 
     # ---- being woken ----
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from scsi2nvme.drivers.emulated.capability import Capability, Controller, Feature, Part
+from scsi2nvme.drivers.emulated.model import CommandFailed
 from scsi2nvme.fields import Values
 
 _BYTES = {0: 8, 1: 16}  # by EXHID
@@ -25,7 +27,8 @@ class HostIdentifier(Part):
         """See Part."""
         self.value = {exhid: bytes(length) for exhid, length in _BYTES.items()}
         self.exhid = 0
-        self.changed()
+        with suppress(CommandFailed):  # it is told as soon as it can be
+            self.changed()
 
     @property
     def host(self) -> str:
@@ -40,9 +43,14 @@ def _get(controller: Controller, command: Values) -> tuple[int, bytes]:
 
 def _put(controller: Controller, command: Values, data: bytes) -> int:
     part = controller.part(HostIdentifier)
+    before = part.exhid, dict(part.value)
     part.exhid = command.cdw11 & 1
     part.value[part.exhid] = data
-    part.changed()
+    try:
+        part.changed()
+    except CommandFailed:
+        part.exhid, part.value = before
+        raise
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from scsi2nvme.drivers.emulated.capabilities.features import Features
@@ -21,7 +22,7 @@ from scsi2nvme.drivers.emulated.capability import (
 from scsi2nvme.drivers.emulated.memory import UnmappedError
 from scsi2nvme.drivers.emulated.model import CommandFailed, Event, invalid_field
 from scsi2nvme.drivers.emulated.reservations import DENY_WRITE, Reservation
-from scsi2nvme.drivers.emulated.subsystem import Shared, Subsystem
+from scsi2nvme.drivers.emulated.subsystem import BusyError, Shared, Subsystem
 from scsi2nvme.drivers.scheme import Option, parse_switch
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
@@ -47,6 +48,7 @@ NOTIFIED = Event(6, 0, RESERVATION_NOTIFICATION_LOG)
 _MASK, _PERSISTENCE = 0x82, 0x83  # features
 _EVERYTHING = 0xFF  # RESCAP: all types, through power loss, IEKEY as of 1.3
 _NO_CONTROLLER = 0xFFFF  # CNTLID of a host that has none
+_AGAIN_S = 0.05  # after which is tried again what another process was in the way of
 _NAMELESS = "#"  # begins what stands for a host that has not said which it is
 
 RESCAP = Option(
@@ -70,6 +72,7 @@ class Reservations(Part):
         number = controller.settings[CONTROLLER.keyword]
         self._subsystem = Subsystem(controller.model.emulator, path, number)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
         self._log: deque[tuple[int, int, int]] = deque()  # count, type, NSID
         controller.part(HostIdentifier).changed = self._host_changed
 
@@ -91,7 +94,22 @@ class Reservations(Part):
                     one.unregister(told.host)
             told.host = host
 
-        self._subsystem.change(change)
+        try:
+            self._change_all(change)
+        except CommandFailed:
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._host_again)
+            raise
+
+    def _host_again(self) -> None:
+        if not self._closed:
+            with suppress(CommandFailed):
+                self._host_changed()
+
+    def _change_all(self, how: Callable[[Shared], Any]) -> None:
+        try:
+            self._subsystem.change(how)
+        except BusyError:
+            raise CommandFailed(StatusCode.COMMAND_INTERRUPTED, dnr=False) from None
 
     # ---- commands ----
 
@@ -118,7 +136,7 @@ class Reservations(Part):
         return StatusCode.SUCCESS
 
     def _change(self, nsid: int, how: Callable[[Reservation], None]) -> None:
-        self._subsystem.change(lambda shared: how(shared.of(nsid)))
+        self._change_all(lambda shared: how(shared.of(nsid)))
 
     def register(self, command: Values) -> None:
         """Reservation Register."""
@@ -216,11 +234,19 @@ class Reservations(Part):
 
         if not self._subsystem.read().told(number).notices:
             return
-        self._subsystem.change(take)
+        try:
+            self._subsystem.change(take)
+        except BusyError:
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._woken_again)
+            return
         masks = self._controller.part(Features)
         self._log.extend(each for each in taken if not masks.current(_MASK, each[2]) >> each[1] & 1)
         if self._log:
             self._controller.model.notify(NOTIFIED)
+
+    def _woken_again(self) -> None:
+        if not self._closed:
+            self._woken()
 
     def log(self) -> bytes:
         """Return the oldest notification, or an empty one."""
@@ -239,6 +265,7 @@ class Reservations(Part):
 
     def close(self) -> None:
         """See Part."""
+        self._closed = True
         self._controller.part(HostIdentifier).changed = lambda: None
         if self._loop is not None:
             self._loop.remove_reader(self._subsystem.fileno())

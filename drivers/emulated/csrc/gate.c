@@ -24,7 +24,7 @@ struct emu_gate {
     struct slot slots[S2N_EMU_CONTROLLERS];
 };
 
-enum { PAUSE_NS = 20000, LONGEST_PAUSES = 5000 };
+enum { PAUSE_NS = 20000, LONGEST_PAUSES = 500 };
 
 uint32_t s2n_emu_gate_bytes(void)
 {

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scsi2nvme.drivers.emulated import TRANSPORT
+from scsi2nvme.drivers.emulated import TRANSPORT, subsystem
 from scsi2nvme.drivers.emulated.reservations import DENY_READ, DENY_WRITE, Reservation
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
+from scsi2nvme.native.emulator import Emulator
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.reservations import (
     ACQUIRE_DATA,
@@ -222,6 +225,51 @@ def test_the_other_host_is_kept_off_at_once(tmp_path: Path) -> None:
         assert await access(one) == (CONFLICT, CONFLICT)
         assert await access(two) == (0, 0)
         assert (await report(one))[1] == [(2, True, 2)]
+
+    two(tmp_path / "disk", test)
+
+
+def test_a_process_that_is_stopped_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the lock: what changes reservations is to be tried again, and all else goes on."""
+
+    async def test(one: Host, two: Host) -> None:
+        fd = os.open(tmp_path / "disk.reservations", os.O_RDWR)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        command = register(Register.REGISTER, 0, 1)
+        assert await done(one, command) == StatusCode.COMMAND_INTERRUPTED
+        await report(one)
+        assert await access(one) == (0, 0)
+        refused = await one.execute(set_feature(0x81, 1, data_out=B))
+        assert refused.status == StatusCode.COMMAND_INTERRUPTED
+        monkeypatch.setattr(subsystem, "JOIN_S", 0.01)
+        with pytest.raises(TransportError, match=r"keeps it locked.*end it"):
+            Host(path=tmp_path / "disk", size_bytes=MIB, controller_number=3, rescap=True)
+        os.close(fd)
+        assert await done(one, command) == 0
+        assert (await report(one))[1] == [(1, False, 1)]
+
+    two(tmp_path / "disk", test)
+
+
+def test_what_a_stopped_process_has_under_way_is_not_fenced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be on the medium at any time: the fence is not told of, and nothing is changed."""
+
+    async def test(one: Host, two: Host) -> None:
+        assert await done(one, register(Register.REGISTER, 0, 1)) == 0
+        with monkeypatch.context() as patched:
+            patched.setattr(Emulator, "settle", lambda self, slots: 2 not in slots)
+            fence = acquire(Acquire.ACQUIRE, EA, 1)
+            assert await done(one, fence) == StatusCode.COMMAND_INTERRUPTED
+            assert await access(two) == (0, 0)
+            assert (await report(one))[0].rtype == 0
+            assert await done(one, release(Release.CLEAR, 0, 1)) == 0  # which stops nobody
+            assert await done(one, register(Register.REGISTER, 0, 1)) == 0
+        assert await done(one, fence) == 0
+        assert await access(two) == (CONFLICT, CONFLICT)
 
     two(tmp_path / "disk", test)
 
