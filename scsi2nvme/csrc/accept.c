@@ -45,6 +45,9 @@ bool s2n_task_accept(s2n_task *task)
     const struct s2n_hot_data data = s2n_task_hot_data(task);
     if (!s2n_hot_plan(&lu->params, task->row, task->cdb, &data, &plan))
         return false;
+    /* The disk stops what it is given. What it is not given may have to be stopped, too. */
+    if (lu->params.fenced_by_disk && !plan.blocks && !task->row->asks)
+        return false;
     /* The block length may have changed since the task began. */
     if (plan.bytes != task->announced || (plan.bytes && !task->portion_bytes))
         return false;

@@ -135,6 +135,7 @@ typedef struct {
     uint8_t tuple_bytes;       /* what can be moved behind each block, 0: nothing */
     uint32_t atomic_blocks;    /* of one WRITE ATOMIC, from a multiple of the alignment on; */
     uint32_t atomic_alignment; /* 0 blocks: there is none */
+    uint8_t fenced_by_disk;    /* which alone knows what other hosts have reserved, when asked */
 } s2n_lu_params;
 
 /* A logical unit begins with its step-aside flag set. */

@@ -305,6 +305,7 @@ class UnitParameters:
     tuple_bytes: int = 0
     atomic_blocks: int = 0
     atomic_alignment: int = 1
+    fenced_by_disk: bool = False
 
     @classmethod
     def of(cls, device: BlockDevice) -> UnitParameters:
@@ -331,6 +332,7 @@ class UnitParameters:
             tuple_bytes=device.tuple_bytes,
             atomic_blocks=atomic.blocks if device.writes_atomically else 0,
             atomic_alignment=atomic.alignment,
+            fenced_by_disk=device.fenced_by_disk,
         )
 
     @property
@@ -362,6 +364,7 @@ class UnitParameters:
                 "tuple_bytes": self.tuple_bytes,
                 "atomic_blocks": self.atomic_blocks,
                 "atomic_alignment": self.atomic_alignment,
+                "fenced_by_disk": self.fenced_by_disk,
             },
         )
 

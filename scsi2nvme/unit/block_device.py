@@ -94,6 +94,11 @@ class BlockDevice:
         """What the namespace is, its identifiers always included."""
         return self._read
 
+    @property
+    def fenced_by_disk(self) -> bool:
+        """Whether the disk knows of reservations that we only learn of by asking it."""
+        return False
+
     def is_of(self, facts: NamespaceFacts | None) -> bool:
         """Whether this is what has become of its namespace; another has other identifiers."""
         return facts is not None and facts.identifiers == self._read.identifiers

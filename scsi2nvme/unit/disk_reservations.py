@@ -143,6 +143,8 @@ class DiskReservations(Reservations):
     sets it.
     """
 
+    on_disk = True
+
     def __init__(self, lu: DiskOwner, host: bytes) -> None:
         self.disk = lu
         self.host = host

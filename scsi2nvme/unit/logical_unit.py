@@ -168,6 +168,11 @@ class LogicalUnit(BlockDevice):
         return self.hardware_write_protected or self.mode.swp
 
     @property
+    def fenced_by_disk(self) -> bool:
+        """See BlockDevice."""
+        return self.reservations.on_disk
+
+    @property
     def rescap(self) -> int:
         """The namespace's reservation capabilities (RESCAP)."""
         return int(self.facts.namespace.rescap)

@@ -130,6 +130,8 @@ class Reservations:
     whose tasks are to be aborted; the composition sets it.
     """
 
+    on_disk = False  # where others may make some, too
+
     def __init__(self, lu: Owner) -> None:
         self.lu = lu
         self.abort_tasks: Callable[[list[str]], None] = lambda keys: None

@@ -254,6 +254,32 @@ static void expect_engine(const uint8_t *cdb, uint16_t length, uint32_t expected
     CHECK(op[0].completed);
 }
 
+/* What the disk would stop, it does not where it is given nothing: others may have reserved it. */
+static void where_the_disk_fences_what_it_is_not_given_is_the_engines(void)
+{
+    static const uint8_t ready[6] = {0}, unmap_nothing[10] = {0x42};
+
+    start(DEPTH);
+    begin_read(&op[3], 0, 0, 0, 1); /* whose front end is ours */
+    bench.params = bench.lu[0]->params;
+    bench.params.fenced_by_disk = 1;
+    s2n_lu_update(bench.lu[0], &bench.params);
+    for (uint8_t opcode = 0x28; opcode <= 0x2f; opcode++) /* READ, WRITE, … and VERIFY (10) */
+        if (opcode == 0x28 || opcode == 0x2a || opcode >= 0x2e)
+            expect_engine(cdb_of(opcode, 0, 5, 0), 10, 0, false);
+    expect_engine(cdb_of(0x34, 0, 5, 8), 10, 0, false); /* PRE-FETCH */
+    expect_engine(unmap_nothing, 10, 0, false);
+    begin_command(&op[1], 0, 0, ready, sizeof ready);
+    CHECK(op[1].completed && op[1].status == GOOD);
+    begin_command(&op[2], 0, 0, cdb_of(0x2f, 0, 5, 8), 10);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 2);
+    device_complete_all(&bench.device);
+    rounds();
+    CHECK(op[2].completed && op[3].completed);
+    bench_close();
+}
+
 static void what_is_questionable_is_the_engines(void)
 {
     static const uint8_t no_data[16] = {0x93, NDOB, [13] = 8};
@@ -287,5 +313,6 @@ int main(void)
     RUN(one_page_is_repeated);
     RUN(large_blocks_are_repeated_whole);
     RUN(what_is_questionable_is_the_engines);
+    RUN(where_the_disk_fences_what_it_is_not_given_is_the_engines);
     return 0;
 }

@@ -112,6 +112,8 @@ def test_the_fenced_node_is_kept_off_by_the_disk(nodes: tuple[Node, Node]) -> No
     assert (fenced.status, fenced.sense_triple) == (CHECK_CONDITION, PREEMPTED)
     assert two.write().status == CONFLICT
     assert two.read().data == b"1" * BLOCK
+    assert two.write(0, b"").status == CONFLICT  # of which the disk would not be told
+    assert two.read(0, 0).status == GOOD
     assert two.out("RESERVE", two.key, kind=WE_RO).status == CONFLICT
     assert one.keys() == two.keys() == [1]
     assert one.write().status == GOOD
