@@ -68,6 +68,8 @@ void s2n_queue_recall(struct s2n_queue *queue, const s2n_lu *lu, bool forgotten)
 {
     struct s2n_walk walk;
 
+    if (queue->reactor->stopping)
+        return; /* nothing goes on any more */
     s2n_walk_begin(queue->reactor, &walk);
     for (s2n_task *task; (task = s2n_walk_next(&walk));)
         if (task->lu == lu && s2n_queue_of(task) == queue && task->state == S2N_DEVICE &&

@@ -357,6 +357,8 @@ void s2n_lu_execute_put_off(struct s2n_lu_local *local)
 {
     for (uint32_t left = local->put_off_count; left && local->put_off_first; left--) {
         s2n_task *task = local->put_off_first;
+        if (task->reactor->stopping)
+            return; /* nothing begins any more */
         s2n_task_take_back(task);
         s2n_task_execute(task); /* which may end it, and what ends with it */
     }

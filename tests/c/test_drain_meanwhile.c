@@ -81,8 +81,29 @@ static void what_is_the_engines_is_not_put_off(void)
     bench_close();
 }
 
+/* Its reactor is about to end, and places nothing that nobody would collect. */
+static void what_is_put_off_at_the_end_does_not_begin(void)
+{
+    bench_open(DEPTH, POOL);
+    s2n_lu_drain(bench.lu[0], 31);
+    expect_drained(31, 0);
+    begin_read(&op[0], 0, 0, 0, 1);
+    bench.reactor->stopping = true;
+    s2n_lu_set_aside(bench.lu[0], false);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 0);
+    bench.reactor->stopping = false;
+    s2n_lu_look_again(bench.lu[0]);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 1);
+    complete_all();
+    CHECK(op[0].completed);
+    bench_close();
+}
+
 int main(void)
 {
+    RUN(what_is_put_off_at_the_end_does_not_begin);
     RUN(what_comes_meanwhile_is_put_off);
     RUN(what_is_the_engines_is_not_put_off);
     return 0;
