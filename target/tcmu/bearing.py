@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.target.tcmu.device_config import ConfigError
 from scsi2nvme.target.tcmu.uio import UioDevice
+from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.store import Store, UnsavedState, load_as
 
 KEY = "devices"
@@ -17,14 +17,15 @@ OTHER = "its namespace is another; remove it, and create it again"
 _IDENTIFIERS = ("uuid", "nguid", "eui64")
 
 
-def identity(facts: NamespaceFacts) -> dict[str, str]:
+def identity(lu: LogicalUnit) -> dict[str, str]:
     """Return what tells a namespace from others: where nothing else does, the disk it is on."""
+    facts = lu.facts_as_read
     found = {name: value.hex() for name in _IDENTIFIERS if (value := getattr(facts, name))}
     return found or {"serial": facts.controller.bytes("sn").hex()}
 
 
-def _record(uio: UioDevice, facts: NamespaceFacts) -> dict[str, str]:
-    return {"config": uio.config, **identity(facts)}
+def _record(uio: UioDevice, lu: LogicalUnit) -> dict[str, str]:
+    return {"config": uio.config, **identity(lu)}
 
 
 def _parse(value: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -44,15 +45,15 @@ class NamespacesOf:
         self._store = store
         self._known = load_as(store, KEY, "", _parse) or {}
 
-    def check(self, uio: UioDevice, facts: NamespaceFacts) -> None:
+    def check(self, uio: UioDevice, lu: LogicalUnit) -> None:
         """See that a device from before finds the namespace that it was created for."""
-        known, now = self._known.get(uio.label), _record(uio, facts)
+        known, now = self._known.get(uio.label), _record(uio, lu)
         if known is not None and known.get("config") == uio.config and known != now:
             raise ConfigError(OTHER)
 
-    def keep(self, uio: UioDevice, facts: NamespaceFacts) -> None:
+    def keep(self, uio: UioDevice, lu: LogicalUnit) -> None:
         """This is the namespace of a device; UnsavedState where that cannot be kept."""
-        now = _record(uio, facts)
+        now = _record(uio, lu)
         if self._known.get(uio.label) != now:
             self._save({**self._known, uio.label: now})
 

@@ -256,8 +256,8 @@ class TcmuFrontEnd:
         """
         lu = self.check(uio.config)
         if recovering:
-            self._namespaces.check(uio, lu.facts_as_read)
-        self._namespaces.keep(uio, lu.facts_as_read)
+            self._namespaces.check(uio, lu)
+        self._namespaces.keep(uio, lu)
         size = self._kernel.attribute(uio, "dev_size")
         try:
             self._check_blocks(lu, self._kernel.attribute(uio, "hw_block_size"))
