@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tests.mutants.judges import ROOT, in_forks, judges_of, subjects
+from tests.mutants.judges import ROOT, beside_forks, in_forks, judges_of, subjects
 from tests.mutants.operators import Mutant, mutants
 from tests.mutants.results import Results, accepted, table
 from tests.mutants.tree import Tree
@@ -31,12 +31,9 @@ def _chosen(prefixes: list[str], seed: int) -> list[Mutant]:
     for path in subjects():
         if path.startswith(tuple(prefixes)):
             chance = random.Random(f"{seed} {path}")
-            found = [
-                each
-                for each in mutants(path, (ROOT / path).read_text())
-                if not any(entry.covers(each) for entry in listed)
-            ]
-            chance.shuffle(found)
+            found = list(mutants(path, (ROOT / path).read_text()))
+            chance.shuffle(found)  # first of all: a sample loses what is accepted, and nothing else
+            found = [each for each in found if not any(entry.covers(each) for entry in listed)]
             for at in range(0, len(found), BATCH):
                 rank = (at + BATCH * chance.random()) / len(found)
                 ranked.append((rank, found[at : at + BATCH]))
@@ -52,11 +49,16 @@ class _Way:
 
     def judged(self, each: Mutant, tree: Tree, results: Results) -> str:
         near = results.near(each)
-        if in_forks(each.path) and (noticed := tree.ask_forks(each, near)):
-            return noticed
         stages = judges_of(each.path, near)
+        if in_forks(each.path):
+            noticed = tree.ask_forks(each, near)
+            if noticed and noticed != "import":
+                return noticed
+            if not noticed:  # others are left
+                stages = tuple(map(beside_forks, stages))
         if self.alone and each.path.endswith(".c"):
             stages = tuple(stage for stage in stages if stage.programs)
+        stages = tuple(stage for stage in stages if stage.programs or stage.tests)
         return tree.check(each, stages)
 
 

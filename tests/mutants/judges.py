@@ -102,6 +102,11 @@ def in_forks(path: str) -> bool:
     return path.startswith(_IN_FORKS)
 
 
+def beside_forks(stage: Stage) -> Stage:
+    """Return a stage without the tests of FORKED."""
+    return Stage(tests=tuple(test for test in stage.tests if not test.startswith(FORKED)))
+
+
 def stage_of(judge: str) -> Stage:
     """Return one program, or one test, that noticed a mutant, as a stage of its own."""
     if judge.startswith(("tests/c/", SANITIZED)):

@@ -78,9 +78,9 @@ class Tree:
         kept.write_text("\0".join(sorted(wanted)))
 
     def ask_forks(self, mutant: Mutant, near: Sequence[str]) -> str:
-        """Return which of the tests of FORKED notices a mutant of Python, or "".
+        """Return which of the tests of FORKED notices a mutant of Python, "" if none does.
 
-        They are not begun anew for each: what they let pass may be in what importing does.
+        They are not begun anew for each: what only importing would show is "import".
         """
         if self._forks is None:
             self._forks = Forks(self.place, self._environment(), FORKED)
@@ -91,7 +91,7 @@ class Tree:
             if self._forks.judge(mutant.path, text, [noticed], only=True):
                 raise RuntimeError(f"without a mutant fails: {noticed}")
             self._sound.add(noticed)
-        return "" if noticed == "import" else noticed
+        return noticed
 
     def close(self) -> None:
         """End what waits for mutants."""

@@ -31,7 +31,6 @@ _OPTIMIZED = 0x1  # functions have it, modules and class bodies do not
 
 def pytest_runtestloop(session: pytest.Session) -> bool:
     """Judge mutants instead of running tests."""
-    gc.unfreeze()  # what is frozen is not among the objects that are looked through
     with os.fdopen(int(os.environ[REPLY]), "w") as reply:
         for line in sys.stdin:
             reply.write(_judge(session, json.loads(line)) + "\n")
@@ -41,8 +40,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool:
 
 def _judge(session: pytest.Session, request: dict[str, Any]) -> str:
     path = Path(request["path"]).resolve()
-    changes = _changes(path, request["source"])
-    if changes is None:
+    found = changes(path, request["source"])
+    if found is None:
         return "import"
     first: dict[str, int] = {name: at for at, name in enumerate(request["first"])}
     items = [item for item in session.items if not request["only"] or item.nodeid in first]
@@ -51,7 +50,7 @@ def _judge(session: pytest.Session, request: dict[str, Any]) -> str:
     child = os.fork()
     if not child:
         os.setpgid(0, 0)
-        _run(items, changes, told)
+        _run(items, found, told)
     with contextlib.suppress(PermissionError, ProcessLookupError):
         os.setpgid(child, child)
     os.close(told)
@@ -67,10 +66,10 @@ def _rank(name: str, first: dict[str, int]) -> int:
     return min(first.get(name, len(first)), first.get(name.split("::")[0], len(first)))
 
 
-def _run(items: list[pytest.Item], changes: list[tuple[FunctionType, CodeType]], told: int) -> None:
+def _run(items: list[pytest.Item], found: list[tuple[FunctionType, CodeType]], told: int) -> None:
     """Change functions, run tests until one fails, and tell of each; in the child."""
     try:
-        for function, code in changes:
+        for function, code in found:
             function.__code__ = code
         for item, following in zip(items, [*items[1:], None], strict=True):
             os.write(told, f"{item.nodeid}\n".encode())
@@ -96,10 +95,12 @@ def _listen(begun: int, end: float) -> str:
     return "time"
 
 
-def _changes(path: Path, source: str) -> list[tuple[FunctionType, CodeType]] | None:
+def changes(path: Path, source: str) -> list[tuple[FunctionType, CodeType]] | None:
     """Return which functions have which code then; None if importing does something else."""
-    before = list(_codes(compile(path.read_text(), str(path), "exec")))
-    after = list(_codes(compile(source, str(path), "exec")))
+    before, after = (
+        list(_codes(compile(text, str(path), "exec", dont_inherit=True)))
+        for text in (path.read_text(), source)
+    )
     if len(before) != len(after):
         return None
     changed: dict[CodeType, CodeType] = {}
@@ -110,6 +111,7 @@ def _changes(path: Path, source: str) -> list[tuple[FunctionType, CodeType]] | N
             return None
     if any(len(old.co_freevars) != len(new.co_freevars) for old, new in changed.items()):
         return None
+    gc.unfreeze()  # what is frozen is not among the objects
     found = [
         (each, changed[each.__code__])
         for each in gc.get_objects()
@@ -117,6 +119,7 @@ def _changes(path: Path, source: str) -> list[tuple[FunctionType, CodeType]] | N
         and each.__code__.co_filename == str(path)
         and each.__code__ in changed
     ]
+    gc.freeze()
     return found if found or not changed else None
 
 
