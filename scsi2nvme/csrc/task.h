@@ -70,7 +70,6 @@ struct s2n_task {
     /* Set by s2n_task_begin. */
     enum s2n_direction direction;
     uint64_t announced; /* bytes that the CDB announces; for the residual */
-    bool known;         /* the opcode has a row (else: collect no data) */
     /* Which of these bytes are moved now. READ and WRITE move more than S2N_MAXIMUM_TRANSFER
      * in portions, one after the other, each with a buffer of its own. Other commands have
      * one portion; 0 bytes where that would be more: no data are collected. */

@@ -118,7 +118,6 @@ void s2n_task_begin(s2n_task *task)
     take_course(task);
     task->row = s2n_hot_find(task->cdb, task->cdb_length);
     s2n_count_begun(task);
-    task->known = task->row && task->lu;
     if (!task->row)
         return;
     task->direction = task->row->direction;

@@ -88,6 +88,11 @@ static bool transfer(s2n_task *task, bool write)
     return true;
 }
 
+static bool is_known(uint8_t opcode)
+{
+    return opcode == 0x00 || opcode == 0x12 || opcode == 0x28 || opcode == 0x2a;
+}
+
 void s2n_task_execute(s2n_task *task)
 {
     static const uint8_t zeroes[256];
@@ -98,7 +103,7 @@ void s2n_task_execute(s2n_task *task)
     if (fake.hold) {
         CHECK(fake.executed_count < FAKE_TASKS);
         fake.executed[fake.executed_count++] = task;
-    } else if (!task->lu || !task->known) {
+    } else if (!task->lu || !is_known(task->cdb[0])) {
         fake_end(task, 2, 18, NULL, 0);
     } else if (task->cdb[0] == 0x12) {
         fake_end(task, 0, 0, zeroes, task->cdb[4]);

@@ -193,10 +193,7 @@ void s2n_task_begin(s2n_task *task)
 {
     task->lu = s2n_nexus_unit(task->nexus, task->lun);
     task->set = task->lu ? &set : NULL;
-    task->known = true;
     switch (task->cdb[0]) {
-    case 0x00:
-        break;
     case 0x12:
         task->direction = S2N_IN;
         task->announced = task->cdb[4];
@@ -206,8 +203,6 @@ void s2n_task_begin(s2n_task *task)
         task->direction = task->cdb[0] == 0x28 ? S2N_IN : S2N_OUT;
         task->announced = (uint64_t)(task->cdb[7] << 8 | task->cdb[8]) * FAKE_BLOCK;
         break;
-    default:
-        task->known = false;
     }
     take_portion(task);
 }

@@ -438,6 +438,27 @@ static void a_session_without_spare_commands_recovers(void)
     logout(&on[0]);
 }
 
+/* Of many PDUs that are there at once, no more go with one call than that has room for. */
+static void a_call_sends_as_many_pieces_as_it_takes(void)
+{
+    enum { PINGS = S2N_IOVECS / 2 - 1, LONG = 500 * FAKE_BLOCK };
+    s2n_conn_params params = usual;
+
+    params.maximum_send = params.maximum_burst = LONG;
+    for (uint32_t bare = 0; bare < 4; bare++) { /* have no data, which is a piece */
+        login(&i, &params);
+        for (uint32_t at = 0; at < PINGS; at++)
+            put_nop(S2N_NOP_OUT | IMMEDIATE, at, at < bare ? 0 : 4);
+        put_command(&i, F | R, AN_ITT, LONG, read10(0, LONG / FAKE_BLOCK), NULL, 0);
+        for (uint32_t at = 0; at < PINGS; at++)
+            CHECK_EQUAL(expect(&i, S2N_NOP_IN)->length, at < bare ? 0 : 4);
+        struct pdu *pdu = expect(&i, S2N_DATA_IN);
+        CHECK_EQUAL(pdu->length, LONG);
+        CHECK(!memcmp(pdu->data, pattern(LONG), LONG));
+        logout(&i);
+    }
+}
+
 int main(void)
 {
     RUN(digest_is_crc32c);
@@ -455,5 +476,6 @@ int main(void)
     RUN(what_was_received_comes_first);
     RUN(output_waits_for_the_socket);
     RUN(a_session_without_spare_commands_recovers);
+    RUN(a_call_sends_as_many_pieces_as_it_takes);
     return 0;
 }

@@ -69,9 +69,39 @@ static void all_nexuses_have_no_more_than_the_sum(void)
     bench_close();
 }
 
+/* An answer is one piece, a buffer as many as it has chunks; each ends where it does. */
+static void what_is_moved_is_found_piece_by_piece(void)
+{
+    enum { CHUNK = 1 << 16, BYTES = 2 * CHUNK + 8 * BLOCK };
+    uint32_t length;
+
+    bench_open(64, POOL);
+    op[0].keeps = op[1].keeps = true;
+    begin_read(&op[0], 0, 0, 0, BYTES / BLOCK);
+    complete_all();
+    CHECK(op[0].completed);
+    for (uint32_t at = 0; at < BYTES; at += BLOCK) {
+        uint32_t end = at / CHUNK * CHUNK + CHUNK;
+        s2n_task_span_at(op[0].task, at, &length);
+        CHECK_EQUAL(length, (end < BYTES ? end : BYTES) - at);
+    }
+    s2n_lu_set_aside(bench.lu[0], true);
+    begin_read(&op[1], 0, 0, 0, 1);
+    expect_engine(&op[1]);
+    answer(&op[1], BLOCK);
+    const uint8_t *begin = s2n_task_span_at(op[1].task, 0, &length);
+    CHECK_EQUAL(length, BLOCK);
+    CHECK(s2n_task_span_at(op[1].task, 100, &length) == begin + 100);
+    CHECK_EQUAL(length, BLOCK - 100);
+    taken(&op[0]);
+    taken(&op[1]);
+    bench_close();
+}
+
 int main(void)
 {
     RUN(a_nexus_gets_no_more_answers_than_it_takes);
     RUN(all_nexuses_have_no_more_than_the_sum);
+    RUN(what_is_moved_is_found_piece_by_piece);
     return 0;
 }
