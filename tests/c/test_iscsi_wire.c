@@ -166,9 +166,12 @@ static void a_damaged_header_ends_the_connection(void)
         if (damage == S2N_AT_AHS_LENGTH)
             continue; /* then more is waited for */
         with_digests();
-        request(bhs, S2N_NOP_OUT | IMMEDIATE, 1, 0);
+        request(bhs, damage % 2 ? S2N_NOP_OUT : S2N_SCSI_COMMAND, 1, FIRST_CMD_SN);
+        bhs[S2N_AT_FLAGS] = F;
         put_damaged(bhs, 0, damage);
         CHECK_EQUAL(expect_closed(&i), EBADMSG);
+        CHECK_EQUAL(fake.executions, 0);
+        CHECK_EQUAL(s2n_session_expected_cmd_sn(i.session), FIRST_CMD_SN);
         expect_nothing_left(&i);
     }
 }
