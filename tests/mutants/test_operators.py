@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.mutants.judges import ROOT, judges_of, subjects
+from tests.mutants.judges import FORKED, ROOT, Stage, beside_forks, judges_of, subjects
 from tests.mutants.operators import mutants
 
 
@@ -48,3 +48,9 @@ def test_every_subject_has_tests() -> None:
         for stage in stages:
             for name in stage.tests:
                 assert (ROOT / name).exists(), f"{path}: {name}"
+
+
+def test_what_forks_run_is_not_run_again() -> None:
+    assert all((ROOT / name).exists() for name in FORKED)
+    stage = Stage(tests=("tests/commands/test_mode.py::test_a", "tests/commands", "tests/model"))
+    assert beside_forks(stage) == Stage(tests=("tests/model",))
