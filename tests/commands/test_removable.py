@@ -113,6 +113,18 @@ def test_it_stays_away_while_the_controller_does(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("state", [Readiness.FAILED, Readiness.FORMATTING])
+def test_what_cannot_be_reached_is_neither_loaded_nor_ejected(
+    bench: Bench, state: Readiness, start: int
+) -> None:
+    bench.lu.readiness = state
+    result = bench.do("START STOP UNIT", loej=1, start=start)
+    assert bench.lu.not_ready is not None
+    assert result.sense == bench.lu.not_ready
+    assert bench.lu.readiness is state
+
+
+@pytest.mark.parametrize("start", [0, 1])
 def test_a_medium_that_is_not_removable(start: int) -> None:
     bench = make_bench()
     result = bench.do("START STOP UNIT", loej=1, start=start)
