@@ -9,7 +9,7 @@ from scsi2nvme.command import Command
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.commands.sanitize import OVERWRITE_HEADER
 from scsi2nvme.commands.sanitize_status import MOST_FAILURES, pick_up
-from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import RESERVATION_CONFLICT, Result, Translation
 from scsi2nvme.scsi.sense import (
@@ -398,14 +398,6 @@ def test_a_failure_of_old_is_told_from_one_that_was_left(bench: Bench, left: boo
     assert code(bench.do("TEST UNIT READY")) == (None if left else SANITIZE_COMMAND_FAILED)
     assert bench.do(EXIT) == Result()
     assert bench.do("TEST UNIT READY") == Result()
-
-
-@pytest.mark.parametrize("state", [0, 1, 2])
-def test_blocks_are_read_to_tell_failures_apart_alone(bench: Bench, state: int) -> None:
-    bench.model.sanitize_log(state=state)
-    assert bench.model.play(pick_up(bench.lu)) == Result()
-    assert bench.model.executed
-    assert not [one for one in bench.model.executed if isinstance(one.opcode, Opcode)]
 
 
 def test_a_failure_that_another_host_has_mended_is_none(bench: Bench) -> None:
