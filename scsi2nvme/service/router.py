@@ -62,6 +62,7 @@ class Router:
         self.choose()
         self._every.remove(route)
         self._list()
+        self._tell_of_change(AccessChange.IMPLICIT)
         return True
 
     def displaced(self, controller: PlaneController) -> bool:

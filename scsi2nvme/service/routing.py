@@ -116,6 +116,7 @@ class _Attempt:
         self._ends |= zip(self._left, outcome, strict=True)
         off = [index for index in self._left if self._ends[index].status in _OFF_COURSE]
         if not off:
+            route.refused = False
             self._settle(route)
             return
         route.refused |= any(self._ends[index].status in _REFUSED for index in off)

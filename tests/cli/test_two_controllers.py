@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from scsi2nvme.api import methods
+from scsi2nvme.cli.control import ask
 from scsi2nvme.cli.daemon.serve import Daemon
+from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.commands.target_port_groups import TO_SET, TO_SET_HEADER
 from scsi2nvme.commands.vpd_pages.designators import DESIGNATOR_HEADER
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
@@ -260,6 +263,62 @@ def test_a_state_that_a_controller_tells_is_followed(tmp_path: Path) -> None:
             assert await read(one, 0) == bytes([9]) * BLOCK
 
     asyncio.run(work())
+
+
+def test_a_namespace_that_goes_from_one_controller_stays_by_the_other(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with twins(tmp_path) as both:
+            one, other = both.one, both.other
+            await written(one, 0, 4)
+            both.transport(0).detach(1)
+            await eventually(lambda: not both.daemon.served[0].units, "it has gone there")
+            await both.active(2)
+            await eventually(lambda: not both.daemon.controllers._following.locked(), "followed")
+            assert await triple(one, 0) == (5, 0x25, 0)
+            while (attention := await triple(other, 0)) is not None:
+                assert attention == STATE_CHANGED
+            assert await read(other, 0) == bytes([4]) * BLOCK
+            both.transport(0).detach()
+            await eventually(lambda: both.daemon.served[0].units, "it is back")
+            await eventually(lambda: not both.daemon.controllers._following.locked(), "followed")
+            assert both.lu.routes.several
+            await asyncio.to_thread(one.hear)
+            assert await read(one, 0) == bytes([4]) * BLOCK
+
+    asyncio.run(work())
+
+
+def test_each_target_is_shown_with_its_own_controller(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with twins(tmp_path) as both:
+            shown = await asyncio.to_thread(ask, tmp_path, methods.SHOW)
+            numbers = [[lun["Controller"] for lun in each["LUNs"]] for each in shown["Targets"]]
+            assert numbers == [[0], [1]]
+            with pytest.raises(OperationError, match="one of two ways"):
+                both.daemon.controllers.check_going(1)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        (",readonly=on", "", "the options of both have to be equal"),
+        ("", ",tell=ctrl.mdts:1", "the controllers are not alike in MDTS"),
+        ("", ",tell=ns.noiob:8", "the controllers do not tell the same of it"),
+    ],
+)
+def test_what_is_not_alike_is_not_joined(
+    tmp_path: Path, first: str, second: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    configured = serving(tmp_path, *specs(tmp_path, first, second), port=free_port())
+
+    async def work() -> None:
+        async with running(configured) as daemon:
+            assert [len(served.units) for served in daemon.served] == [1, 0]
+
+    asyncio.run(work())
+    assert f"is the same one, and {reason}" in caplog.text
 
 
 def test_the_last_controller_is_lost_and_one_returns(tmp_path: Path) -> None:

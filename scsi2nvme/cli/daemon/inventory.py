@@ -55,7 +55,7 @@ class Inventory:
                 )
 
     def follow(self, one: Served) -> tuple[list[LogicalUnit], bool]:
-        """Take in what a controller has got and lost; return what went, and whether some came.
+        """Take in what a controller has got and lost; return what went, and whether more changed.
 
         What went is the caller's to remove, also where another namespace came under its NSID. What
         is reached by another controller as well stays, and is reached by that one.
@@ -66,8 +66,9 @@ class Inventory:
             for nsid, lu in list(one.units.items())
             if not lu.is_of(namespaces.get(nsid))
         ]
-        gone = [lu for lu in gone if not self._service.remove_route(lu, one.native)]
-        return gone, self.settle()
+        ended = [lu for lu in gone if not self._service.remove_route(lu, one.native)]
+        came = self.settle()
+        return ended, came or len(ended) < len(gone)
 
     def settle(self) -> bool:
         """See that no namespace has the name of another; return whether some came.

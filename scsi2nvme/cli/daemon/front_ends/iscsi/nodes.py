@@ -93,9 +93,14 @@ class Nodes:
             return False
         return self.by_name.get(node.iqn) is not node or not node.admits(session.initiator)
 
-    def controller_of(self, lu: LogicalUnit) -> Served | None:
-        """Return the controller that a logical unit is a namespace of; None if it has just gone."""
-        return next((one for one in self._served if lu in one.units.values()), None)
+    def controller_of(self, lu: LogicalUnit, target: str) -> Served | None:
+        """Return the controller that a logical unit is a namespace of; None if it has just gone.
+
+        Of several that is the one which is this target, if one is.
+        """
+        having = [one for one in self._served if lu in one.units.values()]
+        having.sort(key=lambda one: one.iqn != target)
+        return having[0] if having else None
 
     def _wanted(self) -> dict[str, _Wanted]:
         there = [one for one in self._served if one.number not in self._leaving]

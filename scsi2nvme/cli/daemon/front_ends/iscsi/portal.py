@@ -190,7 +190,7 @@ class IscsiFrontEnd:
             {
                 "Target": iqn,
                 "Portals": portals,
-                "LUNs": [self._shown(lun, lu) for lun, lu in luns.items()],
+                "LUNs": [self._shown(iqn, lun, lu) for lun, lu in luns.items()],
             }
             for iqn, luns in self._luns()
         ]
@@ -205,8 +205,8 @@ class IscsiFrontEnd:
         ]
         return {"Targets": targets, "Sessions": sessions}
 
-    def _shown(self, lun: int, lu: LogicalUnit) -> Mapping[str, Any]:
-        one = self._nodes.controller_of(lu)
+    def _shown(self, target: str, lun: int, lu: LogicalUnit) -> Mapping[str, Any]:
+        one = self._nodes.controller_of(lu, target)
         return {
             "LUN": lun,
             "Controller": None if one is None else one.number,
@@ -225,7 +225,8 @@ class IscsiFrontEnd:
         yield "Serving on " + ", ".join(map(_told, addresses)) + ":"
         portal = _near(addresses)
         for iqn, luns in self._luns():
-            behind = dict.fromkeys(_spec(self._nodes.controller_of(lu)) for lu in luns.values())
+            found = (self._nodes.controller_of(lu, iqn) for lu in luns.values())
+            behind = dict.fromkeys(map(_spec, found))
             yield f"  target {iqn}" + (f"  ({', '.join(behind)})" if behind else "")
             for lun, lu in luns.items():
                 size = sizes.size(lu.capacity_blocks * lu.block_bytes)

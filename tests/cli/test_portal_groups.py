@@ -1,0 +1,62 @@
+"""Which portal group each of a disk's controllers is in, from one start to the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scsi2nvme.cli.daemon.portal_groups import PortalGroups
+from scsi2nvme.cli.daemon.state import JsonStore
+from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.fields import Values
+from tests.support import make_facts
+
+MULTIPLE = 1 << 1
+FILE = "portal-groups.json"
+
+
+def controller(number: int, serial: bytes = b"S1", cmic: int = MULTIPLE) -> Values:
+    told: dict[str, int | bytes] = {
+        "cntlid": number,
+        "cmic": cmic,
+        "sn": serial.ljust(20),
+        "subnqn": b"nqn.x".ljust(256),
+    }
+    return make_facts(controller=told).controller
+
+
+def test_who_comes_first_has_the_first(tmp_path: Path) -> None:
+    groups = PortalGroups(JsonStore(tmp_path))
+    assert [groups.of(controller(number)) for number in (7, 3, 7)] == [1, 2, 1]
+    assert groups.of(controller(3, b"S2")) == 1
+
+
+def test_a_disk_with_one_controller_is_in_the_first(tmp_path: Path) -> None:
+    groups = PortalGroups(JsonStore(tmp_path))
+    assert [groups.of(controller(number, cmic=0)) for number in (1, 2)] == [1, 1]
+    assert not (tmp_path / FILE).exists()
+
+
+def test_they_last(tmp_path: Path) -> None:
+    before = PortalGroups(JsonStore(tmp_path))
+    assert [before.of(controller(number)) for number in (7, 3)] == [1, 2]
+    after = PortalGroups(JsonStore(tmp_path))
+    assert [after.of(controller(number)) for number in (5, 3, 7)] == [3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "disks",
+    [
+        '[{"disk": "x", "tags": {"1": 1, "2": 1}}]',
+        '[{"disk": "x", "tags": {"1": 0}}]',
+        '[{"disk": "x", "tags": {"1": 65536}}]',
+        '[{"disk": "x", "tags": {"a": 1}}]',
+        '[{"disk": "x", "tags": {"65536": 1}}]',
+        '"x"',
+    ],
+)
+def test_what_makes_no_sense_is_told(tmp_path: Path, disks: str) -> None:
+    (tmp_path / FILE).write_text(f'{{"disks": {disks}}}')
+    with pytest.raises(OperationError, match=FILE):
+        PortalGroups(JsonStore(tmp_path))
