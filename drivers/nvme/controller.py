@@ -306,6 +306,10 @@ class Controller:
         """Lend DMA memory for the body; see `DataExecutor`."""
         return self._executor.borrow(length, party)
 
+    def settings_made(self) -> tuple[NvmeCommand, ...]:
+        """Return what sets again what was set in it: for another controller of the same disk."""
+        return self._settings.made()
+
     # ---- namespaces and events ----
 
     async def _one(self, command: NvmeCommand) -> Completion:

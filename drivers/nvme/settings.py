@@ -146,6 +146,16 @@ class Settings:
                 shared = key.nsid in (0, BROADCAST_NSID)
                 self._unset |= new.keys() if shared else {key.nsid} & new.keys()
 
+    def made(self) -> tuple[NvmeCommand, ...]:
+        """Return the commands that set again what holds, in their order."""
+        return tuple(self._as_of_now(key, wish) for key, wish in self._wishes.items())
+
+    def _as_of_now(self, key: _Key, wish: _Wish) -> NvmeCommand:
+        if key.fid != Feature.TIMESTAMP:
+            return wish.command
+        elapsed_ms = int((self._clock.now() - wish.at_s) * 1000)
+        return replace(wish.command, data_out=_later(wish.command.data_out, elapsed_ms))
+
     def take_unset(self) -> frozenset[int]:
         """Return once the NSIDs of namespaces with a feature that could not be set again.
 
@@ -158,9 +168,7 @@ class Settings:
         command = wish.command
         if len(command.data_out) > PAGE:
             return False  # more than bring-up has memory for
-        if key.fid == Feature.TIMESTAMP:
-            elapsed_ms = int((self._clock.now() - wish.at_s) * 1000)
-            command = replace(command, data_out=_later(command.data_out, elapsed_ms))
+        command = self._as_of_now(key, wish)
         if not (await self._executed(execute, command)).status:
             return True
         # A controller may refuse to set what holds: a write protection until the power goes.

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
-from scsi2nvme.background import Background
+from scsi2nvme.background import Background, until_ended
 from scsi2nvme.happenings import tell
 from scsi2nvme.native.plane import PlaneController
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -51,6 +52,22 @@ class Router:
         self._list()
         if self._unit.lu.unit_attentions:  # else nobody knows of another state
             self._tell_of_change(AccessChange.IMPLICIT)
+        self._bring_in_line(route)
+
+    def _bring_in_line(self, route: ServedRoute) -> None:
+        """Set by a route what was set by the one in use, before it is taken."""
+        if route is self.chosen or not self.chosen.settings():
+            self.choose()
+            return
+        route.refused = True
+        self._background.spawn(self._set_all(route))
+
+    async def _set_all(self, route: ServedRoute) -> None:
+        for command in self.chosen.settings():
+            outcome = await until_ended(partial(route.executor.start, (command,)))
+            if any(completion.status for completion in outcome):
+                log.error("%s: what was set by another controller cannot be set", route.label)
+        route.refused = False
         self.choose()
 
     def remove(self, controller: PlaneController) -> bool:
@@ -76,16 +93,25 @@ class Router:
     def lost(self, controller: PlaneController) -> bool:
         """A controller is lost: take another; whether there is none."""
         route = self.of(controller)
+        if route is None:
+            return False
+        route.refused = True  # until it is in line, should it return
         self.choose()
-        return route is not None and not self.chosen.alive()
+        return not self.chosen.alive()
 
-    def heard(self, controller: PlaneController, facts: NamespaceFacts) -> bool:
-        """A controller tells of the namespace; whether commands go by it."""
+    def heard(self, controller: PlaneController, facts: NamespaceFacts, *, returned: bool) -> bool:
+        """A controller tells of the namespace; whether commands go by it.
+
+        `returned`: it was lost, and may have missed what was set meanwhile.
+        """
         route = self.of(controller)
         if route is None:
             return True
         route.facts, route.refused = facts, False
-        self.choose()
+        if returned:
+            self._bring_in_line(route)
+        else:
+            self.choose()
         return self.chosen is route
 
     def of(self, controller: PlaneController) -> ServedRoute | None:

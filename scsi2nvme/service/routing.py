@@ -38,12 +38,13 @@ UNCERTAIN = StatusCode.ABORTED_SQ_DELETION
 class ServedRoute(Route):
     """A route with who executes the engine's commands by it, and its half in the data plane.
 
-    `label` is what its controller is called.
+    `label` is what its controller is called, `settings` return what sets again what is set in it.
     """
 
     executor: DataExecutor
     controller: PlaneController
     label: str
+    settings: Callable[[], Sequence[NvmeCommand]] = tuple
 
 
 class Chooser(Protocol):

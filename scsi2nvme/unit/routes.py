@@ -55,7 +55,7 @@ class Route:
     """A controller, with its target port group. `facts` are what it says of the namespace.
 
     `alive`: it was not lost. `refused`: it has refused a command as not leading to the namespace,
-    and has not been heard of since.
+    or was lost, and has not been heard of since.
     """
 
     group: int

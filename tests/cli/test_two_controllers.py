@@ -16,6 +16,7 @@ from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.commands.target_port_groups import TO_SET, TO_SET_HEADER
 from scsi2nvme.commands.vpd_pages.designators import DESIGNATOR_HEADER
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
+from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.nvme.ana import AnaState
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.cli.serving import running, serving
@@ -178,6 +179,9 @@ def test_initiators_set_which_controller_is_used(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
+WRITE_CACHE = 0x06  # a feature
+MODE_SELECT = row("MODE SELECT (6)").build(pf=1, parameter_list_length=24)
+WRITE_THROUGH = bytes([0, 0, 0, 0, 0x08, 18, 0]) + bytes(17)  # the Caching page, without WCE
 ORWRITE, COMPARE_AND_WRITE = row("ORWRITE (16)"), row("COMPARE AND WRITE")
 
 
@@ -284,6 +288,33 @@ def test_a_namespace_that_goes_from_one_controller_stays_by_the_other(tmp_path: 
             assert both.lu.routes.several
             await asyncio.to_thread(one.hear)
             assert await read(one, 0) == bytes([4]) * BLOCK
+
+    asyncio.run(work())
+
+
+def test_what_was_set_while_one_was_lost_is_set_in_it(tmp_path: Path) -> None:
+    """Else a write through the one that is back could be in a cache that was turned off."""
+
+    async def cached(both: Twins, index: int) -> int:
+        feature = admin.get_features(WRITE_CACHE)
+        (completion,) = await both.daemon.served[index].controller.execute(feature)
+        assert not completion.status
+        return completion.dw0
+
+    async def work() -> None:
+        async with twins(tmp_path) as both:
+            assert (await cached(both, 0), await cached(both, 1)) == (1, 1)
+            both.pull(1)
+            await ok(both.one, MODE_SELECT, data_out=WRITE_THROUGH)
+            assert await cached(both, 0) == 0
+            both.transport(1).insert()
+            await both.daemon.served[1].controller.reset()
+            await eventually(lambda: both.lu.routes.every[1].leads, "it is in line")
+            assert await cached(both, 1) == 0
+            both.pull(0)
+            await both.active(2)
+            await asyncio.to_thread(both.one.hear)
+            assert await read(both.one, 0) == bytes(BLOCK)
 
     asyncio.run(work())
 

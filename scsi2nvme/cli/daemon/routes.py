@@ -36,6 +36,7 @@ def route(one: Served, facts: NamespaceFacts) -> ServedRoute:
         executor=controller,
         controller=one.native,
         label=repr(one.settings.spec.text),
+        settings=controller.settings_made,
     )
 
 
