@@ -127,7 +127,7 @@ class Follower:
         followed = {
             nsid: units[nsid]
             for nsid in sorted(event.namespaces & units.keys())
-            if self._concerns(units[nsid], namespaces.get(nsid), controller, event.returned)
+            if self._concerns(units[nsid], namespaces.get(nsid), controller)
         }
         if event.returned:  # its power may have been off
             for lu in units.values():
@@ -141,13 +141,12 @@ class Follower:
         lu: LogicalUnit,
         facts: NamespaceFacts | None,
         controller: PlaneController | None,
-        returned: bool,
     ) -> bool:
         """Whether a logical unit is reached by the controller that tells something of it."""
         router = self._routers.get(lu)
         if router is None or facts is None or controller is None:
             return True
-        return router.heard(controller, facts, returned=returned)
+        return router.heard(controller, facts)
 
     def _follow(self, lu: LogicalUnit, facts: NamespaceFacts | None) -> asyncio.Task[None] | None:
         """Bring a logical unit in line with its namespace; without facts it is gone."""

@@ -35,6 +35,7 @@ class Router:
         self._active = first
         self._background = background
         self._following = False
+        self._behind: set[ServedRoute] = set()  # that were lost, and may be there again
         unit.executor = RouteExecutor(self)
         unit.lu.routes.activate = self._activate_explicitly
         self._list()
@@ -56,6 +57,7 @@ class Router:
 
     def _bring_in_line(self, route: ServedRoute) -> None:
         """Set by a route what was set by the one in use, before it is taken."""
+        self._behind.discard(route)
         if route is self.chosen or not self.chosen.settings():
             self.choose()
             return
@@ -96,19 +98,20 @@ class Router:
         if route is None:
             return False
         route.refused = True  # until it is in line, should it return
+        self._behind.add(route)
         self.choose()
         return not self.chosen.alive()
 
-    def heard(self, controller: PlaneController, facts: NamespaceFacts, *, returned: bool) -> bool:
+    def heard(self, controller: PlaneController, facts: NamespaceFacts) -> bool:
         """A controller tells of the namespace; whether commands go by it.
 
-        `returned`: it was lost, and may have missed what was set meanwhile.
+        One that was lost may have missed what was set meanwhile.
         """
         route = self.of(controller)
         if route is None:
             return True
         route.facts, route.refused = facts, False
-        if returned:
+        if route in self._behind:
             self._bring_in_line(route)
         else:
             self.choose()
