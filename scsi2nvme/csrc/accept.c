@@ -3,6 +3,7 @@
 
 #include "drain.h"
 #include "unit.h"
+#include "watch.h"
 
 /* Fewer data than the CDB announces are the engine's to judge, from the first portion on, and more
  * where a command takes just so many. So is what changes blocks without data, where
@@ -56,6 +57,8 @@ bool s2n_task_accept(s2n_task *task)
         return false;
     const struct s2n_lu_local *local = &lu->local[task->reactor->index];
     if (local->ranges && s2n_ranges_exclude(local, task, &plan))
+        return false;
+    if (local->watch && s2n_watch_meets(local->watch, task, &plan))
         return false;
     task->plan = plan;
     task->placed_bytes = plan.data_at;

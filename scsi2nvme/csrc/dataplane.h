@@ -163,6 +163,10 @@ void s2n_lu_recall(s2n_lu *lu, s2n_controller *controller, bool forgotten);
 void s2n_lu_drain_range(s2n_lu *lu, uint64_t first, uint64_t end, uint64_t token);
 /* End that, or give it up: DRAINED comes in any case. */
 void s2n_lu_release_range(s2n_lu *lu, uint64_t token);
+/* What would change blocks of `count` ranges is the engine's from now on, and of no others; what is
+ * under way goes on. `edges` has the first block of each, and the one behind its last, in ascending
+ * order. */
+void s2n_lu_watch(s2n_lu *lu, const uint64_t *edges, uint32_t count);
 /* A command of the engine's works on the blocks from `first` to before `end`, beside others: no
  * hot task begins that must be alone on some of them. Whether one is; its end is for a drain of
  * the range to tell. */

@@ -57,6 +57,7 @@ void s2n_lu_free(s2n_lu *lu)
     for (uint32_t i = 0; i < lu->reactors; i++) {
         s2n_drains_done(&lu->local[i]);
         s2n_ranges_free(&lu->local[i]);
+        free(lu->local[i].watch);
     }
     pthread_mutex_destroy(&lu->claims.lock);
     free(lu);

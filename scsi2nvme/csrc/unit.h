@@ -47,6 +47,7 @@ struct s2n_controller {
 
 struct s2n_drain_wait;
 struct s2n_range;
+struct s2n_watch;
 
 /* Tasks of a logical unit on one reactor: the hot ones, and what is counted of all. */
 struct s2n_lu_local {
@@ -54,6 +55,7 @@ struct s2n_lu_local {
     s2n_task *tasks; /* these */
     struct s2n_drain_wait *drains;
     struct s2n_range *ranges;               /* that it keeps off */
+    struct s2n_watch *watch;                /* what it does not change; NULL: nothing */
     s2n_task *put_off_first, *put_off_last; /* until a drain is over */
     uint32_t put_off_count;
     struct s2n_tally tally;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
@@ -441,6 +441,14 @@ class PlaneUnit(Handle):
     def release_range(self, token: int) -> None:
         """End what `drain_range` began with `token`, or give it up."""
         lib.s2n_lu_release_range(self.native, token)
+
+    def watch(self, blocks: Sequence[range]) -> None:
+        """Have what would change these blocks, and no others, be the engine's from now on.
+
+        They are in ascending order, and apart from each other. What is under way goes on.
+        """
+        edges = [edge for each in blocks for edge in (each.start, min(each.stop, _LAST_BLOCK))]
+        lib.s2n_lu_watch(self.native, ffi.new("uint64_t[]", edges), len(blocks))
 
     def statistics(self) -> Statistics:
         """Return what was counted of its commands."""
