@@ -274,6 +274,13 @@ class Command:
         lba, blocks = values["lba"], self.blocks(values)
         return (range(lba, lba + blocks if blocks else 1 << 64),)
 
+    def changed_blocks(self, cdb: bytes, data_out: bytes) -> tuple[range, ...] | None:
+        """Return the blocks that a command may change which modifies the medium; None: any."""
+        moves_blocks = Transfer.BLOCKS <= self.transfer <= Transfer.BYTCHK
+        if self.listed_blocks is None and not moves_blocks:
+            return None
+        return self.extents(cdb, data_out)
+
     @cached_property
     def structure(self) -> Structure:
         """The CDB's layout."""

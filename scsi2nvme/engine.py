@@ -271,7 +271,21 @@ def _checked(task: Task, cdb: bytes) -> Translation:
     if unit.power_condition and command.accesses_medium:
         with suppress(NvmeError):  # I/O needs no power state: it fails itself, if it does
             yield from power.wake(unit)
+    if command.modifies_medium:
+        _revoke_tokens(task, cdb)
     return (yield from command.translate(task))
+
+
+def _revoke_tokens(task: Task, cdb: bytes) -> None:
+    """Revoke the tokens whose blocks a command is about to change, perhaps.
+
+    What is not of blocks may be of the whole controller.
+    """
+    blocks = task.command.changed_blocks(cdb, task.data_out)
+    if blocks is None:
+        task.lu.blocks_may_change()
+    else:
+        task.lu.rods.changed(blocks)
 
 
 def _refuse(task: Task) -> Result | None:

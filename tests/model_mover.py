@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from scsi2nvme.commands.provisioning import zeroes
 from scsi2nvme.commands.read_write import data_commands, read_commands
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.copying import copy_command, copy_limits, ranges_of
 from scsi2nvme.scsi.result import NvmeError, Result, check_condition
 from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
 from scsi2nvme.status_map import result_of
-from scsi2nvme.unit.copies import Fault, Move, Moved, Moving, Side
+from scsi2nvme.unit.copies import Fault, Fill, Move, Moved, Moving, Side, Taking
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.tokens import Tokens
 from tests.model_controller import ModelController
 
 
@@ -28,6 +30,8 @@ class ModelMoving(Moving):
 
     def _moved(self) -> Moved:
         move = self.move
+        if (sense := move.refused()) is not None:
+            return Moved(0, Fault(Side.SOURCE, check_condition(sense)))
         for side, lu, lba in (
             (Side.SOURCE, move.source, move.lba),
             (Side.DESTINATION, move.destination, move.to),
@@ -73,7 +77,36 @@ class ModelMoving(Moving):
         return b"", Fault(side, result)
 
 
+class ModelFilling(Moving):
+    """Zeroes, at once."""
+
+    def __init__(self, models: Mapping[LogicalUnit, ModelController], fill: Fill) -> None:
+        self.models, self.fill = models, fill
+
+    def start(self, ended: Callable[[Any], None]) -> Callable[[], object]:
+        lu = cast(LogicalUnit, self.fill.destination)
+        for command in zeroes(lu, self.fill.to, self.fill.blocks):
+            self.models[lu].execute(command)
+        ended(Moved(self.fill.blocks))
+        return lambda: None
+
+
+class ModelTaking(Moving):
+    """A token, at once."""
+
+    def __init__(self, taking: Taking) -> None:
+        self.taking = taking
+
+    def start(self, ended: Callable[[Any], None]) -> Callable[[], object]:
+        ended(self.taking.make())
+        return lambda: None
+
+
 def move_on_models(models: Mapping[LogicalUnit, ModelController]) -> None:
     """Have copies between these logical units move blocks of their models."""
+    tokens = Tokens()
     for lu in models:
         lu.copies.mover = lambda move: ModelMoving(models, move)
+        lu.copies.filler = lambda fill: ModelFilling(models, fill)
+        lu.copies.taker = ModelTaking
+        lu.rods.tokens = tokens

@@ -117,6 +117,7 @@ OFFSET_TO_OFFSET = Structure(
 )
 
 IDENTIFICATION_CSCD = 0xE4
+LONGEST_NAME = 20  # of a designator in it
 SEGMENTS = {0x02: BLOCKS_TO_BLOCKS, 0x0A: OFFSET_TO_OFFSET}  # by type code
 DESCRIPTOR_CODES = bytes([*sorted(SEGMENTS), IDENTIFICATION_CSCD])
 
@@ -222,7 +223,7 @@ def _cscd(data: bytes, at: int) -> Values:
         raise wrong(at, None, UNSUPPORTED_TARGET_DESCRIPTOR_TYPE_CODE)
     if values.association:
         raise wrong(at + 5, 5)
-    if values.designator_length > 20:
+    if values.designator_length > LONGEST_NAME:
         raise wrong(at + 7)
     return values
 

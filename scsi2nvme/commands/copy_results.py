@@ -163,6 +163,7 @@ def receive(
 
 
 SHORT = Field("list_identifier", 2)
+LONG = Field("list_identifier", 2, 0, 32)
 _UNUSED = Field("list_identifier", 2, 0, 8, "of no effect", ignored=True)
 
 COMMANDS = (

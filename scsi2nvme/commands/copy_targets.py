@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scsi2nvme.command import Task
-from scsi2nvme.commands.copy_parameters import OWN_UNIT, CopyList
+from scsi2nvme.commands.copy_parameters import (
+    CSCD,
+    IDENTIFICATION_CSCD,
+    LONGEST_NAME,
+    OWN_UNIT,
+    CopyList,
+)
 from scsi2nvme.commands.vpd_pages.designators import DESIGNATOR_HEADER, logical_unit_designators
 from scsi2nvme.commands.vpd_pages.page import peripheral
 from scsi2nvme.fields import Values
@@ -31,6 +37,20 @@ def designators(lu: LogicalUnit) -> Iterator[tuple[int, int, bytes]]:
         end = DESIGNATOR_HEADER.size + header.length
         yield header.code_set, header.designator_type, page[DESIGNATOR_HEADER.size : end]
         page = page[end:]
+
+
+def identification(lu: LogicalUnit) -> bytes:
+    """Return a CSCD descriptor that names a logical unit, by the first designator that has room."""
+    code_set, kind, name = next(each for each in designators(lu) if len(each[2]) <= LONGEST_NAME)
+    return CSCD.build(
+        type_code=IDENTIFICATION_CSCD,
+        peripheral_device_type=peripheral(lu) & _DEVICE_TYPE,
+        code_set=code_set,
+        designator_type=kind,
+        designator_length=len(name),
+        designator=name.ljust(LONGEST_NAME, b"\0"),
+        disk_block_length=lu.block_bytes,
+    )
 
 
 def _named(task: Task, cscd: Values) -> LogicalUnit | None:

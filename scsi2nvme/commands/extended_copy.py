@@ -35,7 +35,7 @@ from scsi2nvme.scsi.sense import (
     SenseCode,
 )
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.copies import Fault, Move, Moved, Operation, Side, State
+from scsi2nvme.unit.copies import Fault, Move, Moved, Moving, Operation, Side, State
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
 
@@ -44,14 +44,16 @@ COPY_SECONDS = 600  # that a copy may well take
 Moves = Generator[Errand, Moved, Result]
 
 
-def carry_out(operation: Operation, task: Task, move: Move) -> Generator[Errand, Moved, Moved]:
+def carry_out(
+    operation: Operation, moving: Moving, block_bytes: int
+) -> Generator[Errand, Moved, Moved]:
     """Move blocks for an operation, which counts them."""
     if operation.aborting:
         return Moved(0, aborted=True)
-    operation.moving = task.lu.copies.mover(move)
+    operation.moving = moving
     moved = yield operation.moving
     operation.moving = None
-    operation.transferred += moved.blocks * move.source.block_bytes
+    operation.transferred += moved.blocks * block_bytes
     return moved
 
 
@@ -60,8 +62,11 @@ def _aborted(segment: Segment, number: int, code: SenseCode) -> CheckCondition:
     return CheckCondition(Sense(code, pointer=pointer, segment=number))
 
 
-def _failed(fault: Fault, number: int) -> Result:
-    """Return how a copy ends that one of its logical units has refused or failed."""
+def failed(fault: Fault, number: int | None = None) -> Result:
+    """Return how a copy ends that one of its logical units has refused or failed.
+
+    `number` is that of the segment, if there are such.
+    """
     if not fault.reachable:
         return check_condition(Sense(UNREACHABLE_COPY_TARGET, segment=number))
     result = fault.result
@@ -94,11 +99,12 @@ def _copy(task: Task, copy: CopyList, operation: Operation) -> Moves:
     for number, segment in enumerate(copy.segments):
         move = _move_of(task, copy, segment, number)
         if move.blocks:
-            moved = yield from carry_out(operation, task, move)
+            moving = task.lu.copies.mover(move)
+            moved = yield from carry_out(operation, moving, move.source.block_bytes)
             if moved.aborted:
                 return Result(Status.TASK_ABORTED)
             if moved.fault is not None:
-                return _failed(moved.fault, number)
+                return failed(moved.fault, number)
         operation.segments += 1
     return GOOD
 

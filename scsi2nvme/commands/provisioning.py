@@ -146,6 +146,14 @@ def _write_pattern(
         yield block_command(Opcode.WRITE, lu, start, count, data_out=data, protection=protection)
 
 
+def zeroes(lu: LogicalUnit, lba: int, blocks: int) -> Iterator[NvmeCommand]:
+    """Return what has a range read as zeroes, its protection information left to the controller."""
+    protection = lu.facts.protection
+    if lu.write_zeroes_blocks:
+        return _write_zeroes(lu, lba, blocks, 0, protection)
+    return _write_pattern(lu, lba, blocks, bytes(lu.block_bytes), protection)
+
+
 def write_same(task: Task) -> Translation:
     """Spec: SBC-3 5.43 and 5.44; NVM Command Set 1.0 3.2.8 (Write Zeroes)."""
     lu, lba, blocks = task.lu, task.cdb["lba"], task.cdb["number_of_blocks"]

@@ -60,7 +60,11 @@ def security_protocol_out(task: Task) -> Translation:
         raise task.invalid_field("transfer_length")
     if not length:
         return GOOD
-    yield _command(task, AdminOpcode.SECURITY_SEND, length, task.data_out)
+    task.lu.blocks_may_change()  # it may lock or erase them, we do not know
+    try:
+        yield _command(task, AdminOpcode.SECURITY_SEND, length, task.data_out)
+    finally:
+        task.lu.blocks_may_change()
     return GOOD
 
 

@@ -21,7 +21,7 @@ from scsi2nvme.nvme.reservations import RESERVATION_NOTIFICATION_LOG
 from scsi2nvme.scsi.result import CheckCondition, NvmeError
 from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
-from scsi2nvme.service import resting
+from scsi2nvme.service import filling, resting
 from scsi2nvme.service.events import Care, Events
 from scsi2nvme.service.keeping import Keeper, keep
 from scsi2nvme.service.mover import Mover
@@ -32,6 +32,7 @@ from scsi2nvme.service.router import Router
 from scsi2nvme.service.routing import ServedRoute
 from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.service.settling import Settling
+from scsi2nvme.service.taking import Taker, watch_blocks
 from scsi2nvme.service.task_management import TaskManager
 from scsi2nvme.service.tasks import TaskRunner
 from scsi2nvme.service.thresholds import Watch
@@ -39,6 +40,7 @@ from scsi2nvme.unit.disk_reservations import DiskReservations
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.statistics import Statistics
+from scsi2nvme.unit.tokens import End, Tokens
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ class TaskService:
         self._routers: dict[LogicalUnit, Router] = {}
         self._follower = Follower(self._registry, self._routers)
         self._mover = Mover(self._registry)
+        self._taker = Taker(self._registry)
+        self._tokens = Tokens()
         self._manager.moved = self._mover.ended
         self._keeper = Keeper(self._registry)
 
@@ -71,12 +75,14 @@ class TaskService:
         """Begin to serve the reactors' events in the running loop."""
         self._events.start()
         self._keeper.start()
+        self._tokens.later = asyncio.get_running_loop().call_later
 
     async def stop(self) -> None:
         """Let what is running end, for a bounded time; the front ends have closed their nexuses.
 
         What the controller keeps ends with the controller.
         """
+        self._tokens.stop()
         for unit in self._registry.units.values():
             unit.stop_followers()
         await self._retiring.cancel()
@@ -107,7 +113,9 @@ class TaskService:
     ) -> None:
         """Serve a logical unit from now on."""
         unit = self._registry.add_unit(lu, executor, controller)
-        lu.copies.mover = self._mover.move
+        lu.copies.mover, lu.copies.taker = self._mover.move, self._taker.take
+        lu.copies.filler = partial(filling.fill, self._mover)
+        lu.rods.tokens, lu.rods.watch = self._tokens, partial(watch_blocks, unit)
         lu.reservations.abort_tasks = lambda keys: self._manager.abort_preempted(unit, keys)
         if isinstance(lu.reservations, DiskReservations):
             lu.reservations.settled = partial(Settling, unit)
@@ -147,6 +155,7 @@ class TaskService:
         """
         keep(lu)
         self._routers.pop(lu, None)
+        lu.rods.end_all(End.REVOKED)
         retiring = self._retiring.spawn(self._retire(self._registry.remove_unit(lu)))
         if lu.sanitizing.running:  # it may have been the one that follows the operation
             self.follow_sanitize(lu.controller_units)
@@ -237,6 +246,7 @@ class TaskService:
         controller: PlaneController | None = None,
     ) -> list[asyncio.Task[None]]:
         """Follow what a controller tells of its namespaces: see `Follower`."""
+        self._revoke_tokens(units, event)
         refreshing = self._follower.controller_event(units, event, namespaces, controller)
         if event.returned or event.log_id == RESERVATION_NOTIFICATION_LOG:
             self.look_at_reservations(units.values())
@@ -245,6 +255,18 @@ class TaskService:
         if event.returned or event.log_id == STATUS_LOG.identifier or not followed:
             self.follow_sanitize(units.values())
         return refreshing
+
+    def _revoke_tokens(self, units: Mapping[int, LogicalUnit], event: ControllerEvent) -> None:
+        """Somebody else may have changed blocks: whose namespaces did, or all."""
+        every = event.returned or event.log_id == STATUS_LOG.identifier
+        self.blocks_may_change(
+            lu for nsid, lu in units.items() if every or nsid in event.namespaces
+        )
+
+    def blocks_may_change(self, units: Iterable[LogicalUnit]) -> None:
+        """Any blocks of logical units may change, or have, and not by commands of initiators."""
+        for lu in units:
+            lu.rods.changed(None)
 
     def follow_sanitize(self, units: Iterable[LogicalUnit]) -> None:
         """Follow what a controller may have under way that no command here has begun.

@@ -19,12 +19,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Hashable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any, cast
 
 from scsi2nvme.command import Command
-from scsi2nvme.commands import COMMANDS, power
 from scsi2nvme.commands.read_write import block_command, split
 from scsi2nvme.commands.zone_access import check_reading, check_writing, in_order
 from scsi2nvme.executor import DataExecutor, NvmeExecutor, play
@@ -33,7 +32,6 @@ from scsi2nvme.nvme.copying import CopyLimits, copy_command, copy_limits, ranges
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import (
     GOOD,
-    RESERVATION_CONFLICT,
     CheckCondition,
     NvmeError,
     Result,
@@ -42,17 +40,19 @@ from scsi2nvme.scsi.result import (
 )
 from scsi2nvme.scsi.sense import (
     LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
-    SOFTWARE_WRITE_PROTECTED,
-    WRITE_PROTECTED,
     Sense,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.service.moving import UnderWay
+from scsi2nvme.service.pieces import READ, WRITE, Failed, awake, both, refreshed, refusal
 from scsi2nvme.service.places import Place, Places
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.status_map import result_of
+from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.copies import CONCURRENT_COPIES, Fault, Move, Moved, Moving, Side
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.ports import ITNexus
 
 PIECE_BYTES = 1 << 20
 COPY_BYTES = 4 << 20  # that one Copy names: it ends soon, when nobody wants it any more
@@ -74,22 +74,13 @@ _OF_THE_SOURCE = (StatusCode.UNRECOVERED_READ_ERROR, StatusCode.DEALLOCATED_OR_U
 
 rest = asyncio.sleep  # until others have had their share
 
+
+async def rest_after(seconds: float) -> None:
+    """Let others have their share, after a piece that has taken so long."""
+    await rest(min(_REST * seconds, _LONGEST_REST_S))
+
+
 Piece = tuple[int, int]  # offset in the move, and blocks
-
-
-def _row(name: str) -> Command:
-    return next(row for row in COMMANDS if row.name == name)
-
-
-_READ, _WRITE = _row("READ (16)"), _row("WRITE (16)")
-
-
-class _Failed(Exception):
-    """A piece was not moved."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(str(fault.result))
-        self.fault = fault
 
 
 class Mover:
@@ -102,14 +93,24 @@ class Mover:
 
     def move(self, move: Move) -> Moving:
         """See `copies.Mover`."""
-        return _Moving(self, move)
+        return UnderWay(_Run(self, move))
 
-    def served(self, move: Move, side: Side) -> ServedUnit:
+    async def has_place(
+        self, stack: AsyncExitStack, party: Hashable, limit_s: float | None
+    ) -> bool:
+        """Wait for a place, for so long at most, and hold it until the stack is closed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await stack.enter_async_context(self.places.hold(party))
+                return True
+        return False
+
+    def served(self, nexus: ITNexus, end: BlockDevice, side: Side) -> ServedUnit:
         """Return one end, as long as the initiator can see it."""
-        lu = cast(LogicalUnit, move.source if side is Side.SOURCE else move.destination)
-        unit, nexus = self.registry.units.get(lu), cast(Nexus, move.nexus)
-        if unit is None or lu not in nexus.luns.values():
-            raise _Failed(Fault(side, Result(Status.BUSY), reachable=False))
+        lu = cast(LogicalUnit, end)
+        unit = self.registry.units.get(lu)
+        if unit is None or lu not in cast(Nexus, nexus).luns.values():
+            raise Failed(Fault(side, Result(Status.BUSY), reachable=False))
         return unit
 
     @contextmanager
@@ -148,39 +149,6 @@ class Mover:
         )
 
 
-class _Moving(Moving):
-    """A move under way."""
-
-    def __init__(self, mover: Mover, move: Move) -> None:
-        self._run = _Run(mover, move)
-        self._task: asyncio.Task[Moved] | None = None
-        self._aborted = False
-
-    def start(self, ended: Callable[[Any], None]) -> Callable[[], object]:
-        """See `Errand`."""
-
-        def over(task: asyncio.Task[Moved]) -> None:
-            if not task.cancelled():
-                ended(task.exception() or task.result())
-            elif self._aborted:
-                ended(Moved(self._run.moved, aborted=True))
-            else:
-                ended(asyncio.CancelledError())
-
-        if self._aborted:
-            asyncio.get_running_loop().call_soon(ended, Moved(0, aborted=True))
-            return lambda: None
-        self._task = asyncio.get_running_loop().create_task(self._run.run())
-        self._task.add_done_callback(over)
-        return self._task.cancel
-
-    def abort(self) -> None:
-        """See `Moving`."""
-        self._aborted = True
-        if self._task is not None:
-            self._task.cancel()
-
-
 class _Run:
     """Takes piece by piece of a move, and has `_AT_ONCE` of them moved at the same time.
 
@@ -197,6 +165,8 @@ class _Run:
         self._backwards = move.overlaps and move.lba < move.to
         self._left = range(move.blocks)
         self._place = Place(mover.places, move.nexus.key)
+        self._begun_s = time.monotonic()
+        self._late = False
 
     @property
     def moved(self) -> int:
@@ -221,26 +191,36 @@ class _Run:
         await _all_of(self._work() for _ in range(1 if serial else _AT_ONCE))
         if self._fault is not None:
             return Moved(self.moved, self._fault[1])
-        if self.moved != move.blocks:
+        if self.moved != move.blocks and not self._late:
             raise asyncio.CancelledError  # a controller's commands were, and nobody has asked
-        return Moved(move.blocks)
+        return Moved(self.moved, late=self._late, seconds=self._seconds)
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._begun_s
 
     async def _work(self) -> None:
-        async with self._place.shared():
-            await self._move_pieces()
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._move.limit_s):
+                    await stack.enter_async_context(self._place.shared())
+            except TimeoutError:
+                self._late = True
+            else:
+                await self._move_pieces()
 
     async def _move_pieces(self) -> None:
         while self._fault is None and (piece := self._take()) is not None:
             begun_s, others = time.monotonic(), self._others()
             try:
                 await self._move_piece(*piece)
-            except _Failed as failed:
+            except Failed as failed:
                 if self._fault is None or piece[0] < self._fault[0]:
                     self._fault = piece[0], failed.fault
                 return
             self._done[piece[0]] = piece[1]
             if self._left and self._others() != others:
-                await rest(min(_REST * (time.monotonic() - begun_s), _LONGEST_REST_S))
+                await rest_after(time.monotonic() - begun_s)
 
     def _others(self) -> int:
         units = self._mover.registry.units
@@ -251,7 +231,7 @@ class _Run:
     def _take(self) -> Piece | None:
         """Take the next piece: within one zone at either end, where there are any."""
         left, move = self._left, self._move
-        if not left:
+        if not left or self._is_late():
             return None
         count = min(len(left), self._most())
         if self._backwards:
@@ -263,6 +243,12 @@ class _Run:
                 count = min(count, lu.zones.start(at) + lu.zones.size - at)
         self._left = left[count:]
         return left[0], count
+
+    def _is_late(self) -> bool:
+        """Whether there is no time for more; what begins at its end is of no use before all is."""
+        limit_s = self._move.limit_s
+        self._late |= limit_s is not None and not self._backwards and self._seconds >= limit_s
+        return self._late
 
     def _most(self) -> int:
         limits = self._copy_limits()
@@ -288,17 +274,19 @@ class _Run:
         move = self._move
         source, destination = self._check(offset, count)
         blocks = source, move.lba + offset, destination, move.to + offset, count
-        async with self._place.within(PATIENCE_S, lambda: _both(*blocks)):
-            for side, row in ((Side.SOURCE, _READ), (Side.DESTINATION, _WRITE)):
+        async with self._place.within(PATIENCE_S, lambda: both(*blocks)):
+            for side, row in ((Side.SOURCE, READ), (Side.DESTINATION, WRITE)):
                 await self._refresh(side, row)
             yield source, destination
 
     async def _refresh(self, side: Side, row: Command) -> None:
         """Learn what other hosts have reserved; before memory is held, as that needs some."""
-        unit = self._mover.served(self._move, side)
+        move = self._move
+        end = move.source if side is Side.SOURCE else move.destination
+        unit = self._mover.served(move.nexus, end, side)
         cdb = row.structure.parse(row.build())
         if unit.lu.reservations.must_refresh(self._move.nexus, row, cdb):
-            await self._play(side, unit, _refreshed(unit.lu))
+            await self._play(side, unit, refreshed(unit.lu))
 
     async def _relay(self, offset: int, count: int) -> None:
         """Read blocks and write them."""
@@ -319,9 +307,11 @@ class _Run:
             writing = _commands(Opcode.WRITE, destination.lu, to, count, outward)
             from_source = source.on_behalf(party, lenders[source])
             await self._play(Side.SOURCE, source, _together(reading), from_source)
+            self._check_source()
             if outward is not inward:
                 outward.view()[:] = inward.view()
             zoned = destination.lu.zones is not None
+            destination.lu.rods.changed((range(to, to + count),))
             translation = in_order(destination.lu, writing) if zoned else _together(writing)
             await self._play(Side.DESTINATION, destination, translation, by)
 
@@ -335,12 +325,15 @@ class _Run:
                 if limits is None or count > limits.blocks:
                     return False
                 ranges = ranges_of(move.lba + offset, count, limits.blocks_of_range)
-                command = copy_command(unit.lu.nsid, move.to + offset, ranges)
+                to = move.to + offset
+                unit.lu.rods.changed((range(to, to + count),))
                 try:
+                    command = copy_command(unit.lu.nsid, to, ranges)
                     await self._play(Side.DESTINATION, unit, _one(command))
                 except _NotByCopyError:
                     self._copies = False
                     return False
+                self._check_source()
         return True
 
     async def _play(
@@ -352,7 +345,7 @@ class _Run:
     ) -> None:
         """Run NVMe commands at one end."""
         if unit.lu.power_condition:
-            translation = _awake(unit.lu, translation)
+            translation = awake(unit.lu, translation)
         try:
             result = await play(translation, by or unit.on_behalf(self._move.nexus.key))
         except NvmeError as error:
@@ -364,54 +357,41 @@ class _Run:
             if copies and error.completion.status in _OF_THE_SOURCE:
                 side = Side.SOURCE
         if result.status is not Status.GOOD:
-            raise _Failed(Fault(side, result))
+            raise Failed(Fault(side, result))
 
     # What a command would meet
 
     def _check(self, offset: int, count: int) -> tuple[ServedUnit, ServedUnit]:
         """Return both ends; refuse what a READ or a WRITE of the same blocks would be refused."""
         move, mover = self._move, self._mover
-        units = mover.served(move, Side.SOURCE), mover.served(move, Side.DESTINATION)
+        self._check_source()
+        units = (
+            mover.served(move.nexus, move.source, Side.SOURCE),
+            mover.served(move.nexus, move.destination, Side.DESTINATION),
+        )
         for side, unit, lba, row, check_zones in (
-            (Side.SOURCE, units[0], move.lba + offset, _READ, check_reading),
-            (Side.DESTINATION, units[1], move.to + offset, _WRITE, check_writing),
+            (Side.SOURCE, units[0], move.lba + offset, READ, check_reading),
+            (Side.DESTINATION, units[1], move.to + offset, WRITE, check_writing),
         ):
             lu = unit.lu
-            if (refusal := _refusal(lu, cast(Nexus, move.nexus), row)) is not None:
-                raise _Failed(Fault(side, refusal))
+            if (refused := refusal(lu, cast(Nexus, move.nexus), row)) is not None:
+                raise Failed(Fault(side, refused))
             if lba + count > lu.capacity_blocks or lu.block_bytes != self._block:
                 beyond = check_condition(Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
-                raise _Failed(Fault(side, beyond, in_range=False))
+                raise Failed(Fault(side, beyond, in_range=False))
             try:
                 check_zones(lu, lba, count)
-            except CheckCondition as refused:
-                raise _Failed(Fault(side, check_condition(refused.sense))) from refused
+            except CheckCondition as told:
+                raise Failed(Fault(side, check_condition(told.sense))) from told
         return units
 
-
-def _refreshed(lu: LogicalUnit) -> Translation:
-    """Learn what other hosts have reserved of a disk, which takes us all for one host."""
-    try:
-        yield from lu.reservations.refresh()
-    except CheckCondition as error:
-        return check_condition(error.sense)
-    return GOOD
+    def _check_source(self) -> None:
+        if (sense := self._move.refused()) is not None:
+            raise Failed(Fault(Side.SOURCE, check_condition(sense)))
 
 
 class _NotByCopyError(Exception):
     """The controller cannot copy blocks by itself."""
-
-
-def _refusal(lu: LogicalUnit, nexus: Nexus, row: Command) -> Result | None:
-    """Return how a READ or WRITE would end that the logical unit's state does not admit."""
-    if lu.reservations.conflicts(nexus, row, row.structure.parse(row.build())):
-        return RESERVATION_CONFLICT
-    if (sense := lu.sanitizing.sense or lu.not_ready) is not None:
-        return check_condition(sense)
-    if row.modifies_medium and lu.write_protected:
-        by_disk = lu.hardware_write_protected
-        return check_condition(Sense(WRITE_PROTECTED if by_disk else SOFTWARE_WRITE_PROTECTED))
-    return None
 
 
 async def _all_of(works: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -445,47 +425,3 @@ def _together(commands: Sequence[NvmeCommand]) -> Translation:
 def _one(command: NvmeCommand) -> Translation:
     yield command
     return GOOD
-
-
-def _awake(lu: LogicalUnit, translation: Translation) -> Translation:
-    """Enter the active power condition before, as medium access asks."""
-    with suppress(NvmeError):  # I/O needs no power state: it fails itself, if it does
-        yield from power.wake(lu)
-    return (yield from translation)
-
-
-@asynccontextmanager
-async def _both(
-    source: ServedUnit, lba: int, destination: ServedUnit, to: int, count: int
-) -> AsyncIterator[None]:
-    """Hold the blocks at both ends for the body, beside whatever is not alone on them."""
-    reads, writes = range(lba, lba + count), range(to, to + count)
-    zones = destination.lu.zones
-    if source is destination and zones is not None:
-        async with _held(destination, (reads, zones.of(to, count)), alone=True):
-            yield
-        return
-    extent = writes if zones is None else zones.of(to, count)
-    had_turn = False
-    while True:
-        async with _held(destination, (extent,), alone=zones is not None):
-            leave = source.try_share((reads,), had_turn=had_turn)
-            if leave is not None:
-                try:
-                    yield
-                finally:
-                    leave()
-                return
-        async with _held(source, (reads,), alone=False):
-            had_turn = True
-
-
-@asynccontextmanager
-async def _held(unit: ServedUnit, extents: Sequence[range], *, alone: bool) -> AsyncIterator[None]:
-    """Hold blocks as the engine's commands do. What is alone so is in order, for zones."""
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(unit.lock.hold(exclusive=False))
-        await stack.enter_async_context(unit.blocks.hold(extents, alone=alone))
-        for extent in extents:
-            await stack.enter_async_context(unit.beside((extent,)))
-        yield

@@ -178,6 +178,11 @@ class BlockDevice:
         return self.facts.volatile_write_cache
 
     @property
+    def shared(self) -> bool:
+        """Whether other controllers may have the namespace, and so other hosts (NMIC)."""
+        return bool(self.facts.namespace.nmic & 1)
+
+    @property
     def provisioned(self) -> bool:
         """Whether blocks can be unmapped: LBPME, by Dataset Management's ONCS bit.
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any
 
 from scsi2nvme.scsi.result import Errand, Result
 from scsi2nvme.scsi.sense import Sense
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.ports import ITNexus
+from scsi2nvme.unit.tokens import RodToken
 
 MOST_RESULTS = 64  # of one I_T nexus; the oldest goes
 CONCURRENT_COPIES = 4  # that move blocks at the same time; others wait
@@ -31,7 +32,9 @@ class Side(IntEnum):
 class Move:
     """`blocks` from one place to another, for `nexus`. They may lie on the same logical unit.
 
-    Block lengths are the same.
+    Block lengths are the same. `refused` says why the source's are not to be read, also when they
+    have been; what was read then is not written. `limit_s`: for so long at most, however much that
+    is; None: until all are moved.
     """
 
     nexus: ITNexus
@@ -40,11 +43,24 @@ class Move:
     destination: BlockDevice
     to: int
     blocks: int
+    refused: Callable[[], Sense | None] = field(default=lambda: None)
+    limit_s: float | None = None
 
     @property
     def overlaps(self) -> bool:
         """Whether blocks are read that are written, too."""
         return self.source is self.destination and abs(self.lba - self.to) < self.blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """`blocks` that are to be zero, for `nexus`; `limit_s` as in a `Move`."""
+
+    nexus: ITNexus
+    destination: BlockDevice
+    to: int
+    blocks: int
+    limit_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +80,14 @@ class Fault:
 class Moved:
     """How many blocks, from the first one on, were moved; what kept the next from it, if anything.
 
-    `aborted`: nobody wanted the rest.
+    `aborted`: nobody wanted the rest; `late`: there was no time for the rest. It took `seconds`.
     """
 
     blocks: int
     fault: Fault | None = None
     aborted: bool = False
+    late: bool = False
+    seconds: float = 0.0
 
 
 class Moving(Errand):
@@ -82,27 +100,39 @@ class Moving(Errand):
 Mover = Callable[[Move], Moving]
 """Moves blocks as Reads and Writes of the initiator's would, but by itself."""
 
+Filler = Callable[[Fill], Moving]
+"""Fills blocks likewise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """Blocks of a logical unit that a token is to stand for, as they are at one point in time.
+
+    `make` makes it, or None where there is no room.
+    """
+
+    nexus: ITNexus
+    source: BlockDevice
+    extents: tuple[range, ...]
+    make: Callable[[], RodToken | None]
+
+
+Taker = Callable[[Taking], Moving]
+"""Has a token made while nobody changes the blocks; `ended` gets that, None, or a `Moved`."""
+
 
 class State(IntEnum):
     """COPY OPERATION STATUS. Spec: SPC-4 6.25 (RECEIVE COPY STATUS (LID4))."""
 
     DONE = 0x01
     FAILED = 0x02
-    RESIDUAL = 0x04  # done, but for some
+    PARTIAL = 0x03  # done as far as there was time
     FOREGROUND = 0x11
     BACKGROUND = 0x12
     ABORTED = 0x60
 
 
 RUNNING = (State.FOREGROUND, State.BACKGROUND)
-
-
-class Token(Protocol):
-    """What an operation has made, if it has made one."""
-
-    @property
-    def data(self) -> bytes:
-        """The ROD token."""
 
 
 @dataclass(eq=False, slots=True)
@@ -119,9 +149,10 @@ class Operation:
     transferred: int = 0
     status: Status = Status.GOOD
     sense: Sense | None = None
-    token: Token | None = None
+    token: RodToken | None = None
     moving: Moving | None = None
     aborting: bool = False
+    late: bool = False  # there was no time for all of it
 
     @property
     def running(self) -> bool:
@@ -157,6 +188,8 @@ class Copies:
     """
 
     mover: Mover = field(default=lambda move: _Nobody())
+    filler: Filler = field(default=lambda fill: _Nobody())
+    taker: Taker = field(default=lambda taking: _Nobody())
     _operations: dict[tuple[str, int, bool], Operation] = field(default_factory=dict)
 
     def find(self, nexus: ITNexus, identifier: int, *, long: bool) -> Operation | None:

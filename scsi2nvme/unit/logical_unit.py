@@ -42,6 +42,7 @@ from scsi2nvme.unit.routes import Routes
 from scsi2nvme.unit.sanitizing import Sanitizing
 from scsi2nvme.unit.statistics import Statistics
 from scsi2nvme.unit.store import MemoryStore, Store
+from scsi2nvme.unit.tokens import Rods
 
 # Unit attentions wait for at most so many nexuses that have ended. One that is
 # forgotten learns POWER ON OCCURRED on its return, which implies the rest.
@@ -133,6 +134,7 @@ class LogicalUnit(BlockDevice):
         self.buffers = Buffers()
         self.history = ErrorHistory()
         self.copies = Copies()
+        self.rods = Rods(self)
         self.statistics: Callable[[], Statistics] = Statistics  # of its commands
         self.log = LogParameters(self, self.store, lambda: self.statistics())
 
@@ -215,6 +217,11 @@ class LogicalUnit(BlockDevice):
         if self.readiness is Readiness.FAILED:
             self.readiness = self._left
             self.on_change()
+
+    def blocks_may_change(self) -> None:
+        """Any blocks of the controller's may change now: no token of theirs holds."""
+        for lu in {self, *self.controller_units}:
+            lu.rods.changed(None)
 
     # Nexuses and unit attentions
 
@@ -343,6 +350,7 @@ class LogicalUnit(BlockDevice):
         self.buffers.reset()
         self.history.reset()
         self.copies.reset()
+        self.rods.end_all(None)
         if cause is not None:
             for key in self.unit_attentions:
                 self.unit_attentions[key] = [Sense(cause)]

@@ -91,6 +91,19 @@ _NOT_COPIED = Step(
     sense=(0xA, 0x0D, 0x02),
 )
 
+# As Windows sends it: one range, the type of the token is for us to choose.
+_POPULATED = Step(
+    "83 10 00000000 00000007 00000020 00 00",
+    out=hexed("001E 00 00 00000000 00000000 0000 0010 0000000000000001 00000002 00000000"),
+)
+_ZERO_TOKEN = hexed("FFFF0001 0000 01F8").ljust(512, b"\0")
+_ZEROES = hexed("0226 00 0000000000 0000000000000000") + _ZERO_TOKEN
+_FILLED = Step(
+    "83 11 00000000 00000007 00000228 00 00",
+    out=_ZEROES + hexed("000000000000 0010 0000000000000008 00000002 00000000"),
+    nvme=("08 nsid=1 cdw10=8 cdw12=1",),
+)
+
 VECTORS: dict[str, tuple[Step, ...]] = {
     "TEST UNIT READY": (Step("00 00 00 00 00 00"),),
     "EXTENDED COPY (LID1)": (
@@ -123,6 +136,27 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             data=hexed("00000053" + "00" * 52 + "02 00 001B")
             + hexed("70000A00000000 13 00 12 0000 0D02 00000000 02 7205210000000000"),
         ),
+    ),
+    "POPULATE TOKEN": (
+        _POPULATED,
+        Step(
+            "84 07 00000007 00000000 00000020 00 00",
+            data=hexed(
+                "00000222 10 81 0000 00000000 00 00 00 F1 0000000000000002 0000 000000000000"
+            ),
+        ),
+    ),
+    "WRITE USING TOKEN": (_FILLED,),
+    "RECEIVE ROD TOKEN INFORMATION": (
+        _FILLED,
+        Step(
+            "84 07 00000007 00000000 00000400 00 00",
+            data=hexed(
+                "00000020 11 81 0000 00000000 00 00 00 F1 0000000000000002 0000 000000000000"
+                "00000000"
+            ),
+        ),
+        Step("84 07 00000008 00000000 00000400 00 00", sense=(0x5, 0x24, 0x00)),
     ),
     "REQUEST SENSE": (
         Step(

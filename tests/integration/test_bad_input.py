@@ -328,6 +328,7 @@ IGNORED_OF_ACTION = {
     (0x3B, 0x0A): {1: 0xE0, **ALL_OF_2_TO_5},
     (0x3C, 0x03): dict.fromkeys(range(3, 6), 0xFF),
     **{(0x3C, mode): ALL_OF_2_TO_5 for mode in (0x0A, 0x0B)},
+    **{(0x83, action): {14: GROUP} for action in (0x10, 0x11)},
     (0x84, 0x03): {2: 0xFF},  # where its neighbours have a list identifier
     (0x9F, 0x12): {14: GROUP},
     (0x9B, 0x03): dict.fromkeys(range(2, 10), 0xFF),

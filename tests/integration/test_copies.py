@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from scsi2nvme.commands.copy_parameters import CSCD
+from scsi2nvme.commands.token_parameters import ROD_TOKEN, RodType
 from scsi2nvme.commands.vpd_pages.designators import DESIGNATOR_HEADER
 from tests.commands.test_extended_copy import parameters, segment
+from tests.commands.test_rod_tokens import ZERO, populating, writing
 from tests.daemon import IQN, Daemon
 from tests.integration.disks import spec
 from tests.iscsi_client import Initiator
@@ -78,3 +80,41 @@ def test_blocks_are_copied_within_and_between_namespaces(kind: str, tmp_path: Pa
             for at in range(3):
                 found = read(one, lun, lba + 256 * at, MIB)
                 assert found == data[at * MIB : (at + 1) * MIB], (lun, at)
+
+
+def of_tokens(one: Initiator, name: str, data: bytes, lun: int = 0) -> ScsiResult:
+    cdb = row(name).build(list_identifier=1, parameter_list_length=len(data))
+    return one.command(lun, cdb, data_out=data)
+
+
+def populate(one: Initiator, *ranges: tuple[int, int]) -> bytes:
+    """Return a new token of LUN 0."""
+    done = of_tokens(one, "POPULATE TOKEN", populating(ranges))
+    assert done.status == 0, done.sense_triple
+    cdb = row("RECEIVE ROD TOKEN INFORMATION").build(list_identifier=1, allocation_length=1024)
+    return one.command(0, cdb, data_in=1024).data[38:]
+
+
+@pytest.mark.parametrize("kind", ["emulated", "qemu"])
+def test_tokens_stand_for_blocks_until_they_change(kind: str, tmp_path: Path) -> None:
+    words = spec(kind, tmp_path, block=BLOCK) + ",namespaces=2"
+    with Daemon(tmp_path, words) as daemon, Initiator(("127.0.0.1", daemon.port)) as one:
+        one.login(IQN)
+        for lun in (0, 1):
+            one.command(lun, bytes(6))
+        data = pattern(1, MIB)
+        write(one, 0, 0, data)
+        token = populate(one, (8, 100), (200, 56))
+        assert ROD_TOKEN.parse(token).rod_type == RodType.CHANGE_VULNERABLE
+        stands_for = data[8 * BLOCK : 108 * BLOCK] + data[200 * BLOCK :]
+        for lun, lba in ((1, 1), (0, 300)):
+            done = of_tokens(one, "WRITE USING TOKEN", writing(token, [(lba, 156)]), lun)
+            assert done.status == 0, done.sense_triple
+            assert read(one, lun, lba, 156 * BLOCK) == stands_for
+        write(one, 0, 108, data[:BLOCK])  # beside it, by the hot path
+        assert of_tokens(one, "WRITE USING TOKEN", writing(ZERO, [(1, 9)]), 1).status == 0
+        assert read(one, 1, 0, 11 * BLOCK) == bytes(10 * BLOCK) + stands_for[9 * BLOCK :][:BLOCK]
+        assert of_tokens(one, "WRITE USING TOKEN", writing(token, [(1, 1)]), 1).status == 0
+        write(one, 0, 107, data[:BLOCK])
+        done = of_tokens(one, "WRITE USING TOKEN", writing(token, [(1, 1)]), 1)
+        assert done.sense_triple == (5, 0x23, 0x06)

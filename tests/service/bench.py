@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -152,7 +152,11 @@ class FakeUnit:
     shared: dict[int, range] = field(default_factory=dict)  # with the engine, by token
     alone: list[range] = field(default_factory=list)  # that hot tasks have alone
     updates: list[UnitParameters] = field(default_factory=list)
+    watched: list[range] = field(default_factory=list)  # whose changes are the engine's
     closed: bool = False
+
+    def watch(self, blocks: Sequence[range]) -> None:
+        self.watched = list(blocks)
 
     def statistics(self) -> Statistics:
         return Statistics()

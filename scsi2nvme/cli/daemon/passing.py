@@ -99,8 +99,11 @@ class Passing:
             told = ("controller %s: %s is forced: %s", one.settings.spec.text, command.name, reason)
             tell(_log, logging.WARNING, "command-forced", *told, controller=one.settings.spec.text)
         async with self._set_aside(concerned, command) as outcome:
+            if not harmless(command):
+                self._service.blocks_may_change(concerned)
             outcome.append(await controllers.execute(one.controller, command))
             if not harmless(command):
+                self._service.blocks_may_change(concerned)  # also of tokens made meanwhile
                 await self._follow(one, command, concerned, outcome[0])
         return _ended(outcome[0])
 

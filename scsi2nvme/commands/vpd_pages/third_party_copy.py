@@ -13,9 +13,21 @@ from scsi2nvme.commands.copy_parameters import (
     MOST_SEGMENTS,
     OWN_UNIT,
 )
+from scsi2nvme.commands.token_parameters import (
+    OPTIMAL_BYTES,
+    TRANSFER_BYTES,
+    RodType,
+    created_types,
+)
 from scsi2nvme.commands.vpd_pages.page import VpdPage
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.unit.copies import CONCURRENT_COPIES
+from scsi2nvme.unit.tokens import (
+    DEFAULT_INACTIVITY_S,
+    LIFETIME_S,
+    LONGEST_INACTIVITY_S,
+    MOST_RANGES,
+)
 
 _HEADER = Structure(
     "Third-party copy descriptor header",
@@ -33,6 +45,63 @@ PARAMETER_DATA = Structure(
         Field("maximum_inline_data_length", 12, 0, 32),
     ),
     spec="SPC-4 7.8.17.5 (from its byte 4 on)",
+)
+ROD_LIMITS = Structure(
+    "Block device ROD token limits third-party copy descriptor",
+    32,
+    (
+        Field("maximum_range_descriptors", 6, 0, 16),
+        Field("maximum_inactivity_timeout", 8, 0, 32, "seconds"),
+        Field("default_inactivity_timeout", 12, 0, 32, "seconds"),
+        Field("maximum_token_transfer_size", 16, 0, 64, "blocks"),
+        Field("optimal_transfer_count", 24, 0, 64, "blocks"),
+    ),
+    spec="SBC-3 6.5.6.3 (from its byte 4 on)",
+)
+ROD_TOKEN_FEATURES = Structure(
+    "ROD token features third-party copy descriptor",
+    44,
+    (
+        Field("remote_tokens", 0, 0, 4),
+        Field("minimum_token_lifetime", 12, 0, 32, "seconds"),
+        Field("maximum_token_lifetime", 16, 0, 32, "seconds"),
+        Field("maximum_token_inactivity_timeout", 20, 0, 32, "seconds"),
+        Field("type_specific_length", 42, 0, 16),
+    ),
+    spec="SPC-4 7.8.17.8 (from its byte 4 on)",
+)
+BLOCK_ROD_FEATURES = Structure(
+    "Block ROD device type specific features descriptor",
+    48,
+    (
+        Field("descriptor_format", 0, 5, 3),
+        Field("peripheral_device_type", 0, 0, 5),
+        Field("length", 2, 0, 16),
+        Field("optimal_length_granularity", 6, 0, 16, "blocks"),
+        Field("maximum_bytes", 8, 0, 64),
+        Field("optimal_bytes", 16, 0, 64),
+        Field("optimal_bytes_to_token", 24, 0, 64),
+        Field("optimal_bytes_from_token", 32, 0, 64),
+    ),
+    spec="SPC-4 7.8.17.8.2",
+)
+SUPPORTED_RODS = Structure(
+    "Supported ROD types third-party copy descriptor",
+    60,
+    (Field("length", 2, 0, 16),),
+    spec="SPC-4 7.8.17.9 (from its byte 4 on)",
+)
+ROD_TYPE = Structure(
+    "ROD type descriptor",
+    64,
+    (
+        Field("rod_type", 0, 0, 32),
+        Field("ecpy_int", 4, 7, 1, "within EXTENDED COPY"),
+        Field("token_in", 4, 1, 1, "may be written from"),
+        Field("token_out", 4, 0, 1, "may be made"),
+        Field("preference", 6, 0, 16),
+    ),
+    spec="SPC-4 7.8.17.9",
 )
 GENERAL_COPY_OPERATIONS = Structure(
     "General copy operations third-party copy descriptor",
@@ -62,8 +131,50 @@ def _commands(task: Task) -> bytes:
     return bytes([len(answer)]) + answer
 
 
+def _rod_limits(task: Task) -> bytes:
+    block = task.lu.block_bytes
+    return ROD_LIMITS.build(
+        maximum_range_descriptors=MOST_RANGES,
+        maximum_inactivity_timeout=LONGEST_INACTIVITY_S,
+        default_inactivity_timeout=DEFAULT_INACTIVITY_S,
+        maximum_token_transfer_size=TRANSFER_BYTES // block,
+        optimal_transfer_count=OPTIMAL_BYTES // block,
+    )
+
+
+def _rod_token_features() -> bytes:
+    of_blocks = BLOCK_ROD_FEATURES.build(
+        length=BLOCK_ROD_FEATURES.size - 4,
+        optimal_length_granularity=1,
+        maximum_bytes=TRANSFER_BYTES,
+        optimal_bytes=OPTIMAL_BYTES,
+        optimal_bytes_to_token=OPTIMAL_BYTES,
+        optimal_bytes_from_token=OPTIMAL_BYTES,
+    )
+    features = ROD_TOKEN_FEATURES.build(
+        minimum_token_lifetime=1,
+        maximum_token_lifetime=LIFETIME_S,
+        maximum_token_inactivity_timeout=LONGEST_INACTIVITY_S,
+        type_specific_length=len(of_blocks),
+    )
+    return features + of_blocks
+
+
+def _rod_types(task: Task) -> bytes:
+    """Return the types of tokens, in ascending order, the preferred with a one."""
+    made = created_types(task.lu)
+    entries = [
+        ROD_TYPE.build(rod_type=kind, token_in=1, token_out=1, preference=made.index(kind) + 1)
+        for kind in sorted(made)
+    ]
+    entries.append(ROD_TYPE.build(rod_type=RodType.ZERO, token_in=1))
+    types = b"".join(entries)
+    return SUPPORTED_RODS.build(length=len(types)) + types
+
+
 def _descriptors(task: Task) -> Iterator[tuple[int, bytes]]:
     """Yield types, in ascending order, and what follows each header."""
+    yield 0x0000, _rod_limits(task)
     yield 0x0001, _commands(task)
     yield (
         0x0004,
@@ -76,6 +187,8 @@ def _descriptors(task: Task) -> Iterator[tuple[int, bytes]]:
     yield 0x0008, bytes([len(DESCRIPTOR_CODES)]) + DESCRIPTOR_CODES
     identifiers = OWN_UNIT.to_bytes(2, "big")
     yield 0x000C, len(identifiers).to_bytes(2, "big") + identifiers
+    yield 0x0106, _rod_token_features()
+    yield 0x0108, _rod_types(task)
     yield (
         0x8001,
         GENERAL_COPY_OPERATIONS.build(

@@ -1,0 +1,81 @@
+"""Has tokens made that stand for blocks as they are at one point in time.
+
+While a token is made its blocks are nobody's: what was begun before has ended, and what comes later
+finds the token, which it revokes. Of the hot path's commands those do that would change the blocks,
+from before the first moment on: they are the engine's as long as there is the token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from scsi2nvme.scsi.result import Result, check_condition
+from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.service.blocks import hull
+from scsi2nvme.service.moving import UnderWay
+from scsi2nvme.service.pieces import READ, refusal
+from scsi2nvme.service.registry import Registry
+from scsi2nvme.service.served_unit import ServedUnit
+from scsi2nvme.unit.copies import Fault, Moved, Moving, Side, Taking
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.tokens import RodToken
+
+
+def watch_blocks(unit: ServedUnit, blocks: Sequence[range]) -> None:
+    """See `Rods`."""
+    if not unit.closed:
+        unit.plane_unit.watch(blocks)
+
+
+class Taker:
+    """Has tokens made of what is served."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def take(self, taking: Taking) -> Moving:
+        """See `copies.Taker`."""
+        return UnderWay(_Run(self._registry, taking))
+
+
+class _Run:
+    moved = 0
+
+    def __init__(self, registry: Registry, taking: Taking) -> None:
+        self._registry, self._taking = registry, taking
+        self._block = taking.source.block_bytes
+
+    async def run(self) -> RodToken | Moved | None:
+        """Return the token, None if there is no room for one; else what has refused it."""
+        taking, lu = self._taking, cast(LogicalUnit, self._taking.source)
+        unit = self._registry.units.get(lu)
+        if unit is None:
+            return Moved(0, Fault(Side.SOURCE, Result(Status.BUSY), reachable=False))
+        async with (
+            unit.lock.hold(exclusive=False, party=taking.nexus.key),
+            unit.blocks.hold(taking.extents, alone=True),
+        ):
+            if (fault := self._fault(lu)) is not None:
+                return Moved(0, fault)
+            token = taking.make()
+            if token is not None:
+                try:
+                    async with unit.drained_of(hull(taking.extents)):
+                        return token
+                except BaseException:
+                    lu.rods.tokens.end(token, None)
+                    raise
+            return None
+
+    def _fault(self, lu: LogicalUnit) -> Fault | None:
+        """Return why blocks cannot be read any more that could be when the command came."""
+        refused = refusal(lu, cast(Nexus, self._taking.nexus), READ)
+        if refused is not None:
+            return Fault(Side.SOURCE, refused)
+        beyond = any(each.stop > lu.capacity_blocks for each in self._taking.extents)
+        if beyond or lu.block_bytes != self._block:
+            gone = check_condition(Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
+            return Fault(Side.SOURCE, gone, in_range=False)
+        return None
