@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from scsi2nvme.command import Command, Task
 from scsi2nvme.commands.copy_results import LONG, found, receive
+from scsi2nvme.commands.token_parameters import HEAD_BYTES
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.scsi.result import Result, Translation
+from scsi2nvme.scsi.result import GOOD, Result, Translation
 from scsi2nvme.unit.copies import Operation
+from scsi2nvme.unit.reservations import Access
 
 STATUS_LID4 = Structure(
     "RECEIVE COPY STATUS (LID4) parameter data",
@@ -35,6 +37,13 @@ TOKEN_DESCRIPTORS = Structure(
     4,
     (Field("length", 0, 0, 32),),
     spec="SPC-4 6.26",
+)
+
+ROD_TOKENS = Structure(
+    "REPORT ALL ROD TOKENS parameter data",
+    8,
+    (Field("available_data", 0, 0, 32),),
+    spec="SPC-4 6.33",
 )
 
 TOKEN_ACTIONS = (0x10, 0x11)  # POPULATE TOKEN, WRITE USING TOKEN
@@ -79,10 +88,57 @@ def receive_rod_token_information(task: Task) -> Translation:
     return Result(data_in=_status(task, operation, len(tail)) + tail)
 
 
-COMMANDS: tuple[Command, ...] = (
+def copy_status(task: Task) -> Translation:
+    """Tell of an operation. Spec: SPC-4 6.24."""
+    yield from ()
+    return Result(data_in=_status(task, found(task, long=True), 0))
+
+
+def copy_operation_abort(task: Task) -> Translation:
+    """Have an operation of the nexus's end soon; it does not wait for that. Spec: SPC-4 6.3.
+
+    It may be one with a short identifier. One that has ended is none.
+    """
+    yield from ()
+    copies, identifier = task.lu.copies, task.cdb.list_identifier
+    every = [copies.find(task.nexus, identifier, long=long) for long in (True, False)]
+    running = [each for each in every if each is not None and each.running]
+    if not running:
+        raise task.invalid_field("list_identifier")
+    running[0].abort()
+    return GOOD
+
+
+def report_all_rod_tokens(task: Task) -> Translation:
+    """Tell of the tokens of all logical units that the initiator sees. Spec: SPC-4 6.33.
+
+    What is told of each is not enough to use it.
+    """
+    yield from ()
+    seen = (task.lu, *task.nexus.luns.values())
+    every = [each for each in task.lu.rods.tokens.all() if each.source.unit in seen]
+    heads = b"".join(each.data[:HEAD_BYTES] for each in every)
+    size = ROD_TOKENS.size + len(heads)
+    return Result(data_in=ROD_TOKENS.build(available_data=size - 4) + heads)
+
+
+COMMANDS = (
+    Command(
+        "COPY OPERATION ABORT",
+        0x83,
+        16,
+        "SPC-4 6.3",
+        copy_operation_abort,
+        (LONG,),
+        service_action=0x1C,
+        access=Access.WRITE,
+        needs_ready=False,
+    ),
+    receive("RECEIVE COPY STATUS (LID4)", 0x05, "SPC-4 6.24", copy_status, LONG),
     receive(
         *("RECEIVE ROD TOKEN INFORMATION", 0x07, "SPC-4 6.26"),
         receive_rod_token_information,
         LONG,
     ),
+    receive("REPORT ALL ROD TOKENS", 0x08, "SPC-4 6.33", report_all_rod_tokens, None),
 )

@@ -171,4 +171,7 @@ def _row(name: str, service_action: int, spec: str) -> Command:
     )
 
 
-COMMANDS = (_row("EXTENDED COPY (LID1)", 0x00, "SPC-4 6.4"),)
+COMMANDS = (
+    _row("EXTENDED COPY (LID1)", 0x00, "SPC-4 6.4"),
+    _row("EXTENDED COPY (LID4)", 0x01, "SPC-4 6.5"),
+)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from scsi2nvme.commands.copy_operations import STATUS_LID4
 from scsi2nvme.commands.copy_parameters import (
     BLOCKS_TO_BLOCKS,
     CSCD,
@@ -370,3 +371,86 @@ def test_the_limits_that_are_told_can_be_told_apart(bench: Bench) -> None:
 def test_a_reservation_of_another_stops_it(bench: Bench) -> None:
     bench.lu.reservations.reserved_by = bench.other().key
     assert copy(bench, parameters([], [])).status is Status.RESERVATION_CONFLICT
+
+
+# With long list identifiers
+
+
+def copy_long(bench: Bench, data: bytes) -> Result:
+    return bench.do("EXTENDED COPY (LID4)", data, parameter_list_length=len(data))
+
+
+def status_long(bench: Bench, identifier: int) -> Any:
+    name, fields = "RECEIVE COPY STATUS (LID4)", {"allocation_length": 256}
+    return STATUS_LID4.parse(bench.do(name, list_identifier=identifier, **fields).data_in)
+
+
+def test_a_list_with_a_long_identifier(bench: Bench) -> None:
+    number = 0x12345678
+    segments = [segment(3, 40, 4), segment(10, 50, 1)]
+    data = parameters([cscd(bench.lu)], segments, long=True, list_identifier=number)
+    assert copy_long(bench, data).status is Status.GOOD
+    assert bench.model.blocks(40, 4) == bench.model.blocks(3, 4) != bytes(2048)
+    status = status_long(bench, number)
+    assert (status.response_to_service_action, status.copy_operation_status) == (1, 1)
+    assert (status.transfer_count_units, status.transfer_count) == (0, 5 * 512)
+    assert status.segments_processed == 2
+    short = {"list_identifier": 0x78, "allocation_length": 64}
+    assert told(bench.do("RECEIVE COPY STATUS (LID1)", **short)) == (5, 0x24, 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"parameter_list_format": 0}, (5, 0x26, 0)),
+        ({"header_cscd_list_length": 31}, (5, 0x26, 0)),
+        ({"header_cscd_type": 0xE4}, (5, 0x26, 0)),
+        ({"g_sense": 1}, (5, 0x26, 0)),
+        ({"list_id_usage": 3, "list_identifier": 1}, (5, 0x26, 0)),
+        ({"list_id_usage": 3, "immed": 1}, (5, 0x26, 0)),
+        ({"segment_list_length": 27}, (5, 0x1A, 0)),
+    ],
+)
+def test_long_lists_that_are_wrong(bench: Bench, values: dict[str, int], code: Outcome) -> None:
+    data = parameters([cscd(bench.lu)], [segment(3, 40, 1)], long=True, **values)
+    assert told(copy_long(bench, data)) == code
+    assert told(copy_long(bench, data[:47])) == (5, 0x1A, 0)
+    assert bench.model.executed == []
+
+
+def test_a_copy_goes_on_in_the_background(bench: Bench) -> None:
+    values = {"immed": 1, "list_identifier": 5}
+    data = parameters([cscd(bench.lu)], [segment(3, 40, 1)], long=True, **values)
+    result = copy_long(bench, data)
+    assert result.status is Status.GOOD
+    status = status_long(bench, 5)
+    assert (status.copy_operation_status, status.segments_processed) == (0x12, 0)
+    assert status.estimated_status_update_delay > 0
+    assert told(copy_long(bench, data)) == (5, 0x00, 0x16)
+    assert bench.finish(result).status is Status.GOOD
+    assert bench.model.blocks(40) == bytes([3]) * 512
+    assert status_long(bench, 5).copy_operation_status == 1
+
+
+def test_a_copy_that_is_aborted(bench: Bench) -> None:
+    values = {"immed": 1, "list_identifier": 5}
+    data = parameters([cscd(bench.lu)], [segment(3, 40, 1)], long=True, **values)
+    result, name = copy_long(bench, data), "COPY OPERATION ABORT"
+    assert told(bench.do(name, nexus=bench.other(), list_identifier=5)) == (5, 0x24, 0)
+    assert bench.do(name, list_identifier=5).status is Status.GOOD
+    assert bench.finish(result).status is Status.TASK_ABORTED
+    assert status_long(bench, 5).copy_operation_status == 0x60
+    assert told(bench.do(name, list_identifier=5)) == (5, 0x24, 0)
+    assert bench.model.executed == []
+
+
+def test_how_a_copy_in_the_background_has_failed(bench: Bench) -> None:
+    values = {"immed": 1, "list_identifier": 5}
+    data = parameters([cscd(bench.lu)], [segment(3, 4096, 1)], long=True, **values)
+    bench.finish(copy_long(bench, data))
+    name, fields = "RECEIVE COPY STATUS (LID4)", {"allocation_length": 256}
+    data = bench.do(name, list_identifier=5, **fields).data_in
+    status = STATUS_LID4.parse(data)
+    assert (status.copy_operation_status, status.completion_status) == (2, 2)
+    assert len(data) == 32 + status.sense_data_field_length
+    assert data[32 + 12 : 32 + 14] == bytes([0x0D, 0x02])

@@ -59,11 +59,15 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
     "COMPARE AND WRITE": (WRITE, False),
     **dict.fromkeys(
         (
+            "COPY OPERATION ABORT",
             "EXTENDED COPY (LID1)",
+            "EXTENDED COPY (LID4)",
             "RECEIVE COPY FAILURE DETAILS (LID1)",
             "RECEIVE COPY OPERATING PARAMETERS",
             "RECEIVE COPY STATUS (LID1)",
+            "RECEIVE COPY STATUS (LID4)",
             "RECEIVE ROD TOKEN INFORMATION",
+            "REPORT ALL ROD TOKENS",
             "WRITE USING TOKEN",
         ),
         (WRITE, False),

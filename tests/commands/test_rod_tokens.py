@@ -398,3 +398,21 @@ def test_a_reservation_of_another(bench: Bench) -> None:
         ("WRITE USING TOKEN", writing(token, [(9, 1)])),
     ):
         assert do(bench, name, data).status is Status.RESERVATION_CONFLICT
+
+
+def test_all_tokens_that_an_initiator_may_use() -> None:
+    first, second = pair()
+    tokens = [populate(first, [(n, 1)]) for n in range(3)]
+    name, fields = "REPORT ALL ROD TOKENS", {"allocation_length": WHOLE}
+    data = second.run(row(name).build(**fields), lun=1).data_in
+    assert int.from_bytes(data[:4], "big") == len(data) - 4
+    assert data[8:] == b"".join(token[:96] for token in tokens)
+    changes(first, 1)
+    assert first.do(name, **fields).data_in[8:] == tokens[0][:96] + tokens[2][:96]
+    stranger = first.other("b")
+    second.nexus = stranger
+    stranger.luns.clear()
+    stranger.luns[0] = second.lu
+    second.lu.attach(stranger)
+    second.lu.unit_attentions[stranger.key].clear()
+    assert second.do(name, **fields).data_in == bytes([0, 0, 0, 4, 0, 0, 0, 0])

@@ -104,6 +104,17 @@ _FILLED = Step(
     nvme=("08 nsid=1 cdw10=8 cdw12=1",),
 )
 
+# The same with a long list identifier, of one block.
+_LIST_LONG = hexed(
+    "01 10 0020 00000000 00000000 00000000 FF000000 00000005" + "00" * 18 + "0020 001C 0000"
+)
+_ONE_BLOCK = "02000018 0000 0000 0000 0001 0000000000000001 0000000000000008"
+_COPIED_LONG = Step(
+    "83 01 0000000000000000 0000006C 00 00",
+    out=_LIST_LONG + hexed(_CSCD + _ONE_BLOCK),
+    nvme=("19 nsid=1 cdw10=8 out=" + "00" * 8 + "01" + "00" * 23,),
+)
+
 VECTORS: dict[str, tuple[Step, ...]] = {
     "TEST UNIT READY": (Step("00 00 00 00 00 00"),),
     "EXTENDED COPY (LID1)": (
@@ -112,6 +123,28 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             "28 00 00000008 00 0002 00",
             nvme=("02 nsid=1 cdw10=8 cdw12=1",),
             data=block(1) + block(2),
+        ),
+    ),
+    "EXTENDED COPY (LID4)": (_COPIED_LONG,),
+    "RECEIVE COPY STATUS (LID4)": (
+        _COPIED_LONG,
+        Step(
+            "84 05 00000005 00000000 00000400 00 00",
+            data=hexed("0000001C 01 81 0000 00000000 00000000 0000000000000200 0001000000000000"),
+        ),
+        Step("84 05 00000006 00000000 00000400 00 00", sense=(0x5, 0x24, 0x00)),
+    ),
+    # What IMMED has left to the background.
+    "COPY OPERATION ABORT": (
+        Step("83 10" + _POPULATED.cdb[5:], out=b"\0\x1e\1" + _POPULATED.out[3:]),
+        Step("83 1C 00000007 0000000000000000 00 00"),
+        Step("83 1C 00000008 0000000000000000 00 00", sense=(0x5, 0x24, 0x00)),
+    ),
+    "REPORT ALL ROD TOKENS": (
+        _POPULATED,
+        Step(
+            "84 08 0000000000000000 00000010 00 00",
+            data=hexed("00000064 00000000 00800001 000001F8"),
         ),
     ),
     "RECEIVE COPY STATUS (LID1)": (
