@@ -159,6 +159,18 @@ def test_reports_are_cut_by_the_allocation_length(allocation: int) -> None:
         assert told == (allocation - HEADER.size) // DESCRIPTOR.size * DESCRIPTOR.size
 
 
+@pytest.mark.parametrize("lba", [0, CAPACITY - 1, CAPACITY, ZONE - 1, ZONE, 5 * ZONE + CAPACITY])
+@pytest.mark.parametrize("option", [0x00, 0x3E])
+def test_as_many_are_counted_as_are_listed(option: int, lba: int) -> None:
+    """The list's length is of all from there on, whatever fits (ZBC-2, REPORT ZONES)."""
+    bench, _ = zoned()
+    fields = {"zone_start_lba": lba, "reporting_options": option}
+    whole = bench.do("REPORT ZONES", allocation_length=4096, **fields).data_in
+    counted = bench.do("REPORT ZONES", allocation_length=64, **fields).data_in
+    assert int.from_bytes(whole[:4], "big") == len(whole) - 64
+    assert counted[:4] == whole[:4]
+
+
 def test_a_list_of_other_zones_is_not_handed_on() -> None:
     bench, zones = zoned()
     zones.zones = Zones(size=2 * ZONE, capacity=CAPACITY)
