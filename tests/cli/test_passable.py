@@ -160,7 +160,11 @@ def formatted(
     )
     settings = SimpleNamespace(spec=SimpleNamespace(text="emulated:memory"))
     served: Any = SimpleNamespace(controller=controller, units={lu.nsid: lu}, settings=settings)
-    service: Any = SimpleNamespace(drain_units=drain_units, controller_interrupted=lambda: None)
+    service: Any = SimpleNamespace(
+        drain_units=drain_units,
+        controller_interrupted=lambda: None,
+        blocks_may_change=lambda units: None,
+    )
     answers = Answers()
     Passing(service, lambda name: served, report).answer(answers)
     which = {"controller": "0", "opcode": 0x80, "nsid": lu.nsid, "force": True, **more}

@@ -186,7 +186,8 @@ def state_dir(pid: int) -> Path:
     for line in text(_PROC / "net/unix").splitlines():
         inode, path = [*line.split(), ""][6:8]
         if f"socket:[{inode}]" in sockets and path.endswith("/control.sock"):
-            return Path(path).parent
+            there = (_PROC / str(pid) / "cwd").readlink()
+            return (there / path).resolve().parent
     return _PID.with_suffix("")  # as library.sh has it
 
 
