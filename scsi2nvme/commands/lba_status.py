@@ -142,8 +142,8 @@ def get_lba_status(task: Task) -> Translation:
         kind = ReportType(task.cdb["report_type"])
     except ValueError:
         raise task.invalid_field("report_type") from None
-    asked = (task.cdb["allocation_length"] - HEADER.size) // DESCRIPTOR.size
-    most = max(1, min(asked, _MOST_DESCRIPTORS))
+    # Whatever the allocation length: that cuts off data, and does not change what is told of them.
+    most = _MOST_DESCRIPTORS
     if kind == ReportType.UNREADABLE:
         extents = yield from _unreadable(lu, lba, most)
     else:

@@ -224,7 +224,7 @@ def test_what_waits_for_who_is_alone_is_hot_afterwards(tmp_path: Path) -> None:
         with Client(daemon.state_dir / "control.sock") as client:
             (unit,) = client.call(STATISTICS).units
     assert busy.returncode == 0
-    assert starts > DEPTH
+    assert starts > 3  # each could leave as many behind as there are under way
     cold = {name: count for name, count in unit.cold.items() if name.startswith("READ (")}
     assert sum(cold.values()) <= DEPTH  # when it was told of its nexus
     assert unit.counts.read.operations > 100 * DEPTH
