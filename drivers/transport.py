@@ -71,6 +71,12 @@ class Transport(Protocol):
         Spec: PCI Express Base 4.0 6.6.2; NVMe Base 2.0c 3.7.
         """
 
+    def cut_off(self) -> None:
+        """Have a device that is given up reach no memory any more, as far as that is possible.
+
+        At once, whatever it does; `reset` and `take_back` end it.
+        """
+
     async def let_go(self) -> None:
         """Give the device back at once: registers read all ones, no command ends any more.
 

@@ -338,6 +338,11 @@ class EmulatedTransport:
             self._disable()
             self._set_defaults()
 
+    def cut_off(self) -> None:
+        """Touch no memory any more, nor execute what was fetched."""
+        self.emulator.disable()
+        self._admin.disable()
+
     async def let_go(self) -> None:
         """Be gone from now on."""
         self._vanish()

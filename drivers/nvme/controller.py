@@ -447,11 +447,16 @@ class Controller:
         self._waits_for_device = True
 
     def die(self, reason: str) -> None:
-        """Give the controller up: everything ends with LOST."""
+        """Give the controller up: everything ends with LOST.
+
+        What another controller of the disk does instead, this one is not to do later.
+        """
         told = ("%s is dead: %s", self.name, reason)
         tell(_log, logging.ERROR, "controller-dead", *told, controller=self.known_as)
         self.state = ControllerState.DEAD
         self.failure = reason
+        with contextlib.suppress(TransportError):
+            self.transport.cut_off()
         for queue in (self._admin, self._io):
             queue.abandon(LOST)
         if self._data_path is not None:

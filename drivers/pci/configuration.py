@@ -70,6 +70,10 @@ class ConfigurationSpace:
         """Decode memory, master the bus, and never raise INTx."""
         self.write(COMMAND, 2, COMMAND_MEMORY | COMMAND_MASTER | COMMAND_INTX_OFF)
 
+    def end_mastering(self) -> None:
+        """Have the function reach no memory any more."""
+        self.write(COMMAND, 2, COMMAND_MEMORY | COMMAND_INTX_OFF)
+
     def capability(self, identifier: int) -> int:
         """Return the offset of a capability."""
         offset = self.read(CAPABILITIES, 1) & ~3

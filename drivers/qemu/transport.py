@@ -14,7 +14,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -225,6 +225,11 @@ class QemuTransport:
         """Reset the function (FLR), and restore its PCI configuration."""
         self.function.function_level_reset()
         self._enable_function()
+
+    def cut_off(self) -> None:
+        """Have the function master the bus no more."""
+        with suppress(TransportError):  # a process that has ended masters nothing
+            self.function.end_mastering()
 
     async def let_go(self) -> None:
         """End QEMU: registers read all ones from now on."""

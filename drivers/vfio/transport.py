@@ -153,6 +153,19 @@ class VfioTransport:
         command |= COMMAND_MEMORY | COMMAND_MASTER | COMMAND_INTX_OFF
         self.write_configuration(COMMAND, 2, command)
 
+    def cut_off(self) -> None:
+        """Have the device master the bus no more: it fetches neither commands nor data."""
+        if not self._host_lock.acquire(blocking=False):
+            return  # the kernel is about to reset it, or does
+        try:
+            if not self._gone:
+                command = self.read_configuration(COMMAND, 2)
+                self.write_configuration(COMMAND, 2, command & ~COMMAND_MASTER)
+        except OSError as error:
+            _log.info("%s: its bus mastering stays: %s", self.name, error)
+        finally:
+            self._host_lock.release()
+
     # ---- interrupts ----
 
     def _connect(self, index: int, wanted: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -34,6 +34,11 @@ class Alarming(EmulatedTransport):
         super().__init__(EmulatedOptions(size_bytes=1 << 20, vectors=5), self.tables)
         self.alarms = {alarm: os.eventfd(0, os.EFD_NONBLOCK) for alarm in Alarm}
         self.let_go_at: list[int] = []
+        self.on_cut_off: Callable[[], object] = lambda: None
+
+    def cut_off(self) -> None:
+        self.on_cut_off()
+        super().cut_off()
 
     async def let_go(self) -> None:
         self.let_go_at.append(self.read32(Register.CSTS))
@@ -179,6 +184,21 @@ def test_another_device_in_its_place_is_left_alone(transport: Alarming) -> None:
         assert told == []
         (completion,) = await controller.execute(FLUSH)
         assert completion.status == LOST
+        await controller.close()
+
+    asyncio.run(scenario())
+
+
+def test_one_that_is_given_up_reaches_no_memory_before_others_do_its_work(
+    transport: Alarming,
+) -> None:
+    async def scenario() -> None:
+        controller = await Controller.open(transport)
+        path = Path()
+        controller.attach(path)
+        transport.on_cut_off = lambda: path.log.append("cut off")
+        controller.die("for a test")
+        assert path.log == ["cut off", f"fail {LOST:#x}"]
         await controller.close()
 
     asyncio.run(scenario())

@@ -38,6 +38,20 @@ def test_a_reset_leaves_the_device_enabled(
 
 
 @either_way
+def test_a_device_that_is_cut_off_reaches_no_memory(machine: Machine, kernel: FakeVfio) -> None:
+    with closing(opened(machine)) as transport:
+        transport.cut_off()
+        assert kernel.command() == 0x402
+        asyncio.run(transport.reset())
+        assert kernel.command() == 0x406
+        transport.cut_off()
+        asyncio.run(transport.let_go())
+        transport.cut_off()
+        assert asyncio.run(transport.take_back())
+        assert kernel.command() == 0x406
+
+
+@either_way
 def test_nobody_else_waits_for_a_reset_of_the_kernels(
     machine: Machine, kernel: FakeVfio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
