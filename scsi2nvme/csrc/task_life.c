@@ -70,15 +70,19 @@ static uint32_t portion_from(const s2n_task *task, uint32_t at)
     return due - at < S2N_PORTION ? (uint32_t)(due - at) : S2N_PORTION;
 }
 
-/* Its commands go to its logical unit's controller of now. */
+/* Its commands go to its logical unit's controller of now. Where its LUN led elsewhere before there
+ * was this one, its nexus has no share of it: then they go nowhere any more, as the engine sees. */
 static void take_course(s2n_task *task)
 {
     if (!task->lu)
         return;
     s2n_controller *controller = atomic_load_explicit(&task->lu->controller, memory_order_acquire);
+    struct s2n_share *share = s2n_nexus_share(task->nexus, controller);
 
+    if (!share && task->queue)
+        return;
     task->queue = &controller->queue[task->reactor->index];
-    task->share = s2n_nexus_share(task->nexus, controller);
+    task->share = share;
 }
 
 void s2n_task_next_portion(s2n_task *task)

@@ -136,6 +136,10 @@ class TaskService:
         self._registry.join(unit, route.controller)
         router.add(route)
 
+    def is_joined(self, controller: PlaneController) -> bool:
+        """Whether a controller is, or was, one of several by which something is reached."""
+        return self._registry.is_joined(controller)
+
     def remove_route(self, lu: LogicalUnit, controller: PlaneController) -> bool:
         """Reach a logical unit by a controller no more; False if it is reached by no other one."""
         router = self._routers.get(lu)
@@ -343,6 +347,12 @@ class TaskService:
         """A controller is about to be reset, or was: what it was asked before may not hold."""
         self._registry.epoch.advance()
 
+    def controller_resumed(self, controller: PlaneController) -> None:
+        """A controller that was reset goes on: commands may go by another one now."""
+        for router in self._routers.values():
+            if router.of(controller) is not None:
+                router.choose()
+
     def controller_forgets(self, controller: PlaneController) -> None:
         """A controller is about to be reset: it forgets the firmware that was not committed."""
         self._registry.discard_firmware(controller)
@@ -371,6 +381,7 @@ class PlaneDataPath:
         self._controller.paused = False
         self._service.controller_interrupted()
         self._controller.resume()
+        self._service.controller_resumed(self._controller)
 
     def fail(self, status: int) -> None:
         """The controller is lost: end everything with `status`."""

@@ -302,10 +302,10 @@ class _Run:
             stack.enter_context(self._mover.under_way(party, *units))
             self._check(offset, count)
             lba, to = move.lba + offset, move.to + offset
-            by = destination.on_behalf(party, lenders[destination])  # of the blocks that it has now
+            by = destination.by_lender(party, lenders[destination])  # of the blocks that it has now
             reading = _commands(Opcode.READ, source.lu, lba, count, inward)
             writing = _commands(Opcode.WRITE, destination.lu, to, count, outward)
-            from_source = source.on_behalf(party, lenders[source])
+            from_source = source.by_lender(party, lenders[source])
             await self._play(Side.SOURCE, source, _together(reading), from_source)
             self._check_source()
             if outward is not inward:

@@ -79,7 +79,7 @@ class Follower:
         for lu in (units[nsid] for nsid in nsids if nsid in units):
             facts, unit = namespaces.get(lu.nsid), self._registry.units.get(lu)
             gone = not lu.is_of(facts)
-            elsewhere = gone and self._leads_elsewhere(lu, controller)
+            elsewhere = gone and self._leads_elsewhere(lu, controller, facts)
             if gone and not elsewhere:
                 lu.fail()
             failed = lu.readiness is Readiness.FAILED  # it is followed when it recovers
@@ -89,10 +89,21 @@ class Follower:
                 if not elsewhere:  # where nothing has changed
                     unit.layout.lose(gone=gone)
                 unit.plane_unit.recall(controller, forgotten=reset)
+                if gone and not elsewhere and unit.controller is not controller:
+                    unit.plane_unit.recall(unit.controller, forgotten=False)
 
-    def _leads_elsewhere(self, lu: LogicalUnit, controller: PlaneController) -> bool:
-        """Have a logical unit not be reached by a controller any more, if there is another."""
+    def _leads_elsewhere(
+        self, lu: LogicalUnit, controller: PlaneController, facts: NamespaceFacts | None
+    ) -> bool:
+        """Have a logical unit not be reached by a controller any more, if there is another.
+
+        Where another namespace has its number, it has it at all controllers, whether or not they
+        have told of it. Spec: NVMe Base 2.0c 3.2.1.2.
+        """
         router = self._routers.get(lu)
+        if router is not None and facts is not None:
+            router.gone()
+            return False
         return router is not None and router.displaced(controller)
 
     def judged(self, lu: LogicalUnit, verdict: Verdict) -> None:

@@ -78,6 +78,18 @@ class Registry:
             self._by_controller[each] = family
         self._by_controller[controller] = family
 
+    def is_joined(self, controller: PlaneController) -> bool:
+        """Whether what is served is, or was, reached by this one of several controllers.
+
+        Tasks that began then may have its memory.
+        """
+        family = self._by_controller.get(controller)
+        return bool(family) and any(
+            units is family
+            for other, units in self._by_controller.items()
+            if other is not controller
+        )
+
     def others(self, unit: ServedUnit) -> list[ServedUnit]:
         """Return what is served of the same controller beside a logical unit."""
         beside = self._by_controller.get(unit.controller, ())
@@ -114,6 +126,8 @@ class Registry:
         On return none of them knows its queues any more.
         """
         assert not self._by_controller.get(controller)
+        while any(controller in (one.controller, *one.controllers) for one in self._retired):
+            await asyncio.sleep(FIRST_PAUSE_S)  # tasks of what has gone may have its memory
         self._by_controller.pop(controller, None)
         await self._events.drained(controller.pause)
         controller.close()

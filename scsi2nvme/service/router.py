@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from scsi2nvme.background import Background, until_ended
 from scsi2nvme.happenings import tell
 from scsi2nvme.native.plane import PlaneController
+from scsi2nvme.nvme.command import NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.sense import ASYMMETRIC_ACCESS_STATE_CHANGED, CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.service.routing import RouteExecutor, ServedRoute
@@ -65,12 +67,17 @@ class Router:
         self._background.spawn(self._set_all(route))
 
     async def _set_all(self, route: ServedRoute) -> None:
-        for command in self.chosen.settings():
-            outcome = await until_ended(partial(route.executor.start, (command,)))
-            if any(completion.status for completion in outcome):
-                log.error("%s: what was set by another controller cannot be set", route.label)
-        route.refused = False
-        self.choose()
+        """Set all, and again if something is set meanwhile, which this may have undone."""
+        found: list[NvmeCommand] = []
+        while _alike(wanted := list(self.chosen.settings())) != _alike(found):
+            found = wanted
+            for command in wanted:
+                outcome = await until_ended(partial(route.executor.start, (command,)))
+                if any(completion.status for completion in outcome):
+                    log.error("%s: what was set by another controller cannot be set", route.label)
+        if route not in self._behind:  # else it was lost again
+            route.refused = False
+            self.choose()
 
     def remove(self, controller: PlaneController) -> bool:
         """A controller leads there no more; False if it is the only one."""
@@ -91,6 +98,11 @@ class Router:
             route.alive = lambda: False
             self.choose()
         return self.chosen.alive()
+
+    def gone(self) -> None:
+        """The namespace is no more, whichever controller leads to what is there instead."""
+        for route in self._every:
+            route.alive = lambda: False
 
     def lost(self, controller: PlaneController) -> bool:
         """A controller is lost: take another; whether there is none."""
@@ -127,13 +139,18 @@ class Router:
         self._unit.controllers = tuple(route.controller for route in self._every)
 
     def choose(self) -> None:
-        """Take another route, if that is better."""
+        """Take another route, if that is better.
+
+        Not while the controller in use is being reset, which ends what it still has of commands
+        that nobody waits for any more: what comes later is not to be overtaken by these.
+        """
         better = self._unit.lu.routes.better_than(self.chosen)
-        if better is None or self._unit.closed:
+        resetting = self.chosen.controller.paused and self.chosen.alive()
+        if better is None or resetting or self._unit.closed:
             return
         assert isinstance(better, ServedRoute)
-        before, self.chosen = self.chosen, better
-        self._unit.lender = better.executor
+        before = self.chosen
+        self._take(better)
         tell(
             log,
             logging.WARNING,
@@ -145,7 +162,13 @@ class Router:
         )
         if not self._following:
             self._following = True
+            self._unit.step_aside()  # at once: the other may lead to another namespace
             self._background.spawn(self._follow())
+
+    def _take(self, route: ServedRoute) -> None:
+        """Have the engine's commands go by a route."""
+        self.chosen, self._unit.lender = route, route.executor
+        self._unit.lu.firmware.discard()  # the pieces of an image that the other has
 
     @property
     def _disk(self) -> str:
@@ -159,11 +182,12 @@ class Router:
                     self._activate(self.chosen, AccessChange.IMPLICIT)
         finally:
             self._following = False
+            self._unit.step_back()
 
     def _activate_explicitly(self, route: Route, nexus: Nexus) -> None:
         """Take a route as an initiator asks; nothing is under way."""
         assert isinstance(route, ServedRoute)
-        self.chosen, self._unit.lender = route, route.executor
+        self._take(route)
         self._activate(route, AccessChange.EXPLICIT, nexus)
 
     def _activate(
@@ -180,6 +204,7 @@ class Router:
         before = (lu.capacity_blocks, lu.block_bytes)
         lu.facts = route.facts
         if route.alive():
+            unit.layout.gone = False
             lu.recover()
         if (lu.capacity_blocks, lu.block_bytes) != before:
             lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
@@ -189,3 +214,8 @@ class Router:
         lu = self._unit.lu
         lu.routes.change = change
         lu.establish_attention(ASYMMETRIC_ACCESS_STATE_CHANGED, but=asker)
+
+
+def _alike(settings: Sequence[NvmeCommand]) -> list[NvmeCommand]:
+    """Return what is equal of settings, whenever they are asked for: a clock's time is not."""
+    return [replace(command, data_out=b"") for command in settings]

@@ -15,6 +15,8 @@ from scsi2nvme.background import Background
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.executor import DataExecutor, NvmeExecutor, OnBehalf
 from scsi2nvme.native.plane import PlaneController, PlaneNexus, PlaneUnit, UnitParameters
+from scsi2nvme.nvme.command import NvmeCommand
+from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.service.allowance import SHARE, Allowance
 from scsi2nvme.service.blocks import BlockLock, Claim, hull
 from scsi2nvme.service.events import Events
@@ -90,12 +92,20 @@ class ServedUnit:
     patience_s: float = FIRST_PATIENCE_S
     _refreshing: asyncio.Task[None] | None = None
 
-    def on_behalf(self, party: Hashable, executor: NvmeExecutor | None = None) -> OnBehalf:
-        """Return what executes NVMe commands of a party here, for the blocks that there are now.
+    def on_behalf(self, party: Hashable) -> OnBehalf:
+        """Return what executes NVMe commands of a party here, for the blocks that there are now."""
+        return self.layout.executor(self.executor, party)
 
-        `executor` only where it must.
+    def by_lender(self, party: Hashable, lender: DataExecutor) -> OnBehalf:
+        """As `on_behalf`, with memory that was lent, and as long as commands go by the lender.
+
+        Another namespace may be what it leads to afterwards.
         """
-        return self.layout.executor(executor or self.executor, party)
+
+        def refused(command: NvmeCommand) -> StatusCode | None:
+            return None if self.lender is lender else StatusCode.HOST_PATHING_ERROR
+
+        return OnBehalf(self.layout.executor(lender, party), party, refused)
 
     def stop_followers(self) -> None:
         """Have nothing begin by itself any more; what has begun ends."""
@@ -181,6 +191,18 @@ class ServedUnit:
     def _let_hot_on(self, token: int) -> None:
         if not self.closed:
             self.plane_unit.unshare(token)
+
+    def step_aside(self) -> None:
+        """Have nothing more begin on the hot path, until `step_back`; what is under way goes on."""
+        if not self.drains:
+            self.plane_unit.set_aside(True)
+        self.drains += 1
+
+    def step_back(self) -> None:
+        """End what `step_aside` has begun."""
+        self.drains -= 1
+        if not self.closed and not self.drains:
+            self.plane_unit.set_aside(False)
 
     @asynccontextmanager
     async def drained(self) -> AsyncIterator[None]:

@@ -175,6 +175,38 @@ static void a_portion_that_follows_is_hot_again(void)
     device_close(&other);
 }
 
+/* Its LUN led elsewhere before there was the other controller, so its nexus has nothing there. */
+static void what_has_lost_its_lun_does_not_move(void)
+{
+    struct device other;
+    uint32_t blocks = 2 * S2N_PORTION / BLOCK + S2N_MAXIMUM_TRANSFER / BLOCK;
+
+    bench_open(2 * DEPTH, 4 * POOL);
+    device_open(&other, 2 * DEPTH, 4 * POOL);
+    bench.device.automatic = other.automatic = true;
+    s2n_controller *second = s2n_controller_new(bench.plane, CONTROLLER + 1);
+    CHECK(!s2n_controller_set_queue(second, 0, other.qp, -1, &other.pool_memory));
+    rounds();
+    begin_write(&op[0], 0, 0, 0, blocks);
+    CHECK(op[0].reserved);
+    CHECK(!s2n_nexus_map(bench.nexus[0], 0, NULL));
+    move_to(second, 51);
+    gathered(&op[0]);
+    s2n_event event = next_event(S2N_EVENT_TASK);
+    s2n_task_end(event.task, S2N_GOOD, NULL, 0, NULL, 0);
+    rounds(); /* the next portion */
+    gathered(&op[0]);
+    event = next_event(S2N_EVENT_TASK);
+    CHECK(s2n_task_misrouted(event.task));
+    s2n_task_end(event.task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    CHECK(op[0].completed && op[0].status == CHECK_CONDITION);
+    CHECK_EQUAL(other.seen, 0);
+    move_to(bench.controller, 52);
+    s2n_controller_free(second);
+    bench_close();
+    device_close(&other);
+}
+
 enum { FORGOTTEN = 0x008 };
 
 static void end_each(uint32_t type, uint32_t count)
@@ -254,5 +286,6 @@ int main(void)
     RUN(a_controller_that_comes_back_is_used_again);
     RUN(a_logical_unit_moves_to_another_controller);
     RUN(a_portion_that_follows_is_hot_again);
+    RUN(what_has_lost_its_lun_does_not_move);
     return 0;
 }

@@ -278,6 +278,8 @@ def test_a_namespace_that_goes_from_one_controller_stays_by_the_other(tmp_path: 
             await eventually(lambda: not both.daemon.served[0].units, "it has gone there")
             await both.active(2)
             await eventually(lambda: not both.daemon.controllers._following.locked(), "followed")
+            with pytest.raises(OperationError, match="stays until the daemon ends"):
+                both.daemon.controllers.check_going(0)  # tasks may have its memory
             assert await triple(one, 0) == (5, 0x25, 0)
             while (attention := await triple(other, 0)) is not None:
                 assert attention == STATE_CHANGED
@@ -337,6 +339,11 @@ def test_each_target_is_shown_with_its_own_controller(tmp_path: Path) -> None:
         (",readonly=on", "", "the options of both have to be equal"),
         ("", ",tell=ctrl.mdts:1", "the controllers are not alike in MDTS"),
         ("", ",tell=ns.noiob:8", "the controllers do not tell the same of it"),
+        (
+            ",rescap=on,reservations=disk",
+            ",rescap=on,reservations=disk,tell=ctrl.ctratt:0",
+            "the controllers take host identifiers of different lengths",
+        ),
     ],
 )
 def test_what_is_not_alike_is_not_joined(

@@ -132,6 +132,9 @@ class FakeController:
     def pause(self, token: int) -> None:
         self.pauses.append(token)
 
+    def close(self) -> None:
+        self.calls.append("close")
+
     def resume(self) -> None:
         self.calls.append("resume")
 
@@ -153,6 +156,7 @@ class FakeUnit:
     alone: list[range] = field(default_factory=list)  # that hot tasks have alone
     updates: list[UnitParameters] = field(default_factory=list)
     watched: list[range] = field(default_factory=list)  # whose changes are the engine's
+    moves: list[FakeController] = field(default_factory=list)
     closed: bool = False
 
     def watch(self, blocks: Sequence[range]) -> None:
@@ -166,6 +170,11 @@ class FakeUnit:
         assert self.drained, "changed while hot tasks may be under way"
         self.updates.append(parameters)
         self.parameters = parameters
+
+    def move(self, controller: FakeController) -> None:
+        assert self.aside, "moved while the hot path uses it"
+        assert self.drained, "moved while hot tasks may be under way"
+        self.moves.append(controller)
 
     def set_aside(self, aside: bool) -> None:
         self.aside = aside
@@ -214,6 +223,9 @@ class FakeNexus:
 
     def map(self, lun: int, unit: FakeUnit) -> None:
         self.units[lun], self.aside[lun] = unit, True
+
+    def prepare(self, controller: FakeController) -> None:
+        assert not self.closed
 
     def set_aside(self, lun: int, aside: bool) -> None:
         assert not self.closed

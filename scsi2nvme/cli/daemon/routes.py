@@ -7,6 +7,7 @@ from scsi2nvme.cli.spec import ControllerSpec
 from scsi2nvme.drivers.nvme.controller import ControllerState
 from scsi2nvme.native.plane import UnitParameters
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.reservations import CTRATT_HOST_ID_128
 from scsi2nvme.service.routing import ServedRoute
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.logical_unit import LogicalUnit
@@ -58,6 +59,9 @@ def reason_against(
     differing = [name for name in _FIELDS if controllers[0][name] != controllers[1][name]]
     if differing:
         return f"the controllers are not alike in {', '.join(name.upper() for name in differing)}"
+    lengths = {each.ctratt & CTRATT_HOST_ID_128 for each in controllers}
+    if first.reservations_on_disk and len(lengths) > 1:
+        return "the controllers take host identifiers of different lengths"
     if UnitParameters.of(BlockDevice(before)) != UnitParameters.of(BlockDevice(facts)):
         return "the controllers do not tell the same of it"
     return ""

@@ -263,6 +263,11 @@ class Controllers:
                     f"controller {one.settings.spec.text!r} is one of two ways to what "
                     f"{other.settings.spec.text!r} leads to, and stays until the daemon ends"
                 )
+        if self._service.is_joined(one.native):
+            raise OperationError(
+                f"controller {one.settings.spec.text!r} is of a disk with several that is in use, "
+                "and stays until the daemon ends"
+            )
 
     async def go(self, number: int) -> None:
         """Serve a controller no more, and let go of it; OperationError as of `check_going`."""

@@ -1,0 +1,280 @@
+"""The change from one controller to another, as the hot path and the engine see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from scsi2nvme.native.plane import EventType
+from scsi2nvme.nvme.ana import AnaState
+from scsi2nvme.nvme.command import AdminOpcode, Completed, Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.service import PlaneDataPath, registry
+from scsi2nvme.service.router import Router
+from scsi2nvme.service.routing import ServedRoute
+from scsi2nvme.unit.readiness import Readiness
+from tests.service.bench import TUR, Bench, Controller, settle, told, write
+from tests.support import row
+
+SET = NvmeCommand(AdminOpcode.SET_FEATURES, cdw10=6, cdw11=1, admin=True)
+UNSET = replace(SET, cdw11=0)
+
+
+class Pair:
+    """A bench's logical unit, by two controllers: the first is in use."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.alive = [True, True]
+        self.settings: list[NvmeCommand] = []
+        _, native = bench.service.add_controller(bench._overdue, bench._overdue)
+        self.natives: list[Any] = [bench.plane_controller, native]
+        self.executors = [bench.controller, Controller(bench.lu.facts)]
+        self.routes = [self._route(index) for index in range(2)]
+
+    def _route(self, index: int) -> ServedRoute:
+        return ServedRoute(
+            index + 1,
+            self.bench.lu.facts,
+            alive=lambda: self.alive[index],
+            executor=self.executors[index],
+            controller=self.natives[index],
+            label=str(index),
+            settings=lambda: self.settings,
+        )
+
+    def join(self) -> Router:
+        self.bench.service.add_route(self.bench.lu, self.routes[1], self.routes[0])
+        self.bench.ready()
+        return self.bench.service._routers[self.bench.lu]
+
+    def lose(self, index: int) -> None:
+        self.alive[index] = False
+        PlaneDataPath(self.bench.service, self.natives[index]).fail(StatusCode.HOST_PATHING_ERROR)
+
+    def tell(self, index: int, state: AnaState) -> None:
+        """A controller tells how it leads there."""
+        router = self.bench.service._routers[self.bench.lu]
+        router.heard(self.natives[index], self.facts(state))
+
+    def facts(self, state: AnaState) -> NamespaceFacts:
+        return replace(self.bench.lu.facts, ana_state=state)
+
+
+@told
+async def test_nothing_hot_begins_by_one_that_leads_elsewhere(bench: Bench) -> None:
+    """From the call on: it may be resumed before anything else happens."""
+    pair = Pair(bench)
+    pair.join()
+    assert not bench.unit.aside
+    units = {bench.lu.nsid: bench.lu}
+    bench.service.displaced(units, units, {}, pair.natives[0])
+    assert bench.unit.aside
+    await settle()
+    await bench.drained()
+    assert not bench.unit.aside
+    assert bench.unit.moves == [pair.natives[1]]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_number_that_is_anothers_is_so_at_all_controllers(first: int) -> None:
+    """Else what is meant for the former comes to that by the one that has not told of it yet."""
+
+    async def story(bench: Bench) -> None:
+        pair = Pair(bench)
+        router = pair.join()
+        others = {bench.lu.nsid: replace(bench.lu.facts, nguid=bytes(range(16)))}
+        units = {bench.lu.nsid: bench.lu}
+        bench.service.displaced(units, units, others, pair.natives[first])
+        assert bench.lu.readiness is Readiness.FAILED
+        assert bench.unit.recalls == [True, False][: 1 + first]
+        await settle()
+        assert bench.lu.readiness is Readiness.FAILED
+        assert router.chosen is pair.routes[0]
+        assert (await bench.run(*write())).sense == (5, 0x25, 0)
+        assert bench.service.remove_route(bench.lu, pair.natives[first])
+        assert not bench.service.remove_route(bench.lu, pair.natives[1 - first])
+
+    told(story)()
+
+
+@told
+async def test_what_is_drained_stays_so_when_another_is_taken(bench: Bench) -> None:
+    pair = Pair(bench)
+    pair.join()
+    stop = await bench.run(row("START STOP UNIT").build())
+    token = bench.take_drain()
+    pair.lose(0)
+    assert bench.unit.aside
+    assert bench.unit.drained
+    await settle()
+    assert stop.ended is None
+    bench.plane.emit(EventType.DRAINED, cookie=token)
+    await bench.drained()
+    assert stop.status == Status.GOOD
+    assert bench.unit.moves == [pair.natives[1]]
+
+
+@told
+async def test_none_is_left_while_it_is_reset(bench: Bench) -> None:
+    """What it still has of commands that were aborted, and answered, ends with the reset."""
+    pair = Pair(bench)
+    router = pair.join()
+    path = PlaneDataPath(bench.service, pair.natives[0])
+    pair.natives[0].paused = True
+    pair.tell(0, AnaState.NON_OPTIMIZED)
+    assert router.chosen is pair.routes[0]
+    path.resume()
+    assert router.chosen is pair.routes[1]
+    pair.natives[1].paused = True
+    pair.tell(0, AnaState.OPTIMIZED)
+    pair.tell(1, AnaState.NON_OPTIMIZED)
+    assert router.chosen is pair.routes[1]
+    pair.lose(1)  # it was not brought back: nobody waits for that
+    assert router.chosen is pair.routes[0]
+
+
+@told
+async def test_memory_is_used_no_more_by_one_that_is_left(bench: Bench) -> None:
+    pair = Pair(bench)
+    pair.join()
+    unit = bench.service._registry.units[bench.lu]
+    by = unit.by_lender("a", unit.lender)
+    ends: list[int] = []
+
+    def completed(outcome: tuple[Completion, ...] | BaseException) -> None:
+        assert isinstance(outcome, tuple)
+        ends.extend(each.status for each in outcome)
+
+    flush = NvmeCommand(Opcode.FLUSH, nsid=bench.lu.nsid)
+    by.start((flush,), completed)
+    await settle()
+    pair.tell(0, AnaState.INACCESSIBLE)
+    by.start((flush,), completed)
+    await settle()
+    assert ends == [0, StatusCode.HOST_PATHING_ERROR]
+    assert len(bench.controller.model.executed) == 1
+    await bench.drained()
+
+
+class Slow(Controller):
+    """Calls somebody when it is first set something."""
+
+    def __init__(self, facts: NamespaceFacts, meanwhile: Callable[[], None]) -> None:
+        super().__init__(facts)
+        self.meanwhile: Callable[[], None] | None = meanwhile
+        self.seen: list[NvmeCommand] = []
+
+    def start(
+        self, commands: tuple[NvmeCommand, ...], completed: Completed, party: Any = None
+    ) -> Callable[[], None]:
+        self.seen += commands
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return super().start(commands, completed, party)
+
+
+def slow(pair: Pair, meanwhile: Callable[[], None]) -> Slow:
+    one = Slow(pair.bench.lu.facts, meanwhile)
+    pair.executors[1] = one
+    pair.routes[1].executor = one
+    return one
+
+
+def sent(one: Slow) -> Sequence[int]:
+    return [each.cdw11 for each in one.seen]
+
+
+@told
+async def test_what_is_set_while_all_is_set_is_set_last(bench: Bench) -> None:
+    pair = Pair(bench)
+    pair.settings = [SET]
+    one = slow(pair, lambda: pair.settings.__setitem__(0, UNSET))
+    pair.join()
+    await settle()
+    assert sent(one) == [1, 0]
+    assert pair.routes[1].leads
+
+
+@told
+async def test_one_that_is_lost_while_all_is_set_is_not_in_line(bench: Bench) -> None:
+    pair = Pair(bench)
+    pair.settings = [SET]
+
+    def lost() -> None:
+        pair.lose(1)
+        pair.alive[1] = True  # again, and nothing was heard of it
+
+    slow(pair, lost)
+    pair.join()
+    await settle()
+    assert not pair.routes[1].leads
+
+
+@told
+async def test_a_unit_is_served_again_whose_last_controller_led_elsewhere(bench: Bench) -> None:
+    pair = Pair(bench)
+    pair.join()
+    units = {bench.lu.nsid: bench.lu}
+    pair.lose(1)
+    bench.service.displaced(units, units, {}, pair.natives[0])
+    assert bench.service.remove_route(bench.lu, pair.natives[0])
+    pair.alive[1] = True
+    pair.tell(1, AnaState.OPTIMIZED)
+    await settle()
+    await bench.drained()
+    await settle()
+    bench.ready()
+    assert (await bench.run(TUR)).status == Status.GOOD
+    assert (await bench.run(*write())).status == Status.GOOD
+
+
+@told
+async def test_pieces_of_firmware_are_not_the_others(bench: Bench) -> None:
+    pair = Pair(bench)
+    pair.join()
+    bench.lu.firmware.begin("a", 1, 7)
+    pair.lose(0)
+    assert bench.lu.firmware.sender == ""
+    await settle()
+    await bench.drained()
+
+
+@told
+async def test_a_controller_stays_while_tasks_may_have_its_memory(bench: Bench) -> None:
+    registry.FIRST_PAUSE_S, pause_s = 0.0, registry.FIRST_PAUSE_S
+    try:
+        bench.service.remove_unit(bench.lu)
+        await settle()
+        removing = bench.service._background.spawn(
+            bench.service.remove_controller(bench.plane_controller.cookie, bench.plane_controller)
+        )
+        assert (await bench.aborted(1))["query"]
+        assert not bench.plane_controller.pauses
+        while not bench.plane_controller.pauses:
+            await bench.aborted(0)
+        removing.cancel()
+    finally:
+        registry.FIRST_PAUSE_S = pause_s
+
+
+def test_what_is_joined_is_known(fakes: None) -> None:
+    async def story(bench: Bench) -> None:
+        pair = Pair(bench)
+        assert not bench.service.is_joined(pair.natives[0])
+        pair.join()
+        assert all(map(bench.service.is_joined, pair.natives))
+        bench.service.remove_route(bench.lu, pair.natives[0])
+        await settle()
+        await bench.drained()
+        assert all(map(bench.service.is_joined, pair.natives))  # tasks may have its memory
+        bench.service.remove_unit(bench.lu)
+        assert not any(map(bench.service.is_joined, pair.natives))
+
+    told(story)()
