@@ -220,6 +220,7 @@ def _format(task: Task, index: int, kind: int | None, before: Readiness) -> Tran
         return Result(Status.CHECK_CONDITION, Sense(FORMAT_COMMAND_FAILED))
     else:
         lu.facts = replace(lu.facts_as_read, namespace=namespace)
+        lu.routes.formatted(namespace)
         lu.mode.pending_block_bytes = None
         _enter(lu, Readiness.READY)
         lu.establish_attention(CAPACITY_DATA_HAS_CHANGED, but=task.nexus)

@@ -195,6 +195,8 @@ def set_target_port_groups(task: Task) -> Translation:
         yield from flush(task.lu)
     except NvmeError as error:
         raise CheckCondition(Sense(SET_TARGET_PORT_GROUPS_COMMAND_FAILED)) from error
+    if not chosen.leads:  # any more
+        raise CheckCondition(Sense(SET_TARGET_PORT_GROUPS_COMMAND_FAILED))
     routes.activate(chosen, task.nexus)
     return GOOD
 

@@ -12,10 +12,11 @@ Spec: SPC-4 5.15.2 (asymmetric logical unit access); NVMe Base 2.0c 2.4.1, 8.1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
+from scsi2nvme.fields import Values
 from scsi2nvme.nvme.ana import AnaState
 from scsi2nvme.nvme.namespace import NamespaceFacts
 
@@ -93,6 +94,11 @@ class Routes:
     def several(self) -> bool:
         """Whether there is more than one."""
         return len(self.every) > 1
+
+    def formatted(self, namespace: Values) -> None:
+        """The namespace has other blocks, whenever its controllers tell of them."""
+        for route in self.every:
+            route.facts = replace(route.facts, namespace=namespace)
 
     def better_than(self, chosen: Route) -> Route | None:
         """Return the route that is to be taken instead of the one that was, None: there is none."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scsi2nvme.nvme.command import Opcode
+from scsi2nvme import engine
+from scsi2nvme.nvme.command import Completion, Opcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
@@ -18,7 +19,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.unit.routes import Route, Routes
-from tests.support import Bench, code, make_bench, make_facts, routed_bench
+from tests.support import Bench, code, make_bench, make_facts, routed_bench, row
 
 NAME = "SET TARGET PORT GROUPS"
 
@@ -101,6 +102,30 @@ def test_a_controller_that_is_lost_is_not_taken() -> None:
     bench.lu.routes.every[1].alive = lambda: False
     assert code(ask(bench, "0000 0002")) == SET_TARGET_PORT_GROUPS_COMMAND_FAILED
     assert active(bench) == 1
+
+
+def test_one_that_is_lost_while_the_cache_is_flushed_is_not_taken() -> None:
+    bench = routed_bench()
+    data = bytes.fromhex("00000000 00000002")
+    cdb = row(NAME).build(parameter_list_length=len(data))
+    setting = engine.run(engine.select(bench.nexus, 0, cdb), data)
+    next(setting)
+    bench.lu.routes.every[1].alive = lambda: False
+    with pytest.raises(StopIteration) as end:
+        setting.send(Completion(0))
+    assert code(end.value.value) == SET_TARGET_PORT_GROUPS_COMMAND_FAILED
+    assert active(bench) == 1
+
+
+def test_blocks_are_those_of_a_format_by_whichever_controller() -> None:
+    """With the former length the hot path would read and write elsewhere, and too much."""
+    bench = routed_bench()
+    select = bytes([0, 0, 0, 8]) + bytes(5) + (4096).to_bytes(3, "big")
+    assert bench.do("MODE SELECT (6)", select, pf=1, parameter_list_length=12).status == 0
+    assert bench.do("FORMAT UNIT").status == 0
+    assert bench.lu.block_bytes == 4096
+    lengths = [1 << route.facts.lba_format.lbads for route in bench.lu.routes.every]
+    assert lengths == [4096, 4096]
 
 
 def test_where_the_cache_cannot_be_flushed_nothing_changes() -> None:
