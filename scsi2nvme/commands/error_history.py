@@ -152,8 +152,29 @@ def _make(lu: LogicalUnit) -> Conversation:
 
 
 def _read_events(lu: LogicalUnit) -> Generator[Asked, Any, bytes]:
-    """Return the persistent event log; nothing while another reads it, or if it cannot be read."""
-    size = PERSISTENT_EVENT_HEADER.size
+    """Return the persistent event log; nothing while another reads it, or if it cannot be read.
+
+    The context of one who was aborted half-way is released first.
+    """
+    size, histories = PERSISTENT_EVENT_HEADER.size, [each.history for each in lu.controller_units]
+    ended = [each for each in (lu.history, *histories) if each.reading_ended]
+    for each in ended:
+        each.reading_ended = False
+    try:
+        if ended:
+            yield from _release_events()
+        return (yield from _read_established(lu, size))
+    except GeneratorExit:
+        lu.history.reading_ended = True
+        raise
+
+
+def _release_events() -> Conversation:
+    with contextlib.suppress(NvmeError):
+        yield _read(PERSISTENT_EVENT_LOG, 0, PERSISTENT_EVENT_HEADER.size, _RELEASE)
+
+
+def _read_established(lu: LogicalUnit, size: int) -> Generator[Asked, Any, bytes]:
     try:
         completion = yield _read(PERSISTENT_EVENT_LOG, 0, size, _ESTABLISH)
     except NvmeError:
@@ -167,8 +188,7 @@ def _read_events(lu: LogicalUnit) -> Generator[Asked, Any, bytes]:
             data += completion.data
     except NvmeError:
         data = b""
-    with contextlib.suppress(NvmeError):
-        yield _read(PERSISTENT_EVENT_LOG, 0, size, _RELEASE)
+    yield from _release_events()
     return data
 
 

@@ -17,12 +17,14 @@ class ErrorHistory:
     """Of one logical unit. `owner` is a nexus's key, "": nobody's.
 
     `lengths` are the bytes of each buffer of the snapshot, `generation` the controller's number
-    of it; there is no snapshot without lengths. `events` are the persistent ones.
+    of it; there is no snapshot without lengths. `events` are the persistent ones. `reading_ended`:
+    who has read them was aborted, and the controller may wait for him still.
     """
 
     def __init__(self) -> None:
         self.owner = ""
         self.retrieved = Retrieved.NO
+        self.reading_ended = False
         self.release()
 
     def release(self) -> None:

@@ -123,6 +123,27 @@ def test_events_that_another_reads_are_not_there() -> None:
     assert code(read(bench, EVENTS)) == INVALID_FIELD_IN_CDB
 
 
+def test_who_comes_after_one_that_was_aborted_reads_events_anew() -> None:
+    """The controller would else wait for the former for good."""
+    bench = with_events()
+    for steps in (1, 2):
+        cdb = row("READ BUFFER (16), error history").build(buffer_id=1, allocation_length=8192)
+        reading = engine.run(engine.select(bench.nexus, 0, cdb))
+        asked = next(reading)
+        while steps:
+            assert isinstance(asked, NvmeCommand)
+            steps -= asked.cdw10 & 0xFF == 0x0D
+            if steps:
+                asked = reading.send(bench.model.execute(asked)[0])
+        reading.close()
+        bench.model.executed.clear()
+        assert DIRECTORY.parse(read(bench, 1).data_in).directory_length == 24
+        assert of_events(bench) == [2, 1, 0, 2]
+        bench.model.executed.clear()
+        read(bench, 1)
+        assert of_events(bench) == [1, 0, 2]
+
+
 def test_a_controller_may_have_events_alone() -> None:
     bench = with_events(lpa=0x14)
     data = read(bench, 1).data_in
