@@ -311,7 +311,9 @@ def test_a_unit_that_is_gone_is_freed_when_nothing_refers_to_it(
                 await asyncio.to_thread(one.hear)
                 while (await sent(one, 1, bytes(6))).status:
                     pass
+                lu = served.units[2]
                 itt = await asyncio.to_thread(one.begin, 1, slow, data_in=512)
+                await eventually(lambda: lu.statistics().under_way, "it has begun")
                 await changed(daemon, 2)
                 (unit,) = retired
                 assert not unit.closed
