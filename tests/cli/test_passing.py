@@ -171,6 +171,17 @@ def test_a_log_of_events_that_lies_about_itself_ends() -> None:
         played("persistent-event-log", lambda command: Completion(data=log[: command.data_in]))
 
 
+def test_what_is_shorter_than_an_events_header_is_no_event() -> None:
+    log = PERSISTENT_EVENT_HEADER.build(total_num_of_events=0xFFFFFFFF, total_log_len=512 + 4096)
+    log += bytes(4096)
+
+    def answer(command: NvmeCommand) -> Completion:
+        return Completion(data=log[command.cdw12 :][: command.data_in].ljust(command.data_in))
+
+    _, shown = played("persistent-event-log -o json", answer)
+    assert shown.json["list_of_event_entries"] == []
+
+
 def test_a_self_test_is_waited_for() -> None:
     left = iter((1, 1, 0))
 

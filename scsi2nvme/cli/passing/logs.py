@@ -202,6 +202,8 @@ def _events(raw: bytes, header: Values) -> Iterator[dict[str, Any]]:
             return
         event = PERSISTENT_EVENT.parse(raw[at:])
         start = at + event.event_header_len + 3
+        if start < at + PERSISTENT_EVENT.size:
+            return  # what follows is none
         at = start + event.event_len
         data = raw[start:at]
         row = EVENTS.get(event.event_type)
