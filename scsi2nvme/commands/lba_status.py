@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain, islice
 from typing import Any
 
 from scsi2nvme.command import Command, Data, Task, Transfer
@@ -149,8 +150,8 @@ def get_lba_status(task: Task) -> Translation:
     else:
         every = yield from _provisioned(lu, lba, most)
         extents = [each for each in every if each.provisioning in _WANTED[kind]]
-    descriptors = [one for each in extents for one in each.descriptors()]
-    body = b"".join(descriptors[:most])
+    descriptors = chain.from_iterable(each.descriptors() for each in extents)
+    body = b"".join(islice(descriptors, most))
     return Result(data_in=HEADER.build(parameter_data_length=4 + len(body), rtp=1) + body)
 
 

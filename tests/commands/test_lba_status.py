@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from scsi2nvme.commands.lba_status import DESCRIPTOR, HEADER
+from scsi2nvme.commands.lba_status import DESCRIPTOR, HEADER, Extent
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.lba_status import DESCRIPTOR as ENTRY
 from scsi2nvme.nvme.lba_status import HEADER as LIST
 from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB
-from tests.support import Bench, code, make_bench
+from tests.support import Bench, code, make_bench, make_facts
 
 MAPPED, DEALLOCATED = 0, 1
 BLOCKS = 4096
@@ -123,3 +125,18 @@ def test_a_list_is_believed_as_far_as_it_makes_sense(
 def test_an_unknown_report_type_is_refused() -> None:
     result = bench_that_tells().do("GET LBA STATUS (16)", report_type=0x11, allocation_length=24)
     assert code(result) == INVALID_FIELD_IN_CDB
+
+
+def test_no_more_is_made_than_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that claims to be enormous does not take the memory for that."""
+    made, descriptors = list[bytes](), Extent.descriptors
+
+    def counted(extent: Extent) -> Iterator[bytes]:
+        for one in descriptors(extent):
+            made.append(one)
+            yield one
+
+    monkeypatch.setattr(Extent, "descriptors", counted)
+    bench = make_bench()
+    bench.lu.facts = make_facts(blocks=1 << 42)
+    assert len(told(bench)) == len(made) == 255
