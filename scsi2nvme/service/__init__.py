@@ -250,7 +250,7 @@ class TaskService:
         controller: PlaneController | None = None,
     ) -> list[asyncio.Task[None]]:
         """Follow what a controller tells of its namespaces: see `Follower`."""
-        self._revoke_tokens(units, event)
+        self.revoke_tokens(units, event)
         refreshing = self._follower.controller_event(units, event, namespaces, controller)
         if event.returned or event.log_id == RESERVATION_NOTIFICATION_LOG:
             self.look_at_reservations(units.values())
@@ -260,8 +260,11 @@ class TaskService:
             self.follow_sanitize(units.values())
         return refreshing
 
-    def _revoke_tokens(self, units: Mapping[int, LogicalUnit], event: ControllerEvent) -> None:
-        """Somebody else may have changed blocks: whose namespaces did, or all."""
+    def revoke_tokens(self, units: Mapping[int, LogicalUnit], event: ControllerEvent) -> None:
+        """Somebody else may have changed blocks: whose namespaces did, or all.
+
+        It is to be known at once, whenever the rest of an event is followed.
+        """
         every = event.returned or event.log_id == STATUS_LOG.identifier
         self.blocks_may_change(
             lu for nsid, lu in units.items() if every or nsid in event.namespaces
@@ -322,6 +325,8 @@ class TaskService:
         reset: bool = True,
     ) -> None:
         """Follow before any command goes on that there are other blocks: see `Follower`."""
+        nsids = frozenset(nsids)
+        self.blocks_may_change(lu for nsid, lu in units.items() if nsid in nsids)
         self._follower.displaced(units, nsids, namespaces, controller, reset=reset)
 
     def settings_lost(self, units: Iterable[LogicalUnit]) -> None:

@@ -123,6 +123,10 @@ def test_a_front_end_of_any_kind_is_started_asked_and_ended(
                 await answer(methods.END_SESSION, methods.WhichSession("x"))
             (served,) = daemon.served
             assert served.controller.on_event is not None
+            revoked: list[object] = []
+            monkeypatch.setattr(served.units[1].rods, "changed", revoked.append)
+            served.controller.on_event(ControllerEvent(2, 0, 4, namespaces=frozenset({1})))
+            assert revoked == [None]  # at once, whenever the rest is followed
             served.controller.on_event(ControllerEvent(0, 0, 0, returned=True))
             await daemon.controllers._background.wait()
             assert built[0].told == ["start", [1, 2]]

@@ -437,6 +437,7 @@ class Controllers:
         self._tell(kind, "controller %s: %s", served.settings, event)
         self._service.settings_lost(lu for nsid, lu in served.units.items() if nsid in event.unset)
         units, namespaces = served.units, served.controller.namespaces
+        self._service.revoke_tokens(units, event)
         self._service.displaced(units, event.displaced, namespaces, served.native)
         others = {nsid for nsid, lu in units.items() if not lu.is_of(namespaces.get(nsid))}
         others &= event.namespaces  # at once, whenever the rest is followed
