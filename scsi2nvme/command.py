@@ -208,6 +208,9 @@ class Command:
     # What a LUN without a logical unit answers, where it is not a refusal.
     without_unit: Callable[[Task], Translation] | None = field(default=None, compare=False)
     supported: Callable[[LogicalUnit], bool] = field(default=lambda lu: True, compare=False)
+    # It begins what is asked for later, or asks for that, by an identifier that the initiator has
+    # chosen: it is not there where another's could be meant.
+    of_one_initiator: bool = False
     third_party: bool = False  # moves blocks of logical units that its data name
     hot: Hot = Hot.NO
     # Whether its answer holds until anything changes but the medium: it tells of nothing that
@@ -224,6 +227,10 @@ class Command:
     def shares(self) -> bool:
         """Whether its answer is that of those like it as well: what is kept may be shared."""
         return self.kept or self.shared
+
+    def offered(self, lu: LogicalUnit, nexus: Nexus) -> bool:
+        """Whether a logical unit has the command for those who send it."""
+        return self.supported(lu) and not (self.of_one_initiator and nexus.stands_for_several)
 
     @cached_property
     def service_action_field(self) -> Field | None:

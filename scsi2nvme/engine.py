@@ -112,7 +112,7 @@ def run(
     if unit is None:
         if command is None or command.without_unit is None:
             return check_condition(Sense(LOGICAL_UNIT_NOT_SUPPORTED))
-    elif command is None or not command.supported(unit):
+    elif command is None or not command.offered(unit, request.nexus):
         return _refuse_unknown(unit, cdb)
     if len(cdb) < command.length:
         return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(len(cdb))))

@@ -133,6 +133,7 @@ COMMANDS = (
         service_action=0x1C,
         access=Access.WRITE,
         needs_ready=False,
+        of_one_initiator=True,
     ),
     receive("RECEIVE COPY STATUS (LID4)", 0x05, "SPC-4 6.24", copy_status, LONG),
     receive(

@@ -144,7 +144,10 @@ def receive(
     translate: Callable[[Task], Translation],
     identifier: Field | None,
 ) -> Command:
-    """Return a row of 84h; `identifier` is where LIST IDENTIFIER stands, if it does."""
+    """Return a row of 84h; `identifier` is where LIST IDENTIFIER stands, if it does.
+
+    With a short one, or none of any effect, it tells of what the command itself has told as well.
+    """
     allocation = Field("allocation_length", 10, 0, 32)
     return Command(
         name,
@@ -159,6 +162,7 @@ def receive(
         length_field="allocation_length",
         access=Access.WRITE,
         needs_ready=False,
+        of_one_initiator=identifier is None or identifier.width > 8,
     )
 
 

@@ -139,11 +139,14 @@ def extended_copy(task: Task) -> Translation:
     if not task.cdb.parameter_list_length:
         return GOOD
     copy = parse(task.data_out, LID4_HEADER if long else LID1_HEADER)
+    immed = copy.header.get("immed", 0)
+    if immed and task.lu.copies.has_many_behind(task.nexus):
+        return Result(Status.BUSY)
     if copy.keeps_results:
         operation = new_operation(task, copy.header.list_identifier, long=long)
     else:
         operation = Operation(long)
-    if not copy.header.get("immed", 0):
+    if not immed:
         return (yield from _perform(task, copy, operation))
     if not copy.keeps_results:
         raise wrong(15, 0, INVALID_FIELD_IN_PARAMETER_LIST)  # nobody could be told of its end
@@ -164,6 +167,7 @@ def _row(name: str, service_action: int, spec: str) -> Command:
         transfer=Transfer.BYTES,
         length_field="parameter_list_length",
         access=Access.WRITE,
+        of_one_initiator=bool(service_action),
         third_party=True,
         timeout_s=COPY_SECONDS,
         nvme=("Copy", "Read", "Write"),

@@ -78,7 +78,7 @@ def _all(task: Task, rows: tuple[Command, ...]) -> bytes:
     """Return a descriptor of every supported command."""
     data = b""
     for row in rows:
-        if not row.supported(task.lu):
+        if not row.offered(task.lu, task.nexus):
             continue
         data += COMMAND_DESCRIPTOR.build(
             opcode=row.opcode,
@@ -94,7 +94,7 @@ def _all(task: Task, rows: tuple[Command, ...]) -> bytes:
 
 def _one(task: Task, row: Command | None) -> bytes:
     """Return the usage data of one command, None or one that is not supported."""
-    if row is None or not row.supported(task.lu):
+    if row is None or not row.offered(task.lu, task.nexus):
         return ONE_HEADER.build(support=Support.NOT_SUPPORTED)
     header = ONE_HEADER.build(
         ctdp=task.cdb.rctd, support=Support.BY_THE_STANDARD, cdb_size=row.length

@@ -51,9 +51,10 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.copies import Fill, Move, Moved, Moving, Operation, Side, State, Taking
+from scsi2nvme.unit.extents import meet
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
-from scsi2nvme.unit.tokens import LONGEST_INACTIVITY_S, End, RodToken, meet
+from scsi2nvme.unit.tokens import LONGEST_INACTIVITY_S, End, RodToken
 
 # A command that is waited for: Windows gives up after four seconds, and goes on after less.
 PATIENCE_S = 2.0
@@ -112,6 +113,8 @@ def _performed(operation: Operation, moves: Moves) -> Translation:
 
 def _carried_out(task: Task, header: Values, work: Callable[[Operation], Moves]) -> Translation:
     """Do what a command asks for, or have it done when its status has been sent."""
+    if header.immed and task.lu.copies.has_many_behind(task.nexus):
+        return Result(Status.BUSY)
     operation = new_operation(task, task.cdb.list_identifier, long=True)
     if not header.immed:
         return (yield from _performed(operation, work(operation)))
@@ -218,16 +221,18 @@ def _check_place(task: Task, token: RodToken, offset: int, extents: Sequence[ran
 def _write(
     task: Task, header: Values, token: RodToken, extents: Sequence[range], operation: Operation
 ) -> Moves:
-    """Copy what a token stands for."""
+    """Copy what a token stands for, and have it deleted after that: not if there is a rest."""
+    done = False
     tokens, moves = token.source.tokens, _moves(task, header.offset_into_rod, token, extents)
     tokens.use(token)
     try:
         result = yield from _in_time(task, header, moves, operation)
         if result.status is Status.CHECK_CONDITION and token.end is not None:
             return check_condition(Sense(_ENDED[token.end]))
+        done = result.status is Status.GOOD and not operation.late
         return result
     finally:
-        tokens.used(token, delete=bool(header.del_tkn))
+        tokens.used(token, delete=done and bool(header.del_tkn))
 
 
 def _moves(task: Task, offset: int, token: RodToken, extents: Sequence[range]) -> Iterator[Move]:
@@ -261,7 +266,10 @@ def _moving(task: Task, piece: Move | Fill, limit_s: float | None) -> Moving:
 def _in_time(
     task: Task, header: Values, pieces: Iterable[Move | Fill], operation: Operation
 ) -> Moves:
-    """Do piece by piece, as far as there is time where somebody waits for it."""
+    """Do piece by piece, as far as there is time where somebody waits for it.
+
+    Who was told that it is done, but nothing of it, might ask for the rest at once, and so on.
+    """
     left_s = None if header.immed else PATIENCE_S
     for piece in pieces:
         moving = _moving(task, piece, left_s)
@@ -274,7 +282,7 @@ def _in_time(
             return fault.result if of_own else failed(fault)
         if moved.blocks < piece.blocks:
             operation.late = True
-            return GOOD
+            return GOOD if operation.transferred else Result(Status.BUSY)
         if left_s is not None:
             left_s = max(left_s - moved.seconds, 0.0)
     return GOOD
@@ -305,6 +313,7 @@ def _row(
         transfer=Transfer.BYTES,
         length_field="parameter_list_length",
         access=access,
+        of_one_initiator=True,
         third_party=bool(nvme),
         timeout_s=COPY_SECONDS,
         nvme=nvme,

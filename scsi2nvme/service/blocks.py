@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from scsi2nvme.unit.extents import meet
+
 
 @dataclass(eq=False, slots=True)
 class Claim:
@@ -18,11 +20,7 @@ class Claim:
 
     def excludes(self, other: Claim) -> bool:
         """Whether two may not be held at the same time."""
-        return (self.alone or other.alone) and any(
-            max(one.start, another.start) < min(one.stop, another.stop)
-            for one in self.extents
-            for another in other.extents
-        )
+        return (self.alone or other.alone) and meet(self.extents, other.extents)
 
 
 class BlockLock:

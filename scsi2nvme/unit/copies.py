@@ -18,6 +18,7 @@ from scsi2nvme.unit.ports import ITNexus
 from scsi2nvme.unit.tokens import RodToken
 
 MOST_RESULTS = 64  # of one I_T nexus; the oldest goes
+MOST_BEHIND = 64  # that go on although their commands have ended, likewise; no others begin
 CONCURRENT_COPIES = 4  # that move blocks at the same time; others wait
 
 
@@ -208,6 +209,15 @@ class Copies:
         operation = self._operations[key] = Operation(service_action)
         self._bound(nexus.key)
         return operation
+
+    def has_many_behind(self, nexus: ITNexus) -> bool:
+        """Whether a nexus has as much under way that it does not wait for as it may have."""
+        behind = [
+            key
+            for key, each in self._operations.items()
+            if key[0] == nexus.key and each.state is State.BACKGROUND
+        ]
+        return len(behind) >= MOST_BEHIND
 
     def forget(self, operation: Operation) -> None:
         """Keep the result of an operation no longer."""

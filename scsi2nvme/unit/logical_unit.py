@@ -79,6 +79,11 @@ class Nexus(ITNexus):
     address: str = ""
 
     @property
+    def stands_for_several(self) -> bool:
+        """Whether it is not known which of several initiators sends a command: the kernel knows."""
+        return not self.target.device
+
+    @property
     def who(self) -> str:
         """The initiator, for messages."""
         name = self.initiator.device

@@ -9,17 +9,21 @@ from __future__ import annotations
 import hmac
 import itertools
 import time
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
 from scsi2nvme.unit.block_device import BlockDevice
+from scsi2nvme.unit.extents import meet, merged
 
 MOST_RANGES = 64  # of one token
 MOST_TOKENS = 512  # of all
 MOST_OWN_TOKENS = 64  # that one I_T nexus has made; the one goes that was not used for longest
+# What they stand for is looked at for each command that may change it.
+MOST_ALL_RANGES, MOST_OWN_RANGES = 4096, 512
 _MOST_ENDED = 1024  # of which is known why
 DEFAULT_INACTIVITY_S, LONGEST_INACTIVITY_S = 60, 600
 LIFETIME_S = 3600
@@ -78,24 +82,6 @@ class RodToken:
         return self.ends_s if self.uses else min(self.used_s + self.inactivity_s, self.ends_s)
 
 
-def merged(extents: Sequence[range]) -> list[range]:
-    """Return the same blocks in ascending order, as ranges that are apart."""
-    result: list[range] = []
-    for each in sorted(extents, key=lambda blocks: blocks.start):
-        if result and each.start <= result[-1].stop:
-            result[-1] = range(result[-1].start, max(result[-1].stop, each.stop))
-        elif each:
-            result.append(each)
-    return result
-
-
-def meet(some: Sequence[range], others: Sequence[range]) -> bool:
-    """Whether any block is of both."""
-    return any(
-        max(one.start, other.start) < min(one.stop, other.stop) for one in some for other in others
-    )
-
-
 @dataclass(eq=False)
 class Rods:
     """What tokens a logical unit is the source of.
@@ -108,17 +94,34 @@ class Rods:
     vulnerable: list[RodToken] = field(default_factory=list)
     others: list[RodToken] = field(default_factory=list)
     tokens: Tokens = field(default_factory=lambda: Tokens())
+    _watched: list[range] = field(default_factory=list)
+    _ends: list[int] = field(default_factory=list)  # of these
+    _ending: bool = False  # some at once
 
     def changed(self, blocks: Sequence[range] | None) -> None:
         """Some blocks are about to change; None: any of them may."""
-        met = [token for token in self.vulnerable if blocks is None or meet(token.extents, blocks)]
-        for token in met:
-            self.tokens.end(token, End.REVOKED)
+        if blocks is None:
+            self.end(list(self.vulnerable), End.REVOKED)
+        elif self._are_watched(blocks):
+            blocks = merged(blocks)
+            met = [token for token in self.vulnerable if meet(token.extents, blocks)]
+            self.end(met, End.REVOKED)
 
     def end_all(self, why: End | None) -> None:
         """End what was made here; None: nobody knows of it any more."""
-        for token in [*self.vulnerable, *self.others]:
-            self.tokens.end(token, why)
+        self.end([*self.vulnerable, *self.others], why)
+
+    def end(self, tokens: Iterable[RodToken], why: End | None) -> None:
+        """End some of what was made here; who watches is told once."""
+        before = len(self.vulnerable)
+        self._ending = True
+        try:
+            for token in tokens:
+                self.tokens.end(token, why)
+        finally:
+            self._ending = False
+            if len(self.vulnerable) != before:
+                self._watch()
 
     def add(self, token: RodToken) -> None:
         """A token was made."""
@@ -129,11 +132,25 @@ class Rods:
     def remove(self, token: RodToken) -> None:
         """A token is no more."""
         (self.vulnerable if token.vulnerable else self.others).remove(token)
-        if token.vulnerable:
+        if token.vulnerable and not self._ending:
             self._watch()
 
     def _watch(self) -> None:
-        self.watch(merged([each for token in self.vulnerable for each in token.extents]))
+        self._watched = merged([each for token in self.vulnerable for each in token.extents])
+        self._ends = [each.stop for each in self._watched]
+        self.watch(self._watched)
+
+    def _are_watched(self, blocks: Sequence[range]) -> bool:
+        """Whether there may be a token of some blocks."""
+        for each in blocks:
+            at = bisect_right(self._ends, each.start)
+            if at < len(self._watched) and self._watched[at].start < each.stop:
+                return True
+        return False
+
+
+def _ranges(tokens: Iterable[RodToken]) -> int:
+    return sum(len(token.extents) for token in tokens)
 
 
 class Tokens:
@@ -166,7 +183,7 @@ class Tokens:
         `owner` is the key of the nexus that makes it; no `inactivity_s`: as long as is usual.
         """
         self.expire()
-        if not self._has_room(owner):
+        if not self._has_room(owner, len(extents)):
             return None
         number, now_s = next(self._numbers), self.now()
         token = RodToken(
@@ -222,8 +239,9 @@ class Tokens:
     def expire(self) -> None:
         """End those whose time is over."""
         now_s = self.now()
-        for token in [each for each in self._live.values() if each.due_s <= now_s]:
-            self.end(token, End.EXPIRED)
+        over = [each for each in self._live.values() if each.due_s <= now_s]
+        for source in {token.source for token in over}:
+            source.end([token for token in over if token.source is source], End.EXPIRED)
 
     def stop(self) -> None:
         """Have nothing happen later any more."""
@@ -231,14 +249,20 @@ class Tokens:
             self._timer.cancel()
         self.later, self._timer = _never, None
 
-    def _has_room(self, owner: str) -> bool:
+    def _has_room(self, owner: str, ranges: int) -> bool:
+        """Make room for another token of an owner's, which stands for so many ranges, if need be.
+
+        Nobody's but his own go for it.
+        """
         own = [token for token in self._live.values() if token.owner == owner]
-        if len(own) < MOST_OWN_TOKENS:
-            return len(self._live) < MOST_TOKENS
-        idle = next((token for token in own if not token.uses), None)
-        if idle is not None:
+        while len(own) >= MOST_OWN_TOKENS or _ranges(own) + ranges > MOST_OWN_RANGES:
+            idle = next((token for token in own if not token.uses), None)
+            if idle is None:
+                return False
             self.end(idle, End.CANCELLED)
-        return idle is not None
+            own.remove(idle)
+        every = self._live.values()
+        return len(every) < MOST_TOKENS and _ranges(every) + ranges <= MOST_ALL_RANGES
 
     def _run_timer(self) -> None:
         if self._timer is not None or not self._live:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -10,10 +11,14 @@ from hypothesis import strategies as st
 
 from scsi2nvme.service import blocks
 from scsi2nvme.service.blocks import BlockLock
+from scsi2nvme.unit import extents
 from tests.service.bench import settle
 
 Claim = tuple[int, int, bool]
 CLAIMS = st.tuples(st.integers(0, 9), st.integers(0, 4), st.booleans())
+
+RANGE = st.tuples(st.integers(0, 40), st.integers(0, 5)).map(lambda one: range(one[0], sum(one)))
+RANGES = st.lists(RANGE, max_size=12)
 
 
 def meet(one: Claim, other: Claim) -> bool:
@@ -110,3 +115,14 @@ def test_who_leaves_is_compared_with_those_alone_whom_it_kept_out() -> None:
         await asyncio.gather(*visitors.tasks)
 
     asyncio.run(work())
+
+
+@given(RANGES, RANGES)
+def test_extents_meet_where_they_have_blocks_in_common(
+    some: list[range], others: list[range]
+) -> None:
+    mine, theirs = set[int]().union(*some), set[int]().union(*others)
+    assert extents.meet(some, others) == bool(mine & theirs)
+    whole = extents.merged(some)
+    assert set[int]().union(*whole) == mine
+    assert all(one.stop < other.start for one, other in pairwise(whole))

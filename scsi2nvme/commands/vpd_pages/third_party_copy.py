@@ -125,7 +125,9 @@ def _commands(task: Task) -> bytes:
     for opcode in _COPY_COMMANDS:
         rows = task.table.actions(opcode)
         actions = sorted(
-            action for action, row in rows.items() if action is not None and row.supported(task.lu)
+            action
+            for action, row in rows.items()
+            if action is not None and row.offered(task.lu, task.nexus)
         )
         answer += bytes([opcode, len(actions), *actions])
     return bytes([len(answer)]) + answer
@@ -174,7 +176,9 @@ def _rod_types(task: Task) -> bytes:
 
 def _descriptors(task: Task) -> Iterator[tuple[int, bytes]]:
     """Yield types, in ascending order, and what follows each header."""
-    yield 0x0000, _rod_limits(task)
+    tokens = not task.nexus.stands_for_several
+    if tokens:
+        yield 0x0000, _rod_limits(task)
     yield 0x0001, _commands(task)
     yield (
         0x0004,
@@ -187,8 +191,9 @@ def _descriptors(task: Task) -> Iterator[tuple[int, bytes]]:
     yield 0x0008, bytes([len(DESCRIPTOR_CODES)]) + DESCRIPTOR_CODES
     identifiers = OWN_UNIT.to_bytes(2, "big")
     yield 0x000C, len(identifiers).to_bytes(2, "big") + identifiers
-    yield 0x0106, _rod_token_features()
-    yield 0x0108, _rod_types(task)
+    if tokens:
+        yield 0x0106, _rod_token_features()
+        yield 0x0108, _rod_types(task)
     yield (
         0x8001,
         GENERAL_COPY_OPERATIONS.build(

@@ -1,0 +1,107 @@
+"""How many tokens, and copies in the background, there may be, and where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.copies import MOST_BEHIND
+from scsi2nvme.unit.ports import PortName
+from scsi2nvme.unit.tokens import (
+    MOST_ALL_RANGES,
+    MOST_OWN_RANGES,
+    MOST_OWN_TOKENS,
+    MOST_RANGES,
+)
+from tests.commands.test_extended_copy import told
+from tests.commands.test_rod_tokens import ZERO, bench, do, populate, populating, write, writing
+from tests.support import Bench, make_nexus, row
+
+__all__ = ["bench"]
+
+
+def test_there_is_room_for_so_many_ranges(bench: Bench) -> None:
+    ranges, most = [(2 * n, 1) for n in range(MOST_RANGES)], MOST_OWN_RANGES // MOST_RANGES
+    first = populate(bench, ranges)
+    for _ in range(most):
+        populate(bench, ranges)
+    assert told(write(bench, first, [(200, 1)])) == (5, 0x23, 0x08)
+    assert len(bench.lu.rods.tokens.all()) == most
+    for number in range(1, MOST_ALL_RANGES // MOST_OWN_RANGES):
+        for _ in range(most):
+            populate(bench, ranges, nexus=bench.other(f"n{number}"))
+    wanted = populating([(0, 1)])
+    assert told(do(bench, "POPULATE TOKEN", wanted, nexus=bench.other("more"))) == (5, 0x55, 0x0D)
+
+
+def test_who_watches_is_told_once_of_many(bench: Bench) -> None:
+    rods, watched = bench.lu.rods, list[Sequence[range]]()
+    for lba in range(MOST_OWN_TOKENS):
+        populate(bench, [(lba, 1)])
+    rods.watch = watched.append
+    rods.changed((range(10, 20), range(15, 30)))
+    assert watched == [[range(10), range(30, MOST_OWN_TOKENS)]]
+    rods.changed((range(10, 30), range(MOST_OWN_TOKENS, 1 << 64)))
+    assert len(watched) == 1
+    rods.tokens.now = lambda: float("inf")
+    assert rods.tokens.all() == []
+    assert watched[1:] == [[]]
+
+
+def test_so_many_go_on_behind_their_commands(bench: Bench) -> None:
+    listed = populating([(0, 1)], immed=1)
+    results = [do(bench, "POPULATE TOKEN", listed, each) for each in range(MOST_BEHIND)]
+    assert {each.status for each in results} == {Status.GOOD}
+    assert do(bench, "POPULATE TOKEN", listed, 99).status is Status.BUSY
+    zeroes = writing(ZERO, [(9, 1)], immed=1)
+    assert do(bench, "WRITE USING TOKEN", zeroes, 99).status is Status.BUSY
+    assert do(bench, "POPULATE TOKEN", listed, 99, bench.other()).status is Status.GOOD
+    assert do(bench, "POPULATE TOKEN", populating([(0, 1)]), 99).status is Status.GOOD
+    bench.finish(results[0])
+    assert do(bench, "WRITE USING TOKEN", zeroes, 99).status is Status.GOOD
+
+
+def third_party_descriptors(bench: Bench, nexus: Any = None) -> set[int]:
+    """Return the types of the descriptors in VPD page 8Fh."""
+    page = bench.do("INQUIRY", nexus=nexus, evpd=1, page_code=0x8F, allocation_length=4096).data_in
+    at, found = 4, set[int]()
+    while at < len(page):
+        found.add(int.from_bytes(page[at : at + 2], "big"))
+        at += 4 + int.from_bytes(page[at + 2 : at + 4], "big")
+    return found
+
+
+def test_there_are_none_where_initiators_cannot_be_told_from_each_other(bench: Bench) -> None:
+    """Two that have chosen the same list identifier would be given each other's tokens."""
+    nexus = make_nexus("a")
+    nexus.target, nexus.luns[0] = PortName(""), bench.lu  # as the kernel's target has it
+    bench.lu.attach(nexus)
+    bench.lu.unit_attentions[nexus.key].clear()
+    for name, data in (
+        ("POPULATE TOKEN", populating([(1, 1)])),
+        ("WRITE USING TOKEN", writing(ZERO, [(9, 1)])),
+        ("EXTENDED COPY (LID4)", b""),
+    ):
+        fields = {"parameter_list_length": len(data)}
+        assert told(bench.do(name, data, nexus=nexus, **fields)) == (5, 0x24, 0)
+    names = ("RECEIVE ROD TOKEN INFORMATION", "RECEIVE COPY STATUS (LID4)", "REPORT ALL ROD TOKENS")
+    for name in names:
+        assert told(bench.do(name, nexus=nexus)) == (5, 0x24, 0)
+        asked = {"reporting_options": 2, "requested_opcode": 0x84, "allocation_length": 64}
+        action = row(name).service_action or 0
+        answers = [
+            bench.do(
+                "REPORT SUPPORTED OPERATION CODES",
+                nexus=each,
+                requested_service_action=action,
+                **asked,
+            ).data_in[1]
+            & 7
+            for each in (nexus, bench.nexus)
+        ]
+        assert answers == [1, 3]
+    assert told(bench.do("COPY OPERATION ABORT", nexus=nexus)) == (5, 0x24, 0)
+    tokens = {0x0000, 0x0106, 0x0108}
+    assert third_party_descriptors(bench) - third_party_descriptors(bench, nexus) == tokens
+    assert bench.do("EXTENDED COPY (LID1)", nexus=nexus).status is Status.GOOD
