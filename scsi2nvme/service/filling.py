@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import cast
 
 from scsi2nvme.commands.provisioning import zeroes
@@ -15,7 +17,17 @@ from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service import mover
 from scsi2nvme.service.moving import UnderWay
-from scsi2nvme.service.pieces import WRITE, Failed, awake, held, refreshed, refusal
+from scsi2nvme.service.pieces import (
+    WRITE,
+    Failed,
+    LateError,
+    awake,
+    held,
+    in_time,
+    refreshed,
+    refusal,
+)
+from scsi2nvme.service.places import Place
 from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.status_map import result_of
 from scsi2nvme.unit.copies import Fault, Fill, Moved, Moving, Side
@@ -34,6 +46,7 @@ class _Run:
     def __init__(self, by: mover.Mover, what: Fill) -> None:
         self._mover, self._fill = by, what
         self._block = what.destination.block_bytes
+        self._place = Place(by.places, what.nexus.key)
         self._begun_s = time.monotonic()
         self.moved = 0
 
@@ -42,19 +55,27 @@ class _Run:
         what = self._fill
         try:
             async with AsyncExitStack() as stack:
-                if await self._mover.has_place(stack, what.nexus.key, what.limit_s):
-                    while self.moved < what.blocks and not self._is_late():
-                        await self._next()
+                async with in_time(self._left_s):
+                    await stack.enter_async_context(self._place.shared())
+                while self.moved < what.blocks and not self._is_late():
+                    await self._next()
         except Failed as failed:
             return Moved(self.moved, failed.fault)
+        except LateError:
+            pass
         return Moved(self.moved, late=self.moved < what.blocks, seconds=self._seconds)
 
     @property
     def _seconds(self) -> float:
         return time.monotonic() - self._begun_s
 
+    @property
+    def _left_s(self) -> float | None:
+        limit_s = self._fill.limit_s
+        return None if limit_s is None else max(limit_s - self._seconds, 0.0)
+
     def _is_late(self) -> bool:
-        return self._fill.limit_s is not None and self._seconds >= self._fill.limit_s
+        return self._left_s == 0
 
     async def _next(self) -> None:
         """Fill a piece, and let others have their share."""
@@ -68,23 +89,33 @@ class _Run:
     async def _fill_piece(self, unit: ServedUnit) -> None:
         what, lu = self._fill, unit.lu
         size = _FILL_BYTES if lu.write_zeroes_blocks else mover.PIECE_BYTES
-        lba, count = what.to + self.moved, min(what.blocks - self.moved, size // self._block)
+        lba, left = what.to + self.moved, what.blocks - self.moved
+        count = min(left, max(1, size // self._block))
         zones = lu.zones
         if zones is not None:
             count = min(count, zones.start(lba) + zones.size - lba)
         extent = range(lba, lba + count) if zones is None else zones.of(lba, count)
-        async with held(unit, (extent,), alone=zones is not None):
-            cdb = WRITE.structure.parse(WRITE.build())
-            if lu.reservations.must_refresh(what.nexus, WRITE, cdb):
-                await self._play(unit, refreshed(lu))
-            with self._mover.under_way(what.nexus.key, unit):
-                self._check(unit, lba, count)
-                lu.rods.changed((range(lba, lba + count),))
-                commands = zeroes(lu, lba, count)
-                await self._play(
-                    unit, run_together(commands) if zones is None else in_order(lu, commands)
-                )
+        async with AsyncExitStack() as stack:
+            async with in_time(self._left_s):
+                await stack.enter_async_context(self._held(unit, extent))
+            stack.enter_context(self._mover.under_way(what.nexus.key, unit))
+            self._check(unit, lba, count)
+            lu.rods.changed((range(lba, lba + count),))
+            commands = zeroes(lu, lba, count)
+            await self._play(
+                unit, run_together(commands) if zones is None else in_order(lu, commands)
+            )
         self.moved += count
+
+    @asynccontextmanager
+    async def _held(self, unit: ServedUnit, extent: range) -> AsyncIterator[None]:
+        """Hold blocks for the body, without a place while that has to be waited for long."""
+        hold = partial(held, unit, (extent,), alone=unit.lu.zones is not None)
+        async with self._place.within(mover.PATIENCE_S, hold):
+            cdb = WRITE.structure.parse(WRITE.build())
+            if unit.lu.reservations.must_refresh(self._fill.nexus, WRITE, cdb):
+                await self._play(unit, refreshed(unit.lu))
+            yield
 
     def _check(self, unit: ServedUnit, lba: int, count: int) -> None:
         """Refuse what a WRITE of the same blocks would be refused."""

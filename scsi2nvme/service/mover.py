@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Hashable, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, cast
 
 from scsi2nvme.command import Command
@@ -44,7 +44,17 @@ from scsi2nvme.scsi.sense import (
 )
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service.moving import UnderWay
-from scsi2nvme.service.pieces import READ, WRITE, Failed, awake, both, refreshed, refusal
+from scsi2nvme.service.pieces import (
+    READ,
+    WRITE,
+    Failed,
+    LateError,
+    awake,
+    both,
+    in_time,
+    refreshed,
+    refusal,
+)
 from scsi2nvme.service.places import Place, Places
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.service.served_unit import ServedUnit
@@ -94,16 +104,6 @@ class Mover:
     def move(self, move: Move) -> Moving:
         """See `copies.Mover`."""
         return UnderWay(_Run(self, move))
-
-    async def has_place(
-        self, stack: AsyncExitStack, party: Hashable, limit_s: float | None
-    ) -> bool:
-        """Wait for a place, for so long at most, and hold it until the stack is closed."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                await stack.enter_async_context(self.places.hold(party))
-                return True
-        return False
 
     def served(self, nexus: ITNexus, end: BlockDevice, side: Side) -> ServedUnit:
         """Return one end, as long as the initiator can see it."""
@@ -202,12 +202,19 @@ class _Run:
     async def _work(self) -> None:
         async with AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(self._move.limit_s):
+                async with in_time(self._left_s):
                     await stack.enter_async_context(self._place.shared())
-            except TimeoutError:
-                self._late = True
-            else:
                 await self._move_pieces()
+            except LateError:
+                self._late = True
+
+    @property
+    def _left_s(self) -> float | None:
+        """How long is to be waited for what a piece needs."""
+        limit_s = self._move.limit_s
+        if limit_s is None or (self._backwards and self._done):
+            return None
+        return max(limit_s - self._seconds, 0.0)
 
     async def _move_pieces(self) -> None:
         while self._fault is None and (piece := self._take()) is not None:
@@ -293,11 +300,13 @@ class _Run:
         move, party = self._move, self._move.nexus.key
         size = count * self._block
         async with AsyncExitStack() as stack:
-            source, destination = units = await stack.enter_async_context(self._held(offset, count))
             memory: dict[DataExecutor, DataMemory] = {}
-            lenders = {unit: unit.lender for unit in units}
-            for lender in sorted(set(lenders.values()), key=id):
-                memory[lender] = await stack.enter_async_context(lender.borrow(size, party))
+            async with in_time(self._left_s):
+                units = await stack.enter_async_context(self._held(offset, count))
+                lenders = {unit: unit.lender for unit in units}
+                for lender in sorted(set(lenders.values()), key=id):
+                    memory[lender] = await stack.enter_async_context(lender.borrow(size, party))
+            source, destination = units
             inward, outward = (memory[lenders[unit]] for unit in units)
             stack.enter_context(self._mover.under_way(party, *units))
             self._check(offset, count)
@@ -318,22 +327,24 @@ class _Run:
     async def _by_copy(self, offset: int, count: int) -> bool:
         """Have the controller copy blocks; whether it can."""
         move = self._move
-        async with self._held(offset, count) as (unit, _):
-            with self._mover.under_way(move.nexus.key, unit):
-                self._check(offset, count)
-                limits = self._copy_limits()  # others may have found meanwhile that it cannot
-                if limits is None or count > limits.blocks:
-                    return False
-                ranges = ranges_of(move.lba + offset, count, limits.blocks_of_range)
-                to = move.to + offset
-                unit.lu.rods.changed((range(to, to + count),))
-                try:
-                    command = copy_command(unit.lu.nsid, to, ranges)
-                    await self._play(Side.DESTINATION, unit, _one(command))
-                except _NotByCopyError:
-                    self._copies = False
-                    return False
-                self._check_source()
+        async with AsyncExitStack() as stack:
+            async with in_time(self._left_s):
+                unit, _ = await stack.enter_async_context(self._held(offset, count))
+            stack.enter_context(self._mover.under_way(move.nexus.key, unit))
+            self._check(offset, count)
+            limits = self._copy_limits()  # others may have found meanwhile that it cannot
+            if limits is None or count > limits.blocks:
+                return False
+            ranges = ranges_of(move.lba + offset, count, limits.blocks_of_range)
+            to = move.to + offset
+            unit.lu.rods.changed((range(to, to + count),))
+            try:
+                command = copy_command(unit.lu.nsid, to, ranges)
+                await self._play(Side.DESTINATION, unit, _one(command))
+            except _NotByCopyError:
+                self._copies = False
+                return False
+            self._check_source()
         return True
 
     async def _play(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -35,6 +36,20 @@ class Failed(Exception):
     def __init__(self, fault: Fault) -> None:
         super().__init__(str(fault.result))
         self.fault = fault
+
+
+class LateError(Exception):
+    """There was no time to wait for what a piece needs."""
+
+
+@asynccontextmanager
+async def in_time(seconds: float | None) -> AsyncIterator[None]:
+    """Wait for something in the body, for so long at most; None: however long. LateError."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise LateError from None
 
 
 def refusal(lu: LogicalUnit, nexus: Nexus, row: Command) -> Result | None:

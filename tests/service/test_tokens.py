@@ -11,6 +11,7 @@ from scsi2nvme.commands import rod_tokens
 from scsi2nvme.commands.token_parameters import RodType
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.service import mover
+from scsi2nvme.unit.copies import CONCURRENT_COPIES
 from scsi2nvme.unit.tokens import RodToken
 from tests.commands.test_rod_tokens import ZERO, populating, writing
 from tests.service.bench import Bench, FakeTask, compare_and_write, settle, told, write
@@ -18,6 +19,7 @@ from tests.service.test_mover import ABORTED, GOOD, ended, filled, second
 from tests.support import row
 
 REVOKED = (5, 0x23, 0x06)
+BUSY = 0x08
 BY_REFERENCE = {"rtv": 1, "rod_type": int(RodType.ACCESS_UPON_REFERENCE)}
 
 
@@ -281,3 +283,55 @@ async def test_a_logical_unit_that_goes_takes_its_tokens_along(bench: Bench) -> 
     task = use(bench, token, (100, 8), lun=LUN_1)
     assert (await ended(task)).sense == REVOKED
     assert not lu.rods.vulnerable
+
+
+@told
+async def test_nobody_is_kept_waiting_by_what_is_alone_on_blocks(bench: Bench) -> None:
+    """That may be a format. What nothing was done of can be asked for again."""
+    filled(bench.controller)
+    lu, other = second(bench)
+    token = await token_of(bench, (0, 8))
+    lock = bench.service._registry.units[lu].lock
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rod_tokens, "PATIENCE_S", 0.02)
+        patched.setattr(mover, "PATIENCE_S", 0.001)
+        for data in (token.data, ZERO):
+            listed = writing(data, [(0, 8)], del_tkn=1)
+            async with lock.hold(exclusive=True), asyncio.timeout(5):
+                task = submit(bench, "WRITE USING TOKEN", listed, 8, lun=LUN_1)
+                while task.ended is None:
+                    await asyncio.sleep(0.001)
+            assert task.status == BUSY
+    assert other.model.executed == []
+    assert tokens(bench) == [token]
+    assert (await ended(use(bench, token, (0, 8), lun=LUN_1))).status == GOOD
+
+
+@told
+async def test_zeroes_that_wait_for_a_format_keep_no_others_waiting(bench: Bench) -> None:
+    lu, other = second(bench)
+    listed = writing(ZERO, [(0, 8)], immed=1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(mover, "PATIENCE_S", 0.001)
+        async with bench.service._registry.units[lu].lock.hold(exclusive=True):
+            waiting = [
+                submit(bench, "WRITE USING TOKEN", listed, each, lun=LUN_1)
+                for each in range(2 * CONCURRENT_COPIES)
+            ]
+            for each in waiting:
+                assert (await ended(each)).status == GOOD
+            task = submit(bench, "WRITE USING TOKEN", writing(ZERO, [(0, 8)]), 99)
+            assert (await ended(task)).status == GOOD
+            assert other.model.executed == []
+        async with asyncio.timeout(5):
+            while len(other.model.executed) < len(waiting):
+                await asyncio.sleep(0)
+
+
+@told
+async def test_other_blocks_under_a_number_revoke_before_anything_goes_on(bench: Bench) -> None:
+    token = await token_of(bench, (0, 8))
+    found = {1: bench.lu.facts}
+    bench.service.displaced({1: bench.lu}, [1], found, bench.plane_controller, reset=False)
+    assert token.end is not None
+    assert bench.unit.watched == []
