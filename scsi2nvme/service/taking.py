@@ -13,12 +13,12 @@ from typing import cast
 from scsi2nvme.scsi.result import Result, check_condition
 from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.service.blocks import hull
 from scsi2nvme.service.moving import UnderWay
 from scsi2nvme.service.pieces import READ, refusal
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.unit.copies import Fault, Moved, Moving, Side, Taking
+from scsi2nvme.unit.extents import merged
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.tokens import RodToken
 
@@ -62,12 +62,22 @@ class _Run:
             token = taking.make()
             if token is not None:
                 try:
-                    async with unit.drained_of(hull(taking.extents)):
-                        return token
+                    await self._drain(unit)
+                    return token
                 except BaseException:
                     lu.rods.tokens.end(token, None)
                     raise
             return None
+
+    async def _drain(self, unit: ServedUnit) -> None:
+        """Wait until the hot path has ended what it had begun on the blocks.
+
+        What comes later and changes them is the engine's, and so waits. What lies between them is
+        nobody's concern: it is on the hot path, whatever an initiator wants tokens of.
+        """
+        for extent in merged(self._taking.extents):
+            async with unit.drained_of(extent):
+                pass
 
     def _fault(self, lu: LogicalUnit) -> Fault | None:
         """Return why blocks cannot be read any more that could be when the command came."""
