@@ -146,6 +146,9 @@ void s2n_lu_update(s2n_lu *lu, const s2n_lu_params *params);
  * drained. Who sees it has been prepared. What began before, and is not hot yet, is the engine's.
  */
 void s2n_lu_move(s2n_lu *lu, s2n_controller *controller);
+/* The engine's commands go by another controller already, or no longer: what they do does not wait
+ * for a reset of the hot path's. */
+void s2n_lu_set_left(s2n_lu *lu, bool left);
 /* Everything goes to the engine (true), or hot again (false). Either is the end of a drain. */
 void s2n_lu_set_aside(s2n_lu *lu, bool aside);
 /* Set the flag, and report DRAINED with `token` when no hot task is under way. What is cold until

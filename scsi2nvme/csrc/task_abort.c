@@ -36,12 +36,13 @@ static uint64_t urge_ms(const s2n_task *task, const struct s2n_queue *queue)
 
 /* When an aborted task is answered, if the device has not ended it by then. What changes blocks is
  * in the midst of a reset only, of which all reactors know: what the device still does with it then
- * is done before any later command begins. What has its data in place is not, unless it ends: the
- * place is not ours to keep. */
+ * is done before any later command begins, unless these go by another controller already. What has
+ * its data in place is not, unless it ends: the place is not ours to keep. */
 static uint64_t answer_ms(const s2n_task *task, const struct s2n_queue *queue)
 {
-    bool safe = queue->paused ? !atomic_load(&queue->controller->unpaused)
-                              : !s2n_hot_changes_blocks(task->plan.opcode);
+    bool changes = s2n_hot_changes_blocks(task->plan.opcode);
+    bool waited_for = !atomic_load(&queue->controller->unpaused) && !atomic_load(&task->lu->left);
+    bool safe = !changes || (queue->paused && waited_for);
 
     if (task->state == S2N_REMAINS || task->place || !safe)
         return UINT64_MAX;

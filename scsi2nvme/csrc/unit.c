@@ -52,6 +52,11 @@ void s2n_lu_move(s2n_lu *lu, s2n_controller *controller)
     atomic_store_explicit(&lu->controller, controller, memory_order_release);
 }
 
+void s2n_lu_set_left(s2n_lu *lu, bool left)
+{
+    atomic_store(&lu->left, left);
+}
+
 void s2n_lu_free(s2n_lu *lu)
 {
     for (uint32_t i = 0; i < lu->reactors; i++) {

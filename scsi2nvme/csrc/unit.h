@@ -69,6 +69,7 @@ struct s2n_lu {
     _Atomic uint32_t block_shift;         /* the same, for those who do not wait for that */
     _Atomic uint32_t tuple_bytes;         /* likewise */
     atomic_bool aside;
+    atomic_bool left;    /* its controller, by the engine */
     atomic_bool drained; /* and so aside, for a short time or until that is told */
     struct s2n_claims claims;
     struct s2n_failures failures; /* that its reactors' tallies share */

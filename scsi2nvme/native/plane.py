@@ -402,6 +402,10 @@ class PlaneUnit(Handle):
         """
         lib.s2n_lu_move(self.native, controller.native)
 
+    def set_left(self, left: bool) -> None:
+        """The engine's commands go by another controller already, or no longer."""
+        lib.s2n_lu_set_left(self.native, left)
+
     def set_aside(self, aside: bool) -> None:
         """Send everything to the engine, or no longer."""
         lib.s2n_lu_set_aside(self.native, aside)

@@ -71,8 +71,8 @@ class Run:
         if request is None or request.command is None or request.unit is None:
             return False
         if request.command.third_party:
-            return any(not unit.controller.paused for unit in registry.units.values())
+            return any(not unit.paused for unit in registry.units.values())
         if request.command.exclusive or not request.command.modifies_medium:
             return False
         unit = registry.units.get(request.unit)
-        return unit is not None and not unit.controller.paused
+        return unit is not None and not unit.paused

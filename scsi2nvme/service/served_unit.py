@@ -64,6 +64,7 @@ class ServedUnit:
     `next_alone`, and of `blocks` those that they name. `preempting` are the aborts that PREEMPT
     AND ABORT has begun and not yet waited for; `drains` counts those who keep the hot path off,
     or are about to, `ranges` those who keep it off some blocks, `orders` the aborts of its tasks.
+    `left`: commands of the engine go by another controller than `controller`.
     `followers` are told whenever `publish` is called, until `stop_followers`.
     `patience_s` is for how long others wait, the first time, with who is to be alone.
     """
@@ -83,6 +84,7 @@ class ServedUnit:
     paths: list[tuple[OpenNexus, int]] = field(default_factory=list)
     preempting: list[asyncio.Task[None]] = field(default_factory=list)
     closed: bool = False
+    left: bool = False
     layout: Layout = field(default_factory=Layout)
     drains: int = 0
     ranges: int = 0
@@ -192,16 +194,30 @@ class ServedUnit:
         if not self.closed:
             self.plane_unit.unshare(token)
 
+    @property
+    def paused(self) -> bool:
+        """Whether its controller is being reset, so that no command begins here."""
+        return self.controller.paused and not self.left
+
     def step_aside(self) -> None:
-        """Have nothing more begin on the hot path, until `step_back`; what is under way goes on."""
+        """The engine's commands go by another controller, until `step_back` says that all do.
+
+        Nothing more begins on the hot path; what is under way goes on.
+        """
+        self.left = True
+        self.plane_unit.set_left(True)
         if not self.drains:
             self.plane_unit.set_aside(True)
         self.drains += 1
 
     def step_back(self) -> None:
         """End what `step_aside` has begun."""
+        self.left = False
         self.drains -= 1
-        if not self.closed and not self.drains:
+        if self.closed:
+            return
+        self.plane_unit.set_left(False)
+        if not self.drains:
             self.plane_unit.set_aside(False)
 
     @asynccontextmanager

@@ -69,6 +69,28 @@ static void a_reset_that_takes_long_keeps_nobody_waiting(void)
     bench_close();
 }
 
+/* What comes later goes by another controller, and would be overtaken. */
+static void a_write_is_waited_for_where_others_do_not_wait(void)
+{
+    bench_open(DEPTH, POOL);
+    begin_write(&op[0], 0, 0, 8, 128);
+    gathered(&op[0]);
+    begin_read(&op[1], 0, 0, 8, 1);
+    rounds();
+    s2n_lu_set_left(bench.lu[0], true);
+    abort_nexus(0, 71);
+    pause();
+    op[1].task->abort_ms -= ANSWER_MS + 50;
+    age(&op[0], ANSWER_MS + 50);
+    CHECK(!op[0].completed);
+    CHECK(op[1].completed && op[1].aborted);
+    no_event();
+    reset();
+    CHECK(op[0].completed && op[0].aborted);
+    expect_drained(71, 2);
+    bench_close();
+}
+
 static void all_that_are_due_are_left_at_once(void)
 {
     enum { READS = 5 };
@@ -309,6 +331,7 @@ static void what_lies_in_place_waits_for_the_reset(void)
 int main(void)
 {
     RUN(a_reset_that_takes_long_keeps_nobody_waiting);
+    RUN(a_write_is_waited_for_where_others_do_not_wait);
     RUN(all_that_are_due_are_left_at_once);
     RUN(what_is_left_is_nobodys);
     RUN(its_memory_is_used_for_nothing_else);

@@ -239,6 +239,26 @@ def test_no_command_fails_when_a_controller_is_lost(tmp_path: Path, what: str) -
     asyncio.run(work())
 
 
+def test_what_a_controller_that_is_given_up_still_has_is_not_done(tmp_path: Path) -> None:
+    """It would be done after what has come since."""
+
+    async def work() -> None:
+        async with twins(tmp_path, ",fault=write:delay=300:lba=0-0", "") as both:
+            cdb = row("WRITE (10)").build(transfer_length=1)
+            clock = asyncio.get_running_loop().time
+            itt = await asyncio.to_thread(both.one.begin, 0, cdb, data_out=bytes([1]) * BLOCK)
+            await eventually(lambda: both.lu.statistics().under_way, "it has begun")
+            over = clock() + 0.5
+            both.daemon.served[0].controller.die("it does not answer, nor can it be reset")
+            result = await asyncio.to_thread(both.one.finish, itt, 0)
+            assert result.status == 0, result.sense_triple
+            await ok(both.other, cdb, data_out=bytes([2]) * BLOCK)
+            while clock() < over:
+                assert await read(both.other, 0) == bytes([2]) * BLOCK
+
+    asyncio.run(work())
+
+
 async def ok(one: Initiator, cdb: bytes, **data: object) -> ScsiResult:
     """Send a command, again where all that is told is that access has changed."""
     result = await sent(one, 0, cdb, **data)

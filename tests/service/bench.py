@@ -157,6 +157,7 @@ class FakeUnit:
     updates: list[UnitParameters] = field(default_factory=list)
     watched: list[range] = field(default_factory=list)  # whose changes are the engine's
     moves: list[FakeController] = field(default_factory=list)
+    left: bool = False  # the engine's commands go elsewhere
     closed: bool = False
 
     def watch(self, blocks: Sequence[range]) -> None:
@@ -170,6 +171,9 @@ class FakeUnit:
         assert self.drained, "changed while hot tasks may be under way"
         self.updates.append(parameters)
         self.parameters = parameters
+
+    def set_left(self, left: bool) -> None:
+        self.left = left
 
     def move(self, controller: FakeController) -> None:
         assert self.aside, "moved while the hot path uses it"

@@ -78,6 +78,7 @@ async def test_nothing_hot_begins_by_one_that_leads_elsewhere(bench: Bench) -> N
     await settle()
     await bench.drained()
     assert not bench.unit.aside
+    assert not bench.unit.left
     assert bench.unit.moves == [pair.natives[1]]
 
 
@@ -137,6 +138,24 @@ async def test_none_is_left_while_it_is_reset(bench: Bench) -> None:
     assert router.chosen is pair.routes[1]
     pair.lose(1)  # it was not brought back: nobody waits for that
     assert router.chosen is pair.routes[0]
+
+
+@told
+async def test_a_reset_of_one_that_is_left_keeps_nothing_waiting(bench: Bench) -> None:
+    """So what is aborted is not answered in the midst of it, but after it."""
+    pair = Pair(bench)
+    pair.join()
+    unit = bench.service._registry.units[bench.lu]
+    pair.natives[0].paused = True
+    assert unit.paused
+    pair.natives[0].paused = False
+    pair.tell(0, AnaState.NON_OPTIMIZED)
+    pair.natives[0].paused = True
+    assert bench.unit.left
+    assert not unit.paused
+    await settle()
+    await bench.drained()
+    assert not bench.unit.left
 
 
 @told
