@@ -167,8 +167,15 @@ def test_persistent_events_are_read_as_a_whole() -> None:
 
 def test_a_log_of_events_that_lies_about_itself_ends() -> None:
     log = PERSISTENT_EVENT_HEADER.build(total_num_of_events=0xFFFFFFFF, total_log_len=1 << 60)
+    actions: list[int] = []
+
+    def answer(command: NvmeCommand) -> Completion:
+        actions.append(command.cdw10 >> 8 & 3)
+        return Completion(data=log[: command.data_in])
+
     with pytest.raises(OperationError, match="at most"):
-        played("persistent-event-log", lambda command: Completion(data=log[: command.data_in]))
+        played("persistent-event-log", answer)
+    assert actions == [1, 2]  # what was established is released
 
 
 def test_what_is_shorter_than_an_events_header_is_no_event() -> None:

@@ -245,6 +245,8 @@ def _persistent_events(given: argparse.Namespace) -> Conversation[Shown]:
     header = PERSISTENT_EVENT_HEADER.parse(head)
     length = min(given.log_len or header.total_log_len, header.total_log_len)
     if length > MOST_BYTES:
+        if action is None:  # else nobody could establish one any more
+            yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=_RELEASE)
         raise OperationError(f"persistent-event-log: {length} bytes, at most {MOST_BYTES} are read")
     rest = length - size
     raw = head
