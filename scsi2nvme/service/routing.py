@@ -161,7 +161,10 @@ class _Attempt:
                 self._end()
 
         for other in others:
-            other.executor.start(tuple(settings), partial(also_set, other), self._party)
+            try:
+                other.executor.start(tuple(settings), partial(also_set, other), self._party)
+            except Exception as error:  # it is being closed: whoever waits does not wait for that
+                also_set(other, error)
 
     def _end(self) -> None:
         self._completed(tuple(self._ends[index] for index in range(len(self._commands))))

@@ -163,6 +163,16 @@ def test_what_cannot_be_set_is_set_nowhere_else() -> None:
     assert pair.devices[1].seen == []
 
 
+def test_one_that_is_closed_keeps_nobody_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    def closed(*_: object) -> Callable[[], None]:
+        raise RuntimeError("closed")
+
+    pair = Pair([0])
+    pair.devices[1].start = closed  # type: ignore[method-assign,assignment]
+    assert pair.run(SET) == [(0,)]
+    assert "cannot be set" in caplog.text
+
+
 def test_a_lost_one_is_set_nothing() -> None:
     pair = Pair([0])
     pair.devices[1].alive = False
