@@ -9,7 +9,7 @@ if that has changed before the task is begun, the engine takes the data from the
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -38,6 +38,7 @@ class Router:
         self._background = background
         self._following = False
         self._behind: set[ServedRoute] = set()  # that were lost, and may be there again
+        self._gone: dict[ServedRoute, Callable[[], bool]] = {}  # whether these are alive
         unit.executor = RouteExecutor(self)
         unit.lu.routes.activate = self._activate_explicitly
         self._list()
@@ -100,8 +101,9 @@ class Router:
         return self.chosen.alive()
 
     def gone(self) -> None:
-        """The namespace is no more, whichever controller leads to what is there instead."""
+        """The namespace is no more, unless a controller tells of it again."""
         for route in self._every:
+            self._gone.setdefault(route, route.alive)
             route.alive = lambda: False
 
     def lost(self, controller: PlaneController) -> bool:
@@ -123,6 +125,8 @@ class Router:
         if route is None:
             return True
         route.facts, route.refused = facts, False
+        if (alive := self._gone.pop(route, None)) is not None:
+            route.alive, self._unit.layout.gone = alive, False
         if route in self._behind:
             self._bring_in_line(route)
         else:

@@ -19,6 +19,7 @@ from scsi2nvme.service.router import Router
 from scsi2nvme.service.routing import ServedRoute
 from scsi2nvme.unit.readiness import Readiness
 from tests.service.bench import TUR, Bench, Controller, settle, told, write
+from tests.service.test_namespaces import Changed
 from tests.support import row
 
 SET = NvmeCommand(AdminOpcode.SET_FEATURES, cdw10=6, cdw11=1, admin=True)
@@ -100,6 +101,29 @@ def test_a_number_that_is_anothers_is_so_at_all_controllers(first: int) -> None:
         assert (await bench.run(*write())).sense == (5, 0x25, 0)
         assert bench.service.remove_route(bench.lu, pair.natives[first])
         assert not bench.service.remove_route(bench.lu, pair.natives[1 - first])
+
+    told(story)()
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_one_that_tells_of_the_namespace_again_is_taken(first: int) -> None:
+    async def story(bench: Bench) -> None:
+        pair = Pair(bench)
+        pair.join()
+        others = {bench.lu.nsid: replace(bench.lu.facts, nguid=bytes(range(16)))}
+        units = {bench.lu.nsid: bench.lu}
+        bench.service.displaced(units, units, others, pair.natives[first])
+        assert bench.service.remove_route(bench.lu, pair.natives[first])
+        event = Changed(frozenset(units), returned=False)
+        bench.service.controller_event(
+            units, event, {bench.lu.nsid: bench.lu.facts}, pair.natives[1 - first]
+        )
+        await settle()
+        while bench.unit.drains:
+            await bench.drained()
+        bench.ready()
+        bench.ready()
+        assert (await bench.run(*write())).status == Status.GOOD
 
     told(story)()
 
