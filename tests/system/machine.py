@@ -172,8 +172,9 @@ class Machine:
             *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
             *("-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512"),
             # Kernel and C library would move single bytes where a processor says that it is fast
-            # at that; emulation takes as long for each as for a word.
-            *("-cpu", "max,-erms"),
+            # at that; emulation takes as long for each as for a word. Where there are MTRRs, all
+            # processors stop for each other in boot to set them, which not every boot has survived.
+            *("-cpu", "max,-erms,-mtrr"),
             *("-smp", "2", "-m", f"{self._memory_bytes // MIB}M"),
             *(("-device", "intel-iommu,intremap=on") if self._iommu else ()),
             *("-kernel", str(files.kernel), "-initrd", str(files.initramfs)),
