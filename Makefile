@@ -148,7 +148,7 @@ c-tests: environment
 # With the slowest tests named in the end; docs/test-times.md has the modules.
 PYTEST_OPTIONS := --durations=10 --durations-min=1
 PYTEST := PATH="$(DEV):$$PATH" pytest $(PYTEST_OPTIONS)
-# Twice as many as processors, since many tests wait for something.
+# Two and a half times as many as processors, since many tests wait for something.
 MANY := -n $(shell echo $$((5 * $$(nproc) / 2))) --dist worksteal
 # Two machines, each of which takes whole modules, the longest first; and beside them, at low
 # priority, what needs none: a machine waits often.
