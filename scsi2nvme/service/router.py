@@ -49,9 +49,7 @@ class Router:
         return self._every
 
     def add(self, route: ServedRoute) -> None:
-        """There is another route. OSError if an initiator cannot use it."""
-        for opened, _ in self._unit.paths:
-            opened.plane_nexus.prepare(route.controller)
+        """There is another route, which the nexuses are prepared for."""
         self._every.append(route)
         self._list()
         if self._unit.lu.unit_attentions:  # else nobody knows of another state

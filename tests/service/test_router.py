@@ -321,3 +321,22 @@ def test_what_is_joined_is_known(fakes: None) -> None:
         assert not any(map(bench.service.is_joined, pair.natives))
 
     told(story)()
+
+
+@told
+async def test_what_cannot_be_joined_leaves_nothing_behind(bench: Bench) -> None:
+    def refuse(controller: Any) -> None:
+        raise OSError("no memory")
+
+    pair = Pair(bench)
+    executor = bench.service._registry.units[bench.lu].executor
+    bench.plane_nexus.prepare = refuse
+    with pytest.raises(OSError, match="no memory"):
+        bench.service.add_route(bench.lu, pair.routes[1], pair.routes[0])
+    assert not any(map(bench.service.is_joined, pair.natives))
+    assert not bench.lu.routes.every
+    assert bench.service._registry.units[bench.lu].executor is executor
+    assert not bench.service.remove_route(bench.lu, pair.natives[1])
+    del bench.plane_nexus.prepare
+    pair.join()
+    assert bench.lu.routes.several
