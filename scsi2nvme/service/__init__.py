@@ -16,6 +16,7 @@ from scsi2nvme.background import Background
 from scsi2nvme.commands.sanitize_status import STATUS_LOG, pick_up
 from scsi2nvme.executor import DataExecutor, play
 from scsi2nvme.native.plane import Event, Plane, PlaneController, PlaneNexus, Scope
+from scsi2nvme.nvme.command import BROADCAST_NSID, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.reservations import RESERVATION_NOTIFICATION_LOG
 from scsi2nvme.scsi.result import CheckCondition, NvmeError
@@ -29,7 +30,7 @@ from scsi2nvme.service.names import Verdict
 from scsi2nvme.service.namespaces import ControllerEvent, Follower
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.service.router import Router
-from scsi2nvme.service.routing import ServedRoute
+from scsi2nvme.service.routing import ServedRoute, also_set
 from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.service.settling import Settling
 from scsi2nvme.service.taking import Taker, watch_blocks
@@ -137,6 +138,24 @@ class TaskService:
             router = self._routers[lu] = Router(unit, first, self._background)
         self._registry.join(unit, route.controller)
         router.add(route)
+
+    async def also_set(
+        self, units: Iterable[LogicalUnit], controller: PlaneController, command: NvmeCommand
+    ) -> None:
+        """A controller has executed a Set Features: have it set by the others of its disk as well.
+
+        `units` are its logical units. Only those controllers are concerned that lead to what the
+        command names; on return they have it, or it was told that they cannot.
+        """
+        others: dict[PlaneController, ServedRoute] = {}
+        for lu in units:
+            router = self._routers.get(lu)
+            if router is not None and command.nsid in (0, BROADCAST_NSID, lu.nsid):
+                others |= {route.controller: route for route in router.every}
+        others.pop(controller, None)
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        also_set(others.values(), (command,), partial(ended.set_result, None))
+        await asyncio.shield(ended)
 
     def is_joined(self, controller: PlaneController) -> bool:
         """Whether a controller is, or was, one of several by which something is reached."""

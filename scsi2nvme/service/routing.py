@@ -9,7 +9,7 @@ ends as if a reset had met it, which translations deal with: nobody knows whethe
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -145,26 +145,12 @@ class _Attempt:
 
     def _settle(self, route: ServedRoute) -> None:
         """Set by the other routes as well what was set by one."""
-        settings = [command for command in self._commands if _sets(command)]
-        others = [one for one in self._chooser.every if one is not route and one.alive()]
-        left = len(others)
-        if not settings or not others or any(end.status for end in self._ends.values()):
+        settings = tuple(command for command in self._commands if sets(command))
+        if not settings or any(end.status for end in self._ends.values()):
             self._end()
             return
-
-        def also_set(other: ServedRoute, outcome: tuple[Completion, ...] | BaseException) -> None:
-            nonlocal left
-            left -= 1
-            if isinstance(outcome, BaseException) or any(end.status for end in outcome):
-                log.error("%s: what was set by another controller cannot be set", other.label)
-            if not left:
-                self._end()
-
-        for other in others:
-            try:
-                other.executor.start(tuple(settings), partial(also_set, other), self._party)
-            except Exception as error:  # it is being closed: whoever waits does not wait for that
-                also_set(other, error)
+        others = [one for one in self._chooser.every if one is not route]
+        also_set(others, settings, self._end, self._party)
 
     def _end(self) -> None:
         self._completed(tuple(self._ends[index] for index in range(len(self._commands))))
@@ -175,8 +161,39 @@ def off_course(lu: LogicalUnit | None, status: int) -> bool:
     return lu is not None and lu.routes.several and status in _OFF_COURSE
 
 
-def _sets(command: NvmeCommand) -> bool:
+def sets(command: NvmeCommand) -> bool:
+    """Whether a command sets something in the controller that executes it, and nowhere else."""
     return command.admin and command.opcode == AdminOpcode.SET_FEATURES
+
+
+def also_set(
+    others: Iterable[ServedRoute],
+    settings: tuple[NvmeCommand, ...],
+    ended: Callable[[], None],
+    party: Hashable = None,
+) -> None:
+    """Set by other routes what was set by one; `ended` is called when all of them are over.
+
+    One that is lost is brought in line when it returns; one that cannot be set is told of.
+    """
+    alive = [route for route in others if route.alive()]
+    left = len(alive)
+    if not left:
+        ended()
+
+    def over(route: ServedRoute, outcome: tuple[Completion, ...] | BaseException) -> None:
+        nonlocal left
+        left -= 1
+        if isinstance(outcome, BaseException) or any(end.status for end in outcome):
+            log.error("%s: what was set by another controller cannot be set", route.label)
+        if not left:
+            ended()
+
+    for route in alive:
+        try:
+            route.executor.start(settings, partial(over, route), party)
+        except Exception as error:  # it is being closed: whoever waits does not wait for that
+            over(route, error)
 
 
 def _nothing() -> None:

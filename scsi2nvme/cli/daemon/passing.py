@@ -33,6 +33,7 @@ from scsi2nvme.scsi.sense import (
     MODE_PARAMETERS_CHANGED,
 )
 from scsi2nvme.service import TaskService
+from scsi2nvme.service.routing import sets
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
 
@@ -152,10 +153,12 @@ class Passing:
         self._service.controller_interrupted()  # no answer from before holds
         if completion.status:
             return
-        sets = command.admin and command.opcode == AdminOpcode.SET_FEATURES
-        if sets and command.cdw10 & _BYTE in _MODE_FEATURES:
-            for lu in one.units.values():
-                lu.establish_attention(MODE_PARAMETERS_CHANGED)
+        if sets(command):
+            await self._service.also_set(one.units.values(), one.native, command)
+            if command.cdw10 & _BYTE in _MODE_FEATURES:
+                units = one.units.values()
+                for lu in {each for first in units for each in first.controller_units}:
+                    lu.establish_attention(MODE_PARAMETERS_CHANGED)
         if not command.admin:
             return
         if command.opcode == AdminOpcode.SANITIZE:
