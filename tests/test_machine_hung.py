@@ -8,8 +8,11 @@ import struct
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.daemon import MEMORY, Daemon
 from tests.system import hung
+from tests.waiting import until
 
 
 def test_a_thread_tells_where_it_waits() -> None:
@@ -18,12 +21,14 @@ def test_a_thread_tells_where_it_waits() -> None:
     waiting.start()
     try:
         path = Path(f"/proc/{os.getpid()}/task/{waiting.native_id}")
+        until(lambda: (path / "stat").read_text().rpartition(")")[2].split()[0] == "S", "it waits")
         said = [hung.thread(path), *hung.stack(path)]
     finally:
         release.set()
         waiting.join()
     assert f"thread {waiting.native_id} " in said[0]
     assert said[1].startswith("  call ")
+    assert "<" not in said[1]  # why it cannot be told
 
 
 def test_a_ring_tells_how_far_it_is() -> None:
@@ -39,7 +44,12 @@ def test_a_daemon_is_found_by_its_control_socket(tmp_path: Path) -> None:
         assert hung.state_dir(daemon.pid) == tmp_path
 
 
-def test_everything_is_told_whatever_is_not_there() -> None:
+def test_everything_is_told_whatever_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_PROC", "_SYS", "_TARGET", "_PID"):
+        monkeypatch.setattr(hung, name, tmp_path / name)
+    monkeypatch.setattr(hung, "_said", lambda *words: iter(()))
     said = list(hung.report())
     assert [line for line in said if line.startswith("--- ")] == [
         f"--- {part}" for part in ("kernel", "disks", "interrupts", "threads", "daemon")

@@ -30,7 +30,7 @@ TO_SET = Structure(
     "SET TIMESTAMP parameter data",
     12,
     (Field("milliseconds", 4, 0, 48),),
-    spec="SPC-4 6.45",
+    spec="SPC-4 6.46",
 )
 
 
@@ -66,7 +66,7 @@ def report_timestamp(task: Task) -> Translation:
 
 
 def set_timestamp(task: Task) -> Translation:
-    """Set the clock, and tell those of all namespaces. Spec: SPC-4 6.45; NVMe Base 2.0 5.27."""
+    """Set the clock, and tell those of all namespaces. Spec: SPC-4 6.46; NVMe Base 2.0 5.27."""
     if not task.cdb.parameter_list_length:
         return GOOD
     if len(task.data_out) < TO_SET.size:
@@ -110,7 +110,7 @@ COMMANDS = (
         "SET TIMESTAMP",
         MAINTENANCE_OUT,
         12,
-        "SPC-4 6.45",
+        "SPC-4 6.46",
         set_timestamp,
         (Field("parameter_list_length", 6, 0, 32),),
         service_action=0x0F,

@@ -6,7 +6,7 @@
 #include "drain.h"
 
 enum { POOL = 1 << 20, DEPTH = 64 };
-enum { WATCHED = 3 };
+enum { WATCHED = 3, MOST_PHASES = 4 };
 
 static const uint64_t edges[2 * WATCHED] = {100, 110, 120, 130, 1000, 1001};
 static uint8_t data[16 * BLOCK];
@@ -41,7 +41,8 @@ static void is_hot(uint8_t opcode, uint32_t lba, uint16_t count)
     CHECK(bench.device.seen > seen);
     device_complete_all(&bench.device);
     rounds();
-    while (!op[0].completed) { /* another phase */
+    for (unsigned i = 0; !op[0].completed; i++) { /* another phase */
+        CHECK(i < MOST_PHASES);
         device_complete_all(&bench.device);
         rounds();
     }

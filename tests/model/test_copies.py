@@ -21,6 +21,7 @@ from tests.support import row
 SPAN = 96  # blocks, so that commands meet
 STEPS = 150
 OWN = 0xFFFF  # the logical unit itself, as a CSCD descriptor identifier
+TOKEN_AT = 38  # in RECEIVE ROD TOKEN INFORMATION's data
 REVOKED, OVERLAPS = (5, 0x2306), (5, 0x260C)
 
 Ranges = Sequence[tuple[int, int]]
@@ -92,10 +93,13 @@ class Copier:
 
     def populate(self) -> None:
         ranges = self.ranges()
+        token = Token(self.token_of(ranges), ranges, self.content(ranges))
+        self.tokens = [*self.tokens[-5:], token]
+
+    def token_of(self, ranges: Ranges) -> bytes:
         assert not self.send(0, "POPULATE TOKEN", populating(ranges), list_identifier=1).status
         cdb = row("RECEIVE ROD TOKEN INFORMATION").build(list_identifier=1, allocation_length=1024)
-        data = self.way.command(0, cdb, b"", 1024).data[38:]
-        self.tokens = [*self.tokens[-5:], Token(data, ranges, self.content(ranges))]
+        return self.way.command(0, cdb, b"", 1024).data[TOKEN_AT:]
 
     def use(self) -> None:
         if not self.tokens:
@@ -135,9 +139,7 @@ class Copier:
         ((lba, blocks),) = self.ranges(1)
         ranges, to = [(lba, blocks)], [(SPAN, blocks)]
         before, data = self.content(ranges), self.new_data(blocks)
-        assert not self.send(0, "POPULATE TOKEN", populating(ranges), list_identifier=1).status
-        cdb = row("RECEIVE ROD TOKEN INFORMATION").build(list_identifier=1, allocation_length=1024)
-        token = self.way.command(0, cdb, b"", 1024).data[38:]
+        token = self.token_of(ranges)
         uses, writes = self.way._initiators[:2]
         using = writing(token, to)
         cdb = row("WRITE USING TOKEN").build(list_identifier=2, parameter_list_length=len(using))

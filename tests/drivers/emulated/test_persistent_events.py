@@ -18,6 +18,7 @@ from scsi2nvme.nvme.persistent_events import EVENTS, EventKind
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER, IDENTIFY_NAMESPACE
 from tests.drivers.emulated.host import MIB, Host, admin, identify, log_page, set_feature
+from tests.waiting import LIMIT_S
 
 READ, ESTABLISH, RELEASE = range(3)
 LOG = 0x0D
@@ -144,8 +145,9 @@ def test_formats_sanitize_operations_and_telemetry_are_recorded() -> None:
     async def test(host: Host) -> None:
         await host.ok(admin(AdminOpcode.FORMAT_NVM, 1, nsid=1))
         await host.ok(admin(AdminOpcode.SANITIZE, 2))
-        while (await host.ok(log_page(0x81, 512)))[2] & 7 == 2:
-            pass
+        async with asyncio.timeout(LIMIT_S):
+            while (await host.ok(log_page(0x81, 512)))[2] & 7 == 2:
+                pass
         await host.ok(create_telemetry())
         telemetry, sanitized, sanitizing, formatted, formatting = (await events(host))[:5]
         assert telemetry.event_type == EventKind.TELEMETRY_CREATED

@@ -13,6 +13,7 @@ from scsi2nvme.nvme.command import Completion, Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from tests.drivers.nvme.test_controller import HANG, emulated, run
 from tests.integration.rig import BLOCK, good, read, write
+from tests.waiting import eventually
 
 
 @pytest.mark.parametrize("other", ["namespace", "layout"])
@@ -27,7 +28,7 @@ def test_nothing_is_repeated_on_other_blocks_than_it_was_for(other: str) -> None
             controller.on_event = lambda event: log.told.append(sorted(event.displaced))
             transport.emulator.add_fault(action=HANG, opcode=Opcode.WRITE, count=1)
             writing = asyncio.create_task(controller.execute(write(7, b"i" * BLOCK)))
-            await asyncio.sleep(0.01)
+            await eventually(lambda: controller.pairs()[1].state().pending, "the write is placed")
             state = transport._model.state.namespaces[0]
             if other == "namespace":
                 state.birth += 1
