@@ -8,12 +8,14 @@ if that has changed before the task is begun, the engine takes the data from the
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from scsi2nvme.background import Background, until_ended
+from scsi2nvme.commands.timestamp import TIMESTAMP_FEATURE
 from scsi2nvme.happenings import tell
 from scsi2nvme.native.plane import PlaneController
 from scsi2nvme.nvme.command import NvmeCommand
@@ -25,6 +27,8 @@ from scsi2nvme.unit.logical_unit import Nexus
 from scsi2nvme.unit.routes import AccessChange, Route
 
 log = logging.getLogger(__name__)
+
+_FID = 0xFF  # CDW10 of Set Features
 
 
 class Router:
@@ -38,6 +42,7 @@ class Router:
         self._background = background
         self._following = False
         self._behind: set[ServedRoute] = set()  # that were lost, and may be there again
+        self._setting: dict[ServedRoute, asyncio.Task[None]] = {}  # what brings these in line
         self._gone: dict[ServedRoute, Callable[[], bool]] = {}  # whether these are alive
         unit.executor = RouteExecutor(self)
         unit.lu.routes.activate = self._activate_explicitly
@@ -59,24 +64,45 @@ class Router:
     def _bring_in_line(self, route: ServedRoute) -> None:
         """Set by a route what was set by the one in use, before it is taken."""
         self._behind.discard(route)
-        if route is self.chosen or not self.chosen.settings():
+        self._stop_setting(route)
+        route.refused = route is not self.chosen and bool(self.chosen.settings())
+        if route.refused:
+            self._setting[route] = self._background.spawn(self._set_all(route))
+        else:
             self.choose()
-            return
-        route.refused = True
-        self._background.spawn(self._set_all(route))
+
+    def _stop_setting(self, route: ServedRoute) -> None:
+        """Have it not be in line by what is being set."""
+        if (task := self._setting.pop(route, None)) is not None:
+            task.cancel()
 
     async def _set_all(self, route: ServedRoute) -> None:
         """Set all, and again if something is set meanwhile, which this may have undone."""
         found: list[NvmeCommand] = []
-        while _alike(wanted := list(self.chosen.settings())) != _alike(found):
-            found = wanted
-            for command in wanted:
-                outcome = await until_ended(partial(route.executor.start, (command,)))
-                if any(completion.status for completion in outcome):
-                    log.error("%s: what was set by another controller cannot be set", route.label)
-        if route not in self._behind:  # else it was lost again
-            route.refused = False
-            self.choose()
+        try:
+            while _alike(wanted := list(self.chosen.settings())) != _alike(found):
+                found = wanted
+                for command in wanted:
+                    await self._set(route, command)
+            if self._sets(route):
+                route.refused = False
+                self.choose()
+        finally:
+            if self._sets(route):
+                del self._setting[route]
+
+    def _sets(self, route: ServedRoute) -> bool:
+        """Whether it is this task that brings a route in line: not one that was stopped."""
+        return self._setting.get(route) is asyncio.current_task()
+
+    async def _set(self, route: ServedRoute, command: NvmeCommand) -> None:
+        try:
+            outcome = await until_ended(partial(route.executor.start, (command,)))
+            failed = any(completion.status for completion in outcome)
+        except Exception:  # it is being closed
+            failed = True
+        if failed:
+            log.error("%s: what was set by another controller cannot be set", route.label)
 
     def remove(self, controller: PlaneController) -> bool:
         """A controller leads there no more; False if it is the only one."""
@@ -84,6 +110,7 @@ class Router:
         if route is None or len(self._every) == 1:
             return False
         route.alive = lambda: False
+        self._stop_setting(route)
         self.choose()
         self._every.remove(route)
         self._list()
@@ -111,6 +138,7 @@ class Router:
             return False
         route.refused = True  # until it is in line, should it return
         self._behind.add(route)
+        self._stop_setting(route)
         self.choose()
         return not self.chosen.alive()
 
@@ -122,12 +150,14 @@ class Router:
         route = self.of(controller)
         if route is None:
             return True
-        route.facts, route.refused = facts, False
+        route.facts = facts
         if (alive := self._gone.pop(route, None)) is not None:
             route.alive, self._unit.layout.gone = alive, False
         if route in self._behind:
             self._bring_in_line(route)
         else:
+            if route not in self._setting:
+                route.refused = False
             self.choose()
         return self.chosen is route
 
@@ -220,4 +250,8 @@ class Router:
 
 def _alike(settings: Sequence[NvmeCommand]) -> list[NvmeCommand]:
     """Return what is equal of settings, whenever they are asked for: a clock's time is not."""
-    return [replace(command, data_out=b"") for command in settings]
+    return [replace(one, data_out=b"") if _is_clock(one) else one for one in settings]
+
+
+def _is_clock(setting: NvmeCommand) -> bool:
+    return setting.cdw10 & _FID == TIMESTAMP_FEATURE

@@ -260,6 +260,87 @@ async def test_one_that_is_lost_while_all_is_set_is_not_in_line(bench: Bench) ->
     assert not pair.routes[1].leads
 
 
+def held(pair: Pair) -> Controller:
+    """Have the second controller keep what it is set until it is let, and be the better one."""
+    pair.settings = [SET]
+    pair.executors[1].held = True
+    pair.join()
+    pair.tell(0, AnaState.NON_OPTIMIZED)
+    return pair.executors[1]
+
+
+@told
+async def test_one_that_is_heard_of_while_all_is_set_is_not_taken_before(bench: Bench) -> None:
+    pair = Pair(bench)
+    one = held(pair)
+    await settle()
+    pair.tell(1, AnaState.OPTIMIZED)
+    assert not pair.routes[1].leads
+    assert not bench.unit.aside
+    await one.release()
+    assert pair.routes[1].leads
+    await bench.drained()
+    assert bench.unit.moves == [pair.natives[1]]
+
+
+@told
+async def test_one_that_is_lost_again_is_in_line_when_all_was_set_anew(bench: Bench) -> None:
+    pair = Pair(bench)
+    one = held(pair)
+    await settle()
+    for _ in range(2):
+        pair.lose(1)
+        pair.alive[1] = True
+        pair.tell(1, AnaState.OPTIMIZED)
+        await settle()
+    *before, (_, last) = one.waiting
+    for _, turn in before:
+        if not turn.done():
+            turn.set_result(None)
+    await settle()
+    assert not pair.routes[1].leads
+    last.set_result(None)
+    await settle()
+    assert pair.routes[1].leads
+    await bench.drained()
+
+
+@told
+async def test_nothing_more_is_set_by_one_that_leads_there_no_more(bench: Bench) -> None:
+    pair = Pair(bench)
+    one = held(pair)
+    await settle()
+    assert bench.service.remove_route(bench.lu, pair.natives[1])
+    await settle()
+    ((_, turn),) = one.waiting
+    assert turn.cancelled()
+
+
+@told
+async def test_one_that_is_being_closed_is_not_waited_for(bench: Bench) -> None:
+    pair = Pair(bench)
+    pair.settings = [SET]
+    pair.executors[1].broken = RuntimeError("it is closed")
+    pair.join()
+    await settle()
+    assert pair.routes[1].leads
+
+
+@pytest.mark.parametrize(("fid", "times"), [(0x0E, 1), (0x0C, 2)])
+def test_data_that_are_set_meanwhile_are_set_unless_they_are_a_time(fid: int, times: int) -> None:
+    async def story(bench: Bench) -> None:
+        pair = Pair(bench)
+        pair.settings = [replace(SET, cdw10=fid, data_out=b"a" * 8)]
+        later = replace(pair.settings[0], data_out=b"b" * 8)
+        one = slow(pair, lambda: pair.settings.__setitem__(0, later))
+        pair.join()
+        await settle()
+        assert len(one.seen) == times
+        assert pair.routes[1].leads
+
+    told(story)()
+
+
 @told
 async def test_a_unit_is_served_again_whose_last_controller_led_elsewhere(bench: Bench) -> None:
     pair = Pair(bench)
