@@ -41,6 +41,7 @@ DESCRIPTOR = Structure(
     spec="SBC-3 5.4.2.2; SBC-4 (ADDITIONAL STATUS)",
 )
 _MOST_DESCRIPTORS = 255  # these, with the header, are less than a page
+_MOST_ASKED = 64  # commands for lists of which nothing is wanted
 _MOST_BLOCKS = DESCRIPTOR.by_name["blocks"].maximum
 
 
@@ -97,7 +98,8 @@ def _ask(
     lu: LogicalUnit, action: Action, lba: int, most: int
 ) -> Generator[NvmeCommand, Any, tuple[list[range], bool]]:
     completion = yield lba_status.get_lba_status(lu.nsid, action, lba, most)
-    return lba_status.parsed(completion.data, lba, lu.capacity_blocks)
+    size = lu.facts.capacity_blocks
+    return lba_status.parsed(completion.data, lba, lu.capacity_blocks, size)
 
 
 def _unreadable(lu: LogicalUnit, lba: int, most: int) -> Asking:
@@ -118,16 +120,35 @@ def _between(found: Iterable[range], lba: int, end: int) -> Iterator[Extent]:
         yield Extent(range(lba, end), Provisioning.DEALLOCATED)
 
 
-def _provisioned(lu: LogicalUnit, lba: int, most: int) -> Asking:
-    """Return what there is from a block on, to the end or until there are enough extents."""
+def _told(lu: LogicalUnit, lba: int, most: int, wanted: frozenset[Provisioning]) -> Asking:
+    """Return extents that are wanted, from a block on: all to the end, or the first of them.
+
+    Runs that follow each other may fill a list though nothing of it is wanted. That nothing is told
+    would read as if there were nothing up to the end: so it is asked on from there.
+    """
     end = lu.capacity_blocks
-    if (yield from all_deallocated(lu)):
-        return [Extent(range(lba, end), Provisioning.DEALLOCATED)]
-    if lu.tells_allocated_blocks:
+    for _ in range(_MOST_ASKED):
         found, whole = yield from _ask(lu, Action.ALLOCATED, lba, most)
         if whole or found:
-            return list(_between(found, lba, end if whole else found[-1].stop))
-    return [Extent(range(lba, end))]
+            extents = list(_between(found, lba, end if whole else found[-1].stop))
+        else:
+            extents, whole = [Extent(range(lba, end))], True
+        matching = [each for each in extents if each.provisioning in wanted]
+        if matching or whole:
+            return matching
+        lba = found[-1].stop
+    return []
+
+
+def _provisioned(lu: LogicalUnit, lba: int, most: int, wanted: frozenset[Provisioning]) -> Asking:
+    """Return what is wanted from a block on, to the end or until there are enough extents."""
+    if (yield from all_deallocated(lu)):
+        kind = Provisioning.DEALLOCATED
+    elif wanted and lu.tells_allocated_blocks:
+        return (yield from _told(lu, lba, most, wanted))
+    else:
+        kind = Provisioning.MAPPED_OR_UNKNOWN
+    return [Extent(range(lba, lu.capacity_blocks), kind)] if kind in wanted else []
 
 
 def get_lba_status(task: Task) -> Translation:
@@ -148,8 +169,7 @@ def get_lba_status(task: Task) -> Translation:
     if kind == ReportType.UNREADABLE:
         extents = yield from _unreadable(lu, lba, most)
     else:
-        every = yield from _provisioned(lu, lba, most)
-        extents = [each for each in every if each.provisioning in _WANTED[kind]]
+        extents = yield from _provisioned(lu, lba, most, _WANTED[kind])
     descriptors = chain.from_iterable(each.descriptors() for each in extents)
     body = b"".join(islice(descriptors, most))
     return Result(data_in=HEADER.build(parameter_data_length=4 + len(body), rtp=1) + body)

@@ -67,19 +67,24 @@ def get_lba_status(nsid: int, action: Action, lba: int, descriptors: int) -> Nvm
     )
 
 
-def parsed(data: bytes, lba: int, end: int) -> tuple[list[range], bool]:
+def parsed(data: bytes, lba: int, end: int, size: int) -> tuple[list[range], bool]:
     """Return the blocks that a list tells of, from `lba` to before `end`, and whether it is whole.
 
-    They ascend: what a controller says out of order, or of other blocks, ends the list.
+    They ascend: what a controller says out of order, or of blocks behind the namespace's `size`,
+    ends the list. What goes on behind `end` is cut there, and makes it whole.
     """
     header = HEADER.parse(data[: HEADER.size])
     found: list[range] = []
-    for at in range(HEADER.size, min(len(data), HEADER.size + 16 * header.nlsd), 16):
+    entries = min(len(data), HEADER.size + DESCRIPTOR.size * header.nlsd)
+    for at in range(HEADER.size, entries, DESCRIPTOR.size):
         entry = DESCRIPTOR.parse(data[at : at + DESCRIPTOR.size])
         blocks = range(entry.dslba, entry.dslba + entry.nlb + 1)
-        if blocks.start < lba or blocks.stop > end:
+        if blocks.start < lba or blocks.stop > size:
             return found, False
-        found.append(blocks)
+        if blocks.start < end:
+            found.append(range(blocks.start, min(blocks.stop, end)))
+        if blocks.stop >= end:
+            return found, True
         lba = blocks.stop
     return found, header.cmpc == Completion.DONE and header.nlsd == len(found)
 

@@ -105,7 +105,8 @@ def listed(*entries: tuple[int, int], count: int | None = None, cmpc: int = 2) -
         (listed(cmpc=0), [(0, BLOCKS, MAPPED, 0)]),
         (listed(), [(0, BLOCKS, DEALLOCATED, 0)]),
         (listed((8, 8), (4, 1)), EVERY[:2]),  # not in order
-        (listed((8, 8), (4000, 97)), EVERY[:2]),  # beyond the end
+        (listed((8, 8), (4000, 97)), EVERY[:2]),  # beyond the namespace's end
+        (listed((0, BLOCKS + 1)), [(0, BLOCKS, MAPPED, 0)]),
         (listed((8, 8), count=1000, cmpc=2), EVERY[:2]),
         (listed((0, BLOCKS)), [(0, BLOCKS, MAPPED, 0)]),
     ],
@@ -120,6 +121,53 @@ def test_a_list_is_believed_as_far_as_it_makes_sense(
 
     bench.model.admin[AdminOpcode.GET_LBA_STATUS] = answered
     assert told(bench) == wanted
+
+
+@pytest.mark.parametrize(
+    ("allocated", "wanted"),
+    [
+        (
+            [range(8, 16), range(90, 110)],
+            [(0, 8, 1, 0), (8, 8, 0, 0), (16, 74, 1, 0), (90, 10, 0, 0)],
+        ),
+        ([range(90, 100), range(100, 110)], [(0, 90, 1, 0), (90, 10, 0, 0)]),
+        ([range(200, 210)], [(0, 100, 1, 0)]),
+    ],
+)
+def test_what_goes_on_behind_a_limit_is_cut_there(
+    allocated: list[range], wanted: list[tuple[int, ...]]
+) -> None:
+    bench = bench_that_tells()
+    bench.lu.limit = 100 * bench.lu.block_bytes
+    bench.model.allocated = bench.model.unreadable = allocated
+    assert told(bench) == wanted
+    assert told(bench, 0x10) == [(*each[:3], 1) for each in wanted if each[2] == MAPPED]
+
+
+@pytest.mark.parametrize("kind", [1, 3])
+def test_a_full_list_of_which_nothing_is_wanted_is_not_the_end(kind: int) -> None:
+    bench = bench_that_tells()
+    bench.model.allocated = [range(lba, lba + 1) for lba in range(600)]
+    assert told(bench, kind) == [(600, BLOCKS - 600, DEALLOCATED, 0)]
+    bench.model.allocated.append(range(601, BLOCKS))
+    assert told(bench, kind, lba=300) == [(600, 1, DEALLOCATED, 0)]
+    bench.model.allocated = [range(lba, lba + 1) for lba in range(BLOCKS)]
+    assert told(bench, kind) == []
+
+
+def test_a_controller_is_not_asked_without_an_end() -> None:
+    bench = bench_that_tells()
+
+    def answered(command: NvmeCommand) -> Completion:
+        lba = command.cdw10 | command.cdw11 << 32
+        return Completion(data=listed((lba, 1), cmpc=1).ljust(command.data_in, b"\0"))
+
+    bench.model.admin[AdminOpcode.GET_LBA_STATUS] = answered
+    assert told(bench, 3) == []
+    assert bench.model.opcodes().count(AdminOpcode.GET_LBA_STATUS) == 64
+    bench.model.executed.clear()
+    assert told(bench, 4) == []
+    assert AdminOpcode.GET_LBA_STATUS not in bench.model.opcodes()
 
 
 def test_an_unknown_report_type_is_refused() -> None:

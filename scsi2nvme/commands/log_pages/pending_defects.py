@@ -34,7 +34,7 @@ DEFECT = Structure(
 def _pending_defects(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
     """NVMe does not tell since when blocks are unreadable: it is now that they are."""
     hours = saturated(smart_log(logs).power_on_hours, DEFECT, "power_on_hours")
-    found, _ = parsed(logs[TRACKED], 0, lu.capacity_blocks)
+    found, _ = parsed(logs[TRACKED], 0, lu.capacity_blocks, lu.facts.capacity_blocks)
     defects = [
         Parameter(code, DEFECT.build(power_on_hours=hours, lba=lba))
         for code, lba in enumerate(islice(chain.from_iterable(found), _MOST_DEFECTS), 1)
