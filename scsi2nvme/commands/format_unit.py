@@ -7,7 +7,6 @@ runs, the logical unit is not ready; afterwards its facts are read anew.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 from scsi2nvme.command import Command, Data, Task, Transfer
@@ -19,9 +18,7 @@ from scsi2nvme.nvme.protection import TUPLE_BYTES
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NAMESPACE
 from scsi2nvme.scsi.result import GOOD, CheckCondition, NvmeError, Progress, Result, Translation
 from scsi2nvme.scsi.sense import (
-    CAPACITY_DATA_HAS_CHANGED,
     FORMAT_COMMAND_FAILED,
-    INQUIRY_DATA_HAS_CHANGED,
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_PARAMETER_LIST,
     FieldPointer,
@@ -219,12 +216,8 @@ def _format(task: Task, index: int, kind: int | None, before: Readiness) -> Tran
             return result
         return Result(Status.CHECK_CONDITION, Sense(FORMAT_COMMAND_FAILED))
     else:
-        lu.facts = replace(lu.facts_as_read, namespace=namespace)
-        lu.routes.formatted(namespace)
-        lu.mode.pending_block_bytes = None
+        lu.formatted(namespace, but=task.nexus)
         _enter(lu, Readiness.READY)
-        lu.establish_attention(CAPACITY_DATA_HAS_CHANGED, but=task.nexus)
-        lu.establish_attention(INQUIRY_DATA_HAS_CHANGED, but=task.nexus)
         return GOOD
     finally:
         # Failed, or abandoned half way: the medium is in no known state.

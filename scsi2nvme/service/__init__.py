@@ -362,6 +362,12 @@ class TaskService:
         """Make the first `size` bytes of a namespace the logical unit, None: all of it."""
         await self._follower.limit(lu, size)
 
+    async def refresh(self, units: Iterable[LogicalUnit]) -> None:
+        """Wait until the hot path knows what logical units have become."""
+        for lu in units:
+            if (unit := self._registry.units.get(lu)) is not None:
+                await unit.refresh()
+
     async def drain_units(self, units: Iterable[LogicalUnit]) -> None:
         """Wait until nothing is under way on logical units that was begun before."""
         for lu in units:

@@ -8,10 +8,13 @@ sockets, queues or files: what must survive a restart goes through a `Store`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from scsi2nvme.fields import Values
 from scsi2nvme.nvme.namespace import NamespaceFacts, SecureErase
 from scsi2nvme.scsi.sense import (
+    CAPACITY_DATA_HAS_CHANGED,
+    INQUIRY_DATA_HAS_CHANGED,
     MEDIUM_NOT_PRESENT,
     POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
     Sense,
@@ -222,6 +225,17 @@ class LogicalUnit(BlockDevice):
         if self.readiness is Readiness.FAILED:
             self.readiness = self._left
             self.on_change()
+
+    def formatted(self, namespace: Values, but: Nexus | None = None) -> None:
+        """Format NVM has made the namespace this, whenever its controllers tell of it.
+
+        All nexuses are told but the one that asked for it. The hot path is to be told as well.
+        """
+        self.facts = replace(self.facts_as_read, namespace=namespace)
+        self.routes.formatted(namespace)
+        self.mode.pending_block_bytes = None
+        self.establish_attention(CAPACITY_DATA_HAS_CHANGED, but=but)
+        self.establish_attention(INQUIRY_DATA_HAS_CHANGED, but=but)
 
     def blocks_may_change(self) -> None:
         """Any blocks of the controller's may change now: no token of theirs holds."""

@@ -5,15 +5,29 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from scsi2nvme.api.passing import COMMAND, CommandEnded, WhichCommand
+from scsi2nvme.cli import controllers
 from scsi2nvme.cli.control import ask
 from scsi2nvme.drivers.nvme import admin
-from scsi2nvme.nvme.command import AdminOpcode
-from tests.cli.test_inventory import triple
-from tests.cli.test_two_controllers import Twins, twins
+from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
+from tests.cli.test_inventory import formatted, sent, triple
+from tests.cli.test_two_controllers import (
+    OPTIMIZED,
+    STATE_CHANGED,
+    Twins,
+    set_groups,
+    twins,
+)
+from tests.support import row
 
 WRITE_CACHE = 0x06  # a feature
 MODE_CHANGED = (6, 0x2A, 1)
+CAPACITY_CHANGED, INQUIRY_CHANGED = (6, 0x2A, 9), (6, 0x3F, 3)
+READ = row("READ (10)").build(transfer_length=1)
+WRITE = row("WRITE (10)").build(transfer_length=1)
 
 
 async def passed(directory: Path, which: WhichCommand) -> CommandEnded:
@@ -45,3 +59,55 @@ def test_what_is_set_by_one_is_set_by_the_other(tmp_path: Path) -> None:
             assert await cached(both) == [0, 0]
 
     asyncio.run(work())
+
+
+async def told(both: Twins) -> set[tuple[int, int, int]]:
+    """Return the unit attentions that wait for one initiator."""
+    found = set()
+    while (attention := await triple(both.one, 0)) is not None:
+        found.add(attention)
+    return found
+
+
+@pytest.mark.parametrize("used", [0, 1], ids=["by the one in use", "by the other one"])
+def test_a_format_by_one_is_known_whichever_is_used(
+    tmp_path: Path, used: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else commands of the old length move other data than initiators have room for."""
+
+    async def work() -> None:
+        async with twins(tmp_path) as both:
+            emulate_format(both, monkeypatch)
+            if used:
+                assert (await set_groups(both.other, (2, OPTIMIZED))).status == 0
+            await both.active(1 + used)
+            await told(both)
+            which = WhichCommand("0", AdminOpcode.FORMAT_NVM, nsid=1, cdw10=1, force=True)
+            assert (await passed(tmp_path, which)).status == 0
+            assert await told(both) == {CAPACITY_CHANGED, INQUIRY_CHANGED}
+            assert {route.facts.block_bytes for route in both.lu.routes.every} == {4096}
+            cdb = row("READ CAPACITY (10)").build()
+            assert (await sent(both.one, 0, cdb, data_in=8)).data[4:8] == bytes([0, 0, 16, 0])
+            assert not both.daemon.controllers._service._registry.units[both.lu].stale
+            data = bytes([7]) * 4096
+            assert (await sent(both.one, 0, WRITE, data_out=data)).status == 0
+            both.pull(used)
+            await both.active(2 - used)
+            assert await told(both) == {STATE_CHANGED}
+            assert (await sent(both.one, 0, READ, data_in=4096)).data == data
+
+    asyncio.run(work())
+
+
+def emulate_format(both: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the disk, a file, formatted by a Format NVM to either of its controllers."""
+    execute = controllers.execute
+
+    async def formatting(controller: Controller, command: NvmeCommand) -> Completion:
+        if command.opcode != AdminOpcode.FORMAT_NVM:
+            return await execute(controller, command)
+        for index in range(2):
+            formatted(both.transport(index))
+        return Completion()
+
+    monkeypatch.setattr(controllers, "execute", formatting)

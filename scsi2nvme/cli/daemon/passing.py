@@ -27,11 +27,7 @@ from scsi2nvme.happenings import tell
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.effects import EFFECTS_LOG, EFFECTS_LOG_BYTES, effects_of
 from scsi2nvme.nvme.passing import adds, danger, harmless, looks, moved_bytes, refusal, removes
-from scsi2nvme.scsi.sense import (
-    CAPACITY_DATA_HAS_CHANGED,
-    INQUIRY_DATA_HAS_CHANGED,
-    MODE_PARAMETERS_CHANGED,
-)
+from scsi2nvme.scsi.sense import MODE_PARAMETERS_CHANGED
 from scsi2nvme.service import TaskService
 from scsi2nvme.service.routing import sets
 from scsi2nvme.unit.logical_unit import LogicalUnit
@@ -171,13 +167,21 @@ class Passing:
             ) from error
         if command.opcode == AdminOpcode.FORMAT_NVM:
             changed |= {lu.nsid for lu in concerned}
-            for lu in concerned:
-                lu.mode.pending_block_bytes = None
-                lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)
-                lu.establish_attention(INQUIRY_DATA_HAS_CHANGED)
+            self._formatted(one, concerned)
         if changed:
             log = LogPage.CHANGED_NAMESPACES
             await self._report(one, ControllerEvent(EventType.NOTICE, 0, log, b"", changed))
+        await self._service.refresh(concerned)  # also of what is reached by another controller
+
+    @staticmethod
+    def _formatted(one: Served, concerned: Iterable[LogicalUnit]) -> None:
+        """Have logical units be what a format has made of their namespaces, by any controller."""
+        for lu in concerned:
+            facts = one.controller.namespaces.get(lu.nsid)
+            if facts is not None and lu.is_of(facts):
+                lu.formatted(facts.namespace)
+            else:  # nobody knows what other controllers lead to
+                _enter(lu, Readiness.FORMAT_FAILED)
 
 
 def _enter(lu: LogicalUnit, readiness: Readiness) -> None:
