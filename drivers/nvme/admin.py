@@ -84,26 +84,6 @@ def set_features(
     )
 
 
-def get_log_page(
-    lid: int, nsid: int, length: int, *, offset: int = 0, retain: bool = True, lsp: int = 0
-) -> NvmeCommand:
-    """Return a Get Log Page command for `length` bytes, whole dwords, from byte `offset`.
-
-    Unless `retain`, the page's asynchronous event is acknowledged. Spec: NVMe Base 2.0c 5.16.
-    """
-    numd = length // 4 - 1
-    return NvmeCommand(
-        AdminOpcode.GET_LOG_PAGE,
-        nsid,
-        cdw10=lid | lsp << 8 | retain << 15 | (numd & 0xFFFF) << 16,
-        cdw11=numd >> 16,
-        cdw12=offset & 0xFFFFFFFF,
-        cdw13=offset >> 32,
-        data_in=length,
-        admin=True,
-    )
-
-
 def create_cq(qid: int, depth: int, vector: int | None) -> NvmeCommand:
     """Return Create I/O Completion Queue for contiguous memory; no vector: no interrupt.
 

@@ -16,6 +16,7 @@ from scsi2nvme.drivers.nvme.identify import maximum_transfer_bytes
 from scsi2nvme.drivers.nvme.retry import LOST
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.log_page import get_log_page
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SMART_LOG
 
@@ -87,7 +88,7 @@ class Commands:
         while len(data) < length:
             wanted = min(-(-(length - len(data)) // 4) * 4, step)
             more = len(data) + wanted < length
-            command = admin.get_log_page(
+            command = get_log_page(
                 lid, nsid, wanted, offset=len(data), retain=retain or more, lsp=lsp
             )
             data += (await self.succeed(command)).data

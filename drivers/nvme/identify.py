@@ -30,6 +30,7 @@ from scsi2nvme.nvme.ana import (
     log_bytes,
 )
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
+from scsi2nvme.nvme.log_page import get_log_page
 from scsi2nvme.nvme.namespace import MPSMIN_UNIT, NamespaceFacts, Zones
 from scsi2nvme.nvme.protection import TUPLE_BYTES, TYPES
 from scsi2nvme.nvme.status import describe
@@ -144,7 +145,7 @@ async def _medium_read_only(execute: Execute) -> bool:
 
     Spec: NVMe Base 2.0c 5.16.1.3 (critical warning, bit 3).
     """
-    command = admin.get_log_page(admin.LogPage.SMART, BROADCAST_NSID, SMART_LOG.size)
+    command = get_log_page(admin.LogPage.SMART, BROADCAST_NSID, SMART_LOG.size)
     completion = await execute(command)
     if completion.status:
         return False
@@ -159,7 +160,7 @@ async def _ana_states(execute: Execute, controller: Values) -> dict[int, AnaStat
     """
     if not has_ana(controller):
         return {}
-    command = admin.get_log_page(ANA_LOG, BROADCAST_NSID, log_bytes(controller), lsp=GROUPS_ONLY)
+    command = get_log_page(ANA_LOG, BROADCAST_NSID, log_bytes(controller), lsp=GROUPS_ONLY)
     completion = await execute(command)
     if completion.status:
         if not completion.dnr:

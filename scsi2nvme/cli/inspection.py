@@ -13,11 +13,11 @@ from scsi2nvme.drivers.nvme.admin import (
     CNS_CONTROLLER,
     CNS_NAMESPACE,
     LogPage,
-    get_log_page,
     identify,
 )
 from scsi2nvme.fields import Structure
 from scsi2nvme.nvme.command import BROADCAST_NSID, NvmeCommand
+from scsi2nvme.nvme.log_page import get_log_page
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.structures import (
     ERROR_LOG_ENTRY,

@@ -14,6 +14,8 @@ from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands.diagnostic_pages import send_page
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
+from scsi2nvme.nvme.log_page import get_log_page
+from scsi2nvme.nvme.log_structures import SELF_TEST_LOG
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Progress, Result, Translation
 from scsi2nvme.scsi.sense import LOGICAL_UNIT_FAILED_SELF_TEST, Sense
@@ -21,7 +23,6 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
 
 OACS_SELF_TEST = 4
-SELF_TEST_LOG = 0x06  # log page identifier
 POLL_S = 1.0
 _HEADER_BYTES = 4  # of the log, before its results
 _PASSED = 0x0  # self-test result code
@@ -63,13 +64,7 @@ class RunningTest:
 
 def _self_test_log(lu: LogicalUnit) -> Generator[NvmeCommand, Any, bytes]:
     size = _HEADER_BYTES + SELF_TEST_RESULT.size
-    completion = yield NvmeCommand(
-        AdminOpcode.GET_LOG_PAGE,
-        nsid=lu.nsid,
-        cdw10=SELF_TEST_LOG | (size // 4 - 1) << 16,
-        data_in=size,
-        admin=True,
-    )
+    completion = yield get_log_page(SELF_TEST_LOG, lu.nsid, size, retain=False)
     data: bytes = completion.data
     return data
 

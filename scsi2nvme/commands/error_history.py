@@ -17,7 +17,8 @@ from typing import Any
 from scsi2nvme.command import Task
 from scsi2nvme.commands.read_buffer import rows
 from scsi2nvme.fields import Field, Structure, Values
-from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand
+from scsi2nvme.nvme.command import BROADCAST_NSID, NvmeCommand
+from scsi2nvme.nvme.log_page import get_log_page
 from scsi2nvme.nvme.log_structures import (
     PERSISTENT_EVENT_HEADER,
     PERSISTENT_EVENT_LOG,
@@ -25,6 +26,7 @@ from scsi2nvme.nvme.log_structures import (
     TELEMETRY_HEADER,
     TELEMETRY_HOST,
 )
+from scsi2nvme.nvme.persistent_events import Action
 from scsi2nvme.scsi.result import Asked, CheckCondition, NvmeError, Result, Translation
 from scsi2nvme.scsi.sense import (
     COMMAND_SEQUENCE_ERROR,
@@ -37,7 +39,7 @@ from scsi2nvme.unit.error_history import Retrieved
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 _LPA_OFFSETS, _LPA_TELEMETRY, _LPA_EVENTS = 1 << 2, 1 << 3, 1 << 4
-_RETAIN, _CREATE = 1 << 15, 1 << 8  # CDW10
+_CREATE = 1  # LSP: the controller makes a new one
 _BLOCK = 512
 _HOST_GENERATION = 381  # of the host-initiated log
 _PIECE_BYTES = 128 << 10
@@ -45,7 +47,6 @@ CURRENT, SAVED, EVENTS = 0x10, 0x11, 0x12  # our buffers
 _LOGS = {CURRENT: TELEMETRY_HOST, SAVED: TELEMETRY_CONTROLLER}
 _FORMATS = {CURRENT: 0x01, SAVED: 0x02, EVENTS: 0x00}
 MOST_EVENT_BYTES = 1 << 20
-_ESTABLISH, _RELEASE = 1 << 8, 2 << 8  # CDW10
 _BY_THIS_COMMAND = 0b01  # EHS_SOURCE
 _EARLIER = 0b10
 
@@ -110,22 +111,12 @@ def offered(lu: LogicalUnit) -> bool:
     return lu.history_allowed and bool(told)
 
 
-def _read(lid: int, offset: int, size: int, bits: int = 0) -> NvmeCommand:
-    numd = size // 4 - 1
-    return NvmeCommand(
-        AdminOpcode.GET_LOG_PAGE,
-        nsid=BROADCAST_NSID,
-        cdw10=lid | _RETAIN | bits | (numd & 0xFFFF) << 16,
-        cdw11=numd >> 16,
-        cdw12=offset & 0xFFFFFFFF,
-        cdw13=offset >> 32,
-        data_in=size,
-        admin=True,
-    )
+def _read(lid: int, offset: int, size: int, lsp: int = 0) -> NvmeCommand:
+    return get_log_page(lid, BROADCAST_NSID, size, offset=offset, lsp=lsp)
 
 
-def _header(lid: int, bits: int = 0) -> Generator[Asked, Any, Values]:
-    completion = yield _read(lid, 0, _BLOCK, bits)
+def _header(lid: int, lsp: int = 0) -> Generator[Asked, Any, Values]:
+    completion = yield _read(lid, 0, _BLOCK, lsp)
     return TELEMETRY_HEADER.parse(completion.data)
 
 
@@ -171,12 +162,12 @@ def _read_events(lu: LogicalUnit) -> Generator[Asked, Any, bytes]:
 
 def _release_events() -> Conversation:
     with contextlib.suppress(NvmeError):
-        yield _read(PERSISTENT_EVENT_LOG, 0, PERSISTENT_EVENT_HEADER.size, _RELEASE)
+        yield _read(PERSISTENT_EVENT_LOG, 0, PERSISTENT_EVENT_HEADER.size, Action.RELEASE)
 
 
 def _read_established(lu: LogicalUnit, size: int) -> Generator[Asked, Any, bytes]:
     try:
-        completion = yield _read(PERSISTENT_EVENT_LOG, 0, size, _ESTABLISH)
+        completion = yield _read(PERSISTENT_EVENT_LOG, 0, size, Action.ESTABLISH)
     except NvmeError:
         return b""
     data: bytes = completion.data

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
+from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
+from scsi2nvme.nvme.log_page import get_log_page
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY
 
 _LOG_IDENTIFIER = 0x01
-_RETAIN_EVENT = 1 << 15  # RAE: the driver answers asynchronous events
 _MOST_ENTRIES = 64  # the newest come first
 _STATUS = 0x7FF  # SCT and SC
 
@@ -14,13 +14,7 @@ _STATUS = 0x7FF  # SCT and SC
 def get_error_log(elpe: int) -> NvmeCommand:
     """Return the command that reads the newest entries; `elpe` is Identify Controller's."""
     size = min(elpe + 1, _MOST_ENTRIES) * ERROR_LOG_ENTRY.size
-    return NvmeCommand(
-        AdminOpcode.GET_LOG_PAGE,
-        nsid=BROADCAST_NSID,
-        cdw10=_LOG_IDENTIFIER | _RETAIN_EVENT | (size // 4 - 1) << 16,
-        data_in=size,
-        admin=True,
-    )
+    return get_log_page(_LOG_IDENTIFIER, BROADCAST_NSID, size)
 
 
 def first_failing_block(log: bytes, command: NvmeCommand, completion: Completion) -> int | None:

@@ -29,6 +29,17 @@ class EventKind(IntEnum):
     TCG = 0xDF
 
 
+class Action(IntEnum):
+    """What a Get Log Page (LSP) does with the context, the log as it is read piece by piece.
+
+    A controller has one, for one reader, who is to release it. Spec: NVMe Base 2.0c figure 217.
+    """
+
+    READ = 0b00
+    ESTABLISH = 0b01  # and read
+    RELEASE = 0b10
+
+
 @dataclass(frozen=True)
 class EventRow:
     """A kind of event. `layout` is that of its data's first bytes, None where nobody reads them."""

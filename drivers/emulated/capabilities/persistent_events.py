@@ -6,7 +6,6 @@ Kept are the newest events of 64 KiB. Spec: NVMe Base 2.0c 5.16.1.14.
 from __future__ import annotations
 
 import time
-from enum import IntEnum
 from typing import Any
 
 from scsi2nvme.drivers.emulated.capabilities.firmware import Slots
@@ -29,6 +28,7 @@ from scsi2nvme.nvme.persistent_events import (
     RESET,
     SET_FEATURE,
     TIMESTAMP_CHANGE,
+    Action,
     EventKind,
 )
 from scsi2nvme.nvme.status import StatusCode
@@ -59,14 +59,6 @@ EVENT_LOG = Option(
     "event_log",
     subject="a persistent event log to choose",
 )
-
-
-class Action(IntEnum):
-    """Of a Get Log Page command (LSP). Spec: NVMe Base 2.0c figure 217."""
-
-    READ = 0
-    ESTABLISH_AND_READ = 1
-    RELEASE = 2
 
 
 class PersistentEvents(Part):
@@ -179,7 +171,7 @@ class PersistentEvents(Part):
         established = bool(self._context)
         if action is Action.RELEASE:
             self._context = b""
-        elif established is (action is Action.ESTABLISH_AND_READ):
+        elif established is (action is Action.ESTABLISH):
             raise CommandFailed(StatusCode.COMMAND_SEQUENCE_ERROR)
         elif not established:
             self._context = self._log()

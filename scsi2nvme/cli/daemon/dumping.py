@@ -19,13 +19,14 @@ from typing import Any
 
 from scsi2nvme.background import Background
 from scsi2nvme.cli import dumps
-from scsi2nvme.drivers.nvme.admin import LogPage, get_log_page
+from scsi2nvme.drivers.nvme.admin import LogPage
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.happenings import tell
 from scsi2nvme.native.nvme import TRACE_BYTES, TRACE_ENTRIES, QueueState
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
+from scsi2nvme.nvme.log_page import get_log_page
 from scsi2nvme.nvme.log_structures import (
     PERSISTENT_EVENT_HEADER,
     PERSISTENT_EVENT_LOG,
@@ -33,6 +34,7 @@ from scsi2nvme.nvme.log_structures import (
     TELEMETRY_HEADER,
     TELEMETRY_HOST,
 )
+from scsi2nvme.nvme.persistent_events import Action
 from scsi2nvme.nvme.registers import ALL_ONES_32, CSTS, Register, decode
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SMART_LOG, SQE
 
@@ -44,7 +46,6 @@ _PIECE = 4096
 _DWORD = 4
 _BLOCK = 512
 _LPA_TELEMETRY, _LPA_PERSISTENT = 1 << 3, 1 << 4
-_ESTABLISH, _RELEASE = 1, 2
 _NOT_FAILED = ("asked for",)  # why somebody resets a controller that is well
 
 _log = logging.getLogger(__name__)
@@ -266,12 +267,12 @@ class _Witness:
 
     async def _persistent_events(self) -> bytes:
         size = PERSISTENT_EVENT_HEADER.size
-        head = await self._log(PERSISTENT_EVENT_LOG, size, lsp=_ESTABLISH)
+        head = await self._log(PERSISTENT_EVENT_LOG, size, lsp=Action.ESTABLISH)
         if len(head) < size:
             return b""
         rest = PERSISTENT_EVENT_HEADER.parse(head).total_log_len - size
         data = head + await self._log(PERSISTENT_EVENT_LOG, max(rest, 0), offset=size)
-        await self._log(PERSISTENT_EVENT_LOG, size, lsp=_RELEASE)
+        await self._log(PERSISTENT_EVENT_LOG, size, lsp=Action.RELEASE)
         return data
 
     async def _telemetry(self) -> bytes:

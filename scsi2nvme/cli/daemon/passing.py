@@ -18,7 +18,7 @@ from scsi2nvme.cli import controllers
 from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
 from scsi2nvme.cli.errors import OperationError, UsageError
-from scsi2nvme.drivers.nvme.admin import LogPage, get_log_page
+from scsi2nvme.drivers.nvme.admin import LogPage
 from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.drivers.nvme.events import ControllerEvent, EventType
 from scsi2nvme.drivers.nvme.identify import MAXIMUM_TRANSFER_BYTES
@@ -26,6 +26,7 @@ from scsi2nvme.fields import Values
 from scsi2nvme.happenings import tell
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.effects import EFFECTS_LOG, EFFECTS_LOG_BYTES, effects_of
+from scsi2nvme.nvme.log_page import RETAIN_EVENT, get_log_page
 from scsi2nvme.nvme.passing import adds, danger, harmless, looks, moved_bytes, refusal, removes
 from scsi2nvme.scsi.sense import MODE_PARAMETERS_CHANGED
 from scsi2nvme.service import TaskService
@@ -35,7 +36,6 @@ from scsi2nvme.unit.readiness import Readiness
 
 _DWORD, _BYTE = 0xFFFFFFFF, 0xFF
 _LPA_EFFECTS = 1 << 1
-_RETAIN_EVENT = 1 << 15  # of Get Log Page, CDW10
 _FNA_FORMATS_ALL, _FNA_ERASES_ALL = 1 << 0, 1 << 1
 _SES = 7 << 9
 _MODE_FEATURES = {0x05, 0x06}  # Error Recovery, Volatile Write Cache: mode pages 01h and 08h
@@ -202,7 +202,7 @@ def _only_looking(command: NvmeCommand) -> NvmeCommand:
 
     A deadline that passes is a controller reset, and the event of a log is the driver's to end.
     """
-    retain = _RETAIN_EVENT if command.opcode == AdminOpcode.GET_LOG_PAGE else 0
+    retain = RETAIN_EVENT if command.opcode == AdminOpcode.GET_LOG_PAGE else 0
     return replace(command, timeout_s=None, cdw10=command.cdw10 | retain)
 
 

@@ -10,6 +10,7 @@ from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.nvme.log_page import get_log_page
 from scsi2nvme.nvme.status import describe
 from scsi2nvme.nvme.structures import IDENTIFY_NAMESPACE, LBA_FORMAT
 
@@ -105,7 +106,7 @@ def log_pages(
     while len(data) < length:
         left = length - len(data)
         wanted = -(-min(left, CHUNK_BYTES) // 4) * 4
-        command = admin.get_log_page(
+        command = get_log_page(
             lid,
             nsid,
             wanted,

@@ -42,6 +42,7 @@ from scsi2nvme.nvme.log_structures import (
     TELEMETRY_HOST,
 )
 from scsi2nvme.nvme.persistent_events import EVENTS
+from scsi2nvme.nvme.persistent_events import Action as ContextAction
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT
 
 _CHANGED_BYTES = 4096
@@ -51,7 +52,6 @@ _BLOCK = 512  # of telemetry
 _RESULTS = 20  # of the self-test log
 _UNUSED = 0xF
 _ASCII = frozenset({"sn", "mn", "subnqn", "fw_rev", "old_fw_rev", "new_fw_rev"})
-_READ_EVENTS, _ESTABLISH, _RELEASE = 0, 1, 2
 # What this program reads of a telemetry log, or a persistent event log, at most.
 MOST_BYTES = 256 << 20
 
@@ -237,23 +237,23 @@ def _event_lines(place: int, event: dict[str, Any]) -> Iterator[str]:
 def _persistent_events(given: argparse.Namespace) -> Conversation[Shown]:
     size = PERSISTENT_EVENT_HEADER.size
     action = given.action
-    if action == _RELEASE:
-        yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=_RELEASE)
+    if action == ContextAction.RELEASE:
+        yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=ContextAction.RELEASE)
         return Shown(("the context is released",), {"released": True})
-    first = _ESTABLISH if action is None else action
+    first = ContextAction.ESTABLISH if action is None else action
     head = yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=first)
     header = PERSISTENT_EVENT_HEADER.parse(head)
     length = min(given.log_len or header.total_log_len, header.total_log_len)
     if length > MOST_BYTES:
         if action is None:  # else nobody could establish one any more
-            yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=_RELEASE)
+            yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=ContextAction.RELEASE)
         raise OperationError(f"persistent-event-log: {length} bytes, at most {MOST_BYTES} are read")
     rest = length - size
     raw = head
     if rest > 0:
-        raw += yield from log_pages(PERSISTENT_EVENT_LOG, rest, offset=size, lsp=_READ_EVENTS)
+        raw += yield from log_pages(PERSISTENT_EVENT_LOG, rest, offset=size, lsp=ContextAction.READ)
     if action is None:
-        yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=_RELEASE)
+        yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=ContextAction.RELEASE)
     events = list(_events(raw, header))
     told = _readable(header)
     lines = [f"{name:<22}: {value}" for name, value in told.items()]

@@ -10,12 +10,12 @@ from scsi2nvme.commands.thresholds import identify_namespace
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.lba_status import Action, get_lba_status
+from scsi2nvme.nvme.log_page import get_log_page
 from scsi2nvme.nvme.structures import SMART_LOG
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 DATA_UNIT_BYTES = 512_000  # Spec: NVMe Base 2.0 figure 208 (Data Units Read)
 ZERO_CELSIUS = 273  # kelvin, as the SMART log rounds it
-RETAIN_EVENT = 1 << 15  # RAE: the driver, not LOG SENSE, answers asynchronous events
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,7 @@ def answer(need: Need, completion: Completion) -> bytes:
 
 def get_log(log: Log) -> NvmeCommand:
     """Return the command that reads a log of the controller."""
-    return NvmeCommand(
-        AdminOpcode.GET_LOG_PAGE,
-        nsid=BROADCAST_NSID,
-        cdw10=log.identifier | RETAIN_EVENT | (log.size // 4 - 1) << 16,
-        data_in=log.size,
-        admin=True,
-    )
+    return get_log_page(log.identifier, BROADCAST_NSID, log.size)
 
 
 class Linking(IntEnum):

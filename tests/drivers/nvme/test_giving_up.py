@@ -13,11 +13,12 @@ import pytest
 from scsi2nvme.drivers.emulated.capabilities.faults import parse_fault
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
 from scsi2nvme.drivers.nvme import execution
-from scsi2nvme.drivers.nvme.admin import LogPage, get_log_page
+from scsi2nvme.drivers.nvme.admin import LogPage
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.retry import ABORTED_BY_RESET
 from scsi2nvme.drivers.nvme.timing import Timing
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
+from scsi2nvme.nvme.log_page import get_log_page
 from tests.waiting import eventually
 
 SECONDS = 20

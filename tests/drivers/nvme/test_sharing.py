@@ -11,9 +11,10 @@ import pytest
 from scsi2nvme.background import until_ended
 from scsi2nvme.drivers.emulated.model import MDTS
 from scsi2nvme.drivers.nvme import execution
-from scsi2nvme.drivers.nvme.admin import LogPage, get_features, get_log_page
+from scsi2nvme.drivers.nvme.admin import LogPage, get_features
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand, Opcode
+from scsi2nvme.nvme.log_page import get_log_page
 from tests.drivers.nvme.test_giving_up import SECONDS, controller
 
 FLUSH = NvmeCommand(Opcode.FLUSH, nsid=1)
