@@ -254,10 +254,16 @@ class EventMonitor:
         return replace(event, raw=raw, namespaces=changed)
 
     async def _changed_zones(self) -> bytes:
-        """Read the list of each namespace with zones, as none is kept here of what they are."""
-        log, size = CHANGED_ZONES_LOG, CHANGED_ZONES.size
-        nsids = self._zoned() or [BROADCAST_NSID]  # one was just read to have none
-        lists = [await self._commands.get_log(log, nsid, size, retain=False) for nsid in nsids]
+        """Read the list of each namespace with zones, as none is kept here of what they are.
+
+        One that cannot be read keeps none of the others from telling of the next change.
+        """
+        log, size, lists = CHANGED_ZONES_LOG, CHANGED_ZONES.size, list[bytes]()
+        for nsid in self._zoned() or [BROADCAST_NSID]:  # one was just read to have none
+            try:
+                lists.append(await self._commands.get_log(log, nsid, size, retain=False))
+            except ControllerError as error:
+                _log.warning("changed zones of namespace %d: %s", nsid, error)
         return b"".join(lists)
 
     async def _notifications(self, raw: bytes) -> None:

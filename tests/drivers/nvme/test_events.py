@@ -13,6 +13,7 @@ from scsi2nvme.drivers.nvme.commands import Commands
 from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.drivers.nvme.events import ControllerEvent, EventMonitor, EventType
 from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER, SMART_LOG
+from scsi2nvme.nvme.zoned import CHANGED_ZONES, CHANGED_ZONES_LOG, ZONES_CHANGED
 
 LOG = bytes(4096)
 
@@ -72,3 +73,23 @@ def test_a_warning_that_has_passed_is_told_though_the_feature_was_refused_once(
     (event,) = asyncio.run(work())
     assert event.passed
     assert asked == [0x1E, 0x1F, 0x1F]
+
+
+def test_zones_of_one_namespace_that_cannot_be_read_keep_no_others_notices_masked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked = list[int]()
+
+    async def get_log(_: int, nsid: int, size: int, **__: Any) -> bytes:
+        asked.append(nsid)
+        if nsid == 2:
+            raise ControllerError("busy")
+        return bytes([nsid]) * size
+
+    commands, unused = cast(Commands, SimpleNamespace(get_log=get_log)), cast(Any, None)
+    monitor = EventMonitor(*(commands, unused, unused, lambda: [1, 2, 3]), *(unused,) * 3)
+    event = ControllerEvent(EventType.NOTICE, ZONES_CHANGED, CHANGED_ZONES_LOG)
+    told = asyncio.run(monitor._acknowledge(event))
+    assert asked == [1, 2, 3]
+    assert told.raw == b"\1" * CHANGED_ZONES.size + b"\3" * CHANGED_ZONES.size
+    assert "namespace 2: busy" in caplog.text
