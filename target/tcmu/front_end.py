@@ -14,7 +14,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from scsi2nvme.background import Background
@@ -207,12 +207,20 @@ class TcmuFrontEnd:
         if event.size is not None:
             self._check_size(device.lu, event.size)
             await self._service.limit(device.lu, event.size or None)
-        if event.config is not None and self._find(parse_config(event.config)) is not device.lu:
-            raise ConfigError("another namespace needs another device", errno.EOPNOTSUPP)
+        if event.config is not None:
+            self._rename(device, event.config)
         if event.write_cache is not None:
             now = bool(self._kernel.attribute(device.uio, "emulate_write_cache"))
             if event.write_cache not in (now, device.lu.volatile_write_cache):
                 raise ConfigError("the write cache is the disk's own", errno.EOPNOTSUPP)
+
+    def _rename(self, device: TcmuDevice, config: str) -> None:
+        """Know a device by another string for the same namespace, over restarts as well."""
+        if self._find(parse_config(config)) is not device.lu:
+            raise ConfigError("another namespace needs another device", errno.EOPNOTSUPP)
+        uio = replace(device.uio, config=config)
+        self._namespaces.keep(uio, device.lu)
+        device.uio = uio
 
     # Devices
 
@@ -377,7 +385,7 @@ class TcmuFrontEnd:
             try:
                 device.present = False
                 lu = self._find(parse_config(device.uio.config))
-                if lu.facts_as_read.identifiers != device.lu.facts_as_read.identifiers:
+                if not device.lu.is_of(lu.facts_as_read):
                     raise ConfigError(OTHER)
                 if lu is not device.lu:
                     size = self._kernel.attribute(device.uio, "dev_size")

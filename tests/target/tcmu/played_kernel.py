@@ -75,6 +75,10 @@ class PlayedKernel(Kernel):
         self.rings[number] = Ring()
         return device
 
+    def rename(self, number: int, name: str) -> None:
+        """Show a device as another configuration string has it."""
+        (self.sysfs / f"class/uio/uio{number}/name").write_text(name + "\n")
+
     def reserve(self, device: UioDevice, told: str) -> None:
         """Set what tells of the persistent reservation and its type."""
         self._file(device, "pr/res_pr_type").write_text(f"{told}\n")
@@ -186,9 +190,10 @@ class Bench:
         self.guest = False
         self.store = MemoryStore()
         self.present = True  # the namespace
+        self.names = [DeviceConfig("0", 1)]  # that lead to it
 
     def find(self, config: DeviceConfig) -> LogicalUnit:
-        if config != DeviceConfig("0", 1) or not self.present:
+        if config not in self.names or not self.present:
             raise ConfigError("there is no such namespace")
         return self.lu
 

@@ -9,12 +9,13 @@ import pytest
 
 from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
 from scsi2nvme.target.tcmu.bearing import NamespacesOf
+from scsi2nvme.target.tcmu.device_config import DeviceConfig
 from scsi2nvme.target.tcmu.front_end import TcmuFrontEnd
 from scsi2nvme.target.tcmu.netlink import EventKind
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.store import DamagedState, MemoryStore
 from tests.support import make_lu
-from tests.target.tcmu.played_kernel import READ_CAPACITY, TEST_UNIT_READY, Bench, run
+from tests.target.tcmu.played_kernel import NAME, READ_CAPACITY, TEST_UNIT_READY, Bench, run
 
 
 def test_another_namespace_that_comes_instead(
@@ -108,6 +109,36 @@ def test_after_a_restart_a_device_leads_to_the_namespace_that_it_was_created_for
             assert front_end.devices
         async with bench.running() as front_end:
             assert await served(front_end)
+
+    run(work())
+
+
+def test_a_device_that_is_told_another_name_of_its_namespace_is_still_tied_to_it(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else it serves, after a restart, whatever has the number then."""
+    bench.names.append(DeviceConfig("0000_01_00.0", 1))
+    renamed = "nvme/0000_01_00.0/1"
+
+    async def work() -> None:
+        async with bench.running() as front_end:
+            bench.add()
+            await front_end.handle(bench.event(EventKind.ADDED), bench.answers)
+            change = bench.event(EventKind.RECONFIG, config=renamed)
+            await front_end.handle(change, bench.answers)
+            assert bench.answers.statuses == [0, 0]
+            del bench.names[0]
+            await front_end.follow_inventory()
+            assert [one.present for one in front_end.devices.values()] == [True]
+        bench.kernel.rename(3, NAME.replace("nvme/0/1", renamed))
+        first = bench.lu.facts_as_read
+        for facts, finds in ((replace(first, nguid=b"\x99" * 16), False), (first, True)):
+            bench.lu = LogicalUnit(facts)
+            bench.lu.read_only = True
+            async with bench.running() as front_end:
+                await front_end.recover()
+                assert bool(front_end.devices) is finds
+        assert "its namespace is another" in caplog.text
 
     run(work())
 
