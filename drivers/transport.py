@@ -72,7 +72,7 @@ class Transport(Protocol):
         """
 
     def cut_off(self) -> None:
-        """Have a device that is given up reach no memory any more, as far as that is possible.
+        """Have a device that is given up reach no memory any more; TransportError if it may still.
 
         At once, whatever it does; `reset` and `take_back` end it.
         """

@@ -330,8 +330,9 @@ class Controller:
             if self.namespaces is old:
                 break
         self.namespaces = found
-        self._settings.follow(old, self.namespaces)
-        self._executor.recall(displaced(old, self.namespaces, blocks=False))
+        others = displaced(old, self.namespaces, blocks=False)
+        self._settings.follow(others)
+        self._executor.recall(others)
         return differing(old, self.namespaces)
 
     async def _identify_again(self) -> frozenset[int]:
@@ -455,8 +456,10 @@ class Controller:
         tell(_log, logging.ERROR, "controller-dead", *told, controller=self.known_as)
         self.state = ControllerState.DEAD
         self.failure = reason
-        with contextlib.suppress(TransportError):
+        try:
             self.transport.cut_off()
+        except TransportError as error:
+            _log.warning("%s: may write what it was given even now: %s", self.name, error)
         for queue in (self._admin, self._io):
             queue.abandon(LOST)
         if self._data_path is not None:

@@ -25,7 +25,7 @@ from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.drivers.nvme.admin import Feature
 from scsi2nvme.drivers.nvme.bringup import Clock
-from scsi2nvme.drivers.nvme.identify import Execute
+from scsi2nvme.drivers.nvme.identify import Execute, displaced
 from scsi2nvme.drivers.nvme.retry import MAXIMUM_RETRIES, retry_delay_s
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -113,12 +113,10 @@ class Settings:
         elif _deletes(command):
             self._forget(command.nsid)
 
-    def follow(self, old: Mapping[int, NamespaceFacts], new: Mapping[int, NamespaceFacts]) -> None:
+    def follow(self, gone: Iterable[int]) -> None:
         """Forget what was set in namespaces that have gone, or are others by their identifiers."""
-        for nsid, was in old.items():
-            now = new.get(nsid)
-            if now is None or was.identifiers != now.identifiers:
-                self._forget(nsid)
+        for nsid in gone:
+            self._forget(nsid)
 
     def _forget(self, nsid: int, fid: int | None = None) -> None:
         self._wishes = {
@@ -138,7 +136,7 @@ class Settings:
         What cannot be set is not tried again after another reset; `take_unset` tells of it.
         May raise ControllerError.
         """
-        self.follow(old, new)
+        self.follow(displaced(old, new, blocks=False))
         for key, wish in list(self._wishes.items()):
             if not await self._repeat(execute, key, wish):
                 _log.error("%s: feature %#04x cannot be set again", self._name, key.fid)

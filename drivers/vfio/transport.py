@@ -162,7 +162,7 @@ class VfioTransport:
                 command = self.read_configuration(COMMAND, 2)
                 self.write_configuration(COMMAND, 2, command & ~COMMAND_MASTER)
         except OSError as error:
-            _log.info("%s: its bus mastering stays: %s", self.name, error)
+            raise TransportError(f"its bus mastering stays: {error}") from error
         finally:
             self._host_lock.release()
 

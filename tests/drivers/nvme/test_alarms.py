@@ -16,7 +16,7 @@ from scsi2nvme.drivers.nvme.controller import Controller, ControllerState
 from scsi2nvme.drivers.nvme.events import ControllerEvent
 from scsi2nvme.drivers.nvme.retry import LOST
 from scsi2nvme.drivers.nvme.timing import Timing
-from scsi2nvme.drivers.transport import Alarm
+from scsi2nvme.drivers.transport import Alarm, TransportError
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.registers import CSTS, Register, ShutdownStatus, decode
 from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
@@ -199,6 +199,26 @@ def test_one_that_is_given_up_reaches_no_memory_before_others_do_its_work(
         transport.on_cut_off = lambda: path.log.append("cut off")
         controller.die("for a test")
         assert path.log == ["cut off", f"fail {LOST:#x}"]
+        await controller.close()
+
+    asyncio.run(scenario())
+
+
+def test_one_that_may_still_write_is_told_of(
+    transport: Alarming, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stays() -> None:
+        raise TransportError("its bus mastering stays")
+
+    async def scenario() -> None:
+        controller = await Controller.open(transport)
+        path = Path()
+        controller.attach(path)
+        transport.on_cut_off = stays
+        controller.die("for a test")
+        assert path.log == [f"fail {LOST:#x}"]
+        (record,) = [one for one in caplog.records if "bus mastering" in one.getMessage()]
+        assert (record.levelname, record.exc_info) == ("WARNING", None)
         await controller.close()
 
     asyncio.run(scenario())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from scsi2nvme.drivers.nvme import admin
+from scsi2nvme.drivers.nvme.identify import displaced
 from scsi2nvme.drivers.nvme.settings import Settings
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -122,7 +123,7 @@ def test_another_namespace_of_that_number_is_not_taken_for_it() -> None:
     bench = Bench()
     bench.set(WRITE_PROTECTION, 1, 2)
     other = make_facts(nsid=2, namespace={"eui64": bytes(8), "nguid": bytes(range(16))})
-    bench.settings.follow(TWO, {1: TWO[1], 2: other})
+    bench.settings.follow(displaced(TWO, {1: TWO[1], 2: other}, blocks=False))
     assert bench.repeat() == []
 
 

@@ -51,6 +51,20 @@ def test_a_device_that_is_cut_off_reaches_no_memory(machine: Machine, kernel: Fa
         assert kernel.command() == 0x406
 
 
+def test_a_device_that_cannot_be_cut_off_is_told_of(
+    machine: Machine, kernel: FakeVfio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with closing(opened(machine)) as transport:
+        with monkeypatch.context() as patch:
+            patch.setattr(transport, "write_configuration", refuses)
+            with pytest.raises(TransportError, match="bus mastering stays"):
+                transport.cut_off()
+        asyncio.run(transport.reset())  # it holds nothing that others wait for
+
+
 @either_way
 def test_nobody_else_waits_for_a_reset_of_the_kernels(
     machine: Machine, kernel: FakeVfio, monkeypatch: pytest.MonkeyPatch
