@@ -18,6 +18,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.unit.block_device import BlockDevice
+from scsi2nvme.unit.extents import meet
 from scsi2nvme.unit.tokens import MOST_RANGES
 
 TRANSFER_BYTES = 1 << 30  # that one token stands for, or one command writes, at most
@@ -112,7 +113,7 @@ def ranges_of(lu: BlockDevice, data: bytes, layout: Structure) -> tuple[range, .
         extent = range(values.lba, values.lba + values.number_of_blocks)
         if extent.stop > lu.capacity_blocks:
             raise CheckCondition(Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
-        if any(max(extent.start, o.start) < min(extent.stop, o.stop) for o in extents):
+        if meet(extents, (extent,)):
             raise wrong(start, 7)
         extents.append(extent)
     if sum(map(len, extents)) > TRANSFER_BYTES // lu.block_bytes:

@@ -270,8 +270,10 @@ class TaskService:
         namespaces: Mapping[int, NamespaceFacts],
         controller: PlaneController | None = None,
     ) -> list[asyncio.Task[None]]:
-        """Follow what a controller tells of its namespaces: see `Follower`."""
-        self.revoke_tokens(units, event)
+        """Follow what a controller tells of its namespaces: see `Follower`.
+
+        What is to be known at once, whenever this comes, was told: `revoke_tokens`, `displaced`.
+        """
         refreshing = self._follower.controller_event(units, event, namespaces, controller)
         if event.returned or event.log_id == RESERVATION_NOTIFICATION_LOG:
             self.look_at_reservations(units.values())
@@ -284,7 +286,8 @@ class TaskService:
     def revoke_tokens(self, units: Mapping[int, LogicalUnit], event: ControllerEvent) -> None:
         """Somebody else may have changed blocks: whose namespaces did, or all.
 
-        It is to be known at once, whenever the rest of an event is followed.
+        It is to be known at once, whenever the rest of an event is followed. Once is enough: a
+        token that is made later is one of what the blocks have become.
         """
         every = event.returned or event.log_id == STATUS_LOG.identifier
         self.blocks_may_change(

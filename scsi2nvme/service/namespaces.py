@@ -83,7 +83,7 @@ class Follower:
             if gone and not elsewhere:
                 lu.fail()
             failed = lu.readiness is Readiness.FAILED  # it is followed when it recovers
-            if not gone and not failed and self._concerns(lu, facts, controller):
+            if not gone and not failed and self._tell_router(lu, facts, controller):
                 self._follow(lu, facts)
             if unit is not None:
                 if not elsewhere:  # where nothing has changed
@@ -138,7 +138,7 @@ class Follower:
         followed = {
             nsid: units[nsid]
             for nsid in sorted(event.namespaces & units.keys())
-            if self._concerns(units[nsid], namespaces.get(nsid), controller)
+            if self._tell_router(units[nsid], namespaces.get(nsid), controller)
         }
         if event.returned:  # its power may have been off
             for lu in units.values():
@@ -147,13 +147,17 @@ class Follower:
         refreshing = [self._follow(lu, namespaces.get(nsid)) for nsid, lu in followed.items()]
         return [each for each in refreshing if each is not None]
 
-    def _concerns(
+    def _tell_router(
         self,
         lu: LogicalUnit,
         facts: NamespaceFacts | None,
         controller: PlaneController | None,
     ) -> bool:
-        """Whether a logical unit is reached by the controller that tells something of it."""
+        """Have who knows the routes hear what a controller says of a logical unit's namespace.
+
+        Another route may be taken by that. Whether commands go by this controller then, so that
+        the logical unit is to follow.
+        """
         router = self._routers.get(lu)
         if router is None or facts is None or controller is None:
             return True
