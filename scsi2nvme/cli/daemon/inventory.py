@@ -9,7 +9,7 @@ from scsi2nvme.cli.config import TargetSettings
 from scsi2nvme.cli.daemon.bearers import Bearers, Shown
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
 from scsi2nvme.cli.daemon.host_identity import HostIdentity
-from scsi2nvme.cli.daemon.routes import reason_against, route
+from scsi2nvme.cli.daemon.routes import reason_against, route, set_options
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.nvme.namespace import NamespaceFacts
@@ -133,15 +133,7 @@ class Inventory:
                 lu.reservations = DiskReservations(lu, self._host.of(one.controller))
         except DamagedState as error:
             raise self._store.damaged(error.key, error.reason) from None
-        lu.read_only = one.settings.spec.readonly
-        lu.removable = one.settings.spec.removable
-        lu.security = one.settings.spec.security
-        lu.secure_format = one.settings.spec.secure_format
-        lu.may_be_sanitized = one.settings.spec.may_be_sanitized
-        lu.history_allowed = one.settings.spec.history_allowed
-        lu.firmware_allowed = one.settings.spec.firmware_allowed
-        if physical := one.settings.spec.physical_block_bytes:
-            lu.maximum_physical_block_bytes = physical
+        set_options(lu, one.settings.spec)
         self._service.add_unit(lu, one.controller, one.native)
         one.units[facts.nsid] = lu
         self._service.look_at_reservations([lu])

@@ -14,17 +14,25 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 
 # What translations go by beside what the hot path does, of Identify Controller.
 _FIELDS = ("mdts", "oncs", "oacs", "fuses", "vwc", "fna", "sanicap", "lpa", "elpe", "npss", "ocfs")
-_OPTIONS = (
-    "readonly",
-    "removable",
-    "security",
-    "secure_format",
-    "may_be_sanitized",
-    "history_allowed",
-    "firmware_allowed",
-    "physical_block_bytes",
-    "reservations_on_disk",
-)
+# Options of a SPEC that count for its logical units, and by which attribute these keep them.
+_OPTIONS = {
+    "readonly": "read_only",
+    "removable": "removable",
+    "security": "security",
+    "secure_format": "secure_format",
+    "may_be_sanitized": "may_be_sanitized",
+    "history_allowed": "history_allowed",
+    "firmware_allowed": "firmware_allowed",
+    "physical_block_bytes": "maximum_physical_block_bytes",
+    "reservations_on_disk": None,  # its reservations are others
+}
+
+
+def set_options(lu: LogicalUnit, spec: ControllerSpec) -> None:
+    """Have a logical unit be as the options of its controller say; None: as it is by itself."""
+    for name, attribute in _OPTIONS.items():
+        if attribute is not None and (value := getattr(spec, name)) is not None:
+            setattr(lu, attribute, value)
 
 
 def route(one: Served, facts: NamespaceFacts) -> ServedRoute:
