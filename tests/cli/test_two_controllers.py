@@ -302,12 +302,14 @@ def test_a_namespace_that_goes_from_one_controller_stays_by_the_other(tmp_path: 
             while (attention := await triple(other, 0)) is not None:
                 assert attention == STATE_CHANGED
             assert await read(other, 0) == bytes([4]) * BLOCK
+            assert await groups(other) == {2: (OPTIMIZED, 2, [2])}
             both.transport(0).detach()
             await eventually(lambda: both.daemon.served[0].units, "it is back")
             await eventually(lambda: not both.daemon.controllers._following.locked(), "followed")
             assert both.lu.routes.several
             await asyncio.to_thread(one.hear)
             assert await read(one, 0) == bytes([4]) * BLOCK
+            assert (await groups(one)).keys() == {1, 2}
 
     asyncio.run(work())
 

@@ -70,15 +70,19 @@ class Nodes:
         self._tell_ports()
 
     def _tell_ports(self) -> None:
-        """Let logical units with several routes know all ports, whether or not used."""
+        """Let logical units with several routes know all ports, whether or not used.
+
+        Of others only those count that are used.
+        """
         ports: dict[LogicalUnit, list[PortName]] = {}
         for name, node in self.by_name.items():
             for lu in node.logical_units.values():
                 port = PortName(name, portal_group_tag=node.portal_group_tag)
                 ports.setdefault(lu, []).append(port)
-        for lu, found in ports.items():
-            if lu.routes.several and lu.target_ports != tuple(found):
-                lu.target_ports = tuple(found)
+        for lu in {lu for one in self._served for lu in one.units.values()}:
+            found = tuple(ports.get(lu, ())) if lu.routes.several else ()
+            if lu.target_ports != found:
+                lu.target_ports = found
 
     def leave(self, one: Served) -> None:
         """Have a controller, which will not be served much longer, be no target any more."""
