@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -312,6 +312,28 @@ def test_a_namespace_that_goes_from_one_controller_stays_by_the_other(tmp_path: 
             assert (await groups(one)).keys() == {1, 2}
 
     asyncio.run(work())
+
+
+def test_one_that_is_back_interrupts_nobody(tmp_path: Path) -> None:
+    """What goes by the other one has no memory that the one that is back must know again."""
+    renewed: list[LogicalUnit] = []
+
+    async def work() -> None:
+        async with twins(tmp_path) as both:
+
+            async def renew(units: Container[LogicalUnit]) -> None:
+                renewed.extend(lu for lu in [both.lu] if lu in units)
+
+            for front_end in both.daemon.front_ends:
+                front_end.renew = renew  # type: ignore[method-assign]
+            both.pull(1)
+            both.transport(1).insert()
+            await both.daemon.served[1].controller.reset()
+            await eventually(lambda: both.lu.routes.every[1].leads, "it is in line")
+            await eventually(lambda: not both.daemon.controllers._following.locked(), "followed")
+
+    asyncio.run(work())
+    assert renewed == []
 
 
 def test_what_was_set_while_one_was_lost_is_set_in_it(tmp_path: Path) -> None:

@@ -457,8 +457,10 @@ class Controllers:
         """
         async with self._following:
             if event.returned:
+                # Where several lead, none was shown the pages of rings that it has forgotten.
+                alone = {lu for lu in served.units.values() if not lu.routes.several}
                 for front_end in self._front_ends:
-                    await front_end.renew(served.units.values())
+                    await front_end.renew(alone)
             gone, came = self._inventory.follow(served)
             for lu in gone:  # at once: another namespace may have its number
                 self._service.namespace_gone(lu)
