@@ -9,7 +9,6 @@ controller lets one reader have at a time, the newest that fit `MOST_EVENT_BYTES
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Generator
 from enum import IntEnum
 from typing import Any
@@ -153,16 +152,19 @@ def _read_events(lu: LogicalUnit) -> Generator[Asked, Any, bytes]:
         each.reading_ended = False
     try:
         if ended:
-            yield from _release_events()
+            yield from _release_events(lu)
         return (yield from _read_established(lu, size))
     except GeneratorExit:
         lu.history.reading_ended = True
         raise
 
 
-def _release_events() -> Conversation:
-    with contextlib.suppress(NvmeError):
+def _release_events(lu: LogicalUnit) -> Conversation:
+    """Release the context; whoever reads next tries that again if it fails."""
+    try:
         yield _read(PERSISTENT_EVENT_LOG, 0, PERSISTENT_EVENT_HEADER.size, Action.RELEASE)
+    except NvmeError:
+        lu.history.reading_ended = True
 
 
 def _read_established(lu: LogicalUnit, size: int) -> Generator[Asked, Any, bytes]:
@@ -179,7 +181,7 @@ def _read_established(lu: LogicalUnit, size: int) -> Generator[Asked, Any, bytes
             data += completion.data
     except NvmeError:
         data = b""
-    yield from _release_events()
+    yield from _release_events(lu)
     return data
 
 

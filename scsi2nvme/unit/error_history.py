@@ -18,7 +18,8 @@ class ErrorHistory:
 
     `lengths` are the bytes of each buffer of the snapshot, `generation` the controller's number
     of it; there is no snapshot without lengths. `events` are the persistent ones. `reading_ended`:
-    who has read them was aborted, and the controller may wait for him still.
+    who has read them was aborted, or could not release them, and the controller may wait for him
+    still.
     """
 
     def __init__(self) -> None:

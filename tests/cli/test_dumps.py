@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from scsi2nvme.native.nvme import TRACE_BYTES, TRACE_ENTRIES
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.log_structures import PERSISTENT_EVENT_HEADER
 from scsi2nvme.nvme.registers import CC, CSTS, Register, decode, encode
+from scsi2nvme.nvme.status import StatusCode
 from tests.daemon import IQN, Daemon
 from tests.iscsi_client import Initiator
 from tests.support import row
@@ -155,6 +157,38 @@ def test_a_log_of_odd_length_is_read_by_whole_dwords(
         monkeypatch.undo()
 
     controlled(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    ("status", "hangs", "actions"),
+    [
+        (0, 0, [1, 0, 2]),  # while it is read
+        (0, 1, [1, 2]),  # before it is known whether it is established
+        (StatusCode.COMMAND_SEQUENCE_ERROR, 0, [1]),  # it is another's
+    ],
+)
+def test_events_are_released_when_there_is_no_time_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, hangs: int, actions: list[int]
+) -> None:
+    size, asked = PERSISTENT_EVENT_HEADER.size, list[int]()
+    head = PERSISTENT_EVENT_HEADER.build(total_log_len=size + BLOCK)
+
+    async def work(controller: Controller, follower: Dumping) -> None:
+        def start(commands: Any, completed: Any) -> Any:
+            asked.append(commands[0].cdw10 >> 8 & 3)
+            if asked[-1] != hangs:
+                completed((Completion(status, data=head[: commands[0].data_in]),))
+            return lambda: None
+
+        monkeypatch.setattr(controller, "start", start)
+        witness: Any = controller._recovery._witness
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                assert await witness._persistent_events() == b""
+        monkeypatch.undo()
+
+    controlled(tmp_path, work)
+    assert asked == actions
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.drivers.emulated.capabilities.namespace_management import RESIZE
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER, IDENTIFY_NAMESPACE
-from tests.cli.test_passing import played
+from tests.cli.played import played
 from tests.daemon import IQN, Daemon
 from tests.iscsi_client import Initiator
 from tests.support import row

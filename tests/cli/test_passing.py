@@ -2,72 +2,36 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scsi2nvme.__main__ import build_parser, main
+from scsi2nvme.__main__ import main
 from scsi2nvme.api import rpc
 from scsi2nvme.api.passing import COMMAND, LOOK, PROPERTIES, WhichCommand, WhichProperties
 from scsi2nvme.cli import progress
 from scsi2nvme.cli.errors import OperationError
-from scsi2nvme.cli.passing.conversation import Pause, Shown, heard
-from scsi2nvme.cli.verbs.passing import rows
+from scsi2nvme.cli.passing.conversation import Pause
 from scsi2nvme.client import Client, RpcError
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.log_structures import (
-    PERSISTENT_EVENT,
-    PERSISTENT_EVENT_HEADER,
     SANITIZE_STATUS,
     TELEMETRY_HEADER,
 )
 from scsi2nvme.nvme.registers import Register
-from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER, IDENTIFY_NAMESPACE, LBA_FORMAT
+from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
+from tests.cli.played import played
 from tests.daemon import IQN, Daemon
 from tests.iscsi_client import Initiator
 from tests.support import row
 from tests.waiting import until
 
-NAMESPACE = IDENTIFY_NAMESPACE.build(
-    nlbaf=2, flbas=1, lbafs=b"".join(LBA_FORMAT.build(lbads=n) for n in (9, 12, 13))
-)
-
-
 # ---- what verbs send, and show ----
-
-
-def given(line: str) -> argparse.Namespace:
-    return build_parser().parse_args(line.split())
-
-
-def played(
-    line: str,
-    answer: Callable[[NvmeCommand], Completion] = lambda command: Completion(),
-    done: Callable[[float], None] = lambda fraction: None,
-) -> tuple[list[Any], Shown]:
-    """Return what a verb asks, and shows, where Identify Namespace tells of `NAMESPACE`."""
-    arguments = given(line)
-    (one,) = (each for each in rows() if arguments.subcommand in (each.name, each.alias))
-    conversation = heard(one.converse(arguments), done)
-    asked: list[Any] = []
-    told: Any = None
-    while True:
-        try:
-            question = conversation.send(told)
-        except StopIteration as ended:
-            return asked, ended.value
-        asked.append(question)
-        if isinstance(question, NvmeCommand):
-            names = question.admin and question.opcode == AdminOpcode.IDENTIFY
-            told = Completion(data=NAMESPACE) if names and not question.cdw10 else answer(question)
-        else:
-            told = None
 
 
 @pytest.mark.parametrize(
@@ -143,50 +107,6 @@ def test_telemetry_that_is_made_anew_meanwhile_is_of_no_use() -> None:
 
     with pytest.raises(OperationError, match="made anew"):
         played("telemetry-log -o out", answer)
-
-
-def test_persistent_events_are_read_as_a_whole() -> None:
-    event = PERSISTENT_EVENT.build(
-        event_type=4, event_header_len=21, event_len=8, event_timestamp=77
-    ) + bytes(range(8))
-    log = PERSISTENT_EVENT_HEADER.build(
-        lid=0xD, total_num_of_events=2, total_log_len=512 + 2 * len(event)
-    )
-    log += 2 * event
-
-    def answer(command: NvmeCommand) -> Completion:
-        return Completion(data=log[command.cdw12 :][: command.data_in].ljust(command.data_in))
-
-    asked, shown = played("persistent-event-log -o json", answer)
-    assert [command.cdw10 >> 8 & 3 for command in asked] == [1, 0, 2]
-    entries = shown.json["list_of_event_entries"]
-    assert [(each["event_type"], each["event_timestamp"]) for each in entries] == [(4, 77)] * 2
-    assert entries[0]["data"] == bytes(range(8)).hex()
-    assert shown.raw == log
-
-
-def test_a_log_of_events_that_lies_about_itself_ends() -> None:
-    log = PERSISTENT_EVENT_HEADER.build(total_num_of_events=0xFFFFFFFF, total_log_len=1 << 60)
-    actions: list[int] = []
-
-    def answer(command: NvmeCommand) -> Completion:
-        actions.append(command.cdw10 >> 8 & 3)
-        return Completion(data=log[: command.data_in])
-
-    with pytest.raises(OperationError, match="at most"):
-        played("persistent-event-log", answer)
-    assert actions == [1, 2]  # what was established is released
-
-
-def test_what_is_shorter_than_an_events_header_is_no_event() -> None:
-    log = PERSISTENT_EVENT_HEADER.build(total_num_of_events=0xFFFFFFFF, total_log_len=512 + 4096)
-    log += bytes(4096)
-
-    def answer(command: NvmeCommand) -> Completion:
-        return Completion(data=log[command.cdw12 :][: command.data_in].ljust(command.data_in))
-
-    _, shown = played("persistent-event-log -o json", answer)
-    assert shown.json["list_of_event_entries"] == []
 
 
 def test_a_self_test_is_waited_for() -> None:

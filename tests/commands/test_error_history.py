@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from scsi2nvme import engine
 from scsi2nvme.commands.error_history import DIRECTORY, ENTRY, STATUS_HEADER
-from scsi2nvme.nvme.command import NvmeCommand
+from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.log_structures import PERSISTENT_EVENT_HEADER
+from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     COMMAND_SEQUENCE_ERROR,
@@ -142,6 +145,25 @@ def test_who_comes_after_one_that_was_aborted_reads_events_anew() -> None:
         bench.model.executed.clear()
         read(bench, 1)
         assert of_events(bench) == [1, 0, 2]
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_release_that_fails_is_tried_again(failing: int) -> None:
+    bench = with_events()
+    log = bench.model.admin[AdminOpcode.GET_LOG_PAGE]
+
+    def answered(command: NvmeCommand) -> Any:
+        nonlocal failing
+        if command.cdw10 & 0xFF == 0x0D and command.cdw10 >> 8 & 3 == 2 and failing:
+            failing -= 1
+            return Completion(StatusCode.INTERNAL_ERROR)
+        return log(command)
+
+    bench.model.admin[AdminOpcode.GET_LOG_PAGE] = answered
+    for wanted in [[1, 0, 2], *[[2, 1, 0, 2]] * failing, [1, 0, 2]]:
+        bench.model.executed.clear()
+        assert DIRECTORY.parse(read(bench, 1).data_in).directory_length == 24
+        assert of_events(bench) == wanted
 
 
 def test_a_controller_may_have_events_alone() -> None:

@@ -266,14 +266,23 @@ class _Witness:
         return data
 
     async def _persistent_events(self) -> bytes:
+        """Return the log; its context, without which nobody else can read it, is released always.
+
+        That is not waited for: there may be no time left.
+        """
         size = PERSISTENT_EVENT_HEADER.size
-        head = await self._log(PERSISTENT_EVENT_LOG, size, lsp=Action.ESTABLISH)
-        if len(head) < size:
-            return b""
-        rest = PERSISTENT_EVENT_HEADER.parse(head).total_log_len - size
-        data = head + await self._log(PERSISTENT_EVENT_LOG, max(rest, 0), offset=size)
-        await self._log(PERSISTENT_EVENT_LOG, size, lsp=Action.RELEASE)
-        return data
+        established = True  # unless the controller says that it is not: it is another's then
+        try:
+            head = await self._log(PERSISTENT_EVENT_LOG, size, lsp=Action.ESTABLISH)
+            established = len(head) == size
+            if not established:
+                return b""
+            rest = PERSISTENT_EVENT_HEADER.parse(head).total_log_len - size
+            return head + await self._log(PERSISTENT_EVENT_LOG, max(rest, 0), offset=size)
+        finally:
+            if established:
+                lid, lsp = PERSISTENT_EVENT_LOG, Action.RELEASE
+                self._send(get_log_page(lid, BROADCAST_NSID, size, lsp=lsp))
 
     async def _telemetry(self) -> bytes:
         """Return what the controller has collected by itself, else what it collects now."""
@@ -285,6 +294,11 @@ class _Witness:
             if lid == TELEMETRY_HOST or header.available:
                 return head + await self._log(lid, header.area3_last * _BLOCK, offset=_BLOCK)
         return b""
+
+    def _send(self, command: NvmeCommand) -> None:
+        """Have a command executed, if that can be; however it ends."""
+        with contextlib.suppress(ControllerError, ValueError):
+            self._controller.start((command,), lambda outcome: None)
 
     async def _asked(self, command: NvmeCommand) -> Completion | None:
         """Return how a command ended, None if it cannot be sent.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +44,24 @@ def asked(command: NvmeCommand, controller: str, *, force: bool) -> WhichCommand
 def of_daemon(
     conversation: Questions[Shown], state_dir: Path, controller: str, *, force: bool
 ) -> Shown:
-    """Play a conversation with a daemon's controller; OperationError where it refuses."""
-    answer: Any = None
+    """Play a conversation with a daemon's controller; OperationError where it refuses.
+
+    What was begun can be ended by a conversation also where somebody interrupts it.
+    """
+    go_on: Callable[[], Question] = partial(conversation.send, None)
     while True:
         try:
-            question = conversation.send(answer)
+            question = go_on()
         except StopIteration as ended:
             shown: Shown = ended.value
             return shown
         try:
             answer = _daemon_answers(question, state_dir, controller, force=force)
+            go_on = partial(conversation.send, answer)
         except NoDaemonError as error:
             raise OperationError(f"{error}, or name a controller by its SPEC") from None
+        except (KeyboardInterrupt, OperationError) as error:
+            go_on = partial(conversation.throw, error)
 
 
 def _daemon_answers(question: Question, state_dir: Path, controller: str, *, force: bool) -> Any:

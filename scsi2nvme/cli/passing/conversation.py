@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from scsi2nvme.cli.errors import OperationError
@@ -63,18 +64,21 @@ Questions = Generator[Question, Any, T]
 
 def heard(conversation: Conversation[T], done: Callable[[float], None]) -> Questions[T]:
     """Have `done` told of progress: whoever is asked needs to know nothing of it."""
-    answer: Any = None
+    go_on: Callable[[], Question | Done] = partial(conversation.send, None)
     while True:
         try:
-            question = conversation.send(answer)
+            question = go_on()
         except StopIteration as ended:
             result: T = ended.value
             return result
+        go_on = partial(conversation.send, None)
         if isinstance(question, Done):
             done(question.fraction)
-            answer = None
-        else:
-            answer = yield question
+            continue
+        try:
+            go_on = partial(conversation.send, (yield question))
+        except BaseException as error:
+            go_on = partial(conversation.throw, error)
 
 
 def succeed(command: NvmeCommand, what: str = "") -> Conversation[Completion]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -234,28 +235,45 @@ def _event_lines(place: int, event: dict[str, Any]) -> Iterator[str]:
         yield from hex_dump(bytes.fromhex(event["data"]))
 
 
-def _persistent_events(given: argparse.Namespace) -> Conversation[Shown]:
+def _release_context() -> Conversation[None]:
     size = PERSISTENT_EVENT_HEADER.size
-    action = given.action
-    if action == ContextAction.RELEASE:
-        yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=ContextAction.RELEASE)
-        return Shown(("the context is released",), {"released": True})
-    first = ContextAction.ESTABLISH if action is None else action
+    yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=ContextAction.RELEASE)
+
+
+def _established_events(given: argparse.Namespace, first: ContextAction) -> Conversation[bytes]:
+    """Return as much of the log as is wanted, at least its header."""
+    size = PERSISTENT_EVENT_HEADER.size
     head = yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=first)
-    header = PERSISTENT_EVENT_HEADER.parse(head)
-    length = min(given.log_len or header.total_log_len, header.total_log_len)
-    if length > MOST_BYTES:
-        if action is None:  # else nobody could establish one any more
-            yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=ContextAction.RELEASE)
-        raise OperationError(f"persistent-event-log: {length} bytes, at most {MOST_BYTES} are read")
-    rest = length - size
-    raw = head
-    if rest > 0:
-        raw += yield from log_pages(PERSISTENT_EVENT_LOG, rest, offset=size, lsp=ContextAction.READ)
-    if action is None:
-        yield from log_pages(PERSISTENT_EVENT_LOG, size, lsp=ContextAction.RELEASE)
+    try:
+        whole = PERSISTENT_EVENT_HEADER.parse(head).total_log_len
+        length = min(given.log_len or whole, whole)
+        if length > MOST_BYTES:
+            raise OperationError(
+                f"persistent-event-log: {length} bytes, at most {MOST_BYTES} are read"
+            )
+        if length > size:
+            lsp, rest = ContextAction.READ, length - size
+            head += yield from log_pages(PERSISTENT_EVENT_LOG, rest, offset=size, lsp=lsp)
+    except (KeyboardInterrupt, OperationError):
+        if given.action is None:  # else nobody could establish one any more
+            with contextlib.suppress(OperationError):
+                yield from _release_context()
+        raise
+    if given.action is None:
+        yield from _release_context()
+    return head
+
+
+def _persistent_events(given: argparse.Namespace) -> Conversation[Shown]:
+    action = ContextAction.ESTABLISH if given.action is None else given.action
+    if action == ContextAction.RELEASE:
+        yield from _release_context()
+        return Shown(("the context is released",), {"released": True})
+    raw = yield from _established_events(given, action)
+    header = PERSISTENT_EVENT_HEADER.parse(raw)
     events = list(_events(raw, header))
     told = _readable(header)
+    length = min(given.log_len or header.total_log_len, header.total_log_len)
     lines = [f"{name:<22}: {value}" for name, value in told.items()]
     for place, event in enumerate(events):
         lines += _event_lines(place, event)
