@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Container
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scsi2nvme.api import methods
 from scsi2nvme.cli.control import ask
+from scsi2nvme.cli.daemon.front_ends.front_end import Served
 from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.cli.spec import parse
 from scsi2nvme.commands.target_port_groups import TO_SET, TO_SET_HEADER
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
 from scsi2nvme.drivers.nvme import admin
@@ -416,5 +419,37 @@ def test_the_last_controller_is_lost_and_one_returns(tmp_path: Path) -> None:
             while (attention := await triple(one, 0)) is not None:
                 assert attention in (STATE_CHANGED, POWER_ON)
             assert await read(one, 0) == bytes([3]) * BLOCK
+
+    asyncio.run(work())
+
+
+def test_one_that_comes_while_the_other_one_goes_has_its_namespaces_alone(tmp_path: Path) -> None:
+    """What is removed with the one that goes is not what the other one has just joined."""
+    first, second = specs(tmp_path)
+    port = free_port()
+    configured = serving(tmp_path, first, port=port)
+
+    async def work() -> None:
+        async with running(configured) as daemon:
+            controllers, (front_end,) = daemon.controllers, daemon.front_ends
+            leave = front_end.leave
+
+            async def leave_late(one: Served) -> None:
+                target = replace(daemon.settings.targets[0], spec=parse(second))
+                came = await controllers.come(target)
+                assert not came.units  # what still is under way by the first is not overtaken
+                with pytest.raises(OperationError, match="being removed already"):
+                    controllers.check_going(0)
+                await leave(one)
+
+            front_end.leave = leave_late  # type: ignore[method-assign]
+            await controllers.go(0)
+            (left,) = daemon.served
+            assert left.units.keys() == {1}
+            with Initiator(("127.0.0.1", port), "iqn.2026-11.test:host") as one:
+                await asyncio.to_thread(one.login, left.iqn)
+                await asyncio.to_thread(one.hear)
+                await written(one, 0, 2)
+            controllers.check_going(1)
 
     asyncio.run(work())

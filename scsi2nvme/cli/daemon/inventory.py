@@ -12,6 +12,7 @@ from scsi2nvme.cli.daemon.host_identity import HostIdentity
 from scsi2nvme.cli.daemon.routes import reason_against, route, set_options
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.service import TaskService
 from scsi2nvme.service.names import Identity, Verdict, shared
@@ -25,7 +26,9 @@ log = logging.getLogger(__name__)
 class Inventory:
     """Makes namespaces logical units, as far as they can be told apart.
 
-    `served` are the controllers, to which it gives their units; `host` is who we are to them.
+    `served` are the controllers, to which it gives their units; `host` is who we are to them. What
+    those that are `leaving` lead to becomes no logical unit, by whichever controller: what they
+    still have under way must not come after what comes by another one.
     """
 
     def __init__(
@@ -35,12 +38,14 @@ class Inventory:
         served: Sequence[Served],
         bearers: Bearers,
         host: HostIdentity,
+        leaving: Sequence[Controller] = (),
     ) -> None:
         self._service = service
         self._store = store
         self._served = served
         self._bearers = bearers
         self._host = host
+        self._leaving = leaving
         self._told: set[str] = set()  # of names
 
     def make(self) -> None:
@@ -121,7 +126,7 @@ class Inventory:
 
     def _add(self, one: Served, facts: NamespaceFacts, verdict: Verdict) -> bool:
         """Make a namespace a logical unit; OperationError if its saved state is of no use."""
-        if verdict is Verdict.NONE:
+        if verdict is Verdict.NONE or self._is_left(one, facts):
             return False
         for other in self._served:
             lu = None if other is one else other.units.get(facts.nsid)
@@ -140,6 +145,13 @@ class Inventory:
         if len(one.units) == 1:
             self._service.follow_sanitize([lu])
         return True
+
+    def _is_left(self, one: Served, facts: NamespaceFacts) -> bool:
+        """Whether a controller is leaving that leads to a namespace."""
+        if one.controller in self._leaving:
+            return True
+        theirs = [each.namespaces.get(facts.nsid) for each in self._leaving]
+        return any(each is not None and shared(facts, each) for each in theirs)
 
     def _join(self, lu: LogicalUnit, first: Served, one: Served, facts: NamespaceFacts) -> bool:
         """Have a logical unit be reached by another controller as well, if all else is equal."""

@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 import logging
 from bisect import insort
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import zip_longest
 from typing import Any
 
 from scsi2nvme.api import methods
@@ -27,6 +26,7 @@ from scsi2nvme.cli.daemon.host_identity import HostIdentity
 from scsi2nvme.cli.daemon.inventory import Inventory
 from scsi2nvme.cli.daemon.opening import Opening
 from scsi2nvme.cli.daemon.portal_groups import PortalGroups
+from scsi2nvme.cli.daemon.queues import give_queues
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.naming import disk_name
@@ -62,9 +62,10 @@ class Controllers:
         self._removed: set[int] = set()  # of the targets
         self._bearers = Bearers(JsonStore(settings.state_dir), self.targets)
         self._host = HostIdentity(JsonStore(settings.state_dir))
+        self._leaving: list[Controller] = []
         self._inventory = Inventory(
             *(service, JsonStore(settings.state_dir / "units"), self.served, self._bearers),
-            self._host,
+            *(self._host, self._leaving),
         )
         self._portal_groups = PortalGroups(JsonStore(settings.state_dir))
         self._background = Background()
@@ -251,6 +252,10 @@ class Controllers:
             )
         for one in self.served:
             if one.number == number:
+                if one.controller in self._leaving:
+                    raise OperationError(
+                        f"controller {one.settings.spec.text!r} is being removed already"
+                    )
                 self._check_beside(one)
                 for front_end in self._front_ends:
                     front_end.check_leaving(one)
@@ -275,8 +280,36 @@ class Controllers:
         if self._opening.failed.pop(number, None) is not None:
             self._removed.add(number)
             return
-        for front_end in self._front_ends:
-            await front_end.leave(self._served(number))
+        async with self._going(number) as controller:
+            for front_end in self._front_ends:
+                await front_end.leave(self._served(number))
+            one, freed = await self._serve_no_more(number)
+            if freed:
+                await asyncio.wait(freed)
+            await controller.detach()
+            await self._service.remove_controller(one.cookie, one.native)
+            self._natives.remove(one.native)
+            self._controllers.remove(controller)
+            await controller.close()
+            self._dumping.forget(controller)
+        async with self._following:  # others may lead to what it has led to
+            if self._inventory.settle():
+                await self._tell_front_ends()
+
+    @asynccontextmanager
+    async def _going(self, number: int) -> AsyncIterator[Controller]:
+        """Have nothing begin to be reached by a controller that goes; OperationError: it stays."""
+        async with self._following:
+            self.check_going(number)
+            controller = self._served(number).controller
+            self._leaving.append(controller)
+        try:
+            yield controller
+        finally:
+            self._leaving.remove(controller)
+
+    async def _serve_no_more(self, number: int) -> tuple[Served, list[asyncio.Task[None]]]:
+        """Serve a controller that nobody uses no more; return what ends with its logical units."""
         async with self._following:
             one = self._served(number)
             self._tell("controller-removed", "controller %r is removed", one.settings)
@@ -291,14 +324,7 @@ class Controllers:
             freed = [self._service.remove_unit(lu) for lu in units]
             if self._inventory.settle():
                 await self._tell_front_ends()
-        if freed:
-            await asyncio.wait(freed)
-        await one.controller.detach()
-        await self._service.remove_controller(one.cookie, one.native)
-        self._natives.remove(one.native)
-        self._controllers.remove(one.controller)
-        await one.controller.close()
-        self._dumping.forget(one.controller)
+        return one, freed
 
     async def describe(self, number: int, alias: str) -> None:
         """Have the target of a controller described otherwise."""
@@ -392,7 +418,8 @@ class Controllers:
         self._dumping.follow(controller, number)
         cookie, native = self._service.add_controller(controller.overdue, controller.give_up)
         self._natives.append(native)
-        self._give_queues(controller, native, number * len(controller.io_queues))
+        first = number * len(controller.io_queues)
+        give_queues(self._service.plane, controller, native, first)
         controller.attach(PlaneDataPath(self._service, native))
         return Served(number, target, controller, native, cookie)
 
@@ -403,21 +430,6 @@ class Controllers:
     async def _close_controllers(self) -> None:
         """Let go of all at the same time: one that does not answer takes long."""
         await asyncio.gather(*(controller.close() for controller in self._controllers))
-
-    def _give_queues(self, controller: Controller, native: PlaneController, first: int) -> None:
-        """Give reactors the controller's queue pairs, from reactor `first` on.
-
-        Those for whom there is none have buffers for what they hand to the engine.
-        """
-        plane = self._service.plane
-        order = [(first + index) % plane.reactors for index in range(plane.reactors)]
-        for index, queue in zip_longest(order, controller.io_queues):
-            if queue is not None:
-                native.set_queue(index, queue.queue, queue.eventfd, queue.pool)
-            else:
-                native.set_queue(index, None, -1, controller.transport.allocate(memory.POOL_BYTES))
-        if all(cpu >= 0 for cpu in plane.cpus):
-            controller.steer(plane.cpus[index] for index in order)
 
     # Events
 
