@@ -6,32 +6,16 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import cast
 
 from scsi2nvme.commands.provisioning import zeroes
 from scsi2nvme.commands.read_write import run as run_together
-from scsi2nvme.commands.zone_access import check_writing, in_order
-from scsi2nvme.executor import play
-from scsi2nvme.scsi.result import CheckCondition, NvmeError, Translation, check_condition
-from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
-from scsi2nvme.scsi.status import Status
+from scsi2nvme.commands.zone_access import in_order
 from scsi2nvme.service import mover
 from scsi2nvme.service.moving import UnderWay
-from scsi2nvme.service.pieces import (
-    WRITE,
-    Failed,
-    LateError,
-    awake,
-    held,
-    in_time,
-    refreshed,
-    refusal,
-)
+from scsi2nvme.service.pieces import CopyEnd, Failed, LateError, Time, held, in_time
 from scsi2nvme.service.places import Place
 from scsi2nvme.service.served_unit import ServedUnit
-from scsi2nvme.status_map import result_of
-from scsi2nvme.unit.copies import Fault, Fill, Moved, Moving, Side
-from scsi2nvme.unit.logical_unit import Nexus
+from scsi2nvme.unit.copies import Fill, Moved, Moving, Side
 
 # At once; where there is no Write Zeroes, as much as a copy moves.
 _FILL_BYTES = 32 << 20
@@ -46,8 +30,9 @@ class _Run:
     def __init__(self, by: mover.Mover, what: Fill) -> None:
         self._mover, self._fill = by, what
         self._block = what.destination.block_bytes
+        self._end = CopyEnd(Side.DESTINATION, what.nexus, what.destination, self._block)
         self._place = Place(by.places, what.nexus.key)
-        self._begun_s = time.monotonic()
+        self._time = Time(what.limit_s)
         self.moved = 0
 
     async def run(self) -> Moved:
@@ -55,32 +40,20 @@ class _Run:
         what = self._fill
         try:
             async with AsyncExitStack() as stack:
-                async with in_time(self._left_s):
+                async with in_time(self._time.left_s):
                     await stack.enter_async_context(self._place.shared())
-                while self.moved < what.blocks and not self._is_late():
+                while self.moved < what.blocks and not self._time.over:
                     await self._next()
         except Failed as failed:
             return Moved(self.moved, failed.fault)
         except LateError:
             pass
-        return Moved(self.moved, late=self.moved < what.blocks, seconds=self._seconds)
-
-    @property
-    def _seconds(self) -> float:
-        return time.monotonic() - self._begun_s
-
-    @property
-    def _left_s(self) -> float | None:
-        limit_s = self._fill.limit_s
-        return None if limit_s is None else max(limit_s - self._seconds, 0.0)
-
-    def _is_late(self) -> bool:
-        return self._left_s == 0
+        return Moved(self.moved, late=self.moved < what.blocks, seconds=self._time.seconds)
 
     async def _next(self) -> None:
         """Fill a piece, and let others have their share."""
         what, begun_s = self._fill, time.monotonic()
-        unit = self._mover.served(what.nexus, what.destination, Side.DESTINATION)
+        unit = self._mover.served(self._end)
         others = self._mover.others_commands([unit])
         await self._fill_piece(unit)
         if self.moved < what.blocks and self._mover.others_commands([unit]) != others:
@@ -96,13 +69,14 @@ class _Run:
             count = min(count, zones.start(lba) + zones.size - lba)
         extent = range(lba, lba + count) if zones is None else zones.of(lba, count)
         async with AsyncExitStack() as stack:
-            async with in_time(self._left_s):
+            async with in_time(self._time.left_s):
                 await stack.enter_async_context(self._held(unit, extent))
             stack.enter_context(self._mover.under_way(what.nexus.key, unit))
-            self._check(unit, lba, count)
+            self._mover.served(self._end)
+            self._end.check(lba, count)
             lu.rods.changed((range(lba, lba + count),))
             commands = zeroes(lu, lba, count)
-            await self._play(
+            await self._end.play(
                 unit, run_together(commands) if zones is None else in_order(lu, commands)
             )
         self.moved += count
@@ -112,32 +86,5 @@ class _Run:
         """Hold blocks for the body, without a place while that has to be waited for long."""
         hold = partial(held, unit, (extent,), alone=unit.lu.zones is not None)
         async with self._place.within(mover.PATIENCE_S, hold):
-            cdb = WRITE.structure.parse(WRITE.build())
-            if unit.lu.reservations.must_refresh(self._fill.nexus, WRITE, cdb):
-                await self._play(unit, refreshed(unit.lu))
+            await self._end.refresh(unit)
             yield
-
-    def _check(self, unit: ServedUnit, lba: int, count: int) -> None:
-        """Refuse what a WRITE of the same blocks would be refused."""
-        lu, what = unit.lu, self._fill
-        self._mover.served(what.nexus, what.destination, Side.DESTINATION)
-        if (refused := refusal(lu, cast(Nexus, what.nexus), WRITE)) is not None:
-            raise Failed(Fault(Side.DESTINATION, refused))
-        if lba + count > lu.capacity_blocks or lu.block_bytes != self._block:
-            beyond = check_condition(Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
-            raise Failed(Fault(Side.DESTINATION, beyond, in_range=False))
-        try:
-            check_writing(lu, lba, count)
-        except CheckCondition as told:
-            raise Failed(Fault(Side.DESTINATION, check_condition(told.sense))) from told
-
-    async def _play(self, unit: ServedUnit, translation: Translation) -> None:
-        if unit.lu.power_condition:
-            translation = awake(unit.lu, translation)
-        try:
-            result = await play(translation, unit.on_behalf(self._fill.nexus.key))
-        except NvmeError as error:
-            unit.lu.log.counters.record(error.command.opcode, error.completion.status)
-            result = result_of(error)
-        if result.status is not Status.GOOD:
-            raise Failed(Fault(Side.DESTINATION, result))

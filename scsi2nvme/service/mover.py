@@ -23,46 +23,21 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, cast
 
-from scsi2nvme.command import Command
 from scsi2nvme.commands.read_write import block_command, split
-from scsi2nvme.commands.zone_access import check_reading, check_writing, in_order
-from scsi2nvme.executor import DataExecutor, NvmeExecutor, play
+from scsi2nvme.commands.zone_access import in_order
+from scsi2nvme.executor import DataExecutor
 from scsi2nvme.nvme.command import DataMemory, NvmeCommand, Opcode
 from scsi2nvme.nvme.copying import CopyLimits, copy_command, copy_limits, ranges_of
 from scsi2nvme.nvme.status import StatusCode
-from scsi2nvme.scsi.result import (
-    GOOD,
-    CheckCondition,
-    NvmeError,
-    Result,
-    Translation,
-    check_condition,
-)
-from scsi2nvme.scsi.sense import (
-    LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
-    Sense,
-)
+from scsi2nvme.scsi.result import GOOD, NvmeError, Result, Translation, check_condition
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service.moving import UnderWay
-from scsi2nvme.service.pieces import (
-    READ,
-    WRITE,
-    Failed,
-    LateError,
-    awake,
-    both,
-    in_time,
-    refreshed,
-    refusal,
-)
+from scsi2nvme.service.pieces import CopyEnd, Failed, LateError, Time, both, in_time
 from scsi2nvme.service.places import Place, Places
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.service.served_unit import ServedUnit
-from scsi2nvme.status_map import result_of
-from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.copies import CONCURRENT_COPIES, Fault, Move, Moved, Moving, Side
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
-from scsi2nvme.unit.ports import ITNexus
 
 PIECE_BYTES = 1 << 20
 COPY_BYTES = 4 << 20  # that one Copy names: it ends soon, when nobody wants it any more
@@ -105,12 +80,11 @@ class Mover:
         """See `copies.Mover`."""
         return UnderWay(_Run(self, move))
 
-    def served(self, nexus: ITNexus, end: BlockDevice, side: Side) -> ServedUnit:
-        """Return one end, as long as the initiator can see it."""
-        lu = cast(LogicalUnit, end)
-        unit = self.registry.units.get(lu)
-        if unit is None or lu not in cast(Nexus, nexus).luns.values():
-            raise Failed(Fault(side, Result(Status.BUSY), reachable=False))
+    def served(self, end: CopyEnd) -> ServedUnit:
+        """Return who serves one end, as long as the initiator can see it."""
+        unit = self.registry.units.get(end.lu)
+        if unit is None or end.lu not in cast(Nexus, end.nexus).luns.values():
+            raise Failed(Fault(end.side, Result(Status.BUSY), reachable=False))
         return unit
 
     @contextmanager
@@ -159,13 +133,15 @@ class _Run:
     def __init__(self, mover: Mover, move: Move) -> None:
         self._mover, self._move = mover, move
         self._block = move.source.block_bytes  # which LBAs and numbers of blocks are about
+        self._source = CopyEnd(Side.SOURCE, move.nexus, move.source, self._block)
+        self._destination = CopyEnd(Side.DESTINATION, move.nexus, move.destination, self._block)
         self._copies = True  # the controller has refused no Copy
         self._done: dict[int, int] = {}  # pieces, by offset
         self._fault: tuple[int, Fault] | None = None  # the first in the move
         self._backwards = move.overlaps and move.lba < move.to
         self._left = range(move.blocks)
         self._place = Place(mover.places, move.nexus.key)
-        self._begun_s = time.monotonic()
+        self._time = Time(move.limit_s)
         self._late = False
 
     @property
@@ -193,11 +169,7 @@ class _Run:
             return Moved(self.moved, self._fault[1])
         if self.moved != move.blocks and not self._late:
             raise asyncio.CancelledError  # a controller's commands were, and nobody has asked
-        return Moved(self.moved, late=self._late, seconds=self._seconds)
-
-    @property
-    def _seconds(self) -> float:
-        return time.monotonic() - self._begun_s
+        return Moved(self.moved, late=self._late, seconds=self._time.seconds)
 
     async def _work(self) -> None:
         async with AsyncExitStack() as stack:
@@ -211,10 +183,7 @@ class _Run:
     @property
     def _left_s(self) -> float | None:
         """How long is to be waited for what a piece needs."""
-        limit_s = self._move.limit_s
-        if limit_s is None or (self._backwards and self._done):
-            return None
-        return max(limit_s - self._seconds, 0.0)
+        return None if self._backwards and self._done else self._time.left_s
 
     async def _move_pieces(self) -> None:
         while self._fault is None and (piece := self._take()) is not None:
@@ -231,8 +200,7 @@ class _Run:
 
     def _others(self) -> int:
         units = self._mover.registry.units
-        ends = (self._move.source, self._move.destination)
-        served = (units.get(cast(LogicalUnit, lu)) for lu in ends)
+        served = (units.get(end.lu) for end in (self._source, self._destination))
         return self._mover.others_commands(unit for unit in served if unit is not None)
 
     def _take(self) -> Piece | None:
@@ -253,8 +221,7 @@ class _Run:
 
     def _is_late(self) -> bool:
         """Whether there is no time for more; what begins at its end is of no use before all is."""
-        limit_s = self._move.limit_s
-        self._late |= limit_s is not None and not self._backwards and self._seconds >= limit_s
+        self._late |= self._time.over and not self._backwards
         return self._late
 
     def _most(self) -> int:
@@ -282,18 +249,9 @@ class _Run:
         source, destination = self._check(offset, count)
         blocks = source, move.lba + offset, destination, move.to + offset, count
         async with self._place.within(PATIENCE_S, lambda: both(*blocks)):
-            for side, row in ((Side.SOURCE, READ), (Side.DESTINATION, WRITE)):
-                await self._refresh(side, row)
+            for end in (self._source, self._destination):
+                await end.refresh(self._mover.served(end))
             yield source, destination
-
-    async def _refresh(self, side: Side, row: Command) -> None:
-        """Learn what other hosts have reserved; before memory is held, as that needs some."""
-        move = self._move
-        end = move.source if side is Side.SOURCE else move.destination
-        unit = self._mover.served(move.nexus, end, side)
-        cdb = row.structure.parse(row.build())
-        if unit.lu.reservations.must_refresh(self._move.nexus, row, cdb):
-            await self._play(side, unit, refreshed(unit.lu))
 
     async def _relay(self, offset: int, count: int) -> None:
         """Read blocks and write them."""
@@ -315,14 +273,14 @@ class _Run:
             reading = _commands(Opcode.READ, source.lu, lba, count, inward)
             writing = _commands(Opcode.WRITE, destination.lu, to, count, outward)
             from_source = source.by_lender(party, lenders[source])
-            await self._play(Side.SOURCE, source, _together(reading), from_source)
+            await self._source.play(source, _together(reading), from_source)
             self._check_source()
             if outward is not inward:
                 outward.view()[:] = inward.view()
             zoned = destination.lu.zones is not None
             destination.lu.rods.changed((range(to, to + count),))
             translation = in_order(destination.lu, writing) if zoned else _together(writing)
-            await self._play(Side.DESTINATION, destination, translation, by)
+            await self._destination.play(destination, translation, by)
 
     async def _by_copy(self, offset: int, count: int) -> bool:
         """Have the controller copy blocks; whether it can."""
@@ -340,60 +298,33 @@ class _Run:
             unit.lu.rods.changed((range(to, to + count),))
             try:
                 command = copy_command(unit.lu.nsid, to, ranges)
-                await self._play(Side.DESTINATION, unit, _one(command))
+                await self._destination.play(unit, self._copying(command))
             except _NotByCopyError:
                 self._copies = False
                 return False
             self._check_source()
         return True
 
-    async def _play(
-        self,
-        side: Side,
-        unit: ServedUnit,
-        translation: Translation,
-        by: NvmeExecutor | None = None,
-    ) -> None:
-        """Run NVMe commands at one end."""
-        if unit.lu.power_condition:
-            translation = awake(unit.lu, translation)
+    def _copying(self, command: NvmeCommand) -> Translation:
+        """Have the controller copy; _NotByCopyError: it cannot, Failed: it could not read."""
         try:
-            result = await play(translation, by or unit.on_behalf(self._move.nexus.key))
+            yield command
         except NvmeError as error:
-            copies = error.command.opcode == Opcode.COPY
-            if copies and error.completion.status in _NOT_BY_COPY:
+            if error.completion.status in _NOT_BY_COPY:
                 raise _NotByCopyError from error
-            unit.lu.log.counters.record(error.command.opcode, error.completion.status)
-            result = result_of(error)
-            if copies and error.completion.status in _OF_THE_SOURCE:
-                side = Side.SOURCE
-        if result.status is not Status.GOOD:
-            raise Failed(Fault(side, result))
+            if error.completion.status in _OF_THE_SOURCE:
+                raise Failed(Fault(Side.SOURCE, self._source.result_of(error))) from error
+            raise
+        return GOOD
 
     # What a command would meet
 
     def _check(self, offset: int, count: int) -> tuple[ServedUnit, ServedUnit]:
         """Return both ends; refuse what a READ or a WRITE of the same blocks would be refused."""
-        move, mover = self._move, self._mover
         self._check_source()
-        units = (
-            mover.served(move.nexus, move.source, Side.SOURCE),
-            mover.served(move.nexus, move.destination, Side.DESTINATION),
-        )
-        for side, unit, lba, row, check_zones in (
-            (Side.SOURCE, units[0], move.lba + offset, READ, check_reading),
-            (Side.DESTINATION, units[1], move.to + offset, WRITE, check_writing),
-        ):
-            lu = unit.lu
-            if (refused := refusal(lu, cast(Nexus, move.nexus), row)) is not None:
-                raise Failed(Fault(side, refused))
-            if lba + count > lu.capacity_blocks or lu.block_bytes != self._block:
-                beyond = check_condition(Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
-                raise Failed(Fault(side, beyond, in_range=False))
-            try:
-                check_zones(lu, lba, count)
-            except CheckCondition as told:
-                raise Failed(Fault(side, check_condition(told.sense))) from told
+        units = self._mover.served(self._source), self._mover.served(self._destination)
+        self._source.check(self._move.lba + offset, count)
+        self._destination.check(self._move.to + offset, count)
         return units
 
     def _check_source(self) -> None:
@@ -430,9 +361,4 @@ def _commands(
 
 def _together(commands: Sequence[NvmeCommand]) -> Translation:
     yield tuple(commands)
-    return GOOD
-
-
-def _one(command: NvmeCommand) -> Translation:
-    yield command
     return GOOD

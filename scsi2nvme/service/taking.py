@@ -8,18 +8,15 @@ from before the first moment on: they are the engine's as long as there is the t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
-from scsi2nvme.scsi.result import Result, check_condition
-from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
+from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service.moving import UnderWay
-from scsi2nvme.service.pieces import READ, refusal
+from scsi2nvme.service.pieces import CopyEnd
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.service.served_unit import ServedUnit
 from scsi2nvme.unit.copies import Fault, Moved, Moving, Side, Taking
 from scsi2nvme.unit.extents import merged
-from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.tokens import RodToken
 
 
@@ -45,11 +42,12 @@ class _Run:
 
     def __init__(self, registry: Registry, taking: Taking) -> None:
         self._registry, self._taking = registry, taking
-        self._block = taking.source.block_bytes
+        source = taking.source
+        self._source = CopyEnd(Side.SOURCE, taking.nexus, source, source.block_bytes)
 
     async def run(self) -> RodToken | Moved | None:
         """Return the token, None if there is no room for one; else what has refused it."""
-        taking, lu = self._taking, cast(LogicalUnit, self._taking.source)
+        taking, lu = self._taking, self._source.lu
         unit = self._registry.units.get(lu)
         if unit is None:
             return Moved(0, Fault(Side.SOURCE, Result(Status.BUSY), reachable=False))
@@ -57,7 +55,7 @@ class _Run:
             unit.lock.hold(exclusive=False, party=taking.nexus.key),
             unit.blocks.hold(taking.extents, alone=True),
         ):
-            if (fault := self._fault(lu)) is not None:
+            if (fault := self._source.fault(taking.extents)) is not None:
                 return Moved(0, fault)
             token = taking.make()
             if token is not None:
@@ -78,14 +76,3 @@ class _Run:
         for extent in merged(self._taking.extents):
             async with unit.drained_of(extent):
                 pass
-
-    def _fault(self, lu: LogicalUnit) -> Fault | None:
-        """Return why blocks cannot be read any more that could be when the command came."""
-        refused = refusal(lu, cast(Nexus, self._taking.nexus), READ)
-        if refused is not None:
-            return Fault(Side.SOURCE, refused)
-        beyond = any(each.stop > lu.capacity_blocks for each in self._taking.extents)
-        if beyond or lu.block_bytes != self._block:
-            gone = check_condition(Sense(LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE))
-            return Fault(Side.SOURCE, gone, in_range=False)
-        return None
