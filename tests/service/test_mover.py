@@ -12,8 +12,10 @@ from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.service import mover
 from scsi2nvme.unit.copies import Operation
+from scsi2nvme.unit.counters import READ_ERRORS, UNCORRECTED_ERRORS
 from scsi2nvme.unit.disk_reservations import DiskReservations
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.power_conditions import ACTIVE, IDLE
 from scsi2nvme.unit.statistics import Statistics
 from tests.commands.test_extended_copy import cscd, parameters, segment
 from tests.model_reservations import SharedDisk
@@ -102,6 +104,19 @@ async def test_what_the_controller_cannot_copy_is_read_and_written(bench: Bench)
     task = await ended(bench.submit(*copying(bench, segment(0, 2048, 2000))))
     assert task.status == GOOD
     assert bench.controller.model.blocks(2048, 2000) == data[: 2000 * 512]
+
+
+@told
+async def test_a_copy_wakes_what_it_reads_and_counts_what_it_cannot_read(bench: Bench) -> None:
+    filled(bench.controller)
+    lu, other = second(bench)
+    bench.lu.enter(IDLE)
+    bench.controller.model.faults[Opcode.READ] = [UNRECOVERED_READ]
+    task = await ended(bench.submit(*copying(bench, segment(0, 0, 8, 0, 1), to=lu)))
+    assert task.sense == (0xA, 0x0D, 0x01)
+    assert bench.lu.power_condition == ACTIVE
+    assert bench.lu.log.counters.value(READ_ERRORS, UNCORRECTED_ERRORS) == 1
+    assert not other.model.executed
 
 
 @pytest.mark.parametrize("by", [-3, -700, 0, 3, 700])
