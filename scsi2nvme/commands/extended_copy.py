@@ -6,8 +6,9 @@ ends the command with COPY ABORTED, and the segments before are done.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
+from functools import partial
 
 from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands.copy_parameters import (
@@ -109,49 +110,60 @@ def _copy(task: Task, copy: CopyList, operation: Operation) -> Moves:
     return GOOD
 
 
-def _perform(task: Task, copy: CopyList, operation: Operation) -> Translation:
-    """Copy, and keep how that has ended."""
+def _performed(operation: Operation, moves: Moves) -> Translation:
+    """Do what an operation is about, and keep how that has ended."""
     result = Result(Status.TASK_ABORTED)  # if nobody waits for the end
     try:
         try:
-            result = yield from _copy(task, copy, operation)
+            result = yield from moves
         except CheckCondition as refusal:
             result = check_condition(refusal.sense)
     finally:
         states = {Status.GOOD: State.DONE, Status.TASK_ABORTED: State.ABORTED}
-        operation.end(states.get(result.status, State.FAILED), result)
+        state = states.get(result.status, State.FAILED)
+        late = state is State.DONE and operation.late
+        operation.end(State.PARTIAL if late else state, result)
     return result
 
 
-def new_operation(task: Task, identifier: int, *, long: bool) -> Operation:
+def _begun(task: Task, identifier: int | None) -> Operation:
     """Return an operation with a list identifier of the nexus's, which none has that goes on."""
-    action = task.command.service_action
-    assert action is not None
-    operation = task.lu.copies.begin(task.nexus, identifier, action, long=long)
+    action = task.command.service_action or 0
+    if identifier is None:
+        return Operation(action)
+    copies, long = task.lu.copies, bool(action)
+    operation = copies.begin(task.nexus, identifier, action, long=long)
     if operation is None:
         raise CheckCondition(Sense(OPERATION_IN_PROGRESS))
     return operation
 
 
-def extended_copy(task: Task) -> Translation:
-    """Spec: SPC-4 6.4 (LID1) and 6.5 (LID4)."""
-    long = bool(task.command.service_action)
-    if not task.cdb.parameter_list_length:
-        return GOOD
-    copy = parse(task.data_out, LID4_HEADER if long else LID1_HEADER)
-    immed = copy.header.get("immed", 0)
+def carried_out(
+    task: Task, identifier: int | None, work: Callable[[Operation], Moves], *, immed: bool
+) -> Translation:
+    """Do what a command asks for, or have it done when its status has been sent.
+
+    What comes of it is kept by its list identifier, if there is one. Spec: SPC-4 5.17.4.
+    """
     if immed and task.lu.copies.has_many_behind(task.nexus):
         return Result(Status.BUSY)
-    if copy.keeps_results:
-        operation = new_operation(task, copy.header.list_identifier, long=long)
-    else:
-        operation = Operation(long)
+    operation = _begun(task, identifier)
     if not immed:
-        return (yield from _perform(task, copy, operation))
-    if not copy.keeps_results:
-        raise wrong(15, 0, INVALID_FIELD_IN_PARAMETER_LIST)  # nobody could be told of its end
+        return (yield from _performed(operation, work(operation)))
     operation.state = State.BACKGROUND
-    return replace(GOOD, background=_perform(task, copy, operation))
+    return replace(GOOD, background=_performed(operation, work(operation)))
+
+
+def extended_copy(task: Task) -> Translation:
+    """Spec: SPC-4 6.4 (LID1) and 6.5 (LID4)."""
+    if not task.cdb.parameter_list_length:
+        return GOOD
+    copy = parse(task.data_out, LID4_HEADER if task.command.service_action else LID1_HEADER)
+    immed = bool(copy.header.get("immed", 0))
+    if immed and not copy.keeps_results:
+        raise wrong(15, 0, INVALID_FIELD_IN_PARAMETER_LIST)  # nobody could be told of its end
+    identifier = copy.header.list_identifier if copy.keeps_results else None
+    return (yield from carried_out(task, identifier, partial(_copy, task, copy), immed=immed))
 
 
 def _row(name: str, service_action: int, spec: str) -> Command:

@@ -18,9 +18,9 @@ from scsi2nvme.commands.copy_targets import identification
 from scsi2nvme.commands.extended_copy import (
     COPY_SECONDS,
     Moves,
+    carried_out,
     carry_out,
     failed,
-    new_operation,
 )
 from scsi2nvme.commands.read_write import group_field
 from scsi2nvme.commands.token_parameters import (
@@ -50,7 +50,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.copies import Fill, Move, Moved, Moving, Operation, Side, State, Taking
+from scsi2nvme.unit.copies import Fill, Move, Moved, Moving, Operation, Side, Taking
 from scsi2nvme.unit.extents import meet
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
@@ -95,31 +95,9 @@ def _token_data(lu: LogicalUnit, kind: RodType, extents: Sequence[range], number
     )
 
 
-def _performed(operation: Operation, moves: Moves) -> Translation:
-    """Do what an operation is about, and keep how that has ended."""
-    result = Result(Status.TASK_ABORTED)  # if nobody waits for the end
-    try:
-        try:
-            result = yield from moves
-        except CheckCondition as refusal:
-            result = check_condition(refusal.sense)
-    finally:
-        states = {Status.GOOD: State.DONE, Status.TASK_ABORTED: State.ABORTED}
-        state = states.get(result.status, State.FAILED)
-        late = state is State.DONE and operation.late
-        operation.end(State.PARTIAL if late else state, result)
-    return result
-
-
-def _carried_out(task: Task, header: Values, work: Callable[[Operation], Moves]) -> Translation:
-    """Do what a command asks for, or have it done when its status has been sent."""
-    if header.immed and task.lu.copies.has_many_behind(task.nexus):
-        return Result(Status.BUSY)
-    operation = new_operation(task, task.cdb.list_identifier, long=True)
-    if not header.immed:
-        return (yield from _performed(operation, work(operation)))
-    operation.state = State.BACKGROUND
-    return replace(GOOD, background=_performed(operation, work(operation)))
+def _begun(task: Task, header: Values, work: Callable[[Operation], Moves]) -> Translation:
+    identifier, immed = task.cdb.list_identifier, bool(header.immed)
+    return (yield from carried_out(task, identifier, work, immed=immed))
 
 
 # POPULATE TOKEN
@@ -146,7 +124,7 @@ def populate_token(task: Task) -> Translation:
         )
 
     taking = Taking(task.nexus, lu, extents, make)
-    return (yield from _carried_out(task, header, partial(_populate, task, kind, taking)))
+    return (yield from _begun(task, header, partial(_populate, task, kind, taking)))
 
 
 def _populate(task: Task, kind: RodType, taking: Taking, operation: Operation) -> Moves:
@@ -179,10 +157,10 @@ def write_using_token(task: Task) -> Translation:
     data = header.bytes("rod_token")
     if ROD_TOKEN.parse(data).rod_type == RodType.ZERO:
         _check_length(data)
-        return (yield from _carried_out(task, header, partial(_fill, task, header, extents)))
+        return (yield from _begun(task, header, partial(_fill, task, header, extents)))
     token = _token(task, data)
     _check_place(task, token, header.offset_into_rod, extents)
-    return (yield from _carried_out(task, header, partial(_write, task, header, token, extents)))
+    return (yield from _begun(task, header, partial(_write, task, header, token, extents)))
 
 
 def _check_length(data: bytes) -> None:

@@ -140,8 +140,8 @@ RUNNING = (State.FOREGROUND, State.BACKGROUND)
 class Operation:
     """A copy operation, under way or ended.
 
-    `transferred` counts bytes, `segments` those that were done; `failure` is how the command ended
-    that failed. `moving` is what is under way now.
+    `transferred` counts bytes, `segments` those that were done; `status` and `sense` are how the
+    command has ended. `token` is what was made, `moving` what is under way now.
     """
 
     service_action: int
