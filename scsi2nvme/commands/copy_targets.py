@@ -17,7 +17,7 @@ from scsi2nvme.commands.copy_parameters import (
     CopyList,
 )
 from scsi2nvme.commands.vpd_pages.designators import DESIGNATOR_HEADER, logical_unit_designators
-from scsi2nvme.commands.vpd_pages.page import peripheral
+from scsi2nvme.commands.vpd_pages.page import device_type
 from scsi2nvme.fields import Values
 from scsi2nvme.scsi.sense import (
     INCORRECT_COPY_TARGET_DEVICE_TYPE,
@@ -25,8 +25,6 @@ from scsi2nvme.scsi.sense import (
     SenseCode,
 )
 from scsi2nvme.unit.logical_unit import LogicalUnit
-
-_DEVICE_TYPE = 0x1F  # of PERIPHERAL QUALIFIER and TYPE
 
 
 def designators(lu: LogicalUnit) -> Iterator[tuple[int, int, bytes]]:
@@ -44,7 +42,7 @@ def identification(lu: LogicalUnit) -> bytes:
     code_set, kind, name = next(each for each in designators(lu) if len(each[2]) <= LONGEST_NAME)
     return CSCD.build(
         type_code=IDENTIFICATION_CSCD,
-        peripheral_device_type=peripheral(lu) & _DEVICE_TYPE,
+        peripheral_device_type=device_type(lu),
         code_set=code_set,
         designator_type=kind,
         designator_length=len(name),
@@ -72,7 +70,7 @@ def target(task: Task, copy: CopyList, identifier: int) -> LogicalUnit | SenseCo
     lu = _named(task, cscd)
     if lu is None:
         return UNREACHABLE_COPY_TARGET
-    of_type = cscd.peripheral_device_type == peripheral(lu) & _DEVICE_TYPE
+    of_type = cscd.peripheral_device_type == device_type(lu)
     if not of_type or cscd.disk_block_length not in (0, lu.block_bytes):
         return INCORRECT_COPY_TARGET_DEVICE_TYPE
     return lu

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
+from scsi2nvme.commands.vpd_pages.third_party_copy import BLOCK_ROD_FEATURES, ROD_TOKEN_FEATURES
+from scsi2nvme.nvme.namespace import Zones
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.copies import MOST_BEHIND
 from scsi2nvme.unit.ports import PortName
@@ -16,7 +20,7 @@ from scsi2nvme.unit.tokens import (
 )
 from tests.commands.test_extended_copy import told
 from tests.commands.test_rod_tokens import ZERO, bench, do, populate, populating, write, writing
-from tests.support import Bench, make_nexus, row
+from tests.support import FOUR_ZONES, Bench, make_bench, make_nexus, row
 
 __all__ = ["bench"]
 
@@ -62,14 +66,22 @@ def test_so_many_go_on_behind_their_commands(bench: Bench) -> None:
     assert do(bench, "WRITE USING TOKEN", zeroes, 99).status is Status.GOOD
 
 
-def third_party_descriptors(bench: Bench, nexus: Any = None) -> set[int]:
-    """Return the types of the descriptors in VPD page 8Fh."""
+def third_party_descriptors(bench: Bench, nexus: Any = None) -> dict[int, bytes]:
+    """Return what follows the headers of the descriptors in VPD page 8Fh, by their types."""
     page = bench.do("INQUIRY", nexus=nexus, evpd=1, page_code=0x8F, allocation_length=4096).data_in
-    at, found = 4, set[int]()
+    at, found = 4, dict[int, bytes]()
     while at < len(page):
-        found.add(int.from_bytes(page[at : at + 2], "big"))
-        at += 4 + int.from_bytes(page[at + 2 : at + 4], "big")
+        end = at + 4 + int.from_bytes(page[at + 2 : at + 4], "big")
+        found[int.from_bytes(page[at : at + 2], "big")] = page[at + 4 : end]
+        at = end
     return found
+
+
+@pytest.mark.parametrize(("zones", "kind"), [(None, 0x00), (FOUR_ZONES, 0x14)])
+def test_a_zoned_unit_tells_of_tokens_as_of_its_kind(zones: Zones | None, kind: int) -> None:
+    features = third_party_descriptors(make_bench(zones=zones))[0x0106]
+    of_type = features[ROD_TOKEN_FEATURES.size :]
+    assert BLOCK_ROD_FEATURES.parse(of_type).peripheral_device_type == kind
 
 
 def test_there_are_none_where_initiators_cannot_be_told_from_each_other(bench: Bench) -> None:
@@ -103,5 +115,6 @@ def test_there_are_none_where_initiators_cannot_be_told_from_each_other(bench: B
         assert answers == [1, 3]
     assert told(bench.do("COPY OPERATION ABORT", nexus=nexus)) == (5, 0x24, 0)
     tokens = {0x0000, 0x0106, 0x0108}
-    assert third_party_descriptors(bench) - third_party_descriptors(bench, nexus) == tokens
+    found = third_party_descriptors(bench)
+    assert found.keys() - third_party_descriptors(bench, nexus).keys() == tokens
     assert bench.do("EXTENDED COPY (LID1)", nexus=nexus).status is Status.GOOD

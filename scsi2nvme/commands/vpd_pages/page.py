@@ -39,12 +39,17 @@ class VpdPage:
     supported: Callable[[LogicalUnit], bool] = lambda lu: True
 
 
+def device_type(lu: LogicalUnit) -> int:
+    """Return PERIPHERAL DEVICE TYPE. Spec: SPC-4 6.6.2, ZBC 5."""
+    return DIRECT_ACCESS if lu.zones is None else HOST_MANAGED_ZONED
+
+
 def peripheral(lu: LogicalUnit) -> int:
     """Return PERIPHERAL QUALIFIER and TYPE: one that is gone is not connected.
 
-    Spec: SPC-4 6.6.2, ZBC 5.
+    Spec: SPC-4 6.6.2.
     """
-    device = DIRECT_ACCESS if lu.zones is None else HOST_MANAGED_ZONED
+    device = device_type(lu)
     return NOT_CONNECTED | device if lu.readiness is Readiness.FAILED else device
 
 

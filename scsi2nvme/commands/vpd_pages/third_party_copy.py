@@ -19,7 +19,7 @@ from scsi2nvme.commands.token_parameters import (
     RodType,
     created_types,
 )
-from scsi2nvme.commands.vpd_pages.page import VpdPage
+from scsi2nvme.commands.vpd_pages.page import VpdPage, device_type
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.unit.copies import CONCURRENT_COPIES
 from scsi2nvme.unit.tokens import (
@@ -144,8 +144,9 @@ def _rod_limits(task: Task) -> bytes:
     )
 
 
-def _rod_token_features() -> bytes:
+def _rod_token_features(task: Task) -> bytes:
     of_blocks = BLOCK_ROD_FEATURES.build(
+        peripheral_device_type=device_type(task.lu),
         length=BLOCK_ROD_FEATURES.size - 4,
         optimal_length_granularity=1,
         maximum_bytes=TRANSFER_BYTES,
@@ -192,7 +193,7 @@ def _descriptors(task: Task) -> Iterator[tuple[int, bytes]]:
     identifiers = OWN_UNIT.to_bytes(2, "big")
     yield 0x000C, len(identifiers).to_bytes(2, "big") + identifiers
     if tokens:
-        yield 0x0106, _rod_token_features()
+        yield 0x0106, _rod_token_features(task)
         yield 0x0108, _rod_types(task)
     yield (
         0x8001,
