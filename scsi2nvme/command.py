@@ -191,7 +191,9 @@ class Command:
     needs_ready: bool = True  # refused while stopped, formatting or failed
     while_sanitizing: bool = False  # runs while the controller sanitizes, or has failed to
     answered_when_failed: bool = False  # runs although the controller is gone
-    modifies_medium: bool = False  # refused while write protected
+    # Refused while write protected; and it revokes tokens: of its blocks, or of all where it does
+    # not name them.
+    modifies_medium: bool = False
     # Runs alone: on the blocks that its CDB names, or where it names none, on the logical unit.
     exclusive: bool = False
     # Its data mean something as a whole: fewer blocks than the CDB announces are refused.

@@ -17,7 +17,6 @@
 
 enum { /* NVMe statuses */
        NVME_INTERNAL_ERROR = 0x006,
-       NVME_ABORTED_SQ_DELETION = 0x008,
        NVME_COMPARE_FAILURE = 0x285,
 };
 enum { NVME_COMPARE = 0x05 };
