@@ -15,6 +15,7 @@ from scsi2nvme.drivers.nvme.errors import ControllerError, StatusError
 from scsi2nvme.drivers.nvme.retry import LOST
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
+from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.passing import moved_bytes
 
 
@@ -61,13 +62,18 @@ async def read(controller: Controller, wanted: Inspection, nsid: int) -> bytes:
         raise OperationError(str(error)) from error
 
 
-async def execute(controller: Controller, command: NvmeCommand) -> Completion:
-    """Have a controller execute any command, whatever its status; OperationError if it cannot."""
+async def execute(
+    controller: Controller, command: NvmeCommand, *known: NamespaceFacts
+) -> Completion:
+    """Have a controller execute any command, whatever its status; OperationError if it cannot.
+
+    `known`: what others than the controller say of the command's namespace.
+    """
     there = {0, BROADCAST_NSID, *controller.namespaces}
     if not command.admin and command.nsid not in there:
         raise OperationError(_no_namespace(controller, command.nsid))
     try:
-        (completion,) = await controller.execute(with_room(controller, command))
+        (completion,) = await controller.execute(with_room(controller, command, *known))
     except (ControllerError, ValueError) as error:
         raise OperationError(f"{command.name}: {error}") from error
     if completion.status == LOST:
@@ -75,11 +81,12 @@ async def execute(controller: Controller, command: NvmeCommand) -> Completion:
     return replace(completion, data=completion.data[: command.data_in])
 
 
-def with_room(controller: Controller, command: NvmeCommand) -> NvmeCommand:
+def with_room(controller: Controller, command: NvmeCommand, *known: NamespaceFacts) -> NvmeCommand:
     """Return a command with room for all that it moves; OperationError if it cannot be sent so.
 
     A controller knows no length of its data but what the command says, and goes on behind them,
-    where others' are.
+    where others' are. What was formatted by another controller may be `known` before this one
+    tells of it: the longer block counts.
     """
     try:
         command.sqe()
@@ -87,8 +94,8 @@ def with_room(controller: Controller, command: NvmeCommand) -> NvmeCommand:
         raise OperationError(
             f"{command.name}: a dword of it would have more than 32 bits"
         ) from None
-    facts = controller.namespaces.get(command.nsid)
-    moved = moved_bytes(command, 0 if facts is None else facts.block_bytes)
+    told = controller.namespaces.get(command.nsid)
+    moved = max(moved_bytes(command, each) for each in (told, *known))
     if command.opcode & 1:  # CDW0 bit 0: data go to the controller
         if len(command.data_out) < moved:
             raise OperationError(

@@ -113,6 +113,11 @@ class NamespaceFacts:
         return 1 << self.lba_format.lbads
 
     @property
+    def interleaved_bytes(self) -> int:
+        """The metadata that are moved behind each block, if any are: by extended LBAs."""
+        return int(self.lba_format.ms) if self.namespace.flbas & _EXTENDED else 0
+
+    @property
     def protection_type(self) -> int:
         """DPS: the type of protection information that blocks have, 0: none."""
         return self.namespace.dps & 7

@@ -12,6 +12,8 @@ from enum import IntEnum
 
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
+from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.protection import TUPLE_BYTES
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES
 
 
@@ -126,18 +128,29 @@ _MOVED: dict[int, Callable[[NvmeCommand], int]] = {
     Opcode.COPY: lambda command: 32 * ((command.cdw12 & 0xFF) + 1),
     Opcode.ZONE_MANAGEMENT_RECEIVE: lambda command: 4 * (command.cdw12 + 1),
 }
+_PRACT = 1 << 29
 _MOVES_BLOCKS = {Opcode.READ, Opcode.WRITE, Opcode.COMPARE, Opcode.ZONE_APPEND}
 
 
-def moved_bytes(command: NvmeCommand, block_bytes: int) -> int:
+def moved_bytes(command: NvmeCommand, facts: NamespaceFacts | None) -> int:
     """Return how many bytes a controller may move, whatever room it is given: 0 if nobody knows.
 
-    Metadata of blocks are not among them.
+    `facts`: of the command's namespace.
     """
     if not command.admin and command.opcode in _MOVES_BLOCKS:
-        return command.blocks * block_bytes
+        return 0 if facts is None else command.blocks * _moved_block_bytes(command, facts)
     says = (_MOVED_ADMIN if command.admin else _MOVED).get(command.opcode)
     return 0 if says is None else says(command)
+
+
+def _moved_block_bytes(command: NvmeCommand, facts: NamespaceFacts) -> int:
+    """Return the bytes of a block and of what is moved behind it.
+
+    Spec: NVM Command Set 1.0b 5.2.2.1.
+    """
+    extended = facts.interleaved_bytes
+    taken_off = command.cdw12 & _PRACT and extended == TUPLE_BYTES and facts.protection_type
+    return facts.block_bytes + (0 if taken_off else extended)
 
 
 def refusal(command: NvmeCommand) -> str:

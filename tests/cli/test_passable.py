@@ -19,9 +19,10 @@ from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.nvme import passing
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.effects import COMMAND_EFFECTS
+from scsi2nvme.nvme.structures import LBA_FORMAT
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
-from tests.support import make_lu
+from tests.support import make_facts, make_lu
 
 UNMEANT_OPCODE = 0xC1
 
@@ -104,7 +105,29 @@ def test_what_is_dangerous_while_namespaces_are_served(
     ],
 )
 def test_what_a_command_moves_by_what_it_says(command: NvmeCommand, moved: int) -> None:
-    assert passing.moved_bytes(command, 512) == moved
+    assert passing.moved_bytes(command, make_facts()) == moved
+    assert passing.moved_bytes(command, None) == (
+        moved if command.admin or command.opcode != Opcode.READ else 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("flbas", "metadata", "protected", "cdw12", "moved"),
+    [
+        (0x10, 8, 1, 1, 2 * 520),
+        (0x10, 8, 1, 1 | 1 << 29, 2 * 512),  # the controller takes it off
+        (0x10, 8, 0, 1 | 1 << 29, 2 * 520),  # there is none to take off
+        (0x10, 64, 1, 1 | 1 << 29, 2 * 576),
+        (0x00, 8, 1, 1, 2 * 512),  # they are moved by MPTR
+    ],
+)
+def test_metadata_behind_each_block_have_room(
+    flbas: int, metadata: int, protected: int, cdw12: int, moved: int
+) -> None:
+    lbafs = LBA_FORMAT.build(lbads=9, ms=metadata)
+    facts = make_facts(namespace={"flbas": flbas, "lbafs": lbafs, "dps": protected})
+    for opcode in (Opcode.READ, Opcode.WRITE, Opcode.COMPARE):
+        assert passing.moved_bytes(NvmeCommand(opcode, 1, cdw12=cdw12), facts) == moved
 
 
 def test_a_look_is_nothing_but_a_look() -> None:
@@ -115,7 +138,9 @@ def test_a_look_is_nothing_but_a_look() -> None:
         sent.append(command)
         return (Completion(data=bytes(command.data_in)),)
 
-    served: Any = SimpleNamespace(controller=SimpleNamespace(execute=execute, namespaces={}))
+    served: Any = SimpleNamespace(
+        controller=SimpleNamespace(execute=execute, namespaces={}), units={}
+    )
     unneeded: Any = None
     answers = Answers()
     Passing(unneeded, lambda name: served, unneeded).answer(answers)
@@ -149,7 +174,7 @@ def formatted(
     async def execute(command: NvmeCommand) -> tuple[Completion]:
         return (Completion(),)
 
-    async def drain_units(units: object) -> None:
+    async def nothing(units: object) -> None:
         pass
 
     controller = SimpleNamespace(
@@ -161,7 +186,8 @@ def formatted(
     settings = SimpleNamespace(spec=SimpleNamespace(text="emulated:memory"))
     served: Any = SimpleNamespace(controller=controller, units={lu.nsid: lu}, settings=settings)
     service: Any = SimpleNamespace(
-        drain_units=drain_units,
+        drain_units=nothing,
+        refresh=nothing,
         controller_interrupted=lambda: None,
         blocks_may_change=lambda units: None,
     )

@@ -10,9 +10,11 @@ import pytest
 from scsi2nvme.api.passing import COMMAND, CommandEnded, WhichCommand
 from scsi2nvme.cli import controllers
 from scsi2nvme.cli.control import ask
+from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.drivers.nvme.controller import Controller
-from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
+from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
+from scsi2nvme.nvme.namespace import NamespaceFacts
 from tests.cli.test_inventory import formatted, sent, triple
 from tests.cli.test_two_controllers import (
     OPTIMIZED,
@@ -103,11 +105,45 @@ def emulate_format(both: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the disk, a file, formatted by a Format NVM to either of its controllers."""
     execute = controllers.execute
 
-    async def formatting(controller: Controller, command: NvmeCommand) -> Completion:
+    async def formatting(
+        controller: Controller, command: NvmeCommand, *known: NamespaceFacts
+    ) -> Completion:
         if command.opcode != AdminOpcode.FORMAT_NVM:
-            return await execute(controller, command)
+            return await execute(controller, command, *known)
         for index in range(2):
             formatted(both.transport(index))
         return Completion()
 
     monkeypatch.setattr(controllers, "execute", formatting)
+
+
+def test_there_is_room_for_blocks_of_a_format_that_a_controller_did_not_tell_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind the room that it is given is what belongs to others, or no memory."""
+
+    async def work() -> None:
+        async with twins(tmp_path) as both:
+            emulate_format(both, monkeypatch)
+            which = WhichCommand("0", AdminOpcode.FORMAT_NVM, nsid=1, cdw10=1, force=True)
+            assert (await passed(tmp_path, which)).status == 0
+            controller = both.daemon.served[1].controller
+            assert controller.namespaces[1].block_bytes == 512
+            rooms: list[int] = []
+            execute = controller.execute
+
+            async def noting(*commands: NvmeCommand) -> tuple[Completion, ...]:
+                rooms.extend(command.data_in for command in commands)
+                return await execute(*commands)
+
+            monkeypatch.setattr(controller, "execute", noting)
+            which = WhichCommand("1", Opcode.READ, admin=False, nsid=1, data_in=512)
+            assert len(bytes.fromhex((await passed(tmp_path, which)).data)) == 512
+            assert rooms == [4096]
+            which = WhichCommand(
+                "1", Opcode.WRITE, admin=False, nsid=1, data_out="00" * 512, force=True
+            )
+            with pytest.raises(OperationError, match="takes 4096 bytes of data, not 512"):
+                await passed(tmp_path, which)
+
+    asyncio.run(work())

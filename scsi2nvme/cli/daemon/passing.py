@@ -27,6 +27,7 @@ from scsi2nvme.happenings import tell
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.effects import EFFECTS_LOG, EFFECTS_LOG_BYTES, effects_of
 from scsi2nvme.nvme.log_page import RETAIN_EVENT, get_log_page
+from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.passing import adds, danger, harmless, looks, moved_bytes, refusal, removes
 from scsi2nvme.scsi.sense import MODE_PARAMETERS_CHANGED
 from scsi2nvme.service import TaskService
@@ -74,10 +75,12 @@ class Passing:
         command = _command_of(which)
         if not looks(command):
             raise UsageError(f"{command.name} does more than look: it is for controllers.command")
-        if (size := max(command.data_in, moved_bytes(command, 0))) > LOOK_BYTES:
+        if (size := max(command.data_in, moved_bytes(command, None))) > LOOK_BYTES:
             raise UsageError(f"data_in: {size} bytes, and a look has at most {LOOK_BYTES}")
         command = _only_looking(command)
-        return _ended(await controllers.execute(self._served(which.controller).controller, command))
+        one = self._served(which.controller)
+        known = _known(one, command)
+        return _ended(await controllers.execute(one.controller, command, *known))
 
     async def _command(self, which: WhichCommand) -> CommandEnded:
         one, command = self._served(which.controller), _command_of(which)
@@ -91,14 +94,15 @@ class Passing:
                 f"{command.name} is refused while the controller is served: {reason}; "
                 "--force does it all the same"
             )
-        controllers.with_room(one.controller, command)  # or it is refused while all is as before
+        known = _known(one, command)
+        controllers.with_room(one.controller, command, *known)  # or all stays as it was
         if reason:
             told = ("controller %s: %s is forced: %s", one.settings.spec.text, command.name, reason)
             tell(_log, logging.WARNING, "command-forced", *told, controller=one.settings.spec.text)
         async with self._set_aside(concerned, command) as outcome:
             if not harmless(command):
                 self._service.blocks_may_change(concerned)
-            outcome.append(await controllers.execute(one.controller, command))
+            outcome.append(await controllers.execute(one.controller, command, *known))
             if not harmless(command):
                 self._service.blocks_may_change(concerned)  # also of tokens made meanwhile
                 await self._follow(one, command, concerned, outcome[0])
@@ -182,6 +186,14 @@ class Passing:
                 lu.formatted(facts.namespace)
             else:  # nobody knows what other controllers lead to
                 _enter(lu, Readiness.FORMAT_FAILED)
+
+
+def _known(one: Served, command: NvmeCommand) -> list[NamespaceFacts]:
+    """Return what is known of a command's namespace as a logical unit.
+
+    An initiator, or another controller, may have formatted it, and this one not have told of it.
+    """
+    return [lu.facts for lu in one.units.values() if lu.nsid == command.nsid]
 
 
 def _enter(lu: LogicalUnit, readiness: Readiness) -> None:
