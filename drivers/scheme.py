@@ -60,7 +60,10 @@ class Scheme:
     transport, by their keywords; it raises TransportError, and the caller closes what
     it returns. `inspect` does the same for who will only read what the controller says of
     itself, where that makes a difference: it makes nothing that is not there, and leaves no
-    trace. `lasting_name` returns how the controller at PATH may be called wherever
+    trace. `rehearse` leaves none either, but fails just where `open` would, which makes what is
+    missing; it is told whether somebody holds the disk who will have let go of it by then, and may
+    return None where that leaves nothing to try.
+    `lasting_name` returns how the controller at PATH may be called wherever
     its number would do, "" where it has none. `place` returns where the disk at PATH is, however
     PATH is written, "" where it ends with the process. `pci_address` returns the address of the
     machine's own disk that PATH means, "" where it is none of these. `capabilities`
@@ -77,6 +80,17 @@ class Scheme:
     pci_address: Callable[[str], str] = lambda path: ""
     capabilities: Callable[[Mapping[str, Any]], frozenset[str]] = lambda options: frozenset()
     inspect: Callable[[str, Mapping[str, Any]], Transport] | None = None
+    rehearse: Callable[[str, Mapping[str, Any], bool], Transport | None] | None = None
+
+    def inspected(self, path: str, options: Mapping[str, Any]) -> Transport:
+        """Return the transport for who will only read what the controller says of itself."""
+        return (self.inspect or self.open)(path, options)
+
+    def rehearsed(self, path: str, options: Mapping[str, Any], *, held: bool) -> Transport | None:
+        """Return the transport for who asks whether `open` would succeed; None: nobody can tell."""
+        if self.rehearse is not None:
+            return self.rehearse(path, options, held)
+        return None if held else self.open(path, options)
 
 
 # ---- what several schemes share ----

@@ -61,6 +61,19 @@ def read(path: Path) -> bytes:
     return content
 
 
+def nameless(directory: Path) -> int:
+    """Return a descriptor of a file that nobody else sees; OSError if none can be made there."""
+    try:
+        return os.open(directory, os.O_RDWR | os.O_CLOEXEC | os.O_TMPFILE, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
+            raise
+    # The file system has no such files.
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return os.memfd_create("nameless", os.MFD_CLOEXEC)
+
+
 def sync_directory(path: Path) -> None:
     """Make what was created or renamed in a directory durable."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

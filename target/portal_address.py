@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 from typing import cast
@@ -75,6 +76,56 @@ class PortalAddress:
     def __str__(self) -> str:
         host = f"[{self.host}]" if self.ipv6 else self.host
         return f"{host}:{self.port}"
+
+
+def ports_of_ipv4(addresses: Iterable[PortalAddress]) -> set[int]:
+    """Return the ports where IPv4 has an address of its own; elsewhere [::] takes it, too."""
+    return {one.port for one in addresses if not one.ipv6}
+
+
+def bound(address: PortalAddress, *, ipv6_only: bool) -> socket.socket:
+    """Return a socket that is bound to an address, for who will listen; OSError if it cannot be."""
+    sock = socket.socket(socket.AF_INET6 if address.ipv6 else socket.AF_INET)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.ipv6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, ipv6_only)
+        sock.bind(address.socket_name)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def check_free(
+    new: Collection[PortalAddress],
+    there: Collection[PortalAddress] = (),
+    going: Collection[PortalAddress] = (),
+) -> None:
+    """See that one could listen on new addresses, beside those that are `there`; OSError if not.
+
+    Nobody can connect meanwhile. Of those that are `going` one listens as yet: what these alone
+    may be in the way of passes.
+    """
+    ipv4_ports = ports_of_ipv4([*there, *new])
+    passed: list[PortalAddress] = []
+    for address in new:
+        if any(_same(address, other) for other in passed if other.ipv6 == address.ipv6):
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        passed.append(address)
+        try:
+            bound(address, ipv6_only=address.port in ipv4_ports).close()
+        except OSError as error:
+            own = any(_same(address, other) for other in going)
+            if error.errno != errno.EADDRINUSE or not own:
+                raise
+
+
+def _same(one: PortalAddress, other: PortalAddress) -> bool:
+    """Whether one cannot listen on both."""
+    hosts = one.wildcard or other.wildcard or one.host == other.host
+    return hosts and one.port == other.port != 0
 
 
 def _zone_name(index: int) -> str:

@@ -94,9 +94,11 @@ class Daemon:
         config: str = "",
         port: int | None = None,
         arguments: tuple[str, ...] = (),
+        portal_given: bool = True,
     ) -> None:
         self.state_dir = state_dir
         self.port = port if port is not None else free_port()
+        self.given = portal_given  # else the configuration says where: it may change
         self.controllers = controllers
         self.arguments = list(arguments)
         if config:
@@ -123,7 +125,7 @@ class Daemon:
         return [
             "serve",
             *controllers,
-            *("--portal", f"127.0.0.1:{self.port}"),
+            *(("--portal", f"127.0.0.1:{self.port}") if self.given else ()),
             *("--iqn", IQN),
             *("--state-dir", str(self.state_dir)),
             *self.arguments,

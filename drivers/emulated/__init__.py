@@ -73,7 +73,16 @@ def _open(path: str, options: Mapping[str, Any]) -> Transport:
 
 
 def _inspect(path: str, options: Mapping[str, Any]) -> Transport:
-    return _open(path, {**options, "inspects": True})
+    from scsi2nvme.drivers.emulated.image_file import Purpose
+
+    return _open(path, {**options, "purpose": Purpose.INSPECT})
+
+
+def _rehearse(path: str, options: Mapping[str, Any], held: bool) -> Transport:
+    from scsi2nvme.drivers.emulated.image_file import Purpose
+
+    purpose = Purpose.REHEARSE_HELD if held else Purpose.REHEARSE
+    return _open(path, {**options, "purpose": purpose})
 
 
 TRANSPORT = Scheme(
@@ -84,4 +93,5 @@ TRANSPORT = Scheme(
     _check,
     place=lambda path: "" if path == MEMORY else os.path.realpath(path),
     inspect=_inspect,
+    rehearse=_rehearse,
 )

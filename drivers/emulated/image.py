@@ -8,7 +8,6 @@ SMART must not lose; it is replaced atomically.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from scsi2nvme import durable
+from scsi2nvme.drivers.emulated.image_file import Purpose, opened
 from scsi2nvme.drivers.scheme import MAXIMUM_NAMESPACES, MAXIMUM_SIZE_BYTES, check_serial
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.native.emulator import Disk
@@ -153,8 +153,8 @@ class Image:
 
     `size_bytes` is that of each namespace. An existing image is never cut or
     grown: what is asked for must be what is there, in blocks and serial number
-    too, but that a copy may be given a serial number of its own. Who only
-    `inspects` one gets none that is not there, and leaves no trace in it.
+    too, but that a copy may be given a serial number of its own. `purpose`
+    is what for it is opened: one of them alone leaves traces.
     With a `capacity` namespaces come and go: each has as many bytes of addresses,
     of which it takes what is its size; `size_bytes` and `namespaces` are those of a new image.
     A `controller` other than 0 is one of several that have the image in common, each with a
@@ -172,17 +172,18 @@ class Image:
         *,
         capacity: int | None = None,
         controller: int = 0,
-        inspects: bool = False,
+        purpose: Purpose = Purpose.SERVE,
     ) -> None:
         self.path = path
         self.controller = controller
         self.name = "memory" if path is None else str(path)
         self.capacity = capacity
-        self.inspects = inspects and path is not None
+        self.purpose = Purpose.SERVE if path is None else purpose
         if block_bytes not in (None, *BLOCK_BYTES):
             raise TransportError(f"{self.name}: blocks of {block_bytes} bytes, not 512 or 4096")
         if capacity is not None:
             size_bytes = self._size_within(capacity, size_bytes, namespaces)
+        self._new_size(size_bytes)  # before there is a file
         self._inode: int | None = None
         if path is None:
             self.namespace_bytes = self._new_size(size_bytes)
@@ -227,17 +228,11 @@ class Image:
 
     def _open(self, path: Path) -> int:
         try:
-            flags = os.O_RDONLY if self.inspects else os.O_RDWR | os.O_CREAT
-            fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+            return opened(path, self.purpose, shared=bool(self.controller))
+        except BlockingIOError:
+            raise TransportError(f"{path}: in use by another process") from None
         except OSError as error:
             raise TransportError(f"{path}: {error.strerror}") from error
-        try:
-            lock = fcntl.LOCK_SH if self.controller else fcntl.LOCK_EX
-            fcntl.flock(fd, lock | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            raise TransportError(f"{path}: in use by another process") from None
-        return fd
 
     def _disk(self, size_bytes: int) -> Disk:
         try:
@@ -257,7 +252,7 @@ class Image:
     def _size(self, fd: int, size_bytes: int | None, namespaces: int) -> int:
         """Return the bytes of each namespace; give a new file its size."""
         present = os.fstat(fd).st_size
-        if present == 0 and self.inspects:
+        if present == 0 and self.purpose is Purpose.INSPECT:
             raise TransportError(f"{self.name}: is empty")
         if present == 0:
             size_bytes = self._new_size(size_bytes)
@@ -363,6 +358,11 @@ class Image:
     # ---- use ----
 
     @property
+    def traceless(self) -> bool:
+        """Whether what happens to it is to be as if it had not."""
+        return self.purpose is not Purpose.SERVE
+
+    @property
     def sidecar(self) -> Path | None:
         """Where the state is kept."""
         return self._sidecar_of(self.controller)
@@ -422,9 +422,12 @@ class Image:
     def save(self) -> None:
         """Make the state durable; TransportError if that fails."""
         sidecar = self.sidecar
-        if sidecar is None or self.inspects:
+        if sidecar is None or self.purpose is Purpose.INSPECT:
             return
         try:
+            if self.traceless:
+                os.close(durable.nameless(sidecar.parent))
+                return
             durable.replace(sidecar, json.dumps(self.state.shown(), indent=1).encode())
         except OSError as error:
             raise TransportError(f"{sidecar}: {error.strerror}") from error

@@ -144,9 +144,10 @@ class Model:
 
     def _begin(self) -> None:
         self.emulator.set_limits(MAXIMUM_TRANSFER_BYTES, ATOMIC_BLOCKS)
-        if self.image.inspects:
+        if self.image.traceless:
             for namespace in self.state.namespaces:
                 self.attach(namespace)
+            self.save()
             return
         self._base.power_cycles += 1
         self._base.unsafe_shutdowns += not self.state.clean

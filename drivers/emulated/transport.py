@@ -25,6 +25,7 @@ from scsi2nvme.drivers.emulated.capabilities.told import told
 from scsi2nvme.drivers.emulated.capabilities.zoned import ZoneChanges
 from scsi2nvme.drivers.emulated.capability import Tables
 from scsi2nvme.drivers.emulated.image import Image
+from scsi2nvme.drivers.emulated.image_file import Purpose
 from scsi2nvme.drivers.emulated.memory import DmaMemory, UnmappedError
 from scsi2nvme.drivers.emulated.model import VERSION, Model
 from scsi2nvme.drivers.memory import PAGE
@@ -62,7 +63,7 @@ class EmulatedOptions:
     `path` None: a disk in memory. `size_bytes` is that of each namespace; an
     existing image decides when it is None, and must agree when it is not; the
     same with `block_bytes`, for a new image 512, and `serial`, which is made up.
-    `inspects`: see Image. `settings` are those of the
+    `purpose`: see Image. `settings` are those of the
     capabilities, by keyword; what is missing has its default.
     """
 
@@ -73,7 +74,7 @@ class EmulatedOptions:
     serial: str | None = None
     io_queues: int = 128
     vectors: int = 129
-    inspects: bool = False
+    purpose: Purpose = Purpose.SERVE
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -110,7 +111,7 @@ class EmulatedTransport:
             options.serial,
             capacity=options.settings.get(CAPACITY.keyword),
             controller=settings[CONTROLLER.keyword],
-            inspects=options.inspects,
+            purpose=options.purpose,
         )
         self.emulator = Emulator()
         self.port = EmulatedPort(self.emulator)

@@ -61,6 +61,22 @@ def _inspect(path: str, options: Mapping[str, Any]) -> Transport:
     return _open(path, options)
 
 
+def _rehearse(path: str, options: Mapping[str, Any], held: bool) -> Transport | None:
+    from scsi2nvme import durable
+    from scsi2nvme.drivers.transport import TransportError
+
+    if held:
+        return None
+    file, wanted = Path(path), options.get(SIZE.keyword, 0) * options.get(NAMESPACES.keyword, 1)
+    if path and not (file.exists() and file.stat().st_size > max(wanted - 1, 0)):
+        try:  # it would be made, or grow
+            os.close(durable.nameless(file.absolute().parent))
+        except OSError as error:
+            raise TransportError(f"{path}: {error.strerror}") from error
+        path = ""
+    return _open(path, options)
+
+
 def _serial(file: Path | None) -> str:
     """Return a serial number that another image does not have, the same at every start."""
     from hashlib import sha256
@@ -80,4 +96,5 @@ TRANSPORT = Scheme(
     _check,
     place=lambda path: os.path.realpath(path) if path else "",
     inspect=_inspect,
+    rehearse=_rehearse,
 )

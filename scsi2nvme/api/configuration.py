@@ -214,7 +214,7 @@ class Saving:
 class HowToReload:
     """Whether the file counts from now on."""
 
-    dry_run: bool = field(default=False, metadata=doc("check and tell only"))
+    dry_run: bool = field(default=False, metadata=doc("try it, and tell only"))
 
 
 GET = Method(

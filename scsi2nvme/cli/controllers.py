@@ -13,7 +13,7 @@ from scsi2nvme.cli.spec import ControllerSpec
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.errors import ControllerError, StatusError
 from scsi2nvme.drivers.nvme.retry import LOST
-from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.drivers.transport import Transport, TransportError
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.passing import moved_bytes
@@ -32,8 +32,21 @@ async def open_controller(spec: ControllerSpec, *, io_queues: int, pool_bytes: i
 async def inspect_controller(spec: ControllerSpec) -> Controller:
     """Bring up a controller only to ask what it is; errors are those of `open_controller`."""
     with _named(spec):
-        transport = (spec.scheme.inspect or spec.scheme.open)(spec.path, spec.given())
-        return await Controller.open(transport, io_queues=0, pool_bytes=1 << 20)
+        return await _inspected(spec.scheme.inspected(spec.path, spec.given()))
+
+
+async def rehearse_controller(spec: ControllerSpec, *, held: bool) -> Controller | None:
+    """Bring up a controller as `open_controller` would, but leave no trace; errors are its own.
+
+    `held`: somebody has it now who will have let go of it by then. None: nobody can tell.
+    """
+    with _named(spec):
+        transport = spec.scheme.rehearsed(spec.path, spec.given(), held=held)
+        return None if transport is None else await _inspected(transport)
+
+
+async def _inspected(transport: Transport) -> Controller:
+    return await Controller.open(transport, io_queues=0, pool_bytes=1 << 20)
 
 
 @contextmanager

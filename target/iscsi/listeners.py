@@ -10,7 +10,13 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from scsi2nvme.background import Background
-from scsi2nvme.target.portal_address import PortalAddress, SocketName
+from scsi2nvme.target.portal_address import (
+    PortalAddress,
+    SocketName,
+    bound,
+    check_free,
+    ports_of_ipv4,
+)
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +57,21 @@ class Listeners:
                 addresses.append(PortalAddress("0.0.0.0", address.port))
         return addresses
 
+    def check(self, new: Collection[PortalAddress], going: Collection[PortalAddress]) -> None:
+        """See that new addresses could be had, were others listened on no more; OSError if not."""
+        gone = [one for one in self._listening if one.address in going]
+        there = [one.address for one in self._listening if one not in gone]
+        actual = [PortalAddress.of_socket(one.socket.getsockname()) for one in gone]
+        check_free(new, there, actual)
+
     async def listen(self, addresses: Iterable[PortalAddress]) -> None:
         """Listen on every address, too; OSError if one cannot be had, and then on none of them."""
         wanted = list(addresses)
         there = [one.address for one in self._listening]
-        ipv4_ports = {one.port for one in (*there, *wanted) if not one.ipv6}
+        ipv4_ports = ports_of_ipv4([*there, *wanted])
         opened: list[tuple[PortalAddress, socket.socket]] = []
         try:
             for address in wanted:
-                # Unless IPv4 has an address of its own, [::] takes it too.
                 ipv6_only = address.port in ipv4_ports
                 opened.append((address, _listener(address, ipv6_only=ipv6_only)))
         except OSError:
@@ -105,13 +117,8 @@ class Listeners:
 
 
 def _listener(address: PortalAddress, *, ipv6_only: bool) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if address.ipv6 else socket.AF_INET)
+    listener = bound(address, ipv6_only=ipv6_only)
     try:
-        listener.setblocking(False)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if address.ipv6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, ipv6_only)
-        listener.bind(address.socket_name)
         listener.listen(_BACKLOG)
     except OSError:
         listener.close()

@@ -147,6 +147,10 @@ class Portal:
         """Listen on every address, too; OSError if one cannot be had, and then on none of them."""
         await self._listeners.listen(addresses)
 
+    def check(self, new: Collection[PortalAddress], going: Collection[PortalAddress]) -> None:
+        """See that new addresses could be had, were others listened on no more; OSError if not."""
+        self._listeners.check(new, going)
+
     async def unlisten(self, addresses: Collection[PortalAddress]) -> None:
         """Listen on these addresses no more; who has logged in by one of them stays."""
         await self._listeners.unlisten(addresses)

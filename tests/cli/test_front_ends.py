@@ -22,7 +22,13 @@ from scsi2nvme.cli.control import ask
 from scsi2nvme.cli.daemon import serve
 from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS, iscsi, tcmu
-from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, FrontEndRecord, Served, Serving
+from scsi2nvme.cli.daemon.front_ends.front_end import (
+    FrontEnd,
+    FrontEndRecord,
+    Prospect,
+    Served,
+    Serving,
+)
 from scsi2nvme.cli.daemon.front_ends.iscsi.portal import IscsiFrontEnd
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.drivers.nvme import controller
@@ -62,6 +68,9 @@ class Recorded:
 
     async def leave(self, one: Served) -> None:
         self.told.append(one.number)
+
+    def check(self, settings: Settings, prospect: Prospect) -> None:
+        self.told.append(prospect)
 
     async def configure(self, settings: Settings) -> None:
         self.told.append(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -198,6 +199,99 @@ def test_a_file_is_followed_wholly_or_not_at_all(tmp_path: Path, text: str, word
         before.ping()
         write(running, targets(SPECS[0]))
         assert reload(running) == []
+
+
+def at(port: int) -> str:
+    """Return what a configuration says of a portal."""
+    return f"portals = ['127.0.0.1:{port}']\n"
+
+
+NOWHERE = "192.0.2.77"  # an address of no machine. Spec: RFC 5737
+
+
+# What a file says that cannot be served, {own} being what is served already; and why.
+REFUSED = (
+    (targets(SPECS[0], "emulated:{dir}/no/disk.img,size=1M"), "No such file or dir"),
+    (targets(SPECS[0], "emulated:{dir},size=1M"), "Is a directory"),
+    (targets(SPECS[0], "emulated:{dir}/new.img,size=514K"), "no multiple of"),
+    (targets(SPECS[0], "emulated:{dir}/odd.img"), "its 1000 bytes are not 1 equal shares"),
+    (targets(SPECS[0], "emulated:{dir}/taken.img"), "in use by another process"),
+    (targets("emulated:{dir}/own.img,serial=ANOTHER"), "has the serial number"),
+    (targets(SPECS[0], "pci:0000:fe:1f.7"), "0000:fe:1f.7"),
+    (targets(SPECS[0], f"{SPECS[1]},reservations=disk"), "it keeps no reservations"),
+    (targets(SPECS[0], f"{SPECS[1]},fault=identify:status=0/06"), "Identify|identify|brought"),
+    (f"portals = ['127.0.0.1:{{port}}', '{NOWHERE}']\n{{own}}", "Cannot assign requested"),
+    ("portals = ['127.0.0.1:{port}', '127.0.0.1:{taken}']\n{own}", "Address already in use"),
+    ("portals = ['127.0.0.1:{free}', '0.0.0.0:{free}']\n{own}", "Address already in use"),
+    (f"metrics = '{NOWHERE}'\n{{own}}", "Cannot assign requested address"),
+    ("metrics = '127.0.0.1:{taken}'\n{own}", "Address already in use"),
+    ("{own}[[initiators]]\nname = 'iqn.2026-11.test:one'\nluns = [9]\n", "there is no LUN 9"),
+    (
+        targets(SPECS[0], f"{SPECS[1]},namespaces=2")
+        + f"[[initiators]]\nname = 'iqn.2026-11.test:one'\ntargets = ['{target(1)}']\n"
+        + "luns = [2]\n",
+        "there is no LUN 2; there are: 0, 1",
+    ),
+    ("nonsense", "configuration"),
+    ("reactors = 2\n{own}", "cannot be changed while it serves"),
+)
+
+
+def test_a_dry_run_is_refused_for_what_the_real_one_is(tmp_path: Path) -> None:
+    """By the same line; and neither leaves anything behind."""
+    (tmp_path / "odd.img").write_bytes(bytes(1000))
+    own, port = f"emulated:{tmp_path}/own.img,size=1M", free_port()
+    with (
+        open(tmp_path / "taken.img", "wb") as image,
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        Daemon(tmp_path, port=port, config=at(port) + targets(own), portal_given=False) as running,
+    ):
+        fcntl.flock(image, fcntl.LOCK_EX)
+        values = {"own": targets(own), "dir": str(tmp_path), "port": str(port)}
+        values |= {"taken": str(taken.getsockname()[1]), "free": str(free_port())}
+        for text, words in REFUSED:
+            for name, value in values.items():
+                text = text.replace(f"{{{name}}}", value)
+            write(running, text if "portals" in text else at(port) + text)
+            before = sorted(os.listdir(tmp_path))
+            told = []
+            for dry_run in (True, True, False):
+                assert sorted(os.listdir(tmp_path)) == before, text
+                with pytest.raises(RpcError, match=words) as caught:
+                    reload(running, dry_run=dry_run)
+                told.append(str(caught.value))
+            assert {*os.listdir(tmp_path)} - {*before} <= {"units"}
+            assert len(set(told)) == 1, told
+            assert "\n" not in told[0]
+            assert served(running) == [own]
+
+
+def test_a_dry_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    """What it says would be done can be done, and is done by then: images, addresses, names."""
+    port, other, more, metrics = (free_port() for _ in range(4))
+    before = [f"emulated:{tmp_path}/0.img,size=1M", f"qemu:{tmp_path}/1.img,size=1M"]
+    after = [f"{spec},readonly=on" for spec in before]
+    after += [f"emulated:{tmp_path}/2.img,size=1M", f"qemu:{tmp_path}/3.img,size=1M", SPECS[2]]
+
+    def there() -> dict[str, int]:
+        return {name: (tmp_path / name).stat().st_mtime_ns for name in os.listdir(tmp_path)}
+
+    config = at(port) + targets(*before)
+    with Daemon(tmp_path, port=port, config=config, portal_given=False) as running:
+        write(
+            running,
+            f"portals = ['0.0.0.0:{port}', '127.0.0.1:{other}', '[::1]:{more}']\n"
+            f"metrics = '127.0.0.1:{metrics}'\n"
+            + targets(*after)
+            + "[[initiators]]\nname = 'iqn.2026-11.test:one'\nluns = [0]\n",
+        )
+        files = there()
+        steps = reload(running, dry_run=True)
+        assert there() == files
+        assert served(running) == before
+        assert running.log.read_text() == ""
+        assert reload(running) == steps
+        assert served(running) == after
 
 
 def test_what_another_comes_in_the_place_of_is_there_again_if_that_fails(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class PersistentEvents(Part):
 
     def record(self, kind: EventKind, data: bytes) -> None:
         """Keep an event, durably; the oldest ones make room for it."""
-        if self._model.image.inspects:
+        if self._model.image.traceless:
             return
         head = PERSISTENT_EVENT.build(
             event_type=kind,

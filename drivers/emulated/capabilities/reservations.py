@@ -68,7 +68,7 @@ class Reservations(Part):
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         image = controller.model.image
-        path = None if image.inspects else image.path
+        path = None if image.traceless else image.path
         number = controller.settings[CONTROLLER.keyword]
         self._subsystem = Subsystem(controller.model.emulator, path, number)
         self._loop: asyncio.AbstractEventLoop | None = None

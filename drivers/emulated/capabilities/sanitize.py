@@ -172,7 +172,7 @@ class Sanitizer(Part):
         self._step = 0
         self._closed = False
         self._attach()
-        self._resumes = self._model.sanitizing and not self._model.image.inspects
+        self._resumes = self._model.sanitizing and not self._model.image.traceless
 
     # ---- commands ----
 

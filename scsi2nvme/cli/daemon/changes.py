@@ -168,10 +168,7 @@ class Changes:
         A controller goes last, after nobody uses it any more, but one in whose place another comes.
         """
         about = [step for step in steps if step.subject == "controller"]
-        come = [step for step in about if step.before is None]
-        claimed = {claim for step in come for claim in _claims(step.after)}
-        replaced = [step for step in about if step.after is None and claimed & _claims(step.before)]
-        gone = [step for step in about if step.after is None and step not in replaced]
+        come, replaced, gone = _coming_and_going(about)
         others = [step for step in about if None not in (step.before, step.after)]
         acts = [*map(self._going, replaced), *map(self._coming, come)]
         acts += map(self._describing, others)
@@ -377,10 +374,23 @@ class Changes:
         async with self._changing:
             settings = self._read_again()
             if dry_run:
-                return self._steps(settings)
+                return await self._rehearsed(settings)
             steps = await self._become(settings)
         for step in steps:
             log.warning("configuration: %s", step.line)
+        return steps
+
+    async def _rehearsed(self, settings: Settings) -> list[Step]:
+        """Return the steps to what is to be; errors are those of taking them."""
+        steps = self._steps(settings)
+        come, replaced, _ = _coming_and_going(steps)
+        rows: list[ControllerTable] = [step.before for step in replaced]
+        await self._controllers.rehearsal.play(
+            [self._target(step.after) for step in come],
+            {self._controllers.number_of(row) for row in rows},
+            settings,
+        )
+        self._metrics.check(settings.metrics)
         return steps
 
     def _read_again(self) -> Settings:
@@ -402,6 +412,16 @@ class Changes:
 def _going_rows(steps: Sequence[Step]) -> list[ControllerTable]:
     """Return the controllers that go, by their rows."""
     return [step.before for step in steps if step.subject == "controller" and step.after is None]
+
+
+def _coming_and_going(steps: Sequence[Step]) -> tuple[list[Step], list[Step], list[Step]]:
+    """Return controllers that come, that go as others come in their place, and others that go."""
+    about = [step for step in steps if step.subject == "controller"]
+    come = [step for step in about if step.before is None]
+    claimed = {claim for step in come for claim in _claims(step.after)}
+    replaced = [step for step in about if step.after is None and claimed & _claims(step.before)]
+    gone = [step for step in about if step.after is None and step not in replaced]
+    return come, replaced, gone
 
 
 def _claims(row: ControllerTable) -> set[str]:

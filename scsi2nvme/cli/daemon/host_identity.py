@@ -45,13 +45,17 @@ class HostIdentity:
         long = controller.identity.ctratt & CTRATT_HOST_ID_128
         return self._identifier()[: _BYTES if long else _SHORT_BYTES]
 
+    def check(self, controller: Controller) -> None:
+        """See that a controller keeps reservations; OperationError if it does not."""
+        if not controller.identity.oncs & ONCS_RESERVATIONS:
+            raise OperationError("it keeps no reservations; leave reservations=disk out")
+
     async def introduce(self, controller: Controller) -> None:
         """Tell a controller who we are; OperationError if it keeps no reservations.
 
         A reset undoes it, and the driver does it again.
         """
-        if not controller.identity.oncs & ONCS_RESERVATIONS:
-            raise OperationError("it keeps no reservations; leave reservations=disk out")
+        self.check(controller)
         host = self.of(controller)
         try:
             await controller.commands.set_feature(

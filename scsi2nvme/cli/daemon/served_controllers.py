@@ -27,6 +27,7 @@ from scsi2nvme.cli.daemon.inventory import Inventory
 from scsi2nvme.cli.daemon.opening import Opening
 from scsi2nvme.cli.daemon.portal_groups import PortalGroups
 from scsi2nvme.cli.daemon.queues import give_queues
+from scsi2nvme.cli.daemon.rehearsal import Rehearsal
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.naming import disk_name
@@ -67,6 +68,7 @@ class Controllers:
             *(service, JsonStore(settings.state_dir / "units"), self.served, self._bearers),
             *(self._host, self._leaving),
         )
+        self.rehearsal = Rehearsal(self.served, self._host, front_ends)
         self._portal_groups = PortalGroups(JsonStore(settings.state_dir))
         self._background = Background()
         self._coming = Background()

@@ -24,7 +24,10 @@ _RELOAD = """\
 Have the running daemon serve what its configuration file says now, and print what is changed as
 `diff` does. All of it or nothing: it is checked before anything is changed, and undone if a step
 fails. What counts from the start of the daemon only, such as reactors, is refused. SIGHUP does the
-same, and so does `systemctl reload`."""
+same, and so does `systemctl reload`.
+
+With --dry-run nothing is changed, and it is refused for all that it would be refused for without:
+disks are tried, and addresses."""
 
 
 def _config(arguments: argparse.Namespace) -> int:
@@ -78,7 +81,7 @@ def save(directory: Path, file: str | None) -> str:
 
 
 def _reload_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="check and print only")
+    parser.add_argument("--dry-run", action="store_true", help="try it, and print only")
     add_state_dir(parser)
 
 

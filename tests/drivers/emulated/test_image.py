@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.drivers.emulated.image import NamespaceState, State
+from scsi2nvme.drivers.emulated.image_file import Purpose
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
@@ -173,18 +174,18 @@ def test_an_inspection_leaves_no_trace(tmp_path: Path) -> None:
         host.transport.write32(Register.CC, SHUTDOWN)
 
     for _ in range(2):
-        session(look, path=path, inspects=True)
+        session(look, path=path, purpose=Purpose.INSPECT)
     assert saved(path) == before
 
 
 def test_what_is_not_there_is_not_made_to_be_inspected(tmp_path: Path) -> None:
     with pytest.raises(TransportError, match="No such file"):
-        EmulatedTransport(EmulatedOptions(path=tmp_path / "typo", inspects=True))
+        EmulatedTransport(EmulatedOptions(path=tmp_path / "typo", purpose=Purpose.INSPECT))
     (tmp_path / "empty").touch()
     with pytest.raises(TransportError, match="is empty"):
-        EmulatedTransport(EmulatedOptions(path=tmp_path / "empty", inspects=True))
+        EmulatedTransport(EmulatedOptions(path=tmp_path / "empty", purpose=Purpose.INSPECT))
     (tmp_path / "plain").write_bytes(bytes(MIB))
-    EmulatedTransport(EmulatedOptions(path=tmp_path / "plain", inspects=True)).close()
+    EmulatedTransport(EmulatedOptions(path=tmp_path / "plain", purpose=Purpose.INSPECT)).close()
     assert sorted(os.listdir(tmp_path)) == ["empty", "plain"]
 
 

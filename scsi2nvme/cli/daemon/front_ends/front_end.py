@@ -48,6 +48,26 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
+class Coming:
+    """A controller that would come: its SPEC, and the LUNs of its own target; "": it has none."""
+
+    spec: str
+    iqn: str
+    luns: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What would come with a change before front ends are configured, and which would have gone.
+
+    `going` are numbers of controllers.
+    """
+
+    coming: tuple[Coming, ...] = ()
+    going: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
     """What a front end is given: who runs its tasks, and on what.
 
@@ -91,6 +111,9 @@ class FrontEnd(Protocol):
 
     async def leave(self, one: Served) -> None:
         """A controller is about to go: have nobody use it any more on return."""
+
+    def check(self, settings: Settings, prospect: Prospect) -> None:
+        """See that `configure` would be possible now; its errors say why it would not be."""
 
     async def configure(self, settings: Settings) -> None:
         """What is configured is this now: serve so, and have nexuses told what they see.

@@ -11,7 +11,7 @@ from scsi2nvme.api.statistics import AllCounts
 from scsi2nvme.cli import advice
 from scsi2nvme.cli.daemon.health import Health
 from scsi2nvme.cli.errors import OperationError
-from scsi2nvme.target.portal_address import PortalAddress
+from scsi2nvme.target.portal_address import PortalAddress, check_free
 
 
 def start(
@@ -26,19 +26,25 @@ def start(
     `listed` tells what `list --json` does, `health` how the controllers are. OperationError if it
     cannot be, as without the library.
     """
-    try:
-        from scsi2nvme.cli.daemon.metrics import families, serving
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "prometheus_client":
-            raise
-        how = advice.install(advice.PROMETHEUS)
-        raise OperationError(f"metrics are told by prometheus-client; run: {how}") from None
+    check_library()
+    from scsi2nvme.cli.daemon.metrics import families, serving
 
     async def look() -> families.Seen:
         known = await health()
         return families.Seen(counts(), listed(), known)
 
     return serving.start(address, look, stack)
+
+
+def check_library() -> None:
+    """See that the library is there; OperationError says how to get it."""
+    try:
+        from scsi2nvme.cli.daemon.metrics import serving  # noqa: F401
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "prometheus_client":
+            raise
+        how = advice.install(advice.PROMETHEUS)
+        raise OperationError(f"metrics are told by prometheus-client; run: {how}") from None
 
 
 class Metrics:
@@ -54,6 +60,16 @@ class Metrics:
         self._wanted: PortalAddress | None = None
         self._stack = AsyncExitStack()
         self.where: PortalAddress | None = None  # they are served
+
+    def check(self, wanted: PortalAddress | None) -> None:
+        """See that `configure` would be possible now; OperationError says why it would not be."""
+        if wanted is None or wanted == self._wanted:
+            return
+        check_library()
+        try:
+            check_free([wanted], going=[] if self.where is None else [self.where])
+        except OSError as error:
+            raise OperationError(f"metrics {wanted}: {error.strerror}") from None
 
     async def configure(self, wanted: PortalAddress | None) -> None:
         """Serve there only; OperationError if that is impossible, and then all is as before."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from scsi2nvme.api import configuration
 from scsi2nvme.api.configuration import LunTable
 from scsi2nvme.cli.config import MAXIMUM_LUN, Settings
-from scsi2nvme.cli.daemon.front_ends.front_end import Served
+from scsi2nvme.cli.daemon.front_ends.front_end import Prospect, Served
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.cli.spec import spelled
 from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
@@ -21,6 +21,7 @@ from scsi2nvme.unit.ports import PortName
 log = logging.getLogger(__name__)
 
 MAXIMUM_NSID = MAXIMUM_LUN + 1  # LUN n is namespace n + 1
+NOW = Prospect()  # nothing comes, and nothing has gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,22 +154,27 @@ class Nodes:
 
     # What initiators may use
 
-    def check_initiators(self, settings: Settings, known: Container[str] = ()) -> None:
+    def check_initiators(
+        self, settings: Settings, known: Container[str] = (), prospect: Prospect = NOW
+    ) -> None:
         """See that what initiators are to be able to use is there, but for what is `known` not to.
 
-        UsageError if it is not, and cannot come.
+        UsageError if it is not, and cannot come. With a `prospect` that is there which would be.
         """
-        complete = len(self._staying(settings)) >= len(settings.targets)
-        for line, there in self.wrong_initiators(settings):
+        there_then = len(self._staying(settings, prospect)) + len(prospect.coming)
+        complete = there_then >= len(settings.targets)
+        for line, there in self.wrong_initiators(settings, prospect):
             if line in known:
                 continue
             if complete:
                 raise UsageError(f"{line}; there are: {there or 'none'}")
             log.warning("%s", line)  # it may belong to what is not served
 
-    def wrong_initiators(self, settings: Settings) -> Iterator[tuple[str, str]]:
+    def wrong_initiators(
+        self, settings: Settings, prospect: Prospect = NOW
+    ) -> Iterator[tuple[str, str]]:
         """Yield what initiators may use and is not there, and what there is instead."""
-        luns = self._known_luns(settings)
+        luns = self._known_luns(settings, prospect)
         for row in settings.initiators:
             names = list(luns) if row.targets is None else list(row.targets)
             missing = [name for name in names if name not in luns]
@@ -181,18 +187,23 @@ class Nodes:
             for what in wrong:
                 yield f"initiator {row.name!r}: {what}", known
 
-    def _staying(self, settings: Settings) -> list[Served]:
+    def _staying(self, settings: Settings, prospect: Prospect) -> list[Served]:
         specs = {target.spec.text for target in settings.targets}
-        return [one for one in self._served if one.settings.spec.text in specs]
+        staying = [one for one in self._served if one.settings.spec.text in specs]
+        return [one for one in staying if one.number not in prospect.going]
 
-    def _known_luns(self, settings: Settings) -> dict[str, set[int]]:
+    def _known_luns(self, settings: Settings, prospect: Prospect) -> dict[str, set[int]]:
         """Return each target's LUNs, also of namespaces that cannot be served now."""
         luns = {
             one.iqn: {*self.by_name[one.iqn].logical_units}
             | {nsid - 1 for nsid in one.controller.namespaces}
-            for one in self._staying(settings)
+            for one in self._staying(settings, prospect)
             if self._origins.get(one.iqn) == (one.number, one.portal_group)
         }
+        specs = {target.spec.text for target in settings.targets}
+        luns = {
+            one.iqn: set(one.luns) for one in prospect.coming if one.iqn and one.spec in specs
+        } | luns
         return luns | {row.iqn: {lun.lun for lun in row.luns} for row in settings.mapped}
 
 

@@ -16,7 +16,7 @@ from scsi2nvme.cli import sizes
 from scsi2nvme.cli.config import DEMAND_A_SECRET, Settings
 from scsi2nvme.cli.daemon import descriptors, memory
 from scsi2nvme.cli.daemon.control import Answers
-from scsi2nvme.cli.daemon.front_ends.front_end import Served, Serving
+from scsi2nvme.cli.daemon.front_ends.front_end import Prospect, Served, Serving
 from scsi2nvme.cli.daemon.front_ends.iscsi.nodes import Nodes, chap
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.target.iscsi.admission import Limits
@@ -73,10 +73,7 @@ class IscsiFrontEnd:
         try:
             await self._portal.listen(portals)
         except OSError as error:
-            where = ", ".join(str(portal) for portal in portals)
-            raise OperationError(
-                f"portal {where}: {error.strerror or error}; choose another with --portal"
-            ) from None
+            raise _cannot_listen(portals, error) from None
 
     async def renew(self, units: Container[LogicalUnit]) -> None:
         """Nothing of a portal lies with a controller."""
@@ -137,6 +134,18 @@ class IscsiFrontEnd:
         self._nodes.leave(one)
         self._serving.service.inventory_changed()
         await self._dismiss()
+
+    def check(self, settings: Settings, prospect: Prospect) -> None:
+        """See that `configure` would be possible now; its errors say why it would not be."""
+        nodes = self._nodes
+        known = {line for line, _ in nodes.wrong_initiators(nodes.settings, prospect)}
+        nodes.check_initiators(settings, known | self._known_wrong, prospect)
+        before = nodes.settings.portals
+        new = [one for one in settings.portals if one not in before]
+        try:
+            self._portal.check(new, [one for one in before if one not in settings.portals])
+        except OSError as error:
+            raise _cannot_listen(new, error) from None
 
     async def configure(self, settings: Settings) -> None:
         """Serve what is configured now. Of who may not be here any more, sessions end."""
@@ -262,6 +271,13 @@ class IscsiFrontEnd:
     def _open_to_all(self) -> bool:
         """Whether everybody may log in to every target without proving who they are."""
         return all(node.acl is None and node.chap is None for node in self._nodes.by_name.values())
+
+
+def _cannot_listen(portals: Sequence[PortalAddress], error: OSError) -> OperationError:
+    where = ", ".join(str(portal) for portal in portals)
+    return OperationError(
+        f"portal {where}: {error.strerror or error}; choose another with --portal"
+    )
 
 
 def _spec(one: Served | None) -> str:

@@ -11,7 +11,7 @@ from scsi2nvme.api import methods
 from scsi2nvme.api.method import Nothing
 from scsi2nvme.api.methods import Export
 from scsi2nvme.cli.daemon.control import Answers
-from scsi2nvme.cli.daemon.front_ends.front_end import Served, Serving
+from scsi2nvme.cli.daemon.front_ends.front_end import Prospect, Served, Serving
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.spec import spelled
@@ -132,6 +132,9 @@ class KernelTarget:
 
     async def leave(self, one: Served) -> None:
         """Nobody has it: see `check_leaving`."""
+
+    def check(self, settings: Settings, prospect: Prospect) -> None:
+        """Nothing of it is configured while it serves."""
 
     async def configure(self, settings: Settings) -> None:
         """What the kernel serves, and to whom, the kernel is told by others."""
