@@ -279,6 +279,22 @@ RESERVATIONS = Option(
     75,
 )
 
+HOST_MEMORY_BYTES = 64 << 20  # as much as most disks without memory of their own prefer
+
+
+def _host_memory(text: str) -> int:
+    return 0 if text == "off" else parse_size(text)
+
+
+HOST_MEMORY = Option(
+    "hmb",
+    "BYTES|off",
+    "how much of this machine's memory a disk with little of its own may borrow for itself "
+    f"(host memory buffer; default {HOST_MEMORY_BYTES >> 20}M)",
+    _host_memory,
+    76,
+)
+
 DEFAULT_BLOCK_BYTES = 512
 
 

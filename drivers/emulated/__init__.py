@@ -11,6 +11,7 @@ from scsi2nvme.drivers.scheme import (
     BLOCK,
     FIRMWARE,
     HISTORY,
+    HOST_MEMORY,
     NAMESPACES,
     PHYSICAL,
     READONLY,
@@ -37,7 +38,7 @@ def _options() -> tuple[Option, ...]:
 
     shape = (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL)
     permitted = (READONLY, REMOVABLE, SANITIZE, SECURE_FORMAT, SECURITY, FIRMWARE, HISTORY)
-    return (*shape, *permitted, RESERVATIONS, *TABLES.options)
+    return (*shape, *permitted, RESERVATIONS, HOST_MEMORY, *TABLES.options)
 
 
 def _check(path: str, options: Mapping[str, Any]) -> None:

@@ -264,3 +264,11 @@ class AdminQueue:
         """See Controller."""
         pieces = self._pages(command, length)
         return b"".join(self._memory.read(address, part) for address, part in pieces)
+
+    def fetch(self, address: int, length: int) -> bytes:
+        """See Controller."""
+        return self._memory.read(address, length)
+
+    def store(self, address: int, data: bytes) -> None:
+        """See Controller."""
+        self._memory.write(address, data)

@@ -79,6 +79,12 @@ class Controller(Protocol):
     def from_host(self, command: Values, length: int) -> bytes:
         """Read a command's data."""
 
+    def fetch(self, address: int, length: int) -> bytes:
+        """Read what stands at an address of the host's; UnmappedError."""
+
+    def store(self, address: int, data: bytes) -> None:
+        """Write to an address of the host's; UnmappedError."""
+
     def reply(self, command: Values, dw0: int, status: int = 0) -> None:
         """Queue a completion: `post` follows, or the end of the batch under way."""
 

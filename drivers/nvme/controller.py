@@ -29,6 +29,7 @@ from scsi2nvme.drivers.nvme.data_path import DataPath, IoQueue
 from scsi2nvme.drivers.nvme.errors import ControllerError, ControllerGoneError
 from scsi2nvme.drivers.nvme.events import ControllerEvent, EventMonitor, EventType
 from scsi2nvme.drivers.nvme.execution import Executor
+from scsi2nvme.drivers.nvme.host_memory import HostMemory
 from scsi2nvme.drivers.nvme.identify import (
     Execute,
     differing,
@@ -90,6 +91,7 @@ class Controller:
         io_queues: int,
         depth: int,
         pool_bytes: int,
+        host_memory_bytes: int,
         timing: Timing,
         clock: Clock,
     ) -> None:
@@ -115,6 +117,7 @@ class Controller:
         queues = (self._admin, self._io)
         self._setup = SetUp(self._registers, *queues, transport.allocate(PAGE), timing)
         bounce = BouncePool(transport.allocate(BOUNCE_BYTES))
+        self.host_memory = HostMemory(self.name, transport.allocate, host_memory_bytes)
         self._settings = Settings(self.name, clock)
         self._background = Background(self.name)
         self._executor = Executor(
@@ -145,17 +148,20 @@ class Controller:
         io_queues: int = 0,
         depth: int = 256,
         pool_bytes: int = 16 << 20,
+        host_memory_bytes: int = 0,
         timing: Timing | None = None,
         clock: Clock | None = None,
     ) -> Self:
         """Bring the controller up, with at most `io_queues` queue pairs to give away.
 
         `depth` is that of every I/O queue, `pool_bytes` the buffer memory that comes with
-        each. Takes over `transport`, also when it raises ControllerError or TransportError.
+        each, `host_memory_bytes` what may be lent to the controller for itself. Takes over
+        `transport`, also when it raises ControllerError or TransportError.
         """
         try:
             controller = cls(
-                transport, io_queues, depth, pool_bytes, timing or Timing(), clock or RealClock()
+                *(transport, io_queues, depth, pool_bytes, host_memory_bytes),
+                *(timing or Timing(), clock or RealClock()),
             )
         except BaseException:
             transport.close()
@@ -217,6 +223,7 @@ class Controller:
         quirks = self._registers.quirks
         self.identity = await identify_controller(setup.execute, quirks, self._depth)
         await self._create_queues()
+        await self.host_memory.lend(setup, self.identity)
         self._executor.retry_delays_s = await setup.retry_delays_s(self.identity)
         mask = self._events.configuration(self.identity)
         await setup.accept(admin.set_features(Feature.ASYNC_EVENTS, mask))
@@ -474,6 +481,7 @@ class Controller:
             if self.state is not ControllerState.DEAD or not await self.transport.take_back():
                 return
             self.state = ControllerState.RESETTING
+            self.host_memory.forget()
             for queue in (self._admin, self._io):
                 queue.revive()
             try:
@@ -535,6 +543,7 @@ class Controller:
             _log.error("%s: Flush takes more than %g s", self.name, _FLUSH_S)
         self.state = ControllerState.CLOSED
         self._events.stop()
+        await within(_DRAIN_S, self.host_memory.take_back(self._setup))
         if idle:  # else the controller may keep these as well
             await within(_DRAIN_S, self._setup.delete_queues(self.pairs()[1:]))
         at_least, at_most = _SHUTDOWN_S

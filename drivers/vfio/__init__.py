@@ -9,6 +9,7 @@ from scsi2nvme.drivers.pci.sysfs import parse_address
 from scsi2nvme.drivers.scheme import (
     FIRMWARE,
     HISTORY,
+    HOST_MEMORY,
     PHYSICAL,
     READONLY,
     RESERVATIONS,
@@ -54,7 +55,7 @@ TRANSPORT = Scheme(
     "a real disk, bound to vfio-pci; PATH is its PCI address, such as 0000:01:00.0",
     lambda: (
         *(PHYSICAL, READONLY, SANITIZE, SECURE_FORMAT, SECURITY),
-        *(FIRMWARE, HISTORY, RESERVATIONS, NOIOMMU),
+        *(FIRMWARE, HISTORY, RESERVATIONS, HOST_MEMORY, NOIOMMU),
     ),
     _open,
     _check,

@@ -32,10 +32,15 @@ class DmaArenas:
     def allocate(self, length: int) -> Region:
         """Return zeroed whole pages of at least `length` bytes."""
         arena, page = self._arena(length)
-        self._arenas.append(arena)
         keep_private(arena)
         vaddr = ctypes.addressof(ctypes.c_char.from_buffer(arena))
-        return Region(vaddr, self._mapper(vaddr, len(arena), page), len(arena))
+        try:
+            iova = self._mapper(vaddr, len(arena), page)
+        except TransportError:
+            arena.close()
+            raise
+        self._arenas.append(arena)
+        return Region(vaddr, iova, len(arena))
 
     def _arena(self, length: int) -> tuple[mmap.mmap, int]:
         """Return anonymous memory and the size of its pages."""

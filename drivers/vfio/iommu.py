@@ -64,7 +64,11 @@ class Type1Iommu:
     def map(self, vaddr: int, length: int, alignment: int) -> int:
         """Let the device read and write whole pages of ours; return their IOVA."""
         iova = self.addresses.take(length, alignment)
-        self._show(vaddr, iova, length)
+        try:
+            self._show(vaddr, iova, length)
+        except TransportError:
+            self.addresses.give_back(iova, length)
+            raise
         self._mapped.append((vaddr, iova, length))
         return iova
 

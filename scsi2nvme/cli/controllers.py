@@ -26,7 +26,12 @@ async def open_controller(spec: ControllerSpec, *, io_queues: int, pool_bytes: i
     """
     with _named(spec):
         transport = spec.scheme.open(spec.path, spec.given())
-        return await Controller.open(transport, io_queues=io_queues, pool_bytes=pool_bytes)
+        return await Controller.open(
+            transport,
+            io_queues=io_queues,
+            pool_bytes=pool_bytes,
+            host_memory_bytes=spec.host_memory_bytes,
+        )
 
 
 async def inspect_controller(spec: ControllerSpec) -> Controller:

@@ -16,6 +16,8 @@ from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.drivers.scheme import (
     FIRMWARE,
     HISTORY,
+    HOST_MEMORY,
+    HOST_MEMORY_BYTES,
     PHYSICAL,
     READONLY,
     REMOVABLE,
@@ -86,6 +88,11 @@ class ControllerSpec:
     def physical_block_bytes(self) -> int | None:
         """The largest physical block that shall be told, None: the usual one."""
         return self.options.get(PHYSICAL.name)
+
+    @property
+    def host_memory_bytes(self) -> int:
+        """How much memory may be lent to the controller, at most."""
+        return int(self.options.get(HOST_MEMORY.name, HOST_MEMORY_BYTES))
 
     @property
     def place(self) -> str:

@@ -369,3 +369,23 @@ DSM_RANGE = Structure(
     order="little",
     spec="NVM Command Set 1.0c figure 43",
 )
+
+HOST_MEMORY_DESCRIPTOR = Structure(
+    "Host Memory Buffer Descriptor Entry",
+    16,
+    (_f("badd", 0, 7, "address of the first page"), _f("bsize", 8, 11, "pages")),
+    order="little",
+    spec="NVMe Base 2.0c figure 329",
+)
+
+HOST_MEMORY_ATTRIBUTES = Structure(
+    "Host Memory Buffer Attributes",
+    4096,
+    (
+        _f("hsize", 0, 3, "pages"),
+        _f("hmdla", 4, 11, "address of the list of descriptors"),
+        _f("hmdlec", 12, 15, "how many descriptors"),
+    ),
+    order="little",
+    spec="NVMe Base 2.0c figure 328",
+)

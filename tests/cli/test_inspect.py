@@ -116,6 +116,12 @@ def test_controllers_of_one_spec_have_a_state_each() -> None:
     assert [row.split()[-1] for row in rows] == ["dead", "live"]
 
 
+def test_what_controllers_have_borrowed() -> None:
+    rows = [{"DevicePath": "pci:01:00.0", "HostMemory": size} for size in (0, 64 << 20)]
+    told = namespaces.borrowed({"Controllers": rows})
+    assert told == "controller pci:01:00.0 has borrowed 64.00 MiB of memory"
+
+
 @pytest.mark.parametrize("raw", [CONTROLLER], ids=["id-ctrl"])
 def test_text_names_every_key_that_json_has(raw: bytes) -> None:
     shown = inspection.id_ctrl(raw)

@@ -38,6 +38,16 @@ def test_every_option_is_read() -> None:
     assert spec.readonly
 
 
+def test_how_much_memory_is_lent() -> None:
+    assert parse("pci:01:00.0").host_memory_bytes == 64 << 20
+    assert parse("pci:01:00.0,hmb=off").host_memory_bytes == 0
+    assert parse("emulated:memory,hmb=8M,hmpre=16M").host_memory_bytes == 8 << 20
+    assert parse("pci:01:00.0,hmb=8M").given() == {}
+    for wrong in ("on", "", "-1"):
+        with pytest.raises(UsageError, match="hmb"):
+            parse(f"pci:01:00.0,hmb={wrong}")
+
+
 @pytest.mark.parametrize("transport", ["emulated:x", "qemu:x", "pci:0000:01:00.0"])
 def test_what_erases_is_off_until_it_is_asked_for(transport: str) -> None:
     plain = parse(transport)

@@ -129,11 +129,13 @@ class Controllers:
                 state, reason = "not served", self._opening.failed[number]
             else:
                 state, reason = "starting", ""
+            lent_bytes = up[number].host_memory.lent_bytes if number in up else 0
             yield {
                 "Number": number,
                 "DevicePath": target.spec.text,
                 "State": state,
                 "Reason": reason,
+                "HostMemory": lent_bytes,
             }
 
     def number(self, name: str) -> int:

@@ -56,8 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print(json.dumps(shown, indent=2))
     else:
         tables = [disks.table(shown)] + ([namespaces.table(shown)] if shown["Devices"] else [])
-        if why := namespaces.reasons(shown):
-            tables.append(why)
+        tables += filter(None, (namespaces.reasons(shown), namespaces.borrowed(shown)))
         for key, table in (
             ("Targets", namespaces.targets),
             ("Sessions", namespaces.sessions),

@@ -40,6 +40,15 @@ def reasons(shown: Json) -> str:
     )
 
 
+def borrowed(shown: Json) -> str:
+    """Return what controllers have of this machine's memory, for people: a line each."""
+    return "\n".join(
+        f"controller {one['DevicePath']} has borrowed {size(one['HostMemory'])} of memory"
+        for one in shown.get("Controllers", ())
+        if one.get("HostMemory")
+    )
+
+
 def targets(shown: Json) -> str:
     """Return our portal's targets for people: a line per LUN."""
     heads = ("Target", "LUN", "Device", "NSID", "Size")
