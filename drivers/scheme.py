@@ -177,6 +177,15 @@ PROTECTION = Option(
     24,
     "protection_type",
 )
+PROTECTION_FIRST = Option(
+    "protection-first",
+    "on|off",
+    "whether protection information is in the first bytes of the metadata, not the last (default "
+    "off)",
+    parse_switch,
+    25,
+    "protection_first",
+)
 EXTENDED = Option(
     "extended",
     "on|off",

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.drivers.scheme import (
     BLOCK,
+    EXTENDED,
     FIRMWARE,
     HISTORY,
     HOST_MEMORY,
+    METADATA,
     NAMESPACES,
     PHYSICAL,
+    PROTECTION_FIRST,
     READONLY,
     REMOVABLE,
     RESERVATIONS,
@@ -24,6 +27,7 @@ from scsi2nvme.drivers.scheme import (
     SIZE,
     Option,
     Scheme,
+    check_metadata,
     check_size,
 )
 
@@ -55,6 +59,7 @@ def _check(path: str, options: Mapping[str, Any]) -> None:
             if options.get(other):
                 raise ValueError(f"controller: namespaces that are shared stay; leave {other} out")
     check_size(options)
+    _check_metadata(path, options)
     zones = [name for name in ("zone-capacity", "max-open", "max-active") if name in options]
     if zones and "zoned" not in options:
         raise ValueError(f"{zones[0]}: only where there are zones, with zoned=SIZE")
@@ -63,6 +68,20 @@ def _check(path: str, options: Mapping[str, Any]) -> None:
             raise ValueError(f"capacity: its namespaces come and go; leave {other} out")
     if "zoned" in options and path != MEMORY:
         raise ValueError(f"zoned: what zones hold is not kept in a file; use emulated:{MEMORY}")
+
+
+def _check_metadata(path: str, options: Mapping[str, Any]) -> None:
+    check_metadata(options)
+    if METADATA.name not in options:
+        for name in (EXTENDED.name, PROTECTION_FIRST.name):
+            if options.get(name):
+                raise ValueError(f"{name}: only where there are metadata; add metadata=8")
+        return
+    if path != MEMORY:
+        raise ValueError(f"metadata: they are not kept in a file; use emulated:{MEMORY}")
+    for other in ("zoned", "null"):
+        if options.get(other):
+            raise ValueError(f"metadata: not with {other}; leave one of them out")
 
 
 def _open(path: str, options: Mapping[str, Any]) -> Transport:

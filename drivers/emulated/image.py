@@ -19,6 +19,7 @@ from typing import Any
 
 from scsi2nvme import durable
 from scsi2nvme.drivers.emulated.image_file import Purpose, opened
+from scsi2nvme.drivers.emulated.lba_formats import BLOCK_BYTES
 from scsi2nvme.drivers.scheme import MAXIMUM_NAMESPACES, MAXIMUM_SIZE_BYTES, check_serial
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.native.emulator import Disk
@@ -26,7 +27,6 @@ from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SELF_TEST_RESULT
 from scsi2nvme.typed import parse_json, table
 
 DEFAULT_SIZE_BYTES = 1 << 30
-BLOCK_BYTES = (512, 4096)  # the LBA formats, by index
 GRANULE_BYTES = 4096
 MANAGED_NAMESPACES = 16  # that there may be at a time, where they come and go
 _MOST_CONTROLLERS = 16  # that share an image

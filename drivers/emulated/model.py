@@ -8,12 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from scsi2nvme.drivers.emulated.image import (
-    BLOCK_BYTES,
     GRANULE_BYTES,
     MANAGED_NAMESPACES,
     Image,
     NamespaceState,
     SmartState,
+)
+from scsi2nvme.drivers.emulated.lba_formats import (
+    BLOCK_BYTES,
+    NO_METADATA,
+    LbaFormats,
+    Metadata,
 )
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.fields import Values
@@ -31,7 +36,6 @@ _log = logging.getLogger(__name__)
 VERSION = 0x00020000
 MDTS = 8
 MAXIMUM_TRANSFER_BYTES = 4096 << MDTS
-PHYSICAL_BYTES = 4096  # the page cache's unit, and most disks'
 ATOMIC_BLOCKS = MAXIMUM_TRANSFER_BYTES // max(BLOCK_BYTES)  # any command of this size is atomic
 ERROR_LOG_ENTRIES = 64
 NO_LOCATION = 0xFFFF
@@ -125,6 +129,8 @@ class Model:
         self.write_cache = self.saved_write_cache
         self.moves_nothing = False
         self.zoning: Zoning | None = None
+        self.formats = LbaFormats()
+        self.metadata: dict[int, Metadata] = {}  # by NSID; of others there are none
         self.tells_use = False
         self.marks_blocks = False  # there is Write Uncorrectable
         self.critical_warning = 0
@@ -219,6 +225,10 @@ class Model:
         """Return a namespace's size in logical blocks."""
         return (namespace.bytes or self.image.namespace_bytes) // namespace.block_bytes
 
+    def metadata_of(self, namespace: NamespaceState) -> Metadata:
+        """Return what blocks of a namespace have besides their data."""
+        return self.metadata.get(namespace.nsid, NO_METADATA)
+
     def used_blocks(self, namespace: NamespaceState) -> int:
         """Return how many blocks of a namespace take room, where that is to be told."""
         if not self.tells_use:
@@ -229,6 +239,7 @@ class Model:
 
     def attach(self, namespace: NamespaceState) -> None:
         """Make the I/O side treat a namespace as its state says."""
+        metadata = self.metadata_of(namespace)
         self.emulator.set_namespace(
             namespace.nsid,
             self.image.medium,
@@ -244,6 +255,9 @@ class Model:
             inactive=not namespace.attached,
             ana_state=self.ana_state,
             marks=self.marks_blocks,
+            metadata_bytes=metadata.bytes,
+            extended=metadata.extended,
+            protection=metadata.protection,
         )
         self._divide(namespace)
 
@@ -291,11 +305,12 @@ class Model:
         self.changed.add(namespace.nsid)
         self.notify(NAMESPACE_CHANGED)
 
-    def end_format(self, namespace: NamespaceState) -> None:
-        """A namespace was erased: take up its new format."""
+    def end_format(self, namespace: NamespaceState, metadata: Metadata = NO_METADATA) -> None:
+        """A namespace was erased: take up its new format, with these metadata."""
         assert namespace.formatting is not None
-        namespace.block_bytes = BLOCK_BYTES[namespace.formatting]
+        namespace.block_bytes, _ = self.formats.rows[namespace.formatting]
         namespace.formatting = None
+        self.metadata[namespace.nsid] = metadata
         self.remaining.pop(namespace.nsid, None)
         self.attach(namespace)
 

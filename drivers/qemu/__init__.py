@@ -16,6 +16,7 @@ from scsi2nvme.drivers.scheme import (
     NAMESPACES,
     PHYSICAL,
     PROTECTION,
+    PROTECTION_FIRST,
     READONLY,
     SANITIZE,
     SECURE_FORMAT,
@@ -89,7 +90,7 @@ TRANSPORT = Scheme(
     "qemu",
     "QEMU's NVMe controller in a process of its own; PATH as above, or empty: no data kept",
     lambda: (
-        *(SIZE, BLOCK, METADATA, PROTECTION, EXTENDED),
+        *(SIZE, BLOCK, METADATA, PROTECTION, PROTECTION_FIRST, EXTENDED),
         *(NAMESPACES, SERIAL, CACHE, PHYSICAL, READONLY, SANITIZE, SECURE_FORMAT, SECURITY),
     ),
     _open,

@@ -59,12 +59,18 @@ class Emulator(Handle):
         inactive: bool = False,
         ana_state: int = 1,
         marks: bool = False,
+        metadata_bytes: int = 0,
+        extended: bool = False,
+        protection: int = 0,
     ) -> None:
-        """Attach, or replace, a namespace on a file (its descriptor), or on a disk in memory."""
+        """Attach, or replace, a namespace on a file (its descriptor), or on a disk in memory.
+
+        `protection` is as DPS; only in memory are there metadata.
+        """
         flags = write_cache | write_protected << 1 | direct << 2 | formatting << 3
         flags |= moves_nothing << 4 | sanitizing << 5 | sanitize_failed << 6 | inactive << 7
         flags |= _ANA_FLAGS.get(ana_state, 0)
-        flags |= marks << 16
+        flags |= marks << 16 | protection << 17 | extended << 21 | metadata_bytes << 24
         where = offset, blocks, block_bytes, flags
         if isinstance(medium, Disk):
             result = lib.s2n_emu_set_namespace_in_memory(self.native, nsid, medium.native, *where)

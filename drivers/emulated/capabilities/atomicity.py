@@ -8,12 +8,9 @@ cache and disks do. Spec: NVM Command Set 1.0c 2.1.4.
 from __future__ import annotations
 
 from scsi2nvme.drivers.emulated.capability import Capability, Controller, Fields
-from scsi2nvme.drivers.emulated.image import BLOCK_BYTES, NamespaceState
-from scsi2nvme.drivers.emulated.model import (
-    ATOMIC_BLOCKS,
-    MAXIMUM_TRANSFER_BYTES,
-    PHYSICAL_BYTES,
-)
+from scsi2nvme.drivers.emulated.image import NamespaceState
+from scsi2nvme.drivers.emulated.lba_formats import BLOCK_BYTES, PHYSICAL_BYTES
+from scsi2nvme.drivers.emulated.model import ATOMIC_BLOCKS, MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.drivers.scheme import Option, parse_size
 from scsi2nvme.drivers.transport import TransportError
 

@@ -16,7 +16,8 @@ from scsi2nvme.drivers.emulated.capability import (
     Fields,
     Part,
 )
-from scsi2nvme.drivers.emulated.image import BLOCK_BYTES, NamespaceState
+from scsi2nvme.drivers.emulated.image import NamespaceState
+from scsi2nvme.drivers.emulated.lba_formats import NO_METADATA
 from scsi2nvme.drivers.emulated.model import LBCC, NCC, CommandFailed, invalid_field
 from scsi2nvme.drivers.scheme import Option, parse_switch
 from scsi2nvme.fields import Values
@@ -32,6 +33,7 @@ _OACS_FORMAT_NVM = 1 << 1
 _SAME_NAMESPACE = 1 << 16  # CSE: nothing else may run on the namespace
 _PROGRESS_IS_TOLD = 1 << 7  # FPI
 _FNA_ERASES_KEYS = 1 << 2
+_MSET, _PI_AT, _DPS = 1 << 4, 5, 0xF  # of CDW10: metadata behind blocks; PI and PIL, as DPS
 
 CRYPTO_FORMAT = Option(
     "crypto_format",
@@ -53,6 +55,7 @@ class Formatter(Part):
         self._erases_keys: bool = controller.settings[CRYPTO_FORMAT.keyword]
         self._thread = ThreadPoolExecutor(1, "s2n-format")
         self._timer: asyncio.TimerHandle | None = None
+        self._becoming = NO_METADATA
         self._closed = False
 
     def start(self, command: Values, done: Done) -> None:
@@ -60,7 +63,10 @@ class Formatter(Part):
         model, cdw10 = self._model, command.cdw10
         namespaces = model.selected(command.nsid)
         lbaf = cdw10 & 0xF | cdw10 >> 8 & 0x30
-        if lbaf >= len(BLOCK_BYTES) or cdw10 >> 4 & 0xF:  # no metadata, no protection
+        chosen = model.formats.chosen(
+            lbaf, extended=bool(cdw10 & _MSET), protection=cdw10 >> _PI_AT & _DPS
+        )
+        if chosen is None:
             raise CommandFailed(StatusCode.INVALID_FORMAT, 40)
         if cdw10 >> 9 & 7 > 1 + self._erases_keys:
             raise invalid_field(41, 1)
@@ -78,6 +84,7 @@ class Formatter(Part):
             model.record(EventKind.FORMAT_START, started)
         loop = asyncio.get_running_loop()
         erased = self._thread.submit(self._erase, [namespace.nsid for namespace in namespaces])
+        self._becoming = chosen[1]
         self._advance(loop, namespaces, erased, 0, done)
 
     def _erase(self, nsids: list[int]) -> None:
@@ -110,10 +117,11 @@ class Formatter(Part):
         error = erased.exception()
         if error is not None:
             _log.error("Format NVM: %s", error)
-            for namespace in namespaces:
-                namespace.formatting = BLOCK_BYTES.index(namespace.block_bytes)
         for namespace in namespaces:
-            self._model.end_format(namespace)
+            metadata = self._becoming if error is None else self._model.metadata_of(namespace)
+            if error is not None:  # it stays as it was
+                namespace.formatting = self._model.formats.index(namespace.block_bytes, metadata)
+            self._model.end_format(namespace, metadata)
             self._model.namespace_changed(namespace)
         saved = self._model.try_save()
         status = saved if error is None else StatusCode.INTERNAL_ERROR

@@ -18,14 +18,14 @@ from scsi2nvme.drivers.emulated.capability import (
     merged,
 )
 from scsi2nvme.drivers.emulated.image import (
-    BLOCK_BYTES,
     NamespaceState,
     namespace_eui64,
     namespace_nguid,
     namespace_uuid,
     subsystem_uuid,
 )
-from scsi2nvme.drivers.emulated.model import PHYSICAL_BYTES, VERSION, CommandFailed, invalid_field
+from scsi2nvme.drivers.emulated.lba_formats import PHYSICAL_BYTES
+from scsi2nvme.drivers.emulated.model import VERSION, CommandFailed, invalid_field
 from scsi2nvme.drivers.scheme import Option
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode
@@ -37,18 +37,10 @@ from scsi2nvme.nvme.structures import (
     IDENTIFY_INDEPENDENT_NAMESPACE,
     IDENTIFY_NAMESPACE,
     IDENTIFY_NVM_CONTROLLER,
-    LBA_FORMAT,
 )
 from scsi2nvme.nvme.zoned import ZONED_COMMAND_SET
 
 _OUI = 0x525400
-_FORMATS: Fields = {
-    "nlbaf": len(BLOCK_BYTES) - 1,
-    "lbafs": b"".join(
-        LBA_FORMAT.build(lbads=size.bit_length() - 1, rp=0 if size == PHYSICAL_BYTES else 2)
-        for size in BLOCK_BYTES
-    ),
-}
 
 
 IDENTIFIERS = Option(
@@ -99,7 +91,7 @@ def _namespace_fields(controller: Controller, state: NamespaceState) -> Fields:
         "ncap": blocks * model.accessible,  # cleared as NVMe Base 2.0c 8.1.3 has it
         "nuse": model.used_blocks(state) * model.accessible,
         "nsfeat": 1 << 4,  # NPWG to NOWS are valid
-        "flbas": BLOCK_BYTES.index(state.block_bytes),
+        "flbas": model.formats.index(state.block_bytes, model.metadata_of(state)),
         "nvmcap": model.taken_bytes(state) * model.accessible,
         "npwg": physical,
         "npwa": physical,
@@ -108,7 +100,7 @@ def _namespace_fields(controller: Controller, state: NamespaceState) -> Fields:
         "nows": physical,
         "nguid": namespace_nguid(origin, state.nsid, state.birth),
         "eui64": namespace_eui64(origin, state.nsid, state.birth),
-        **_FORMATS,
+        **model.formats.fields(),
     }
 
 
@@ -119,7 +111,7 @@ def _namespace(controller: Controller, command: Values) -> bytes:
     model = controller.model
     if model.image.capacity is not None:
         if command.nsid == BROADCAST_NSID:
-            return IDENTIFY_NAMESPACE.build(**_FORMATS)  # what all have in common
+            return IDENTIFY_NAMESPACE.build(**model.formats.fields())  # all have these in common
         if 1 <= command.nsid <= model.maximum_namespaces and not any(
             state.nsid == command.nsid for state in model.active
         ):

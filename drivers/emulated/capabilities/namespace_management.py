@@ -16,11 +16,11 @@ from scsi2nvme.drivers.emulated.capability import (
     Part,
 )
 from scsi2nvme.drivers.emulated.image import (
-    BLOCK_BYTES,
     GRANULE_BYTES,
     MANAGED_NAMESPACES,
     NamespaceState,
 )
+from scsi2nvme.drivers.emulated.lba_formats import Metadata
 from scsi2nvme.drivers.emulated.model import LBCC, NCC, NIC, CommandFailed, invalid_field
 from scsi2nvme.drivers.scheme import Option, parse_size
 from scsi2nvme.fields import Values
@@ -65,7 +65,7 @@ class Management(Part):
     def create(self, data: Values) -> int:
         """Create a namespace that is attached to no controller; return its NSID."""
         model, kept = self._model, self._model.state.kept
-        block_bytes = self._block_bytes(data)
+        block_bytes, metadata = self._layout(data)
         taken = {one.nsid for one in model.state.namespaces}
         free = [nsid for nsid in range(1, MANAGED_NAMESPACES + 1) if nsid not in taken]
         if not free:
@@ -78,14 +78,18 @@ class Management(Part):
         )
         kept[_CREATED] = birth
         model.state.namespaces.append(namespace)
+        model.metadata[namespace.nsid] = metadata
         model.state.namespaces.sort(key=lambda one: one.nsid)
         model.attach(namespace)
         model.save()
         return namespace.nsid
 
-    def _block_bytes(self, data: Values) -> int:
+    def _layout(self, data: Values) -> tuple[int, Metadata]:
         lbaf = data.flbas & 0xF | data.flbas >> 1 & 0x30
-        if lbaf >= len(BLOCK_BYTES) or data.flbas & 0x90 or data.dps:
+        chosen = self._model.formats.chosen(
+            lbaf, extended=bool(data.flbas & 0x10), protection=data.dps
+        )
+        if chosen is None or data.flbas & 0x80 or data.dps >> 4:
             raise CommandFailed(StatusCode.INVALID_FORMAT)
         if data.nmic or data.anagrpid or data.nvmsetid or data.endgid:
             raise invalid_field(24)  # one controller, no groups, no sets
@@ -93,9 +97,9 @@ class Management(Part):
             if data.ncap < data.nsze:
                 raise CommandFailed(StatusCode.THIN_PROVISIONING_NOT_SUPPORTED)
             raise invalid_field(24)
-        if data.nsze * BLOCK_BYTES[lbaf] < GRANULE_BYTES:
+        if data.nsze * chosen[0] < GRANULE_BYTES:
             raise invalid_field(24)
-        return BLOCK_BYTES[lbaf]
+        return chosen
 
     def _check_room(self, size: int, *, beside: int = 0) -> None:
         if -(-size // GRANULE_BYTES) * GRANULE_BYTES > self.unallocated_bytes + beside:
@@ -122,6 +126,7 @@ class Management(Part):
             model.attach(one)  # from here on nothing is done to it
             model.emulator.erase(one.nsid)
             model.emulator.remove_namespace(one.nsid)
+            model.metadata.pop(one.nsid, None)
             model.state.namespaces.remove(one)
         model.save()
         for one in seen:

@@ -15,7 +15,7 @@ from scsi2nvme.drivers.emulated.capability import (
     LogPage,
     Part,
 )
-from scsi2nvme.drivers.emulated.image import BLOCK_BYTES
+from scsi2nvme.drivers.emulated.lba_formats import BLOCK_BYTES
 from scsi2nvme.drivers.emulated.model import LBCC, ZONES_CHANGED, Zoning, invalid_field
 from scsi2nvme.drivers.scheme import Option, parse_size
 from scsi2nvme.drivers.transport import TransportError

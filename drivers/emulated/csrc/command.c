@@ -44,7 +44,15 @@ static const struct operation operations[256] = {
 };
 
 /* Offsets of fields in an entry, for the parameter error location. */
-enum { AT_OPCODE = 0, AT_FLAGS = 1, AT_NSID = 4, AT_PRP1 = 24, AT_CDW10 = 40, AT_CDW12 = 48 };
+enum {
+    AT_OPCODE = 0,
+    AT_FLAGS = 1,
+    AT_NSID = 4,
+    AT_MPTR = 16,
+    AT_PRP1 = 24,
+    AT_CDW10 = 40,
+    AT_CDW12 = 48
+};
 
 static void decode(const uint8_t *sqe, struct emu_command *command)
 {
@@ -55,15 +63,19 @@ static void decode(const uint8_t *sqe, struct emu_command *command)
     command->psdt = cdw0 >> 14 & 3;
     command->cid = (uint16_t)(cdw0 >> 16);
     command->nsid = s2n_get_le32(sqe + AT_NSID);
+    command->mptr = s2n_get_le64(sqe + AT_MPTR);
     command->prp1 = s2n_get_le64(sqe + AT_PRP1);
     command->prp2 = s2n_get_le64(sqe + AT_PRP1 + 8);
     command->cdw10 = s2n_get_le32(sqe + AT_CDW10);
     command->cdw11 = s2n_get_le32(sqe + AT_CDW10 + 4);
     command->cdw12 = s2n_get_le32(sqe + AT_CDW12);
     command->cdw13 = s2n_get_le32(sqe + AT_CDW12 + 4);
+    command->cdw14 = s2n_get_le32(sqe + AT_CDW12 + 8);
+    command->cdw15 = s2n_get_le32(sqe + AT_CDW12 + 12);
     command->slba = s2n_get_le64(sqe + AT_CDW10);
     command->blocks = (command->cdw12 & 0xFFFF) + 1;
     command->fua = command->cdw12 >> 30 & 1;
+    command->metadata = NULL;
 }
 
 /* ---- completing ---- */
@@ -202,6 +214,24 @@ static uint16_t check_namespace(const s2n_emu *emu, struct emu_part *part,
     return EMU_SUCCESS;
 }
 
+/* Check what a command says of metadata, and resolve its pointer to them if it `moves` blocks. */
+static uint16_t map_metadata(const s2n_emu *emu, struct emu_part *part,
+                             const struct emu_namespace *ns, bool moves)
+{
+    struct emu_command *command = &part->command;
+    uint32_t bytes = moves ? emu_metadata_beside(ns, command) : 0;
+    uint16_t status = emu_metadata_check(ns, command);
+
+    if (status)
+        return fail(part, AT_CDW12 | 3 | 2 << 8, status); /* PRINFO */
+    if (!bytes)
+        return EMU_SUCCESS;
+    if (command->mptr % 4)
+        return fail(part, AT_MPTR, EMU_INVALID_FIELD);
+    command->metadata = emu_translate(emu, command->mptr, bytes);
+    return command->metadata ? EMU_SUCCESS : fail(part, AT_MPTR, EMU_DATA_TRANSFER_ERROR);
+}
+
 /* Check a command and resolve its namespace and data pointer. `ns` NULL with
  * success: all namespaces. */
 static uint16_t prepare(const s2n_emu *emu, struct emu_part *part, struct emu_namespace **ns)
@@ -227,9 +257,12 @@ static uint16_t prepare(const s2n_emu *emu, struct emu_part *part, struct emu_na
         return fail(part, AT_FLAGS | 6 << 8, EMU_INVALID_FIELD);
     part->bytes = (uint64_t)command->blocks << (*ns)->shift;
     if (operation->data == DATA_BLOCKS) {
-        if (part->bytes > emu->maximum_bytes)
+        uint64_t moved = part->bytes;
+        if ((*ns)->metadata)
+            moved += emu_metadata_interleaved(*ns, command);
+        if (moved > emu->maximum_bytes)
             return fail(part, AT_CDW12, EMU_INVALID_FIELD);
-        mapped = (uint32_t)part->bytes;
+        mapped = (uint32_t)moved;
     } else if (operation->data == DATA_RANGES) {
         mapped = ((command->cdw10 & 0xFF) + 1) * 16;
     } else if (operation->data == DATA_DWORDS) {
@@ -245,6 +278,11 @@ static uint16_t prepare(const s2n_emu *emu, struct emu_part *part, struct emu_na
     }
     if (operation->changes && (*ns)->flags & EMU_PROTECTED)
         return EMU_WRITE_PROTECTED;
+    if ((*ns)->metadata && operation->range) {
+        status = map_metadata(emu, part, *ns, operation->data == DATA_BLOCKS);
+        if (status)
+            return status;
+    }
     if (!mapped)
         return EMU_SUCCESS;
     status = emu_map_prps(emu, command, mapped, part->iov, &part->iov_count);
@@ -281,6 +319,8 @@ static uint16_t run_freely(struct emu_namespace *ns, struct emu_part *part, bool
     if (ns->marks && operation->reads &&
         emu_marks_find(ns->marks, part->command.slba, part->command.blocks, &part->lba))
         return EMU_UNRECOVERED_READ;
+    if (ns->metadata)
+        return emu_run_with_metadata(ns, part, operation->run, may_block);
     if (ns->zones && operation->in_zones)
         return operation->in_zones(ns, part, operation->run, may_block);
     return operation->run(ns, &part->command, part->iov, part->iov_count, may_block);

@@ -1,6 +1,6 @@
 /* The emulated controller's I/O side, inside. Each file below calls those above it
- * in this header: misfortune, prp, marks, medium and pool; io; zones; queue and namespace; gate;
- * request; command; port; emulator.
+ * in this header: misfortune, prp, marks, guard, medium and pool; metadata; io; zones; queue and
+ * namespace; gate; request; command; port; emulator.
  *
  * Threads. A completion queue's lock covers it and the submission queues that
  * point to it; their owner holds it while it rings or polls, uncontended.
@@ -60,9 +60,13 @@ enum {
     EMU_ZONE_INVALID_WRITE = EMU_DNR | 0x1BC,
     EMU_TOO_MANY_ACTIVE_ZONES = EMU_DNR | 0x1BD,
     EMU_TOO_MANY_OPEN_ZONES = EMU_DNR | 0x1BE,
+    EMU_INVALID_PROTECTION = EMU_DNR | 0x181,
     EMU_INVALID_ZONE_TRANSITION = EMU_DNR | 0x1BF,
     EMU_WRITE_FAULT = 0x280,
     EMU_UNRECOVERED_READ = 0x281,
+    EMU_GUARD_CHECK = EMU_DNR | 0x282,
+    EMU_APPLICATION_TAG_CHECK = EMU_DNR | 0x283,
+    EMU_REFERENCE_TAG_CHECK = EMU_DNR | 0x284,
     EMU_COMPARE_FAILURE = EMU_DNR | 0x285,
     EMU_ACCESS_LOST = EMU_DNR | 0x301,
     EMU_ACCESS_INACCESSIBLE = 0x302,
@@ -108,6 +112,11 @@ enum {
     EMU_ANA_LOST = 512,
     EMU_ANA_CHANGE = 1024,
     EMU_MARKING = 1 << 16, /* there is Write Uncorrectable */
+    EMU_TYPE_SHIFT = 17,
+    EMU_TUPLE_FIRST = 1 << 20,
+    EMU_EXTENDED = 1 << 21,
+    EMU_METADATA_SHIFT = 24,
+    EMU_TUPLE_BYTES = 8, /* of protection information */
     EMU_UNUSABLE = EMU_FORMATTING | EMU_SANITIZING | EMU_UNSANITIZED | EMU_INACTIVE |
                    EMU_ANA_INACCESSIBLE | EMU_ANA_LOST | EMU_ANA_CHANGE,
 };
@@ -118,9 +127,10 @@ struct emu_command {
     uint16_t cid;
     uint32_t nsid;
     uint32_t blocks; /* a true count */
-    uint32_t cdw10, cdw11, cdw12, cdw13;
+    uint32_t cdw10, cdw11, cdw12, cdw13, cdw14, cdw15;
     uint64_t slba;
-    uint64_t prp1, prp2;
+    uint64_t mptr, prp1, prp2;
+    uint8_t *metadata; /* ours for MPTR, if metadata are moved by that */
 };
 
 struct s2n_emu_disk {
@@ -140,11 +150,12 @@ struct emu_namespace {
     uint8_t *memory; /* where it begins there; NULL on a file */
     uint64_t offset, blocks;
     uint32_t shift, flags;
-    uint64_t device, inode;  /* of the file: several namespaces may share it */
-    atomic_bool nowait;      /* the file system answers RWF_NOWAIT */
-    uint32_t jobs;           /* pool lock */
-    struct emu_zones *zones; /* NULL: it has none */
-    struct emu_marks *marks; /* NULL: it has no Write Uncorrectable */
+    uint64_t device, inode;        /* of the file: several namespaces may share it */
+    atomic_bool nowait;            /* the file system answers RWF_NOWAIT */
+    uint32_t jobs;                 /* pool lock */
+    struct emu_zones *zones;       /* NULL: it has none */
+    struct emu_marks *marks;       /* NULL: it has no Write Uncorrectable */
+    struct emu_metadata *metadata; /* NULL: its blocks have none */
 };
 
 /* One command with its data pointer resolved, and its result. */
@@ -269,12 +280,19 @@ bool emu_marks_find(const struct emu_marks *marks, uint64_t first, uint64_t bloc
 uint64_t emu_marks_run(const struct emu_marks *marks, uint64_t first, uint64_t blocks,
                        uint64_t *at);
 
+/* ---- guard.c ---- */
+
+/* The guard of `bytes` more, which follow those that `crc` is of. */
+uint16_t emu_guard(uint16_t crc, const uint8_t *data, size_t bytes);
+
 /* ---- medium.c ---- */
 
 /* Skip the first bytes of `count` vectors, in place. */
 void emu_advance(struct iovec **iov, uint32_t *count, size_t bytes);
 /* Whether what was written is in a cache until it is synced. */
 bool emu_medium_has_cache(const struct emu_namespace *ns);
+/* Whole pages are given back if they are to be deallocated, others are written. */
+void emu_zero_memory(uint8_t *at, uint64_t bytes, bool deallocate);
 /* What follows needs the locks of the blocks, and uses the vectors up. With `may_block` false
  * EMU_WOULD_BLOCK is an answer, too. */
 uint16_t emu_medium_read(struct emu_namespace *ns, uint64_t slba, struct iovec *iov, uint32_t count,
@@ -289,6 +307,28 @@ uint16_t emu_medium_zero(struct emu_namespace *ns, uint64_t slba, uint64_t block
 uint16_t emu_medium_fill(struct emu_namespace *ns, uint32_t pattern);
 uint16_t emu_medium_sync(struct emu_namespace *ns);
 
+/* ---- metadata.c: what follows is of namespaces in memory whose blocks have metadata ---- */
+
+/* NULL when memory is short. */
+struct emu_metadata *emu_metadata_new(uint64_t blocks, uint32_t flags);
+void emu_metadata_free(struct emu_metadata *metadata);
+/* Have what `old` has, as far as there are as many blocks; it is only to be freed then. */
+void emu_metadata_inherit(struct emu_metadata *metadata, struct emu_metadata *old);
+/* Blocks were deallocated, of any namespace. */
+void emu_metadata_forget(struct emu_namespace *ns, uint64_t first, uint64_t blocks);
+/* Write Zeroes was carried out, on any namespace. */
+void emu_metadata_zeroed(struct emu_namespace *ns, const struct emu_command *command);
+/* How many bytes of metadata a command moves, by MPTR or among its data. */
+uint32_t emu_metadata_beside(const struct emu_namespace *ns, const struct emu_command *command);
+uint64_t emu_metadata_interleaved(const struct emu_namespace *ns,
+                                  const struct emu_command *command);
+/* Whether what a command says of protection information may be said. */
+uint16_t emu_metadata_check(const struct emu_namespace *ns, const struct emu_command *command);
+/* Execute Read or Verify, Write, Compare. The locks of the blocks are held. */
+uint16_t emu_metadata_read(struct emu_namespace *ns, struct emu_part *part);
+uint16_t emu_metadata_write(struct emu_namespace *ns, struct emu_part *part);
+uint16_t emu_metadata_compare(struct emu_namespace *ns, struct emu_part *part);
+
 /* ---- io.c ---- */
 
 /* Execute a command on its namespace. Unless `may_block`, answers
@@ -297,6 +337,9 @@ typedef uint16_t emu_run(struct emu_namespace *ns, const struct emu_command *com
                          struct iovec *iov, uint32_t count, bool may_block);
 emu_run emu_flush, emu_write, emu_read, emu_compare, emu_write_zeroes, emu_deallocate, emu_verify,
     emu_write_uncorrectable;
+/* The same where blocks have metadata. */
+uint16_t emu_run_with_metadata(struct emu_namespace *ns, struct emu_part *part, emu_run *run,
+                               bool may_block);
 /* Compare, then write if equal, as one: sets the status of both. Unless `may_block`, false, and
  * nothing is done, if it cannot be done at once. */
 bool emu_compare_and_write(struct emu_namespace *ns, struct emu_part *first,

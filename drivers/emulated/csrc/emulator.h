@@ -78,7 +78,10 @@ int s2n_emu_add_memory(s2n_emu *emu, const s2n_region *region);
  * write cache on, bit 1: write protected, bit 2: direct I/O, bit 3: being formatted
  * (I/O fails with Format In Progress), bit 4: reads and writes move nothing, bit 5: being
  * sanitized, bit 6: the last sanitize operation failed (I/O fails with these), bit 16: there is
- * Write Uncorrectable. Replaces nsid, after its commands ended. */
+ * Write Uncorrectable; in memory also bits 17 to 20: DPS, the type and place of protection
+ * information, bit 21: metadata follow the data of each block, bits 24 to 31: how many bytes of
+ * metadata blocks have. What blocks hold, metadata included, outlives what is attached alike.
+ * Replaces nsid, after its commands ended. */
 int s2n_emu_set_namespace(s2n_emu *emu, uint32_t nsid, int fd, uint64_t offset, uint64_t blocks,
                           uint32_t block_bytes, uint32_t flags);
 /* The same on a disk in memory. */

@@ -129,6 +129,22 @@ static uint16_t write_locked(struct emu_namespace *ns, const struct emu_command 
                   command->slba, command->blocks);
 }
 
+static uint16_t write_with_metadata_locked(struct emu_namespace *ns, struct emu_part *part)
+{
+    return healed(ns, emu_metadata_write(ns, part), part->command.slba, part->command.blocks);
+}
+
+/* Deallocate blocks, or write zeroes to them. */
+static uint16_t zero_locked(struct emu_namespace *ns, uint64_t slba, uint64_t blocks,
+                            bool deallocate)
+{
+    uint16_t status = emu_medium_zero(ns, slba, blocks, deallocate);
+
+    if (status == EMU_SUCCESS)
+        emu_metadata_forget(ns, slba, blocks);
+    return healed(ns, status, slba, blocks);
+}
+
 uint16_t emu_write_uncorrectable(struct emu_namespace *ns, const struct emu_command *command,
                                  struct iovec *iov, uint32_t count, bool may_block)
 {
@@ -181,6 +197,47 @@ uint16_t emu_verify(struct emu_namespace *ns, const struct emu_command *command,
     return emu_compare(ns, command, NULL, 0, may_block);
 }
 
+uint16_t emu_run_with_metadata(struct emu_namespace *ns, struct emu_part *part, emu_run *run,
+                               bool may_block)
+{
+    const struct emu_command *command = &part->command;
+    uint64_t mask = stripes_of(ns, command->slba, command->blocks);
+    bool writes = command->opcode == EMU_WRITE;
+    uint16_t status;
+
+    if (!writes && command->opcode != EMU_READ && command->opcode != EMU_COMPARE &&
+        command->opcode != EMU_VERIFY)
+        return run(ns, command, part->iov, part->iov_count, may_block);
+    if (!lock(ns, mask, writes, may_block))
+        return EMU_WOULD_BLOCK;
+    if (writes)
+        status = write_with_metadata_locked(ns, part);
+    else if (command->opcode == EMU_COMPARE)
+        status = emu_metadata_compare(ns, part);
+    else
+        status = emu_metadata_read(ns, part);
+    unlock(ns, mask);
+    return status;
+}
+
+/* Both halves of a fused pair, of which the first is the Compare. */
+static uint16_t compare_locked(struct emu_namespace *ns, struct emu_part *part, bool may_block)
+{
+    const struct emu_command *command = &part->command;
+
+    if (ns->metadata)
+        return emu_metadata_compare(ns, part);
+    return emu_medium_scan(ns, command->slba, command->blocks, part->iov, part->iov_count,
+                           may_block);
+}
+
+static uint16_t write_part_locked(struct emu_namespace *ns, struct emu_part *part)
+{
+    if (ns->metadata)
+        return write_with_metadata_locked(ns, part);
+    return write_locked(ns, &part->command, part->iov, part->iov_count);
+}
+
 bool emu_compare_and_write(struct emu_namespace *ns, struct emu_part *first,
                            struct emu_part *second, bool may_block)
 {
@@ -194,15 +251,14 @@ bool emu_compare_and_write(struct emu_namespace *ns, struct emu_part *first,
     if (emu_marks_find(ns->marks, first->command.slba, first->command.blocks, &first->lba))
         status = EMU_UNRECOVERED_READ;
     else
-        status = emu_medium_scan(ns, first->command.slba, first->command.blocks, first->iov,
-                                 first->iov_count, may_block);
+        status = compare_locked(ns, first, may_block);
     if (status == EMU_WOULD_BLOCK) {
         unlock(ns, mask);
         return false;
     }
     first->status = status;
     if (first->status == EMU_SUCCESS)
-        second->status = write_locked(ns, &second->command, second->iov, second->iov_count);
+        second->status = write_part_locked(ns, second);
     else
         second->status = EMU_FAILED_FUSED;
     if (first->status == EMU_SUCCESS && second->status != EMU_SUCCESS)
@@ -221,8 +277,9 @@ uint16_t emu_write_zeroes(struct emu_namespace *ns, const struct emu_command *co
     if (!may_block)
         return EMU_WOULD_BLOCK;
     lock(ns, mask, true, true);
-    status = emu_medium_zero(ns, command->slba, command->blocks, command->cdw12 & EMU_DEAC);
-    status = healed(ns, status, command->slba, command->blocks);
+    status = zero_locked(ns, command->slba, command->blocks, command->cdw12 & EMU_DEAC);
+    if (status == EMU_SUCCESS)
+        emu_metadata_zeroed(ns, command);
     if (status == EMU_SUCCESS && is_durable(ns, command))
         status = emu_medium_sync(ns);
     unlock(ns, mask);
@@ -277,8 +334,7 @@ uint16_t emu_deallocate(struct emu_namespace *ns, const struct emu_command *comm
     lock(ns, mask, true, true);
     for (uint32_t i = 0; i < wanted && status == EMU_SUCCESS; i++) {
         if (ranges[i].blocks)
-            status = healed(ns, emu_medium_zero(ns, ranges[i].slba, ranges[i].blocks, true),
-                            ranges[i].slba, ranges[i].blocks);
+            status = zero_locked(ns, ranges[i].slba, ranges[i].blocks, true);
     }
     if (status == EMU_SUCCESS && !(ns->flags & EMU_WRITE_CACHE))
         status = emu_medium_sync(ns);
@@ -291,7 +347,7 @@ uint16_t emu_erase(struct emu_namespace *ns)
     uint16_t status;
 
     lock(ns, UINT64_MAX, true, true);
-    status = healed(ns, emu_medium_zero(ns, 0, ns->blocks, true), 0, ns->blocks);
+    status = zero_locked(ns, 0, ns->blocks, true);
     if (status == EMU_SUCCESS)
         status = emu_medium_sync(ns);
     unlock(ns, UINT64_MAX);
@@ -304,6 +360,7 @@ uint16_t emu_overwrite(struct emu_namespace *ns, uint32_t pattern)
 
     lock(ns, UINT64_MAX, true, true);
     status = healed(ns, emu_medium_fill(ns, pattern), 0, ns->blocks);
+    emu_metadata_forget(ns, 0, ns->blocks);
     if (status == EMU_SUCCESS)
         status = emu_medium_sync(ns);
     unlock(ns, UINT64_MAX);

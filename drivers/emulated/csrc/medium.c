@@ -277,8 +277,7 @@ static void copy_in(uint8_t *to, const struct iovec *iov, uint32_t count)
     }
 }
 
-/* Whole pages are given back if they are to be deallocated, others are written. */
-static void zero_memory(uint8_t *at, uint64_t bytes, bool deallocate)
+void emu_zero_memory(uint8_t *at, uint64_t bytes, bool deallocate)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uint64_t head = -(uintptr_t)at & (page - 1);
@@ -338,7 +337,7 @@ uint16_t emu_medium_zero(struct emu_namespace *ns, uint64_t slba, uint64_t block
 
     if (!ns->memory)
         return zero_file(ns, position(ns, slba), bytes, deallocate);
-    zero_memory(address(ns, slba), bytes, deallocate);
+    emu_zero_memory(address(ns, slba), bytes, deallocate);
     return EMU_SUCCESS;
 }
 

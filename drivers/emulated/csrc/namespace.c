@@ -18,6 +18,7 @@ void emu_namespace_free(struct emu_namespace *ns)
         close(ns->fd);
     emu_zones_free(ns->zones);
     emu_marks_free(ns->marks);
+    emu_metadata_free(ns->metadata);
     free(ns);
 }
 
@@ -37,7 +38,11 @@ static struct emu_namespace *new_namespace(uint64_t offset, uint64_t blocks, uin
     ns->blocks = blocks;
     ns->shift = (uint32_t)__builtin_ctz(block_bytes);
     ns->flags = flags;
-    if (flags & EMU_MARKING && !(ns->marks = emu_marks_new(blocks))) {
+    if (flags & EMU_MARKING)
+        ns->marks = emu_marks_new(blocks);
+    if (flags >> EMU_METADATA_SHIFT)
+        ns->metadata = emu_metadata_new(blocks, flags);
+    if ((flags & EMU_MARKING && !ns->marks) || (flags >> EMU_METADATA_SHIFT && !ns->metadata)) {
         emu_namespace_free(ns);
         return NULL;
     }
@@ -55,6 +60,13 @@ static int take_file(struct emu_namespace *ns, int fd)
     ns->device = file.st_dev;
     ns->inode = file.st_ino;
     return 0;
+}
+
+/* Whether blocks, and the metadata that they have, are as long, and of the same kind. */
+static bool lies_alike(const struct emu_namespace *one, const struct emu_namespace *other)
+{
+    return one->shift == other->shift &&
+           one->flags >> EMU_TYPE_SHIFT == other->flags >> EMU_TYPE_SHIFT;
 }
 
 /* Put `ns` (or nothing) in place of a namespace that no command refers to. */
@@ -76,6 +88,8 @@ static void replace_namespace(s2n_emu *emu, uint32_t nsid, struct emu_namespace 
             old->marks = unused;
         }
     }
+    if (old && ns && old->metadata && lies_alike(old, ns))
+        emu_metadata_inherit(ns->metadata, old->metadata);
     emu->ns[nsid] = ns;
     emu_unlock_all(emu);
     emu_namespace_free(old);
@@ -91,6 +105,8 @@ static int check(uint32_t nsid, uint64_t offset, uint64_t blocks, uint32_t block
         return -EINVAL;
     if (flags & EMU_DIRECT)
         return -EOPNOTSUPP;
+    if (flags >> EMU_TYPE_SHIFT & 7 && flags >> EMU_METADATA_SHIFT < EMU_TUPLE_BYTES)
+        return -EINVAL;
     return offset > INT64_MAX || blocks > (INT64_MAX - offset) >> shift ? -EFBIG : 0;
 }
 
@@ -102,6 +118,8 @@ int s2n_emu_set_namespace(s2n_emu *emu, uint32_t nsid, int fd, uint64_t offset, 
 
     if (error)
         return error;
+    if (flags >> EMU_TYPE_SHIFT)
+        return -EOPNOTSUPP;
     ns = new_namespace(offset, blocks, block_bytes, flags);
     if (!ns)
         return -ENOMEM;
