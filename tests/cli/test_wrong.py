@@ -141,6 +141,11 @@ SPECS = (
     ("emulated:memory,noiommu=on", "noiommu: only pci controllers have an IOMMU"),
     ("emulated:memory,fault=reed:hang", "fault: 'reed:hang'"),
     ("emulated:memory,tell=foo:1", "tell: 'foo:1'"),
+    ("emulated:memory,metadata=9", "metadata: '9' is none of 0, 8, 16, 64"),
+    ("emulated:memory,protection=1", "protection: type 1 needs metadata; add metadata=8"),
+    ("emulated:memory,extended=on", "extended: only where there are metadata; add metadata=8"),
+    ("emulated:disk.img,metadata=8", "they are not kept in a file; use emulated:memory"),
+    ("emulated:memory,metadata=8,null=on", "metadata: not with null; leave one of them out"),
 )
 
 # Other options of `serve --controller emulated:memory`.

@@ -31,7 +31,7 @@ class Disk:
     size_bytes: int = 16 * MIB
     block_bytes: int = 4096
     vectors: int = 5
-    metadata_bytes: int = 0
+    metadata_bytes: int | None = None  # None: no format of it need have any
     extended: bool = False
     protection_type: int = 0
     protection_first: bool = False
@@ -51,13 +51,21 @@ _OUR_ZONES = {
 def emulated(path: Path, disk: Disk) -> Transport:
     """Return our own controller."""
     settings: dict[str, object] = {}
+    in_memory = disk.zones is not None or disk.metadata_bytes is not None
     if disk.zones is not None:
         settings = {_OUR_ZONES[name]: value for name, value in disk.zones.items()}
+    if disk.metadata_bytes is not None:
+        settings |= {
+            "metadata_bytes": disk.metadata_bytes,
+            "extended": disk.extended,
+            "protection_type": disk.protection_type,
+            "protection_first": disk.protection_first,
+        }
     if disk.managed:
         settings["capacity"] = 2 * disk.namespaces * disk.size_bytes
     return EmulatedTransport(
         EmulatedOptions(
-            path=None if disk.zones is not None else path,
+            path=None if in_memory else path,
             settings=settings,
             size_bytes=disk.size_bytes,
             block_bytes=disk.block_bytes,
@@ -79,7 +87,7 @@ def qemu(path: Path, disk: Disk) -> Transport:
             block_bytes=disk.block_bytes,
             namespaces=disk.namespaces,
             vectors=disk.vectors,
-            metadata_bytes=disk.metadata_bytes,
+            metadata_bytes=disk.metadata_bytes or 0,
             extended=disk.extended,
             protection_type=disk.protection_type,
             protection_first=disk.protection_first,

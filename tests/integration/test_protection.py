@@ -1,6 +1,7 @@
 """Namespaces whose blocks have protection information, as plain disks and with it.
 
-QEMU's controller judges: it refuses PRINFO and tags that are wrong, and checks what it stored.
+QEMU's controller judges: it refuses PRINFO and tags that are wrong, and checks what it stored. Our
+own does so where there is no QEMU.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from scsi2nvme.scsi.sense import LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.delivery import ServiceDelivery
 from tests.daemon import IQN, Daemon
-from tests.integration.disks import spec
+from tests.integration.disks import KINDS, spec
 from tests.integration.rig import Disk, Rig, good, io, one
 from tests.integration.test_scsi_commands import (
     DATA,
@@ -38,7 +39,6 @@ from tests.t10_dif import protected
 BLOCK = 512
 LBA = 77
 TYPES = (1, 2, 3)
-KINDS = ("qemu",)
 
 
 @pytest.fixture(params=KINDS)
@@ -118,7 +118,7 @@ async def test_a_tag_that_is_wrong(rig: Rig) -> None:
     async with rig.controller(disk(1)) as controller:
         player = Player.on(controller.namespaces[1], controller)
         write = NvmeCommand(Opcode.WRITE, 1, 7, cdw12=PRACT, cdw14=8, data_out=b"\x11" * BLOCK)
-        await one(controller, write)  # QEMU takes the tag as it is given
+        await one(controller, write)  # the tag is taken as it is given
         result = await player.do("READ (16)", lba=6, transfer_length=4)
         assert text(result) == str(LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED)
         assert (await player.do("READ (16)", lba=8, transfer_length=4)).status is Status.GOOD
@@ -249,7 +249,7 @@ def test_type_2_by_long_cdbs(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("number", TYPES)
 async def test_a_format_to_and_from(rig: Rig, number: int) -> None:
     rig.expects_guest_errors = True
-    async with rig.controller(Disk(block_bytes=BLOCK)) as controller:
+    async with rig.controller(Disk(block_bytes=BLOCK, metadata_bytes=0)) as controller:
         player = Player.on(controller.namespaces[1], controller)
         player.nexus.delivery = ServiceDelivery(protection=True)
         for fmtpinfo, usage, wanted in ((2, 0, 1), (3, 0, 2), (3, 1, 3), (0, 0, 0)):

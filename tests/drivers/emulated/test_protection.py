@@ -49,8 +49,8 @@ class Namespace:
         length: int = 0,
     ) -> int:
         """Return a command's status. Metadata are put beside, where they do not follow blocks."""
-        view = self.host.data.view()
-        view[MPTR_AT : MPTR_AT + len(metadata)] = metadata
+        beside = self.host.data.slice(MPTR_AT, len(metadata))
+        beside.view()[:] = metadata
         command = NvmeCommand(
             opcode,
             1,
@@ -61,10 +61,7 @@ class Namespace:
             data_out=data,
             data_in=length,
         )
-        sqe = bytearray(command.sqe())
-        sqe[16:24] = (self.host.data.iova + MPTR_AT).to_bytes(8, "little")
-        completion = await self.host.execute(_Entry(command, bytes(sqe)), 1)
-        return completion.status & 0x7FF
+        return await execute(self.host, command, self.host.data.iova + MPTR_AT)
 
     async def write(self, data: bytes, **fields: Any) -> int:
         return await self.run(Opcode.WRITE, data, **fields)
@@ -77,14 +74,17 @@ class Namespace:
         return bytes(self.host.data.slice(MPTR_AT, blocks * self.size).view())
 
 
-class _Entry:
-    """A command with an entry of one's own."""
-
-    def __init__(self, command: NvmeCommand, sqe: bytes) -> None:
-        self.data_out, self.data_in, self._sqe = command.data_out, command.data_in, sqe
-
-    def sqe(self) -> bytes:
-        return self._sqe
+async def execute(host: Host, command: NvmeCommand, mptr: int) -> int:
+    """Return the status of a command on queue 1 with a metadata pointer."""
+    sqe = bytearray(command.sqe())
+    sqe[16:24] = mptr.to_bytes(8, "little")
+    length = max(len(command.data_out), command.data_in)
+    buffer = host.data.slice(0, length) if length else None
+    if buffer is not None:
+        buffer.view()[: len(command.data_out)] = command.data_out
+    assert host.pairs[1].place(bytes(sqe), buffer, 0, 0) is not None
+    host.pairs[1].ring()
+    return (await host.take(1)).status & 0x7FF
 
 
 def on_namespace(
@@ -203,10 +203,7 @@ def test_a_pointer_that_leads_nowhere() -> None:
     async def test(one: Namespace) -> None:
         for pointer, status in ((2, StatusCode.INVALID_FIELD), (0, StatusCode.DATA_TRANSFER_ERROR)):
             command = NvmeCommand(Opcode.READ, 1, LBA, data_in=BLOCK)
-            sqe = bytearray(command.sqe())
-            sqe[16:24] = pointer.to_bytes(8, "little")
-            completion = await one.host.execute(_Entry(command, bytes(sqe)), 1)
-            assert completion.status & 0x7FF == status
+            assert await execute(one.host, command, pointer) == status
 
 
 def test_what_is_too_long() -> None:
@@ -237,7 +234,7 @@ def test_what_the_controller_makes(kind: int, extended: bool) -> None:
         wanted = tuples(DATA, tag, step=step, application=0x1234)
         checks = GUARD | APPLICATION | (0 if kind == 3 else REFERENCE)
         length = len(DATA) + (len(wanted) if extended else 0)
-        fields = {"tag": tag, "application": 0xFFFF1234}
+        fields: dict[str, Any] = {"tag": tag, "application": 0xFFFF1234}
         found = await one.read(length, prinfo=checks, **fields)
         if extended:
             assert found == interleaved(DATA, wanted, 8)
@@ -288,7 +285,7 @@ def test_what_is_wrong(at: int, check: int, status: StatusCode) -> None:
         right = protected(DATA, tag, block_bytes=BLOCK, application=0x42)
         wrong = bytearray(right)
         wrong[520 + at] ^= 1
-        fields = {"tag": tag, "application": application}
+        fields: dict[str, Any] = {"tag": tag, "application": application}
         assert await one.write(right, prinfo=ALL, **fields) == 0
         assert await one.write(bytes(wrong), prinfo=ALL, **fields) == status
         assert await one.read(len(right), prinfo=ALL, **fields) == right  # nothing was written
@@ -302,7 +299,7 @@ def test_what_is_wrong(at: int, check: int, status: StatusCode) -> None:
         unchecked = await one.read(len(right), prinfo=ALL & ~check, **fields)
         assert unchecked == bytes(wrong)
         if check == APPLICATION:
-            hidden = {"tag": tag, "application": 0xFFFE0042}
+            hidden: dict[str, Any] = {"tag": tag, "application": 0xFFFE0042}
             assert await one.read(len(right), prinfo=ALL, **hidden) == bytes(wrong)
 
 
@@ -321,7 +318,7 @@ def test_tuples_that_nobody_checks(kind: int, application: int, tag: int, escape
     async def test(one: Namespace) -> None:
         whole = DATA[:BLOCK] + b"\xab\xcd" + application.to_bytes(2, "big") + tag.to_bytes(4, "big")
         checks = GUARD | APPLICATION | (0 if kind == 3 else REFERENCE)
-        fields = {"blocks": 1, "application": 0xFFFF0000}
+        fields: dict[str, Any] = {"blocks": 1, "application": 0xFFFF0000}
         assert await one.write(whole, prinfo=0, **fields) == 0
         status = await one.run(Opcode.READ, length=520, prinfo=checks, **fields)
         assert status == (0 if escapes else StatusCode.GUARD_CHECK_ERROR)
@@ -374,7 +371,7 @@ def test_blocks_that_nobody_has_written() -> None:
 def test_zeroes_with_tuples() -> None:
     @on_namespace(2, 8, extended=True)
     async def test(one: Namespace) -> None:
-        zeroes = {"prinfo": PRACT, "tag": 0x50, "application": 0x77}
+        zeroes: dict[str, Any] = {"prinfo": PRACT, "tag": 0x50, "application": 0x77}
         assert await one.run(Opcode.WRITE_ZEROES, **zeroes) == 0
         wanted = protected(bytes(len(DATA)), 0x50, block_bytes=BLOCK, application=0x77)
         assert await one.read(len(wanted), prinfo=GUARD | REFERENCE, tag=0x50) == wanted
