@@ -9,6 +9,13 @@
 
 _Static_assert(S2N_COUNTED_OTHER + 1 == S2N_COUNTED_KINDS, "each kind has its place");
 
+/* Without counting nothing else is otherwise: bench.counting sees what it costs. */
+#ifdef S2N_UNCOUNTED
+enum { COUNTS = false };
+#else
+enum { COUNTS = true };
+#endif
+
 static uint8_t kind_of(const s2n_task *task)
 {
     const struct s2n_hot_row *row = task->row;
@@ -66,7 +73,7 @@ void s2n_count_begun(s2n_task *task)
 {
     struct s2n_tally *of_unit = tally_of(task);
 
-    if (!task->nexus || task->tallied)
+    if (!COUNTS || !task->nexus || task->tallied)
         return;
     task->tallied = true;
     task->begun_us = task->reactor->now_us;
@@ -87,58 +94,57 @@ static uint32_t sense_code(const s2n_task *task)
     return 0;
 }
 
-static uint32_t failure_of(const s2n_task *task)
-{
-    return ended_well(task) ? 0 : (uint32_t)task->status << 24 | sense_code(task);
-}
-
 void s2n_count_cold(const s2n_task *task)
 {
-    if (task->lu && !task->portion_at)
+    if (COUNTS && task->lu && !task->portion_at)
         s2n_tally_add(&task->lu->local[task->reactor->index].cold[s2n_hot_number(task->row)], 1);
 }
 
-static void answered(struct s2n_tally *tally, struct s2n_failures *failures,
-                     const struct s2n_answered *one)
+/* One more that took so long, and moved so many bytes if it ended well. */
+static inline void add(struct s2n_tally_kind *kind, unsigned bucket, uint64_t us, uint64_t bytes)
 {
-    struct s2n_tally_kind *kind = &tally->kind[one->kind];
+    s2n_tally_add(&kind->latency[bucket], 1);
+    s2n_tally_add(&kind->latency_us, us);
+    s2n_tally_add(&kind->bytes, bytes);
+}
 
-    s2n_tally_add(&kind->latency[one->bucket], 1);
-    s2n_tally_add(&kind->latency_us, one->latency_us);
-    if (one->bytes)
-        s2n_tally_add(&kind->bytes, one->bytes);
-    if (one->failure)
-        s2n_tally_failed(tally, failures, one);
+static void failed(s2n_task *task, uint8_t kind)
+{
+    struct s2n_tally *of_unit = tally_of(task);
+    uint32_t answer = (uint32_t)task->status << 24 | sense_code(task);
+
+    s2n_tally_failed(&task->nexus->tally, &task->nexus->failures, kind, answer);
+    if (of_unit)
+        s2n_tally_failed(of_unit, &task->lu->failures, kind, answer);
 }
 
 /* A portion that others follow is no answer: its bytes are kept until there is one. What was
  * aborted is answered with nothing, and may have no data any more. */
 void s2n_count_answered(s2n_task *task)
 {
-    if (!task->tallied || task->aborted)
+    if (!COUNTS || !task->tallied || task->aborted)
         return;
     uint8_t kind = kind_of(task);
     task->moved_bytes += bytes_of(task, kind);
     if (task->status == S2N_GOOD && s2n_task_portion_follows(task))
         return;
-    uint64_t us = task->reactor->now_us - task->begun_us;
-    const struct s2n_answered one = {.kind = kind,
-                                     .bucket = s2n_tally_bucket(us),
-                                     .failure = failure_of(task),
-                                     .bytes = task->status == S2N_GOOD ? task->moved_bytes : 0,
-                                     .latency_us = us};
-    struct s2n_tally *of_unit = tally_of(task);
     task->tallied = false;
-    answered(&task->nexus->tally, &task->nexus->failures, &one);
+    uint64_t us = task->reactor->now_us - task->begun_us;
+    uint64_t bytes = task->status == S2N_GOOD ? task->moved_bytes : 0;
+    uint8_t bucket = s2n_tally_bucket(us);
+    struct s2n_tally *of_unit = tally_of(task);
+    add(&task->nexus->tally.kind[kind], bucket, us, bytes);
     if (of_unit)
-        answered(of_unit, &task->lu->failures, &one);
+        add(&of_unit->kind[kind], bucket, us, bytes);
+    if (!ended_well(task))
+        failed(task, kind);
 }
 
 void s2n_count_gone(s2n_task *task)
 {
     struct s2n_tally *of_unit = tally_of(task);
 
-    if (!task->tallied)
+    if (!COUNTS || !task->tallied)
         return;
     task->tallied = false;
     s2n_tally_add(&task->nexus->tally.aborted, 1);

@@ -29,11 +29,11 @@ static unsigned place_of(struct s2n_failures *failures, uint32_t answer)
     return place;
 }
 
-void s2n_tally_failed(struct s2n_tally *tally, struct s2n_failures *failures,
-                      const struct s2n_answered *one)
+void s2n_tally_failed(struct s2n_tally *tally, struct s2n_failures *failures, uint8_t kind,
+                      uint32_t answer)
 {
-    s2n_tally_add(&tally->failure[place_of(failures, one->failure)], 1);
-    s2n_tally_add(&tally->kind[one->kind].failed, 1);
+    s2n_tally_add(&tally->failure[place_of(failures, answer)], 1);
+    s2n_tally_add(&tally->kind[kind].failed, 1);
 }
 
 static uint64_t read_one(const _Atomic uint64_t *count)

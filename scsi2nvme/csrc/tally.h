@@ -24,14 +24,6 @@ struct s2n_tally {
     struct s2n_tally_kind kind[S2N_COUNTED_KINDS];
 };
 
-/* What one task adds when it is answered. */
-struct s2n_answered {
-    uint8_t kind; /* enum s2n_counted */
-    uint8_t bucket;
-    uint32_t failure; /* status, sense key, ASC, ASCQ; 0: it ended well */
-    uint64_t bytes, latency_us;
-};
-
 /* The bucket of a latency. */
 uint8_t s2n_tally_bucket(uint64_t us);
 
@@ -44,9 +36,9 @@ static inline void s2n_tally_add(_Atomic uint64_t *count, uint64_t more)
     atomic_store_explicit(count, before + more, memory_order_release);
 }
 
-/* Count an answer that is a failure, beside what `s2n_answered` adds otherwise. */
-void s2n_tally_failed(struct s2n_tally *tally, struct s2n_failures *failures,
-                      const struct s2n_answered *one);
+/* Count an answer that is a failure, too: status, sense key, ASC, ASCQ. */
+void s2n_tally_failed(struct s2n_tally *tally, struct s2n_failures *failures, uint8_t kind,
+                      uint32_t answer);
 
 /* Add what a tally has to what was read of others that share its failures. */
 void s2n_tally_read(const struct s2n_tally *tally, const struct s2n_failures *failures,
