@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from scsi2nvme.api.statistics import STATISTICS
+from scsi2nvme.client import Client
 from scsi2nvme.command import Command, Data, Hot
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.commands.provisioning import UNMAP_BLOCK_DESCRIPTOR, UNMAP_HEADER
-from tests.daemon import IQN, Daemon
+from tests.daemon import IQN, MEMORY, Daemon
 from tests.integration.disks import spec
 from tests.iscsi_client import Initiator
-from tests.iscsi_pdu import SIMPLE, ScsiResult
+from tests.iscsi_pdu import ScsiResult
 from tests.support import row
 
 BLOCK, BLOCKS = 512, 131072
-ORDERED = 2  # which only the engine does
+LEFT_TO_THE_ENGINE = "queues=1"  # the only one is the engine's
 ROUNDS = 250
+PLACES = (0, 50, 95, 105, 115, 118, 195, 205, 215, BLOCKS - 9)
 ROWS = [row for row in COMMANDS if row.hot is not Hot.NO]
 FAULTS = (
     "read:status=2/81:lba=100-101",
@@ -42,21 +45,32 @@ PASSING = tuple(
 
 @contextmanager
 def disks(
-    tmp_path: Path, faults: tuple[str, ...], *options: str
+    tmp_path: Path, faults: tuple[str, ...], *options: str, memory: bool = False
 ) -> Iterator[tuple[Initiator, Initiator]]:
-    """Serve two disks that are the same, to an initiator each."""
+    """Serve two disks that are the same, to an initiator each; the engine has all of one."""
     with ExitStack() as stack:
         both = []
         for name in ("hot", "cold"):
             (tmp_path / name).mkdir()
             words = (f"fault={each}" for each in faults)
-            disk = ",".join([spec("emulated", tmp_path / name, block=BLOCK), *options, *words])
+            own = [LEFT_TO_THE_ENGINE] if name == "cold" else []
+            plain = spec("emulated", tmp_path / name, block=BLOCK)
+            base = f"{MEMORY},block={BLOCK}" if memory else plain
+            disk = ",".join([base, *own, *options, *words])
             daemon = stack.enter_context(Daemon(tmp_path / name, disk))
             one = stack.enter_context(Initiator(("127.0.0.1", daemon.port)))
             one.login(IQN)
             one.command(0, bytes(6))
-            both.append(one)
-        yield both[0], both[1]
+            both.append((one, daemon))
+        yield both[0][0], both[1][0]
+        some, most = (left_to_the_engine(daemon) for _, daemon in both)
+        assert some < most * 3 / 4
+
+
+def left_to_the_engine(daemon: Daemon) -> int:
+    with Client(daemon.state_dir / "control.sock") as client:
+        (unit,) = client.call(STATISTICS).units
+    return sum(unit.cold.values())
 
 
 def unmap_list(rng: random.Random) -> bytes:
@@ -71,9 +85,11 @@ def unmap_list(rng: random.Random) -> bytes:
     return (header + descriptors)[: rng.choice((None, None, None, 7, 23))]
 
 
-def command(rng: random.Random) -> tuple[Command, bytes, bytes]:
+def command(
+    rng: random.Random, rows: Sequence[Command] = ROWS, places: Sequence[int] = PLACES
+) -> tuple[Command, bytes, bytes]:
     """Return a row, a CDB of it, and its data, which may not fit."""
-    chosen = rng.choice(ROWS)
+    chosen = rng.choice(rows)
     fields = chosen.structure.by_name
     values: dict[str, int] = {
         name: rng.randint(0, fields[name].maximum)
@@ -86,7 +102,7 @@ def command(rng: random.Random) -> tuple[Command, bytes, bytes]:
         data = unmap_list(rng)
         return chosen, chosen.build(**values, parameter_list_length=len(data)), data
     if "lba" in fields:
-        values["lba"] = rng.choice((0, 50, 95, 105, 115, 118, 195, 205, 215, BLOCKS - 9))
+        values["lba"] = rng.choice(places)
         values[chosen.length_field] = rng.choice((0, 1, 3, 8, 9, 10, 20))
     cdb = chosen.build(**values)
     if chosen.data is not Data.OUT:
@@ -97,13 +113,11 @@ def command(rng: random.Random) -> tuple[Command, bytes, bytes]:
     return chosen, cdb, filler * size
 
 
-def sent(
-    one: Initiator, chosen: Command, cdb: bytes, data: bytes, attribute: int
-) -> tuple[object, ...]:
+def sent(one: Initiator, chosen: Command, cdb: bytes, data: bytes) -> tuple[object, ...]:
     size = 0
     if chosen.data is Data.IN:
         size = chosen.data_bytes(chosen.structure.parse(cdb), BLOCK)
-    result: ScsiResult = one.command(0, cdb, data_out=data, data_in=size, attribute=attribute)
+    result: ScsiResult = one.command(0, cdb, data_out=data, data_in=size)
     return result.status, result.sense, result.data, result.underflow, result.overflow
 
 
@@ -116,7 +130,7 @@ def test_both_say_and_do_the_same(tmp_path: Path, faults: tuple[str, ...]) -> No
     with disks(tmp_path, faults) as (hot, cold):
         for _ in range(ROUNDS):
             request = command(rng)
-            told = sent(hot, *request, SIMPLE), sent(cold, *request, ORDERED)
+            told = sent(hot, *request), sent(cold, *request)
             assert told[0] == told[1], f"{request[0].name} {request[1].hex()}"
         contents = [one.command(0, whole, data_in=90 * BLOCK).data for one in (hot, cold)]
         assert contents[0] == contents[1]
@@ -158,5 +172,5 @@ def test_both_compare_and_write(tmp_path: Path, faults: tuple[str, ...], fuses: 
                 chosen.build(lba=lba, number_of_blocks=count, fua=rng.randrange(2)),
                 altered(rng, old) + new,
             )
-            told = sent(hot, *request, SIMPLE), sent(cold, *request, ORDERED)
+            told = sent(hot, *request), sent(cold, *request)
             assert told[0] == told[1], f"{lba}, {count} blocks"
