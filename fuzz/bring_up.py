@@ -36,7 +36,7 @@ from scsi2nvme.fuzz.liar import Liar, Lie, Lies, Reading
 from scsi2nvme.fuzz.outcomes import check_result
 from scsi2nvme.fuzz.situations import make_nexus
 from scsi2nvme.fuzz.strategies import field_values
-from scsi2nvme.native.plane import UnitParameters
+from scsi2nvme.native.unit_parameters import UnitParameters
 from scsi2nvme.nvme.command import AdminOpcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.registers import ALL_ONES_64, CAP, Register, encode

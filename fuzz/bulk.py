@@ -21,7 +21,7 @@ from scsi2nvme.fuzz import native, strategies
 from scsi2nvme.fuzz.dice import Dice
 from scsi2nvme.fuzz.finding import Finding
 from scsi2nvme.fuzz.situations import make_unit
-from scsi2nvme.native.plane import UnitParameters
+from scsi2nvme.native.unit_parameters import UnitParameters
 from scsi2nvme.nvme.namespace import NamespaceFacts
 
 CDBS_OF_BATCH, CDBS_OF_NAMESPACE = 20_000, 200
@@ -40,7 +40,7 @@ def namespaces(number: int, count: int) -> list[NamespaceFacts]:
         suppress_health_check=list(HealthCheck),
     )
     @seeded(number)
-    @given(strategies.namespaces())
+    @given(strategies.zoned_or_not())
     def take(facts: NamespaceFacts) -> None:
         found.append(facts)
 

@@ -58,7 +58,8 @@ class Dice:
             return row.build(**values), b""
         count = self._count(row)
         most = min(fields["lba"].maximum, self._lu.capacity_blocks - count)
-        values |= {row.length_field: count, "lba": dice.choice((most, dice.randint(0, most)))}
+        lba = native.in_zone(self._lu, dice.choice((most, dice.randint(0, most))), count)
+        values |= {row.length_field: count, "lba": lba}
         if "bytchk" in fields:
             values["bytchk"] = dice.choice(native.checks(row, self._lu) or (0,))
         if "unmap" in fields:

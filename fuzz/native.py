@@ -16,7 +16,7 @@ from scsi2nvme.fuzz.finding import Finding
 from scsi2nvme.fuzz.situations import make_unit
 from scsi2nvme.native import hot
 from scsi2nvme.native.hot import NvmeOp
-from scsi2nvme.native.plane import UnitParameters
+from scsi2nvme.native.unit_parameters import UnitParameters
 from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
@@ -68,7 +68,7 @@ def _request(row: Command, lu: LogicalUnit, data: st.DataObject) -> tuple[bytes,
 
 def agrees(row: Command, data: st.DataObject) -> None:
     """Whatever the native path takes, the Python translation does, with the same SQEs."""
-    lu, nexus = make_unit(data.draw(strategies.namespaces()))
+    lu, nexus = make_unit(data.draw(strategies.zoned_or_not()))
     compare(nexus, lu, UnitParameters.of(lu), *_request(row, lu, data))
 
 
@@ -89,6 +89,8 @@ def compare(
         return False
     if selected is None:
         raise Finding(None, "opcode", f"the native path takes {cdb.hex()}")
+    if lu.zones is not None and selected.modifies_medium:
+        raise Finding(selected, "hot", f"the native path changes zones by {cdb.hex()}")
     sent: list[NvmeCommand] = []
     answer = _as_expected(selected, cdb, data_out, lu)
     result = play(engine.run(engine.select(nexus, 0, cdb), data_out), answer, sent.extend)
@@ -151,7 +153,8 @@ def _guilty(row: Command, cdb: bytes, data_out: bytes, lu: LogicalUnit) -> str:
 
 def takes(row: Command, data: st.DataObject) -> None:
     """The native path takes every plain command: it does not just step aside."""
-    lu, _ = make_unit(data.draw(strategies.namespaces()))
+    lu, _ = make_unit(data.draw(strategies.zoned_or_not()))
+    assume(lu.zones is None or not row.modifies_medium)
     values, data_out = data.draw(_plain(row, lu, fits=True))
     cdb = row.build(**values)
     if hot.hot_translate(UnitParameters.of(lu), cdb, data_out) is None:
@@ -186,7 +189,8 @@ def _plain(
     count = draw(_counts(row, lu))
     last = min(fields["lba"].maximum, lu.capacity_blocks - count)
     step = lu.atomic_limits().alignment if row.hot is Hot.WRITE_ATOMIC else 1
-    values |= {"lba": draw(st.integers(0, last // step)) * step, row.length_field: count}
+    lba = draw(st.integers(0, last // step)) * step
+    values |= {"lba": in_zone(lu, lba, count), row.length_field: count}
     if "bytchk" in fields:
         values["bytchk"] = draw(st.sampled_from(checks(row, lu) or (0,)))
         assume(values["bytchk"] in checks(row, lu))
@@ -223,6 +227,14 @@ def _counts(row: Command, lu: LogicalUnit) -> st.SearchStrategy[int]:
     return st.sampled_from(counts) if counts else st.nothing()
 
 
+def in_zone(lu: LogicalUnit, lba: int, count: int) -> int:
+    """Return where so many blocks are of one zone, if there are any, near by an LBA."""
+    if lu.zones is None:
+        return lba
+    start = lu.zones.start(lba)
+    return start + max(min(lba - start, lu.zones.capacity - count), 0)
+
+
 def taken_counts(row: Command, lu: LogicalUnit) -> Sequence[int]:
     """Return how many blocks the native path takes of a row; the edges more than once."""
     maximum = row.structure.by_name[row.length_field].maximum
@@ -230,7 +242,8 @@ def taken_counts(row: Command, lu: LogicalUnit) -> Sequence[int]:
         most = min(lu.capacity_blocks, lu.maximum_compare_and_write_blocks)
         taken = [count for count in range(1, most + 1) if _compares(lu, count)]
         return [count for count in taken if 0 <= count - lu.fused_blocks <= 1] + taken
-    return range(1, min(lu.capacity_blocks, maximum, _most(row, lu)) + 1)
+    together = lu.capacity_blocks if lu.zones is None else lu.zones.capacity
+    return range(1, min(together, maximum, _most(row, lu)) + 1)
 
 
 def _compares(lu: LogicalUnit, count: int) -> bool:

@@ -220,6 +220,25 @@ def with_zones(facts: NamespaceFacts) -> NamespaceFacts:
     return replace(facts, zones=Zones(size, size))
 
 
+@cache
+def zoned_or_not() -> st.SearchStrategy[NamespaceFacts]:
+    """Return namespaces as `namespaces` does, of which one in four is divided into zones."""
+    return st.one_of(namespaces(), namespaces(), namespaces(), _zoned())
+
+
+@st.composite
+def _zoned(draw: st.DrawFn) -> NamespaceFacts:
+    facts: NamespaceFacts = draw(namespaces())
+    size = facts.capacity_blocks // draw(st.sampled_from(_divisors(facts.capacity_blocks)))
+    capacity = draw(st.sampled_from((size, size, max(size // 2, 1), size - (size > 1))))
+    return replace(facts, zones=Zones(size, capacity, reads_cross=draw(st.booleans())))
+
+
+def _divisors(blocks: int) -> list[int]:
+    """Return numbers of zones that a namespace can be divided into."""
+    return [each for each in (1, 2, 4, 16, 64) if not blocks % each]
+
+
 def with_tuples(facts: NamespaceFacts, protection_type: int) -> NamespaceFacts:
     """Return the same namespace, with protection information of a type behind each block."""
     raw = bytearray(facts.namespace.raw)

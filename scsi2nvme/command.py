@@ -260,6 +260,14 @@ class Command:
         moves_blocks = Transfer.BLOCKS <= self.transfer <= Transfer.BYTCHK
         return moves_blocks or self.modifies_medium or self.hot is Hot.FLUSH
 
+    @property
+    def reads_zones(self) -> bool:
+        """Whether it is hot where there are zones as well, of one of which it reads.
+
+        What writes these is not: the engine keeps its order.
+        """
+        return self.hot is not Hot.NO and not self.modifies_medium
+
     @cached_property
     def names_blocks(self) -> bool:
         """Whether the CDB names blocks that are read or changed."""

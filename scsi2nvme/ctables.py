@@ -68,7 +68,7 @@ def _row(row: Command) -> str:
         f"        {_bits(fields.get('lba'))}, {_bits(fields.get(row.length_field))},"
         f" {_bits(fields.get('fua'))}, {_bits(_selector(fields))},"
         f" {_bits(fields.get('unmap'))}, {_bits(fields.get(row.protect_field))},"
-        f" {int(row.asks_for_state)},"
+        f" {int(row.asks_for_state)}, {int(row.reads_zones)},"
         f" S2N_COUNTED_{row.counted.name},\n"
         f"        {{{_mask(row)}}}}},"
     )

@@ -41,7 +41,9 @@ def test_a_row_says_what_the_table_says(row: Command) -> None:
     transfer = f"S2N_TRANSFER_{row.transfer.name}"
     assert values[:3] == [f"0x{row.opcode:02x}", str(row.length), f"S2N_{row.data.name}"]
     assert values[3:6] == [transfer, hot, str(row.zero_length_means)]
-    assert values[-2:] == [str(int(row.asks_for_state)), f"S2N_COUNTED_{row.counted.name}"]
+    asks, zones, counted = values[-3:]
+    assert (asks, zones) == (str(int(row.asks_for_state)), str(int(row.reads_zones)))
+    assert counted == f"S2N_COUNTED_{row.counted.name}"
     assert len(mask) == 32
     own = row.structure.mask
     assert all(accepted & ~allowed == 0 for accepted, allowed in zip(mask, own, strict=False))
@@ -52,6 +54,12 @@ def test_what_is_in_the_head_of_the_queue_implicitly() -> None:
     """No other command may pass one that is ORDERED. Spec: SPC-4 5.3."""
     heads = {row.name for row in COMMANDS if row.asks_for_state}
     assert heads == {"INQUIRY", "REPORT LUNS", "REQUEST SENSE", "TEST UNIT READY"}
+
+
+def test_what_writes_zones_is_never_hot() -> None:
+    """Its order is the engine's affair."""
+    kinds = {row.hot for row in COMMANDS if row.reads_zones}
+    assert kinds == {Hot.READ, Hot.FLUSH, Hot.READY, Hot.PRE_FETCH, Hot.VERIFY}
 
 
 def test_the_mask_of_read_10() -> None:

@@ -136,6 +136,8 @@ typedef struct {
     uint32_t atomic_blocks;    /* of one WRITE ATOMIC, from a multiple of the alignment on; */
     uint32_t atomic_alignment; /* 0 blocks: there is none */
     uint8_t fenced_by_disk;    /* which alone knows what other hosts have reserved, when asked */
+    uint64_t zone_blocks;      /* of one zone: the engine writes it, in order. 0: no zones */
+    uint64_t zone_capacity;    /* of its blocks: those behind them are a gap */
 } s2n_lu_params;
 
 /* A logical unit begins with its step-aside flag set. */

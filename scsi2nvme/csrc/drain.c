@@ -60,12 +60,20 @@ void s2n_task_uncount(s2n_task *task)
 
 /* ---- tasks that are put off ---- */
 
+/* What writes zones is never hot, and keeps its order. */
+static bool may_be_hot(const s2n_task *task)
+{
+    return task->row && task->row->hot &&
+           (task->row->reads_zones ||
+            !atomic_load_explicit(&task->lu->zoned, memory_order_relaxed));
+}
+
 /* What asks for the logical unit's state waits for nobody. */
 bool s2n_task_may_be_put_off(const s2n_task *task)
 {
     const struct s2n_slot *slot = s2n_slot_of(task);
 
-    return task->lu && slot && task->row && task->row->hot && !task->row->asks &&
+    return task->lu && slot && may_be_hot(task) && !task->row->asks &&
            atomic_load_explicit(&task->lu->drained, memory_order_acquire) &&
            atomic_load_explicit(&slot->lu, memory_order_acquire) == task->lu &&
            !atomic_load_explicit(&slot->aside, memory_order_acquire);

@@ -216,10 +216,21 @@ const struct s2n_hot_kind s2n_hot_pre_fetch = {.plan = plan_pre_fetch};
 
 /* ---- all kinds ---- */
 
+/* Where there are zones: what changes none, and reads blocks of one. */
+static bool suits_zones(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb)
+{
+    if (!row->reads_zones || !row->hot->names_blocks)
+        return row->reads_zones;
+    uint64_t at = s2n_hot_bits(cdb, row->lba) % lu->zone_blocks;
+    return at < lu->zone_capacity && s2n_hot_count(row, cdb) <= lu->zone_capacity - at;
+}
+
 bool s2n_hot_plan(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
                   const struct s2n_hot_data *data, struct s2n_hot_plan *plan)
 {
-    return row->hot && s2n_hot_accepted(row, cdb) && row->hot->plan(lu, row, cdb, data, plan);
+    return row->hot && s2n_hot_accepted(row, cdb) &&
+           (!lu->zone_blocks || suits_zones(lu, row, cdb)) &&
+           row->hot->plan(lu, row, cdb, data, plan);
 }
 
 /* Translate what is left of a phase; returns how much of `out` is used then, or -EINVAL. */

@@ -45,6 +45,7 @@ void s2n_lu_update(s2n_lu *lu, const s2n_lu_params *params)
     lu->params.write_zeroes_blocks = at_most(lu->params.write_zeroes_blocks, NLB_BLOCKS);
     atomic_store_explicit(&lu->block_shift, params->block_shift, memory_order_relaxed);
     atomic_store_explicit(&lu->tuple_bytes, params->tuple_bytes, memory_order_relaxed);
+    atomic_store_explicit(&lu->zoned, params->zone_blocks, memory_order_relaxed);
 }
 
 void s2n_lu_move(s2n_lu *lu, s2n_controller *controller)

@@ -68,6 +68,7 @@ struct s2n_lu {
     s2n_lu_params params;                 /* changes only while drained */
     _Atomic uint32_t block_shift;         /* the same, for those who do not wait for that */
     _Atomic uint32_t tuple_bytes;         /* likewise */
+    atomic_bool zoned;                    /* likewise */
     atomic_bool aside;
     atomic_bool left;    /* its controller, by the engine */
     atomic_bool drained; /* and so aside, for a short time or until that is told */

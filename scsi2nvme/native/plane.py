@@ -12,16 +12,11 @@ from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.handle import Handle, check
 from scsi2nvme.native.nvme import QueuePair
 from scsi2nvme.native.transport import Region
-from scsi2nvme.unit.block_device import (
-    MAXIMUM_WRITE_SAME_BLOCKS,
-    BlockDevice,
-    Portion,
-    UnmapLimits,
-)
+from scsi2nvme.native.unit_parameters import UnitParameters
+from scsi2nvme.unit.block_device import Portion
 from scsi2nvme.unit.statistics import KindStatistics, Statistics
 
 _LAST_BLOCK = (1 << 64) - 1  # no namespace has it
-_LONGEST_BOUNDARY = (1 << 32) - 1  # blocks
 _BUCKETS = int(lib.S2N_LATENCY_BUCKETS)
 
 # Where C puts what it returns besides; there is one control thread.
@@ -280,93 +275,6 @@ class PlaneController(Handle):
     def fail(self, status: int) -> None:
         """The controller is lost: end everything with `status`."""
         lib.s2n_controller_fail(self.native, status)
-
-
-@dataclass(frozen=True, slots=True)
-class UnitParameters:
-    """What the hot path must know of a logical unit. See s2n_lu_params."""
-
-    nsid: int
-    block_bytes: int
-    blocks: int
-    maximum_blocks: int
-    boundary_blocks: int
-    volatile_cache: bool
-    compares: bool = False
-    fused_blocks: int = 0
-    verify_blocks: int = 0
-    write_zeroes_blocks: int = 0
-    write_zeroes_deallocates: bool = False
-    unmap: UnmapLimits | None = None
-    protection_read: int = 0
-    protection_write: int = 0
-    protection_verify: int = 0
-    protection_tagged: bool = False
-    tuple_bytes: int = 0
-    atomic_blocks: int = 0
-    atomic_alignment: int = 1
-    fenced_by_disk: bool = False
-
-    @classmethod
-    def of(cls, device: BlockDevice) -> UnitParameters:
-        """Return what the hot path must know of a block device."""
-        kept, atomic = device.facts.protection, device.atomic_limits()
-        return cls(
-            nsid=device.nsid,
-            block_bytes=device.block_bytes,
-            blocks=device.capacity_blocks,
-            maximum_blocks=device.nvme_maximum_blocks,
-            # Where it is as long as a zone may be, the engine serves the blocks.
-            boundary_blocks=min(device.optimal_boundary_blocks, _LONGEST_BOUNDARY),
-            volatile_cache=device.volatile_write_cache,
-            compares=device.compares,
-            fused_blocks=device.fused_blocks,
-            verify_blocks=device.verify_blocks,
-            write_zeroes_blocks=device.write_zeroes_blocks,
-            write_zeroes_deallocates=device.write_zeroes_deallocates,
-            unmap=device.unmap_limits if device.provisioned else None,
-            protection_read=kept.read,
-            protection_write=kept.write,
-            protection_verify=kept.verify,
-            protection_tagged=kept.tagged,
-            tuple_bytes=device.tuple_bytes,
-            atomic_blocks=atomic.blocks if device.writes_atomically else 0,
-            atomic_alignment=atomic.alignment,
-            fenced_by_disk=device.fenced_by_disk,
-        )
-
-    @property
-    def native(self) -> Any:
-        """A structure that says the same, for the call to come."""
-        unmap = self.unmap or UnmapLimits(0, 0, 0)
-        return ffi.new(
-            "s2n_lu_params *",
-            {
-                "nsid": self.nsid,
-                "block_shift": self.block_bytes.bit_length() - 1,
-                "blocks": self.blocks,
-                "maximum_blocks": self.maximum_blocks,
-                "boundary_blocks": self.boundary_blocks,
-                "volatile_cache": self.volatile_cache,
-                "compares": self.compares,
-                "fused_blocks": self.fused_blocks,
-                "write_zeroes_deallocates": self.write_zeroes_deallocates,
-                "verify_blocks": self.verify_blocks,
-                "write_zeroes_blocks": self.write_zeroes_blocks,
-                "write_same_blocks": MAXIMUM_WRITE_SAME_BLOCKS,
-                "unmap_ranges": unmap.ranges,
-                "unmap_range_blocks": unmap.blocks_of_range,
-                "unmap_blocks": unmap.blocks,
-                "protection_read": self.protection_read,
-                "protection_write": self.protection_write,
-                "protection_verify": self.protection_verify,
-                "protection_tagged": self.protection_tagged,
-                "tuple_bytes": self.tuple_bytes,
-                "atomic_blocks": self.atomic_blocks,
-                "atomic_alignment": self.atomic_alignment,
-                "fenced_by_disk": self.fenced_by_disk,
-            },
-        )
 
 
 def _statistics(raw: Any) -> Statistics:

@@ -12,8 +12,8 @@ from scsi2nvme.native.plane import (
     PlaneNexus,
     PlaneUnit,
     Scope,
-    UnitParameters,
 )
+from scsi2nvme.native.unit_parameters import UnitParameters
 from scsi2nvme.scsi.sense import REPORTED_LUNS_DATA_HAS_CHANGED, SenseCode
 from scsi2nvme.service.answers import KeptAnswers
 from scsi2nvme.service.events import Events

@@ -14,7 +14,8 @@ from typing import Protocol
 from scsi2nvme.background import Background
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.executor import DataExecutor, NvmeExecutor, OnBehalf
-from scsi2nvme.native.plane import PlaneController, PlaneNexus, PlaneUnit, UnitParameters
+from scsi2nvme.native.plane import PlaneController, PlaneNexus, PlaneUnit
+from scsi2nvme.native.unit_parameters import UnitParameters
 from scsi2nvme.nvme.command import NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.service.allowance import SHARE, Allowance

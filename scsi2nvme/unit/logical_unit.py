@@ -346,7 +346,6 @@ class LogicalUnit(BlockDevice):
             or bool(self.unit_attentions.get(nexus.key))
             or self.exceptions.due
             or self.write_protected
-            or self.zones is not None  # the engine keeps the order of writes
             or self.reservations.restricts(nexus)
         )
 

@@ -101,10 +101,35 @@ static void what_is_put_off_at_the_end_does_not_begin(void)
     bench_close();
 }
 
+/* A write of a zone overtakes none that came before: it goes where these go, drained or not. */
+static void writes_of_zones_are_not_put_off(void)
+{
+    bench_open(DEPTH, POOL);
+    bench.params.zone_blocks = bench.params.zone_capacity = 1 << 10;
+    s2n_lu_update(bench.lu[0], &bench.params);
+    s2n_lu_drain(bench.lu[0], 31);
+    expect_drained(31, 0);
+    begin_read(&op[0], 0, 0, 0, 1);
+    no_event();
+    begin_write(&op[1], 0, 0, 0, 1);
+    gathered(&op[1]);
+    answer_cold(&op[1]);
+    s2n_lu_set_aside(bench.lu[0], false);
+    begin_write(&op[1], 0, 0, 1, 1);
+    gathered(&op[1]);
+    answer_cold(&op[1]);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 1);
+    complete_all();
+    CHECK(op[0].completed);
+    bench_close();
+}
+
 int main(void)
 {
     RUN(what_is_put_off_at_the_end_does_not_begin);
     RUN(what_comes_meanwhile_is_put_off);
     RUN(what_is_the_engines_is_not_put_off);
+    RUN(writes_of_zones_are_not_put_off);
     return 0;
 }

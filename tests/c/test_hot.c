@@ -454,6 +454,26 @@ static void what_has_no_data_has_more_time(void)
     }
 }
 
+/* The engine has what writes zones, and what meets more than one or a gap. */
+static void one_zone_is_read(void)
+{
+    static const int64_t reads[][3] = {
+        {0, 75, 2},  {25, 50, 2}, {25, 51, -1},   {74, 1, 1},  {75, 1, -1},
+        {99, 2, -1}, {100, 1, 1}, {99900, 75, 3}, {75, 0, -1}, {0, UINT32_MAX, -1}};
+    s2n_lu_params zoned = lu;
+
+    zoned.zone_blocks = 100;
+    zoned.zone_capacity = 75;
+    for (unsigned i = 0; i < sizeof reads / sizeof *reads; i++) {
+        uint8_t *cdb = (uint8_t *)cdb_of(0x88, (uint64_t)reads[i][0], (uint32_t)reads[i][1]);
+        int count = translate(&zoned, cdb, 16, op, 8);
+        CHECK_EQUAL(count < 0 ? -1 : count, reads[i][2]);
+        cdb[0] = 0x8a;
+        CHECK(translate(&zoned, cdb, 16, op, 8) < 0);
+    }
+    CHECK_EQUAL(translate(&zoned, cdb_of(0x35, 75, 0), 10, op, 8), 1);
+}
+
 int main(void)
 {
     RUN(reads_and_writes_of_every_length);
@@ -475,5 +495,6 @@ int main(void)
     RUN(an_action_that_there_is_not_has_no_row);
     RUN(a_swap_is_within_the_end_and_the_largest_transfer);
     RUN(what_has_no_data_has_more_time);
+    RUN(one_zone_is_read);
     return 0;
 }

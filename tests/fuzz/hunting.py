@@ -22,7 +22,7 @@ from pathlib import Path
 from scsi2nvme.fuzz import runner
 from scsi2nvme.fuzz.runner import Failure
 from scsi2nvme.native.hot import NvmeOp, carried, room
-from scsi2nvme.native.plane import UnitParameters
+from scsi2nvme.native.unit_parameters import UnitParameters
 
 ROOT = Path(__file__).parent.parent.parent
 CSRC = ROOT / "scsi2nvme" / "csrc"
@@ -68,6 +68,9 @@ class _Parameters(Structure):
         ("tuple_bytes", c_uint8),
         ("atomic_blocks", c_uint32),
         ("atomic_alignment", c_uint32),
+        ("fenced_by_disk", c_uint8),
+        ("zone_blocks", c_uint64),
+        ("zone_capacity", c_uint64),
     )
 
 

@@ -136,6 +136,44 @@ def test_both_say_and_do_the_same(tmp_path: Path, faults: tuple[str, ...]) -> No
         assert contents[0] == contents[1]
 
 
+# Zones, of which the hot path reads one at a time
+
+ZONE, CAPACITY = 512, 384  # in blocks
+READING = [row for row in ROWS if row.reads_zones]
+WRITING = ("WRITE (16)", "RESET WRITE POINTER", "FINISH ZONE")
+
+
+def change(rng: random.Random, pointers: dict[int, int]) -> tuple[Command, bytes, bytes]:
+    """Return what writes at a zone's write pointer, or moves that."""
+    start = rng.choice((0, ZONE, BLOCKS - ZONE))
+    chosen = row(rng.choice(WRITING))
+    if chosen.name != "WRITE (16)":
+        pointers[start] = 0 if chosen.name == "RESET WRITE POINTER" else CAPACITY
+        return chosen, chosen.build(zone_id=start), b""
+    at, count = pointers.get(start, 0), rng.choice((1, 8, 60, 200))
+    if at + count <= CAPACITY:
+        pointers[start] = at + count
+    cdb = chosen.build(lba=start + at, transfer_length=count)
+    return chosen, cdb, rng.randbytes(1) * count * BLOCK
+
+
+@pytest.mark.parametrize("capacity", [CAPACITY, ZONE], ids=["gaps", "no gaps"])
+def test_both_read_zones(tmp_path: Path, capacity: int) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    zoned = (f"zoned={ZONE * BLOCK}", f"zone-capacity={capacity * BLOCK}")
+    edges = [start + at for start in (0, ZONE) for at in (0, 5, CAPACITY - 8, CAPACITY, ZONE - 3)]
+    pointers: dict[int, int] = {}
+    bad = ("read:status=2/81:lba=5-5",)
+    with disks(tmp_path, bad, *zoned, memory=True) as (hot, cold):
+        for _ in range(120):
+            kind = rng.randrange(4)
+            request = command(rng, READING, (*edges, BLOCKS - 9)) if kind else change(rng, pointers)
+            told = sent(hot, *request), sent(cold, *request)
+            assert told[0] == told[1], f"{request[0].name} {request[1].hex()}"
+
+
 # COMPARE AND WRITE
 
 

@@ -11,7 +11,7 @@ import pytest
 from scsi2nvme.command import Command, Data, Hot
 from scsi2nvme.commands import COMMANDS, find
 from scsi2nvme.native.hot import NvmeOp, hot_data_bytes, hot_translate
-from scsi2nvme.native.plane import UnitParameters
+from scsi2nvme.native.unit_parameters import UnitParameters
 from scsi2nvme.nvme.protection import kept
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES, UnmapLimits
 from tests.support import row

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scsi2nvme.native.plane import Plane, PlaneController, PlaneNexus, PlaneUnit, UnitParameters
+from scsi2nvme.native.plane import Plane, PlaneController, PlaneNexus, PlaneUnit
+from scsi2nvme.native.unit_parameters import UnitParameters
 from scsi2nvme.nvme.namespace import Zones
 from scsi2nvme.unit.block_device import BlockDevice
 from tests.support import make_facts
@@ -24,4 +25,6 @@ def test_a_lun_beyond_flat_space_is_refused() -> None:
 
 def test_a_zone_of_any_length_can_be_told_of() -> None:
     facts = make_facts(zones=Zones(1 << 40, 1 << 40))
-    assert UnitParameters.of(BlockDevice(facts)).native.boundary_blocks == 0xFFFFFFFF
+    native = UnitParameters.of(BlockDevice(facts)).native
+    assert (native.zone_blocks, native.zone_capacity) == (1 << 40, 1 << 40)
+    assert native.boundary_blocks == 0

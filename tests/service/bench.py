@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
-from scsi2nvme.native.plane import Event, EventType, Scope, UnitParameters
+from scsi2nvme.native.plane import Event, EventType, Scope
+from scsi2nvme.native.unit_parameters import UnitParameters
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.service import TaskService

@@ -86,8 +86,8 @@ def test_what_is_aborted_while_it_waits_is_not_written() -> None:
     on_zones(story)
 
 
-def test_the_hot_path_leaves_zones_to_the_engine() -> None:
+def test_the_hot_path_reads_zones() -> None:
     async def story(bench: Bench) -> None:
-        assert bench.plane_nexus.aside == {0: True}
+        assert bench.plane_nexus.aside == {0: False}
 
     on_zones(story)

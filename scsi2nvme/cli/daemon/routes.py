@@ -5,7 +5,7 @@ from __future__ import annotations
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
 from scsi2nvme.cli.spec import ControllerSpec
 from scsi2nvme.drivers.nvme.controller import ControllerState
-from scsi2nvme.native.plane import UnitParameters
+from scsi2nvme.native.unit_parameters import UnitParameters
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.reservations import CTRATT_HOST_ID_128
 from scsi2nvme.service.routing import ServedRoute
