@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scsi2nvme.api import changing, configuration, passing
+from scsi2nvme.api import changing, configuration, passing, scsi
 from scsi2nvme.api.events import EVENTS, SUBSCRIBE
 from scsi2nvme.api.log_level import LOG_LEVEL
 from scsi2nvme.api.method import Method
@@ -42,5 +42,6 @@ METHODS: tuple[Method[Any, Any], ...] = (
     *configuration.METHODS,
     *changing.METHODS,
     *passing.METHODS,
+    *scsi.METHODS,
 )
 BY_NAME: dict[str, Method[Any, Any]] = {each.name: each for each in METHODS}

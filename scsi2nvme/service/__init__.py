@@ -19,10 +19,11 @@ from scsi2nvme.native.plane import Event, Plane, PlaneController, PlaneNexus, Sc
 from scsi2nvme.nvme.command import BROADCAST_NSID, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.reservations import RESERVATION_NOTIFICATION_LOG
-from scsi2nvme.scsi.result import CheckCondition, NvmeError
+from scsi2nvme.scsi.result import CheckCondition, NvmeError, Result
 from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
 from scsi2nvme.service import filling, resting
+from scsi2nvme.service.by_hand import ByHand
 from scsi2nvme.service.events import Care, Events
 from scsi2nvme.service.keeping import Keeper, keep
 from scsi2nvme.service.mover import Mover
@@ -64,6 +65,7 @@ class TaskService:
         self._runner = TaskRunner(
             plane, self._registry, self._events, self._background, self._manager
         )
+        self._by_hand = ByHand(self._registry, self._background, self._manager)
         self._routers: dict[LogicalUnit, Router] = {}
         self._follower = Follower(self._registry, self._routers)
         self._mover = Mover(self._registry)
@@ -244,6 +246,12 @@ class TaskService:
         Commands of the nexus that came after `up_to`, an event's `arrived`, go on.
         """
         return await self._manager.perform(function, nexus, plane_nexus, lun, itt, up_to)
+
+    async def run_by_hand(
+        self, lu: LogicalUnit, cdb: bytes, data_out: bytes, expected: int
+    ) -> Result:
+        """Run a SCSI command that no front end has brought, up to its status: see ByHand."""
+        return await self._by_hand.run(lu, cdb, data_out, expected)
 
     def unit_was_reset(self, lu: LogicalUnit) -> None:
         """Whoever is beyond a nexus has reset a logical unit, ended its tasks, and told of it."""

@@ -15,6 +15,7 @@ from scsi2nvme.api.method import Nothing
 from scsi2nvme.cli import controllers, inspection
 from scsi2nvme.cli.config import Settings
 from scsi2nvme.cli.daemon import descriptors, happening, messages, metrics, privileges
+from scsi2nvme.cli.daemon.by_hand import UnitCommands
 from scsi2nvme.cli.daemon.changes import Changes, Source
 from scsi2nvme.cli.daemon.control import Answers, ControlServer, StateDirectory
 from scsi2nvme.cli.daemon.front_ends import FRONT_ENDS
@@ -140,6 +141,7 @@ class Daemon:
         self.controllers.answer(answers)
         controllers = self.controllers
         Passing(self.service, controllers.one, controllers.follow).answer(answers)
+        UnitCommands(self.service, controllers.one).answer(answers)
         self.counting.answer(answers)
         self.changes.answer(answers)
         happening.answer(answers)

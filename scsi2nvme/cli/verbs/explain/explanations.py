@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from scsi2nvme import commands, status_map, wording
 from scsi2nvme.cli.errors import UsageError
+from scsi2nvme.cli.hexadecimal import bytes_of
 from scsi2nvme.command import Command, Data, Hot
 from scsi2nvme.nvme.status import BY_VALUE, StatusCode, describe, is_retryable
 from scsi2nvme.scsi import sense_data
@@ -26,14 +27,6 @@ _PROGRESS = 65536
 _NOT_OURS = "is none that scsi2nvme sends"
 
 
-def _bytes(text: str) -> bytes:
-    words = (re.sub(r"^0[xX]|[hH]$", "", word) for word in re.split(r"[\s,:]+", text.strip()))
-    try:
-        return b"".join(bytes.fromhex(f"0{word}" if len(word) == 1 else word) for word in words)
-    except ValueError:
-        raise UsageError(f"{text}: not bytes in hexadecimal, two digits each") from None
-
-
 def _numbers(text: str) -> list[int] | None:
     """Return numbers that stand between slashes or blanks, None if there is anything else."""
     words = re.split(r"[/\s,]+", text.strip())
@@ -46,7 +39,7 @@ def _numbers(text: str) -> list[int] | None:
 
 def explain_cdb(text: str) -> Iterator[str]:
     """Say what a CDB asks for, or why it is refused."""
-    cdb = _bytes(text)
+    cdb = bytes_of(text)
     if not 0 < len(cdb) <= _CDB_MAXIMUM:
         raise UsageError(f"a CDB has 1 to {_CDB_MAXIMUM} bytes, not {len(cdb)}")
     row = commands.find(cdb)
@@ -126,7 +119,7 @@ def _explain_code(key: int, asc: int, ascq: int) -> Iterator[str]:
 
 
 def _explain_data(text: str) -> Iterator[str]:
-    data = _bytes(text)
+    data = bytes_of(text)
     try:
         sense = sense_data.decode(data)
     except ValueError as error:

@@ -1,0 +1,109 @@
+"""SCSI commands that no front end has brought: people write them (`scsi-passthru`).
+
+They are as any initiator's: the engine's checks around them, the reservations of a nexus of their
+own, their turn on the logical unit. But all are cold, nobody aborts them, and none is told of what
+had happened before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Hashable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from scsi2nvme import engine
+from scsi2nvme.background import Background
+from scsi2nvme.command import Command
+from scsi2nvme.executor import NvmeExecutor, play
+from scsi2nvme.scsi.result import Result, Translation
+from scsi2nvme.service.admission import ordered, waits
+from scsi2nvme.service.answers import Noticing, may_change
+from scsi2nvme.service.draining import Draining
+from scsi2nvme.service.faults import tell_fault
+from scsi2nvme.service.registry import Registry
+from scsi2nvme.service.served_unit import ServedUnit
+from scsi2nvme.service.task_management import TaskManager
+from scsi2nvme.unit.delivery import ServiceDelivery
+from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.ports import PortName
+
+_NAME = "iqn.2026-11.io.github.scsi2nvme:by-hand"
+_LUN = 0
+
+
+class ByHand:
+    """Runs commands that people write, one by one or side by side."""
+
+    def __init__(self, registry: Registry, background: Background, manager: TaskManager) -> None:
+        self._registry = registry
+        self._background = background
+        self._manager = manager
+
+    async def run(self, lu: LogicalUnit, cdb: bytes, data_out: bytes, expected: int) -> Result:
+        """Run a command of a logical unit that is served, up to its status.
+
+        `expected`: see Task. What it does after its status goes on.
+        """
+        unit = self._registry.units[lu]
+        initiator, target = PortName(_NAME, bytes(6)), PortName(_NAME)
+        delivery = ServiceDelivery(protection=True)
+        nexus = Nexus(initiator, target, {_LUN: lu}, delivery)
+        lu.attach(nexus)
+        lu.unit_attentions[nexus.key] = []
+        try:
+            request = engine.select(nexus, _LUN, cdb)
+            async with _turn(unit, request.command, cdb, data_out, nexus.key):
+                result = await self._play(unit, request, engine.run(request, data_out, expected))
+            await self._manager.preempted(unit)
+        finally:
+            lu.detach(nexus)
+        tell_fault(request, result)
+        if result.background is not None:
+            self._background.spawn(self._play_on(unit, request, result.background))
+        return result
+
+    async def _play(
+        self, unit: ServedUnit, request: engine.Request, translation: Translation
+    ) -> Result:
+        executor: NvmeExecutor = unit.on_behalf(request.nexus.key)
+        if request.command is not None and request.command.exclusive:
+            executor = Draining(executor, self._registry.others(unit))
+        changes = may_change(request.command)
+        if changes:
+            executor = Noticing(executor, self._registry.epoch)
+        try:
+            return await play(translation, executor, unit.report)
+        finally:
+            if changes:
+                self._registry.epoch.advance()
+
+    async def _play_on(
+        self, unit: ServedUnit, request: engine.Request, translation: Translation
+    ) -> None:
+        try:
+            tell_fault(request, await self._play(unit, request, translation))
+        finally:
+            await unit.refresh()
+
+
+@asynccontextmanager
+async def _turn(
+    unit: ServedUnit, command: Command | None, cdb: bytes, data_out: bytes, party: Hashable
+) -> AsyncIterator[None]:
+    """Hold, for the body, what a command needs of its logical unit: see TaskRunner."""
+    async with AsyncExitStack() as stack:
+        if command is not None and waits(unit, command):
+            zones = ordered(unit, command, cdb)
+            extents = command.extents(cdb, data_out) if zones is None else (zones,)
+            if command.exclusive and not command.names_blocks:
+                await stack.enter_async_context(unit.alone(party))
+            else:
+                alone = command.exclusive or zones is not None
+                held = unit.lock.hold(exclusive=False, party=party)
+                await stack.enter_async_context(held)
+                await stack.enter_async_context(unit.blocks.hold(extents, alone=alone))
+                if not command.exclusive and zones is None:
+                    await stack.enter_async_context(unit.beside(extents))
+                elif command.exclusive:
+                    drained = unit.drained_of(extents[0]) if extents else unit.drained()
+                    await stack.enter_async_context(drained)
+        yield
