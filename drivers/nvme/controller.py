@@ -459,7 +459,7 @@ class Controller:
 
         What another controller of the disk does instead, this one is not to do later.
         """
-        told = ("%s is dead: %s", self.name, reason)
+        told = ("%s is dead: %s", self.known_as, reason)
         tell(_log, logging.ERROR, "controller-dead", *told, controller=self.known_as)
         self.state = ControllerState.DEAD
         self.failure = reason

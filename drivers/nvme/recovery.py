@@ -208,7 +208,8 @@ class Recovery:
     async def reset(self, reason: str) -> None:
         """Reset the controller, or wait for the reset that is under way."""
         if self._reset is None and self._patient.live:
-            told, which = ("%s: controller reset: %s", self._patient.name, reason), self._patient
+            which = self._patient
+            told = ("%s: controller reset: %s", which.known_as, reason)
             tell(_log, logging.WARNING, "controller-reset", *told, controller=which.known_as)
             self._reset = asyncio.create_task(self._run(reason))
         await self.finish()

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+_ZERO_CELSIUS_K = 273
+_PERCENT = ("avail_spare", "spare_thresh", "percent_used")
 _TEXT = ("sn", "mn", "fr", "subnqn")
 _HEX = ("fguid", "nguid", "eui64")
 _SENSORS = range(1, 9)
@@ -110,6 +112,23 @@ def error_log(raw: bytes) -> Json:
     return {"errors": [_plain(ERROR_LOG_ENTRY, entry) for entry in _rows(ERROR_LOG_ENTRY, raw)]}
 
 
+def _with_units(shown: Json) -> Json:
+    """Return a SMART log with units, where nobody can guess them."""
+    return {
+        key: f"{value} K ({value - _ZERO_CELSIUS_K} °C)"
+        if key.startswith("temperature") and value
+        else f"{value} %"
+        if key in _PERCENT
+        else value
+        for key, value in shown.items()
+    }
+
+
+def _errors_alone(shown: Json) -> Json:
+    """Return an error log without entries that no error has used. Spec: NVMe Base 2.0c 5.16.1.2."""
+    return {"errors": [row for row in shown["errors"] if row["error_count"]] or "none"}
+
+
 def devices(facts: Iterable[tuple[int, str, NamespaceFacts]]) -> Json:
     """Return namespaces as `nvme list -o json` does; each comes with its controller's number, too.
 
@@ -138,7 +157,8 @@ def devices(facts: Iterable[tuple[int, str, NamespaceFacts]]) -> Json:
 class Inspection:
     """One structure of a controller or a namespace, by the name of nvme-cli's verb.
 
-    `command` builds the NVMe command from an NSID and the controller's ELPE + 1.
+    `command` builds the NVMe command from an NSID and the controller's ELPE + 1, `told` is for
+    people what `decode` returns.
     """
 
     name: StructureName
@@ -146,6 +166,7 @@ class Inspection:
     command: Callable[[int, int], NvmeCommand]
     decode: Callable[[bytes], Json]
     per_namespace: bool = False
+    told: Callable[[Json], Json] = lambda shown: shown
 
 
 def _log(lid: int, length: int) -> NvmeCommand:
@@ -174,12 +195,14 @@ INSPECTIONS: dict[str, Inspection] = {
             "SMART / Health Information log",
             lambda nsid, entries: _log(LogPage.SMART, SMART_LOG.size),
             smart_log,
+            told=_with_units,
         ),
         Inspection(
             "error-log",
             "Error Information log, newest entry first",
             lambda nsid, entries: _log(LogPage.ERROR, min(entries, 64) * ERROR_LOG_ENTRY.size),
             error_log,
+            told=_errors_alone,
         ),
     )
 }

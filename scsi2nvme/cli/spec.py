@@ -208,7 +208,9 @@ def _why_not(scheme: Scheme, pair: str) -> str:
 def describe() -> str:
     """Return the help text of SPECs."""
     lines = ["controller SPECs:", "  TRANSPORT:[PATH][,OPTION=VALUE]..."]
-    lines += [f"  {scheme.name + ':':<12}{scheme.doc}" for scheme in SCHEMES.values()]
+    for scheme in SCHEMES.values():
+        usage = f"  {scheme.name + ':':<12}{scheme.doc}"
+        lines += textwrap.wrap(usage, 98, subsequent_indent=" " * 14)
     lines += ["  options:"]
     for option in every_option().values():
         usage = f"    {option.name}={option.values}"

@@ -61,27 +61,24 @@ GROUP_PORT = Structure(
 )
 
 
-def _access_state(lu: LogicalUnit) -> AccessState:
-    if lu.readiness is Readiness.FAILED:
-        return AccessState.UNAVAILABLE
-    return ACCESS[lu.facts.ana_state]
-
-
-def _states(task: Task) -> dict[int, AccessState]:
-    """Return the state of each target port group.
+def access_state(lu: LogicalUnit, group: int) -> AccessState:
+    """Return the state of a target port group.
 
     Commands that come by a port of another controller than that which is in use go by that one.
     """
+    failed = lu.readiness is Readiness.FAILED
+    state = AccessState.UNAVAILABLE if failed else ACCESS[lu.facts.ana_state]
+    active = lu.routes.active
+    if active is None or group == active.group or state is not AccessState.ACTIVE_OPTIMIZED:
+        return state
+    return AccessState.ACTIVE_NON_OPTIMIZED
+
+
+def _states(task: Task) -> dict[int, AccessState]:
     lu = task.lu
-    state = _access_state(lu)
     groups = {port.target_port_group for port in lu.target_ports_of(task.nexus)}
     groups |= {route.group for route in lu.routes.every}
-    beside = AccessState.ACTIVE_NON_OPTIMIZED if state is AccessState.ACTIVE_OPTIMIZED else state
-    active = lu.routes.active
-    return {
-        group: state if active is None or group == active.group else beside
-        for group in sorted(groups)
-    }
+    return {group: access_state(lu, group) for group in sorted(groups)}
 
 
 def _may_be(lu: LogicalUnit, state: AnaState) -> bool:

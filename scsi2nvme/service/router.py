@@ -102,7 +102,9 @@ class Router:
         except Exception:  # it is being closed
             failed = True
         if failed:
-            log.error("%s: what was set by another controller cannot be set", route.label)
+            log.error(
+                "controller %r: what was set by another controller cannot be set", route.label
+            )
 
     def remove(self, controller: PlaneController) -> bool:
         """A controller leads there no more; False if it is the only one."""
@@ -187,7 +189,7 @@ class Router:
             log,
             logging.WARNING,
             "route-changed",
-            "namespace %d of disk %s is reached by controller %s from now on, not by %s",
+            "namespace %d of disk %s is reached by controller %r from now on, not by %r",
             *(self._unit.lu.nsid, self._disk, better.label, before.label),
             disk=self._disk,
             controller=better.label,

@@ -185,7 +185,9 @@ def also_set(
         nonlocal left
         left -= 1
         if isinstance(outcome, BaseException) or any(end.status for end in outcome):
-            log.error("%s: what was set by another controller cannot be set", route.label)
+            log.error(
+                "controller %r: what was set by another controller cannot be set", route.label
+            )
         if not left:
             ended()
 

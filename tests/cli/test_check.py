@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from scsi2nvme.__main__ import main
+from scsi2nvme.api.configuration import ConfigFile, Credentials, InitiatorTable
 from scsi2nvme.cli import advice
 from scsi2nvme.cli.daemon import descriptors
 from scsi2nvme.cli.errors import FAILED
@@ -325,6 +326,28 @@ def test_a_daemon_and_the_health_of_its_disks(tmp_path: Path) -> None:
             assert worn.level is Level.WARNING
             assert "its medium is read only" in worn.what
             assert worn.mend == f"scsi2nvme smart-log {served.number}{where}"
+
+    asyncio.run(work())
+
+
+def test_without_a_configuration_it_is_what_runs_that_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who serves a file by the portal is not told that the kernel's target lacks this and that."""
+    monkeypatch.setattr("scsi2nvme.cli.verbs.check.situation.DAEMON_CONFIG", str(tmp_path / "no"))
+    theirs, ours = Credentials("host", "at least 12 bytes"), Credentials("disk", "another 12 bytes")
+    row = InitiatorTable("iqn.2026-11.test:host", theirs, ours)
+    asked = ConfigFile(chap=theirs, mutual_chap=ours, initiators=(row,))
+    assert Situation.of(None, str(tmp_path), tcmu=False).settings is None
+
+    async def work() -> None:
+        async with running(serving(tmp_path, *TWO_DISKS, port=free_port(), config=asked)):
+            situation = await asyncio.to_thread(Situation.of, None, str(tmp_path), tcmu=False)
+            assert situation.running
+            assert (situation.kernel_target, situation.real_disks) == (False, False)
+            (found,) = CHECKS[0].look(situation)
+            assert found.what == "none; what runs has 2 controllers"
+            assert levels([*CHECKS[1].look(situation)]) == [Level.OK]
 
     asyncio.run(work())
 

@@ -65,7 +65,7 @@ def test_what_happens_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]
             (made_anew,) = after(4).events
             assert made_anew.kind == "controller-reset"
             assert made_anew.about == {"controller": DISK}
-            assert made_anew.text == "emulated:memory: controller reset: asked for"
+            assert made_anew.text == f"{DISK}: controller reset: asked for"
         ended = after(5)
         assert [each.kind for each in ended.events] == ["session-end"]
         assert (ended.lost, ended.last) == (0, 6)

@@ -58,7 +58,7 @@ def test_every_command(row: Command) -> None:
         ("e4", "20h/00h INVALID COMMAND OPERATION CODE, for byte 0 of the CDB"),
         ("9e 1f", "24h/00h INVALID FIELD IN CDB, for byte 1, bit 4 of the CDB"),
         ("9e", "20h/00h INVALID COMMAND OPERATION CODE, for byte 0 of the CDB"),
-        ("28 0 0", "24h/00h INVALID FIELD IN CDB, for byte 3 of the CDB"),
+        ("28 0 0", "24h/00h INVALID FIELD IN CDB, for byte 3 of the CDB: it has 3 bytes"),
         (
             "28 1 0 0 0 0 0 0 0 0",
             "24h/00h INVALID FIELD IN CDB, for byte 1, bit 0 of the CDB: it is reserved",

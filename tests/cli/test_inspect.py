@@ -72,6 +72,21 @@ def test_smart_log_leaves_absent_sensors_out() -> None:
     ]
 
 
+def test_people_are_told_units() -> None:
+    row = inspection.INSPECTIONS["smart-log"]
+    told = row.told(row.decode(SMART_LOG.build(temperature=300, percent_used=3)))
+    assert (told["temperature"], told["percent_used"]) == ("300 K (27 °C)", "3 %")
+    assert row.told(row.decode(SMART_LOG.build()))["temperature"] == 0
+
+
+def test_people_are_told_errors_only() -> None:
+    row = inspection.INSPECTIONS["error-log"]
+    none = bytes(64)
+    assert row.told(row.decode(none)) == {"errors": "none"}
+    one = ERROR_LOG_ENTRY.build(error_count=2)
+    assert [each["error_count"] for each in row.told(row.decode(one + none))["errors"]] == [2]
+
+
 def test_error_log_is_a_list_of_entries() -> None:
     raw = ERROR_LOG_ENTRY.build(error_count=2, status_field=0x81, lba=7) + bytes(64)
     errors = inspection.error_log(raw)["errors"]

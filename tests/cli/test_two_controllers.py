@@ -13,9 +13,11 @@ import pytest
 from scsi2nvme.api import methods
 from scsi2nvme.cli.control import ask
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
+from scsi2nvme.cli.daemon.paths import paths
 from scsi2nvme.cli.daemon.serve import Daemon
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.spec import parse
+from scsi2nvme.cli.verbs.list import namespaces
 from scsi2nvme.commands.target_port_groups import TO_SET, TO_SET_HEADER
 from scsi2nvme.drivers.emulated.transport import EmulatedTransport
 from scsi2nvme.drivers.nvme import admin
@@ -96,6 +98,13 @@ async def twins(directory: Path, *options: str) -> AsyncIterator[Twins]:
             yield both
 
 
+def ways(both: Twins) -> list[tuple[int, bool, str, str]]:
+    """Return what `list` shows of each controller."""
+    shown = list(paths(both.daemon.served))
+    assert "yes" in namespaces.paths({"Paths": shown})
+    return [(row["Group"], row["InUse"], row["Access"], row["Way"]) for row in shown]
+
+
 async def groups(one: Initiator) -> dict[int, tuple[int, int, list[int]]]:
     """Return state, status code and ports of each target port group."""
     cdb = row("REPORT TARGET PORT GROUPS").build(allocation_length=255)
@@ -170,9 +179,14 @@ def test_initiators_set_which_controller_is_used(tmp_path: Path) -> None:
                 [(1, NON_OPTIMIZED), (2, NON_OPTIMIZED)],
             ):
                 assert (await set_groups(one, *wrong)).sense_triple == (5, 0x26, 0), wrong
+            assert ways(both) == [
+                (1, True, "active/optimized", "optimized"),
+                (2, False, "active/non-optimized", "optimized"),
+            ]
             both.pull(1)
             assert (await set_groups(one, (2, OPTIMIZED))).sense_triple == (4, 0x67, 0x0A)
             await written(one, 0, 8)
+            assert ways(both)[1] == (2, False, "active/non-optimized", "lost")
 
     asyncio.run(work())
 

@@ -44,7 +44,7 @@ def route(one: Served, facts: NamespaceFacts) -> ServedRoute:
         alive=lambda: controller.state is not ControllerState.DEAD,
         executor=controller,
         controller=one.native,
-        label=repr(one.settings.spec.text),
+        label=one.settings.spec.text,
         settings=controller.settings_made,
     )
 

@@ -23,6 +23,7 @@ from scsi2nvme.cli.daemon.front_ends.front_end import FrontEnd, Served, Serving
 from scsi2nvme.cli.daemon.health import HealthReader
 from scsi2nvme.cli.daemon.notify import keep_telling, managed, notify
 from scsi2nvme.cli.daemon.passing import Passing
+from scsi2nvme.cli.daemon.paths import paths
 from scsi2nvme.cli.daemon.served_controllers import Controllers
 from scsi2nvme.cli.daemon.statistics import Counting
 from scsi2nvme.cli.ending import Ending, say
@@ -167,6 +168,7 @@ class Daemon:
             for facts in served.controller.namespaces.values()
         )
         shown["Controllers"] = list(self.controllers.states())
+        shown["Paths"] = list(paths(self.served))
         for record in FRONT_ENDS:
             shown |= record.idle
         for front_end in self.front_ends:

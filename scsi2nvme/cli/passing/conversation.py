@@ -12,7 +12,7 @@ from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.log_page import get_log_page
-from scsi2nvme.nvme.status import describe
+from scsi2nvme.nvme.status import StatusCode, describe
 from scsi2nvme.nvme.structures import IDENTIFY_NAMESPACE, LBA_FORMAT
 
 CHUNK_BYTES = 4096  # of a log: every controller takes as much at a time
@@ -84,6 +84,9 @@ def heard(conversation: Conversation[T], done: Callable[[float], None]) -> Quest
 def succeed(command: NvmeCommand, what: str = "") -> Conversation[Completion]:
     """Ask for a command; OperationError unless it succeeds."""
     completion: Completion = yield command
+    if completion.status == StatusCode.INVALID_LOG_PAGE:
+        said = describe(completion.status)
+        raise OperationError(f"{what or command.name}: the controller has no such log: {said}")
     if completion.status:
         more = "; see: error-log" if completion.more else ""
         raise OperationError(

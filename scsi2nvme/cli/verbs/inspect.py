@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     shown = wanted.decode(raw)
     as_json = arguments.json or arguments.output_format == "json"
-    print(json.dumps(shown, indent=2) if as_json else inspection.text(shown))
+    print(json.dumps(shown, indent=2) if as_json else inspection.text(wanted.told(shown)))
     return 0
 
 

@@ -12,12 +12,17 @@ if TYPE_CHECKING:
 
 _LOCATE = """\
 Have the light of a disk's slot blink, or of its enclosure be lit, so that people find it; `off`
-ends that. The disk may be the kernel's or bound to vfio-pci, and served meanwhile."""
+ends that. The disk may be the kernel's or bound to vfio-pci, and served meanwhile: it is named as
+`list` has it."""
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("address", metavar="ADDRESS", help="PCI address, such as 0000:01:00.0")
-    parser.add_argument("state", nargs="?", choices=("on", "off"), default="on")
+    parser.add_argument(
+        "address", metavar="ADDRESS", help="PCI address, such as 0000:01:00.0, or a SPEC with one"
+    )
+    parser.add_argument(
+        "state", nargs="?", choices=("on", "off"), default="on", help="(default on)"
+    )
 
 
 def locate(address: str, *, lit: bool, system: System) -> None:
@@ -28,9 +33,10 @@ def locate(address: str, *, lit: bool, system: System) -> None:
     from scsi2nvme.drivers.transport import TransportError
 
     try:
-        function = find_function(parse_address(address.removeprefix("pci:")), system)
+        place = address.removeprefix("pci:").partition(",")[0]  # without a SPEC's options
+        function = find_function(parse_address(place), system)
     except ValueError as error:
-        raise UsageError(f"{address!r} {error}") from None
+        raise UsageError(f"{address!r} {error}; see: scsi2nvme list") from None
     except TransportError as error:
         raise OperationError(str(error)) from error
     light = slot_light.find(function)

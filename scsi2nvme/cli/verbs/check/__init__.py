@@ -12,9 +12,10 @@ Look at all that lies between this machine and serving, and change nothing: the 
 the IOMMU, who drives and who uses each NVMe disk, the kernel's target, D-Bus, libraries, limits,
 the state directory, and the running daemon with the health of its disks.
 
-A line for each: `ok`, `warning` or `wrong`, what is wrong, and the command that mends it. Without
---config it looks at all that `scsi2nvme daemon` needs, with {DAEMON_CONFIG} if that is there;
-with it, at what `scsi2nvme serve --config FILE` needs."""
+A line for each: `ok`, `warning` or `wrong`, what is wrong, and the command that mends it. With
+--config it looks at what `scsi2nvme serve --config FILE` needs, without at what `scsi2nvme daemon`
+needs with {DAEMON_CONFIG}. Where that is not there, it is what the running daemon serves that
+counts, and if none runs, all there is."""
 
 _STATUS = """\
 exit status:

@@ -26,7 +26,8 @@ def file(situation: Situation) -> Iterator[Finding]:
         )
     else:
         count = len(situation.settings.targets)
-        yield ok(f"{situation.path}: {count} controller{'s' if count > 1 else ''}")
+        which = "none; what runs has" if situation.running else f"{situation.path}:"
+        yield ok(f"{which} {count} controller{'s' if count != 1 else ''}")
 
 
 def portals(situation: Situation) -> Iterator[Finding]:

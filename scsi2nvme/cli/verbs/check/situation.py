@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from scsi2nvme.api.configuration import TcmuTable
-from scsi2nvme.cli import config
+from scsi2nvme.api import configuration
+from scsi2nvme.cli import config, control, plan
 from scsi2nvme.cli.config import Settings
 from scsi2nvme.cli.control import default_state_dir
-from scsi2nvme.cli.errors import UsageError
+from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.verb import DAEMON_CONFIG
 from scsi2nvme.drivers.pci.sysfs import System
 from scsi2nvme.native.transport import MAXIMUM_REACTORS
@@ -20,7 +20,8 @@ from scsi2nvme.native.transport import MAXIMUM_REACTORS
 class Situation:
     """`settings` are what the configuration `path` says; None: it is not there, or `wrong`.
 
-    `kernel_target`: whether the kernel's target is to be served.
+    `kernel_target`: whether the kernel's target is to be served. `running`: the settings are those
+    of the daemon that runs, as there is no configuration.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class Situation:
     state_dir: Path
     kernel_target: bool
     system: System
+    running: bool = False
 
     @classmethod
     def of(
@@ -37,6 +39,12 @@ class Situation:
         """Return what `serve --config PATH` is to serve, or without a path what `daemon` is."""
         usual = path is None
         file = Path(path or DAEMON_CONFIG)
+        chosen = Path(state_dir) if state_dir else default_state_dir()
+        if usual and not tcmu and not file.exists():
+            runs = _of_daemon(chosen)
+            if runs is not None:
+                served = runs.tcmu is not None
+                return cls(file, runs, "", chosen, served, system or System(), running=True)
         read: Settings | None = None
         wrong = ""
         if not usual or file.exists():
@@ -50,12 +58,11 @@ class Situation:
                 )
             except UsageError as error:
                 wrong = str(error)
-        served: TcmuTable | None = TcmuTable() if tcmu or usual else None
+        kernel_target = tcmu or usual
         if read is not None:
-            served = read.tcmu
-        chosen = Path(state_dir) if state_dir else default_state_dir()
+            kernel_target = read.tcmu is not None
         where = read.state_dir if read is not None else chosen
-        return cls(file, read, wrong, where, served is not None, system or System())
+        return cls(file, read, wrong, where, kernel_target, system or System())
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -79,3 +86,17 @@ class Situation:
         """Whether targetcli is to find the daemon."""
         table = self.settings.tcmu if self.settings is not None else None
         return self.kernel_target and (table is None or table.dbus)
+
+
+def _of_daemon(state_dir: Path) -> Settings | None:
+    """Return what the daemon of a state directory serves; None if none answers."""
+    try:
+        told = control.ask(state_dir, configuration.GET)
+        return config.settings(
+            plan.with_any_secrets(told),
+            default_state_dir=state_dir,
+            maximum_reactors=MAXIMUM_REACTORS,
+            serving=True,
+        )
+    except (OperationError, UsageError):
+        return None

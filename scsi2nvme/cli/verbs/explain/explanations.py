@@ -50,7 +50,8 @@ def explain_cdb(text: str) -> Iterator[str]:
     if row.doc:
         yield row.doc
     if len(cdb) < row.length:
-        yield _refused(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(len(cdb))))
+        refusal = Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(len(cdb)))
+        yield f"{_refused(refusal)}: it has {_count(len(cdb))}"
         return
     yield from _fields(row, cdb)
     if pointer := row.reserved_bit(cdb):
@@ -68,6 +69,10 @@ def _unknown(cdb: bytes) -> Iterator[str]:
     known = (f"{wording.code(row)} {row.name}" for row in commands.actions(cdb[0]).values())
     yield f"of this operation code there are: {', '.join(known)}"
     yield _refused(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(*selector.highest_bit("big"))))
+
+
+def _count(length: int) -> str:
+    return f"{length} byte{'s' * (length != 1)}"
 
 
 def _fields(row: Command, cdb: bytes) -> Iterator[str]:

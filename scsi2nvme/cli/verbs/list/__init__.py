@@ -19,9 +19,9 @@ from scsi2nvme.cli.verb import (
 
 _LIST = """\
 List the NVMe disks of this machine, who drives and who uses them, and the namespaces that
-the running daemon serves, with the state of their controllers, the targets, LUNs and sessions
-of our portal, and the rings of the kernel's target: how many commands had their data moved in
-place, or copied; or, with SPECs, the namespaces of those controllers."""
+the running daemon serves, with the state of their controllers, which of several is in use, the
+targets, LUNs and sessions of our portal, and the rings of the kernel's target: how many commands
+had their data moved in place, or copied; or, with SPECs, the namespaces of those controllers."""
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
         tables = [disks.table(shown)] + ([namespaces.table(shown)] if shown["Devices"] else [])
         tables += filter(None, (namespaces.reasons(shown), namespaces.borrowed(shown)))
         for key, table in (
+            ("Paths", namespaces.paths),
             ("Targets", namespaces.targets),
             ("Sessions", namespaces.sessions),
             ("Rings", namespaces.rings),

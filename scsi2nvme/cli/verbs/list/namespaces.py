@@ -49,6 +49,25 @@ def borrowed(shown: Json) -> str:
     )
 
 
+def paths(shown: Json) -> str:
+    """Return which controllers lead to what several share, for people: the one in use is marked."""
+    heads = ("Shared disk", "NSID", "Group", "In use", "Device", "Told to initiators", "Way")
+    order = sorted(shown["Paths"], key=lambda row: (row["SerialNumber"], row["NameSpace"]))
+    rows = [heads] + [
+        (
+            row["SerialNumber"],
+            str(row["NameSpace"]),
+            str(row["Group"]),
+            "yes" if row["InUse"] else "",
+            row["DevicePath"],
+            row["Access"],
+            row["Way"],
+        )
+        for row in order
+    ]
+    return "\n".join(aligned(rows))
+
+
 def targets(shown: Json) -> str:
     """Return our portal's targets for people: a line per LUN."""
     heads = ("Target", "LUN", "Device", "NSID", "Size")
