@@ -118,3 +118,13 @@ def test_there_are_none_where_initiators_cannot_be_told_from_each_other(bench: B
     found = third_party_descriptors(bench)
     assert found.keys() - third_party_descriptors(bench, nexus).keys() == tokens
     assert bench.do("EXTENDED COPY (LID1)", nexus=nexus).status is Status.GOOD
+
+
+def test_types_of_tokens_follow_their_length() -> None:
+    """As sg_vpd and FreeBSD have it. Spec: SPC-4 7.8.17.9."""
+    body = third_party_descriptors(make_bench())[0x0108]
+    entries = [body[at : at + 64] for at in range(4, len(body), 64)]
+    assert int.from_bytes(body[2:4], "big") == len(body) - 4 == 3 * 64
+    types = [int.from_bytes(entry[:4], "big") for entry in entries]
+    assert types == [0x00010000, 0x00800001, 0xFFFF0001]
+    assert [entry[4] for entry in entries] == [3, 3, 2]

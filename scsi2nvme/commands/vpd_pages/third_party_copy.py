@@ -87,7 +87,7 @@ BLOCK_ROD_FEATURES = Structure(
 )
 SUPPORTED_RODS = Structure(
     "Supported ROD types third-party copy descriptor",
-    60,
+    4,
     (Field("length", 2, 0, 16),),
     spec="SPC-4 7.8.17.9 (from its byte 4 on)",
 )
