@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
 
 from scsi2nvme.command import Command, Counted, Data, Hot, Transfer
@@ -26,8 +27,15 @@ _DECLINED = frozenset(
 _USAGE_BYTES = 32
 
 
-def _bits(field: Field | None) -> str:
-    return f"{{{field.byte}, {field.bit}, {field.width}}}" if field else "{0, 0, 0}"
+def _bits(field: Field | None, length: int) -> str:
+    """Return how C finds a field: in a word of 4 or 8 bytes, which the CDB has as a whole."""
+    if not field:
+        return "{0, 0, 0, 0}"
+    end = field.byte + (field.bit + field.width + 7) // 8
+    word = 4 if end - field.byte <= 4 else 8
+    at = min(field.byte, length - word)
+    shift = (at + word - end) * 8 + field.bit
+    return f"{{0x{(1 << field.width) - 1:x}, {at}, {shift}, {int(word == 8)}}}"
 
 
 def _mask(row: Command) -> str:
@@ -58,16 +66,16 @@ def _kind_of(row: Command) -> str:
 
 
 def _row(row: Command) -> str:
-    fields = row.structure.by_name
+    fields, bits = row.structure.by_name, partial(_bits, length=row.length)
     return (
         f"    {{ /* {row.name} */\n"
         f"        0x{row.opcode:02x}, {row.length}, S2N_{row.data.name},"
         f" S2N_TRANSFER_{row.transfer.name},\n"
         f"        {_kind_of(row)}, {row.zero_length_means},\n"
-        f"        {_bits(row.service_action_field)}, {row.service_action or 0},\n"
-        f"        {_bits(fields.get('lba'))}, {_bits(fields.get(row.length_field))},"
-        f" {_bits(fields.get('fua'))}, {_bits(_selector(fields))},"
-        f" {_bits(fields.get('unmap'))}, {_bits(fields.get(row.protect_field))},"
+        f"        {bits(row.service_action_field)}, {row.service_action or 0},\n"
+        f"        {bits(fields.get('lba'))}, {bits(fields.get(row.length_field))},\n"
+        f"        {bits(fields.get('fua'))}, {bits(_selector(fields))},\n"
+        f"        {bits(fields.get('unmap'))}, {bits(fields.get(row.protect_field))},"
         f" {int(row.asks_for_state)}, {int(row.reads_zones)},"
         f" S2N_COUNTED_{row.counted.name},\n"
         f"        {{{_mask(row)}}}}},"

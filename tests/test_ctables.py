@@ -50,6 +50,31 @@ def test_a_row_says_what_the_table_says(row: Command) -> None:
     assert not any(mask[row.length :])
 
 
+BITS = re.compile(r"\{0x([0-9a-f]+), (\d+), (\d+), ([01])\}|\{(0), 0, 0, 0\}")
+
+
+@pytest.mark.parametrize("row", COMMANDS, ids=lambda row: row.name)
+def test_fields_are_in_words_that_the_cdb_has(row: Command) -> None:
+    cdb = bytes((37 * number + 11) % 256 for number in range(row.length))
+    body = next(each["body"] for each in ROWS.finditer(header()) if each["name"] == row.name)
+    fields = row.structure.by_name
+    _, lba, count, fua, _, unmap, protect = BITS.findall(body)
+    for name, bits in {
+        "lba": lba,
+        row.length_field: count,
+        "fua": fua,
+        "unmap": unmap,
+        row.protect_field: protect,
+    }.items():
+        if not name or name not in fields:
+            assert bits == ("", "", "", "", "0")
+            continue
+        mask, at, shift, size = int(bits[0], 16), int(bits[1]), int(bits[2]), 4 << int(bits[3])
+        word = cdb[at : at + size]
+        assert len(word) == size
+        assert int.from_bytes(word, "big") >> shift & mask == fields[name].read(cdb, "big")
+
+
 def test_what_is_in_the_head_of_the_queue_implicitly() -> None:
     """No other command may pass one that is ORDERED. Spec: SPC-4 5.3."""
     heads = {row.name for row in COMMANDS if row.asks_for_state}

@@ -122,7 +122,7 @@ struct s2n_blocks s2n_task_blocks(const s2n_task *task)
 
     if (!row->hot->names_blocks)
         return (struct s2n_blocks){0, 0};
-    if (!row->lba.width)
+    if (!row->lba.mask)
         return (struct s2n_blocks){0, UINT64_MAX};
     uint64_t first = s2n_hot_bits(task->cdb, row->lba), count = s2n_hot_count(row, task->cdb);
     if (row->hot->portions && task->portion_bytes) {

@@ -1,28 +1,6 @@
 #include "hot.h"
 
-#include <string.h>
-
 #include "tables_gen.h"
-
-uint64_t s2n_hot_bits(const uint8_t *cdb, struct s2n_bits field)
-{
-    uint64_t word = 0;
-    unsigned bytes = (field.bit + field.width + 7u) / 8;
-
-    for (unsigned i = 0; i < bytes; i++)
-        word = word << 8 | cdb[field.byte + i];
-    word >>= field.bit;
-    return field.width < 64 ? word & ((UINT64_C(1) << field.width) - 1) : word;
-}
-
-static bool action_matches(const struct s2n_hot_row *row, const uint8_t *cdb, uint16_t length)
-{
-    if (!row->action.width)
-        return true;
-    if (length < row->action.byte + (row->action.bit + row->action.width + 7u) / 8)
-        return false;
-    return s2n_hot_bits(cdb, row->action) == row->action_value;
-}
 
 const struct s2n_hot_row *s2n_hot_find(const uint8_t *cdb, uint16_t length)
 {
@@ -30,9 +8,11 @@ const struct s2n_hot_row *s2n_hot_find(const uint8_t *cdb, uint16_t length)
 
     if (!first)
         return NULL;
-    for (unsigned i = first - 1; i < S2N_ROWS && s2n_rows[i].opcode == cdb[0]; i++)
-        if (action_matches(&s2n_rows[i], cdb, length))
-            return length >= s2n_rows[i].cdb_length ? &s2n_rows[i] : NULL;
+    for (const struct s2n_hot_row *row = &s2n_rows[first - 1];
+         row < s2n_rows + S2N_ROWS && row->opcode == cdb[0]; row++)
+        if (length >= row->cdb_length &&
+            (!row->action.mask || s2n_hot_bits(cdb, row->action) == row->action_value))
+            return row;
     return NULL;
 }
 
@@ -41,16 +21,9 @@ uint32_t s2n_hot_number(const struct s2n_hot_row *row)
     return row ? (uint32_t)(row - s2n_rows) : S2N_ROWS;
 }
 
-uint64_t s2n_hot_count(const struct s2n_hot_row *row, const uint8_t *cdb)
-{
-    uint64_t count = s2n_hot_bits(cdb, row->count);
-
-    return count ? count : row->zero_means;
-}
-
 uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *cdb, uint32_t block_bytes)
 {
-    uint64_t selector = row->selector.width ? s2n_hot_bits(cdb, row->selector) : 0;
+    uint64_t selector = s2n_hot_bits(cdb, row->selector);
 
     switch (row->transfer) {
     case S2N_TRANSFER_BYTES:
@@ -80,22 +53,31 @@ uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *cdb, ui
 
 bool s2n_hot_protects(const struct s2n_hot_row *row, const uint8_t *cdb)
 {
-    return row->protect.width && s2n_hot_bits(cdb, row->protect);
+    return s2n_hot_bits(cdb, row->protect);
+}
+
+/* Whether 8 bytes set bits that are not accepted. */
+static bool set_others(const uint8_t *cdb, const uint8_t *accepted)
+{
+    uint64_t bits, mask;
+
+    memcpy(&bits, cdb, sizeof bits);
+    memcpy(&mask, accepted, sizeof mask);
+    return bits & ~mask;
 }
 
 bool s2n_hot_accepted(const struct s2n_hot_row *row, const uint8_t *cdb)
 {
-    unsigned i = 0;
-    uint64_t bits, accepted;
+    unsigned at = 0, length = row->cdb_length;
 
-    for (; i + 8u <= row->cdb_length; i += 8) {
-        memcpy(&bits, cdb + i, 8);
-        memcpy(&accepted, row->accepted + i, 8);
-        if (bits & ~accepted)
-            return false;
+    if (length >= 8) {
+        for (; at + 8 < length; at += 8)
+            if (set_others(cdb + at, row->accepted + at))
+                return false;
+        return !set_others(cdb + length - 8, row->accepted + length - 8);
     }
-    for (; i < row->cdb_length; i++)
-        if (cdb[i] & ~row->accepted[i])
+    for (; at < length; at++)
+        if (cdb[at] & ~row->accepted[at])
             return false;
     return true;
 }

@@ -3,12 +3,18 @@
 #ifndef S2N_HOT_H
 #define S2N_HOT_H
 
+#include <endian.h>
+#include <string.h>
+
 #include "constants_gen.h"
 #include "dataplane.h"
 
-/* `width` bits of a CDB, big-endian; width 0: the CDB has no such field. */
+/* A field of a CDB: in the big-endian word of 4 bytes, or 8 if it is `wide`, from `at` on, which a
+ * CDB of the row's length has as a whole. `mask` 0: there is no such field, and it has the value
+ * 0. */
 struct s2n_bits {
-    uint8_t byte, bit, width;
+    uint64_t mask;
+    uint8_t at, shift, wide;
 };
 
 struct s2n_hot_row {
@@ -30,9 +36,29 @@ const struct s2n_hot_row *s2n_hot_find(const uint8_t *cdb, uint16_t length);
 /* The row's place in the table; S2N_ROWS: there is none. */
 uint32_t s2n_hot_number(const struct s2n_hot_row *row);
 uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *cdb, uint32_t block_bytes);
-/* A field's value, and the row's count: of blocks or bytes, after what zero means. */
-uint64_t s2n_hot_bits(const uint8_t *cdb, struct s2n_bits field);
-uint64_t s2n_hot_count(const struct s2n_hot_row *row, const uint8_t *cdb);
+
+/* A field's value. */
+static inline uint64_t s2n_hot_bits(const uint8_t *cdb, struct s2n_bits field)
+{
+    uint32_t half;
+    uint64_t word;
+
+    if (field.wide) {
+        memcpy(&word, cdb + field.at, sizeof word);
+        return be64toh(word) >> field.shift & field.mask;
+    }
+    memcpy(&half, cdb + field.at, sizeof half);
+    return be32toh(half) >> field.shift & field.mask;
+}
+
+/* The row's count: of blocks or bytes, after what zero means. */
+static inline uint64_t s2n_hot_count(const struct s2n_hot_row *row, const uint8_t *cdb)
+{
+    uint64_t count = s2n_hot_bits(cdb, row->count);
+
+    return count ? count : row->zero_means;
+}
+
 /* Whether the CDB asks for protection information, behind each block. */
 bool s2n_hot_protects(const struct s2n_hot_row *row, const uint8_t *cdb);
 /* Whether the CDB sets only bits that the hot path understands. */

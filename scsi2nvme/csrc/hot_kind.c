@@ -97,7 +97,7 @@ static bool plan_transfer(const s2n_lu_params *lu, const struct s2n_hot_row *row
     *plan = (struct s2n_hot_plan){
         .opcode = opcode,
         .blocks = (uint32_t)count,
-        .cdw12 = row->fua.width && s2n_hot_bits(cdb, row->fua) ? NVME_FUA : 0,
+        .cdw12 = s2n_hot_bits(cdb, row->fua) ? NVME_FUA : 0,
         .lba = lba,
         .bytes = count << lu->block_shift,
     };

@@ -164,7 +164,7 @@ static bool plan_write_same(const s2n_lu_params *lu, const struct s2n_hot_row *r
     uint64_t lba = s2n_hot_bits(cdb, row->lba), count = s2n_hot_count(row, cdb);
     uint32_t bytes = UINT32_C(1) << lu->block_shift;
     bool unmap = s2n_hot_bits(cdb, row->unmap);
-    bool ndob = row->selector.width && s2n_hot_bits(cdb, row->selector);
+    bool ndob = s2n_hot_bits(cdb, row->selector);
 
     /* A count of zero may mean all the rest. */
     if (!count || count > lu->write_same_blocks || !s2n_hot_within(lu, lba, count) ||

@@ -22,8 +22,7 @@ static uint8_t kind_of(const s2n_task *task)
 
     if (!row)
         return S2N_COUNTED_OTHER;
-    return row->unmap.width && s2n_hot_bits(task->cdb, row->unmap) ? S2N_COUNTED_DISCARD
-                                                                   : row->counted;
+    return s2n_hot_bits(task->cdb, row->unmap) ? S2N_COUNTED_DISCARD : row->counted;
 }
 
 /* The blocks that a list of UNMAP's names. */

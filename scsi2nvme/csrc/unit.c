@@ -1,8 +1,10 @@
 /* Logical units, and the nexuses that see them under LUNs. */
 #include "unit.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "drain.h"
 
@@ -81,7 +83,7 @@ s2n_nexus *s2n_nexus_new(uint64_t cookie)
     return nexus;
 }
 
-static struct s2n_slot *slot_at(s2n_nexus *nexus, uint16_t lun)
+static struct s2n_slot *slot_at(s2n_nexus *nexus, unsigned lun)
 {
     struct s2n_slot *group =
         atomic_load_explicit(&nexus->group[lun / S2N_SLOT_GROUP], memory_order_acquire);
@@ -93,12 +95,14 @@ static struct s2n_slot *slot_at(s2n_nexus *nexus, uint16_t lun)
  * SAM-5 4.7. */
 struct s2n_slot *s2n_nexus_slot(s2n_nexus *nexus, const uint8_t *lun)
 {
-    unsigned method = lun[0] >> 6;
+    uint64_t levels;
 
-    if (method > 1 || (!method && lun[0]) || lun[2] || lun[3] || lun[4] || lun[5] || lun[6] ||
-        lun[7])
+    memcpy(&levels, lun, sizeof levels);
+    levels = be64toh(levels);
+    unsigned first = (unsigned)(levels >> 48);
+    if (levels << 16 || first >= 0x8000 || (first > 0xff && first < 0x4000))
         return NULL;
-    return slot_at(nexus, (uint16_t)((lun[0] & 0x3f) << 8 | lun[1]));
+    return slot_at(nexus, first & 0x3fff);
 }
 
 struct s2n_share *s2n_nexus_share(s2n_nexus *nexus, const s2n_controller *controller)

@@ -415,8 +415,7 @@ static void an_action_that_there_is_not_has_no_row(void)
             cdb[1] = (uint8_t)action;
             const struct s2n_hot_row *row = s2n_hot_find(cdb, sizeof cdb);
             CHECK(!row || row->opcode == opcode);
-            CHECK(!row || !row->action.width || row->action.byte != 1 ||
-                  row->action_value == action);
+            CHECK(!row || !row->action.mask || row->action.at != 1 || row->action_value == action);
         }
     }
     cdb[0] = 0x9e; /* SERVICE ACTION IN(16) */
