@@ -55,7 +55,7 @@ bool s2n_task_accept(s2n_task *task)
     const struct s2n_queue *queue = s2n_queue_of(task);
     if (!queue->qp || (!task->place && !s2n_pool_fits(queue->pool, task->portion_bytes)))
         return false;
-    const struct s2n_lu_local *local = &lu->local[task->reactor->index];
+    const struct s2n_lu_local *local = task->local;
     if (local->ranges && s2n_ranges_exclude(local, task, &plan))
         return false;
     if (local->watch && s2n_watch_meets(local->watch, task, &plan))

@@ -33,7 +33,7 @@ void s2n_drains_done(struct s2n_lu_local *local)
 
 void s2n_task_count(s2n_task *task)
 {
-    struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
+    struct s2n_lu_local *local = task->local;
 
     task->counted = true;
     task->hot_previous = NULL;
@@ -46,7 +46,7 @@ void s2n_task_count(s2n_task *task)
 
 void s2n_task_uncount(s2n_task *task)
 {
-    struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
+    struct s2n_lu_local *local = task->local;
 
     task->counted = false;
     if (task->hot_next)
@@ -81,7 +81,7 @@ bool s2n_task_may_be_put_off(const s2n_task *task)
 
 void s2n_task_put_off(s2n_task *task)
 {
-    struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
+    struct s2n_lu_local *local = task->local;
 
     task->put_off = true;
     task->state = S2N_DEVICE;
@@ -98,7 +98,7 @@ void s2n_task_put_off(s2n_task *task)
 
 void s2n_task_take_back(s2n_task *task)
 {
-    struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
+    struct s2n_lu_local *local = task->local;
 
     task->put_off = false;
     if (task->hot_next)

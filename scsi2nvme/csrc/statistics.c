@@ -22,7 +22,8 @@ static uint8_t kind_of(const s2n_task *task)
 
     if (!row)
         return S2N_COUNTED_OTHER;
-    return s2n_hot_bits(task->cdb, row->unmap) ? S2N_COUNTED_DISCARD : row->counted;
+    return row->unmap.mask && s2n_hot_bits(task->cdb, row->unmap) ? S2N_COUNTED_DISCARD
+                                                                  : row->counted;
 }
 
 /* The blocks that a list of UNMAP's names. */
@@ -65,7 +66,7 @@ static uint64_t bytes_of(s2n_task *task, uint8_t kind)
 
 static struct s2n_tally *tally_of(const s2n_task *task)
 {
-    return task->lu ? &task->lu->local[task->reactor->index].tally : NULL;
+    return task->local ? &task->local->tally : NULL;
 }
 
 void s2n_count_begun(s2n_task *task)
@@ -96,7 +97,7 @@ static uint32_t sense_code(const s2n_task *task)
 void s2n_count_cold(const s2n_task *task)
 {
     if (COUNTS && task->lu && !task->portion_at)
-        s2n_tally_add(&task->lu->local[task->reactor->index].cold[s2n_hot_number(task->row)], 1);
+        s2n_tally_add(&task->local->cold[s2n_hot_number(task->row)], 1);
 }
 
 /* One more that took so long, and moved so many bytes if it ended well. */

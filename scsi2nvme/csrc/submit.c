@@ -28,7 +28,7 @@ static void hot_start(s2n_task *task);
 
 static void leave_others(s2n_task *task)
 {
-    struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
+    struct s2n_lu_local *local = task->local;
 
     s2n_task_uncount(task);
     if (local->ranges)
@@ -266,7 +266,7 @@ static void keep_off_here(struct s2n_hold *hold)
 {
     const s2n_task *task = hold->task;
     struct s2n_drain *drain = &hold->drain;
-    struct s2n_lu_local *local = &task->lu->local[task->reactor->index];
+    struct s2n_lu_local *local = task->local;
     struct s2n_range *range = s2n_range_add(local, drain);
 
     if (range->under_way)

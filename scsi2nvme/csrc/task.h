@@ -96,9 +96,10 @@ struct s2n_task {
     const struct s2n_front_end *front_end;
     s2n_nexus *nexus;
     s2n_lu *lu;
-    struct s2n_queue *queue;  /* see s2n_queue_of */
-    struct s2n_task_set *set; /* of its LUN, if the nexus has such a one */
-    struct s2n_share *share;  /* of the nexus, in what its logical unit's controller has */
+    struct s2n_lu_local *local; /* what the logical unit has on this reactor */
+    struct s2n_queue *queue;    /* see s2n_queue_of */
+    struct s2n_task_set *set;   /* of its LUN, if the nexus has such a one */
+    struct s2n_share *share;    /* of the nexus, in what its logical unit's controller has */
     s2n_task *next, *live_next, *live_previous;
     s2n_task *next_line, *last; /* of the first in a line: the next line, and its own last */
     const struct s2n_hot_row *row;

@@ -119,6 +119,7 @@ void s2n_task_begin(s2n_task *task)
 
     task->set = slot ? &slot->set : NULL;
     task->lu = slot ? atomic_load_explicit(&slot->lu, memory_order_acquire) : NULL;
+    task->local = task->lu ? &task->lu->local[task->reactor->index] : NULL;
     take_course(task);
     task->row = s2n_hot_find(task->cdb, task->cdb_length);
     s2n_count_begun(task);
@@ -174,6 +175,7 @@ static const struct s2n_front_end nobody = {.complete = s2n_task_free};
 static void inherit_blocks(s2n_task *remains, s2n_task *task)
 {
     remains->lu = task->lu;
+    remains->local = task->local;
     remains->queue = task->queue;
     remains->row = task->row;
     remains->plan = task->plan;
