@@ -80,12 +80,11 @@ static uint32_t from_reserve(const struct s2n_chunks *chunks, uint32_t held, uin
     return limit > held ? least(count, limit - held) : 0;
 }
 
-static bool take(struct s2n_pool *pool, enum s2n_size size, struct s2n_buffer *buffer,
-                 uint32_t bytes, bool common)
+static inline bool take(struct s2n_pool *pool, enum s2n_size size, struct s2n_buffer *buffer,
+                        uint32_t bytes, uint32_t count, bool common)
 {
     struct s2n_chunks *chunks = &pool->chunks[size];
     struct s2n_share *share = buffer->share;
-    uint32_t count = (uint32_t)(((uint64_t)bytes + chunks->bytes - 1) / chunks->bytes);
     uint32_t reserved = from_reserve(chunks, share->reserved[size], count);
     uint32_t rest = count - reserved, held = share->common[size];
 
@@ -101,7 +100,8 @@ static bool take(struct s2n_pool *pool, enum s2n_size size, struct s2n_buffer *b
     share->common[size] += rest;
     buffer->pool = pool;
     buffer->length = bytes;
-    buffer->chunk_bytes = chunks->bytes;
+    buffer->chunk_shift = size == S2N_SMALLS ? S2N_SMALL_SHIFT : S2N_LARGE_SHIFT;
+    buffer->chunk_bytes = UINT32_C(1) << buffer->chunk_shift;
     buffer->count = count;
     buffer->reserved = reserved;
     return true;
@@ -110,9 +110,11 @@ static bool take(struct s2n_pool *pool, enum s2n_size size, struct s2n_buffer *b
 bool s2n_pool_take(struct s2n_pool *pool, struct s2n_share *share, struct s2n_buffer *buffer,
                    uint32_t bytes, bool common)
 {
+    uint32_t larges = (uint32_t)(((uint64_t)bytes + S2N_LARGE - 1) >> S2N_LARGE_SHIFT);
+
     buffer->share = share;
-    return (bytes <= S2N_SMALL && take(pool, S2N_SMALLS, buffer, bytes, common)) ||
-           take(pool, S2N_LARGES, buffer, bytes, common);
+    return (bytes <= S2N_SMALL && take(pool, S2N_SMALLS, buffer, bytes, 1, common)) ||
+           take(pool, S2N_LARGES, buffer, bytes, larges, common);
 }
 
 static enum s2n_size size_of(const struct s2n_buffer *buffer)

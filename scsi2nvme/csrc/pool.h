@@ -11,7 +11,8 @@
 #include "constants_gen.h"
 #include "qpair.h"
 
-enum { S2N_SMALL = S2N_PAGE, S2N_LARGE = 65536 };
+enum { S2N_SMALL_SHIFT = 12, S2N_LARGE_SHIFT = 16 };
+enum { S2N_SMALL = 1 << S2N_SMALL_SHIFT, S2N_LARGE = 1 << S2N_LARGE_SHIFT };
 enum s2n_size { S2N_SMALLS, S2N_LARGES, S2N_SIZES };
 
 /* How many chunks of each size a nexus holds, and entries of the queue pair beside the pool. */
@@ -26,7 +27,7 @@ struct s2n_buffer {
     struct s2n_pool *pool; /* NULL: no chunks held */
     struct s2n_share *share;
     uint32_t length; /* usable bytes */
-    uint32_t chunk_bytes;
+    uint32_t chunk_bytes, chunk_shift;
     uint32_t count, reserved;                     /* chunks; of them, from the reserve */
     uint32_t chunk[S2N_MAXIMUM_TRANSFER / 65536]; /* pool offsets in pages */
 };

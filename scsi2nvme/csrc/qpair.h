@@ -31,9 +31,13 @@ struct s2n_port {
 /* One command may carry this much, whatever MDTS says: one page of PRP list. */
 enum { S2N_PAGE = 4096, S2N_QPAIR_MAXIMUM_BYTES = 512 * S2N_PAGE };
 
-/* As s2n_qpair_place, from several spans. */
-int s2n_qpair_place_spans(s2n_qpair *qp, const uint8_t *sqe, const struct s2n_span *spans,
-                          uint32_t count, uint64_t cookie, uint32_t timeout_ms);
+/* Where the 64-byte entry of the command that is placed next is to be written, all but CID and data
+ * pointer; NULL: no slot is free. */
+uint8_t *s2n_qpair_entry(s2n_qpair *qp);
+/* Place the command whose entry was written there, with data in several spans. As
+ * s2n_qpair_place. */
+int s2n_qpair_place_spans(s2n_qpair *qp, const struct s2n_span *spans, uint32_t count,
+                          uint64_t cookie, uint32_t timeout_ms);
 /* The 64-byte entry of a command as it was placed: valid from its placement
  * until the next placement after its completion was polled. */
 const uint8_t *s2n_qpair_sqe(const s2n_qpair *qp, uint16_t cid);

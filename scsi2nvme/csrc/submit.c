@@ -133,20 +133,18 @@ static bool hot_place(s2n_task *task, struct s2n_queue *queue)
 {
     const s2n_lu_params *lu = &task->lu->params;
     struct s2n_span spans[S2N_MAXIMUM_SPANS];
-    uint8_t sqe[64];
+    uint8_t *sqe;
 
     while (task->plan.blocks) {
+        if (!has_entries(queue, task) || !(sqe = s2n_qpair_entry(queue->qp)))
+            return false;
         struct s2n_hot_part part = task->row->hot->place(lu, &task->plan, sqe);
         uint32_t used = part.bytes ? s2n_task_spans(task, part.bytes, spans) : 0;
         int cid = -EINVAL;
-        if (!has_entries(queue, task))
-            return false;
         if (used || !part.bytes)
             cid = s2n_qpair_place_spans(
-                queue->qp, sqe, spans, used, (uintptr_t)task,
+                queue->qp, spans, used, (uintptr_t)task,
                 s2n_hot_timeout_ms(task->plan.opcode, queue->controller->timeout_ms));
-        if (cid == -EAGAIN)
-            return false;
         if (cid < 0) { /* no PRPs can describe it: the engine may find another way */
             task->nvme_status = NVME_INTERNAL_ERROR;
             task->nvme_opcode = task->plan.opcode;

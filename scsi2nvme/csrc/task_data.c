@@ -198,10 +198,10 @@ uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length)
         *length = (uint32_t)(extent->length - at);
         return task->place->base + extent->offset + at;
     }
-    uint32_t within = offset % buffer->chunk_bytes;
+    uint32_t within = offset & (buffer->chunk_bytes - 1);
     uint32_t left = buffer->length - offset;
     *length = buffer->chunk_bytes - within < left ? buffer->chunk_bytes - within : left;
-    return s2n_pool_address(buffer->pool, buffer->chunk[offset / buffer->chunk_bytes]) + within;
+    return s2n_pool_address(buffer->pool, buffer->chunk[offset >> buffer->chunk_shift]) + within;
 }
 
 uint32_t s2n_task_data_length(const s2n_task *task)

@@ -27,11 +27,11 @@ static uint32_t spans_of(s2n_task *task, uint32_t offset, uint32_t bytes, struct
     if (task->place)
         return spans_in_place(task->place, offset, bytes, spans);
     while (bytes) {
-        uint32_t within = offset % buffer->chunk_bytes;
+        uint32_t within = offset & (buffer->chunk_bytes - 1);
         uint32_t length = buffer->chunk_bytes - within;
         if (length > bytes)
             length = bytes;
-        uint32_t chunk = buffer->chunk[offset / buffer->chunk_bytes];
+        uint32_t chunk = buffer->chunk[offset >> buffer->chunk_shift];
         spans[used].iova = s2n_pool_iova(buffer->pool, chunk) + within;
         spans[used++].length = length;
         offset += length;

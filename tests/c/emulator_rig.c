@@ -2,6 +2,7 @@
 
 #include "check.h"
 #include "little_endian.h"
+#include "place.h"
 
 #include <poll.h>
 #include <string.h>
@@ -95,8 +96,7 @@ int place(struct rig *rig, uint16_t qid, const struct request *request)
         s2n_put_le64(sqe + 40, request->slba);
         s2n_put_le32(sqe + 48, (request->blocks ? request->blocks - 1 : 0) | request->flags);
     }
-    return s2n_qpair_place_spans(rig->qp[qid], sqe, &span, request->length != 0, request->slba,
-                                 30000);
+    return place_entry(rig->qp[qid], sqe, &span, request->length != 0, request->slba, 30000);
 }
 
 int take(struct rig *rig, uint16_t qid, s2n_completion *done, int wanted)

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "fuzz.h"
 #include "little_endian.h"
+#include "place.h"
 #include "qpair_bench.h"
 
 enum { HEAD = 2, DEEPEST = 33, KINDS = 16, SPANS = 16, MOST = 64 };
@@ -57,7 +58,7 @@ static void place_spans(uint8_t detail, const uint8_t *bytes, size_t length)
 
     for (; length >= 12 && count < SPANS; length -= 12, bytes += 12)
         spans[count++] = (struct s2n_span){s2n_get_le64(bytes), s2n_get_le32(bytes + 8)};
-    note_place(s2n_qpair_place_spans(bench.qp, sqe, spans, count, detail, 0), detail);
+    note_place(place_entry(bench.qp, sqe, spans, count, detail, 0), detail);
 }
 
 /* As a controller would, where `detail` names a command. */

@@ -1,6 +1,7 @@
 /* What queue pairs say of data in PRPs and PRP lists. */
 #include "check.h"
 #include "little_endian.h"
+#include "place.h"
 #include "qpair_bench.h"
 
 #include <errno.h>
@@ -38,7 +39,7 @@ static void one_transfer(struct bench *bench, const struct s2n_span *spans, uint
     int cid;
 
     memset(sqe, 0xA5, sizeof sqe); /* whatever the pointers were */
-    cid = s2n_qpair_place_spans(bench->qp, sqe, spans, count, 0, 1000);
+    cid = place_entry(bench->qp, sqe, spans, count, 0, 1000);
     CHECK(cid >= 0);
     check_prps(bench, cid, spans, count);
     s2n_qpair_ring(bench->qp);
@@ -97,9 +98,9 @@ static void test_prps_at_the_end_of_what_addresses_can_say(void)
 
         one_transfer(&bench, &span, 1);
         span.length += 4;
-        CHECK_EQUAL(s2n_qpair_place_spans(bench.qp, (uint8_t[64]){2}, &span, 1, 0, 1000), -EINVAL);
+        CHECK_EQUAL(place_entry(bench.qp, (uint8_t[64]){2}, &span, 1, 0, 1000), -EINVAL);
         span.length -= 3;
-        CHECK_EQUAL(s2n_qpair_place_spans(bench.qp, (uint8_t[64]){2}, &span, 1, 0, 1000), -EINVAL);
+        CHECK_EQUAL(place_entry(bench.qp, (uint8_t[64]){2}, &span, 1, 0, 1000), -EINVAL);
     }
     close_bench(&bench);
 }
@@ -125,8 +126,7 @@ static void test_what_no_prp_can_say_is_refused(void)
 
     open_bench(&bench, DEPTH);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        CHECK_EQUAL(s2n_qpair_place_spans(bench.qp, sqe, bad[i].spans, bad[i].count, 0, 1000),
-                    -EINVAL);
+        CHECK_EQUAL(place_entry(bench.qp, sqe, bad[i].spans, bad[i].count, 0, 1000), -EINVAL);
         CHECK_EQUAL(s2n_qpair_free_slots(bench.qp), DEPTH - 1);
     }
     CHECK_EQUAL(s2n_qpair_place(bench.qp, sqe, &region, 0, 1000), -EINVAL);
@@ -144,7 +144,7 @@ static void test_each_command_has_its_own_list(void)
 
     open_bench(&bench, DEPTH);
     for (int i = 0; i < DEPTH - 1; i++) {
-        int cid = s2n_qpair_place_spans(bench.qp, sqe, &span, 1, 0, 1000);
+        int cid = place_entry(bench.qp, sqe, &span, 1, 0, 1000);
 
         lists[i] = s2n_get_le64(s2n_qpair_sqe(bench.qp, (uint16_t)cid) + 32);
         CHECK(lists[i] >= s2n_qpair_cq_iova(bench.qp) + PAGE);

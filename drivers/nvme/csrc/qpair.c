@@ -291,8 +291,13 @@ static void set_deadline(s2n_qpair *qp, struct slot *slot, uint32_t timeout_ms)
         qp->earliest_ms = slot->deadline_ms;
 }
 
-int s2n_qpair_place_spans(s2n_qpair *qp, const uint8_t *sqe, const struct s2n_span *spans,
-                          uint32_t count, uint64_t cookie, uint32_t timeout_ms)
+uint8_t *s2n_qpair_entry(s2n_qpair *qp)
+{
+    return qp->free_count ? qp->shadow[qp->free_cids[qp->free_count - 1]] : NULL;
+}
+
+int s2n_qpair_place_spans(s2n_qpair *qp, const struct s2n_span *spans, uint32_t count,
+                          uint64_t cookie, uint32_t timeout_ms)
 {
     struct slot *slot;
     uint16_t cid;
@@ -300,7 +305,6 @@ int s2n_qpair_place_spans(s2n_qpair *qp, const uint8_t *sqe, const struct s2n_sp
     if (qp->free_count == 0)
         return -EAGAIN;
     cid = qp->free_cids[qp->free_count - 1];
-    memcpy(qp->shadow[cid], sqe, SQE_BYTES);
     s2n_put_le16(qp->shadow[cid] + SQE_CID, cid);
     if (count && build_prps(qp, cid, qp->shadow[cid], spans, count) < 0)
         return -EINVAL;
@@ -322,14 +326,18 @@ int s2n_qpair_place(s2n_qpair *qp, const uint8_t *sqe, const s2n_region *buffer,
                     uint32_t timeout_ms)
 {
     struct s2n_span span = {0};
+    uint8_t *entry = s2n_qpair_entry(qp);
 
-    if (!buffer || buffer->length == 0)
-        return s2n_qpair_place_spans(qp, sqe, NULL, 0, cookie, timeout_ms);
-    if (buffer->length > S2N_QPAIR_MAXIMUM_BYTES)
+    if (!entry)
+        return -EAGAIN;
+    if (buffer && buffer->length > S2N_QPAIR_MAXIMUM_BYTES)
         return -EINVAL;
-    span.iova = buffer->iova;
-    span.length = (uint32_t)buffer->length;
-    return s2n_qpair_place_spans(qp, sqe, &span, 1, cookie, timeout_ms);
+    memcpy(entry, sqe, SQE_BYTES);
+    if (buffer) {
+        span.iova = buffer->iova;
+        span.length = (uint32_t)buffer->length;
+    }
+    return s2n_qpair_place_spans(qp, &span, span.length != 0, cookie, timeout_ms);
 }
 
 void s2n_qpair_ring(s2n_qpair *qp)
@@ -390,13 +398,13 @@ static bool take(s2n_qpair *qp, const uint8_t *cqe, uint32_t dw3, s2n_completion
         qp->unexpected++;
         return false;
     }
-    out->cid = cid;
-    out->status = dw3 >> 17 & 0x7FF;
-    out->crd = dw3 >> 28 & 3;
-    out->more = dw3 >> 30 & 1;
-    out->dnr = dw3 >> 31;
-    out->dw0 = s2n_get_le32(cqe);
-    out->cookie = qp->slots[cid].cookie;
+    *out = (s2n_completion){.cid = cid, .dw0 = s2n_get_le32(cqe), .cookie = qp->slots[cid].cookie};
+    if (dw3 >> 17) {
+        out->status = dw3 >> 17 & 0x7FF;
+        out->crd = dw3 >> 28 & 3;
+        out->more = dw3 >> 30 & 1;
+        out->dnr = dw3 >> 31;
+    }
     release(qp, cid);
     return true;
 }

@@ -284,7 +284,9 @@ static bool take_header(s2n_conn *conn)
     uint32_t need = length + (conn->params.header_digest ? S2N_DIGEST_BYTES : 0);
     if (have < need || !acceptable(conn, at, length))
         return false;
-    memcpy(rx->header, at, length);
+    memcpy(rx->header, at, S2N_BHS_BYTES);
+    if (length > S2N_BHS_BYTES)
+        memcpy(rx->header + S2N_BHS_BYTES, at + S2N_BHS_BYTES, length - S2N_BHS_BYTES);
     rx->header_length = length;
     rx->start += need;
     begin(conn);
