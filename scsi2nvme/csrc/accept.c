@@ -29,7 +29,7 @@ struct s2n_hot_data s2n_task_hot_data(const s2n_task *task)
                                  buffer->chunk_bytes};
 }
 
-bool s2n_task_accept(s2n_task *task)
+inline bool s2n_task_accept(s2n_task *task)
 {
     struct s2n_slot *slot = s2n_slot_of(task);
     struct s2n_hot_plan plan;

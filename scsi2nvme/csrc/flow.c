@@ -71,14 +71,14 @@ static void renew(struct s2n_flow *flow)
     }
 }
 
-int64_t s2n_flow_credit(struct s2n_flow *flow, enum s2n_account account)
+inline int64_t s2n_flow_credit(struct s2n_flow *flow, enum s2n_account account)
 {
     if (flow->round != flow->flows->round)
         renew(flow);
     return flow->credit[account];
 }
 
-void s2n_flow_charge(struct s2n_flow *flow, enum s2n_account account, uint64_t bytes)
+inline void s2n_flow_charge(struct s2n_flow *flow, enum s2n_account account, uint64_t bytes)
 {
     (void)s2n_flow_credit(flow, account);
     flow->credit[account] -= (int64_t)bytes;

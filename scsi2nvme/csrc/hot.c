@@ -2,7 +2,7 @@
 
 #include "tables_gen.h"
 
-const struct s2n_hot_row *s2n_hot_find(const uint8_t *cdb, uint16_t length)
+inline const struct s2n_hot_row *s2n_hot_find(const uint8_t *cdb, uint16_t length)
 {
     unsigned first = length ? s2n_first_row[cdb[0]] : 0;
 
@@ -21,7 +21,8 @@ uint32_t s2n_hot_number(const struct s2n_hot_row *row)
     return row ? (uint32_t)(row - s2n_rows) : S2N_ROWS;
 }
 
-uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *cdb, uint32_t block_bytes)
+inline uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *cdb,
+                                  uint32_t block_bytes)
 {
     uint64_t selector = s2n_hot_bits(cdb, row->selector);
 
@@ -66,7 +67,7 @@ static bool set_others(const uint8_t *cdb, const uint8_t *accepted)
     return bits & ~mask;
 }
 
-bool s2n_hot_accepted(const struct s2n_hot_row *row, const uint8_t *cdb)
+inline bool s2n_hot_accepted(const struct s2n_hot_row *row, const uint8_t *cdb)
 {
     unsigned at = 0, length = row->cdb_length;
 

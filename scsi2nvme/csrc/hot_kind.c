@@ -71,7 +71,7 @@ bool s2n_hot_is_short(const s2n_lu_params *lu, const struct s2n_hot_plan *plan)
     return !rest.blocks;
 }
 
-uint32_t s2n_hot_timeout_ms(uint8_t opcode, uint32_t timeout_ms)
+inline uint32_t s2n_hot_timeout_ms(uint8_t opcode, uint32_t timeout_ms)
 {
     bool slow =
         opcode == NVME_FLUSH || opcode == NVME_WRITE_ZEROES || opcode == NVME_DATASET_MANAGEMENT;
@@ -225,8 +225,8 @@ static bool suits_zones(const s2n_lu_params *lu, const struct s2n_hot_row *row, 
     return at < lu->zone_capacity && s2n_hot_count(row, cdb) <= lu->zone_capacity - at;
 }
 
-bool s2n_hot_plan(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
-                  const struct s2n_hot_data *data, struct s2n_hot_plan *plan)
+inline bool s2n_hot_plan(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
+                         const struct s2n_hot_data *data, struct s2n_hot_plan *plan)
 {
     return row->hot && s2n_hot_accepted(row, cdb) &&
            (!lu->zone_blocks || suits_zones(lu, row, cdb)) &&

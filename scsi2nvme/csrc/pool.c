@@ -107,8 +107,8 @@ static inline bool take(struct s2n_pool *pool, enum s2n_size size, struct s2n_bu
     return true;
 }
 
-bool s2n_pool_take(struct s2n_pool *pool, struct s2n_share *share, struct s2n_buffer *buffer,
-                   uint32_t bytes, bool common)
+inline bool s2n_pool_take(struct s2n_pool *pool, struct s2n_share *share, struct s2n_buffer *buffer,
+                          uint32_t bytes, bool common)
 {
     uint32_t larges = (uint32_t)(((uint64_t)bytes + S2N_LARGE - 1) >> S2N_LARGE_SHIFT);
 
@@ -136,7 +136,7 @@ void s2n_pool_hand_over(struct s2n_buffer *buffer, struct s2n_share *to)
     buffer->share = to;
 }
 
-void s2n_pool_give(struct s2n_buffer *buffer)
+inline void s2n_pool_give(struct s2n_buffer *buffer)
 {
     enum s2n_size size = size_of(buffer);
     uint32_t rest = buffer->count - buffer->reserved;

@@ -69,7 +69,7 @@ static struct s2n_tally *tally_of(const s2n_task *task)
     return task->local ? &task->local->tally : NULL;
 }
 
-void s2n_count_begun(s2n_task *task)
+inline void s2n_count_begun(s2n_task *task)
 {
     struct s2n_tally *of_unit = tally_of(task);
 
@@ -120,7 +120,7 @@ static void failed(s2n_task *task, uint8_t kind)
 
 /* A portion that others follow is no answer: its bytes are kept until there is one. What was
  * aborted is answered with nothing, and may have no data any more. */
-void s2n_count_answered(s2n_task *task)
+inline void s2n_count_answered(s2n_task *task)
 {
     if (!COUNTS || !task->tallied || task->aborted)
         return;
@@ -140,7 +140,7 @@ void s2n_count_answered(s2n_task *task)
         failed(task, kind);
 }
 
-void s2n_count_gone(s2n_task *task)
+inline void s2n_count_gone(s2n_task *task)
 {
     struct s2n_tally *of_unit = tally_of(task);
 

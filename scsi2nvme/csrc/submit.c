@@ -37,7 +37,7 @@ static void leave_others(s2n_task *task)
         s2n_drains_done(local);
 }
 
-void s2n_task_hot_end(s2n_task *task)
+inline void s2n_task_hot_end(s2n_task *task)
 {
     struct s2n_hold *hold = task->hold;
 
@@ -76,7 +76,7 @@ static bool next_phase(s2n_task *task)
     return true;
 }
 
-void s2n_task_hot_finish(s2n_task *task)
+inline void s2n_task_hot_finish(s2n_task *task)
 {
     if (next_phase(task))
         return;
@@ -93,7 +93,7 @@ void s2n_task_hot_finish(s2n_task *task)
     s2n_task_finish(task);
 }
 
-void s2n_task_completed(s2n_task *task)
+inline void s2n_task_completed(s2n_task *task)
 {
     task->pending--;
     task->share->entries--;

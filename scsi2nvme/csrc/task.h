@@ -60,12 +60,10 @@ struct s2n_task {
     /* Set by the front end before s2n_task_begin, and `cdb`. */
     uint8_t lun[8];
     uint16_t cdb_length;
-    uint8_t attribute;               /* RFC 7143 11.3.1.1 */
-    uint32_t tag;                    /* initiator task tag, for s2n_plane_abort */
-    uint32_t expected;               /* bytes that the initiator prepared to move */
-    void *context;                   /* the front end's own: its connection */
-    s2n_task *fe_next, *fe_previous; /* free for the front end's lists */
-    uint32_t fe[12];                 /* free for the front end's counters */
+    uint8_t attribute; /* RFC 7143 11.3.1.1 */
+    uint32_t tag;      /* initiator task tag, for s2n_plane_abort */
+    uint32_t expected; /* bytes that the initiator prepared to move */
+    void *context;     /* the front end's own: its connection */
 
     /* Set by s2n_task_begin. */
     enum s2n_direction direction;

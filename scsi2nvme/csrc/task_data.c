@@ -88,7 +88,7 @@ void s2n_task_stop_waiting(s2n_task *task)
     }
 }
 
-bool s2n_task_is_behind(const s2n_task *task)
+inline bool s2n_task_is_behind(const s2n_task *task)
 {
     return *line_of(&s2n_queue_of(task)->slot_lines, task);
 }
@@ -115,7 +115,7 @@ static bool take_buffer(s2n_task *task, struct s2n_queue *queue, uint32_t bytes,
     return s2n_pool_take(queue->pool, task->share, &task->buffer, bytes, common);
 }
 
-void s2n_task_give_buffer(s2n_task *task)
+inline void s2n_task_give_buffer(s2n_task *task)
 {
     struct s2n_queue *queue = s2n_queue_of(task);
 
@@ -125,7 +125,7 @@ void s2n_task_give_buffer(s2n_task *task)
     queue->resumable |= queue->lines != NULL;
 }
 
-bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes)
+inline bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes)
 {
     struct s2n_queue *queue = s2n_queue_of(task);
 
@@ -138,7 +138,7 @@ bool s2n_task_try_reserve(s2n_task *task, uint32_t bytes)
     return take_buffer(task, queue, bytes, !queue->claimed && !*line_of(&queue->lines, task));
 }
 
-bool s2n_task_reserve(s2n_task *task, uint32_t bytes)
+inline bool s2n_task_reserve(s2n_task *task, uint32_t bytes)
 {
     struct s2n_queue *queue = s2n_queue_of(task);
 
@@ -183,7 +183,7 @@ bool s2n_task_holds_up(const s2n_task *task)
 
 /* ---- the bytes ---- */
 
-uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length)
+inline uint8_t *s2n_task_span_at(s2n_task *task, uint32_t offset, uint32_t *length)
 {
     struct s2n_buffer *buffer = &task->buffer;
 

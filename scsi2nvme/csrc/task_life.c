@@ -12,8 +12,8 @@
 #include "task_data.h"
 #include "unit.h"
 
-s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,
-                       s2n_nexus *nexus)
+inline s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_front_end *front_end,
+                              s2n_nexus *nexus)
 {
     s2n_task *task = reactor->spare;
 
@@ -113,7 +113,7 @@ static uint32_t block_bytes(const s2n_task *task)
     return (UINT32_C(1) << shift) + behind;
 }
 
-void s2n_task_begin(s2n_task *task)
+inline void s2n_task_begin(s2n_task *task)
 {
     struct s2n_slot *slot = task->nexus ? s2n_nexus_slot(task->nexus, task->lun) : NULL;
 
@@ -130,7 +130,7 @@ void s2n_task_begin(s2n_task *task)
     task->portion_bytes = portion_from(task, 0);
 }
 
-void s2n_task_finish(s2n_task *task)
+inline void s2n_task_finish(s2n_task *task)
 {
     struct s2n_reactor *reactor = task->reactor;
     bool awaited = task->awaited;
@@ -145,7 +145,7 @@ void s2n_task_finish(s2n_task *task)
         s2n_reactor_check_aborts(reactor);
 }
 
-void s2n_task_free(s2n_task *task)
+inline void s2n_task_free(s2n_task *task)
 {
     struct s2n_reactor *reactor = task->reactor;
     bool awaited = task->awaited;

@@ -54,7 +54,7 @@ static uint32_t spans_repeated(const s2n_task *task, uint32_t bytes, struct s2n_
     return bytes ? 0 : used;
 }
 
-uint32_t s2n_task_spans(s2n_task *task, uint32_t bytes, struct s2n_span *spans)
+inline uint32_t s2n_task_spans(s2n_task *task, uint32_t bytes, struct s2n_span *spans)
 {
     return task->plan.period ? spans_repeated(task, bytes, spans)
                              : spans_of(task, task->placed_bytes, bytes, spans);

@@ -93,7 +93,7 @@ static struct s2n_slot *slot_at(s2n_nexus *nexus, unsigned lun)
 
 /* Single-level LUNs: peripheral device addressing on bus 0, or flat space. Spec:
  * SAM-5 4.7. */
-struct s2n_slot *s2n_nexus_slot(s2n_nexus *nexus, const uint8_t *lun)
+inline struct s2n_slot *s2n_nexus_slot(s2n_nexus *nexus, const uint8_t *lun)
 {
     uint64_t levels;
 
@@ -105,7 +105,7 @@ struct s2n_slot *s2n_nexus_slot(s2n_nexus *nexus, const uint8_t *lun)
     return slot_at(nexus, first & 0x3fff);
 }
 
-struct s2n_share *s2n_nexus_share(s2n_nexus *nexus, const s2n_controller *controller)
+inline struct s2n_share *s2n_nexus_share(s2n_nexus *nexus, const s2n_controller *controller)
 {
     struct s2n_holding *holding = atomic_load_explicit(&nexus->holdings, memory_order_acquire);
 

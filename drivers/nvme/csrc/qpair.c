@@ -291,13 +291,13 @@ static void set_deadline(s2n_qpair *qp, struct slot *slot, uint32_t timeout_ms)
         qp->earliest_ms = slot->deadline_ms;
 }
 
-uint8_t *s2n_qpair_entry(s2n_qpair *qp)
+inline uint8_t *s2n_qpair_entry(s2n_qpair *qp)
 {
     return qp->free_count ? qp->shadow[qp->free_cids[qp->free_count - 1]] : NULL;
 }
 
-int s2n_qpair_place_spans(s2n_qpair *qp, const struct s2n_span *spans, uint32_t count,
-                          uint64_t cookie, uint32_t timeout_ms)
+inline int s2n_qpair_place_spans(s2n_qpair *qp, const struct s2n_span *spans, uint32_t count,
+                                 uint64_t cookie, uint32_t timeout_ms)
 {
     struct slot *slot;
     uint16_t cid;

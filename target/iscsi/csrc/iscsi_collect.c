@@ -162,7 +162,7 @@ bool s2n_collect_awaits_peer(const s2n_command *command)
             !command->delivered); /* what comes before it by CmdSN is missing */
 }
 
-void s2n_collect_proceed(s2n_command *command)
+inline void s2n_collect_proceed(s2n_command *command)
 {
     if (command->phase != S2N_COLLECTING || command->receiving || command->unsolicited ||
         !command->delivered || command->conn->state != S2N_OPEN)
@@ -185,7 +185,7 @@ void s2n_collect_proceed(s2n_command *command)
     }
 }
 
-void s2n_collect_into(s2n_conn *conn, s2n_command *command)
+inline void s2n_collect_into(s2n_conn *conn, s2n_command *command)
 {
     struct s2n_receiver *rx = &conn->rx;
 
@@ -243,7 +243,7 @@ void s2n_data_out_arrived(s2n_conn *conn)
     s2n_collect_into(conn, command);
 }
 
-void s2n_collect_account(s2n_conn *conn, s2n_command *command, bool intact)
+inline void s2n_collect_account(s2n_conn *conn, s2n_command *command, bool intact)
 {
     command->receiving = false;
     if (!intact) {

@@ -78,7 +78,7 @@ static s2n_command *create(s2n_conn *conn, uint32_t tag)
     return command;
 }
 
-void s2n_command_uncount(s2n_command *command)
+inline void s2n_command_uncount(s2n_command *command)
 {
     if (!command->counted)
         return;
@@ -117,7 +117,7 @@ static void unlink_command(s2n_command *command)
         conn->commands = command->next;
 }
 
-void s2n_command_release(s2n_command *command)
+inline void s2n_command_release(s2n_command *command)
 {
     s2n_conn *conn = command->conn;
     s2n_session *session = conn->session;
@@ -419,7 +419,7 @@ static bool accept(s2n_conn *conn, const struct long_cdb *cdb, enum s2n_turn tur
     return true;
 }
 
-void s2n_command_arrived(s2n_conn *conn)
+inline void s2n_command_arrived(s2n_conn *conn)
 {
     struct s2n_receiver *rx = &conn->rx;
     s2n_session *session = conn->session;
@@ -439,7 +439,7 @@ void s2n_command_arrived(s2n_conn *conn)
     s2n_order_deliver(session);
 }
 
-void s2n_command_received(s2n_conn *conn, bool intact)
+inline void s2n_command_received(s2n_conn *conn, bool intact)
 {
     s2n_command *command = conn->rx.command;
 

@@ -55,7 +55,7 @@ static void begin_to_hold(s2n_session *session)
     session->holds = true;
 }
 
-enum s2n_turn s2n_order_take(s2n_session *session, uint32_t cmd_sn)
+inline enum s2n_turn s2n_order_take(s2n_session *session, uint32_t cmd_sn)
 {
     uint32_t expected = expected_of(session);
 
@@ -69,7 +69,7 @@ enum s2n_turn s2n_order_take(s2n_session *session, uint32_t cmd_sn)
     return S2N_TURN_LATER;
 }
 
-uint32_t s2n_order_maximum(s2n_session *session)
+inline uint32_t s2n_order_maximum(s2n_session *session)
 {
     uint32_t maximum = expected_of(session) + session->window - session->outstanding - 1;
 
@@ -109,7 +109,7 @@ static bool deliver_next(s2n_session *session)
     return true;
 }
 
-void s2n_order_deliver(s2n_session *session)
+inline void s2n_order_deliver(s2n_session *session)
 {
     do
         manage_what_was_ahead(session);

@@ -85,7 +85,7 @@ static bool some_await_peer(const s2n_conn *conn)
 }
 
 /* What is no command's is no progress of one, nor what newer ones move of older ones. */
-void s2n_peer_moved(s2n_conn *conn, const s2n_command *command, uint64_t bytes)
+inline void s2n_peer_moved(s2n_conn *conn, const s2n_command *command, uint64_t bytes)
 {
     if (!bytes || (!command && some_await_peer(conn)))
         return;
