@@ -169,6 +169,46 @@ static void test_hostile_prps(void)
     close_rig(&rig);
 }
 
+static uint16_t write_by_list(struct rig *rig, uint64_t list_at, uint32_t pages)
+{
+    uint8_t sqe[64] = {WRITE};
+    s2n_completion done;
+
+    s2n_put_le32(sqe + 4, 1);
+    s2n_put_le64(sqe + 24, rig->data_iova + 20 * PAGE);
+    s2n_put_le64(sqe + 32, rig->data_iova + list_at);
+    s2n_put_le32(sqe + 48, pages * (PAGE / BLOCK) - 1);
+    CHECK(s2n_qpair_place(rig->qp[1], sqe, NULL, 0, 0) >= 0);
+    s2n_qpair_ring(rig->qp[1]);
+    take(rig, 1, &done, 1);
+    return done.status;
+}
+
+/* Addresses that follow each other lead to memory that does not. */
+static void test_pages_of_several_regions(void)
+{
+    static uint8_t there[5 * PAGE];
+    static const uint64_t at[] = {20 * PAGE, 8 * PAGE, 9 * PAGE, 4 * PAGE, 30 * PAGE};
+    struct rig rig;
+
+    open_rig(&rig, new_medium());
+    s2n_region first = {rig.data + at[1], 0x10000, 2 * PAGE};
+    s2n_region second = {rig.data + at[3], 0x12000, PAGE};
+    CHECK_EQUAL(s2n_emu_add_memory(rig.emu, &first), 0);
+    CHECK_EQUAL(s2n_emu_add_memory(rig.emu, &second), 0);
+    fill(rig.data, 40 * PAGE, 7);
+    for (uint32_t i = 0; i < 3; i++)
+        s2n_put_le64(rig.data + 8 * i, 0x10000 + i * PAGE);
+    s2n_put_le64(rig.data + 24, rig.data_iova + at[4]);
+    CHECK_EQUAL(write_by_list(&rig, 0, 5), 0);
+    look(&rig, 0, sizeof there / BLOCK, there);
+    for (uint32_t i = 0; i < 5; i++)
+        CHECK(memcmp(there + i * PAGE, rig.data + at[i], PAGE) == 0);
+    s2n_put_le64(rig.data + 24, 0x13000);
+    CHECK_EQUAL(write_by_list(&rig, 0, 5), 0x004);
+    close_rig(&rig);
+}
+
 static void put_range(uint8_t *at, uint64_t slba, uint32_t blocks)
 {
     s2n_put_le32(at, 0);
@@ -437,6 +477,7 @@ static void run_all(void)
     RUN(test_write_protected_and_formatting);
     RUN(test_no_command_meets_a_namespace_that_is_sanitized);
     RUN(test_hostile_prps);
+    RUN(test_pages_of_several_regions);
     RUN(test_deallocate_and_write_zeroes);
     RUN(test_compare);
     RUN(test_fused_compare_and_write);

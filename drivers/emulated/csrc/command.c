@@ -535,7 +535,7 @@ static uint32_t execute_pair(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, str
 /* Entries that can be fetched now: each needs a completion entry later. */
 static uint32_t room(const struct emu_cq *cq)
 {
-    uint32_t used = (cq->tail + cq->depth - cq->head) % cq->depth;
+    uint32_t used = cq->tail - cq->head + (cq->tail < cq->head ? cq->depth : 0u);
 
     return cq->depth - 1u - used - cq->reserved;
 }
