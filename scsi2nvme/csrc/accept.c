@@ -29,10 +29,11 @@ struct s2n_hot_data s2n_task_hot_data(const s2n_task *task)
                                  buffer->chunk_bytes};
 }
 
-inline bool s2n_task_accept(s2n_task *task)
+/* Plan it, unless it is cold, or not hot now: then of the plan there may be some. */
+static inline bool plan(s2n_task *task)
 {
-    struct s2n_slot *slot = s2n_slot_of(task);
-    struct s2n_hot_plan plan;
+    const struct s2n_slot *slot = s2n_slot_of(task);
+    struct s2n_hot_plan *plan = &task->plan;
     s2n_lu *lu = task->lu;
 
     if (!lu || !slot || atomic_load_explicit(&slot->lu, memory_order_acquire) != lu ||
@@ -44,25 +45,31 @@ inline bool s2n_task_accept(s2n_task *task)
     if (task->direction == S2N_OUT && is_questionable(task))
         return false;
     const struct s2n_hot_data data = s2n_task_hot_data(task);
-    if (!s2n_hot_plan(&lu->params, task->row, task->cdb, &data, &plan))
+    if (!s2n_hot_plan(&lu->params, task->row, task->cdb, &data, plan))
         return false;
     /* The disk stops what it is given. What it is not given may have to be stopped, too. */
-    if (lu->params.fenced_by_disk && !plan.blocks && !task->row->asks)
+    if (lu->params.fenced_by_disk && !plan->blocks && !task->row->asks)
         return false;
     /* The block length may have changed since the task began. */
-    if (plan.bytes != task->announced || (plan.bytes && !task->portion_bytes))
+    if (plan->bytes != task->announced || (plan->bytes && !task->portion_bytes))
         return false;
     const struct s2n_queue *queue = s2n_queue_of(task);
     if (!queue->qp || (!task->place && !s2n_pool_fits(queue->pool, task->portion_bytes)))
         return false;
     const struct s2n_lu_local *local = task->local;
-    if (local->ranges && s2n_ranges_exclude(local, task, &plan))
+    if (local->ranges && s2n_ranges_exclude(local, task, plan))
         return false;
-    if (local->watch && s2n_watch_meets(local->watch, task, &plan))
+    return !local->watch || !s2n_watch_meets(local->watch, task, plan);
+}
+
+inline bool s2n_task_accept(s2n_task *task)
+{
+    if (!plan(task)) {
+        task->plan = (struct s2n_hot_plan){0};
         return false;
-    task->plan = plan;
-    task->placed_bytes = plan.data_at;
-    if (plan.bytes && task->row->hot->portions)
-        s2n_hot_narrow(&task->plan, &lu->params, task->portion_at, task->portion_bytes);
+    }
+    task->placed_bytes = task->plan.data_at;
+    if (task->plan.bytes && task->row->hot->portions)
+        s2n_hot_narrow(&task->plan, &task->lu->params, task->portion_at, task->portion_bytes);
     return true;
 }

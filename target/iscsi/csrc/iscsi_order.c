@@ -109,11 +109,17 @@ static bool deliver_next(s2n_session *session)
     return true;
 }
 
-inline void s2n_order_deliver(s2n_session *session)
+static void deliver_held(s2n_session *session)
 {
     do
         manage_what_was_ahead(session);
     while (deliver_next(session));
+}
+
+inline void s2n_order_deliver(s2n_session *session)
+{
+    if (session->held_count || session->ahead)
+        deliver_held(session);
 }
 
 /* What is held becomes a gap that is already filled. */
