@@ -271,6 +271,14 @@ HISTORY = Option(
     parse_switch,
     74,
 )
+ENCLOSURE = Option(
+    "enclosure",
+    "on|off",
+    "let initiators see and control the enclosure that the disk is in (SES), which has others as "
+    "well (default off)",
+    parse_switch,
+    74,
+)
 
 
 def _reservations(text: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.drivers.scheme import (
     BLOCK,
+    ENCLOSURE,
     EXTENDED,
     FIRMWARE,
     HISTORY,
@@ -41,8 +42,8 @@ def _options() -> tuple[Option, ...]:
     from scsi2nvme.drivers.emulated.capabilities import TABLES
 
     shape = (SIZE, BLOCK, NAMESPACES, SERIAL, PHYSICAL)
-    permitted = (READONLY, REMOVABLE, SANITIZE, SECURE_FORMAT, SECURITY, FIRMWARE, HISTORY)
-    return (*shape, *permitted, RESERVATIONS, HOST_MEMORY, *TABLES.options)
+    permitted = (READONLY, REMOVABLE, SANITIZE, SECURE_FORMAT, SECURITY, FIRMWARE, ENCLOSURE)
+    return (*shape, *permitted, HISTORY, RESERVATIONS, HOST_MEMORY, *TABLES.options)
 
 
 def _check(path: str, options: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.drivers.pci.sysfs import parse_address
 from scsi2nvme.drivers.scheme import (
+    ENCLOSURE,
     FIRMWARE,
     HISTORY,
     HOST_MEMORY,
@@ -55,7 +56,7 @@ TRANSPORT = Scheme(
     "a real disk, bound to vfio-pci; PATH is its PCI address, such as 0000:01:00.0",
     lambda: (
         *(PHYSICAL, READONLY, SANITIZE, SECURE_FORMAT, SECURITY),
-        *(FIRMWARE, HISTORY, RESERVATIONS, HOST_MEMORY, NOIOMMU),
+        *(FIRMWARE, ENCLOSURE, HISTORY, RESERVATIONS, HOST_MEMORY, NOIOMMU),
     ),
     _open,
     _check,

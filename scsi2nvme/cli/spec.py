@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.drivers.scheme import (
+    ENCLOSURE,
     FIRMWARE,
     HISTORY,
     HOST_MEMORY,
@@ -56,6 +57,11 @@ class ControllerSpec:
     def security(self) -> bool:
         """Whether initiators may use security protocols."""
         return bool(self.options.get(SECURITY.name, False))
+
+    @property
+    def enclosure_allowed(self) -> bool:
+        """Whether initiators may see and control the enclosure."""
+        return bool(self.options.get(ENCLOSURE.name, False))
 
     @property
     def secure_format(self) -> SecureErase:

@@ -1,4 +1,5 @@
-"""Diagnostic pages: which there are, and Translate Address. RECEIVE DIAGNOSTIC RESULTS.
+"""Diagnostic pages: which there are, Translate Address, and those of an enclosure. RECEIVE
+DIAGNOSTIC RESULTS.
 
 Spec: SPC-4 6.28, 7.2; SBC-3 6.1.
 """
@@ -8,8 +9,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.commands import enclosure
 from scsi2nvme.fields import Field, Structure
-from scsi2nvme.scsi.result import CheckCondition, Result, Translation
+from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import (
     COMMAND_SEQUENCE_ERROR,
     INVALID_FIELD_IN_PARAMETER_LIST,
@@ -58,7 +60,7 @@ def _invalid(name: str) -> CheckCondition:
     return CheckCondition(Sense(INVALID_FIELD_IN_PARAMETER_LIST, pointer=pointer))
 
 
-def send_page(task: Task) -> None:
+def send_page(task: Task) -> Translation:
     """Take a page that SEND DIAGNOSTIC brings: what it asks for can be received then."""
     lu, data = task.lu, task.data_out
     if len(data) < PAGE_HEADER.size:
@@ -67,7 +69,13 @@ def send_page(task: Task) -> None:
     if header.page_code == SUPPORTED_PAGES:
         if header.page_length:
             raise _invalid("page_length")
-        answer = _supported_pages()
+        answer = yield from _supported_pages(lu)
+    elif header.page_code in enclosure.PAGES and enclosure.serves_enclosure(lu):
+        if len(data) < PAGE_HEADER.size + header.page_length:
+            raise CheckCondition(Sense(PARAMETER_LIST_LENGTH_ERROR))
+        page = data[: PAGE_HEADER.size + header.page_length]
+        yield from enclosure.send(page, _invalid("page_code"))
+        return GOOD
     elif header.page_code == TRANSLATE_ADDRESS:
         if header.page_length != TRANSLATE.size - PAGE_HEADER.size:
             raise _invalid("page_length")
@@ -77,6 +85,7 @@ def send_page(task: Task) -> None:
     else:
         raise _invalid("page_code")
     lu.diagnostics[task.nexus.key] = answer
+    return GOOD
 
 
 def _translated(lu: LogicalUnit, data: bytes) -> bytes:
@@ -102,19 +111,22 @@ def _translated(lu: LogicalUnit, data: bytes) -> bytes:
     )
 
 
-def _supported_pages() -> bytes:
-    pages = bytes((SUPPORTED_PAGES, TRANSLATE_ADDRESS))
+def _supported_pages(lu: LogicalUnit) -> enclosure.Asking:
+    theirs = (yield from enclosure.page_codes()) if enclosure.serves_enclosure(lu) else b""
+    pages = bytes((SUPPORTED_PAGES, *theirs, TRANSLATE_ADDRESS))
     return PAGE_HEADER.build(page_code=SUPPORTED_PAGES, page_length=len(pages)) + pages
 
 
 def receive_diagnostic_results(task: Task) -> Translation:
     """Return the page that is named, or what SEND DIAGNOSTIC has asked for. Spec: SPC-4 6.28."""
-    yield from ()
-    cdb, sent = task.cdb, task.lu.diagnostics.get(task.nexus.key)
-    if not cdb.pcv:
-        return Result(data_in=sent if sent is not None else _supported_pages())
-    if cdb.page_code == SUPPORTED_PAGES:
-        return Result(data_in=_supported_pages())
+    cdb, lu, sent = task.cdb, task.lu, task.lu.diagnostics.get(task.nexus.key)
+    if not cdb.pcv and sent is not None:
+        return Result(data_in=sent)
+    if not cdb.pcv or cdb.page_code == SUPPORTED_PAGES:
+        return Result(data_in=(yield from _supported_pages(lu)))
+    if cdb.page_code in enclosure.PAGES and enclosure.serves_enclosure(lu):
+        page = enclosure.receive(cdb.page_code, task.invalid_field("page_code"))
+        return Result(data_in=(yield from page))
     if cdb.page_code != TRANSLATE_ADDRESS:
         raise task.invalid_field("page_code")
     if sent is None or sent[0] != TRANSLATE_ADDRESS:
@@ -139,5 +151,8 @@ COMMANDS = (
         length_field="allocation_length",
         access=Access.WRITE,
         needs_ready=False,
+        nvme=("NVMe-MI Receive",),
+        doc="The pages of an enclosure (SES, 01h to 2Fh) are there where the SPEC says "
+        "enclosure=on, and the controller is in one.",
     ),
 )

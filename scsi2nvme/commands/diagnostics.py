@@ -99,8 +99,7 @@ def send_diagnostic(task: Task) -> Translation:
     if cdb.parameter_list_length and not cdb.pf:
         raise task.invalid_field("pf")
     if task.data_out:
-        send_page(task)
-        return GOOD
+        return (yield from send_page(task))
     try:
         test = SelfTest(cdb.self_test_code)
     except ValueError:
@@ -221,7 +220,7 @@ COMMANDS = (
         length_field="parameter_list_length",
         access=Access.WRITE,
         needs_ready=False,
-        nvme=("Device Self-test", "Get Log Page"),
+        nvme=("Device Self-test", "Get Log Page", "NVMe-MI Send", "NVMe-MI Receive"),
         timeout_s=7200,
     ),
     _defect_row(10, 0x37, "SBC-3 5.17", (Field("allocation_length", 7, 0, 16),)),

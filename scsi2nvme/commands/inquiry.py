@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer
 from scsi2nvme.commands import vpd_pages
+from scsi2nvme.commands.enclosure import serves_enclosure
 from scsi2nvme.commands.vpd_pages.page import (
     NO_LOGICAL_UNIT,
     VENDOR,
@@ -70,6 +71,7 @@ def _standard_data(task: Task) -> bytes:
         tpgs=0b11 if task.lu.routes.several else 0b01,  # explicit as well
         third_party_copy=1,
         protect=bool(task.protection_types),
+        encserv=serves_enclosure(task.lu),
         multip=len(task.lu.target_ports_of(task.nexus)) > 1,
         cmdque=1,
         vendor=VENDOR,

@@ -41,6 +41,7 @@ IDENTIFY_CONTROLLER = Structure(
         _f("crdt1", 128, 129, "100 ms"),
         _f("crdt2", 130, 131, "100 ms"),
         _f("crdt3", 132, 133, "100 ms"),
+        _f("nvmsr", 253, 253),
         _f("oacs", 256, 257),
         _f("acl", 258, 258, "0's based"),
         _f("aerl", 259, 259, "0's based"),

@@ -132,6 +132,7 @@ class LogicalUnit(BlockDevice):
         self.may_be_sanitized = False  # with all of the controller, by configuration
         self.history_allowed = False  # to initiators, by configuration
         self.firmware_allowed = False  # to initiators, by configuration
+        self.enclosure_allowed = False  # the same: pages of the enclosure that the disk is in
         self.firmware = FirmwareDownload()  # of the controller, shared by all that share it
         self.mode = ModeParameters(self, self.store, lambda: self.on_change())
         self.exceptions = InformationalExceptions(

@@ -40,7 +40,7 @@ record() {{ # NAME COMMAND…
   "$@" >"/share/health/$name" 2>&1 || status=$?
   echo "$status" >"/share/health/$name.status"
 }}
-start_daemon --controller emulated:/tmp/worn,size=64M,{OPTIONS}
+start_daemon --controller emulated:/tmp/worn,size=64M,ses=on,enclosure=on,{OPTIONS}
 trap finish EXIT
 targetcli_all <<END
 /backstores/user:nvme create name=worn size=64M cfgstring=0/1
@@ -55,6 +55,9 @@ record modes sg_modes --all $disk
 record smartctl smartctl --xall --json $disk
 record requests sg_requests $disk
 record diagnostics sg_senddiag --list $disk
+record enclosure sg_ses $disk
+record blink sg_ses --index=0,0 --set=ident $disk
+record slots sg_ses --page=es $disk
 record reset sg_logs --reset --select --page=0x5 $disk
 record set sg_wr_mode --page=0x1c \\
   --contents=9c,0a,10,02,00,00,00,00,00,00,00,00 --mask=00,00,ff,ff,00,00,00,00,00,00,00,00 $disk
@@ -120,6 +123,14 @@ def test_what_is_wrong_is_told_on_request(records: Records) -> None:
 
 def test_diagnostic_pages_are_listed(records: Records) -> None:
     assert "Translate address" in records.text("diagnostics")
+
+
+def test_its_slot_is_lit(records: Records) -> None:
+    assert "Enclosure Status/Control (SES)" in records.text("enclosure")
+    records.text("blink")
+    slots = records.text("slots")
+    assert "Ident=1" in slots.split("Temperature sensor")[0]
+    assert "Temperature=43 C" in slots
 
 
 def test_counters_are_reset(records: Records) -> None:

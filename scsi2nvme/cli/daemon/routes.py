@@ -13,7 +13,20 @@ from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 # What translations go by beside what the hot path does, of Identify Controller.
-_FIELDS = ("mdts", "oncs", "oacs", "fuses", "vwc", "fna", "sanicap", "lpa", "elpe", "npss", "ocfs")
+_FIELDS = (
+    "mdts",
+    "oncs",
+    "oacs",
+    "fuses",
+    "vwc",
+    "fna",
+    "sanicap",
+    "lpa",
+    "elpe",
+    "npss",
+    "ocfs",
+    "nvmsr",
+)
 # Options of a SPEC that count for its logical units, and by which attribute these keep them.
 _OPTIONS = {
     "readonly": "read_only",
@@ -23,6 +36,7 @@ _OPTIONS = {
     "may_be_sanitized": "may_be_sanitized",
     "history_allowed": "history_allowed",
     "firmware_allowed": "firmware_allowed",
+    "enclosure_allowed": "enclosure_allowed",
     "physical_block_bytes": "maximum_physical_block_bytes",
     "reservations_on_disk": None,  # its reservations are others
 }

@@ -56,6 +56,8 @@ def _permitted(situation: Situation) -> Iterator[str]:
         yield "write firmware (firmware=on)"
     if any(spec.security for spec in specs):
         yield "lock whole disks (security=on)"
+    if any(spec.enclosure_allowed for spec in specs):
+        yield "control enclosures (enclosure=on)"
     if any(spec.history_allowed for spec in specs):
         yield "read telemetry (history=on)"
 

@@ -47,6 +47,12 @@ _PERMISSIONS = (
         "Firmware Image Download",
     ),
     _Permission(
+        "enclosure=on",
+        lambda spec: spec.enclosure_allowed,
+        lambda disk: disk.oacs & 1 << 6 and disk.nvmsr & 1 << 1,
+        "enclosure services (NVMe-MI)",
+    ),
+    _Permission(
         "history=on",
         lambda spec: spec.history_allowed,
         lambda disk: disk.lpa & 1 << 3,
