@@ -18,6 +18,7 @@ from scsi2nvme.fuzz import (
     saved_state,
     statuses,
     strategies,
+    tuples,
 )
 from scsi2nvme.fuzz.finding import Property
 
@@ -71,6 +72,7 @@ PROPERTIES = (
     Property("PRP rules", lambda: (prp.Entry(),), prp.prp_rules),
     Property("native agrees", every_row, native.agrees),
     Property("native takes", _hot, native.takes),
+    Property("tuples are checked", tuples.rows, tuples.are_checked),
     Property("bring-up is safe", lambda: bring_up.SUBJECTS, bring_up.bring_up_is_safe),
     Property("state is kept", lambda: saved_state.SUBJECTS, saved_state.state_is_kept),
     Property("login is safe", lambda: (login.LOGIN,), login.login_is_safe),

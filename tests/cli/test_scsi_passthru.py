@@ -12,11 +12,11 @@ import pytest
 from scsi2nvme.__main__ import main
 from scsi2nvme.cli.daemon.by_hand import is_harmless
 from scsi2nvme.commands import COMMANDS
+from scsi2nvme.fuzz.t10_dif import protected
 from scsi2nvme.scsi.status import Status
 from tests.daemon import IQN, Daemon
 from tests.iscsi_client import Initiator
 from tests.support import row
-from tests.t10_dif import protected
 
 BLOCK = 512
 

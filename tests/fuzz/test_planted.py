@@ -20,6 +20,7 @@ from scsi2nvme.commands import (
     compare_and_write,
     log,
     log_pages,
+    protection,
     provisioning,
     read_write,
     vpd_pages,
@@ -32,6 +33,7 @@ from scsi2nvme.native import hot
 from scsi2nvme.native.nvme import QueuePair
 from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import NvmeCommand
+from scsi2nvme.nvme.protection import CHECK_GUARD
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import GOOD, NvmeError, Result, Translation
 from scsi2nvme.scsi.sense import Sense
@@ -165,6 +167,12 @@ def test_an_off_by_one_in_split(monkeypatch: Patch) -> None:
 
     monkeypatch.setattr(read_write, "split", split)
     assert_found(hunt("READ (10)", "within limits", examples=MANY), "READ (10)", "transfer_length")
+
+
+def test_a_check_of_tuples_that_is_left_out(monkeypatch: Patch) -> None:
+    monkeypatch.setitem(protection._CHECKS, 0b001, CHECK_GUARD)
+    found = hunt("READ (16)", "tuples are checked", examples=300)
+    assert_found(found, "READ (16)", "rdprotect")
 
 
 def test_a_piece_that_is_left_out(monkeypatch: Patch) -> None:

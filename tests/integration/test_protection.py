@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from scsi2nvme.fuzz.t10_dif import protected
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.protection import CHECK_GUARD, CHECK_REFERENCE, PRACT
 from scsi2nvme.scsi.result import GOOD
@@ -34,7 +35,6 @@ from tests.integration.test_scsi_commands import (
 )
 from tests.iscsi_client import Initiator
 from tests.support import row
-from tests.t10_dif import protected
 
 BLOCK = 512
 LBA = 77

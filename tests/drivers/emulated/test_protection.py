@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.fuzz.t10_dif import guard, protected
 from scsi2nvme.nvme.command import AdminOpcode, Fuse, NvmeCommand, Opcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import DSM_RANGE, IDENTIFY_NAMESPACE, LBA_FORMAT
 from tests.drivers.emulated.host import Host, admin
-from tests.t10_dif import guard, protected
 
 BLOCK = 512
 LBA = 5
