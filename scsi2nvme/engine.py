@@ -178,6 +178,8 @@ def _with_exception(task: Task, result: Result) -> Result:
     unit, command = task.unit, task.command
     if unit is None or not unit.exceptions.due or result.status is not Status.GOOD:
         return result
+    if task.nexus not in unit.nexuses:  # nobody's who is to hear of it
+        return result
     silent = not command.reports_unit_attention or task.portion is not None
     if silent or (command.data is Data.IN and not task.nexus.tells_residual):
         return result

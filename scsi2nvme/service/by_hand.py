@@ -3,6 +3,11 @@
 They are as any initiator's: the engine's checks around them, the reservations of a nexus of their
 own, their turn on the logical unit. But all are cold, nobody aborts them, and none is told of what
 had happened before it.
+
+Their nexus lasts as long as the logical unit, so that copies go on, and their results and what was
+written into buffers can be asked for. But nobody else is to meet more of it than what a command
+was sent for: it is none of those that the logical unit has, with their ports and what they are to
+be told, and keeps nobody out once its command has ended.
 """
 
 from __future__ import annotations
@@ -47,15 +52,15 @@ class ByHand:
         initiator, target = PortName(_NAME, bytes(6)), PortName(_NAME)
         delivery = ServiceDelivery(protection=True)
         nexus = Nexus(initiator, target, {_LUN: lu}, delivery)
-        lu.attach(nexus)
-        lu.unit_attentions[nexus.key] = []
+        lu.unit_attentions.pop(nexus.key, None)  # another's PERSISTENT RESERVE OUT, perhaps
         try:
             request = engine.select(nexus, _LUN, cdb)
             async with _turn(unit, request.command, cdb, data_out, nexus.key):
                 result = await self._play(unit, request, engine.run(request, data_out, expected))
             await self._manager.preempted(unit)
         finally:
-            lu.detach(nexus)
+            lu.unit_attentions.pop(nexus.key, None)
+            lu.let_others_in(nexus)
         tell_fault(request, result)
         if result.background is not None:
             self._background.spawn(self._play_on(unit, request, result.background))

@@ -264,11 +264,15 @@ class LogicalUnit(BlockDevice):
 
     def release(self, nexus: Nexus) -> None:
         """End what a nexus holds only as long as it lasts. Spec: SAM-5 6.3.4."""
-        self.prevented_by.discard(nexus.key)
         self.diagnostics.pop(nexus.key, None)
         self.buffers.forget(nexus.key)
-        self.history.forget(nexus.key)
         self.copies.nexus_lost(nexus.key)
+        self.let_others_in(nexus)
+
+    def let_others_in(self, nexus: Nexus) -> None:
+        """End what of that keeps others from anything."""
+        self.prevented_by.discard(nexus.key)
+        self.history.forget(nexus.key)
         self.reservations.nexus_lost(nexus)
 
     def _forget_absent(self) -> None:

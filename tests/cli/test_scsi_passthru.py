@@ -118,6 +118,14 @@ def test_others_are_told_of_what_it_changes(daemon: Daemon) -> None:
         (("zz",), "zz: not bytes in hexadecimal, two digits each"),
         (("88", "-r", "9999999"), "data_in: 9999999 bytes are not 0 to 2097152"),
         (("2a", "-i", "/nowhere"), "/nowhere: No such file or directory"),
+        (
+            ("2a", "0", "0", "0", "0", "0", "0", "0", "1", "0", "--force"),
+            "data_out: the CDB announces 512 bytes; there are 0",
+        ),
+        (
+            ("2a", "0", "0", "0", "0", "0", "0", "0", "40", "0", "--force"),
+            "data_out: the CDB announces 32768 bytes, and at most 28672 can be sent; there are 0",
+        ),
     ],
 )
 def test_what_makes_no_sense(daemon: Daemon, words: tuple[str, ...], why: str) -> None:

@@ -21,7 +21,7 @@ from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.mode_pages.error_recovery import READ_WRITE_ERROR_RECOVERY
 from scsi2nvme.unit.mode_pages.informational_exceptions import INFORMATIONAL_EXCEPTIONS_CONTROL
 from scsi2nvme.unit.mode_pages.page import ModePage
-from tests.support import Bench, make_bench
+from tests.support import Bench, make_bench, make_nexus
 
 SPARE, HOT = 1 << 0, 1 << 1
 SPARE_CODE, HOT_CODE, FALSE_CODE = (0x5D, 0x03), (0x0B, 0x01), (0x5D, 0xFF)
@@ -106,6 +106,17 @@ def test_a_command_that_has_ended_well_reports(mrie: int, per: int, key: int) ->
     assert result.data_in == bytes(range(256)) * 2
     assert not bench.lu.aside(bench.nexus)
     assert bench.do("READ (10)", **READ).status is Status.GOOD
+
+
+def test_who_is_none_of_its_nexuses_takes_no_report_from_them() -> None:
+    """Somebody who sends a command by hand."""
+    bench = make_bench()
+    select(bench, mrie=5)
+    bench.lu.exceptions.observe(SPARE)
+    stranger = make_nexus("s")
+    stranger.luns[0] = bench.lu
+    assert bench.do("TEST UNIT READY", nexus=stranger).status is Status.GOOD
+    assert triple(bench.do("TEST UNIT READY")) == (0, *SPARE_CODE)
 
 
 def test_recovered_errors_are_reported_where_that_is_allowed() -> None:

@@ -47,7 +47,11 @@ class UnitCommands:
         if data_out and which.data_in:
             raise UsageError("data_in and data_out: a command moves data one way")
         lu, row = _unit(one, which.nsid), commands.find(cdb)
-        expected = len(data_out) or which.data_in or _announced(row, cdb, lu)
+        announced = _announced(row, cdb, lu)
+        if row is not None and row.data is Data.OUT:
+            _check_enough(data_out, announced)
+            announced = 0
+        expected = len(data_out) or which.data_in or announced
         if not 0 <= expected <= DATA_IN_BYTES:
             raise UsageError(f"data_in: {expected} bytes are not 0 to {DATA_IN_BYTES}")
         if row is not None and not is_harmless(row):
@@ -63,6 +67,15 @@ def _unit(one: Served, nsid: int) -> LogicalUnit:
         known = ", ".join(map(str, sorted(one.units))) or "none"
         raise OperationError(f"namespace {nsid} is no logical unit here; those are: {known}")
     return lu
+
+
+def _check_enough(data_out: bytes, announced: int) -> None:
+    """An initiator may send less, and is told by a residual count that this was all."""
+    if len(data_out) < announced:
+        told = f"the CDB announces {announced} bytes" + (
+            f", and at most {DATA_OUT_BYTES} can be sent" if announced > DATA_OUT_BYTES else ""
+        )
+        raise UsageError(f"data_out: {told}; there are {len(data_out)}")
 
 
 def _check_forced(one: Served, which: WhichCdb, row: Command) -> None:
@@ -84,8 +97,8 @@ def is_harmless(row: Command) -> bool:
 
 
 def _announced(row: Command | None, cdb: bytes, lu: LogicalUnit) -> int:
-    """Return how many bytes a CDB asks for."""
-    if row is None or row.data is not Data.IN or len(cdb) < row.length:
+    """Return how many bytes a CDB says that it moves."""
+    if row is None or row.data is Data.NONE or len(cdb) < row.length:
         return 0
     values = row.structure.parse(cdb)
     moved = lu.facts.moves_protection and bool(values.get(row.protect_field, 0))
