@@ -307,7 +307,7 @@ HOST_MEMORY = Option(
     "hmb",
     "BYTES|off",
     "how much of this machine's memory a disk with little of its own may borrow for itself "
-    f"(host memory buffer; default {HOST_MEMORY_BYTES >> 20}M)",
+    f"(host memory buffer; default {HOST_MEMORY_BYTES >> 20}M, without an IOMMU off)",
     _host_memory,
     76,
 )

@@ -97,8 +97,13 @@ class ControllerSpec:
 
     @property
     def host_memory_bytes(self) -> int:
-        """How much memory may be lent to the controller, at most."""
-        return int(self.options.get(HOST_MEMORY.name, HOST_MEMORY_BYTES))
+        """How much memory may be lent to the controller, at most.
+
+        It writes there whenever it likes. Where no IOMMU has an end to that, a daemon that is
+        killed leaves it writing for a while into what is others' memory by then.
+        """
+        usual = 0 if self.options.get("noiommu") else HOST_MEMORY_BYTES
+        return int(self.options.get(HOST_MEMORY.name, usual))
 
     @property
     def place(self) -> str:

@@ -41,6 +41,8 @@ def test_every_option_is_read() -> None:
 def test_how_much_memory_is_lent() -> None:
     assert parse("pci:01:00.0").host_memory_bytes == 64 << 20
     assert parse("pci:01:00.0,hmb=off").host_memory_bytes == 0
+    assert parse("pci:01:00.0,noiommu=on").host_memory_bytes == 0
+    assert parse("pci:01:00.0,noiommu=on,hmb=8M").host_memory_bytes == 8 << 20
     assert parse("emulated:memory,hmb=8M,hmpre=16M").host_memory_bytes == 8 << 20
     assert parse("pci:01:00.0,hmb=8M").given() == {}
     for wrong in ("on", "", "-1"):
