@@ -65,9 +65,10 @@ class Router:
         """Set by a route what was set by the one in use, before it is taken."""
         self._behind.discard(route)
         self._stop_setting(route)
-        route.refused = route is not self.chosen and bool(self.chosen.settings())
+        wanted = list(self.chosen.settings())  # now: it may be lost before these are set
+        route.refused = route is not self.chosen and bool(wanted)
         if route.refused:
-            self._setting[route] = self._background.spawn(self._set_all(route))
+            self._setting[route] = self._background.spawn(self._set_all(route, wanted))
         else:
             self.choose()
 
@@ -76,14 +77,15 @@ class Router:
         if (task := self._setting.pop(route, None)) is not None:
             task.cancel()
 
-    async def _set_all(self, route: ServedRoute) -> None:
+    async def _set_all(self, route: ServedRoute, wanted: list[NvmeCommand]) -> None:
         """Set all, and again if something is set meanwhile, which this may have undone."""
         found: list[NvmeCommand] = []
         try:
-            while _alike(wanted := list(self.chosen.settings())) != _alike(found):
+            while _alike(wanted) != _alike(found):
                 found = wanted
-                for command in wanted:
+                for command in found:
                     await self._set(route, command)
+                wanted = list(self.chosen.settings())
             if self._sets(route):
                 route.refused = False
                 self.choose()

@@ -246,6 +246,20 @@ async def test_what_is_set_while_all_is_set_is_set_last(bench: Bench) -> None:
 
 
 @told
+async def test_all_is_set_of_one_that_is_lost_before_it_is(bench: Bench) -> None:
+    """The other has to be taken then, and does not know what was set while it was away."""
+    pair = Pair(bench)
+    pair.settings = [SET]
+    pair.routes[1].settings = tuple
+    one = slow(pair, lambda: None)
+    pair.join()
+    pair.lose(0)
+    await settle()
+    assert sent(one) == [1]
+    await bench.drained()
+
+
+@told
 async def test_one_that_is_lost_while_all_is_set_is_not_in_line(bench: Bench) -> None:
     pair = Pair(bench)
     pair.settings = [SET]
