@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands.log_pages import PAGES
@@ -16,7 +17,7 @@ from scsi2nvme.commands.log_pages.page import (
     get,
 )
 from scsi2nvme.fields import Field, Structure, Values
-from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
+from scsi2nvme.scsi.result import GOOD, Asked, CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_PARAMETER_LIST,
     LOG_PARAMETERS_CHANGED,
@@ -57,6 +58,15 @@ def _list_of_pages(lu: LogicalUnit, subpages: bool) -> bytes:
     return bytes(page.code for page in pages if not page.subpage)
 
 
+def _ask(lu: LogicalUnit, page: LogPage) -> Generator[Asked, Any, Logs]:
+    """Return what a page is made of."""
+    if not page.needs:
+        return {}
+    completions = yield tuple(get(need, lu.nsid) for need in page.needs)
+    pairs = zip(page.needs, completions, strict=True)
+    return {need: answer(need, completion) for need, completion in pairs}
+
+
 def log_sense(task: Task) -> Translation:
     """Spec: SPC-4 6.8. PC selects among counters only, which have no thresholds."""
     page, pointer = _page(task), task.cdb.parameter_pointer
@@ -72,11 +82,7 @@ def log_sense(task: Task) -> Translation:
             raise task.invalid_field("parameter_pointer")
         body = _list_of_pages(task.lu, bool(page.subpage))
     else:
-        logs: Logs = {}
-        if page.needs:
-            completions = yield tuple(get(need, task.lu.nsid) for need in page.needs)
-            pairs = zip(page.needs, completions, strict=True)
-            logs = {need: answer(need, completion) for need, completion in pairs}
+        logs = yield from _ask(task.lu, page)
         parameters = page.parameters(task.lu, logs)
         if defaults:
             parameters = tuple(replace(each, value=bytes(len(each.value))) for each in parameters)
@@ -132,13 +138,18 @@ def _settings(lu: LogicalUnit, data: bytes) -> _Settings:
 
 
 def _page_settings(settable: Mapping[int, int], data: bytes, offset: int) -> dict[int, bytes]:
-    """Check the parameters of one page: such as can be set, whole and in ascending order."""
+    """Check the parameters of one page: such as can be set, whole and in ascending order.
+
+    None is compared with a threshold, and all are saved now and then.
+    """
     settings: dict[int, bytes] = {}
     while offset < len(data):
         header = _header(PARAMETER_HEADER, data, offset)
         code = header.parameter_code
         if code not in settable or code <= max(settings, default=-1):
             raise _invalid(offset)
+        if header.tsd or header.etc:
+            raise _invalid(offset + PARAMETER_HEADER.by_name["etc"].byte)
         value = data[offset + PARAMETER_HEADER.size :][: header.parameter_length]
         if header.parameter_length != settable[code] or len(value) != settable[code]:
             raise _invalid(offset + PARAMETER_HEADER.by_name["parameter_length"].byte)
@@ -173,13 +184,17 @@ def _selected(task: Task) -> _Settings:
 
 
 def log_select(task: Task) -> Translation:
-    """Set, or return to zero, what the target itself keeps, and save it. Spec: SPC-4 6.7."""
-    yield from ()
+    """Set counters, or return them to zero, and save them. Spec: SPC-4 6.7.
+
+    All that they lie between is asked for before any is set.
+    """
     lu = task.lu
-    settings = _selected(task)
+    settings, logs = _selected(task), {}
     for page, values in settings.items():
         if values:
-            page.set(lu, values)
+            logs[page] = yield from _ask(lu, page)
+    for page, asked in logs.items():
+        page.set(lu, settings[page], asked)
     if settings:
         lu.establish_attention(LOG_PARAMETERS_CHANGED, but=task.nexus)
     if task.cdb.sp:  # last: where it fails, the rest is done, and told
@@ -206,6 +221,7 @@ COMMANDS = (
         length_field="parameter_list_length",
         access=Access.WRITE,
         needs_ready=False,
+        nvme=("Get Log Page",),
     ),
     Command(
         "LOG SENSE",

@@ -13,6 +13,7 @@ from scsi2nvme.nvme.status import StatusCode, StatusType
 WRITE_ERRORS, READ_ERRORS, VERIFY_ERRORS, NON_MEDIUM_ERRORS = 0x02, 0x03, 0x05, 0x06
 POWER_TRANSITIONS = 0x1A
 BYTES_PROCESSED, UNCORRECTED_ERRORS = 0x0005, 0x0006  # parameter codes. Spec: SPC-4 7.3.14
+OF_CONTROLLER = 0x8000  # beside a parameter code: what lies between it and the controller's count
 MAXIMUM = (1 << 64) - 1
 NON_MEDIUM_ERROR_COUNT = 0x0000  # parameter code. Spec: SPC-4 7.3.11
 

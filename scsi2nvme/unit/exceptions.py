@@ -95,15 +95,15 @@ class InformationalExceptions:
         return bool(self._control.mrie == Method.ON_REQUEST)
 
     def _told(self, critical_warning: int) -> list[SenseCode]:
+        """DEXCPT is of failures that are predicted, EWASC of warnings. Spec: SPC-4 7.5.11."""
         control = self._control
-        if control.dexcpt:
-            return []
-        if control.test:
+        if control.test:  # which there is not with DEXCPT
             return [INFORMATIONAL_FALSE_FAILURE_PREDICTED]
         return [
             code
             for bit, code in _CRITICAL_WARNINGS
-            if critical_warning & bit and (control.ewasc or code.asc != _WARNING_ASC)
+            if critical_warning & bit
+            and (control.ewasc if code.asc == _WARNING_ASC else not control.dexcpt)
         ]
 
     @property

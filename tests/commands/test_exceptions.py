@@ -148,14 +148,23 @@ def test_nothing_is_reported_unasked(mrie: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "reported"), [({}, True), ({"ewasc": 0}, False), ({"dexcpt": 1}, False)]
+    ("fields", "warning", "failure"),
+    [
+        ({}, True, True),
+        ({"ewasc": 0}, False, True),
+        ({"dexcpt": 1}, True, False),
+        ({"ewasc": 0, "dexcpt": 1}, False, False),
+    ],
 )
-def test_warnings_are_reported_if_enabled(fields: dict[str, int], reported: bool) -> None:
-    bench = make_bench()
-    values: dict[str, Any] = {"mrie": 2, **fields}
-    select(bench, **values)
-    bench.lu.exceptions.observe(HOT)
-    assert triple(bench.do("TEST UNIT READY")) == ((6, *HOT_CODE) if reported else None)
+def test_warnings_and_failures_are_reported_if_enabled(
+    fields: dict[str, int], warning: bool, failure: bool
+) -> None:
+    for bits, code, reported in ((HOT, HOT_CODE, warning), (SPARE, SPARE_CODE, failure)):
+        bench = make_bench()
+        values: dict[str, Any] = {"mrie": 2, **fields}
+        select(bench, **values)
+        bench.lu.exceptions.observe(bits)
+        assert triple(bench.do("TEST UNIT READY")) == ((6, *code) if reported else None)
 
 
 def test_it_is_repeated_as_often_as_wanted() -> None:

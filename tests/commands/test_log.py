@@ -20,6 +20,7 @@ from scsi2nvme.commands.log_pages.statistics import IDLE_TIME, STATISTICS
 from scsi2nvme.nvme.command import AdminOpcode, Opcode
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SELF_TEST_RESULT, SMART_LOG
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.mode_pages.informational_exceptions import INFORMATIONAL_EXCEPTIONS_CONTROL
 from scsi2nvme.unit.statistics import KindStatistics, Statistics
 from tests.commands.log_pages import (
@@ -151,11 +152,42 @@ def test_what_a_controller_counts_for_several_is_told_of_none() -> None:
     assert numbers(parameters(bench, 0x02)) == {5: 512, 6: 0}
 
 
-def test_read_errors_of_the_controllers_life_cannot_be_set() -> None:
+@pytest.mark.parametrize("page_code", [0x00, 0x02, 0x03])
+def test_what_the_controller_counts_is_reset_as_well(page_code: int) -> None:
+    """It goes on to count: what it had then is left out."""
+    bench = with_smart(media_errors=7, data_units_read=3, data_units_written=5)
+    result = bench.do("LOG SELECT", pcr=1, page_code=page_code, pc=CURRENT)
+    assert result.status is Status.GOOD
+    bench.model.logs[SMART] = SMART_LOG.build(
+        media_errors=9, data_units_read=4, data_units_written=7
+    )
+    written, read = ({5: 5 * 512_000, 6: 0}, {5: 3 * 512_000, 6: 7})
+    if page_code != 0x03:
+        written = {5: 0, 6: 0}
+    if page_code != 0x02:
+        read = {5: 0, 6: 0}
+    assert numbers(parameters(bench, 0x02)) == {5: written[5] + 2 * 512_000, 6: written[6]}
+    assert numbers(parameters(bench, 0x03)) == {5: read[5] + 512_000, 6: read[6] + 2}
+    assert bench.do("LOG SELECT", pcr=1, sp=1, page_code=0x03, pc=CURRENT).status is Status.GOOD
+    again = LogicalUnit(bench.lu.facts, bench.lu.store)
+    assert again.log.counters.saved() == bench.lu.log.counters.saved()
+
+
+def test_what_is_counted_beyond_64_bits_is_reset_and_saved() -> None:
+    bench = with_smart(data_units_read=(1 << 128) - 1)
+    result = bench.do("LOG SELECT", pcr=1, sp=1, page_code=0x03, pc=CURRENT)
+    assert result.status is Status.GOOD
+    assert numbers(parameters(bench, 0x03))[5] == 0
+    assert LogicalUnit(bench.lu.facts, bench.lu.store).log.counters.saved()
+
+
+def test_the_controllers_counters_cannot_be_reset_unread() -> None:
     bench = with_smart(media_errors=7)
-    result = bench.do("LOG SELECT", pcr=1, page_code=0x03, pc=CURRENT)
-    assert refused_in_cdb(result, 2, 5)
-    assert numbers(parameters(bench, 0x03))[6] == 7
+    bench.lu.log.counters.record(Opcode.WRITE, 0x280)
+    bench.model.faults[AdminOpcode.GET_LOG_PAGE] = [0x006]
+    result = bench.do("LOG SELECT", pcr=1, pc=CURRENT)
+    assert result.status is Status.CHECK_CONDITION
+    assert numbers(parameters(bench, 0x02))[6] == 1
 
 
 def test_counters_beyond_64_bits_saturate() -> None:
@@ -362,6 +394,8 @@ def test_exceptions_can_be_disabled() -> None:
     bench.model.logs[SMART] = SMART_LOG.build(critical_warning=0x06)
     assert exception(bench)[:2] == (0x5D, 0x10)
     select_exceptions(bench, dexcpt=1)
+    assert exception(bench)[:2] == (0x0B, 0x01)  # warnings are none that are predicted
+    select_exceptions(bench, dexcpt=1, ewasc=0)
     assert exception(bench)[:2] == (0, 0)
 
 

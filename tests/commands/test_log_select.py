@@ -49,6 +49,11 @@ def fail_a_write(bench: Bench) -> None:
     assert result.status is Status.CHECK_CONDITION
 
 
+def with_control(page: bytes, control: int) -> bytes:
+    """Return the page of one parameter with another parameter control byte."""
+    return page[:6] + bytes([control]) + page[7:]
+
+
 def listed(code: int, *values: tuple[int, bytes]) -> bytes:
     """Return a log page as LOG SELECT takes it."""
     body = b"".join(
@@ -131,7 +136,7 @@ def test_reset_clears_the_targets_counters(page_code: int) -> None:
     ("data", "fields", "byte", "bit"),
     [
         (b"", {"sp": 1, "page_code": 0x0D}, 1, 0),  # nothing of it is kept
-        (b"", {"pcr": 1, "page_code": 0x03}, 2, 5),  # the controller's, and lasting
+        (b"", {"pcr": 1, "page_code": 0x0D}, 2, 5),  # no counters
         (b"", {"pcr": 1, "page_code": 0x04}, 2, 5),
         (listed(0x02), {"pcr": 1}, 1, 1),
         (listed(0x02), {"page_code": 0x02}, 2, 5),
@@ -162,13 +167,15 @@ def test_a_list_sets_counters() -> None:
     [
         (listed(0x04), 0),  # no such page
         (PAGE_HEADER.build(page_code=0x02, spf=1), 0),
-        (listed(0x02, (5, bytes(8))), 4),  # the controller's
+        (listed(0x02, (4, bytes(8))), 4),  # there is none
         (listed(0x02, (6, bytes(8)), (6, bytes(8))), 16),  # not ascending
         (listed(0x02, (6, bytes(4))), 7),
         (listed(0x02, (6, bytes(8)))[:-1], 2),  # cut
         (listed(0x02)[:3], 0),
         (PAGE_HEADER.build(page_code=0x02, page_length=2) + bytes(2), 4),
-        (listed(0x05, (6, bytes(8))) + listed(0x03, (6, bytes(8))), 20),
+        (listed(0x05, (6, bytes(8))) + listed(0x03, (0, bytes(8))), 20),
+        (with_control(listed(0x02, (6, bytes(8))), 0x20), 6),  # TSD
+        (with_control(listed(0x02, (6, bytes(8))), 0x10), 6),  # ETC
     ],
 )
 def test_wrong_lists_set_nothing(data: bytes, byte: int) -> None:

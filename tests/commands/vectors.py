@@ -345,7 +345,11 @@ VECTORS: dict[str, tuple[Step, ...]] = {
         ),
     ),
     "LOG SELECT": (
-        Step("4C 00 40 00 000000 0010 00", out=hexed("0200000C 00060008 0000000000000007")),
+        Step(
+            "4C 00 40 00 000000 0010 00",
+            out=hexed("0200000C 00060008 0000000000000007"),
+            nvme=("admin 02 nsid=FFFFFFFF cdw10=7F8002",),
+        ),
         Step(
             "4D 00 42 00 00 0006 00FF 00",
             nvme=("admin 02 nsid=FFFFFFFF cdw10=7F8002",),

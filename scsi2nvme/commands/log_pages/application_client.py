@@ -18,6 +18,6 @@ PAGES = (
         "SPC-4 7.3.3",
         _application_client,
         settable=lambda lu: dict.fromkeys(range(CLIENT_PARAMETERS), CLIENT_BYTES),
-        set=lambda lu, values: lu.log.leave(values),
+        set=lambda lu, values, logs: lu.log.leave(values),
     ),
 )

@@ -1,11 +1,13 @@
 """Log pages 02h, 03h, 05h, 06h: what went wrong, and how much did not. Spec: SPC-4 7.3.14.
 
-The controller counts for all its namespaces: what it counts is told where there is one only.
+The controller counts for all its namespaces: what it counts is told where there is one only, and
+of several logical units what the target itself has counted. What LOG SELECT sets of either is kept
+as what lies between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from scsi2nvme.commands.log_pages.page import (
     COUNTER,
@@ -23,6 +25,7 @@ from scsi2nvme.unit.counters import (
     BYTES_PROCESSED,
     NON_MEDIUM_ERROR_COUNT,
     NON_MEDIUM_ERRORS,
+    OF_CONTROLLER,
     READ_ERRORS,
     UNCORRECTED_ERRORS,
     VERIFY_ERRORS,
@@ -36,70 +39,63 @@ def _count(code: int, value: int) -> Parameter:
     return Parameter(code, data, Linking.BOUNDED_COUNTER)
 
 
-def _sources(lu: LogicalUnit, page_code: int) -> dict[int, int]:
-    """Return what the target itself counts for a page, and what of that the statistics tell."""
-    if page_code == NON_MEDIUM_ERRORS:
-        return {NON_MEDIUM_ERROR_COUNT: 0}
-    if page_code == VERIFY_ERRORS:
-        return {UNCORRECTED_ERRORS: 0}
-    totals = lu.log.totals()
-    moved = totals.written_bytes if page_code == WRITE_ERRORS else totals.read_bytes
-    if not lu.alone:
-        return {BYTES_PROCESSED: moved, UNCORRECTED_ERRORS: 0}
-    return {UNCORRECTED_ERRORS: 0} if page_code == WRITE_ERRORS else {}
+_CODES = {
+    WRITE_ERRORS: (BYTES_PROCESSED, UNCORRECTED_ERRORS),
+    READ_ERRORS: (BYTES_PROCESSED, UNCORRECTED_ERRORS),
+    VERIFY_ERRORS: (UNCORRECTED_ERRORS,),
+    NON_MEDIUM_ERRORS: (NON_MEDIUM_ERROR_COUNT,),
+}
 
 
-def _own(lu: LogicalUnit, page_code: int) -> tuple[Parameter, ...]:
-    """Return what the target itself counts."""
-    counters = lu.log.counters
-    return tuple(
-        _count(code, counters.value(page_code, code, source))
-        for code, source in _sources(lu, page_code).items()
-    )
+def _of_controller(page_code: int, logs: Logs) -> dict[int, int]:
+    """Return what the controller counts for a page.
 
-
-def _bytes_processed(lu: LogicalUnit, data_units: int) -> tuple[Parameter, ...]:
-    return (_count(BYTES_PROCESSED, data_units * DATA_UNIT_BYTES),) if lu.alone else ()
-
-
-def _write_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
-    processed = _bytes_processed(lu, smart_log(logs).data_units_written)
-    return (*processed, *_own(lu, WRITE_ERRORS))
-
-
-def _read_errors(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
-    """The controller does not say in which direction the medium failed: say reading.
-
-    Unlike our own its count is of the controller's whole life.
+    It does not say in which direction the medium failed: say reading.
     """
     smart = smart_log(logs)
-    processed = _bytes_processed(lu, smart.data_units_read)
-    failed = (_count(UNCORRECTED_ERRORS, smart.media_errors),) if lu.alone else ()
-    return (*processed, *failed, *_own(lu, READ_ERRORS))
+    if page_code == WRITE_ERRORS:
+        return {BYTES_PROCESSED: smart.data_units_written * DATA_UNIT_BYTES}
+    units, failed = smart.data_units_read, smart.media_errors
+    return {BYTES_PROCESSED: units * DATA_UNIT_BYTES, UNCORRECTED_ERRORS: failed}
 
 
-def _page(
-    code: int,
-    name: str,
-    spec: str,
-    parameters: Callable[[LogicalUnit, Logs], tuple[Parameter, ...]] | None = None,
-    needs: tuple[Log, ...] = (),
-) -> LogPage:
-    """Return a row of counters. Without `parameters` they are all the target's own."""
+def _sources(lu: LogicalUnit, page_code: int, logs: Logs) -> dict[int, tuple[int, int]]:
+    """Return by parameter code where each counter of a page is kept, and what else counts for it.
 
-    def own(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
-        return _own(lu, code)
+    Of one that the controller counts only what LOG SELECT has made of it is kept, apart from what
+    the target would have counted.
+    """
+    sources = {code: (code, 0) for code in _CODES[page_code]}
+    if page_code in (WRITE_ERRORS, READ_ERRORS):
+        totals = lu.log.totals()
+        moved = totals.written_bytes if page_code == WRITE_ERRORS else totals.read_bytes
+        sources[BYTES_PROCESSED] = BYTES_PROCESSED, moved
+        if lu.alone:
+            for code, count in _of_controller(page_code, logs).items():
+                sources[code] = OF_CONTROLLER | code, saturated(count, COUNTER, "count")
+    return sources
 
-    def change(lu: LogicalUnit, values: Mapping[int, bytes]) -> None:
-        sources = _sources(lu, code)
+
+def _page(code: int, name: str, spec: str, needs: tuple[Log, ...] = ()) -> LogPage:
+    """Return a row of counters."""
+
+    def parameters(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
+        counters, sources = lu.log.counters, _sources(lu, code, logs)
+        return tuple(
+            _count(number, counters.value(code, kept, count))
+            for number, (kept, count) in sources.items()
+        )
+
+    def change(lu: LogicalUnit, values: Mapping[int, bytes], logs: Logs) -> None:
+        sources = _sources(lu, code, logs)
         for number, value in values.items():
-            count = COUNTER.parse(value)["count"]
-            lu.log.counters.set(code, number, count, sources[number])
+            kept, count = sources[number]
+            lu.log.counters.set(code, kept, COUNTER.parse(value)["count"], count)
 
     return LogPage(
-        *(code, name, spec, parameters or own, needs),
+        *(code, name, spec, parameters, needs),
         counters=True,
-        settable=lambda lu: dict.fromkeys(_sources(lu, code), COUNTER.size),
+        settable=lambda lu: dict.fromkeys(_CODES[code], COUNTER.size),
         set=change,
         resets=True,
     )
@@ -107,8 +103,8 @@ def _page(
 
 # The controller's error log holds refused commands, too: of non-medium errors the target counts.
 PAGES = (
-    _page(WRITE_ERRORS, "Write Error Counters", "SPC-4 7.3.23", _write_errors, (SMART,)),
-    _page(READ_ERRORS, "Read Error Counters", "SPC-4 7.3.14", _read_errors, (SMART,)),
+    _page(WRITE_ERRORS, "Write Error Counters", "SPC-4 7.3.23", (SMART,)),
+    _page(READ_ERRORS, "Read Error Counters", "SPC-4 7.3.14", (SMART,)),
     _page(VERIFY_ERRORS, "Verify Error Counters", "SPC-4 7.3.22"),
     _page(NON_MEDIUM_ERRORS, "Non-Medium Error", "SPC-4 7.3.11"),
 )

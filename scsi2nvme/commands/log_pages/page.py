@@ -146,7 +146,7 @@ class Parameter:
 Logs = Mapping[Need, bytes]
 
 
-def _nothing(lu: LogicalUnit, values: Mapping[int, bytes]) -> None:
+def _nothing(lu: LogicalUnit, values: Mapping[int, bytes], logs: Logs) -> None:
     """Set nothing: there is nothing that could be set."""
 
 
@@ -158,8 +158,8 @@ class LogPage:
     counters, so PC matters. A page without `parameters` is a list of pages.
 
     `settable`: which parameters LOG SELECT may set of this logical unit, by their codes, and how
-    many bytes each has; `set` gets those that it does set. `resets`: these are counters, which
-    become zero when asked. `keeps`: the page tells what outlives a restart.
+    many bytes each has; `set` gets those that it does set, and what the page needs. `resets`: these
+    are counters, which become zero when asked. `keeps`: the page tells what outlives a restart.
     """
 
     code: int
@@ -170,7 +170,7 @@ class LogPage:
     subpage: int = 0
     counters: bool = False
     settable: Callable[[LogicalUnit], Mapping[int, int]] = lambda lu: {}
-    set: Callable[[LogicalUnit, Mapping[int, bytes]], None] = _nothing
+    set: Callable[[LogicalUnit, Mapping[int, bytes], Logs], None] = _nothing
     resets: bool = False
     keeps: bool = False
     supported: Callable[[LogicalUnit], bool] = lambda lu: True

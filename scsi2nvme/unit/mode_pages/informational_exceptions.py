@@ -24,7 +24,7 @@ INFORMATIONAL_EXCEPTIONS_CONTROL = ModePage(
             Field("perf", 2, 7, 1),
             Field("ebf", 2, 5, 1),
             Field("ewasc", 2, 4, 1, "warnings are reported"),
-            Field("dexcpt", 2, 3, 1, "informational exceptions are not reported"),
+            Field("dexcpt", 2, 3, 1, "failures that are predicted are not reported"),
             Field("test", 2, 2, 1),
             Field("ebackerr", 2, 1, 1),
             Field("logerr", 2, 0, 1),
