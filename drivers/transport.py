@@ -62,6 +62,9 @@ class Transport(Protocol):
     def interrupt(self, vector: int) -> int:
         """Return the eventfd that `vector` signals; it is the transport's, until `close`."""
 
+    def rearm(self) -> None:
+        """Interrupts were collected: more may come. For those that do not by themselves."""
+
     def steer(self, cpus: Mapping[int, int]) -> None:
         """Have these vectors interrupt these CPUs, where the host can arrange it."""
 

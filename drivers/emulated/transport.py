@@ -268,6 +268,9 @@ class EmulatedTransport:
         """Return None: only memory from `allocate` can be reached."""
         return None
 
+    def rearm(self) -> None:
+        """Its interrupts come again by themselves."""
+
     def steer(self, cpus: Mapping[int, int]) -> None:
         """Its eventfds are signalled by a thread, which runs where it likes."""
 

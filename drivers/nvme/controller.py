@@ -511,6 +511,7 @@ class Controller:
             os.eventfd_read(eventfd)
         self._admin.collect()
         self._io.collect()
+        self.transport.rearm()
 
     def _on_alarm(self, alarm: Alarm, eventfd: int) -> None:
         os.eventfd_read(eventfd)

@@ -21,6 +21,7 @@ from scsi2nvme.drivers.scheme import (
     Scheme,
     parse_switch,
 )
+from scsi2nvme.drivers.vfio.interrupts import KINDS
 
 if TYPE_CHECKING:
     from scsi2nvme.drivers.transport import Transport
@@ -33,6 +34,24 @@ NOIOMMU = Option(
     90,
     "noiommu",
     subject="an IOMMU",
+)
+
+
+def _kind(text: str) -> str:
+    if text not in KINDS:
+        raise ValueError(f"is not {', '.join(KINDS)}")
+    return text
+
+
+INTERRUPTS = Option(
+    "interrupts",
+    "|".join(KINDS),
+    "pci only: the best kind of interrupts to use, where it is to be had, else the next one; off: "
+    "poll (default msix)",
+    _kind,
+    92,
+    "interrupts",
+    subject="a choice of interrupts",
 )
 # VFIO without an IOMMU, and the physical addresses that it takes then.
 _UNPROTECTED = frozenset(("SYS_RAWIO", "SYS_ADMIN"))
@@ -56,7 +75,8 @@ TRANSPORT = Scheme(
     "a real disk, bound to vfio-pci; PATH is its PCI address, such as 0000:01:00.0",
     lambda: (
         *(PHYSICAL, READONLY, SANITIZE, SECURE_FORMAT, SECURITY),
-        *(FIRMWARE, ENCLOSURE, HISTORY, RESERVATIONS, HOST_MEMORY, NOIOMMU),
+        *(FIRMWARE, ENCLOSURE, HISTORY, RESERVATIONS, HOST_MEMORY),
+        *(NOIOMMU, INTERRUPTS),
     ),
     _open,
     _check,

@@ -62,6 +62,8 @@ class RegionIndex(IntEnum):
 class IrqIndex(IntEnum):
     """Interrupts of a PCI device, and what the host has to tell of it."""
 
+    INTX = 0
+    MSI = 1
     MSIX = 2
     ERROR = 3
     REQUEST = 4
@@ -98,6 +100,7 @@ class IrqSetFlags(IntFlag):
 
     DATA_NONE = 1
     DATA_EVENTFD = 4
+    ACTION_UNMASK = 16
     ACTION_TRIGGER = 32
 
 
@@ -241,3 +244,9 @@ def irq_set(index: int, eventfds: list[int]) -> bytearray:
         )
         + data
     )
+
+
+def irq_unmask(index: int) -> bytearray:
+    """Return the argument that lets interrupt 0 of an index come again."""
+    flags = IrqSetFlags.DATA_NONE | IrqSetFlags.ACTION_UNMASK
+    return bytearray(IRQ_SET.build(argsz=IRQ_SET.size, flags=flags, index=index, count=1))

@@ -1,4 +1,9 @@
-"""Which CPU the interrupts of a device that vfio-pci has come to.
+"""The kinds of interrupts of a device that vfio-pci has, and which CPU they come to.
+
+MSI-X and MSI are messages, of which each queue pair has its own as far as they go. INTx is a
+level: the kernel masks it as it tells of it, and until it is asked to unmask it, once completions
+were collected, nothing more comes. It is one for all, so the control thread's queue pairs have
+it, and reactors poll.
 
 Spec: Linux Documentation/core-api/irq/irq-affinity.rst; the names are vfio-pci's.
 """
@@ -8,18 +13,29 @@ from __future__ import annotations
 import re
 
 from scsi2nvme.drivers.pci.sysfs import System
+from scsi2nvme.drivers.vfio.abi import IrqIndex
 
-_LINE = re.compile(r" *(\d+):.*\bvfio-msix\[(\d+)\]\((\S+)\)$")
+# By the names that people use, the best first; POLL is to do without.
+_KINDS = {"msix": IrqIndex.MSIX, "msi": IrqIndex.MSI, "intx": IrqIndex.INTX}
+POLL = "off"
+KINDS = (*_KINDS, POLL)
+
+_LINE = re.compile(r" *(\d+):.*\bvfio-msix?\[(\d+)\]\((\S+)\)$")
 
 
 def numbers(address: str, system: System) -> dict[int, int]:
-    """Return the kernel's number of each connected MSI-X vector of a function; OSError."""
+    """Return the kernel's number of each connected MSI-X or MSI vector of a function; OSError."""
     found = {}
     for line in (system.proc / "interrupts").read_text().splitlines():
         match = _LINE.match(line)
         if match and match[3] == address:
             found[int(match[2])] = int(match[1])
     return found
+
+
+def kinds_from(best: str) -> dict[str, IrqIndex]:
+    """Return the kinds to try by their names, from the best one on."""
+    return {name: _KINDS[name] for name in KINDS[KINDS.index(best) : -1]}
 
 
 def steer(address: str, cpus: dict[int, int], system: System) -> None:

@@ -48,8 +48,9 @@ _ALARMS = {Alarm.ERROR: IrqIndex.ERROR, Alarm.UNPLUG: IrqIndex.REQUEST}
 class VfioTransport:
     """The controller at a PCI address, which is bound to vfio-pci.
 
-    `vectors`: how many interrupts to ask for, at most. `noiommu`: work without
-    an IOMMU; the controller can then overwrite any memory of the machine.
+    `vectors`: how many interrupts to ask for, at most; `interrupts`: of which of the `KINDS`,
+    where it is to be had, else of the next one. `noiommu`: work without an IOMMU; the
+    controller can then overwrite any memory of the machine.
 
     The kernel resets a function when it is opened, closed and asked to, and waits
     for one that does not come back, or is not there any more, for more than a
@@ -62,6 +63,7 @@ class VfioTransport:
         *,
         vectors: int = _CONTROL_VECTORS + MAXIMUM_REACTORS,
         noiommu: bool = False,
+        interrupts: str = "msix",
         system: System | None = None,
     ) -> None:
         function = find_function(address, system or System())
@@ -69,6 +71,8 @@ class VfioTransport:
         self._function, self._noiommu = function, noiommu
         self.pci_id = function.identity
         self._gone = False
+        self._kind: IrqIndex | None = None  # of interrupts
+        self._eventfds: list[int] = []
         self._host_lock = threading.Lock()  # for one call of `_in_thread`
         self._cpus: dict[int, int] = {}  # by vector
         if noiommu:
@@ -84,7 +88,7 @@ class VfioTransport:
             self._ours.callback(self._memory.close)
             try:
                 self._device = group.device
-                self._start(vectors)
+                self._start(vectors, interrupts)
             except OSError as error:
                 raise TransportError(f"{self.name}: {error.strerror}") from error
             undo.pop_all()
@@ -96,7 +100,7 @@ class VfioTransport:
             return VfioGroup(self._function, noiommu=self._noiommu)
         return VfioCdev(self._function, path)
 
-    def _start(self, vectors: int) -> None:
+    def _start(self, vectors: int, best: str) -> None:
         """Map the registers and connect the interrupts."""
         answer = abi.query(self._device, Request.DEVICE_GET_INFO, abi.DEVICE_INFO)
         self._resettable = bool(abi.DEVICE_INFO.parse(answer).flags & abi.DeviceFlags.RESET)
@@ -113,7 +117,7 @@ class VfioTransport:
                 f"{self.name}: BAR0 has {length} bytes for doorbells, which are "
                 f"{stride} bytes apart: too few for an I/O queue"
             )
-        self._eventfds = self._connect(IrqIndex.MSIX, vectors)
+        self._connect_best(vectors, best)
         self.vectors = len(self._eventfds)
         self.alarms: Mapping[Alarm, int] = {
             alarm: eventfd
@@ -151,6 +155,8 @@ class VfioTransport:
         """Decode memory and master the bus, which opening the device ended."""
         command = self.read_configuration(COMMAND, 2)
         command |= COMMAND_MEMORY | COMMAND_MASTER | COMMAND_INTX_OFF
+        if self._kind is IrqIndex.INTX:
+            command &= ~COMMAND_INTX_OFF
         self.write_configuration(COMMAND, 2, command)
 
     def cut_off(self) -> None:
@@ -167,6 +173,25 @@ class VfioTransport:
             self._host_lock.release()
 
     # ---- interrupts ----
+
+    def _connect_best(self, wanted: int, best: str) -> None:
+        """Connect interrupts of the best kind that can be had, if there is any."""
+        for name, kind in interrupts.kinds_from(best).items():
+            try:
+                eventfds = self._connect(kind, 1 if kind is IrqIndex.INTX else wanted)
+            except OSError as error:
+                if kind is IrqIndex.MSIX:
+                    raise
+                _log.warning("%s: its %s cannot be used: %s", self.name, name, error.strerror)
+                continue
+            if eventfds:
+                self._kind, self._eventfds = kind, eventfds
+                self._enable()  # which INTx depends on
+                if name != best:
+                    _log.warning("%s: %s is the best kind of interrupts it has", self.name, name)
+                return
+        if best != interrupts.POLL:
+            _log.warning("%s: there are no interrupts; it is polled", self.name)
 
     def _connect(self, index: int, wanted: int) -> list[int]:
         """Return eventfds that interrupts 0, 1… of an index signal; fewer if there are fewer.
@@ -256,6 +281,18 @@ class VfioTransport:
         """Return the eventfd that `vector` signals."""
         return self._eventfds[vector]
 
+    def rearm(self) -> None:
+        """Have INTx come again; messages do so by themselves."""
+        if self._kind is not IrqIndex.INTX or not self._host_lock.acquire(blocking=False):
+            return  # the kernel is about to reset it, or does: it is unmasked then
+        try:
+            if not self._gone:
+                abi.call(self._device, Request.DEVICE_SET_IRQS, abi.irq_unmask(self._kind))
+        except OSError as error:
+            _log.warning("%s: its interrupts stay away: %s", self.name, error.strerror)
+        finally:
+            self._host_lock.release()
+
     def steer(self, cpus: Mapping[int, int]) -> None:
         """Have vectors interrupt these CPUs; only root can, so others need not."""
         self._cpus = dict(cpus)
@@ -281,6 +318,8 @@ class VfioTransport:
         try:
             abi.call_patiently(self._device, Request.DEVICE_RESET)
             self._enable()
+            if self._kind is IrqIndex.INTX:
+                abi.call(self._device, Request.DEVICE_SET_IRQS, abi.irq_unmask(self._kind))
         except OSError as error:
             raise TransportError(f"{self.name}: reset: {error.strerror}") from error
 
@@ -321,7 +360,7 @@ class VfioTransport:
     def _restart(self) -> None:
         """Connect interrupts and registers that are there from before."""
         self._configuration = self._region(RegionIndex.CONFIGURATION)[0].offset
-        connected = {IrqIndex.MSIX: self._eventfds}
+        connected = {} if self._kind is None else {self._kind: self._eventfds}
         connected |= {_ALARMS[alarm]: [eventfd] for alarm, eventfd in self.alarms.items()}
         for index, eventfds in connected.items():
             if eventfds and self._set_eventfds(index, eventfds) != len(eventfds):

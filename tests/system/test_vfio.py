@@ -90,6 +90,43 @@ def test_interrupts_come_to_the_cpus_of_their_reactors(machine: Machine) -> None
     assert sorted(cpus) == ["CPU 0", "CPU 1"], output
 
 
+def test_one_interrupt_for_all_is_enough(machine: Machine) -> None:
+    """INTx: nothing else tells of completions, as nobody looks by time."""
+    job = machine.run(
+        f"""
+        modprobe -a nvme vfio-pci
+        bind_vfio {B.address}
+        trap "unbind_vfio {B.address}" EXIT
+        python3 - <<END
+        import asyncio
+        from scsi2nvme.drivers.nvme.controller import Controller
+        from scsi2nvme.drivers.nvme.timing import Timing
+        from scsi2nvme.drivers.vfio.transport import VfioTransport
+        from scsi2nvme.nvme.command import NvmeCommand, Opcode
+
+        async def main():
+            transport = VfioTransport("{B.address}", interrupts="intx")
+            controller = await Controller.open(transport, io_queues=1, timing=Timing(watch_s=600))
+            read = NvmeCommand(Opcode.READ, 1, data_in=512)
+            for _ in range(3):
+                for _ in range(100):
+                    (ended,) = await controller.execute(read)
+                    assert not ended.status
+                await controller.commands.smart_log()
+                await controller.reset()
+            text = open("/proc/interrupts").read()
+            print(transport.vectors, "vector,", text.count("vfio-intx({B.address})"), "line")
+            await controller.close()
+
+        asyncio.run(asyncio.wait_for(main(), 60))
+        END
+        """,
+        timeout_s=120,
+    )
+    assert "1 vector, 1 line" in job.output
+    assert "intx is the best kind" not in job.output
+
+
 @pytest.mark.timeout(1800)
 def test_the_driver_over_vfio(power: Power) -> None:
     """The suite that runs over every controller, over four disks."""

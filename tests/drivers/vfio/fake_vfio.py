@@ -31,6 +31,9 @@ class FakeVfio:
         self.fails: dict[AnyRequest, list[int]] = {}  # errnos of the next requests of a kind
         self.vectors = 5
         self.granted = 5  # vectors that the host can give
+        self.messages = 0  # of MSI
+        self.has_intx = False
+        self.unmasked = 0  # how often INTx was
         self.has_error_interrupt = True
         self.requests: list[AnyRequest] = []
         self.mapped: dict[int, tuple[int, int]] = {}  # by IOVA: vaddr, size
@@ -118,11 +121,20 @@ class FakeVfio:
         index = abi.IRQ_INFO.parse(buffer).index
         if index == IrqIndex.ERROR and not self.has_error_interrupt:
             raise OSError(errno.EINVAL, "no such thing")
-        count = self.vectors if index == IrqIndex.MSIX else 1
+        counts = {
+            IrqIndex.MSIX: self.vectors,
+            IrqIndex.MSI: self.messages,
+            IrqIndex.INTX: int(self.has_intx),
+        }
+        count = counts.get(IrqIndex(index), 1)
         abi.IRQ_INFO.write(buffer, flags=9, count=count)
 
     def device_set_irqs(self, buffer: bytearray) -> int:
         values = abi.IRQ_SET.parse(buffer)
+        if values.flags == 0x11:
+            assert (values.index, values.start, values.count) == (IrqIndex.INTX, 0, 1)
+            self.unmasked += 1
+            return 0
         assert values.argsz == len(buffer) == 20 + 4 * values.count
         assert (values.flags, values.start) == (0x24, 0)
         self.connections.append((values.index, values.count))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from scsi2nvme.drivers.vfio.transport import VfioTransport
@@ -12,5 +14,5 @@ GROUP, CDEV = "group", "cdev"
 either_way = pytest.mark.parametrize("kernel", [GROUP, CDEV], indirect=True)
 
 
-def opened(machine: Machine, vectors: int = 66) -> VfioTransport:
-    return VfioTransport(ADDRESS, system=machine.system, vectors=vectors)
+def opened(machine: Machine, vectors: int = 66, **options: Any) -> VfioTransport:
+    return VfioTransport(ADDRESS, system=machine.system, vectors=vectors, **options)
