@@ -32,6 +32,7 @@ class Transport(Protocol):
     vectors: int  # how many interrupt vectors there are; 0: poll
     alarms: Mapping[Alarm, int]  # the eventfds that tell of it, where the host does
     pci_id: tuple[int, int]  # vendor and device, for quirks; (0, 0) where there is none
+    parent: str  # the address of the function that it is a virtual one of, "" if it is none
 
     @property
     def port(self) -> Port:

@@ -91,6 +91,7 @@ class EmulatedTransport:
     """A Transport. `emulator` takes faults; `remove` and `fail` are misfortunes of the whole."""
 
     pci_id = (0, 0)
+    parent = ""
     alarms: Mapping[Alarm, int] = MappingProxyType({})
 
     def __init__(self, options: EmulatedOptions, tables: Tables = TABLES) -> None:

@@ -104,6 +104,11 @@ def refusals(disk: Disk, *, force: bool) -> list[str]:
         reasons.append(NO_IOMMU)
     elif function.rivals():
         reasons.append(not_viable(function))
+    if virtual := function.virtual_functions():
+        reasons.append(
+            f"it has virtual functions ({', '.join(virtual)}), which go with it: bind those "
+            f"instead, or end them first: echo 0 > {function.path / 'sriov_numvfs'}"
+        )
     if function.driver not in ("", NVME_DRIVER):
         reasons.append(f"it is bound to {function.driver}: unbind it from that first")
     return reasons + [use.what for use in users(disk) if use.live or not force]

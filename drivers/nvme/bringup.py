@@ -93,7 +93,21 @@ class BringUp:
         self.transport = transport
         self.clock = clock
         self.quirks = quirks_of(transport.pci_id)
+        self._check_online()
         self.cap = self._capabilities()
+
+    def _check_online(self) -> None:
+        """Raise a ControllerError that says so if it is a secondary controller that is offline.
+
+        That is fatal status, whatever is done; other registers tell nothing then.
+        Spec: NVMe Base 2.0c 8.22.3 (secondary controller states).
+        """
+        parent = self.transport.parent
+        if parent and self.status().cfs:
+            raise ControllerError(
+                f"{self.transport.name}: its secondary controller is offline: give it queues and "
+                f"interrupts and bring it online (virt-mgmt) by its primary controller, {parent}"
+            )
 
     def _capabilities(self) -> Values:
         value = self.transport.read64(Register.CAP)
@@ -152,6 +166,7 @@ class BringUp:
         """
         for state in DISABLE:
             await self._run(state, None)
+        self._check_online()
 
     async def enable(self, queue: AdminQueue) -> None:
         """Enable a disabled controller with `queue` as its admin queue pair.

@@ -98,6 +98,15 @@ class PciFunction:
         """The number of its IOMMU group, or "" without an IOMMU."""
         return link_name(self.path / "iommu_group")
 
+    @property
+    def physical_function(self) -> str:
+        """The address of the function that it is a virtual one of (SR-IOV), "" if it is none."""
+        return link_name(self.path / "physfn")
+
+    def virtual_functions(self) -> list[str]:
+        """Return the addresses of its virtual functions."""
+        return sorted(link_name(link) for link in self.path.glob("virtfn*"))
+
     def group_members(self) -> list[PciFunction]:
         """Return the other functions of its IOMMU group."""
         members = self.path / "iommu_group/devices"

@@ -55,6 +55,7 @@ _CONNECT_TIMEOUT_MS = 5000
 class QemuTransport:
     """A running QEMU with one NVMe controller. TransportError if it does not start."""
 
+    parent = ""
     alarms: Mapping[Alarm, int] = MappingProxyType({})
 
     def __init__(self, options: QemuOptions) -> None:

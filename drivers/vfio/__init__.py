@@ -53,6 +53,24 @@ INTERRUPTS = Option(
     "interrupts",
     subject="a choice of interrupts",
 )
+
+
+def _file(text: str) -> str:
+    if not text:
+        raise ValueError("names no file")
+    return text
+
+
+VF_TOKEN = Option(
+    "vf_token",
+    "FILE",
+    "pci only: the file that holds the VF token (a UUID) of a physical function that vfio-pci has, "
+    "for that and for its virtual functions",
+    _file,
+    93,
+    "vf_token_file",
+    subject="VF tokens",
+)
 # VFIO without an IOMMU, and the physical addresses that it takes then.
 _UNPROTECTED = frozenset(("SYS_RAWIO", "SYS_ADMIN"))
 
@@ -76,7 +94,7 @@ TRANSPORT = Scheme(
     lambda: (
         *(PHYSICAL, READONLY, SANITIZE, SECURE_FORMAT, SECURITY),
         *(FIRMWARE, ENCLOSURE, HISTORY, RESERVATIONS, HOST_MEMORY),
-        *(NOIOMMU, INTERRUPTS),
+        *(NOIOMMU, INTERRUPTS, VF_TOKEN),
     ),
     _open,
     _check,

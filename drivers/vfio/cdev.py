@@ -18,12 +18,18 @@ from scsi2nvme.drivers.vfio.abi import IommufdRequest, Request, VfioIoas
 from scsi2nvme.drivers.vfio.group import (
     IN_USE,
     NO_REMAPPING,
+    NO_TOKEN,
     check_binding,
     not_viable,
     open_node,
 )
 
-_REASONS = {errno.EPERM: NO_REMAPPING, errno.EBUSY: IN_USE, errno.EINVAL: IN_USE}
+_REASONS = {
+    errno.EPERM: NO_REMAPPING,
+    errno.EBUSY: IN_USE,
+    errno.EINVAL: IN_USE,
+    errno.EACCES: NO_TOKEN,
+}
 
 
 def cdev_path(function: PciFunction) -> Path | None:

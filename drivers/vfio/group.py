@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,17 +16,25 @@ from scsi2nvme.drivers.vfio.abi import Request
 from scsi2nvme.kernel_module import VFIO_PCI, VFIO_TYPE1
 
 IN_USE = "the device is in use by another process"
+NO_TOKEN = (
+    "it is opened with a VF token, which is missing or another: name the file that holds it, "
+    "vf_token=FILE"
+)
+_TOKEN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.I)
+_TOKEN_BYTES = 36
 NO_REMAPPING = "the IOMMU does not remap interrupts, which the kernel insists on"
 
 
 class VfioGroup:
     """The group of a PCI function, opened, with its IOMMU set up.
 
-    `container` and `device`, the function itself, which opening it has reset, are descriptors.
+    `vf_token` is a secret: who drives a physical function by VFIO, and who its virtual ones, name
+    the same. `container` and `device`, the function itself, which opening it has reset, are
+    descriptors.
     TransportError says in one line what is missing, and what to do about it.
     """
 
-    def __init__(self, function: PciFunction, *, noiommu: bool = False) -> None:
+    def __init__(self, function: PciFunction, *, noiommu: bool = False, vf_token: str = "") -> None:
         self._function = function
         check_binding(function, noiommu=noiommu)
         self._path = _group_path(function, noiommu)
@@ -37,7 +46,7 @@ class VfioGroup:
             undo.callback(os.close, self.group)
             self._check_viable()
             self._set_iommu(abi.NOIOMMU_IOMMU if noiommu else abi.TYPE1V2_IOMMU)
-            self.device = self._open_device()
+            self.device = self._open_device(vf_token)
             undo.callback(os.close, self.device)
             self._undo = undo.pop_all()
 
@@ -67,12 +76,17 @@ class VfioGroup:
                 reason = f"its IOMMU cannot be set up: {error.strerror}"
             raise TransportError(f"{self._function.address}: {reason}") from error
 
-    def _open_device(self) -> int:
+    def _open_device(self, vf_token: str) -> int:
         address = self._function.address
         try:
-            name = bytearray(address.encode() + b"\0")
-            return abi.call_patiently(self.group, Request.GROUP_GET_DEVICE_FD, name)
+            name = f"{address} vf_token={vf_token}" if vf_token else address
+            argument = bytearray(name.encode() + b"\0")
+            return abi.call_patiently(self.group, Request.GROUP_GET_DEVICE_FD, argument)
         except OSError as error:
+            if error.errno == errno.EACCES:
+                raise TransportError(f"{address}: {NO_TOKEN}") from error
+            if error.errno == errno.EINVAL and vf_token:
+                raise TransportError(f"{address}: {_TOKEN_UNWANTED}") from error
             raise TransportError(f"{address}: vfio-pci cannot open it: {error.strerror}") from error
 
     def close(self) -> None:
@@ -89,6 +103,18 @@ def not_viable(function: PciFunction) -> str:
     )
 
 
+def read_vf_token(path: str) -> str:
+    """Return the token that a file holds; TransportError, which does not tell it."""
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(_TOKEN_BYTES + 2).decode("ascii", "replace").strip()
+    except OSError as error:
+        raise TransportError(f"vf_token: {path}: {error.strerror}") from error
+    if not _TOKEN.fullmatch(text):
+        raise TransportError(f"vf_token: {path} does not hold a UUID alone, as uuidgen prints one")
+    return text
+
+
 def check_binding(function: PciFunction, *, noiommu: bool = False) -> None:
     """Raise TransportError unless vfio-pci has the function, and it has an IOMMU."""
     address = function.address
@@ -101,6 +127,10 @@ def check_binding(function: PciFunction, *, noiommu: bool = False) -> None:
         raise TransportError(f"{address}: {NO_IOMMU}")
 
 
+_TOKEN_UNWANTED = (
+    "it takes no VF token: only a physical function that vfio-pci has does, and its virtual ones; "
+    "leave vf_token out"
+)
 NO_MODE = "this kernel has no mode without an IOMMU (CONFIG_VFIO_NOIOMMU), or vfio is not loaded"
 NO_IOMMU = (
     "there is no IOMMU; enable VT-d or AMD-Vi in the firmware, and on Intel boot Linux "

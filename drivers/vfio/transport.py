@@ -28,7 +28,7 @@ from scsi2nvme.drivers.vfio import abi, interrupts
 from scsi2nvme.drivers.vfio.abi import IrqIndex, RegionCapability, RegionIndex, Request
 from scsi2nvme.drivers.vfio.cdev import VfioCdev, cdev_path
 from scsi2nvme.drivers.vfio.dma import DmaArenas
-from scsi2nvme.drivers.vfio.group import VfioGroup
+from scsi2nvme.drivers.vfio.group import VfioGroup, read_vf_token
 from scsi2nvme.drivers.vfio.iommu import Type1Iommu
 from scsi2nvme.drivers.vfio.noiommu import PhysicalMemory
 from scsi2nvme.fields import Values
@@ -50,7 +50,7 @@ class VfioTransport:
 
     `vectors`: how many interrupts to ask for, at most; `interrupts`: of which of the `KINDS`,
     where it is to be had, else of the next one. `noiommu`: work without an IOMMU; the
-    controller can then overwrite any memory of the machine.
+    controller can then overwrite any memory of the machine. `vf_token_file` holds the VF token.
 
     The kernel resets a function when it is opened, closed and asked to, and waits
     for one that does not come back, or is not there any more, for more than a
@@ -64,12 +64,15 @@ class VfioTransport:
         vectors: int = _CONTROL_VECTORS + MAXIMUM_REACTORS,
         noiommu: bool = False,
         interrupts: str = "msix",
+        vf_token_file: str = "",
         system: System | None = None,
     ) -> None:
         function = find_function(address, system or System())
         self.name = f"pci:{function.address}"
         self._function, self._noiommu = function, noiommu
         self.pci_id = function.identity
+        self.parent = function.physical_function
+        self._vf_token = read_vf_token(vf_token_file) if vf_token_file else ""
         self._gone = False
         self._kind: IrqIndex | None = None  # of interrupts
         self._eventfds: list[int] = []
@@ -94,10 +97,13 @@ class VfioTransport:
             undo.pop_all()
 
     def _open(self) -> VfioGroup | VfioCdev:
-        """Open the device in the kernel's newest way; only a group can do without an IOMMU."""
-        path = None if self._noiommu else cdev_path(self._function)
+        """Open the device in the kernel's newest way.
+
+        Only a group can do without an IOMMU, and takes a token on every kernel.
+        """
+        path = None if self._noiommu or self._vf_token else cdev_path(self._function)
         if path is None:
-            return VfioGroup(self._function, noiommu=self._noiommu)
+            return VfioGroup(self._function, noiommu=self._noiommu, vf_token=self._vf_token)
         return VfioCdev(self._function, path)
 
     def _start(self, vectors: int, best: str) -> None:

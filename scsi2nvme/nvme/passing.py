@@ -32,7 +32,7 @@ class Attachment(IntEnum):
 
 
 _SEL = 0xF
-_CAPACITY_MANAGEMENT, _VIRTUALIZATION, _LOCKDOWN = 0x20, 0x1C, 0x24
+_CAPACITY_MANAGEMENT, _LOCKDOWN = 0x20, 0x24
 _DOORBELL_BUFFER_CONFIG, _FABRICS = 0x7C, 0x7F
 _CANCEL = 0x18  # an I/O command
 _DRIVERS: dict[int, str] = {
@@ -102,7 +102,7 @@ _HARMFUL_ADMIN: dict[int, str] = {
     AdminOpcode.FIRMWARE_COMMIT: "it may change or stop the controller",
     AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD: "it may change or stop the controller",
     _CAPACITY_MANAGEMENT: "it changes which namespaces there are",
-    _VIRTUALIZATION: "it may change or stop the controller",
+    AdminOpcode.VIRTUALIZATION_MANAGEMENT: "it may change or stop the controller",
     AdminOpcode.NVME_MI_SEND: "it may change or stop the controller",
     _LOCKDOWN: "it may forbid commands that initiators use",
 }

@@ -390,3 +390,42 @@ HOST_MEMORY_ATTRIBUTES = Structure(
     order="little",
     spec="NVMe Base 2.0c figure 328",
 )
+
+PRIMARY_CONTROLLER_CAPABILITIES = Structure(
+    "Primary Controller Capabilities",
+    4096,
+    (
+        _f("cntlid", 0, 1),
+        _f("portid", 2, 3),
+        _f("crt", 4, 4, "which resources are flexible: 1 queues, 2 interrupts"),
+        _f("vqfrt", 32, 35, "flexible queues in all"),
+        _f("vqrfa", 36, 39, "of these, the secondary controllers have"),
+        _f("vqrfap", 40, 41, "of these, the primary has"),
+        _f("vqprt", 42, 43, "queues that the primary has for good"),
+        _f("vqfrsm", 44, 45, "flexible queues of a secondary, at most"),
+        _f("vqgran", 46, 47, "by how many they are given"),
+        _f("vifrt", 64, 67, "flexible interrupts in all"),
+        _f("virfa", 68, 71, "of these, the secondary controllers have"),
+        _f("virfap", 72, 73, "of these, the primary has"),
+        _f("viprt", 74, 75, "interrupts that the primary has for good"),
+        _f("vifrsm", 76, 77, "flexible interrupts of a secondary, at most"),
+        _f("vigran", 78, 79, "by how many they are given"),
+    ),
+    order="little",
+    spec="NVMe Base 2.0c figure 281",
+)
+
+SECONDARY_CONTROLLER = Structure(
+    "Secondary Controller Entry",
+    32,
+    (
+        _f("scid", 0, 1),
+        _f("pcid", 2, 3),
+        _f("scs", 4, 4, "bit 0: online"),
+        _f("vfn", 8, 9, "virtual function"),
+        _f("nvq", 10, 11, "flexible queues"),
+        _f("nvi", 12, 13, "flexible interrupts"),
+    ),
+    order="little",
+    spec="NVMe Base 2.0c figure 283",
+)

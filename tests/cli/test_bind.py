@@ -54,6 +54,7 @@ def test_disks_are_shown_with_their_users(machine: Machine) -> None:
         "PhysicalSize": 4 << 20,
         "Driver": "nvme",
         "IommuGroup": "7",
+        "PhysicalFunction": "",
         "NameSpaces": ["nvme0n1"],
         "Users": ["nvme0n1 holds: XFS file system"],
     }
@@ -62,6 +63,12 @@ def test_disks_are_shown_with_their_users(machine: Machine) -> None:
     assert row.split()[:3] == [ADDRESS, "nvme", "S1"]
     assert use.strip() == "nvme0n1 holds: XFS file system"
     assert "no NVMe disk" in disks.table({"Disks": []})
+
+
+def test_a_virtual_function_is_shown_with_its_physical_one(machine: Machine) -> None:
+    (machine.function.path / "physfn").symlink_to("../0000:01:00.7")
+    lines = disks.table(disks.of_machine(machine.system)).splitlines()
+    assert lines[2] == "    is a virtual function of 0000:01:00.7"
 
 
 def test_the_daemon_tells_of_the_disks_that_it_serves() -> None:

@@ -15,7 +15,7 @@ from scsi2nvme.__main__ import main
 from scsi2nvme.api import rpc
 from scsi2nvme.api.passing import COMMAND, LOOK, PROPERTIES, WhichCommand, WhichProperties
 from scsi2nvme.cli import progress
-from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.passing.conversation import Pause
 from scsi2nvme.client import Client, RpcError
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
@@ -24,7 +24,11 @@ from scsi2nvme.nvme.log_structures import (
     TELEMETRY_HEADER,
 )
 from scsi2nvme.nvme.registers import Register
-from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
+from scsi2nvme.nvme.structures import (
+    IDENTIFY_CONTROLLER,
+    PRIMARY_CONTROLLER_CAPABILITIES,
+    SECONDARY_CONTROLLER,
+)
 from tests.cli.played import played
 from tests.daemon import IQN, Daemon
 from tests.iscsi_client import Initiator
@@ -55,6 +59,13 @@ from tests.waiting import until
         ("set-feature -f 6 -v 1 -s", AdminOpcode.SET_FEATURES, {"cdw10": 1 << 31 | 6, "cdw11": 1}),
         ("list-ns -n 5", AdminOpcode.IDENTIFY, {"cdw10": 2, "nsid": 4}),
         ("list-ns -a -y 2", AdminOpcode.IDENTIFY, {"cdw10": 0x1A, "cdw11": 2 << 24}),
+        ("primary-ctrl-caps -c 5", AdminOpcode.IDENTIFY, {"cdw10": 0x14 | 5 << 16}),
+        ("list-secondary -c 3", AdminOpcode.IDENTIFY, {"cdw10": 0x15 | 3 << 16}),
+        (
+            "virt-mgmt -c 2 -r 1 -a 8 -n 3",
+            AdminOpcode.VIRTUALIZATION_MANAGEMENT,
+            {"cdw10": 2 << 16 | 1 << 8 | 8, "cdw11": 3},
+        ),
         ("list-ctrl -n 1 -c 3", AdminOpcode.IDENTIFY, {"cdw10": 0x12 | 3 << 16, "nsid": 1}),
         (
             "get-lba-status -n 2 -s 0x100000003 -l 9 -a 0x10 -m 21",
@@ -71,6 +82,38 @@ def test_a_verb_sends_its_command(line: str, opcode: int, fields: dict[str, Any]
     command = asked[-1]
     assert command.opcode == opcode
     assert {name: getattr(command, name) for name in fields} == fields
+
+
+def test_secondary_controllers_are_shown_with_their_states() -> None:
+    entries = (
+        SECONDARY_CONTROLLER.build(scid=1, pcid=0, scs=1, vfn=1, nvq=2, nvi=1),
+        SECONDARY_CONTROLLER.build(scid=2, pcid=0, vfn=2),
+    )
+    raw = bytes([2]).ljust(32, b"\0") + b"".join(entries)
+    answer = Completion(data=raw.ljust(4096, b"\0"))
+    _, shown = played("list-secondary", lambda command: answer)
+    assert shown.lines[1:] == (
+        "[   0]:0x1 Online, of primary 0x0, virtual function 1, 2 queues, 1 interrupts",
+        "[   1]:0x2 Offline, of primary 0x0, virtual function 2, 0 queues, 0 interrupts",
+    )
+    assert [row["num-virtual-queues"] for row in shown.json["secondary-controllers"]] == [2, 0]
+    assert played("list-secondary -e 1", lambda command: answer)[1].json["num"] == 1
+    full = Completion(data=b"\xff" * 4096)
+    assert played("list-secondary", lambda command: full)[1].json["num"] == 127
+
+
+def test_what_a_primary_controller_can_give() -> None:
+    raw = PRIMARY_CONTROLLER_CAPABILITIES.build(cntlid=3, crt=3, vqfrt=4, vqprt=60, vifrsm=1)
+    _, shown = played("primary-ctrl-caps -H", lambda command: Completion(data=raw))
+    assert shown.json["vqfrt"] == 4
+    assert "vqprt  : 60 (queues that the primary has for good)" in shown.lines
+
+
+def test_what_is_modified_of_a_secondary_controller_is_told() -> None:
+    _, shown = played("virt-mgmt -c 1 -a 8 -n 2", lambda command: Completion(dw0=2))
+    assert shown.json == {"nrm": 2}
+    with pytest.raises(UsageError, match="action 2 is unknown"):
+        played("virt-mgmt -c 1 -a 2", lambda command: Completion())
 
 
 def test_a_log_is_read_piece_by_piece_and_acknowledged_at_the_end() -> None:

@@ -31,6 +31,7 @@ class Nvme:
 
     `joins`: the controller whose subsystem, with its namespaces, is this one's too.
     `beside`: the controller whose root port it shares, as a further function of one device.
+    With `virtual` functions it is the primary controller of as many secondary ones.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Nvme:
     namespaces: tuple[Namespace, ...] = (Namespace(eui64=True), Namespace(block_bytes=4096))
     joins: str = ""
     beside: str = ""
+    virtual: int = 0
 
     @property
     def bus(self) -> int:
@@ -70,9 +72,18 @@ class Nvme:
             "serial": self.serial,
             "bus": f"port-{self.beside or self.name}",
             "addr": f"0.{self.address[-1]}",
-            "multifunction": True,
+            "multifunction": not self.virtual,  # then it would be in one IOMMU group with them
             "subsys": f"subsystem-{self.joins or self.name}",
             "max_ioqpairs": 16,
+            **(self._secondaries() if self.virtual else {}),
+        }
+
+    def _secondaries(self) -> dict[str, object]:
+        """Return what there is for secondary controllers: two queues and an interrupt each."""
+        return {
+            "sriov_max_vfs": self.virtual,
+            "sriov_vq_flexible": 2 * self.virtual,
+            "sriov_vi_flexible": self.virtual,
         }
 
     def devices(self) -> Iterator[dict[str, object]]:
@@ -97,3 +108,4 @@ class Nvme:
 CONTROLLERS = (Nvme("a", "0000:01:00.0"), Nvme("b", "0000:02:00.0"))
 # Can be plugged into a machine with those two.
 SPARE = Nvme("spare", "0000:03:00.0", namespaces=(), joins="b")
+PRIMARY = Nvme("spare", "0000:03:00.0", namespaces=(), joins="b", virtual=1)

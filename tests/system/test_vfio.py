@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.system.controllers import MIB, Namespace, Nvme
+from tests.system.controllers import MIB, PRIMARY, Namespace, Nvme
 from tests.system.machine import Machine
 from tests.system.power import Power
 from tests.system.units import A, B, given_back, serve
@@ -90,41 +92,101 @@ def test_interrupts_come_to_the_cpus_of_their_reactors(machine: Machine) -> None
     assert sorted(cpus) == ["CPU 0", "CPU 1"], output
 
 
+READ_BY_INTX = f"""
+import asyncio
+from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.drivers.nvme.timing import Timing
+from scsi2nvme.drivers.vfio.transport import VfioTransport
+from scsi2nvme.nvme.command import NvmeCommand, Opcode
+
+async def main():
+    transport = VfioTransport("{B.address}", interrupts="intx")
+    controller = await Controller.open(transport, io_queues=1, timing=Timing(watch_s=600))
+    for _ in range(3):
+        for _ in range(100):
+            (ended,) = await controller.execute(NvmeCommand(Opcode.READ, 1, data_in=512))
+            assert not ended.status
+        await controller.commands.smart_log()
+        await controller.reset()
+    text = open("/proc/interrupts").read()
+    print(transport.vectors, "vector,", text.count("vfio-intx({B.address})"), "line")
+    await controller.close()
+
+asyncio.run(asyncio.wait_for(main(), 60))
+"""
+
+
 def test_one_interrupt_for_all_is_enough(machine: Machine) -> None:
     """INTx: nothing else tells of completions, as nobody looks by time."""
     job = machine.run(
-        f"""
-        modprobe -a nvme vfio-pci
-        bind_vfio {B.address}
-        trap "unbind_vfio {B.address}" EXIT
-        python3 - <<END
-        import asyncio
-        from scsi2nvme.drivers.nvme.controller import Controller
-        from scsi2nvme.drivers.nvme.timing import Timing
-        from scsi2nvme.drivers.vfio.transport import VfioTransport
-        from scsi2nvme.nvme.command import NvmeCommand, Opcode
-
-        async def main():
-            transport = VfioTransport("{B.address}", interrupts="intx")
-            controller = await Controller.open(transport, io_queues=1, timing=Timing(watch_s=600))
-            read = NvmeCommand(Opcode.READ, 1, data_in=512)
-            for _ in range(3):
-                for _ in range(100):
-                    (ended,) = await controller.execute(read)
-                    assert not ended.status
-                await controller.commands.smart_log()
-                await controller.reset()
-            text = open("/proc/interrupts").read()
-            print(transport.vectors, "vector,", text.count("vfio-intx({B.address})"), "line")
-            await controller.close()
-
-        asyncio.run(asyncio.wait_for(main(), 60))
-        END
-        """,
+        "\n".join(
+            (
+                "modprobe -a nvme vfio-pci",
+                f"bind_vfio {B.address}",
+                f"trap 'unbind_vfio {B.address}' EXIT",
+                f"python3 - <<END{READ_BY_INTX}END",
+                "",
+            )
+        ),
         timeout_s=120,
     )
     assert "1 vector, 1 line" in job.output
     assert "intx is the best kind" not in job.output
+
+
+VIRTUAL = "0000:03:00.1"
+TOKEN = "14d63f20-8445-11ea-8900-1f9ce7d5650d"
+
+
+def test_a_virtual_function_is_a_controller(machine: Machine) -> None:
+    """Of a primary controller that a daemon has through VFIO; its secondary is brought online."""
+    pci = "/sys/bus/pci/devices"
+    machine.plug(PRIMARY)
+    try:
+        job = machine.run(
+            rf"""
+            modprobe -a nvme vfio-pci
+            echo Y >/sys/module/vfio_pci/parameters/enable_sriov
+            eventually 60 test -e {pci}/{PRIMARY.address}/driver
+            bind_vfio {PRIMARY.address}
+            echo {TOKEN} >/run/token
+            number=$(scsi2nvme id-ctrl pci:{PRIMARY.address} | sed --quiet 's/^cntlid *: *//p')
+            for kind in 0 1; do
+              scsi2nvme virt-mgmt pci:{PRIMARY.address} -c $number -a 1 -r $kind -n 0
+            done
+            start_daemon --controller pci:{PRIMARY.address},vf_token=/run/token
+            trap 'end_daemon; unbind_vfio {PRIMARY.address}' EXIT
+            scsi2nvme primary-ctrl-caps 0 --state-dir /run/daemon
+            echo 1 >{pci}/{PRIMARY.address}/sriov_numvfs
+            eventually 20 test {pci}/{VIRTUAL}/driver -ef /sys/bus/pci/drivers/vfio-pci
+            virtual=pci:{VIRTUAL},vf_token=/run/token
+            ! scsi2nvme list pci:{VIRTUAL}
+            ! scsi2nvme list $virtual
+            second=$(scsi2nvme list-secondary 0 --state-dir /run/daemon |
+              sed --quiet 's/.*:\(0x[0-9a-f]*\) Offline.*/\1/p')
+            manage() {{
+              scsi2nvme virt-mgmt 0 --force --state-dir /run/daemon -c $second "$@"
+            }}
+            manage -a 8 -r 1 -n 1
+            manage -a 8 -r 0 -n 2
+            manage -a 9
+            scsi2nvme list-secondary 0 --state-dir /run/daemon
+            scsi2nvme list $virtual
+            scsi2nvme smart-log $virtual
+            """,
+            timeout_s=200,
+        )
+    finally:
+        machine.unplug(PRIMARY)
+    for words in (
+        "a VF token, which is missing or another",
+        f"its secondary controller is offline: .* by its primary controller, {PRIMARY.address}",
+        "Online, of primary .*, virtual function 1, 2 queues, 1 interrupts",
+        rf"pci:{VIRTUAL},vf_token=/run/token +1 .*\n.* 2 ",
+        "critical_warning",
+    ):
+        assert re.search(words, job.output), (words, job.output)
+    assert TOKEN not in job.output + machine.console.read_text()
 
 
 @pytest.mark.timeout(1800)

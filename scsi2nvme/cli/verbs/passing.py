@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from scsi2nvme.cli.passing.conversation import Questions, Shown
 
 # In the order of help.
-_MODULES = ("identify", "features", "logs", "firmware", "media", "namespaces", "blocks", "raw")
+_MODULES = (
+    *("identify", "features", "logs", "firmware", "media", "namespaces", "virtualization"),
+    *("blocks", "raw"),
+)
 
 _CONTROLLERS = """\
 controllers:

@@ -376,6 +376,20 @@ def test_what_another_driver_has_is_not_given_back(machine: Machine, kernel: Fak
         binding.unbind(machine.disk(), kernel)
 
 
+def test_a_function_with_virtual_ones_is_not_taken_from_under_them(
+    machine: Machine, kernel: FakeKernel
+) -> None:
+    for number in (1, 0):
+        (machine.function.path / f"virtfn{number}").symlink_to(f"../0000:01:00.{number + 4}")
+    disk = binding.find(ADDRESS, machine.system)
+    with pytest.raises(binding.BindingError) as caught:
+        binding.bind(disk, kernel, serial="S1", force=True)
+    words = "has virtual functions (0000:01:00.4, 0000:01:00.5), which go with it"
+    assert words in str(caught.value)
+    assert f"echo 0 > {machine.function.path}/sriov_numvfs" in str(caught.value)
+    assert machine.function.driver == "nvme"
+
+
 # ---- at boot ----
 
 

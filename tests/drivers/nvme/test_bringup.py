@@ -57,6 +57,7 @@ class FakeTransport:
     name: str = "fake"
     vectors: int = 0
     pci_id: tuple[int, int] = (0, 0)
+    parent: str = ""
     cc: int = 0
     ready: bool = False
     changed_at: float = -NEVER
@@ -241,6 +242,18 @@ def test_depth_limits() -> None:
         assert make(cap={"mqes": 1023}, pci_id=pci_id)[0].maximum_depth == 2
     with pytest.raises(ControllerError, match=r"one entry \(CAP.MQES is 0\)"):
         _ = make(cap={"mqes": 0})[0].maximum_depth
+
+
+def test_a_secondary_controller_that_is_offline_is_told_in_one_line() -> None:
+    words = r"fake: its secondary controller is offline: .* primary controller, 0000:01:00\.0$"
+    with pytest.raises(ControllerError, match=words):
+        make(cap={"mqes": 0}, parent="0000:01:00.0", fatal=lambda now: True)
+    up, transport, _ = make(parent="0000:01:00.0")
+    transport.fatal = lambda now: True
+    with pytest.raises(ControllerError, match=words):
+        asyncio.run(up.disable())
+    make(parent="0000:01:00.0")
+    make(fatal=lambda now: True)  # an earlier owner's, which to disable it ends
 
 
 def test_shutdown_waits_for_its_status() -> None:

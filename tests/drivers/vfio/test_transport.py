@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
@@ -136,6 +137,7 @@ OF_A_GROUP = [
     (failing(Request.GROUP_SET_CONTAINER, errno.EBUSY), "in use by another process"),
     (failing(Request.SET_IOMMU, errno.ENODEV), "IOMMU cannot be set up: No such device"),
     (failing(Request.GROUP_GET_DEVICE_FD, errno.EINVAL), "vfio-pci cannot open it: Invalid"),
+    (failing(Request.GROUP_GET_DEVICE_FD, errno.EACCES), "a VF token, which is missing or another"),
     (failing(Request.GROUP_GET_DEVICE_FD, errno.EAGAIN, 99), "cannot open it: Resource temp"),
     (failing(Request.DEVICE_GET_REGION_INFO, errno.EIO), "Input/output error"),
     (failing(Request.DEVICE_SET_IRQS, errno.EIO), "Input/output error"),
@@ -148,6 +150,7 @@ BY_ITSELF = [
     (failing(Request.DEVICE_BIND_IOMMUFD, errno.EPERM), "does not remap interrupts"),
     (failing(Request.DEVICE_BIND_IOMMUFD, errno.EINVAL), "in use by another process"),
     (failing(Request.DEVICE_BIND_IOMMUFD, errno.EBUSY), "in use by another process"),
+    (failing(Request.DEVICE_BIND_IOMMUFD, errno.EACCES), "name the file that holds it"),
     (failing(Request.DEVICE_BIND_IOMMUFD, errno.EIO), "cannot be set up: Input/output"),
     (failing(Request.DEVICE_BIND_IOMMUFD, errno.EAGAIN, 99), "be set up: Resource temp"),
     (failing(Request.DEVICE_ATTACH_IOMMUFD_PT, errno.ENOMEM), "be set up: Cannot allocate"),
@@ -246,3 +249,51 @@ def test_without_iommu_only_by_request(
     kernel.extensions = {abi.NOIOMMU_IOMMU}
     VfioTransport(ADDRESS, system=machine.system, noiommu=True).close()
     assert Request.IOMMU_GET_INFO not in kernel.requests
+
+
+# ---- virtual functions ----
+
+TOKEN = "14D63F20-8445-11EA-8900-1F9CE7D5650D"
+
+
+@either_way
+def test_a_virtual_function_is_opened_with_its_token(
+    machine: Machine, kernel: FakeVfio, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    put(tmp_path / "token", f"{TOKEN}\n")
+    (machine.function.path / "physfn").symlink_to("../0000:01:00.7")
+    with closing(opened(machine, vf_token_file=str(tmp_path / "token"))) as transport:
+        assert transport.parent == "0000:01:00.7"
+        assert kernel.opened == [f"{ADDRESS} vf_token={TOKEN}"]
+        asyncio.run(transport.let_go())
+        (tmp_path / "token").unlink()  # it is known
+        assert asyncio.run(transport.take_back())
+        assert kernel.opened == [f"{ADDRESS} vf_token={TOKEN}"] * 2
+    assert TOKEN not in caplog.text
+
+
+def test_a_function_of_its_own_has_no_parent(machine: Machine, kernel: FakeVfio) -> None:
+    with closing(opened(machine)) as transport:
+        assert transport.parent == ""
+        assert kernel.opened == [ADDRESS]
+
+
+def test_a_token_that_is_not_wanted(machine: Machine, kernel: FakeVfio, tmp_path: Path) -> None:
+    put(tmp_path / "token", TOKEN)
+    kernel.fails[Request.GROUP_GET_DEVICE_FD] = [errno.EINVAL]
+    with pytest.raises(TransportError, match=r"takes no VF token.*leave vf_token out") as caught:
+        opened(machine, vf_token_file=str(tmp_path / "token"))
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "secret", f"{TOKEN} {TOKEN}", f"{TOKEN}x", "\xff"])
+def test_a_file_without_a_token_does_not_become_known(
+    machine: Machine, kernel: FakeVfio, tmp_path: Path, text: str
+) -> None:
+    put(tmp_path / "token", text)
+    with pytest.raises(TransportError, match="does not hold a UUID alone") as caught:
+        opened(machine, vf_token_file=str(tmp_path / "token"))
+    assert not text or text not in str(caught.value)
+    with pytest.raises(TransportError, match="other: No such file"):
+        opened(machine, vf_token_file=str(tmp_path / "other"))

@@ -45,6 +45,7 @@ def _shown(disk: Disk) -> Json:
         "PhysicalSize": disk.size_bytes,
         "Driver": function.driver,
         "IommuGroup": function.group,
+        "PhysicalFunction": function.physical_function,
         "NameSpaces": list(disk.namespaces),
         "Users": [use.what for use in users(disk)],
     }
@@ -69,5 +70,8 @@ def table(shown: Json) -> str:
     head, *aligned_rows = aligned([heads, *rows])
     lines = [head]
     for row, disk in zip(aligned_rows, shown["Disks"], strict=True):
-        lines += [row, *(f"    {what}" for what in disk["Users"])]
+        lines.append(row)
+        if disk.get("PhysicalFunction"):
+            lines.append(f"    is a virtual function of {disk['PhysicalFunction']}")
+        lines += (f"    {what}" for what in disk["Users"])
     return "\n".join(lines)
