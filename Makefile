@@ -28,7 +28,7 @@ C_FILES := $(shell find scsi2nvme/ target/ drivers/ tests/ bench/ -name '*.[ch]'
 
 # A Python that is not Debian's brings its own headers and venv module.
 PYTHON_PACKAGES := $(if $(filter /usr/bin/python3 /bin/python3,$(shell command -v $(PYTHON))),python3-dev python3-venv)
-BUILD_PACKAGES := gcc libc6-dev $(PYTHON_PACKAGES)
+BUILD_PACKAGES := gcc libc6-dev systemtap-sdt-dev $(PYTHON_PACKAGES)
 LINT_PACKAGES := $(BUILD_PACKAGES) clang-format
 SYSTEM_PACKAGES := $(BUILD_PACKAGES) debian-archive-keyring e2fsprogs mmdebstrap qemu-system-x86
 TEST_PACKAGES := $(LINT_PACKAGES) chromium-headless-shell dbus-daemon groff-base libiscsi-bin libiscsi-dev qemu-block-extra qemu-system-x86 qemu-utils

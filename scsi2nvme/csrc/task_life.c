@@ -8,6 +8,7 @@
 #include "events.h"
 #include "heap.h"
 #include "hold.h"
+#include "probes.h"
 #include "statistics.h"
 #include "task_data.h"
 #include "unit.h"
@@ -121,6 +122,7 @@ inline void s2n_task_begin(s2n_task *task)
     task->lu = slot ? atomic_load_explicit(&slot->lu, memory_order_acquire) : NULL;
     task->local = task->lu ? &task->lu->local[task->reactor->index] : NULL;
     take_course(task);
+    S2N_PROBE3(command_received, task, task->cdb, task->lun);
     task->row = s2n_hot_find(task->cdb, task->cdb_length);
     s2n_count_begun(task);
     if (!task->row)
@@ -136,6 +138,7 @@ inline void s2n_task_finish(s2n_task *task)
     bool awaited = task->awaited;
 
     task->state = S2N_DONE;
+    S2N_PROBE2(command_answered, task, task->status);
     s2n_count_answered(task);
     if (task->direction == S2N_OUT)
         s2n_task_give_buffer(task); /* others may wait for it while the response is being sent */

@@ -10,6 +10,7 @@
 #include "qpair.h"
 
 #include "little_endian.h"
+#include "probes.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -319,6 +320,7 @@ inline int s2n_qpair_place_spans(s2n_qpair *qp, const struct s2n_span *spans, ui
     set_deadline(qp, slot, timeout_ms);
     if (!qp->abandoned)
         enqueue(qp, cid);
+    S2N_PROBE3(sqe_placed, qp->qid, cid, qp->shadow[cid]);
     return cid;
 }
 
@@ -406,6 +408,7 @@ static bool take(s2n_qpair *qp, const uint8_t *cqe, uint32_t dw3, s2n_completion
         out->dnr = dw3 >> 31;
     }
     release(qp, cid);
+    S2N_PROBE3(cqe_taken, qp->qid, dw3, out->cookie);
     return true;
 }
 
