@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from itertools import repeat
 from types import TracebackType
 
 import pytest
@@ -38,7 +40,9 @@ class Examination:
         self._urls: list[str] = []
 
     def run(self, family: str, tests: list[str]) -> list[Verdict]:
-        """Run a family's tests, on a new disk where that matters."""
+        """Run a family's tests, on new disks where that matters."""
+        if family in UNTIDY and self.configuration.sanitizes:
+            return self._run_at_once(tests)
         if family in PARTICULAR:
             self.end()
         if not self._urls:
@@ -47,6 +51,13 @@ class Examination:
         if family in UNTIDY:
             self.end()
         return verdicts
+
+    def _run_at_once(self, tests: list[str]) -> list[Verdict]:
+        """Run tests beside each other, each on a new disk."""
+        with ExitStack() as stack:
+            served = [stack.enter_context(self._serve()) for _ in tests]
+            with ThreadPoolExecutor(len(tests)) as pool:
+                return list(pool.map(run, tests, repeat(self.configuration), served))
 
     def end(self) -> None:
         """Serve no more."""
