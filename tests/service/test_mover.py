@@ -254,11 +254,9 @@ async def test_while_others_use_the_controller_a_copy_rests(bench: Bench) -> Non
     async def rest(seconds: float) -> None:
         rests.append(seconds)
 
-    original, mover.rest = mover.rest, rest  # type: ignore[assignment]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mover, "rest", rest)
         task = await ended(bench.submit(*copying(bench, segment(0, 0, 4096, 0, 1), to=lu)))
-    finally:
-        mover.rest = original
     assert task.status == GOOD
     assert rests
     assert max(rests) <= mover._LONGEST_REST_S

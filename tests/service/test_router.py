@@ -386,8 +386,8 @@ async def test_pieces_of_firmware_are_not_the_others(bench: Bench) -> None:
 
 @told
 async def test_a_controller_stays_while_tasks_may_have_its_memory(bench: Bench) -> None:
-    registry.FIRST_PAUSE_S, pause_s = 0.0, registry.FIRST_PAUSE_S
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "FIRST_PAUSE_S", 0.0)
         bench.service.remove_unit(bench.lu)
         await settle()
         removing = bench.service._background.spawn(
@@ -398,8 +398,6 @@ async def test_a_controller_stays_while_tasks_may_have_its_memory(bench: Bench) 
         while not bench.plane_controller.pauses:
             await bench.aborted(0)
         removing.cancel()
-    finally:
-        registry.FIRST_PAUSE_S = pause_s
 
 
 def test_what_is_joined_is_known(fakes: None) -> None:

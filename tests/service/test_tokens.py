@@ -11,6 +11,7 @@ from scsi2nvme.commands import rod_tokens
 from scsi2nvme.commands.token_parameters import RodType
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.service import mover
+from scsi2nvme.service.pieces import Time
 from scsi2nvme.unit.copies import CONCURRENT_COPIES
 from scsi2nvme.unit.tokens import RodToken
 from tests.commands.test_rod_tokens import ZERO, populating, writing
@@ -229,17 +230,16 @@ async def test_as_much_is_written_as_there_is_time_for(bench: Bench) -> None:
     data = filled(bench.controller)
     lu, other = second(bench)
     token = await token_of(bench, (0, 4000))
-    original, rod_tokens.PATIENCE_S = rod_tokens.PATIENCE_S, 0.05
-    try:
+    passed_s = 0.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Time, "seconds", property(lambda _: passed_s))
         other.held = True
         task = use(bench, token, (0, 4000), lun=LUN_1)
         await settle()
-        await asyncio.sleep(0.06)
+        passed_s = rod_tokens.PATIENCE_S
         while other.waiting:
             await other.release()
         await ended(task)
-    finally:
-        rod_tokens.PATIENCE_S = original
     assert task.status == GOOD
     operation = lu.copies.find(bench.nexus, 8, long=True)
     assert operation is not None
