@@ -254,8 +254,9 @@ def test_what_cannot_be_added_costs_nobody_anything(
     assert running.log.read_text() == ""
 
 
+@pytest.mark.parametrize(("option", "lent_bytes"), [("", 0), (",hmpre=16M", 16 << 20)])
 def test_its_buffers_leave_room_for_fewer_connections(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    option: str, lent_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What all may take together stays within what there is."""
     here = memory.bound(memory.buffers(1, 1), 300)
@@ -277,10 +278,10 @@ def test_its_buffers_leave_room_for_fewer_connections(
             admission = front_end._portal._admission
             before = admission.limits
             assert before.half_open + before.discovery + before.maximum == 300
-            new = methods.NewController("emulated:memory,size=1M,serial=NEW")
+            new = methods.NewController(f"emulated:memory,size=1M,serial=NEW{option}")
             await asyncio.to_thread(control.ask, tmp_path, methods.ADD, new)
             after = admission.limits
-            buffers = memory.buffers(1, 2) - memory.buffers(1, 1)
+            buffers = memory.buffers(1, 2) - memory.buffers(1, 1) + lent_bytes
             fewer = -(-buffers // memory.CONNECTION_BYTES)
             assert fewer >= 20
             assert after.half_open + after.discovery + after.maximum == 300 - fewer

@@ -47,6 +47,7 @@ class IscsiFrontEnd:
             self._nodes.check_initiators(settings)
         self._files = descriptors.for_peers()
         self._controllers = len(settings.targets)
+        self._set_aside = self._for_controllers()
         self._portal = Portal(
             serving.service,
             self._nodes.by_name,
@@ -85,8 +86,8 @@ class IscsiFrontEnd:
             self._checked = True
             for line, _ in self._nodes.wrong_initiators(self._nodes.settings):
                 log.warning("%s", line)
-        if len(self._serving.served) > self._controllers:  # than there was memory set aside for
-            self._controllers = len(self._serving.served)
+        if (wanted := self._for_controllers()) > self._set_aside:
+            self._set_aside = wanted
             self._portal.limit(self._limits())
 
     def _follow(self) -> None:
@@ -113,10 +114,15 @@ class IscsiFrontEnd:
                 whoever = f"whoever reaches {', '.join(far)} may read and write it{under}"
                 yield f"target {node.iqn}: {whoever}"
 
+    def _for_controllers(self) -> int:
+        """Return how much memory is for controllers, of which some are still to come."""
+        served, reactors = self._serving.served, self._serving.service.plane.reactors
+        lent_bytes = sum(one.controller.host_memory.lent_bytes for one in served)
+        return memory.buffers(reactors, max(self._controllers, len(served))) + lent_bytes
+
     def _limits(self) -> Limits:
         """Return how many connections there may be: never all that can be opened, or held."""
-        reactors = self._serving.service.plane.reactors
-        room = memory.for_peers(memory.buffers(reactors, self._controllers))
+        room = memory.for_peers(self._set_aside)
         limits = Limits.within(max(LEAST_CONNECTIONS, min(self._files, room)))
         if limits.maximum == Limits().maximum:
             return limits
