@@ -7,8 +7,9 @@ anything: who only parses or explains a name imports no transport.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from scsi2nvme.records import dataclass
 
 if TYPE_CHECKING:
     from scsi2nvme.drivers.transport import Transport

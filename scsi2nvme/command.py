@@ -8,13 +8,14 @@ path's table, the fuzzers' strategies and the command documentation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, IntEnum
 from functools import cached_property
 from typing import Protocol
 
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.protection import TUPLE_BYTES
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.result import CheckCondition, NvmeError, Translation
 from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB, FieldPointer, Sense, SenseCode
 from scsi2nvme.unit.block_device import Portion

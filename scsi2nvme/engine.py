@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from scsi2nvme import commands
 from scsi2nvme.command import Command, Data, Hot, Task, Transfer
@@ -17,6 +17,7 @@ from scsi2nvme.commands import power, sanitize_status
 from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.error_log import first_failing_block, get_error_log
 from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.result import (
     RESERVATION_CONFLICT,
     CheckCondition,

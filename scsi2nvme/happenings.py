@@ -7,12 +7,12 @@ import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from operator import attrgetter
 
 from scsi2nvme.printable import printable
+from scsi2nvme.records import dataclass
 
 MOST = 256  # of a kind that are kept
 

@@ -7,10 +7,11 @@ sending a command that works. Spec: SAM-5 5.3, SPC-4 4.5.6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.nvme.status import BY_VALUE, StatusCode
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.result import NvmeError, Result
 from scsi2nvme.scsi.sense import (
     ACCESS_DENIED_NO_ACCESS_RIGHTS,

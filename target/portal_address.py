@@ -7,9 +7,11 @@ import errno
 import os
 import socket
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv6Address, ip_address
 from typing import cast
+
+from scsi2nvme.records import dataclass
 
 DEFAULT_PORT = 3260
 

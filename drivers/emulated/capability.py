@@ -8,11 +8,12 @@ the admin queue and data transfer know none of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from scsi2nvme.drivers.scheme import Option
 from scsi2nvme.fields import Values
+from scsi2nvme.records import dataclass
 
 if TYPE_CHECKING:
     from scsi2nvme.drivers.emulated.image import NamespaceState

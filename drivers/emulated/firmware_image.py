@@ -6,10 +6,10 @@ The header says which revision it is, and what its activation needs.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from enum import IntEnum
 
 from scsi2nvme.fields import Field, Structure
+from scsi2nvme.records import dataclass
 
 MAGIC = b"S2NFIRMW"
 REVISION_BYTES = 8

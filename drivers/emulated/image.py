@@ -13,7 +13,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from scsi2nvme.drivers.scheme import MAXIMUM_NAMESPACES, MAXIMUM_SIZE_BYTES, che
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.native.emulator import Disk
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SELF_TEST_RESULT
+from scsi2nvme.records import dataclass
 from scsi2nvme.typed import parse_json, table
 
 DEFAULT_SIZE_BYTES = 1 << 30

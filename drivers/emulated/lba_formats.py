@@ -6,9 +6,9 @@ Spec: NVM Command Set 1.0c figure 98 (LBA Format), 2.1.6 (metadata).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from scsi2nvme.nvme.structures import LBA_FORMAT
+from scsi2nvme.records import dataclass
 
 BLOCK_BYTES = (512, 4096)
 PHYSICAL_BYTES = 4096  # the page cache's unit, and most disks'

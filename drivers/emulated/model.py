@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from scsi2nvme.drivers.emulated.image import (
     GRANULE_BYTES,
@@ -30,6 +30,7 @@ from scsi2nvme.nvme.log_structures import SANITIZE_STATUS_LOG, TELEMETRY_CONTROL
 from scsi2nvme.nvme.persistent_events import EventKind
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY
+from scsi2nvme.records import dataclass
 
 _log = logging.getLogger(__name__)
 

@@ -6,11 +6,12 @@ Hosts are told apart by names, whatever these are. Spec: NVMe Base 2.0c 8.19, 7.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from scsi2nvme.drivers.emulated.model import CommandFailed, invalid_field
 from scsi2nvme.nvme.reservations import Acquire, Notice, Register, Release, ReservationType
 from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.records import dataclass
 
 DENY_READ, DENY_WRITE = 1, 2
 _CLEAR_PTPL, _SET_PTPL = 2, 3  # CPTPL

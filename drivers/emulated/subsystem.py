@@ -20,7 +20,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from scsi2nvme.drivers.emulated.reservations import Reservation
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.native.emulator import CONTROLLERS, Emulator, gate_bytes
 from scsi2nvme.nvme.command import BROADCAST_NSID
+from scsi2nvme.records import dataclass
 from scsi2nvme.typed import parse_json, table
 
 # Its identifier, or for one that has said none the number of its controller.

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -48,6 +48,7 @@ from scsi2nvme.nvme.registers import (
     encode,
     update,
 )
+from scsi2nvme.records import dataclass
 
 _log = logging.getLogger(__name__)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from scsi2nvme import durable
 from scsi2nvme.drivers.pci.sysfs import PciFunction
+from scsi2nvme.records import dataclass
 from scsi2nvme.typed import parse_json, table
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from scsi2nvme.drivers.host import bound_disks, signatures
 from scsi2nvme.drivers.pci.sysfs import VFIO_DRIVER, PciFunction, System, link_name, read_text
+from scsi2nvme.records import dataclass
 
 _NAMESPACE = re.compile(r"(nvme\d+)(?:c\d+)?(n\d+)")
 _OCTAL = re.compile(r"\\([0-7]{3})")

@@ -6,10 +6,10 @@ The table goes by less: a damaged file system may be worth as much as a sound on
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from scsi2nvme.drivers.host import libblkid
+from scsi2nvme.records import dataclass
 
 _KIB = 1 << 10
 

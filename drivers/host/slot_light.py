@@ -6,11 +6,11 @@ Spec: PCIe 4.0 6.7.1.1.1 (attention indicator: blinking means "here"), 6.29 (NPE
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from scsi2nvme.drivers.pci.sysfs import PciFunction, read_text
+from scsi2nvme.records import dataclass
 
 _OFF, _LIT, _BLINKING = "0", "1", "2"
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.nvme.lines import Lines
 from scsi2nvme.native.transport import Region
+from scsi2nvme.records import dataclass
 
 SLOT_BYTES = 64 << 10
 SLOTS, _OWN_SLOTS = 32, 4

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from scsi2nvme.drivers.nvme.errors import (
@@ -34,6 +33,7 @@ from scsi2nvme.nvme.registers import (
     encode,
     update,
 )
+from scsi2nvme.records import dataclass
 
 _POLL_S = 0.001
 _UNIT_S = 0.5  # of CAP.TO and CRTO

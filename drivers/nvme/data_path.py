@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from scsi2nvme.native.nvme import QueuePair
 from scsi2nvme.native.transport import Region
+from scsi2nvme.records import dataclass
 
 
 class DataPath(Protocol):

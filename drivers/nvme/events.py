@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -22,6 +22,7 @@ from scsi2nvme.nvme.log_structures import SANITIZE_STATUS
 from scsi2nvme.nvme.reservations import RESERVATION_NOTIFICATION
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SMART_LOG
 from scsi2nvme.nvme.zoned import CHANGED_ZONES, CHANGED_ZONES_LOG, ZONE_NOTICES, ZONES_CHANGED
+from scsi2nvme.records import dataclass
 
 _log = logging.getLogger(__name__)
 

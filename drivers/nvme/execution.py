@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,7 @@ from scsi2nvme.native.nvme import QueueCompletion
 from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completed, Completion, Fuse, NvmeCommand
 from scsi2nvme.nvme.repeating import repeatable
+from scsi2nvme.records import dataclass
 
 _DWORD = 4
 

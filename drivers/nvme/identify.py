@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 
 from scsi2nvme.drivers.nvme import admin
@@ -45,6 +45,7 @@ from scsi2nvme.nvme.structures import (
     SMART_LOG,
 )
 from scsi2nvme.nvme.zoned import ZONED_COMMAND_SET
+from scsi2nvme.records import dataclass
 
 _log = logging.getLogger(__name__)
 

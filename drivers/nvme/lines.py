@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+
+from scsi2nvme.records import dataclass
 
 
 @dataclass(eq=False, slots=True)

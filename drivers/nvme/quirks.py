@@ -6,8 +6,9 @@ Only what this driver acts on is listed, by PCI vendor and device identifier.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Flag, auto
+
+from scsi2nvme.records import dataclass
 
 
 class Quirk(Flag):

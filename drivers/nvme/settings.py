@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from scsi2nvme.drivers.memory import PAGE
 from scsi2nvme.drivers.nvme import admin
@@ -29,6 +29,7 @@ from scsi2nvme.drivers.nvme.identify import Execute, displaced
 from scsi2nvme.drivers.nvme.retry import MAXIMUM_RETRIES, retry_delay_s
 from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.records import dataclass
 
 _log = logging.getLogger(__name__)
 

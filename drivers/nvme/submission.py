@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from scsi2nvme.drivers.nvme.lines import Lines
 from scsi2nvme.native.nvme import QueueCompletion, QueuePair
 from scsi2nvme.native.transport import Region
+from scsi2nvme.records import dataclass
 
 _POLL_S = 0.0005
 _IDLE_POLL_S = 0.05  # while there are only commands without deadline: event requests

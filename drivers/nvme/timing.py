@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
+from scsi2nvme.records import dataclass
 
 _SLOW_S = 300.0
 _SLOW = {Opcode.FLUSH, Opcode.WRITE_ZEROES, Opcode.DATASET_MANAGEMENT, Opcode.COPY}

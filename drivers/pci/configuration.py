@@ -6,10 +6,10 @@ Spec: PCI Local Bus 3.0 6, PCI Express Base 4.0 7.5.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.records import dataclass
 
 COMMAND, CLASS_REVISION, BAR0, CAPABILITIES = 0x04, 0x08, 0x10, 0x34
 COMMAND_MEMORY, COMMAND_MASTER, COMMAND_INTX_OFF = 0x2, 0x4, 0x400

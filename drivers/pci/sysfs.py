@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.records import dataclass
 
 NVME_CLASS = 0x010802
 VFIO_DRIVER, NVME_DRIVER = "vfio-pci", "nvme"

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from scsi2nvme.records import dataclass
 
 BINARY = "qemu-system-x86_64"
 PACKAGE = "qemu-system-x86"

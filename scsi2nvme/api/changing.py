@@ -6,11 +6,12 @@ same difference.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from scsi2nvme.api.configuration import Credentials, TargetTable
 from scsi2nvme.api.method import Method, doc
+from scsi2nvme.records import dataclass
 
 SecretName = Literal["chap", "mutual_chap", "discovery_chap"]
 

@@ -6,10 +6,11 @@ TOML file, `config.get` answers it, and `config.reload` makes the daemon serve a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from scsi2nvme.api.method import Method, Nothing, doc
+from scsi2nvme.records import dataclass
 
 LogLevel = Literal["error", "warning", "info", "debug"]
 LogFormat = Literal["text", "json"]

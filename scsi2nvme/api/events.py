@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from scsi2nvme.api.method import Method, Notification, Subscription, doc
+from scsi2nvme.records import dataclass
 
 LONGEST_WAIT_S = 30.0
 

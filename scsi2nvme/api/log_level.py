@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from scsi2nvme.api.configuration import LogLevel
 from scsi2nvme.api.method import Method, doc
+from scsi2nvme.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from scsi2nvme.records import dataclass
 
 P = TypeVar("P")
 R = TypeVar("R")

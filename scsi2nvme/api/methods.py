@@ -6,10 +6,11 @@ behind it in `field(metadata=…)`: the schema and the documentation have it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from scsi2nvme.api.method import Method, Nothing, doc
+from scsi2nvme.records import dataclass
 
 StructureName = Literal["id-ctrl", "id-ns", "smart-log", "error-log"]
 

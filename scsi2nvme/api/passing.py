@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from scsi2nvme.api.method import Method, doc
+from scsi2nvme.records import dataclass
 
 DATA_OUT_BYTES = 28 << 10  # what fits, in hexadecimal, into a request's line
 LOOK_BYTES = 128 << 10  # that come back of a look: many may look at once, in batches

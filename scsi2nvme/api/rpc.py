@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass
 from typing import Any, Literal
 
 from scsi2nvme.api.method import Notification
+from scsi2nvme.records import dataclass
 from scsi2nvme.typed import parse_json, table, value
 
 LINE_BYTES = 65536  # of a request

@@ -6,8 +6,9 @@ import os
 import shlex
 import sys
 import sysconfig
-from dataclasses import dataclass
 from pathlib import Path
+
+from scsi2nvme.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

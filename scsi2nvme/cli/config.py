@@ -12,7 +12,7 @@ import re
 import shlex
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
@@ -33,6 +33,7 @@ from scsi2nvme.api.configuration import (
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.cli.naming import BASE
 from scsi2nvme.cli.spec import ControllerSpec, parse
+from scsi2nvme.records import dataclass
 from scsi2nvme.target.portal_address import DEFAULT_PORT, PortalAddress
 from scsi2nvme.unit.ports import ISCSI_NAME_BYTES
 

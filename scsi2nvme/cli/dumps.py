@@ -15,7 +15,6 @@ import shutil
 import struct
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from stat import S_ISDIR
@@ -24,6 +23,7 @@ from typing import Any
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.structures import CQE, CQE_BYTES, SQE, SQE_BYTES
+from scsi2nvme.records import dataclass
 from scsi2nvme.typed import parse_json
 
 DUMPS = "dumps"

@@ -6,7 +6,6 @@ JSON has nvme-cli's keys, which are the field names of `scsi2nvme.nvme.structure
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.drivers.nvme.admin import (
@@ -27,6 +26,7 @@ from scsi2nvme.nvme.structures import (
     POWER_STATE,
     SMART_LOG,
 )
+from scsi2nvme.records import dataclass
 
 if TYPE_CHECKING:
     from scsi2nvme.api.methods import StructureName

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from scsi2nvme.api.configuration import (
@@ -20,6 +20,7 @@ from scsi2nvme.api.configuration import (
     LunTable,
     TargetTable,
 )
+from scsi2nvme.records import dataclass
 
 Key = tuple[Hashable, ...]
 """What a fact is about: its subject, and which one of those."""

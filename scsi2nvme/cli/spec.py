@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.cli.errors import UsageError
@@ -29,6 +28,7 @@ from scsi2nvme.drivers.scheme import (
     Scheme,
 )
 from scsi2nvme.drivers.transports import SCHEMES, every_option
+from scsi2nvme.records import dataclass
 
 if TYPE_CHECKING:
     from scsi2nvme.nvme.namespace import SecureErase

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+from scsi2nvme.records import dataclass
 
 EXIT_STATUS = """\
 exit status:

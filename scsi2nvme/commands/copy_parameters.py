@@ -5,9 +5,8 @@ Only blocks are copied to blocks: there are no streams, and no inline data. Spec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from scsi2nvme.fields import Field, Structure, Values
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.result import CheckCondition
 from scsi2nvme.scsi.sense import (
     INLINE_DATA_LENGTH_EXCEEDED,

@@ -6,7 +6,6 @@ Spec: SPC-4 6.42, 5.4 (self-test operations), SBC-3 5.17, 5.18; NVMe Base 2.0 5.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -17,6 +16,7 @@ from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.log_page import get_log_page
 from scsi2nvme.nvme.log_structures import SELF_TEST_LOG
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Progress, Result, Translation
 from scsi2nvme.scsi.sense import LOGICAL_UNIT_FAILED_SELF_TEST, Sense
 from scsi2nvme.unit.logical_unit import LogicalUnit

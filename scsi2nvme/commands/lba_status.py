@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain, islice
 from typing import Any
@@ -14,6 +13,7 @@ from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme import lba_status
 from scsi2nvme.nvme.command import NvmeCommand
 from scsi2nvme.nvme.lba_status import Action
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.result import CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
 from scsi2nvme.unit.logical_unit import LogicalUnit

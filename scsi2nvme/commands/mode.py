@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands import power
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.result import GOOD, CheckCondition, NvmeError, Result, Translation
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_PARAMETER_LIST,

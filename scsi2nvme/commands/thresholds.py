@@ -5,11 +5,10 @@ NVMe tells of no threshold: what is in use is asked for, now and then, by `servi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_NAMESPACE
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.result import GOOD, Translation
 from scsi2nvme.scsi.sense import THIN_PROVISIONING_SOFT_THRESHOLD_REACHED
 from scsi2nvme.unit.logical_unit import LogicalUnit

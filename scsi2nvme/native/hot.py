@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.unit_parameters import UnitParameters
+from scsi2nvme.records import dataclass
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 
 _SMALL, _LARGE = 4096, 65536  # chunks of the data plane's buffers

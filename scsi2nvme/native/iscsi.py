@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.handle import Handle
 from scsi2nvme.native.plane import Plane, PlaneNexus
+from scsi2nvme.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

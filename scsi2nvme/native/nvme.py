@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.handle import Handle, check
 from scsi2nvme.native.transport import Port, Region
+from scsi2nvme.records import dataclass
 
 
 class Registers:

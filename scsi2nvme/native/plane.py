@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -13,6 +12,7 @@ from scsi2nvme.native.handle import Handle, check
 from scsi2nvme.native.nvme import QueuePair
 from scsi2nvme.native.transport import Region
 from scsi2nvme.native.unit_parameters import UnitParameters
+from scsi2nvme.records import dataclass
 from scsi2nvme.unit.block_device import Portion
 from scsi2nvme.unit.statistics import KindStatistics, Statistics
 

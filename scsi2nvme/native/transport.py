@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.handle import Handle
+from scsi2nvme.records import dataclass
 
 MAXIMUM_REACTORS: int = lib.S2N_MAXIMUM_REACTORS  # that use one controller
 

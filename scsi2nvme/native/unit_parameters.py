@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme._dataplane import ffi
+from scsi2nvme.records import dataclass
 from scsi2nvme.unit.block_device import MAXIMUM_WRITE_SAME_BLOCKS, BlockDevice, UnmapLimits
 
 _LONGEST_BOUNDARY = (1 << 32) - 1  # blocks

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
+
+from scsi2nvme.records import dataclass
 
 BROADCAST_NSID = 0xFFFFFFFF
 

@@ -6,11 +6,11 @@ Spec: NVM Command Set 1.0 3.2.2.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.records import dataclass
 
 _ONCS_COPY = 8
 _FORMAT_0 = 0  # of OCFS, and of what CDW12 says of the ranges

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from scsi2nvme.fields import Field, Structure
+from scsi2nvme.records import dataclass
 
 
 def _value(name: str, *fields: tuple[str, int, int, str]) -> Structure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from functools import cached_property
 
@@ -15,6 +15,7 @@ from scsi2nvme.nvme.structures import (
     LBA_FORMAT,
     POWER_STATE,
 )
+from scsi2nvme.records import dataclass
 
 MPSMIN_UNIT = 4096
 _EXTENDED = 1 << 4  # FLBAS

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.structures import SMART_LOG
+from scsi2nvme.records import dataclass
 
 
 class EventKind(IntEnum):

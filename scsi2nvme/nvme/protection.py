@@ -7,9 +7,8 @@ Spec: NVM Command Set 1.0c 5.2.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from scsi2nvme.nvme.command import Opcode
+from scsi2nvme.records import dataclass
 
 TUPLE_BYTES = 8  # guard, application tag, reference tag, where the guard has 16 bits
 TYPES = (1, 2, 3)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme.nvme.command import Completion, NvmeCommand
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.sense import Sense
 from scsi2nvme.scsi.status import Status
 

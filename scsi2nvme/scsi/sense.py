@@ -5,8 +5,9 @@ Spec: SPC-4 4.5 (sense data) and SPC-4 annex D (additional sense codes).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+
+from scsi2nvme.records import dataclass
 
 
 class SenseKey(IntEnum):

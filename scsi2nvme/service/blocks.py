@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.unit.extents import meet
 
 

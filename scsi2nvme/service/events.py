@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from scsi2nvme.background import Background
 from scsi2nvme.native.plane import Event, EventType, Plane
+from scsi2nvme.records import dataclass
 
 Care = Callable[[int, int, bool], Coroutine[Any, Any, None]]
 """Takes care of a command that does not end: queue pair, command identifier, and whether it did

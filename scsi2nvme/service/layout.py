@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 from scsi2nvme.executor import NvmeExecutor, OnBehalf
 from scsi2nvme.nvme.command import NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.records import dataclass
 
 
 @dataclass(eq=False, slots=True)

@@ -14,13 +14,14 @@ Spec: SPC-4 7.8.6 (designators), NVMe Base 2.0c 5.17.2.1 (SUBNQN, CNTLID, CMIC),
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from hashlib import sha256
 from typing import Self
 
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.records import dataclass
 from scsi2nvme.unit import naa
 
 _MULTIPLE_CONTROLLERS = 1 << 1  # CMIC

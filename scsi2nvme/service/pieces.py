@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import cast
 
 from scsi2nvme.command import Command
 from scsi2nvme.commands import COMMANDS, power
 from scsi2nvme.commands.zone_access import check_reading, check_writing
 from scsi2nvme.executor import NvmeExecutor, play
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.result import (
     GOOD,
     RESERVATION_CONFLICT,

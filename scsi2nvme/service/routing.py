@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -19,6 +18,7 @@ from scsi2nvme.native.plane import PlaneController
 from scsi2nvme.nvme.command import AdminOpcode, Completed, Completion, Fuse, NvmeCommand
 from scsi2nvme.nvme.repeating import repeatable
 from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.records import dataclass
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.routes import Route
 

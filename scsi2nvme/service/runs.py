@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from scsi2nvme import engine
 from scsi2nvme.native.plane import Event, Holder, PlaneTask
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service.registry import Registry
 from scsi2nvme.service.sharing import Asking

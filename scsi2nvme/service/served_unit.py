@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from scsi2nvme.native.plane import PlaneController, PlaneNexus, PlaneUnit
 from scsi2nvme.native.unit_parameters import UnitParameters
 from scsi2nvme.nvme.command import NvmeCommand
 from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.records import dataclass
 from scsi2nvme.service.allowance import SHARE, Allowance
 from scsi2nvme.service.blocks import BlockLock, Claim, hull
 from scsi2nvme.service.events import Events

@@ -9,8 +9,10 @@ Which commands may share an answer their rows say (`Command.shares`).
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, TypeVar
+
+from scsi2nvme.records import dataclass
 
 M = TypeVar("M")
 

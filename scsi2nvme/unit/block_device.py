@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 
 from scsi2nvme.nvme.lba_status import AOCS_ALLOCATED, OACS_LBA_STATUS
 from scsi2nvme.nvme.namespace import NamespaceFacts, Zones
 from scsi2nvme.nvme.protection import TUPLE_BYTES
+from scsi2nvme.records import dataclass
 
 # One SCSI command should move at most this much, whatever the controller's MDTS:
 # the data plane holds its data in its buffer pool as a whole.

@@ -6,10 +6,11 @@ Results are kept by I_T nexus and list identifier. Spec: SPC-4 5.17.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from typing import Any
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.result import Errand, Result
 from scsi2nvme.scsi.sense import Sense
 from scsi2nvme.scsi.status import Status

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.scsi.task_management import TaskManagement
 

@@ -19,7 +19,7 @@ Spec: NVMe Base 2.0c 8.19, 7.2 to 7.5; SPC-4 5.13.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol
 
 from scsi2nvme.fields import Values
@@ -40,6 +40,7 @@ from scsi2nvme.nvme.reservations import (
     Register,
     Release,
 )
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Errand, Progress, Translation
 from scsi2nvme.scsi.sense import (
     INSUFFICIENT_REGISTRATION_RESOURCES,

@@ -6,10 +6,10 @@ Spec: SPC-4 6.32 and 6.43.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.typed import table
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.store import Store, load_as

@@ -8,9 +8,10 @@ and then if it has changed: a crash loses what came since.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field, fields
 from typing import Any
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.typed import table
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.counters import Counters

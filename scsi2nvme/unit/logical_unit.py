@@ -8,10 +8,11 @@ sockets, queues or files: what must survive a restart goes through a `Store`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.namespace import NamespaceFacts, SecureErase
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
     INQUIRY_DATA_HAS_CHANGED,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.records import dataclass
 from scsi2nvme.typed import table
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.mode_pages import PAGES

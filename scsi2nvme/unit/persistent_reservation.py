@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from enum import IntEnum
 from typing import Any
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.typed import table
 from scsi2nvme.unit.ports import ISCSI_NAME_BYTES, PortName, nexus_key
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
+
+from scsi2nvme.records import dataclass
 
 # What an iSCSI name may have at most. Spec: RFC 7143 4.2.7.1.
 ISCSI_NAME_BYTES = 223

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.sense import (
     IDLE_B_CONDITION_ACTIVATED_BY_COMMAND,
     IDLE_B_CONDITION_ACTIVATED_BY_TIMER,

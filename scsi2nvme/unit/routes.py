@@ -12,13 +12,14 @@ Spec: SPC-4 5.15.2 (asymmetric logical unit access); NVMe Base 2.0c 2.4.1, 8.1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any
 
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.ana import AnaState
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.records import dataclass
 
 
 class AccessState(IntEnum):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.sense import (
     LOGICAL_UNIT_NOT_READY_SANITIZE_IN_PROGRESS,
     SANITIZE_COMMAND_FAILED,

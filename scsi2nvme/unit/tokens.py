@@ -12,10 +12,11 @@ import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import Protocol
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.extents import meet, merged
 

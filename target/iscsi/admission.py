@@ -12,10 +12,11 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Protocol, TypeVar
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.target.iscsi.login import Claim
 
 IDLE_SECONDS = 1.0  # a login that goes on sends its next PDU sooner

@@ -9,10 +9,11 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 from functools import partial
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.target.iscsi.negotiation import NegotiationError, Pairs
 from scsi2nvme.target.iscsi.pdu import LoginStatus
 

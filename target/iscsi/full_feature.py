@@ -10,12 +10,12 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 from scsi2nvme.background import Background
 from scsi2nvme.fields import Values
 from scsi2nvme.native.plane import Event, EventType
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
 from scsi2nvme.target.iscsi import task_management
 from scsi2nvme.target.iscsi.negotiation import FULL_FEATURE, Negotiation, NegotiationError, Pairs

@@ -7,9 +7,9 @@ what it is meaningless. `negotiation` is its only reader.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.unit.ports import ISCSI_NAME_BYTES
 
 Value = bool | int | str

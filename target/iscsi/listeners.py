@@ -7,9 +7,9 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 
 from scsi2nvme.background import Background
+from scsi2nvme.records import dataclass
 from scsi2nvme.target.portal_address import (
     PortalAddress,
     SocketName,

@@ -8,9 +8,10 @@ sends what `accept` or `refuse` returns.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from scsi2nvme.fields import Values
+from scsi2nvme.records import dataclass
 from scsi2nvme.target.iscsi.chap import AuthenticationError, Chap, ChapAuthentication
 from scsi2nvme.target.iscsi.keys import Value
 from scsi2nvme.target.iscsi.negotiation import (

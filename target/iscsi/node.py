@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.target.iscsi.chap import ChapAuthentication
 from scsi2nvme.unit.logical_unit import LogicalUnit
 

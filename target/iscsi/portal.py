@@ -6,12 +6,13 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from scsi2nvme.background import Background
 from scsi2nvme.happenings import tell
 from scsi2nvme.native.iscsi import ConnectionParameters, PlaneConnection, PlaneSession
+from scsi2nvme.records import dataclass
 from scsi2nvme.target.iscsi.admission import (
     Admission,
     CrowdedError,

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING
 
 from scsi2nvme.background import Background
 from scsi2nvme.happenings import tell
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.task_attribute import TaskAttribute
 from scsi2nvme.target.iscsi import task_management
 from scsi2nvme.target.iscsi.admission import source_of

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 
 from scsi2nvme.fields import Values
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.lun import lun_of
 from scsi2nvme.scsi.task_management import (
     TaskManagement,

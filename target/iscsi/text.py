@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.target.iscsi.negotiation import (
     MAXIMUM_SEQUENCE_BYTES,
     NegotiationError,

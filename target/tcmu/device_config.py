@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+
+from scsi2nvme.records import dataclass
 
 HANDLER = "nvme"
 CONFIG_BYTES = 255  # the kernel's limit

@@ -14,11 +14,12 @@ import errno
 import logging
 import os
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from scsi2nvme.background import Background
 from scsi2nvme.native.plane import EventType
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.sense import POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED
 from scsi2nvme.target.task_service import TaskService
 from scsi2nvme.target.tcmu.bearing import OTHER, NamespacesOf

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.target.portal_address import PortalAddress
 from scsi2nvme.target.tcmu.device_config import AREA_MB, is_ours
 

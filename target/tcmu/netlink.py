@@ -11,10 +11,11 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
 from typing import Self
+
+from scsi2nvme.records import dataclass
 
 FAMILY = "TCM-USER"
 GROUP = "config"

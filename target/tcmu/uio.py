@@ -9,8 +9,9 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from scsi2nvme.records import dataclass
 
 _PREFIX = "tcm-user"
 # What configfs says where no command without data passes a reservation that it should not.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 
 from scsi2nvme import __version__
 from scsi2nvme.drivers.emulated.capability import Capability, Controller, Fields, LogPage, Part
 from scsi2nvme.drivers.emulated.firmware_image import Firmware, Needs
 from scsi2nvme.drivers.scheme import Option
 from scsi2nvme.drivers.transport import TransportError
+from scsi2nvme.records import dataclass
 from scsi2nvme.typed import table
 
 BUILT_IN = Firmware(__version__[:8])

@@ -10,7 +10,6 @@ Spec: NVMe Base 2.0c 5.27.1.10, 8.9.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from itertools import pairwise
 
 from scsi2nvme.drivers.emulated.capability import Capability, Controller, Feature, Fields, Part
@@ -21,6 +20,7 @@ from scsi2nvme.drivers.scheme import Option, parse_size
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import HOST_MEMORY_ATTRIBUTES, HOST_MEMORY_DESCRIPTOR
+from scsi2nvme.records import dataclass
 
 _log = logging.getLogger(__name__)
 

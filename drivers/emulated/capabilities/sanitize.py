@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from scsi2nvme.drivers.emulated.capabilities.features import Features
@@ -41,6 +41,7 @@ from scsi2nvme.nvme.persistent_events import (
     EventKind,
 )
 from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.records import dataclass
 
 _log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ import contextlib
 import logging
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from enum import IntEnum
 
 from scsi2nvme.cli.config import TargetSettings
@@ -29,6 +29,7 @@ from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.naming import disk_name
 from scsi2nvme.cli.spec import spelled
 from scsi2nvme.printable import printable
+from scsi2nvme.records import dataclass
 from scsi2nvme.service.names import Claim, Identity, Verdict, judge
 from scsi2nvme.typed import table
 from scsi2nvme.unit.store import UnsavedState

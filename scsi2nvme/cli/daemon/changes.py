@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +30,7 @@ from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.plan import Step
 from scsi2nvme.cli.spec import parse
 from scsi2nvme.native.transport import MAXIMUM_REACTORS
+from scsi2nvme.records import dataclass
 
 log = logging.getLogger(__name__)
 P = TypeVar("P")

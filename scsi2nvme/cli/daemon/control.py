@@ -12,7 +12,7 @@ import stat
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import IO, Any, Generic
 
@@ -25,6 +25,7 @@ from scsi2nvme.cli.control import socket_path
 from scsi2nvme.cli.daemon.state import own_directory
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.client import short
+from scsi2nvme.records import dataclass
 from scsi2nvme.typed import parse_json
 
 # As often asyncio tries, and complains, in a row when there are no descriptors.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.fields import Values
+from scsi2nvme.records import dataclass
 
 FRESH_S = 10.0  # for so long a log is told again
 PATIENCE_S = 1.0  # for controllers to answer; who is late is told of the next time

@@ -13,12 +13,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TextIO, get_args
 
 from scsi2nvme.api.configuration import LogFormat, LogLevel
+from scsi2nvme.records import dataclass
 
 # Of one kind of message, in so many seconds: peers cause some of them, as often as they like.
 SECONDS = 10.0

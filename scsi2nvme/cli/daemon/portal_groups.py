@@ -9,10 +9,11 @@ first. Spec: SPC-4 5.15.2.2; SAM-5 4.6.5.3; RFC 7143 4.1.1.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.fields import Values
+from scsi2nvme.records import dataclass
 from scsi2nvme.service.names import subsystem_of
 from scsi2nvme.typed import table
 from scsi2nvme.unit.store import UnsavedState

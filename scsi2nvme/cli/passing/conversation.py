@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.log_page import get_log_page
 from scsi2nvme.nvme.status import StatusCode, describe
 from scsi2nvme.nvme.structures import IDENTIFY_NAMESPACE, LBA_FORMAT
+from scsi2nvme.records import dataclass
 
 CHUNK_BYTES = 4096  # of a log: every controller takes as much at a time
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from scsi2nvme.records import dataclass
 
 if TYPE_CHECKING:
     from scsi2nvme.cli.passing.conversation import Conversation, Shown

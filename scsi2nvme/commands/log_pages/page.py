@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 
 from scsi2nvme.commands.thresholds import identify_namespace
@@ -12,6 +11,7 @@ from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, Nvme
 from scsi2nvme.nvme.lba_status import Action, get_lba_status
 from scsi2nvme.nvme.log_page import get_log_page
 from scsi2nvme.nvme.structures import SMART_LOG
+from scsi2nvme.records import dataclass
 from scsi2nvme.unit.logical_unit import LogicalUnit
 
 DATA_UNIT_BYTES = 512_000  # Spec: NVMe Base 2.0 figure 208 (Data Units Read)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from scsi2nvme.command import Task
 from scsi2nvme.fields import Field, Structure
+from scsi2nvme.records import dataclass
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.records import dataclass
 
 
 class PageControl(IntEnum):

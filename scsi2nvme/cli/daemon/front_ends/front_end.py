@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from scsi2nvme.cli.config import Settings, TargetSettings
@@ -12,6 +12,7 @@ from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.naming import disk_name
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.native.plane import PlaneController
+from scsi2nvme.records import dataclass
 from scsi2nvme.service import TaskService
 from scsi2nvme.unit.logical_unit import LogicalUnit
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from prometheus_client.core import (
@@ -20,6 +19,7 @@ from scsi2nvme.api.statistics import AllCounts, Counts, FailureCount, KindCounts
 from scsi2nvme.cli.daemon.health import Health
 from scsi2nvme.cli.statistics import buckets_below
 from scsi2nvme.fields import Values
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.sense import SenseKey
 from scsi2nvme.scsi.status import Status
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from scsi2nvme.cli.verbs.check import (
     configured,
@@ -17,6 +16,7 @@ from scsi2nvme.cli.verbs.check import (
 from scsi2nvme.cli.verbs.check.finding import Finding, Level
 from scsi2nvme.cli.verbs.check.situation import Situation
 from scsi2nvme.kernel_module import ISCSI_TARGET, USER_BACKSTORE, VFIO_PCI, VFIO_TYPE1
+from scsi2nvme.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

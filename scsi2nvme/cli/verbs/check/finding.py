@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
+
+from scsi2nvme.records import dataclass
 
 
 class Level(StrEnum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from scsi2nvme.api import methods
 from scsi2nvme.cli import control
@@ -14,6 +13,7 @@ from scsi2nvme.cli.verbs.check.situation import Situation
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.namespace import SecureErase
 from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
+from scsi2nvme.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

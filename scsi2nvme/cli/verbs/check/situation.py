@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -14,6 +13,7 @@ from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.verb import DAEMON_CONFIG
 from scsi2nvme.drivers.pci.sysfs import System
 from scsi2nvme.native.transport import MAXIMUM_REACTORS
+from scsi2nvme.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ The shell itself asks the kernel, as the verb does: the daemon has no power over
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.sizes import size
 from scsi2nvme.cli.verbs.shell.kind import Command, Kind, Place, Summary
 from scsi2nvme.cli.verbs.shell.rows import count, named, shown
+from scsi2nvme.records import dataclass
 
 
 def _exports(place: Place) -> list[methods.Export] | None:

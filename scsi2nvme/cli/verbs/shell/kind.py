@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from scsi2nvme.api.method import Method, P, R
 from scsi2nvme.cli.control import ask
 from scsi2nvme.cli.errors import UsageError
+from scsi2nvme.records import dataclass
 
 Summary = tuple[str, bool | None]  # what a line of `ls` says; whether that is good, bad or neither
 

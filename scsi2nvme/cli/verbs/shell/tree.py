@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from scsi2nvme.cli.verbs.shell.disks import CONTROLLERS, DISKS
 from scsi2nvme.cli.verbs.shell.kernel import KERNEL
 from scsi2nvme.cli.verbs.shell.kind import Command, Kind
 from scsi2nvme.cli.verbs.shell.portal import ISCSI
+from scsi2nvme.records import dataclass
 
 # The configuration
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from scsi2nvme.api.statistics import STATISTICS, AllCounts, Counts, KindCounts
 from scsi2nvme.cli.control import ask
 from scsi2nvme.cli.statistics import percentile_us, since, sum_of
+from scsi2nvme.records import dataclass
 
 _P99 = 0.99
 

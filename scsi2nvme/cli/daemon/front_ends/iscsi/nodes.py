@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Container, Hashable, Iterator, Sequence
-from dataclasses import dataclass
 
 from scsi2nvme.api import configuration
 from scsi2nvme.api.configuration import LunTable
@@ -12,6 +11,7 @@ from scsi2nvme.cli.config import MAXIMUM_LUN, Settings
 from scsi2nvme.cli.daemon.front_ends.front_end import Prospect, Served
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.cli.spec import spelled
+from scsi2nvme.records import dataclass
 from scsi2nvme.target.iscsi.chap import ChapAuthentication, Credentials
 from scsi2nvme.target.iscsi.node import AclEntry, TargetNode
 from scsi2nvme.target.iscsi.sessions import Session
