@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from scsi2nvme import commands
-from scsi2nvme.command import Command, Data, Hot
+from scsi2nvme.command import Command, Data, Hot, Transfer
 from scsi2nvme.commands.inquiry import STANDARD_DATA
 from scsi2nvme.fuzz import (
     blocks,
@@ -38,7 +38,8 @@ def _with_reserved_bits() -> Iterator[Command]:
 
 def _of_blocks() -> Iterator[Command]:
     """Return what becomes commands of blocks by its translation; a copy's pieces are not."""
-    rows = (row for row in commands.COMMANDS if not row.third_party)
+    whole = Transfer.FORMAT_HEADER  # a format's pattern is of all blocks, whatever it names
+    rows = (row for row in commands.COMMANDS if not row.third_party and row.transfer is not whole)
     return (row for row in rows if not _BLOCK_COMMANDS.isdisjoint(row.nvme))
 
 

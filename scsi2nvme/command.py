@@ -44,7 +44,9 @@ class Transfer(IntEnum):
     ONE_BLOCK = 4  # one logical block whatever the length (WRITE SAME)
     ONE_BLOCK_UNLESS_NDOB = 5  # as above, nothing when NDOB is one
     BYTCHK = 6  # by BYTCHK: 00b none, 01b the blocks, 11b one block
-    FORMAT_HEADER = 7  # FORMAT UNIT: 8 bytes with LONGLIST, else 4; nothing without FMTDATA
+    # FORMAT UNIT: 8 bytes with LONGLIST, else 4, and what the initiator sends behind them, of which
+    # the CDB does not tell; nothing without FMTDATA.
+    FORMAT_HEADER = 7
     BYTES_OR_512 = 8  # length_field counts bytes, with INC_512 512 of them each
     OFFSET_AND_BLOCKS = 9  # LOGICAL BLOCK DATA OFFSET and length_field, in blocks (WRITE SCATTERED)
 
@@ -52,6 +54,9 @@ class Transfer(IntEnum):
     def counts_bytes(self) -> bool:
         """Whether what is moved is no blocks, but as long as the initiator wants, or sends."""
         return self in (Transfer.BYTES, Transfer.BYTES_OR_512)
+
+
+FORMAT_BYTES = 1 << 16  # that a FORMAT UNIT's parameter list may have
 
 
 class Hot(IntEnum):

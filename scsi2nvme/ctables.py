@@ -13,7 +13,7 @@ from enum import IntEnum
 from functools import partial
 from pathlib import Path
 
-from scsi2nvme.command import Command, Counted, Data, Hot, Transfer
+from scsi2nvme.command import FORMAT_BYTES, Command, Counted, Data, Hot, Transfer
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.fields import Field
 from scsi2nvme.scsi.status import Status
@@ -115,6 +115,8 @@ def constants() -> str:
         "/* Bytes of data of one SCSI command; of a portion of one that has more. */\n"
         f"enum {{ S2N_MAXIMUM_TRANSFER = {MAXIMUM_TRANSFER_BYTES},"
         f" S2N_PORTION = {PORTION_BYTES} }};\n"
+        "/* Of a FORMAT UNIT's parameter list. */\n"
+        f"enum {{ S2N_FORMAT_BYTES = {FORMAT_BYTES} }};\n"
         f"enum s2n_direction {{ {directions} }};\n"
         f"enum {{ S2N_ROWS = {len(COMMANDS)} }};\n"
         + _enum("s2n_transfer", "S2N_TRANSFER_", Transfer)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from scsi2nvme import commands
-from scsi2nvme.command import Command, Data, Hot, Task, Transfer
+from scsi2nvme.command import FORMAT_BYTES, Command, Data, Hot, Task, Transfer
 from scsi2nvme.commands import power, sanitize_status
 from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.error_log import first_failing_block, get_error_log
@@ -338,6 +338,8 @@ def _fits(task: Task) -> bool:
     """Whether blocks are as long as when the command came; else its data are others."""
     if task.announced is None:
         return True
+    if task.command.transfer is Transfer.FORMAT_HEADER:
+        return True  # they are no blocks
     return task.announced == task.command.data_bytes(task.cdb, task.block_bytes)
 
 
@@ -352,6 +354,8 @@ def _check_data_out(task: Task) -> None:
     command = task.command
     announced = command.data_bytes(task.cdb, task.block_bytes)
     expected = task.expected if task.expected is not None else len(task.data_out)
+    if command.transfer is Transfer.FORMAT_HEADER and announced:
+        announced = max(announced, min(expected, FORMAT_BYTES))
     if command.transfer is Transfer.TWICE_BLOCKS and expected != announced:
         raise task.invalid_field(command.length_field)
     whole = min(expected, announced)  # of what the initiator sends

@@ -32,7 +32,7 @@ def length_law(row: Command) -> str:
         Transfer.BYTCHK: f"by BYTCHK: 01b {count} blocks, 11b one block, else none",
         Transfer.OFFSET_AND_BLOCKS: f"LOGICAL BLOCK DATA OFFSET and {count} blocks",
         Transfer.BYTES_OR_512: f"{count} bytes, with INC_512 512 each",
-        Transfer.FORMAT_HEADER: "4 bytes with FMTDATA, 8 with LONGLIST as well",
+        Transfer.FORMAT_HEADER: "4 bytes with FMTDATA, 8 with LONGLIST as well, and what follows",
     }[row.transfer]
 
 

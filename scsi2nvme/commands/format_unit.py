@@ -7,10 +7,12 @@ runs, the logical unit is not ready; afterwards its facts are read anew.
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any
 
 from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands.immediate import in_background
+from scsi2nvme.commands.initialization_pattern import Pattern, pattern_of, write_pattern
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.namespace import SecureErase
@@ -30,6 +32,7 @@ from scsi2nvme.status_map import result_of
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.reservations import Access
+from scsi2nvme.unit.store import UnsavedState
 
 _HEADER_FIELDS = (
     Field("protection_fields_usage", 0, 0, 3),
@@ -37,7 +40,7 @@ _HEADER_FIELDS = (
     Field("dpry", 1, 6, 1, "disable primary defect list: no effect"),
     Field("dcrt", 1, 5, 1, "disable certification: no effect"),
     Field("stpf", 1, 4, 1, "stop format: no effect"),
-    Field("ip", 1, 3, 1, "initialization pattern: not supported"),
+    Field("ip", 1, 3, 1, "initialization pattern: its descriptor follows"),
     Field("immed", 1, 1, 1, "status before the operation ends"),
 )
 SHORT_HEADER = Structure(
@@ -73,12 +76,7 @@ _TYPES = {(0b00, 0): 0, (0b10, 0): 1, (0b11, 0): 2, (0b11, 1): 3}
 # Without FOV these must be zero. Spec: SBC-3 5.3.2.2.
 _FORMAT_OPTIONS = ("dpry", "dcrt", "stpf", "ip")
 # Whatever FOV says, these ask for what a namespace does not have.
-_UNSUPPORTED = (
-    "ip",
-    "p_i_information",
-    "protection_interval_exponent",
-    "defect_list_length",
-)
+_UNSUPPORTED = ("p_i_information", "protection_interval_exponent", "defect_list_length")
 # How Format NVM fails without having touched the medium.
 _REFUSALS = frozenset({SenseKey.ILLEGAL_REQUEST, SenseKey.DATA_PROTECT, SenseKey.NOT_READY})
 
@@ -167,19 +165,24 @@ def _fraction(namespace: Values) -> int | None:
     return (100 - min(remaining, 100)) * 65536 // 100
 
 
+def _of_all(lu: LogicalUnit, fraction: int | None) -> int | None:
+    """Return how far all has come, of which the format is half where a pattern follows."""
+    return fraction // 2 if fraction is not None and lu.pattern_follows else fraction
+
+
 def refresh_progress(lu: LogicalUnit) -> Translation:
     """Ask the controller how far the format under way has come, for `lu.progress`."""
     try:
         namespace = yield from _identify(lu)
     except NvmeError:
         return GOOD  # what was known before still holds
-    fraction = _fraction(namespace)
+    fraction = _of_all(lu, _fraction(namespace))
     if lu.readiness is Readiness.FORMATTING and fraction is not None:
         lu.progress = max(fraction, lu.progress or 0)
     return GOOD
 
 
-def _format_nvm(lu: LogicalUnit, index: int, kind: int | None) -> NvmeCommand:
+def _format_nvm(lu: LogicalUnit, index: int, kind: int | None, erase: SecureErase) -> NvmeCommand:
     cdw10 = (index & 0xF) | (index >> 4) << 12
     namespace = lu.facts.namespace
     if kind:
@@ -190,22 +193,28 @@ def _format_nvm(lu: LogicalUnit, index: int, kind: int | None) -> NvmeCommand:
     return NvmeCommand(
         AdminOpcode.FORMAT_NVM,
         nsid=lu.nsid,
-        cdw10=cdw10 | lu.secure_format << _SES_AT,
+        cdw10=cdw10 | erase << _SES_AT,
         admin=True,
         timeout_s=_FORMAT_SECONDS,
     )
 
 
-def _format(task: Task, index: int, kind: int | None, before: Readiness) -> Translation:
+def _format(task: Task, command: NvmeCommand, pattern: Pattern, before: Readiness) -> Translation:
     """Format, and leave the logical unit ready or not, whatever happens."""
     lu = task.lu
     try:
-        yield _format_nvm(lu, index, kind)
+        yield command
         namespace = yield from _identify(lu)
-        while (fraction := _fraction(namespace)) is not None:
+        while (fraction := _of_all(lu, _fraction(namespace))) is not None:
             lu.progress = fraction
             yield Progress(fraction, _POLL_SECONDS)
             namespace = yield from _identify(lu)
+        lu.formatted(namespace, but=task.nexus)
+        if pattern.repeated:
+            yield from write_pattern(lu, pattern.repeated)
+            lu.initialization.end()
+    except UnsavedState:
+        return Result(Status.CHECK_CONDITION, Sense(FORMAT_COMMAND_FAILED))
     except NvmeError as error:
         result = result_of(error)
         refused = error.command.opcode == AdminOpcode.FORMAT_NVM and (
@@ -213,13 +222,14 @@ def _format(task: Task, index: int, kind: int | None, before: Readiness) -> Tran
         )
         if refused:
             _enter(lu, before)
+            _forget_pattern(lu, before)
             return result
         return Result(Status.CHECK_CONDITION, Sense(FORMAT_COMMAND_FAILED))
     else:
-        lu.formatted(namespace, but=task.nexus)
         _enter(lu, Readiness.READY)
         return GOOD
     finally:
+        lu.pattern_follows = False
         # Failed, or abandoned half way: the medium is in no known state.
         if lu.readiness is Readiness.FORMATTING:
             _enter(lu, Readiness.FORMAT_FAILED)
@@ -230,7 +240,17 @@ def _enter(lu: LogicalUnit, readiness: Readiness, progress: int | None = None) -
     lu.on_change()
 
 
-def _check_alone(lu: LogicalUnit) -> Translation:
+def _forget_pattern(lu: LogicalUnit, before: Readiness) -> None:
+    """None is to be written, and none was: what was written down before the format is so no more.
+
+    Where that cannot be saved, the logical unit is taken for half formatted after a restart.
+    """
+    if before is Readiness.READY:
+        with suppress(UnsavedState):  # the store has told why
+            lu.initialization.end()
+
+
+def _check_alone(lu: LogicalUnit, erase: SecureErase) -> Translation:
     """Refuse to format blocks that were not addressed. Spec: NVMe Base 2.0 5.14 (FNA).
 
     Format NVM takes whole namespaces, some controllers all of theirs.
@@ -239,7 +259,7 @@ def _check_alone(lu: LogicalUnit) -> Translation:
         raise CheckCondition(Sense(INVALID_FIELD_IN_CDB))
     # Of namespaces that have their format in common, what is erased takes another format, too.
     formats_all = lu.facts.controller_bit("fna", _FNA_FORMATS_ALL)
-    if formats_all or (lu.secure_format and lu.facts.controller_bit("fna", _FNA_ERASES_ALL)):
+    if formats_all or (erase and lu.facts.controller_bit("fna", _FNA_ERASES_ALL)):
         completion = yield NvmeCommand(
             AdminOpcode.IDENTIFY, cdw10=_CNS_ACTIVE_LIST, data_in=IDENTIFY_BYTES, admin=True
         )
@@ -258,10 +278,17 @@ def format_unit(task: Task) -> Translation:
     header = _parse_header(task)
     kind = _protection_type(task, header)
     index = _choose_format(lu, kind)
-    yield from _check_alone(lu)
+    pattern = Pattern()
+    if header is not None and header.ip:
+        pattern = pattern_of(task, header, 1 << lu.facts.lba_formats[index].lbads)
+    erase = max(lu.secure_format, SecureErase.USER_DATA if pattern.erases else SecureErase.NONE)
+    yield from _check_alone(lu, erase)
     if lu.firmware.busy:  # which may reset the controller
         return Result(Status.BUSY)
-    work = _format(task, index, kind, before=lu.readiness)
+    if pattern.repeated:
+        lu.initialization.begin()
+        lu.pattern_follows = True
+    work = _format(task, _format_nvm(lu, index, kind, erase), pattern, before=lu.readiness)
     # Not ready from now on, even if the work begins after the status.
     _enter(lu, Readiness.FORMATTING, 0)
     if header is not None and header.immed:
@@ -300,10 +327,11 @@ COMMANDS = (
         exclusive=True,
         goes_on=lambda lu: lu.readiness is Readiness.FORMATTING,
         supported=formats,
-        nvme=("Format NVM", "Identify"),
+        nvme=("Format NVM", "Identify", "Write", "Flush"),
         timeout_s=_FORMAT_SECONDS,
         doc="A disk with zones keeps its block length, and all of them are empty afterwards. With "
         "`secure_format=` what was on the disk is erased (Secure Erase Settings); where "
-        "the disk has no such erasure there is no FORMAT UNIT.",
+        "the disk has no such erasure there is no FORMAT UNIT. An initialization pattern is "
+        "written after the format; what a restart has interrupted is to be formatted again.",
     ),
 )

@@ -21,8 +21,17 @@ uint32_t s2n_hot_number(const struct s2n_hot_row *row)
     return row ? (uint32_t)(row - s2n_rows) : S2N_ROWS;
 }
 
+/* What FORMAT UNIT sends is its header, of which the CDB tells, and what follows that. */
+static uint64_t format_bytes(uint64_t selector, uint32_t expected)
+{
+    uint32_t header = selector == 1 ? 4 : selector == 3 ? 8 : 0; /* LONGLIST, FMTDATA */
+    uint32_t most = expected < S2N_FORMAT_BYTES ? expected : S2N_FORMAT_BYTES;
+
+    return header && most > header ? most : header;
+}
+
 inline uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *cdb,
-                                  uint32_t block_bytes)
+                                  uint32_t block_bytes, uint32_t expected)
 {
     uint64_t selector = s2n_hot_bits(cdb, row->selector);
 
@@ -46,7 +55,7 @@ inline uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *
     case S2N_TRANSFER_BYTES_OR_512:
         return s2n_hot_count(row, cdb) << (selector ? 9 : 0); /* INC_512 */
     case S2N_TRANSFER_FORMAT_HEADER:
-        return selector == 1 ? 4 : selector == 3 ? 8 : 0; /* LONGLIST, FMTDATA */
+        return format_bytes(selector, expected);
     default:
         return 0;
     }
@@ -89,5 +98,5 @@ uint64_t s2n_hot_data_bytes(const uint8_t *cdb, uint16_t cdb_length, uint32_t bl
     const struct s2n_hot_row *row = s2n_hot_find(cdb, cdb_length);
 
     *direction = row ? row->direction : S2N_NONE;
-    return row ? s2n_hot_announced(row, cdb, block_bytes) : 0;
+    return row ? s2n_hot_announced(row, cdb, block_bytes, 0) : 0;
 }

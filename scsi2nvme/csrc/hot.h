@@ -35,7 +35,8 @@ struct s2n_hot_row {
 const struct s2n_hot_row *s2n_hot_find(const uint8_t *cdb, uint16_t length);
 /* The row's place in the table; S2N_ROWS: there is none. */
 uint32_t s2n_hot_number(const struct s2n_hot_row *row);
-uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *cdb, uint32_t block_bytes);
+uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *cdb, uint32_t block_bytes,
+                           uint32_t expected);
 
 /* A field's value. */
 static inline uint64_t s2n_hot_bits(const uint8_t *cdb, struct s2n_bits field)

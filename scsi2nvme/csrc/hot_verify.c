@@ -37,8 +37,8 @@ static bool plan_verify(const s2n_lu_params *lu, const struct s2n_hot_row *row, 
 
     if (!s2n_hot_within(lu, s2n_hot_bits(cdb, row->lba), count))
         return false;
-    *plan =
-        (struct s2n_hot_plan){.bytes = s2n_hot_announced(row, cdb, UINT32_C(1) << lu->block_shift)};
+    *plan = (struct s2n_hot_plan){
+        .bytes = s2n_hot_announced(row, cdb, UINT32_C(1) << lu->block_shift, 0)};
     if (bytchk == MEDIUM)
         return plan_medium(lu, row, cdb, plan);
     if (bytchk == RESERVED || !plan_compare(lu, row, cdb, plan))

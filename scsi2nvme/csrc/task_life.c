@@ -128,7 +128,7 @@ inline void s2n_task_begin(s2n_task *task)
     if (!task->row)
         return;
     task->direction = task->row->direction;
-    task->announced = s2n_hot_announced(task->row, task->cdb, block_bytes(task));
+    task->announced = s2n_hot_announced(task->row, task->cdb, block_bytes(task), task->expected);
     task->portion_bytes = portion_from(task, 0);
 }
 

@@ -31,6 +31,7 @@ from scsi2nvme.unit.error_history import ErrorHistory
 from scsi2nvme.unit.exceptions import InformationalExceptions
 from scsi2nvme.unit.firmware import FirmwareDownload
 from scsi2nvme.unit.identifying import IdentifyingInformation
+from scsi2nvme.unit.initialization import Initialization
 from scsi2nvme.unit.log_parameters import LogParameters
 from scsi2nvme.unit.mode_parameters import ModeParameters
 from scsi2nvme.unit.ports import ITNexus, PortName
@@ -110,6 +111,7 @@ class LogicalUnit(BlockDevice):
         self.store: Store = store if store is not None else MemoryStore()
         self.readiness = self._left = Readiness.READY
         self.progress: int | None = None  # of a format, as a fraction of 65536
+        self.pattern_follows = False  # it has two halves: the pattern is written then
         self.sanitizing = Sanitizing()  # the controller's, which all its logical units share
         self.power_condition = 0  # POWER CONDITION of START STOP UNIT, 0: active
         self.power_condition_modifier = 0  # which of the idle or standby conditions
@@ -141,6 +143,9 @@ class LogicalUnit(BlockDevice):
         )
         self.reservations: Reservations = Reservations(self)
         self.identifying = IdentifyingInformation(self, self.store)
+        self.initialization = Initialization(self, self.store)
+        if self.initialization.begun:
+            self.readiness = self._left = Readiness.FORMAT_FAILED
         self.buffers = Buffers()
         self.history = ErrorHistory()
         self.copies = Copies()
@@ -236,6 +241,8 @@ class LogicalUnit(BlockDevice):
         self.facts = replace(self.facts_as_read, namespace=namespace)
         self.routes.formatted(namespace)
         self.mode.pending_block_bytes = None
+        if not self.pattern_follows:
+            self.initialization.end()
         self.establish_attention(CAPACITY_DATA_HAS_CHANGED, but=but)
         self.establish_attention(INQUIRY_DATA_HAS_CHANGED, but=but)
 

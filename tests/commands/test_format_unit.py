@@ -271,7 +271,7 @@ def test_fast_formats(bench: Bench, ffmt: int) -> None:
     ("long", "fields", "byte", "bit"),
     [
         (0, {"protection_fields_usage": 1}, 0, 2),
-        (0, {"fov": 1, "ip": 1}, 1, 3),
+        (0, {"ip": 1}, 1, 3),
         (0, {"dcrt": 1}, 1, 5),
         (0, {"stpf": 1}, 1, 4),
         (0, {"dpry": 1}, 1, 6),
