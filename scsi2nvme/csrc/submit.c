@@ -22,11 +22,11 @@ enum { /* NVMe statuses */
 enum { NVME_COMPARE = 0x05 };
 enum { RESERVE_PART = 4, ENTRY_QUOTA = 2 };
 
-static void hot_start(s2n_task *task);
+static inline void hot_start(s2n_task *task);
 
 /* ---- the end ---- */
 
-static void leave_others(s2n_task *task)
+static inline void leave_others(s2n_task *task)
 {
     struct s2n_lu_local *local = task->local;
 
@@ -194,7 +194,7 @@ void s2n_task_begin_anew(s2n_task *task)
     not_hot(task); /* which may end it, and what ends with it */
 }
 
-static void hot_start(s2n_task *task)
+static inline void hot_start(s2n_task *task)
 {
     struct s2n_queue *queue = s2n_queue_of(task);
 

@@ -126,7 +126,7 @@ static void log_part(s2n_emu *emu, uint16_t sqid, const struct emu_part *part)
     emu_log_error(emu, &error);
 }
 
-static void post(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_part *part)
+static inline void post(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid, struct emu_part *part)
 {
     uint8_t *cqe = cq->entries + (size_t)cq->tail * EMU_CQE_BYTES;
     uint32_t status = part->status;
@@ -312,7 +312,7 @@ static struct emu_job *new_job(s2n_emu *emu, uint16_t sqid, struct emu_namespace
     return job;
 }
 
-static uint16_t run_freely(struct emu_namespace *ns, struct emu_part *part, bool may_block)
+static inline uint16_t run_freely(struct emu_namespace *ns, struct emu_part *part, bool may_block)
 {
     const struct operation *operation = &operations[part->command.opcode];
 

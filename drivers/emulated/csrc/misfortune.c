@@ -19,7 +19,7 @@ static bool hits(const s2n_emu_fault *fault, const struct emu_command *command)
            (command->slba <= fault->lba_last && command->slba + command->blocks > fault->lba_first);
 }
 
-bool emu_fault_match(s2n_emu *emu, const struct emu_command *command, s2n_emu_fault *out)
+inline bool emu_fault_match(s2n_emu *emu, const struct emu_command *command, s2n_emu_fault *out)
 {
     bool found = false;
 

@@ -221,8 +221,8 @@ const uint8_t *s2n_qpair_sqe(const s2n_qpair *qp, uint16_t cid)
 
 /* Fill in PRP1 and PRP2 of `sqe`, and the slot's list when two do not suffice.
  * 1 + LIST_ENTRIES pages fit: a list that fills its page has no chain pointer. */
-static int build_prps(s2n_qpair *qp, uint16_t cid, uint8_t *sqe, const struct s2n_span *spans,
-                      uint32_t count)
+static inline int build_prps(s2n_qpair *qp, uint16_t cid, uint8_t *sqe,
+                             const struct s2n_span *spans, uint32_t count)
 {
     uint8_t *list = qp->lists + (size_t)cid * S2N_PAGE;
     uint32_t entries = 0;

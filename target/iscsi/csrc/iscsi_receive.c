@@ -213,7 +213,7 @@ static void finish_other(s2n_conn *conn, uint8_t opcode, bool intact)
     }
 }
 
-static void finish(s2n_conn *conn, bool intact)
+static inline void finish(s2n_conn *conn, bool intact)
 {
     struct s2n_receiver *rx = &conn->rx;
     uint8_t opcode = rx->header[0] & S2N_OPCODE;

@@ -160,7 +160,8 @@ static void build_tail(const s2n_conn *conn, struct s2n_wire *wire, uint32_t pre
 
 /* Complete a PDU: sequence numbers, length, digests. `prefix` bytes of its data, at
  * `ahead`, precede the others. */
-static void build(s2n_conn *conn, struct s2n_wire *wire, const uint8_t *ahead, uint32_t prefix)
+static inline void build(s2n_conn *conn, struct s2n_wire *wire, const uint8_t *ahead,
+                         uint32_t prefix)
 {
     s2n_session *session = conn->session;
     uint8_t *bhs = wire->head;
