@@ -7,7 +7,6 @@ Spec: NVMe Base 2.0c 5.21, 5.22; NVMe-MI 1.2 4.3, 5.8, 5.9; SES-3 6.1, 7.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from scsi2nvme.drivers.emulated.capabilities.health import Health
 from scsi2nvme.drivers.emulated.capability import (
@@ -22,6 +21,7 @@ from scsi2nvme.drivers.scheme import Option, parse_switch
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import AdminOpcode
 from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.records import dataclass
 
 SES = Option(
     "ses",
