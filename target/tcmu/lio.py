@@ -8,6 +8,7 @@ are directories of configfs.
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from scsi2nvme.records import dataclass
 from scsi2nvme.target.portal_address import PortalAddress
 from scsi2nvme.target.tcmu.device_config import AREA_MB, is_ours
 
-# Where what restores the configuration at boot looks for it: Debian's way, and everyone's. A
-# rtslib of our own, beside the system's, knows the second only.
+# Where what restores the configuration at boot looks for it, and has the kernel keep reservations:
+# Debian's way, and everyone's. A rtslib of our own, beside the system's, knows the second only.
 SAVED = (Path("/etc/rtslib-fb-target"), Path("/etc/target"))
 
 _FABRIC = "iscsi"
@@ -81,7 +82,7 @@ def load() -> Any:
 def export(rtslib: Any, wanted: Publication) -> None:
     """Publish; what of the target is not asked for goes. LioError says what stood in the way."""
     try:
-        root = rtslib.RTSRoot()
+        root = _root(rtslib)
         # Where the kernel keeps reservations; it answers REGISTER with an error without it.
         Path(root.dbroot, "pr").mkdir(parents=True, exist_ok=True)
         objects = [_backstore(rtslib, root, row) for row in wanted.backstores]
@@ -102,7 +103,7 @@ def export(rtslib: Any, wanted: Publication) -> None:
 def unexport(rtslib: Any, iqn: str) -> bool:
     """Take a target down with its backstores of ours; whether there was one."""
     try:
-        root = rtslib.RTSRoot()
+        root = _root(rtslib)
         target = next((one for one in root.targets if one.wwn == iqn), None)
         if target is None:
             return False
@@ -121,9 +122,28 @@ def unexport(rtslib: Any, iqn: str) -> bool:
     return True
 
 
+def _root(rtslib: Any) -> Any:
+    """Return the configuration, whose directory is that of the system's own tools.
+
+    rtslib refuses to go on where the directory that it prefers is missing, and takes the kernel
+    away from another one, where reservations would be looked for after the next boot.
+    """
+    directory = _directory()
+    directory.mkdir(parents=True, exist_ok=True)
+    rtslib.RTSRoot._preferred_dbroot = str(directory)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # that the kernel stays with another one, once it has devices
+        return rtslib.RTSRoot()
+
+
+def _directory() -> Path:
+    return next((path for path in SAVED if path.is_dir()), SAVED[-1])
+
+
 def _save(root: Any) -> None:
-    directory = next((path for path in SAVED if path.is_dir()), SAVED[-1])
-    root.save_to_file(str(directory / "saveconfig.json"))
+    root.save_to_file(str(_directory() / "saveconfig.json"))
 
 
 def _line(error: Exception) -> str:

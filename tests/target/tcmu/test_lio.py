@@ -34,10 +34,26 @@ class Lio:
         self.target_nodes: dict[str, Any] = {}
         self.saved: list[str] = []
         self.made: list[str] = []
+        lio = self
+
+        class RTSRoot:
+            _preferred_dbroot = str(dbroot / "nowhere")
+
+            def __new__(cls) -> Any:
+                return lio._root()
+
+        self._root_class = RTSRoot
 
     # rtslib's names
 
+    @property
     def RTSRoot(self) -> Any:  # noqa: N802
+        return self._root_class
+
+    def _root(self) -> Any:
+        preferred = Path(self._root_class._preferred_dbroot)
+        if not preferred.is_dir():  # since 2.1.67
+            raise RTSLibError(f"Cannot set dbroot to {preferred}.")
         return SimpleNamespace(
             dbroot=str(self.dbroot),
             storage_objects=iter(self.storages),
@@ -119,7 +135,8 @@ class Lio:
 
 
 @pytest.fixture
-def lio(tmp_path: Path) -> Lio:
+def lio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lio:
+    monkeypatch.setattr(lio_module, "SAVED", (tmp_path / "debian", tmp_path / "everyone"))
     return Lio(tmp_path / "target")
 
 
@@ -144,6 +161,18 @@ def test_everyone_may_log_in_by_default(lio: Lio) -> None:
         "demo_mode_write_protect": 0,
     }
     assert len(lio.saved) == 1
+
+
+@pytest.mark.parametrize("name", ["debian", "everyone"])
+def test_the_kernel_keeps_things_where_the_system_looks_for_them(
+    lio: Lio, tmp_path: Path, name: str
+) -> None:
+    """Whichever directory our own rtslib would have; where the system has none, it is made."""
+    if name == "debian":
+        (tmp_path / name).mkdir()
+    export(lio, Publication(IQN, [FIRST], [HERE]))
+    assert lio.RTSRoot._preferred_dbroot == str(tmp_path / name)
+    assert lio.saved == [str(tmp_path / name / "saveconfig.json")]
 
 
 def test_the_kernel_can_keep_reservations(lio: Lio) -> None:
@@ -193,18 +222,6 @@ def test_a_backstore_that_targetcli_made_is_used(lio: Lio) -> None:
     lio.UserBackedStorageObject("disk0", config="nvme/0/1", size=1 << 30)
     export(lio, Publication(IQN, [FIRST], [HERE]))
     assert [row.storage_object.name for row in lio.group.luns] == ["disk0"]
-
-
-def test_it_is_saved_where_it_is_restored_from(
-    lio: Lio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    debian, everyone = tmp_path / "debian", tmp_path / "everyone"
-    monkeypatch.setattr(lio_module, "SAVED", (debian, everyone))
-    for made in ((), (everyone,), (debian,)):
-        for directory in made:
-            directory.mkdir()
-        export(lio, Publication(IQN, [FIRST], [HERE]))
-    assert lio.saved == [f"{at}/saveconfig.json" for at in (everyone, everyone, debian)]
 
 
 def test_a_refusal_is_one_line(lio: Lio) -> None:
