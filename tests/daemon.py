@@ -108,6 +108,7 @@ class Daemon:
             self.arguments += ["--config", str(path)]
         self.log = state_dir / "daemon.log"
         self.process: Process | None = None
+        self.greeting = ""  # what it has said when it was ready
 
     @property
     def pid(self) -> int:
@@ -155,6 +156,7 @@ class Daemon:
                 output += chunk
         finally:
             self._stdout = reader
+            self.greeting = output.decode()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Signal it and wait for its end; returns its exit status."""

@@ -14,7 +14,7 @@ from tests.recording.scene import Scene
 from tests.support import row
 
 BASE = "iqn.2026-11.org.example"
-LOAD, ALICE, BOB = f"{BASE}:load", f"{BASE}:alice", f"{BASE}:bob"
+LOAD, ALICE, BOB, CAROL = (f"{BASE}:{name}" for name in ("load", "alice", "bob", "carol"))
 FAST, OLD, SHARED = f"{BASE}:fast", f"{BASE}:old", f"{BASE}:shared"
 THIRD = f"{MEMORY},serial=S3,namespaces=2"
 CONFIG = f"""\
@@ -32,11 +32,21 @@ name = "{LOAD}"
 [[initiators]]
 name = "{ALICE}"
 """
+FOURTH = f"{MEMORY},serial=S4,namespaces=2"
 MORE = f"""\
 
 [[controllers]]
-spec = "{MEMORY},serial=S4"
+spec = "{FOURTH}"
+target = false
+
+[[targets]]
 iqn = "{BASE}:new"
+luns = [{{ lun = 0, controller = "{FOURTH}" }}, {{ lun = 1, controller = "{FOURTH}", nsid = 2 }}]
+
+[[initiators]]
+name = "{CAROL}"
+targets = ["{BASE}:new"]
+luns = [0, 1]
 """
 READ = row("READ (10)").build(transfer_length=1)
 WRITE = row("WRITE (10)").build(transfer_length=1)
@@ -91,9 +101,14 @@ def play(directory: Path) -> list[tuple[str, str]]:
         scene.run(f"scsi2nvme end-session {ALICE}")
         scene.run(f"scsi2nvme remove {OLD}")
         scene.run("scsi2nvme saveconfig")
+        scene.run_another("cp config.toml before.toml")
+        scene.run_another("sed -i 's/a secret of 12/another of 12/' config.toml")
         scene.write("config.toml", MORE)
         scene.run("scsi2nvme reload --dry-run")
-        scene.hang_up(f"configuration: + controller {MEMORY},serial=S4")
+        scene.hang_up("configuration: ~ chap (name host)")
+        scene.run_another("cp before.toml config.toml")
+        scene.run("scsi2nvme reload --dry-run")
+        scene.hang_up(f"configuration: - controller {FOURTH}")
         scene.run("scsi2nvme sessions")
         scene.run("scsi2nvme diff")
         return scene.told

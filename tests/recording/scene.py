@@ -29,6 +29,7 @@ class Scene:
 
     daemon: Daemon
     told: list[tuple[str, str]] = field(default_factory=list)
+    home: str = "/var/lib/scsi2nvme/"  # what its directory is told to be
 
     def run(self, line: str, typed: str = "") -> None:
         """Run a line of the program's, with what is typed into it; it must end well."""
@@ -42,6 +43,17 @@ class Scene:
             done = subprocess.run(command, input=typed, capture_output=True, text=True)
         else:
             done = scsi2nvme(*words)
+        assert done.returncode == 0, (line, done.stderr)
+        self.tell(line, done.stdout + done.stderr)
+
+    def run_another(self, line: str) -> None:
+        """Run a line of other programs', in the daemon's directory; it must end well."""
+        done = subprocess.run(
+            shlex.split(line.replace(f":{PORT}", f":{self.daemon.port}")),
+            cwd=self.daemon.state_dir,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, (line, done.stderr)
         self.tell(line, done.stdout + done.stderr)
 
@@ -59,12 +71,13 @@ class Scene:
 
     def tell(self, line: str, output: str = "") -> None:
         """Note what was typed, and what came of it."""
-        self.told.append((line, self._usual(output)))
+        self.told.append((self._usual(line), self._usual(output)))
 
     def _usual(self, text: str) -> str:
         """Return what is told as it always is: ports, clocks and numbers of processes."""
         text = text.replace(f":{self.daemon.port}", f":{PORT}")
-        text = text.replace(str(self.daemon.state_dir), "/var/lib/scsi2nvme")
+        text = text.replace(f"{self.daemon.state_dir}/", self.home)
+        text = text.replace(str(self.daemon.state_dir), self.home.rstrip("/") or ".")
         return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "2026-11-30 12:00:00", text)
 
 
