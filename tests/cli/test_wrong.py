@@ -54,6 +54,10 @@ MISUSES = (
     ("explain", "the following arguments are required: KIND, HEX"),
     ("explain cdb", "the following arguments are required: HEX"),
     ("explain cbd 12", "argument KIND: 'cbd' is unknown; known: cdb, sense, nvme"),
+    ("locate", "the following arguments are required: ADDRESS"),
+    ("locate nvme0", "'nvme0' is not a PCI address such as 0000:01:00.0; see: scsi2nvme list"),
+    ("locate 0000:01:00.0 blink", "'blink' is unknown; known: on, off"),
+    ("persistent-event-log -a 9", "argument -a/--action: '9' is not between 0 and 0x3"),
     ("explain cdb zz", "zz: not bytes in hexadecimal, two digits each"),
     ("explain sense 99/99/99", "99h: no sense key"),
     ("explain nvme 99999", "99999: no NVMe status"),
@@ -203,6 +207,11 @@ CONFIGURATIONS = (
 )
 
 
+def test_there_are_enough_of_them() -> None:
+    tables = (MISUSES, SPECS, OPTIONS, CONFIGURATIONS, IMPOSSIBLE)
+    assert sum(map(len, tables)) >= 200
+
+
 @pytest.fixture
 def nobody_served(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have what is served after all fail at once: a daemon would end at its own time."""
@@ -284,6 +293,12 @@ IMPOSSIBLE = (
     ("sessions --state-dir {dir}", "start one, or give its --state-dir\n"),
     ("export 0 --state-dir {dir}", "start one, or give its --state-dir\n"),
     ("dumps show 3 --state-dir {dir}", "there is no dump 3 in {dir}/dumps; there are: none"),
+    (
+        "persistent-event-log emulated:memory",
+        "log 0Dh: the controller has no such log: Invalid Log",
+    ),
+    ("sanitize-log emulated:memory", "log 81h: the controller has no such log: Invalid Log Page"),
+    ("reload --dry-run --state-dir {dir}", "start one, or give its --state-dir\n"),
     ("flush --state-dir {dir}", "or name a controller by its SPEC"),
     ("io-passthru emulated:memory -o 0 -n 9", "there is no namespace 9; active: 1"),
     ("admin-passthru emulated:memory -o 5", "is not passed: the driver alone keeps queues"),
