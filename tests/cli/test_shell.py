@@ -240,6 +240,14 @@ def test_the_kernels_target_is_configured_as_by_the_verb(
         Session(running.state_dir).run_cmdline("/kernel unexport 0")
 
 
+def test_a_dry_run_asks_nobody(running: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    session = Session(running.state_dir)
+    session.run_cmdline("reload dry_run=true")
+    assert capsys.readouterr().out == ""
+    with pytest.raises(OperationError, match="give --yes"):
+        session.run_cmdline("reload")
+
+
 def test_events_are_told(
     capsys: pytest.CaptureFixture[str], session: Session, running: Daemon
 ) -> None:
@@ -308,8 +316,11 @@ def test_targets_are_made_and_given_to_somebody(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "error", "words"),
     [
-        ("nonsense", OperationError, "Command not found"),
-        ("/nowhere ls", OperationError, "No such path"),
+        ("nonsense", OperationError, "Command not found nonsense; / has config, diff, reload,"),
+        ("/iscsi create x", OperationError, "not found create; /iscsi has add beside ls, cd, help"),
+        ("/iscsi/discovery map", OperationError, "/iscsi/discovery has end beside"),
+        ("/nowhere ls", OperationError, "No such path /nowhere; / has controllers, disks, iscsi"),
+        (f"/iscsi/{IQN}/backstores ls", OperationError, f"; /iscsi/{IQN} has acls, luns, portals"),
         ("/controllers add", OperationError, "Missing required parameter spec"),
         ("/controllers add nonsense", UsageError, "nonsense"),
         ("log_level loud", UsageError, "known: error, warning, info, debug"),
@@ -339,7 +350,8 @@ def test_a_script_ends_where_it_fails(running: Daemon) -> None:
     done = run(running, text="# what there is\ncd /controllers\n\npwd\nnonsense\npwd\n")
     assert done.returncode == FAILED
     assert done.stdout == "/controllers\n"
-    assert done.stderr == "scsi2nvme: line 5: Command not found nonsense\n"
+    assert done.stderr.startswith("scsi2nvme: line 5: Command not found nonsense; ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_line_of_arguments_writes_nothing_at_home(running: Daemon, tmp_path: Path) -> None:

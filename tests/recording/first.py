@@ -1,4 +1,4 @@
-"""The first minutes: a disk image is served, written, read back, and still there after a restart."""
+"""The first minutes: an image is served, written, read back, and still there after a restart."""
 
 from __future__ import annotations
 

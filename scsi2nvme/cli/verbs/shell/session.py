@@ -85,7 +85,7 @@ def _method(command: Command, place: Place) -> Callable[..., None]:
         typed = signature.bind(node, *words, **named).arguments
         values = {name: parameters[name].value(typed[name]) for name in parameters if name in typed}
         given = dict(command.given(place.about)) | values
-        if command.question:
+        if command.question and not given.get("dry_run"):
             node.shell.confirm(
                 f"{command.name}: {command.question.format(**given, node=node.name)}"
             )
@@ -167,7 +167,30 @@ class Session(ConfigShell):  # type: ignore[misc]
         except ParseException as error:
             raise UsageError(f"{line!r} makes no sense from {line[error.loc :]!r} on") from None
         except ExecutionError as error:
-            raise OperationError(str(error)) from None
+            raise OperationError(self._with_what_there_is(str(error), line)) from None
+
+    def _with_what_there_is(self, error: str, line: str) -> str:
+        """Return why a line failed, with what could have been typed instead."""
+        first, _, _ = line.strip().partition(" ")
+        if error.startswith("Command not found"):
+            node = self._nearest(first) if first.startswith(("/", ".")) else self._current_node
+            names = ", ".join(command.name for command in node.kind.commands)
+            return f"{error}; {node.path} has {names or 'none'} beside ls, cd, help and exit"
+        if error.startswith("No such path"):
+            node = self._nearest(error.removeprefix("No such path").strip())
+            names = ", ".join(sorted(each.name for each in node.children))
+            return f"{error}; {node.path} has {names or 'nothing'}"
+        return error
+
+    def _nearest(self, path: str) -> Node:
+        """Return the node of a path, or the last one on the way there."""
+        node = self._root if path.startswith("/") else self._current_node
+        for name in path.strip("/").split("/"):
+            there = {".": node, "..": node.parent, **{each.name: each for each in node.children}}
+            if there.get(name) is None:
+                break
+            node = there[name]
+        return node
 
     def _complete(self, text: str, state: int) -> str | None:
         """Complete what is typed, by the daemon as it is now; in vain if it cannot be asked."""

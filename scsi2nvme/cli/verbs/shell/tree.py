@@ -43,8 +43,7 @@ _CONFIGURATION = (
     Command(
         "reload",
         configuration.RELOAD,
-        lambda about: {"dry_run": False},
-        "what runs becomes what the configuration file says (see `diff`)",
+        question="what runs becomes what the configuration file says (see `reload dry_run=true`)",
     ),
     Command("saveconfig", _SAVE, perform=_save),
 )
