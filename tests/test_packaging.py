@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import scsi2nvme
+from tests.daemon import Daemon
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("scsi2nvme", "target", "drivers", "fuzz")
@@ -48,6 +49,18 @@ def test_the_version_is_one() -> None:
     build = re.search(r"^project\(.*\bversion: '([^']+)'", (ROOT / "meson.build").read_text())
     assert build is not None
     assert build[1] == project == scsi2nvme.__version__
+
+
+def test_a_purge_takes_all_that_the_daemon_keeps(tmp_path: Path) -> None:
+    """All of its state directory: what else lies there is somebody's own."""
+    removed = re.findall(r"\$state/(\S+)", (ROOT / "packaging/debian/postrm").read_text())
+    spec = f"emulated:{tmp_path}/disk.img,size=1M,controller=1,rescap=on,reservations=disk"
+    with Daemon(tmp_path, spec, arguments=("--reactors", "1")):
+        pass
+    own = {path.name for path in tmp_path.iterdir() if not path.name.startswith("disk.img")}
+    assert "host-identifier.json" in own
+    assert own - {"daemon.log"} <= set(removed)
+    assert {"dumps", "traces", "devices.json"} <= set(removed)  # by turns
 
 
 @pytest.mark.slow
