@@ -274,7 +274,13 @@ def _check_line(subject: Told, line: str) -> None:
 
 async def _story(subject: Told, transport: Liar, reads: int) -> None:
     controller = await Controller.open(
-        transport, io_queues=1, depth=32, pool_bytes=1 << 16, timing=_TIMING, clock=Hurried()
+        transport,
+        io_queues=1,
+        depth=32,
+        pool_bytes=1 << 16,
+        host_memory_bytes=1 << 20,
+        timing=_TIMING,
+        clock=Hurried(),
     )
     try:
         _describe(subject, controller)

@@ -84,7 +84,10 @@ def test_one_more_is_served_beside_the_others(tmp_path: Path) -> None:
         assert {each["Target"] for each in listed["Targets"]} == {IQN, THIRD}
         for called in (name, "1", THIRD):
             assert len(bytes.fromhex(read(running, called))) == 4096
-        assert add(running, "emulated:memory,size=1M,serial=FOURTH").namespaces == (1,)
+        fourth = "emulated:memory,size=1M,serial=FOURTH,hmpre=1M,hmb=512K"
+        assert add(running, fourth).namespaces == (1,)
+        lent = [each["HostMemory"] for each in ask(running, methods.SHOW)["Controllers"]]
+        assert lent == [0, 0, 512 << 10]
         assert running.stop() == 0
         words = running.log.read_text().splitlines()
         assert [line for line in words if "was added" not in line] == []

@@ -173,6 +173,7 @@ def test_a_virtual_function_is_a_controller(machine: Machine) -> None:
             scsi2nvme list-secondary 0 --state-dir /run/daemon
             scsi2nvme list $virtual
             scsi2nvme smart-log $virtual
+            echo "$(scsi2nvme read $virtual -c 0 | wc --bytes) bytes were read"
             """,
             timeout_s=200,
         )
@@ -184,6 +185,7 @@ def test_a_virtual_function_is_a_controller(machine: Machine) -> None:
         "Online, of primary .*, virtual function 1, 2 queues, 1 interrupts",
         rf"pci:{VIRTUAL},vf_token=/run/token +1 .*\n.* 2 ",
         "critical_warning",
+        "512 bytes were read",
     ):
         assert re.search(words, job.output), (words, job.output)
     assert TOKEN not in job.output + machine.console.read_text()
