@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -107,6 +108,8 @@ def read_vf_token(path: str) -> str:
     """Return the token that a file holds; TransportError, which does not tell it."""
     try:
         with Path(path).open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~stat.S_IRGRP:
+                raise TransportError(f"vf_token: {path}: others may read it: chmod 600 {path}")
             text = file.read(_TOKEN_BYTES + 2).decode("ascii", "replace").strip()
     except OSError as error:
         raise TransportError(f"vf_token: {path}: {error.strerror}") from error

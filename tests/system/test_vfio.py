@@ -149,7 +149,7 @@ def test_a_virtual_function_is_a_controller(machine: Machine) -> None:
             echo Y >/sys/module/vfio_pci/parameters/enable_sriov
             eventually 60 test -e {pci}/{PRIMARY.address}/driver
             bind_vfio {PRIMARY.address}
-            echo {TOKEN} >/run/token
+            (umask 077; echo {TOKEN} >/run/token)
             number=$(scsi2nvme id-ctrl pci:{PRIMARY.address} | sed --quiet 's/^cntlid *: *//p')
             for kind in 0 1; do
               scsi2nvme virt-mgmt pci:{PRIMARY.address} -c $number -a 1 -r $kind -n 0
@@ -173,7 +173,8 @@ def test_a_virtual_function_is_a_controller(machine: Machine) -> None:
             scsi2nvme list-secondary 0 --state-dir /run/daemon
             scsi2nvme list $virtual
             scsi2nvme smart-log $virtual
-            echo "$(scsi2nvme read $virtual -c 0 | wc --bytes) bytes were read"
+            scsi2nvme read $virtual -c 0 -d /run/block
+            echo "$(wc --bytes </run/block) bytes were read"
             """,
             timeout_s=200,
         )

@@ -256,12 +256,17 @@ def test_without_iommu_only_by_request(
 TOKEN = "14D63F20-8445-11EA-8900-1F9CE7D5650D"
 
 
+def secret(path: Path, text: str) -> None:
+    path.touch(0o600)
+    path.write_text(text)
+
+
 @either_way
 def test_a_virtual_function_is_opened_with_its_token(
     machine: Machine, kernel: FakeVfio, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    put(tmp_path / "token", f"{TOKEN}\n")
+    secret(tmp_path / "token", f"{TOKEN}\n")
     (machine.function.path / "physfn").symlink_to("../0000:01:00.7")
     with closing(opened(machine, vf_token_file=str(tmp_path / "token"))) as transport:
         assert transport.parent == "0000:01:00.7"
@@ -280,7 +285,7 @@ def test_a_function_of_its_own_has_no_parent(machine: Machine, kernel: FakeVfio)
 
 
 def test_a_token_that_is_not_wanted(machine: Machine, kernel: FakeVfio, tmp_path: Path) -> None:
-    put(tmp_path / "token", TOKEN)
+    secret(tmp_path / "token", TOKEN)
     kernel.fails[Request.GROUP_GET_DEVICE_FD] = [errno.EINVAL]
     with pytest.raises(TransportError, match=r"takes no VF token.*leave vf_token out") as caught:
         opened(machine, vf_token_file=str(tmp_path / "token"))
@@ -291,9 +296,12 @@ def test_a_token_that_is_not_wanted(machine: Machine, kernel: FakeVfio, tmp_path
 def test_a_file_without_a_token_does_not_become_known(
     machine: Machine, kernel: FakeVfio, tmp_path: Path, text: str
 ) -> None:
-    put(tmp_path / "token", text)
+    secret(tmp_path / "token", text)
     with pytest.raises(TransportError, match="does not hold a UUID alone") as caught:
         opened(machine, vf_token_file=str(tmp_path / "token"))
     assert not text or text not in str(caught.value)
+    (tmp_path / "token").chmod(0o644)
+    with pytest.raises(TransportError, match="others may read it: chmod 600"):
+        opened(machine, vf_token_file=str(tmp_path / "token"))
     with pytest.raises(TransportError, match="other: No such file"):
         opened(machine, vf_token_file=str(tmp_path / "other"))
