@@ -28,6 +28,8 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
 
 CUMULATIVE, DEFAULT_CUMULATIVE = 0b01, 0b11  # PC. Spec: SPC-4 6.8.
+_DEFAULTS = 0b10  # of PC: values that are by default
+_ALL_SUBPAGES = 0xFF
 
 
 def supported_pages(lu: LogicalUnit) -> list[LogPage]:
@@ -50,12 +52,13 @@ def _page(task: Task) -> LogPage:
     return page
 
 
-def _list_of_pages(lu: LogicalUnit, subpages: bool) -> bytes:
-    """Spec: SPC-4 7.3.18 (a byte a page) and 7.3.19 (page and subpage)."""
+def _list_of_pages(lu: LogicalUnit, wanted: LogPage) -> bytes:
+    """Spec: SPC-4 7.3.18 (a byte a page), 7.3.19, 7.3.20 (page and subpage)."""
     pages = supported_pages(lu)
-    if subpages:
-        return b"".join(bytes([page.code, page.subpage]) for page in pages)
-    return bytes(page.code for page in pages if not page.subpage)
+    if not wanted.subpage:
+        return bytes(page.code for page in pages if not page.subpage)
+    listed = (page for page in pages if wanted.code in (0, page.code))
+    return b"".join(bytes([page.code, page.subpage]) for page in listed)
 
 
 def _ask(lu: LogicalUnit, page: LogPage) -> Generator[Asked, Any, Logs]:
@@ -68,11 +71,12 @@ def _ask(lu: LogicalUnit, page: LogPage) -> Generator[Asked, Any, Logs]:
 
 
 def log_sense(task: Task) -> Translation:
-    """Spec: SPC-4 6.8. PC selects among counters only, which have no thresholds."""
+    """Spec: SPC-4 6.8. PC selects among counters only, which have no thresholds.
+
+    With SP all is saved that can be, whatever the page.
+    """
     page, pointer = _page(task), task.cdb.parameter_pointer
-    defaults = task.cdb.pc == DEFAULT_CUMULATIVE and page.resets
-    if task.cdb.sp and not page.saveable(task.lu):
-        raise task.invalid_field("sp")
+    defaults = task.cdb.pc == DEFAULT_CUMULATIVE and page.counters and page.resets
     if page.counters and task.cdb.pc != CUMULATIVE and not defaults:
         raise task.invalid_field("pc")
     if task.cdb.sp:
@@ -80,7 +84,7 @@ def log_sense(task: Task) -> Translation:
     if page.parameters is None:
         if pointer:
             raise task.invalid_field("parameter_pointer")
-        body = _list_of_pages(task.lu, bool(page.subpage))
+        body = _list_of_pages(task.lu, page)
     else:
         logs = yield from _ask(task.lu, page)
         parameters = page.parameters(task.lu, logs)
@@ -90,7 +94,7 @@ def log_sense(task: Task) -> Translation:
             raise task.invalid_field("parameter_pointer")
         body = b"".join(each.data for each in parameters if each.code >= pointer)
     header = PAGE_HEADER.build(
-        ds=not page.saveable(task.lu),
+        ds=page.parameters is not None and not page.saveable(task.lu),
         spf=bool(page.subpage),
         page_code=page.code,
         subpage_code=page.subpage,
@@ -121,19 +125,20 @@ _Settings = dict[LogPage, dict[int, bytes]]
 def _settings(lu: LogicalUnit, data: bytes) -> _Settings:
     """Check a parameter list; return the values that it sets, by page and parameter code."""
     settings: _Settings = {}
-    offset = 0
+    offset, before = 0, (-1, -1)
     while offset < len(data):
         header = _header(PAGE_HEADER, data, offset)
         page = _find(lu, header.page_code, header.subpage_code)
-        if page is None or bool(header.spf) != bool(page.subpage):
+        place = header.page_code, header.subpage_code
+        if page is None or bool(header.spf) != bool(page.subpage) or place <= before:
             raise _invalid(offset)
         start = offset + PAGE_HEADER.size
         end = start + header.page_length
         if end > len(data):
             raise _invalid(offset + PAGE_HEADER.by_name["page_length"].byte)
         values = _page_settings(page.settable(lu), data[:end], start)
-        settings.setdefault(page, {}).update(values)
-        offset = end
+        settings[page] = values
+        offset, before = end, place
     return settings
 
 
@@ -158,29 +163,42 @@ def _page_settings(settable: Mapping[int, int], data: bytes, offset: int) -> dic
     return settings
 
 
+def _named(task: Task) -> list[LogPage]:
+    """Return the pages that a CDB without parameter list is about. Spec: SPC-4 table 185."""
+    code, subpage, pages = task.cdb.page_code, task.cdb.subpage_code, supported_pages(task.lu)
+    if not code and not subpage:
+        return pages
+    if subpage == _ALL_SUBPAGES:
+        return [page for page in pages if page.code == code] or [_page(task)]
+    return [_page(task)]
+
+
 def _selected(task: Task) -> _Settings:
-    """Return what LOG SELECT sets: by its list, or to zero."""
+    """Return what LOG SELECT sets: by its list, or to zero. Spec: SPC-4 6.7.2, 7.3.2.1."""
     lu, cdb = task.lu, task.cdb
-    every_page = not cdb.page_code and not cdb.subpage_code
     if task.data_out:
         if cdb.pcr:
             raise task.invalid_field("pcr")
-        if not every_page:
+        if cdb.page_code or cdb.subpage_code:
             raise task.invalid_field("page_code")
         if cdb.pc != CUMULATIVE:
             raise task.invalid_field("pc")
         return _settings(lu, task.data_out)
-    pages = supported_pages(lu) if every_page else [_page(task)]
-    if cdb.sp and not any(page.saveable(lu) for page in pages):
+    pages = _named(task)
+    if _saves(cdb) and not any(page.saveable(lu) for page in pages):
         raise task.invalid_field("sp")
     if not cdb.pcr and cdb.pc != DEFAULT_CUMULATIVE:
         return {}
-    zeros = {
-        page: {code: bytes(size) for code, size in page.resettable(lu).items()} for page in pages
+    return {
+        page: {code: bytes(size) for code, size in page.resettable(lu).items()}
+        for page in pages
+        if cdb.pcr or page.counters  # PC is not of lists
     }
-    if not any(zeros.values()):
-        raise task.invalid_field("page_code")
-    return zeros
+
+
+def _saves(cdb: Values) -> bool:
+    """Whether SP asks for anything: defaults are not saved. Spec: SPC-4 table 186."""
+    return bool(cdb.sp) and not cdb.pc & _DEFAULTS
 
 
 def log_select(task: Task) -> Translation:
@@ -193,11 +211,13 @@ def log_select(task: Task) -> Translation:
     for page, values in settings.items():
         if values:
             logs[page] = yield from _ask(lu, page)
-    for page, asked in logs.items():
-        page.set(lu, settings[page], asked)
-    if settings:
-        lu.establish_attention(LOG_PARAMETERS_CHANGED, but=task.nexus)
-    if task.cdb.sp:  # last: where it fails, the rest is done, and told
+    try:
+        for page, asked in logs.items():
+            page.set(lu, settings[page], asked)
+    finally:
+        if logs:
+            lu.establish_attention(LOG_PARAMETERS_CHANGED, but=task.nexus)
+    if _saves(task.cdb):  # last: where it fails, the rest is done, and told
         lu.log.save()
     return GOOD
 

@@ -44,13 +44,34 @@ def test_the_lists_ascend_and_every_page_answers() -> None:
     assert codes == sorted(codes)
     assert codes == [page.code for page in PAGES if not page.subpage]
     result = sense(bench, 0x00, 0xFF).data_in
-    assert result[:4] == bytes([0xC0, 0xFF, 0, len(result) - 4])
+    assert result[:4] == bytes([0x40, 0xFF, 0, len(result) - 4])
     pairs = list(zip(result[4::2], result[5::2], strict=True))
     assert pairs == sorted(pairs) == [(page.code, page.subpage) for page in PAGES]
     for page in PAGES:
         if page.parameters is not None:
             subpage = {"subpage": page.subpage} if page.subpage else {}
             assert parameters(bench, page.code, **subpage)
+
+
+def test_subpages_of_one_page_are_listed() -> None:
+    bench = make_bench()
+    assert sense(bench, 0x0D, 0xFF).data_in == bytes.fromhex("4DFF0008 0D00 0D01 0D02 0DFF")
+    assert refused_in_cdb(sense(bench, 0x02, 0xFF), 3, 7)  # which has none
+
+
+def test_a_counter_at_its_end_stays_there() -> None:
+    bench = with_smart(data_units_read=(1 << 128) - 1)
+    data = sense(bench, 0x03).data_in
+    controls = (PARAMETER_HEADER.parse(data[at:]) for at in (4, 16))
+    assert [each.du for each in controls] == [1, 0]
+
+
+def test_saving_is_asked_for_with_any_page() -> None:
+    bench = make_bench()
+    bench.lu.log.counters.record(Opcode.WRITE, 0x280)
+    assert sense(bench, 0x0D, sp=1).status is Status.GOOD
+    again = LogicalUnit(bench.lu.facts, bench.lu.store)
+    assert again.log.counters.saved() == bench.lu.log.counters.saved() != {}
 
 
 def test_a_page_may_be_empty(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +93,7 @@ def test_a_controller_without_self_test_has_no_results_page() -> None:
     [
         (0x04, {}, 2, 5),
         (0x0D, {"subpage": 0x33}, 3, 7),
-        (0x0D, {"sp": 1}, 1, 0),
+        (0x0D, {"subpage": 0xFE}, 3, 7),
         (0x0D, {"parameter_pointer": 2}, 5, 7),
         (0x00, {"parameter_pointer": 1}, 5, 7),
         *((code, {"pc": pc}, 2, 7) for code in (0x02, 0x19) for pc in (0, 2)),

@@ -15,7 +15,7 @@ from scsi2nvme.commands.log_pages.page import (
 )
 from scsi2nvme.commands.log_pages.statistics import STATISTICS
 from scsi2nvme.nvme.command import Opcode
-from scsi2nvme.scsi.result import Result
+from scsi2nvme.scsi.result import GOOD, Result
 from scsi2nvme.scsi.sense import (
     INTERNAL_TARGET_FAILURE,
     INVALID_FIELD_IN_PARAMETER_LIST,
@@ -136,7 +136,8 @@ def test_reset_clears_the_targets_counters(page_code: int) -> None:
     ("data", "fields", "byte", "bit"),
     [
         (b"", {"sp": 1, "page_code": 0x0D}, 1, 0),  # nothing of it is kept
-        (b"", {"pcr": 1, "page_code": 0x0D}, 2, 5),  # no counters
+        (b"", {"pcr": 1, "page_code": 0x0D, "subpage_code": 0x30}, 3, 7),
+        (b"", {"pcr": 1, "page_code": 0x04, "subpage_code": 0xFF}, 2, 5),
         (b"", {"pcr": 1, "page_code": 0x04}, 2, 5),
         (listed(0x02), {"pcr": 1}, 1, 1),
         (listed(0x02), {"page_code": 0x02}, 2, 5),
@@ -173,7 +174,9 @@ def test_a_list_sets_counters() -> None:
         (listed(0x02, (6, bytes(8)))[:-1], 2),  # cut
         (listed(0x02)[:3], 0),
         (PAGE_HEADER.build(page_code=0x02, page_length=2) + bytes(2), 4),
-        (listed(0x05, (6, bytes(8))) + listed(0x03, (0, bytes(8))), 20),
+        (listed(0x03, (6, bytes(8))) + listed(0x05, (0, bytes(8))), 20),
+        (listed(0x05, (6, bytes(8))) + listed(0x03, (6, bytes(8))), 16),  # not ascending
+        (listed(0x02) + listed(0x02), 4),
         (with_control(listed(0x02, (6, bytes(8))), 0x20), 6),  # TSD
         (with_control(listed(0x02, (6, bytes(8))), 0x10), 6),  # ETC
     ],
@@ -305,7 +308,34 @@ def test_application_clients_leave_what_is_kept() -> None:
     refused = select(bench, listed(0x0F, (64, text)))
     assert refused.sense is not None
     assert refused.sense.code == INVALID_FIELD_IN_PARAMETER_LIST
-    assert refused_in_cdb(select(bench, pcr=1, page_code=0x0F), 2, 5)
+    assert select(bench, pcr=0, page_code=0x0F, pc=3) == GOOD  # which is of counters
+    assert parameters(bench, 0x0F)[0] == text
+    assert select(bench, pcr=1, page_code=0x0F) == GOOD
+    assert list(parameters(restarted(bench), 0x0F).values()) == [bytes(252)] * 64
+
+
+@pytest.mark.parametrize("fields", [{"page_code": 0x0D}, {"page_code": 0x0D, "subpage_code": 0xFF}])
+def test_what_is_never_reset_stays_as_it_is(fields: dict[str, int]) -> None:
+    bench = make_bench()
+    other = bench.other()
+    assert select(bench, b"", pcr=1, **fields) == GOOD
+    assert bench.lu.pending_attention(other) is None
+
+
+def test_pages_are_reset_with_their_subpages() -> None:
+    bench = make_bench()
+    fail_a_write(bench)
+    assert select(bench, pcr=1, page_code=0x02, subpage_code=0xFF) == GOOD
+    assert numbers(parameters(bench, 0x02))[6] == 0
+
+
+@pytest.mark.parametrize("pc", [2, 3])
+def test_defaults_are_not_saved(pc: int) -> None:
+    bench = make_bench()
+    fail_a_write(bench)
+    assert select(bench, pcr=1, sp=1, pc=pc, page_code=0x02) == GOOD
+    assert numbers(parameters(restarted(bench), 0x02))[6] == 0
+    assert bench.lu.store.load(f"log/{bench.lu.state_key}") is None
 
 
 def test_what_an_application_client_leaves_is_kept_or_refused() -> None:

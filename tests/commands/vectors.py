@@ -357,7 +357,7 @@ VECTORS: dict[str, tuple[Step, ...]] = {
         ),
     ),
     "LOG SENSE": (
-        Step("4D 00 40 00 00 0000 00FF 00", data=hexed("8000000f0002030506070d0e0f101115191a2f")),
+        Step("4D 00 40 00 00 0000 00FF 00", data=hexed("0000000f0002030506070d0e0f101115191a2f")),
         Step(
             "4D 00 4D 00 00 0000 00FF 00",
             nvme=("admin 02 nsid=FFFFFFFF cdw10=7F8002",),

@@ -164,7 +164,7 @@ def test_a_timer_lets_a_disk_rest_until_it_is_used(one: Initiator) -> None:
     data_of(one, "28 00 00000000 00 0001 00")
     assert sense(one) == NOTHING
     log = data_of(one, "4D 00 5A 00 00 0000 00FF 00", 255)
-    assert log[4:20].hex(" ", 4) == "00010004 00000001 00020004 00000001"
+    assert log[4:20].hex(" ", 4) == "00010304 00000001 00020304 00000001"
 
 
 # ---- thin provisioning ----

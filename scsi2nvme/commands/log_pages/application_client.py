@@ -19,5 +19,6 @@ PAGES = (
         _application_client,
         settable=lambda lu: dict.fromkeys(range(CLIENT_PARAMETERS), CLIENT_BYTES),
         set=lambda lu, values, logs: lu.log.leave(values),
+        resets=True,
     ),
 )

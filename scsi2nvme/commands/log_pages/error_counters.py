@@ -23,6 +23,7 @@ from scsi2nvme.commands.log_pages.page import (
 )
 from scsi2nvme.unit.counters import (
     BYTES_PROCESSED,
+    MAXIMUM,
     NON_MEDIUM_ERROR_COUNT,
     NON_MEDIUM_ERRORS,
     OF_CONTROLLER,
@@ -35,8 +36,10 @@ from scsi2nvme.unit.logical_unit import LogicalUnit
 
 
 def _count(code: int, value: int) -> Parameter:
-    data = COUNTER.build(count=saturated(value, COUNTER, "count"))
-    return Parameter(code, data, Linking.BOUNDED_COUNTER)
+    count = saturated(value, COUNTER, "count")
+    return Parameter(
+        code, COUNTER.build(count=count), Linking.BOUNDED_COUNTER, stays=count == MAXIMUM
+    )
 
 
 _CODES = {

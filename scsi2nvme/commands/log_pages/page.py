@@ -131,12 +131,14 @@ class Parameter:
     code: int
     value: bytes
     linking: Linking = Linking.BINARY_LIST
+    stays: bool = False  # a bounded counter that has come to its end: DU
 
     @property
     def data(self) -> bytes:
         """The parameter with its header."""
         header = PARAMETER_HEADER.build(
             parameter_code=self.code,
+            du=self.stays,
             format_and_linking=self.linking,
             parameter_length=len(self.value),
         )
@@ -159,7 +161,7 @@ class LogPage:
 
     `settable`: which parameters LOG SELECT may set of this logical unit, by their codes, and how
     many bytes each has; `set` gets those that it does set, and what the page needs. `resets`: these
-    are counters, which become zero when asked. `keeps`: the page tells what outlives a restart.
+    become zero when asked. `keeps`: the page tells what outlives a restart.
     """
 
     code: int
@@ -180,7 +182,7 @@ class LogPage:
         return self.keeps or bool(self.settable(lu))
 
     def resettable(self, lu: LogicalUnit) -> Mapping[int, int]:
-        """Return the counters that can be returned to zero, as `settable` does."""
+        """Return what can be returned to zero, as `settable` does."""
         return self.settable(lu) if self.resets else {}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scsi2nvme.commands.log_pages.page import Linking, LogPage, Logs, Parameter, saturated
+from scsi2nvme.commands.log_pages.page import LogPage, Logs, Parameter, saturated
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.unit.counters import POWER_TRANSITIONS
 from scsi2nvme.unit.logical_unit import LogicalUnit
@@ -17,11 +17,7 @@ def _transitions(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
     codes = sorted((ACTIVE_TRANSITIONS, *(each.code for each in CONDITIONS)))
     counts = {code: lu.log.counters.value(POWER_TRANSITIONS, code) for code in codes}
     return tuple(
-        Parameter(
-            code,
-            TRANSITIONS.build(count=saturated(count, TRANSITIONS, "count")),
-            Linking.BOUNDED_COUNTER,
-        )
+        Parameter(code, TRANSITIONS.build(count=saturated(count, TRANSITIONS, "count")))
         for code, count in counts.items()
     )
 
@@ -32,7 +28,6 @@ PAGES = (
         "Power Condition Transitions",
         "SPC-4 7.3.12",
         _transitions,
-        counters=True,
         keeps=True,
         supported=lambda lu: lu.facts.power_states > 1,
     ),
