@@ -16,7 +16,7 @@ from scsi2nvme.drivers.nvme.retry import LOST
 from scsi2nvme.drivers.transport import Transport, TransportError
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
-from scsi2nvme.nvme.passing import moved_bytes
+from scsi2nvme.nvme.passing import moved_bytes, wants_metadata_buffer
 
 
 async def open_controller(spec: ControllerSpec, *, io_queues: int, pool_bytes: int) -> Controller:
@@ -113,6 +113,11 @@ def with_room(controller: Controller, command: NvmeCommand, *known: NamespaceFac
             f"{command.name}: a dword of it would have more than 32 bits"
         ) from None
     told = controller.namespaces.get(command.nsid)
+    if any(wants_metadata_buffer(command, each) for each in (told, *known) if each is not None):
+        raise OperationError(
+            f"{command.name}: the namespace's blocks have metadata in a buffer of their own, which "
+            "is not sent; PRACT (CDW12 bit 29) has the disk deal with protection information itself"
+        )
     moved = max(moved_bytes(command, each) for each in (told, *known))
     if command.opcode & 1:  # CDW0 bit 0: data go to the controller
         if len(command.data_out) < moved:

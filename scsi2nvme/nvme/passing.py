@@ -144,13 +144,25 @@ def moved_bytes(command: NvmeCommand, facts: NamespaceFacts | None) -> int:
 
 
 def _moved_block_bytes(command: NvmeCommand, facts: NamespaceFacts) -> int:
-    """Return the bytes of a block and of what is moved behind it.
+    """Return the bytes of a block and of what is moved behind it."""
+    behind = 0 if _keeps_metadata(command, facts) else facts.interleaved_bytes
+    return facts.block_bytes + behind
 
-    Spec: NVM Command Set 1.0b 5.2.2.1.
+
+def _keeps_metadata(command: NvmeCommand, facts: NamespaceFacts) -> bool:
+    """Whether the controller makes or strips all the metadata. Spec: NVM Command Set 1.0b 5.2.2."""
+    tuples_alone = facts.protection_type and facts.lba_format.ms == TUPLE_BYTES
+    return bool(tuples_alone and command.cdw12 & _PRACT)
+
+
+def wants_metadata_buffer(command: NvmeCommand, facts: NamespaceFacts) -> bool:
+    """Whether a command moves metadata in a buffer of their own (MPTR), which is not sent.
+
+    Where that is 0 a disk takes them from, or puts them, there all the same.
     """
-    extended = facts.interleaved_bytes
-    taken_off = command.cdw12 & _PRACT and extended == TUPLE_BYTES and facts.protection_type
-    return facts.block_bytes + (0 if taken_off else extended)
+    if command.admin or command.opcode not in _MOVES_BLOCKS or facts.interleaved_bytes:
+        return False
+    return bool(facts.lba_format.ms) and not _keeps_metadata(command, facts)
 
 
 def refusal(command: NvmeCommand) -> str:

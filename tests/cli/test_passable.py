@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -128,6 +129,33 @@ def test_metadata_behind_each_block_have_room(
     facts = make_facts(namespace={"flbas": flbas, "lbafs": lbafs, "dps": protected})
     for opcode in (Opcode.READ, Opcode.WRITE, Opcode.COMPARE):
         assert passing.moved_bytes(NvmeCommand(opcode, 1, cdw12=cdw12), facts) == moved
+
+
+@pytest.mark.parametrize(
+    ("flbas", "metadata", "protected", "cdw12", "refused"),
+    [
+        (0x00, 8, 1, 1, True),
+        (0x00, 8, 1, 1 | 1 << 29, False),  # the controller strips it
+        (0x00, 8, 0, 1 | 1 << 29, True),
+        (0x00, 64, 1, 1 | 1 << 29, True),
+        (0x10, 64, 1, 1, False),  # behind each block
+        (0x00, 0, 0, 1, False),
+    ],
+)
+def test_metadata_are_not_moved_where_there_is_no_buffer_for_them(
+    flbas: int, metadata: int, protected: int, cdw12: int, refused: bool
+) -> None:
+    """A disk takes them from address 0, or puts them there: nobody's, or the kernel's."""
+    lbafs = LBA_FORMAT.build(lbads=9, ms=metadata)
+    facts = make_facts(namespace={"flbas": flbas, "lbafs": lbafs, "dps": protected})
+    controller: Any = SimpleNamespace(namespaces={1: facts})
+    for command in (
+        NvmeCommand(Opcode.READ, 1, cdw12=cdw12),
+        NvmeCommand(Opcode.WRITE, 1, cdw12=cdw12, data_out=bytes(2 * 576)),
+    ):
+        with pytest.raises(OperationError, match="PRACT") if refused else nullcontext():
+            with_room(controller, command)
+    with_room(controller, NvmeCommand(Opcode.VERIFY, 1, cdw12=cdw12))
 
 
 def test_a_look_is_nothing_but_a_look() -> None:
