@@ -105,7 +105,8 @@ def _counted(lu: LogicalUnit) -> object:
 
 def _state(lu: LogicalUnit) -> object:
     control = lu.mode.swp, lu.mode.task_aborted_status, lu.mode.descriptor_sense
-    return lu.reservations.state.saved(), control, lu.identifying.values
+    own = lu.reservations
+    return own.state.saved(), own.lost, control, lu.identifying.values
 
 
 def _undone(lu: LogicalUnit) -> object:

@@ -160,6 +160,11 @@ class Task:
         return CheckCondition(Sense(code, pointer=FieldPointer(byte, bit)))
 
 
+def always(cdb: Values) -> bool:
+    """Say so of every CDB of a row."""
+    return True
+
+
 # Before SAM, the logical unit was addressed in the CDB as well. Spec: SCSI-2 7.2.2.
 OBSOLETE_LUN = Field("lun", 1, 5, 3, "obsolete", ignored=True)
 
@@ -193,6 +198,11 @@ class Command:
     legacy_reserve_allows: bool = False  # runs despite another nexus' RESERVE
     # Which CDBs of this row no reservation stops, whatever the two fields above say.
     never_conflicts: Callable[[Values], bool] = field(default=lambda cdb: False, compare=False)
+    # Which CDBs run although what was kept of persistent reservations is lost.
+    # Spec: SPC-4 5.13.5.2, 5.13.5.3.2.
+    while_reservations_lost: Callable[[Values], bool] = field(
+        default=lambda cdb: False, compare=False
+    )
     reports_unit_attention: bool = True
     needs_ready: bool = True  # refused while stopped, formatting or failed
     while_sanitizing: bool = False  # runs while the controller sanitizes, or has failed to

@@ -33,6 +33,7 @@ from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
     INVALID_MESSAGE_ERROR,
     LOGICAL_UNIT_NOT_SUPPORTED,
+    PERSISTENT_RESERVATION_INFORMATION_LOST,
     SOFTWARE_WRITE_PROTECTED,
     WRITE_PROTECTED,
     FieldPointer,
@@ -301,6 +302,8 @@ def _refuse(task: Task) -> Result | None:
             return check_condition(attention)
     if not _fits(task):
         return Result(Status.BUSY)
+    if lu.reservations.lost and not command.while_reservations_lost(task.cdb):
+        return check_condition(Sense(PERSISTENT_RESERVATION_INFORMATION_LOST))
     if lu.reservations.conflicts(nexus, command, task.cdb) or _may_be_fenced(task):
         return RESERVATION_CONFLICT
     if not command.while_sanitizing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer
+from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer, always
 from scsi2nvme.commands import vpd_pages
 from scsi2nvme.commands.enclosure import serves_enclosure
 from scsi2nvme.commands.vpd_pages.page import (
@@ -133,6 +133,7 @@ COMMANDS = (
         reports_unit_attention=False,
         needs_ready=False,
         while_sanitizing=True,
+        while_reservations_lost=always,
         answered_when_failed=True,
         without_unit=inquiry_without_unit,
         kept=True,

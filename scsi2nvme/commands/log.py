@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.command import Command, Data, Task, Transfer, always
 from scsi2nvme.commands.log_pages import PAGES
 from scsi2nvme.commands.log_pages.page import (
     PAGE_HEADER,
@@ -261,6 +261,7 @@ COMMANDS = (
         legacy_reserve_allows=True,
         needs_ready=False,
         while_sanitizing=True,
+        while_reservations_lost=always,
         shared=True,
         nvme=("Get Log Page", "Get Features", "Identify"),
     ),

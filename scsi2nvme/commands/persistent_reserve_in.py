@@ -107,6 +107,7 @@ def report_capabilities(task: Task) -> Translation:
     return Result(
         data_in=CAPABILITIES.build(
             length=CAPABILITIES.size,
+            rlr_c=int(not reservations.on_disk),
             crh=1,
             sip_c=1,
             atp_c=1,

@@ -200,6 +200,18 @@ def register_and_move(task: Task) -> Translation:
     )
 
 
+def replace_lost_reservation(task: Task) -> Translation:
+    """Spec: SPC-4 5.13.11.3, 6.16.3 table 216."""
+    kind, values = _type(task), _parameters(task)
+    if values.all_tg_pt:
+        raise _invalid_parameter(values, "all_tg_pt")
+    return (
+        yield from task.lu.reservations.replace_lost(
+            task.nexus, values.key, values.service_action_key, kind, aptpl=bool(values.aptpl)
+        )
+    )
+
+
 def _in_turn(translate: Callable[[Task], Translation]) -> Callable[[Task], Translation]:
     """Return what runs a service action with the reservations as they are now, one at a time."""
 
@@ -221,8 +233,11 @@ def _row(
     spec: str,
     *,
     typed: bool = False,
+    replaces: bool = False,
 ) -> Command:
     """Return the row of a service action; `typed`: SCOPE and TYPE mean something to it.
+
+    `replaces`: it is for reservations that are lost, which a disk's own never are.
 
     Spec: SPC-4 6.16.2 (the others ignore them).
     """
@@ -242,6 +257,8 @@ def _row(
         transfer=Transfer.BYTES,
         length_field="parameter_list_length",
         access=Access.OWN,
+        while_reservations_lost=lambda cdb: replaces,
+        supported=lambda lu: not (replaces and lu.reservations.on_disk),
         needs_ready=False,
     )
 
@@ -260,4 +277,9 @@ COMMANDS = (
         "SPC-4 5.13.7",
     ),
     _row("REGISTER AND MOVE", 0x07, register_and_move, "SPC-4 5.13.8"),
+    _row(
+        *("REPLACE LOST RESERVATION", 0x08, replace_lost_reservation, "SPC-4 5.13.11.3"),
+        typed=True,
+        replaces=True,
+    ),
 )

@@ -311,6 +311,7 @@ COMMANDS = (
         # No write may be acknowledged between the flush and the stop.
         exclusive=True,
         never_conflicts=_only_starts,
+        while_reservations_lost=_only_starts,
         needs_ready=False,
         nvme=("Flush", "Set Features"),
     ),

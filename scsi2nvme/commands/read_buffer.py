@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.command import Command, Data, Task, Transfer, always
 from scsi2nvme.commands import firmware
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.result import CheckCondition, Result, Translation
@@ -116,6 +116,7 @@ def rows(
             length_field=_LENGTH,
             access=Access.READ,
             needs_ready=False,
+            while_reservations_lost=always,
             **more,  # type: ignore[arg-type]
         )
         for opcode, length in ((0x3C, 10), (0x9B, 16))

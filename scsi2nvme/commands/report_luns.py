@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer
+from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer, always
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.scsi.lun import lun_address
 from scsi2nvme.scsi.result import Result, Translation
@@ -62,6 +62,7 @@ COMMANDS = (
         reports_unit_attention=False,
         needs_ready=False,
         while_sanitizing=True,
+        while_reservations_lost=always,
         answered_when_failed=True,
         without_unit=report_luns,
         kept=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer
+from scsi2nvme.command import OBSOLETE_LUN, Command, Data, Task, Transfer, always
 from scsi2nvme.commands import diagnostics, power, sanitize_status
 from scsi2nvme.commands.format_unit import refresh_progress
 from scsi2nvme.commands.log_pages.page import SMART, get_log
@@ -88,6 +88,7 @@ COMMANDS = (
         reports_unit_attention=False,
         needs_ready=False,
         while_sanitizing=True,
+        while_reservations_lost=always,
         answered_when_failed=True,
         without_unit=request_sense_without_unit,
         shared=True,

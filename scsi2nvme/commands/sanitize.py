@@ -34,6 +34,7 @@ from scsi2nvme.scsi.result import (
 )
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_PARAMETER_LIST,
+    PERSISTENT_RESERVATION_INFORMATION_LOST,
     SOFTWARE_WRITE_PROTECTED,
     WRITE_PROTECTED,
     FieldPointer,
@@ -108,6 +109,8 @@ def _refusals(task: Task) -> Iterator[Sense | Result | None]:
     for each in units(own):
         if each.readiness is Readiness.FORMATTING:
             yield each.not_ready
+        if each.reservations.lost:
+            yield Sense(PERSISTENT_RESERVATION_INFORMATION_LOST)
         if each.reservations.conflicts(task.nexus, task.command, task.cdb):
             yield RESERVATION_CONFLICT
         # Where the kernel keeps reservations it has looked at this logical unit's own.

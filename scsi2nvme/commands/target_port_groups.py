@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.command import Command, Data, Task, Transfer, always
 from scsi2nvme.commands.maintenance import MAINTENANCE_IN, MAINTENANCE_OUT
 from scsi2nvme.commands.synchronize_cache import flush
 from scsi2nvme.fields import Field, Structure
@@ -215,6 +215,7 @@ COMMANDS = (
         length_field="allocation_length",
         needs_ready=False,
         while_sanitizing=True,
+        while_reservations_lost=always,
         answered_when_failed=True,
         kept=True,
     ),

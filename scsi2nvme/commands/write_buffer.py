@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scsi2nvme.command import Command, Data, Task, Transfer
+from scsi2nvme.command import Command, Data, Task, Transfer, always
 from scsi2nvme.fields import Field
 from scsi2nvme.scsi.result import GOOD, Translation
 from scsi2nvme.unit.buffers import BOUNDARY_EXPONENT, DATA_BYTES, ECHO_BYTES
@@ -64,6 +64,7 @@ def row(
         length_field=LENGTH.name if sends else "",
         access=Access.WRITE,
         needs_ready=False,
+        while_reservations_lost=always,
         **more,  # type: ignore[arg-type]
     )
 

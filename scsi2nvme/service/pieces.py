@@ -24,6 +24,7 @@ from scsi2nvme.scsi.result import (
 )
 from scsi2nvme.scsi.sense import (
     LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
+    PERSISTENT_RESERVATION_INFORMATION_LOST,
     SOFTWARE_WRITE_PROTECTED,
     WRITE_PROTECTED,
     Sense,
@@ -162,6 +163,8 @@ class CopyEnd:
 
 def _refusal(lu: LogicalUnit, nexus: Nexus, row: Command) -> Result | None:
     """Return how a READ or WRITE would end that the logical unit's state does not admit."""
+    if lu.reservations.lost:
+        return check_condition(Sense(PERSISTENT_RESERVATION_INFORMATION_LOST))
     if lu.reservations.conflicts(nexus, row, row.structure.parse(row.build())):
         return RESERVATION_CONFLICT
     if (sense := lu.sanitizing.sense or lu.not_ready) is not None:

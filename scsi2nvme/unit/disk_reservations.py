@@ -158,11 +158,12 @@ class DiskReservations(Reservations):
         self.own = self.state
 
     @property
-    def _store_key(self) -> str:
+    def store_key(self) -> str:
+        """What they are saved under."""
         return f"disk-reservations-{self.lu.state_key}"
 
     def _load(self) -> State:
-        return load_as(self.lu.store, self._store_key, "", restored) or State()
+        return load_as(self.lu.store, self.store_key, "", restored) or State()
 
     # ---- what the disk says ----
 
@@ -270,7 +271,7 @@ class DiskReservations(Reservations):
     def _keep(self, own: State) -> None:
         """Keep who is registered here, durably: the disk has not lost power where we have ended."""
         if own != self.own:
-            self.lu.store.save(self._store_key, replace(own, aptpl=True).saved())
+            self.lu.store.save(self.store_key, replace(own, aptpl=True).saved())
             self.own = own
 
     # ---- one service action at a time ----

@@ -39,7 +39,7 @@ from scsi2nvme.unit.persistent_reservation import (
     restored,
 )
 from scsi2nvme.unit.ports import ITNexus, PortName
-from scsi2nvme.unit.store import Store, load_as
+from scsi2nvme.unit.store import DamagedState, Store, load_as
 
 PERSISTENT_RESERVE = (0x5E, 0x5F)  # operation codes
 
@@ -131,6 +131,10 @@ class Reservations:
     """
 
     on_disk = False  # where others may make some, too
+    # Why what was kept through the end of the process cannot be told any more, "" if it can: who
+    # was admitted is not known, so that nobody is, until an initiator replaces it.
+    # Spec: SPC-4 5.13.5.3.2.
+    lost = ""
 
     def __init__(self, lu: Owner) -> None:
         self.lu = lu
@@ -139,13 +143,18 @@ class Reservations:
         self.state = self._load()
 
     @property
-    def _store_key(self) -> str:
+    def store_key(self) -> str:
+        """What they are saved under."""
         return f"reservations-{self.lu.state_key}"
 
     def _load(self) -> State:
         former = self.lu.former_state_key
         former_key = former and f"reservations-{former}"
-        return load_as(self.lu.store, self._store_key, former_key, restored) or State()
+        try:
+            return load_as(self.lu.store, self.store_key, former_key, restored) or State()
+        except DamagedState as error:
+            self.lost = error.reason
+            return State()
 
     # Where the state is kept: here
 
@@ -219,6 +228,8 @@ class Reservations:
 
     def restricts(self, nexus: ITNexus) -> bool:
         """Whether a READ or WRITE of this nexus could conflict."""
+        if self.lost:
+            return True
         if self.reserved_by is not None:
             return self.reserved_by != nexus.key
         return self._excludes(nexus, Access.WRITE)
@@ -272,7 +283,7 @@ class Reservations:
     def _commit(self, state: State) -> None:
         """Replace the state, durably before anyone is told."""
         if state.aptpl or self.state.aptpl:
-            self.lu.store.save(self._store_key, state.saved())
+            self.lu.store.save(self.store_key, state.saved())
         self.state = state
         self.lu.on_change()
 
@@ -469,4 +480,20 @@ class Reservations:
         after = state.advanced(registrations=registrations, holder=moved.nexus_key, aptpl=aptpl)
         yield from self._carry_registrations(after)
         self._commit(after)
+        return GOOD
+
+    def replace_lost(
+        self, nexus: ITNexus, key: int, new_key: int, kind: ReservationType, *, aptpl: bool
+    ) -> Translation:
+        """REPLACE LOST RESERVATION. Spec: SPC-4 5.13.11.3."""
+        yield from ()
+        if not self.lost:
+            raise parameter_error(INVALID_RELEASE_OF_PERSISTENT_RESERVATION)
+        if key or not new_key:
+            raise parameter_error()
+        own = Registration(nexus.initiator, nexus.target, new_key)
+        state = State({own.nexus_key: own}, kind, own.nexus_key, aptpl=aptpl)
+        self.lu.store.save(self.store_key, state.saved())  # in the place of what is damaged
+        self.lost, self.state = "", state
+        self.lu.on_change()
         return GOOD

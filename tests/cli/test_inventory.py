@@ -383,9 +383,9 @@ def test_a_namespace_whose_state_is_damaged_stays_out_and_others_come(
         async with running(configured) as daemon:
             (served,) = daemon.served
             store = daemon.controllers._inventory._store
-            key = f"reservations-{served.units[2].state_key}"
+            key = f"mode/{served.units[2].state_key}"
             await changed(daemon, 1, 2, 3)
-            store._path(key).write_text("{")
+            store.path(key).write_text("{")
             assert isinstance(served.controller.transport, EmulatedTransport)
             served.controller.transport.detach(1)
             await eventually(
@@ -439,9 +439,7 @@ def test_state_that_cannot_be_saved_is_told_and_does_not_count(
     async def work() -> None:
         async with running(configured) as daemon:
             (served,) = daemon.served
-            path = daemon.controllers._inventory._store._path(
-                f"reservations-{served.units[1].state_key}"
-            )
+            path = daemon.controllers._inventory._store.path(f"reservations-{served.units[1].state_key}")
             obstacle = path.with_name(f"{path.name}.new")
             obstacle.mkdir()
             with Initiator(("127.0.0.1", port)) as one:

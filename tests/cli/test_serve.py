@@ -329,8 +329,34 @@ def test_a_second_controller_that_fails_ends_the_first(tmp_path: Path) -> None:
     assert str(missing) in done.stderr
 
 
-@pytest.mark.parametrize("kind", ["reservations-", "mode/"])
-def test_damaged_state_is_one_line(tmp_path: Path, kind: str) -> None:
+def test_reservations_that_are_lost_close_a_disk_until_they_are_replaced(tmp_path: Path) -> None:
+    image = f"emulated:{tmp_path / 'disk.img'},size=64M"
+    keys = bytes(8) + b"\x11" * 8 + bytes([0, 0, 0, 0, 1, 0, 0, 0])  # APTPL
+    daemon = Daemon(tmp_path, image, arguments=())
+    with daemon as running, Initiator(("127.0.0.1", running.port)) as one:
+        one.login(IQN)
+        one.hear()
+        assert one.command(0, bytes([0x5F, *bytes(7), 24, 0]), data_out=keys).status == 0
+    (saved,) = (tmp_path / "units").glob("reservations-*")
+    saved.write_text('{"aptpl": tr')
+    with daemon as running, Initiator(("127.0.0.1", running.port)) as one:
+        assert running.logs(f"{saved} is damaged")
+        assert running.logs("sg_persist --out --replace-lost")
+        one.login(IQN)
+        one.hear()
+        assert one.command(0, bytes([0x28, *bytes(7), 1, 0]), data_in=512).sense_triple == (
+            7,
+            0x44,
+            1,
+        )
+        assert saved.read_text() == '{"aptpl": tr'
+        replace = bytes([0x5F, 8, 5, *bytes(5), 24, 0])
+        assert one.command(0, replace, data_out=keys).status == 0
+        assert one.command(0, bytes([0x28, *bytes(7), 1, 0]), data_in=512).status == 0
+    assert '"type": 5' in saved.read_text()
+
+
+def test_damaged_state_is_one_line(tmp_path: Path) -> None:
     image = f"emulated:{tmp_path / 'disk.img'},size=64M"
     with (
         Daemon(tmp_path, image, arguments=()) as running,
@@ -341,7 +367,7 @@ def test_damaged_state_is_one_line(tmp_path: Path, kind: str) -> None:
         assert one.command(0, bytes(6)).status in (0, 2)
         assert one.command(0, bytes([0x5F, *bytes(7), 24, 0]), data_out=data).status == 0
     (saved,) = (tmp_path / "units").glob("reservations-*")
-    damaged = saved.with_name(saved.name.replace("reservations-", quote(kind, safe="")))
+    damaged = saved.with_name(saved.name.replace("reservations-", quote("mode/", safe="")))
     damaged.write_text('{"aptpl": true, "pages": 1}')
     done = scsi2nvme("serve", "--controller", image, "--state-dir", str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")

@@ -22,6 +22,7 @@ TYPES = (WE, EA, WE_RO, EA_RO, WE_AR, EA_AR)
 NAMES = ("a", "b", "c")
 GOOD, CONFLICT = "good", "conflict"
 INVALID_PARAMETER, INVALID_RELEASE = (5, 0x26, 0x00), (5, 0x26, 0x04)
+LOST = (7, 0x44, 0x01)
 PREEMPTED, RELEASED, UNREGISTERED = (6, 0x2A, 0x03), (6, 0x2A, 0x04), (6, 0x2A, 0x05)
 
 Outcome = str | tuple[int, int, int]

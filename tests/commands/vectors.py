@@ -403,7 +403,7 @@ VECTORS: dict[str, tuple[Step, ...]] = {
         ),
     ),
     "PERSISTENT RESERVE IN, REPORT CAPABILITIES": (
-        Step("5E 02 0000000000 00FF 00", data=hexed("00081d80ea010000")),
+        Step("5E 02 0000000000 00FF 00", data=hexed("00089d80ea010000")),
     ),
     "PERSISTENT RESERVE IN, READ FULL STATUS": (
         REGISTERED_A,
@@ -497,6 +497,15 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             "5E 01 0000000000 00FF 00",
             data=hexed("000000020000001000000000000000030000000000010000"),
         ),
+    ),
+    "PERSISTENT RESERVE OUT, REPLACE LOST RESERVATION": (  # none is
+        REGISTERED_A,
+        Step(
+            "5F 08 05 0000 00000018 00",
+            out=hexed("000000000000000000000000000000030000000000000000"),
+            sense=(0x5, 0x26, 0x04),
+        ),
+        Step("5E 00 0000000000 00FF 00", data=hexed("00000001000000080000000000000001")),
     ),
     "READ (16)": (
         Step(

@@ -13,6 +13,7 @@ from scsi2nvme.cli.daemon.routes import reason_against, route, set_options
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.happenings import tell
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.service import TaskService
 from scsi2nvme.service.names import Identity, Verdict, shared
@@ -138,6 +139,8 @@ class Inventory:
                 lu.reservations = DiskReservations(lu, self._host.of(one.controller))
         except DamagedState as error:
             raise self._store.damaged(error.key, error.reason) from None
+        if lu.reservations.lost:
+            self._tell_of_lost_reservations(one, lu)
         set_options(lu, one.settings.spec)
         self._service.add_unit(lu, one.controller, one.native)
         one.units[facts.nsid] = lu
@@ -145,6 +148,21 @@ class Inventory:
         if len(one.units) == 1:
             self._service.follow_sanitize([lu])
         return True
+
+    def _tell_of_lost_reservations(self, one: Served, lu: LogicalUnit) -> None:
+        reservations = lu.reservations
+        tell(
+            log,
+            logging.ERROR,
+            "reservations-lost",
+            "%s: saved state %s is damaged (%s): its persistent reservations are lost, and it is "
+            "closed to initiators until one of them replaces these (sg_persist --out "
+            "--replace-lost); or move the file away, and start again without any",
+            *(_label(one.settings, lu.nsid), self._store.path(reservations.store_key)),
+            reservations.lost,
+            disk=lu.facts.controller.text("sn").strip(),
+            namespace=str(lu.nsid),
+        )
 
     def _is_left(self, one: Served, facts: NamespaceFacts) -> bool:
         """Whether a controller is leaving that leads to a namespace."""

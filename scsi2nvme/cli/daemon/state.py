@@ -15,7 +15,7 @@ from urllib.parse import quote
 from scsi2nvme import durable
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.typed import parse_json
-from scsi2nvme.unit.store import UnsavedState
+from scsi2nvme.unit.store import DamagedState, UnsavedState
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,14 @@ def check_directory(path: Path) -> None:
         )
 
 
+class DamagedFile(OperationError, DamagedState):
+    """What a file holds makes no sense: one line for people, and a state that some live without."""
+
+    def __init__(self, line: str, key: str, reason: str) -> None:
+        Exception.__init__(self, line)
+        self.key, self.reason = key, reason
+
+
 class JsonStore:
     """A `scsi2nvme.unit.store.Store` that keeps one file per key.
 
@@ -69,23 +77,24 @@ class JsonStore:
         self.directory = directory
         own_directory(directory)
 
-    def _path(self, key: str) -> Path:
+    def path(self, key: str) -> Path:
+        """Return the file of a key."""
         return self.directory / (quote(key, safe="") + ".json")
 
-    def damaged(self, key: str, reason: object) -> OperationError:
+    def damaged(self, key: str, reason: object) -> DamagedFile:
         """Return what to tell if what is saved under `key` makes no sense."""
-        return OperationError(
-            f"saved state {self._path(key)} is damaged ({reason}); move it away to start without it"
-        )
+        line = f"saved state {self.path(key)} is damaged ({reason})"
+        return DamagedFile(f"{line}; move it away to start without it", key, str(reason))
 
     def load(self, key: str) -> Mapping[str, Any] | None:
         """Return what was last saved under `key`; OperationError if it is damaged."""
         try:
-            value = parse_json(durable.read(self._path(key)))
+            value = parse_json(durable.read(self.path(key)))
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self.damaged(key, error.strerror) from None
+            # It may be sound, and for people to make readable.
+            raise OperationError(str(self.damaged(key, error.strerror))) from None
         except ValueError as error:
             raise self.damaged(key, error) from None
         if not isinstance(value, dict):
@@ -94,7 +103,7 @@ class JsonStore:
 
     def save(self, key: str, value: Mapping[str, Any]) -> None:
         """Save durably: file and directory are on stable storage on return."""
-        path = self._path(key)
+        path = self.path(key)
         content = json.dumps(value, indent=1, sort_keys=True).encode()
         try:
             if len(content) > durable.MAXIMUM_BYTES:  # it could not be loaded
@@ -108,9 +117,9 @@ class JsonStore:
     def move(self, key: str, to: str) -> None:
         """Rename durably; OperationError if that fails."""
         try:
-            self._path(key).replace(self._path(to))
+            self.path(key).replace(self.path(to))
             durable.sync_directory(self.directory)
         except OSError as error:
             raise OperationError(
-                f"saved state {self._path(key)} cannot be renamed: {error.strerror}"
+                f"saved state {self.path(key)} cannot be renamed: {error.strerror}"
             ) from None
