@@ -439,7 +439,9 @@ def test_state_that_cannot_be_saved_is_told_and_does_not_count(
     async def work() -> None:
         async with running(configured) as daemon:
             (served,) = daemon.served
-            path = daemon.controllers._inventory._store.path(f"reservations-{served.units[1].state_key}")
+            path = daemon.controllers._inventory._store.path(
+                f"reservations-{served.units[1].state_key}"
+            )
             obstacle = path.with_name(f"{path.name}.new")
             obstacle.mkdir()
             with Initiator(("127.0.0.1", port)) as one:
