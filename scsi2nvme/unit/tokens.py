@@ -10,7 +10,7 @@ import hmac
 import itertools
 import time
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from enum import Enum
@@ -21,7 +21,7 @@ from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.extents import meet, merged
 
 MOST_RANGES = 64  # of one token
-MOST_TOKENS = 512  # of all
+MOST_TOKENS = 512  # of all; who has most makes room for who has less
 MOST_OWN_TOKENS = 64  # that one I_T nexus has made; the one goes that was not used for longest
 # What they stand for is looked at for each command that may change it.
 MOST_ALL_RANGES, MOST_OWN_RANGES = 4096, 512
@@ -154,6 +154,15 @@ def _ranges(tokens: Iterable[RodToken]) -> int:
     return sum(len(token.extents) for token in tokens)
 
 
+def _count(tokens: Iterable[RodToken]) -> int:
+    return sum(1 for _ in tokens)
+
+
+def _idle(tokens: Iterable[RodToken]) -> RodToken | None:
+    """Return the first that no copy uses."""
+    return next((token for token in tokens if not token.uses), None)
+
+
 class Tokens:
     """The tokens of all logical units that copies can be made between.
 
@@ -253,17 +262,44 @@ class Tokens:
     def _has_room(self, owner: str, ranges: int) -> bool:
         """Make room for another token of an owner's, which stands for so many ranges, if need be.
 
-        Nobody's but his own go for it.
+        Another's goes for it only where that one has more than this one would have with it.
         """
         own = [token for token in self._live.values() if token.owner == owner]
         while len(own) >= MOST_OWN_TOKENS or _ranges(own) + ranges > MOST_OWN_RANGES:
-            idle = next((token for token in own if not token.uses), None)
+            idle = _idle(own)
             if idle is None:
                 return False
             self.end(idle, End.CANCELLED)
             own.remove(idle)
+        while (most := self._lacking(ranges)) is not None:
+            mine = len(own) + 1 if most is _count else _ranges(own) + ranges
+            idle = self._of_the_richest(most, mine) or _idle(own)
+            if idle is None:
+                return False
+            self.end(idle, End.CANCELLED)
+            own = [token for token in own if token is not idle]
+        return True
+
+    def _lacking(self, ranges: int) -> Callable[[Iterable[RodToken]], int] | None:
+        """Return how to count what there is not enough of for another token; None: there is."""
         every = self._live.values()
-        return len(every) < MOST_TOKENS and _ranges(every) + ranges <= MOST_ALL_RANGES
+        if len(every) >= MOST_TOKENS:
+            return _count
+        return _ranges if _ranges(every) + ranges > MOST_ALL_RANGES else None
+
+    def _of_the_richest(
+        self, count: Callable[[Iterable[RodToken]], int], mine: int
+    ) -> RodToken | None:
+        """Return what was not used for longest of the owner with most; None: he has not more."""
+        owners: dict[str, list[RodToken]] = defaultdict(list)
+        for token in self._live.values():
+            owners[token.owner].append(token)
+        for tokens in sorted(owners.values(), key=count, reverse=True):
+            if count(tokens) <= mine:
+                return None
+            if (idle := _idle(tokens)) is not None:
+                return idle
+        return None
 
     def _run_timer(self) -> None:
         if self._timer is not None or not self._live:

@@ -27,7 +27,7 @@ from tests.commands.reservations import (
 from tests.support import Bench, make_bench, make_facts
 
 REPLACE = "REPLACE LOST RESERVATION"
-ADMITTED = (
+ADMITTED: tuple[tuple[str, dict[str, int]], ...] = (
     *(("INQUIRY", {"allocation_length": 96}), ("LOG SENSE", {"allocation_length": 64})),
     *(("REPORT LUNS", {"allocation_length": 64}), ("REQUEST SENSE", {"allocation_length": 252})),
     ("REPORT TARGET PORT GROUPS", {"allocation_length": 64}),
@@ -35,7 +35,7 @@ ADMITTED = (
     ("WRITE BUFFER, echo", {}),
     ("START STOP UNIT", {"start": 1}),
 )
-REFUSED = (
+REFUSED: tuple[tuple[str, dict[str, int]], ...] = (
     *(("TEST UNIT READY", {}), ("READ CAPACITY (10)", {}), ("START STOP UNIT", {})),
     *(("START STOP UNIT", {"start": 1, "power_condition": 1}), ("RESERVE (6)", {})),
     *(("READ (10)", {"transfer_length": 1}), ("READ (10)", {"transfer_length": 0})),
@@ -108,14 +108,15 @@ def test_a_replacement_is_all_that_there_is(aptpl: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("own", "new", "flags"),
-    [(1, 7, {}), (0, 0, {}), (0, 7, {"spec_i_pt": 1}), (0, 7, {"all_tg_pt": 1})],
+    ("own", "new", "spec_i_pt", "all_tg_pt"),
+    [(1, 7, 0, 0), (0, 0, 0, 0), (0, 7, 1, 0), (0, 7, 0, 1)],
 )
 def test_a_replacement_that_makes_no_sense_is_refused(
-    own: int, new: int, flags: dict[str, int]
+    own: int, new: int, spec_i_pt: int, all_tg_pt: int
 ) -> None:
     bench, _ = lost_bench()
-    assert out(bench, "a", REPLACE, own, new, kind=WE, **flags) == INVALID_PARAMETER
+    flags = {"spec_i_pt": spec_i_pt, "all_tg_pt": all_tg_pt}
+    assert out(bench, "a", REPLACE, own, new, kind=WE, extra=b"", **flags) == INVALID_PARAMETER
     assert out(bench, "a", REPLACE, 0, 7, kind=2) == (5, 0x24, 0)
     assert outcome(write(bench, "a")) == LOST
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -377,9 +378,24 @@ def test_there_is_room_for_so_many(bench: Bench) -> None:
     for number in range(1, MOST_TOKENS // MOST_OWN_TOKENS):
         for lba in range(MOST_OWN_TOKENS):
             populate(bench, [(lba, 1)], nexus=bench.other(f"n{number}"))
-    wanted = populating([(0, 1)])
-    assert told(do(bench, "POPULATE TOKEN", wanted, nexus=bench.other("more"))) == (5, 0x55, 0x0D)
     assert len(bench.lu.rods.tokens.all()) == MOST_TOKENS
+
+
+def test_who_has_most_tokens_makes_room_for_who_has_fewer(bench: Bench) -> None:
+    names = [f"n{number}" for number in range(MOST_TOKENS // MOST_OWN_TOKENS)]
+    for name in names:
+        for lba in range(MOST_OWN_TOKENS):
+            populate(bench, [(lba, 1)], nexus=bench.other(name))
+    for _ in range(MOST_OWN_TOKENS):
+        populate(bench, [(0, 1)], nexus=bench.other("more"))
+    every = bench.lu.rods.tokens.all()
+    shares = Counter(token.owner for token in every)
+    assert len(every) == MOST_TOKENS
+    assert sorted(shares.values()) == [56, *[57] * 8]
+    for token in every:  # none of those that are in use goes
+        bench.lu.rods.tokens.use(token)
+    wanted = populating([(0, 1)])
+    assert told(do(bench, "POPULATE TOKEN", wanted, nexus=bench.other("last"))) == (5, 0x55, 0x0D)
 
 
 def test_results_are_the_nexuss(bench: Bench) -> None:
