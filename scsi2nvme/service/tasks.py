@@ -22,12 +22,7 @@ from scsi2nvme.native.plane import Event, EventType, Plane, PlaneTask
 from scsi2nvme.nvme.status import is_retryable
 from scsi2nvme.scsi.lun import lun_of
 from scsi2nvme.scsi.result import Asked, Result, Translation, check_condition
-from scsi2nvme.scsi.sense import (
-    INTERNAL_TARGET_FAILURE,
-    Sense,
-    SenseCode,
-    SenseKey,
-)
+from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, Sense, SenseCode, SenseKey
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service.admission import admitted, ordered, waits
 from scsi2nvme.service.answers import Noticing, may_change, unchanged
@@ -291,9 +286,14 @@ class TaskRunner:
     async def _conclude(
         self, unit: ServedUnit, request: engine.Request, result: Result, run: Run
     ) -> None:
-        """Answer a command once what it is to abort has ended."""
-        await self._manager.preempted(unit)
-        self._answer(run.task, unit, request, result)
+        """Answer a command once what it is to abort has ended, or nobody waits for the answer.
+
+        It is done, and what goes on after it has to, whoever waits.
+        """
+        try:
+            await self._manager.preempted(unit)
+        finally:
+            self._answer(run.task, unit, request, result)
 
     def _answer(
         self, task: PlaneTask, unit: ServedUnit | None, request: engine.Request, result: Result

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from scsi2nvme.native.plane import Scope
+from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.scsi.sense import CAPACITY_DATA_HAS_CHANGED
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
@@ -293,6 +294,23 @@ def test_preempt_and_abort_waits_for_the_aborts(tas: bool, attribute: int) -> No
         assert preempting.status == Status.GOOD
 
     played(story)
+
+
+@told
+async def test_what_goes_on_after_its_status_does_so_where_nobody_waits_for_that(
+    bench: Bench,
+) -> None:
+    """Else a copy in the background would have begun for good, and never ended."""
+    preempting: Any = asyncio.get_running_loop().create_future()
+    bench.service._registry.units[bench.lu].preempting = [preempting]
+    flushing = await bench.run(row("SYNCHRONIZE CACHE (10)").build(immed=1))
+    assert flushing.ended is None
+    bench.controller.held = True
+    await bench.abort(flushing)
+    assert flushing.ended is not None
+    assert bench.controller.opcodes == [Opcode.FLUSH]
+    await bench.controller.release()
+    preempting.set_result(None)
 
 
 @pytest.mark.parametrize("lost", [True, False])
