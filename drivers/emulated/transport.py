@@ -42,6 +42,7 @@ from scsi2nvme.nvme.registers import (
     CAP,
     CC,
     CSTS,
+    NSSR_RESET,
     Register,
     ShutdownStatus,
     decode,
@@ -184,6 +185,12 @@ class EmulatedTransport:
             self._configure(value)
         elif offset in _PLAIN and not self._status.rdy:
             self._store(offset, value, 4)
+        elif offset == Register.NSSR and value == NSSR_RESET and decode(CAP, self._cap).nssrs:
+            self._disable()
+            self._set_defaults()
+            self._set_status(nssro=1)
+        elif offset == Register.CSTS and decode(CSTS, value).nssro:
+            self._set_status(nssro=0)  # it is cleared by writing one
 
     def write64(self, offset: int, value: int) -> None:
         """Write a 64-bit register."""

@@ -52,6 +52,7 @@ from scsi2nvme.native.nvme import QueuePair
 from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import Completed, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.registers import CAP, NSSR_RESET, Register, decode
 
 _log = logging.getLogger(__name__)
 
@@ -400,6 +401,16 @@ class Controller:
             await self._revive()
         else:
             await self._recovery.reset(reason)
+
+    async def reset_subsystem(self) -> None:
+        """Reset all controllers of the NVM subsystem; this one goes on as after `reset`.
+
+        ControllerError where there is no such reset. Spec: NVMe Base 2.0c 3.7.1.
+        """
+        if not decode(CAP, self.transport.read64(Register.CAP)).nssrs:
+            raise ControllerError("it has no NVM subsystem reset (CAP.NSSRS)")
+        self.transport.write32(Register.NSSR, NSSR_RESET)
+        await self.reset("NVM subsystem reset")
 
     async def restart(self) -> None:
         """Pause, reset, set up anew, resume. For the recovery; others call `reset`."""

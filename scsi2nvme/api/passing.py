@@ -61,6 +61,14 @@ class WhichProperties:
     controller: str = field(metadata=doc("its name, number or SPEC, or its target's name"))
 
 
+@dataclass(frozen=True, slots=True)
+class WhichSubsystem:
+    """A controller whose NVM subsystem is to be reset."""
+
+    controller: str = field(metadata=doc("its name, number or SPEC, or its target's name"))
+    force: bool = field(default=False, metadata=doc("also while initiators use it"))
+
+
 LOOK = Method(
     "controllers.look",
     "send a controller a command that only looks, at what is not private",
@@ -81,4 +89,12 @@ PROPERTIES = Method(
     dict[str, int],
 )
 
-METHODS = (LOOK, COMMAND, PROPERTIES)
+RESET_SUBSYSTEM = Method(
+    "controllers.reset_subsystem",
+    "reset all controllers of a controller's NVM subsystem, others' as well",
+    WhichSubsystem,
+    type(None),
+    changes=True,
+)
+
+METHODS = (LOOK, COMMAND, PROPERTIES, RESET_SUBSYSTEM)

@@ -135,6 +135,16 @@ def _no_namespace(controller: Controller, nsid: int) -> str:
     return f"there is no namespace {nsid}; active: {known}"
 
 
+async def reset_subsystem(controller: Controller) -> None:
+    """Reset a controller's NVM subsystem; OperationError if it cannot, or does not come back."""
+    try:
+        await controller.reset_subsystem()
+    except ControllerError as error:
+        raise OperationError(f"{controller.name}: {error}") from error
+    if not controller.live:
+        raise OperationError(f"{controller.name} is dead: {controller.failure}")
+
+
 async def reset(controller: Controller) -> None:
     """Reset a controller; OperationError if it does not come back."""
     await controller.reset()

@@ -13,7 +13,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from scsi2nvme.api import passing as api
-from scsi2nvme.api.passing import DWORDS, LOOK_BYTES, CommandEnded, WhichCommand, WhichProperties
+from scsi2nvme.api.passing import (
+    DWORDS,
+    LOOK_BYTES,
+    CommandEnded,
+    WhichCommand,
+    WhichProperties,
+    WhichSubsystem,
+)
 from scsi2nvme.cli import controllers
 from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
@@ -66,10 +73,20 @@ class Passing:
         answers.add(api.LOOK, self._look)
         answers.add(api.COMMAND, self._command)
         answers.add(api.PROPERTIES, self._properties)
+        answers.add(api.RESET_SUBSYSTEM, self._reset_subsystem)
 
     async def _properties(self, which: WhichProperties) -> dict[str, int]:
         controller = self._served(which.controller).controller
         return {str(offset): value for offset, value in controller.properties().items()}
+
+    async def _reset_subsystem(self, which: WhichSubsystem) -> None:
+        one = self._served(which.controller)
+        if one.units and not which.force:
+            raise OperationError(
+                "an NVM subsystem reset is refused while the controller is served: hosts of its "
+                "other controllers lose what is under way; --force does it all the same"
+            )
+        await controllers.reset_subsystem(one.controller)
 
     async def _look(self, which: WhichCommand) -> CommandEnded:
         command = _command_of(which)

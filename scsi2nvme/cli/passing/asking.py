@@ -19,6 +19,7 @@ from scsi2nvme.cli.passing.conversation import (
     Questions,
     Reset,
     Shown,
+    SubsystemReset,
 )
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.passing import looks
@@ -70,6 +71,10 @@ def _daemon_answers(question: Question, state_dir: Path, controller: str, *, for
         return None
     if isinstance(question, Reset):
         ask(state_dir, methods.RESET, methods.WhichController(controller))
+        return None
+    if isinstance(question, SubsystemReset):
+        which = passing.WhichSubsystem(controller, force)
+        ask(state_dir, passing.RESET_SUBSYSTEM, which)
         return None
     if isinstance(question, Properties):
         found = ask(state_dir, passing.PROPERTIES, passing.WhichProperties(controller))

@@ -37,6 +37,11 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
+class SubsystemReset:
+    """Asks for a reset of the controller's NVM subsystem."""
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """Asks for nothing: tells how much of what takes long is done, 0 to 1."""
 
@@ -56,7 +61,7 @@ class Shown:
     file: str = ""
 
 
-Question = NvmeCommand | Properties | Pause | Reset
+Question = NvmeCommand | Properties | Pause | Reset | SubsystemReset
 T = TypeVar("T")
 Conversation = Generator[Question | Done, Any, T]
 Questions = Generator[Question, Any, T]

@@ -14,6 +14,7 @@ from scsi2nvme.cli.passing.conversation import (
     Questions,
     Reset,
     Shown,
+    SubsystemReset,
 )
 from scsi2nvme.cli.spec import ControllerSpec
 from scsi2nvme.drivers.nvme.controller import Controller
@@ -46,6 +47,9 @@ async def _controller_answers(opened: Controller, question: Question) -> Any:
         return None
     if isinstance(question, Reset):
         await controllers.reset(opened)
+        return None
+    if isinstance(question, SubsystemReset):
+        await controllers.reset_subsystem(opened)
         return None
     if isinstance(question, Properties):
         return opened.properties()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.cli.passing.blocks import latency, written
-from scsi2nvme.cli.passing.conversation import Conversation, Shown, succeed
+from scsi2nvme.cli.passing.conversation import Conversation, Shown, SubsystemReset, succeed
 from scsi2nvme.cli.passing.data import given_data
 from scsi2nvme.cli.passing.row import (
     FORCE,
@@ -16,6 +16,7 @@ from scsi2nvme.cli.passing.row import (
     TIMEOUT,
     Option,
     Row,
+    always,
     flag,
     namespace_id,
     number,
@@ -71,6 +72,11 @@ def _passthru(admin: bool) -> Callable[[argparse.Namespace], Conversation[Shown]
     return converse
 
 
+def _subsystem_reset(given: argparse.Namespace) -> Conversation[Shown]:
+    yield SubsystemReset()
+    return Shown(("resetting subsystem: Success",))
+
+
 def _options() -> tuple[Option, ...]:
     return (
         Option("opcode", "o", "opcode", number(8), None, required=True),
@@ -115,5 +121,14 @@ ROWS = (
         _options(),
         _passthru(admin=False),
         _changes(admin=False),
+    ),
+    Row(
+        "subsystem-reset",
+        "reset an NVM subsystem, all its controllers",
+        "Reset an NVM subsystem, where it can be: all its controllers, others' as well. While a "
+        "daemon serves it that wants --force; what is under way there is repeated.",
+        (FORCE,),
+        _subsystem_reset,
+        always,
     ),
 )
