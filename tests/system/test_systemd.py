@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from tests.system import package
 from tests.system.conftest import watched
 from tests.system.machine import Machine
 from tests.system.power import Power
@@ -42,6 +46,17 @@ WantedBy=multi-user.target
 END
 systemctl enable --now initiator
 """
+# What `install-units` has put there, and not the package, which an administrator's would go before.
+UNPACKAGED = """
+rm /etc/systemd/system/scsi2nvme.service /etc/dbus-1/system.d/scsi2nvme.conf
+rm /etc/udev/rules.d/60-scsi2nvme.rules /etc/tmpfiles.d/scsi2nvme.conf
+rm /usr/local/share/dbus-1/system-services/org.kernel.TCMUService1.service
+"""
+# How many writes a disk has had, and whether these are 100 more than it had.
+WRITES_ON = """
+written() { read -ra counted </sys/block/${disk##*/}/stat; echo ${counted[4]}; }
+more() { [ $(written) -ge $((begun + 100)) ]; }
+"""
 IDENTITY = """
 identity() { sg_vpd --page=0x80 "$1"; sg_vpd --page=0x83 "$1"; sg_readcap --long "$1"; }
 """
@@ -53,6 +68,14 @@ def booted(power: Power) -> Iterator[Machine]:
     power.off()
     with Machine(files=power.files, systemd=True) as machine:
         yield machine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def packages(power: Power) -> Iterator[Future[Path]]:
+    """Make the packages while the machine is about other things."""
+    directory = power.files.program.parent
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit(package.build, directory)
 
 
 @pytest.fixture
@@ -170,21 +193,18 @@ def test_data_move_in_place_and_nothing_is_complained_of(machine: Machine) -> No
     assert re.search("^WARNINGS 0$", output, re.M)
 
 
-@pytest.mark.parametrize(
-    "act", ["systemctl restart scsi2nvme", "systemctl kill --signal=KILL scsi2nvme"]
-)
-def test_a_restart_is_a_pause(machine: Machine, act: str) -> None:
+def test_a_crash_is_a_pause(machine: Machine) -> None:
+    """As is a restart: see the upgrade of the package."""
     output = machine.run(
         f"""
         disk=$(iscsi_disk {DISKS[0]})
+        {WRITES_ON}
         before=$(systemctl show -P MainPID scsi2nvme)
-        written() {{ read -ra counted </sys/block/${{disk##*/}}/stat; echo ${{counted[4]}}; }}
-        more() {{ [ $(written) -ge $((begun + 100)) ]; }}
         begun=$(written)
         fio_verify $disk 200M --rate_iops=150 --verify_state_save=0 --number_ios=1000 &
         fio=$!
         eventually 60 more
-        {act}
+        systemctl kill --signal=KILL scsi2nvme
         wait $fio
         test $(systemctl show -P MainPID scsi2nvme) != $before
         """,
@@ -213,3 +233,56 @@ def test_only_root_asks_the_handler(machine: Machine) -> None:
     assert "its namespace is that of" in output
     assert "AccessDenied" in output
     assert "600 root" in output
+
+
+def test_an_upgrade_of_the_package_is_a_pause(machine: Machine, packages: Future[Path]) -> None:
+    """It restarts the daemon; who purges it has nothing left but what is his own."""
+    for name in (package.OLD, package.NEW):
+        shutil.copy(packages.result() / name, machine.share)
+    output = machine.run(
+        f"""
+        {UNPACKAGED}
+        {WRITES_ON}
+        systemctl reset-failed
+        dpkg --force-unsafe-io --install /share/{package.OLD}
+        systemctl reenable scsi2nvme
+        systemctl restart scsi2nvme
+        disk=$(iscsi_disk {DISKS[0]})
+        cp /etc/scsi2nvme.toml /root
+        before=$(systemctl show -P MainPID scsi2nvme)
+        dpkg --force-unsafe-io --unpack /share/{package.NEW}
+        test $(systemctl show -P MainPID scsi2nvme) = $before
+        begun=$(written)
+        until [ -e /run/upgraded ]; do
+          fio_verify $disk 200M --rate_iops=150 --verify_state_save=0 --number_ios=300
+        done &
+        fio=$!
+        eventually 60 more
+        dpkg --configure scsi2nvme
+        : >/run/upgraded
+        wait $fio
+        pid=$(systemctl show -P MainPID scsi2nvme)
+        test $pid != $before
+        echo "RUNS $(tr '\\0' ' ' </proc/$pid/cmdline)"
+        cmp /etc/scsi2nvme.toml /root/scsi2nvme.toml
+        systemctl is-enabled scsi2nvme
+        /usr/sbin/scsi2nvme export {A.address} --namespace-id 2
+        """,
+        timeout_s=240,
+    ).output
+    assert "err= 0" in output
+    assert re.search("^RUNS /usr/lib/scsi2nvme/bin/python3 .*daemon --config", output, re.M)
+    output = machine.run(
+        """
+        systemctl stop initiator
+        targetctl clear
+        dpkg --purge scsi2nvme
+        systemctl is-active scsi2nvme || true
+        ls /var/lib/scsi2nvme 2>/dev/null || true
+        find / -xdev -name '*scsi2nvme*' -not -path '/opt/*' -not -path '/root/*' \
+          -not -path '/tmp/*' -not -path '/etc/iscsi/*' -not -name 'scsi2nvme-bind-*' \
+          -printf 'LEFT %p\n'
+        """,
+        timeout_s=60,
+    ).output
+    assert re.findall("^LEFT (.*)$", output, re.M) == ["/etc/scsi2nvme.toml"], output
