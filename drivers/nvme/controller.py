@@ -52,7 +52,7 @@ from scsi2nvme.native.nvme import QueuePair
 from scsi2nvme.native.transport import Region
 from scsi2nvme.nvme.command import Completed, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
-from scsi2nvme.nvme.registers import CAP, NSSR_RESET, Register, decode
+from scsi2nvme.nvme.registers import ALL_ONES_64, CAP, NSSR_RESET, Register, decode
 
 _log = logging.getLogger(__name__)
 
@@ -405,11 +405,17 @@ class Controller:
     async def reset_subsystem(self) -> None:
         """Reset all controllers of the NVM subsystem; this one goes on as after `reset`.
 
-        ControllerError where there is no such reset. Spec: NVMe Base 2.0c 3.7.1.
+        ControllerError where there is no such reset, or no device. Spec: NVMe Base 2.0c 3.7.1.
         """
-        if not decode(CAP, self.transport.read64(Register.CAP)).nssrs:
+        value = self.transport.read64(Register.CAP)
+        if value == ALL_ONES_64:  # which would say that it has all
+            raise ControllerGoneError("it does not answer")
+        if not decode(CAP, value).nssrs:
             raise ControllerError("it has no NVM subsystem reset (CAP.NSSRS)")
-        self.transport.write32(Register.NSSR, NSSR_RESET)
+        try:
+            self.transport.write32(Register.NSSR, NSSR_RESET)
+        except TransportError as error:
+            raise ControllerGoneError(str(error)) from error
         await self.reset("NVM subsystem reset")
 
     async def restart(self) -> None:

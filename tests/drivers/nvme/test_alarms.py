@@ -13,6 +13,7 @@ from scsi2nvme.drivers.emulated.capabilities import TABLES
 from scsi2nvme.drivers.emulated.capability import Tables
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
 from scsi2nvme.drivers.nvme.controller import Controller, ControllerState
+from scsi2nvme.drivers.nvme.errors import ControllerGoneError
 from scsi2nvme.drivers.nvme.events import ControllerEvent
 from scsi2nvme.drivers.nvme.retry import LOST
 from scsi2nvme.drivers.nvme.timing import Timing
@@ -102,6 +103,19 @@ def test_a_device_that_is_gone_already_is_let_go_at_once(transport: Alarming) ->
         os.eventfd_write(transport.alarms[Alarm.UNPLUG], 1)
         await until_let_go(transport)
         assert controller.state is ControllerState.DEAD
+        await controller.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_gone_has_no_subsystem_to_reset(transport: Alarming) -> None:
+    """All ones, which it reads as then, would say that it has such a reset."""
+
+    async def scenario() -> None:
+        controller = await Controller.open(transport)
+        transport.remove()
+        with pytest.raises(ControllerGoneError):
+            await controller.reset_subsystem()
         await controller.close()
 
     asyncio.run(scenario())
