@@ -27,7 +27,7 @@ class OfMachine(Daemon):
 
     def begin(self, stdout: int, stderr: int, environment: dict[str, str]) -> Process:
         become = "import sys; from tests.system import forks; forks._become(sys.argv[1:], range(3))"
-        words = [sys.executable, "-c", become, *self.words()]
+        words = [sys.executable, "-c", become, "scsi2nvme", *self.words()]
         return subprocess.Popen(words, stdout=stdout, stderr=stderr, env=environment)
 
 
@@ -39,3 +39,8 @@ def test_it_tells_where_it_is(tmp_path: Path) -> None:
         until(lambda: accepts.search(daemon.log.read_text()), "tasks are told")
         assert daemon.stop() == 0
     assert "Current thread" in daemon.log.read_text()
+
+
+def test_what_is_no_program_of_debian_is_imported() -> None:
+    for name in ("scsi2nvme", "acknowledged"):
+        assert callable(forks.PROGRAMS[name](name))

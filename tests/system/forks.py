@@ -1,12 +1,12 @@
-"""The program without its start: forks of a process that has imported it.
+"""Programs without their start: forks of a process that has imported them.
 
-Imports are most of what a start costs, which is seconds in a machine, and tests start `scsi2nvme`
-some hundred times. library.sh has a function of this name that asks this process for a fork; it
-starts it when there is none. What is about a start runs `command scsi2nvme`; who is no shell, as
-systemd and setpriv, runs the program itself in any case.
+Imports are most of what a start costs, which is seconds in a machine, and tests start these
+programs some hundred times. library.sh has a function for each; it starts this process when there
+is none. What is about a start runs `command scsi2nvme`; who is no shell, as systemd and setpriv,
+runs the program itself in any case.
 
 `python3 -m tests.system.forks PORT` listens at 127.0.0.1. A request is a line, "PID IN OUT ERR HOW
-COUNT", and so many words, each ended by NUL: the program's arguments. The program gets the
+PROGRAM COUNT", and so many words, each ended by NUL: the program's arguments. The program gets the
 directory and these descriptors of the process that asks, as its standard ones; not its environment
 and limits. That is told its number and, if HOW is `wait`, its exit status, each in a line. It is
 killed if who waits goes before that; if HOW is `leave`, it stays. SIGURG has it tell where it is.
@@ -23,13 +23,15 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from typing import IO, Any, NoReturn
 
-# What the program has imported when it has begun to work.
+# What scsi2nvme has imported when it has begun to work.
 IMPORTED = (
     "scsi2nvme.__main__",
     "scsi2nvme.cli.daemon.front_ends.iscsi.portal",
@@ -48,6 +50,57 @@ IMPORTED = (
 _PIDFD_GETFD = 438  # of every architecture. Spec: pidfd_getfd(2)
 _STANDARD, _MOST = 3, 256  # descriptors
 _library = ctypes.CDLL(None, use_errno=True)
+
+
+@cache
+def imported(program: str) -> Callable[[], int | None]:
+    """Import a program, and return what runs it."""
+    main = PROGRAMS[program](program)
+    gc.collect()
+    gc.freeze()  # else to look for garbage copies all pages
+    return main
+
+
+def _scsi2nvme(_: str) -> Callable[[], int | None]:
+    for name in IMPORTED:
+        import_module(name)
+    main: Callable[[], int | None] = import_module("scsi2nvme.__main__").main
+    return main
+
+
+def _load(_: str) -> Callable[[], int | None]:
+    main: Callable[[], int | None] = import_module("tests.system.acknowledged").main
+    return main
+
+
+def _debian(program: str) -> Callable[[], int | None]:
+    loader = SourceFileLoader(f"program_{program}", f"/usr/bin/{program}")
+    spec = spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    main: Callable[[], int | None] = module.main
+    return main
+
+
+def _targetcli(program: str) -> Callable[[], int | None]:
+    main = _debian(program)
+    # For each line of a log for debugging, which nobody has asked for, it looks through the stack
+    # and all modules: half of what a command costs.
+    import_module("configshell_fb.log").Log.debug = lambda *_: None
+    return main
+
+
+# How each is imported.
+PROGRAMS: dict[str, Callable[[str], Callable[[], int | None]]] = {
+    "scsi2nvme": _scsi2nvme,
+    "targetcli": _targetcli,
+    "targetctl": _debian,
+    "acknowledged": _load,
+}
+# What is imported with it holds on to the streams that there are then: they stay as objects, which
+# take their file for what it was, say for one that can be sought in.
+KEEPS_STREAMS = frozenset({"targetcli"})
 
 
 class Forks:
@@ -71,8 +124,8 @@ class Forks:
         with line.makefile("rb") as request:
             if not (head := request.readline()):
                 return  # it was to see whether anybody listens
-            *asks, how, count = head.split()
-            words = [_word(request) for _ in range(int(count))]
+            *asks, how, program, count = head.split()
+            words = [program.decode(), *(_word(request) for _ in range(int(count)))]
         try:
             fork = _fork(*map(int, asks), words=words)
         except ProcessLookupError:
@@ -110,7 +163,8 @@ def _word(request: IO[bytes]) -> str:
 
 
 def _fork(asks: int, *descriptors: int, words: Sequence[str]) -> int:
-    """Begin a program for a process; returns its number."""
+    """Begin the program that is the first word for a process; returns its number."""
+    imported(words[0])
     standard = _copies(asks, descriptors)
     directory = os.open(f"/proc/{asks}/cwd", os.O_PATH)
     fork = os.fork()
@@ -137,14 +191,15 @@ def _become(words: Sequence[str], standard: Sequence[int]) -> NoReturn:
     for number, descriptor in enumerate(standard):
         os.dup2(descriptor, number)
     os.closerange(_STANDARD, _MOST)
-    sys.stdin = os.fdopen(0, closefd=False)
-    sys.stdout = os.fdopen(1, "w", closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    if words[0] not in KEEPS_STREAMS:
+        sys.stdin = os.fdopen(0, closefd=False)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     # Of those that the program leaves as they are. The second one calls the first.
     signal.signal(signal.SIGURG, _tell_tasks)
     faulthandler.register(signal.SIGURG, file=2, chain=True)
-    sys.argv = ["scsi2nvme", *words]
-    sys.exit(import_module("scsi2nvme.__main__").main())
+    sys.argv = list(words)
+    sys.exit(imported(words[0])())
 
 
 def _tell_tasks(*_: object) -> None:
@@ -166,8 +221,5 @@ def _where(waiting: Any) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for name in IMPORTED:
-        import_module(name)
-    gc.collect()
-    gc.freeze()  # else to look for garbage copies all pages
+    imported("scsi2nvme")
     Forks(int(sys.argv[1])).run()

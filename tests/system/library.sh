@@ -25,9 +25,15 @@ tell_hung() {
   (cd /opt/scsi2nvme && timeout --kill-after=5 90 python3 -m tests.system.hung) 2>&1 || true
 }
 
-# The program without its start, which costs seconds: a fork of a process that has imported it, see
+# Programs without their start, which costs seconds: forks of a process that has imported them, see
 # forks.py. `command scsi2nvme` runs the program itself.
-scsi2nvme() {
+scsi2nvme() { wait_for_fork scsi2nvme "$@"; }
+targetcli() { wait_for_fork targetcli "$@"; }
+targetctl() { wait_for_fork targetctl "$@"; }
+
+readonly forks_port=1023
+
+wait_for_fork() { # program, arguments
   local line number status
   ask_for_fork wait "$@"
   read -ru "$line" status || status=255
@@ -35,24 +41,23 @@ scsi2nvme() {
   return "$status"
 }
 
-readonly forks_port=1023
-
-# Begin it, and leave it running: its number is `$left` then.
-leave_scsi2nvme() {
+# Begin a program of these, and leave it running: its number is `$left` then.
+leave_fork() { # program, arguments
   local line number
   ask_for_fork leave "$@"
   exec {line}>&-
   left=$number
 }
 
-ask_for_fork() { # how, arguments
-  local how=$1 in out err
-  shift
+ask_for_fork() { # how, program, arguments
+  local how=$1 program=$2 in out err
+  shift 2
   connect_to_forks 2>/dev/null || { start_forks && connect_to_forks; }
   # The standard ones are others while something is written to the line.
   exec {in}<&0 {out}>&1 {err}>&2
-  printf '%s\n' "$BASHPID $in $out $err $how $#" >&"$line"
-  printf '%s\0' "$@" >&"$line"
+  printf '%s\n' "$BASHPID $in $out $err $how $program $#" >&"$line"
+  # Without arguments there are no words: printf would print an empty one.
+  [ $# = 0 ] || printf '%s\0' "$@" >&"$line"
   read -ru "$line" number
   exec {in}<&- {out}>&- {err}>&-
 }
@@ -65,7 +70,11 @@ start_forks() {
     if ! connectable; then
       (cd /opt/scsi2nvme && exec setsid python3 -m tests.system.forks $forks_port) \
         </dev/null >/run/forks.log 2>&1 9>&- &
-      eventually 60 connectable || cat /run/forks.log
+      # As long as it lives: what it imports takes a minute on a busy host.
+      until connectable; do
+        kill -0 $! || { cat /run/forks.log; break; }
+        pause 0.1
+      done
     fi
   } 9>/run/forks.lock
 }
@@ -96,8 +105,8 @@ hand_over() {
   [ "$function/driver" -ef "/sys/bus/pci/drivers/${2:-nvme}" ]
 }
 
-# Run commands of targetcli, given on standard input, in one go: each start takes seconds. It
-# goes on after an error; this then fails.
+# Run commands of targetcli, given on standard input, in one go: each start looks at all that there
+# is. It goes on after an error; this then fails.
 targetcli_all() {
   local commands output
   commands=$(cat)
@@ -222,7 +231,7 @@ declare -A udev_locks=()
 start_daemon() {
   [ -d /sys/module/target_core_user ] || modprobe target_core_user
   : >/run/daemon.log
-  leave_scsi2nvme serve --tcmu --state-dir /run/daemon "$@" >>/run/daemon.log 2>&1
+  leave_fork scsi2nvme serve --tcmu --state-dir /run/daemon "$@" >>/run/daemon.log 2>&1
   echo "$left" >/run/daemon.pid
   eventually 100 daemon_ready
 }
