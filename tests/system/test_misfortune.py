@@ -17,7 +17,12 @@ from tests.system.machine import Machine
 from tests.system.units import IQN, NAA, Unit, give_back, publish, serve
 
 A, B = CONTROLLERS
-KILLS, UPGRADES, RESETS, DISCONNECTS, DETACHMENTS = 20, 3, 5, 5, 3
+# Each time, every one of 32 threads has a command under way somewhere.
+KILLS, UPGRADES, RESETS, DISCONNECTS, DETACHMENTS = 8, 2, 3, 3, 2
+# Of a disk: few enough that what is written is written again and again, and soon read back.
+BLOCKS = 2048
+# How long initiators wait for an answer in the test of that, and how long none comes.
+PATIENCE_S, AWAY_S = 8, 12
 # What a disk may make its user wait for while something happens to the other one.
 UNAFFECTED_S = 10.0
 
@@ -30,23 +35,24 @@ restart() {{ # by which signal
 disk() {{ echo "$(<"/tmp/$1.disk")"; }} # which one
 load() {{ # which disks
   local name
-  cd /opt/scsi2nvme
   for name in "$@"; do
-    python3 -m tests.system.acknowledged "$(disk "$name")" "/tmp/$name.count" \\
-      >"/tmp/$name.outcome" 2>"/tmp/$name.errors" &
-    echo $! >"/tmp/$name.pid"
+    leave_fork acknowledged "$(disk "$name")" "/tmp/$name.count" --blocks {BLOCKS} \\
+      >"/tmp/$name.outcome" 2>"/tmp/$name.errors"
+    echo "$left" >"/tmp/$name.pid"
   done
   for name in "$@"; do eventually 60 test -e "/tmp/$name.count"; done
   progress 50 "$@"
 }}
-# End the load of a disk, which reads everything back, and print what it met.
-unload() {{ # which disk
-  local pid
-  pid=$(<"/tmp/$1.pid")
-  kill "$pid"
-  eventually 120 test ! -e "/proc/$pid" || stuck "$1"
-  rm "/tmp/$1.count" "/tmp/$1.pid"
-  cat "/tmp/$1.outcome" "/tmp/$1.errors"
+# End the load of disks, which reads everything back, and print what each met.
+unload() {{ # which disks
+  local name pid
+  for name in "$@"; do kill "$(<"/tmp/$name.pid")"; done
+  for name in "$@"; do
+    pid=$(<"/tmp/$name.pid")
+    eventually 120 test ! -e "/proc/$pid" || stuck "$name"
+    rm "/tmp/$name.count" "/tmp/$name.pid"
+    cat "/tmp/$name.outcome" "/tmp/$name.errors"
+  done
 }}
 reached() {{ [ "$(<"/tmp/$1.count")" -ge "$2" ]; }} # which disk, how many
 # Wait until so many commands of each disk have succeeded that began after this: of what is
@@ -103,6 +109,7 @@ class Disks:
     def __init__(self) -> None:
         self.sound = False
         self._machine: Machine | None = None
+        self._outcomes: dict[str, dict[str, Any]] = {}
 
     def begin(self, machine: Machine) -> None:
         """Put both under load."""
@@ -111,6 +118,7 @@ class Disks:
             self._machine = machine
             self.run(BEGIN, 300)
         self.sound = False
+        self._outcomes = {}
         self.run("load a b")
 
     def end(self) -> None:
@@ -124,11 +132,18 @@ class Disks:
         assert self._machine is not None
         return self._machine.run(LIBRARY + script, timeout_s).output
 
+    def unload(self, *names: str) -> None:
+        """End the load of disks, all at once; nothing was lost."""
+        lines = self.run(f"unload {' '.join(names)}", 300).splitlines()
+        for name, line in zip(names, lines, strict=True):
+            self._outcomes[name] = json.loads(line)
+            assert self._outcomes[name]["lost"] == []
+
     def outcome(self, name: str) -> dict[str, Any]:
-        """End the load of a disk and return what it met; nothing was lost."""
-        outcome: dict[str, Any] = json.loads(self.run(f"unload {name}", 300))
-        assert outcome["lost"] == []
-        return outcome
+        """Return what the load of a disk met; whatever load goes on still ends."""
+        if name not in self._outcomes:
+            self.unload(*sorted({"a", "b"} - self._outcomes.keys()))
+        return self._outcomes[name]
 
     def paused(self, name: str) -> None:
         """End the load of a disk, which may have waited for an answer."""
@@ -177,9 +192,16 @@ def test_the_daemon_is_replaced(disks: Disks, signal: str, times: int) -> None:
 def test_the_daemon_is_away_for_longer_than_initiators_wait(disks: Disks) -> None:
     """What they abort meanwhile is answered when it is back."""
     disks.run(
-        """
+        f"""
+        wait_for() {{ # so many seconds
+          local name
+          for name in a b; do echo $1 >/sys/block/$(basename $(disk $name))/device/timeout; done
+        }}
+        wait_for {PATIENCE_S}
+        trap "wait_for 30" EXIT
+        progress 50 a b # and what began before has ended
         end_daemon KILL
-        sleep 40 # they wait for 30 seconds
+        sleep {AWAY_S}
         begin_daemon
         progress 50 a b
         """,
@@ -350,7 +372,7 @@ def test_a_disk_is_resized(disks: Disks, machine: Machine) -> None:
 
 def test_a_disk_is_formatted_with_other_blocks(disks: Disks) -> None:
     """What it has become, it still is after a crash."""
-    disks.outcome("b")
+    disks.unload("b")
     disks.run(
         """
         for size in 4096 512; do

@@ -260,10 +260,11 @@ def test_a_long_pause_hangs_nobody(machine: Machine) -> None:
         + f"""
         create
         disk=$(loop_disk {NAA} 0)
+        echo 8 >/sys/block/${{disk##*/}}/device/timeout
         end_daemon
         dd if=$disk of=/dev/null bs=4k count=1 iflag=direct &
         reader=$!
-        sleep 40 # longer than initiators wait for an answer
+        sleep 12 # longer than its initiator waits for an answer
         start
         wait $reader
         # What the kernel says of it is said more or less loud, by its version.

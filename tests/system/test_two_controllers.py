@@ -36,9 +36,8 @@ sg_stpg --tp=2 --state=ao $other
 sg_turs --verbose $one || true # it is told
 sg_rtpg --decode $one
 sg_stpg --tp=1 --state=ao $other
-cd /opt/scsi2nvme
-python3 -m tests.system.acknowledged $one /tmp/twins.count >/tmp/twins.outcome 2>/tmp/twins.errors &
-load=$!
+leave_fork acknowledged $one /tmp/twins.count >/tmp/twins.outcome 2>/tmp/twins.errors
+load=$left
 done_so_far() {{ cat /tmp/twins.count 2>/dev/null || echo 0; }}
 reached() {{ [ $(done_so_far) -ge $1 ]; }}
 eventually 60 reached 50

@@ -90,6 +90,9 @@ def publish(units: Iterable[Unit], *, loopback: bool = False, portals: Iterable[
 
 def _commands(units: Iterable[Unit], loopback: bool, portals: Iterable[str]) -> Iterator[str]:
     units, portals = tuple(units), tuple(portals)
+    if portals:
+        # First, as it looks anew at all that there is.
+        yield "set global auto_add_default_portal=false"
     yield from (unit.create() for unit in units)
     if loopback:
         yield f"/loopback create {NAA}"
@@ -98,7 +101,6 @@ def _commands(units: Iterable[Unit], loopback: bool, portals: Iterable[str]) -> 
         )
     if portals:
         group = f"/iscsi/{IQN}/tpg1"
-        yield "set global auto_add_default_portal=false"
         yield f"/iscsi create {IQN}"
         yield f"{group} set attribute generate_node_acls=1 demo_mode_write_protect=0"
         yield from (f"{group}/portals create {portal} 3260" for portal in portals)
