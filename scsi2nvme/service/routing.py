@@ -30,9 +30,6 @@ _REFUSED = frozenset(
     {StatusCode.ANA_PERSISTENT_LOSS, StatusCode.ANA_INACCESSIBLE, StatusCode.ANA_TRANSITION}
 )
 _OFF_COURSE = _REFUSED | {LOST}
-# What reads and writes blocks ends so where the controller has lost the namespace, which another
-# one may have; with other commands it may be for what they ask.
-_LOST_NAMESPACE = StatusCode.INVALID_NAMESPACE
 # What translations take for "done or not", as after a reset.
 UNCERTAIN = StatusCode.ABORTED_SQ_DELETION
 
@@ -118,12 +115,12 @@ class _Attempt:
             self._completed(outcome)
             return
         self._ends |= zip(self._left, outcome, strict=True)
-        off = [index for index in self._left if self._is_off(index)]
+        off = [index for index in self._left if self._ends[index].status in _OFF_COURSE]
         if not off:
             route.refused = False
             self._settle(route)
             return
-        route.refused |= any(self._ends[index].status != LOST for index in off)
+        route.refused |= any(self._ends[index].status in _REFUSED for index in off)
         self._chooser.choose()
         other = self._chooser.chosen
         if other in self._tried or not other.leads:
@@ -139,16 +136,11 @@ class _Attempt:
             except Exception as error:
                 self._completed(error)
 
-    def _is_off(self, index: int) -> bool:
-        status = self._ends[index].status
-        lost = status == _LOST_NAMESPACE and not self._commands[index].admin
-        return lost or status in _OFF_COURSE
-
     def _may_repeat(self, index: int) -> bool:
         command = self._commands[index]
         if command.memory is not None:
             return False  # another controller's is elsewhere
-        refused = self._ends[index].status != LOST and command.fuse is Fuse.NORMAL
+        refused = self._ends[index].status in _REFUSED and command.fuse is Fuse.NORMAL
         return refused or repeatable(command)
 
     def _settle(self, route: ServedRoute) -> None:
@@ -165,13 +157,8 @@ class _Attempt:
 
 
 def off_course(lu: LogicalUnit | None, status: int) -> bool:
-    """Whether only the controller does not lead to the blocks, and another one may.
-
-    `status` is that of a command which reads or writes blocks.
-    """
-    if lu is None or not lu.routes.several:
-        return False
-    return status == _LOST_NAMESPACE or status in _OFF_COURSE
+    """Whether only the controller does not lead to the blocks, and another one may."""
+    return lu is not None and lu.routes.several and status in _OFF_COURSE
 
 
 def sets(command: NvmeCommand) -> bool:

@@ -331,26 +331,6 @@ def test_a_namespace_that_goes_from_one_controller_stays_by_the_other(tmp_path: 
     asyncio.run(work())
 
 
-@pytest.mark.parametrize("what", ["read", "write", "compare"])
-def test_what_one_controller_refuses_as_no_namespace_of_its_goes_by_the_other(
-    tmp_path: Path, what: str
-) -> None:
-    """As it does from when one is detached there until we have heard of that."""
-
-    async def work() -> None:
-        async with twins(tmp_path, f",fault={what}:status=0/0B:after=20", "") as both:
-            counts = [0, 0]
-            load = (
-                keep_writing(port, lba, counts) for lba, port in enumerate((both.one, both.other))
-            )
-            await asyncio.gather(*load)
-            assert counts == [59, 59]
-            await both.active(2)
-            assert both.lu.statistics().failures.keys() <= {0x02062A06, 0x02062900}
-
-    asyncio.run(work())
-
-
 def test_one_that_is_back_interrupts_nobody(tmp_path: Path) -> None:
     """What goes by the other one has no memory that the one that is back must know again."""
     renewed: list[LogicalUnit] = []
