@@ -31,6 +31,13 @@ from tests.times import BEHIND_MACHINES
 
 # What a healthy kernel does not say.
 COMPLAINT = re.compile(r"\b(BUG|WARNING|Oops|Call Trace|blocked for more than|soft lockup)\b")
+# The initiator's own of Linux 6.1, once in a boot: it waits for a runtime suspend of the target
+# that it takes away, in a queue in which it should not. Nothing of a target's makes it do that.
+KNOWN = re.compile(
+    r"-+\[ cut here \]-+\n[^\n]*WQ_MEM_RECLAIM iscsi_ctrl_[^\n]* is flushing "
+    r"!WQ_MEM_RECLAIM pm:pm_runtime_work.*?-+\[ end trace [^\n]*",
+    re.DOTALL,
+)
 BOOT_S = 240
 OFF_S = 30
 HUNG_S = 120
@@ -376,7 +383,7 @@ class Machine:
         """The kernel must have nothing to complain about while this lasts."""
         before = len(self.log())
         yield
-        said = self.log()[before:]
+        said = KNOWN.sub("", self.log()[before:])
         assert not COMPLAINT.search(said), said
 
     def _with_log(self, problem: str, lines: int = 60) -> str:
