@@ -62,6 +62,23 @@ def begun(words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def under_way(words: list[str]) -> subprocess.Popen[str]:
+    """Start the load generator, and return when its sessions are there."""
+    process = subprocess.Popen(
+        [*words, "--hold"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline()) == {"sessions": SESSIONS}
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return process
+
+
 @both_kinds
 @both_blocks
 def test_every_read_returns_what_was_written_last(
@@ -89,7 +106,7 @@ def test_a_crash_loses_nothing_that_was_made_durable(kind: str, tmp_path: Path) 
     crashes = checked = operations = 0
     while crashes < max(3, SECONDS // 5):
         number = seed + crashes  # so that no round mistakes the writes of another for its own
-        busy = begun(command(daemon, 4096, number, "--state", str(note), *workload(4096, 3600)))
+        busy = under_way(command(daemon, 4096, number, "--state", str(note), *workload(4096, 3600)))
         with pytest.raises(subprocess.TimeoutExpired):
             busy.wait(chance.uniform(0.5, ROUND_SECONDS))
         assert daemon.stop(signal.SIGKILL) == -signal.SIGKILL
