@@ -12,7 +12,7 @@ from bench import contention, peers
 @pytest.mark.slow
 def test_a_stream_and_hosts_are_measured(tmp_path: Path) -> None:
     with peers.scsi2nvme(tmp_path, contention.SIZE_BYTES >> 3) as target:
-        assert contention.beside(target, "compare-and-write", 1)["iops"] > 0
+        assert contention.beside(target, "compare-and-write", 3)["iops"] > 0
         figures = contention.contend(target, 2, 1)
     assert figures["iops"] >= 2 * figures["slowest_iops"] > 0
     assert figures["reads_iops"] > 0

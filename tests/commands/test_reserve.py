@@ -83,7 +83,7 @@ def test_read_reservation_layout() -> None:
 def test_report_capabilities() -> None:
     bench = make_bench()
     result = bench.do("PERSISTENT RESERVE IN, REPORT CAPABILITIES", allocation_length=255)
-    assert result.data_in == bytes.fromhex("0008 1d 80 ea01 0000")
+    assert result.data_in == bytes.fromhex("0008 9d 80 ea01 0000")
     out(bench, "REGISTER", PARAMETER_LIST.build(service_action_key=1, aptpl=1))
     result = bench.do("PERSISTENT RESERVE IN, REPORT CAPABILITIES", allocation_length=255)
     assert CAPABILITIES.parse(result.data_in).ptpl_a == 1
@@ -181,7 +181,7 @@ def test_move_names_one_port_and_no_device() -> None:
         assert code == INVALID_FIELD_IN_PARAMETER_LIST
 
 
-@pytest.mark.parametrize("action", [0x08, 0x1F])
+@pytest.mark.parametrize("action", [0x09, 0x1F])
 def test_unknown_service_actions_point_at_the_service_action(action: int) -> None:
     for opcode in (0x5E, 0x5F):
         cdb = bytes([opcode, action]) + bytes(8)
