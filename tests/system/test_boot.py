@@ -77,7 +77,8 @@ def test_a_forked_program_is_like_one_that_was_started(machine: Machine) -> None
 def test_a_forked_program_ends_with_who_waits(machine: Machine) -> None:
     job = machine.start(
         """
-        ask_for_fork wait scsi2nvme serve --controller emulated:memory --state-dir /tmp/waits >/dev/null
+        disk=emulated:memory
+        ask_for_fork wait scsi2nvme serve --controller $disk --state-dir /tmp/waits >/dev/null
         echo "$number"
         sleep infinity
         """

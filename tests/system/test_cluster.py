@@ -32,7 +32,8 @@ LIBRARY = """
 start_second() {
   mkdir -p /run/second
   : >/run/second.log
-  leave_fork scsi2nvme serve --state-dir /run/second --portal 127.0.0.2:3260 "$@" >>/run/second.log 2>&1
+  set -- --state-dir /run/second --portal 127.0.0.2:3260 "$@"
+  leave_fork scsi2nvme serve "$@" >>/run/second.log 2>&1
   echo "$left" >/run/second.pid
   eventually 100 second_ready
 }
