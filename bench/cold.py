@@ -6,7 +6,6 @@ The disk moves nothing (`null=on`): what is measured is the portal and the engin
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
@@ -81,13 +80,8 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Run from the command line."""
-    arguments = compare.parser().parse_args()
-    peers.end_cleanly_on_signals()
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.directory) as directory:
-        report = run(compare.settings(arguments), Path(directory))
-    print(machine.heading(report))
-    print(markdown(report))
+    """Run from the command line; the options are those of `bench.compare`."""
+    compare.carry_out(run, markdown)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -310,16 +310,23 @@ def settings(arguments: argparse.Namespace) -> Settings:
     )
 
 
-def main() -> None:
-    """Run from the command line."""
+def carry_out(
+    measure: Callable[[Settings, Path], dict[str, Any]], show: Callable[[dict[str, Any]], str]
+) -> None:
+    """Measure as the command line says, and print what `show` makes of it."""
     arguments = parser().parse_args()
     peers.end_cleanly_on_signals()
     with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.directory) as directory:
-        report = run(settings(arguments), Path(directory))
+        report = measure(settings(arguments), Path(directory))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     print(machine.heading(report))
-    print(markdown(report))
+    print(show(report))
+
+
+def main() -> None:
+    """Run from the command line."""
+    carry_out(run, markdown)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import re
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +110,8 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Run from the command line."""
-    arguments = compare.parser().parse_args()
-    peers.end_cleanly_on_signals()
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.directory) as directory:
-        report = run(compare.settings(arguments), Path(directory))
-    print(machine.heading(report))
-    print(markdown(report))
+    """Run from the command line; the options are those of `bench.compare`."""
+    compare.carry_out(run, markdown)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,19 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, field, replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pytest
 
 from scsi2nvme import records
 
+ROOT = Path(__file__).parent.parent
+# What these are needed for comes before records, or without it.
+STANDARD = {"scsi2nvme/records.py", "scsi2nvme/fields.py", "scsi2nvme/kernel_module.py"}
 T = TypeVar("T")
 Make = Callable[..., Any]
 BOTH = pytest.mark.parametrize("make", [records.dataclass, dataclasses.dataclass])
@@ -193,3 +198,15 @@ def test_what_is_missing_or_too_much_is_told() -> None:
         Point()  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="unexpected keyword argument 'z'"):
         Point(1, z=2)  # type: ignore[call-arg]
+
+
+def test_the_program_has_no_others() -> None:
+    """One that is made by the standard library costs the start three times as much."""
+    standard = re.compile(
+        r"^from dataclasses import .*\bdataclass\b|\bdataclasses\.dataclass\b", re.M
+    )
+    modules = [
+        path for room in ("scsi2nvme", "target", "drivers") for path in (ROOT / room).rglob("*.py")
+    ]
+    found = {str(path.relative_to(ROOT)) for path in modules if standard.search(path.read_text())}
+    assert found == STANDARD

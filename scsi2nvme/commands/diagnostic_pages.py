@@ -1,7 +1,6 @@
-"""Diagnostic pages: which there are, Translate Address, and those of an enclosure. RECEIVE
-DIAGNOSTIC RESULTS.
+"""Diagnostic pages: which there are, Translate Address, and those of an enclosure.
 
-Spec: SPC-4 6.28, 7.2; SBC-3 6.1.
+RECEIVE DIAGNOSTIC RESULTS. Spec: SPC-4 6.28, 7.2; SBC-3 6.1.
 """
 
 from __future__ import annotations

@@ -5,13 +5,12 @@ Format NVM writes none: it is written to all blocks afterwards. Spec: SBC-3 5.3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from scsi2nvme.command import Task
 from scsi2nvme.commands.read_write import data_commands, run
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.protection import TUPLE_BYTES, Protection, moved
+from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Translation
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_PARAMETER_LIST,

@@ -6,9 +6,9 @@ Format NVM ends by itself whatever becomes of us; what we write after it does no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from scsi2nvme.records import dataclass
 from scsi2nvme.typed import table
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.store import Store, load_as

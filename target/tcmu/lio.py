@@ -132,9 +132,8 @@ def _root(rtslib: Any) -> Any:
     directory.mkdir(parents=True, exist_ok=True)
     rtslib.RTSRoot._preferred_dbroot = str(directory)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # that the kernel stays with another one, once it has devices
+        # Of the kernel that stays with another one, once it has devices.
+        warnings.simplefilter("ignore")
         return rtslib.RTSRoot()
 
 
