@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from scsi2nvme.command import Command, Data, Task, Transfer, always
 from scsi2nvme.commands.log_pages import PAGES
@@ -89,7 +89,11 @@ def log_sense(task: Task) -> Translation:
         logs = yield from _ask(task.lu, page)
         parameters = page.parameters(task.lu, logs)
         if defaults:
-            parameters = tuple(replace(each, value=bytes(len(each.value))) for each in parameters)
+            known = page.resettable(task.lu)
+            parameters = tuple(
+                replace(each, value=bytes(known[each.code])) if each.code in known else each
+                for each in parameters
+            )
         if pointer > max((each.code for each in parameters), default=0):
             raise task.invalid_field("parameter_pointer")
         body = b"".join(each.data for each in parameters if each.code >= pointer)
@@ -119,7 +123,14 @@ def _header(structure: Structure, data: bytes, offset: int) -> Values:
     return structure.parse(data[offset : offset + structure.size])
 
 
-_Settings = dict[LogPage, dict[int, bytes]]
+class _Setting(NamedTuple):
+    """What a parameter is to be, and where that stands in the parameter list."""
+
+    value: bytes
+    byte: int = 0
+
+
+_Settings = dict[LogPage, dict[int, _Setting]]
 
 
 def _settings(lu: LogicalUnit, data: bytes) -> _Settings:
@@ -142,12 +153,12 @@ def _settings(lu: LogicalUnit, data: bytes) -> _Settings:
     return settings
 
 
-def _page_settings(settable: Mapping[int, int], data: bytes, offset: int) -> dict[int, bytes]:
+def _page_settings(settable: Mapping[int, int], data: bytes, offset: int) -> dict[int, _Setting]:
     """Check the parameters of one page: such as can be set, whole and in ascending order.
 
     None is compared with a threshold, and all are saved now and then.
     """
-    settings: dict[int, bytes] = {}
+    settings: dict[int, _Setting] = {}
     while offset < len(data):
         header = _header(PARAMETER_HEADER, data, offset)
         code = header.parameter_code
@@ -158,7 +169,7 @@ def _page_settings(settable: Mapping[int, int], data: bytes, offset: int) -> dic
         value = data[offset + PARAMETER_HEADER.size :][: header.parameter_length]
         if header.parameter_length != settable[code] or len(value) != settable[code]:
             raise _invalid(offset + PARAMETER_HEADER.by_name["parameter_length"].byte)
-        settings[code] = value
+        settings[code] = _Setting(value, offset + PARAMETER_HEADER.size)
         offset += PARAMETER_HEADER.size + len(value)
     return settings
 
@@ -190,7 +201,7 @@ def _selected(task: Task) -> _Settings:
     if not cdb.pcr and cdb.pc != DEFAULT_CUMULATIVE:
         return {}
     return {
-        page: {code: bytes(size) for code, size in page.resettable(lu).items()}
+        page: {code: _Setting(bytes(size)) for code, size in page.resettable(lu).items()}
         for page in pages
         if cdb.pcr or page.counters  # PC is not of lists
     }
@@ -201,8 +212,19 @@ def _saves(cdb: Values) -> bool:
     return bool(cdb.sp) and not cdb.pc & _DEFAULTS
 
 
+def _check_unchanged(
+    lu: LogicalUnit, page: LogPage, logs: Logs, settings: Mapping[int, _Setting]
+) -> None:
+    """Refuse other values than there are now of what can be reset only. Spec: SPC-4 table 357."""
+    assert page.parameters is not None
+    now = {each.code: each.value for each in page.parameters(lu, logs)}
+    for code, (value, byte) in settings.items():
+        if value != now.get(code):
+            raise _invalid(byte)
+
+
 def log_select(task: Task) -> Translation:
-    """Set counters, or return them to zero, and save them. Spec: SPC-4 6.7.
+    """Set parameters, or return them to zero, and save them. Spec: SPC-4 6.7.
 
     All that they lie between is asked for before any is set.
     """
@@ -210,10 +232,14 @@ def log_select(task: Task) -> Translation:
     settings, logs = _selected(task), {}
     for page, values in settings.items():
         if values:
-            logs[page] = yield from _ask(lu, page)
+            asked = yield from _ask(lu, page)
+            if task.data_out and page.reset_only:
+                _check_unchanged(lu, page, asked, values)
+            else:
+                logs[page] = asked
     try:
         for page, asked in logs.items():
-            page.set(lu, settings[page], asked)
+            page.set(lu, {code: each.value for code, each in settings[page].items()}, asked)
     finally:
         if logs:
             lu.establish_attention(LOG_PARAMETERS_CHANGED, but=task.nexus)

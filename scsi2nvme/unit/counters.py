@@ -37,8 +37,8 @@ _NON_MEDIUM = frozenset(
 class Counters:
     """Counters by log page and parameter code, as LOG SENSE shows them.
 
-    One may have a `source` that counts by itself: then what LOG SELECT has set is kept as what
-    lies between the two.
+    One may have a `source` that counts by itself: then what it was set to is kept as what lies
+    between the two.
     """
 
     def __init__(self, saved: Mapping[str, int] = MappingProxyType({})) -> None:

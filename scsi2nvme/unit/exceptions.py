@@ -95,8 +95,14 @@ class InformationalExceptions:
         return bool(self._control.mrie == Method.ON_REQUEST)
 
     def _told(self, critical_warning: int) -> list[SenseCode]:
-        """DEXCPT is of failures that are predicted, EWASC of warnings. Spec: SPC-4 7.5.11."""
+        """DEXCPT is of failures that are predicted, EWASC of warnings.
+
+        Without a method to report them these bits are ignored, as TEST is: what there is is logged.
+        Spec: SBC-4 6.5.8; SPC-4 7.5.11.
+        """
         control = self._control
+        if control.mrie == Method.NONE:
+            return [code for bit, code in _CRITICAL_WARNINGS if critical_warning & bit]
         if control.test:  # which there is not with DEXCPT
             return [INFORMATIONAL_FALSE_FAILURE_PREDICTED]
         return [

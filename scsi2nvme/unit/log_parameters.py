@@ -54,18 +54,31 @@ class Totals:
         sums = {name: getattr(self, name) + getattr(other, name) for name in names}
         return Totals(**{name: min(value, _MOST - 1) for name, value in sums.items()})
 
+    def minus(self, other: Totals) -> Totals:
+        """Return what has been done since it was the other."""
+        names = [each.name for each in fields(self)]
+        return Totals(
+            **{name: max(0, getattr(self, name) - getattr(other, name)) for name in names}
+        )
+
 
 @dataclass(frozen=True)
 class _Saved:
-    """What is written down. `client` are parameters by code, in hexadecimal."""
+    """What is written down. `client` are parameters by code, in hexadecimal.
+
+    `since` and `idle_since_ms` are the totals that page 19h counts from.
+    """
 
     totals: Totals = field(default_factory=Totals)
     counts: dict[str, int] = field(default_factory=dict)
     client: dict[str, str] = field(default_factory=dict)
     idle_ms: int = 0
+    since: Totals = field(default_factory=Totals)
+    idle_since_ms: int = 0
 
     def __post_init__(self) -> None:
-        if not all(-_MOST < value < _MOST for value in (self.idle_ms, *self.counts.values())):
+        counts = self.idle_ms, self.idle_since_ms, *self.counts.values()
+        if not all(-_MOST < value < _MOST for value in counts):
             raise ValueError("counts: hold what is no count")
         for code, value in self.client.items():
             number = int(code, 16) if len(code) == 4 else CLIENT_PARAMETERS
@@ -87,7 +100,8 @@ class LogParameters:
         self._key = f"log/{device.state_key}"
         self._statistics = statistics
         self._written = load_as(store, self._key, "", _parsed) or _Saved()
-        self._idle_ms = self._written.idle_ms
+        self._idle_ms, self._idle_since_ms = self._written.idle_ms, self._written.idle_since_ms
+        self._since = self._written.since
         self.counters = Counters(self._written.counts)
         self._client = {int(at, 16): bytes.fromhex(v) for at, v in self._written.client.items()}
         self._earlier = self._written.totals
@@ -96,10 +110,26 @@ class LogParameters:
         """Return what reads and writes have done since the logical unit was first served."""
         return self._earlier.plus(Totals.of(self._statistics()))
 
+    def accesses(self) -> Totals:
+        """Return the same since that was reset."""
+        return self.totals().minus(self._since)
+
+    def reset_accesses(self) -> None:
+        """Have them be counted from now on."""
+        self._since = self.totals()
+
     def idle_ms(self, now: int) -> int:
-        """Return for how long it was idle, given how long it seems so: never less than before."""
+        """Return for how long it was idle since that was reset, never less than before.
+
+        `now` is for how long it seems to have been.
+        """
         self._idle_ms = max(self._idle_ms, now)
-        return self._idle_ms
+        return max(0, self._idle_ms - self._idle_since_ms)
+
+    def reset_idle(self, now: int) -> None:
+        """Have the same be counted from now on."""
+        self._idle_ms = max(self._idle_ms, now)
+        self._idle_since_ms = self._idle_ms
 
     def client(self, code: int) -> bytes:
         """Return what application clients have left under a parameter code."""
@@ -122,6 +152,8 @@ class LogParameters:
             dict(sorted(self.counters.saved().items())),
             {f"{code:04x}": value.hex() for code, value in sorted(self._client.items())},
             self._idle_ms,
+            self._since,
+            self._idle_since_ms,
         )
         if now != self._written:
             self._store.save(self._key, asdict(now))

@@ -137,6 +137,17 @@ def test_data_that_would_get_lost_are_not_put_at_stake() -> None:
     assert bench.model.blocks(3) == bytes(512)
 
 
+@pytest.mark.parametrize("fields", [{"ewasc": 0}, {"dexcpt": 1}, {"test": 1}])
+def test_what_is_not_reported_is_logged(fields: dict[str, int]) -> None:
+    """Without a method to report it these bits are ignored. Spec: SBC-4 6.5.8."""
+    bench = make_bench()
+    bench.model.logs[0x02] = SMART_LOG.build(critical_warning=SPARE)
+    assert select(bench, mrie=0, **fields).status is Status.GOOD
+    page = bench.do("LOG SENSE", pc=1, page_code=0x2F, allocation_length=64).data_in
+    assert (page[8], page[9]) == SPARE_CODE
+    assert requested(bench) == (0, 0, 0)
+
+
 @pytest.mark.parametrize("mrie", [0, 6])
 def test_nothing_is_reported_unasked(mrie: int) -> None:
     bench = make_bench()

@@ -97,7 +97,6 @@ def test_a_controller_without_self_test_has_no_results_page() -> None:
         (0x0D, {"parameter_pointer": 2}, 5, 7),
         (0x00, {"parameter_pointer": 1}, 5, 7),
         *((code, {"pc": pc}, 2, 7) for code in (0x02, 0x19) for pc in (0, 2)),
-        (0x19, {"pc": 3}, 2, 7),
     ],
 )
 def test_wrong_requests_are_pointed_at(

@@ -24,6 +24,7 @@ from scsi2nvme.scsi.sense import (
     Sense,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.counters import MAXIMUM
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.statistics import KindStatistics, Statistics
 from scsi2nvme.unit.store import DamagedState, MemoryStore, UnsavedState
@@ -153,13 +154,29 @@ def test_wrong_selections_are_pointed_at(
     assert numbers(parameters(bench, 0x02))[6] == 1
 
 
-def test_a_list_sets_counters() -> None:
+@pytest.mark.parametrize("value", [0, 2, 42])
+def test_a_list_sets_no_counter(value: int) -> None:
+    """They can be reset only. Spec: SPC-4 7.3.23, table 357."""
     bench = make_bench()
     other = bench.other()
-    data = listed(0x02, (6, bytes(7) + b"\x2a")) + listed(0x05, (6, bytes(7) + b"\x07"))
+    fail_a_write(bench)
+    left = listed(0x0F, (0, b"x" * 252))  # nothing is set if one may not be
+    data = listed(0x02, (6, value.to_bytes(8, "big"))) + left
+    sense_data = Sense(INVALID_FIELD_IN_PARAMETER_LIST, pointer=FieldPointer(8, in_cdb=False))
+    assert select(bench, data).sense == sense_data
+    assert numbers(parameters(bench, 0x02))[6] == 1
+    assert parameters(bench, 0x0F)[0] == bytes(252)
+    assert bench.lu.pending_attention(other) is None
+
+
+def test_a_list_may_have_counters_as_they_are() -> None:
+    bench = make_bench()
+    other = bench.other()
+    fail_a_write(bench)
+    data = listed(0x02, (6, bytes(7) + b"\1"))
     assert select(bench, data).status is Status.GOOD
-    assert numbers(parameters(bench, 0x02))[6] == 42
-    assert numbers(parameters(bench, 0x05))[6] == 7
+    assert bench.lu.pending_attention(other) is None
+    assert select(bench, data + listed(0x0F, (0, b"x" * 252))).status is Status.GOOD
     assert bench.lu.take_attention(other) == Sense(LOG_PARAMETERS_CHANGED)
 
 
@@ -198,7 +215,7 @@ def test_any_list_is_applied_whole_or_refused(tail: bytes, start: bytes) -> None
     result = select(bench, start + tail)
     if result.status is Status.GOOD:
         found = numbers(parameters(bench, 0x02))
-        assert found[6] == (int.from_bytes(tail, "big") if start else 1)
+        assert found[6] == 1
     else:
         assert result.sense is not None
         assert result.sense.code == INVALID_FIELD_IN_PARAMETER_LIST
@@ -255,17 +272,38 @@ def test_counts_outlive_a_restart_once_they_are_saved() -> None:
     assert (statistics.read_commands, statistics.write_commands) == (13, 25)
 
 
-def test_what_was_set_outlives_a_restart() -> None:
+def test_a_reset_outlives_a_restart() -> None:
     bench = make_bench()
     bench.lu.controller_units = (bench.lu, make_lu(nsid=2))
     counted(bench, 3, 5)
-    data = listed(0x03, (5, (7).to_bytes(8, "big")))
-    assert select(bench, data, sp=1).status is Status.GOOD
+    assert select(bench, pcr=1, sp=1, page_code=0x03).status is Status.GOOD
     counted(bench, 4, 5)
-    assert numbers(parameters(bench, 0x03))[5] == 7 + 512
+    assert numbers(parameters(bench, 0x03))[5] == 512
     again = restarted(bench)
     again.lu.controller_units = bench.lu.controller_units
-    assert numbers(parameters(again, 0x03))[5] == 7
+    assert numbers(parameters(again, 0x03))[5] == 0
+
+
+@pytest.mark.parametrize("fields", [{"pcr": 1}, {"pc": 3}])
+def test_statistics_are_reset_alone(fields: dict[str, int]) -> None:
+    """Spec: SPC-4 7.3.6 (Reset Only; the time interval never)."""
+    bench = make_bench()
+    bench.lu.controller_units = (bench.lu, make_lu(nsid=2))
+    counted(bench, 3, 5)
+    before = parameters(bench, 0x19)
+    assert before[2] != bytes(8)
+    assert select(bench, b"", page_code=0x19, sp=1, **fields).status is Status.GOOD
+    bench.lu.log.save()
+    assert parameters(bench, 0x19) == {1: bytes(64), 2: bytes(8), 3: before[3]}
+    assert parameters(bench, 0x19, pc=3) == {1: bytes(64), 2: bytes(8), 3: before[3]}
+    assert numbers(parameters(bench, 0x02))[5] == 5 * 512
+    counted(bench, 4, 5)
+    assert STATISTICS.parse(parameters(bench, 0x19)[1]).read_commands == 1
+    again = restarted(bench)
+    again.lu.controller_units = bench.lu.controller_units
+    counted(again, 2, 0)
+    assert STATISTICS.parse(parameters(again, 0x19)[1]).read_commands == 2
+    assert numbers(parameters(again, 0x03))[5] == 5 * 512
 
 
 def test_log_sense_saves_too() -> None:
@@ -291,7 +329,7 @@ def test_nothing_is_written_where_nothing_has_changed() -> None:
 
 def test_a_counter_at_its_maximum_stays_there() -> None:
     bench = make_bench()
-    assert select(bench, listed(0x02, (6, b"\xff" * 8))).status is Status.GOOD
+    bench.lu.log.counters.set(0x02, 0x0006, MAXIMUM)
     fail_a_write(bench)
     assert parameters(bench, 0x02, sp=1)[6] == b"\xff" * 8
     assert parameters(restarted(bench), 0x02)[6] == b"\xff" * 8

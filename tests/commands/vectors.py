@@ -91,6 +91,9 @@ _NOT_COPIED = Step(
     sense=(0xA, 0x0D, 0x02),
 )
 
+# Of an application client.
+_LEFT = b"backed up".ljust(252, b"\0")
+
 # As Windows sends it: one range, the type of the token is for us to choose.
 _POPULATED = Step(
     "83 10 00000000 00000007 00000020 00 00",
@@ -345,15 +348,14 @@ VECTORS: dict[str, tuple[Step, ...]] = {
         ),
     ),
     "LOG SELECT": (
+        Step("4C 00 40 00 000000 0104 00", out=hexed("0F000100 000000FC") + _LEFT),
+        Step("4D 00 4F 00 00 0000 0104 00", data=hexed("0F004000 000003FC") + _LEFT),
+        Step("4C 02 42 00 000000 0000 00", nvme=("admin 02 nsid=FFFFFFFF cdw10=7F8002",)),
         Step(
-            "4C 00 40 00 000000 0010 00",
+            "4C 00 40 00 000000 0010 00",  # what can be reset only
             out=hexed("0200000C 00060008 0000000000000007"),
             nvme=("admin 02 nsid=FFFFFFFF cdw10=7F8002",),
-        ),
-        Step(
-            "4D 00 42 00 00 0006 00FF 00",
-            nvme=("admin 02 nsid=FFFFFFFF cdw10=7F8002",),
-            data=hexed("0200000c000600080000000000000007"),
+            sense=(5, 0x26, 0x00),
         ),
     ),
     "LOG SENSE": (

@@ -1,7 +1,7 @@
 """Log pages 02h, 03h, 05h, 06h: what went wrong, and how much did not. Spec: SPC-4 7.3.14.
 
 The controller counts for all its namespaces: what it counts is told where there is one only, and
-of several logical units what the target itself has counted. What LOG SELECT sets of either is kept
+of several logical units what the target itself has counted. What a reset has made of either is kept
 as what lies between.
 """
 
@@ -65,7 +65,7 @@ def _of_controller(page_code: int, logs: Logs) -> dict[int, int]:
 def _sources(lu: LogicalUnit, page_code: int, logs: Logs) -> dict[int, tuple[int, int]]:
     """Return by parameter code where each counter of a page is kept, and what else counts for it.
 
-    Of one that the controller counts only what LOG SELECT has made of it is kept, apart from what
+    Of one that the controller counts only what a reset has made of it is kept, apart from what
     the target would have counted.
     """
     sources = {code: (code, 0) for code in _CODES[page_code]}
@@ -101,6 +101,7 @@ def _page(code: int, name: str, spec: str, needs: tuple[Log, ...] = ()) -> LogPa
         settable=lambda lu: dict.fromkeys(_CODES[code], COUNTER.size),
         set=change,
         resets=True,
+        reset_only=True,
     )
 
 

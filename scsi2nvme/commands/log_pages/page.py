@@ -161,7 +161,8 @@ class LogPage:
 
     `settable`: which parameters LOG SELECT may set of this logical unit, by their codes, and how
     many bytes each has; `set` gets those that it does set, and what the page needs. `resets`: these
-    become zero when asked. `keeps`: the page tells what outlives a restart.
+    become zero when asked, and with `reset_only` nothing else. `keeps`: the page tells what
+    outlives a restart.
     """
 
     code: int
@@ -174,6 +175,7 @@ class LogPage:
     settable: Callable[[LogicalUnit], Mapping[int, int]] = lambda lu: {}
     set: Callable[[LogicalUnit, Mapping[int, bytes], Logs], None] = _nothing
     resets: bool = False
+    reset_only: bool = False
     keeps: bool = False
     supported: Callable[[LogicalUnit], bool] = lambda lu: True
 

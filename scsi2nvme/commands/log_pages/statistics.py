@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from scsi2nvme.commands.log_pages.page import (
     SMART,
@@ -48,6 +49,7 @@ CACHE_RESET = Structure(
     spec="SPC-4 7.3.4",
 )
 
+_ACCESSES, _IDLE = 0x0001, 0x0002  # parameter codes
 _EXPONENT, _INTERVALS_OF_A_MINUTE = 3, 60_000  # intervals of a millisecond
 _STARTED = time.monotonic()
 _INTERVAL = TIME_INTERVAL.build(exponent=_EXPONENT, integer=1)
@@ -56,11 +58,11 @@ _INTERVAL = TIME_INTERVAL.build(exponent=_EXPONENT, integer=1)
 def _statistics(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
     """Spec: SPC-4 7.3.6.
 
-    The commands are those that we were sent since it was first served; intervals are those of
-    each command, so that the weighted ones are their sum. Idle the logical unit is at least when
-    its controller is, which counts in hours, and in minutes of work.
+    The commands are those that we were sent since it was first served, or this was reset; intervals
+    are those of each command, so that the weighted ones are their sum. Idle the logical unit is at
+    least when its controller is, which counts in hours, and in minutes of work.
     """
-    smart, totals = smart_log(logs), lu.log.totals()
+    totals = lu.log.accesses()
     values = {
         "read_commands": totals.read_commands,
         "write_commands": totals.write_commands,
@@ -72,15 +74,25 @@ def _statistics(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
         "weighted_intervals": (totals.read_us + totals.write_us) // 1000,
     }
     fitting = {name: saturated(value, STATISTICS, name) for name, value in values.items()}
-    idle = max(smart.power_on_hours * 60 - smart.controller_busy_time, 0)
-    intervals = saturated(idle * _INTERVALS_OF_A_MINUTE, IDLE_TIME, "intervals")
+    idle = IDLE_TIME.build(intervals=lu.log.idle_ms(_idle_intervals(logs)))
     return (
-        Parameter(0x0001, STATISTICS.build(**fitting), Linking.UNBOUNDED_COUNTER),
-        Parameter(
-            0x0002, IDLE_TIME.build(intervals=lu.log.idle_ms(intervals)), Linking.UNBOUNDED_COUNTER
-        ),
+        Parameter(_ACCESSES, STATISTICS.build(**fitting), Linking.UNBOUNDED_COUNTER),
+        Parameter(_IDLE, idle, Linking.UNBOUNDED_COUNTER),
         Parameter(0x0003, _INTERVAL),
     )
+
+
+def _idle_intervals(logs: Logs) -> int:
+    smart = smart_log(logs)
+    idle = max(smart.power_on_hours * 60 - smart.controller_busy_time, 0)
+    return saturated(idle * _INTERVALS_OF_A_MINUTE, IDLE_TIME, "intervals")
+
+
+def _reset(lu: LogicalUnit, values: Mapping[int, bytes], logs: Logs) -> None:
+    if _ACCESSES in values:
+        lu.log.reset_accesses()
+    if _IDLE in values:
+        lu.log.reset_idle(_idle_intervals(logs))
 
 
 def _cache_memory(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
@@ -100,6 +112,10 @@ PAGES = (
         _statistics,
         (SMART,),
         counters=True,
+        settable=lambda lu: {_ACCESSES: STATISTICS.size, _IDLE: IDLE_TIME.size},
+        set=_reset,
+        resets=True,
+        reset_only=True,
         keeps=True,
     ),
     LogPage(
