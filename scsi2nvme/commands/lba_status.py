@@ -15,7 +15,11 @@ from scsi2nvme.nvme.command import NvmeCommand
 from scsi2nvme.nvme.lba_status import Action
 from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.result import CheckCondition, Result, Translation
-from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
+from scsi2nvme.scsi.sense import (
+    INTERNAL_TARGET_FAILURE,
+    LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
+    Sense,
+)
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
 
@@ -41,7 +45,7 @@ DESCRIPTOR = Structure(
     spec="SBC-3 5.4.2.2; SBC-4 (ADDITIONAL STATUS)",
 )
 _MOST_DESCRIPTORS = 255  # these, with the header, are less than a page
-_MOST_ASKED = 64  # commands for lists of which nothing is wanted
+_MOST_ASKED = 1024  # commands for lists of which nothing is wanted
 _MOST_BLOCKS = DESCRIPTOR.by_name["blocks"].maximum
 
 
@@ -124,7 +128,8 @@ def _told(lu: LogicalUnit, lba: int, most: int, wanted: frozenset[Provisioning])
     """Return extents that are wanted, from a block on: all to the end, or the first of them.
 
     Runs that follow each other may fill a list though nothing of it is wanted. That nothing is told
-    would read as if there were nothing up to the end: so it is asked on from there.
+    would read as if there were nothing up to the end: so it is asked on from there, and the command
+    fails where a controller tells so little at a time that there is no end of that.
     """
     end = lu.capacity_blocks
     for _ in range(_MOST_ASKED):
@@ -137,7 +142,7 @@ def _told(lu: LogicalUnit, lba: int, most: int, wanted: frozenset[Provisioning])
         if matching or whole:
             return matching
         lba = found[-1].stop
-    return []
+    raise CheckCondition(Sense(INTERNAL_TARGET_FAILURE))
 
 
 def _provisioned(lu: LogicalUnit, lba: int, most: int, wanted: frozenset[Provisioning]) -> Asking:

@@ -10,7 +10,7 @@ from scsi2nvme.commands.lba_status import DESCRIPTOR, HEADER, Extent
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.lba_status import DESCRIPTOR as ENTRY
 from scsi2nvme.nvme.lba_status import HEADER as LIST
-from scsi2nvme.scsi.sense import INVALID_FIELD_IN_CDB
+from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, INVALID_FIELD_IN_CDB
 from tests.support import Bench, code, make_bench, make_facts
 
 MAPPED, DEALLOCATED = 0, 1
@@ -163,8 +163,9 @@ def test_a_controller_is_not_asked_without_an_end() -> None:
         return Completion(data=listed((lba, 1), cmpc=1).ljust(command.data_in, b"\0"))
 
     bench.model.admin[AdminOpcode.GET_LBA_STATUS] = answered
-    assert told(bench, 3) == []
-    assert bench.model.opcodes().count(AdminOpcode.GET_LBA_STATUS) == 64
+    result = bench.do("GET LBA STATUS (16)", report_type=3, allocation_length=24)
+    assert code(result) == INTERNAL_TARGET_FAILURE  # and not as if there were none
+    assert bench.model.opcodes().count(AdminOpcode.GET_LBA_STATUS) == 1024
     bench.model.executed.clear()
     assert told(bench, 4) == []
     assert AdminOpcode.GET_LBA_STATUS not in bench.model.opcodes()
