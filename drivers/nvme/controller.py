@@ -139,6 +139,7 @@ class Controller:
         self._data_path: DataPath | None = None
         self._reviving = asyncio.Lock()
         self._waits_for_device = False  # which was let go of, and may come back
+        self._resets_subsystem = False  # so that the next reset is to be one of all of it
         self._interrupts = {*map(transport.interrupt, range(min(transport.vectors, 2)))}
 
     @classmethod
@@ -405,23 +406,39 @@ class Controller:
     async def reset_subsystem(self) -> None:
         """Reset all controllers of the NVM subsystem; this one goes on as after `reset`.
 
-        ControllerError where there is no such reset, or no device. Spec: NVMe Base 2.0c 3.7.1.
+        It is quiet when that is asked for: what is under way does not meet a controller that has
+        forgotten its queues. ControllerError where there is no such reset, or no device.
+        Spec: NVMe Base 2.0c 3.7.1.
         """
         value = self.transport.read64(Register.CAP)
         if value == ALL_ONES_64:  # which would say that it has all
             raise ControllerGoneError("it does not answer")
         if not decode(CAP, value).nssrs:
             raise ControllerError("it has no NVM subsystem reset (CAP.NSSRS)")
+        reason = "NVM subsystem reset"
+        self._resets_subsystem = True
         try:
-            self.transport.write32(Register.NSSR, NSSR_RESET)
+            if self.state is ControllerState.DEAD:  # nothing is under way
+                self._ask_for_subsystem_reset()
+            await self.reset(reason)
+            if self._resets_subsystem and self.live:  # that was another one, which had gone too far
+                await self.reset(reason)
         except TransportError as error:
             raise ControllerGoneError(str(error)) from error
-        await self.reset("NVM subsystem reset")
+        finally:
+            self._resets_subsystem = False
+
+    def _ask_for_subsystem_reset(self) -> None:
+        """Reset the NVM subsystem, if that is what a reset is to be."""
+        if self._resets_subsystem:
+            self._resets_subsystem = False
+            self.transport.write32(Register.NSSR, NSSR_RESET)
 
     async def restart(self) -> None:
         """Pause, reset, set up anew, resume. For the recovery; others call `reset`."""
         await self._quiesce()
         self._recovery.paused()
+        self._ask_for_subsystem_reset()
         old = await self._bring_back()
         self._go_on(old)
         self._report_namespaces(differing(old, self.namespaces))
