@@ -15,7 +15,7 @@ from scsi2nvme.api.scsi import CdbEnded, WhichCdb
 from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
 from scsi2nvme.cli.errors import OperationError, UsageError
-from scsi2nvme.command import Command, Data, Hot
+from scsi2nvme.command import Command, Data, Hot, Transfer
 from scsi2nvme.happenings import tell
 from scsi2nvme.nvme.protection import TUPLE_BYTES
 from scsi2nvme.service import TaskService
@@ -89,8 +89,14 @@ def _check_forced(one: Served, which: WhichCdb, row: Command) -> None:
 
 
 def is_harmless(row: Command) -> bool:
-    """Whether a command changes neither data nor what others meet."""
+    """Whether a command changes neither data nor what others meet.
+
+    A parameter list leaves something behind, as a token that others may use: data that are sent
+    for nothing but to be compared are blocks.
+    """
     if row.modifies_medium or row.exclusive:
+        return False
+    if row.data is Data.OUT and row.transfer is Transfer.BYTES:
         return False
     reads = row.access in (Access.ALWAYS, Access.READ)
     return row.data is Data.IN or row.hot is Hot.FLUSH or (reads and not row.third_party)
