@@ -40,10 +40,25 @@ _DWORD = 4
 
 
 def data_bytes(command: NvmeCommand) -> int:
-    """Return how much data a command carries, whichever way, for which it needs memory."""
+    """Return how much a command carries, whichever way, for which it needs memory.
+
+    Metadata follow the data.
+    """
     if command.memory is not None:
         return 0
-    return max(len(command.data_out), command.data_in)
+    metadata = _metadata_bytes(command)
+    length = max(len(command.data_out), command.data_in)
+    return _space(length) + metadata if metadata else length
+
+
+def _metadata_bytes(command: NvmeCommand) -> int:
+    return max(len(command.metadata_out), command.metadata_in)
+
+
+def _metadata_of(command: NvmeCommand, buffer: Region) -> Region:
+    """Return the part of a command's memory where its metadata are."""
+    length = _metadata_bytes(command)
+    return buffer.slice(buffer.length - length, length)
 
 
 def _space(length: int) -> int:
@@ -57,6 +72,8 @@ def _space(length: int) -> int:
 def _memory_of(command: NvmeCommand, buffer: Region) -> Region:
     """Return where a command's data are: in memory that was lent before, or in its buffer."""
     if command.memory is None:
+        if _metadata_bytes(command):
+            return buffer.slice(0, max(len(command.data_out), command.data_in))
         return buffer
     assert isinstance(command.memory, Region), "memory of another kind of executor's"
     return command.memory
@@ -74,17 +91,29 @@ def _parts(region: Region, lengths: Sequence[int]) -> list[Region]:
 
 def fill(command: NvmeCommand, buffer: Region) -> None:
     """Put a command's data into its buffer, or wipe what another left there."""
-    if buffer.length:
-        buffer.view()[:] = command.data_out or bytes(buffer.length)
+    if not buffer.length:
+        return
+    if metadata := _metadata_bytes(command):
+        _put(command.metadata_out, command.prefill, _metadata_of(command, buffer), metadata)
+        buffer = _memory_of(command, buffer)
+    _put(command.data_out, command.prefill, buffer, buffer.length)
+
+
+def _put(data: bytes, prefill: int, buffer: Region, length: int) -> None:
+    if length:
+        buffer.view()[:] = data or (bytes([prefill]) * length if prefill else bytes(length))
 
 
 def completion_of(
     command: NvmeCommand, raw: QueueCompletion, buffer: Region, qid: int
 ) -> Completion:
     """Return what the engine sees of a completion queue entry of queue pair `qid`."""
-    told = command.data_in and command.memory is None and not raw.status
-    data = bytes(buffer.view()) if told else b""
-    return Completion(raw.status, raw.dw0, raw.dnr, raw.more, raw.crd, data, qid, raw.cid)
+    told = command.memory is None and not raw.status
+    data = bytes(_memory_of(command, buffer).view()) if told and command.data_in else b""
+    ended = Completion(raw.status, raw.dw0, raw.dnr, raw.more, raw.crd, data, qid, raw.cid)
+    if told and command.metadata_in:
+        return replace(ended, metadata=bytes(_metadata_of(command, buffer).view()))
+    return ended
 
 
 # As of the reactors' queues (csrc/task_abort.c).
@@ -356,7 +385,7 @@ class Executor:
             fill(command, buffer)
         return [
             Entry(
-                command.sqe(),
+                command.sqe(_metadata_of(command, buffer).iova if _metadata_bytes(command) else 0),
                 _memory_of(command, buffer),
                 max(1, int(self._timing.of(command) * 1000)),
             )

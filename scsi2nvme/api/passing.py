@@ -35,6 +35,15 @@ class WhichCommand:
     data_out: str = field(
         default="", metadata=doc("data for the controller in hexadecimal, 28 KiB at most")
     )
+    metadata_in: int = field(
+        default=0, metadata=doc("how many bytes of metadata come back in a buffer of their own")
+    )
+    metadata_out: str = field(
+        default="", metadata=doc("metadata for the controller, as data_out and together with it")
+    )
+    prefill: int = field(
+        default=0, metadata=doc("what a byte is that comes back, and the controller has not filled")
+    )
     timeout_ms: int = field(
         default=0, metadata=doc("0, and for a look: as long as such a command usually has")
     )
@@ -52,6 +61,9 @@ class CommandEnded:
     dnr: bool = field(metadata=doc("do not retry"))
     more: bool = field(metadata=doc("the error log has more"))
     data: str = field(metadata=doc("what came back, in hexadecimal"))
+    metadata: str = field(
+        default="", metadata=doc("what came back in a buffer of its own, in hexadecimal")
+    )
 
 
 @dataclass(frozen=True, slots=True)

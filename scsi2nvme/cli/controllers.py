@@ -16,7 +16,7 @@ from scsi2nvme.drivers.nvme.retry import LOST
 from scsi2nvme.drivers.transport import Transport, TransportError
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
 from scsi2nvme.nvme.namespace import NamespaceFacts
-from scsi2nvme.nvme.passing import moved_bytes, wants_metadata_buffer
+from scsi2nvme.nvme.passing import metadata_bytes, moved_bytes
 
 
 async def open_controller(spec: ControllerSpec, *, io_queues: int, pool_bytes: int) -> Controller:
@@ -96,7 +96,8 @@ async def execute(
         raise OperationError(f"{command.name}: {error}") from error
     if completion.status == LOST:
         raise OperationError(f"{controller.name} is dead: {controller.failure}")
-    return replace(completion, data=completion.data[: command.data_in])
+    metadata = completion.metadata[: command.metadata_in]
+    return replace(completion, data=completion.data[: command.data_in], metadata=metadata)
 
 
 def with_room(controller: Controller, command: NvmeCommand, *known: NamespaceFacts) -> NvmeCommand:
@@ -113,11 +114,7 @@ def with_room(controller: Controller, command: NvmeCommand, *known: NamespaceFac
             f"{command.name}: a dword of it would have more than 32 bits"
         ) from None
     told = controller.namespaces.get(command.nsid)
-    if any(wants_metadata_buffer(command, each) for each in (told, *known) if each is not None):
-        raise OperationError(
-            f"{command.name}: the namespace's blocks have metadata in a buffer of their own, which "
-            "is not sent; PRACT (CDW12 bit 29) has the disk deal with protection information itself"
-        )
+    command = _with_metadata_room(command, [each for each in (told, *known) if each is not None])
     moved = max(moved_bytes(command, each) for each in (told, *known))
     if command.opcode & 1:  # CDW0 bit 0: data go to the controller
         if len(command.data_out) < moved:
@@ -128,6 +125,28 @@ def with_room(controller: Controller, command: NvmeCommand, *known: NamespaceFac
     if command.data_out:
         raise OperationError(f"{command.name}: it takes no data")
     return replace(command, data_in=max(command.data_in, moved))
+
+
+def _with_metadata_room(command: NvmeCommand, known: list[NamespaceFacts]) -> NvmeCommand:
+    """Return a command with room for the metadata that it moves in a buffer of their own."""
+    moved = max((metadata_bytes(command, each) for each in known), default=0)
+    to_controller = command.opcode & 1
+    if len(command.metadata_out) if to_controller else command.metadata_in:
+        if command.metadata_out and not to_controller:
+            raise OperationError(f"{command.name}: it takes no metadata")
+    elif moved:
+        raise OperationError(
+            f"{command.name}: the namespace's blocks have metadata in a buffer of their own, "
+            f"{moved} bytes here: give --metadata-len; or PRACT (CDW12 bit 29), which has the disk "
+            "deal with protection information itself"
+        )
+    if to_controller and len(command.metadata_out) < moved:
+        raise OperationError(
+            f"{command.name}: it takes {moved} bytes of metadata, not {len(command.metadata_out)}"
+        )
+    return (
+        command if to_controller else replace(command, metadata_in=max(command.metadata_in, moved))
+    )
 
 
 def _no_namespace(controller: Controller, nsid: int) -> str:

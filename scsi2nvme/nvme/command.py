@@ -15,7 +15,7 @@ from scsi2nvme.records import dataclass
 
 BROADCAST_NSID = 0xFFFFFFFF
 
-_SQE = struct.Struct("<4I24x6I")  # CDW0, NSID, CDW2, CDW3, the driver's part, CDW10 to CDW15
+_SQE = struct.Struct("<4IQ16x6I")  # CDW0, NSID, CDW2, CDW3, MPTR, DPTR, CDW10 to CDW15
 
 
 class Opcode(IntEnum):
@@ -90,7 +90,9 @@ class NvmeCommand:
     """One submission queue entry without its data pointer and identifier.
 
     `data_out` travels to the controller; `data_in` is how many bytes come back. With `memory`, of
-    the controller's, its data are there and stay there, whichever way they go.
+    the controller's, its data are there and stay there, whichever way they go. `metadata_out` and
+    `metadata_in` are the same of metadata in a buffer of their own, and only beside data that do
+    not stay in `memory`. What a controller does not fill of what comes back is `prefill`.
     `timeout_s` None means the driver's default.
     """
 
@@ -110,6 +112,9 @@ class NvmeCommand:
     cdw2: int = 0
     cdw3: int = 0
     memory: DataMemory | None = None
+    metadata_out: bytes = b""
+    metadata_in: int = 0
+    prefill: int = 0
 
     @property
     def name(self) -> str:
@@ -130,15 +135,15 @@ class NvmeCommand:
         """NLB as a true count."""
         return (self.cdw12 & 0xFFFF) + 1
 
-    def sqe(self) -> bytes:
-        """Return the 64-byte entry with CID, PSDT, MPTR and DPTR zero."""
+    def sqe(self, mptr: int = 0) -> bytes:
+        """Return the 64-byte entry with CID, PSDT and DPTR zero."""
         own = (self.cdw10, self.cdw11, self.cdw12, self.cdw13, self.cdw14, self.cdw15)
-        return _SQE.pack(self.opcode | self.fuse << 8, self.nsid, self.cdw2, self.cdw3, *own)
+        return _SQE.pack(self.opcode | self.fuse << 8, self.nsid, self.cdw2, self.cdw3, mptr, *own)
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A completion queue entry and the data that came back.
+    """A completion queue entry, and the data and metadata that came back.
 
     `status` is SCT << 8 | SC; zero is success. `dnr`, `more`: the bits of
     that name. `dw0` is the command-specific result. `sqid` and `cid` name the
@@ -155,6 +160,7 @@ class Completion:
     sqid: int = 0
     cid: int = 0
     repeated: bool = False
+    metadata: bytes = b""
 
 
 Completed = Callable[[tuple[Completion, ...] | BaseException], None]

@@ -155,14 +155,14 @@ def _keeps_metadata(command: NvmeCommand, facts: NamespaceFacts) -> bool:
     return bool(tuples_alone and command.cdw12 & _PRACT)
 
 
-def wants_metadata_buffer(command: NvmeCommand, facts: NamespaceFacts) -> bool:
-    """Whether a command moves metadata in a buffer of their own (MPTR), which is not sent.
+def metadata_bytes(command: NvmeCommand, facts: NamespaceFacts) -> int:
+    """Return how many bytes a command moves of metadata in a buffer of their own (MPTR).
 
     Where that is 0 a disk takes them from, or puts them, there all the same.
     """
     if command.admin or command.opcode not in _MOVES_BLOCKS or facts.interleaved_bytes:
-        return False
-    return bool(facts.lba_format.ms) and not _keeps_metadata(command, facts)
+        return 0
+    return 0 if _keeps_metadata(command, facts) else command.blocks * facts.lba_format.ms
 
 
 def refusal(command: NvmeCommand) -> str:

@@ -232,21 +232,19 @@ def _only_looking(command: NvmeCommand) -> NvmeCommand:
     A deadline that passes is a controller reset, and the event of a log is the driver's to end.
     """
     retain = RETAIN_EVENT if command.opcode == AdminOpcode.GET_LOG_PAGE else 0
-    return replace(command, timeout_s=None, cdw10=command.cdw10 | retain)
+    return replace(command, timeout_s=None, metadata_in=0, cdw10=command.cdw10 | retain)
 
 
 def _command_of(which: WhichCommand) -> NvmeCommand:
     """Return the command that is meant; UsageError if there is no such."""
-    limits = {"opcode": _BYTE, "data_in": MAXIMUM_TRANSFER_BYTES}
+    limits = {"opcode": _BYTE, "prefill": _BYTE, "data_in": MAXIMUM_TRANSFER_BYTES}
+    limits["metadata_in"] = MAXIMUM_TRANSFER_BYTES - min(which.data_in, MAXIMUM_TRANSFER_BYTES)
     limits |= dict.fromkeys(("nsid", "timeout_ms", *DWORDS), _DWORD)
     for name, limit in limits.items():
         if not 0 <= getattr(which, name) <= limit:
             raise UsageError(f"{name}: {getattr(which, name)} is not between 0 and {limit}")
-    try:
-        data_out = bytes.fromhex(which.data_out)
-    except ValueError:
-        raise UsageError("data_out: not bytes in hexadecimal, two digits each") from None
-    if data_out and which.data_in:
+    data_out, metadata_out = _bytes("data_out", which), _bytes("metadata_out", which)
+    if (data_out or metadata_out) and (which.data_in or which.metadata_in):
         raise UsageError("data_in and data_out: a command moves data one way")
     return NvmeCommand(
         which.opcode,
@@ -254,9 +252,19 @@ def _command_of(which: WhichCommand) -> NvmeCommand:
         **{name: getattr(which, name) for name in DWORDS},
         data_in=which.data_in,
         data_out=data_out,
+        metadata_in=which.metadata_in,
+        metadata_out=metadata_out,
+        prefill=which.prefill,
         admin=which.admin,
         timeout_s=which.timeout_ms / 1000 or None,
     )
+
+
+def _bytes(name: str, which: WhichCommand) -> bytes:
+    try:
+        return bytes.fromhex(getattr(which, name))
+    except ValueError:
+        raise UsageError(f"{name}: not bytes in hexadecimal, two digits each") from None
 
 
 def _ended(completion: Completion) -> CommandEnded:
@@ -266,6 +274,7 @@ def _ended(completion: Completion) -> CommandEnded:
         completion.dnr,
         completion.more,
         completion.data.hex(),
+        completion.metadata.hex(),
     )
 
 

@@ -37,6 +37,9 @@ def asked(command: NvmeCommand, controller: str, *, force: bool) -> WhichCommand
         **{name: getattr(command, name) for name in passing.DWORDS},
         data_in=command.data_in,
         data_out=command.data_out.hex(),
+        metadata_in=command.metadata_in,
+        metadata_out=command.metadata_out.hex(),
+        prefill=command.prefill,
         timeout_ms=int((command.timeout_s or 0) * 1000),
         force=force,
     )
@@ -79,15 +82,16 @@ def _daemon_answers(question: Question, state_dir: Path, controller: str, *, for
     if isinstance(question, Properties):
         found = ask(state_dir, passing.PROPERTIES, passing.WhichProperties(controller))
         return {int(offset): value for offset, value in found.items()}
-    if len(question.data_out) > passing.DATA_OUT_BYTES:
+    length = len(question.data_out) + len(question.metadata_out)
+    if length > passing.DATA_OUT_BYTES:
         raise OperationError(
-            f"{len(question.data_out)} bytes of data: a daemon takes {passing.DATA_OUT_BYTES} "
+            f"{length} bytes of data: a daemon takes {passing.DATA_OUT_BYTES} "
             "at most; send less at a time"
         )
-    small = question.data_in <= passing.LOOK_BYTES
+    small = question.data_in + question.metadata_in <= passing.LOOK_BYTES
     method = passing.LOOK if looks(question) and small else passing.COMMAND
     timeout_s = None if method is passing.COMMAND else _MARGIN_S
     params = asked(question, controller, force=force and method is passing.COMMAND)
     ended: CommandEnded = ask(state_dir, method, params, timeout_s)
-    data = bytes.fromhex(ended.data)
-    return Completion(ended.status, ended.dw0, ended.dnr, ended.more, data=data)
+    data, metadata = bytes.fromhex(ended.data), bytes.fromhex(ended.metadata)
+    return Completion(ended.status, ended.dw0, ended.dnr, ended.more, data=data, metadata=metadata)

@@ -25,10 +25,9 @@ from scsi2nvme.cli.passing.row import (
     namespace_id,
     number,
     numbers,
-    only_zero,
 )
 from scsi2nvme.cli.passing.shown import hex_dump
-from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.command import Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.structures import DSM_RANGE
 
 _DEALLOCATE = 25
@@ -64,9 +63,10 @@ def _transfer(opcode: Opcode) -> Callable[[argparse.Namespace], Conversation[Sho
         length = given.data_size or whole
         if length < whole:
             raise UsageError(f"{given.subcommand}: --data-size {length}: the blocks have {whole}")
-        data: dict[str, object] = {"data_in": whole}
+        data: dict[str, object] = {"data_in": whole, "metadata_in": given.metadata_size}
         if opcode is not Opcode.READ:
-            data = {"data_out": given_data(given.data, whole)}
+            metadata = given_data(given.metadata, given.metadata_size)
+            data = {"data_out": given_data(given.data, whole), "metadata_out": metadata}
         command = _range_command(opcode, given, **data)
         if given.dry_run or given.show_command:
             shown = Shown((written(command),))
@@ -77,10 +77,19 @@ def _transfer(opcode: Opcode) -> Callable[[argparse.Namespace], Conversation[Sho
         lines = latency(given, time.monotonic() - before)
         if opcode is not Opcode.READ:
             return Shown((*lines, f"{given.subcommand}: Success"))
-        file = "" if given.data == "-" else given.data
-        return Shown(lines if file else (*lines, *hex_dump(done.data)), {}, done.data, file=file)
+        return read_data(lines, done, given.data, given.metadata)
 
     return converse
+
+
+def read_data(lines: tuple[str, ...], done: Completion, data: str, metadata: str) -> Shown:
+    """Return what is shown of data and metadata that were read: what has no file of its own."""
+    file, metadata_file = ("" if name == "-" else name for name in (data, metadata))
+    if not file:
+        lines = (*lines, *hex_dump(done.data))
+    if done.metadata and not metadata_file:
+        lines = (*lines, "metadata:", *hex_dump(done.metadata))
+    return Shown(lines, {}, done.data, file, done.metadata, metadata_file)
 
 
 def latency(given: argparse.Namespace, seconds: float) -> tuple[str, ...]:
@@ -144,12 +153,15 @@ _PROTECTED = (
     Option("app-tag-mask", "m", "application tag mask", number(16)),
     Option("app-tag", "a", "application tag", number(16)),
 )
-_NO_METADATA = only_zero("metadata of their own are not moved")
+METADATA_FILE = Option(
+    "metadata", "M", "file of the metadata (default: as the data, after them)", str, "-", "FILE"
+)
 _MOVED = (
     *_RANGE,
     Option("data-size", "z", "bytes of the data (default: what the blocks have)"),
-    Option("metadata-size", "y", "0: metadata are not moved", _NO_METADATA),
+    Option("metadata-size", "y", "bytes of metadata in a buffer of their own", number(21)),
     DATA_FILE,
+    METADATA_FILE,
     *_PROTECTED,
     Option("dsm", "D", "dataset management attributes", number(8)),
     flag("show-command", "v", "show the command, too"),

@@ -52,13 +52,15 @@ class Done:
 class Shown:
     """What a verb shows: in `lines` for people, as JSON, or as the bytes that were read.
 
-    `file` gets the bytes, where one is given.
+    `file` gets the bytes, where one is given; `metadata_file` those of `metadata`.
     """
 
     lines: tuple[str, ...] = ()
     json: Any = field(default_factory=dict)
     raw: bytes = b""
     file: str = ""
+    metadata: bytes = b""
+    metadata_file: str = ""
 
 
 Question = NvmeCommand | Properties | Pause | Reset | SubsystemReset

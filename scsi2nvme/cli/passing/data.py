@@ -8,8 +8,13 @@ from pathlib import Path
 from scsi2nvme.cli.errors import OperationError
 
 
-def given_data(name: str, length: int) -> bytes:
-    """Return so many bytes of a file, of standard input for `-`; OperationError if it has less."""
+def given_data(name: str, length: int, prefill: int | None = None) -> bytes:
+    """Return so many bytes of a file, of standard input for `-`.
+
+    What it lacks is `prefill`; OperationError if that is None.
+    """
+    if not length:
+        return b""
     try:
         if name == "-":
             data = sys.stdin.buffer.read(length)
@@ -18,6 +23,8 @@ def given_data(name: str, length: int) -> bytes:
                 data = file.read(length)
     except OSError as error:
         raise OperationError(f"{name}: {error.strerror}") from None
+    if prefill is not None:
+        data = data.ljust(length, bytes([prefill]))
     if len(data) < length:
         where = "standard input" if name == "-" else name
         raise OperationError(f"{where} has {len(data)} bytes, {length} are to be sent")

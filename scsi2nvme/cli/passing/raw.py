@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from scsi2nvme.cli.errors import UsageError
-from scsi2nvme.cli.passing.blocks import latency, written
+from scsi2nvme.cli.passing.blocks import METADATA_FILE, latency, read_data, written
 from scsi2nvme.cli.passing.conversation import Conversation, Shown, SubsystemReset, succeed
 from scsi2nvme.cli.passing.data import given_data
 from scsi2nvme.cli.passing.row import (
@@ -22,20 +22,24 @@ from scsi2nvme.cli.passing.row import (
     number,
     only_zero,
 )
-from scsi2nvme.cli.passing.shown import hex_dump
 from scsi2nvme.nvme import passing
 from scsi2nvme.nvme.command import NvmeCommand
 
 _DWORDS = tuple((f"cdw{n}", short) for n, short in zip(range(10, 16), "456789", strict=True))
 
 
-def _command(given: argparse.Namespace, *, admin: bool, data_out: bytes = b"") -> NvmeCommand:
+def _command(
+    given: argparse.Namespace, *, admin: bool, data_out: bytes = b"", metadata_out: bytes = b""
+) -> NvmeCommand:
     return NvmeCommand(
         given.opcode,
         given.namespace_id,
         **{name: getattr(given, name) for name in ("cdw2", "cdw3", *dict(_DWORDS))},
         data_out=data_out,
         data_in=given.data_len if given.read else 0,
+        metadata_out=metadata_out,
+        metadata_in=given.metadata_len if given.read else 0,
+        prefill=(given.prefill or 0) if given.read else 0,
         admin=admin,
         timeout_s=given.timeout / 1000 or None,
     )
@@ -51,10 +55,12 @@ def _passthru(admin: bool) -> Callable[[argparse.Namespace], Conversation[Shown]
     def converse(given: argparse.Namespace) -> Conversation[Shown]:
         if given.read and given.write:
             raise UsageError(f"{given.subcommand}: give --read or --write, not both")
-        if given.data_len and not (given.read or given.write):
-            raise UsageError(f"{given.subcommand}: --data-len: give --read or --write, too")
-        data_out = given_data(given.input_file, given.data_len) if given.write else b""
-        command = _command(given, admin=admin, data_out=data_out)
+        for name in ("data_len", "metadata_len"):
+            if getattr(given, name) and not (given.read or given.write):
+                option = name.replace("_", "-")
+                raise UsageError(f"{given.subcommand}: --{option}: give --read or --write, too")
+        data_out, metadata_out = _given(given) if given.write else (b"", b"")
+        command = _command(given, admin=admin, data_out=data_out, metadata_out=metadata_out)
         shown = (written(command),) if given.show_command or given.dry_run else ()
         if given.dry_run:
             return Shown(shown)
@@ -65,11 +71,18 @@ def _passthru(admin: bool) -> Callable[[argparse.Namespace], Conversation[Shown]
             *latency(given, time.monotonic() - before),
             f"{kind} Command {command.name} is Success and result: {done.dw0:#010x}",
         )
-        file = "" if given.input_file == "-" or given.write else given.input_file
-        raw = done.data if given.read else b""
-        return Shown(lines if file else (*lines, *hex_dump(raw)), {}, raw, file=file)
+        if given.read:
+            return read_data(lines, done, given.input_file, given.metadata)
+        return Shown(lines)
 
     return converse
+
+
+def _given(given: argparse.Namespace) -> tuple[bytes, bytes]:
+    """Return the data and metadata that are to be sent; --prefill is what files lack."""
+    files = (given.input_file, given.data_len), (given.metadata, given.metadata_len)
+    data, metadata = (given_data(name, size, given.prefill) for name, size in files)
+    return data, metadata
 
 
 def _subsystem_reset(given: argparse.Namespace) -> Conversation[Shown]:
@@ -81,15 +94,17 @@ def _options() -> tuple[Option, ...]:
     return (
         Option("opcode", "o", "opcode", number(8), None, required=True),
         Option("flags", "f", "0", only_zero("fused commands and SGLs are the driver's"), 0),
-        Option("rsvd", "R", "0", only_zero("what is reserved is"), 0),
+        Option("prefill", "p", "what bytes are that nobody fills (default: 0)", number(8), None),
+        Option("rsvd", "R", "ignored, as by the kernel", number(16)),
         namespace_id(0),
         Option("data-len", "l", "bytes of data", number(21)),
-        Option("metadata-len", "m", "0", only_zero("metadata of their own are not moved"), 0),
+        Option("metadata-len", "m", "bytes of metadata in a buffer of their own", number(21)),
         TIMEOUT,
         Option("cdw2", "2", "dword 2"),
         Option("cdw3", "3", "dword 3"),
         *(Option(name, short, f"dword {name[3:]}") for name, short in _DWORDS),
         Option("input-file", "i", "file of the data (default: standard input or output)", str, "-"),
+        METADATA_FILE,
         RAW_BINARY,
         flag("show-command", "s", "show the command, too"),
         flag("dry-run", "d", "show the command, and do not send it"),

@@ -82,6 +82,10 @@ def _print(given: argparse.Namespace, shown: Shown) -> None:
         from scsi2nvme.cli.passing.data import keep_data
 
         keep_data(shown.file, shown.raw)
+    if shown.metadata_file:
+        from scsi2nvme.cli.passing.data import keep_data
+
+        keep_data(shown.metadata_file, shown.metadata)
     form = getattr(given, "output_format", "normal")
     binary = getattr(given, "raw_binary", False) or form == "binary"
     if binary and not shown.file:
