@@ -13,21 +13,44 @@ TEXTS: dict[tuple[int, int], str] = {
     (each.asc, each.ascq): each.text for each in vars(sense).values() if isinstance(each, SenseCode)
 }
 _INFORMATION, _COMMAND_SPECIFIC, _KEY_SPECIFIC = 0x00, 0x01, 0x02
+_HEADER = 8  # bytes, of either format: ADDITIONAL SENSE LENGTH is the last
+_FIXED = (0x70, 0x71)  # response codes
+_CODE_END = 14  # where ASC and ASCQ end in the fixed format
 
 
 def code_of(key: int, asc: int, ascq: int) -> SenseCode:
     """Return a sense code, with an empty text where it is none of ours; ValueError if no key."""
-    return SenseCode(SenseKey(key), asc, ascq, TEXTS.get((asc, ascq), ""))
+    try:
+        return SenseCode(SenseKey(key), asc, ascq, TEXTS.get((asc, ascq), ""))
+    except ValueError:
+        raise ValueError(f"{key:X}h: no sense key") from None
+
+
+def announced(data: bytes) -> int:
+    """Return how many bytes sense data say that they are."""
+    return _HEADER + data[_HEADER - 1]
+
+
+def has_code(data: bytes) -> bool:
+    """Whether sense data are long enough for their additional sense code."""
+    fixed = data[0] & 0x7F in _FIXED
+    return not fixed or min(len(data), announced(data)) >= _CODE_END
 
 
 def decode(data: bytes) -> Sense:
-    """Return what fixed or descriptor format sense data tell; ValueError if they are neither."""
+    """Return what fixed or descriptor format sense data tell; ValueError if they are neither.
+
+    What they do not announce does not count; what is cut off is zero (see `has_code`).
+    """
     response = data[0] & 0x7F if data else 0
-    if response in (0x70, 0x71):
+    if not 0x70 <= response <= 0x73:
+        raise ValueError(f"response code {response:02X}h, not 70h to 73h")
+    if len(data) < _HEADER:
+        raise ValueError(f"{len(data)} of their {_HEADER} bytes at least")
+    data = data[: announced(data)]
+    if response in _FIXED:
         return _fixed(data.ljust(18, b"\0"), deferred=response == 0x71)
-    if response in (0x72, 0x73):
-        return _descriptors(data.ljust(8, b"\0"), deferred=response == 0x73)
-    raise ValueError(f"response code {response:02X}h, not 70h to 73h")
+    return _descriptors(data, deferred=response == 0x73)
 
 
 def _fixed(data: bytes, *, deferred: bool) -> Sense:
@@ -42,7 +65,7 @@ def _fixed(data: bytes, *, deferred: bool) -> Sense:
 
 def _descriptors(data: bytes, *, deferred: bool) -> Sense:
     sense = Sense(code_of(data[1] & 0xF, data[2], data[3]), deferred=deferred)
-    for kind, body in _each_descriptor(data[8 : 8 + data[7]]):
+    for kind, body in _each_descriptor(data[_HEADER:]):
         if kind == _INFORMATION and body[0] & 0x80:
             sense = replace(sense, information=int.from_bytes(body[2:10], "big"))
         elif kind == _COMMAND_SPECIFIC:

@@ -112,6 +112,35 @@ def test_sense_data_are_decoded() -> None:
     assert "progress: 25.0 %" in explain("sense", formatting.fixed().hex())
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (
+            "f0 00 03 00 00 00 4d 0a",
+            [
+                "MEDIUM ERROR, no additional sense code",
+                "INFORMATION: 77 (4Dh)",
+                "cut: 8 bytes of 18",
+            ],
+        ),
+        (
+            "70 00 05 00 00 00 00 06 00 00 00 00 26 00 00 c0 00 01",
+            [
+                "ILLEGAL REQUEST, 26h/00h INVALID FIELD IN PARAMETER LIST",
+                "not counted: what follows the 14 bytes that are announced",
+            ],
+        ),
+        (
+            "72 05 26 00 00 00 00 00 00 00",
+            ["ILLEGAL REQUEST, 26h/00h INVALID FIELD IN PARAMETER LIST"],
+        ),
+    ],
+)
+def test_what_is_cut_of_sense_data_is_told(text: str, lines: list[str]) -> None:
+    told = [line for line in explain("sense", text) if not line.startswith("told for NVMe")]
+    assert told == lines
+
+
 @pytest.mark.parametrize("status", list(StatusCode), ids=lambda status: status.name)
 def test_every_nvme_status(status: StatusCode) -> None:
     lines = explain("nvme", f"{status:x}")
@@ -141,6 +170,8 @@ def test_the_bits_beside_a_status_are_told() -> None:
         ("sense", "foo"),
         ("sense", "9/0/0"),
         ("sense", "12 34 56 78"),
+        ("sense", "70"),
+        ("sense", "70 00 05 00 00 00 00"),
         ("sense", "3/111/0"),
         ("nvme", "8/0"),
         ("nvme", "0/100"),

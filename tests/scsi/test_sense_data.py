@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from scsi2nvme.scsi import sense as codes
 from scsi2nvme.scsi.sense import FieldPointer, Sense, SenseCode, SenseKey
-from scsi2nvme.scsi.sense_data import decode
+from scsi2nvme.scsi.sense_data import decode, has_code
 
 CODES = [each for each in vars(codes).values() if isinstance(each, SenseCode)]
 COUNTS = st.integers(0, 0xFFFF)
@@ -53,13 +53,35 @@ def test_what_is_neither_is_refused(data: bytes) -> None:
 
 @given(st.sampled_from([0x70, 0x71, 0x72, 0x73, 0xF0]), st.binary(max_size=260))
 def test_any_other_bytes_are_read_to_their_end(response: int, rest: bytes) -> None:
+    data = bytes([response]) + rest
     try:
-        decode(bytes([response]) + rest)
+        decode(data)
     except ValueError as error:
-        assert "SenseKey" in str(error)  # noqa: PT017 - 9h, Dh and Fh are none
+        # 9h, Dh and Fh are no keys.
+        assert ("no sense key" in str(error)) == (len(data) >= 8)  # noqa: PT017
+    else:
+        assert len(data) >= 8
+        has_code(data)
 
 
-def test_a_datum_that_was_cut_tells_what_it_has() -> None:
-    assert decode(bytes.fromhex("70000200")) == Sense(
-        SenseCode(SenseKey.NOT_READY, 0, 0, "NO ADDITIONAL SENSE INFORMATION")
-    )
+@pytest.mark.parametrize(
+    ("data", "known"),
+    [
+        ("70 00 02 00 00 00 00 0a", False),
+        ("70 00 02 00 00 00 00 0a 00 00 00 00 3a", False),
+        ("70 00 02 00 00 00 00 00 00 00 00 00 3a 01", False),  # they are announced to be eight
+        ("70 00 02 00 00 00 00 0a 00 00 00 00 3a 01", True),
+        ("72 02 3a 01 00 00 00 00", True),
+    ],
+)
+def test_data_that_were_cut_tell_what_they_have(data: str, known: bool) -> None:
+    raw = bytes.fromhex(data)
+    assert decode(raw).key is SenseKey.NOT_READY
+    assert has_code(raw) == known
+    if known:
+        assert (decode(raw).code.asc, decode(raw).code.ascq) == (0x3A, 1)
+
+
+def test_data_without_their_header_are_none() -> None:
+    with pytest.raises(ValueError, match="7 of their 8 bytes"):
+        decode(bytes.fromhex("70 00 02 00 00 00 00"))

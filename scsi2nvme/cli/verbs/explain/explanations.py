@@ -117,8 +117,8 @@ def explain_sense(text: str) -> Iterator[str]:
 def _explain_code(key: int, asc: int, ascq: int) -> Iterator[str]:
     try:
         code = sense_data.code_of(key, asc, ascq)
-    except ValueError:
-        raise UsageError(f"{key:X}h: no sense key") from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     yield wording.sense_code(code if code.text else replace(code, text=_NOT_OURS))
     yield from _causes(code)
 
@@ -129,14 +129,21 @@ def _explain_data(text: str) -> Iterator[str]:
         sense = sense_data.decode(data)
     except ValueError as error:
         raise UsageError(f"{text}: no sense data: {error}") from None
-    yield from _told(sense)
-    if sense.pointer is None:  # else it was refused before the controller was asked
+    known = sense_data.has_code(data)
+    yield from _told(sense, code=known)
+    if known and sense.pointer is None:  # else it was refused before the controller was asked
         yield from _causes(sense.code)
+    whole = sense_data.announced(data)
+    if len(data) < whole:
+        yield f"cut: {_count(len(data))} of {whole}"
+    elif any(data[whole:]):
+        yield f"not counted: what follows the {_count(whole)} that are announced"
 
 
-def _told(sense: Sense) -> Iterator[str]:
+def _told(sense: Sense, *, code: bool) -> Iterator[str]:
     when = "of an earlier command: " if sense.deferred else ""
-    yield when + wording.sense_code(sense.code)
+    key = sense.code.key.name.replace("_", " ")
+    yield when + (wording.sense_code(sense.code) if code else f"{key}, no additional sense code")
     if sense.information is not None:
         yield f"INFORMATION: {sense.information} ({sense.information:X}h)"
     if sense.command_specific is not None:
