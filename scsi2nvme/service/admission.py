@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from scsi2nvme.command import Command
 from scsi2nvme.commands.zone_access import zones_in_order
@@ -33,6 +34,37 @@ def admitted(
     if command.exclusive or ordered(unit, command, cdb) is not None:
         return None
     return unit.try_share(command.extents(cdb, data_out))
+
+
+@asynccontextmanager
+async def in_turn(
+    unit: ServedUnit,
+    command: Command,
+    cdb: bytes,
+    data_out: bytes,
+    party: Hashable,
+    wanted: Callable[[], bool] = lambda: True,
+) -> AsyncIterator[bool]:
+    """Hold, for the body, what a command that `waits` needs of its logical unit.
+
+    Gives whether it is still `wanted`: who has it abort need not wait for what it has not begun.
+    """
+    async with AsyncExitStack() as stack:
+        if command.exclusive and not command.names_blocks:
+            await stack.enter_async_context(unit.alone(party))
+            yield wanted()
+            return
+        zones = ordered(unit, command, cdb)
+        extents = command.extents(cdb, data_out) if zones is None else (zones,)
+        alone = command.exclusive or zones is not None
+        await stack.enter_async_context(unit.lock.hold(exclusive=False, party=party))
+        await stack.enter_async_context(unit.blocks.hold(extents, alone=alone))
+        if command.exclusive and wanted():
+            drained = unit.drained_of(extents[0]) if extents else unit.drained()
+            await stack.enter_async_context(drained)
+        elif zones is None and wanted():
+            await stack.enter_async_context(unit.beside(extents))
+        yield wanted()
 
 
 def ordered(unit: ServedUnit, command: Command, cdb: bytes) -> range | None:

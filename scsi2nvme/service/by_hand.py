@@ -12,15 +12,13 @@ be told, and keeps nobody out once its command has ended.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Hashable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from scsi2nvme import engine
 from scsi2nvme.background import Background
-from scsi2nvme.command import Command
 from scsi2nvme.executor import NvmeExecutor, play
 from scsi2nvme.scsi.result import Result, Translation
-from scsi2nvme.service.admission import ordered, waits
+from scsi2nvme.service.admission import in_turn, waits
 from scsi2nvme.service.answers import Noticing, may_change
 from scsi2nvme.service.draining import Draining
 from scsi2nvme.service.faults import tell_fault
@@ -55,7 +53,11 @@ class ByHand:
         lu.unit_attentions.pop(nexus.key, None)  # another's PERSISTENT RESERVE OUT, perhaps
         try:
             request = engine.select(nexus, _LUN, cdb)
-            async with _turn(unit, request.command, cdb, data_out, nexus.key):
+            command = request.command
+            turn: AbstractAsyncContextManager[object] = nullcontext()
+            if command is not None and waits(unit, command):
+                turn = in_turn(unit, command, cdb, data_out, nexus.key)
+            async with turn:
                 result = await self._play(unit, request, engine.run(request, data_out, expected))
             await self._manager.preempted(unit)
         finally:
@@ -88,27 +90,3 @@ class ByHand:
             tell_fault(request, await self._play(unit, request, translation))
         finally:
             await unit.refresh()
-
-
-@asynccontextmanager
-async def _turn(
-    unit: ServedUnit, command: Command | None, cdb: bytes, data_out: bytes, party: Hashable
-) -> AsyncIterator[None]:
-    """Hold, for the body, what a command needs of its logical unit: see TaskRunner."""
-    async with AsyncExitStack() as stack:
-        if command is not None and waits(unit, command):
-            zones = ordered(unit, command, cdb)
-            extents = command.extents(cdb, data_out) if zones is None else (zones,)
-            if command.exclusive and not command.names_blocks:
-                await stack.enter_async_context(unit.alone(party))
-            else:
-                alone = command.exclusive or zones is not None
-                held = unit.lock.hold(exclusive=False, party=party)
-                await stack.enter_async_context(held)
-                await stack.enter_async_context(unit.blocks.hold(extents, alone=alone))
-                if not command.exclusive and zones is None:
-                    await stack.enter_async_context(unit.beside(extents))
-                elif command.exclusive:
-                    drained = unit.drained_of(extents[0]) if extents else unit.drained()
-                    await stack.enter_async_context(drained)
-        yield

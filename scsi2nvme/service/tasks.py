@@ -24,7 +24,7 @@ from scsi2nvme.scsi.lun import lun_of
 from scsi2nvme.scsi.result import Asked, Result, Translation, check_condition
 from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, Sense, SenseCode, SenseKey
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.service.admission import admitted, ordered, waits
+from scsi2nvme.service.admission import admitted, in_turn, waits
 from scsi2nvme.service.answers import Noticing, may_change, unchanged
 from scsi2nvme.service.draining import Draining
 from scsi2nvme.service.events import Events
@@ -322,48 +322,15 @@ class TaskRunner:
     ) -> Result:
         command, task = request.command, run.task
         assert command is not None
-        of_blocks = command.exclusive and command.names_blocks
-        if command.exclusive and not of_blocks:
-            async with unit.alone(task.nexus_cookie):
-                return await self._play_begun(unit, request, run, translation)
-        if (zones := ordered(unit, command, task.cdb)) is not None:
-            return await self._play_in_order(unit, request, run, zones, translation)
-        extents = command.extents(task.cdb, data_out)
-        async with (
-            unit.lock.hold(exclusive=False, party=task.nexus_cookie),
-            unit.blocks.hold(extents, alone=of_blocks),
-        ):
-            if task.aborted:
+        turn = in_turn(
+            *(unit, command, task.cdb, data_out, task.nexus_cookie), lambda: not task.aborted
+        )
+        async with turn as wanted:
+            if not wanted:
                 return _BUSY  # nobody waits for it any more
-            if not of_blocks:
-                async with unit.beside(extents):
-                    return await self._play(unit, request, translation)
-            async with unit.drained_of(extents[0]) if extents else unit.drained():
-                return await self._play_begun(unit, request, run, translation)
-
-    async def _play_in_order(
-        self,
-        unit: ServedUnit,
-        request: engine.Request,
-        run: Run,
-        zones: range,
-        translation: Translation,
-    ) -> Result:
-        """Run what changes zones after those that came before and change one of them."""
-        async with (
-            unit.lock.hold(exclusive=False, party=run.task.nexus_cookie),
-            unit.blocks.hold((zones,), alone=True),
-        ):
-            return _BUSY if run.task.aborted else await self._play(unit, request, translation)
-
-    async def _play_begun(
-        self, unit: ServedUnit, request: engine.Request, run: Run, translation: Translation
-    ) -> Result:
-        """Run what is alone on the logical unit or on blocks of it, and may go on when aborted."""
-        if run.task.aborted:
-            return _BUSY
-        run.begun = request
-        return await self._play(unit, request, translation)
+            if command.exclusive:
+                run.begun = request  # it may go on when it is aborted
+            return await self._play(unit, request, translation)
 
     async def _play(
         self, unit: ServedUnit, request: engine.Request, translation: Translation
