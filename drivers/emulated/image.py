@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from scsi2nvme import durable
-from scsi2nvme.drivers.emulated.image_file import Purpose, opened
+from scsi2nvme.drivers.emulated.image_file import Purpose, discard, opened, reservations_of
 from scsi2nvme.drivers.emulated.lba_formats import BLOCK_BYTES
 from scsi2nvme.drivers.scheme import MAXIMUM_NAMESPACES, MAXIMUM_SIZE_BYTES, check_serial
 from scsi2nvme.drivers.transport import TransportError
@@ -186,6 +186,7 @@ class Image:
             size_bytes = self._size_within(capacity, size_bytes, namespaces)
         self._new_size(size_bytes)  # before there is a file
         self._inode: int | None = None
+        self._made: tuple[Path, ...] = ()  # what is there by us, if the image is
         if path is None:
             self.namespace_bytes = self._new_size(size_bytes)
             self.medium: int | Disk = self._disk(self._all_bytes(self.namespace_bytes, namespaces))
@@ -197,6 +198,7 @@ class Image:
                 self.namespace_bytes = self._size(self.medium, size_bytes, namespaces)
             self.state = self._load(serial, namespaces, block_bytes)
         except BaseException:
+            self.discard()
             self.close()
             raise
 
@@ -229,7 +231,11 @@ class Image:
 
     def _open(self, path: Path) -> int:
         try:
-            return opened(path, self.purpose, shared=bool(self.controller))
+            fd, made = opened(path, self.purpose, shared=bool(self.controller))
+            if made:
+                beside = (self._sidecar_of(self.controller), *reservations_of(path))
+                self._made = (path, *(each for each in beside if each and not each.exists()))
+            return fd
         except BlockingIOError:
             raise TransportError(f"{path}: in use by another process") from None
         except OSError as error:
@@ -432,6 +438,11 @@ class Image:
             durable.replace(sidecar, json.dumps(self.state.shown(), indent=1).encode())
         except OSError as error:
             raise TransportError(f"{sidecar}: {error.strerror}") from error
+
+    def discard(self) -> None:
+        """It cannot be used: leave nothing of an image that was made for that. Only before `close`."""
+        if isinstance(self.medium, int) and self._made:
+            discard(self.medium, *self._made)
 
     def close(self) -> None:
         """Release the lock and the file, or the memory."""

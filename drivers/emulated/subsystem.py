@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from scsi2nvme import durable
+from scsi2nvme.drivers.emulated.image_file import reservations_of
 from scsi2nvme.drivers.emulated.reservations import Reservation
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.native.emulator import CONTROLLERS, Emulator, gate_bytes
@@ -140,15 +141,18 @@ class Subsystem:
     def _open(self) -> int:
         if self._path is None:
             fd = os.memfd_create("reservations", os.MFD_CLOEXEC)
-        else:
-            try:
-                fd = os.open(
-                    f"{self._path}.reservations", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-                )
-            except OSError as error:
-                raise TransportError(f"{self._name}.reservations: {error.strerror}") from error
-        if os.fstat(fd).st_size < gate_bytes():
             os.ftruncate(fd, gate_bytes())
+            return fd
+        try:
+            fd = os.open(reservations_of(self._path)[0], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if os.fstat(fd).st_size < gate_bytes():
+                    os.ftruncate(fd, gate_bytes())
+            except OSError:
+                os.close(fd)
+                raise
+        except OSError as error:
+            raise TransportError(f"{self._name}.reservations: {error.strerror}") from error
         return fd
 
     def _join(self) -> None:
@@ -212,7 +216,7 @@ class Subsystem:
 
     @property
     def _file(self) -> Path:
-        return Path(f"{self._path}.reservations.json")
+        return reservations_of(self._path)[1]
 
     def _load(self) -> Shared:
         if self._path is None:

@@ -126,6 +126,7 @@ class EmulatedTransport:
         try:
             self._assemble(options, offered, settings)
         except BaseException:
+            self._image.discard()
             self._release()
             raise
         self._loop: asyncio.AbstractEventLoop | None = None
