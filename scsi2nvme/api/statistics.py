@@ -50,6 +50,21 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitPath:
+    """One of several controllers that lead to a logical unit."""
+
+    controller: str = field(metadata=doc("its name, or SPEC where several have that name"))
+    group: int = field(metadata=doc("its target port group"))
+    in_use: bool = field(metadata=doc("whether commands go by it"))
+    way: str = field(
+        metadata=doc(
+            "what it says of its way there: optimized, non-optimized, inaccessible, "
+            "persistent loss or change; or lost, or refused"
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class UnitCounts:
     """A logical unit and what is counted of it."""
 
@@ -60,6 +75,14 @@ class UnitCounts:
     cold: dict[str, int] = field(
         metadata=doc("commands that the hot path left to the engine, by name")
     )
+    paths: tuple[UnitPath, ...] = field(
+        default=(), metadata=doc("all of these; none where there is but one")
+    )
+
+    @property
+    def in_use(self) -> str:
+        """The controller that commands go by, if there are several."""
+        return next((path.controller for path in self.paths if path.in_use), "")
 
 
 @dataclass(frozen=True, slots=True)

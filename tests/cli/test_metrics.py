@@ -229,6 +229,8 @@ def test_what_is_drawn_and_watched_is_exported(served: Served, name: str) -> Non
     with Worker(served.daemon, "iqn.2026-11.test:e", IQN).initiator as one:
         one.hear()
         exported = {metric for metric, _ in served.samples()}
+        families = text_string_to_metric_families(served.get()[1])
+        exported |= {family.name for family in families}  # of which there may be no samples here
         labels = {key for _, its in served.samples() for key, _ in its}
     text = (MONITORING / name).read_text()
     named = set(re.findall(r"\b(?:scsi2nvme|process)_[a-z_]+", text))

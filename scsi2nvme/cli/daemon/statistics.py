@@ -17,6 +17,7 @@ from scsi2nvme.api.statistics import (
 )
 from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
+from scsi2nvme.cli.daemon.paths import unit_paths
 from scsi2nvme.service import TaskService
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.statistics import KindStatistics, Statistics
@@ -59,7 +60,8 @@ class Counting:
                     continue  # reached by another controller, too: counted once
                 told.add(lu)
                 statistics, cold = self._service.unit_statistics(lu)
-                yield UnitCounts(one.names[0], nsid, target, _counts(statistics), cold)
+                ways = unit_paths(self._served, lu)
+                yield UnitCounts(one.names[0], nsid, target, _counts(statistics), cold, ways)
 
     def _sessions(self) -> Iterator[SessionCounts]:
         for nexus, statistics in self._service.nexus_statistics():

@@ -15,7 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from scsi2nvme import __version__
-from scsi2nvme.api.statistics import AllCounts, Counts, FailureCount, KindCounts
+from scsi2nvme.api.statistics import AllCounts, Counts, FailureCount, KindCounts, UnitPath
 from scsi2nvme.cli.daemon.health import Health
 from scsi2nvme.cli.statistics import buckets_below
 from scsi2nvme.fields import Values
@@ -124,11 +124,23 @@ def _cold(seen: Seen) -> Iterator[tuple[Sequence[str], float]]:
             yield (one.controller, str(one.nsid), name), count
 
 
+def _ways(value: Callable[[UnitPath], bool]) -> _Values:
+    """Return what yields whether something is so of each controller of what has several."""
+
+    def values(seen: Seen) -> Iterator[tuple[Sequence[str], float]]:
+        for one in seen.counts.units:
+            for path in one.paths:
+                yield (one.controller, str(one.nsid), path.controller), value(path)
+
+    return values
+
+
 def _states(seen: Seen) -> Iterator[tuple[Sequence[str], float]]:
     for one in seen.listed["Controllers"]:
         yield (one["DevicePath"], one["State"]), 1
 
 
+_USABLE = ("optimized", "non-optimized")
 ZERO_CELSIUS_K, _DATA_UNIT_BYTES = 273, 512_000
 # Bits of the critical warning. Spec: NVMe Base 2.0c figure 208.
 WARNINGS = ("spare", "temperature", "reliability", "read_only", "backup_failed", "memory_region")
@@ -216,6 +228,20 @@ ROWS = (
         "Commands that are neither answered nor aborted.",
         _UNIT,
         _each(_units, lambda counts: counts.under_way),
+    ),
+    Row(
+        GaugeMetricFamily,
+        "scsi2nvme_path_in_use",
+        "Whether commands go by this one of several controllers of a disk: 1.",
+        (*_UNIT, "path"),
+        _ways(lambda path: path.in_use),
+    ),
+    Row(
+        GaugeMetricFamily,
+        "scsi2nvme_path_usable",
+        "Whether this one of several controllers of a disk leads there: 1.",
+        (*_UNIT, "path"),
+        _ways(lambda path: path.way in _USABLE),
     ),
     Row(
         CounterMetricFamily,

@@ -34,9 +34,20 @@ def _served_as(place: Place, device: Row) -> Iterator[str]:
 
 def _namespace(place: Place) -> Summary:
     device = place.about
-    where = ", ".join(_served_as(place, device))
+    where = ", ".join(_served_as(place, device)) or "no target's"
     blocks = f"{size(device['PhysicalSize'])}, blocks of {device['SectorSize']}"
-    return f"{blocks}: {where}" if where else f"{blocks}: no target's", None
+    words, good = _path(place, device)
+    return f"{blocks}: {where}{words}", good
+
+
+def _path(place: Place, device: Row) -> tuple[str, bool | None]:
+    """Return what is to be said of a namespace that several controllers lead to."""
+    path = next((each for each in shown(place, "Paths") if _is(each, device)), None)
+    if path is None:
+        return "", None
+    leads = path["Way"] in ("optimized", "non-optimized")
+    use = "in use" if path["InUse"] else "not in use"
+    return f"; one of its ways, {use}, {path['Way']}", leads
 
 
 NAMESPACE = Kind(_namespace)

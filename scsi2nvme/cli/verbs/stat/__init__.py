@@ -9,7 +9,8 @@ from scsi2nvme.cli.verb import EXIT_STATUS, Verb, add_state_dir, state_dir
 _STAT = """\
 Tell what the running daemon does for initiators: operations and megabytes (of 10^6 bytes) a second,
 how long they take, and how many are under way. Without INTERVAL since the daemon began, else of the
-last INTERVAL seconds, again and again."""
+last INTERVAL seconds, again and again. Of a disk with several controllers it says by which one
+commands go now; that one has all of them with --by controller."""
 
 _COLUMNS = """\
 columns:

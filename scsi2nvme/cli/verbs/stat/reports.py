@@ -18,9 +18,13 @@ _P99 = 0.99
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one disk, or whatever else is asked for, did in some time. None: there was nothing."""
+    """What one disk, or whatever else is asked for, did in some time. None: there was nothing.
+
+    `in_use` is the controller that a disk's commands go by now, where it has several, else "".
+    """
 
     name: str
+    in_use: str
     reads_per_s: float
     writes_per_s: float
     discards_per_s: float
@@ -44,7 +48,8 @@ def _each(all_: AllCounts, by: str) -> Iterator[tuple[str, _Key, Counts]]:
     if by in ("disk", "controller"):
         for unit in all_.units:
             disk = f"{unit.controller}/{unit.nsid}"
-            yield disk if by == "disk" else unit.controller, (disk,), unit.counts
+            controller = unit.in_use or unit.controller
+            yield disk if by == "disk" else controller, (disk,), unit.counts
         return
     for one in all_.sessions:
         session = (one.initiator, one.isid, one.target)
@@ -67,15 +72,20 @@ def lines(before: AllCounts | None, now: AllCounts, by: str) -> list[Line]:
     for name, key, counts in _each(now, by):
         new = since(known[key], counts) if key in known else counts
         found.setdefault(name, []).append(new)
-    return [line_of(name, sum_of(each), seconds) for name, each in found.items()]
+    by_disk = {f"{unit.controller}/{unit.nsid}": unit.in_use for unit in now.units}
+    in_use = by_disk if by == "disk" else {}
+    return [
+        line_of(name, sum_of(each), seconds, in_use.get(name, "")) for name, each in found.items()
+    ]
 
 
-def line_of(name: str, new: Counts, seconds: float) -> Line:
+def line_of(name: str, new: Counts, seconds: float, in_use: str = "") -> Line:
     """Return what was done in so many seconds."""
     seconds = max(seconds, 1e-6)
     kinds = (new.read, new.write, new.discard, new.other)
     return Line(
         name,
+        in_use,
         new.read.operations / seconds,
         new.write.operations / seconds,
         new.discard.operations / seconds,
@@ -119,7 +129,7 @@ def table(by: str, reported: Iterable[Line]) -> str:
 
 def _row(one: Line) -> tuple[str, ...]:
     return (
-        one.name,
+        f"{one.name} by {one.in_use}" if one.in_use else one.name,
         *(f"{rate:.1f}" for rate in _rates(one)),
         *(f"{rate / 1e6:.2f}" for rate in (one.read_bytes_per_s, one.write_bytes_per_s)),
         *("-" if ms is None else f"{ms:.3f}" for ms in _latencies(one)),
