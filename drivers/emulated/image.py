@@ -231,13 +231,11 @@ class Image:
 
     def _open(self, path: Path) -> int:
         try:
-            fd, made = opened(path, self.purpose, shared=bool(self.controller))
+            fd, made = opened(path, self.purpose, self.controller)
             if made:
                 beside = (self._sidecar_of(self.controller), *reservations_of(path))
                 self._made = (path, *(each for each in beside if each and not each.exists()))
             return fd
-        except BlockingIOError:
-            raise TransportError(f"{path}: in use by another process") from None
         except OSError as error:
             raise TransportError(f"{path}: {error.strerror}") from error
 
@@ -440,7 +438,7 @@ class Image:
             raise TransportError(f"{sidecar}: {error.strerror}") from error
 
     def discard(self) -> None:
-        """It cannot be used: leave nothing of an image that was made for that. Only before `close`."""
+        """It cannot be used: leave nothing of an image that was made for that. Before `close`."""
         if isinstance(self.medium, int) and self._made:
             discard(self.medium, *self._made)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -21,42 +22,60 @@ class Purpose(Enum):
 
 
 _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
+_FLOCK = struct.Struct("@hhqqi4x")  # struct flock, where off_t has 64 bits
 
 
-def opened(path: Path, purpose: Purpose, *, shared: bool) -> tuple[int, bool]:
+def opened(path: Path, purpose: Purpose, controller: int = 0) -> tuple[int, bool]:
     """Return a descriptor of an image, locked, and whether it was made just now.
 
-    In a rehearsal it is of another file where one would be made. Raises OSError: BlockingIOError
-    if another process has it, which may be so where it is `shared`.
+    In a rehearsal it is of another file where one would be made. A `controller` other than 0 shares
+    it with others that have numbers of their own. Raises OSError: BlockingIOError if it is in use.
     """
     path = Path(os.path.realpath(path))  # O_EXCL follows no link
     while True:
         try:
-            fd, made = os.open(path, _FLAGS | _access(purpose)), False
-        except FileNotFoundError:
-            if purpose is Purpose.INSPECT:
-                raise
-            if purpose is not Purpose.SERVE:
-                return _substitute(path), False
-            try:
-                fd, made = os.open(path, _FLAGS | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), True
-            except FileExistsError:
-                continue  # another process makes it
+            fd, made = _found_or_made(path, purpose)
+        except FileExistsError:
+            continue  # another process makes it
         try:
             if purpose is not Purpose.REHEARSE_HELD:
-                fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            if purpose is Purpose.SERVE and not _is_at(fd, path):
-                os.close(fd)
-                continue  # who had made it has discarded it
+                _lock(fd, controller, for_reading=purpose is Purpose.INSPECT)
             new = os.fstat(fd).st_size == 0
-            if not new or purpose in (Purpose.SERVE, Purpose.INSPECT):
+            if purpose is Purpose.INSPECT or (purpose is not Purpose.SERVE and not new):
                 return fd, made
-            substitute = _substitute(path)
+            if purpose is not Purpose.SERVE:
+                return _substituted(fd, path), False
+            if _is_at(fd, path):
+                return fd, made
         except OSError:
             os.close(fd)
             raise
-        os.close(fd)
-        return substitute, False
+        os.close(fd)  # who had made it has discarded it
+
+
+def _found_or_made(path: Path, purpose: Purpose) -> tuple[int, bool]:
+    try:
+        return os.open(path, _FLAGS | _access(purpose)), False
+    except FileNotFoundError:
+        if purpose is Purpose.INSPECT:
+            raise
+    if purpose is Purpose.SERVE:
+        return os.open(path, _FLAGS | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), True
+    return durable.nameless(path.parent), False
+
+
+def _lock(fd: int, controller: int, *, for_reading: bool) -> None:
+    """Have an image to oneself, or the number of a controller of it."""
+    who = ""
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if controller else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        if controller:
+            who = f"controller {controller} is "
+            # Of the open file, as that of flock is. Spec: fcntl(2), open file description locks.
+            kind = fcntl.F_RDLCK if for_reading else fcntl.F_WRLCK
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, controller, 1, 0))
+    except BlockingIOError as error:
+        raise BlockingIOError(error.errno, f"{who}in use by another process") from None
 
 
 def discard(fd: int, path: Path, *beside: Path) -> None:
@@ -81,8 +100,11 @@ def _is_at(fd: int, path: Path) -> bool:
         return False
 
 
-def _substitute(path: Path) -> int:
-    return durable.nameless(path.parent)
+def _substituted(fd: int, path: Path) -> int:
+    """Return another file in the place of one, which is closed if that succeeds."""
+    substitute = durable.nameless(path.parent)
+    os.close(fd)
+    return substitute
 
 
 def reservations_of(path: Path) -> tuple[Path, Path]:

@@ -144,7 +144,8 @@ class Subsystem:
             os.ftruncate(fd, gate_bytes())
             return fd
         try:
-            fd = os.open(reservations_of(self._path)[0], os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            mapped, _ = reservations_of(self._path)
+            fd = os.open(mapped, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 if os.fstat(fd).st_size < gate_bytes():
                     os.ftruncate(fd, gate_bytes())
@@ -216,6 +217,7 @@ class Subsystem:
 
     @property
     def _file(self) -> Path:
+        assert self._path is not None
         return reservations_of(self._path)[1]
 
     def _load(self) -> Shared:

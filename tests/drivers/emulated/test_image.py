@@ -217,7 +217,7 @@ def test_who_has_waited_for_an_image_that_is_discarded_makes_another(
 ) -> None:
     """Between its opening and its lock: what is written to it is not to be lost with it."""
     path = tmp_path / "disk"
-    fd, made = opened(path, Purpose.SERVE, shared=False)
+    fd, made = opened(path, Purpose.SERVE)
     lock, turns = fcntl.flock, 0
 
     def slow(mine: int, how: int) -> None:
@@ -231,7 +231,7 @@ def test_who_has_waited_for_an_image_that_is_discarded_makes_another(
         lock(mine, how)
 
     monkeypatch.setattr(fcntl, "flock", slow)
-    second, made_too = opened(path, Purpose.SERVE, shared=False)
+    second, made_too = opened(path, Purpose.SERVE)
     assert made
     assert made_too
     assert os.path.samestat(os.fstat(second), path.stat())
@@ -240,13 +240,31 @@ def test_who_has_waited_for_an_image_that_is_discarded_makes_another(
 
 def test_an_image_that_another_controller_has_is_not_discarded(tmp_path: Path) -> None:
     path = tmp_path / "disk"
-    one, made = opened(path, Purpose.SERVE, shared=True)
-    other, made_too = opened(path, Purpose.SERVE, shared=True)
+    one, made = opened(path, Purpose.SERVE, 1)
+    other, made_too = opened(path, Purpose.SERVE, 2)
     assert (made, made_too) == (True, False)
     discard(one, path)
     assert path.exists()
     for fd in (one, other):
         os.close(fd)
+
+
+def test_a_controller_of_several_is_there_once(tmp_path: Path) -> None:
+    """Else two of them would replace each other's sidecar."""
+
+    def transport(number: int) -> EmulatedTransport:
+        return EmulatedTransport(
+            EmulatedOptions.of(path=tmp_path / "disk", size_bytes=MIB, controller_number=number)
+        )
+
+    first, second = transport(1), transport(2)
+    with pytest.raises(TransportError, match="disk: controller 1 is in use by another process"):
+        transport(1)
+    with pytest.raises(TransportError, match="disk: in use by another process"):
+        transport(0)
+    first.close()
+    transport(1).close()
+    second.close()
 
 
 def saved(path: Path) -> tuple[bytes, bytes, set[str]]:
