@@ -21,13 +21,14 @@ from scsi2nvme.cli.daemon import memory, serve
 from scsi2nvme.cli.daemon.front_ends.iscsi.portal import IscsiFrontEnd
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.client import Client, RpcError
-from tests.daemon import IQN, MEMORY, Daemon, scsi2nvme
+from tests.daemon import IQN, MEMORY, Daemon, scsi2nvme, targets
 from tests.iscsi_client import OPERATIONAL_KEYS, Initiator, LoginError
 from tests.support import row
 
 READ = row("READ (10)").build(transfer_length=1)
 WRITE = row("WRITE (10)").build(transfer_length=1)
 DISK = "scsi2nvme-emulated-controller"
+WHY = "`scsi2nvme events` and the daemon's messages say why"
 THIRD = "iqn.2026-11.test:third"
 NOT_FOUND, REMOVED = 0x0203, 0x0204
 TASK_ABORTED = 0x40
@@ -306,9 +307,25 @@ def test_a_copy_is_added_without_its_original_s_names(tmp_path: Path) -> None:
         where = ("--state-dir", str(running.state_dir))
         done = scsi2nvme("add", spec, *where)
         assert done.returncode == 0
-        assert done.stdout == f"controller 1, target {IQN}:{DISK}-same: 0 namespaces\n"
+        assert done.stdout == f"controller 1, target {IQN}:{DISK}-same: 0 namespaces; {WHY}\n"
         (served,) = ask(running, methods.SHOW)["Targets"][:1]
         assert len(served["LUNs"]) == 1
+        # A target's name is not given twice, also where it was derived from the disk's.
+        done = scsi2nvme("add", MEMORY, "--iqn", f"{IQN}:{DISK}-same", *where)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "-same': is another target's" in done.stderr
+
+
+def test_a_lun_with_nothing_behind_it_is_told_of(tmp_path: Path) -> None:
+    mapped = f"""
+[[targets]]
+iqn = "{THIRD}"
+luns = [{{ lun = 3, controller = "nobody" }}]
+"""
+    with Daemon(tmp_path, config=targets(MEMORY) + mapped) as running:
+        (line,) = running.log.read_text().splitlines()
+    told = f"target {THIRD}: LUN 3 is not there: no controller 'nobody' serves a namespace 1"
+    assert line.endswith(told)
 
 
 def test_it_is_named_as_those_are_that_are_there() -> None:

@@ -247,7 +247,10 @@ class Changes:
             if failed is not None:  # then it is as the configuration has it
                 rows.remove(failed)
                 row = replace(row, iqn=row.iqn or failed.iqn)
+            known = self._luns(replace(self.config, controllers=tuple(rows)))
             settings = self._checked(replace(self.config, controllers=(*rows, row)))
+            if new.target and new.iqn is not None and new.iqn.lower() in known:
+                raise UsageError(f"target name {new.iqn.lower()!r}: is another target's")
             one = await self._controllers.come(settings.targets[-1])
             self.config, self.settings = plain(settings), settings
         portal = bool(settings.portals) and row.target and not one.rival

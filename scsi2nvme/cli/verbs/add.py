@@ -37,7 +37,8 @@ def _run(arguments: argparse.Namespace) -> int:
     added = ask(state_dir(arguments), methods.ADD, new)
     where = f", target {added.target}" if added.target else ""
     count = len(added.namespaces)
-    print(f"controller {added.controller}{where}: {count} namespace{'s' * (count != 1)}")
+    why = "" if count else "; `scsi2nvme events` and the daemon's messages say why"
+    print(f"controller {added.controller}{where}: {count} namespace{'s' * (count != 1)}{why}")
     return 0
 
 

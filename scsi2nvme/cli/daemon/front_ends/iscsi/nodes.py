@@ -46,6 +46,7 @@ class Nodes:
         self._served = served
         self._origins: dict[str, Hashable] = {}
         self._leaving: set[int] = set()  # numbers of controllers
+        self._missing: set[tuple[str, int]] = set()
         self._told: set[int] = set()  # that they become no target
         self.follow()
 
@@ -125,6 +126,8 @@ class Nodes:
         for row in self.settings.mapped:
             units = {lun.lun: _unit(lun, there) for lun in row.luns}
             luns = {lun: lu for lun, lu in units.items() if lu is not None}
+            if len(there) >= len(self.settings.targets):
+                self._tell_missing(row, luns)
             wanted[row.iqn] = _Wanted("mapped", row.alias, luns)
         return wanted
 
@@ -138,6 +141,19 @@ class Nodes:
                 rival,
                 one.iqn,
             )
+
+    def _tell_missing(self, target: configuration.TargetTable, there: Container[int]) -> None:
+        """Say, once, which LUNs have nothing behind them although all controllers are there."""
+        for lun in target.luns:
+            key = (target.iqn, lun.lun)
+            if lun.lun in there:
+                self._missing.discard(key)
+            elif key not in self._missing:
+                self._missing.add(key)
+                log.warning(
+                    "target %s: LUN %d is not there: no controller %r serves a namespace %d",
+                    *(target.iqn, lun.lun, lun.controller, lun.nsid),
+                )
 
     def _acl(self, iqn: str) -> dict[str, AclEntry] | None:
         rows = self.settings.initiators
