@@ -42,6 +42,8 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see: {self.prog} --help")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if value == "" and action.default != "":  # a script's variable that is not set, as a rule
+            raise argparse.ArgumentError(action, "is empty")
         if action.choices is not None and value not in action.choices:
             known = [str(each) for each in action.choices]
             hint = meant(str(value), known)

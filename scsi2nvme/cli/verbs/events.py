@@ -38,7 +38,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from scsi2nvme.api.rpc import plain
+    from scsi2nvme.cli.errors import UsageError
 
+    if arguments.last < 0:
+        raise UsageError("--last: 0 at least")
     for one in told(state_dir(arguments), arguments.last, follow=arguments.follow):
         print(json.dumps(plain(one)) if arguments.json else line(one), flush=True)
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 
 from scsi2nvme.cli.verb import EXIT_STATUS, Verb, add_state_dir, state_dir
 
@@ -48,8 +49,12 @@ def _end_arguments(parser: argparse.ArgumentParser) -> None:
 def _end(arguments: argparse.Namespace) -> int:
     from scsi2nvme.api import methods
     from scsi2nvme.cli.control import ask
+    from scsi2nvme.cli.errors import UsageError
 
-    which = methods.WhichSession(arguments.initiator, arguments.isid, arguments.target)
+    isid = None if arguments.isid is None else arguments.isid.lower()
+    if isid is not None and not re.fullmatch("[0-9a-f]{12}", isid):
+        raise UsageError(f"--isid: {arguments.isid!r} is not six bytes in hexadecimal")
+    which = methods.WhichSession(arguments.initiator, isid, arguments.target)
     ended = ask(state_dir(arguments), methods.END_SESSION, which)
     print(f"{ended.sessions} ended")
     return 0
