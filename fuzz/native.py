@@ -29,16 +29,20 @@ _LOOKS_AT_DATA = (
     Hot.COMPARE_AND_WRITE,
 )
 
+# So many descriptors of an UNMAP are arbitrary: each draw takes as long as a translation.
+_DRAWN = 7
+
 
 def _cdb(row: Command, lu: LogicalUnit, data: st.DataObject) -> bytes:
+    fitting = strategies.fitting_cdbs(row, lu.facts)
     choices = [
-        strategies.fitting_cdbs(row, lu.facts),
+        *(fitting, fitting),
         strategies.cdbs(row, lu.capacity_blocks),
         strategies.any_cdbs(row),
     ]
     if strategies.reserved_bits(row):
         choices.append(strategies.damaged_cdbs(row).map(lambda each: each[0]))
-    cdb = data.draw(st.one_of(choices))
+    cdb = data.draw(data.draw(st.sampled_from(choices)))
     if len(cdb) < row.length or data.draw(st.integers(0, 7)):
         return cdb
     with_naca = bytearray(cdb)
@@ -206,25 +210,34 @@ def _plain(
 @st.composite
 def _descriptors(draw: st.DrawFn, lu: LogicalUnit, *, fits: bool) -> bytes:
     """Return the block descriptors of an UNMAP that one Dataset Management can do, or hardly."""
-    limits, built = lu.unmap_limits, b""
+    limits = lu.unmap_limits
     beyond = 1 if fits else 2
     left = beyond * limits.blocks
+    built: list[bytes] = []
     numbers = [n for n in (1, 2, 7, 17, 120, 256) if n <= limits.ranges + beyond - 1]
-    for _ in range(draw(st.sampled_from(numbers))):
+    number = draw(st.sampled_from(numbers))
+    for _ in range(min(number, _DRAWN)):
         most = min(lu.capacity_blocks, beyond * limits.blocks_of_range, left, 0xFFFFFFFF)
         edge = min(most, limits.blocks_of_range + 1)
         count = draw(st.one_of(st.just(edge), st.integers(0, most)))
         lba = draw(st.integers(0, lu.capacity_blocks - count))
-        built += UNMAP_BLOCK_DESCRIPTOR.build(lba=lba, number_of_blocks=count)
+        built.append(UNMAP_BLOCK_DESCRIPTOR.build(lba=lba, number_of_blocks=count))
         left -= count
-    return built
+    # More of them are of one block, which counts.
+    few = [
+        UNMAP_BLOCK_DESCRIPTOR.build(lba=each % lu.capacity_blocks, number_of_blocks=1)
+        for each in range(min(number - len(built), left))
+    ]
+    none = UNMAP_BLOCK_DESCRIPTOR.build()
+    return b"".join(built + few) + none * (number - len(built) - len(few))
 
 
 def _counts(row: Command, lu: LogicalUnit) -> st.SearchStrategy[int]:
     counts = taken_counts(row, lu)
     if isinstance(counts, range):
         return st.integers(counts[0], counts[-1])
-    return st.sampled_from(counts) if counts else st.nothing()
+    edges = st.sampled_from(counts[:2])
+    return st.one_of(edges, st.sampled_from(counts)) if counts else st.nothing()
 
 
 def in_zone(lu: LogicalUnit, lba: int, count: int) -> int:
