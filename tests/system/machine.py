@@ -181,7 +181,9 @@ class Machine:
             # Kernel and C library would move single bytes where a processor says that it is fast
             # at that; emulation takes as long for each as for a word. Where there are MTRRs, all
             # processors stop for each other in boot to set them, which not every boot has survived.
-            *("-cpu", "max,-erms,-mtrr"),
+            # The others are no concern of ours: a fifth level of page tables is walked for each
+            # address, and what keeps the kernel from memory of processes is a table of its own.
+            *("-cpu", "max,-erms,-mtrr,-la57,-smap,-smep,-umip,-pku,-avx,-avx2"),
             *("-smp", "2", "-m", f"{self._memory_bytes // MIB}M"),
             *(("-device", "intel-iommu,intremap=on") if self._iommu else ()),
             *("-kernel", str(files.kernel), "-initrd", str(files.initramfs)),
