@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scsi2nvme import __version__
 from tests.system import package
 from tests.system.conftest import watched
 from tests.system.machine import Machine
@@ -19,6 +20,7 @@ from tests.system.units import IQN, UNITS, A, publish
 
 OWN_IQN = f"iqn.2026-11.io.github.scsi2nvme:{A.address.replace(':', '-')}"
 DISKS = (f"{IQN} 0", f"{OWN_IQN} 1")  # what targetcli and what `export` publishes
+PARTS = f"{package.DROPPED} {package.NEWER_VERB}"  # of the older program, and of the newer one
 EXPOSURE = 30  # tenths; what systemd-analyze calls OK
 
 INSTALL = f"""
@@ -236,7 +238,10 @@ def test_only_root_asks_the_handler(machine: Machine) -> None:
 
 
 def test_an_upgrade_of_the_package_is_a_pause(machine: Machine, packages: Future[Path]) -> None:
-    """It restarts the daemon; who purges it has nothing left but what is his own."""
+    """It restarts the daemon; who purges it has nothing left but what is his own.
+
+    The older program is another one: what only it has goes, and what it has not comes.
+    """
     for name in (package.OLD, package.NEW):
         shutil.copy(packages.result() / name, machine.share)
     output = machine.run(
@@ -245,8 +250,13 @@ def test_an_upgrade_of_the_package_is_a_pause(machine: Machine, packages: Future
         {WRITES_ON}
         systemctl reset-failed
         dpkg --force-unsafe-io --install /share/{package.OLD}
+        # An older one's state: it knew no portal groups.
+        systemctl stop scsi2nvme
+        rm /var/lib/scsi2nvme/portal-groups.json
         systemctl reenable scsi2nvme
-        systemctl restart scsi2nvme
+        systemctl start scsi2nvme
+        parts() {{ (cd /usr/lib/scsi2nvme/lib/*/site-packages/scsi2nvme; ls {PARTS} || true); }}
+        echo "OLDER $(/usr/sbin/scsi2nvme --version) $(parts)"
         disk=$(iscsi_disk {DISKS[0]})
         cp /etc/scsi2nvme.toml /root
         before=$(systemctl show -P MainPID scsi2nvme)
@@ -264,6 +274,8 @@ def test_an_upgrade_of_the_package_is_a_pause(machine: Machine, packages: Future
         pid=$(systemctl show -P MainPID scsi2nvme)
         test $pid != $before
         echo "RUNS $(tr '\\0' ' ' </proc/$pid/cmdline)"
+        echo "NEWER $(/usr/sbin/scsi2nvme --version) $(parts)"
+        test -s /var/lib/scsi2nvme/portal-groups.json
         cmp /etc/scsi2nvme.toml /root/scsi2nvme.toml
         systemctl is-enabled scsi2nvme
         /usr/sbin/scsi2nvme export {A.address} --namespace-id 2
@@ -271,6 +283,8 @@ def test_an_upgrade_of_the_package_is_a_pause(machine: Machine, packages: Future
         timeout_s=240,
     ).output
     assert "err= 0" in output
+    assert f"OLDER scsi2nvme {package.OLDER} {package.DROPPED}\n" in output
+    assert f"NEWER scsi2nvme {__version__} {package.NEWER_VERB}\n" in output
     assert re.search("^RUNS /usr/lib/scsi2nvme/bin/python3 .*daemon --config", output, re.M)
     output = machine.run(
         """

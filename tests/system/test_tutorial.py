@@ -22,7 +22,9 @@ modprobe -a nvme vfio-pci
 {empty(A)}
 cp /etc/iscsi/initiatorname.iscsi /run/initiator
 echo InitiatorName={HOST} >/etc/iscsi/initiatorname.iscsi
-named() {{ find / -xdev -type f -name '*scsi2nvme*' -not -path '/opt/*'; }}
+named() {{
+  find /etc /usr/local -type f '(' -name '*scsi2nvme*' -o -name '*.TCMUService1.service' ')'
+}}
 named >/run/before
 finish() {{
   clear_targets
