@@ -81,6 +81,7 @@ def test_a_wheel_holds_every_module_once_and_no_strays(wheel: zipfile.ZipFile) -
     code = {name for name in names if name.endswith((".py", ".so", ".pyc", ".c", ".h"))}
     assert code == expected
     assert {name.split("/")[0] for name in names} == {"scsi2nvme"}
+    assert "scsi2nvme/py.typed" in names  # PEP 561: else who uses the client has no types
 
 
 @pytest.mark.slow
