@@ -88,6 +88,7 @@ wheel: build # for others to install
 	@$(BUILD) pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist \
 	  --config-settings=build-dir=build/wheel .
 
+install: COMPLETIONS := $(addprefix /usr/local/share/,bash-completion/completions zsh/site-functions)
 install: wheel ## as root, install into PREFIX=/opt/scsi2nvme, with a link in /usr/local/sbin
 	@$(PYTHON) -m venv $(PREFIX)
 	@$(PREFIX)/bin/pip install --quiet --force-reinstall --no-deps build/dist/*.whl
@@ -96,6 +97,9 @@ install: wheel ## as root, install into PREFIX=/opt/scsi2nvme, with a link in /u
 	@$(PREFIX)/bin/python -P -m scsi2nvme.manual $(PREFIX)/share/man
 	@for section in man5 man8; do mkdir -p /usr/local/share/man/$$section && \
 	  ln -sf $(PREFIX)/share/man/$$section/* /usr/local/share/man/$$section; done
+	@mkdir -p $(COMPLETIONS) && \
+	  $(PREFIX)/bin/scsi2nvme completion bash >$(firstword $(COMPLETIONS))/scsi2nvme && \
+	  $(PREFIX)/bin/scsi2nvme completion zsh >$(lastword $(COMPLETIONS))/_scsi2nvme
 	@echo "Installed: /usr/local/sbin/scsi2nvme"
 
 .PHONY: build-packages lint-packages test-packages system-test-packages

@@ -48,10 +48,11 @@ rm -r "$root/usr/local" "$root/etc"
 
 run -m scsi2nvme.manual "$root/usr/share/man"
 find "$root/usr/share/man" -type f -exec gzip --best --no-name {} +
-completions=$root/usr/share/bash-completion/completions
+completions=$root/usr/share/bash-completion/completions zsh=$root/usr/share/zsh/vendor-completions
 doc=$root/usr/share/doc/scsi2nvme
-mkdir -p "$completions" "$doc/examples"
+mkdir -p "$completions" "$zsh" "$doc/examples"
 run -m scsi2nvme completion bash >"$completions/scsi2nvme"
+run -m scsi2nvme completion zsh >"$zsh/_scsi2nvme"
 run -c 'from scsi2nvme.cli.verbs.serve import CONFIG_EXAMPLE; print(CONFIG_EXAMPLE)' \
   >"$doc/examples/scsi2nvme.toml"
 cp "$here/../LICENSE" "$doc/copyright"
