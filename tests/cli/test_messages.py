@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from scsi2nvme.__main__ import main
+from scsi2nvme.cli.config import Settings
 from scsi2nvme.cli.daemon.messages import LINES, LINES_ON_ONE, SECONDS, BoundedHandler
 
 SAY = """
@@ -24,6 +26,32 @@ messages.configure({level!r})
 log = logging.getLogger("scsi2nvme.test")
 log.debug("d"); log.info("i"); log.warning("w"); log.error("e\\nf"); log.critical("c")
 """
+
+
+@pytest.mark.parametrize(
+    ("typed", "level"),
+    [
+        ("", "warning"),
+        ("-q", "error"),
+        ("-v", "info"),
+        ("-vv", "debug"),
+        ("--verbose --verbose", "debug"),
+        ("--log-level error", "error"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["serve", "daemon"])
+def test_how_much_is_written_is_asked_for_in_short(
+    verb: str, typed: str, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = []
+
+    def run(settings: Settings, source: object) -> int:
+        levels.append(settings.log_level)
+        return 0
+
+    monkeypatch.setattr("scsi2nvme.cli.daemon.serve.run", run)
+    assert main([verb, "--controller", "emulated:memory", *typed.split()]) == 0
+    assert levels == [level]
 
 
 class Bench:

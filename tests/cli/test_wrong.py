@@ -31,6 +31,8 @@ MISUSES = (
     ("serve --zero-copy on", "argument --zero-copy: 'on' is unknown; known: auto, off"),
     ("serve --reactors two", "argument --reactors: invalid int value: 'two'"),
     ("serve --poll-us 1ms", "argument --poll-us: invalid int value: '1ms'"),
+    ("serve -v -q", "argument -q/--quiet: not allowed with argument -v/--verbose"),
+    ("serve -v --log-level info", "argument --log-level: not allowed with argument -v/--verbose"),
     ("daemon --tcmu", "unrecognized arguments: --tcmu"),
     ("daemon --config {dir}/none.toml", "none.toml: No such file or directory"),
     ("list emulated", "write emulated:PATH"),

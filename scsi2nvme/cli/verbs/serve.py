@@ -6,8 +6,12 @@ import argparse
 import gc
 from pathlib import Path
 from textwrap import indent
+from typing import TYPE_CHECKING
 
 from scsi2nvme.cli.verb import DAEMON_CONFIG, EXIT_STATUS, Verb, add_state_dir, controller_specs
+
+if TYPE_CHECKING:
+    from scsi2nvme.api.configuration import LogLevel
 
 _SERVE = """\
 Serve NVMe controllers over iSCSI, until SIGTERM or Ctrl-C.
@@ -135,11 +139,20 @@ def _daemon_arguments(parser: argparse.ArgumentParser) -> None:
         "sleeps, and twice as long for what initiators send next, where that pays (default 50; "
         "0: not at all)",
     )
-    parser.add_argument(
+    level = parser.add_mutually_exclusive_group()
+    level.add_argument(
         "--log-level",
         choices=("error", "warning", "info", "debug"),
         help="the least important messages to write (default warning; info tells of logins)",
     )
+    level.add_argument(
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="the same as --log-level info; twice, debug",
+    )
+    level.add_argument("-q", "--quiet", action="store_true", help="the same as --log-level error")
     parser.add_argument(
         "--log-format",
         choices=("text", "json"),
@@ -150,6 +163,14 @@ def _daemon_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDR:PORT",
         help="where Prometheus finds metrics, as in 127.0.0.1:9465 (default: nowhere)",
     )
+
+
+def _log_level(arguments: argparse.Namespace) -> LogLevel | None:
+    """Return the level that is asked for, None if none is."""
+    if arguments.verbose:
+        return "info" if arguments.verbose == 1 else "debug"
+    level: LogLevel | None = "error" if arguments.quiet else arguments.log_level
+    return level
 
 
 def _serve(arguments: argparse.Namespace) -> int:
@@ -183,7 +204,7 @@ def _served(arguments: argparse.Namespace) -> int:
             poll_us=arguments.poll_us,
             tcmu=arguments.tcmu,
             zero_copy=arguments.zero_copy,
-            log_level=arguments.log_level,
+            log_level=_log_level(arguments),
             log_format=arguments.log_format,
             metrics=arguments.metrics,
         )
