@@ -12,11 +12,14 @@ import pytest
 from scsi2nvme.api.configuration import TcmuTable
 from scsi2nvme.cli.daemon.front_ends.front_end import Serving
 from scsi2nvme.cli.daemon.front_ends.tcmu.kernel_target import KernelTarget
+from scsi2nvme.drivers.nvme.controller import ControllerState
 from tests.support import make_lu
 
 
 def served(names: tuple[str, ...], **options: Any) -> SimpleNamespace:
-    return SimpleNamespace(names=names, units={1: make_lu(blocks=1000, **options)})
+    controller = SimpleNamespace(state=ControllerState.LIVE, failure="")
+    units = {1: make_lu(blocks=1000, **options)}
+    return SimpleNamespace(names=names, units=units, controller=controller)
 
 
 @pytest.fixture
@@ -36,6 +39,13 @@ def test_each_disk_has_a_command_of_its_own(target: KernelTarget) -> None:
     assert target.description().splitlines()[1:] == ["Here:", *(f"  {one}" for one in commands)]
     greeting = list(target.greeting())[1:]
     assert greeting == [f"  sudo targetcli /backstores/user:nvme {one}" for one in commands]
+
+
+def test_who_asks_for_help_is_told_of_a_disk_that_is_lost(target: KernelTarget) -> None:
+    """targetcli itself says of each backstore no more than that it is activated."""
+    controller = target._served[1].controller
+    controller.state, controller.failure = ControllerState.DEAD, "it was pulled out"
+    assert target.description().splitlines()[-1] == "Controller 1 is dead: it was pulled out"
 
 
 def test_beside_tcmu_runner_the_commands_say_so(

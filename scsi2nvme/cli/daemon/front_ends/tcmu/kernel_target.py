@@ -15,6 +15,7 @@ from scsi2nvme.cli.daemon.front_ends.front_end import Prospect, Served, Serving
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.spec import spelled
+from scsi2nvme.drivers.nvme.controller import ControllerState
 from scsi2nvme.drivers.transport import TransportError
 from scsi2nvme.native.plane import PlaneNexus
 from scsi2nvme.native.tcmu import PlaneTcmu
@@ -225,7 +226,14 @@ class KernelTarget:
     def description(self) -> str:
         """Return what targetcli's help says of our configuration strings."""
         usage = f"NVMe namespaces. The configuration string is {USAGE}."
-        return "\n".join([usage, "Here:", *(f"  {one}" for one in self._creations())])
+        return "\n".join([usage, "Here:", *(f"  {one}" for one in self._creations()), *self._ill()])
+
+    def _ill(self) -> Iterator[str]:
+        """Yield which controllers do not answer: targetcli calls every backstore activated."""
+        for one in self._served:
+            state, reason = one.controller.state, one.controller.failure
+            if state is not ControllerState.LIVE:
+                yield f"Controller {one.names[0]} is {state.value}" + f": {reason}" * bool(reason)
 
     def _creations(self) -> Iterator[str]:
         """Yield targetcli's command that makes a backstore of each namespace, all of it."""
