@@ -163,7 +163,7 @@ def mode_page_comes_back(page: ModePage, data: st.DataObject) -> None:
     flips = bytes(size) + flips[size:]
     wanted = bytes(a ^ b for a, b in zip(before, flips, strict=True))
     allowed = not any(a & ~b for a, b in zip(flips[size:], mask[size:], strict=True))
-    allowed = allowed and not page.wrong(page.layout.parse(wanted), lu.facts)
+    allowed = allowed and not page.wrong(page.layout.parse(wanted), lu)
     parameters = bytes(header) + bytes([wanted[0] & 0x7F]) + wanted[1:]
     result = _run(
         nexus, "MODE SELECT (10)", parameters, pf=1, parameter_list_length=len(parameters)

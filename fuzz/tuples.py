@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from scsi2nvme import commands, engine
-from scsi2nvme.command import Command, Transfer
+from scsi2nvme.command import Command, Data, Transfer
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.executor import play
@@ -23,19 +23,26 @@ from scsi2nvme.fuzz.t10_dif import guard
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.unit.delivery import ServiceDelivery
 from scsi2nvme.unit.logical_unit import LogicalUnit
+from scsi2nvme.unit.mode_pages.application_tag import APPLICATION_TAG
+from scsi2nvme.unit.mode_pages.control import CONTROL
+from scsi2nvme.unit.mode_pages.page import PageControl
 
 _BLOCK, _TUPLE = 512, 8
 _BLOCKS = 2048
 _LONG = 32  # bytes of a CDB
-_GUARD, _REFERENCE = "guard", "reference"
+_GUARD, _APPLICATION, _REFERENCE = "guard", "application", "reference"
 _CHECKED = {  # by the code in the CDB, of tuples that travel
-    1: (_GUARD, _REFERENCE),
-    2: (_REFERENCE,),
+    1: (_GUARD, _APPLICATION, _REFERENCE),
+    2: (_APPLICATION, _REFERENCE),
     3: (),
     4: (_GUARD,),
-    5: (_GUARD, _REFERENCE),
+    5: (_GUARD, _APPLICATION, _REFERENCE),
 }
-_FAILED = {_GUARD: (0xB, 0x10, 0x01), _REFERENCE: (0xB, 0x10, 0x03)}
+_FAILED = {
+    _GUARD: (0xB, 0x10, 0x01),
+    _APPLICATION: (0xB, 0x10, 0x02),
+    _REFERENCE: (0xB, 0x10, 0x03),
+}
 _INVALID_OPCODE, _INVALID_FIELD = (0x5, 0x20, 0x00), (0x5, 0x24, 0x00)
 Sense = tuple[int, int, int]
 
@@ -44,7 +51,9 @@ Sense = tuple[int, int, int]
 class Case:
     """Some blocks of a disk of a type, with what the CDB says of them.
 
-    `tag` is what the first reference tag is to be.
+    `tag` is what the first reference tag is to be. Application tags are the initiator's own if they
+    are `owned`: then they are to be one of `pages`, of blocks before and from `edge` on (ATMPE), or
+    what a 32-byte CDB expects, in the bits of `mask`.
     """
 
     kind: int
@@ -52,6 +61,11 @@ class Case:
     tag: int
     code: int
     long: bool
+    owned: bool = False
+    pages: tuple[int, ...] = ()
+    edge: int = 0
+    application: int = 0
+    mask: int = 0
 
     def expected_tag(self, n: int) -> int:
         """Return the reference tag of block `n`."""
@@ -60,9 +74,19 @@ class Case:
     @property
     def checks(self) -> tuple[str, ...]:
         """What is checked; where the code is zero, of what is on the medium."""
-        checks = _CHECKED.get(self.code, (_GUARD, _REFERENCE))
+        checks = _CHECKED.get(self.code, (_GUARD, _APPLICATION, _REFERENCE))
         known = self.kind == 1 or (self.kind == 2 and self.long)
         return checks if known else tuple(each for each in checks if each is not _REFERENCE)
+
+    def application_tag(self, n: int) -> int:
+        """Return the application tag that block `n` is to have, where any is expected."""
+        return self.application if self.long else self.pages[self.lba + n >= self.edge]
+
+    def right_application_tag(self, n: int, tag: int) -> bool:
+        """Whether the application tag of block `n` is what is expected of it, if anything is."""
+        if self.long:
+            return not (self.owned and (tag ^ self.application) & self.mask)
+        return not self.pages or tag == self.application_tag(n)
 
     @property
     def refusal(self) -> Sense | None:
@@ -79,6 +103,7 @@ class Case:
                 continue
             right = {
                 _GUARD: tuple_[:2] == guard(data).to_bytes(2, "big"),
+                _APPLICATION: self.right_application_tag(n, int.from_bytes(tuple_[2:4], "big")),
                 _REFERENCE: tuple_[4:] == self.expected_tag(n).to_bytes(4, "big"),
             }
             for check in self.checks:
@@ -99,8 +124,11 @@ def rows() -> Iterator[Command]:
 def _blocks(draw: st.DrawFn, case: Case, count: int) -> list[bytes]:
     """Return blocks with tuples, of which one may be wrong in one place."""
     application = draw(st.sampled_from((0, 0x1234, 0xFFFE, 0xFFFF)))
+    as_expected = draw(st.booleans())
     blocks = []
     for n in range(count):
+        if as_expected and case.owned and (case.long or case.pages):
+            application = case.application_tag(n)
         data = draw(st.binary(min_size=1, max_size=4)).ljust(4) * (_BLOCK // 4)
         tuple_ = guard(data).to_bytes(2, "big") + application.to_bytes(2, "big")
         blocks.append(bytearray(data + tuple_ + case.expected_tag(n).to_bytes(4, "big")))
@@ -117,7 +145,17 @@ def are_checked(row: Command, data: st.DataObject) -> None:
     lba, count = data.draw(st.integers(0, _BLOCKS - 8)), data.draw(st.integers(1, 4))
     any_tag = data.draw(st.sampled_from((0, 0x12345678, 0xFFFFFFFE)))
     code = data.draw(st.sampled_from((0, 1, 1, 2, 3, 4, 5, 6, 7)))
-    case = Case(kind, lba, lba if kind == 1 else any_tag, code, long)
+    owned = data.draw(st.booleans())
+    paged = owned and not long and data.draw(st.booleans())
+    tag = st.sampled_from((0x1234, 0xBEEF, 0))
+    case = Case(
+        *(kind, lba, lba if kind == 1 else any_tag, code, long, owned),
+        pages=(data.draw(tag), data.draw(tag)) if paged else (),
+        # What writes across the edge may have written before it what is right.
+        edge=lba + (data.draw(st.integers(0, count)) if row.data is Data.IN else 0),
+        application=data.draw(tag),
+        mask=data.draw(st.sampled_from((0xFFFF, 0x00FF, 0))),
+    )
     stored, sent = data.draw(_blocks(case, count)), data.draw(_blocks(case, count))
     asyncio.run(_Bench(row, case, stored, sent).run())
 
@@ -137,10 +175,11 @@ class _Bench:
             EmulatedTransport(options), io_queues=1, pool_bytes=1 << 20
         )
         try:
-            lu = LogicalUnit(self._controller.namespaces[1])
+            lu = self._lu = LogicalUnit(self._controller.namespaces[1])
             self._nexus = make_nexus("a", lu)
             self._nexus.delivery = ServiceDelivery(protection=True)
             await self._write_as_it_is()
+            await self._own()
             await self._judge()
         finally:
             await self._controller.close()
@@ -154,6 +193,8 @@ class _Bench:
         values = {"lba": self._case.lba, row.length_field: self._count, row.protect_field: code}
         if row.length == _LONG:
             values["expected_initial_reference_tag"] = self._case.tag
+            values["expected_application_tag"] = self._case.application
+            values["application_tag_mask"] = self._case.mask
         return row.build(**values, **fields)
 
     def _plain(self, kind: str) -> str:
@@ -164,6 +205,24 @@ class _Bench:
         self._require(
             await self._execute(cdb, b"".join(self._stored)), None, "blocks to begin with"
         )
+
+    async def _own(self) -> None:
+        """Have application tags be the initiator's own, as the case has it."""
+        case = self._case
+        if not case.owned:
+            return
+        control = bytearray(self._lu.mode.values(CONTROL, PageControl.CURRENT))
+        CONTROL.layout.write(control, ato=1, atmpe=bool(case.pages))
+        pages = [CONTROL.with_header(bytes(control), saveable=False)]
+        if case.pages:
+            ranges = {"lba_1": case.edge, "count_0": case.edge, "count_1": _BLOCKS - case.edge}
+            tags = {"tag_0": case.pages[0], "tag_1": case.pages[1]}
+            own = APPLICATION_TAG.layout.build(last_1=1, **ranges, **tags)
+            pages.insert(0, APPLICATION_TAG.with_header(own, saveable=False))
+        data = bytes(8) + b"".join(pages)
+        (row,) = (each for each in commands.COMMANDS if each.name == "MODE SELECT (10)")
+        cdb = row.build(pf=1, parameter_list_length=len(data))
+        self._require(await self._execute(cdb, data), None, "mode pages")
 
     async def _medium(self) -> list[bytes]:
         read = (await self._execute(self._cdb(self._plain("READ"), 3))).data_in
@@ -201,6 +260,8 @@ class _Bench:
         wanted = sent * self._count if repeats else sent
         self._check([e[:_BLOCK] for e in medium] == [e[:_BLOCK] for e in wanted], "other data")
         if not case.code:
+            if case.owned:
+                self._check(all(e[514:516] == b"\xff\xff" for e in medium), "tags that nobody gave")
             made = Case(case.kind, case.lba, case.tag, 1, case.long)
             self._check(made.fault(medium) is None, "tuples that were made do not pass")
             return

@@ -170,7 +170,10 @@ def mode_sense(task: Task) -> Translation:
         body += yield from read_page(lu, page, control)
     header, counted = (HEADER_6, 1) if task.command.length == 6 else (HEADER_10, 2)
     fields: dict[str, int] = {
-        "mode_data_length": header.size - counted + len(body),
+        # Who asks for more than eight bits can tell has its first bytes.
+        "mode_data_length": min(
+            header.size - counted + len(body), header.by_name["mode_data_length"].maximum
+        ),
         "wp": lu.write_protected,
         "dpofua": 1,
         "block_descriptor_length": len(descriptor),
@@ -254,7 +257,7 @@ def _check_page(
         wrong = (wanted[byte] ^ was[byte]) & ~mask[byte]
         if wrong:
             raise _invalid(offset + byte, wrong.bit_length() - 1)
-    if name := page.wrong(page.layout.parse(wanted), lu.facts):
+    if name := page.wrong(page.layout.parse(wanted), lu):
         byte, bit = page.layout.by_name[name].highest_bit("big")
         raise _invalid(offset + byte, bit)
     bare = bytes(layout.size)

@@ -1,4 +1,8 @@
-"""What a CDB asks of protection information: RDPROTECT, WRPROTECT, VRPROTECT. Spec: SBC-3 4.22."""
+"""What a CDB asks of protection information: RDPROTECT, WRPROTECT, VRPROTECT. Spec: SBC-3 4.22.
+
+Application tags are checked where an initiator has made them its own (ATO), and has said what they
+are to be: in a 32-byte CDB, else by mode page 0Ah/02h (ATMPE).
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,26 @@ from dataclasses import replace
 from scsi2nvme.command import Task
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.protection import (
+    CHECK_APPLICATION,
     CHECK_GUARD,
     CHECK_REFERENCE,
+    NO_APPLICATION_TAG,
     PRACT,
     TUPLE_BYTES,
+    ApplicationTag,
     Protection,
     moved,
 )
 from scsi2nvme.scsi.result import CheckCondition
 from scsi2nvme.scsi.sense import (
     INVALID_COMMAND_OPERATION_CODE,
+    LOGICAL_BLOCK_APPLICATION_TAG_CHECK_FAILED,
     LOGICAL_BLOCK_GUARD_CHECK_FAILED,
     LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED,
     MISCOMPARE_DURING_VERIFY_OPERATION,
     FieldPointer,
     Sense,
+    SenseKey,
 )
 
 TUPLE = Structure(
@@ -36,19 +45,32 @@ TUPLE = Structure(
     spec="SBC-3 4.22.3",
 )
 EXPECTED_TAG = "expected_initial_reference_tag"
+EXPECTED_APPLICATION_TAG, APPLICATION_TAG_MASK = "expected_application_tag", "application_tag_mask"
 
-# By what RDPROTECT and its like hold when tuples are moved, on the way in as on the way out.
-# Application tags are not checked: ATO is zero. Spec: SBC-3 5.11 (RDPROTECT), 5.33 (WRPROTECT).
+# By what RDPROTECT and its like hold when tuples are moved, on the way in as on the way out; and
+# what VERIFY compares, where that is sent. Spec: SBC-3 5.11 (RDPROTECT), 5.33 (WRPROTECT);
+# SBC-4 5.36 (VRPROTECT with BYTCHK).
+_ALL = CHECK_GUARD | CHECK_APPLICATION | CHECK_REFERENCE
 _CHECKS = {
-    0b001: CHECK_GUARD | CHECK_REFERENCE,
-    0b010: CHECK_REFERENCE,
+    0b001: _ALL,
+    0b010: CHECK_APPLICATION | CHECK_REFERENCE,
     0b011: 0,
     0b100: CHECK_GUARD,
-    0b101: CHECK_GUARD | CHECK_REFERENCE,
+    0b101: _ALL,
 }
-_CHECKED_BY = {"guard": CHECK_GUARD, "application_tag": 0, "reference_tag": CHECK_REFERENCE}
-_WRONG_GUARD = LOGICAL_BLOCK_GUARD_CHECK_FAILED
-_WRONG_REFERENCE_TAG = LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED
+_COMPARED = {
+    0b001: _ALL,
+    0b010: CHECK_APPLICATION | CHECK_REFERENCE,
+    0b011: _ALL,
+    0b100: _ALL,
+    0b101: CHECK_GUARD | CHECK_APPLICATION,
+}
+_PARTS = {
+    "guard": (CHECK_GUARD, LOGICAL_BLOCK_GUARD_CHECK_FAILED),
+    "application_tag": (CHECK_APPLICATION, LOGICAL_BLOCK_APPLICATION_TAG_CHECK_FAILED),
+    "reference_tag": (CHECK_REFERENCE, LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED),
+}
+_EVERYWHERE = range(1 << 64)
 _TYPE_WITH_LONG_CDBS, _TYPE_WITHOUT_REFERENCE_TAGS = 2, 3
 
 
@@ -57,27 +79,48 @@ def protection_of(task: Task) -> Protection:
 
     What is not transferred to this nexus, or is reserved, is refused. Spec: SBC-3 4.22.2.
     """
-    name, facts = task.command.protect_field, task.lu.facts
+    name, facts, kept = task.command.protect_field, task.lu.facts, task.lu.protection
     code, expected = task.cdb[name] if name else 0, task.cdb.get(EXPECTED_TAG)
     shift = 0 if expected is None else expected - task.cdb["lba"]
     if not code:
         if expected is None:
-            return facts.protection
+            return kept
         checks = CHECK_GUARD | CHECK_REFERENCE
-        return Protection(PRACT | checks, PRACT, checks, tagged=True, shift=shift)
+        return replace(
+            Protection(PRACT | checks, PRACT, checks, tagged=True, shift=shift),
+            application_tag=kept.application_tag,
+            expected=_expected(task, kept),
+        )
     if not task.moves_protection or code not in _CHECKS:
         raise task.invalid_field(name)
     if facts.protection_type == _TYPE_WITH_LONG_CDBS and expected is None:
         raise CheckCondition(Sense(INVALID_COMMAND_OPERATION_CODE, pointer=FieldPointer(0)))
-    checks = _CHECKS[code]
-    if facts.protection_type == _TYPE_WITHOUT_REFERENCE_TAGS:
-        return moved(checks & ~CHECK_REFERENCE, tagged=False)
-    return moved(checks, tagged=True, shift=shift)
+    checks, compared, tags = _CHECKS[code], _COMPARED[code], _expected(task, kept)
+    tagged = facts.protection_type != _TYPE_WITHOUT_REFERENCE_TAGS
+    if not tagged:
+        checks &= ~CHECK_REFERENCE
+    if not tagged and not kept.application_tag:
+        compared &= ~CHECK_REFERENCE
+    return moved(
+        checks & ~CHECK_APPLICATION,  # which a command checks where it says what is expected
+        tagged=tagged,
+        shift=shift if tagged else 0,
+        expected=tags if checks & CHECK_APPLICATION else (),
+        compared=compared if tags else compared & ~CHECK_APPLICATION,
+    )
+
+
+def _expected(task: Task, kept: Protection) -> tuple[ApplicationTag, ...]:
+    """Return which application tags blocks are to have. Spec: SBC-4 5.16, 5.36, 5.40.2."""
+    if EXPECTED_APPLICATION_TAG not in task.cdb:
+        return kept.expected
+    tag, mask = task.cdb[EXPECTED_APPLICATION_TAG], task.cdb[APPLICATION_TAG_MASK]
+    return (ApplicationTag(_EVERYWHERE, tag, mask),) if kept.application_tag and mask else ()
 
 
 def protection_without_data(task: Task) -> Protection:
     """Return the same for blocks that are not sent, with tuples that the controller makes."""
-    asked, kept = protection_of(task), task.lu.facts.protection
+    asked, kept = protection_of(task), task.lu.protection
     return replace(kept, shift=asked.shift) if asked.shift else kept
 
 
@@ -95,34 +138,47 @@ def repeated(block: bytes, protection: Protection, lba: int, first: int, blocks:
 
 
 def check_equal(medium: bytes, sent: bytes, protection: Protection, block_bytes: int) -> None:
-    """Refuse data, or parts of tuples that are checked, which are not those of the medium.
+    """Refuse data, or parts of tuples that are compared, which are not those of the medium.
 
-    `block_bytes` are those of a block and what is moved behind it. Spec: SBC-3 5.29.
+    `block_bytes` are those of a block and what is moved behind it. Spec: SBC-4 5.36 table 128.
     """
-    tuples = protection.tuple_bytes > 0
-    ours = _compared(medium, protection, block_bytes) if tuples else medium
-    theirs = _compared(sent, protection, block_bytes) if tuples else sent
+    if medium == sent:
+        return
+    if not protection.tuple_bytes:
+        raise CheckCondition(Sense(MISCOMPARE_DURING_VERIFY_OPERATION))
+    ours, theirs = (_compared(each, protection, block_bytes) for each in (medium, sent))
     if ours == theirs:
         return
-    if tuples:
-        pairs = zip(_blocks(ours, block_bytes), _blocks(theirs, block_bytes), strict=True)
-        one, other = next(pair for pair in pairs if pair[0] != pair[1])
-        if one[:-TUPLE_BYTES] == other[:-TUPLE_BYTES]:
-            guards = [TUPLE.parse(each[-TUPLE_BYTES:]).guard for each in (one, other)]
-            same = guards[0] == guards[1]
-            raise CheckCondition(Sense(_WRONG_REFERENCE_TAG if same else _WRONG_GUARD))
-    raise CheckCondition(Sense(MISCOMPARE_DURING_VERIFY_OPERATION))
+    for one, other, tuple_ in zip(
+        *(_blocks(each, block_bytes) for each in (ours, theirs, medium)), strict=True
+    ):
+        if one == other:
+            continue
+        if one[:-TUPLE_BYTES] != other[:-TUPLE_BYTES]:
+            raise CheckCondition(Sense(MISCOMPARE_DURING_VERIFY_OPERATION))
+        _check_tuple(one, other, tuple_, protection)
+
+
+def _check_tuple(one: bytes, other: bytes, medium: bytes, protection: Protection) -> None:
+    """Refuse a tuple that differs, unless that of the medium says that it is not looked at."""
+    found = TUPLE.parse(medium[-TUPLE_BYTES:])
+    untagged = protection.tagged or found.reference_tag == 0xFFFFFFFF
+    if found.application_tag == NO_APPLICATION_TAG and untagged:
+        return
+    ours, theirs = (TUPLE.parse(each[-TUPLE_BYTES:]) for each in (one, other))
+    code = next(code for name, (_, code) in _PARTS.items() if ours[name] != theirs[name])
+    raise CheckCondition(Sense(replace(code, key=SenseKey.MISCOMPARE)))
 
 
 def _compared(data: bytes, protection: Protection, block_bytes: int) -> bytes:
-    """Return blocks with zeroes for what of their tuples is not checked.
+    """Return blocks with zeroes for what of their tuples is not compared.
 
     As this is of thousands of blocks, it is not done block by block.
     """
     compared = bytearray(data)
     zeroes = bytes(len(data) // block_bytes)
-    for name, check in _CHECKED_BY.items():
-        if protection.verify & check:
+    for name, (check, _) in _PARTS.items():
+        if protection.compared & check:
             continue
         field = TUPLE.by_name[name]
         start = block_bytes - TUPLE_BYTES + field.byte

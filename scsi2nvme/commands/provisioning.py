@@ -138,7 +138,7 @@ def _write_pattern(
     """Return the Writes that repeat one block over a range, with its tuple if there is one."""
     behind = protection.tuple_bytes
     whole = block * min(blocks, lu.nvme_blocks(behind))
-    for start, count in split(lu, lba, blocks, behind):
+    for start, count in split(lu, lba, blocks, protection):
         size = count * len(block)
         data = whole if size == len(whole) else whole[:size]
         if behind:
@@ -148,7 +148,7 @@ def _write_pattern(
 
 def zeroes(lu: LogicalUnit, lba: int, blocks: int) -> Iterator[NvmeCommand]:
     """Return what has a range read as zeroes, its protection information left to the controller."""
-    protection = lu.facts.protection
+    protection = lu.protection
     if lu.write_zeroes_blocks:
         return _write_zeroes(lu, lba, blocks, 0, protection)
     return _write_pattern(lu, lba, blocks, bytes(lu.block_bytes), protection)

@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from scsi2nvme.command import Command, Data, Hot, Task, Transfer
-from scsi2nvme.commands.protection import EXPECTED_TAG, protection_of
+from scsi2nvme.commands.protection import (
+    APPLICATION_TAG_MASK,
+    EXPECTED_APPLICATION_TAG,
+    EXPECTED_TAG,
+    protection_of,
+)
 from scsi2nvme.commands.zone_access import check_read, check_write, in_order
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import DataMemory, NvmeCommand, Opcode
@@ -64,12 +69,16 @@ def check_protect(task: Task, name: str) -> None:
 
 
 def split(
-    lu: LogicalUnit, lba: int, blocks: int, tuple_bytes: int = 0
+    lu: LogicalUnit, lba: int, blocks: int, protection: Protection | None = None
 ) -> Iterator[tuple[int, int]]:
-    """Cut a range at the controller's limits: MDTS and the optimal I/O boundary."""
-    most = lu.nvme_blocks(tuple_bytes)
+    """Cut a range at the controller's limits: MDTS and the optimal I/O boundary.
+
+    And where another application tag is expected: a command has one.
+    """
+    protection = protection or lu.protection
+    most = lu.nvme_blocks(protection.tuple_bytes)
     while blocks:
-        count = min(blocks, most)
+        count = protection.alike(lba, min(blocks, most))
         if lu.optimal_boundary_blocks:
             count = min(count, lu.optimal_boundary_blocks - lba % lu.optimal_boundary_blocks)
         yield lba, count
@@ -94,7 +103,7 @@ def block_command(
     Their protection information, if any, is the controller's affair unless `protection` says
     something else.
     """
-    prinfo, tag = (protection or lu.facts.protection).words(opcode, lba)
+    prinfo, tag, application = (protection or lu.protection).words(opcode, lba)
     return NvmeCommand(
         opcode,
         nsid=lu.nsid,
@@ -102,6 +111,7 @@ def block_command(
         cdw11=lba >> 32,
         cdw12=cdw12 | prinfo | (blocks - 1),
         cdw14=tag,
+        cdw15=application,
         data_out=data_out,
         data_in=data_in,
         memory=memory,
@@ -134,7 +144,7 @@ def read_commands(
 ) -> Iterator[NvmeCommand]:
     """Return the Reads of a range, with tuples if `protection` moves them."""
     behind = protection.tuple_bytes if protection else 0
-    for start, count in split(lu, lba, blocks, behind):
+    for start, count in split(lu, lba, blocks, protection):
         size = count * (lu.block_bytes + behind)
         yield block_command(
             *(Opcode.READ, lu, start, count), cdw12=cdw12, data_in=size, protection=protection
@@ -152,7 +162,7 @@ def data_commands(
     """Return the Writes or Compares of `data`, which begins at `lba`; as `read_commands`."""
     behind = protection.tuple_bytes if protection else 0
     size, offset = lu.block_bytes + behind, 0
-    for start, count in split(lu, lba, len(data) // size, behind):
+    for start, count in split(lu, lba, len(data) // size, protection):
         end = offset + count * size
         piece = data[offset:end]
         yield block_command(
@@ -239,8 +249,8 @@ def long_fields(protect: str, count: str, *flags: Field) -> tuple[Field, ...]:
         *flags,
         Field("lba", 12, 0, 64),
         Field(EXPECTED_TAG, 20, 0, 32),
-        Field("expected_application_tag", 24, 0, 16, "not checked", ignored=True),
-        Field("application_tag_mask", 26, 0, 16, "not checked", ignored=True),
+        Field(EXPECTED_APPLICATION_TAG, 24, 0, 16, "checked where ATO is one"),
+        Field(APPLICATION_TAG_MASK, 26, 0, 16, "which bits of it"),
         Field(count, 28, 0, 32),
     )
 

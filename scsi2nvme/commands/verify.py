@@ -39,7 +39,7 @@ def _verify_commands(
 ) -> Iterator[NvmeCommand]:
     """Return the Verifies of a range, each within VSL, or MDTS where VSL is not stated."""
     while blocks:
-        count = min(blocks, lu.verify_blocks)
+        count = protection.alike(lba, min(blocks, lu.verify_blocks))
         yield block_command(Opcode.VERIFY, lu, lba, count, protection=protection)
         lba += count
         blocks -= count

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from scsi2nvme.command import Command, Data, Hot, Task, Transfer
 from scsi2nvme.commands.protection import protection_of
 from scsi2nvme.commands.read_write import (
@@ -43,6 +45,8 @@ def write_atomic(task: Task) -> Translation:
     _check_atomic(task)
     if not blocks:
         return GOOD
+    if protection.alike(lba, blocks) < blocks:  # which need not be checked: SBC-4 5.40.2
+        protection = replace(protection, expected=())
     yield block_command(
         *(Opcode.WRITE, lu, lba, blocks),
         cdw12=FUA if task.cdb["fua"] else 0,

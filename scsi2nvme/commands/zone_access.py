@@ -131,13 +131,14 @@ def _was_done(
     full = zone.zs == ZoneState.FULL and end == start + zones.capacity
     if not full and zone.wp != end:
         return False
-    prinfo, tag = lu.facts.protection.words(Opcode.READ, command.slba)
+    prinfo, tag, application = lu.protection.words(Opcode.READ, command.slba)
     cdw12 = prinfo | command.blocks - 1
     read = replace(
         command,
         opcode=Opcode.READ,
         cdw12=cdw12,
         cdw14=tag,
+        cdw15=application,
         data_out=b"",
         data_in=len(data),
         memory=None,

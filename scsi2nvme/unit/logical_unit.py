@@ -12,6 +12,7 @@ from dataclasses import field, replace
 
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.namespace import NamespaceFacts, SecureErase
+from scsi2nvme.nvme.protection import Protection
 from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
@@ -183,6 +184,17 @@ class LogicalUnit(BlockDevice):
     def write_protected(self) -> bool:
         """Whether writes are refused, for whichever reason."""
         return self.hardware_write_protected or self.mode.swp
+
+    @property
+    def owns_application_tags(self) -> bool:
+        """Whether application tags are the initiators' own (ATO)."""
+        return self.facts.moves_protection and self.mode.owns_application_tags
+
+    @property
+    def protection(self) -> Protection:
+        """What I/O commands say of protection information where none of it is moved."""
+        kept = self.facts.protection
+        return self.mode.protection(kept) if self.facts.moves_protection else kept
 
     @property
     def fenced_by_disk(self) -> bool:
@@ -359,6 +371,7 @@ class LogicalUnit(BlockDevice):
             or bool(self.unit_attentions.get(nexus.key))
             or self.exceptions.due
             or self.write_protected
+            or self.owns_application_tags
             or self.reservations.restricts(nexus)
         )
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.protection import NO_APPLICATION_TAG, Protection
 from scsi2nvme.records import dataclass
 from scsi2nvme.typed import table
 from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.mode_pages import PAGES
+from scsi2nvme.unit.mode_pages.application_tag import APPLICATION_TAG, application_tags
 from scsi2nvme.unit.mode_pages.control import CONTROL
 from scsi2nvme.unit.mode_pages.page import ModePage, PageControl
 from scsi2nvme.unit.store import Store, load_as
@@ -50,6 +52,23 @@ class ModeParameters:
         """TAS: TASK ABORTED for commands that another nexus aborts. Spec: SPC-4 7.5.8."""
         return self._control("tas")
 
+    @property
+    def owns_application_tags(self) -> bool:
+        """ATO: application tags are the initiators' own. Spec: SPC-4 7.5.8."""
+        return self._control("ato")
+
+    def protection(self, kept: Protection) -> Protection:
+        """Return what is `kept` of protection information with what initiators say of their tags.
+
+        Where they own these, such as the controller makes are of blocks that are not checked, and
+        others are what page 0Ah/02h says, if that is enabled. Spec: SBC-4 5.16, 5.40 (WRPROTECT).
+        """
+        control = self.page(CONTROL)
+        if not control.ato:
+            return kept
+        expected = application_tags(self.page(APPLICATION_TAG)) if control.atmpe else ()
+        return replace(kept, application_tag=NO_APPLICATION_TAG, expected=expected)
+
     def _control(self, name: str) -> bool:
         return bool(self.field(CONTROL, name))
 
@@ -64,7 +83,7 @@ class ModeParameters:
     def values(self, page: ModePage, control: PageControl) -> bytes:
         """Return a page's bytes; its header, and a field that is a feature, are zero."""
         if control is PageControl.CHANGEABLE:
-            return page.changeable_bits
+            return page.changeable_bits(self._device.facts)
         default = self._default(page)
         if control is PageControl.DEFAULT:
             return default
@@ -73,9 +92,10 @@ class ModeParameters:
         if values is None:
             return default
         # What may not change follows the namespace, whatever was set or saved before.
+        changeable = page.changeable_bits(self._device.facts)
         return bytes(
             was & ~bits | now & bits
-            for was, now, bits in zip(default, values, page.changeable_bits, strict=True)
+            for was, now, bits in zip(default, values, changeable, strict=True)
         )
 
     def _default(self, page: ModePage) -> bytes:

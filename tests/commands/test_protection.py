@@ -3,6 +3,8 @@ tables."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from scsi2nvme.commands.protection import check_equal
@@ -18,10 +20,12 @@ from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
     INVALID_FIELD_IN_PARAMETER_LIST,
+    LOGICAL_BLOCK_APPLICATION_TAG_CHECK_FAILED,
     LOGICAL_BLOCK_GUARD_CHECK_FAILED,
     LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED,
     MISCOMPARE_DURING_VERIFY_OPERATION,
     FieldPointer,
+    SenseKey,
 )
 from scsi2nvme.unit.delivery import ServiceDelivery
 from tests.support import Bench, make_bench, protected_bench, row
@@ -49,6 +53,16 @@ KINDS = {
     "WRITE SAME": ("wrprotect", "number_of_blocks", Opcode.WRITE),
 }
 LENGTHS = (10, 12, 16, 32)
+
+
+GUARD_DIFFERS, APPLICATION_DIFFERS, REFERENCE_DIFFERS = (
+    replace(each, key=SenseKey.MISCOMPARE)
+    for each in (
+        LOGICAL_BLOCK_GUARD_CHECK_FAILED,
+        LOGICAL_BLOCK_APPLICATION_TAG_CHECK_FAILED,
+        LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED,
+    )
+)
 
 
 def code(result: Result) -> object:
@@ -171,18 +185,22 @@ def test_a_block_is_repeated_with_tags_that_count_on(number: int, step: int) -> 
     ("protect", "at", "expected"),
     [
         (1, 0, MISCOMPARE_DURING_VERIFY_OPERATION),
-        (1, 513, LOGICAL_BLOCK_GUARD_CHECK_FAILED),
-        (1, 519, LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED),
-        (1, 515, None),  # application tags are not checked
+        (1, 513, GUARD_DIFFERS),
+        (1, 519, REFERENCE_DIFFERS),
+        (1, 515, None),  # nobody has said what application tags are to be
         (2, 513, None),
-        (2, 519, LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED),
-        (3, 513, None),
-        (3, 519, None),
+        (2, 519, REFERENCE_DIFFERS),
+        (3, 513, GUARD_DIFFERS),
+        (3, 519, REFERENCE_DIFFERS),
         (3, 520, MISCOMPARE_DURING_VERIFY_OPERATION),
-        (4, 519, None),
+        (4, 513, GUARD_DIFFERS),
+        (4, 519, REFERENCE_DIFFERS),
+        (5, 513, GUARD_DIFFERS),
+        (5, 519, None),
     ],
 )
 def test_what_is_compared(protect: int, at: int, expected: object) -> None:
+    """Spec: SBC-4 5.36 table 128."""
     bench = protected_bench(1)
     data = bytearray(bytes(range(260)[:256]) * 4 + bytes(16))
     assert not code(bench.run(build("WRITE (16)", 3, 2), bytes(data)))
@@ -216,7 +234,7 @@ def test_what_is_announced(number: int, carried: bool) -> None:
     page = bench.do("INQUIRY", evpd=1, page_code=0x86, allocation_length=64).data_in
     told = EXTENDED_INQUIRY.parse(page)
     assert (told.spt, told.grd_chk, told.app_chk, told.ref_chk) == (
-        (7, 1, 0, 1) if carried else (0, 0, 0, 0)
+        (7, 1, 1, 1) if carried else (0, 0, 0, 0)
     )
     page = bench.do("INQUIRY", evpd=1, page_code=0xB4, allocation_length=64).data_in
     lengths = [BLOCK_LENGTH.parse(page[at:]) for at in range(4, len(page), 8)]
@@ -314,10 +332,10 @@ def test_thousands_of_blocks_are_compared_at_once(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Structure, "parse", counting)
     ours, theirs = (bytes(BLOCK) + bytes(2) + tag + bytes(4) for tag in (b"ab", b"cd"))
-    checks = moved(CHECK_GUARD | CHECK_REFERENCE, tagged=True)
+    checks = moved(0, tagged=True, compared=CHECK_GUARD | CHECK_REFERENCE)
     check_equal(ours * 1000, theirs * 1000, checks, BLOCK + TUPLE)
     wrong = bytes(BLOCK) + b"\1" + theirs[BLOCK + 1 :]
     with pytest.raises(CheckCondition) as caught:
         check_equal(ours * 1000, theirs * 999 + wrong, checks, BLOCK + TUPLE)
-    assert caught.value.sense.code == LOGICAL_BLOCK_GUARD_CHECK_FAILED
-    assert parsed <= 2
+    assert caught.value.sense.code == GUARD_DIFFERS
+    assert parsed <= 3

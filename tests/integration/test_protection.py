@@ -18,9 +18,15 @@ from scsi2nvme.fuzz.t10_dif import protected
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.protection import CHECK_GUARD, CHECK_REFERENCE, PRACT
 from scsi2nvme.scsi.result import GOOD
-from scsi2nvme.scsi.sense import LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED
+from scsi2nvme.scsi.sense import (
+    LOGICAL_BLOCK_APPLICATION_TAG_CHECK_FAILED,
+    LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED,
+)
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.delivery import ServiceDelivery
+from scsi2nvme.unit.mode_pages.application_tag import APPLICATION_TAG
+from scsi2nvme.unit.mode_pages.control import CONTROL
+from scsi2nvme.unit.mode_pages.page import ModePage, PageControl
 from tests.daemon import IQN, Daemon
 from tests.integration.disks import KINDS, spec
 from tests.integration.rig import Disk, Rig, good, io, one
@@ -216,6 +222,42 @@ def test_tuples_that_are_wrong(tmp_path: Path, kind: str) -> None:
             assert one.command(0, as_it_is, data_in=8 * 520).data == bytes(wrong)
 
 
+def chosen_by(one: Initiator, page: ModePage, **fields: int) -> None:
+    """Set fields of a mode page as an initiator does: from what it is told."""
+    names = {"page_code": page.code, "subpage_code": page.subpage}
+    sense = row("MODE SENSE (10)").build(dbd=1, allocation_length=255, **names)
+    data = bytearray(one.command(0, sense, data_in=255).data)
+    data[:8] = bytes(8)
+    data[8] &= 0x7F  # PS
+    values = bytearray(data[8:])
+    page.layout.write(values, **fields)
+    select = row("MODE SELECT (10)").build(pf=1, parameter_list_length=8 + len(values))
+    result = one.command(0, select, data_out=bytes(data[:8]) + bytes(values))
+    assert result.status == Status.GOOD
+
+
+def test_application_tags_over_the_portal(tmp_path: Path) -> None:
+    """The hot path steps aside while they are the initiator's own."""
+    with served(tmp_path, "emulated", 1) as one:
+        whole = protected(DATA, LBA, block_bytes=BLOCK, application=0x1234)
+        write = row("WRITE (16)").build(lba=LBA, transfer_length=250, wrprotect=1)
+        assert one.command(0, write, data_out=whole).status == Status.GOOD
+        plain = row("READ (16)").build(lba=LBA, transfer_length=250)
+        assert one.command(0, plain, data_in=len(DATA)).data == DATA
+        for tag in (0x1234, 0x1235):
+            asked = row("READ CAPACITY (16)").build(allocation_length=32)
+            capacity = int.from_bytes(one.command(0, asked, data_in=32).data[:8], "big")
+            chosen_by(one, APPLICATION_TAG, tag_0=tag, count_0=capacity)
+            chosen_by(one, CONTROL, ato=1, atmpe=1)
+            read = one.command(0, plain, data_in=len(DATA))
+            if tag == 0x1234:
+                assert read.data == DATA
+            else:
+                assert read.sense_triple == (0xB, 0x10, 0x02)
+        chosen_by(one, CONTROL, ato=0, atmpe=0)
+        assert one.command(0, plain, data_in=len(DATA)).data == DATA
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_type_2_by_long_cdbs(tmp_path: Path, kind: str) -> None:
     """Their reference tags are what the initiator says."""
@@ -279,3 +321,54 @@ async def test_type_3(rig: Rig) -> None:
         assert (await player.do("READ (16)", rdprotect=1, **fields)).data_in[:4680] == (
             whole[:520] * 9
         )
+
+
+async def choose(player: Player, page: ModePage, **fields: int) -> None:
+    """Set fields of a mode page, and leave the others as they are."""
+    values = bytearray(player.lu.mode.values(page, PageControl.CURRENT))
+    page.layout.write(values, **fields)
+    data = bytes(8) + page.with_header(bytes(values), saveable=False)
+    assert await player.do("MODE SELECT (10)", data, pf=1, parameter_list_length=len(data)) == GOOD
+
+
+async def test_application_tags(rig: Rig) -> None:
+    """Those of a page are expected of its blocks, and the controller judges."""
+    rig.expects_guest_errors = True
+    wrong = str(LOGICAL_BLOCK_APPLICATION_TAG_CHECK_FAILED)
+    async with rig.controller(disk(1, extended=True)) as controller:
+        player = Player.on(controller.namespaces[1], controller)
+        player.nexus.delivery = ServiceDelivery(protection=True)
+        edge, blocks = LBA + 100, player.lu.capacity_blocks
+        ranges = {"count_0": edge, "lba_1": edge, "count_1": blocks - edge}
+        await choose(player, APPLICATION_TAG, last_0=0, last_1=1, tag_0=0x1234, tag_1=7, **ranges)
+        await choose(player, CONTROL, ato=1, atmpe=1)
+        whole = protected(DATA, LBA, block_bytes=BLOCK)
+        tagged = with_tags(whole, *(0x1234 if LBA + n < edge else 7 for n in range(250)))
+        fields = {"lba": LBA, "transfer_length": 250}
+        assert await player.do("WRITE (16)", tagged, wrprotect=1, **fields) == GOOD
+        for protect in (1, 2, 5):
+            assert (await player.do("READ (16)", rdprotect=protect, **fields)).data_in == tagged
+        assert await player.read(LBA, 250) == DATA
+        verify = {"lba": LBA, "verification_length": 250}
+        assert await player.do("VERIFY (16)", **verify) == GOOD
+        assert await player.do("VERIFY (16)", tagged, vrprotect=1, bytchk=1, **verify) == GOOD
+        await choose(player, APPLICATION_TAG, tag_1=8)
+        assert text(await player.do("READ (16)", **fields)) == wrong
+        assert text(await player.do("READ (16)", rdprotect=1, **fields)) == wrong
+        assert text(await player.do("VERIFY (16)", **verify)) == wrong
+        assert text(await player.do("WRITE (16)", tagged, wrprotect=1, **fields)) == wrong
+        for protect in (3, 4):
+            assert (await player.do("READ (16)", rdprotect=protect, **fields)).data_in == tagged
+        await player.write(LBA, DATA)  # without tags: it is not checked
+        assert await player.read(LBA, 250) == DATA
+        found = (await player.do("READ (16)", rdprotect=3, **fields)).data_in
+        assert found == with_tags(whole, *[0xFFFF] * 250)
+
+
+def with_tags(blocks: bytes, *tags: int) -> bytes:
+    """Return blocks with tuples that have these application tags."""
+    changed = bytearray(blocks)
+    for n, tag in enumerate(tags):
+        at = n * (BLOCK + 8) + BLOCK + 2
+        changed[at : at + 2] = tag.to_bytes(2, "big")
+    return bytes(changed)

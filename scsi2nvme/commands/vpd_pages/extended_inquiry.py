@@ -56,7 +56,7 @@ _SPT = {
 
 
 def extended_inquiry(task: Task) -> bytes:
-    """Spec: SPC-4 7.8.7, SNTR 1.5 6.1.5. Application tags are not checked (APP_CHK)."""
+    """Spec: SPC-4 7.8.7, SNTR 1.5 6.1.5."""
     types = task.protection_types
     controller, attributes = task.lu.facts.controller, task.nexus.delivery.attributes
     self_test = task.lu.facts.controller_bit("oacs", 4)
@@ -64,6 +64,7 @@ def extended_inquiry(task: Task) -> bytes:
         activate_microcode=0b01 if firmware.offered(task.lu) else 0b00,
         spt=_SPT[types],
         grd_chk=bool(types),
+        app_chk=bool(types),
         ref_chk=bool(types),
         headsup=TaskAttribute.HEAD_OF_QUEUE in attributes,
         ordsup=TaskAttribute.ORDERED in attributes,

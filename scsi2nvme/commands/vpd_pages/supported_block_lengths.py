@@ -38,6 +38,7 @@ def supported_block_lengths(task: Task) -> bytes:
         answer += BLOCK_LENGTH.build(
             block_length=length,
             grd_chk=bool(types),
+            app_chk=bool(types),
             ref_chk=bool(types),
             t0ps=0 in metadata,
             **{f"t{kind}ps": 1 for kind in types},

@@ -21,6 +21,11 @@ def _control_defaults(facts: NamespaceFacts) -> Mapping[str, int]:
     }
 
 
+def _tagged(facts: NamespaceFacts) -> bool:
+    """Whether blocks have application tags that initiators can send."""
+    return facts.moves_protection
+
+
 CONTROL = ModePage(
     0x0A,
     Structure(
@@ -40,9 +45,9 @@ CONTROL = ModePage(
             Field("rac", 4, 6, 1),
             Field("ua_intlck_ctrl", 4, 4, 2),
             Field("swp", 4, 3, 1, "software write protect"),
-            Field("ato", 5, 7, 1),
+            Field("ato", 5, 7, 1, "application tags are the initiators' own"),
             Field("tas", 5, 6, 1, "task aborted status"),
-            Field("atmpe", 5, 5, 1),
+            Field("atmpe", 5, 5, 1, "page 0Ah/02h says what they are to be"),
             Field("rwwp", 5, 4, 1),
             Field("autoload_mode", 5, 0, 3),
             Field("busy_timeout_period", 8, 0, 16, "100 ms, FFFFh: no limit"),
@@ -50,8 +55,10 @@ CONTROL = ModePage(
         ),
         spec="SPC-4 7.5.8",
     ),
-    changeable=("d_sense", "swp", "tas"),
+    changeable=("d_sense", "swp", "tas", "ato", "atmpe"),
+    only_where={"ato": _tagged, "atmpe": _tagged},
     defaults=_control_defaults,
+    wrong=lambda values, device: "atmpe" if values.atmpe and not values.ato else "",
 )
 
 

@@ -39,7 +39,7 @@ READ_WRITE_ERROR_RECOVERY = ModePage(
         per_namespace=True,
         needed=False,
     ),
-    wrong=lambda values, facts: (
+    wrong=lambda values, device: (
         "recovery_time_limit" if values.recovery_time_limit % _TLER_MS else ""
     ),
 )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from scsi2nvme.fields import Field, Structure, Values
-from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.mode_pages.page import ModePage
 
 _METHODS = (0, 2, 3, 4, 5, 6)  # MRIE: asynchronous events (1h) are obsolete
 
 
-def _wrong(values: Values, facts: NamespaceFacts) -> str:
+def _wrong(values: Values, device: BlockDevice) -> str:
     if values.mrie not in _METHODS:
         return "mrie"
     return "test" if values.test and values.dexcpt else ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import field
 from enum import IntEnum
 from functools import cached_property
 
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.records import dataclass
+from scsi2nvme.unit.block_device import BlockDevice
 
 
 class PageControl(IntEnum):
@@ -70,8 +72,9 @@ class FeatureField:
 class ModePage:
     """One row. Offsets in `layout` count from the page's first byte.
 
-    `unsaved` are changeable fields that are not saved. `wrong` names a field whose value, with the
-    others', makes no sense of this namespace, "" if all do.
+    `unsaved` are changeable fields that are not saved; `only_where` has those that may change of
+    some namespaces only. `wrong` names a field whose value, with the
+    others', makes no sense of this device, "" if all do.
     """
 
     code: int
@@ -81,7 +84,8 @@ class ModePage:
     defaults: Callable[[NamespaceFacts], Mapping[str, int]] = lambda facts: {}
     feature: FeatureField | None = None
     unsaved: tuple[str, ...] = ()
-    wrong: Callable[[Values, NamespaceFacts], str] = lambda values, facts: ""
+    only_where: Mapping[str, Callable[[NamespaceFacts], bool]] = field(default_factory=dict)
+    wrong: Callable[[Values, BlockDevice], str] = lambda values, device: ""
     supported: Callable[[NamespaceFacts], bool] = lambda facts: True
 
     @cached_property
@@ -89,9 +93,16 @@ class ModePage:
         """What its saved values are kept by."""
         return f"{self.code:02x}/{self.subpage:02x}"
 
+    def changeable_bits(self, facts: NamespaceFacts) -> bytes:
+        """Return the bytes with the bits set that MODE SELECT may change, but for a feature's."""
+        if all(where(facts) for where in self.only_where.values()):
+            return self._changeable_somewhere
+        own, held = self.layout.by_name, self.only_where
+        names = (name for name in self.changeable if name not in held or held[name](facts))
+        return self.layout.build(**{name: own[name].maximum for name in names})
+
     @cached_property
-    def changeable_bits(self) -> bytes:
-        """The page's bytes with the bits set that MODE SELECT may change, but for a feature's."""
+    def _changeable_somewhere(self) -> bytes:
         own = self.layout.by_name
         return self.layout.build(**{name: own[name].maximum for name in self.changeable})
 

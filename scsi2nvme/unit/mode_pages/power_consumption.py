@@ -7,6 +7,7 @@ from enum import IntEnum
 
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.unit.block_device import BlockDevice
 from scsi2nvme.unit.mode_pages.page import ModePage
 
 
@@ -19,9 +20,9 @@ class ActiveLevel(IntEnum):
     LOWEST = 0b11
 
 
-def _wrong(values: Values, facts: NamespaceFacts) -> str:
+def _wrong(values: Values, device: BlockDevice) -> str:
     by_identifier = values.active_level == ActiveLevel.BY_IDENTIFIER
-    known = values.power_consumption_identifier in facts.operational_states
+    known = values.power_consumption_identifier in device.facts.operational_states
     return "power_consumption_identifier" if by_identifier and not known else ""
 
 
