@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -22,6 +23,7 @@ class Purpose(Enum):
 
 
 _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
+_ATTEMPTS = 100  # while others make it, and discard it
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock, where off_t has 64 bits
 
 
@@ -32,7 +34,7 @@ def opened(path: Path, purpose: Purpose, controller: int = 0) -> tuple[int, bool
     it with others that have numbers of their own. Raises OSError: BlockingIOError if it is in use.
     """
     path = Path(os.path.realpath(path))  # O_EXCL follows no link
-    while True:
+    for _ in range(_ATTEMPTS):
         try:
             fd, made = _found_or_made(path, purpose)
         except FileExistsError:
@@ -51,6 +53,7 @@ def opened(path: Path, purpose: Purpose, controller: int = 0) -> tuple[int, bool
             os.close(fd)
             raise
         os.close(fd)  # who had made it has discarded it
+    raise BlockingIOError(errno.EAGAIN, "comes and goes")
 
 
 def _found_or_made(path: Path, purpose: Purpose) -> tuple[int, bool]:
