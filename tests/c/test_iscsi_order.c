@@ -79,7 +79,11 @@ static void early_commands_wait_for_their_turn(void)
     put_numbered(&i, FIRST_CMD_SN + 2); /* a repetition is ignored, not rejected */
     i.cmd_sn = FIRST_CMD_SN + 1;
     put_command(&i, F | W, 7, 4096, write10(0, 8), pattern(2048), 2048);
-    put_request(&i, S2N_NOP_OUT, 8, FIRST_CMD_SN + 3, pattern(10), 10);
+    uint8_t bhs[48];
+    request(bhs, S2N_NOP_OUT, 8, FIRST_CMD_SN + 3);
+    s2n_put32(bhs + S2N_AT_TTT, S2N_RESERVED_TAG);
+    memcpy(bhs + S2N_AT_LUN, pattern(8), 8);
+    put(&i, bhs, pattern(10), 10);
     expect_none(&i);
     CHECK_EQUAL(fake.executions, 0);
     CHECK_EQUAL(s2n_session_expected_cmd_sn(i.session), FIRST_CMD_SN);
@@ -91,6 +95,7 @@ static void early_commands_wait_for_their_turn(void)
     CHECK_EQUAL(tag_of(expect_status(&i, 0)), FIRST_CMD_SN + 2 + 0x10000);
     pdu = expect(&i, S2N_NOP_IN);
     CHECK_EQUAL(tag_of(pdu), 8);
+    CHECK(!memcmp(pdu->bhs + S2N_AT_LUN, pattern(8), 8));
     CHECK(pdu->length == 10 && !memcmp(pdu->data, pattern(10), 10));
     CHECK_EQUAL(tag_of(expect_status(&i, 0)), FIRST_CMD_SN + 0x10000);
     CHECK_EQUAL(s2n_session_expected_cmd_sn(i.session), FIRST_CMD_SN + 4);
@@ -120,6 +125,25 @@ static void order_spans_the_connections_of_a_session(void)
     CHECK_EQUAL(s2n_session_expected_cmd_sn(i.session), FIRST_CMD_SN + 5);
     put_numbered(&i, FIRST_CMD_SN + 5);
     expect_status(&i, 0);
+    logout(&i);
+}
+
+/* Its turn comes in the round in which the connection is told to close. */
+static void what_is_held_of_a_connection_that_closes_is_not_answered(void)
+{
+    login(&i, &usual);
+    login_more(&j, &i);
+    put_request(&j, S2N_NOP_OUT, 8, FIRST_CMD_SN + 1, pattern(10), 10);
+    expect_none(&j);
+    s2n_conn_close(j.conn, true);
+    put_numbered(&i, FIRST_CMD_SN);
+    CHECK_EQUAL(tag_of(expect_status(&i, 0)), FIRST_CMD_SN + 0x10000);
+    CHECK_EQUAL(s2n_session_expected_cmd_sn(i.session), FIRST_CMD_SN + 2);
+    expect_none(&j);
+    CHECK(j.eof);
+    close(j.fd);
+    j.fd = -1;
+    CHECK_EQUAL(expect_closed(&j), 0);
     logout(&i);
 }
 
@@ -337,6 +361,7 @@ int main(void)
     RUN(every_number_of_the_window_counts_once_over_its_wrap);
     RUN(early_commands_wait_for_their_turn);
     RUN(order_spans_the_connections_of_a_session);
+    RUN(what_is_held_of_a_connection_that_closes_is_not_answered);
     RUN(the_window_shrinks_by_what_is_outstanding);
     RUN(immediate_commands_are_bounded);
     RUN(requests_reach_python_in_order);
