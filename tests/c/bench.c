@@ -269,15 +269,22 @@ void bench_close(void)
     for (unsigned i = 0; i < UNITS; i++) {
         CHECK_EQUAL(bench.lu[i]->local[0].under_way, 0);
         CHECK(!bench.lu[i]->local[0].drains);
-        s2n_lu_free(bench.lu[i]);
     }
     CHECK_EQUAL(bench.plane->heap_bytes, 0);
     for (unsigned i = 0; i < NEXUSES; i++) {
         CHECK_EQUAL(bench.nexus[i]->heap_bytes, 0);
         for (struct s2n_holding *at = bench.nexus[i]->holdings; at; at = at->next)
             check_holds_nothing(&at->share);
-        s2n_nexus_free(bench.nexus[i]);
     }
+    bench_drop();
+}
+
+void bench_drop(void)
+{
+    for (unsigned i = 0; i < UNITS; i++)
+        s2n_lu_free(bench.lu[i]);
+    for (unsigned i = 0; i < NEXUSES; i++)
+        s2n_nexus_free(bench.nexus[i]);
     s2n_controller_free(bench.controller);
     s2n_plane_free(bench.plane);
     device_close(&bench.device);

@@ -48,6 +48,8 @@ void bench_open_beside(uint32_t others, uint16_t depth, uint64_t pool_bytes);
 void bench_open_able(uint16_t depth, uint64_t pool_bytes);
 /* Nothing may be left of tasks, buffers and commands under way. */
 void bench_close(void);
+/* The end of it all, whatever is under way. */
+void bench_drop(void);
 /* Do what can be done without waiting. */
 void rounds(void);
 /* Complete whatever is under way, and from now on everything at once. */

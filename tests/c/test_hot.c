@@ -52,19 +52,6 @@ static const uint8_t *cdb_of(uint8_t opcode, uint64_t lba, uint32_t blocks)
     return cdb;
 }
 
-static void units_of_512_bytes(void)
-{
-    uint8_t direction, cdb[16] = {0xb5, 1};
-
-    be(cdb + 6, 4, 3);
-    CHECK_EQUAL(s2n_hot_data_bytes(cdb, 12, 4096, &direction), 3);
-    CHECK_EQUAL(direction, S2N_OUT);
-    cdb[4] = 0x80; /* INC_512 */
-    CHECK_EQUAL(s2n_hot_data_bytes(cdb, 12, 4096, &direction), 3 * 512);
-    be(cdb + 6, 4, 0xffffffff);
-    CHECK_EQUAL(s2n_hot_data_bytes(cdb, 12, 4096, &direction), 0xffffffffull << 9);
-}
-
 static const struct {
     uint8_t opcode, length, direction;
 } transfers[] = {
@@ -307,6 +294,8 @@ static void zeroes_are_known_by_every_byte(void)
         CHECK_EQUAL(op[0].opcode, at < 512 ? 1 : 8);
         CHECK_EQUAL(op[0].period, at < 512 ? S2N_PAGE : 0);
         CHECK_EQUAL(op[0].data_at, 0);
+        CHECK_EQUAL(op[0].cdw12, 0);
+        CHECK_EQUAL(s2n_get_le32(op[0].sqe + 48), 9 - 1);
     }
 }
 
@@ -353,7 +342,7 @@ static void nothing_is_done_without_room(void)
 static void unmap_is_judged_first(void)
 {
     static const uint8_t two[10] = {0x42, [8] = 40}, short_list[10] = {0x42, [8] = 7},
-                         no_list[10] = {0x42};
+                         header[10] = {0x42, [8] = 8}, no_list[10] = {0x42};
     static uint8_t list[4096];
     s2n_lu_params lu = able();
 
@@ -370,6 +359,7 @@ static void unmap_is_judged_first(void)
     CHECK_EQUAL(s2n_hot_translate(&lu, two, 10, list, sizeof list, op, 8), 1);
     CHECK_EQUAL(op[0].data_bytes, 16);
     CHECK(s2n_hot_translate(&lu, short_list, 10, list, sizeof list, op, 8) < 0);
+    CHECK_EQUAL(s2n_hot_translate(&lu, header, 10, list, sizeof list, op, 8), 0);
     CHECK_EQUAL(s2n_hot_translate(&lu, no_list, 10, list, sizeof list, op, 8), 0);
     lu.unmap_ranges = 0;
     CHECK(s2n_hot_translate(&lu, two, 10, list, sizeof list, op, 8) < 0);
@@ -476,7 +466,6 @@ static void one_zone_is_read(void)
 int main(void)
 {
     RUN(reads_and_writes_of_every_length);
-    RUN(units_of_512_bytes);
     RUN(fields_are_read_whole);
     RUN(zero_blocks_mean_256_in_six_bytes_only);
     RUN(the_last_block_and_no_further);

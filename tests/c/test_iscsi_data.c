@@ -466,7 +466,8 @@ static void too_much_early_data_is_sent_back(void)
     fake.pool_bytes = 100;
     for (uint32_t tag = 0; tag <= kept; tag++)
         put_command(&i, W, tag, bytes, write10(0, 2048), pattern(4096), 4096);
-    expect_none(&i);
+    put_data_out(&i, kept - 1, S2N_RESERVED_TAG, 0, 4096, true, pattern(2048), 2048);
+    expect_none(&i); /* that one has the last of the room */
     put_data_out(&i, kept, S2N_RESERVED_TAG, 0, 4096, true, pattern(2048), 2048);
     CHECK_EQUAL(s2n_get32(expect_status(&i, S2N_TASK_SET_FULL)->bhs + S2N_AT_ITT), kept);
     fake_give((1 << 26) - 100);

@@ -135,6 +135,18 @@ static void test_what_no_prp_can_say_is_refused(void)
     close_bench(&bench);
 }
 
+static void test_a_region_is_described_whole(void)
+{
+    struct bench bench;
+    uint8_t sqe[64] = {2};
+    s2n_region region = {NULL, 0x10000000, 33 * PAGE};
+    struct s2n_span span = {region.iova, 33 * PAGE};
+
+    open_bench(&bench, DEPTH);
+    check_prps(&bench, s2n_qpair_place(bench.qp, sqe, &region, 0, 1000), &span, 1);
+    close_bench(&bench);
+}
+
 static void test_each_command_has_its_own_list(void)
 {
     struct bench bench;
@@ -161,6 +173,7 @@ int main(void)
     RUN(test_prps_of_several_spans);
     RUN(test_prps_at_the_end_of_what_addresses_can_say);
     RUN(test_what_no_prp_can_say_is_refused);
+    RUN(test_a_region_is_described_whole);
     RUN(test_each_command_has_its_own_list);
     return 0;
 }

@@ -328,6 +328,21 @@ static void what_lies_in_place_waits_for_the_reset(void)
     bench_close();
 }
 
+/* With what the front end holds, what waits and what the device has: under a sanitizer, whatever
+ * is left of them is a failure. */
+static void what_is_under_way_at_the_end_is_freed(void)
+{
+    bench_open(DEPTH, POOL);
+    begin_read(&op[0], 0, 0, 8, 128);
+    begin_write(&op[1], 1, 1, 8, 128);
+    rounds();
+    s2n_lu_set_aside(bench.lu[0], true);
+    begin_command(&op[2], 2, 0, cdb_of(0x28, 0, 5, 8), 10);
+    CHECK(next_event(S2N_EVENT_TASK).task == op[2].task);
+    CHECK(bench.reactor->live && bench.reactor->in_flight);
+    bench_drop();
+}
+
 int main(void)
 {
     RUN(a_reset_that_takes_long_keeps_nobody_waiting);
@@ -343,5 +358,6 @@ int main(void)
     RUN(nor_before_it_has_begun_on_all_reactors);
     RUN(who_aborted_anothers_is_kept_to_its_word);
     RUN(what_lies_in_place_waits_for_the_reset);
+    RUN(what_is_under_way_at_the_end_is_freed);
     return 0;
 }
