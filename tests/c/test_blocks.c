@@ -290,6 +290,7 @@ static void what_is_questionable_is_the_engines(void)
     expect_engine(no_data, 16, BLOCK, false);
     expect_engine(no_data, 16, 0, true);
     expect_engine(cdb_of(0x2e, 0, 5, 0), 10, 0, true); /* writes, if only nothing */
+    expect_engine(cdb_of(0x42, 0, 0, 0), 10, 0, true);
     expect_engine(cdb_of(0x42, 0, 0, 24), 10, 23, false);
     expect_engine(cdb_of(0x2f, BYTCHK, 0, 2), 10, BLOCK, false);
     CHECK_EQUAL(bench.device.seen, 0);

@@ -206,7 +206,7 @@ static void requests_reach_python_in_order(void)
 {
     login(&i, &usual);
     put_request(&i, S2N_LOGOUT, 3, FIRST_CMD_SN + 1, NULL, 0);
-    put_request(&i, IMMEDIATE | S2N_TASK_MANAGEMENT, 2, FIRST_CMD_SN, NULL, 0);
+    put_request(&i, IMMEDIATE | S2N_TASK_MANAGEMENT, 2, FIRST_CMD_SN, pattern(70), 70);
     put_request(&i, S2N_TEXT, 1, FIRST_CMD_SN, pattern(70), 70);
     expect_request(IMMEDIATE | S2N_TASK_MANAGEMENT, 0);
     expect_request(S2N_TEXT, 70);

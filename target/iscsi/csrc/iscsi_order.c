@@ -394,12 +394,10 @@ static void run(s2n_conn *conn, const uint8_t *bhs, uint8_t *data, uint32_t data
         answer_ping(conn, bhs, data, data_length);
     } else if (opcode != S2N_TASK_MANAGEMENT) {
         to_python(conn, bhs, data, data_length, 0, false);
+    } else if (conn->params.discovery) { /* without data: the receiver keeps none of it */
+        s2n_reject(conn, S2N_REJECT_PROTOCOL, bhs, S2N_BHS_BYTES);
     } else {
-        free(data);
-        if (conn->params.discovery)
-            s2n_reject(conn, S2N_REJECT_PROTOCOL, bhs, S2N_BHS_BYTES);
-        else
-            manage(conn, bhs, s2n_reactor_arrived(conn->session->reactor));
+        manage(conn, bhs, s2n_reactor_arrived(conn->session->reactor));
     }
 }
 
