@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
+import itertools
 import random
 import resource
 import sys
@@ -13,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tests.mutants.judges import ROOT, beside_forks, in_forks, judges_of, subjects
+from tests.mutants.judges import ROOT, beside_forks, forked_of, judges_of, subjects
 from tests.mutants.operators import Mutant, mutants
 from tests.mutants.results import Results, accepted, table
 from tests.mutants.tree import Tree
@@ -50,21 +52,48 @@ class _Way:
     def judged(self, each: Mutant, tree: Tree, results: Results) -> str:
         near = results.near(each)
         stages = judges_of(each.path, near)
-        if in_forks(each.path):
+        if forked := forked_of(each.path):
             noticed = tree.ask_forks(each, near)
             if noticed and noticed != "import":
                 return noticed
             if not noticed:  # others are left
-                stages = tuple(map(beside_forks, stages))
+                stages = tuple(beside_forks(stage, forked) for stage in stages)
         if self.alone and each.path.endswith(".c"):
             stages = tuple(stage for stage in stages if stage.programs)
         stages = tuple(stage for stage in stages if stage.programs or stage.tests)
         return tree.check(each, stages)
 
 
-def _work(number: int, chosen: Iterator[Mutant], results: Results, way: _Way) -> str:
+class _Shared(Iterator[Mutant]):
+    """An iterator for several threads."""
+
+    def __init__(self, mutants: list[Mutant]) -> None:
+        self.native = any(each.path.endswith(".c") for each in mutants)
+        self._mutants = iter(mutants)
+        self._lock = threading.Lock()
+
+    def __next__(self) -> Mutant:
+        with self._lock:
+            return next(self._mutants)
+
+
+@contextlib.contextmanager
+def _tree(native: bool) -> Iterator[Tree]:
+    """Have a copy of the checkout that no other run has."""
+    for number in itertools.count():
+        with (PLACE / f"{number}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            with contextlib.closing(Tree(PLACE / str(number), native)) as tree:
+                yield tree
+            return
+
+
+def _work(chosen: _Shared, results: Results, way: _Way) -> str:
     """Judge one mutant after the other; return what is wrong without any."""
-    with contextlib.closing(Tree(PLACE / str(number))) as tree:
+    with _tree(chosen.native) as tree:
         for each in chosen:
             if time.monotonic() > way.end:
                 break
@@ -76,18 +105,6 @@ def _work(number: int, chosen: Iterator[Mutant], results: Results, way: _Way) ->
             if not noticed:
                 print(f"SURVIVES {each}", flush=True)
     return ""
-
-
-class _Shared(Iterator[Mutant]):
-    """An iterator for several threads."""
-
-    def __init__(self, mutants: list[Mutant]) -> None:
-        self._mutants = iter(mutants)
-        self._lock = threading.Lock()
-
-    def __next__(self) -> Mutant:
-        with self._lock:
-            return next(self._mutants)
 
 
 def main() -> int:
@@ -112,8 +129,8 @@ def main() -> int:
     shared = _Shared(left)
     with ThreadPoolExecutor(words.workers) as workers:
         works = [
-            workers.submit(_work, number, shared, results, _Way(words.alone, end))
-            for number in range(words.workers)
+            workers.submit(_work, shared, results, _Way(words.alone, end))
+            for _ in range(words.workers)
         ]
     if wrong := [work.result() for work in works if work.result()]:
         print("\n".join(wrong))

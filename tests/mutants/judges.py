@@ -21,17 +21,35 @@ class Stage:
 
 @dataclass(frozen=True)
 class _Rule:
-    """Of what lies under a prefix: globs of C tests and of those that fuzz, then of pytest."""
+    """Of what lies under a prefix: globs of C tests and of those that fuzz, then of pytest.
+
+    `forked` judge first, in a process that has imported them all, and what they test.
+    """
 
     prefix: str
     programs: tuple[str, ...] = ()
     fuzz: tuple[str, ...] = ()
     tests: tuple[tuple[str, ...], ...] = ()
+    forked: tuple[str, ...] = ()
 
 
 _MODEL = ("tests/model/test_model.py",)
 _CORE = ("tests/test_engine.py", "tests/test_first_failing_block.py", "tests/test_portions.py")
 _CARRIED = ("tests/native", "tests/target/iscsi")
+_TRANSLATION = (
+    *_CORE,
+    *("tests/commands", "tests/scsi", "tests/nvme"),
+    *("tests/test_status_map.py", "tests/test_unit_attentions.py"),
+)
+_DRIVER = ("tests/drivers/nvme", "tests/nvme")
+_SERVICE = ("tests/service",)
+# What is passed through without a daemon, and with one, which is another process.
+_PASSED = ("tests/cli/test_passable.py", "tests/service/test_by_hand.py")
+_PASSING = (
+    ("tests/cli/test_passing.py", "tests/cli/test_passing_by_one.py"),
+    ("tests/cli/test_asking.py", "tests/cli/test_scsi_passthru.py", "tests/cli/test_firmware.py"),
+    ("tests/cli/test_namespace_verbs.py", "tests/cli/test_dumps.py", "tests/cli/test_wrong.py"),
+)
 _RULES = (
     _Rule(
         "scsi2nvme/csrc/",
@@ -64,47 +82,40 @@ _RULES = (
     _Rule(
         "scsi2nvme/commands/",
         tests=(
-            ("tests/test_engine.py", "tests/commands"),
-            ("tests/test_ctables.py", *_CORE[1:]),
+            ("tests/test_ctables.py", "tests/service/test_tokens.py"),
             ("tests/fuzz/test_properties.py", *_MODEL),
         ),
+        forked=_TRANSLATION,
     ),
-    _Rule(
-        "scsi2nvme/engine.py",
-        tests=(_CORE, ("tests/commands", "tests/test_unit_attentions.py"), _MODEL),
-    ),
-    _Rule(
-        "scsi2nvme/status_map.py",
-        tests=(("tests/test_status_map.py",), (*_CORE, "tests/commands"), _MODEL),
-    ),
+    _Rule("scsi2nvme/engine.py", tests=(_MODEL,), forked=_TRANSLATION),
+    _Rule("scsi2nvme/status_map.py", tests=(_MODEL,), forked=_TRANSLATION),
+    _Rule("scsi2nvme/unit/", tests=(_SERVICE, _MODEL), forked=_TRANSLATION),
+    _Rule("scsi2nvme/nvme/", tests=(_DRIVER, *_PASSING[:1], _SERVICE), forked=_TRANSLATION),
     _Rule(
         "scsi2nvme/executor.py",
         tests=(("tests/test_executor.py",), ("tests/service", *_CORE), _MODEL),
     ),
-    _Rule(
-        "scsi2nvme/service/sharing.py",
-        tests=(("tests/service/test_sharing.py",), ("tests/service",), _MODEL),
-    ),
+    _Rule("scsi2nvme/service/by_hand.py", tests=_PASSING, forked=_SERVICE),
+    _Rule("scsi2nvme/service/", tests=(_CARRIED, _MODEL), forked=_SERVICE),
+    _Rule("drivers/nvme/", tests=(("tests/drivers/emulated",), *_PASSING[:1]), forked=_DRIVER),
     *(
-        _Rule(f"scsi2nvme/service/{name}.py", tests=(("tests/service",), _CARRIED, _MODEL))
-        for name in ("runs", "tasks")
+        _Rule(f"scsi2nvme/{name}", tests=_PASSING, forked=_PASSED)
+        for name in (
+            *("api/passing.py", "cli/passing/", "cli/verbs/passing.py"),
+            *("cli/daemon/passing.py", "cli/daemon/by_hand.py"),
+        )
     ),
 )
 
 
-# What judges the translation first, in a process that has imported all of it.
-FORKED = (*_CORE, "tests/commands", "tests/test_status_map.py", "tests/test_unit_attentions.py")
-_IN_FORKS = ("scsi2nvme/commands/", "scsi2nvme/engine.py", "scsi2nvme/status_map.py")
+def forked_of(path: str) -> tuple[str, ...]:
+    """Return the tests that judge a file first, in forks of a process that has imported them."""
+    return _rule(path).forked
 
 
-def in_forks(path: str) -> bool:
-    """Whether the tests of FORKED judge a file first."""
-    return path.startswith(_IN_FORKS)
-
-
-def beside_forks(stage: Stage) -> Stage:
-    """Return a stage without the tests of FORKED."""
-    return Stage(tests=tuple(test for test in stage.tests if not test.startswith(FORKED)))
+def beside_forks(stage: Stage, forked: tuple[str, ...]) -> Stage:
+    """Return a stage without the tests that judge in forks."""
+    return Stage(tests=tuple(test for test in stage.tests if not test.startswith(forked)))
 
 
 def stage_of(judge: str) -> Stage:
@@ -129,19 +140,22 @@ def judges_of(path: str, near: Sequence[str] = ()) -> tuple[Stage, ...]:
     return (*native, *(stage for stage in stages if stage.tests))
 
 
+def _rule(path: str) -> _Rule:
+    return next(rule for rule in _RULES if path.startswith(rule.prefix))
+
+
 def _stages_of(path: str) -> tuple[Stage, ...]:
-    rule = next(rule for rule in _RULES if path.startswith(rule.prefix))
+    rule = _rule(path)
     word = Path(path).stem.split("_")[0]
     globs = sorted(rule.programs, key=lambda name: not name.startswith(f"test_{word}"))
     stages = [Stage(programs=tuple(_programs(name))) for name in (*globs, *rule.fuzz)]
-    own = tuple(_of_its_name(path, "tests/commands")) if path.endswith(".py") else ()
-    stages += [Stage(tests=tests) for tests in (own, *rule.tests)]
+    stages += [Stage(tests=tests) for tests in (_own(path, rule), rule.forked, *rule.tests)]
     return tuple(stage for stage in stages if stage.programs or stage.tests)
 
 
 def subjects() -> list[str]:
     """Return the files that are mutated, relative to the checkout."""
-    files = [path for rule in _RULES for path in _under(ROOT / rule.prefix)]
+    files = {path for rule in _RULES for path in _under(ROOT / rule.prefix)}
     return sorted(str(path.relative_to(ROOT)) for path in files)
 
 
@@ -153,6 +167,12 @@ def _under(place: Path) -> list[Path]:
 
 def _programs(name: str) -> list[str]:
     return sorted(path.stem for path in (ROOT / "tests/c").glob(f"{name}.c"))
+
+
+def _own(path: str, rule: _Rule) -> tuple[str, ...]:
+    """Return the modules that are named after a file, of the folders whose tests are forked."""
+    folders = [name for name in rule.forked if not name.endswith(".py")]
+    return tuple(test for folder in folders for test in _of_its_name(path, folder))
 
 
 def _of_its_name(path: str, folder: str) -> list[str]:

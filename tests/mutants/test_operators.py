@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.mutants.judges import FORKED, ROOT, Stage, beside_forks, judges_of, subjects
+from tests.mutants.judges import ROOT, Stage, beside_forks, forked_of, judges_of, subjects
 from tests.mutants.operators import mutants
 
 
@@ -51,6 +51,7 @@ def test_every_subject_has_tests() -> None:
 
 
 def test_what_forks_run_is_not_run_again() -> None:
-    assert all((ROOT / name).exists() for name in FORKED)
+    assert all((ROOT / name).exists() for path in subjects() for name in forked_of(path))
     stage = Stage(tests=("tests/commands/test_mode.py::test_a", "tests/commands", "tests/model"))
-    assert beside_forks(stage) == Stage(tests=("tests/model",))
+    forked = forked_of("scsi2nvme/commands/mode.py")
+    assert beside_forks(stage, forked) == Stage(tests=("tests/model",))

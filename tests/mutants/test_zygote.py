@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 from tests.mutants import zygote
 
@@ -50,3 +52,34 @@ def test_functions_are_changed_where_they_are(tmp_path: Path) -> None:
 def test_what_importing_does_is_not_changed(tmp_path: Path) -> None:
     assert _changed(tmp_path, "LIMIT = 7", "LIMIT = 8") is True
     assert _changed(tmp_path, "step = 2", "step = 3") is True
+
+
+class _Test:
+    """What stands for a test that calls something."""
+
+    def __init__(self, nodeid: str, *calls: Callable[[], object]) -> None:
+        self.nodeid = nodeid
+        self.calls = calls
+
+
+def _one() -> int:
+    return 1
+
+
+def _two() -> int:
+    return _one() + 1
+
+
+def test_who_calls_a_function_is_known() -> None:
+    tests = [_Test("test_a.py::test_1", _one), _Test("test_a.py::test_2", _two)]
+    tests += [_Test("test_b.py::test_1"), _Test("test_b.py::test_2", _one)]
+
+    def run(test: Any, following: Any) -> None:
+        for call in test.calls:
+            call()
+
+    callers = zygote.scout(cast("Any", tests), run)
+    name = f"{Path(__file__).resolve()}:"
+    # What the first test of a module has set up is for all of them.
+    assert callers[f"{name}_one"] == {"test_a.py", "test_a.py::test_2", "test_b.py::test_2"}
+    assert callers[f"{name}_two"] == {"test_a.py::test_2"}

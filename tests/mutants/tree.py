@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 from tests.mutants.forks import Forks
-from tests.mutants.judges import FORKED, ROOT, SANITIZED, Stage, judges_of, stage_of
+from tests.mutants.judges import ROOT, SANITIZED, Stage, forked_of, judges_of, stage_of
 from tests.mutants.operators import Mutant, planted
 
 BUILD_S, FIRST_S = 900.0, 120.0
@@ -39,20 +39,25 @@ class Tree:
     _sound: ClassVar[set[str]] = set()
     _asking: ClassVar[threading.Lock] = threading.Lock()
 
-    def __init__(self, place: Path) -> None:
-        """Copy what has changed since the last run, and build what that concerns."""
+    def __init__(self, place: Path, native: bool = True) -> None:
+        """Copy what has changed since the last run, and build what that concerns.
+
+        Where no mutant is `native` the C tests are not built.
+        """
         self.place = place
         self.build = place / "build" / "mutants"
         self._copy()
         self.sanitized = place / "build" / "sanitized"
         # What the project's own warnings refuse does not count.
         self._set_up(self.build, "werror=true")
-        if self._run(["ninja", "-C", str(self.build), "all"], BUILD_S):
+        if self._run(
+            ["ninja", "-C", str(self.build), "all" if native else self._extension()], BUILD_S
+        ):
             raise RuntimeError(f"{place} does not build")
         self._install()
         self._stale = False
         self._originals: dict[str, bytes] = {}
-        self._forks: Forks | None = None
+        self._forks: dict[tuple[str, ...], Forks] = {}
 
     def _set_up(self, build: Path, *options: str) -> None:
         if not (build / "build.ninja").exists():
@@ -78,25 +83,27 @@ class Tree:
         kept.write_text("\0".join(sorted(wanted)))
 
     def ask_forks(self, mutant: Mutant, near: Sequence[str]) -> str:
-        """Return which of the tests of FORKED notices a mutant of Python, "" if none does.
+        """Return which of the tests that are forked notices a mutant, "" if none does.
 
         They are not begun anew for each: what only importing would show is "import".
         """
-        if self._forks is None:
-            self._forks = Forks(self.place, self._environment(), FORKED)
+        tests = forked_of(mutant.path)
+        if tests not in self._forks:
+            self._forks[tests] = Forks(self.place, self._environment(), tests)
+        forks = self._forks[tests]
         text = (self.place / mutant.path).read_text()
         own = [name for stage in judges_of(mutant.path) for name in stage.tests]
-        noticed = self._forks.judge(mutant.path, planted(mutant, text), [*near, *own])
+        noticed = forks.judge(mutant.path, planted(mutant, text), [*near, *own])
         if noticed.startswith("tests/") and noticed not in self._sound:
-            if self._forks.judge(mutant.path, text, [noticed], only=True):
+            if forks.judge(mutant.path, text, [noticed], only=True):
                 raise RuntimeError(f"without a mutant fails: {noticed}")
             self._sound.add(noticed)
         return noticed
 
     def close(self) -> None:
         """End what waits for mutants."""
-        if self._forks is not None:
-            self._forks.close()
+        for forks in self._forks.values():
+            forks.close()
 
     def check(self, mutant: Mutant, stages: Sequence[Stage]) -> str:
         """Return who noticed a mutant: a program or test of `stages`, "build", "time", or "".
@@ -215,7 +222,10 @@ class Tree:
         return True
 
     def _extension(self) -> str:
-        return next(self.build.glob("_dataplane*.so")).name
+        declared = (self.build / "build.ninja").read_text()
+        named = re.search(r"^build (_dataplane\S*\.so):", declared, re.MULTILINE)
+        assert named is not None
+        return named[1]
 
     def _install(self) -> None:
         """Put the extension where the copy's Python finds it."""

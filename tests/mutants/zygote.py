@@ -4,6 +4,9 @@ A pytest plugin. A line of JSON on the standard input is a mutant: `path` and `s
 module, `first`, the tests to begin with, `only` if no others are to be run, and `limit_s`. The
 answer is a line on the descriptor REPLY of the environment: the first test that fails, "time",
 "" if none does, or "import" if the change is in what importing the module does.
+
+Before the first, all tests are run once, to know who calls which function: a mutant is judged by
+these.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
@@ -31,20 +35,92 @@ _OPTIMIZED = 0x1  # functions have it, modules and class bodies do not
 
 def pytest_runtestloop(session: pytest.Session) -> bool:
     """Judge mutants instead of running tests."""
+    callers = _in_fork(lambda: scout(session.items, _run_one))
     with os.fdopen(int(os.environ[REPLY]), "w") as reply:
         for line in sys.stdin:
-            reply.write(_judge(session, json.loads(line)) + "\n")
+            reply.write(_judge(session, json.loads(line), callers) + "\n")
             reply.flush()
     return True
 
 
-def _judge(session: pytest.Session, request: dict[str, Any]) -> str:
+def _run_one(item: pytest.Item, following: pytest.Item | None) -> bool:
+    """Run a test; True if it fails."""
+    return any(each.failed for each in runtestprotocol(item, log=False, nextitem=following))
+
+
+Callers = dict[str, set[str]]
+"""By function: the tests that call it; modules of tests if what they set up does."""
+
+
+def scout(
+    items: Sequence[pytest.Item], run: Callable[[pytest.Item, pytest.Item | None], object]
+) -> Callers:
+    """Run tests and return who calls which function of the checkout."""
+    callers: Callers = {}
+    by_code: dict[CodeType, set[str]] = {}
+    module = ""
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            by_code.setdefault(frame.f_code, set()).add(_OWNER[0])
+
+    threading.setprofile(note)
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        # What is set up for a module is by the first of its tests, for all of them.
+        before, module = module, item.nodeid.split("::")[0]
+        _OWNER[0] = item.nodeid if module == before else module
+        sys.setprofile(note)
+        run(item, following)
+        sys.setprofile(None)
+    threading.setprofile(None)
+    for code, tests in by_code.items():
+        callers.setdefault(_function(code), set()).update(tests)
+    return callers
+
+
+_OWNER = [""]  # of what is called now
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """What is called from now on is this test's own."""
+    _OWNER[0] = item.nodeid
+
+
+def _function(code: CodeType) -> str:
+    return f"{os.path.realpath(code.co_filename)}:{code.co_qualname}"
+
+
+def _in_fork(call: Callable[[], Callers]) -> Callers:
+    """Return what a fork returns, of which nothing else is left."""
+    begun, told = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            found = {name: sorted(tests) for name, tests in call().items()}
+            with os.fdopen(told, "w") as file:
+                json.dump(found, file)
+        finally:
+            os._exit(0)
+    os.close(told)
+    with os.fdopen(begun) as file:
+        text = file.read()
+    os.waitpid(child, 0)
+    return {name: set(tests) for name, tests in json.loads(text).items()}
+
+
+def _judge(session: pytest.Session, request: dict[str, Any], callers: Callers) -> str:
     path = Path(request["path"]).resolve()
     found = changes(path, request["source"])
     if found is None:
         return "import"
     first: dict[str, int] = {name: at for at, name in enumerate(request["first"])}
-    items = [item for item in session.items if not request["only"] or item.nodeid in first]
+    concerned = set[str]().union(*(callers.get(_function(each), ()) for _, each in found))
+    items = [
+        item
+        for item in session.items
+        if (item.nodeid in first if request["only"] else _is_of(item.nodeid, concerned))
+    ]
     items.sort(key=lambda item: _rank(item.nodeid, first))
     begun, told = os.pipe()
     child = os.fork()
@@ -62,6 +138,10 @@ def _judge(session: pytest.Session, request: dict[str, Any]) -> str:
         os.waitpid(child, 0)
 
 
+def _is_of(name: str, tests: set[str]) -> bool:
+    return name in tests or name.split("::")[0] in tests
+
+
 def _rank(name: str, first: dict[str, int]) -> int:
     return min(first.get(name, len(first)), first.get(name.split("::")[0], len(first)))
 
@@ -73,8 +153,7 @@ def _run(items: list[pytest.Item], found: list[tuple[FunctionType, CodeType]], t
             function.__code__ = code
         for item, following in zip(items, [*items[1:], None], strict=True):
             os.write(told, f"{item.nodeid}\n".encode())
-            reports = runtestprotocol(item, log=False, nextitem=following)
-            if any(report.failed for report in reports):
+            if _run_one(item, following):
                 os.write(told, f"{_END}{item.nodeid}\n".encode())
                 os._exit(0)
         os.write(told, f"{_END}\n".encode())
