@@ -21,6 +21,7 @@ struct fake {
     uint8_t disk[FAKE_BLOCK * FAKE_BLOCKS];
     int64_t pool_bytes;     /* left to reserve */
     int64_t mapped;         /* bytes of pages of its own */
+    unsigned picked;        /* sessions, or rings, that have the reactor */
     uint32_t portion_bytes; /* commands with more move their data in portions; 0: none do */
     bool wanted;            /* others wait for whatever is in a buffer */
     bool hold;              /* executed tasks wait in `executed` */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "check.h"
+#include "fake.h"
 #include "fake_reactor.h"
 
 struct fake_event {
@@ -41,12 +42,14 @@ uint64_t s2n_nexus_cookie(const s2n_nexus *of)
 struct s2n_reactor *s2n_plane_pick(s2n_plane *of, s2n_nexus *for_nexus)
 {
     CHECK(of == &plane && for_nexus == &nexus);
+    fake.picked++;
     return fake_reactor();
 }
 
 void s2n_plane_unpick(struct s2n_reactor *reactor)
 {
-    CHECK(reactor == fake_reactor());
+    CHECK(reactor == fake_reactor() && fake.picked);
+    fake.picked--;
 }
 
 s2n_plane *s2n_reactor_plane(struct s2n_reactor *reactor)

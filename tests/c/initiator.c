@@ -132,6 +132,7 @@ void expect_nothing_left(struct initiator *initiator)
     CHECK_EQUAL(fake.sources, 0);
     CHECK_EQUAL(fake.pool_bytes, 1 << 26);
     CHECK_EQUAL(fake.mapped, 0);
+    CHECK_EQUAL(fake.picked, 0);
     CHECK_EQUAL(fake_blocks, blocks_before);
 }
 
