@@ -31,7 +31,7 @@ from scsi2nvme.nvme.ana import (
 )
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
 from scsi2nvme.nvme.log_page import get_log_page
-from scsi2nvme.nvme.namespace import MPSMIN_UNIT, NamespaceFacts, Zones
+from scsi2nvme.nvme.namespace import MPSMIN_UNIT, NamespaceFacts, Zones, format_index
 from scsi2nvme.nvme.protection import TUPLE_BYTES, TYPES
 from scsi2nvme.nvme.status import describe
 from scsi2nvme.nvme.structures import (
@@ -295,15 +295,11 @@ async def _descriptors(
         return Descriptors()  # they only add to what Identify Namespace has
 
 
-def _format_index(namespace: Values) -> int:
-    return int(namespace.flbas & 0xF | namespace.flbas >> 1 & 0x30)
-
-
 def _unusable(controller: Values, namespace: Values) -> str:
     """Return why this driver cannot transfer a namespace's blocks, "" if it can."""
     if namespace.ncap == 0:
         return "it has no capacity"
-    index = _format_index(namespace)
+    index = format_index(namespace)
     if index > namespace.nlbaf or index >= _LBA_FORMATS:
         return f"its LBA format {index} does not exist"
     lba_format = LBA_FORMAT.parse(namespace.bytes("lbafs")[LBA_FORMAT.size * index :])
@@ -341,7 +337,7 @@ async def _unusable_tags(execute: Execute, controller: Values, namespace: Values
         return ""
     formats = IDENTIFY_NVM_NAMESPACE.parse(data).bytes("elbafs")
     size = EXTENDED_LBA_FORMAT.size
-    extended = EXTENDED_LBA_FORMAT.parse(formats[size * _format_index(namespace) :])
+    extended = EXTENDED_LBA_FORMAT.parse(formats[size * format_index(namespace) :])
     if extended.sts or extended.pif:
         return "its protection information has storage tags, or guards of more than 16 bits"
     return ""

@@ -8,7 +8,7 @@ from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.drivers.nvme.errors import StatusError
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import Completion, NvmeCommand
-from scsi2nvme.nvme.namespace import Zones
+from scsi2nvme.nvme.namespace import Zones, format_index
 from scsi2nvme.nvme.zoned import (
     IDENTIFY_ZONED_NAMESPACE,
     LBA_FORMAT_EXTENSION,
@@ -47,7 +47,7 @@ async def read_zones(
     zoned = IDENTIFY_ZONED_NAMESPACE.parse(await _succeed(execute, command))
     if zoned.zoc & _VARIABLE_CAPACITY:
         raise UnusableZonesError("the capacity of its zones is variable (ZOC)")
-    index = namespace.flbas & 0xF | namespace.flbas >> 1 & 0x30
+    index = format_index(namespace)
     extensions = zoned.bytes("lbafes")
     size = LBA_FORMAT_EXTENSION.parse(extensions[LBA_FORMAT_EXTENSION.size * index :]).zsze
     if not size or namespace.nsze % size:

@@ -21,6 +21,35 @@ MPSMIN_UNIT = 4096
 _EXTENDED = 1 << 4  # FLBAS
 _MC_EXTENDED = 1 << 0
 _OACS_FORMAT = 1
+_LOW_FORMATS = 16  # which bits 3:0 of FLBAS tell apart
+_MOST_FORMATS = 64
+
+
+def format_index(namespace: Values) -> int:
+    """Return the number of the LBA format in use, by Identify Namespace.
+
+    Its high bits are not looked at where no format needs them. Spec: NVM Command Set 1.0c figure
+    97 (FLBAS).
+    """
+    index = index_of(namespace.flbas)
+    return index if namespace.nlbaf >= _LOW_FORMATS else index % _LOW_FORMATS
+
+
+def index_of(flbas: int) -> int:
+    """Return the number of an LBA format as FLBAS has it."""
+    return flbas & 0xF | flbas >> 1 & 0x30
+
+
+def flbas_of(index: int) -> int:
+    """Return FLBAS, as it has the number of an LBA format."""
+    return index & 0xF | (index & 0x30) << 1
+
+
+def lba_formats(namespace: Values) -> tuple[Values, ...]:
+    """Return every LBA format that a namespace offers, by Identify Namespace."""
+    raw, size = namespace.bytes("lbafs"), LBA_FORMAT.size
+    count = min(namespace.nlbaf + 1, _MOST_FORMATS)
+    return tuple(LBA_FORMAT.parse(raw[size * n : size * (n + 1)]) for n in range(count))
 
 
 class SecureErase(IntEnum):
@@ -91,8 +120,7 @@ class NamespaceFacts:
     @property
     def lba_format_index(self) -> int:
         """The number of the LBA format in use."""
-        flbas = int(self.namespace.flbas)
-        return flbas & 0xF | flbas >> 1 & 0x30
+        return format_index(self.namespace)
 
     @property
     def lba_format(self) -> Values:
@@ -102,11 +130,7 @@ class NamespaceFacts:
     @cached_property
     def lba_formats(self) -> tuple[Values, ...]:
         """Every LBA format that the namespace offers."""
-        raw = self.namespace.bytes("lbafs")
-        return tuple(
-            LBA_FORMAT.parse(raw[4 * n : 4 * n + 4])
-            for n in range(min(self.namespace.nlbaf + 1, 64))
-        )
+        return lba_formats(self.namespace)
 
     @cached_property
     def block_bytes(self) -> int:

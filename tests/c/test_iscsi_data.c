@@ -459,9 +459,8 @@ static void early_data_waits_for_a_buffer(void)
 static void too_much_early_data_is_sent_back(void)
 {
     s2n_conn_params params = usual;
-    uint32_t bytes = 1 << 20, kept = S2N_EARLY_BYTES / bytes;
+    uint32_t bytes = params.first_burst = 1 << 20, kept = S2N_EARLY_BYTES / bytes;
 
-    params.first_burst = bytes;
     login(&i, &params);
     fake.pool_bytes = 100;
     for (uint32_t tag = 0; tag <= kept; tag++)

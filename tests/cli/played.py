@@ -25,8 +25,9 @@ def played(
     line: str,
     answer: Callable[[NvmeCommand], Completion] = lambda command: Completion(),
     done: Callable[[float], None] = lambda fraction: None,
+    namespace: bytes = NAMESPACE,
 ) -> tuple[list[Any], Shown]:
-    """Return what a verb asks, and shows, where Identify Namespace tells of `NAMESPACE`."""
+    """Return what a verb asks, and shows, where Identify Namespace tells of `namespace`."""
     arguments = given(line)
     (one,) = (each for each in rows() if arguments.subcommand in (each.name, each.alias))
     conversation = heard(one.converse(arguments), done)
@@ -40,6 +41,6 @@ def played(
         asked.append(question)
         if isinstance(question, NvmeCommand):
             names = question.admin and question.opcode == AdminOpcode.IDENTIFY
-            told = Completion(data=NAMESPACE) if names and not question.cdw10 else answer(question)
+            told = Completion(data=namespace) if names and not question.cdw10 else answer(question)
         else:
             told = None

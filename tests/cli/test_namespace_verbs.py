@@ -12,7 +12,7 @@ from scsi2nvme.__main__ import main
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.drivers.emulated.capabilities.namespace_management import RESIZE
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
-from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER, IDENTIFY_NAMESPACE
+from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER, IDENTIFY_NAMESPACE, LBA_FORMAT
 from tests.cli.played import played
 from tests.daemon import IQN, Daemon
 from tests.iscsi_client import Initiator
@@ -49,6 +49,27 @@ def test_what_is_to_be_created(line: str, told: dict[str, int]) -> None:
     assert {name: data[name] for name in told} == told
     assert shown.lines == ("create-ns: Success, created nsid:9",)
     assert shown.json == {"nsid": 9}
+
+
+def _many(flbas: int = 0, nlbaf: int = 63) -> bytes:
+    """Return Identify Namespace, with a 4 KiB format without metadata at 37 alone."""
+    plain = [LBA_FORMAT.build(ms=8, lbads=9)] * 64
+    plain[37] = LBA_FORMAT.build(lbads=12)
+    return IDENTIFY_NAMESPACE.build(nlbaf=nlbaf, flbas=flbas, lbafs=b"".join(plain))
+
+
+@pytest.mark.parametrize("nlbaf", [63, 255])
+@pytest.mark.parametrize("line", ["create-ns -S 1Mi -b 4096", "create-ns -S 1Mi -f 0x45"])
+def test_a_namespace_is_created_with_a_format_of_a_high_number(line: str, nlbaf: int) -> None:
+    asked, _ = played(line, namespace=_many(nlbaf=nlbaf))
+    data = IDENTIFY_NAMESPACE.parse(asked[-1].data_out)
+    assert (data.flbas, data.nsze) == (0x45, 256)
+
+
+@pytest.mark.parametrize("line", ["format -n 1 --force", "format -n 1 -b 4096 --force"])
+def test_a_format_of_a_high_number_is_kept_or_found(line: str) -> None:
+    asked, _ = played(line, namespace=_many(0x45))
+    assert asked[-1].cdw10 == 0x2005
 
 
 @pytest.mark.parametrize(

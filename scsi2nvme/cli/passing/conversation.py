@@ -12,8 +12,9 @@ from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import Completion, NvmeCommand
 from scsi2nvme.nvme.log_page import get_log_page
+from scsi2nvme.nvme.namespace import format_index, lba_formats
 from scsi2nvme.nvme.status import StatusCode, describe
-from scsi2nvme.nvme.structures import IDENTIFY_NAMESPACE, LBA_FORMAT
+from scsi2nvme.nvme.structures import IDENTIFY_NAMESPACE
 from scsi2nvme.records import dataclass
 
 CHUNK_BYTES = 4096  # of a log: every controller takes as much at a time
@@ -145,14 +146,8 @@ def identify_namespace(nsid: int) -> Conversation[Values]:
     return IDENTIFY_NAMESPACE.parse((yield from succeed(command)).data)
 
 
-def lba_formats(namespace: Values) -> list[Values]:
-    """Return a namespace's LBA formats."""
-    raw, size = namespace.bytes("lbafs"), LBA_FORMAT.size
-    return [LBA_FORMAT.parse(raw[size * n : size * (n + 1)]) for n in range(namespace.nlbaf + 1)]
-
-
 def current_format(namespace: Values) -> Values:
     """Return the LBA format that a namespace has. Spec: NVM Command Set 1.0c figure 97."""
-    index = namespace.flbas & 0xF | (namespace.flbas >> 5 & 3) << 4
+    index = format_index(namespace)
     formats = lba_formats(namespace)
     return formats[index] if index < len(formats) else formats[0]

@@ -13,7 +13,6 @@ from scsi2nvme.cli.passing.conversation import (
     Reset,
     Shown,
     identify_namespace,
-    lba_formats,
     log_pages,
     succeed,
 )
@@ -31,6 +30,7 @@ from scsi2nvme.cli.passing.row import (
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.log_structures import SANITIZE_STATUS, SANITIZE_STATUS_LOG, SELF_TEST_LOG
+from scsi2nvme.nvme.namespace import format_index, lba_formats
 
 _POLL_S = 1.0
 _FORMAT_S = 24 * 3600.0
@@ -57,7 +57,7 @@ def _lba_format(given: argparse.Namespace) -> Conversation[int]:
     nsid = 1 if given.namespace_id == ALL_NAMESPACES else given.namespace_id
     namespace = yield from identify_namespace(nsid)
     if not given.block_size:
-        return namespace.flbas & 0xF | (namespace.flbas >> 5 & 3) << 4
+        return format_index(namespace)
     for index, one in enumerate(lba_formats(namespace)):
         if 1 << one.lbads == given.block_size and not one.ms:
             return index

@@ -14,7 +14,6 @@ from scsi2nvme.cli.passing.conversation import (
     Conversation,
     Shown,
     identify_namespace,
-    lba_formats,
     succeed,
 )
 from scsi2nvme.cli.passing.row import (
@@ -30,6 +29,7 @@ from scsi2nvme.cli.passing.row import (
 from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
+from scsi2nvme.nvme.namespace import flbas_of, index_of, lba_formats
 from scsi2nvme.nvme.passing import Attachment, Management
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES, IDENTIFY_CONTROLLER, IDENTIFY_NAMESPACE
 
@@ -65,13 +65,13 @@ def _form(given: argparse.Namespace) -> Conversation[tuple[int, int]]:
         return given.flbas, 0
     formats = lba_formats((yield from _common()))
     if not given.block_size:
-        index = given.flbas & 0xF | (given.flbas >> 5 & 3) << 4
+        index = index_of(given.flbas)
         if index >= len(formats) or not formats[index].lbads:
             raise OperationError(f"create-ns: it has no LBA format {index}")
         return given.flbas, 1 << formats[index].lbads
     for index, one in enumerate(formats):
         if 1 << one.lbads == given.block_size and not one.ms:
-            return index & 0xF | index >> 4 << 5, given.block_size
+            return flbas_of(index), given.block_size
     raise OperationError(f"create-ns: it has no blocks of {given.block_size} bytes")
 
 
