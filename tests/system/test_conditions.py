@@ -43,6 +43,17 @@ ASKED = {
     "lba-status": "sg_get_lba_status --lba=0 --maxlen=4096 $disk",
     "pending-defects": "sg_logs --page=0x15,1 $disk",
     "opcodes": "sg_opcodes $disk",
+    # What Linux does with a disk that nobody uses (runtime power management).
+    "let-sleep": "let_sleep",
+    "sleeps": "eventually 30 is suspended",
+    "sleeping": "scsi2nvme scsi-passthru 0 0 0 0 0 0 0 --state-dir /tmp/state || [ $? = 1 ]",
+    "woken-by-reading": "dd if=$disk of=/dev/null bs=4096 count=1 skip=3 iflag=direct",
+    "stay-awake": "echo on >$device/power/control && is active",
+    "awake": "scsi2nvme scsi-passthru 0 0 0 0 0 0 0 --state-dir /tmp/state",
+    # A pattern for FORMAT UNIT, over the kernel's ring: its parameter list goes to the daemon.
+    "format": "sg_format --format --quick --ip-def --early $disk",
+    "formatted": "eventually 60 sg_turs $disk",
+    "blocks": "dd if=$disk bs=64K count=1 skip=16 iflag=direct | cmp --bytes=65536 - /dev/zero",
 }
 
 
@@ -56,6 +67,12 @@ def script() -> Iterator[str]:
       echo "$status" >>"/share/conditions/$1"
     }}
     rests() {{ sg_requests --hex $disk | grep --quiet "5e 01"; }}
+    is() {{ grep --quiet $1 $device/power/runtime_status; }}
+    let_sleep() {{
+      echo 1 | tee /sys/class/scsi_disk/$(basename $device)/manage_*start_stop
+      echo 100 >$device/power/autosuspend_delay_ms
+      echo auto >$device/power/control
+    }}
     finish() {{
       clear_targets
       end_daemon
@@ -70,6 +87,7 @@ def script() -> Iterator[str]:
 END
     disk=$(loop_disk {NAA} 0)
     keep_from_udev $disk
+    device=$(readlink --canonicalize /sys/block/$(basename $disk)/device)
     """
     yield from (f"record {name} '{command}'" for name, command in ASKED.items())
 
@@ -106,6 +124,13 @@ def test_power(told: dict[str, str]) -> None:
     assert "idle" in told["rests-why"].lower()
     assert "idle_a" in told["transitions"].lower()
     assert "standby_y" in told["stands-by"].lower()
+
+
+def test_a_disk_that_nobody_uses_sleeps(told: dict[str, str]) -> None:
+    """Linux stops it (START STOP UNIT), and starts it for what it wants next."""
+    assert "CHECK CONDITION" in told["sleeping"]
+    assert "INITIALIZING COMMAND REQUIRED" in told["sleeping"].upper()
+    assert "GOOD" in told["awake"]
 
 
 def test_which_blocks_are_allocated(told: dict[str, str]) -> None:
