@@ -347,3 +347,30 @@ def test_identify_controller_is_told_as_it_is() -> None:
     assert len(data) == 4160
     assert data[8:36] == b"NVMe    Model Controller1.0 "
     assert data[64:] == bench.lu.facts.controller.raw
+
+
+@pytest.mark.parametrize(
+    ("namespace", "controller", "named"),
+    [
+        ({}, {}, [0x0102, 0x0103]),
+        ({"dlfeat": 0}, {}, [0x0102]),  # nobody knows what unmapped blocks are read as
+        ({}, {"oncs": 0x38 & ~4}, [0x0102]),  # nothing is unmapped
+        ({}, {"oacs": 0}, None),  # no FORMAT UNIT
+        ({}, {"npss": 0}, None),  # no page 8Ah
+    ],
+)
+def test_feature_sets_are_named_where_all_of_them_is_there(
+    namespace: dict[str, Any], controller: dict[str, Any], named: list[int] | None
+) -> None:
+    """Spec: SBC-4 annex H."""
+    bench = make_bench(namespace=namespace, controller=controller)
+    result = bench.do("INQUIRY", evpd=1, page_code=0x92, allocation_length=255)
+    if named is None:
+        assert result.status is Status.CHECK_CONDITION
+        return
+    page = result.data_in
+    assert page[:2] == b"\0\x92"
+    assert int.from_bytes(page[2:4], "big") == len(page) - 4
+    assert page[4:8] == bytes(4)
+    codes = [int.from_bytes(page[at : at + 2], "big") for at in range(8, len(page), 2)]
+    assert codes == named

@@ -253,7 +253,7 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             "12 00 00 00 24 00",
             data=hexed("000006125b1800024e564d65202020204d6f64656c20436f6e74726f6c6c6572312e3020"),
         ),
-        Step("12 01 00 00 FF 00", data=hexed("0000000d0080838687888a8fb0b1b2b7de")),
+        Step("12 01 00 00 FF 00", data=hexed("0000000e0080838687888a8f92b0b1b2b7de")),
     ),
     "MODE SELECT (6)": (
         Step("15 10 00 00 10 00", out=hexed("00000000 0A0A2610 00400000 FFFF0258")),

@@ -33,7 +33,7 @@ PROBES = (
     row("INQUIRY").build(allocation_length=ALL),
     *(
         row("INQUIRY").build(evpd=1, page_code=code, allocation_length=ALL)
-        for code in (0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0x8A, 0xB0, 0xB1, 0xB2, 0xDE)
+        for code in (0x00, 0x80, 0x83, 0x86, 0x87, 0x88, 0x8A, 0x92, 0xB0, 0xB1, 0xB2, 0xDE)
     ),
     *(row("MODE SENSE (6)").build(pc=pc, page_code=0x3F, allocation_length=ALL) for pc in range(4)),
     row("MODE SENSE (10)").build(page_code=0x08, allocation_length=ALL, llbaa=1),
