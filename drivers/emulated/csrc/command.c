@@ -197,21 +197,22 @@ static uint16_t why_unusable(uint32_t flags)
 }
 
 static uint16_t check_namespace(const s2n_emu *emu, struct emu_part *part,
-                                struct emu_namespace **ns)
+                                struct emu_namespace **out)
 {
     const struct emu_command *command = &part->command;
+    struct emu_namespace *ns;
 
-    *ns = NULL;
+    *out = NULL;
     if (command->nsid == UINT32_MAX && command->opcode == EMU_FLUSH)
         return EMU_SUCCESS;
     if (command->nsid == 0 || command->nsid > EMU_NAMESPACES || !emu->ns[command->nsid])
         return fail(part, AT_NSID, EMU_INVALID_NAMESPACE);
-    *ns = emu->ns[command->nsid];
-    if ((*ns)->flags & EMU_INACTIVE)
+    *out = ns = emu->ns[command->nsid];
+    if (!(ns->flags & EMU_UNUSABLE))
+        return EMU_SUCCESS;
+    if (ns->flags & EMU_INACTIVE)
         return fail(part, AT_NSID, EMU_INVALID_NAMESPACE);
-    if ((*ns)->flags & EMU_UNUSABLE)
-        return why_unusable((*ns)->flags);
-    return EMU_SUCCESS;
+    return why_unusable(ns->flags);
 }
 
 /* Check what a command says of metadata, and resolve its pointer to them if it `moves` blocks. */
@@ -334,19 +335,25 @@ static uint8_t access_of(const struct emu_command *command)
     return writes ? S2N_EMU_DENY_WRITE : S2N_EMU_DENY_READ;
 }
 
-static uint16_t run(s2n_emu *emu, struct emu_namespace *ns, struct emu_part *part, bool may_block)
+/* Where reservations are heeded. */
+static uint16_t run_through_gate(s2n_emu *emu, struct emu_namespace *ns, struct emu_part *part,
+                                 bool may_block)
 {
     const struct emu_command *command = &part->command;
     uint32_t turn = 0;
     uint16_t status;
 
-    if (!emu->gate)
-        return run_freely(ns, part, may_block);
     if (!emu_gate_enter(emu, command->nsid, access_of(command), &turn))
         return EMU_RESERVATION_CONFLICT;
     status = run_freely(ns, part, may_block);
     emu_gate_leave(emu, turn);
     return status;
+}
+
+static inline uint16_t run(s2n_emu *emu, struct emu_namespace *ns, struct emu_part *part,
+                           bool may_block)
+{
+    return emu->gate ? run_through_gate(emu, ns, part, may_block) : run_freely(ns, part, may_block);
 }
 
 /* As emu_compare_and_write. */
@@ -570,7 +577,7 @@ uint32_t emu_process(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid)
 {
     struct emu_sq *sq = &emu->sq[sqid];
     struct emu_part parts[2] = {{.iov = cq->scratch}, {.iov = cq->scratch + EMU_IOVECS}};
-    uint32_t posted = 0;
+    uint32_t posted = 0, left = room(cq); /* nothing is taken out meanwhile */
 
     if (atomic_load_explicit(&emu->paused, memory_order_relaxed)) {
         cq->stalled = true;
@@ -579,16 +586,18 @@ uint32_t emu_process(s2n_emu *emu, struct emu_cq *cq, uint16_t sqid)
     while (sq->head != sq->tail) {
         bool first = next_fuse(sq) == EMU_FUSE_FIRST;
 
-        if (room(cq) < (first && cq->depth > 2 ? 2u : 1u)) {
+        if (left < (first && cq->depth > 2 ? 2u : 1u)) {
             cq->stalled = true;
             break;
         }
         fetch(sq, cq, &parts[0]);
+        left--;
         if (parts[0].command.fuse == EMU_FUSE_NONE) {
             posted += execute(emu, cq, sqid, &parts[0]);
-        } else if (parts[0].command.fuse == EMU_FUSE_FIRST && room(cq) &&
+        } else if (parts[0].command.fuse == EMU_FUSE_FIRST && left &&
                    next_fuse(sq) == EMU_FUSE_SECOND) {
             fetch(sq, cq, &parts[1]);
+            left--;
             posted += execute_pair(emu, cq, sqid, parts);
         } else {
             posted += refuse(emu, cq, sqid, &parts[0]);

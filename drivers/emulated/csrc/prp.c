@@ -4,28 +4,22 @@
 
 #include "little_endian.h"
 
-static bool covers(const s2n_region *region, uint64_t iova, uint64_t length)
-{
-    return iova >= region->iova && length <= region->length &&
-           iova - region->iova <= region->length - length;
-}
-
+/* The last region that begins no later may have it, and no other. */
 uint8_t *emu_translate(const s2n_emu *emu, uint64_t iova, uint64_t length)
 {
-    uint32_t low = 0, high = emu->region_count;
+    const s2n_region *first = emu->regions;
+    uint32_t count = emu->region_count;
 
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        const s2n_region *region = &emu->regions[middle];
+    while (count > 1) {
+        uint32_t half = count / 2;
 
-        if (covers(region, iova, length))
-            return region->vaddr + (iova - region->iova);
-        if (region->iova > iova)
-            high = middle;
-        else
-            low = middle + 1;
+        first += first[half].iova <= iova ? half : 0;
+        count -= half;
     }
-    return NULL;
+    if (!count || iova < first->iova || length > first->length ||
+        iova - first->iova > first->length - length)
+        return NULL;
+    return first->vaddr + (iova - first->iova);
 }
 
 /* Add `length` bytes at `iova`, joining what is contiguous. */
