@@ -244,11 +244,10 @@ void s2n_conn_rest(s2n_conn *conn)
 
 void s2n_conn_watch(s2n_conn *conn)
 {
-    bool reads = conn->state == S2N_CLOSING || !s2n_receive_blocked(conn);
-    uint32_t events = reads ? EPOLLIN : 0;
-
     if (conn->round_end.queued)
         return; /* it sends first, and what is left then is to be waited for */
+    bool reads = conn->state == S2N_CLOSING || !s2n_receive_blocked(conn);
+    uint32_t events = reads ? EPOLLIN : 0;
     if (!s2n_transmit_idle(conn) && !conn->unsent)
         events |= EPOLLOUT;
     if (events == conn->events || conn->state >= S2N_ENDED)
@@ -316,7 +315,10 @@ static void round_end(struct s2n_deferred *deferred)
         release_collecting(conn);
     conn->unsent = conn->unparsed = false;
     s2n_transmit_flush(conn);
-    s2n_receive_parse(conn);
+    if (s2n_receive_has_rest(conn))
+        s2n_receive_parse(conn);
+    else
+        s2n_conn_watch(conn);
     if (conn->state == S2N_CLOSING && !conn->shut && s2n_transmit_idle(conn)) {
         conn->shut = true;
         shutdown(conn->source.fd, SHUT_WR);

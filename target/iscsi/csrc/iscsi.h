@@ -266,6 +266,11 @@ void s2n_fence_forget(s2n_conn *conn);
 
 /* Whether reading has to wait until something else is done. */
 bool s2n_receive_blocked(const s2n_conn *conn);
+/* Whether something was received that is not parsed yet. */
+static inline bool s2n_receive_has_rest(const s2n_conn *conn)
+{
+    return conn->rx.start != conn->rx.end || conn->rx.state != S2N_HEADER;
+}
 /* Whether the session's turn, and what was received before, let it take what the socket has. */
 bool s2n_receive_may(s2n_conn *conn);
 /* Take what the socket has, once, and parse it. */
@@ -351,7 +356,10 @@ void s2n_reply_send(s2n_conn *conn, struct s2n_reply *reply);
 void s2n_reject(s2n_conn *conn, uint8_t reason, const uint8_t *header, uint32_t header_length);
 /* Send what can be sent. */
 void s2n_transmit_flush(s2n_conn *conn);
-bool s2n_transmit_idle(const s2n_conn *conn);
+static inline bool s2n_transmit_idle(const s2n_conn *conn)
+{
+    return !conn->queue_head && !conn->wire_count;
+}
 /* Drop everything. */
 void s2n_transmit_drop(s2n_conn *conn);
 

@@ -11,11 +11,19 @@
 
 enum { DIRECT_SPANS = 80 }; /* a task's largest buffer, in its smallest large chunks */
 
-bool s2n_receive_blocked(const s2n_conn *conn)
+/* Whether there is as much to be done for it, apart from commands, as may be. */
+static bool has_enough(const s2n_conn *conn)
 {
-    return conn->starved || conn->with_python + conn->ahead + conn->fenced >= S2N_PYTHON_REQUESTS ||
+    return conn->with_python + conn->ahead + conn->fenced >= S2N_PYTHON_REQUESTS ||
            conn->python_bytes >= S2N_PYTHON_BYTES || conn->replies >= S2N_REPLIES ||
            conn->reply_bytes >= S2N_REPLY_BYTES;
+}
+
+inline bool s2n_receive_blocked(const s2n_conn *conn)
+{
+    uint32_t others = conn->with_python | conn->ahead | conn->fenced | conn->replies;
+
+    return conn->starved || (others && has_enough(conn));
 }
 
 /* Whether it is told again of what its socket has. */
@@ -322,24 +330,34 @@ void s2n_receive_parse(s2n_conn *conn)
 /* Make the free part of the buffer one piece. */
 static void compact(struct s2n_receiver *rx)
 {
-    memmove(rx->buffer, rx->buffer + rx->start, rx->end - rx->start);
+    if (rx->start != rx->end)
+        memmove(rx->buffer, rx->buffer + rx->start, rx->end - rx->start);
     rx->end -= rx->start;
     rx->start = 0;
+}
+
+/* Receive into a task's buffer, and beyond it what follows. */
+static ssize_t receive_direct(s2n_conn *conn, struct iovec *iov, int used)
+{
+    struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)used + 1};
+
+    iov[used] = (struct iovec){conn->rx.buffer + conn->rx.end, S2N_RECEIVE_BEHIND};
+    return recvmsg(conn->source.fd, &message, MSG_DONTWAIT);
 }
 
 void s2n_receive(s2n_conn *conn)
 {
     struct s2n_receiver *rx = &conn->rx;
     struct iovec iov[DIRECT_SPANS + 1];
-    struct msghdr message = {.msg_iov = iov};
     uint32_t bytes;
+    ssize_t n;
 
     compact(rx);
     int used = direct(rx, iov, &bytes);
-    iov[used].iov_base = rx->buffer + rx->end;
-    iov[used].iov_len = used ? S2N_RECEIVE_BEHIND : S2N_RECEIVE_BYTES - rx->end;
-    message.msg_iovlen = (size_t)used + 1;
-    ssize_t n = recvmsg(conn->source.fd, &message, MSG_DONTWAIT);
+    if (used)
+        n = receive_direct(conn, iov, used);
+    else /* the cheaper call */
+        n = recv(conn->source.fd, rx->buffer + rx->end, S2N_RECEIVE_BYTES - rx->end, MSG_DONTWAIT);
     if (n <= 0) {
         if (n == 0 || (errno != EAGAIN && errno != EINTR))
             s2n_conn_end(conn, n ? (uint32_t)errno : 0);

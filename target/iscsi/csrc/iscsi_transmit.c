@@ -43,11 +43,6 @@ bool s2n_transmit_withdraw(s2n_conn *conn, const s2n_command *command)
     return false;
 }
 
-bool s2n_transmit_idle(const s2n_conn *conn)
-{
-    return !conn->queue_head && !conn->wire_count;
-}
-
 /* ---- replies ---- */
 
 struct s2n_reply *s2n_reply_new(s2n_conn *conn, uint8_t opcode, uint8_t *data, uint32_t data_length)
