@@ -7,8 +7,9 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,11 +19,13 @@ from scsi2nvme.api import methods
 from scsi2nvme.api.table import METHODS
 from scsi2nvme.cli import control
 from scsi2nvme.cli.errors import FAILED, OperationError, UsageError
+from scsi2nvme.cli.verbs.bind import binding as bind_verb
 from scsi2nvme.cli.verbs.export import kernel_target
 from scsi2nvme.cli.verbs.shell import session as shell
 from scsi2nvme.cli.verbs.shell.disks import CONTROLLER
 from scsi2nvme.cli.verbs.shell.kind import Kind, Place, View
 from scsi2nvme.cli.verbs.shell.session import Node, Session
+from scsi2nvme.drivers.host import binding as host_binding
 from scsi2nvme.target.portal_address import PortalAddress
 from scsi2nvme.target.tcmu.lio import Publication
 from tests.daemon import IQN, PROGRAM, Daemon, free_port, targets
@@ -239,6 +242,36 @@ def test_the_kernels_target_is_configured_as_by_the_verb(
     assert session.at("/kernel/nvme-0").summary() == ("1.00 GiB, no backstore", None)
     with pytest.raises(OperationError, match="give --yes"):
         Session(running.state_dir).run_cmdline("/kernel unexport 0")
+
+
+def test_disks_are_bound_as_by_the_verb(
+    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What becomes of a disk is for a machine: tests/system."""
+    done: list[Any] = []
+
+    def bind(address: str, *, report: Callable[[str], None], system: object, **given: Any) -> None:
+        done.append((address, given))
+        report("driver_override")
+
+    monkeypatch.setattr(bind_verb, "bind", bind)
+    monkeypatch.setattr(bind_verb, "unbind", bind)
+    monkeypatch.setattr(
+        host_binding,
+        "disks",
+        lambda system: [SimpleNamespace(function=SimpleNamespace(address="0000:01:00.0"))],
+    )
+    session.run_cmdline("/disks bind 0000:01:00.0 persist=true serial=S force=true")
+    session.run_cmdline("/disks unbind 0000:01:00.0 dry_run=true")
+    bound = {"serial": "S", "force": True, "persist": True, "dry_run": False}
+    assert done == [("0000:01:00.0", bound), ("0000:01:00.0", {"dry_run": True})]
+    assert capsys.readouterr().out == "driver_override\nwould do: driver_override\n"
+    assert session.at("/disks").ui_complete_bind({}, "0", "address") == ["0000:01:00.0 "]
+
+
+def test_a_disk_that_is_not_there_is_not_bound(session: Session) -> None:
+    with pytest.raises(OperationError, match=r"no PCI device 0000:fe:1f\.7"):
+        session.run_cmdline("/disks bind 0000:fe:1f.7")
 
 
 def test_a_dry_run_asks_nobody(running: Daemon, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from scsi2nvme.api import methods
 from scsi2nvme.api.statistics import STATISTICS
 from scsi2nvme.cli.sizes import size
+from scsi2nvme.cli.verbs.shell.binding import COMMANDS as BINDING
 from scsi2nvme.cli.verbs.shell.kind import Command, Kind, Place, Summary
 from scsi2nvme.cli.verbs.shell.rows import Children, Row, count, named, shown
 
@@ -195,5 +196,5 @@ def _rates(answer: Any) -> Iterator[str]:
 DISKS = Kind(
     lambda place: (count(len(shown(place, "Devices")), "disk"), None),
     _disks,
-    (Command("stat", STATISTICS, lines=_rates),),
+    (Command("stat", STATISTICS, lines=_rates), *BINDING),
 )
