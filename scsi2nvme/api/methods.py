@@ -63,6 +63,24 @@ class WhichStructure:
 
 
 @dataclass(frozen=True, slots=True)
+class ControllerHealth:
+    """How a controller is, by its SMART log."""
+
+    controller: str = field(metadata=doc("its name, or number"))
+    temperature_celsius: int
+    percent_used: int = field(metadata=doc("of its life, as its vendor estimates; may exceed 100"))
+    available_spare: int = field(metadata=doc("percent"))
+    media_errors: int
+    warnings: tuple[str, ...] = field(
+        metadata=doc(
+            "what it warns of: spare, temperature, reliability, read_only, backup_failed, "
+            "memory_region"
+        )
+    )
+    age_s: float = field(metadata=doc("how old the log is: one that does not answer has no newer"))
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """A session with our portal: an I_T nexus, or one of discovery."""
 
@@ -138,6 +156,12 @@ FORGET = Method(
     WhichController,
     type(None),
     changes=True,
+)
+HEALTH = Method(
+    "controllers.health",
+    "how controllers are: of those whose SMART log is known, none older than five minutes",
+    Nothing,
+    list[ControllerHealth],
 )
 SESSIONS = Method("sessions.list", "who is logged in at our portal", Nothing, list[Session])
 END_SESSION = Method(

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, closing
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
@@ -270,7 +271,12 @@ def test_what_the_page_shows_is_what_others_are_told(served: Served) -> None:
         told = json.loads(served.get("/status.json")[1])
         with Client(served.daemon.state_dir / "control.sock") as daemon:
             counts, listed = daemon.call(STATISTICS), daemon.call(methods.SHOW)
+            (health,) = daemon.call(methods.HEALTH)
     assert told["listed"] == listed
+    (shown,) = told["health"]
+    assert shown | {"age_s": 0} == json.loads(json.dumps(plain(replace(health, age_s=0))))
+    assert (health.temperature_celsius, health.percent_used, health.media_errors) == (44, 93, 3)
+    assert health.warnings == ("spare",)
     assert told["counts"]["units"] == json.loads(json.dumps(plain(counts.units)))
     assert told["counts"]["sessions"] == json.loads(json.dumps(plain(counts.sessions)))
 

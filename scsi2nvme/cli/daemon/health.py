@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from scsi2nvme.api.methods import ControllerHealth
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
 from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.errors import ControllerError
@@ -14,6 +15,9 @@ from scsi2nvme.records import dataclass
 
 FRESH_S = 10.0  # for so long a log is told again
 PATIENCE_S = 1.0  # for controllers to answer; who is late is told of the next time
+ZERO_CELSIUS_K = 273
+# Bits of the critical warning. Spec: NVMe Base 2.0c figure 208.
+WARNINGS = ("spare", "temperature", "reliability", "read_only", "backup_failed", "memory_region")
 STALE_S = 300.0  # what is older is not told: nobody knows
 
 
@@ -24,6 +28,19 @@ class Health:
     controller: str
     smart: Values
     age_s: float
+
+    def told(self) -> ControllerHealth:
+        """Return what the control API, and the status page, tell of it."""
+        warning = self.smart.critical_warning
+        return ControllerHealth(
+            self.controller,
+            self.smart.temperature - ZERO_CELSIUS_K,
+            self.smart.percent_used,
+            self.smart.avail_spare,
+            self.smart.media_errors,
+            tuple(name for bit, name in enumerate(WARNINGS) if warning >> bit & 1),
+            self.age_s,
+        )
 
 
 class HealthReader:

@@ -139,6 +139,7 @@ class Daemon:
         answers.add(methods.SHOW, self._show)
         answers.add(methods.READ, self._read)
         answers.add(methods.RESET, self._reset)
+        answers.add(methods.HEALTH, self._health)
         self.controllers.answer(answers)
         controllers = self.controllers
         Passing(self.service, controllers.one, controllers.follow).answer(answers)
@@ -157,6 +158,9 @@ class Daemon:
         controller = self.controllers.named(which.controller)
         wanted = inspection.INSPECTIONS[which.structure]
         return (await controllers.read(controller, wanted, which.nsid)).hex()
+
+    async def _health(self, _: Nothing) -> list[methods.ControllerHealth]:
+        return [one.told() for one in await self.health.look()]
 
     async def _reset(self, which: methods.WhichController) -> None:
         await controllers.reset(self.controllers.named(which.controller))

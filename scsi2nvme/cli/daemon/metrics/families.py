@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from scsi2nvme import __version__
 from scsi2nvme.api.statistics import AllCounts, Counts, FailureCount, KindCounts, UnitPath
-from scsi2nvme.cli.daemon.health import Health
+from scsi2nvme.cli.daemon.health import WARNINGS, ZERO_CELSIUS_K, Health
 from scsi2nvme.cli.statistics import buckets_below
 from scsi2nvme.fields import Values
 from scsi2nvme.records import dataclass
@@ -141,9 +141,7 @@ def _states(seen: Seen) -> Iterator[tuple[Sequence[str], float]]:
 
 
 _USABLE = ("optimized", "non-optimized")
-ZERO_CELSIUS_K, _DATA_UNIT_BYTES = 273, 512_000
-# Bits of the critical warning. Spec: NVMe Base 2.0c figure 208.
-WARNINGS = ("spare", "temperature", "reliability", "read_only", "backup_failed", "memory_region")
+_DATA_UNIT_BYTES = 512_000
 
 
 def _smart(value: Callable[[Values], float]) -> _Values:

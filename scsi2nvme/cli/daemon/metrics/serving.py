@@ -13,8 +13,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 
 from scsi2nvme import __version__
 from scsi2nvme.api.rpc import plain
-from scsi2nvme.cli.daemon.health import Health
-from scsi2nvme.cli.daemon.metrics.families import WARNINGS, ZERO_CELSIUS_K, Families, Seen
+from scsi2nvme.cli.daemon.metrics.families import Families, Seen
 from scsi2nvme.cli.daemon.metrics.page import site
 from scsi2nvme.cli.daemon.metrics.server import MetricsServer
 from scsi2nvme.target.portal_address import PortalAddress
@@ -57,7 +56,7 @@ def start(
             "version": __version__,
             "counts": plain(now.counts),
             "listed": now.listed,
-            "health": [_health(one) for one in now.health],
+            "health": [plain(one.told()) for one in now.health],
         }
 
     server = MetricsServer(address, site(make_wsgi_app(registry), status))
@@ -70,17 +69,3 @@ def start(
             server.address,
         )
     return server.address
-
-
-def _health(one: Health) -> dict[str, Any]:
-    """Return what the page shows of a SMART log."""
-    warning = one.smart.critical_warning
-    return {
-        "controller": one.controller,
-        "temperature_celsius": one.smart.temperature - ZERO_CELSIUS_K,
-        "percent_used": one.smart.percent_used,
-        "available_spare": one.smart.avail_spare,
-        "media_errors": one.smart.media_errors,
-        "warnings": [name for bit, name in enumerate(WARNINGS) if warning >> bit & 1],
-        "age_s": one.age_s,
-    }
