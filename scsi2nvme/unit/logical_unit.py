@@ -12,7 +12,7 @@ from dataclasses import field, replace
 
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.namespace import NamespaceFacts, SecureErase
-from scsi2nvme.nvme.protection import Protection
+from scsi2nvme.nvme.protection import NO_PROTECTION, Protection
 from scsi2nvme.records import dataclass
 from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
@@ -194,7 +194,9 @@ class LogicalUnit(BlockDevice):
     def protection(self) -> Protection:
         """What I/O commands say of protection information where none of it is moved."""
         kept = self.facts.protection
-        return self.mode.protection(kept) if self.facts.moves_protection else kept
+        if kept is NO_PROTECTION or not self.facts.moves_protection:
+            return kept
+        return self.mode.protection(kept)
 
     @property
     def fenced_by_disk(self) -> bool:

@@ -74,6 +74,7 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
     ),
     "FORMAT UNIT": (WRITE, False),
     "GET LBA STATUS (16)": (READ, False),
+    "GET PHYSICAL ELEMENT STATUS": (READ, False),
     "INQUIRY": (ALWAYS, True),
     "LOG SELECT": (WRITE, False),
     "LOG SENSE": (ALWAYS, True),

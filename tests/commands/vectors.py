@@ -673,6 +673,14 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             data=hexed("0000001400000001000000000000000500000ffb00000000"),
         ),
     ),
+    "GET PHYSICAL ELEMENT STATUS": (
+        Step(
+            "9E 17 00000000 00000000 000000FF 00 00",
+            nvme=("admin 02 nsid=FFFFFFFF cdw10=7F8002",),
+            data=hexed("00000001 00000001").ljust(32, b"\0")
+            + hexed("00000000 00000001 00000000 00000101 FFFFFFFFFFFFFFFF").ljust(32, b"\0"),
+        ),
+    ),
     "SECURITY PROTOCOL IN": (
         Step(
             "A2 00 0000 80 00 00000001 00 00",

@@ -42,6 +42,8 @@ ASKED = {
     "write": "dd if=/dev/urandom of=$disk bs=64K count=1 seek=16 oflag=direct conv=notrunc",
     "lba-status": "sg_get_lba_status --lba=0 --maxlen=4096 $disk",
     "pending-defects": "sg_logs --page=0x15,1 $disk",
+    "elements": "sg_get_elem_status --maxlen=255 $disk",
+    "feature-sets": "sg_vpd --page=sfs $disk",
     "opcodes": "sg_opcodes $disk",
     # What Linux does with a disk that nobody uses (runtime power management).
     "let-sleep": "let_sleep",
@@ -131,6 +133,12 @@ def test_a_disk_that_nobody_uses_sleeps(told: dict[str, str]) -> None:
     assert "CHECK CONDITION" in told["sleeping"]
     assert "INITIALIZING COMMAND REQUIRED" in told["sleeping"].upper()
     assert "GOOD" in told["awake"]
+
+
+def test_what_else_it_tells(told: dict[str, str]) -> None:
+    assert re.search(r"health: *within", told["elements"], re.I), told["elements"]
+    assert "SBC Base 2010" in told["feature-sets"]
+    assert "Basic provisioning 2016" in told["feature-sets"]
 
 
 def test_which_blocks_are_allocated(told: dict[str, str]) -> None:
