@@ -10,7 +10,10 @@
 
 #include <string.h>
 
-enum { DSM_RANGE_BYTES = 16, DSM_AD = 1 << 2 };
+enum { DSM_RANGES = 256, DSM_RANGE_BYTES = 16, DSM_AD = 1 << 2 };
+/* Of memory: what takes no longer to give back than a worker does to be woken. */
+#define AT_ONCE_BYTES (UINT64_C(256) << 10)
+enum { AT_ONCE_RANGES = 16 };
 
 /* ---- stripes ---- */
 
@@ -267,17 +270,25 @@ bool emu_compare_and_write(struct emu_namespace *ns, struct emu_part *first,
     return true;
 }
 
+/* Whether deallocating so many blocks is for a worker to do. */
+static bool takes_long(const struct emu_namespace *ns, uint64_t blocks)
+{
+    return !ns->memory || blocks > AT_ONCE_BYTES >> ns->shift;
+}
+
 uint16_t emu_write_zeroes(struct emu_namespace *ns, const struct emu_command *command,
                           struct iovec *iov, uint32_t count, bool may_block)
 {
     uint64_t mask = stripes_of(ns, command->slba, command->blocks);
+    bool deallocate = command->cdw12 & EMU_DEAC;
     uint16_t status;
 
     (void)iov, (void)count;
-    if (!may_block)
+    if (!may_block && (!deallocate || takes_long(ns, command->blocks)))
         return EMU_WOULD_BLOCK;
-    lock(ns, mask, true, true);
-    status = zero_locked(ns, command->slba, command->blocks, command->cdw12 & EMU_DEAC);
+    if (!lock(ns, mask, true, may_block))
+        return EMU_WOULD_BLOCK;
+    status = zero_locked(ns, command->slba, command->blocks, deallocate);
     if (status == EMU_SUCCESS)
         emu_metadata_zeroed(ns, command);
     if (status == EMU_SUCCESS && is_durable(ns, command))
@@ -290,24 +301,21 @@ struct range {
     uint64_t slba, blocks;
 };
 
-/* Copy the ranges of a Dataset Management command: host memory may change. */
+/* Copy the ranges of a Dataset Management command: host memory may change. The vectors have just
+ * what it moves, and stay for another attempt. */
 static uint16_t fetch_ranges(const struct emu_namespace *ns, const struct emu_command *command,
-                             struct iovec *iov, uint32_t count, struct range *ranges)
+                             const struct iovec *iov, uint32_t count, struct range *ranges)
 {
+    uint8_t raw[DSM_RANGES * DSM_RANGE_BYTES], *to = raw;
     uint32_t wanted = (command->cdw10 & 0xFF) + 1;
 
+    for (uint32_t i = 0; i < count; to += iov[i++].iov_len)
+        memcpy(to, iov[i].iov_base, iov[i].iov_len);
     for (uint32_t i = 0; i < wanted; i++) {
-        uint8_t raw[DSM_RANGE_BYTES];
+        const uint8_t *from = raw + i * DSM_RANGE_BYTES;
 
-        for (size_t have = 0; have < sizeof raw;) {
-            size_t part = sizeof raw - have < iov->iov_len ? sizeof raw - have : iov->iov_len;
-
-            memcpy(raw + have, iov->iov_base, part);
-            have += part;
-            emu_advance(&iov, &count, part);
-        }
-        ranges[i].blocks = s2n_get_le32(raw + 4);
-        ranges[i].slba = s2n_get_le64(raw + 8);
+        ranges[i].blocks = s2n_get_le32(from + 4);
+        ranges[i].slba = s2n_get_le64(from + 8);
         if (ranges[i].slba > ns->blocks || ranges[i].blocks > ns->blocks - ranges[i].slba)
             return EMU_LBA_OUT_OF_RANGE;
     }
@@ -317,21 +325,24 @@ static uint16_t fetch_ranges(const struct emu_namespace *ns, const struct emu_co
 uint16_t emu_deallocate(struct emu_namespace *ns, const struct emu_command *command,
                         struct iovec *iov, uint32_t count, bool may_block)
 {
-    struct range ranges[256];
+    struct range ranges[DSM_RANGES];
     uint32_t wanted = (command->cdw10 & 0xFF) + 1;
-    uint64_t mask = 0;
+    uint64_t mask = 0, blocks = 0;
     uint16_t status;
 
-    if (!may_block)
+    if (!may_block && (takes_long(ns, 0) || wanted > AT_ONCE_RANGES))
         return EMU_WOULD_BLOCK;
     status = fetch_ranges(ns, command, iov, count, ranges);
     if (status != EMU_SUCCESS || !(command->cdw11 & DSM_AD)) /* the rest are hints */
         return status;
-    for (uint32_t i = 0; i < wanted; i++) {
+    for (uint32_t i = 0; i < wanted; blocks += ranges[i++].blocks) {
         if (ranges[i].blocks)
             mask |= stripes_of(ns, ranges[i].slba, ranges[i].blocks);
     }
-    lock(ns, mask, true, true);
+    if (!may_block && takes_long(ns, blocks))
+        return EMU_WOULD_BLOCK;
+    if (!lock(ns, mask, true, may_block))
+        return EMU_WOULD_BLOCK;
     for (uint32_t i = 0; i < wanted && status == EMU_SUCCESS; i++) {
         if (ranges[i].blocks)
             status = zero_locked(ns, ranges[i].slba, ranges[i].blocks, true);
