@@ -25,9 +25,9 @@ def played(
     line: str,
     answer: Callable[[NvmeCommand], Completion] = lambda command: Completion(),
     done: Callable[[float], None] = lambda fraction: None,
-    namespace: bytes = NAMESPACE,
+    namespace: Callable[[int], bytes] = lambda nsid: NAMESPACE,
 ) -> tuple[list[Any], Shown]:
-    """Return what a verb asks, and shows, where Identify Namespace tells of `namespace`."""
+    """Return what a verb asks, and shows, where Identify tells of `namespace` by NSID."""
     arguments = given(line)
     (one,) = (each for each in rows() if arguments.subcommand in (each.name, each.alias))
     conversation = heard(one.converse(arguments), done)
@@ -41,6 +41,10 @@ def played(
         asked.append(question)
         if isinstance(question, NvmeCommand):
             names = question.admin and question.opcode == AdminOpcode.IDENTIFY
-            told = Completion(data=namespace) if names and not question.cdw10 else answer(question)
+            told = (
+                Completion(data=namespace(question.nsid))
+                if names and not question.cdw10
+                else answer(question)
+            )
         else:
             told = None

@@ -10,6 +10,7 @@ import pytest
 
 from scsi2nvme.__main__ import main
 from scsi2nvme.cli.errors import OperationError, UsageError
+from scsi2nvme.cli.passing.row import ALL_NAMESPACES
 from scsi2nvme.drivers.emulated.capabilities.namespace_management import RESIZE
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand
 from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER, IDENTIFY_NAMESPACE, LBA_FORMAT
@@ -61,14 +62,22 @@ def _many(flbas: int = 0, nlbaf: int = 63) -> bytes:
 @pytest.mark.parametrize("nlbaf", [63, 255])
 @pytest.mark.parametrize("line", ["create-ns -S 1Mi -b 4096", "create-ns -S 1Mi -f 0x45"])
 def test_a_namespace_is_created_with_a_format_of_a_high_number(line: str, nlbaf: int) -> None:
-    asked, _ = played(line, namespace=_many(nlbaf=nlbaf))
+    asked, _ = played(line, namespace=lambda nsid: _many(nlbaf=nlbaf))
     data = IDENTIFY_NAMESPACE.parse(asked[-1].data_out)
     assert (data.flbas, data.nsze) == (0x45, 256)
 
 
+def test_what_is_not_told_of_all_namespaces_is_asked_of_the_first() -> None:
+    nothing = IDENTIFY_NAMESPACE.build()
+    told = {ALL_NAMESPACES: nothing, 1: _many()}
+    asked, _ = played("create-ns -S 1Mi -b 4096", namespace=lambda nsid: told[nsid])
+    assert [command.nsid for command in asked] == [ALL_NAMESPACES, 1, 0]
+    assert IDENTIFY_NAMESPACE.parse(asked[-1].data_out).flbas == 0x45
+
+
 @pytest.mark.parametrize("line", ["format -n 1 --force", "format -n 1 -b 4096 --force"])
 def test_a_format_of_a_high_number_is_kept_or_found(line: str) -> None:
-    asked, _ = played(line, namespace=_many(0x45))
+    asked, _ = played(line, namespace=lambda nsid: _many(0x45))
     assert asked[-1].cdw10 == 0x2005
 
 
