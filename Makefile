@@ -236,10 +236,10 @@ fuzz-hot: build-packages environment ## hold C and Python against each other for
 	@$(DEV)/python -m scsi2nvme.fuzz.bulk --cdbs $(or $(CDBS),1000000) $(if $(SEED),--seed $(SEED))
 
 .PHONY: mutants
-mutants: test-packages environment ## plant faults and name those that no fast test notices, for MINUTES=30 (0: all; FILES=, SEED=, COUNT=, ALONE=1)
+mutants: test-packages environment ## plant faults and name those that no fast test notices, for MINUTES=30 (0: all; FILES=, SEED=, COUNT=, ALONE=1, BY=)
 	@PATH="$(DEV):$$PATH" python -m tests.mutants --minutes $(or $(MINUTES),30) \
 	  $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED)) \
-	  $(if $(COUNT),--count $(COUNT)) $(if $(ALONE),--alone)
+	  $(if $(COUNT),--count $(COUNT)) $(if $(ALONE),--alone) $(if $(BY),--by $(BY))
 
 .PHONY: model
 model: test-packages environment ## hold the logical unit against a model of a disk for STEPS=100000 (SEED=, CONTROLLER=, WAY=)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tests.mutants.judges import ROOT, beside_forks, forked_of, judges_of, subjects
+from tests.mutants.judges import ROOT, Stage, beside_forks, forked_of, judges_of, subjects
 from tests.mutants.operators import Mutant, mutants
 from tests.mutants.results import Results, accepted, table
 from tests.mutants.tree import Tree
@@ -44,16 +44,24 @@ def _chosen(prefixes: list[str], seed: int) -> list[Mutant]:
 
 @dataclass(frozen=True)
 class _Way:
-    """How mutants are judged: by C tests alone, or by all; and until when."""
+    """How mutants are judged: C by C tests alone, Python by some tests; and until when."""
 
     alone: bool
+    by: tuple[str, ...]
     end: float
+
+    def only(self, each: Mutant) -> bool:
+        """Whether there are tests that are not asked."""
+        return self.alone if each.path.endswith(".c") else bool(self.by)
 
     def judged(self, each: Mutant, tree: Tree, results: Results) -> str:
         near = results.near(each)
         stages = judges_of(each.path, near)
-        if forked := forked_of(each.path):
-            noticed = tree.ask_forks(each, near)
+        by = () if each.path.endswith(".c") else self.by
+        if by:
+            near, stages = [], (Stage(tests=by),)
+        if forked := by or forked_of(each.path):
+            noticed = tree.ask_forks(each, near, forked)
             if noticed and noticed != "import":
                 return noticed
             if not noticed:  # others are left
@@ -101,7 +109,7 @@ def _work(chosen: _Shared, results: Results, way: _Way) -> str:
                 noticed = way.judged(each, tree, results)
             except RuntimeError as error:
                 return str(error)
-            results.put(each, noticed, alone=way.alone)
+            results.put(each, noticed, alone=way.only(each))
             if not noticed:
                 print(f"SURVIVES {each}", flush=True)
     return ""
@@ -115,6 +123,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the order in which they are tried")
     parser.add_argument("--count", type=int, help="try the first so many alone")
     parser.add_argument("--alone", action="store_true", help="let C be judged by C tests alone")
+    parser.add_argument("--by", default="", help="let Python be judged by these tests alone")
     parser.add_argument("--workers", type=int, default=WORKERS)
     words = parser.parse_args()
     end = time.monotonic() + 60 * words.minutes if words.minutes else float("inf")
@@ -124,18 +133,16 @@ def main() -> int:
     chosen = _chosen(words.files.split(","), words.seed)[: words.count]
     PLACE.mkdir(parents=True, exist_ok=True)
     results = Results(PLACE / "results.jsonl")
-    left = [each for each in chosen if results.get(each, alone=words.alone) is None]
+    way = _Way(words.alone, tuple(filter(None, words.by.split(","))), end)
+    left = [each for each in chosen if results.get(each, alone=way.only(each)) is None]
     print(f"seed {words.seed}, {len(chosen)} mutants, {len(left)} of them untried", flush=True)
     shared = _Shared(left)
     with ThreadPoolExecutor(words.workers) as workers:
-        works = [
-            workers.submit(_work, shared, results, _Way(words.alone, end))
-            for _ in range(words.workers)
-        ]
+        works = [workers.submit(_work, shared, results, way) for _ in range(words.workers)]
     if wrong := [work.result() for work in works if work.result()]:
         print("\n".join(wrong))
         return 1
-    known = [(each, results.get(each, alone=words.alone)) for each in chosen]
+    known = [(each, results.get(each, alone=way.only(each))) for each in chosen]
     outcomes = [(each, noticed) for each, noticed in known if noticed is not None]
     for each, noticed in sorted(outcomes, key=lambda pair: (pair[0].path, pair[0].number)):
         if not noticed:

@@ -73,7 +73,7 @@ class Results:
                 self._note(path, int(number), entry["noticed"])
 
     def get(self, mutant: Mutant, alone: bool = False) -> str | None:
-        """Return who noticed a mutant, or None if that is not known; `alone`: of the C tests."""
+        """Return who noticed a mutant, or None if that is not known; `alone`: of some tests."""
         keys = [self._key(mutant), self._key(mutant, self._tests)]
         if alone:
             keys.append(self._key(mutant, self._tests + ALONE))
@@ -94,7 +94,7 @@ class Results:
             self._judges.setdefault(path, []).append((number, noticed))
 
     def put(self, mutant: Mutant, noticed: str, alone: bool = False) -> None:
-        survives = self._tests + (ALONE if alone and mutant.path.endswith(".c") else "")
+        survives = self._tests + (ALONE if alone else "")
         key = self._key(mutant, "" if noticed else survives)
         with self._lock, self._place.open("a") as file:
             self._known[key] = noticed

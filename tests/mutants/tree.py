@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 from tests.mutants.forks import Forks
-from tests.mutants.judges import ROOT, SANITIZED, Stage, forked_of, judges_of, stage_of
+from tests.mutants.judges import ROOT, SANITIZED, Stage, judges_of, stage_of
 from tests.mutants.operators import Mutant, planted
 
 BUILD_S, FIRST_S = 900.0, 120.0
@@ -82,12 +82,11 @@ class Tree:
                     shutil.copy(source, copy, follow_symlinks=False)
         kept.write_text("\0".join(sorted(wanted)))
 
-    def ask_forks(self, mutant: Mutant, near: Sequence[str]) -> str:
-        """Return which of the tests that are forked notices a mutant, "" if none does.
+    def ask_forks(self, mutant: Mutant, near: Sequence[str], tests: tuple[str, ...]) -> str:
+        """Return which of some tests notices a mutant, "" if none does.
 
         They are not begun anew for each: what only importing would show is "import".
         """
-        tests = forked_of(mutant.path)
         if tests not in self._forks:
             self._forks[tests] = Forks(self.place, self._environment(), tests)
         forks = self._forks[tests]
