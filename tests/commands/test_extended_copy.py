@@ -23,6 +23,7 @@ from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import Forwarded
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.copies import MOST_RESULTS
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.model_controller import ModelController
 from tests.model_mover import move_on_models
@@ -335,6 +336,24 @@ def test_results_are_not_kept_without_bound(bench: Bench) -> None:
         data = parameters([], [], list_identifier=identifier)
         assert copy(bench, data).status is Status.GOOD
     assert len(bench.lu.copies._operations) <= 65
+
+
+def test_the_oldest_results_of_a_nexus_go(bench: Bench) -> None:
+    """Neither another's, nor what is under way."""
+    name, other = "RECEIVE COPY STATUS (LID1)", bench.other()
+    assert copy(bench, parameters([], [], list_identifier=3), other).status is Status.GOOD
+    running = bench.lu.copies.begin(bench.nexus, 250, 0, long=False)
+    for identifier in range(200):
+        assert copy(bench, parameters([], [], list_identifier=identifier)).status is Status.GOOD
+    kept = [
+        each
+        for each in range(256)
+        if bench.do(name, list_identifier=each, allocation_length=64).status is Status.GOOD
+    ]
+    assert kept == [*range(200 - MOST_RESULTS - 1, 200), 250]
+    assert bench.lu.copies.find(bench.nexus, 250, long=False) is running
+    told = bench.do(name, nexus=other, list_identifier=3, allocation_length=64)
+    assert told.status is Status.GOOD
 
 
 def test_details_of_a_failure_are_told_once(bench: Bench) -> None:

@@ -10,6 +10,7 @@ import pytest
 from scsi2nvme.commands.vpd_pages.third_party_copy import BLOCK_ROD_FEATURES, ROD_TOKEN_FEATURES
 from scsi2nvme.nvme.namespace import Zones
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit import tokens
 from scsi2nvme.unit.copies import MOST_BEHIND
 from scsi2nvme.unit.ports import PortName
 from scsi2nvme.unit.tokens import (
@@ -37,6 +38,16 @@ def test_there_is_room_for_so_many_ranges(bench: Bench) -> None:
             populate(bench, ranges, nexus=bench.other(f"n{number}"))
     populate(bench, [(0, 1)], nexus=bench.other("more"))
     assert len(bench.lu.rods.tokens.all()) == 8 * most
+
+
+def test_why_the_last_ones_are_no_more_is_known(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "_MOST_ENDED", 3)
+    made = [populate(bench, [(n % 32, 1)]) for n in range(MOST_OWN_TOKENS + 4)]
+    outcomes = [told(write(bench, token, [(100, 1)])) for token in made[:4]]
+    assert outcomes == [(5, 0x23, 0x04), *[(5, 0x23, 0x08)] * 3]
+    assert write(bench, made[4], [(100, 1)]).status is Status.GOOD
 
 
 def test_who_watches_is_told_once_of_many(bench: Bench) -> None:
