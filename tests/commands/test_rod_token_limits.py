@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -48,6 +48,45 @@ def test_why_the_last_ones_are_no_more_is_known(
     outcomes = [told(write(bench, token, [(100, 1)])) for token in made[:4]]
     assert outcomes == [(5, 0x23, 0x04), *[(5, 0x23, 0x08)] * 3]
     assert write(bench, made[4], [(100, 1)]).status is Status.GOOD
+
+
+class _Timer:
+    """A timer that was asked for."""
+
+    def __init__(self, seconds: float, call: Callable[[], None]) -> None:
+        self.seconds = seconds
+        self.call = call
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def test_one_timer_at_a_time_ends_tokens(bench: Bench) -> None:
+    known, now, timers = bench.lu.rods.tokens, [1000.0], list[_Timer]()
+
+    def later(seconds: float, call: Callable[[], None]) -> _Timer:
+        timers.append(_Timer(seconds, call))
+        return timers[-1]
+
+    known.now, known.later = lambda: now[0], later
+    populate(bench, [(1, 1)], inactivity_timeout=300)
+    now[0] += 100
+    populate(bench, [(2, 1)])
+    assert [each.seconds for each in timers] == [301]
+    now[0] += 201
+    timers[0].call()  # both are over: the second was the first
+    assert (len(timers), known._live) == (1, {})
+    populate(bench, [(3, 1)])
+    now[0] += 50
+    populate(bench, [(4, 1)])
+    now[0] += 11
+    timers[1].call()
+    assert [each.seconds for each in timers[1:]] == [61, 50]
+    known.stop()
+    assert [each.cancelled for each in timers] == [False, False, True]
+    populate(bench, [(5, 1)])
+    assert len(timers) == 3
 
 
 def test_who_watches_is_told_once_of_many(bench: Bench) -> None:
