@@ -401,7 +401,10 @@ def copy_long(bench: Bench, data: bytes) -> Result:
 
 def status_long(bench: Bench, identifier: int) -> Any:
     name, fields = "RECEIVE COPY STATUS (LID4)", {"allocation_length": 256}
-    return STATUS_LID4.parse(bench.do(name, list_identifier=identifier, **fields).data_in)
+    data = bench.do(name, list_identifier=identifier, **fields).data_in
+    status = STATUS_LID4.parse(data)
+    assert status.available_data == len(data) - 4
+    return status
 
 
 def test_a_list_with_a_long_identifier(bench: Bench) -> None:

@@ -126,3 +126,18 @@ def test_extents_meet_where_they_have_blocks_in_common(
     whole = extents.merged(some)
     assert set[int]().union(*whole) == mine
     assert all(one.stop < other.start for one, other in pairwise(whole))
+
+
+def test_many_extents_are_put_in_order_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a thousand ranges of one and of another are a million looks, while nobody is served."""
+    looks = 0
+
+    def look(one: range, other: range) -> bool:
+        nonlocal looks
+        looks += 1
+        return max(one.start, other.start) < min(one.stop, other.stop)
+
+    monkeypatch.setattr(extents, "_meets", look)
+    even, odd = ([range(n, n + 1) for n in range(first, 400, 2)] for first in (0, 1))
+    assert not extents.meet(even, odd)
+    assert looks <= len(even) + len(odd)
