@@ -59,7 +59,7 @@ class _Way:
         stages = judges_of(each.path, near)
         by = () if each.path.endswith(".c") else self.by
         if by:
-            near, stages = [], (Stage(tests=by),)
+            near, stages = [name for name in near if name.startswith(by)], (Stage(tests=by),)
         if forked := by or forked_of(each.path):
             noticed = tree.ask_forks(each, near, forked)
             if noticed and noticed != "import":

@@ -3,7 +3,7 @@
 A pytest plugin. A line of JSON on the standard input is a mutant: `path` and `source` of the
 module, `first`, the tests to begin with, `only` if no others are to be run, and `limit_s`. The
 answer is a line on the descriptor REPLY of the environment: the first test that fails, "time",
-"" if none does, or "import" if the change is in what importing the module does.
+"" if none does, or "import" if the change is in what importing modules does, also by a function.
 
 Before the first, all tests are run once, to know who calls which function: a mutant is judged by
 these.
@@ -12,6 +12,7 @@ these.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -35,6 +36,7 @@ _OPTIMIZED = 0x1  # functions have it, modules and class bodies do not
 
 def pytest_runtestloop(session: pytest.Session) -> bool:
     """Judge mutants instead of running tests."""
+    sys.setprofile(None)
     callers = _in_fork(lambda: scout(session.items, _run_one))
     with os.fdopen(int(os.environ[REPLY]), "w") as reply:
         for line in sys.stdin:
@@ -79,6 +81,16 @@ def scout(
 
 
 _OWNER = [""]  # of what is called now
+_IMPORTED: set[str] = set()  # functions that importing has called: what they made stays as it is
+
+
+def _note_import(frame: FrameType, event: str, _: object) -> None:
+    if event == "call":
+        _IMPORTED.add(_function(frame.f_code))
+
+
+if REPLY in os.environ:
+    sys.setprofile(_note_import)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -87,8 +99,13 @@ def pytest_runtest_call(item: pytest.Item) -> None:
     _OWNER[0] = item.nodeid
 
 
+@functools.cache
+def _place(path: str) -> str:
+    return os.path.realpath(path)
+
+
 def _function(code: CodeType) -> str:
-    return f"{os.path.realpath(code.co_filename)}:{code.co_qualname}"
+    return f"{_place(code.co_filename)}:{code.co_qualname}"
 
 
 def _in_fork(call: Callable[[], Callers]) -> Callers:
@@ -131,7 +148,9 @@ def _judge(session: pytest.Session, request: dict[str, Any], callers: Callers) -
         os.setpgid(child, child)
     os.close(told)
     try:
-        return _listen(begun, time.monotonic() + request["limit_s"])
+        noticed = _listen(begun, time.monotonic() + request["limit_s"])
+        called = any(_function(each) in _IMPORTED for _, each in found)
+        return noticed or ("import" if called and not request["only"] else "")
     finally:
         os.close(begun)
         os.killpg(child, signal.SIGKILL)
