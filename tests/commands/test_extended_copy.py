@@ -21,13 +21,13 @@ from scsi2nvme.commands.copy_results import FAILURE_DETAILS, OPERATING_PARAMETER
 from scsi2nvme.commands.copy_targets import designators
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.scsi.result import Result
-from scsi2nvme.scsi.sense import Forwarded
+from scsi2nvme.scsi.sense import FieldPointer, Forwarded
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.copies import MOST_RESULTS
+from scsi2nvme.unit.copies import MOST_RESULTS, Copies, Move, Moved
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.model_controller import ModelController
 from tests.model_mover import move_on_models
-from tests.support import Bench, make_bench, make_lu
+from tests.support import Bench, make_bench, make_lu, make_nexus
 
 UNRECOVERED_READ = 0x281
 NAA, EUI_64, T10 = 3, 2, 1
@@ -193,22 +193,30 @@ def test_a_list_that_is_cut_short_is_refused(bench: Bench, length: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("descriptors", "segments", "code"),
+    ("descriptors", "segments", "code", "byte", "bit"),
     [
-        ({"type_code": 0xE0}, {}, (5, 0x26, 0x07)),
-        ({"association": 1}, {}, (5, 0x26, 0x00)),
-        ({"designator_length": 21}, {}, (5, 0x26, 0x00)),
-        ({}, {"type_code": 0x03}, (5, 0x26, 0x09)),
-        ({}, {"descriptor_length": 0x1C}, (5, 0x26, 0x00)),
-        ({}, {"type_code": 0x0A, "number_of_bytes": (256 << 20) + 512}, (5, 0x26, 0x00)),
+        ({"type_code": 0xE0}, {}, (5, 0x26, 0x07), 16, None),
+        ({"association": 1}, {}, (5, 0x26, 0x00), 16 + 5, 5),
+        ({"designator_length": 21}, {}, (5, 0x26, 0x00), 16 + 7, None),
+        ({}, {"type_code": 0x03}, (5, 0x26, 0x09), 76, None),
+        ({}, {"descriptor_length": 0x1C}, (5, 0x26, 0x00), 76 + 2, 7),
+        ({}, {"type_code": 0x0A, "number_of_bytes": (256 << 20) + 512}, (5, 0x26, 0), 76 + 8, 7),
     ],
 )
 def test_descriptors_that_are_wrong(
-    bench: Bench, descriptors: dict[str, int], segments: dict[str, int], code: Outcome
+    bench: Bench,
+    descriptors: dict[str, int],
+    segments: dict[str, int],
+    code: Outcome,
+    byte: int,
+    bit: int | None,
 ) -> None:
     good = segment(0, 40, 1)
     data = parameters([cscd(bench.lu, **descriptors)], [good, segment(0, 41, 1, **segments)])
-    assert told(copy(bench, data)) == code
+    result = copy(bench, data)
+    assert told(result) == code
+    assert result.sense is not None
+    assert result.sense.pointer == FieldPointer(byte, bit, in_cdb=False)
     assert bench.model.executed == []
 
 
@@ -385,6 +393,16 @@ def test_the_limits_that_are_told_can_be_told_apart(bench: Bench) -> None:
     assert most >= 32 * (told.maximum_cscd_count + 1) + 28
     assert most >= 32 + 28 * (told.maximum_segment_count + 1)
     assert data[44:] == bytes([0x02, 0x0A, 0xE4])
+    assert 1 << told.data_segment_granularity == bench.lu.block_bytes
+
+
+def test_what_is_not_served_copies_nothing() -> None:
+    lu, ended = make_lu(), list[Moved]()
+    Copies().mover(Move(make_nexus("a"), lu, 0, lu, 1, 1)).start(ended.append)
+    (moved,) = ended
+    assert moved.fault is not None
+    assert (moved.blocks, moved.fault.reachable) == (0, False)
+    assert moved.fault.result.status is Status.BUSY
 
 
 def test_a_reservation_of_another_stops_it(bench: Bench) -> None:

@@ -50,6 +50,15 @@ def test_why_the_last_ones_are_no_more_is_known(
     assert write(bench, made[4], [(100, 1)]).status is Status.GOOD
 
 
+def test_what_has_expired_makes_room_for_what_is_new(bench: Bench) -> None:
+    now = [1000.0]
+    bench.lu.rods.tokens.now = lambda: now[0]
+    made = [populate(bench, [(n % 32, 1)]) for n in range(MOST_OWN_TOKENS)]
+    now[0] += tokens.DEFAULT_INACTIVITY_S
+    populate(bench, [(0, 1)])
+    assert told(write(bench, made[0], [(100, 1)])) == (5, 0x23, 0x07)  # not as one too many
+
+
 class _Timer:
     """A timer that was asked for."""
 
