@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from scsi2nvme.command import Command, Data, Task, Transfer
 from scsi2nvme.commands.copy_parameters import (
@@ -126,6 +127,20 @@ def _performed(operation: Operation, moves: Moves) -> Translation:
     return result
 
 
+def _behind(operation: Operation, moves: Moves) -> Generator[Any, Any, Result]:
+    """Do so once it is begun for the second time. If nobody does that, it is over all the same.
+
+    The command may be aborted before anybody knows what is left to do: the first time has the end
+    of this know of it, which nothing has that was never begun.
+    """
+    try:
+        yield
+        return (yield from _performed(operation, moves))
+    finally:
+        if operation.running:
+            operation.end(State.ABORTED, Result(Status.TASK_ABORTED))
+
+
 def _begun(task: Task, identifier: int | None) -> Operation:
     """Return an operation with a list identifier of the nexus's, which none has that goes on."""
     action = task.command.service_action or 0
@@ -151,7 +166,9 @@ def carried_out(
     if not immed:
         return (yield from _performed(operation, work(operation)))
     operation.state = State.BACKGROUND
-    return replace(GOOD, background=_performed(operation, work(operation)))
+    behind = _behind(operation, work(operation))
+    next(behind)
+    return replace(GOOD, background=behind)
 
 
 def extended_copy(task: Task) -> Translation:

@@ -59,7 +59,7 @@ class ByHand:
                 turn = in_turn(unit, command, cdb, data_out, nexus.key)
             async with turn:
                 result = await self._play(unit, request, engine.run(request, data_out, expected))
-            await self._manager.preempted(unit)
+            await self._manager.preempted(unit, nexus.key)
         finally:
             lu.unit_attentions.pop(nexus.key, None)
             lu.let_others_in(nexus)

@@ -64,7 +64,7 @@ class ServedUnit:
     LUN the logical unit is reached. Commands hold `lock` shared while they run, or
     exclusively where they run alone, as often as `allowance` lets them, one after the other by
     `next_alone`, and of `blocks` those that they name. `preempting` are the aborts that PREEMPT
-    AND ABORT has begun and not yet waited for; `drains` counts those who keep the hot path off,
+    AND ABORT has begun, with whose tasks they end; `drains` counts those who keep the hot path off,
     or are about to, `ranges` those who keep it off some blocks, `orders` the aborts of its tasks.
     `left`: commands of the engine go by another controller than `controller`.
     `followers` are told whenever `publish` is called, until `stop_followers`.
@@ -84,7 +84,7 @@ class ServedUnit:
     next_alone: SharedLock = field(default_factory=SharedLock)
     resets: Resets = field(default_factory=Resets)
     paths: list[tuple[OpenNexus, int]] = field(default_factory=list)
-    preempting: list[asyncio.Task[None]] = field(default_factory=list)
+    preempting: dict[asyncio.Task[None], str] = field(default_factory=dict)
     closed: bool = False
     left: bool = False
     layout: Layout = field(default_factory=Layout)

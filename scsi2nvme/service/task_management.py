@@ -98,17 +98,19 @@ class TaskManager:
         """PREEMPT AND ABORT: abort the tasks of the nexuses that lost their registration."""
         for opened in self._registry.nexuses.values():
             if opened.nexus.key in keys:
-                unit.preempting.append(self._background.spawn(self._abort_of(opened, unit)))
+                abort = self._background.spawn(self._abort_of(opened, unit))
+                unit.preempting[abort] = opened.nexus.key
+                abort.add_done_callback(unit.preempting.pop)
 
-    async def preempted(self, unit: ServedUnit) -> None:
+    async def preempted(self, unit: ServedUnit, nexus_key: str) -> None:
         """Wait for those aborts: afterwards no preempted write reaches the medium.
 
-        Without the lock, for which the tasks may wait that are to end.
+        Any command does that has ended meanwhile, but for those of nexuses that are preempted,
+        which are waited for. Without the lock, for which the tasks may wait that are to end.
         Spec: SPC-4 5.13.11.2.5.
         """
-        aborts, unit.preempting = unit.preempting, []
-        if aborts:
-            await asyncio.wait(aborts)
+        if unit.preempting and nexus_key not in unit.preempting.values():
+            await asyncio.wait(tuple(unit.preempting))
 
     async def _abort_of(self, opened: OpenNexus, unit: ServedUnit) -> None:
         """Abort what another nexus has under way; TAS says how it learns of that.

@@ -291,7 +291,7 @@ class TaskRunner:
         It is done, and what goes on after it has to, whoever waits.
         """
         try:
-            await self._manager.preempted(unit)
+            await self._manager.preempted(unit, request.nexus.key)
         finally:
             self._answer(run.task, unit, request, result)
 

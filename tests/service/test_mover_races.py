@@ -115,7 +115,7 @@ async def test_a_preempted_nexus_writes_no_more_once_that_is_answered(bench: Ben
     assert other.opcodes == [Opcode.WRITE]
     manager, unit = bench.service._manager, bench.service._registry.units[lu]
     manager.abort_preempted(unit, [bench.nexus.key])
-    answer = asyncio.get_running_loop().create_task(manager.preempted(unit))
+    answer = asyncio.get_running_loop().create_task(manager.preempted(unit, "another"))
     await settle()
     bench.plane.emit(EventType.DRAINED, cookie=bench.plane.aborts[-1]["token"])
     await settle()
@@ -124,6 +124,25 @@ async def test_a_preempted_nexus_writes_no_more_once_that_is_answered(bench: Ben
     await settle()
     assert answer.done()
     await ended(task)
+
+
+@told
+async def test_all_who_wait_for_preempted_tasks_wait_to_their_end(bench: Bench) -> None:
+    """A command that ends beside PREEMPT AND ABORT does not have that answered early."""
+    manager, unit = bench.service._manager, bench.service._registry.units[bench.lu]
+    manager.abort_preempted(unit, [bench.nexus.key])
+    loop = asyncio.get_running_loop()
+    another = loop.create_task(manager.preempted(unit, "another"))
+    await settle()
+    answer = loop.create_task(manager.preempted(unit, "another"))
+    await settle()
+    assert not another.done()
+    assert not answer.done()
+    bench.plane.emit(EventType.DRAINED, cookie=bench.plane.aborts[-1]["token"])
+    await settle()
+    assert another.done()
+    assert answer.done()
+    assert not unit.preempting
 
 
 @told

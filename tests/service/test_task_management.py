@@ -302,7 +302,7 @@ async def test_what_goes_on_after_its_status_does_so_where_nobody_waits_for_that
 ) -> None:
     """Else a copy in the background would have begun for good, and never ended."""
     preempting: Any = asyncio.get_running_loop().create_future()
-    bench.service._registry.units[bench.lu].preempting = [preempting]
+    bench.service._registry.units[bench.lu].preempting = {preempting: "another"}
     flushing = await bench.run(row("SYNCHRONIZE CACHE (10)").build(immed=1))
     assert flushing.ended is None
     bench.controller.held = True
