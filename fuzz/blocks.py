@@ -27,6 +27,7 @@ _MOST_COMMANDS = 2000  # that one translation may send here
 _FUA, _DEAC = 1 << 30, 1 << 25
 _NLB = 0xFFFF
 # What may be set in CDW12. Spec: NVM Command Set 1.0 3.2.
+_DTYPE = 0xF << 20
 _CDW12 = {
     Opcode.FLUSH: 0,
     Opcode.READ: _NLB | _FUA,
@@ -162,6 +163,13 @@ class _Rules:
         self.require(bit is None or facts.controller_bit("oncs", bit), "oncs", f"{name} is sent")
         reserved = command.cdw12 & ~_PRINFO & ~_CDW12[opcode]
         others = command.cdw13, command.cdw15
+        if opcode == Opcode.WRITE:
+            stream = command.cdw13 >> 16
+            most = facts.streams.count if facts.streams else 0
+            directive = (1 << 20 if stream else 0, stream << 16)
+            told = command.cdw12 & _DTYPE, command.cdw13
+            self.require(told == directive and stream <= most, "group", f"it is of {stream}")
+            reserved, others = reserved & ~_DTYPE, (0, command.cdw15)
         self.require(not reserved and not any(others), "cdw12", f"{name}: {command.sqe().hex()}")
         self._protection(command)
         for each in ranges(command):

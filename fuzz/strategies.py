@@ -16,6 +16,7 @@ from scsi2nvme import commands
 from scsi2nvme.command import Command, Data
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import Completion
+from scsi2nvme.nvme.directives import Streams
 from scsi2nvme.nvme.namespace import NamespaceFacts, Zones
 from scsi2nvme.nvme.protection import TUPLE_BYTES
 from scsi2nvme.nvme.status import MAXIMUM, StatusCode
@@ -203,6 +204,9 @@ _NAMESPACE: dict[str, st.SearchStrategy[int | bytes]] = {
 }
 
 
+_STREAMS = st.sampled_from((None, None, Streams(3), Streams(7, 128, 16)))
+
+
 @cache
 def namespaces(*, most_blocks: int = 1 << 40) -> st.SearchStrategy[NamespaceFacts]:
     """Return a namespace with arbitrary capabilities, as a controller may describe it."""
@@ -221,6 +225,7 @@ def _namespaces(draw: st.DrawFn, sizes: st.SearchStrategy[int]) -> NamespaceFact
         nguid=_unless_zero(namespace.bytes("nguid")),
         eui64=_unless_zero(namespace.bytes("eui64")),
         nvm_controller=IDENTIFY_NVM_CONTROLLER.parse(limits),
+        streams=draw(_STREAMS),
     )
 
 

@@ -193,6 +193,7 @@ class Command:
     transfer: Transfer = Transfer.NONE
     length_field: str = ""
     protect_field: str = ""  # not zero: protection information is moved behind each block
+    hint_field: str = ""  # ignored, but where there are streams: a group, which is of one
     zero_length_means: int = 0  # READ (6): 256 blocks; READ CAPACITY (10), without field: 8 bytes
     access: Access = Access.ALWAYS
     legacy_reserve_allows: bool = False  # runs despite another nexus' RESERVE
@@ -339,6 +340,14 @@ class Command:
         if self.service_action_field is not None:
             assert self.service_action is not None
             self.service_action_field.write(mask, self.service_action, "big")
+        return bytes(mask)
+
+    def usage_by(self, lu: LogicalUnit) -> bytes:
+        """Return the same of a logical unit, which may look at a hint."""
+        if not self.hint_field or not lu.permanent_streams:
+            return self.usage
+        mask, hint = bytearray(self.usage), self.structure.by_name[self.hint_field]
+        hint.write(mask, hint.maximum, "big")
         return bytes(mask)
 
     @cached_property

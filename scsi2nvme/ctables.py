@@ -75,8 +75,8 @@ def _row(row: Command) -> str:
         f"        {bits(row.service_action_field)}, {row.service_action or 0},\n"
         f"        {bits(fields.get('lba'))}, {bits(fields.get(row.length_field))},\n"
         f"        {bits(fields.get('fua'))}, {bits(_selector(fields))},\n"
-        f"        {bits(fields.get('unmap'))}, {bits(fields.get(row.protect_field))},"
-        f" {int(row.asks_for_state)}, {int(row.reads_zones)},"
+        f"        {bits(fields.get('unmap'))}, {bits(fields.get(row.protect_field))},\n"
+        f"        {bits(fields.get('group'))}, {int(row.asks_for_state)}, {int(row.reads_zones)},"
         f" S2N_COUNTED_{row.counted.name},\n"
         f"        {{{_mask(row)}}}}},"
     )

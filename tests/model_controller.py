@@ -142,6 +142,7 @@ class ModelController:
             Opcode.COPY: self._copy,
         }
         self.admin: dict[int, Callable[[NvmeCommand], bytes | Completion | None]] = {
+            AdminOpcode.DIRECTIVE_SEND: lambda command: None,
             AdminOpcode.IDENTIFY: self._identify,
             AdminOpcode.GET_LOG_PAGE: self._get_log_page,
             AdminOpcode.GET_FEATURES: self._get_features,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scsi2nvme.command import Command
+from scsi2nvme.nvme.directives import Streams
 from scsi2nvme.nvme.namespace import NamespaceFacts, Zones
 from scsi2nvme.nvme.structures import (
     IDENTIFY_CONTROLLER,
@@ -78,6 +79,7 @@ NAMESPACE: dict[str, int | bytes] = {
 
 
 # Of a namespace of 4096 blocks.
+SEVEN_STREAMS = Streams(7, write_blocks=128, granularity=16)
 FOUR_ZONES = Zones(size=1024, capacity=1000, most_open=2)
 
 
@@ -91,6 +93,7 @@ def make_facts(
     nvm_controller: Mapping[str, int | bytes] | None = None,
     nsid: int = 1,
     zones: Zones | None = None,
+    streams: Streams | None = None,
 ) -> NamespaceFacts:
     """Return facts of a fully capable namespace; the mappings override fields."""
     format_index = {512: 0, 4096: 1}[block_bytes]
@@ -116,6 +119,7 @@ def make_facts(
             IDENTIFY_NVM_CONTROLLER.build(**(nvm_controller or {}))
         ),
         zones=zones,
+        streams=streams,
     )
 
 
@@ -215,7 +219,10 @@ def bench_of(command: Command, **options: Any) -> Bench:
     for other in (make_bench(zones=FOUR_ZONES, **options), routed_bench(**options)):
         if command.supported(other.lu):
             return other
-    return protected_bench(2, **options)
+    streaming = make_bench(streams=SEVEN_STREAMS, **options)
+    if command.supported(streaming.lu):
+        return streaming
+    return protected_bench(2, streams=SEVEN_STREAMS, **options)
 
 
 def routed_bench(**options: Any) -> Bench:

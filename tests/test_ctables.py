@@ -58,13 +58,14 @@ def test_fields_are_in_words_that_the_cdb_has(row: Command) -> None:
     cdb = bytes((37 * number + 11) % 256 for number in range(row.length))
     body = next(each["body"] for each in ROWS.finditer(header()) if each["name"] == row.name)
     fields = row.structure.by_name
-    _, lba, count, fua, _, unmap, protect = BITS.findall(body)
+    _, lba, count, fua, _, unmap, protect, group = BITS.findall(body)
     for name, bits in {
         "lba": lba,
         row.length_field: count,
         "fua": fua,
         "unmap": unmap,
         row.protect_field: protect,
+        "group": group,
     }.items():
         if not name or name not in fields:
             assert bits == ("", "", "", "", "0")
@@ -151,6 +152,7 @@ def test_what_counts_as_what() -> None:
         *(f"WRITE SAME ({length})" for length in (10, 16, 32)),
         *(f"WRITE ATOMIC ({length})" for length in (16, 32)),
         *("COMPARE AND WRITE", "ORWRITE (16)", "WRITE SCATTERED (16)"),
+        *("WRITE SCATTERED (32)", "WRITE STREAM (16)", "WRITE STREAM (32)"),
     }
     assert [name for name, kind in counted.items() if kind is Counted.DISCARD] == ["UNMAP"]
 

@@ -26,6 +26,7 @@ from scsi2nvme.drivers.nvme.bringup import BringUp, Clock, RealClock
 from scsi2nvme.drivers.nvme.coalescing import Coalesced
 from scsi2nvme.drivers.nvme.commands import Commands
 from scsi2nvme.drivers.nvme.data_path import DataPath, IoQueue
+from scsi2nvme.drivers.nvme.directives import with_streams
 from scsi2nvme.drivers.nvme.errors import ControllerError, ControllerGoneError
 from scsi2nvme.drivers.nvme.events import ControllerEvent, EventMonitor, EventType
 from scsi2nvme.drivers.nvme.execution import Executor
@@ -326,7 +327,8 @@ class Controller:
 
     async def _read_namespaces(self, execute: Execute) -> dict[int, NamespaceFacts]:
         quirks = self._registers.quirks
-        return await read_namespaces(execute, self.identity, quirks, self.namespaces)
+        found = await read_namespaces(execute, self.identity, quirks, self.namespaces)
+        return await with_streams(execute, self.identity, found)
 
     async def _rescan(self) -> frozenset[int]:
         """Read the namespaces again; return the NSIDs that came, went or changed.

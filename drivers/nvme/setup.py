@@ -42,6 +42,8 @@ def _dispensable(command: NvmeCommand) -> tuple[int, int] | None:
     match key:
         case AdminOpcode.GET_LOG_PAGE | AdminOpcode.GET_FEATURES, _:
             return key
+        case AdminOpcode.DIRECTIVE_SEND | AdminOpcode.DIRECTIVE_RECEIVE, _:
+            return key
         case AdminOpcode.IDENTIFY, cns if cns in (CNS_DESCRIPTORS, CNS_COMMAND_SET_CONTROLLER):
             return key
         case AdminOpcode.SET_FEATURES, fid if fid != Feature.NUMBER_OF_QUEUES:

@@ -99,7 +99,7 @@ def _one(task: Task, row: Command | None) -> bytes:
     header = ONE_HEADER.build(
         ctdp=task.cdb.rctd, support=Support.BY_THE_STANDARD, cdb_size=row.length
     )
-    return header + row.usage + (_timeouts(row) if task.cdb.rctd else b"")
+    return header + row.usage_by(task.lu) + (_timeouts(row) if task.cdb.rctd else b"")
 
 
 def report_supported_operation_codes(task: Task) -> Translation:

@@ -79,9 +79,24 @@ def protection_of(task: Task) -> Protection:
 
     What is not transferred to this nexus, or is reserved, is refused. Spec: SBC-3 4.22.2.
     """
+    expected = task.cdb.get(EXPECTED_TAG)
+    lba = 0 if expected is None else task.cdb["lba"]
+    named = None
+    if EXPECTED_APPLICATION_TAG in task.cdb:
+        named = task.cdb[EXPECTED_APPLICATION_TAG], task.cdb[APPLICATION_TAG_MASK]
+    return protection_of_range(task, lba, expected, named)
+
+
+def protection_of_range(
+    task: Task, lba: int, expected: int | None, named: tuple[int, int] | None
+) -> Protection:
+    """Return the same of blocks from an LBA on, of whose reference tags the first is `expected`.
+
+    `named` are the application tag and its mask. None: the command names none.
+    """
     name, facts, kept = task.command.protect_field, task.lu.facts, task.lu.protection
-    code, expected = task.cdb[name] if name else 0, task.cdb.get(EXPECTED_TAG)
-    shift = 0 if expected is None else expected - task.cdb["lba"]
+    code = task.cdb[name] if name else 0
+    shift = 0 if expected is None else expected - lba
     if not code:
         if expected is None:
             return kept
@@ -89,13 +104,13 @@ def protection_of(task: Task) -> Protection:
         return replace(
             Protection(PRACT | checks, PRACT, checks, tagged=True, shift=shift),
             application_tag=kept.application_tag,
-            expected=_expected(task, kept),
+            expected=_expected(kept, named),
         )
     if not task.moves_protection or code not in _CHECKS:
         raise task.invalid_field(name)
     if facts.protection_type == _TYPE_WITH_LONG_CDBS and expected is None:
         raise CheckCondition(Sense(INVALID_COMMAND_OPERATION_CODE, pointer=FieldPointer(0)))
-    checks, compared, tags = _CHECKS[code], _COMPARED[code], _expected(task, kept)
+    checks, compared, tags = _CHECKS[code], _COMPARED[code], _expected(kept, named)
     tagged = facts.protection_type != _TYPE_WITHOUT_REFERENCE_TAGS
     if not tagged:
         checks &= ~CHECK_REFERENCE
@@ -110,11 +125,11 @@ def protection_of(task: Task) -> Protection:
     )
 
 
-def _expected(task: Task, kept: Protection) -> tuple[ApplicationTag, ...]:
+def _expected(kept: Protection, named: tuple[int, int] | None) -> tuple[ApplicationTag, ...]:
     """Return which application tags blocks are to have. Spec: SBC-4 5.16, 5.36, 5.40.2."""
-    if EXPECTED_APPLICATION_TAG not in task.cdb:
+    if named is None:
         return kept.expected
-    tag, mask = task.cdb[EXPECTED_APPLICATION_TAG], task.cdb[APPLICATION_TAG_MASK]
+    tag, mask = named
     return (ApplicationTag(_EVERYWHERE, tag, mask),) if kept.application_tag and mask else ()
 
 

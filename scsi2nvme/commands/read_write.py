@@ -18,6 +18,7 @@ from scsi2nvme.commands.protection import (
 from scsi2nvme.commands.zone_access import check_read, check_write, in_order
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import DataMemory, NvmeCommand, Opcode
+from scsi2nvme.nvme.directives import in_stream
 from scsi2nvme.nvme.protection import Protection
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
 from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
@@ -93,6 +94,7 @@ def block_command(
     blocks: int,
     *,
     cdw12: int = 0,
+    cdw13: int = 0,
     data_out: bytes = b"",
     data_in: int = 0,
     protection: Protection | None = None,
@@ -110,6 +112,7 @@ def block_command(
         cdw10=lba & 0xFFFFFFFF,
         cdw11=lba >> 32,
         cdw12=cdw12 | prinfo | (blocks - 1),
+        cdw13=cdw13,
         cdw14=tag,
         cdw15=application,
         data_out=data_out,
@@ -158,6 +161,7 @@ def data_commands(
     data: bytes,
     cdw12: int = 0,
     protection: Protection | None = None,
+    cdw13: int = 0,
 ) -> Iterator[NvmeCommand]:
     """Return the Writes or Compares of `data`, which begins at `lba`; as `read_commands`."""
     behind = protection.tuple_bytes if protection else 0
@@ -166,7 +170,11 @@ def data_commands(
         end = offset + count * size
         piece = data[offset:end]
         yield block_command(
-            *(opcode, lu, start, count), cdw12=cdw12, data_out=piece, protection=protection
+            *(opcode, lu, start, count),
+            cdw12=cdw12,
+            cdw13=cdw13,
+            data_out=piece,
+            protection=protection,
         )
         offset = end
 
@@ -195,14 +203,30 @@ def write(task: Task) -> Translation:
     check_range(task, lba, blocks)
     check_length(task, blocks)
     check_write(task, lba, blocks)
-    cdw12 = FUA if task.cdb.get("fua") else 0
+    dtype, cdw13 = in_stream(stream_of(task))
+    cdw12 = dtype | (FUA if task.cdb.get("fua") else 0)
     start, _ = to_move(task, lba, blocks)
-    commands = tuple(data_commands(Opcode.WRITE, lu, start, task.data_out, cdw12, protection))
+    data = task.data_out
+    commands = tuple(data_commands(Opcode.WRITE, lu, start, data, cdw12, protection, cdw13))
     if lu.zones is not None:
         return (yield from in_order(lu, commands))
     if commands:
         yield commands
     return GOOD
+
+
+def stream_of(task: Task) -> int:
+    """Return the stream that a write is of, 0 if it is of none.
+
+    A group of another number than the permanent streams have is no hint. Spec: SBC-4 6.4.7.
+    """
+    if stream := task.cdb.get("str_id", 0):
+        return stream
+    permanent = task.lu.permanent_streams
+    if not permanent or not task.command.hint_field:
+        return 0
+    group = task.command.structure.by_name[task.command.hint_field].read(task.cdb.raw, "big")
+    return group if group <= permanent else 0
 
 
 def cdb_fields(length: int, count: str = "transfer_length") -> tuple[Field, ...]:
@@ -218,7 +242,10 @@ def cdb_fields(length: int, count: str = "transfer_length") -> tuple[Field, ...]
 
 
 def group_field(byte: int) -> Field:
-    """Return GROUP NUMBER, which GROUP_SUP of page 86h says is not used. Spec: SBC-3 4.23."""
+    """Return GROUP NUMBER, a hint for WRITE where GROUP_SUP of page 86h is set, else not used.
+
+    Spec: SBC-3 4.23, SBC-4 6.4.7.
+    """
     return Field("group", byte, 0, 5, ignored=True)
 
 
@@ -287,6 +314,7 @@ def _row(name: str, opcode: int, length: int, spec: str) -> Command:
         transfer=Transfer.BLOCKS,
         length_field="transfer_length",
         protect_field="" if length == 6 else protect,
+        hint_field="" if reads or length == 6 else "group",
         zero_length_means=256 if length == 6 else 0,
         access=Access.READ if reads else Access.WRITE,
         modifies_medium=not reads,
@@ -311,6 +339,7 @@ def _long_row(name: str, action: int, spec: str) -> Command:
         transfer=Transfer.BLOCKS,
         length_field="transfer_length",
         protect_field=protect,
+        hint_field="" if reads else "group",
         access=Access.READ if reads else Access.WRITE,
         modifies_medium=not reads,
         supported=supports_long_cdbs,

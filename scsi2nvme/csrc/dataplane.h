@@ -138,6 +138,7 @@ typedef struct {
     uint8_t fenced_by_disk;    /* which alone knows what other hosts have reserved, when asked */
     uint64_t zone_blocks;      /* of one zone: the engine writes it, in order. 0: no zones */
     uint64_t zone_capacity;    /* of its blocks: those behind them are a gap */
+    uint32_t grouped_streams;  /* a WRITE of a group up to it is of the stream of that number */
 } s2n_lu_params;
 
 /* A logical unit begins with its step-aside flag set. */

@@ -25,10 +25,11 @@ struct s2n_hot_row {
     uint16_t action_value;
     struct s2n_bits lba, count, fua, selector, unmap;
     struct s2n_bits protect; /* not zero: protection information is moved as well */
-    bool asks;               /* for the logical unit's state */
-    bool reads_zones;        /* hot where there are zones as well */
-    uint8_t counted;         /* enum s2n_counted */
-    uint8_t accepted[32];    /* CDB bits that may be set for the hot path to take it */
+    struct s2n_bits group;
+    bool asks;            /* for the logical unit's state */
+    bool reads_zones;     /* hot where there are zones as well */
+    uint8_t counted;      /* enum s2n_counted */
+    uint8_t accepted[32]; /* CDB bits that may be set for the hot path to take it */
 };
 
 /* The row that a CDB selects, NULL if there is none. */

@@ -39,7 +39,7 @@ static struct s2n_hot_part place_half(const s2n_lu_params *lu, const struct s2n_
     s2n_hot_begin_sqe(sqe, plan->opcode, lu->nsid);
     sqe[AT_FUSE] = plan->fuse;
     s2n_put_le64(sqe + AT_SLBA, plan->lba);
-    s2n_put_le32(sqe + AT_NLB, plan->cdw12 | (plan->blocks - 1));
+    s2n_put_le32(sqe + AT_NLB, (uint32_t)plan->cdw12 | (plan->blocks - 1));
     return (struct s2n_hot_part){plan->blocks, plan->blocks << lu->block_shift};
 }
 

@@ -43,7 +43,7 @@ static struct s2n_hot_part place_so_many(const s2n_lu_params *lu, const struct s
 {
     s2n_hot_begin_sqe(sqe, plan->opcode, lu->nsid);
     s2n_put_le64(sqe + AT_SLBA, plan->lba);
-    s2n_put_le32(sqe + AT_CDW12, plan->cdw12 | (blocks - 1));
+    s2n_put_le64(sqe + AT_CDW12, plan->cdw12 | (blocks - 1));
     if (lu->protection_write)
         add_protection(lu, plan, sqe);
     return (struct s2n_hot_part){blocks, plan->limit ? 0 : blocks << lu->block_shift};
@@ -111,11 +111,24 @@ static bool plan_read(const s2n_lu_params *lu, const struct s2n_hot_row *row, co
     return plan_transfer(lu, row, cdb, NVME_READ, plan);
 }
 
+/* CDW12 and CDW13 of the stream that a group is written to, 0 if there is none. */
+static uint64_t stream_of(const s2n_lu_params *lu, const struct s2n_hot_row *row,
+                          const uint8_t *cdb)
+{
+    uint64_t group = s2n_hot_bits(cdb, row->group);
+
+    return group && group <= lu->grouped_streams ? NVME_STREAMS | group << NVME_DSPEC_SHIFT : 0;
+}
+
 static bool plan_write(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
                        const struct s2n_hot_data *data, struct s2n_hot_plan *plan)
 {
     (void)data;
-    return plan_transfer(lu, row, cdb, NVME_WRITE, plan);
+    if (!plan_transfer(lu, row, cdb, NVME_WRITE, plan))
+        return false;
+    if (lu->grouped_streams)
+        plan->cdw12 |= stream_of(lu, row, cdb);
+    return true;
 }
 
 static void finish_read(s2n_task *task)

@@ -34,7 +34,7 @@ struct s2n_hot_plan {
     uint8_t fuse;    /* of the next NVMe command, or the last: a pair is placed side by side */
     uint8_t second;  /* the opcode of a pair's second half, which is of the same blocks, */
     uint32_t blocks; /* of Dataset Management: ranges. 0: nothing to do; in the last phase: GOOD */
-    uint32_t cdw12;
+    uint64_t cdw12;  /* and CDW13 above it */
     uint32_t second_cdw12; /* and its CDW12 */
     uint64_t lba;
     uint64_t bytes; /* of data, in all; what the CDB announced unless the block length changed */

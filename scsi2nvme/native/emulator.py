@@ -114,6 +114,24 @@ class Emulator(Handle):
         """Set what MDTS and AWUPF + 1 say."""
         check(lib.s2n_emu_set_limits(self.native, maximum_bytes, atomic_blocks), "limits")
 
+    def set_streams(self, limit: int) -> None:
+        """Have streams of writes, so many of a namespace at most; once, before there is a queue."""
+        check(lib.s2n_emu_set_streams(self.native, limit), "streams")
+
+    def enable_streams(self, nsid: int, *, enabled: bool) -> None:
+        """Let writes to a namespace name streams, or let them not, with none open."""
+        check(lib.s2n_emu_enable_streams(self.native, nsid, enabled), f"streams of {nsid}")
+
+    def open_streams(self, nsid: int) -> tuple[int, ...]:
+        """Return the identifiers of a namespace's streams that are open."""
+        ids = ffi.new("uint16_t[]", lib.S2N_EMU_STREAMS)
+        count = check(lib.s2n_emu_open_streams(self.native, nsid, ids), f"streams of {nsid}")
+        return tuple(ids[0:count])
+
+    def close_stream(self, nsid: int, stream: int) -> None:
+        """Close a stream, if it is open."""
+        check(lib.s2n_emu_close_stream(self.native, nsid, stream), f"streams of {nsid}")
+
     def create_cq(self, qid: int, iova: int, depth: int, eventfd: int = -1) -> None:
         """Create I/O Completion Queue."""
         check(lib.s2n_emu_create_cq(self.native, qid, iova, depth, eventfd), f"CQ {qid}")

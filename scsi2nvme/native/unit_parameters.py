@@ -37,6 +37,7 @@ class UnitParameters:
     fenced_by_disk: bool = False
     zone_blocks: int = 0
     zone_capacity: int = 0
+    grouped_streams: int = 0
 
     @classmethod
     def of(cls, device: BlockDevice) -> UnitParameters:
@@ -67,6 +68,7 @@ class UnitParameters:
             fenced_by_disk=device.fenced_by_disk,
             zone_blocks=0 if zones is None else zones.size,
             zone_capacity=0 if zones is None else zones.capacity,
+            grouped_streams=device.permanent_streams,
         )
 
     @property
@@ -101,5 +103,6 @@ class UnitParameters:
                 "fenced_by_disk": self.fenced_by_disk,
                 "zone_blocks": self.zone_blocks,
                 "zone_capacity": self.zone_capacity,
+                "grouped_streams": self.grouped_streams,
             },
         )

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.ana import AnaState
+from scsi2nvme.nvme.directives import Streams
 from scsi2nvme.nvme.protection import TUPLE_BYTES, TYPES, Protection, kept
 from scsi2nvme.nvme.structures import (
     IDENTIFY_BYTES,
@@ -111,6 +112,7 @@ class NamespaceFacts:
     )
     ana_state: AnaState = AnaState.OPTIMIZED  # also where the controller has none
     zones: Zones | None = None  # of the Zoned Namespace Command Set
+    streams: Streams | None = None  # that writes may name
 
     @property
     def identifiers(self) -> tuple[bytes, ...]:

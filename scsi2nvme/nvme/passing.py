@@ -102,6 +102,7 @@ _HARMFUL_ADMIN: dict[int, str] = {
     AdminOpcode.FIRMWARE_COMMIT: "it may change or stop the controller",
     AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD: "it may change or stop the controller",
     _CAPACITY_MANAGEMENT: "it changes which namespaces there are",
+    AdminOpcode.DIRECTIVE_SEND: "it changes which streams writes may name",
     AdminOpcode.VIRTUALIZATION_MANAGEMENT: "it may change or stop the controller",
     AdminOpcode.NVME_MI_SEND: "it may change or stop the controller",
     _LOCKDOWN: "it may forbid commands that initiators use",
@@ -115,6 +116,8 @@ _MOVED_ADMIN: dict[int, Callable[[NvmeCommand], int]] = {
         4 * ((command.cdw10 >> 16 | (command.cdw11 & 0xFFFF) << 16) + 1)
     ),
     AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD: lambda command: 4 * (command.cdw10 + 1),
+    AdminOpcode.DIRECTIVE_SEND: lambda command: 4 * (command.cdw10 + 1),
+    AdminOpcode.DIRECTIVE_RECEIVE: lambda command: 4 * (command.cdw10 + 1),
     AdminOpcode.SECURITY_SEND: lambda command: command.cdw11,
     AdminOpcode.SECURITY_RECEIVE: lambda command: command.cdw11,
     AdminOpcode.GET_LBA_STATUS: lambda command: 4 * (command.cdw12 + 1),

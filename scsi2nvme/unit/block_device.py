@@ -21,6 +21,8 @@ MAXIMUM_SCATTERED_RANGES = 128
 # What initiators take for a physical block: ESXi and Windows refuse disks with larger ones.
 PHYSICAL_BLOCK_BYTES = 4096
 THRESHOLD_SET_BYTES = 1 << 20
+MAXIMUM_STREAMS = 32
+PERMANENT_STREAMS = 5  # as many lifetimes as hosts tell apart (Linux: RWH_WRITE_LIFE_*)
 
 _DSM_RANGES = 256
 _DSM_RANGE_BLOCKS = 0xFFFFFFFF
@@ -292,6 +294,20 @@ class BlockDevice:
         if common > least:
             common = min(common & -common, 1 << (least.bit_length() - 1))
         return AtomicLimits(common, common)
+
+    @property
+    def streams(self) -> int:
+        """How many streams writes may be of; where there are zones, they are of none."""
+        told = self.facts.streams
+        return min(told.count, MAXIMUM_STREAMS) if told and self.writes_anywhere else 0
+
+    @property
+    def permanent_streams(self) -> int:
+        """How many of these, from the first on, are always open, each of the group of its number.
+
+        The others are opened, and closed, by STREAM CONTROL.
+        """
+        return min(self.streams, PERMANENT_STREAMS)
 
     @property
     def writes_atomically(self) -> bool:

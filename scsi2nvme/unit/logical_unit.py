@@ -48,6 +48,7 @@ from scsi2nvme.unit.routes import Routes
 from scsi2nvme.unit.sanitizing import Sanitizing
 from scsi2nvme.unit.statistics import Statistics
 from scsi2nvme.unit.store import MemoryStore, Store
+from scsi2nvme.unit.streams import OpenStreams
 from scsi2nvme.unit.tokens import Rods
 
 # Unit attentions wait for at most so many nexuses that have ended. One that is
@@ -150,6 +151,7 @@ class LogicalUnit(BlockDevice):
         self.buffers = Buffers()
         self.history = ErrorHistory()
         self.copies = Copies()
+        self.streams_open = OpenStreams(self)
         self.rods = Rods(self)
         self.statistics: Callable[[], Statistics] = Statistics  # of its commands
         self.log = LogParameters(self, self.store, lambda: self.statistics())
@@ -396,6 +398,7 @@ class LogicalUnit(BlockDevice):
         self.buffers.reset()
         self.history.reset()
         self.copies.reset()
+        self.streams_open.reset()
         self.rods.end_all(None)
         if cause is not None:
             for key in self.unit_attentions:

@@ -23,7 +23,7 @@ from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import FieldPointer, Forwarded
 from scsi2nvme.scsi.status import Status
-from scsi2nvme.unit.copies import MOST_BEHIND, MOST_RESULTS, Copies, Move, Moved
+from scsi2nvme.unit.copies import MOST_RESULTS, Copies, Move, Moved
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.model_controller import ModelController
 from tests.model_mover import move_on_models
@@ -481,16 +481,6 @@ def test_a_copy_that_is_aborted(bench: Bench) -> None:
     assert bench.finish(result).status is Status.TASK_ABORTED
     assert status_long(bench, 5).copy_operation_status == 0x60
     assert told(bench.do(name, list_identifier=5)) == (5, 0x24, 0)
-    assert bench.model.executed == []
-
-
-def test_a_copy_that_nobody_begins(bench: Bench) -> None:
-    """Its command was aborted after it had left the copy to the background, which it never was."""
-    values = {"immed": 1, "list_identifier": 5}
-    data = parameters([cscd(bench.lu)], [segment(3, 40, 1)], long=True, **values)
-    for _ in range(2 * MOST_BEHIND):
-        assert copy_long(bench, data).status is Status.GOOD
-        assert status_long(bench, 5).copy_operation_status == 0x60
     assert bench.model.executed == []
 
 

@@ -169,6 +169,7 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
         ("OPEN ZONE", "CLOSE ZONE", "FINISH ZONE", "RESET WRITE POINTER"), (WRITE, False)
     ),
     "REPORT ZONES": (READ, False),
+    "GET STREAM STATUS": (READ, False),
     **dict.fromkeys(
         (
             "WRITE ATOMIC (16)",
@@ -176,6 +177,10 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
             "WRITE LONG (10)",
             "WRITE LONG (16)",
             "WRITE SCATTERED (16)",
+            "WRITE SCATTERED (32)",
+            "WRITE STREAM (16)",
+            "WRITE STREAM (32)",
+            "STREAM CONTROL",
         ),
         (WRITE, False),
     ),

@@ -8,6 +8,7 @@ of them is its own command, and the story goes otherwise if that does nothing.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 from scsi2nvme.scsi.status import Status
@@ -35,11 +36,11 @@ def block(byte: int) -> bytes:
     return bytes([byte]) * 512
 
 
-def scattered(*ranges: tuple[int, int]) -> bytes:
-    """Return the LBA range descriptors of some (LBA, blocks)."""
+def scattered(*ranges: tuple[int, int], tags: tuple[int, ...] = ()) -> bytes:
+    """Return the LBA range descriptors of some (LBA, blocks), with their reference tags."""
     return b"".join(
-        (lba.to_bytes(8, "big") + blocks.to_bytes(4, "big")).ljust(32, b"\0")
-        for lba, blocks in ranges
+        struct.pack(">QII", *each, tag).ljust(32, b"\0")
+        for each, tag in zip(ranges, tags or (0,) * len(ranges), strict=True)
     )
 
 
@@ -586,6 +587,49 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             "9F 12 00 00 0001 0000 0002 00000003 00 00",
             out=(bytes(32) + scattered((7, 2), (4096, 1))).ljust(2048, b"\0"),
             sense=(0x5, 0x21, 0x00),
+        ),
+    ),
+    "WRITE SCATTERED (32)": (
+        Step(
+            "7F00 0000 0000 0018 0011 08 00 0001 0000 0002 0000 0000000000000000 00000003",
+            out=(bytes(32) + scattered((7, 2), (2, 1), tags=(0x77, 0x99))).ljust(512, b"\0")
+            + block(0xA5) * 2
+            + block(0xA6),
+            nvme=(
+                "01 nsid=1 cdw10=7 cdw12=60000001 cdw14=77 out=A5*1024",
+                "01 nsid=1 cdw10=2 cdw12=60000000 cdw14=99 out=A6*512",
+            ),
+        ),
+    ),
+    "STREAM CONTROL": (
+        Step("9E 34 0000 0000 0000 0000 00000008 00 00", data=hexed("0700000000060000")),
+        Step("9E 34 0000 0000 0000 0000 00000008 00 00", data=hexed("0700000000070000")),
+        Step("9E 54 0000 0006 0000 0000 00000000 00 00", nvme=("admin 19 nsid=1 cdw11=60101",)),
+        Step("9E 54 0000 0006 0000 0000 00000000 00 00", sense=(0x5, 0x24, 0x00)),
+    ),
+    "GET STREAM STATUS": (
+        Step(
+            "9E 16 0000 0004 0000 0000 000000FF 00 00",
+            data=hexed("00000014 0000 0006 8000000404000000 8000000505000000"),
+        ),
+    ),
+    "WRITE STREAM (16)": (
+        Step(
+            "9A 08 0000000000000005 0003 0002 00 00",
+            out=block(0xA5) * 2,
+            nvme=("01 nsid=1 cdw10=5 cdw12=40100001 cdw13=30000 out=A5*1024",),
+        ),
+        Step(
+            "9A 00 0000000000000005 0007 0001 00 00",
+            out=block(0xA5),
+            sense=(0x5, 0x24, 0x00),
+        ),
+    ),
+    "WRITE STREAM (32)": (
+        Step(
+            f"7F00 0000 0002 0018 0010 00 00 {_LONG} 00000002",
+            out=block(0xA5) * 2,
+            nvme=("01 nsid=1 cdw10=5 cdw12=20100001 cdw13=20000 cdw14=77 out=A5*1024",),
         ),
     ),
     "ORWRITE (16)": (

@@ -80,6 +80,7 @@ class _Parameters(Structure):
         ("fenced_by_disk", c_uint8),
         ("zone_blocks", c_uint64),
         ("zone_capacity", c_uint64),
+        ("grouped_streams", c_uint32),
     )
 
 

@@ -18,7 +18,10 @@ from tests.support import row
 from tests.waiting import until
 
 WHEN = 10**12
-ANY = "emulated:memory,size=64M,tcg=on,security=on,powerstates=5,uncorrectable=on,lba-status=on"
+ANY = (
+    "emulated:memory,size=64M,tcg=on,security=on,powerstates=5,uncorrectable=on,lba-status=on,"
+    "streams=7"
+)
 
 
 @pytest.fixture(scope="module")

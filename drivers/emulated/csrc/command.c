@@ -51,7 +51,8 @@ enum {
     AT_MPTR = 16,
     AT_PRP1 = 24,
     AT_CDW10 = 40,
-    AT_CDW12 = 48
+    AT_CDW12 = 48,
+    DTYPE_BIT = 4,
 };
 
 static void decode(const uint8_t *sqe, struct emu_command *command)
@@ -279,6 +280,8 @@ static uint16_t prepare(const s2n_emu *emu, struct emu_part *part, struct emu_na
     }
     if (operation->changes && (*ns)->flags & EMU_PROTECTED)
         return EMU_WRITE_PROTECTED;
+    if (command->cdw12 & EMU_DTYPE && operation->writes && emu_streams_meet(emu, command))
+        return fail(part, (AT_CDW12 + 2) | DTYPE_BIT << 8, EMU_INVALID_FIELD);
     if ((*ns)->metadata && operation->range) {
         status = map_metadata(emu, part, *ns, operation->data == DATA_BLOCKS);
         if (status)

@@ -1,6 +1,6 @@
 /* The emulated controller's I/O side, inside. Each file below calls those above it
- * in this header: misfortune, prp, marks, guard, medium and pool; metadata; io; zones; queue and
- * namespace; gate; request; command; port; emulator.
+ * in this header: misfortune, prp, marks, streams, guard, medium and pool; metadata; io; zones;
+ * queue and namespace; gate; request; command; port; emulator.
  *
  * Threads. A completion queue's lock covers it and the submission queues that
  * point to it; their owner holds it while it rings or polls, uncontended.
@@ -94,7 +94,8 @@ enum { /* NVM Command Set 1.0c figure 10 */
        EMU_ZONE_APPEND = 0x7D,
 };
 
-enum { EMU_DEAC = 1 << 25 }; /* CDW12 of Write Zeroes */
+enum { EMU_DEAC = 1 << 25 };    /* CDW12 of Write Zeroes, */
+enum { EMU_DTYPE = 0xF << 20 }; /* of Write */
 
 enum { EMU_FUSE_NONE, EMU_FUSE_FIRST, EMU_FUSE_SECOND };
 
@@ -236,10 +237,11 @@ struct s2n_emu {
     uint32_t maximum_bytes, atomic_blocks;
     struct emu_pool pool;
 
-    struct emu_gate *gate; /* NULL: it knows no reservations */
-    uint32_t slot;         /* whose is which part of it */
-    atomic_uint asking;    /* jobs that wait for the admin side */
-    struct emu_job *asked; /* which it has taken */
+    struct emu_gate *gate;       /* NULL: it knows no reservations */
+    struct emu_streams *streams; /* NULL: it knows none */
+    uint32_t slot;               /* whose is which part of it */
+    atomic_uint asking;          /* jobs that wait for the admin side */
+    struct emu_job *asked;       /* which it has taken */
 
     atomic_bool paused; /* what is in the submission queues stays there */
     int admin_eventfd;
@@ -407,6 +409,12 @@ void emu_namespace_free(struct emu_namespace *ns);
 bool emu_gate_enter(s2n_emu *emu, uint32_t nsid, uint8_t access, uint32_t *turn);
 void emu_gate_leave(s2n_emu *emu, uint32_t turn);
 void emu_gate_close(s2n_emu *emu);
+
+/* ---- streams.c ---- */
+
+/* Why a write that says of which kind it is (DTYPE) cannot be: 0 if it can. */
+uint16_t emu_streams_meet(const s2n_emu *emu, const struct emu_command *command);
+void emu_streams_free(struct emu_streams *streams);
 
 /* ---- command.c ---- */
 

@@ -51,6 +51,7 @@ void s2n_emu_free(s2n_emu *emu)
         pthread_mutex_destroy(&emu->cq[qid].done_lock);
     }
     emu_gate_close(emu);
+    emu_streams_free(emu->streams);
     pthread_mutex_destroy(&emu->misfortune_lock);
     if (emu->admin_eventfd >= 0)
         close(emu->admin_eventfd);

@@ -55,6 +55,9 @@ typedef struct {
 /* How many controllers may share a namespace. */
 enum { S2N_EMU_CONTROLLERS = 16 };
 
+/* How many streams of a namespace may be open at most. */
+enum { S2N_EMU_STREAMS = 64 };
+
 /* Bits of what reservations deny a host. */
 enum { S2N_EMU_DENY_READ = 1, S2N_EMU_DENY_WRITE = 2 };
 
@@ -131,6 +134,14 @@ int s2n_emu_settle(s2n_emu *emu, uint32_t slots);
 int s2n_emu_next_request(s2n_emu *emu, s2n_emu_request *out);
 /* Complete it, with DNR << 14 | SCT << 8 | SC. */
 void s2n_emu_answer(s2n_emu *emu, uint16_t status);
+/* Have streams of writes, so many of a namespace at most; once, before there is a queue. */
+int s2n_emu_set_streams(s2n_emu *emu, uint32_t limit);
+/* Let writes to a namespace name streams, or let them not, with none open. */
+int s2n_emu_enable_streams(s2n_emu *emu, uint32_t nsid, bool enabled);
+/* The streams that are open, to `ids`, which has room for all: how many. */
+int s2n_emu_open_streams(s2n_emu *emu, uint32_t nsid, uint16_t *ids);
+/* Close a stream, if it is open. */
+int s2n_emu_close_stream(s2n_emu *emu, uint32_t nsid, uint16_t id);
 void s2n_emu_counters_get(s2n_emu *emu, s2n_emu_counters *out);
 int s2n_emu_next_error(s2n_emu *emu, s2n_emu_error *out);
 int s2n_emu_add_fault(s2n_emu *emu, const s2n_emu_fault *fault);

@@ -24,10 +24,18 @@ BLOCK_LIMITS_EXTENSION = Structure(
 
 
 def block_limits_extension(task: Task) -> bytes:
-    """Spec: SBC-4 6.6.5. Of the most data one block, at least, is the list of ranges."""
+    """Spec: SBC-4 6.6.5. Of the most data one block, at least, is the list of ranges.
+
+    RSCS says that groups name streams which are always open. Spec: SBC-5 (reduced stream control).
+    """
+    lu, streams = task.lu, task.lu.facts.streams
     size = task.lu.block_bytes + (task.lu.tuple_bytes if task.moves_protection else 0)
     most = MAXIMUM_TRANSFER_BYTES // size - 1
     return BLOCK_LIMITS_EXTENSION.build(
+        rscs=lu.streams > 0,
+        maximum_streams=lu.streams,
+        optimal_stream_write=min(streams.write_blocks, 0xFFFF) if streams else 0,
+        stream_granularity=streams.granularity if streams else 0,
         maximum_scattered_range=most,
         maximum_scattered_ranges=MAXIMUM_SCATTERED_RANGES,
         maximum_scattered_transfer=most,

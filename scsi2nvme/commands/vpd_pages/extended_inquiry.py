@@ -66,6 +66,7 @@ def extended_inquiry(task: Task) -> bytes:
         grd_chk=bool(types),
         app_chk=bool(types),
         ref_chk=bool(types),
+        group_sup=task.lu.streams > 0,
         headsup=TaskAttribute.HEAD_OF_QUEUE in attributes,
         ordsup=TaskAttribute.ORDERED in attributes,
         simpsup=1,

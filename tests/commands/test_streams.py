@@ -1,0 +1,176 @@
+"""Streams of writes: told, opened, closed, and named by groups."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from scsi2nvme.commands.streams import ASSIGNED
+from scsi2nvme.commands.vpd_pages.block_limits_extension import BLOCK_LIMITS_EXTENSION
+from scsi2nvme.commands.vpd_pages.extended_inquiry import EXTENDED_INQUIRY
+from scsi2nvme.nvme.command import NvmeCommand
+from scsi2nvme.nvme.directives import Streams
+from scsi2nvme.scsi.result import Result
+from scsi2nvme.scsi.sense import (
+    INVALID_COMMAND_OPERATION_CODE,
+    INVALID_FIELD_IN_CDB,
+    FieldPointer,
+    Sense,
+)
+from scsi2nvme.scsi.status import Status
+from tests.commands.vectors import block
+from tests.support import (
+    FOUR_ZONES,
+    SEVEN_STREAMS,
+    Bench,
+    code,
+    make_bench,
+    protected_bench,
+    row,
+)
+
+NAMES = "STREAM CONTROL", "GET STREAM STATUS", "WRITE STREAM (16)"
+NOT_THERE = INVALID_COMMAND_OPERATION_CODE, INVALID_FIELD_IN_CDB
+OPEN, CLOSE = 1, 2
+
+
+def streaming(count: int = 7) -> Bench:
+    return make_bench(streams=replace(SEVEN_STREAMS, count=count))
+
+
+def refused(byte: int, bit: int = 7) -> Result:
+    return Result(
+        Status.CHECK_CONDITION, Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(byte, bit))
+    )
+
+
+def opened(bench: Bench) -> int:
+    result = bench.do("STREAM CONTROL", str_ctl=OPEN, allocation_length=8)
+    return ASSIGNED.parse(result.data_in).assigned_str_id
+
+
+def status(bench: Bench, first: int = 0) -> list[tuple[bool, int, int]]:
+    """Return whether each open stream is permanent, its number and its lifetime."""
+    data = bench.do("GET STREAM STATUS", starting_str_id=first, allocation_length=999).data_in
+    assert int.from_bytes(data[:4], "big") == len(data) - 4
+    entries = [data[at : at + 8] for at in range(8, len(data), 8)]
+    return [(bool(each[0] >> 7), int.from_bytes(each[2:4], "big"), each[4]) for each in entries]
+
+
+def of_streams(commands: list[NvmeCommand]) -> list[tuple[int, int]]:
+    return [(command.cdw12 >> 20 & 0xF, command.cdw13 >> 16) for command in commands]
+
+
+@pytest.mark.parametrize(
+    "bench", [make_bench(), make_bench(zones=FOUR_ZONES, streams=SEVEN_STREAMS)]
+)
+def test_without_streams_nothing_is_told_of_them(bench: Bench) -> None:
+    for name in NAMES:
+        assert code(bench.run(row(name).build())) in NOT_THERE
+    if bench.lu.zones is None:
+        limits = bench.do("INQUIRY", evpd=1, page_code=0xB7, allocation_length=255).data_in
+        assert not any(limits[4:16])
+    data = bench.do("INQUIRY", evpd=1, page_code=0x86, allocation_length=255).data_in
+    assert not EXTENDED_INQUIRY.parse(data).group_sup
+    page = bench.do("MODE SENSE (10)", page_code=0x0A, subpage_code=5, allocation_length=255)
+    assert code(page) == INVALID_FIELD_IN_CDB
+
+
+def test_what_is_told() -> None:
+    bench = streaming()
+    data = bench.do("INQUIRY", evpd=1, page_code=0xB7, allocation_length=255).data_in
+    limits = BLOCK_LIMITS_EXTENSION.parse(data)
+    assert (limits.rscs, limits.maximum_streams) == (1, 7)
+    assert (limits.optimal_stream_write, limits.stream_granularity) == (128, 16)
+    data = bench.do("INQUIRY", evpd=1, page_code=0x86, allocation_length=255).data_in
+    assert EXTENDED_INQUIRY.parse(data).group_sup
+
+
+@pytest.mark.parametrize(("count", "groups"), [(7, 6), (5, 6), (3, 4), (1, 2)])
+def test_groups_that_are_streams_as_linux_reads_them(count: int, groups: int) -> None:
+    """Those follow each other from the first descriptor on, and their streams are permanent."""
+    bench = streaming(count)
+    page = bench.do(
+        "MODE SENSE (10)", dbd=1, page_code=0x0A, subpage_code=5, allocation_length=512
+    ).data_in[8:]
+    assert page[:4] == bytes.fromhex("4A 05 006C")
+    enabled = [page[at] >> 2 & 1 for at in range(16, len(page), 16)]
+    assert enabled == [1] * groups + [0] * (6 - groups)
+    for stream in range(groups):
+        assert status(bench, stream)[0] == (True, stream, stream)
+
+
+def test_streams_are_opened_and_closed() -> None:
+    bench = streaming()
+    assert status(bench) == [(True, n, n) for n in range(6)]
+    assert (opened(bench), opened(bench)) == (6, 7)
+    assert opened(bench) == 0
+    assert status(bench, 5) == [(True, 5, 5), (False, 6, 0), (False, 7, 0)]
+    assert not bench.model.executed
+    assert bench.do("STREAM CONTROL", str_ctl=CLOSE, str_id=6) == Result()
+    assert [each.sqe()[44:48] for each in bench.model.executed] == [bytes([1, 1, 6, 0])]
+    assert opened(bench) == 6
+    bench.lu.reset(None)
+    assert status(bench, 6) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "expected"),
+    [
+        ("STREAM CONTROL", {"str_ctl": 0}, refused(1, 6)),
+        ("STREAM CONTROL", {"str_ctl": 3}, refused(1, 6)),
+        ("STREAM CONTROL", {"str_ctl": OPEN, "allocation_length": 7}, refused(10)),
+        ("STREAM CONTROL", {"str_ctl": CLOSE, "str_id": 5}, refused(4)),  # it is permanent
+        ("STREAM CONTROL", {"str_ctl": CLOSE, "str_id": 6}, refused(4)),
+        ("GET STREAM STATUS", {"allocation_length": 7}, refused(10)),
+        ("GET STREAM STATUS", {"starting_str_id": 8, "allocation_length": 8}, refused(4)),
+    ],
+)
+def test_what_is_wrong_is_refused(name: str, fields: dict[str, int], expected: Result) -> None:
+    bench = streaming()
+    assert bench.do(name, **fields) == expected
+    assert not bench.model.executed
+
+
+def test_where_all_streams_are_permanent_none_is_opened() -> None:
+    result = streaming(5).do("STREAM CONTROL", str_ctl=OPEN, allocation_length=8)
+    assert code(result) in NOT_THERE
+
+
+@pytest.mark.parametrize(("group", "stream"), [(0, (0, 0)), (1, (1, 1)), (5, (1, 5)), (6, (0, 0))])
+@pytest.mark.parametrize("name", ["WRITE (10)", "WRITE (12)", "WRITE (16)"])
+def test_a_write_of_a_group(name: str, group: int, stream: tuple[int, int]) -> None:
+    """One that no stream has is no hint."""
+    bench = streaming()
+    assert bench.do(name, block(1) * 40, lba=5, transfer_length=40, group=group) == Result()
+    assert of_streams(bench.model.executed) == [stream] * 2  # as much as MDTS lets through
+
+
+def test_a_write_of_a_group_with_a_long_cdb() -> None:
+    bench = protected_bench(2, streams=SEVEN_STREAMS)
+    fields = {"additional_cdb_length": 24, "transfer_length": 1, "group": 4}
+    assert bench.do("WRITE (32)", block(1), **fields) == Result()
+    assert of_streams(bench.model.executed) == [(1, 4)]
+
+
+def test_a_write_of_a_stream() -> None:
+    """What it names goes before its group."""
+    bench = streaming()
+    one = opened(bench)
+    fields = {"lba": 5, "transfer_length": 1, "group": 2}
+    for stream in (one, 0):
+        assert bench.do("WRITE STREAM (16)", block(7), **fields, str_id=stream) == Result()
+    assert of_streams(bench.model.executed) == [(1, one), (1, 2)]
+    assert bench.model.blocks(5) == block(7)
+    assert bench.do("WRITE STREAM (16)", block(7), **fields, str_id=7) == refused(10)
+
+
+@pytest.mark.parametrize(("streams", "bits"), [(None, 0), (Streams(3), 0x1F)])
+def test_the_usage_map_has_what_is_looked_at(streams: Streams | None, bits: int) -> None:
+    bench = make_bench(streams=streams)
+    name = "REPORT SUPPORTED OPERATION CODES"
+    fields = {"reporting_options": 1, "allocation_length": 255}
+    usage = bench.do(name, **fields, requested_opcode=0x2A).data_in[4:]
+    assert usage[6] == bits
+    assert bench.do(name, **fields, requested_opcode=0x28).data_in[10] == 0
