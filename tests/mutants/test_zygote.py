@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 from tests.mutants import zygote
+from tests.mutants.forks import Forks
+from tests.mutants.judges import ROOT
 
 SOURCE = """
 LIMIT = 7
@@ -83,3 +86,15 @@ def test_who_calls_a_function_is_known() -> None:
     # What the first test of a module has set up is for all of them.
     assert callers[f"{name}_one"] == {"test_a.py", "test_a.py::test_2", "test_b.py::test_2"}
     assert callers[f"{name}_two"] == {"test_a.py::test_2"}
+
+
+def test_a_pytest_judges_in_forks() -> None:
+    forks = Forks(ROOT, os.environ, ["tests/mutants/test_operators.py"])
+    try:
+        path = "tests/mutants/operators.py"
+        text = (ROOT / path).read_text()
+        fault = text.replace("stripped.startswith(begin)", "not stripped.startswith(begin)")
+        assert forks.judge(path, fault, []).startswith("tests/mutants/test_operators.py::")
+        assert forks.judge(path, text, []) == ""
+    finally:
+        forks.close()

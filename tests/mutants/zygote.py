@@ -89,10 +89,6 @@ def _note_import(frame: FrameType, event: str, _: object) -> None:
         _IMPORTED.add(_function(frame.f_code))
 
 
-if REPLY in os.environ:
-    sys.setprofile(_note_import)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     """What is called from now on is this test's own."""
@@ -232,3 +228,7 @@ def _own(code: CodeType) -> tuple[object, ...]:
     """Return what a code does but for what the functions in it do."""
     constants = [repr(each) for each in code.co_consts if not isinstance(each, CodeType)]
     return code.co_code, code.co_names, constants
+
+
+if REPLY in os.environ:
+    sys.setprofile(_note_import)
