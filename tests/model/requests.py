@@ -29,6 +29,7 @@ from tests.model.medium import Medium
 _ONE_BLOCK = (Transfer.ONE_BLOCK, Transfer.ONE_BLOCK_UNLESS_NDOB)
 _EVERY_BLOCK_COMPARED, _ONE_BLOCK_COMPARED = 1, 3  # BYTCHK
 _UNMAP_HEADER, _UNMAP_DESCRIPTOR = 8, 16  # bytes
+_LONGEST = 16  # bytes of a CDB
 
 
 def _is_unmap(row: Command) -> bool:
@@ -37,17 +38,18 @@ def _is_unmap(row: Command) -> bool:
 
 def is_scattered(row: Command) -> bool:
     """Whether a row writes the ranges that its data list."""
-    return row.translate is write_scattered.write_scattered
+    return row.translate is write_scattered.write_scattered and row.length <= _LONGEST
 
 
 def _is_of_blocks(row: Command) -> bool:
     """Whether a row names blocks by LBA and count, and moves blocks if it moves anything.
 
-    Those of 32 bytes are for disks with protection information, which the model's have not.
+    Those of 32 bytes are for disks with protection information, those of streams for disks with
+    such, which the model's have not.
     """
     names = row.structure.by_name
     counts = names.get(row.length_field) is not None and row.transfer != Transfer.BYTES
-    return counts and "lba" in names and row.length <= 16
+    return counts and {"lba", "str_id"} & names.keys() == {"lba"} and row.length <= _LONGEST
 
 
 def _is_listed(row: Command) -> bool:
