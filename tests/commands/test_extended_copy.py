@@ -394,6 +394,7 @@ def test_the_limits_that_are_told_can_be_told_apart(bench: Bench) -> None:
     assert most >= 32 + 28 * (told.maximum_segment_count + 1)
     assert data[44:] == bytes([0x02, 0x0A, 0xE4])
     assert 1 << told.data_segment_granularity == bench.lu.block_bytes
+    assert told.available_data == len(data) - 4
 
 
 def test_what_is_not_served_copies_nothing() -> None:
