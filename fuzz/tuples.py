@@ -170,6 +170,7 @@ class _Bench:
     async def run(self) -> None:
         """Store the blocks, send the command, and look at what has become of them."""
         settings = {"metadata_bytes": _TUPLE, "extended": True, "protection_type": self._case.kind}
+        settings |= {"streams": 8}
         options = EmulatedOptions(size_bytes=_BLOCK * _BLOCKS, settings=settings, vectors=2)
         self._controller = await Controller.open(
             EmulatedTransport(options), io_queues=1, pool_bytes=1 << 20

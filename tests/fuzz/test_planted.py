@@ -189,11 +189,13 @@ def test_a_piece_that_is_left_out(monkeypatch: Patch) -> None:
 
 def test_data_of_the_wrong_place(monkeypatch: Patch) -> None:
     def data_commands(
-        opcode: Any, lu: Any, lba: int, data: bytes, cdw12: int = 0, *_: Any
+        opcode: Any, lu: Any, lba: int, data: bytes, cdw12: int, _: Any, cdw13: int
     ) -> Iterator[NvmeCommand]:
         for start, count in read_write.split(lu, lba, len(data) // lu.block_bytes):
             piece = data[: count * lu.block_bytes]  # always the first
-            yield read_write.block_command(opcode, lu, start, count, cdw12=cdw12, data_out=piece)
+            yield read_write.block_command(
+                opcode, lu, start, count, cdw12=cdw12, cdw13=cdw13, data_out=piece
+            )
 
     monkeypatch.setattr(read_write, "data_commands", data_commands)
     found = hunt("WRITE (10)", "blocks add up", examples=MANY)
@@ -404,8 +406,8 @@ def test_a_wrong_hot_mask(monkeypatch: Patch, tmp_path: Path, field: str) -> Non
         ("READ (16)", "count > lu->blocks - lba", "count > lu->blocks - lba + 1"),
         (
             "READ (16)",
-            "le64(sqe + AT_SLBA, plan->lba);\n    s2n_put_le32(sqe + AT_CDW12",
-            "le32(sqe + AT_SLBA, (uint32_t)plan->lba);\n    s2n_put_le32(sqe + AT_CDW12",
+            "le64(sqe + AT_SLBA, plan->lba);\n    s2n_put_le64(sqe + AT_CDW12",
+            "le32(sqe + AT_SLBA, (uint32_t)plan->lba);\n    s2n_put_le64(sqe + AT_CDW12",
         ),
         ("READ (16)", "lu->zone_capacity - at", "lu->zone_blocks - at"),
         ("WRITE (16)", "if (!row->reads_zones ||", "if ("),
