@@ -170,7 +170,7 @@ _CONTROLLER: dict[str, st.SearchStrategy[int | bytes]] = {
     "ieee": st.sampled_from((0, 0x123456)),
     "oncs": _BITS,
     "oacs": st.one_of(_FEW_BITS, st.just(0x21F)),
-    "fuses": st.integers(0, 1),
+    "fuses": st.sampled_from((0, 1, 1)),
     "vwc": st.integers(0, 1),
     "npss": st.integers(0, 4),
     "fna": st.integers(0, 7),
