@@ -70,7 +70,9 @@ def test_what_is_refused_is_told_with_its_place(cdb: str, refusal: str) -> None:
 
 
 def test_service_actions_are_listed() -> None:
-    others = "9Eh/10h READ CAPACITY (16), 9Eh/12h GET LBA STATUS (16)"
+    rows = sorted((row.service_action, row.name) for row in COMMANDS if row.opcode == 0x9E)
+    others = ", ".join(f"9Eh/{action:02X}h {name}" for action, name in rows)
+    assert others.startswith("9Eh/10h READ CAPACITY (16), ")
     assert f"of this operation code there are: {others}" in explain("cdb", "9e1f")
 
 

@@ -87,7 +87,7 @@ def test_one_command_as_it_must_be_asked_for(row: Command) -> None:
         header = ONE_HEADER.parse(data)
         assert header.support == 3
         assert header.cdb_size == row.length
-        assert data[ONE_HEADER.size :] == row.usage
+        assert data[ONE_HEADER.size :] == row.usage_by(bench.lu)
     timed = one(bench, row, 3, rctd=1)
     assert ONE_HEADER.parse(timed).ctdp == 1
     timeouts = TIMEOUTS.parse(timed[ONE_HEADER.size + row.length :])
