@@ -132,6 +132,16 @@ iscsi_start() {
   [ -e /run/iscsid.pid ] || [ -d /run/systemd/system ] || iscsid
 }
 
+# End iscsid, so that the next one reads its name anew.
+iscsi_stop() {
+  local pid
+  [ -e /run/iscsid.pid ] || return 0
+  pid=$(</run/iscsid.pid)
+  kill "$pid"
+  eventually 20 test ! -e "/proc/$pid"
+  rm -f /run/iscsid.pid
+}
+
 # Log in to every target of the local portal.
 iscsi_login() {
   iscsi_start
@@ -166,7 +176,7 @@ iscsi_logout() {
 # Log out, and leave the kernel's target without configuration.
 clear_targets() {
   if iscsiadm --mode session >/dev/null 2>&1; then iscsi_logout; fi
-  rm -rf /etc/iscsi/nodes /etc/iscsi/send_targets
+  rm -rf /etc/iscsi/ifaces /etc/iscsi/nodes /etc/iscsi/send_targets
   # It takes a second or two to find nothing.
   if compgen -G '/sys/kernel/config/target/*/*[.:]*' || compgen -G '/sys/kernel/config/target/core/*_*'; then
     targetctl clear

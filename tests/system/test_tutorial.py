@@ -22,6 +22,7 @@ modprobe -a nvme vfio-pci
 {empty(A)}
 cp /etc/iscsi/initiatorname.iscsi /run/initiator
 echo InitiatorName={HOST} >/etc/iscsi/initiatorname.iscsi
+iscsi_stop
 named() {{
   find /etc /usr/local -type f '(' -name '*scsi2nvme*' -o -name '*.TCMUService1.service' ')'
 }}
@@ -31,6 +32,7 @@ finish() {{
   end_daemon
   scsi2nvme unbind {A.address}
   mv /run/initiator /etc/iscsi/initiatorname.iscsi
+  iscsi_stop
   ip address delete {ADDRESS}/32 dev lo 2>/dev/null || true
   rm -rf {FILES} /var/lib/scsi2nvme
   local left
