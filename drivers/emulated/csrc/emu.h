@@ -414,6 +414,8 @@ void emu_gate_close(s2n_emu *emu);
 
 /* Why a write that says of which kind it is (DTYPE) cannot be: 0 if it can. */
 uint16_t emu_streams_meet(const s2n_emu *emu, const struct emu_command *command);
+/* Close those of a namespace, which is formatted, or another. */
+void emu_streams_release(s2n_emu *emu, uint32_t nsid);
 void emu_streams_free(struct emu_streams *streams);
 
 /* ---- command.c ---- */

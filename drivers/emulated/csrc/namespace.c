@@ -91,6 +91,7 @@ static void replace_namespace(s2n_emu *emu, uint32_t nsid, struct emu_namespace 
     if (old && ns && old->metadata && lies_alike(old, ns))
         emu_metadata_inherit(ns->metadata, old->metadata);
     emu->ns[nsid] = ns;
+    emu_streams_release(emu, nsid);
     emu_unlock_all(emu);
     emu_namespace_free(old);
 }

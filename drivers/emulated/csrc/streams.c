@@ -1,8 +1,9 @@
 /* Streams of writes: which stream identifiers of a namespace are open.
  * Spec: NVMe Base 2.0c 8.7.3.
  *
- * A write opens the stream that it names. Where as many are open as there may be, it is a write of
- * none: a stream is a hint, and nothing of what is written depends on it.
+ * A write opens the stream that it names, and where as many are open as there may be the one that
+ * was opened first is closed: a stream is a hint, and nothing of what is written depends on it.
+ * What a write says where none are enabled is ignored, as the standard has it.
  */
 #include "emu.h"
 
@@ -90,21 +91,40 @@ int s2n_emu_close_stream(s2n_emu *emu, uint32_t nsid, uint16_t id)
     return 0;
 }
 
+void emu_streams_release(s2n_emu *emu, uint32_t nsid)
+{
+    if (!emu->streams)
+        return;
+    pthread_mutex_lock(&emu->streams->lock);
+    emu->streams->of[nsid].open = 0;
+    pthread_mutex_unlock(&emu->streams->lock);
+}
+
+static void open_stream(struct emu_streams *streams, uint32_t nsid, uint16_t id)
+{
+    uint16_t *ids = streams->of[nsid].ids;
+
+    if (place_of(streams, nsid, id) < streams->of[nsid].open)
+        return;
+    if (streams->of[nsid].open == streams->limit)
+        memmove(ids, ids + 1, --streams->of[nsid].open * sizeof *ids);
+    ids[streams->of[nsid].open++] = id;
+}
+
 uint16_t emu_streams_meet(const s2n_emu *emu, const struct emu_command *command)
 {
     struct emu_streams *streams = emu->streams;
     uint16_t id = (uint16_t)(command->cdw13 >> DSPEC_SHIFT);
     uint16_t status = EMU_SUCCESS;
 
-    if (!streams || (command->cdw12 & EMU_DTYPE) >> DTYPE_SHIFT != STREAMS)
-        return EMU_INVALID_FIELD;
+    if (!streams)
+        return EMU_SUCCESS;
     pthread_mutex_lock(&streams->lock);
-    if (!streams->of[command->nsid].enabled) {
-        status = EMU_INVALID_FIELD;
-    } else if (id && streams->of[command->nsid].open < streams->limit) {
-        uint32_t at = place_of(streams, command->nsid, id);
-        if (at == streams->of[command->nsid].open)
-            streams->of[command->nsid].ids[streams->of[command->nsid].open++] = id;
+    if (streams->of[command->nsid].enabled) {
+        if ((command->cdw12 & EMU_DTYPE) >> DTYPE_SHIFT != STREAMS)
+            status = EMU_INVALID_FIELD;
+        else if (id)
+            open_stream(streams, command->nsid, id);
     }
     pthread_mutex_unlock(&streams->lock);
     return status;

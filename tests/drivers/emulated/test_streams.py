@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.directives import (
     IDENTIFY_PARAMETERS,
     STREAMS_PARAMETERS,
@@ -58,8 +58,8 @@ def test_none_are_there_unless_they_are_asked_for() -> None:
     async def test(host: Host) -> None:
         command = receive(IDENTIFY, Receive.PARAMETERS, 1, IDENTIFY_PARAMETERS.size)
         assert await refusal(host, command) == StatusCode.INVALID_OPCODE
-        assert await written(host, write(1)) == StatusCode.INVALID_FIELD
-        assert await written(host, write(dtype=0)) == 0
+        assert await written(host, write(1)) == 0  # what it says is ignored
+        assert await written(host, write(dtype=DATA_PLACEMENT)) == 0
 
     on_a_host(test, streams=0)
 
@@ -69,15 +69,17 @@ def test_streams_are_enabled_until_a_reset() -> None:
         identify = receive(IDENTIFY, Receive.PARAMETERS, 1, IDENTIFY_PARAMETERS.size)
         told = IDENTIFY_PARAMETERS.parse(await host.ok(identify))
         assert (told.supported, told.enabled, told.persistent) == (0b11, 0b01, 0)
-        assert await written(host, write(1)) == StatusCode.INVALID_FIELD
+        assert await written(host, write(1)) == 0
         asked = receive(STREAMS, Receive.PARAMETERS, 1, 32)
         assert await refusal(host, asked) == StatusCode.INVALID_FIELD
         await host.ok(enable(STREAMS, 1))
         assert IDENTIFY_PARAMETERS.parse(await host.ok(identify)).enabled == 0b11
         told = STREAMS_PARAMETERS.parse(await host.ok(asked))
         assert (told.msl, told.nssa, told.nsa, told.sws, told.sgs) == (2, 2, 0, 16, 16)
+        assert await opened(host) == []
         assert await written(host, write(1)) == 0
-        assert await written(host, write(1, nsid=2)) == StatusCode.INVALID_FIELD
+        assert await opened(host) == [1]
+        assert await written(host, write(1, DATA_PLACEMENT, nsid=2)) == 0
         assert await written(host, write(1, DATA_PLACEMENT)) == StatusCode.INVALID_FIELD
         host.disable()
         await host.enable().create_queue(2)
@@ -89,15 +91,21 @@ def test_streams_are_enabled_until_a_reset() -> None:
 def test_a_write_opens_its_stream() -> None:
     async def test(host: Host) -> None:
         await host.ok(enable(STREAMS, 0xFFFFFFFF))
-        for stream in (0, 7, 7, 0xFFFF, 9):  # no room is left for the last one
+        for stream in (0, 7, 7, 0xFFFF):
             assert await written(host, write(stream)) == 0
         assert await opened(host) == [7, 0xFFFF]
         assert await opened(host, 2) == []
         told = await host.ok(receive(STREAMS, Receive.PARAMETERS, 1, 32))
         assert STREAMS_PARAMETERS.parse(told).nsso == 2
-        await host.ok(release_stream(1, 7))
+        assert await written(host, write(9)) == 0  # there is room for two
+        assert await opened(host) == [9, 0xFFFF]
+        await host.ok(release_stream(1, 9))
         await host.ok(release_stream(1, 8))
         assert await opened(host) == [0xFFFF]
+        await host.ok(NvmeCommand(AdminOpcode.FORMAT_NVM, 1, cdw10=1, admin=True))  # as it is
+        assert await opened(host) == []
+        assert await written(host, write(3)) == 0
+        assert await opened(host) == [3]
 
     on_a_host(test)
 
