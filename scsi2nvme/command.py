@@ -342,6 +342,10 @@ class Command:
             self.service_action_field.write(mask, self.service_action, "big")
         return bytes(mask)
 
+    def hint_of(self, cdb: bytes) -> int:
+        """Return which hint a CDB names, of any kind; 0: none."""
+        return self.structure.by_name[self.hint_field].read(cdb, "big") if self.hint_field else 0
+
     def usage_by(self, lu: LogicalUnit) -> bytes:
         """Return the same of a logical unit, which may look at a hint."""
         if not self.hint_field or not lu.permanent_streams:

@@ -442,7 +442,8 @@ def same_namespace(one: NamespaceFacts, other: NamespaceFacts) -> bool:
         IDENTIFY_NAMESPACE.write(raw, nuse=0)
         names = facts.uuid, facts.nguid, facts.eui64
         limits = facts.maximum_transfer_bytes, facts.medium_read_only, facts.ana_state
-        return bytes(raw), *names, facts.controller.bytes("fr"), *limits, facts.zones
+        told = facts.zones, facts.streams
+        return bytes(raw), *names, facts.controller.bytes("fr"), *limits, *told
 
     return essence(one) == essence(other)
 

@@ -20,7 +20,8 @@ from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import DataMemory, NvmeCommand, Opcode
 from scsi2nvme.nvme.directives import in_stream
 from scsi2nvme.nvme.protection import Protection
-from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.scsi.result import GOOD, CheckCondition, NvmeError, Result, Translation
 from scsi2nvme.scsi.sense import LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE, Sense
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit
@@ -197,13 +198,25 @@ def read(task: Task) -> Translation:
 
 def write(task: Task) -> Translation:
     """Spec: SBC-3 5.33 to 5.35; NVM Command Set 1.0 3.2.6."""
-    lu, lba, blocks = task.lu, task.cdb["lba"], task.command.blocks(task.cdb)
+    lba, blocks = task.cdb["lba"], task.command.blocks(task.cdb)
     check_long(task)
     protection = protection_of(task)
     check_range(task, lba, blocks)
     check_length(task, blocks)
     check_write(task, lba, blocks)
-    dtype, cdw13 = in_stream(stream_of(task))
+    stream = stream_of(task)
+    try:
+        return (yield from _write(task, protection, stream))
+    except NvmeError as error:
+        if not stream or error.completion.status != StatusCode.INVALID_FIELD:
+            raise
+    return (yield from _write(task, protection, 0))  # the controller has the stream no more
+
+
+def _write(task: Task, protection: Protection, stream: int) -> Translation:
+    """Write what is to be moved, as blocks of a stream; 0: of none."""
+    lu, lba, blocks = task.lu, task.cdb["lba"], task.command.blocks(task.cdb)
+    dtype, cdw13 = in_stream(stream)
     cdw12 = dtype | (FUA if task.cdb.get("fua") else 0)
     start, _ = to_move(task, lba, blocks)
     data = task.data_out
@@ -218,14 +231,12 @@ def write(task: Task) -> Translation:
 def stream_of(task: Task) -> int:
     """Return the stream that a write is of, 0 if it is of none.
 
-    A group of another number than the permanent streams have is no hint. Spec: SBC-4 6.4.7.
+    A group of another number than the permanent streams have is no hint. Spec: SBC-4 4.22.2.
     """
     if stream := task.cdb.get("str_id", 0):
         return stream
     permanent = task.lu.permanent_streams
-    if not permanent or not task.command.hint_field:
-        return 0
-    group = task.command.structure.by_name[task.command.hint_field].read(task.cdb.raw, "big")
+    group = task.command.hint_of(task.cdb.raw) if permanent else 0
     return group if group <= permanent else 0
 
 

@@ -15,11 +15,12 @@ from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any
 
-from scsi2nvme import engine
+from scsi2nvme import commands, engine
 from scsi2nvme.background import Background
 from scsi2nvme.executor import NvmeExecutor, Play, begin, play
 from scsi2nvme.native.plane import Event, EventType, Plane, PlaneTask
-from scsi2nvme.nvme.status import is_retryable
+from scsi2nvme.nvme.command import Opcode
+from scsi2nvme.nvme.status import StatusCode, is_retryable
 from scsi2nvme.scsi.lun import lun_of
 from scsi2nvme.scsi.result import Asked, Result, Translation, check_condition
 from scsi2nvme.scsi.sense import INTERNAL_TARGET_FAILURE, Sense, SenseCode, SenseKey
@@ -368,7 +369,7 @@ class TaskRunner:
             return True
         if is_retryable(event.status) and not event.dnr:
             return self._begin(event)
-        if off_course(self._unit_of(task), event.status):
+        if off_course(self._unit_of(task), event.status) or _names_what_is_no_more(event):
             return self._begin(event, repeated=True)
         self._fail(event)
         return True
@@ -433,6 +434,14 @@ class TaskRunner:
         if result.sense is not None:
             sense = result.sense.data(lu is not None and lu.mode.descriptor_sense)
         task.end(result.status, sense, result.data_in)
+
+
+def _names_what_is_no_more(event: Event) -> bool:
+    """Whether a WRITE failed perhaps for its stream alone: a hint, without which it is written."""
+    if event.status != StatusCode.INVALID_FIELD or event.nvme_opcode != Opcode.WRITE:
+        return False
+    command, cdb = commands.find(_task(event).cdb), _task(event).cdb
+    return command is not None and command.hint_of(cdb) > 0
 
 
 def _translation(

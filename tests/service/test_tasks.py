@@ -207,6 +207,18 @@ async def test_what_may_succeed_is_tried_again(bench: Bench) -> None:
 
 
 @told
+async def test_a_write_whose_group_is_refused_is_written_without_it(bench: Bench) -> None:
+    """The hot path may have placed it before it knew that the streams are no more."""
+    _, data = write(5)
+    refused: dict[str, Any] = {"nvme_opcode": Opcode.WRITE, "status": StatusCode.INVALID_FIELD}
+    cdb = row("WRITE (10)").build(lba=5, transfer_length=1, group=3)
+    assert (await failed(bench, cdb, data, **refused)).status == Status.GOOD
+    assert bench.controller.model.blocks(5) == data
+    assert (await failed(bench, *write(6), **refused)).sense == (5, 0x24, 0)
+    assert len(bench.controller.model.executed) == 1
+
+
+@told
 async def test_what_was_written_is_not_written_again(bench: Bench) -> None:
     cdb, data = (
         row("WRITE AND VERIFY (10)").build(lba=5, transfer_length=1, bytchk=1),
