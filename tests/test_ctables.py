@@ -91,13 +91,13 @@ def test_what_writes_zones_is_never_hot() -> None:
 def test_the_mask_of_read_10() -> None:
     """LBA, group, length, DPO, FUA and FUA_NV; neither RDPROTECT nor NACA."""
     _, mask = bodies()["READ (10)"]
-    assert mask[:10] == bytes.fromhex("ff 1a ffffffff 1f ffff 00")
+    assert mask[:10] == bytes.fromhex("ff 1a ffffffff 3f ffff 00")
 
 
 def test_the_mask_of_synchronize_cache_10() -> None:
     """IMMED, but not SYNC_NV."""
     _, mask = bodies()["SYNCHRONIZE CACHE (10)"]
-    assert mask[:10] == bytes.fromhex("ff 02 ffffffff 1f ffff 00")
+    assert mask[:10] == bytes.fromhex("ff 02 ffffffff 3f ffff 00")
 
 
 def test_the_first_row_of_each_operation_code() -> None:

@@ -255,9 +255,9 @@ def cdb_fields(length: int, count: str = "transfer_length") -> tuple[Field, ...]
 def group_field(byte: int) -> Field:
     """Return GROUP NUMBER, a hint for WRITE where GROUP_SUP of page 86h is set, else not used.
 
-    Spec: SBC-3 4.23, SBC-4 6.4.7.
+    Spec: SBC-3 4.23, SBC-4 4.22.2 (64 groups).
     """
-    return Field("group", byte, 0, 5, ignored=True)
+    return Field("group", byte, 0, 6, ignored=True)
 
 
 def protect_field(name: str) -> Field:
@@ -281,7 +281,7 @@ def supports_long_cdbs(lu: LogicalUnit) -> bool:
 def long_fields(protect: str, count: str, *flags: Field) -> tuple[Field, ...]:
     """Return the fields of a 32-byte CDB. Spec: SBC-3 5.14, 5.32, 5.36, 5.40, 5.45."""
     return (
-        Field("group", 6, 0, 5, ignored=True),
+        group_field(6),
         Field("additional_cdb_length", 7, doc="18h"),
         Field(protect, 10, 5, 3, "protection information that is moved, and checked"),
         *flags,

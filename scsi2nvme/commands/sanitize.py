@@ -163,6 +163,8 @@ def _sanitize(task: Task, cdw10: int, pattern: int = 0) -> Translation:
         if not (yield from _has_begun(lu, error)):
             enter(lu, phase, restricted=restricted)
             return result_of(error)
+    for each in units(lu):
+        each.streams_open.reset()
     if task.cdb.immed:
         return in_background(task, watch(lu))
     return (yield from watch(lu))

@@ -18,7 +18,8 @@ from scsi2nvme.commands.read_write import (
 )
 from scsi2nvme.fields import Field, Structure
 from scsi2nvme.nvme.directives import release_stream
-from scsi2nvme.scsi.result import GOOD, Result, Translation
+from scsi2nvme.scsi.result import CheckCondition, Result, Translation
+from scsi2nvme.scsi.sense import MAXIMUM_NUMBER_OF_STREAMS_OPEN, STREAM_NOT_OPEN, Sense
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
 
@@ -31,8 +32,11 @@ ASSIGNED = Structure(
 HEADER = Structure(
     "GET STREAM STATUS parameter data header",
     8,
-    (Field("parameter_data_length", 0, 0, 32), Field("number_of_open_streams", 6, 0, 16)),
-    spec="SBC-4 5.7.2",
+    (
+        Field("parameter_data_length", 0, 0, 32, "of the descriptors"),
+        Field("number_of_open_streams", 6, 0, 16),
+    ),
+    spec="SBC-4 5.9.2",
 )
 DESCRIPTOR = Structure(
     "Stream status descriptor",
@@ -42,34 +46,34 @@ DESCRIPTOR = Structure(
         Field("str_id", 2, 0, 16),
         Field("relative_lifetime", 4, 0, 6, "of what is permanent: its number"),
     ),
-    spec="SBC-4 5.7.2",
+    spec="SBC-4 5.9.2",
 )
-_LEAST_BYTES = 8
 _OPEN, _CLOSE = 0b01, 0b10  # STR_CTL
 
 
 def stream_control(task: Task) -> Translation:
-    """Open a stream, or close one. Spec: SBC-4 5.32; NVMe Base 2.0c 8.7.3.
+    """Open a stream, or close one. Spec: SBC-4 4.32, 5.32; NVMe Base 2.0c 8.7.3.
 
-    NVMe opens one by the first write that names it: all that is kept is that it was assigned. None
-    is assigned, which stream 0 says, where all are.
+    NVMe opens one by the first write that names it: all that is kept is that it was assigned.
     """
-    lu, stream = task.lu, task.cdb["str_id"]
+    lu, stream, assigned = task.lu, task.cdb["str_id"], 0
     if task.cdb["str_ctl"] == _OPEN:
-        if task.cdb["allocation_length"] < _LEAST_BYTES:
-            raise task.invalid_field("allocation_length")
-        data = ASSIGNED.build(parameter_length=7, assigned_str_id=lu.streams_open.open())
-        return Result(data_in=data)
-    if task.cdb["str_ctl"] != _CLOSE:
+        assigned = lu.streams_open.open()
+        if not assigned:
+            raise CheckCondition(Sense(MAXIMUM_NUMBER_OF_STREAMS_OPEN))
+    elif task.cdb["str_ctl"] != _CLOSE:
         raise task.invalid_field("str_ctl")
-    if not lu.streams_open.close(stream):
+    elif stream <= lu.permanent_streams:
         raise task.invalid_field("str_id")
-    yield release_stream(lu.nsid, stream)
-    return GOOD
+    elif not lu.streams_open.close(stream):
+        raise CheckCondition(Sense(STREAM_NOT_OPEN))
+    else:
+        yield release_stream(lu.nsid, stream)
+    return Result(data_in=ASSIGNED.build(parameter_length=7, assigned_str_id=assigned))
 
 
 def get_stream_status(task: Task) -> Translation:
-    """Tell which streams are open, from one on. Spec: SBC-4 5.7, SBC-5 (PERM, lifetimes).
+    """Tell which streams are open, from one on. Spec: SBC-4 5.9, SBC-5 (PERM, lifetimes).
 
     Stream 0, of writes that are of none, is told of as one that is always open: Linux looks for
     the first of the permanent ones there (`drivers/scsi/sd.c`).
@@ -78,8 +82,6 @@ def get_stream_status(task: Task) -> Translation:
     lu, first = task.lu, task.cdb["starting_str_id"]
     if first > lu.streams:
         raise task.invalid_field("starting_str_id")
-    if task.cdb["allocation_length"] < _LEAST_BYTES:
-        raise task.invalid_field("allocation_length")
     opened = (0, *lu.streams_open.all())
     descriptors = [
         DESCRIPTOR.build(
@@ -91,14 +93,14 @@ def get_stream_status(task: Task) -> Translation:
         if stream >= first
     ]
     body = b"".join(descriptors)
-    header = HEADER.build(parameter_data_length=len(body) + 4, number_of_open_streams=len(opened))
+    header = HEADER.build(parameter_data_length=len(body), number_of_open_streams=len(opened))
     return Result(data_in=header + body)
 
 
 def write_stream(task: Task) -> Translation:
-    """Write blocks of a stream that is open. Spec: SBC-4 5.53, 5.54."""
+    """Write blocks of a stream that is open. Spec: SBC-4 4.32, 5.57, 5.58."""
     if task.cdb["str_id"] not in (0, *task.lu.streams_open.all()):
-        raise task.invalid_field("str_id")
+        raise CheckCondition(Sense(STREAM_NOT_OPEN))
     return (yield from write(task))
 
 
@@ -132,7 +134,7 @@ COMMANDS = (
         "GET STREAM STATUS",
         0x9E,
         16,
-        "SBC-4 5.7",
+        "SBC-4 5.9",
         get_stream_status,
         (
             Field("starting_str_id", 4, 0, 16),
@@ -149,7 +151,7 @@ COMMANDS = (
         "WRITE STREAM (16)",
         0x9A,
         16,
-        "SBC-4 5.53",
+        "SBC-4 5.57",
         write_stream,
         (
             protect_field("wrprotect"),
@@ -175,7 +177,7 @@ COMMANDS = (
         "WRITE STREAM (32)",
         0x7F,
         32,
-        "SBC-4 5.54",
+        "SBC-4 5.58",
         write_stream,
         (
             *long_fields(

@@ -43,7 +43,7 @@ LBA_RANGE = Structure(
         Field(EXPECTED_APPLICATION_TAG, 16, 0, 16),
         Field(APPLICATION_TAG_MASK, 18, 0, 16),
     ),
-    spec="SBC-4 5.52.2",
+    spec="SBC-4 5.55.2",
 )
 _LONG = 32  # bytes of a CDB
 
@@ -114,7 +114,7 @@ def _check_ranges(task: Task, ranges: list[Range]) -> None:
 def write_scattered(task: Task) -> Translation:
     """Write range after range, or side by side where none meets another.
 
-    Spec: SBC-4 5.52, 5.53. Nothing is promised of all of them as a whole.
+    Spec: SBC-4 5.55, 5.56. Nothing is promised of all of them as a whole.
     """
     lu, cdb, size = task.lu, task.cdb, task.block_bytes
     check_long(task)
@@ -151,7 +151,7 @@ COMMANDS = (
         "WRITE SCATTERED (16)",
         0x9F,
         16,
-        "SBC-4 5.52",
+        "SBC-4 5.55",
         write_scattered,
         (
             Field("wrprotect", 2, 5, 3, "protection information that is moved, and checked"),
@@ -177,10 +177,10 @@ COMMANDS = (
         "WRITE SCATTERED (32)",
         0x7F,
         _LONG,
-        "SBC-4 5.53",
+        "SBC-4 5.56",
         write_scattered,
         (
-            Field("group", 6, 0, 5, ignored=True),
+            group_field(6),
             Field("additional_cdb_length", 7, doc="18h"),
             Field("wrprotect", 10, 5, 3, "protection information that is moved, and checked"),
             Field("dpo", 10, 4, 1, "disable page out"),

@@ -257,6 +257,7 @@ class LogicalUnit(BlockDevice):
         self.facts = replace(self.facts_as_read, namespace=namespace)
         self.routes.formatted(namespace)
         self.mode.pending_block_bytes = None
+        self.streams_open.reset()
         if not self.pattern_follows:
             self.initialization.end()
         self.establish_attention(CAPACITY_DATA_HAS_CHANGED, but=but)

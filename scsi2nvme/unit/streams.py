@@ -1,4 +1,4 @@
-"""The streams that STREAM CONTROL opens. Spec: SBC-4 4.34.
+"""The streams that STREAM CONTROL opens. Spec: SBC-4 4.32.
 
 Those of groups are always open: `BlockDevice.permanent_streams` says which these are.
 """
@@ -37,5 +37,8 @@ class OpenStreams:
         return was_open
 
     def reset(self) -> None:
-        """A logical unit reset: nobody knows of those any more that were assigned."""
+        """Close all that were assigned: a logical unit reset, or a format.
+
+        Spec: SBC-4 4.32.
+        """
         self._assigned.clear()

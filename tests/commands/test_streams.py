@@ -9,12 +9,15 @@ import pytest
 from scsi2nvme.commands.streams import ASSIGNED
 from scsi2nvme.commands.vpd_pages.block_limits_extension import BLOCK_LIMITS_EXTENSION
 from scsi2nvme.commands.vpd_pages.extended_inquiry import EXTENDED_INQUIRY
-from scsi2nvme.nvme.command import NvmeCommand
+from scsi2nvme.nvme.command import NvmeCommand, Opcode
 from scsi2nvme.nvme.directives import Streams
+from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_COMMAND_OPERATION_CODE,
     INVALID_FIELD_IN_CDB,
+    MAXIMUM_NUMBER_OF_STREAMS_OPEN,
+    STREAM_NOT_OPEN,
     FieldPointer,
     Sense,
 )
@@ -45,6 +48,9 @@ def refused(byte: int, bit: int = 7) -> Result:
     )
 
 
+NOT_OPEN = Result(Status.CHECK_CONDITION, Sense(STREAM_NOT_OPEN))
+
+
 def opened(bench: Bench) -> int:
     result = bench.do("STREAM CONTROL", str_ctl=OPEN, allocation_length=8)
     return ASSIGNED.parse(result.data_in).assigned_str_id
@@ -53,7 +59,7 @@ def opened(bench: Bench) -> int:
 def status(bench: Bench, first: int = 0) -> list[tuple[bool, int, int]]:
     """Return whether each open stream is permanent, its number and its lifetime."""
     data = bench.do("GET STREAM STATUS", starting_str_id=first, allocation_length=999).data_in
-    assert int.from_bytes(data[:4], "big") == len(data) - 4
+    assert int.from_bytes(data[:4], "big") == len(data) - 8
     entries = [data[at : at + 8] for at in range(8, len(data), 8)]
     return [(bool(each[0] >> 7), int.from_bytes(each[2:4], "big"), each[4]) for each in entries]
 
@@ -92,11 +98,11 @@ def test_groups_that_are_streams_as_linux_reads_them(count: int, groups: int) ->
     """Those follow each other from the first descriptor on, and their streams are permanent."""
     bench = streaming(count)
     page = bench.do(
-        "MODE SENSE (10)", dbd=1, page_code=0x0A, subpage_code=5, allocation_length=512
+        "MODE SENSE (10)", dbd=1, page_code=0x0A, subpage_code=5, allocation_length=520
     ).data_in[8:]
-    assert page[:4] == bytes.fromhex("4A 05 006C")
+    assert page[:4] == bytes.fromhex("4A 05 040C")  # of 64 groups
     enabled = [page[at] >> 2 & 1 for at in range(16, len(page), 16)]
-    assert enabled == [1] * groups + [0] * (6 - groups)
+    assert enabled == [1] * groups + [0] * (31 - groups)
     for stream in range(groups):
         assert status(bench, stream)[0] == (True, stream, stream)
 
@@ -105,14 +111,32 @@ def test_streams_are_opened_and_closed() -> None:
     bench = streaming()
     assert status(bench) == [(True, n, n) for n in range(6)]
     assert (opened(bench), opened(bench)) == (6, 7)
-    assert opened(bench) == 0
+    full = bench.do("STREAM CONTROL", str_ctl=OPEN, allocation_length=8)
+    assert code(full) == MAXIMUM_NUMBER_OF_STREAMS_OPEN
     assert status(bench, 5) == [(True, 5, 5), (False, 6, 0), (False, 7, 0)]
     assert not bench.model.executed
-    assert bench.do("STREAM CONTROL", str_ctl=CLOSE, str_id=6) == Result()
+    closed = bench.do("STREAM CONTROL", str_ctl=CLOSE, str_id=6, allocation_length=8)
+    assert closed == Result(data_in=bytes([7, *bytes(7)]))
     assert [each.sqe()[44:48] for each in bench.model.executed] == [bytes([1, 1, 6, 0])]
     assert opened(bench) == 6
     bench.lu.reset(None)
     assert status(bench, 6) == []
+
+
+@pytest.mark.parametrize("name", ["FORMAT UNIT", "SANITIZE, BLOCK ERASE"])
+def test_a_format_closes_what_was_opened(name: str) -> None:
+    bench = streaming()
+    assert opened(bench) == 6
+    assert bench.do(name) == Result()
+    assert status(bench, 6) == []
+
+
+def test_no_more_is_told_than_there_is_room_for() -> None:
+    bench = streaming()
+    fields = {"str_ctl": OPEN, "allocation_length": 6}
+    assert bench.do("STREAM CONTROL", **fields).data_in == bytes([7, 0, 0, 0, 0, 6])
+    data = bench.do("GET STREAM STATUS", allocation_length=4).data_in
+    assert data == (7 * 8).to_bytes(4, "big")
 
 
 @pytest.mark.parametrize(
@@ -120,10 +144,8 @@ def test_streams_are_opened_and_closed() -> None:
     [
         ("STREAM CONTROL", {"str_ctl": 0}, refused(1, 6)),
         ("STREAM CONTROL", {"str_ctl": 3}, refused(1, 6)),
-        ("STREAM CONTROL", {"str_ctl": OPEN, "allocation_length": 7}, refused(10)),
         ("STREAM CONTROL", {"str_ctl": CLOSE, "str_id": 5}, refused(4)),  # it is permanent
-        ("STREAM CONTROL", {"str_ctl": CLOSE, "str_id": 6}, refused(4)),
-        ("GET STREAM STATUS", {"allocation_length": 7}, refused(10)),
+        ("STREAM CONTROL", {"str_ctl": CLOSE, "str_id": 6}, NOT_OPEN),
         ("GET STREAM STATUS", {"starting_str_id": 8, "allocation_length": 8}, refused(4)),
     ],
 )
@@ -138,7 +160,10 @@ def test_where_all_streams_are_permanent_none_is_opened() -> None:
     assert code(result) in NOT_THERE
 
 
-@pytest.mark.parametrize(("group", "stream"), [(0, (0, 0)), (1, (1, 1)), (5, (1, 5)), (6, (0, 0))])
+@pytest.mark.parametrize(
+    ("group", "stream"),
+    [(0, (0, 0)), (1, (1, 1)), (5, (1, 5)), (6, (0, 0)), (63, (0, 0))],
+)
 @pytest.mark.parametrize("name", ["WRITE (10)", "WRITE (12)", "WRITE (16)"])
 def test_a_write_of_a_group(name: str, group: int, stream: tuple[int, int]) -> None:
     """One that no stream has is no hint."""
@@ -163,10 +188,31 @@ def test_a_write_of_a_stream() -> None:
         assert bench.do("WRITE STREAM (16)", block(7), **fields, str_id=stream) == Result()
     assert of_streams(bench.model.executed) == [(1, one), (1, 2)]
     assert bench.model.blocks(5) == block(7)
-    assert bench.do("WRITE STREAM (16)", block(7), **fields, str_id=7) == refused(10)
+    assert bench.do("WRITE STREAM (16)", block(7), **fields, str_id=7) == NOT_OPEN
 
 
-@pytest.mark.parametrize(("streams", "bits"), [(None, 0), (Streams(3), 0x1F)])
+@pytest.mark.parametrize(
+    ("name", "fields"), [("WRITE (16)", {"group": 2}), ("WRITE STREAM (16)", {"str_id": 2})]
+)
+def test_a_stream_that_the_controller_refuses_keeps_nobody_from_writing(
+    name: str, fields: dict[str, int]
+) -> None:
+    """It is a hint, which a reset may have taken from the controller."""
+    bench = streaming()
+    bench.model.faults[Opcode.WRITE] = [StatusCode.INVALID_FIELD]
+    assert bench.do(name, block(7), lba=5, transfer_length=1, **fields) == Result()
+    assert of_streams(bench.model.executed) == [(1, 2), (0, 0)]
+    assert bench.model.blocks(5) == block(7)
+    bench.model.faults[Opcode.WRITE] = [StatusCode.INVALID_FIELD] * 2
+    failed = bench.do(name, block(7), lba=5, transfer_length=1, **fields)
+    assert code(failed) == INVALID_FIELD_IN_CDB
+    bench.model.faults[Opcode.WRITE] = [StatusCode.WRITE_FAULT]
+    failed = bench.do(name, block(7), lba=5, transfer_length=1, **fields)
+    assert failed.status is Status.CHECK_CONDITION
+    assert len(bench.model.executed) == 5
+
+
+@pytest.mark.parametrize(("streams", "bits"), [(None, 0), (Streams(3), 0x3F)])
 def test_the_usage_map_has_what_is_looked_at(streams: Streams | None, bits: int) -> None:
     bench = make_bench(streams=streams)
     name = "REPORT SUPPORTED OPERATION CODES"

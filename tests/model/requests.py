@@ -169,7 +169,7 @@ _FLAGS: Mapping[str, Sequence[int]] = {
     "dpo": _BIT,
     "fua": _BIT,
     "fua_nv": _BIT,
-    "group": range(32),
+    "group": range(64),
     "immed": _BIT,
     "ndob": _BIT,
     "sync_nv": _BIT,

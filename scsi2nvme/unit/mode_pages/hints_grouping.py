@@ -10,7 +10,7 @@ from scsi2nvme.unit.block_device import PERMANENT_STREAMS
 from scsi2nvme.unit.mode_pages.page import ModePage
 
 _HEADER_BYTES = _DESCRIPTOR_BYTES = 16
-_GROUPS = 1 + PERMANENT_STREAMS
+_GROUPS = 64  # whatever is known of them
 
 
 def _descriptors() -> Iterator[Field]:
@@ -24,7 +24,7 @@ def _descriptors() -> Iterator[Field]:
 def _defaults(facts: NamespaceFacts) -> Mapping[str, int]:
     """A group is a stream; nothing is said of how often, or how long, blocks are needed."""
     count = facts.streams.count if facts.streams else 0
-    return {f"group_{group}_st_enble": group <= count for group in range(_GROUPS)}
+    return {f"group_{group}_st_enble": group <= count for group in range(1 + PERMANENT_STREAMS)}
 
 
 HINTS_GROUPING = ModePage(
@@ -33,7 +33,7 @@ HINTS_GROUPING = ModePage(
         "IO Advice Hints Grouping",
         _HEADER_BYTES + _GROUPS * _DESCRIPTOR_BYTES,
         tuple(_descriptors()),
-        spec="SBC-4 6.4.7",
+        spec="SBC-4 6.5.7",
     ),
     subpage=0x05,
     defaults=_defaults,
