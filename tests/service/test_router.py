@@ -18,9 +18,9 @@ from scsi2nvme.service import PlaneDataPath, registry
 from scsi2nvme.service.router import Router
 from scsi2nvme.service.routing import ServedRoute
 from scsi2nvme.unit.readiness import Readiness
-from tests.service.bench import TUR, Bench, Controller, settle, told, write
+from tests.service.bench import TUR, Bench, Controller, played, settle, told, write
 from tests.service.test_namespaces import Changed
-from tests.support import row
+from tests.support import SEVEN_STREAMS, row
 
 SET = NvmeCommand(AdminOpcode.SET_FEATURES, cdw10=6, cdw11=1, admin=True)
 UNSET = replace(SET, cdw11=0)
@@ -143,6 +143,29 @@ async def test_what_is_drained_stays_so_when_another_is_taken(bench: Bench) -> N
     await bench.drained()
     assert stop.status == Status.GOOD
     assert bench.unit.moves == [pair.natives[1]]
+
+
+def test_a_group_is_written_by_one_that_has_no_streams() -> None:
+    """Before the logical unit is what that says of it, and afterwards."""
+    cdb = row("WRITE (10)").build(transfer_length=1, group=3)
+
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        pair = Pair(bench)
+        pair.routes[1].facts = replace(bench.lu.facts, streams=None)
+        pair.join()
+        model = pair.executors[1].model
+        model.faults[Opcode.WRITE] = [StatusCode.INVALID_FIELD]
+        pair.lose(0)
+        assert (await bench.run(cdb, bytes(512))).status == Status.GOOD
+        assert [command.cdw13 >> 16 for command in model.executed] == [3, 0]
+        await bench.drained()
+        assert bench.unit.parameters.grouped_streams == 0
+        bench.ready()
+        assert (await bench.run(cdb, bytes(512))).status == Status.GOOD
+        assert [command.cdw13 >> 16 for command in model.executed] == [3, 0, 0]
+
+    played(story, streams=SEVEN_STREAMS)
 
 
 @told
