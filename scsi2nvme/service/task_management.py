@@ -105,12 +105,12 @@ class TaskManager:
     async def preempted(self, unit: ServedUnit, nexus_key: str) -> None:
         """Wait for those aborts: afterwards no preempted write reaches the medium.
 
-        Any command does that has ended meanwhile, but for those of nexuses that are preempted,
-        which are waited for. Without the lock, for which the tasks may wait that are to end.
-        Spec: SPC-4 5.13.11.2.5.
+        Any command does that has ended meanwhile, but for the abort that waits for its own nexus's.
+        Without the lock, for which the tasks may wait that are to end. Spec: SPC-4 5.13.11.2.5.
         """
-        if unit.preempting and nexus_key not in unit.preempting.values():
-            await asyncio.wait(tuple(unit.preempting))
+        others = [abort for abort, key in unit.preempting.items() if key != nexus_key]
+        if others:
+            await asyncio.wait(others)
 
     async def _abort_of(self, opened: OpenNexus, unit: ServedUnit) -> None:
         """Abort what another nexus has under way; TAS says how it learns of that.

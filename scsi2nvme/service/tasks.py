@@ -289,10 +289,12 @@ class TaskRunner:
     ) -> None:
         """Answer a command once what it is to abort has ended, or nobody waits for the answer.
 
-        It is done, and what goes on after it has to, whoever waits.
+        It is done, and what goes on after it has to, whoever waits. One that is aborted does not
+        wait: what aborts it waits for it.
         """
         try:
-            await self._manager.preempted(unit, request.nexus.key)
+            if not (run.task.ended or run.task.aborted):
+                await self._manager.preempted(unit, request.nexus.key)
         finally:
             self._answer(run.task, unit, request, result)
 

@@ -297,6 +297,32 @@ def test_preempt_and_abort_waits_for_the_aborts(tas: bool, attribute: int) -> No
 
 
 @told
+async def test_who_was_preempted_waits_for_those_whom_it_preempts_in_turn(bench: Bench) -> None:
+    """Though what itself had under way has not ended yet."""
+    other, plane_other = bench.open("b")
+    bench.ready(bench.nexus, other)
+    await bench.run(*reserve_out("REGISTER", 0, 1))
+    await bench.run(*reserve_out("REGISTER", 0, 2), plane_nexus=plane_other)
+    first = await bench.run(*reserve_out("PREEMPT AND ABORT", 1, 2, type=5))
+    bench.ready(other)
+    again = await bench.run(*reserve_out("REGISTER", 0, 2), plane_nexus=plane_other)
+    assert again.status == Status.GOOD
+    second = await bench.run(
+        *reserve_out("PREEMPT AND ABORT", 2, 1, type=5), plane_nexus=plane_other
+    )
+    assert second.ended is None
+    late = await bench.run(TUR, plane_nexus=plane_other)
+    assert late.ended is None
+    await bench.abort(late)
+    assert late.ended is not None
+    assert (await bench.aborted())["nexus"] is plane_other
+    assert first.status == Status.GOOD
+    assert second.ended is None
+    assert (await bench.aborted())["nexus"] is bench.plane_nexus
+    assert second.status == Status.GOOD
+
+
+@told
 async def test_what_goes_on_after_its_status_does_so_where_nobody_waits_for_that(
     bench: Bench,
 ) -> None:
