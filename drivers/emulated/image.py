@@ -234,7 +234,7 @@ class Image:
             fd, made = opened(path, self.purpose, self.controller)
             if made:
                 beside = (self._sidecar_of(self.controller), *reservations_of(path))
-                self._made = (path, *(each for each in beside if each and not each.exists()))
+                self._made = (path, *(each for each in beside if each and _may_come(each)))
             return fd
         except OSError as error:
             raise TransportError(f"{path}: {error.strerror}") from error
@@ -448,6 +448,15 @@ class Image:
             os.close(self.medium)
         else:
             self.medium.close()
+
+
+def _may_come(path: Path) -> bool:
+    """Whether there is no such file yet, and can be one: not where its name is too long."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno == errno.ENOENT
+    return False
 
 
 def namespace_uuid(serial: str, nsid: int, birth: int = 0) -> bytes:

@@ -82,13 +82,15 @@ def _lock(fd: int, controller: int, *, for_reading: bool) -> None:
 
 
 def discard(fd: int, path: Path, *beside: Path) -> None:
-    """Remove an image that was made just now, with what lies `beside` it, unless it is used."""
+    """Remove an image that was made just now, with what lies `beside` it, unless it is used.
+
+    It goes last: another that is made in its place has files of its own beside it.
+    """
     path = Path(os.path.realpath(path))
     with suppress(OSError):
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # another controller may share it
         if _is_at(fd, path):
-            path.unlink()
-            for each in beside:
+            for each in (*beside, path):
                 each.unlink(missing_ok=True)
 
 
