@@ -231,6 +231,8 @@ class Command:
     # chosen: it is not there where another's could be meant.
     of_one_initiator: bool = False
     third_party: bool = False  # moves blocks of logical units that its data name
+    # Others meet something else afterwards, although all that it moves comes back.
+    leaves_something: bool = False
     hot: Hot = Hot.NO
     # Whether its answer holds until anything changes but the medium: it tells of nothing that
     # changes by itself, and changes nothing where it is repeated.

@@ -125,6 +125,7 @@ COMMANDS = (
         transfer=Transfer.BYTES,
         length_field="allocation_length",
         access=Access.WRITE,
+        leaves_something=True,
         supported=lambda lu: lu.streams > lu.permanent_streams,
         nvme=("Directive Send",),
         doc="Where the controller has more streams than groups name. A logical unit reset forgets "

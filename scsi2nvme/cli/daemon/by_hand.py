@@ -94,7 +94,7 @@ def is_harmless(row: Command) -> bool:
     A parameter list leaves something behind, as a token that others may use: data that are sent
     for nothing but to be compared are blocks.
     """
-    if row.modifies_medium or row.exclusive:
+    if row.modifies_medium or row.exclusive or row.leaves_something:
         return False
     if row.data is Data.OUT and row.transfer is Transfer.BYTES:
         return False
