@@ -269,6 +269,35 @@ def test_a_namespace_that_goes_during_a_format_stays_gone() -> None:
     assert lu.readiness is Readiness.FAILED
 
 
+@pytest.mark.parametrize("opcode", [Opcode.READ, Opcode.WRITE, Opcode.FLUSH])
+def test_blocks_are_not_moved_while_their_length_may_change(opcode: Opcode) -> None:
+    """There is room for those of before, whose length is the only one that is known."""
+    lu = make_lu()
+    lu.readiness = Readiness.FORMATTING  # by an initiator
+
+    async def never(*arguments: object) -> Any:
+        raise AssertionError("nothing is sent")
+
+    controller = SimpleNamespace(
+        execute=never, namespaces={lu.nsid: lu.facts}, identity=SimpleNamespace(lpa=0)
+    )
+    settings = SimpleNamespace(spec=SimpleNamespace(text="emulated:memory"))
+    served: Any = SimpleNamespace(controller=controller, units={lu.nsid: lu}, settings=settings)
+    unneeded: Any = None
+    answers = Answers()
+    Passing(unneeded, lambda name: served, unneeded).answer(answers)
+    which = {
+        "controller": "0",
+        "opcode": int(opcode),
+        "admin": False,
+        "nsid": lu.nsid,
+        "force": True,
+    }
+    which["data_out"] = "00" * lu.block_bytes if opcode is Opcode.WRITE else ""
+    with pytest.raises(RpcError, match="namespace 1 is being formatted; try again"):
+        asyncio.run(answers.give(COMMAND.name, which, looks_only=False))
+
+
 def test_a_format_with_data_is_refused_before_it_begins() -> None:
     lu = make_lu()
 

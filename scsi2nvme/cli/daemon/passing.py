@@ -111,6 +111,7 @@ class Passing:
                 f"{command.name} is refused while the controller is served: {reason}; "
                 "--force does it all the same"
             )
+        _check_format(one, command)
         known = _known(one, command)
         controllers.with_room(one.controller, command, *known)  # or all stays as it was
         if reason:
@@ -203,6 +204,19 @@ class Passing:
                 lu.formatted(facts.namespace)
             else:  # nobody knows what other controllers lead to
                 _enter(lu, Readiness.FORMAT_FAILED)
+
+
+def _check_format(one: Served, command: NvmeCommand) -> None:
+    """Refuse I/O while a namespace is formatted: its blocks may have another length than is known.
+
+    The controller would move more than there is room for.
+    """
+    of_it = (lu for lu in one.units.values() if lu.nsid == command.nsid)
+    if not command.admin and any(lu.readiness is Readiness.FORMATTING for lu in of_it):
+        raise OperationError(
+            f"{command.name} is not passed: namespace {command.nsid} is being formatted; "
+            "try again when that is done"
+        )
 
 
 def _known(one: Served, command: NvmeCommand) -> list[NamespaceFacts]:
