@@ -238,8 +238,11 @@ def test_a_spec_is_asked_and_changed(tmp_path: Path, capfdbinary: Any) -> None:
     assert main(["read", image, "-s", "3", "-d", str(out)]) == 0
     assert out.read_bytes() == data.read_bytes()
     assert os.stat(out).st_mode & 0o077 == 0
-    assert main(["compare", image, "-s", "3", "-d", str(data)]) == 0
     capfdbinary.readouterr()
+    assert main(["compare", image, "-s", "3", "-d", str(data), "-v"]) == 0
+    shown = capfdbinary.readouterr().out.splitlines()
+    assert shown[0].startswith(b"opcode:0x5 nsid:0x1 ")
+    assert shown[1:] == [b"compare: Success"]
     asked = ["get-lba-status", f"{image},lba-status=on", "-a", "2", "-o", "json"]
     assert main(asked) == 0
     told = json.loads(capfdbinary.readouterr().out)

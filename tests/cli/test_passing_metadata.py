@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,24 @@ def test_blocks_and_their_metadata_go_there_and_back(
     assert status == 0
     assert "metadata:" in told
     assert " ".join(f"{byte:02x}" for byte in TUPLES) in told
+
+
+def test_metadata_follow_the_data_as_bytes(
+    daemon: Daemon, files: tuple[Path, Path], tmp_path: Path, capfdbinary: Any
+) -> None:
+    """Where neither has a file, or the data alone."""
+    data, tuples = files
+    where = ("-n", 1, "--cdw10", 13, "--cdw12", 1, "-l", 1024, "-m", 16)
+    sent = ("-o", 1, "-w", "-i", data, "-M", tuples, "--force")
+    assert run(daemon, "io-passthru", *where, *sent)[0] == 0
+    words = ["io-passthru", "0", "--state-dir", str(daemon.state_dir), "-o", "2", "-r", "-b"]
+    words += map(str, where)
+    capfdbinary.readouterr()
+    assert main(words) == 0
+    assert capfdbinary.readouterr().out == DATA + TUPLES
+    back = tmp_path / "back"
+    assert main([*words, "-i", str(back)]) == 0
+    assert (back.read_bytes(), capfdbinary.readouterr().out) == (DATA, TUPLES)
 
 
 def test_nvme_clis_read_and_write_move_them_as_well(

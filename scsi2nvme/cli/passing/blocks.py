@@ -68,13 +68,12 @@ def _transfer(opcode: Opcode) -> Callable[[argparse.Namespace], Conversation[Sho
             metadata = given_data(given.metadata, given.metadata_size)
             data = {"data_out": given_data(given.data, whole), "metadata_out": metadata}
         command = _range_command(opcode, given, **data)
-        if given.dry_run or given.show_command:
-            shown = Shown((written(command),))
-            if given.dry_run:
-                return shown
+        shown = (written(command),) if given.show_command or given.dry_run else ()
+        if given.dry_run:
+            return Shown(shown)
         before = time.monotonic()
         done = yield from succeed(command, given.subcommand)
-        lines = latency(given, time.monotonic() - before)
+        lines = (*shown, *latency(given, time.monotonic() - before))
         if opcode is not Opcode.READ:
             return Shown((*lines, f"{given.subcommand}: Success"))
         return read_data(lines, done, given.data, given.metadata)

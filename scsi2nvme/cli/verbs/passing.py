@@ -88,9 +88,10 @@ def _print(given: argparse.Namespace, shown: Shown) -> None:
         keep_data(shown.metadata_file, shown.metadata)
     form = getattr(given, "output_format", "normal")
     binary = getattr(given, "raw_binary", False) or form == "binary"
-    if binary and not shown.file:
+    beside = b"" if shown.metadata_file else shown.metadata
+    if binary and (beside or not shown.file):
         sys.stdout.flush()
-        sys.stdout.buffer.write(shown.raw)
+        sys.stdout.buffer.write((b"" if shown.file else shown.raw) + beside)
         sys.stdout.buffer.flush()
     elif form == "json":
         print(json.dumps(shown.json, indent=2))
