@@ -269,6 +269,19 @@ def test_disks_are_bound_as_by_the_verb(
     assert session.at("/disks").ui_complete_bind({}, "0", "address") == ["0000:01:00.0 "]
 
 
+def test_what_was_done_before_a_failure_is_told(
+    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bind(address: str, *, report: Callable[[str], None], **given: Any) -> None:
+        report("driver_override")
+        raise OperationError("vfio-pci does not take it")
+
+    monkeypatch.setattr(bind_verb, "bind", bind)
+    with pytest.raises(OperationError, match="does not take it"):
+        session.run_cmdline("/disks bind 0000:01:00.0")
+    assert capsys.readouterr().out == "driver_override\n"
+
+
 def test_a_disk_that_is_not_there_is_not_bound(session: Session) -> None:
     with pytest.raises(OperationError, match=r"no PCI device 0000:fe:1f\.7"):
         session.run_cmdline("/disks bind 0000:fe:1f.7")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,6 @@ def _bound(state_dir: Path, method: Method[Any, Any], new: NewDisk) -> list[str]
     from scsi2nvme.cli.verbs.bind import binding
     from scsi2nvme.drivers.pci.sysfs import System
 
-    done: list[str] = []
     binding.bind(
         new.address,
         serial=new.serial,
@@ -53,22 +53,23 @@ def _bound(state_dir: Path, method: Method[Any, Any], new: NewDisk) -> list[str]
         persist=new.persist,
         dry_run=new.dry_run,
         system=System(),
-        report=done.append,
+        report=partial(_tell, new),
     )
-    return _told(done, new)
+    return []
 
 
 def _unbound(state_dir: Path, method: Method[Any, Any], which: WhichDisk) -> list[str]:
     from scsi2nvme.cli.verbs.bind import binding
     from scsi2nvme.drivers.pci.sysfs import System
 
-    done: list[str] = []
-    binding.unbind(which.address, dry_run=which.dry_run, system=System(), report=done.append)
-    return _told(done, which)
+    report = partial(_tell, which)
+    binding.unbind(which.address, dry_run=which.dry_run, system=System(), report=report)
+    return []
 
 
-def _told(steps: Iterable[str], which: WhichDisk) -> list[str]:
-    return [f"would do: {step}" if which.dry_run else step for step in steps]
+def _tell(which: WhichDisk, step: str) -> None:
+    """Tell of a step at once: what follows it may fail."""
+    print(f"would do: {step}" if which.dry_run else step, flush=True)
 
 
 def _addresses(place: Place) -> Iterable[str]:
