@@ -128,6 +128,7 @@ class StatusCode(IntEnum):
     BOOT_PARTITION_WRITE_PROHIBITED = 0x11E, "Boot Partition Write Prohibited", _BASE
     INVALID_CONTROLLER_IDENTIFIER = 0x11F, "Invalid Controller Identifier", _BASE
     IO_COMMAND_SET_NOT_SUPPORTED = 0x129, "I/O Command Set Not Supported", _BASE
+    STREAM_RESOURCE_ALLOCATION_FAILED = 0x17F, "Stream Resource Allocation Failed", _BASE
     CONFLICTING_ATTRIBUTES = 0x180, "Conflicting Attributes", _NVM
     INVALID_PROTECTION_INFORMATION = 0x181, "Invalid Protection Information", _NVM
     WRITE_TO_READ_ONLY_RANGE = 0x182, "Attempted Write to Read Only Range", _NVM

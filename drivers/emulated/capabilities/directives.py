@@ -13,10 +13,10 @@ from scsi2nvme.drivers.emulated.capability import (
     Part,
 )
 from scsi2nvme.drivers.emulated.image import NamespaceState
-from scsi2nvme.drivers.emulated.model import invalid_field
+from scsi2nvme.drivers.emulated.model import CommandFailed, invalid_field
 from scsi2nvme.drivers.scheme import Option
 from scsi2nvme.fields import Values
-from scsi2nvme.nvme.command import AdminOpcode
+from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode
 from scsi2nvme.nvme.directives import (
     IDENTIFY_PARAMETERS,
     OACS_DIRECTIVES,
@@ -25,10 +25,11 @@ from scsi2nvme.nvme.directives import (
     Receive,
     Send,
 )
+from scsi2nvme.nvme.status import StatusCode
 
 _MOST = 64
 _WRITE_BYTES, _WRITES = 64 << 10, 16  # SWS, SGS
-_CDW10, _CDW11, _CDW12 = 40, 44, 48  # where they stand in an entry
+_NSID, _CDW11, _CDW12 = 4, 44, 48  # where they stand in an entry
 _IDENTIFY, _STREAMS = 1 << DirectiveType.IDENTIFY, 1 << DirectiveType.STREAMS
 _STATUS_BYTES = 0x20000
 
@@ -51,12 +52,12 @@ STREAMS = Option(
 
 
 class Directives(Part):
-    """What is enabled, and what namespaces have to themselves, by NSID."""
+    """Where streams are enabled, with the namespaces' births, and who has some alone, by NSID."""
 
     def __init__(self, controller: Controller) -> None:
         self.model = controller.model
         self.limit = int(controller.settings[STREAMS.keyword])
-        self.enabled: set[int] = set()
+        self.enabled: dict[int, int] = {}
         self.own: dict[int, int] = {}
         self.model.emulator.set_streams(self.limit)
 
@@ -75,15 +76,29 @@ class Directives(Part):
     def enable(self, namespaces: list[NamespaceState], *, enabled: bool) -> None:
         """Enable streams of namespaces, or disable them, which closes all of theirs."""
         for each in namespaces:
-            self.model.emulator.enable_streams(each.nsid, enabled=enabled)
-            (self.enabled.add if enabled else self.enabled.discard)(each.nsid)
-            if not enabled:
-                self.own.pop(each.nsid, None)
+            if enabled:
+                self.model.emulator.enable_streams(each.nsid, enabled=True)
+                self.enabled[each.nsid] = each.birth
+            else:
+                self._disable(each.nsid)
+
+    def _disable(self, nsid: int) -> None:
+        self.model.emulator.enable_streams(nsid, enabled=False)
+        self.enabled.pop(nsid, None)
+        self.own.pop(nsid, None)
+
+    def forget_deleted(self) -> None:
+        """What is known of namespaces that were deleted is not true of those with their numbers."""
+        births = {each.nsid: each.birth for each in self.model.state.namespaces}
+        for nsid in [nsid for nsid, birth in self.enabled.items() if births.get(nsid) != birth]:
+            self._disable(nsid)
 
     def allocate(self, nsid: int, wanted: int) -> int:
         """Give a namespace streams to itself, as many as there are; return how many."""
         if not wanted or nsid in self.own:
             raise invalid_field(_CDW12)
+        if not self.shared:
+            raise CommandFailed(StatusCode.STREAM_RESOURCE_ALLOCATION_FAILED)
         self.own[nsid] = granted = min(wanted, self.shared)
         return granted
 
@@ -109,6 +124,8 @@ class Directives(Part):
 
 def _told(controller: Controller, command: Values, kind: int, operation: int) -> bytes:
     part, nsid = controller.part(Directives), command.nsid
+    if nsid == BROADCAST_NSID:
+        raise invalid_field(_NSID)
     namespace = controller.model.namespace(nsid)
     match kind, operation:
         case DirectiveType.IDENTIFY, Receive.PARAMETERS:
@@ -125,6 +142,7 @@ def _told(controller: Controller, command: Values, kind: int, operation: int) ->
 
 def _receive(controller: Controller, command: Values) -> int:
     part = controller.part(Directives)
+    part.forget_deleted()
     operation, kind = command.cdw11 & 0xFF, command.cdw11 >> 8 & 0xFF
     if (kind, operation) == (DirectiveType.STREAMS, Receive.ALLOCATE):
         nsid = controller.model.namespace(command.nsid).nsid
@@ -139,6 +157,7 @@ def _receive(controller: Controller, command: Values) -> int:
 
 def _send(controller: Controller, command: Values) -> int:
     part = controller.part(Directives)
+    part.forget_deleted()
     operation, kind = command.cdw11 & 0xFF, command.cdw11 >> 8 & 0xFF
     if (kind, operation) == (DirectiveType.IDENTIFY, Send.ENABLE):
         if command.cdw12 >> 8 & 0xFF != DirectiveType.STREAMS:

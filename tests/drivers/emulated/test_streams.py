@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
 
-from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
+from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.directives import (
     IDENTIFY_PARAMETERS,
     STREAMS_PARAMETERS,
@@ -17,15 +19,16 @@ from scsi2nvme.nvme.directives import (
 )
 from scsi2nvme.nvme.status import StatusCode
 from tests.drivers.emulated.host import Host
+from tests.drivers.emulated.test_namespace_management import attach, create, delete, managed
 
 BLOCK = 4096
 IDENTIFY, STREAMS = DirectiveType.IDENTIFY, DirectiveType.STREAMS
 DATA_PLACEMENT = 2
 
 
-def on_a_host(test: Callable[[Host], Awaitable[None]], streams: int = 2) -> None:
+def on_a_host(test: Callable[[Host], Awaitable[None]], streams: int = 2, **others: Any) -> None:
     async def run() -> None:
-        host = Host(block_bytes=BLOCK, namespaces=2, streams=streams)
+        host = Host(block_bytes=BLOCK, **{"namespaces": 2, **others}, streams=streams)
         try:
             await host.enable().create_queue()
             await test(host)
@@ -118,6 +121,9 @@ def test_streams_of_a_namespace_alone() -> None:
         told = STREAMS_PARAMETERS.parse(await host.ok(receive(STREAMS, Receive.PARAMETERS, 1, 32)))
         assert (told.nssa, told.nsa, told.nso) == (0, 2, 0)
         assert await refusal(host, allocate) == StatusCode.INVALID_FIELD
+        await host.ok(enable(STREAMS, 2))
+        other = replace(allocate, nsid=2)
+        assert await refusal(host, other) == StatusCode.STREAM_RESOURCE_ALLOCATION_FAILED
         await host.ok(NvmeCommand(0x19, 1, cdw11=0x0102, admin=True))
         told = STREAMS_PARAMETERS.parse(await host.ok(receive(STREAMS, Receive.PARAMETERS, 1, 32)))
         assert (told.nssa, told.nsa) == (2, 0)
@@ -137,7 +143,25 @@ def test_what_is_refused() -> None:
             NvmeCommand(0x1A, 1, cdw11=0x0103, admin=True),
         ):
             assert await refusal(host, command) == StatusCode.INVALID_FIELD
+        everybody = receive(IDENTIFY, Receive.PARAMETERS, BROADCAST_NSID, 4096)
+        assert await refusal(host, everybody) == StatusCode.INVALID_FIELD
         namespace = receive(IDENTIFY, Receive.PARAMETERS, 9, 4096)
         assert await refusal(host, namespace) == StatusCode.INVALID_NAMESPACE
 
     on_a_host(test)
+
+
+def test_a_namespace_is_not_as_the_one_was_that_had_its_number() -> None:
+    async def test(host: Host) -> None:
+        await host.ok(enable(STREAMS, 1))
+        assert (await host.execute(NvmeCommand(0x1A, 1, cdw11=0x0103, cdw12=2, admin=True))).dw0
+        await host.ok(delete(1))
+        assert (await host.execute(create(256, flbas=1))).dw0 == 1
+        await host.ok(attach(1))
+        identify = receive(IDENTIFY, Receive.PARAMETERS, 1, IDENTIFY_PARAMETERS.size)
+        assert IDENTIFY_PARAMETERS.parse(await host.ok(identify)).enabled == 0b01
+        await host.ok(enable(STREAMS, 1))
+        told = STREAMS_PARAMETERS.parse(await host.ok(receive(STREAMS, Receive.PARAMETERS, 1, 32)))
+        assert (told.nssa, told.nsa) == (2, 0)
+
+    on_a_host(test, **managed, namespaces=1)
