@@ -307,7 +307,7 @@ def supported(one: Initiator) -> list[bytes]:
 
 # What is no part of a usage map since it is ignored, by operation code: bytes and their bits. A
 # reserved bit is neither. Spec: SPC-4 and SBC-3 of each command; SCSI-2 7.2.2 (the LUN).
-LUN_OF_OLD, FUA_NV, SYNC_NV, IMMED, GROUP = 0xE0, 0x02, 0x04, 0x02, 0x1F
+LUN_OF_OLD, FUA_NV, SYNC_NV, IMMED, GROUP = 0xE0, 0x02, 0x04, 0x02, 0x3F
 IGNORED = (
     ((0x00, 0x03, 0x12, 0xA0), 1, LUN_OF_OLD),
     ((0x28, 0x2A, 0xA8, 0xAA, 0x88, 0x89, 0x8A, 0x8B), 1, FUA_NV),
