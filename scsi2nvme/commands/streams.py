@@ -65,10 +65,11 @@ def stream_control(task: Task) -> Translation:
         raise task.invalid_field("str_ctl")
     elif stream <= lu.permanent_streams:
         raise task.invalid_field("str_id")
-    elif not lu.streams_open.close(stream):
+    elif stream not in lu.streams_open.all():
         raise CheckCondition(Sense(STREAM_NOT_OPEN))
     else:
         yield release_stream(lu.nsid, stream)
+        lu.streams_open.close(stream)  # nobody else was assigned it before
     return Result(data_in=ASSIGNED.build(parameter_length=7, assigned_str_id=assigned))
 
 

@@ -30,11 +30,9 @@ class OpenStreams:
             self._assigned.add(stream)
         return stream
 
-    def close(self, stream: int) -> bool:
-        """Close one that was assigned; whether it was."""
-        was_open = stream in self._assigned
+    def close(self, stream: int) -> None:
+        """Close one that was assigned."""
         self._assigned.discard(stream)
-        return was_open
 
     def reset(self) -> None:
         """Close all that were assigned: a logical unit reset, or a format.

@@ -9,7 +9,7 @@ import pytest
 from scsi2nvme.commands.streams import ASSIGNED
 from scsi2nvme.commands.vpd_pages.block_limits_extension import BLOCK_LIMITS_EXTENSION
 from scsi2nvme.commands.vpd_pages.extended_inquiry import EXTENDED_INQUIRY
-from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.directives import Streams
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import Result
@@ -120,6 +120,17 @@ def test_streams_are_opened_and_closed() -> None:
     assert [each.sqe()[44:48] for each in bench.model.executed] == [bytes([1, 1, 6, 0])]
     assert opened(bench) == 6
     bench.lu.reset(None)
+    assert status(bench, 6) == []
+
+
+def test_a_stream_stays_open_that_the_controller_does_not_release() -> None:
+    bench = streaming()
+    assert opened(bench) == 6
+    bench.model.faults[AdminOpcode.DIRECTIVE_SEND] = [StatusCode.INTERNAL_ERROR]
+    failed = bench.do("STREAM CONTROL", str_ctl=CLOSE, str_id=6, allocation_length=8)
+    assert failed.status is Status.CHECK_CONDITION
+    assert status(bench, 6) == [(False, 6, 0)]
+    assert bench.do("STREAM CONTROL", str_ctl=CLOSE, str_id=6).status is Status.GOOD
     assert status(bench, 6) == []
 
 
