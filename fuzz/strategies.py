@@ -236,6 +236,7 @@ def with_zones(facts: NamespaceFacts) -> NamespaceFacts:
     return replace(facts, zones=Zones(size, size))
 
 
+@cache
 @st.composite
 def zoned_or_not(draw: st.DrawFn) -> NamespaceFacts:
     """Return namespaces as `namespaces` does, of which one in four is divided into zones."""
