@@ -442,7 +442,8 @@ def _names_what_is_no_more(event: Event) -> bool:
     """Whether a WRITE failed perhaps for its stream alone: a hint, without which it is written."""
     if event.status != StatusCode.INVALID_FIELD or event.nvme_opcode != Opcode.WRITE:
         return False
-    command, cdb = commands.find(_task(event).cdb), _task(event).cdb
+    cdb = _task(event).cdb
+    command = commands.find(cdb)
     return command is not None and command.hint_of(cdb) > 0
 
 
