@@ -28,7 +28,7 @@ def noting(begun: list[_What], what: _What) -> Callable[[], bool]:
 
 def test_parties_take_turns_and_keep_their_order() -> None:
     async def work() -> None:
-        waiting, begun = Turns(), list[tuple[str, int]]()
+        waiting, begun = Turns(clock=lambda: 0.0), list[tuple[str, int]]()
         for number in range(4):
             waiting.add("flood", noting(begun, ("flood", number)))
         waiting.add("a", noting(begun, ("a", 0)))
@@ -72,7 +72,7 @@ def test_the_loop_serves_others_after_what_takes_long() -> None:
 
 def test_what_the_loop_begins_is_begun_before_what_comes_next() -> None:
     async def work() -> None:
-        waiting, begun = Turns(), list[str]()
+        waiting, begun = Turns(clock=lambda: 0.0), list[str]()
 
         def begin_later() -> bool:
             asyncio.get_running_loop().call_soon(begun.append, "first")
