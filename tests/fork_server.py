@@ -6,8 +6,9 @@ is about a start or an end, or about the process, begins it as its users do: `PR
 
 A worker has a server of its own, begun when it is first asked. A request says what the program gets
 as its arguments, environment and directory; descriptors come with it, the last of which is a socket
-where the server tells the program's number, and how it has ended. Nothing else is shared: each is
-forked from the same, in which no part of the program has run.
+where the server tells the program's number, that it has ended, and, when it is asked, how: until
+then its number is nobody else's, and may be signalled. Nothing else is shared: each is forked from
+the same, in which no part of the program has run.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _IMPORTED = (
 )
 _REQUEST_BYTES = 1 << 18
 _NUMBER = struct.Struct("i")
+_WORD = b"."  # from there: it has ended; to there: how?
 
 
 class Forked:
@@ -57,9 +59,12 @@ class Forked:
         if self.returncode is None:
             self._line.settimeout(timeout)
             try:
-                (status,) = _NUMBER.unpack(self._line.recv(_NUMBER.size))
+                self._line.recv(len(_WORD))
             except (BlockingIOError, TimeoutError):
                 raise subprocess.TimeoutExpired("scsi2nvme", timeout or 0) from None
+            self._line.settimeout(None)
+            self._line.send(_WORD)
+            (status,) = _NUMBER.unpack(self._line.recv(_NUMBER.size))
             self._line.close()
             self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
@@ -142,7 +147,11 @@ def _supervised(request: bytes, descriptors: list[int]) -> int:
             os.close(descriptor)
         for descriptor in descriptors:
             os.close(descriptor)
-        line.send(_NUMBER.pack(os.waitpid(pid, 0)[1]))
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        with suppress(ConnectionError):  # who began it has gone
+            line.send(_WORD)
+            line.recv(len(_WORD))
+            line.send(_NUMBER.pack(os.waitpid(pid, 0)[1]))
         os._exit(0)
     line.close()
     signal.signal(signal.SIGINT, signal.default_int_handler)

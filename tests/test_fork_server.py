@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -31,6 +32,16 @@ def test_its_end_is_told(tmp_path: Path) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             daemon.process.wait(0.01)
         assert daemon.stop(signal.SIGKILL) == -signal.SIGKILL
+
+
+def test_it_may_be_signalled_until_its_end_is_known() -> None:
+    with Path(os.devnull).open("w") as null:
+        program = fork_server.fork(["--version"], null.fileno(), null.fileno())
+    assert select.select([program._line], [], [], 60)[0]  # it has ended
+    os.kill(program.pid, signal.SIGKILL)
+    assert program.wait(60) == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(program.pid, 0)
 
 
 def test_it_has_the_environment_and_directory_of_now(
