@@ -50,9 +50,13 @@ class ModelMoving(Moving):
     def _by_copy(self) -> Fault | None:
         move, limits = self.move, copy_limits(self.move.source.facts)
         assert limits is not None
-        ranges = ranges_of(move.lba, move.blocks, limits.blocks_of_range)
-        command = copy_command(move.source.nsid, move.to, ranges)
-        return self._failed(Side.DESTINATION, command)[1]
+        for lba, blocks in ranges_of(move.lba, move.blocks, limits.blocks):
+            ranges = ranges_of(lba, blocks, limits.blocks_of_range)
+            command = copy_command(move.source.nsid, move.to + lba - move.lba, ranges)
+            fault = self._failed(Side.DESTINATION, command)[1]
+            if fault is not None:
+                return fault
+        return None
 
     def _by_hand(self) -> Fault | None:
         move, data = self.move, b""

@@ -122,8 +122,7 @@ def _performed(operation: Operation, moves: Moves) -> Translation:
     finally:
         states = {Status.GOOD: State.DONE, Status.TASK_ABORTED: State.ABORTED}
         state = states.get(result.status, State.FAILED)
-        late = state is State.DONE and operation.late
-        operation.end(State.PARTIAL if late else state, result)
+        operation.end(State.PARTIAL if operation.late else state, result)
     return result
 
 

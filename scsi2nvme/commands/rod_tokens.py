@@ -37,11 +37,13 @@ from scsi2nvme.commands.token_parameters import (
 from scsi2nvme.fields import Field, Values
 from scsi2nvme.scsi.result import GOOD, CheckCondition, Result, Translation, check_condition
 from scsi2nvme.scsi.sense import (
+    COPY_TARGET_DEVICE_DATA_UNDERRUN,
     INSUFFICIENT_RESOURCES_TO_CREATE_ROD_TOKEN,
     INVALID_OPERATION_FOR_COPY_SOURCE_OR_DESTINATION,
     INVALID_TOKEN_LENGTH,
     INVALID_TOKEN_OPERATION,
     TOKEN_CANCELLED,
+    TOKEN_DATA_UNDERRUN,
     TOKEN_DELETED,
     TOKEN_EXPIRED,
     TOKEN_REVOKED,
@@ -190,7 +192,8 @@ def _check_place(task: Task, token: RodToken, offset: int, extents: Sequence[ran
     if offset >= token.blocks:
         raise wrong(WRITE_HEADER.by_name["offset_into_rod"].byte, 7)
     if offset + sum(map(len, extents)) > token.blocks:
-        raise wrong(WRITE_HEADER.by_name["range_list_length"].byte, 7)
+        byte = WRITE_HEADER.by_name["range_list_length"].byte
+        raise wrong(byte, 7, TOKEN_DATA_UNDERRUN)
     same = token.source.unit is task.lu and token.vulnerable
     if same and meet(token.extents, extents):
         raise CheckCondition(Sense(INVALID_OPERATION_FOR_COPY_SOURCE_OR_DESTINATION))
@@ -205,9 +208,10 @@ def _write(
     tokens.use(token)
     try:
         result = yield from _in_time(task, header, moves, operation)
-        if result.status is Status.CHECK_CONDITION and token.end is not None:
+        refused = result.status is Status.CHECK_CONDITION and not operation.late
+        if refused and token.end is not None:
             return check_condition(Sense(_ENDED[token.end]))
-        done = result.status is Status.GOOD and not operation.late
+        done = result.status is Status.GOOD
         return result
     finally:
         tokens.used(token, delete=done and bool(header.del_tkn))
@@ -241,12 +245,22 @@ def _moving(task: Task, piece: Move | Fill, limit_s: float | None) -> Moving:
     return copies.filler(replace(piece, limit_s=limit_s))
 
 
+def _partial(operation: Operation, block_bytes: int) -> Result:
+    """Return how a command ends for whose rest there was no time."""
+    done = operation.transferred // block_bytes
+    if not done:
+        return Result(Status.BUSY)
+    operation.late = True
+    return check_condition(Sense(COPY_TARGET_DEVICE_DATA_UNDERRUN, information=done))
+
+
 def _in_time(
     task: Task, header: Values, pieces: Iterable[Move | Fill], operation: Operation
 ) -> Moves:
     """Do piece by piece, as far as there is time where somebody waits for it.
 
-    Who was told that it is done, but nothing of it, might ask for the rest at once, and so on.
+    GOOD means all of it: Windows asks for the transfer count only after another status. Who was
+    told that nothing of it is done might ask for the rest at once, and so on: hence BUSY.
     """
     left_s = None if header.immed else PATIENCE_S
     for piece in pieces:
@@ -259,8 +273,7 @@ def _in_time(
             of_own = fault.side is Side.DESTINATION and fault.reachable
             return fault.result if of_own else failed(fault)
         if moved.blocks < piece.blocks:
-            operation.late = True
-            return GOOD if operation.transferred else Result(Status.BUSY)
+            return _partial(operation, task.lu.block_bytes)
         if left_s is not None:
             left_s = max(left_s - moved.seconds, 0.0)
     return GOOD

@@ -128,7 +128,7 @@ class State(IntEnum):
 
     DONE = 0x01
     FAILED = 0x02
-    PARTIAL = 0x03  # done as far as there was time
+    PARTIAL = 0x03  # done as far as there was time: Windows takes 04h for one that goes on
     FOREGROUND = 0x11
     BACKGROUND = 0x12
     ABORTED = 0x60
@@ -154,7 +154,7 @@ class Operation:
     token: RodToken | None = None
     moving: Moving | None = None
     aborting: bool = False
-    late: bool = False  # there was no time for all of it
+    late: bool = False  # there was time for a part of it only
 
     @property
     def running(self) -> bool:

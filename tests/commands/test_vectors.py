@@ -10,11 +10,11 @@ import pytest
 from scsi2nvme import commands
 from scsi2nvme.command import Command, Task
 from scsi2nvme.commands import log_pages, vpd_pages
-from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
+from scsi2nvme.nvme.command import AdminOpcode
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT
 from scsi2nvme.scsi.result import GOOD, Translation
-from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit import mode_pages
+from tests.commands import playing
 from tests.commands.vectors import VECTORS, block
 from tests.support import Bench, bench_of, row
 
@@ -36,36 +36,9 @@ def bench_of_vectors(name: str) -> Bench:
     return bench
 
 
-def shown(command: NvmeCommand) -> str:
-    """Return a command as vectors write it."""
-    dwords = {f"cdw{n}": getattr(command, f"cdw{n}") for n in range(10, 16)}
-    words = [f"{command.opcode:02X}", f"nsid={command.nsid:X}"]
-    words += [f"{name}={value:X}" for name, value in dwords.items() if value]
-    out = command.data_out
-    if out:
-        same = len(set(out)) == 1
-        words.append(f"out={out[0]:02X}*{len(out)}" if same else f"out={out.hex()}")
-    return " ".join(["admin", *words] if command.admin else words)
-
-
 def differences(name: str) -> Iterator[str]:
-    """Play the steps of a vector in order; yield what comes otherwise than they say."""
-    bench = bench_of_vectors(name)
-    for step in VECTORS[name]:
-        bench.model.executed.clear()
-        nexus = bench.nexus if step.nexus == "a" else bench.other(step.nexus)
-        result = bench.run(bytes.fromhex(step.cdb), step.out, nexus=nexus)
-        code = result.sense and result.sense.code
-        found = (
-            result.status,
-            (int(code.key), code.asc, code.ascq) if code else None,
-            tuple(shown(each) for each in bench.model.executed),
-            result.data_in.hex(),
-        )
-        status = Status.CHECK_CONDITION if step.sense else step.status
-        wanted = (status, step.sense, step.nvme, step.data.hex())
-        if found != wanted:
-            yield f"{step.cdb}: {found} is not {wanted}"
+    """Yield what comes otherwise than a vector says."""
+    return playing.differences(bench_of_vectors(name), VECTORS[name])
 
 
 @by_name
