@@ -31,7 +31,7 @@ from scsi2nvme.nvme.ana import (
 )
 from scsi2nvme.nvme.command import BROADCAST_NSID, Completion, NvmeCommand
 from scsi2nvme.nvme.log_page import get_log_page
-from scsi2nvme.nvme.namespace import MPSMIN_UNIT, NamespaceFacts, Zones, format_index
+from scsi2nvme.nvme.namespace import MPSMIN_UNIT, NamespaceFacts, Zones, format_count, format_index
 from scsi2nvme.nvme.protection import TUPLE_BYTES, TYPES
 from scsi2nvme.nvme.status import describe
 from scsi2nvme.nvme.structures import (
@@ -63,7 +63,6 @@ _WITHOUT_IO = {2: "a discovery controller", 3: "an administrative controller"}
 _SQES, _CQES = 6, 4  # powers of two
 
 _COMMAND_SETS = {1: "a key value namespace"}  # CSI, but for those that we know
-_LBA_FORMATS = 64
 _LBADS = range(9, 17)
 _DPS_TYPE = 7
 _EXTENDED_FORMATS = 1 << 15  # CTRATT: ELBAS
@@ -300,7 +299,7 @@ def _unusable(controller: Values, namespace: Values) -> str:
     if namespace.ncap == 0:
         return "it has no capacity"
     index = format_index(namespace)
-    if index > namespace.nlbaf or index >= _LBA_FORMATS:
+    if index >= format_count(namespace):
         return f"its LBA format {index} does not exist"
     lba_format = LBA_FORMAT.parse(namespace.bytes("lbafs")[LBA_FORMAT.size * index :])
     if lba_format.lbads not in _LBADS:

@@ -17,12 +17,11 @@ from scsi2nvme.drivers.nvme.admin import (
 from scsi2nvme.fields import Structure
 from scsi2nvme.nvme.command import BROADCAST_NSID, NvmeCommand
 from scsi2nvme.nvme.log_page import get_log_page
-from scsi2nvme.nvme.namespace import NamespaceFacts
+from scsi2nvme.nvme.namespace import NamespaceFacts, lba_formats
 from scsi2nvme.nvme.structures import (
     ERROR_LOG_ENTRY,
     IDENTIFY_CONTROLLER,
     IDENTIFY_NAMESPACE,
-    LBA_FORMAT,
     POWER_STATE,
     SMART_LOG,
 )
@@ -93,9 +92,8 @@ def id_ns(raw: bytes) -> Json:
     values = IDENTIFY_NAMESPACE.parse(raw)
     absent = () if values.nsfeat & 0x10 else _PREFERRED_SIZES
     shown = _plain(IDENTIFY_NAMESPACE, raw, but=("lbafs", *absent))
-    formats = list(_rows(LBA_FORMAT, values.bytes("lbafs")))[: values.nlbaf + 1]
     shown["lbafs"] = [
-        {"ms": row.ms, "ds": row.lbads, "rp": row.rp} for row in map(LBA_FORMAT.parse, formats)
+        {"ms": row.ms, "ds": row.lbads, "rp": row.rp} for row in lba_formats(values)
     ]
     return shown
 

@@ -26,14 +26,23 @@ _LOW_FORMATS = 16  # which bits 3:0 of FLBAS tell apart
 _MOST_FORMATS = 64
 
 
+def format_count(namespace: Values) -> int:
+    """Return how many LBA formats there are, those with capabilities of their own included.
+
+    Spec: NVM Command Set 1.0c figure 97 (NLBAF, which is 0's based; NULBAF).
+    """
+    return min(namespace.nlbaf + 1 + namespace.nulbaf, _MOST_FORMATS)
+
+
 def format_index(namespace: Values) -> int:
     """Return the number of the LBA format in use, by Identify Namespace.
 
-    Its high bits are not looked at where no format needs them. Spec: NVM Command Set 1.0c figure
-    97 (FLBAS).
+    Its high bits are not looked at where no format needs them. By the letter that is so of 17
+    formats, too ("NLBAF is less than or equal to 16"), but then the last had no number, and blocks
+    that have it were taken for those of the first. Spec: NVM Command Set 1.0c figure 97 (FLBAS).
     """
     index = index_of(namespace.flbas)
-    return index if namespace.nlbaf >= _LOW_FORMATS else index % _LOW_FORMATS
+    return index if format_count(namespace) > _LOW_FORMATS else index % _LOW_FORMATS
 
 
 def index_of(flbas: int) -> int:
@@ -49,8 +58,9 @@ def flbas_of(index: int) -> int:
 def lba_formats(namespace: Values) -> tuple[Values, ...]:
     """Return every LBA format that a namespace offers, by Identify Namespace."""
     raw, size = namespace.bytes("lbafs"), LBA_FORMAT.size
-    count = min(namespace.nlbaf + 1, _MOST_FORMATS)
-    return tuple(LBA_FORMAT.parse(raw[size * n : size * (n + 1)]) for n in range(count))
+    return tuple(
+        LBA_FORMAT.parse(raw[size * n : size * (n + 1)]) for n in range(format_count(namespace))
+    )
 
 
 class SecureErase(IntEnum):

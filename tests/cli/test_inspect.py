@@ -56,6 +56,12 @@ def test_id_ns_has_nvme_clis_keys() -> None:
     assert "npwg" not in shown
 
 
+def test_id_ns_shows_formats_with_capabilities_of_their_own() -> None:
+    raw = bytearray(NAMESPACE)
+    IDENTIFY_NAMESPACE.write(raw, nlbaf=0, nulbaf=1)
+    assert [row["ds"] for row in inspection.id_ns(bytes(raw))["lbafs"]] == [9, 12]
+
+
 def test_id_ns_shows_preferred_sizes_where_nsfeat_says_so() -> None:
     raw = bytearray(NAMESPACE)
     IDENTIFY_NAMESPACE.write(raw, nsfeat=0x10, npwg=7)

@@ -25,7 +25,20 @@ def test_few_formats_have_no_high_bits(nlbaf: int, flbas: int, index: int) -> No
     assert format_index(IDENTIFY_NAMESPACE.parse(data)) == index
 
 
+@pytest.mark.parametrize(("nlbaf", "nulbaf", "index"), [(15, 0, 2), (15, 1, 18), (7, 8, 2)])
+def test_formats_of_their_own_kind_make_many(nlbaf: int, nulbaf: int, index: int) -> None:
+    data = IDENTIFY_NAMESPACE.build(nlbaf=nlbaf, nulbaf=nulbaf, flbas=0x22, lbafs=FORMATS)
+    assert format_index(IDENTIFY_NAMESPACE.parse(data)) == index
+
+
 @pytest.mark.parametrize(("nlbaf", "count"), [(0, 1), (20, 21), (63, 64), (64, 64), (255, 64)])
 def test_there_are_as_many_formats_as_there_is_room_for(nlbaf: int, count: int) -> None:
     data = IDENTIFY_NAMESPACE.build(nlbaf=nlbaf, lbafs=FORMATS)
     assert [each.ms for each in lba_formats(IDENTIFY_NAMESPACE.parse(data))] == list(range(count))
+
+
+def test_formats_of_their_own_kind_follow_the_others() -> None:
+    data = IDENTIFY_NAMESPACE.build(nlbaf=1, nulbaf=3, flbas=4, lbafs=FORMATS)
+    namespace = IDENTIFY_NAMESPACE.parse(data)
+    assert [each.ms for each in lba_formats(namespace)] == [0, 1, 2, 3, 4]
+    assert format_index(namespace) == 4

@@ -271,6 +271,7 @@ def test_inactive_namespaces_are_left_out_without_a_word(caplog: pytest.LogCaptu
         (namespace(9, lbads=8), "2^8 bytes"),
         (namespace(9, lbads=255), "2^255 bytes"),
         (namespace(9, flbas=1), "LBA format 1 does not exist"),
+        (namespace(9, flbas=2, nulbaf=1), "LBA format 2 does not exist"),
         (namespace(9, flbas=0xFF, nlbaf=255), "LBA format 63|2^0 bytes"),
     ],
 )
