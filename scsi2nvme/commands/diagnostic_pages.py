@@ -74,7 +74,7 @@ def send_page(task: Task) -> Translation:
             raise CheckCondition(Sense(PARAMETER_LIST_LENGTH_ERROR))
         page = data[: PAGE_HEADER.size + header.page_length]
         yield from enclosure.send(page, _invalid("page_code"))
-        return GOOD
+        answer = page  # of which the code counts: the page is what it will be when it is received
     elif header.page_code == TRANSLATE_ADDRESS:
         if header.page_length != TRANSLATE.size - PAGE_HEADER.size:
             raise _invalid("page_length")
@@ -117,16 +117,19 @@ def _supported_pages(lu: LogicalUnit) -> enclosure.Asking:
 
 
 def receive_diagnostic_results(task: Task) -> Translation:
-    """Return the page that is named, or what SEND DIAGNOSTIC has asked for. Spec: SPC-4 6.28."""
+    """Return the page that is named, or that of the latest SEND DIAGNOSTIC with one.
+
+    Which it is where there was none, is for us to say: that of pages. Spec: SPC-4 6.28 (PCV).
+    """
     cdb, lu, sent = task.cdb, task.lu, task.lu.diagnostics.get(task.nexus.key)
-    if not cdb.pcv and sent is not None:
-        return Result(data_in=sent)
-    if not cdb.pcv or cdb.page_code == SUPPORTED_PAGES:
+    page_code = cdb.page_code if cdb.pcv else sent[0] if sent else SUPPORTED_PAGES
+    if page_code == SUPPORTED_PAGES:
         return Result(data_in=(yield from _supported_pages(lu)))
-    if cdb.page_code in enclosure.PAGES and enclosure.serves_enclosure(lu):
-        page = enclosure.receive(cdb.page_code, task.invalid_field("page_code"))
+    if page_code in enclosure.PAGES and enclosure.serves_enclosure(lu):
+        refusal = task.invalid_field("page_code")
+        page = enclosure.receive(page_code, refusal, cdb.allocation_length)
         return Result(data_in=(yield from page))
-    if cdb.page_code != TRANSLATE_ADDRESS:
+    if page_code != TRANSLATE_ADDRESS:
         raise task.invalid_field("page_code")
     if sent is None or sent[0] != TRANSLATE_ADDRESS:
         raise CheckCondition(Sense(COMMAND_SEQUENCE_ERROR))

@@ -71,12 +71,19 @@ def _ask(command: NvmeCommand, refusal: CheckCondition) -> Asking:
     return data
 
 
-def receive(page_code: int, refusal: CheckCondition) -> Asking:
-    """Return an enclosure's page; `refusal` is raised where there is no such page."""
+def receive(page_code: int, refusal: CheckCondition, wanted: int = MOST_BYTES) -> Asking:
+    """Return an enclosure's page; `refusal` is raised where there is no such page.
+
+    A message carries no more than `MOST_BYTES` of one: who has room for all of a longer page, as
+    `wanted` says, is told that it did not come, and not handed a part that looks like the whole.
+    """
     data = yield from _ask(ses_receive(page_code), refusal)
     if data[:1] != bytes([page_code]):
         raise CheckCondition(Sense(ENCLOSURE_SERVICES_FAILURE))
-    return data[: _HEADER_BYTES + int.from_bytes(data[2:_HEADER_BYTES], "big")]
+    length = _HEADER_BYTES + int.from_bytes(data[2:_HEADER_BYTES], "big")
+    if min(length, wanted) > len(data):
+        raise CheckCondition(Sense(ENCLOSURE_SERVICES_TRANSFER_FAILURE))
+    return data[:length]
 
 
 def send(page: bytes, refusal: CheckCondition) -> Asking:

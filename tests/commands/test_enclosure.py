@@ -113,3 +113,28 @@ def test_a_page_that_is_another_one_is_not_handed_on() -> None:
     bench = bench_with(lambda command: Completion(data=STATUS.ljust(4096, b"\0")))
     assert refused(bench, 0x01) == ENCLOSURE_SERVICES_FAILURE
     assert receive(bench, 0x00) == bytes.fromhex("00000002 00 40")  # it does not say which
+
+
+def test_a_page_is_received_as_it_is_after_another_was_sent() -> None:
+    bench = bench_with()
+    translate = bytes.fromhex("4000000a 03 03 0000000000000007")
+    fields = {"pf": 1, "parameter_list_length": len(translate)}
+    assert bench.do("SEND DIAGNOSTIC", translate, **fields) == GOOD
+    control = STATUS[:4] + b"\xff" * 8
+    fields = {"pf": 1, "parameter_list_length": len(control)}
+    assert bench.do("SEND DIAGNOSTIC", control, **fields) == GOOD
+    assert bench.do("RECEIVE DIAGNOSTIC RESULTS", allocation_length=64).data_in == STATUS
+    bench.lu.enclosure_allowed = False  # it may have gone since
+    result = bench.do("RECEIVE DIAGNOSTIC RESULTS", allocation_length=64)
+    assert code(result) == INVALID_FIELD_IN_CDB
+
+
+@pytest.mark.parametrize(("length", "whole"), [(4096 - 4, True), (4096 - 3, False)])
+def test_a_page_that_no_message_carries_is_not_told_in_part(length: int, whole: bool) -> None:
+    page = b"\x02\x00" + length.to_bytes(2, "big") + bytes(4092)
+    bench = bench_with(lambda command: Completion(data=page))
+    assert receive(bench, 0x02, 4096) == page  # nobody asked for more
+    if whole:
+        assert receive(bench, 0x02) == page
+    else:
+        assert refused(bench, 0x02) == ENCLOSURE_SERVICES_TRANSFER_FAILURE
