@@ -92,9 +92,7 @@ def id_ns(raw: bytes) -> Json:
     values = IDENTIFY_NAMESPACE.parse(raw)
     absent = () if values.nsfeat & 0x10 else _PREFERRED_SIZES
     shown = _plain(IDENTIFY_NAMESPACE, raw, but=("lbafs", *absent))
-    shown["lbafs"] = [
-        {"ms": row.ms, "ds": row.lbads, "rp": row.rp} for row in lba_formats(values)
-    ]
+    shown["lbafs"] = [{"ms": row.ms, "ds": row.lbads, "rp": row.rp} for row in lba_formats(values)]
     return shown
 
 

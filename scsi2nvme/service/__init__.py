@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 
 from scsi2nvme.background import Background
@@ -23,6 +24,7 @@ from scsi2nvme.scsi.result import CheckCondition, NvmeError, Result
 from scsi2nvme.scsi.sense import I_T_NEXUS_LOSS_OCCURRED
 from scsi2nvme.scsi.task_management import TaskManagement, TaskManagementResponse
 from scsi2nvme.service import filling, resting
+from scsi2nvme.service.beside import beside
 from scsi2nvme.service.by_hand import ByHand
 from scsi2nvme.service.events import Care, Events
 from scsi2nvme.service.keeping import Keeper, keep
@@ -385,6 +387,13 @@ class TaskService:
             if (unit := self._registry.units.get(lu)) is not None:
                 async with unit.alone(party=None):
                     pass
+
+    @asynccontextmanager
+    async def beside(self, lu: LogicalUnit) -> AsyncIterator[None]:
+        """Have nothing be alone on a logical unit for the body, as for a command; see `beside`."""
+        unit = self._registry.units.get(lu)
+        async with nullcontext() if unit is None else beside(unit):
+            yield
 
     def controller_interrupted(self) -> None:
         """A controller is about to be reset, or was: what it was asked before may not hold."""

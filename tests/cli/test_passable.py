@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +21,7 @@ from scsi2nvme.nvme import passing
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.effects import COMMAND_EFFECTS
 from scsi2nvme.nvme.structures import LBA_FORMAT
+from scsi2nvme.service.beside import TakesLongError
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
 from tests.support import make_facts, make_lu
@@ -273,7 +274,12 @@ def test_a_namespace_that_goes_during_a_format_stays_gone() -> None:
 def test_blocks_are_not_moved_while_their_length_may_change(opcode: Opcode) -> None:
     """There is room for those of before, whose length is the only one that is known."""
     lu = make_lu()
-    lu.readiness = Readiness.FORMATTING  # by an initiator
+
+    @asynccontextmanager
+    async def beside(other: LogicalUnit) -> AsyncIterator[None]:
+        assert other is lu
+        raise TakesLongError("is being formatted")
+        yield
 
     async def never(*arguments: object) -> Any:
         raise AssertionError("nothing is sent")
@@ -284,8 +290,9 @@ def test_blocks_are_not_moved_while_their_length_may_change(opcode: Opcode) -> N
     settings = SimpleNamespace(spec=SimpleNamespace(text="emulated:memory"))
     served: Any = SimpleNamespace(controller=controller, units={lu.nsid: lu}, settings=settings)
     unneeded: Any = None
+    service: Any = SimpleNamespace(beside=beside)
     answers = Answers()
-    Passing(unneeded, lambda name: served, unneeded).answer(answers)
+    Passing(service, lambda name: served, unneeded).answer(answers)
     which = {
         "controller": "0",
         "opcode": int(opcode),

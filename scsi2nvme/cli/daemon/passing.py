@@ -38,6 +38,7 @@ from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.passing import adds, danger, harmless, looks, moved_bytes, refusal, removes
 from scsi2nvme.scsi.sense import MODE_PARAMETERS_CHANGED
 from scsi2nvme.service import TaskService
+from scsi2nvme.service.beside import TakesLongError
 from scsi2nvme.service.routing import sets
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
@@ -111,7 +112,32 @@ class Passing:
                 f"{command.name} is refused while the controller is served: {reason}; "
                 "--force does it all the same"
             )
-        _check_format(one, command)
+        async with self._beside(one, command):
+            return await self._pass(one, command, concerned, reason)
+
+    @asynccontextmanager
+    async def _beside(self, one: Served, command: NvmeCommand) -> AsyncIterator[None]:
+        """Have no format or sanitize operation begin under I/O, and refuse it while one goes on.
+
+        Blocks have another length afterwards than there is room for, or what was written is gone.
+        """
+        of_it = [lu for lu in one.units.values() if lu.nsid == command.nsid]
+        if command.admin or not of_it:
+            yield
+            return
+        try:
+            async with self._service.beside(of_it[0]):
+                yield
+        except TakesLongError as busy:
+            raise OperationError(
+                f"{command.name} is not passed: namespace {command.nsid} {busy}; "
+                "try again when that is done"
+            ) from None
+
+    async def _pass(
+        self, one: Served, command: NvmeCommand, concerned: Iterable[LogicalUnit], reason: str
+    ) -> CommandEnded:
+        """Send a command that may be sent, and follow what comes of it."""
         known = _known(one, command)
         controllers.with_room(one.controller, command, *known)  # or all stays as it was
         if reason:
@@ -204,19 +230,6 @@ class Passing:
                 lu.formatted(facts.namespace)
             else:  # nobody knows what other controllers lead to
                 _enter(lu, Readiness.FORMAT_FAILED)
-
-
-def _check_format(one: Served, command: NvmeCommand) -> None:
-    """Refuse I/O while a namespace is formatted: its blocks may have another length than is known.
-
-    The controller would move more than there is room for.
-    """
-    of_it = (lu for lu in one.units.values() if lu.nsid == command.nsid)
-    if not command.admin and any(lu.readiness is Readiness.FORMATTING for lu in of_it):
-        raise OperationError(
-            f"{command.name} is not passed: namespace {command.nsid} is being formatted; "
-            "try again when that is done"
-        )
 
 
 def _known(one: Served, command: NvmeCommand) -> list[NamespaceFacts]:
