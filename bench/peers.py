@@ -81,6 +81,14 @@ def make_image(path: Path, size_bytes: int) -> None:
 CREDENTIALS = ("host", b"along-enough-secret")  # of CHAP, and in the URL
 
 
+def disk(
+    directory: Path, size_bytes: int, *, namespaces: int = 1, transport: str = "emulated"
+) -> str:
+    """Return the SPEC of a disk in `directory`, its namespaces `size_bytes` together."""
+    size, image = size_bytes // namespaces, directory / "scsi2nvme.img"
+    return f"{transport}:{image},size={size},namespaces={namespaces}"
+
+
 @contextmanager
 def scsi2nvme(
     directory: Path,
@@ -89,15 +97,17 @@ def scsi2nvme(
     namespaces: int = 1,
     faults: Sequence[str] = (),
     chap: bool = False,
+    transport: str = "emulated",
 ) -> Iterator[Target]:
-    """Serve an emulated disk in `directory`, its namespaces `size_bytes` together.
+    """Serve an emulated disk in `directory`, or QEMU's, its namespaces `size_bytes` together.
 
     `faults` are the disk's; with `chap` hosts have to prove that they know `CREDENTIALS`.
     """
-    size, image = size_bytes // namespaces, directory / "scsi2nvme.img"
-    make_image(image, size_bytes)
-    options = [f"size={size}", f"namespaces={namespaces}", *(f"fault={one}" for one in faults)]
-    with _ours("scsi2nvme", directory, ",".join([f"emulated:{image}", *options]), chap) as target:
+    spec = disk(directory, size_bytes, namespaces=namespaces, transport=transport)
+    if transport == "emulated":
+        make_image(directory / "scsi2nvme.img", size_bytes)
+    words = [spec, *(f"fault={one}" for one in faults)]
+    with _ours("scsi2nvme", directory, ",".join(words), chap) as target:
         yield target
 
 
