@@ -43,8 +43,8 @@ is() {{ # the block, how many, of which block of the data
 }}
 write() {{ sg_write_x --in=/tmp/write.data --quiet "$@"; }}
 """
-# Those of the five groups, and of none, are always open. sg_stream_ctl 1.46 tells how many there are,
-# but takes the list for four bytes shorter than it is.
+# Those of the five groups, and of none, are always open. sg_stream_ctl 1.46 tells how many there
+# are, but takes the list for four bytes shorter than it is.
 STREAMS = f"""
 one=$(sg_stream_ctl --open --brief $disk) two=$(sg_stream_ctl --open --brief $disk)
 write --stream=$two --lba=0 --num=16 $disk
