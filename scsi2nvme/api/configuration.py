@@ -18,6 +18,7 @@ LogFormat = Literal["text", "json"]
 DEFAULT_LOG_LEVEL: LogLevel = "warning"
 DEFAULT_DUMPS = 8
 DEFAULT_PING_S = 30
+DEFAULT_PORT_GROUP = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,14 @@ class ConfigFile:
     cold_reset: bool = field(
         default=False,
         metadata=doc("whether TARGET COLD RESET is done, which ends other initiators' sessions"),
+    )
+    first_port_group: int = field(
+        default=DEFAULT_PORT_GROUP,
+        metadata=doc(
+            "the number of the first controller of each disk, as target port group, portal group "
+            "tag and relative target port identifier; others follow, up to 65535. Daemons that "
+            "serve the same disk want numbers that differ"
+        ),
     )
     ping_s: int = field(
         default=DEFAULT_PING_S,

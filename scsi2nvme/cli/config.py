@@ -21,6 +21,7 @@ from scsi2nvme.api.configuration import (
     DEFAULT_DUMPS,
     DEFAULT_LOG_LEVEL,
     DEFAULT_PING_S,
+    DEFAULT_PORT_GROUP,
     ConfigFile,
     ControllerTable,
     Credentials,
@@ -46,6 +47,7 @@ MAXIMUM_NSID = 0xFFFFFFFE  # Spec: NVMe Base 2.0 3.2.1.2
 MAXIMUM_POLL_US = 10_000
 MAXIMUM_DUMPS = 64
 MAXIMUM_PING_S = 3600
+LAST_PORT_GROUP = 0xFFFF
 
 # What is told whoever lets everybody in.
 DEMAND_A_SECRET = "demand a secret by [chap] in the configuration, or listen on 127.0.0.1 only"
@@ -104,6 +106,7 @@ class Settings:
     mapped: tuple[TargetTable, ...] = ()
     dumps: int = DEFAULT_DUMPS
     log_format: LogFormat = "text"
+    first_port_group: int = DEFAULT_PORT_GROUP
 
 
 def load(path: Path) -> ConfigFile:
@@ -265,6 +268,7 @@ def settings(
     log_level: LogLevel | None = None,
     log_format: LogFormat | None = None,
     metrics: str | None = None,
+    first_port_group: int | None = None,
     serving: bool = False,
 ) -> Settings:
     """Merge a configuration file with the command line, and check the result.
@@ -323,6 +327,10 @@ def settings(
         tuple(mapped),
         _within(file.dumps, "dumps", 0, MAXIMUM_DUMPS),
         log_format or file.log_format,
+        _within(
+            file.first_port_group if first_port_group is None else first_port_group,
+            *("first_port_group", 1, LAST_PORT_GROUP),
+        ),
     )
 
 
@@ -349,6 +357,7 @@ def plain(settings: Settings) -> ConfigFile:
         discovery_chap=settings.discovery_chap,
         initiators=settings.initiators,
         cold_reset=settings.cold_reset,
+        first_port_group=settings.first_port_group,
         ping_s=settings.ping_s,
         ping_timeout_s=settings.ping_timeout_s,
         dumps=settings.dumps,

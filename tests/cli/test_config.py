@@ -28,6 +28,7 @@ reactors = 2
 poll_us = 0
 ping_s = 0
 ping_timeout_s = 90
+first_port_group = 17
 
 [[controllers]]
 spec = "emulated:/srv/a.img,size=1G"
@@ -78,6 +79,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     assert [str(portal) for portal in result.portals] == ["127.0.0.1:3261", "[::1]:3262"]
     assert (result.state_dir, result.reactors, result.poll_us) == (Path("/srv/state"), 2, 0)
     assert (result.ping_s, result.ping_timeout_s) == (0, 90)
+    assert result.first_port_group == 17
     host, rest = result.initiators
     assert (host.name, host.luns) == ("iqn.1993-08.org.debian:01:host", (0, 3))
     assert (rest.chap, rest.luns, rest.targets) == (None, None, None)
@@ -95,7 +97,9 @@ def test_the_command_line_goes_first(tmp_path: Path) -> None:
         state_dir="here",
         reactors=1,
         poll_us=7,
+        first_port_group=0xFFFF,
     )
+    assert result.first_port_group == 0xFFFF
     assert [target.iqn for target in result.targets] == ["iqn.2026-11.org.example:other"]
     assert [str(portal) for portal in result.portals] == ["127.0.0.2:3260"]
     assert (result.state_dir, result.reactors, result.poll_us) == (Path("here"), 1, 7)
@@ -208,6 +212,8 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
         ("poll_us = 0", "poll_us = -1", ["poll_us", "-1"]),
         ("ping_s = 0", "ping_s = 3601", ["ping_s", "3600"]),
         ("timeout_s = 90", "timeout_s = -1", ["ping_timeout_s", "-1"]),
+        ("group = 17", "group = 0", ["first_port_group", "0 is not between 1 and 65535"]),
+        ("group = 17", "group = 65536", ["first_port_group", "65536"]),
         ("poll_us = 0", "pol_us = 0", ["pol_us"]),
         ("poll_us = 0", "poll_us = ", ["line 6"]),
         ("luns = [0, 3]", "luns = [16384]", ["luns", "16384", "16383"]),

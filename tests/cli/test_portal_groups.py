@@ -45,6 +45,22 @@ def test_they_last(tmp_path: Path) -> None:
     assert [after.of(controller(number)) for number in (5, 3, 7)] == [3, 2, 1]
 
 
+def test_they_are_counted_from_what_is_configured(tmp_path: Path) -> None:
+    before = PortalGroups(JsonStore(tmp_path))
+    assert [before.of(controller(number)) for number in (7, 3)] == [1, 2]
+    after = PortalGroups(JsonStore(tmp_path), first=101)
+    assert [after.of(controller(number)) for number in (3, 7, 5)] == [102, 101, 103]
+    assert after.of(controller(1, cmic=0)) == 101
+
+
+def test_none_is_told_that_is_another_s(tmp_path: Path) -> None:
+    groups = PortalGroups(JsonStore(tmp_path), first=0xFFFF)
+    assert groups.of(controller(7)) == 0xFFFF
+    with pytest.raises(OperationError, match=r"first_port_group.*65536, beyond 65535"):
+        groups.of(controller(3))
+    assert groups.of(controller(7)) == 0xFFFF
+
+
 @pytest.mark.parametrize(
     "disks",
     [

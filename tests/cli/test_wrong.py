@@ -186,6 +186,8 @@ OPTIONS = (
     ("--iqn eui.123", "is no iSCSI name such as"),
     ("--reactors 0", "reactors: 0 is not between 1 and 64"),
     ("--reactors 65", "reactors: 65 is not between 1 and 64"),
+    ("--first-port-group 0", "first_port_group: 0 is not between 1 and 65535"),
+    ("--first-port-group 65536", "first_port_group: 65536 is not between 1 and 65535"),
     ("--poll-us -1", "poll_us: -1 is not between 0 and 10000"),
     ("--zero-copy off", "--zero-copy is about the kernel's target: give --tcmu too"),
 )

@@ -3,7 +3,8 @@
 A disk with several controllers is one logical unit for each namespace, with a target port for each
 controller: their tags are their relative target port identifiers, and their target port groups, so
 that no two are alike. Whoever has logged in knows them: a controller keeps the one that it had
-first. Spec: SPC-4 5.15.2.2; SAM-5 4.6.5.3; RFC 7143 4.1.1.
+first. Several daemons may have controllers of one disk: each counts from a number of its own, which
+is configured. What is saved counts from one. Spec: SPC-4 5.15.2.2; SAM-5 4.6.5.3; RFC 7143 4.1.1.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ import contextlib
 from dataclasses import asdict, field
 
 from scsi2nvme.cli.daemon.state import JsonStore
+from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.fields import Values
 from scsi2nvme.records import dataclass
 from scsi2nvme.service.names import subsystem_of
 from scsi2nvme.typed import table
 from scsi2nvme.unit.store import UnsavedState
 
-FIRST = 1  # that of disks with one controller
+FIRST = 1
+LAST = 0xFFFF
 _KEY = "portal-groups"
 _MOST_DISKS = 1024  # of which that is known
-_MOST_TAG, _MOST_CONTROLLER = 0xFFFF, 0xFFFF
+_MOST_CONTROLLER = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,8 @@ class Known:
     def __post_init__(self) -> None:
         if not all(each.isdecimal() and int(each) <= _MOST_CONTROLLER for each in self.tags):
             raise ValueError("tags: are not by controllers")
-        if not all(FIRST <= each <= _MOST_TAG for each in self.tags.values()):
-            raise ValueError(f"tags: are not between {FIRST} and {_MOST_TAG}")
+        if not all(FIRST <= each <= LAST for each in self.tags.values()):
+            raise ValueError(f"tags: are not between {FIRST} and {LAST}")
         if len(set(self.tags.values())) < len(self.tags):
             raise ValueError("tags: two are alike")
 
@@ -48,10 +51,13 @@ class AllKnown:
 
 
 class PortalGroups:
-    """Gives controllers their tags. OperationError if what is saved makes no sense."""
+    """Gives controllers their tags. OperationError if what is saved makes no sense.
 
-    def __init__(self, store: JsonStore) -> None:
-        self._store = store
+    `first` is that of disks with one controller, and of the first one of others.
+    """
+
+    def __init__(self, store: JsonStore, first: int = FIRST) -> None:
+        self._store, self._first = store, first
         saved = store.load(_KEY)
         try:
             self._known = AllKnown() if saved is None else table(saved, AllKnown)
@@ -59,7 +65,20 @@ class PortalGroups:
             raise store.damaged(_KEY, error) from None
 
     def of(self, controller: Values) -> int:
-        """Return the tag of a controller, by its Identify Controller data."""
+        """Return the tag of a controller, by its Identify Controller data.
+
+        OperationError if none is left: those up to the last one are others of the same disk.
+        """
+        tag = self._first - FIRST + self._counted(controller)
+        if tag > LAST:
+            raise OperationError(
+                f"first_port_group: no target port group is left for controller "
+                f"{controller.cntlid} of its disk: it would be {tag}, beyond {LAST}"
+            )
+        return tag
+
+    def _counted(self, controller: Values) -> int:
+        """Return which one of its disk's controllers one is, as they were first seen."""
         disk, number = subsystem_of(controller), str(controller.cntlid)
         if not disk:
             return FIRST

@@ -69,7 +69,7 @@ class Controllers:
             *(self._host, self._leaving),
         )
         self.rehearsal = Rehearsal(self.served, self._host, front_ends)
-        self._portal_groups = PortalGroups(JsonStore(settings.state_dir))
+        self._portal_groups = PortalGroups(JsonStore(settings.state_dir), settings.first_port_group)
         self._background = Background()
         self._coming = Background()
         patience_s = PATIENCE_S if settings.tcmu is None else KERNEL_PATIENCE_S

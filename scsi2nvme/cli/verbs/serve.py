@@ -40,6 +40,7 @@ ping_s = 30                           # until a silent initiator is asked; 0: ne
 ping_timeout_s = 30                   # until it is dropped if it is silent still; 0: never
 dumps = 8                             # of failed controllers that are kept; 0: none
 cold_reset = false                    # whether initiators may end each other's sessions
+first_port_group = 1                  # see --first-port-group
 
 [[controllers]]                       # one table per controller
 spec = "emulated:/srv/disk.img,size=64G"
@@ -132,6 +133,14 @@ def _daemon_arguments(parser: argparse.ArgumentParser) -> None:
         help="how many threads move data (default: one per CPU, 4 at most)",
     )
     parser.add_argument(
+        "--first-port-group",
+        metavar="N",
+        type=int,
+        help="the number of the first controller of each disk, as target port group, portal group "
+        "tag and relative target port identifier: 1 (the default) to 65535; other controllers of "
+        "the disk follow. Daemons that serve the same disk want numbers that differ",
+    )
+    parser.add_argument(
         "--poll-us",
         metavar="N",
         type=int,
@@ -207,6 +216,7 @@ def _served(arguments: argparse.Namespace) -> int:
             log_level=_log_level(arguments),
             log_format=arguments.log_format,
             metrics=arguments.metrics,
+            first_port_group=arguments.first_port_group,
         )
 
     return serve.run(read(), None if path is None else Source(path, read))

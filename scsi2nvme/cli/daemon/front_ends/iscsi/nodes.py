@@ -128,7 +128,8 @@ class Nodes:
             luns = {lun: lu for lun, lu in units.items() if lu is not None}
             if len(there) >= len(self.settings.targets):
                 self._tell_missing(row, luns)
-            wanted[row.iqn] = _Wanted("mapped", row.alias, luns)
+            group = self.settings.first_port_group
+            wanted[row.iqn] = _Wanted("mapped", row.alias, luns, group)
         return wanted
 
     def _tell_refused(self, one: Served, rival: str) -> None:
