@@ -93,6 +93,9 @@ class Transport(Protocol):
         It is as after a reset. Memory, doorbells and interrupts are those of before.
         """
 
+    def give_up(self) -> None:
+        """It could not be brought up: have `close` undo what opening it has made."""
+
     def close(self) -> None:
         """Free everything, and let go of the controller if that has not been done.
 

@@ -47,17 +47,19 @@ def replace(path: Path, content: bytes, *, mode: int = 0o600, keep: bool = False
     sync_directory(path.parent)
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, most_bytes: int = MAXIMUM_BYTES) -> bytes:
     """Return what a regular file holds; OSError if it is none, or cannot be read.
 
-    ValueError if it is larger than anything that is kept so.
+    ValueError if it is larger than `most_bytes`. Nothing waits for who writes into a pipe.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(0, "is no regular file", str(path))
-        content = file.read(MAXIMUM_BYTES + 1)
-    if len(content) > MAXIMUM_BYTES:
-        raise ValueError(f"it is longer than {MAXIMUM_BYTES} bytes")
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(0, "is no regular file", str(path))
+    with open(fd, "rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"it is longer than {most_bytes} bytes")
     return content
 
 

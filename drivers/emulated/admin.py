@@ -63,11 +63,16 @@ class AdminQueue:
         self._signal = signal
         self._generation = 0
         self._parts: dict[type[Part], Part] = {}
-        for capability in tables.capabilities:
-            part = capability.start(self)
-            if part is not None:
-                self._parts[type(part)] = part
-        self.disable()
+        try:
+            for capability in tables.capabilities:
+                part = capability.start(self)
+                if part is not None:
+                    self._parts[type(part)] = part
+            self.disable()
+        except BaseException:
+            self.give_up()
+            self.close()
+            raise
 
     def part(self, kind: type[P]) -> P:
         """Return what a capability keeps, by its class."""
@@ -95,6 +100,11 @@ class AdminQueue:
         self._replies: deque[tuple[Values, int, int]] = deque()
         for part in self._parts.values():
             part.reset()
+
+    def give_up(self) -> None:
+        """Undo what opening the controller has made; before `close`."""
+        for part in self._parts.values():
+            part.give_up()
 
     def close(self) -> None:
         """End what capabilities have under way."""

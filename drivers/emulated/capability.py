@@ -50,6 +50,9 @@ class Part:
     def before_posting(self) -> None:
         """Completions are about to be posted: reply to what is due."""
 
+    def give_up(self) -> None:
+        """The controller could not be brought up: undo what opening it has made."""
+
     def close(self) -> None:
         """The end: start nothing any more, and return once nothing runs."""
 

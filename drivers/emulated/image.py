@@ -187,6 +187,7 @@ class Image:
         self._new_size(size_bytes)  # before there is a file
         self._inode: int | None = None
         self._made: tuple[Path, ...] = ()  # what is there by us, if the image is
+        self._made_beside: tuple[Path, ...] = ()  # and if it is not
         if path is None:
             self.namespace_bytes = self._new_size(size_bytes)
             self.medium: int | Disk = self._disk(self._all_bytes(self.namespace_bytes, namespaces))
@@ -232,9 +233,12 @@ class Image:
     def _open(self, path: Path) -> int:
         try:
             fd, made = opened(path, self.purpose, self.controller)
+            sidecar = self._sidecar_of(self.controller)
             if made:
-                beside = (self._sidecar_of(self.controller), *reservations_of(path))
+                beside = (sidecar, *reservations_of(path))
                 self._made = (path, *(each for each in beside if each and _may_come(each)))
+            elif self.purpose is Purpose.SERVE and sidecar is not None and _may_come(sidecar):
+                self._made_beside = (sidecar,)
             return fd
         except OSError as error:
             raise TransportError(f"{path}: {error.strerror}") from error
@@ -437,10 +441,20 @@ class Image:
         except OSError as error:
             raise TransportError(f"{sidecar}: {error.strerror}") from error
 
+    @property
+    def made(self) -> bool:
+        """Whether the image, or its sidecar, was not there before."""
+        return bool(self._made or self._made_beside)
+
     def discard(self) -> None:
-        """It cannot be used: leave nothing of an image that was made for that. Before `close`."""
+        """It cannot be used: leave nothing of what was made for that. Before `close`.
+
+        The sidecar is that of a controller's number, which nobody else has meanwhile.
+        """
         if isinstance(self.medium, int) and self._made:
             discard(self.medium, *self._made)
+        for each in self._made_beside:
+            each.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Release the lock and the file, or the memory."""

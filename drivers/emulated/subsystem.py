@@ -19,7 +19,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
@@ -127,14 +127,17 @@ class Subsystem:
         self._name = "memory" if path is None else str(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._fd = -1
+        self._made: list[Path] = []  # files that were not there before
         try:
-            self._fd = self._open()
-            self._join()
+            while not self._join():
+                fd, self._fd = self._fd, -1
+                os.close(fd)
         except BusyError:
             self.close()
             stopped = "another process keeps it locked, and does not go on; end it"
             raise TransportError(f"{self._name}.reservations: {stopped}") from None
         except BaseException:
+            self.discard()
             self.close()
             raise
 
@@ -145,7 +148,7 @@ class Subsystem:
             return fd
         try:
             mapped, _ = reservations_of(self._path)
-            fd = os.open(mapped, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = self._found_or_made(mapped)
             try:
                 if os.fstat(fd).st_size < gate_bytes():
                     os.ftruncate(fd, gate_bytes())
@@ -156,8 +159,22 @@ class Subsystem:
             raise TransportError(f"{self._name}.reservations: {error.strerror}") from error
         return fd
 
-    def _join(self) -> None:
+    def _found_or_made(self, mapped: Path) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            fd = os.open(mapped, flags | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return os.open(mapped, flags, 0o600)
+        self._made.append(mapped)
+        return fd
+
+    def _join(self) -> bool:
+        """Be one of those that share it; False where the file was discarded just now."""
+        self._made.clear()
+        self._fd = self._open()
         with self._locked(JOIN_S):
+            if not self._is_there():
+                return False
             others = self._others()
             try:
                 self._socket.bind(self._address(self.number))
@@ -170,8 +187,34 @@ class Subsystem:
             if not others:
                 shared.power_on()
             shared.controllers[str(self.number)] = Told()
+            if self._path is not None and not self._file.exists():
+                self._made.append(self._file)
             self._store(shared)
             self._publish(shared)
+            return True
+
+    def _is_there(self) -> bool:
+        """Whether the file that is open is that which others find."""
+        if self._path is None:
+            return True
+        try:
+            found = reservations_of(self._path)[0].stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(os.fstat(self._fd), found)
+
+    def discard(self) -> None:
+        """Leave nothing of files that were made for this one, unless another has joined it.
+
+        Who has opened one and waits for the lock finds that it is there no more. Before `close`.
+        """
+        if self._fd < 0 or not self._made:
+            return
+        with suppress(BusyError, OSError), self._locked(JOIN_S):
+            if self._is_there() and not self._others():
+                for made in reversed(self._made):
+                    made.unlink(missing_ok=True)
+                self._made.clear()
 
     def _address(self, number: int) -> str:
         there = os.fstat(self._fd)

@@ -130,7 +130,7 @@ class EmulatedTransport:
             self._release()
             raise
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._gone = self._removed = self._closed = False
+        self._gone = self._removed = self._closed = self._given_up = False
         self._set_defaults()
 
     def _assemble(
@@ -369,6 +369,10 @@ class EmulatedTransport:
         self._gone = False
         return True
 
+    def give_up(self) -> None:
+        """See Transport: an image that was there stays, and what lay beside it."""
+        self._given_up = True
+
     def close(self) -> None:
         """Let go of the controller. Nothing touches its DMA memory any more."""
         if self._closed:
@@ -376,10 +380,15 @@ class EmulatedTransport:
         self._closed = True
         if self._loop is not None:
             self._loop.remove_reader(self.emulator.admin_eventfd)
+        if self._given_up:
+            self._admin.give_up()
         self._admin.close()
         self.emulator.disable()
         try:
-            self._model.save()
+            if self._given_up:
+                self._image.discard()
+            if not (self._given_up and self._image.made):
+                self._model.save()
         finally:
             self._release()
 

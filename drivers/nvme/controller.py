@@ -167,11 +167,13 @@ class Controller:
                 *(timing or Timing(), clock or RealClock()),
             )
         except BaseException:
+            transport.give_up()
             transport.close()
             raise
         try:
             await controller._start()
         except BaseException:
+            transport.give_up()
             await controller._release()
             raise
         return controller

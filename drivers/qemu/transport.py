@@ -243,6 +243,9 @@ class QemuTransport:
         """A process that has ended does not come back."""
         return False
 
+    def give_up(self) -> None:
+        """See Transport: an image must have been there before."""
+
     def close(self) -> None:
         """End QEMU; its queue pairs must be closed already."""
         if self._open:

@@ -378,6 +378,9 @@ class VfioTransport:
         self._registers.attach(self._device, region.offset)
         self._steer()
 
+    def give_up(self) -> None:
+        """See Transport: nothing was made."""
+
     def close(self) -> None:
         """Free everything, and let go of the controller; its queue pairs are closed."""
         with self._host_lock:

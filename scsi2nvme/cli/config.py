@@ -11,11 +11,11 @@ import grp
 import re
 import shlex
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from scsi2nvme.api.configuration import (
     DEFAULT_DUMPS,
@@ -332,6 +332,30 @@ def settings(
             *("first_port_group", 1, LAST_PORT_GROUP),
         ),
     )
+
+
+def merged(path: Path | None, **given: Any) -> Settings:
+    """Return the settings of a configuration file, if there is one, and a command line.
+
+    `given` is that of `settings`. UsageError names the file where what is wrong stands in it.
+    """
+    file = ConfigFile() if path is None else load(path)
+    try:
+        return settings(file, **given)
+    except UsageError as error:
+        if path is None or str(error) != _wrong_by_itself(file, given):
+            raise
+        raise UsageError(f"configuration {path}: {error}") from None
+
+
+def _wrong_by_itself(file: ConfigFile, given: Mapping[str, Any]) -> str:
+    """Return what is wrong with a file whatever a command line says, "" if nothing is."""
+    not_of_lines = ("default_state_dir", "maximum_reactors", "tcmu", "serving")
+    try:
+        settings(file, **{name: given[name] for name in not_of_lines if name in given})
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def plain(settings: Settings) -> ConfigFile:

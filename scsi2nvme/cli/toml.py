@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from scsi2nvme import durable
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.typed import table
 
@@ -31,11 +32,7 @@ def read(path: Path, kind: type[_Table]) -> _Table:
 
 
 def _parsed(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        raw = file.read(MAXIMUM_BYTES + 1)
-    if len(raw) > MAXIMUM_BYTES:
-        raise ValueError(f"is longer than {MAXIMUM_BYTES} bytes")
-    return tomllib.loads(raw.decode("utf-8"))
+    return tomllib.loads(durable.read(path, MAXIMUM_BYTES).decode("utf-8"))
 
 
 def written(value: Any) -> str:

@@ -33,6 +33,17 @@ does; what no row below names, it refuses as the specifications have it.
 Options follow PATH, divided by commas. Those of most transports are `readonly`, `sanitize`,
 `secure_format`, `security`, `firmware` and `history`: what initiators may do with the disk.
 """
+_LOCKS = """
+## Where its image may lie
+
+Who has an image open has it locked (flock(2)), so that no other process writes to it. Over NFS
+Linux has the server keep such a lock, for all machines, unless the mount says `nolock` or
+`local_lock`: then each machine has its own, and two would destroy the image. A server that keeps
+no locks has the image refused ("No locks available"). With `controller` several processes share an
+image, by locks of single bytes beside that one, and share memory: that is for processes of one
+machine and a local file system. Over NFS the two kinds of lock are one, so the controller is
+refused as in use.
+"""
 _CAN = """
 ## What it can do
 
@@ -45,7 +56,7 @@ def page() -> str:
     """Return the page."""
     lines = [_HEAD]
     lines += table(("Option", "Values", ""), (_told(each) for each in TRANSPORT.options()))
-    lines += [_CAN]
+    lines += [_LOCKS, _CAN]
     heads = ("Capability", "Admin commands", "I/O commands", "Log pages", "Features", "Options")
     lines += table(heads, (_row(each) for each in TABLES.capabilities))
     return "\n".join(lines) + "\n"

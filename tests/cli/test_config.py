@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scsi2nvme.api.configuration import ConfigFile, TcmuTable
+from scsi2nvme.cli import config
 from scsi2nvme.cli.config import Settings, iscsi_name, load, portal_address, settings
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.cli.naming import BASE, disk_name
@@ -267,6 +269,35 @@ def test_a_mistake_is_told_in_the_files_own_words(tmp_path: Path, text: str, wor
         load(written(tmp_path, text))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, words in (
+        (pipe, "is no regular file"),
+        (Path("/dev/zero"), "is no regular file"),
+        (tmp_path, "is no regular file"),
+        (tmp_path / "none", "No such file or directory"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            load(path)
+        assert str(caught.value) == f"configuration {path}: {words}"
+
+
+DEFAULTS: dict[str, Any] = {"default_state_dir": Path("/tmp"), "maximum_reactors": 8}
+
+
+def test_the_file_is_named_whose_meaning_is_wrong(tmp_path: Path) -> None:
+    path = written(tmp_path, "portals = ['nowhere']\n[[controllers]]\nspec = 'emulated:memory'")
+    with pytest.raises(UsageError, match=f"^configuration {path}: portal 'nowhere': "):
+        config.merged(path, **DEFAULTS)
+    with pytest.raises(UsageError, match=r"^portal 'neither': "):
+        config.merged(path, portals=("neither",), **DEFAULTS)
+    found = config.merged(path, portals=("127.0.0.1",), **DEFAULTS)
+    assert [str(one) for one in found.portals] == ["127.0.0.1:3260"]
+    with pytest.raises(UsageError, match=r"^no controller to serve"):
+        config.merged(None, **DEFAULTS)
 
 
 def test_a_secret_is_in_no_message(tmp_path: Path) -> None:

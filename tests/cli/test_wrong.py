@@ -25,7 +25,7 @@ MISUSES = (
     ("serve --portal", "argument --portal: expected one argument"),
     ("serve", "no controller to serve: give --controller SPEC"),
     ("serve --config {dir}/none.toml", "none.toml: No such file or directory"),
-    ("serve --config {dir}", "Is a directory"),
+    ("serve --config {dir}", "is no regular file"),
     ("serve --log-level verbose", "argument --log-level: 'verbose' is unknown; known: error, w"),
     ("serve --log-level debg", "argument --log-level: 'debg' is unknown; did you mean debug?"),
     ("serve --zero-copy on", "argument --zero-copy: 'on' is unknown; known: auto, off"),

@@ -263,6 +263,10 @@ class Reservations(Part):
         if self._log:
             self._controller.model.notify(NOTIFIED)
 
+    def give_up(self) -> None:
+        """See Part."""
+        self._subsystem.discard()
+
     def close(self) -> None:
         """See Part."""
         self._closed = True

@@ -191,7 +191,6 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _served(arguments: argparse.Namespace) -> int:
-    from scsi2nvme.api.configuration import ConfigFile
     from scsi2nvme.cli import config
     from scsi2nvme.cli.control import default_state_dir
     from scsi2nvme.cli.daemon import serve
@@ -201,8 +200,8 @@ def _served(arguments: argparse.Namespace) -> int:
     path = Path(arguments.config).absolute() if arguments.config else None
 
     def read() -> config.Settings:
-        return config.settings(
-            ConfigFile() if path is None else config.load(path),
+        return config.merged(
+            path,
             default_state_dir=default_state_dir(),
             maximum_reactors=MAXIMUM_REACTORS,
             controllers=tuple(arguments.controller),

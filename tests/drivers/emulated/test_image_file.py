@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scsi2nvme.drivers.emulated.image_file import Purpose, discard, opened
+from scsi2nvme.drivers.emulated.subsystem import Subsystem
 from scsi2nvme.drivers.emulated.transport import EmulatedOptions, EmulatedTransport
+from scsi2nvme.drivers.nvme.controller import Controller
+from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.drivers.transport import TransportError
 from tests.drivers.emulated.host import MIB
 
@@ -77,6 +82,78 @@ def test_who_is_refused_a_new_image_leaves_nothing_of_it(
     with pytest.raises(TransportError, match=str(path)):
         EmulatedTransport(options)
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def bring_up(options: EmulatedOptions) -> None:
+    async def work() -> None:
+        controller = await Controller.open(EmulatedTransport(options))
+        await controller.close()
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("controller", [0, 1])
+@pytest.mark.parametrize("there", [(), ("disk",), ("disk", "sidecar"), ("disk", "shared")])
+def test_a_bring_up_that_is_refused_leaves_what_was_there(
+    there: tuple[str, ...], controller: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(self: Controller) -> None:
+        raise ControllerError("it is of no use")
+
+    path = tmp_path / "disk"
+    names = {
+        "disk": path,
+        "sidecar": tmp_path / ("disk.1.json" if controller else "disk.json"),
+        "shared": tmp_path / "disk.reservations",
+    }
+    number: dict[str, Any] = {"controller_number": controller} if controller else {}
+    options = EmulatedOptions.of(path=path, size_bytes=MIB, rescap=True, **number)
+    if there:
+        bring_up(options)
+        for each in set(tmp_path.iterdir()) - {names[name] for name in there}:
+            each.unlink()
+    before = sorted(os.listdir(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(Controller, "_start", refused)
+        with pytest.raises(ControllerError):
+            bring_up(options)
+    assert sorted(os.listdir(tmp_path)) == before
+    bring_up(options)  # and nothing of it is in the way
+
+
+def test_reservations_are_not_taken_from_who_has_joined_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    bring_up(EmulatedOptions.of(path=path, size_bytes=MIB))
+    first = EmulatedTransport(EmulatedOptions.of(path=path, rescap=True, controller_number=1))
+    other = EmulatedTransport(EmulatedOptions.of(path=path, rescap=True, controller_number=2))
+    first.give_up()
+    first.close()
+    assert (tmp_path / "disk.reservations").exists()
+    other.close()
+
+
+def test_who_waits_for_reservations_that_are_discarded_makes_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would share them with nobody."""
+    path = tmp_path / "disk"
+    bring_up(EmulatedOptions.of(path=path, size_bytes=MIB))
+    given_up = [EmulatedTransport(EmulatedOptions.of(path=path, rescap=True, controller_number=1))]
+    lock = Subsystem._lock
+
+    def late(self: Subsystem, limit_s: float) -> None:
+        if self.number == 2 and given_up:
+            one = given_up.pop()
+            one.give_up()
+            one.close()
+        lock(self, limit_s)
+
+    monkeypatch.setattr(Subsystem, "_lock", late)
+    other = EmulatedTransport(EmulatedOptions.of(path=path, rescap=True, controller_number=2))
+    assert not given_up
+    shared = (tmp_path / "disk.reservations").stat()
+    assert any(os.path.samestat(shared, os.stat(fd)) for fd in Path("/proc/self/fd").iterdir())
+    other.close()
 
 
 def test_the_longest_names_leave_room_for_a_sidecar_or_nothing_is_left(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ class Situation:
         wrong = ""
         if not usual or file.exists():
             try:
-                read = config.settings(
-                    config.load(file),
+                read = config.merged(
+                    file,
                     default_state_dir=default_state_dir(),
                     maximum_reactors=MAXIMUM_REACTORS,
                     state_dir=state_dir,
