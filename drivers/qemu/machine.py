@@ -117,6 +117,8 @@ class QemuOptions:
             mset=int(self.extended),
             pi=self.protection_type,
             pil=int(self.protection_first),
+            # Newer ones make each a part of some subsystem, whose other controllers may share it.
+            shared=self.subsystem,
             **{"write-cache": "on" if self.write_cache else "off", "share-rw": True},
             **self.namespace,
         )
