@@ -35,8 +35,8 @@ class Event:
         metadata=doc(
             "login, refusal, session-end, medium-error, unit-reset, disk-lost, "
             "controller-reset, controller-dead, controller-back, controller-event, "
-            "controller-added, controller-removed, route-changed, command-forced, dump; "
-            "there may be more"
+            "controller-added, controller-removed, route-changed, streams-refused, "
+            "command-forced, dump; there may be more"
         )
     )
     text: str = field(metadata=doc("for people"))

@@ -210,7 +210,9 @@ def write(task: Task) -> Translation:
     except NvmeError as error:
         if not stream or error.completion.status != StatusCode.INVALID_FIELD:
             raise
-    return (yield from _write(task, protection, 0))  # the controller has the stream no more
+    result = yield from _write(task, protection, 0)
+    task.lu.refuse_streams()  # each write of one would be sent twice, and more
+    return result
 
 
 def _write(task: Task, protection: Protection, stream: int) -> Translation:

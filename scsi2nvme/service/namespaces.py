@@ -174,7 +174,7 @@ class Follower:
             lu.establish_attention(INQUIRY_DATA_HAS_CHANGED)
         if facts.ana_state is not lu.facts.ana_state:
             lu.establish_attention(ASYMMETRIC_ACCESS_STATE_CHANGED)
-        lu.facts = facts
+        lu.become(facts)
         lu.recover()
         if (lu.capacity_blocks, lu.block_bytes) != before:
             lu.establish_attention(CAPACITY_DATA_HAS_CHANGED)

@@ -59,6 +59,7 @@ class Registry:
             lu.firmware = lu.controller_units[0].firmware
         self._by_controller[controller].append(lu)
         lu.epoch, lu.on_change = self.epoch, unit.publish
+        lu.on_streams_refused = unit.streams_refused
         lu.statistics = plane_unit.statistics
         lu.exceptions.later = lambda *what: asyncio.get_running_loop().call_later(*what)
         plane_unit.set_aside(False)

@@ -238,7 +238,7 @@ class Router:
         self._active = route
         self._list()
         before = (lu.capacity_blocks, lu.block_bytes)
-        lu.facts = route.facts
+        lu.become(route.facts)
         if route.alive():
             unit.layout.gone = False
             lu.recover()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
@@ -14,6 +15,7 @@ from typing import Protocol
 from scsi2nvme.background import Background
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.executor import DataExecutor, NvmeExecutor, OnBehalf
+from scsi2nvme.happenings import tell
 from scsi2nvme.native.plane import PlaneController, PlaneNexus, PlaneUnit
 from scsi2nvme.native.unit_parameters import UnitParameters
 from scsi2nvme.nvme.command import NvmeCommand
@@ -28,6 +30,7 @@ from scsi2nvme.service.resets import Resets
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 from scsi2nvme.unit.statistics import Statistics
 
+log = logging.getLogger(__name__)
 _background = Background()
 
 # Each hot command is held against all of them.
@@ -334,6 +337,14 @@ class ServedUnit:
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = _background.spawn(self._refresh())
         return self._refreshing
+
+    def streams_refused(self) -> None:
+        """The controller refuses what it has said of streams: tell, and let the hot path know."""
+        disk, namespace = self.lu.facts.controller.text("sn").strip(), str(self.lu.nsid)
+        text = "disk %s, namespace %s: writes of streams are refused; there are none from now on"
+        about = {"disk": disk, "namespace": namespace}
+        tell(log, logging.WARNING, "streams-refused", text, disk, namespace, **about)
+        self.begin_refresh()
 
     async def _refresh(self) -> None:
         async with self._nothing_under_way():

@@ -18,6 +18,7 @@ from scsi2nvme.scsi.sense import (
     CAPACITY_DATA_HAS_CHANGED,
     INQUIRY_DATA_HAS_CHANGED,
     MEDIUM_NOT_PRESENT,
+    MODE_PARAMETERS_CHANGED,
     POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED,
     Sense,
     SenseCode,
@@ -34,7 +35,7 @@ from scsi2nvme.unit.firmware import FirmwareDownload
 from scsi2nvme.unit.identifying import IdentifyingInformation
 from scsi2nvme.unit.initialization import Initialization
 from scsi2nvme.unit.log_parameters import LogParameters
-from scsi2nvme.unit.mode_parameters import ModeParameters
+from scsi2nvme.unit.mode_parameters import ModeParameters, pages_of
 from scsi2nvme.unit.ports import ITNexus, PortName
 from scsi2nvme.unit.power_conditions import (
     ACTIVE,
@@ -130,6 +131,7 @@ class LogicalUnit(BlockDevice):
         self.controller_units: Sequence[LogicalUnit] = ()  # all that share the controller
         self.routes = Routes()  # where several controllers lead here
         self.on_change: Callable[[], None] = lambda: None
+        self.on_streams_refused: Callable[[], None] = lambda: None
         self.read_only = False  # by configuration
         self.removable = False  # by configuration: the medium can be ejected, and comes back
         self.security = False  # by configuration: initiators may use security protocols
@@ -249,12 +251,32 @@ class LogicalUnit(BlockDevice):
             self.readiness = self._left
             self.on_change()
 
+    def become(self, facts: NamespaceFacts, but: Nexus | None = None) -> None:
+        """Be what the namespace is now; nexuses are told if mode pages, or streams, are others."""
+        before, streams = pages_of(self.facts), self.streams
+        self.facts = facts
+        if pages_of(self.facts) != before:
+            self.establish_attention(MODE_PARAMETERS_CHANGED, but=but)
+        if self.streams != streams:
+            self.establish_attention(INQUIRY_DATA_HAS_CHANGED, but=but)
+
+    def refuse_streams(self) -> None:
+        """The controller has refused a write for its stream, and for nothing else.
+
+        There are none, then, until it tells of the namespace anew.
+        """
+        if self.facts.streams is not None:
+            self.become(replace(self.facts_as_read, streams=None))
+            self.streams_open.reset()
+            self.on_change()
+            self.on_streams_refused()
+
     def formatted(self, namespace: Values, but: Nexus | None = None) -> None:
         """Format NVM has made the namespace this, whenever its controllers tell of it.
 
         All nexuses are told but the one that asked for it. The hot path is to be told as well.
         """
-        self.facts = replace(self.facts_as_read, namespace=namespace)
+        self.become(replace(self.facts_as_read, namespace=namespace), but)
         self.routes.formatted(namespace)
         self.mode.pending_block_bytes = None
         self.streams_open.reset()

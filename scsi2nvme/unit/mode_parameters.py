@@ -19,6 +19,15 @@ from scsi2nvme.unit.mode_pages.page import ModePage, PageControl
 from scsi2nvme.unit.store import Store, load_as
 
 
+def pages_of(facts: NamespaceFacts) -> tuple[tuple[str, bytes], ...]:
+    """Return the mode pages of a namespace, by key, with their default values."""
+    return tuple(
+        (page.key, page.layout.build(**page.defaults(facts)))
+        for page in PAGES
+        if page.supported(facts)
+    )
+
+
 class ModeParameters:
     """The mode parameters of one logical unit, but for the controller's features.
 

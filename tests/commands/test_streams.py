@@ -14,14 +14,18 @@ from scsi2nvme.nvme.directives import Streams
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
+    INQUIRY_DATA_HAS_CHANGED,
     INVALID_COMMAND_OPERATION_CODE,
     INVALID_FIELD_IN_CDB,
     MAXIMUM_NUMBER_OF_STREAMS_OPEN,
+    MODE_PARAMETERS_CHANGED,
     STREAM_NOT_OPEN,
     FieldPointer,
     Sense,
+    SenseCode,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import Nexus
 from tests.commands.vectors import block
 from tests.support import (
     FOUR_ZONES,
@@ -54,6 +58,13 @@ NOT_OPEN = Result(Status.CHECK_CONDITION, Sense(STREAM_NOT_OPEN))
 def opened(bench: Bench) -> int:
     result = bench.do("STREAM CONTROL", str_ctl=OPEN, allocation_length=8)
     return ASSIGNED.parse(result.data_in).assigned_str_id
+
+
+def attentions(bench: Bench, nexus: Nexus) -> list[SenseCode]:
+    """Return what a nexus is told of, and have it heard."""
+    found = [each.code for each in bench.lu.unit_attentions[nexus.key]]
+    bench.lu.unit_attentions[nexus.key].clear()
+    return found
 
 
 def status(bench: Bench, first: int = 0) -> list[tuple[bool, int, int]]:
@@ -210,17 +221,55 @@ def test_a_stream_that_the_controller_refuses_keeps_nobody_from_writing(
 ) -> None:
     """It is a hint, which a reset may have taken from the controller."""
     bench = streaming()
-    bench.model.faults[Opcode.WRITE] = [StatusCode.INVALID_FIELD]
-    assert bench.do(name, block(7), lba=5, transfer_length=1, **fields) == Result()
-    assert of_streams(bench.model.executed) == [(1, 2), (0, 0)]
-    assert bench.model.blocks(5) == block(7)
     bench.model.faults[Opcode.WRITE] = [StatusCode.INVALID_FIELD] * 2
     failed = bench.do(name, block(7), lba=5, transfer_length=1, **fields)
     assert code(failed) == INVALID_FIELD_IN_CDB
     bench.model.faults[Opcode.WRITE] = [StatusCode.WRITE_FAULT]
     failed = bench.do(name, block(7), lba=5, transfer_length=1, **fields)
     assert failed.status is Status.CHECK_CONDITION
-    assert len(bench.model.executed) == 5
+    assert len(bench.model.executed) == 3
+    bench.model.executed.clear()
+    bench.model.faults[Opcode.WRITE] = [StatusCode.INVALID_FIELD]
+    assert bench.do(name, block(7), lba=5, transfer_length=1, **fields) == Result()
+    assert of_streams(bench.model.executed) == [(1, 2), (0, 0)]
+    assert bench.model.blocks(5) == block(7)
+
+
+def test_a_controller_that_refuses_streams_is_asked_once() -> None:
+    """Until it tells of the namespace anew: then there are some again."""
+    bench = streaming()
+    facts, told = bench.lu.facts, []
+    bench.lu.on_streams_refused = lambda: told.append(bench.lu.streams)
+    other = bench.other()
+    bench.lu.take_attention(other)
+    bench.model.faults[Opcode.WRITE] = [StatusCode.INVALID_FIELD]
+    fields = {"lba": 5, "transfer_length": 1, "group": 2}
+    assert bench.do("WRITE (16)", block(7), **fields) == Result()
+    assert of_streams(bench.model.executed) == [(1, 2), (0, 0)]
+    assert told == [0]
+    assert attentions(bench, bench.nexus) == [MODE_PARAMETERS_CHANGED, INQUIRY_DATA_HAS_CHANGED]
+    assert bench.do("WRITE (16)", block(8), **fields) == Result()
+    assert of_streams(bench.model.executed)[2:] == [(0, 0)]
+    assert attentions(bench, other) == [MODE_PARAMETERS_CHANGED, INQUIRY_DATA_HAS_CHANGED]
+    assert code(bench.do("GET STREAM STATUS")) in NOT_THERE
+    bench.lu.become(facts)
+    bench.lu.take_attention(bench.nexus)
+    bench.lu.take_attention(bench.nexus)
+    assert attentions(bench, other) == [MODE_PARAMETERS_CHANGED, INQUIRY_DATA_HAS_CHANGED]
+    assert status(bench)[:2] == [(True, 0, 0), (True, 1, 1)]
+
+
+def test_other_streams_are_told_of() -> None:
+    """As a reset, firmware or a format may bring about."""
+    bench = streaming(7)
+    other = bench.other()
+    bench.lu.take_attention(other)
+    bench.lu.become(replace(bench.lu.facts, streams=replace(SEVEN_STREAMS, count=6)))
+    assert attentions(bench, other) == [INQUIRY_DATA_HAS_CHANGED]  # no group has another
+    bench.lu.become(replace(bench.lu.facts, streams=replace(SEVEN_STREAMS, count=3)))
+    assert attentions(bench, other) == [MODE_PARAMETERS_CHANGED, INQUIRY_DATA_HAS_CHANGED]
+    bench.lu.become(bench.lu.facts)
+    assert attentions(bench, other) == []
 
 
 @pytest.mark.parametrize(("streams", "bits"), [(None, 0), (Streams(3), 0x3F)])

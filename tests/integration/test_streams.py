@@ -85,5 +85,7 @@ def test_streams_that_a_reset_has_taken(tmp_path: Path) -> None:
         assert one.command(0, page, data_in=32).data[5:8] == bytes([1, 0, 7])
         write(one, "8A 00 0000000000001000 00000008 02 00", 8, 1)
         reset(daemon)
+        assert one.command(0, bytes(6)).sense_triple == (6, 0x2A, 0x01)  # mode page 0Ah/05h
+        assert one.command(0, bytes(6)).sense_triple == (6, 0x3F, 0x03)  # page B7h
         assert one.command(0, page, data_in=32).data[5:8] == bytes(3)
         write(one, "8A 00 0000000000001000 00000008 02 00", 8, 2)

@@ -1,0 +1,39 @@
+"""Streams that a controller refuses: told of once, and used no more, by the hot path either."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from scsi2nvme.nvme.command import Opcode
+from scsi2nvme.nvme.status import StatusCode
+from tests.commands.vectors import block
+from tests.service.bench import Bench, played, settle
+from tests.service.test_mover import GOOD, ended
+from tests.support import SEVEN_STREAMS, row
+
+
+def test_streams_that_are_refused_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    cdb = row("WRITE (16)").build(lba=5, transfer_length=1, group=2)
+
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        served = bench.service._registry.units[bench.lu]
+        assert served.parameters.grouped_streams == 5
+        bench.controller.model.faults[Opcode.WRITE] = [StatusCode.INVALID_FIELD]
+        assert (await ended(bench.submit(cdb, block(7)))).status == GOOD
+        await settle()
+        await bench.drained()
+        assert (served.parameters.grouped_streams, served.stale) == (0, False)
+        bench.ready()
+        bench.ready()  # of mode pages, and of INQUIRY data
+        assert (await ended(bench.submit(cdb, block(7)))).status == GOOD
+        dtypes = [each.cdw12 >> 20 & 0xF for each in bench.controller.model.executed]
+        assert dtypes == [1, 0, 0]
+
+    with caplog.at_level(logging.WARNING):
+        played(story, streams=SEVEN_STREAMS)
+    assert [each for each in caplog.messages if "writes of streams are refused" in each] == [
+        "disk SN0001, namespace 1: writes of streams are refused; there are none from now on"
+    ]
