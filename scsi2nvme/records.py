@@ -2,7 +2,8 @@
 
 That compiles six methods for each class that is frozen, which was almost half of the time that the
 daemon took to start. Here it finds out what the fields are, and one method is compiled, which makes
-an object; the others are the same for all classes.
+an object: when the first one is made, which of many classes none is. The others are the same for
+all classes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def _parameter(field: dataclasses.Field[Any]) -> str:
     return f"{field.name}=_unset" if field.default_factory is not MISSING else field.name
 
 
-def _initializer(made: type, fields: Fields, frozen: bool) -> Any:
+def _compiled(made: type, fields: Fields, frozen: bool) -> Any:
     """Compile `__init__`."""
     names: dict[str, object] = {"_set": object.__setattr__, "_unset": MISSING}
     given = [each for each in fields if each.init]
@@ -54,6 +55,20 @@ def _initializer(made: type, fields: Fields, frozen: bool) -> Any:
     initializer: Any = names["__init__"]
     initializer.__qualname__ = f"{made.__qualname__}.__init__"
     return initializer
+
+
+class _Initializer:
+    """Stands for a class' `__init__` until somebody looks it up, and is that from then on."""
+
+    __slots__ = ("_fields", "_frozen", "_made")
+
+    def __init__(self, made: type, fields: Fields, frozen: bool) -> None:
+        self._made, self._fields, self._frozen = made, fields, frozen
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        compiled = _compiled(self._made, self._fields, self._frozen)
+        self._made.__init__ = compiled  # type: ignore[misc]
+        return compiled.__get__(instance, owner)
 
 
 @recursive_repr("...")
@@ -123,12 +138,14 @@ else:
         if cls is None:
             return lambda cls: dataclass(cls, eq=eq, frozen=frozen, slots=slots, kw_only=kw_only)
         own = vars(cls).copy()
+        if not cls.__doc__:  # the standard library would look for the signature of none
+            cls.__doc__ = cls.__name__
         made = dataclasses.dataclass(
             cls, init=False, repr=False, eq=False, slots=slots, kw_only=kw_only
         )
         fields = dataclasses.fields(made)
         if "__init__" not in own:
-            made.__init__ = _initializer(made, fields, frozen)
+            made.__init__ = _Initializer(made, fields, frozen)
         if "__repr__" not in own:
             made.__repr__ = _repr
         if eq and "__eq__" not in own:

@@ -200,6 +200,29 @@ def test_what_is_missing_or_too_much_is_told() -> None:
         Point(1, z=2)  # type: ignore[call-arg]
 
 
+def test_what_makes_an_object_is_compiled_once_and_not_before_one_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled, compile_it = [], records._compiled
+
+    def count(made: type, *rest: Any) -> Any:
+        compiled.append(made)
+        return compile_it(made, *rest)
+
+    monkeypatch.setattr(records, "_compiled", count)
+    _, base, derived, *_ = classes(records.dataclass)
+    assert not compiled
+    assert (derived(1, 2), derived(3)) == (derived(1, 2), derived(3, 2))
+    assert compiled == [derived]
+    assert list(inspect.signature(base).parameters) == ["a"]
+    assert base(5).a == 5
+    assert compiled == [derived, base]
+
+
+def test_a_class_without_a_docstring_has_its_name_for_one() -> None:
+    assert [kind.__doc__ for kind in OURS[:2]] == ["Of each sort of field.", "Base"]
+
+
 def test_the_program_has_no_others() -> None:
     """One that is made by the standard library costs the start three times as much."""
     standard = re.compile(
