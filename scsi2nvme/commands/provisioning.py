@@ -49,7 +49,7 @@ UNMAP_BLOCK_DESCRIPTOR = Structure(
     spec="SBC-3 5.28.2",
 )
 
-_DEALLOCATE_ATTRIBUTE = 1 << 2  # CDW11 of Dataset Management
+_INTEGRAL_FOR_READ_ATTRIBUTE, _DEALLOCATE_ATTRIBUTE = 1 << 0, 1 << 2  # CDW11 of Dataset Management
 _DEAC = 1 << 25  # CDW12 of Write Zeroes
 
 
@@ -109,6 +109,20 @@ def _dataset_management(lu: LogicalUnit, ranges: list[tuple[int, int]]) -> Itera
             total += count
     if collected:
         yield command()
+
+
+def will_be_read(lu: LogicalUnit, lba: int, blocks: int) -> NvmeCommand:
+    """Return the hint that blocks will be read as a whole, or as many as one range has.
+
+    Spec: NVM Command Set 1.0 3.2.3.2 (Integral Dataset for Read).
+    """
+    count = min(blocks, lu.unmap_limits.blocks_of_range)
+    return NvmeCommand(
+        Opcode.DATASET_MANAGEMENT,
+        nsid=lu.nsid,
+        cdw11=_INTEGRAL_FOR_READ_ATTRIBUTE,
+        data_out=DSM_RANGE.build(slba=lba, nlb=count),
+    )
 
 
 def unmap(task: Task) -> Translation:

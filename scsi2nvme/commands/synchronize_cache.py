@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from scsi2nvme.command import Command, Hot, Task
 from scsi2nvme.commands.immediate import in_background
+from scsi2nvme.commands.provisioning import will_be_read
 from scsi2nvme.commands.read_write import cdb_fields, check_range
 from scsi2nvme.fields import Field
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
-from scsi2nvme.scsi.result import GOOD, Translation
+from scsi2nvme.scsi.result import GOOD, NvmeError, Translation
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
 
@@ -29,13 +32,20 @@ def synchronize_cache(task: Task) -> Translation:
 
 
 def pre_fetch(task: Task) -> Translation:
-    """Check the range only: NVMe has no cache that could be told what to hold.
+    """Have the controller know that the blocks will be read, all of them: what it can be told.
 
-    GOOD says that not all blocks are in a cache, CONDITION MET that they are. Spec: SBC-3 5.8, 5.9.
+    GOOD says that not all blocks are in a cache, CONDITION MET that they are, which no controller
+    tells; nor does it matter what comes of a hint. Spec: SBC-3 5.8, 5.9.
     """
-    check_range(task, task.cdb["lba"], task.cdb["prefetch_length"])
+    lu, lba = task.lu, task.cdb["lba"]
+    blocks = task.cdb["prefetch_length"] or lu.capacity_blocks - lba
+    check_range(task, lba, task.cdb["prefetch_length"])
+    # Among hosts a hint counts as a write: where the disk has reservations, or lets nobody write,
+    # it would refuse what is none.
+    if blocks and lu.provisioned and not (lu.fenced_by_disk or lu.hardware_write_protected):
+        with suppress(NvmeError):
+            yield will_be_read(lu, lba, blocks)
     return GOOD
-    yield  # a generator, though nothing is asked of the controller
 
 
 def _synchronize_cache(opcode: int, length: int, spec: str) -> Command:
@@ -72,6 +82,7 @@ def _pre_fetch(opcode: int, length: int, spec: str) -> Command:
         length_field="prefetch_length",
         access=Access.READ,
         hot=Hot.PRE_FETCH,
+        nvme=("Dataset Management",),
     )
 
 

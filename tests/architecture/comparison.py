@@ -26,7 +26,6 @@ _TITLES = {
     "log": "Log pages",
 }
 # Nothing is read ahead: NVMe has no command for that.
-_PARTLY = {"34h", "90h"}
 _HEAD = """\
 # Compared with others
 
@@ -51,7 +50,7 @@ def ours() -> dict[str, dict[str, str]]:
 def partly() -> dict[str, set[str]]:
     """Return by kind the codes of our own rows that count as *partly*."""
     zeroes = {_code(page.code, page.subpage) for page in mode_pages.PAGES if _says_nothing(page)}
-    return {"command": _PARTLY, "mode": zeroes}
+    return {"mode": zeroes}
 
 
 def _says_nothing(page: ModePage) -> bool:

@@ -268,9 +268,10 @@ static void no_kind_goes_beyond_the_last_block(void)
     static const uint8_t opcodes[] = {0x28, 0x2a, 0x2e, 0x2f, 0x34, 0x35, 0x41};
     static uint8_t buffer[S2N_PAGE];
     const struct s2n_hot_data data = {buffer, sizeof buffer};
-    const s2n_lu_params all = able();
+    s2n_lu_params all = able();
     struct s2n_hot_plan plan;
 
+    all.unmap_ranges = 0; /* else the engine has what is to be read ahead */
     for (unsigned i = 0; i < sizeof opcodes; i++) {
         const struct s2n_hot_row *row = s2n_hot_find(cdb_of(opcodes[i], 0, 1), 10);
         CHECK(row && row->hot);

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from scsi2nvme.nvme.command import Opcode
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.nvme.structures import DSM_RANGE
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
@@ -85,9 +87,27 @@ def test_the_data_plane_hears_of_a_deferred_error(bench: Bench) -> None:
 
 @pytest.mark.parametrize("immed", [0, 1])
 @pytest.mark.parametrize("name", PRE_FETCHES)
-def test_pre_fetch_does_not_say_that_it_did_anything(bench: Bench, name: str, immed: int) -> None:
+def test_the_controller_is_told_what_will_be_read(bench: Bench, name: str, immed: int) -> None:
     assert bench.do(name, lba=10, prefetch_length=5, immed=immed) == Result(Status.GOOD)
     assert bench.do(name, lba=1000, immed=immed) == Result(Status.GOOD)
     assert bench.do(name, lba=1001, immed=immed) == OUT_OF_RANGE
     assert bench.do(name, lba=999, prefetch_length=2, immed=immed) == OUT_OF_RANGE
-    assert not bench.model.executed
+    hints = [(each.opcode, each.cdw11, each.data_out) for each in bench.model.executed]
+    assert hints == [
+        (Opcode.DATASET_MANAGEMENT, 1, DSM_RANGE.build(slba=lba, nlb=blocks))
+        for lba, blocks in ((10, 5),)
+    ]
+
+
+@pytest.mark.parametrize("name", PRE_FETCHES)
+def test_what_comes_of_a_hint_does_not_matter(bench: Bench, name: str) -> None:
+    bench.model.faults[Opcode.DATASET_MANAGEMENT] = [StatusCode.INVALID_FIELD]
+    assert bench.do(name, lba=10, prefetch_length=5) == Result(Status.GOOD)
+    assert len(bench.model.executed) == 1
+
+
+def test_nothing_is_hinted_that_the_disk_would_refuse() -> None:
+    for bench in (make_bench(controller={"oncs": 0}), make_bench()):
+        bench.lu.read_only = True
+        assert bench.do("PRE-FETCH (10)", lba=10, prefetch_length=5) == Result(Status.GOOD)
+        assert not bench.model.executed

@@ -304,6 +304,8 @@ uint16_t emu_medium_write(struct emu_namespace *ns, uint64_t slba, struct iovec 
 /* Read blocks, and compare them with `count` vectors if there are any. */
 uint16_t emu_medium_scan(struct emu_namespace *ns, uint64_t slba, uint64_t blocks,
                          struct iovec *iov, uint32_t count, bool may_block);
+/* Blocks will be read: have the kernel read them ahead, where they are in a file. */
+void emu_medium_expect(const struct emu_namespace *ns, uint64_t slba, uint64_t blocks);
 uint16_t emu_medium_zero(struct emu_namespace *ns, uint64_t slba, uint64_t blocks, bool deallocate);
 /* Write a pattern, its lowest byte first, to every block. */
 uint16_t emu_medium_fill(struct emu_namespace *ns, uint32_t pattern);

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { DSM_RANGES = 256, DSM_RANGE_BYTES = 16, DSM_AD = 1 << 2 };
+enum { DSM_RANGES = 256, DSM_RANGE_BYTES = 16, DSM_IDR = 1 << 0, DSM_AD = 1 << 2 };
 /* Of memory: what takes no longer to give back than a worker does to be woken. */
 #define AT_ONCE_BYTES (UINT64_C(256) << 10)
 enum { AT_ONCE_RANGES = 16 };
@@ -333,6 +333,8 @@ uint16_t emu_deallocate(struct emu_namespace *ns, const struct emu_command *comm
     if (!may_block && (takes_long(ns, 0) || wanted > AT_ONCE_RANGES))
         return EMU_WOULD_BLOCK;
     status = fetch_ranges(ns, command, iov, count, ranges);
+    for (uint32_t i = 0; i < wanted && status == EMU_SUCCESS && command->cdw11 & DSM_IDR; i++)
+        emu_medium_expect(ns, ranges[i].slba, ranges[i].blocks);
     if (status != EMU_SUCCESS || !(command->cdw11 & DSM_AD)) /* the rest are hints */
         return status;
     for (uint32_t i = 0; i < wanted; blocks += ranges[i++].blocks) {

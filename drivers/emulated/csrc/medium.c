@@ -331,6 +331,13 @@ uint16_t emu_medium_scan(struct emu_namespace *ns, uint64_t slba, uint64_t block
                                                                     : EMU_COMPARE_FAILURE;
 }
 
+void emu_medium_expect(const struct emu_namespace *ns, uint64_t slba, uint64_t blocks)
+{
+    if (!ns->memory && blocks)
+        posix_fadvise(ns->fd, position(ns, slba), (off_t)(blocks << ns->shift),
+                      POSIX_FADV_WILLNEED);
+}
+
 uint16_t emu_medium_zero(struct emu_namespace *ns, uint64_t slba, uint64_t blocks, bool deallocate)
 {
     uint64_t bytes = blocks << ns->shift;

@@ -23,6 +23,7 @@ from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.registers import Register
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import (
+    DSM_RANGE,
     IDENTIFY_NAMESPACE,
     SMART_LOG,
 )
@@ -348,3 +349,25 @@ def test_how_much_is_in_use(tells: bool, tmp_path: Path) -> None:
         assert await used() == (8 if tells else 0)
 
     session(check, path=tmp_path / "disk", block_bytes=4096, tells_use=tells)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_will_be_read_is_as_it_was(kept: bool, tmp_path: Path) -> None:
+    """A hint has the kernel read ahead, and changes nothing. Beyond the last block is none."""
+
+    def hint(*ranges: tuple[int, int]) -> NvmeCommand:
+        data = b"".join(DSM_RANGE.build(slba=lba, nlb=blocks) for lba, blocks in ranges)
+        number = len(ranges) - 1
+        return NvmeCommand(Opcode.DATASET_MANAGEMENT, 1, cdw10=number, cdw11=1, data_out=data)
+
+    async def check(host: Host) -> None:
+        await host.create_queue()
+        write = block(Opcode.WRITE, 100, 16, data_out=b"x" * 65536)
+        assert (await host.execute(write, 1)).status == 0
+        assert (await host.execute(hint((100, 16), (0, 0), (0, 4096)), 1)).status == 0
+        assert (
+            await host.execute(hint((4095, 2)), 1)
+        ).status & 0x7FFF == StatusCode.LBA_OUT_OF_RANGE
+        assert await host.ok(block(Opcode.READ, 115, 1, 4096), 1) == b"x" * 4096
+
+    session(check, path=tmp_path / "disk" if kept else None, block_bytes=4096)
