@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ def images(kernel: str = KERNEL) -> Images:
     with _locked(CACHE):
         # Debian changes: nothing is older than a week.
         week = time.strftime("%G-W%V")
-        system = _cached(CACHE, kernel, root.key(kernel, week), lambda to: root.build(to, kernel))
+        system = _cached(CACHE, kernel, root.key(kernel, week), lambda to: _build_root(to, kernel))
         recipe = digest(system.name.encode(), Path(kernels.__file__).read_bytes())
         unpacked = _cached(
             CACHE, f"unpacked-{kernel}", recipe, lambda to: kernels.build(to, system / "vmlinuz")
@@ -51,6 +52,21 @@ def images(kernel: str = KERNEL) -> Images:
     with _locked(BUILD):
         ours = _cached(BUILD, "program", program.key(site), lambda to: program.build(to, site))
     return Images(unpacked / "vmlinux", system / "initramfs", system / "disk", ours / "disk")
+
+
+def _build_root(directory: Path, kernel: str) -> None:
+    try:
+        root.build(directory, kernel)
+    except BuildError as error:
+        command = ("apt-cache", "show", "--quiet=2", kernel)
+        known = subprocess.run(command, capture_output=True, check=False)
+        if known.returncode:
+            raise BuildError(
+                f"{error}\n{kernel}: the host's apt knows no such package; what it has of "
+                f"{root.RELEASE}, -security and -backports is where the machine's comes from; "
+                "run: apt-get update"
+            ) from error
+        raise
 
 
 @contextmanager
