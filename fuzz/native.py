@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from zlib import crc32
 
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -17,7 +18,9 @@ from scsi2nvme.fuzz.situations import make_unit
 from scsi2nvme.native import hot
 from scsi2nvme.native.hot import NvmeOp
 from scsi2nvme.native.unit_parameters import UnitParameters
-from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand
+from scsi2nvme.nvme.command import Completion, Fuse, NvmeCommand, Opcode
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.scsi.sense import SenseKey
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
@@ -28,6 +31,9 @@ _LOOKS_AT_DATA = (
     *(Hot.UNMAP, Hot.WRITE_SAME, Hot.VERIFY, Hot.WRITE_AND_VERIFY),
     Hot.COMPARE_AND_WRITE,
 )
+
+_COMPARES = (Hot.VERIFY, Hot.WRITE_AND_VERIFY, Hot.COMPARE_AND_WRITE)
+_MOST_COMPARED = 1 << 16  # bytes
 
 # So many descriptors of an UNMAP are arbitrary: each draw takes as long as a translation.
 _DRAWN = 7
@@ -101,6 +107,7 @@ def compare(
     expected = [(command.sqe(), command.data_out) for command in sent]
     if result.status is Status.GOOD and expected == [(op.sqe, op.data_out) for op in native]:
         _check_phases(selected, native)
+        _check_miscompare(nexus, lu, parameters, selected, cdb, data_out)
         return True
     field = _guilty(selected, cdb, data_out, lu)
     python = [sqe.hex() for sqe, _ in expected]
@@ -130,6 +137,41 @@ def _check_phases(row: Command, native: list[NvmeOp]) -> None:
     phases = list(dict.fromkeys(kinds))
     if [phase for phase, _ in phases] != list(range(len(phases))):
         raise Finding(row, "hot", f"{phases} are phases and operation codes")
+
+
+def _check_miscompare(
+    nexus: Nexus,
+    lu: LogicalUnit,
+    parameters: UnitParameters,
+    row: Command,
+    cdb: bytes,
+    data_out: bytes,
+) -> None:
+    """What is compared with other blocks ends with the same sense data, in both formats."""
+    if row.hot not in _COMPARES or not data_out:
+        return
+    values = row.structure.parse(cdb)
+    length = row.blocks(values) * lu.block_bytes
+    if length > _MOST_COMPARED:
+        return
+    medium = bytearray((data_out * (length // len(data_out) + 1))[:length])
+    medium[crc32(cdb) % length] ^= 1  # anywhere, and the same each time
+
+    def answer(command: NvmeCommand) -> Completion:
+        at = (command.slba - values["lba"]) * lu.block_bytes
+        if command.opcode == Opcode.COMPARE:
+            same = command.data_out == medium[at : at + len(command.data_out)]
+            return Completion() if same else Completion(status=StatusCode.COMPARE_FAILURE)
+        return Completion(data=bytes(medium[at : at + command.data_in]))
+
+    sense = play(engine.run(engine.select(nexus, 0, cdb), data_out), answer).sense
+    compares = sense is not None and sense.key is SenseKey.MISCOMPARE
+    for descriptor in (False, True):
+        expected = sense.data(descriptor) if sense is not None and compares else None
+        native = hot.hot_miscompare(parameters, cdb, data_out, bytes(medium), descriptor=descriptor)
+        if native not in (expected, b""):  # where there is no room the engine tells
+            message = f"{cdb.hex()}: native {native!r}, Python {expected!r}"
+            raise Finding(row, row.length_field, message)
 
 
 def _check_data(selected: Command | None, cdb: bytes, lu: LogicalUnit) -> None:

@@ -16,8 +16,11 @@ from pathlib import Path
 from scsi2nvme.command import FORMAT_BYTES, Command, Counted, Data, Hot, Transfer
 from scsi2nvme.commands import COMMANDS
 from scsi2nvme.fields import Field
+from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.scsi.sense import Sense, SenseCode
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.scsi.task_attribute import TaskAttribute
+from scsi2nvme.status_map import TABLE
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES, PORTION_BYTES
 
 # The hot path steps aside where one of these is not zero.
@@ -82,6 +85,22 @@ def _row(row: Command) -> str:
     )
 
 
+def _sense(code: SenseCode, information: int | None, *, descriptor: bool) -> str:
+    data = Sense(code, information=information).data(descriptor)
+    return f"{{{len(data)}, {{{', '.join(f'0x{byte:02x}' for byte in data)}}}}}"
+
+
+def _miscompare() -> str:
+    """Return what sense data a Compare that failed has: without an offset, and with that of 0."""
+    code = TABLE[StatusCode.COMPARE_FAILURE].outcome
+    assert isinstance(code, SenseCode)
+    formats = (
+        ", ".join(_sense(code, each, descriptor=descriptor) for each in (None, 0))
+        for descriptor in (False, True)
+    )
+    return "},\n    {".join(formats)
+
+
 def header() -> str:
     """Return the table of rows, as the hot path needs them."""
     first = [0] * 256
@@ -98,6 +117,8 @@ def header() -> str:
         f"static const struct s2n_hot_row s2n_rows[S2N_ROWS] = {{\n{rows}\n}};\n"
         "/* The first row of an operation code, plus one; 0: none. */\n"
         f"static const uint16_t s2n_first_row[256] = {{\n    {starts}}};\n"
+        "/* In fixed and in descriptor format, without INFORMATION and with it. */\n"
+        f"static const struct s2n_hot_sense s2n_miscompare[2][2] = {{\n    {{{_miscompare()}}}}};\n"
     )
 
 

@@ -152,6 +152,8 @@ void s2n_lu_move(s2n_lu *lu, s2n_controller *controller);
 /* The engine's commands go by another controller already, or no longer: what they do does not wait
  * for a reset of the hot path's. */
 void s2n_lu_set_left(s2n_lu *lu, bool left);
+/* Its sense data are in descriptor format from now on (D_SENSE), or in fixed format again. */
+void s2n_lu_set_descriptor_sense(s2n_lu *lu, bool descriptor);
 /* Everything goes to the engine (true), or hot again (false). Either is the end of a drain. */
 void s2n_lu_set_aside(s2n_lu *lu, bool aside);
 /* Set the flag, and report DRAINED with `token` when no hot task is under way. What is cold until
@@ -285,6 +287,12 @@ typedef struct {
  * `buffer`, which has `room` bytes; what the hot path makes of them it writes behind them. */
 int s2n_hot_translate(const s2n_lu_params *lu, const uint8_t *cdb, uint16_t cdb_length,
                       uint8_t *buffer, uint32_t room, s2n_nvme_op *out, int maximum);
+/* How a hot command ends when blocks that it compares are those of `medium`, which are others than
+ * it expects: the length of the sense data; 0: the engine tells; -EINVAL: it compares nothing, or
+ * is not hot. `buffer` as above, `sense` has S2N_SENSE_BYTES. */
+int s2n_hot_compare(const s2n_lu_params *lu, const uint8_t *cdb, uint16_t cdb_length,
+                    uint8_t *buffer, uint32_t room, const uint8_t *medium, bool descriptor,
+                    uint8_t *sense);
 /* Bytes of data that a CDB announces, and their direction (0 none, 1 in, 2 out). */
 uint64_t s2n_hot_data_bytes(const uint8_t *cdb, uint16_t cdb_length, uint32_t block_bytes,
                             uint8_t *direction);

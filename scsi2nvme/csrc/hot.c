@@ -2,6 +2,9 @@
 
 #include "tables_gen.h"
 
+/* Where INFORMATION stands in sense data. */
+enum { INFORMATION_OF_FIXED = 3, INFORMATION_OF_DESCRIPTORS = 12 };
+
 inline const struct s2n_hot_row *s2n_hot_find(const uint8_t *cdb, uint16_t length)
 {
     unsigned first = length ? s2n_first_row[cdb[0]] : 0;
@@ -59,6 +62,20 @@ inline uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *
     default:
         return 0;
     }
+}
+
+uint16_t s2n_hot_miscompare(bool descriptor, int64_t at, uint8_t *sense)
+{
+    const struct s2n_hot_sense *from = &s2n_miscompare[descriptor][at >= 0];
+    uint64_t wide = htobe64((uint64_t)at);
+    uint32_t narrow = htobe32((uint32_t)at);
+
+    memcpy(sense, from->data, from->length);
+    if (at >= 0 && descriptor)
+        memcpy(sense + INFORMATION_OF_DESCRIPTORS, &wide, sizeof wide);
+    else if (at >= 0)
+        memcpy(sense + INFORMATION_OF_FIXED, &narrow, sizeof narrow);
+    return from->length;
 }
 
 bool s2n_hot_protects(const struct s2n_hot_row *row, const uint8_t *cdb)

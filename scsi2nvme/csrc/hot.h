@@ -32,6 +32,10 @@ struct s2n_hot_row {
     uint8_t accepted[32]; /* CDB bits that may be set for the hot path to take it */
 };
 
+struct s2n_hot_sense {
+    uint8_t length, data[20];
+};
+
 /* The row that a CDB selects, NULL if there is none. */
 const struct s2n_hot_row *s2n_hot_find(const uint8_t *cdb, uint16_t length);
 /* The row's place in the table; S2N_ROWS: there is none. */
@@ -61,6 +65,9 @@ static inline uint64_t s2n_hot_count(const struct s2n_hot_row *row, const uint8_
     return count ? count : row->zero_means;
 }
 
+/* The sense data of a Compare that failed, and how long they are; `at`: the offset of the first
+ * byte that differs, negative where that is not told. */
+uint16_t s2n_hot_miscompare(bool descriptor, int64_t at, uint8_t *sense);
 /* Whether the CDB asks for protection information, behind each block. */
 bool s2n_hot_protects(const struct s2n_hot_row *row, const uint8_t *cdb);
 /* Whether the CDB sets only bits that the hot path understands. */

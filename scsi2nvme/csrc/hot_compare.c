@@ -2,14 +2,22 @@
 #include "hot_sqe.h"
 
 enum { AT_FUSE = 1, AT_SLBA = 40, AT_NLB = 48 };
+enum { STRIDE = 64 }; /* of blocks, which are found unequal */
 
 static uint32_t cdw12_of(const struct s2n_hot_row *row, const uint8_t *cdb)
 {
     return s2n_hot_bits(cdb, row->fua) ? NVME_FUA : 0;
 }
 
-/* The data-out are what is expected, and behind that what is to be written. What is read goes
- * behind both. */
+/* What is read goes behind the data, if there is room. */
+static bool read_behind(const struct s2n_hot_data *data, struct s2n_hot_plan *plan)
+{
+    plan->opcode = NVME_READ;
+    plan->data_at = (uint32_t)plan->bytes;
+    return data->at && plan->bytes + plan->bytes / 2 <= data->room;
+}
+
+/* The data-out are what is expected, and behind that what is to be written. */
 static bool plan_compare_and_write(const s2n_lu_params *lu, const struct s2n_hot_row *row,
                                    const uint8_t *cdb, const struct s2n_hot_data *data,
                                    struct s2n_hot_plan *plan)
@@ -27,9 +35,7 @@ static bool plan_compare_and_write(const s2n_lu_params *lu, const struct s2n_hot
         plan->second_cdw12 = cdw12_of(row, cdb);
         return true;
     }
-    plan->opcode = NVME_READ;
-    plan->data_at = (uint32_t)(2 * half);
-    return !count || (data->at && 3 * half <= data->room);
+    return read_behind(data, plan) || !count;
 }
 
 /* Half of a pair is never cut. */
@@ -49,21 +55,44 @@ static struct s2n_hot_part place(const s2n_lu_params *lu, const struct s2n_hot_p
     return (plan->fuse ? place_half : s2n_hot_place_blocks)(lu, plan, sqe);
 }
 
-static bool reads_first(const struct s2n_hot_plan *plan)
+static bool has_read(const struct s2n_hot_plan *plan)
 {
-    return plan->bytes && !plan->fuse && !plan->phase;
+    return plan->bytes && plan->opcode == NVME_READ;
 }
 
-static bool is_as_expected(const struct s2n_hot_plan *plan, const struct s2n_hot_data *data)
+static int64_t difference(const struct s2n_hot_plan *plan, const struct s2n_hot_data *data)
 {
-    return !reads_first(plan) || !memcmp(data->at, data->at + plan->bytes, plan->bytes / 2);
+    const uint8_t *expected = data->at, *found = data->at + plan->bytes;
+    uint64_t length = plan->bytes / 2, at = 0;
+
+    if (!has_read(plan))
+        return S2N_NOT_READ;
+    if (!memcmp(expected, found, length))
+        return S2N_NOWHERE;
+    while (!memcmp(expected + at, found + at, STRIDE))
+        at += STRIDE;
+    while (expected[at] == found[at])
+        at++;
+    return (int64_t)at;
+}
+
+/* A pair tells of a difference, not where it is. */
+static bool locate(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
+                   const struct s2n_hot_data *data, struct s2n_hot_plan *plan)
+{
+    (void)lu;
+    *plan = (struct s2n_hot_plan){.blocks = (uint32_t)s2n_hot_count(row, cdb),
+                                  .lba = s2n_hot_bits(cdb, row->lba),
+                                  .bytes = plan->bytes,
+                                  .locates = true};
+    return read_behind(data, plan);
 }
 
 static bool write_then(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
                        struct s2n_hot_plan *plan)
 {
     (void)lu;
-    if (!reads_first(plan))
+    if (!has_read(plan))
         return false;
     *plan = (struct s2n_hot_plan){.opcode = NVME_WRITE,
                                   .phase = 1,
@@ -79,7 +108,8 @@ const struct s2n_hot_kind s2n_hot_compare_and_write = {
     .plan = plan_compare_and_write,
     .place = place,
     .next = write_then,
-    .matches = is_as_expected,
+    .difference = difference,
+    .locate = locate,
     .names_blocks = true,
     .alone = true,
     .changes = true,

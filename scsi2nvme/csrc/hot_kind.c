@@ -249,6 +249,14 @@ inline bool s2n_hot_plan(const s2n_lu_params *lu, const struct s2n_hot_row *row,
            row->hot->plan(lu, row, cdb, data, plan);
 }
 
+uint16_t s2n_hot_tell_difference(const struct s2n_hot_kind *kind, const struct s2n_hot_plan *plan,
+                                 const struct s2n_hot_data *data, bool descriptor, uint8_t *sense)
+{
+    int64_t at = kind->locate ? kind->difference(plan, data) : S2N_NOWHERE;
+
+    return at == S2N_NOT_READ ? 0 : s2n_hot_miscompare(descriptor, at, sense);
+}
+
 /* Translate what is left of a phase; returns how much of `out` is used then, or -EINVAL. */
 static int translate_phase(const s2n_lu_params *lu, const struct s2n_hot_row *row,
                            struct s2n_hot_plan *plan, s2n_nvme_op *out, int used, int maximum)
@@ -289,4 +297,35 @@ int s2n_hot_translate(const s2n_lu_params *lu, const uint8_t *cdb, uint16_t cdb_
         used = translate_phase(lu, row, &plan, out, used, maximum);
     while (used >= 0 && row->hot->next && row->hot->next(lu, row, cdb, &plan));
     return used;
+}
+
+/* Find the phase that compares. */
+static bool comes_to_compare(const s2n_lu_params *lu, const struct s2n_hot_row *row,
+                             const uint8_t *cdb, struct s2n_hot_plan *plan)
+{
+    const struct s2n_hot_kind *kind = row->hot;
+
+    while (plan->opcode != NVME_COMPARE && !(kind->difference && plan->opcode == NVME_READ))
+        if (!kind->next || !kind->next(lu, row, cdb, plan))
+            return false;
+    return plan->blocks;
+}
+
+int s2n_hot_compare(const s2n_lu_params *lu, const uint8_t *cdb, uint16_t cdb_length,
+                    uint8_t *buffer, uint32_t room, const uint8_t *medium, bool descriptor,
+                    uint8_t *sense)
+{
+    const struct s2n_hot_row *row = s2n_hot_find(cdb, cdb_length);
+    const struct s2n_hot_data data = {buffer, room};
+    struct s2n_hot_plan plan;
+
+    if (!row || !s2n_hot_plan(lu, row, cdb, &data, &plan) || plan.bytes > S2N_MAXIMUM_TRANSFER ||
+        !comes_to_compare(lu, row, cdb, &plan))
+        return -EINVAL;
+    if (row->hot->locate) {
+        if (plan.opcode == NVME_COMPARE && !row->hot->locate(lu, row, cdb, &data, &plan))
+            return 0;
+        memcpy(buffer + plan.data_at, medium, plan.bytes / 2);
+    }
+    return s2n_hot_tell_difference(row->hot, &plan, &data, descriptor, sense);
 }

@@ -46,7 +46,11 @@ struct s2n_hot_plan {
     /* All ranges of Dataset Management, as it gets them, where the command is made of such. */
     const uint8_t *ranges;
     uint32_t range_count;
+    bool locates; /* a Compare has failed: this finds where, and then the command ends */
 };
+
+/* Instead of an offset. */
+enum { S2N_NOWHERE = -1, S2N_NOT_READ = -2 };
 
 /* What one NVMe command takes of it. */
 struct s2n_hot_part {
@@ -65,9 +69,14 @@ struct s2n_hot_kind {
      * NULL: there is one. */
     bool (*next)(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
                  struct s2n_hot_plan *plan);
-    /* What a phase has read behind the data lets the next one begin; false: the command ends as
-     * by a Compare that failed. NULL: nothing is read there. */
-    bool (*matches)(const struct s2n_hot_plan *plan, const struct s2n_hot_data *data);
+    /* Where what was read behind the data is not what they expect: the offset in the data, or
+     * S2N_NOWHERE, by which the next phase may begin; else the command ends as by a Compare that
+     * failed. S2N_NOT_READ: nothing was. NULL: nothing ever is. */
+    int64_t (*difference)(const struct s2n_hot_plan *plan, const struct s2n_hot_data *data);
+    /* A Compare has failed, and initiators are told where: plan what finds that. False: it is the
+     * engine's to find. NULL: they are not told. */
+    bool (*locate)(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
+                   const struct s2n_hot_data *data, struct s2n_hot_plan *plan);
     /* Whether a command is of some blocks, where its data name them. NULL: its CDB does. */
     bool (*meets)(const struct s2n_hot_plan *plan, struct s2n_blocks blocks);
     bool names_blocks; /* which it reads or changes; else nothing that it does is of any */
@@ -82,6 +91,10 @@ struct s2n_hot_kind {
 /* Translate; false: step aside. `cdb` holds at least the row's length. */
 bool s2n_hot_plan(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
                   const struct s2n_hot_data *data, struct s2n_hot_plan *plan);
+/* The sense data of a command by whose plan a Compare has failed, or what was read was not as
+ * expected, and how long they are; 0: that is the engine's to tell. */
+uint16_t s2n_hot_tell_difference(const struct s2n_hot_kind *kind, const struct s2n_hot_plan *plan,
+                                 const struct s2n_hot_data *data, bool descriptor, uint8_t *sense);
 /* How long an NVMe command may take where `timeout_ms` is usual: some take longer. */
 uint32_t s2n_hot_timeout_ms(uint8_t opcode, uint32_t timeout_ms);
 /* Whether an NVMe command may change blocks. */

@@ -8,6 +8,7 @@
 #include "accept.h"
 #include "heap.h"
 #include "hold.h"
+#include "miscompare.h"
 #include "statistics.h"
 #include "task_data.h"
 #include "task_failure.h"
@@ -15,11 +16,7 @@
 #include "task_spans.h"
 #include "unit.h"
 
-enum { /* NVMe statuses */
-       NVME_INTERNAL_ERROR = 0x006,
-       NVME_COMPARE_FAILURE = 0x285,
-};
-enum { NVME_COMPARE = 0x05 };
+enum { NVME_INTERNAL_ERROR = 0x006 }; /* an NVMe status */
 enum { RESERVE_PART = 4, ENTRY_QUOTA = 2 };
 
 static inline void hot_start(s2n_task *task);
@@ -48,48 +45,57 @@ inline void s2n_task_hot_end(s2n_task *task)
         s2n_hold_end(hold); /* another may begin */
 }
 
-/* What a phase has read is not what the initiator expects: the engine finds where. */
-static void miscompare(s2n_task *task)
-{
-    task->nvme_status = NVME_COMPARE_FAILURE;
-    task->nvme_opcode = NVME_COMPARE;
-    task->nvme_lba = s2n_task_blocks(task).first;
-    task->nvme_blocks = (uint32_t)s2n_hot_count(task->row, task->cdb);
-}
-
-/* A phase ended well: begin the next, if there is one. */
-static bool next_phase(s2n_task *task)
+/* A phase ended well: plan the next, if there is one. */
+static bool plans_next(s2n_task *task, const struct s2n_hot_data *data)
 {
     const struct s2n_hot_kind *kind = task->row->hot;
 
-    if (!kind->next || task->nvme_status || task->aborted)
-        return false;
-    const struct s2n_hot_data data = s2n_task_hot_data(task);
-    if (kind->matches && !kind->matches(&task->plan, &data)) {
-        miscompare(task);
+    if (kind->difference && kind->difference(&task->plan, data) >= 0) {
+        s2n_task_miscompare(task);
         return false;
     }
-    if (!kind->next(&task->lu->params, task->row, task->cdb, &task->plan))
+    return kind->next(&task->lu->params, task->row, task->cdb, &task->plan);
+}
+
+/* What was planned has ended: begin what follows, if anything does. */
+static bool goes_on(s2n_task *task)
+{
+    if (!task->row->hot->next || task->aborted)
+        return false;
+    const struct s2n_hot_data data = s2n_task_hot_data(task);
+    if (task->plan.locates) {
+        s2n_task_has_located(task);
+        return false;
+    }
+    if (task->nvme_status ? !s2n_task_locates(task, &data) : !plans_next(task, &data))
         return false;
     task->placed_bytes = task->plan.data_at;
     hot_start(task);
     return true;
 }
 
-inline void s2n_task_hot_finish(s2n_task *task)
+static void end_well(s2n_task *task)
 {
-    if (next_phase(task))
-        return;
-    if (task->hold && task->nvme_status && !task->aborted)
-        s2n_task_keep_blocks(task);
-    s2n_task_hot_end(task);
-    if (task->nvme_status && !task->aborted) {
-        s2n_task_to_engine(task, S2N_EVENT_TASK_FAILED, task->nvme_blocks);
-        return;
-    }
     task->status = S2N_GOOD;
     if (task->row->hot->finish)
         task->row->hot->finish(task);
+}
+
+inline void s2n_task_hot_finish(s2n_task *task)
+{
+    if (goes_on(task))
+        return;
+    bool failed = task->nvme_status && !task->aborted;
+    bool told = failed && s2n_task_tells_miscompare(task);
+    if (task->hold && failed && !told)
+        s2n_task_keep_blocks(task);
+    s2n_task_hot_end(task);
+    if (failed && !told) {
+        s2n_task_to_engine(task, S2N_EVENT_TASK_FAILED, task->nvme_blocks);
+        return;
+    }
+    if (!failed)
+        end_well(task);
     s2n_task_finish(task);
 }
 

@@ -60,6 +60,11 @@ void s2n_lu_set_left(s2n_lu *lu, bool left)
     atomic_store(&lu->left, left);
 }
 
+void s2n_lu_set_descriptor_sense(s2n_lu *lu, bool descriptor)
+{
+    atomic_store_explicit(&lu->descriptor_sense, descriptor, memory_order_relaxed);
+}
+
 void s2n_lu_free(s2n_lu *lu)
 {
     for (uint32_t i = 0; i < lu->reactors; i++) {

@@ -70,7 +70,8 @@ struct s2n_lu {
     _Atomic uint32_t tuple_bytes;         /* likewise */
     atomic_bool zoned;                    /* likewise */
     atomic_bool aside;
-    atomic_bool left;    /* its controller, by the engine */
+    atomic_bool left; /* its controller, by the engine */
+    atomic_bool descriptor_sense;
     atomic_bool drained; /* and so aside, for a short time or until that is told */
     struct s2n_claims claims;
     struct s2n_failures failures; /* that its reactors' tallies share */

@@ -59,6 +59,23 @@ def hot_translate(
     ]
 
 
+def hot_miscompare(
+    parameters: UnitParameters, cdb: bytes, data_out: bytes, medium: bytes, *, descriptor: bool
+) -> bytes | None:
+    """Return the sense data of a command that compares blocks which have become `medium`.
+
+    These are not those that it expects. b"": the engine tells; None: it does not compare, or
+    the hot path steps aside.
+    """
+    memory = bytearray(data_out + bytes(room(len(data_out)) - len(data_out)))
+    sense = ffi.new("uint8_t[]", lib.S2N_SENSE_BYTES)
+    length = lib.s2n_hot_compare(
+        *(parameters.native, cdb, len(cdb), ffi.from_buffer(memory), len(memory)),
+        *(medium, descriptor, sense),
+    )
+    return None if length < 0 else bytes(sense[0:length])
+
+
 def room(data_bytes: int) -> int:
     """Return how much memory the first chunk of a buffer for data is, or all of the buffer."""
     return max(_SMALL if data_bytes <= _SMALL else _LARGE, data_bytes)

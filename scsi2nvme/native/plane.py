@@ -314,6 +314,10 @@ class PlaneUnit(Handle):
         """The engine's commands go by another controller already, or no longer."""
         lib.s2n_lu_set_left(self.native, left)
 
+    def set_descriptor_sense(self, descriptor: bool) -> None:
+        """Tell by sense data in descriptor format, or in fixed format again."""
+        lib.s2n_lu_set_descriptor_sense(self.native, descriptor)
+
     def set_aside(self, aside: bool) -> None:
         """Send everything to the engine, or no longer."""
         lib.s2n_lu_set_aside(self.native, aside)

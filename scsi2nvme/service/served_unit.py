@@ -150,11 +150,13 @@ class ServedUnit:
         return UnitParameters.of(self.lu) != self.parameters
 
     def publish(self) -> None:
-        """Bring the step-aside flags of every path in line with the logical unit's state.
+        """Bring what reactors know of its state, and of every path's, in line with that.
 
         Answers that were made before hold no longer.
         """
         self.lu.epoch.advance()
+        if not self.closed:
+            self.plane_unit.set_descriptor_sense(self.lu.mode.descriptor_sense)
         for follow in self.followers:
             follow.adjust()
         stale, any_aside = self.stale, False

@@ -19,6 +19,8 @@ static void take_end(struct op *one)
     one->status = task->status;
     one->data_in = task->data_in_length;
     one->sense = task->sense_length;
+    memcpy(one->sense_data, task->sense,
+           one->sense < sizeof one->sense_data ? one->sense : sizeof one->sense_data);
     s2n_task_leave_set(task);
     if (one->keeps)
         return;

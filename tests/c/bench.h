@@ -25,6 +25,7 @@ struct op {
     uint8_t status;
     uint32_t portions; /* that are done, but for the last */
     uint32_t data_in, sense;
+    uint8_t sense_data[20]; /* the first of them */
 };
 
 struct bench {

@@ -67,3 +67,23 @@ void end_failed(struct op *one, s2n_task *holder)
     CHECK_EQUAL(one->status, CHECK_CONDITION);
     s2n_holder_release(holder);
 }
+
+void expect_miscompare(const struct op *one, bool descriptor, int64_t at)
+{
+    const uint8_t low = (uint8_t)at, high = (uint8_t)(at >> 8);
+    const uint8_t fixed[18] = {at < 0 ? 0x70 : 0xf0, [2] = 14, [7] = 10, [12] = 0x1d};
+    const uint8_t descriptors[20] = {0x72, 14, 0x1d, [7] = at < 0 ? 0 : 12, 0, 10, 0x80};
+    const uint8_t *expected = descriptor ? descriptors : fixed;
+    uint32_t length = !descriptor ? sizeof fixed : at < 0 ? 8 : sizeof descriptors;
+    uint8_t sense[20];
+
+    CHECK(one->completed);
+    CHECK_EQUAL(one->status, CHECK_CONDITION);
+    CHECK_EQUAL(one->sense, length);
+    memcpy(sense, expected, length);
+    if (at >= 0) {
+        sense[descriptor ? 18 : 5] = high;
+        sense[descriptor ? 19 : 6] = low;
+    }
+    CHECK(!memcmp(one->sense_data, sense, length));
+}

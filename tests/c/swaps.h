@@ -27,5 +27,7 @@ void answer_cold(struct op *one);
 /* It failed, and has its blocks. */
 s2n_task *expect_failure(const struct op *one, uint8_t opcode, uint16_t status);
 void end_failed(struct op *one, s2n_task *holder);
+/* It is told of a difference: at an offset of the data, or negative: somewhere. */
+void expect_miscompare(const struct op *one, bool descriptor, int64_t at);
 
 #endif

@@ -110,22 +110,29 @@ static void what_is_read_is_compared(void)
     bench_close();
 }
 
-static void a_difference_is_the_engines_to_find(void)
+static void a_difference_is_told(void)
 {
+    static const uint16_t places[] = {0, 1, 63, 64, 700, 5 * BLOCK - 1};
+
     start_swaps(DEPTH, 0);
-    swap(&op[0], 42, 5, 0);
-    rounds();
-    expect_command(0, READ, 0, 42, 5);
-    memcpy(memory(0), data, 5 * BLOCK);
-    memory(0)[5 * BLOCK - 1] ^= 1;
-    complete(0, GOOD);
-    CHECK_EQUAL(bench.device.seen, 1);
-    s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
-    CHECK_EQUAL(event.nvme, COMPARE);
-    CHECK_EQUAL(event.status, COMPARE_FAILURE);
-    CHECK_EQUAL(event.lba, 42);
-    CHECK_EQUAL(event.count, 5);
-    end_failed(&op[0], event.holder);
+    for (uint32_t i = 0; i < 2 * sizeof places / sizeof *places; i++) {
+        bool descriptor = i % 2;
+        s2n_lu_set_descriptor_sense(bench.lu[0], descriptor);
+        op[0] = (struct op){0};
+        swap(&op[0], 42, 5, 0);
+        rounds();
+        expect_command(i, READ, 0, 42, 5);
+        memcpy(memory(i), data, 5 * BLOCK);
+        memory(i)[places[i / 2]] ^= 1;
+        memory(i)[5 * BLOCK - 1] ^= 2;
+        complete(i, GOOD);
+        CHECK_EQUAL(bench.device.seen, i + 1);
+        expect_miscompare(&op[0], descriptor, places[i / 2]);
+    }
+    begin_read(&op[1], 0, 0, 42, 1); /* nobody has the blocks any more */
+    complete_all();
+    CHECK(op[1].completed && op[1].status == GOOD);
+    no_event();
     bench_close();
 }
 
@@ -160,6 +167,68 @@ static void what_cannot_be_read_beside_the_data_is_the_engines(void)
     bench_close();
 }
 
+/* ---- where a pair has failed ---- */
+
+static void fail_pair(uint8_t blocks)
+{
+    uint32_t before = bench.device.seen;
+
+    op[0] = (struct op){0};
+    swap(&op[0], 40, blocks, 0);
+    rounds();
+    complete(before, COMPARE_FAILURE);
+    CHECK_EQUAL(bench.device.seen, before + 2);
+    complete(before + 1, FAILED_FUSED);
+}
+
+static void what_a_pair_has_met_is_found(void)
+{
+    start_swaps(DEPTH, FUSED);
+    for (int64_t at = -1; at < 700; at += 350) {
+        uint32_t number = bench.device.seen + 2;
+        s2n_lu_set_descriptor_sense(bench.lu[0], at % 2);
+        fail_pair(2);
+        expect_command(number, READ, 0, 40, 2);
+        CHECK(memory(number) == memory(number - 2) + 4 * BLOCK);
+        begin_read(&op[1], 0, 0, 41, 1); /* nobody has the blocks meanwhile */
+        answer_cold(&op[1]);
+        memcpy(memory(number), data, 2 * BLOCK);
+        if (at >= 0) /* else another host has written what was expected since */
+            memory(number)[at] ^= 1;
+        complete(number, GOOD);
+        expect_miscompare(&op[0], at % 2, at);
+    }
+    begin_read(&op[1], 0, 0, 41, 1);
+    complete_all();
+    CHECK(op[1].completed && op[1].status == GOOD);
+    bench_close();
+}
+
+static void what_there_is_no_room_to_find_is_the_engines(void)
+{
+    start_swaps(DEPTH, FUSED);
+    fail_pair(3);
+    CHECK_EQUAL(bench.device.seen, 2);
+    end_failed(&op[0], expect_failure(&op[0], COMPARE, COMPARE_FAILURE));
+    bench_close();
+}
+
+static void nobody_is_told_who_has_aborted_it(void)
+{
+    start_swaps(DEPTH, FUSED);
+    fail_pair(1);
+    s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, UINT64_MAX,
+                    71);
+    CHECK(!op[0].completed);
+    complete(2, GOOD);
+    CHECK(op[0].completed && op[0].aborted);
+    expect_drained(71, 1);
+    begin_read(&op[1], 1, 0, 40, 1);
+    complete_all();
+    CHECK(op[1].completed && op[1].status == GOOD);
+    bench_close();
+}
+
 /* ---- failures ---- */
 
 static void blocks_are_kept_for_what_failed(void)
@@ -170,6 +239,7 @@ static void blocks_are_kept_for_what_failed(void)
     complete(0, COMPARE_FAILURE);
     no_event();
     complete(1, FAILED_FUSED);
+    complete(2, UNRECOVERED_READ); /* of what finds where */
     s2n_task *holder = expect_failure(&op[0], COMPARE, COMPARE_FAILURE);
     begin_read(&op[1], 0, 0, 41, 1);
     answer_cold(&op[1]);
@@ -218,6 +288,8 @@ static void the_cause_is_told(void)
             bool second = j != i % 2;
             complete(before + second, second ? ends[at].write : ends[at].compare);
         }
+        if (ends[at].compare == COMPARE_FAILURE)
+            complete(before + 2, UNRECOVERED_READ);
         end_failed(&op[0], expect_failure(&op[0], ends[at].opcode, ends[at].status));
     }
     bench_close();
@@ -230,9 +302,12 @@ int main(void)
     RUN(another_length_is_the_engines);
     RUN(no_block_needs_nothing);
     RUN(what_is_read_is_compared);
-    RUN(a_difference_is_the_engines_to_find);
+    RUN(a_difference_is_told);
     RUN(what_fails_tells_its_phase);
     RUN(what_cannot_be_read_beside_the_data_is_the_engines);
+    RUN(what_a_pair_has_met_is_found);
+    RUN(what_there_is_no_room_to_find_is_the_engines);
+    RUN(nobody_is_told_who_has_aborted_it);
     RUN(blocks_are_kept_for_what_failed);
     RUN(the_cause_is_told);
     return 0;

@@ -224,12 +224,14 @@ static void a_failure_keeps_the_next_waiting(void)
     rounds();
     complete(0, COMPARE_FAILURE);
     complete(1, FAILED_FUSED);
+    CHECK_EQUAL(bench.device.seen, 3);
+    complete(2, UNRECOVERED_READ);
     s2n_task *holder = expect_failure(&op[0], COMPARE, COMPARE_FAILURE);
     rounds();
-    CHECK_EQUAL(bench.device.seen, 2);
+    CHECK_EQUAL(bench.device.seen, 3);
     end_failed(&op[0], holder);
     rounds();
-    CHECK_EQUAL(bench.device.seen, 4);
+    CHECK_EQUAL(bench.device.seen, 5);
     complete_all();
     CHECK(op[1].completed && op[1].status == GOOD);
     bench_close();

@@ -9,6 +9,7 @@ from ctypes import (
     POINTER,
     Structure,
     byref,
+    c_bool,
     c_char_p,
     c_int,
     c_uint8,
@@ -99,6 +100,11 @@ class _Op(Structure):
     )
 
 
+def _native(parameters: UnitParameters) -> _Parameters:
+    theirs = parameters.native
+    return _Parameters(*(getattr(theirs, name) for name, _ in _Parameters._fields_))
+
+
 class NativePath:
     """The hot path, compiled apart from a table and a source that may be at fault."""
 
@@ -127,8 +133,7 @@ class NativePath:
         self, parameters: UnitParameters, cdb: bytes, data_out: bytes = b""
     ) -> list[NvmeOp] | None:
         """See native.hot.hot_translate."""
-        theirs = parameters.native
-        native = _Parameters(*(getattr(theirs, name) for name, _ in _Parameters._fields_))
+        native = _native(parameters)
         memory = create_string_buffer(data_out, room(len(data_out)))
         out = (_Op * 8192)()
         buffer = (c_uint8 * len(cdb))(*cdb)
@@ -150,6 +155,24 @@ class NativePath:
             )
             for op in out[:count]
         ]
+
+    def hot_miscompare(
+        self,
+        parameters: UnitParameters,
+        cdb: bytes,
+        data_out: bytes,
+        medium: bytes,
+        *,
+        descriptor: bool,
+    ) -> bytes | None:
+        """See native.hot.hot_miscompare."""
+        memory = create_string_buffer(data_out, room(len(data_out)))
+        sense = create_string_buffer(252)
+        length = self._library.s2n_hot_compare(
+            *(byref(_native(parameters)), (c_uint8 * len(cdb))(*cdb), c_uint16(len(cdb))),
+            *(memory, c_uint32(len(memory)), medium, c_bool(descriptor), sense),
+        )
+        return None if length < 0 else sense.raw[:length]
 
     def hot_data_bytes(self, cdb: bytes, block_bytes: int) -> tuple[int, int]:
         """See native.hot.hot_data_bytes."""

@@ -375,6 +375,7 @@ def native(monkeypatch: Patch, folder: Path, change: Callable[[str], str] = str)
     path = NativePath(folder, headers, sources)
     monkeypatch.setattr(hot, "hot_translate", path.hot_translate)
     monkeypatch.setattr(hot, "hot_data_bytes", path.hot_data_bytes)
+    monkeypatch.setattr(hot, "hot_miscompare", path.hot_miscompare)
 
 
 def throw(name: str) -> None:
@@ -425,6 +426,8 @@ def test_a_wrong_hot_mask(monkeypatch: Patch, tmp_path: Path, field: str) -> Non
         ("COMPARE AND WRITE", "sqe[AT_FUSE] = plan->fuse", "sqe[AT_FUSE] = S2N_FUSED_FIRST"),
         ("COMPARE AND WRITE", ".data_at = (uint32_t)(plan->bytes / 2)", ".data_at = 0"),
         ("COMPARE AND WRITE", ".cdw12 = cdw12_of(row, cdb)", ".cdw12 = 0"),
+        ("COMPARE AND WRITE", "while (expected[at] == found[at])", "while (false)"),
+        ("WRITE AND VERIFY (16)", "[descriptor][at >= 0]", "[descriptor][1]"),
     ],
 )
 def test_a_fault_in_the_native_translation(

@@ -212,3 +212,40 @@ def test_both_compare_and_write(tmp_path: Path, faults: tuple[str, ...], fuses: 
             )
             told = sent(hot, *request), sent(cold, *request)
             assert told[0] == told[1], f"{lba}, {count} blocks"
+
+
+# Sense data
+
+LOGICAL_UNIT_RESET = 5
+
+
+def ask_for_descriptors(one: Initiator) -> None:
+    """Set D_SENSE, and nothing else."""
+    sense = row("MODE SENSE (6)").build(dbd=1, page_code=0x0A, allocation_length=16)
+    found = one.command(0, sense, data_in=16).data
+    page = bytes([*bytes(4), *found[4:6], found[6] | 1 << 2, *found[7:]])
+    select = row("MODE SELECT (6)").build(pf=1, parameter_list_length=len(page))
+    assert one.command(0, select, data_out=page).status == 0
+
+
+def test_both_tell_of_a_difference_in_the_format_that_is_asked_for(tmp_path: Path) -> None:
+    """Not only what is read of it is the same, but the format, and where the difference is."""
+    verify = row("VERIFY (10)").build(lba=3, verification_length=1, bytchk=1)
+    swap = row("COMPARE AND WRITE").build(lba=3, number_of_blocks=1)
+    differs = bytes(300) + b"\1" + bytes(BLOCK - 301)
+
+    def told(one: Initiator) -> list[str]:
+        requests = ((verify, differs), (swap, differs + bytes(BLOCK)))
+        return [one.command(0, cdb, data_out=data).sense.hex() for cdb, data in requests]
+
+    with disks(tmp_path, ()) as (hot, cold):
+        for one in (hot, cold):
+            fixed = told(one)
+            assert fixed[1] == "f0000e0000012c0a000000001d0000000000"
+            ask_for_descriptors(one)
+            assert told(one) == ["720e1d0000000000", f"720e1d000000000c000a8000{300:016x}"]
+            assert one.task_management(LOGICAL_UNIT_RESET).response == 0
+            assert one.command(0, bytes(6)).status != 0
+            assert told(one) == fixed
+            for _ in range(8):  # what else is the engine's here is less
+                told(one)

@@ -173,6 +173,9 @@ class FakeUnit:
         self.updates.append(parameters)
         self.parameters = parameters
 
+    def set_descriptor_sense(self, descriptor: bool) -> None:
+        self.descriptor_sense = descriptor
+
     def set_left(self, left: bool) -> None:
         self.left = left
 
