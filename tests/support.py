@@ -42,6 +42,7 @@ CONTROLLER: dict[str, int | bytes] = {
     "ver": 0x00020000,
     "cntrltype": 1,
     "oacs": 0x1F,  # security, format, firmware, namespace management, self-test
+    "dsto": 0x3,  # one operation at a time, and refreshes
     "acl": 3,
     "aerl": 3,
     "frmw": 0x16,  # three slots, activation without reset

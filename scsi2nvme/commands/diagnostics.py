@@ -40,10 +40,11 @@ class SelfTest(IntEnum):
 
 
 class Start(IntEnum):
-    """STC of Device Self-test. Spec: NVMe Base 2.0 figure 169."""
+    """STC of Device Self-test. Spec: NVMe Base 2.2 figure 172."""
 
     SHORT = 0x1
     EXTENDED = 0x2
+    REFRESH = 0x3  # no test of anything: see `background_operations`
     ABORT = 0xF
 
 
@@ -71,7 +72,7 @@ def _self_test_log(lu: LogicalUnit) -> Generator[NvmeCommand, Any, bytes]:
 
 def _running(lu: LogicalUnit, log: bytes) -> RunningTest | None:
     """Return the test that the log's first bytes tell of. Spec: NVMe Base 2.0 figure 212."""
-    lu.self_test_running = bool(log[0] & 0xF)
+    lu.self_test_running = log[0] & 0xF not in (0, Start.REFRESH)
     percent = min(log[1] & 0x7F, 100)
     return RunningTest(min(percent * 65536 // 100, 0xFFFF)) if lu.self_test_running else None
 
@@ -81,6 +82,11 @@ def current_self_test(
 ) -> Generator[NvmeCommand, Any, RunningTest | None]:
     """Return the self-test that the controller runs now, None if there is none."""
     return _running(lu, (yield from _self_test_log(lu)))
+
+
+def operation_under_way(lu: LogicalUnit) -> Generator[NvmeCommand, Any, int]:
+    """Return which operation the controller runs as a device self-test, 0: none."""
+    return (yield from _self_test_log(lu))[0] & 0xF
 
 
 def _device_self_test(lu: LogicalUnit, start: Start) -> NvmeCommand:

@@ -225,6 +225,11 @@ class NamespaceFacts:
         return bool(self.namespace.nsfeat & 1) and self.controller_bit("oncs", 2)
 
     @property
+    def refreshes(self) -> bool:
+        """DSTO bit 1 (HIRS): whether the controller refreshes its medium when it is asked to."""
+        return self.controller_bit("oacs", 4) and self.controller_bit("dsto", 1)
+
+    @property
     def timestamp(self) -> bool:
         """ONCS bit 6: whether the controller has a clock that hosts may set."""
         return self.controller_bit("oncs", 6)

@@ -106,7 +106,7 @@ def test_subpages_come_only_when_asked_for() -> None:
     bench = make_bench()
     assert (0x0A, 1) not in pages_of(sense(bench, dbd=1, page_code=0x3F))
     control = pages_of(sense(bench, dbd=1, page_code=0x0A, subpage_code=0xFF))
-    assert list(control) == [(0x0A, 0), (0x0A, 1)]
+    assert list(control) == [(0x0A, 0), (0x0A, 1), (0x0A, 6)]
     assert list(pages_of(sense(bench, dbd=1, page_code=0x0A))) == [(0x0A, 0)]
 
 

@@ -181,6 +181,7 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
             "WRITE STREAM (16)",
             "WRITE STREAM (32)",
             "STREAM CONTROL",
+            "BACKGROUND CONTROL",
         ),
         (WRITE, False),
     ),

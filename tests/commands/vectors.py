@@ -717,6 +717,12 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             data=hexed("0000001400000001000000000000000500000ffb00000000"),
         ),
     ),
+    "BACKGROUND CONTROL": (
+        Step(
+            "9E 15 40 00 00000000000000000000 00 00",
+            nvme=("admin 02 nsid=1 cdw10=70006", "admin 14 nsid=1 cdw10=3"),
+        ),
+    ),
     "GET PHYSICAL ELEMENT STATUS": (
         Step(
             "9E 17 00000000 00000000 000000FF 00 00",

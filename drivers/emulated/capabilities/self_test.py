@@ -13,13 +13,14 @@ from scsi2nvme.drivers.emulated.capability import (
     Part,
 )
 from scsi2nvme.drivers.emulated.model import CommandFailed, invalid_field
+from scsi2nvme.drivers.scheme import Option
 from scsi2nvme.fields import Values
 from scsi2nvme.nvme.command import AdminOpcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import SELF_TEST_LOG_BYTES, SELF_TEST_RESULT
 
 _STEPS = 20
-_SHORT, _EXTENDED, _ABORT = 1, 2, 0xF
+_SHORT, _EXTENDED, _REFRESH, _ABORT = 1, 2, 3, 0xF
 _PASSED, _ABORTED_BY_COMMAND, _ABORTED_BY_RESET, _ABORTED_BY_FORMAT, _SEGMENT_FAILED = 0, 1, 2, 4, 7
 _ABORTED_BY_SANITIZE = 9
 _MEDIUM_SEGMENT = 1
@@ -27,7 +28,26 @@ _RESULTS, _NO_RESULT = 20, bytes([0xF]).ljust(28, b"\0")
 _EXTENDED_MINUTES = 1  # EDSTT
 _SHORT_SECONDS, _EXTENDED_SECONDS = "short_test_s", "extended_test_s"
 _OACS_SELF_TEST = 1 << 4
-_ONE_AT_A_TIME = 1  # DSTO
+_ONE_AT_A_TIME, _REFRESHES = 1 << 0, 1 << 1  # DSTO
+_MOST_SECONDS = 86400
+
+
+def _parse_seconds(text: str) -> float:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= _MOST_SECONDS):
+        raise ValueError(f"is no number of seconds from 1 to {_MOST_SECONDS}")
+    return float(text)
+
+
+REFRESH = Option(
+    "refresh_s",
+    "SECONDS",
+    "emulated only: refresh the medium when it is asked to (Host-Initiated Refresh, which "
+    "BACKGROUND CONTROL begins), in so many seconds; it changes nothing (default: it cannot)",
+    _parse_seconds,
+    79,
+    "refresh_s",
+    subject="the refresh of a medium",
+)
 
 
 class SelfTest(Part):
@@ -39,6 +59,8 @@ class SelfTest(Part):
             _SHORT: settings[_SHORT_SECONDS],
             _EXTENDED: settings[_EXTENDED_SECONDS],
         }
+        if settings[REFRESH.keyword] is not None:
+            self._seconds[_REFRESH] = settings[REFRESH.keyword]
         self._timer: asyncio.TimerHandle | None = None
         self._nsid = 0
         self.code = 0
@@ -47,8 +69,9 @@ class SelfTest(Part):
     def execute(self, command: Values) -> None:
         """Begin or abort a test."""
         code = command.cdw10 & 0xF
-        if command.nsid:
-            self._model.selected(command.nsid)
+        nsid = 0 if code == _REFRESH else command.nsid
+        if nsid:
+            self._model.selected(nsid)
         if code == _ABORT:
             self._finish(_ABORTED_BY_COMMAND)
             return
@@ -56,7 +79,7 @@ class SelfTest(Part):
             raise invalid_field(40)
         if self.code:
             raise CommandFailed(StatusCode.SELF_TEST_IN_PROGRESS)
-        self.code, self.percent, self._nsid = code, 0, command.nsid
+        self.code, self.percent, self._nsid = code, 0, nsid
         self._wait(asyncio.get_running_loop())
 
     def reset(self) -> None:
@@ -136,7 +159,9 @@ def _results(controller: Controller) -> bytes:
 
 
 def _controller(controller: Controller) -> Fields:
-    return {"oacs": _OACS_SELF_TEST, "edstt": _EXTENDED_MINUTES, "dsto": _ONE_AT_A_TIME}
+    refreshes = controller.settings[REFRESH.keyword] is not None
+    dsto = _ONE_AT_A_TIME | (_REFRESHES if refreshes else 0)
+    return {"oacs": _OACS_SELF_TEST, "edstt": _EXTENDED_MINUTES, "dsto": dsto}
 
 
 CAPABILITY = Capability(
@@ -144,6 +169,11 @@ CAPABILITY = Capability(
     commands=(AdminCommand(AdminOpcode.DEVICE_SELF_TEST, _execute),),
     log_pages=(LogPage(0x06, _results),),
     controller=_controller,
-    settings={_SHORT_SECONDS: 2.0, _EXTENDED_SECONDS: _EXTENDED_MINUTES * 60.0},
+    settings={
+        _SHORT_SECONDS: 2.0,
+        _EXTENDED_SECONDS: _EXTENDED_MINUTES * 60.0,
+        REFRESH.keyword: None,
+    },
+    options=(REFRESH,),
     start=SelfTest,
 )

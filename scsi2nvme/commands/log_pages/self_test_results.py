@@ -41,6 +41,8 @@ _SELF_TEST_RESULTS = {
 
 _SEGMENT_FAILED, _NOT_USED = 0x7, 0xF
 _IN_PROGRESS = 0xF  # in SCSI
+_REFRESH = 0x3  # an operation that is no test
+_ENTRIES = 20
 FLBA_VALID = 1 << 1  # valid diagnostic information. Spec: NVMe Base 2.0 figure 213
 NOWHERE = SELF_TEST.by_name["address"].maximum
 
@@ -76,15 +78,17 @@ def _self_test_code(code: int) -> int:
 def _self_tests(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
     """All twenty are always there, the newest first. Spec: SPC-4 7.3.16."""
     log = logs[SELF_TEST_LOG]
-    entries = [
-        _self_test_entry(SELF_TEST_RESULT.parse(log[at : at + SELF_TEST_RESULT.size]))
+    results = (
+        SELF_TEST_RESULT.parse(log[at : at + SELF_TEST_RESULT.size])
         for at in range(4, SELF_TEST_LOG.size, SELF_TEST_RESULT.size)
-    ]
+    )
+    entries = [_self_test_entry(each) for each in results if each.code != _REFRESH]
+    entries += [bytes(SELF_TEST.size)] * (_ENTRIES - len(entries))
     running = log[0] & 0xF
-    if running:
+    if running not in (0, _REFRESH):
         code = _self_test_code(running)
         entries.insert(0, SELF_TEST.build(code=code, results=_IN_PROGRESS, address=NOWHERE))
-    return tuple(Parameter(code, entry) for code, entry in enumerate(entries[:20], start=1))
+    return tuple(Parameter(code, entry) for code, entry in enumerate(entries[:_ENTRIES], start=1))
 
 
 def _has_self_tests(lu: LogicalUnit) -> bool:

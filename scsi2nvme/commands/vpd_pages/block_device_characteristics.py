@@ -16,6 +16,7 @@ BLOCK_DEVICE_CHARACTERISTICS = Structure(
         Field("wabereq", 7, 6, 2, "what reads meet after SANITIZE, BLOCK ERASE"),
         Field("wacereq", 7, 4, 2, "what reads meet after CRYPTOGRAPHIC ERASE"),
         Field("nominal_form_factor", 7, 0, 4),
+        Field("bocs", 8, 2, 1, "BACKGROUND CONTROL is supported, with its mode and log pages"),
         Field("fuab", 8, 1, 1),
         Field("vbuls", 8, 0, 1, "VERIFY with BYTCHK takes unmapped blocks for zeroes"),
     ),
@@ -32,6 +33,7 @@ def block_device_characteristics(task: Task) -> bytes:
         medium_rotation_rate=1,
         wabereq=_READS_SUCCEED if erases_blocks(task.lu) else 0,
         wacereq=_READS_SUCCEED if erases_keys(task.lu) else 0,
+        bocs=task.lu.facts.refreshes,
         vbuls=1,
     )[HEADER.size :]
 

@@ -7,6 +7,7 @@ import asyncio
 from scsi2nvme.nvme.command import AdminOpcode, Opcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import (
+    IDENTIFY_CONTROLLER,
     IDENTIFY_NAMESPACE,
     SELF_TEST_RESULT,
 )
@@ -64,3 +65,23 @@ async def test_self_tests_and_their_log(host: Host) -> None:
     await host.ok(admin(AdminOpcode.DEVICE_SELF_TEST, 0xF))
     results = [SELF_TEST_RESULT.parse((await log())[4 + 28 * n :]) for n in range(2)]
     assert [(r.code, r.result, r.nsid) for r in results] == [(2, 1, 0), (1, 0, 1)]
+
+
+@on_host()
+async def test_it_does_not_refresh_unless_it_is_told_to(host: Host) -> None:
+    controller = IDENTIFY_CONTROLLER.parse(await host.ok(identify(1)))
+    assert not controller.dsto & 2
+    refused = await host.execute(admin(AdminOpcode.DEVICE_SELF_TEST, 3))
+    assert refused.status == StatusCode.INVALID_FIELD
+
+
+@on_host(refresh_s=600.0)
+async def test_a_refresh_of_the_medium(host: Host) -> None:
+    controller = IDENTIFY_CONTROLLER.parse(await host.ok(identify(1)))
+    assert controller.dsto & 2
+    await host.ok(admin(AdminOpcode.DEVICE_SELF_TEST, 3, nsid=77))  # which is not looked at
+    assert (await host.ok(log_page(6, 4)))[0] == 3
+    await host.ok(admin(AdminOpcode.DEVICE_SELF_TEST, 0xF))
+    log = await host.ok(log_page(6, 32))
+    latest = SELF_TEST_RESULT.parse(log[4:])
+    assert (log[0], latest.code, latest.result, latest.nsid) == (0, 3, 1, 0)
