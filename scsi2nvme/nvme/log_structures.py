@@ -10,7 +10,7 @@ def _f(name: str, byte: int, last: int, doc: str = "") -> Field:
 
 
 SELF_TEST_LOG, TELEMETRY_HOST, TELEMETRY_CONTROLLER = 0x06, 0x07, 0x08
-PERSISTENT_EVENT_LOG, SANITIZE_STATUS_LOG = 0x0D, 0x81
+ENDURANCE_GROUP_LOG, PERSISTENT_EVENT_LOG, SANITIZE_STATUS_LOG = 0x09, 0x0D, 0x81
 
 SANITIZE_STATUS = Structure(
     "Sanitize Status",
@@ -30,6 +30,31 @@ SANITIZE_STATUS = Structure(
     ),
     order="little",
     spec="NVMe Base 2.0c figure 256",
+)
+
+ENDURANCE_GROUP = Structure(
+    "Endurance Group Information",
+    512,
+    (
+        _f("critical_warning", 0, 0),
+        _f("endurance_group_features", 1, 1),
+        _f("avl_spare", 3, 3, "percent"),
+        _f("avl_spare_threshold", 4, 4, "percent"),
+        _f("percent_used", 5, 5),
+        _f("domain_identifier", 6, 7),
+        _f("endurance_estimate", 32, 47, "10^9 bytes"),
+        _f("data_units_read", 48, 63, "10^9 bytes"),
+        _f("data_units_written", 64, 79, "10^9 bytes"),
+        _f("media_units_written", 80, 95, "10^9 bytes"),
+        _f("host_read_cmds", 96, 111),
+        _f("host_write_cmds", 112, 127),
+        _f("media_data_integrity_err", 128, 143),
+        _f("num_err_info_log_entries", 144, 159),
+        _f("total_end_grp_cap", 160, 175, "bytes"),
+        _f("unalloc_end_grp_cap", 176, 191, "bytes"),
+    ),
+    order="little",
+    spec="NVMe Base 2.0c figure 217",
 )
 
 TELEMETRY_HEADER = Structure(

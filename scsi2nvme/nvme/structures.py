@@ -196,7 +196,7 @@ IDENTIFY_INDEPENDENT_NAMESPACE = Structure(
         _f("nsattr", 8, 8),
         _f("nvmsetid", 10, 11),
         _f("endgid", 12, 13),
-        Field("nrdy", 14, 0, 1),
+        _f("nstat", 14, 14, "bit 0 (NRDY): it is ready"),
     ),
     order="little",
     spec="NVMe Base 2.0c figure 280",

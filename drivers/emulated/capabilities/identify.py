@@ -190,7 +190,7 @@ def _independent_namespace(controller: Controller, command: Values) -> bytes:
     state = controller.model.namespace(command.nsid)
     capabilities = controller.tables.capabilities
     fields = merged(one.any_namespace(controller, state) for one in capabilities)
-    return IDENTIFY_INDEPENDENT_NAMESPACE.build(**fields, nrdy=1)
+    return IDENTIFY_INDEPENDENT_NAMESPACE.build(**fields, nstat=1)
 
 
 def _identify(controller: Controller, command: Values) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # In the order of help.
 _MODULES = (
     *("identify", "features", "logs", "firmware", "media", "namespaces", "virtualization"),
-    *("blocks", "raw"),
+    *("support", "blocks", "raw"),
 )
 
 _CONTROLLERS = """\

@@ -38,7 +38,7 @@ async def test_identify_is_coherent(host: Host) -> None:
     assert data.nn == 3
     assert data.tnvmcap == 3 * 16 * MIB
     independent = IDENTIFY_INDEPENDENT_NAMESPACE.parse(await host.ok(identify(8, nsid=3)))
-    assert (independent.fpi, independent.nrdy) == (0x80, 1)
+    assert (independent.fpi, independent.nstat) == (0x80, 1)
     assert await host.ok(identify(2)) == b"".join(n.to_bytes(4, "little") for n in (1, 2, 3)).ljust(
         4096, b"\0"
     )
