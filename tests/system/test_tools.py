@@ -372,7 +372,7 @@ def test_smartctl(records: Records, unit: Unit) -> None:
 # What QEMU's controller cannot do, and what initiators may do where that is permitted.
 NOT_OFFERED = (
     r"ZONE|WRITE POINTER|\(32\)|SANITIZE|SECURITY|error history|download|activate|ATOMIC|WRITE LONG"
-    r"|SET TARGET PORT|STREAM"
+    r"|SET TARGET PORT|STREAM|BACKGROUND"
 )
 
 
