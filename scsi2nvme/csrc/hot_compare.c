@@ -60,6 +60,7 @@ static bool has_read(const struct s2n_hot_plan *plan)
     return plan->bytes && plan->opcode == NVME_READ;
 }
 
+/* A controller may write what it was to read at any time: what differed may not do so any more. */
 static int64_t difference(const struct s2n_hot_plan *plan, const struct s2n_hot_data *data)
 {
     const uint8_t *expected = data->at, *found = data->at + plan->bytes;
@@ -69,11 +70,11 @@ static int64_t difference(const struct s2n_hot_plan *plan, const struct s2n_hot_
         return S2N_NOT_READ;
     if (!memcmp(expected, found, length))
         return S2N_NOWHERE;
-    while (!memcmp(expected + at, found + at, STRIDE))
+    while (at < length && !memcmp(expected + at, found + at, STRIDE))
         at += STRIDE;
-    while (expected[at] == found[at])
+    while (at < length && expected[at] == found[at])
         at++;
-    return (int64_t)at;
+    return at < length ? (int64_t)at : S2N_NOWHERE;
 }
 
 /* A pair tells of a difference, not where it is. */

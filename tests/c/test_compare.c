@@ -1,5 +1,7 @@
 /* COMPARE AND WRITE as tasks: pairs and what replaces them, and what is told of their failures. */
+#include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "check.h"
 #include "swaps.h"
@@ -167,6 +169,52 @@ static void what_cannot_be_read_beside_the_data_is_the_engines(void)
     bench_close();
 }
 
+/* What is expected, what is to be written, what is read, and what is not the task's. */
+enum { HALF = 2 * S2N_PAGE, FOUND = 2 * HALF, BEYOND = 3 * HALF };
+static uint8_t *blocks;
+
+static void restrict_page(uint32_t at, int protection)
+{
+    if (mprotect(blocks + at, S2N_PAGE, protection) < 0)
+        abort();
+}
+
+/* As soon as the first page is looked at again, nothing differs any more. */
+static void looked_at(int number, siginfo_t *info, void *context)
+{
+    uint32_t page = (uint32_t)((uint8_t *)info->si_addr - blocks) & ~(S2N_PAGE - 1u);
+
+    (void)number, (void)context;
+    if (page != FOUND && page != FOUND + S2N_PAGE)
+        abort(); /* nobody may look there */
+    restrict_page(page, PROT_READ | PROT_WRITE);
+    if (page != FOUND)
+        restrict_page(FOUND, PROT_NONE);
+    else
+        blocks[FOUND + S2N_PAGE] = 0;
+}
+
+static void what_a_controller_changes_meanwhile_ends(void)
+{
+    struct sigaction action = {.sa_sigaction = looked_at, .sa_flags = SA_SIGINFO}, before;
+    const struct s2n_hot_plan plan = {.opcode = READ, .bytes = 2 * HALF};
+    const uint8_t cdb[16] = {0x89};
+
+    blocks =
+        mmap(NULL, BEYOND + S2N_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(blocks != MAP_FAILED);
+    const struct s2n_hot_data its = {blocks, BEYOND};
+    blocks[FOUND + S2N_PAGE] = 1;
+    restrict_page(BEYOND, PROT_NONE);
+    restrict_page(FOUND + S2N_PAGE, PROT_NONE);
+    CHECK(!sigaction(SIGSEGV, &action, &before));
+    int64_t at = s2n_hot_find(cdb, sizeof cdb)->hot->difference(&plan, &its);
+    CHECK(!sigaction(SIGSEGV, &before, NULL));
+    CHECK_EQUAL(at, S2N_NOWHERE);
+    CHECK(!blocks[FOUND + S2N_PAGE]);
+    munmap(blocks, BEYOND + S2N_PAGE);
+}
+
 /* ---- where a pair has failed ---- */
 
 static void fail_pair(uint8_t blocks)
@@ -305,6 +353,7 @@ int main(void)
     RUN(a_difference_is_told);
     RUN(what_fails_tells_its_phase);
     RUN(what_cannot_be_read_beside_the_data_is_the_engines);
+    RUN(what_a_controller_changes_meanwhile_ends);
     RUN(what_a_pair_has_met_is_found);
     RUN(what_there_is_no_room_to_find_is_the_engines);
     RUN(nobody_is_told_who_has_aborted_it);
