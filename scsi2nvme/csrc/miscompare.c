@@ -34,7 +34,7 @@ bool s2n_task_locates(s2n_task *task, const struct s2n_hot_data *data)
     const struct s2n_hot_kind *kind = task->row->hot;
     struct s2n_hot_plan plan = task->plan;
 
-    if (!kind->locate || !compare_failed(task) ||
+    if (!kind->locate || !compare_failed(task) || task->recalled ||
         !kind->locate(&task->lu->params, task->row, task->cdb, data, &plan))
         return false;
     task->plan = plan;

@@ -6,12 +6,10 @@
 #include "task_failure.h"
 #include "unit.h"
 
-enum { NVME_ABORTED_SQ_DELETION = 0x008 }; /* an NVMe status */
-
 /* The controller has forgotten the commands of a task: they have failed. */
 static void end_forgotten(s2n_task *task, struct s2n_queue *queue, bool dnr)
 {
-    s2n_completion lost = {.status = NVME_ABORTED_SQ_DELETION, .dnr = dnr};
+    s2n_completion lost = {.status = S2N_ABORTED_SQ_DELETION, .dnr = dnr};
 
     for (int cid = -1; (cid = s2n_qpair_find(queue->qp, (uintptr_t)task, cid + 1)) >= 0;) {
         lost.cid = (uint16_t)cid;
@@ -34,15 +32,9 @@ void s2n_queue_end_fused(struct s2n_queue *queue)
     s2n_walk_end(queue->reactor, &walk);
 }
 
-/* What a task has not placed is not placed: as if the next command of it had failed. */
 static void place_no_more(s2n_task *task, bool dnr)
 {
-    task->nvme_dnr = dnr;
-    task->nvme_status = NVME_ABORTED_SQ_DELETION;
-    task->nvme_opcode = task->plan.opcode;
-    task->nvme_lba = task->plan.lba;
-    task->nvme_blocks = 1;
-    s2n_task_stop(task);
+    s2n_task_forgo(task, dnr);
     if (!task->pending)
         s2n_task_hot_finish(task);
 }
@@ -56,6 +48,7 @@ static void recall(s2n_task *task, struct s2n_queue *queue, bool forgotten)
         s2n_task_begin_anew(task);
         return;
     }
+    task->recalled = true;
     if (lost)
         s2n_task_hot_end(task);
     if (task->pending && forgotten)

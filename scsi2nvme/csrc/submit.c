@@ -49,12 +49,21 @@ inline void s2n_task_hot_end(s2n_task *task)
 static bool plans_next(s2n_task *task, const struct s2n_hot_data *data)
 {
     const struct s2n_hot_kind *kind = task->row->hot;
+    int64_t at = kind->difference ? kind->difference(&task->plan, data) : S2N_NOT_READ;
 
-    if (kind->difference && kind->difference(&task->plan, data) >= 0) {
+    if (task->recalled && at != S2N_NOT_READ) { /* from other blocks, perhaps */
+        s2n_task_forgo(task, false);
+        return false;
+    }
+    if (at >= 0) {
         s2n_task_miscompare(task);
         return false;
     }
-    return kind->next(&task->lu->params, task->row, task->cdb, &task->plan);
+    if (!kind->next(&task->lu->params, task->row, task->cdb, &task->plan))
+        return false;
+    if (task->recalled)
+        s2n_task_forgo(task, false);
+    return !task->recalled;
 }
 
 /* What was planned has ended: begin what follows, if anything does. */

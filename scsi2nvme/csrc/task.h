@@ -123,6 +123,7 @@ struct s2n_task {
     bool waits_for_pool, waits_for_slot;
     bool put_off;      /* it is begun when its logical unit is not drained any more */
     bool executing;    /* s2n_task_execute was called */
+    bool recalled;     /* nothing that follows what the device has of it is placed */
     uint8_t standing;  /* enum s2n_standing */
     bool urged;        /* it was told that nobody waits for what is left on the device, … */
     uint64_t urge_ms;  /* … and is again then */

@@ -17,6 +17,16 @@ void s2n_task_stop(s2n_task *task)
     task->plan.blocks = 0;
 }
 
+void s2n_task_forgo(s2n_task *task, bool dnr)
+{
+    task->nvme_dnr = dnr;
+    task->nvme_status = S2N_ABORTED_SQ_DELETION;
+    task->nvme_opcode = task->plan.opcode;
+    task->nvme_lba = task->plan.lba;
+    task->nvme_blocks = 1;
+    s2n_task_stop(task);
+}
+
 /* Half of a fused pair that ended for the other's sake is not the cause. */
 static unsigned remoteness(uint16_t status, uint8_t fuse)
 {

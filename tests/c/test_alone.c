@@ -211,6 +211,79 @@ static void without_a_pair_a_reset_repeats(void)
     bench_close();
 }
 
+/* It has the blocks of which another reset has made others, and the engine none of them. */
+static void after_a_reset_nothing_is_found_in_other_blocks(void)
+{
+    start_swaps(DEPTH, FUSED);
+    swap(&op[0], 40, 1, 0);
+    rounds();
+    complete(0, COMPARE_FAILURE);
+    s2n_controller_pause(bench.controller, 41);
+    expect_drained(41, 0);
+    s2n_lu_set_aside(bench.lu[0], true);
+    s2n_lu_recall(bench.lu[0], bench.controller, true);
+    s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
+    CHECK(event.task == op[0].task && !event.holder);
+    CHECK_EQUAL(event.status, COMPARE_FAILURE);
+    device_reset(&bench.device);
+    s2n_controller_resume(bench.controller);
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 2);
+    s2n_task_end(event.task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    bench_close();
+}
+
+/* Its controller goes on, with others under its number. */
+static void what_is_recalled_does_not_go_on(void)
+{
+    static const struct {
+        uint32_t fused, last;
+        uint16_t status, told;
+        uint8_t opcode;
+    } ends[] = {
+        {FUSED, 1, FAILED_FUSED, COMPARE_FAILURE, COMPARE},
+        {0, 0, GOOD, SQ_DELETION, READ}, /* as expected, and then not */
+        {0, 0, GOOD, SQ_DELETION, READ},
+    };
+
+    for (uint32_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        start_swaps(DEPTH, ends[i].fused);
+        swap(&op[0], 40, 1, 0);
+        rounds();
+        if (ends[i].fused)
+            complete(0, COMPARE_FAILURE);
+        s2n_lu_set_aside(bench.lu[0], true);
+        s2n_lu_recall(bench.lu[0], bench.controller, false);
+        rounds();
+        no_event();
+        if (i == 1)
+            memcpy(memory(0), data, BLOCK);
+        complete(ends[i].last, ends[i].status);
+        CHECK_EQUAL(bench.device.seen, ends[i].last + 1);
+        end_failed(&op[0], expect_failure(&op[0], ends[i].opcode, ends[i].told));
+        bench_close();
+    }
+}
+
+/* What has done all that it was to do has done it. */
+static void what_is_recalled_may_be_done(void)
+{
+    for (uint32_t fused = 0; fused <= FUSED; fused += FUSED) {
+        start_swaps(DEPTH, fused);
+        swap(&op[0], 40, 1, 0);
+        rounds();
+        if (!fused) {
+            memcpy(memory(0), data, BLOCK);
+            complete(0, GOOD);
+        }
+        s2n_lu_recall(bench.lu[0], bench.controller, false);
+        complete_all();
+        CHECK(op[0].completed && op[0].status == GOOD);
+        CHECK_EQUAL(bench.device.seen, 2);
+        bench_close();
+    }
+}
+
 static void abort_all(uint64_t token)
 {
     s2n_plane_abort(bench.plane, S2N_SCOPE_NEXUS, bench.nexus[0], NULL, 0, false, false, UINT64_MAX,
@@ -294,6 +367,9 @@ int main(void)
     RUN(too_many_are_the_engines);
     RUN(a_range_and_a_drain_wait_for_it);
     RUN(commands_of_the_engine_are_excluded);
+    RUN(after_a_reset_nothing_is_found_in_other_blocks);
+    RUN(what_is_recalled_does_not_go_on);
+    RUN(what_is_recalled_may_be_done);
     RUN(a_pair_is_not_sent_again);
     RUN(without_a_pair_a_reset_repeats);
     RUN(what_is_aborted_lets_go);

@@ -198,6 +198,23 @@ static void what_fails_second_tells_of_the_first(void)
     bench_close();
 }
 
+/* Other blocks may have the numbers of those that were written. */
+static void what_is_recalled_first_has_no_second(void)
+{
+    write_and_verify(BYTCHK);
+    s2n_lu_set_aside(bench.lu[0], true);
+    s2n_lu_recall(bench.lu[0], bench.controller, false);
+    complete(0, 0);
+    CHECK_EQUAL(bench.device.seen, 1);
+    s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
+    CHECK_EQUAL(event.nvme, COMPARE);
+    CHECK_EQUAL(event.status, 0x008);
+    CHECK_EQUAL(event.phase, 1);
+    CHECK(!event.dnr);
+    s2n_task_end(event.task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    bench_close();
+}
+
 static void what_is_aborted_first_has_no_second(void)
 {
     write_and_verify(BYTCHK);
@@ -298,6 +315,7 @@ int main(void)
     RUN(what_is_written_is_verified_then);
     RUN(nothing_is_verified_that_was_not_written);
     RUN(what_fails_second_tells_of_the_first);
+    RUN(what_is_recalled_first_has_no_second);
     RUN(what_is_aborted_first_has_no_second);
     RUN(what_is_aborted_between_phases_ends_at_once);
     RUN(a_lost_controller_ends_the_second);
