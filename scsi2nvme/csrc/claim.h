@@ -28,8 +28,9 @@ struct s2n_claim {
     struct s2n_claim *also; /* the next that no longer waits */
 };
 /* Hot tasks that are alone at the same time, at most: each hot command is held against them. And
- * those that wait for that, of all and of one party: each that ends is held against them. */
-enum { S2N_MOST_ALONE = 128, S2N_MOST_WAITING = 128, S2N_MOST_OWN_WAITING = 32 };
+ * those that wait for that, of all and of one party: each that ends is held against them. A party
+ * may be all initiators of the kernel's target. */
+enum { S2N_MOST_ALONE = 128, S2N_MOST_WAITING = 256, S2N_MOST_OWN_WAITING = 128 };
 struct s2n_claims {
     pthread_mutex_t lock;
     uint32_t alone, waiting_count; /* hot tasks */

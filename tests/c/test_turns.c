@@ -95,6 +95,26 @@ static void who_gives_up_lets_others_on(void)
     CHECK_EQUAL(told_count, 1);
 }
 
+/* What waits for one that waits goes on when that is the engine's. */
+static void who_goes_to_the_engine_lets_others_on(void)
+{
+    static struct s2n_claim engine = {.blocks = {12, 13}, .token = 7};
+
+    start_claims();
+    want(0, 0, 10, 11);
+    want(1, 1, 10, 20);
+    want(2, 2, 19, 20);
+    engine.next = claims.first;
+    claims.first->at = &engine.next;
+    engine.at = &claims.first;
+    claims.first = &engine;
+    s2n_claim_end(&claims, &claim[0]);
+    CHECK(told_count == 2 && told[0] == &claim[1]);
+    CHECK_EQUAL(claim[1].state, S2N_CLAIM_NONE);
+    has_its_turn(1, 2);
+    s2n_claim_end(&claims, &claim[2]);
+}
+
 static void so_many_wait_and_no_more(void)
 {
     start_claims();
@@ -352,6 +372,7 @@ int main(void)
     RUN(parties_have_their_turns);
     RUN(nobody_overtakes_with_the_same_blocks);
     RUN(who_gives_up_lets_others_on);
+    RUN(who_goes_to_the_engine_lets_others_on);
     RUN(so_many_wait_and_no_more);
     RUN(threads_exclude_one_another);
     RUN(one_after_the_other);
