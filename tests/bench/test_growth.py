@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from bench import growth
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from bench import growth, load, peers
 
 
 def test_always_as_many_commands_are_under_way() -> None:
@@ -31,3 +38,28 @@ def test_the_report_has_a_row_per_target() -> None:
     assert "| CPU µs per I/O at sessions | 1 | 64 |" in lines
     assert "| scsi2nvme ÷ floor | 1.25 | 1.00 |" in lines
     assert "| tgt | 20.0 | 80.0 |" in lines
+
+
+def test_starts_are_measured_with_bytecode_that_an_earlier_one_has_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = []
+
+    @contextmanager
+    def start(directory: Path, units: int) -> Iterator[peers.Target]:
+        kept = Path(os.environ["PYTHONPYCACHEPREFIX"])
+        found.append((len(list(kept.iterdir())), "PYTHONDONTWRITEBYTECODE" in os.environ))
+        (kept / str(len(found))).touch()
+        yield peers.Target("ours", "iscsi://", os.getpid(), 0.0)
+
+    def idle(url: str, count: int) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    monkeypatch.setitem(growth.AMONG_SESSIONS, "ours", start)
+    monkeypatch.setattr(load, "idle_sessions", idle)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    growth.Growth(tmp_path, growth.Settings(1, 1, 1, starts=2)).start_up("ours")
+    assert found == [(0, False), (1, False), (2, False)]
+    assert os.environ["PYTHONDONTWRITEBYTECODE"] == "1"
+    assert "PYTHONPYCACHEPREFIX" not in os.environ
