@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from textwrap import fill
@@ -11,7 +10,7 @@ from typing import Any, NoReturn
 
 from scsi2nvme import __version__
 from scsi2nvme.cli.errors import FAILED, INTERRUPTED, MISUSED, OperationError, UsageError
-from scsi2nvme.cli.printed import printed
+from scsi2nvme.cli.printed import drop_output, printed
 from scsi2nvme.cli.spelling import meant
 from scsi2nvme.cli.verb import Verb
 from scsi2nvme.cli.verbs import every_verb, find
@@ -129,8 +128,7 @@ def _status(argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output left; the interpreter must not flush it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return FAILED
 
 

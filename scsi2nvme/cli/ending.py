@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
+from scsi2nvme.cli.printed import drop_output
+
 log = logging.getLogger(__name__)
 
 # What service managers, terminals and people send for that. A terminal that closes sends SIGHUP.
@@ -89,5 +91,7 @@ class Ending:
 
 def say(words: str) -> None:
     """Print something that need not be heard: the terminal may be gone."""
-    with contextlib.suppress(OSError):
+    try:
         print(words, flush=True)
+    except OSError:
+        drop_output()

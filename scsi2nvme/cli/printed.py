@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO
@@ -43,3 +45,10 @@ def printed(output: TextIO, errors: TextIO) -> Iterator[None]:
     err: Any = Printed(errors)
     with redirect_stdout(out), redirect_stderr(err):
         yield
+
+
+def drop_output() -> None:
+    """Have nobody read standard output any more, who has left: each flush would fail anew."""
+    nobody = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nobody, sys.stdout.fileno())
+    os.close(nobody)

@@ -35,7 +35,9 @@ CRC32C = {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
 def run(*command: str | Path) -> str:
     """Run a program that must succeed and return what it prints."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        words, capture_output=True, encoding="utf-8", errors="replace", timeout=120
+    )
     assert done.returncode == 0, f"{words}: {done.stdout} {done.stderr}"
     return done.stdout
 

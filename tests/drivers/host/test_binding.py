@@ -227,7 +227,6 @@ def test_a_disk_that_holds_something_needs_its_serial(
         (-1024, b"Intel Raid ISM Cfg Sig. 1.0.00", "isw_raid_member"),
         (-512, bytes.fromhex("de11de1100000000") + b"G" * 24 + b"01.02.00", "ddf_raid_member"),
         (0, b"dmvdo001", "vdo"),
-        (60 - 4096, bytes.fromhex("8374026b"), "drbd"),
         (0, b"\x28\xcd\x3d\x45", "cramfs"),
         (0x8000, b"\x01CD001", "ISO 9660 file system"),
     ],

@@ -60,7 +60,8 @@ async def qemu(
         yield controller, transport
     finally:
         await controller.close()
-    errors = transport.guest_errors()
+    errors = transport.guest_errors().splitlines()
+    errors = [line for line in errors if " status 0x7 " not in line]  # what was to be aborted
     assert not errors, errors
 
 
@@ -174,7 +175,10 @@ def test_an_overdue_command_is_aborted() -> None:
 
 
 def test_a_command_that_is_not_aborted_may_still_end(tmp_path: Path) -> None:
-    """QEMU aborts nothing: the command, made slow, ends in its own time."""
+    """QEMU aborts nothing: the command, made slow, ends in its own time.
+
+    Newer ones say that they have not, and end it by Command Abort Requested all the same.
+    """
 
     async def scenario() -> None:
         timing = Timing(grace_s=10.0)
@@ -190,7 +194,8 @@ def test_a_command_that_is_not_aborted_may_still_end(tmp_path: Path) -> None:
             assert aborts.outcomes
             assert set(aborts.outcomes) == {1}
             for completion in completions:
-                assert (completion.status, completion.data) == (0, b"h" * BLOCK)
+                done = completion.status, completion.data
+                assert done in ((0, b"h" * BLOCK), (StatusCode.ABORT_REQUESTED, b""))
 
     run(scenario())
 
