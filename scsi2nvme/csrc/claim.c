@@ -49,6 +49,11 @@ static void hold(struct s2n_claims *claims, struct s2n_claim *claim)
 
 /* ---- those that wait ---- */
 
+static bool has_to_wait(const struct s2n_claims *claims, const struct s2n_claim *claim)
+{
+    return has_some(claims, claim->blocks, false) || wants_some(claims, claim->blocks, claim);
+}
+
 static bool wait_for_others(struct s2n_claims *claims, struct s2n_claim *claim)
 {
     struct s2n_claim **at = &claims->waiting;
@@ -64,6 +69,7 @@ static bool wait_for_others(struct s2n_claims *claims, struct s2n_claim *claim)
     link_in(at, claim);
     claim->state = S2N_CLAIM_WAITS;
     claims->waiting_count++;
+    claims->passed_over |= !has_to_wait(claims, claim); /* its turn is before that of others */
     return true;
 }
 
@@ -74,25 +80,35 @@ static void wait_no_more(struct s2n_claims *claims, struct s2n_claim *claim)
     claim->state = S2N_CLAIM_NONE;
 }
 
-static bool has_to_wait(const struct s2n_claims *claims, const struct s2n_claim *claim)
+static struct s2n_blocks hull(struct s2n_blocks one, struct s2n_blocks other)
 {
-    return claims->alone >= S2N_MOST_ALONE || has_some(claims, claim->blocks, false) ||
-           wants_some(claims, claim->blocks, claim);
+    return (struct s2n_blocks){one.first < other.first ? one.first : other.first,
+                               one.end > other.end ? one.end : other.end};
 }
 
-/* Take those from the ones that wait which no longer have to; what meets a claim of the engine's is
- * for the engine. They are told when the lock is free. */
-static struct s2n_claim *pass_on(struct s2n_claims *claims)
+/* Somebody no longer has `free` blocks, or wants them. Take those from the ones that wait which no
+ * longer have to; what meets a claim of the engine's is for the engine. They are told when the lock
+ * is free. */
+static struct s2n_claim *pass_on(struct s2n_claims *claims, struct s2n_blocks free)
 {
     struct s2n_claim *told = NULL, **end = &told;
+    bool all = claims->passed_over;
 
+    claims->passed_over = false;
     for (struct s2n_claim *claim = claims->waiting, *next; claim; claim = next) {
         next = claim->next;
-        bool engine = has_some(claims, claim->blocks, true);
-        if (!engine && has_to_wait(claims, claim))
+        if (!all && !s2n_blocks_meet(claim->blocks, free))
             continue;
+        claims->passed_over = claims->alone >= S2N_MOST_ALONE;
+        if (claims->passed_over)
+            break;
+        if (has_to_wait(claims, claim))
+            continue;
+        bool engine = has_some(claims, claim->blocks, true);
         wait_no_more(claims, claim);
-        if (!engine)
+        if (engine)
+            free = hull(free, claim->blocks);
+        else
             hold(claims, claim);
         if (claim->turn > claims->turn)
             claims->turn = claim->turn;
@@ -135,7 +151,7 @@ void s2n_claim_end(struct s2n_claims *claims, struct s2n_claim *claim)
     pthread_mutex_lock(&claims->lock);
     unlink_from(claim);
     claims->alone--;
-    struct s2n_claim *told = pass_on(claims);
+    struct s2n_claim *told = pass_on(claims, claim->blocks);
     pthread_mutex_unlock(&claims->lock);
     tell(told);
 }
@@ -148,7 +164,7 @@ bool s2n_claim_give_up(struct s2n_claims *claims, struct s2n_claim *claim)
     bool waited = claim->state == S2N_CLAIM_WAITS;
     if (waited) {
         wait_no_more(claims, claim);
-        told = pass_on(claims); /* what it was in the way of */
+        told = pass_on(claims, claim->blocks); /* what it was in the way of */
     }
     pthread_mutex_unlock(&claims->lock);
     tell(told);

@@ -28,14 +28,16 @@ struct s2n_claim {
     struct s2n_claim *also; /* the next that no longer waits */
 };
 /* Hot tasks that are alone at the same time, at most: each hot command is held against them. And
- * those that wait for that, of all and of one party: each that ends is held against them. A party
- * may be all initiators of the kernel's target. */
+ * those that wait for that, of all and of one party: each that ends is held against them, and those
+ * that had its blocks in mind against what is alone. A party may be all initiators of the kernel's
+ * target. */
 enum { S2N_MOST_ALONE = 128, S2N_MOST_WAITING = 256, S2N_MOST_OWN_WAITING = 128 };
 struct s2n_claims {
     pthread_mutex_t lock;
     uint32_t alone, waiting_count; /* hot tasks */
     struct s2n_claim *first, *waiting;
-    uint64_t turn; /* the latest that has come */
+    uint64_t turn;    /* the latest that has come */
+    bool passed_over; /* one that waits has others' blocks no longer in its way */
 };
 
 /* Claim the blocks of `claim` for a hot task alone, or wait for those that have some: parties
