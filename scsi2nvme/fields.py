@@ -164,6 +164,8 @@ class Structure:
         for field in self.fields:
             if field.end > self.size:
                 raise FieldError(f"{self.name}.{field.name} ends beyond byte {self.size}")
+            if field.width < 1:
+                raise FieldError(f"{self.name}.{field.name} has no bits")
             mask = (field.maximum << field.bit).to_bytes(field.size_bytes, self.order)
             for index, bits in enumerate(mask, field.byte):
                 if seen[index] & bits:

@@ -112,6 +112,7 @@ def test_wrong_sizes() -> None:
     [
         ((Field("a", 0, 0, 8), Field("b", 0, 7, 1)), "overlaps"),
         ((Field("a", 1, 0, 16),), "ends beyond"),
+        ((Field("a", 1, 0, 0),), "has no bits"),
         ((Field("a", 0, 0, 4), Field("a", 1, 0, 4)), "twice"),
     ],
 )

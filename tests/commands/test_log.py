@@ -271,12 +271,14 @@ def test_cache_statistics_tell_since_when_and_nothing_of_hits() -> None:
 
 
 def test_every_sensor_is_reported() -> None:
-    bench = with_smart(temperature=310, temperature_sensor_1=300, temperature_sensor_4=263)
+    degrees = {"temperature_sensor_1": 300, "temperature_sensor_4": 263, "temperature_sensor_8": 301}
+    bench = with_smart(temperature=310, **degrees)
     untold = b"\x80" * 6
     assert parameters(bench, 0x0D, subpage=0x01) == {
         0: bytes([0, 37]) + untold,
         1: bytes([0, 27]) + untold,
         4: bytes([0, 0xF6]) + untold,
+        8: bytes([0, 28]) + untold,
     }
 
 

@@ -79,7 +79,7 @@ def mutants(path: str, text: str) -> Iterator[Mutant]:
         for pattern, replacement in swaps:
             for found in re.finditer(pattern, line):
                 after = line[: found.start()] + found.expand(replacement) + line[found.end() :]
-                if after != line and not _in_string(line, found.start()):
+                if after != line and not _in_text(line, found.start(), python):
                     yield Mutant(path, number, line, after)
         if python and (statement := _PYTHON_STATEMENT.match(line)):
             yield Mutant(path, number, line, f"{statement[1]}pass")
@@ -116,5 +116,7 @@ def _code(text: str, python: bool) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def _in_string(line: str, at: int) -> bool:
-    return line[:at].count('"') % 2 == 1
+def _in_text(line: str, at: int, python: bool) -> bool:
+    """Whether a place of a line is in a string, or a comment behind the code."""
+    before = line[:at]
+    return before.count('"') % 2 == 1 or ("  #" if python else "/*") in before

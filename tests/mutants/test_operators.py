@@ -34,6 +34,7 @@ def test_a_slip_is_planted(path: str, line: str, planted: str) -> None:
         ("a.c", "    /* if (a < b) */\n    /* more\n     * a < b\n     */\n"),
         ("a.c", "static int a = 0;\n#define B (1 + 2)\n"),
         ("a.py", "    block: int | None\n"),
+        ("a.py", "    block: int  # and not a < b\n"),
         ("a.py", '    """If a < b\n    then a + b.\n    """\n    # a == b\n    import os\n'),
     ],
 )
