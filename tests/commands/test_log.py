@@ -271,7 +271,7 @@ def test_cache_statistics_tell_since_when_and_nothing_of_hits() -> None:
 
 
 def test_every_sensor_is_reported() -> None:
-    degrees = {"temperature_sensor_1": 300, "temperature_sensor_4": 263, "temperature_sensor_8": 301}
+    degrees = {f"temperature_sensor_{n}": kelvin for n, kelvin in ((1, 300), (4, 263), (8, 301))}
     bench = with_smart(temperature=310, **degrees)
     untold = b"\x80" * 6
     assert parameters(bench, 0x0D, subpage=0x01) == {
