@@ -199,6 +199,7 @@ class TaskService:
 
     async def _abort_late(self, unit: ServedUnit) -> None:
         await asyncio.sleep(RETIRING_SECONDS)
+        unit.end_guests()
         await self._manager.abort(Scope.LU, None, unit, task_aborted_status=True)
 
     async def remove_controller(self, cookie: int, controller: PlaneController) -> None:

@@ -46,10 +46,13 @@ class _Patience:
 
 @asynccontextmanager
 async def beside(unit: ServedUnit) -> AsyncIterator[None]:
-    """Have nothing of a logical unit be alone for the body; TakesLongError if something is."""
+    """Have nothing of a logical unit be alone for the body; TakesLongError if something is.
+
+    GoneError ends it where the logical unit goes, as tasks are aborted then.
+    """
     if what := _what_takes_long(unit.lu):
         raise TakesLongError(what)
-    async with AsyncExitStack() as stack:
+    async with unit.guest(), AsyncExitStack() as stack:
         await _wait(unit, stack)
         if what := _what_takes_long(unit.lu):  # it goes on by itself, and has let go of the lock
             raise TakesLongError(what)

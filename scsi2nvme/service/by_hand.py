@@ -1,8 +1,8 @@
 """SCSI commands that no front end has brought: people write them (`scsi-passthru`).
 
 They are as any initiator's: the engine's checks around them, the reservations of a nexus of their
-own, their turn on the logical unit. But all are cold, nobody aborts them, and none is told of what
-had happened before it.
+own, their turn on the logical unit. But all are cold, nobody aborts them but a logical unit that
+goes, and none is told of what had happened before it.
 
 Their nexus lasts as long as the logical unit, so that copies go on, and their results and what was
 written into buffers can be asked for. But nobody else is to meet more of it than what a command
@@ -44,7 +44,8 @@ class ByHand:
     async def run(self, lu: LogicalUnit, cdb: bytes, data_out: bytes, expected: int) -> Result:
         """Run a command of a logical unit that is served, up to its status.
 
-        `expected`: see Task. What it does after its status goes on.
+        `expected`: see Task. What it does after its status goes on. GoneError if the logical unit
+        goes, and it would not end by itself.
         """
         unit = self._registry.units[lu]
         initiator, target = PortName(_NAME, bytes(6)), PortName(_NAME)
@@ -57,7 +58,7 @@ class ByHand:
             turn: AbstractAsyncContextManager[object] = nullcontext()
             if command is not None and waits(unit, command):
                 turn = in_turn(unit, command, cdb, data_out, nexus.key)
-            async with turn:
+            async with unit.guest(), turn:
                 result = await self._play(unit, request, engine.run(request, data_out, expected))
             await self._manager.preempted(unit, nexus.key)
         finally:

@@ -39,6 +39,10 @@ MOST_RANGES = 32
 FIRST_PATIENCE_S, LONGEST_PATIENCE_S = 0.5, 8.0
 
 
+class GoneError(Exception):
+    """A logical unit is served no more."""
+
+
 class Follower(Protocol):
     """What goes on by itself for a logical unit, as long as it is served."""
 
@@ -70,7 +74,8 @@ class ServedUnit:
     AND ABORT has begun, with whose tasks they end; `drains` counts those who keep the hot path off,
     or are about to, `ranges` those who keep it off some blocks, `orders` the aborts of its tasks.
     `left`: commands of the engine go by another controller than `controller`.
-    `followers` are told whenever `publish` is called, until `stop_followers`.
+    `followers` are told whenever `publish` is called, until `stop_followers`. `guests` end what
+    people have begun, which are no tasks that could be aborted.
     `patience_s` is for how long others wait, the first time, with who is to be alone.
     """
 
@@ -95,6 +100,7 @@ class ServedUnit:
     ranges: int = 0
     orders: int = 0
     followers: list[Follower] = field(default_factory=list)
+    guests: list[asyncio.Timeout] = field(default_factory=list)
     controllers: tuple[PlaneController, ...] = ()  # that it may be reached by, if several
     patience_s: float = FIRST_PATIENCE_S
     _refreshing: asyncio.Task[None] | None = None
@@ -119,6 +125,26 @@ class ServedUnit:
         for follower in self.followers:
             follower.stop()
         self.followers.clear()
+
+    @asynccontextmanager
+    async def guest(self) -> AsyncIterator[None]:
+        """Have the body, which people have begun, be cancelled by `end_guests`: GoneError then."""
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                self.guests.append(limit)
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise GoneError from None
+        finally:
+            self.guests.remove(limit)
+
+    def end_guests(self) -> None:
+        """End what people have begun, and wait for or do; once, when nothing else begins."""
+        for limit in self.guests:
+            limit.reschedule(asyncio.get_running_loop().time())
 
     def close(self) -> None:
         """Free its half in the data plane; what still runs does not touch it any more."""

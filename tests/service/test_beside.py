@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 
 import pytest
 
+from scsi2nvme import service
 from scsi2nvme.command import Command
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.service.beside import TakesLongError
+from scsi2nvme.service.served_unit import GoneError
 from scsi2nvme.unit.readiness import Readiness
 from tests.service.bench import Bench, settle, told
 from tests.support import row
@@ -80,3 +83,35 @@ async def test_who_waits_for_a_short_command_has_its_turn(bench: Bench) -> None:
         await settle()
         assert not waiting.done()
     await waiting
+
+
+async def hanging(bench: Bench) -> None:
+    await io(bench, asyncio.Event())
+
+
+async def by_hand(bench: Bench) -> None:
+    bench.controller.held = True
+    await bench.service.run_by_hand(bench.lu, row("READ (10)").build(transfer_length=1), b"", 512)
+
+
+@pytest.mark.parametrize("work", [hanging, by_hand])
+def test_a_logical_unit_that_goes_waits_for_it_for_a_while_only(
+    work: Callable[[Bench], Coroutine[None, None, None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "RETIRING_SECONDS", 0.0)
+
+    @told
+    async def story(bench: Bench) -> None:
+        asking = asyncio.create_task(work(bench))
+        await settle()
+        unit = bench.service._registry.units[bench.lu]
+        going = bench.service.remove_unit(bench.lu)
+        async with asyncio.timeout(5):
+            while not going.done():
+                while bench.plane.aborts:
+                    await bench.aborted()
+                await asyncio.sleep(0)
+        assert isinstance(asking.exception(), GoneError)
+        assert not unit.guests
+
+    story()

@@ -19,6 +19,7 @@ from scsi2nvme.command import Command, Data, Hot, Transfer
 from scsi2nvme.happenings import tell
 from scsi2nvme.nvme.protection import TUPLE_BYTES
 from scsi2nvme.service import TaskService
+from scsi2nvme.service.served_unit import GoneError
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.reservations import Access
 
@@ -56,7 +57,12 @@ class UnitCommands:
             raise UsageError(f"data_in: {expected} bytes are not 0 to {DATA_IN_BYTES}")
         if row is not None and not is_harmless(row):
             _check_forced(one, which, row)
-        result = await self._service.run_by_hand(lu, cdb, data_out, expected)
+        try:
+            result = await self._service.run_by_hand(lu, cdb, data_out, expected)
+        except GoneError:
+            raise OperationError(
+                f"namespace {which.nsid} was removed meanwhile; nobody knows whether it was done"
+            ) from None
         sense = result.sense.data(lu.mode.descriptor_sense) if result.sense is not None else b""
         return CdbEnded(int(result.status), sense.hex(), result.data_in[:expected].hex())
 

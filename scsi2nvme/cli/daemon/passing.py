@@ -40,6 +40,7 @@ from scsi2nvme.scsi.sense import MODE_PARAMETERS_CHANGED
 from scsi2nvme.service import TaskService
 from scsi2nvme.service.beside import TakesLongError
 from scsi2nvme.service.routing import sets
+from scsi2nvme.service.served_unit import GoneError
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.readiness import Readiness
 
@@ -132,6 +133,11 @@ class Passing:
             raise OperationError(
                 f"{command.name} is not passed: namespace {command.nsid} {busy}; "
                 "try again when that is done"
+            ) from None
+        except GoneError:
+            raise OperationError(
+                f"{command.name}: namespace {command.nsid} was removed meanwhile; "
+                "nobody knows whether it was done"
             ) from None
 
     async def _pass(
