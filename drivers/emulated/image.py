@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from scsi2nvme import durable
-from scsi2nvme.drivers.emulated.image_file import Purpose, discard, opened, reservations_of
+from scsi2nvme.drivers.emulated.image_file import (
+    Purpose,
+    discard,
+    may_come,
+    opened,
+    reservations_of,
+)
 from scsi2nvme.drivers.emulated.lba_formats import BLOCK_BYTES
 from scsi2nvme.drivers.scheme import MAXIMUM_NAMESPACES, MAXIMUM_SIZE_BYTES, check_serial
 from scsi2nvme.drivers.transport import TransportError
@@ -187,7 +193,8 @@ class Image:
         self._new_size(size_bytes)  # before there is a file
         self._inode: int | None = None
         self._made: tuple[Path, ...] = ()  # what is there by us, if the image is
-        self._made_beside: tuple[Path, ...] = ()  # and if it is not
+        self._made_beside: tuple[Path, ...] = ()  # and whether it is or not
+        self._foreign: tuple[Path, ...] = ()  # sidecars that were not there before the image
         if path is None:
             self.namespace_bytes = self._new_size(size_bytes)
             self.medium: int | Disk = self._disk(self._all_bytes(self.namespace_bytes, namespaces))
@@ -232,12 +239,14 @@ class Image:
 
     def _open(self, path: Path) -> int:
         try:
+            others = map(self._sidecar_of, {*range(_MOST_CONTROLLERS)} - {self.controller})
+            foreign = tuple(each for each in others if each and may_come(each))
             fd, made = opened(path, self.purpose, self.controller)
             sidecar = self._sidecar_of(self.controller)
             if made:
-                beside = (sidecar, *reservations_of(path))
-                self._made = (path, *(each for each in beside if each and _may_come(each)))
-            elif self.purpose is Purpose.SERVE and sidecar is not None and _may_come(sidecar):
+                self._made = (path, *filter(may_come, reservations_of(path)))
+                self._foreign = foreign
+            if self.purpose is Purpose.SERVE and sidecar is not None and may_come(sidecar):
                 self._made_beside = (sidecar,)
             return fd
         except OSError as error:
@@ -449,12 +458,16 @@ class Image:
     def discard(self) -> None:
         """It cannot be used: leave nothing of what was made for that. Before `close`.
 
-        The sidecar is that of a controller's number, which nobody else has meanwhile.
+        The sidecar is that of a controller's number, which nobody else has meanwhile: it goes
+        first, as that may come again once the image has gone. What another controller has had in
+        use meanwhile may have been written to, and stays.
         """
-        if isinstance(self.medium, int) and self._made:
-            discard(self.medium, *self._made)
         for each in self._made_beside:
             each.unlink(missing_ok=True)
+        if isinstance(self.medium, int) and self._made:
+            discard(
+                self.medium, *self._made, was_used=lambda: not all(map(may_come, self._foreign))
+            )
 
     def close(self) -> None:
         """Release the lock and the file, or the memory."""
@@ -462,15 +475,6 @@ class Image:
             os.close(self.medium)
         else:
             self.medium.close()
-
-
-def _may_come(path: Path) -> bool:
-    """Whether there is no such file yet, and can be one: not where its name is too long."""
-    try:
-        path.lstat()
-    except OSError as error:
-        return error.errno == errno.ENOENT
-    return False
 
 
 def namespace_uuid(serial: str, nsid: int, birth: int = 0) -> bytes:

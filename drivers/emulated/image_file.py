@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
@@ -81,15 +82,18 @@ def _lock(fd: int, controller: int, *, for_reading: bool) -> None:
         raise BlockingIOError(error.errno, f"{who}in use by another process") from None
 
 
-def discard(fd: int, path: Path, *beside: Path) -> None:
+def discard(
+    fd: int, path: Path, *beside: Path, was_used: Callable[[], bool] = lambda: False
+) -> None:
     """Remove an image that was made just now, with what lies `beside` it, unless it is used.
 
-    It goes last: another that is made in its place has files of its own beside it.
+    `was_used`: another had it meanwhile, who may have written to it. It goes last: another that is
+    made in its place has files of its own beside it.
     """
     path = Path(os.path.realpath(path))
     with suppress(OSError):
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # another controller may share it
-        if _is_at(fd, path):
+        if _is_at(fd, path) and not was_used():
             for each in (*beside, path):
                 each.unlink(missing_ok=True)
 
@@ -115,3 +119,12 @@ def _substituted(fd: int, path: Path) -> int:
 def reservations_of(path: Path) -> tuple[Path, Path]:
     """Return the files of an image for reservations: what its controllers map, and what lasts."""
     return Path(f"{path}.reservations"), Path(f"{path}.reservations.json")
+
+
+def may_come(path: Path) -> bool:
+    """Whether there is no such file yet, and can be one: not where its name is too long."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno == errno.ENOENT
+    return False

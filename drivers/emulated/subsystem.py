@@ -206,15 +206,21 @@ class Subsystem:
     def discard(self) -> None:
         """Leave nothing of files that were made for this one, unless another has joined it.
 
-        Who has opened one and waits for the lock finds that it is there no more. Before `close`.
+        Who has opened one and waits for the lock finds that it is there no more; what another one
+        has left may have to last. Before `close`.
         """
         if self._fd < 0 or not self._made:
             return
         with suppress(BusyError, OSError), self._locked(JOIN_S):
-            if self._is_there() and not self._others():
+            if self._is_there() and not self._others() and not self._others_were_there():
                 for made in reversed(self._made):
                     made.unlink(missing_ok=True)
                 self._made.clear()
+
+    def _others_were_there(self) -> bool:
+        """Whether another one has joined since what lasts was made, or changed anything."""
+        shared = self._load() if self._path and self._file in self._made else Shared()
+        return bool(shared.namespaces or shared.controllers.keys() - {str(self.number)})
 
     def _address(self, number: int) -> str:
         there = os.fstat(self._fd)

@@ -247,3 +247,21 @@ def test_a_controller_of_several_is_there_once(tmp_path: Path) -> None:
     first.close()
     transport(1).close()
     second.close()
+
+
+def test_what_another_controller_has_used_stays_when_that_has_gone(tmp_path: Path) -> None:
+    """It may have been written to: of an image, and of reservations that last."""
+
+    def transport(number: int) -> EmulatedTransport:
+        return EmulatedTransport(
+            EmulatedOptions.of(
+                path=tmp_path / "disk", size_bytes=MIB, rescap=True, controller_number=number
+            )
+        )
+
+    first, second = transport(1), transport(2)
+    second.close()
+    first.give_up()
+    first.close()
+    left = ["disk", "disk.2.json", "disk.reservations", "disk.reservations.json"]
+    assert sorted(os.listdir(tmp_path)) == left
