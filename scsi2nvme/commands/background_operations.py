@@ -53,7 +53,7 @@ def _stop_later(lu: LogicalUnit, seconds: float, number: int) -> Translation:
     """Stop it after some time, unless it has ended before, or was begun anew since."""
     while seconds > 0:
         step = min(seconds, POLL_S)
-        yield Progress(0, step)
+        yield Progress(lu.progress or 0, step)  # which is that of a format
         seconds -= step
         if lu.refreshes != number or not (yield from _refreshing(lu)):
             return GOOD

@@ -10,7 +10,7 @@ from scsi2nvme.commands.background_operations import Control
 from scsi2nvme.commands.log_pages import self_test_results
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
 from scsi2nvme.nvme.structures import SELF_TEST_RESULT
-from scsi2nvme.scsi.result import GOOD
+from scsi2nvme.scsi.result import GOOD, Progress, Result
 from scsi2nvme.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     LOGICAL_UNIT_NOT_READY_SELF_TEST_IN_PROGRESS,
@@ -131,3 +131,14 @@ def test_where_the_controller_cannot_there_is_nothing_of_it(controller: dict[str
     assert not page[8] & 4
     page = make_bench().do("INQUIRY", evpd=1, page_code=0xB1, allocation_length=64).data_in
     assert page[8] & 4
+
+
+def test_the_time_it_has_tells_nothing_of_how_far_a_format_has_come() -> None:
+    disk = Refreshing(looks=2)
+    result = disk.bench.do("BACKGROUND CONTROL", bo_ctl=Control.START, bo_time=30)
+    assert isinstance(result, Result)
+    assert result.background is not None
+    disk.bench.lu.progress = 4711
+    told = next(result.background)
+    assert isinstance(told, Progress)
+    assert told.fraction == 4711
