@@ -6,7 +6,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 from scsi2nvme import engine
-from scsi2nvme.command import Command, Data, Transfer
+from scsi2nvme.command import Command, Data, Hot, Transfer
 from scsi2nvme.commands import provisioning
 from scsi2nvme.fields import Values
 from scsi2nvme.fuzz import parameters, strategies
@@ -336,14 +336,23 @@ def _check_cover(row: Command, cdb: bytes, wanted: list[range], medium: Medium) 
     looked_at, changed = joined(medium.looked_at), joined(medium.changed)
     must_look = not {"Read", "Compare", "Verify"}.isdisjoint(row.nvme)
     must_change = not {"Write", "Write Zeroes"}.isdisjoint(row.nvme)
+    manages = "Dataset Management" in row.nvme
+    hints = row.hot is Hot.PRE_FETCH
     for must, what, covered in (
         (must_look, "read or verified", looked_at),
         (must_change, "written", changed),
-        ("Dataset Management" in row.nvme, "unmapped", joined(medium.unmapped)),
+        (manages and not hints, "unmapped", joined(medium.unmapped)),
     ):
         if covered != (wanted if must else []):
             message = f"{cdb.hex()}: {covered} are {what}, {wanted} are named"
             raise Finding(row, row.length_field, message)
+    for each in medium.hinted:
+        values = row.structure.parse(cdb)
+        named = range(values["lba"], values["lba"] + row.blocks(values)) if hints else range(0)
+        if hints and not named:  # to the end
+            named = range(values["lba"], medium.facts.capacity_blocks)
+        if not named or each.start != named.start or each.stop > named.stop:
+            raise Finding(row, row.length_field, f"{cdb.hex()}: {each} is told of, not {named}")
 
 
 def _check_content(

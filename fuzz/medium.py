@@ -8,6 +8,7 @@ from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.nvme.structures import DSM_RANGE
 
 LOOKS_AT = frozenset({Opcode.READ, Opcode.COMPARE, Opcode.VERIFY})
+_DEALLOCATE = 1 << 2  # CDW11 of Dataset Management
 CHANGES = frozenset({Opcode.WRITE, Opcode.WRITE_ZEROES, Opcode.WRITE_UNCORRECTABLE})
 
 
@@ -53,6 +54,7 @@ class Medium:
         self.looked_at: list[range] = []
         self.changed: list[range] = []
         self.unmapped: list[range] = []
+        self.hinted: list[range] = []
         self.written: dict[int, bytes] = {}
         self.failed = False
         self._fails_at, self._status = fails_at, status
@@ -98,5 +100,7 @@ class Medium:
             data = command.data_out or bytes(command.blocks * size)
             for index, lba in enumerate(named[0]):
                 self.written[lba] = data[index * size : (index + 1) * size]
-        self.unmapped += named if command.opcode == Opcode.DATASET_MANAGEMENT else []
+        if command.opcode == Opcode.DATASET_MANAGEMENT:
+            managed = self.unmapped if command.cdw11 & _DEALLOCATE else self.hinted
+            managed += named
         return Completion()
