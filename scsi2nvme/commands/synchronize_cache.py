@@ -42,9 +42,15 @@ def pre_fetch(task: Task) -> Translation:
     check_range(task, lba, task.cdb["prefetch_length"])
     # Among hosts a hint counts as a write: where the disk has reservations, or lets nobody write,
     # it would refuse what is none.
-    if blocks and lu.provisioned and not (lu.fenced_by_disk or lu.hardware_write_protected):
-        with suppress(NvmeError):
-            yield will_be_read(lu, lba, blocks)
+    if not blocks or not lu.provisioned or lu.fenced_by_disk or lu.hardware_write_protected:
+        return GOOD
+    hint = _hint(lu, lba, blocks)
+    return in_background(task, hint) if task.cdb["immed"] else (yield from hint)
+
+
+def _hint(lu: LogicalUnit, lba: int, blocks: int) -> Translation:
+    with suppress(NvmeError):
+        yield will_be_read(lu, lba, blocks)
     return GOOD
 
 
@@ -77,7 +83,7 @@ def _pre_fetch(opcode: int, length: int, spec: str) -> Command:
         pre_fetch,
         (
             *cdb_fields(length, count="prefetch_length"),
-            Field("immed", 1, 1, 1, "status before the operation ends", ignored=True),
+            Field("immed", 1, 1, 1, "status before the operation ends"),
         ),
         length_field="prefetch_length",
         access=Access.READ,

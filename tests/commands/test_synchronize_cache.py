@@ -88,7 +88,10 @@ def test_the_data_plane_hears_of_a_deferred_error(bench: Bench) -> None:
 @pytest.mark.parametrize("immed", [0, 1])
 @pytest.mark.parametrize("name", PRE_FETCHES)
 def test_the_controller_is_told_what_will_be_read(bench: Bench, name: str, immed: int) -> None:
-    assert bench.do(name, lba=10, prefetch_length=5, immed=immed) == Result(Status.GOOD)
+    result = bench.do(name, lba=10, prefetch_length=5, immed=immed)
+    assert result.status == Status.GOOD
+    assert len(bench.model.executed) == 1 - immed
+    assert (bench.finish(result) if immed else result) == Result(Status.GOOD)
     assert bench.do(name, lba=1000, immed=immed) == Result(Status.GOOD)
     assert bench.do(name, lba=1001, immed=immed) == OUT_OF_RANGE
     assert bench.do(name, lba=999, prefetch_length=2, immed=immed) == OUT_OF_RANGE

@@ -35,7 +35,7 @@ USAGES = {
     "WRITE SAME (16)": "93 f9 ff ff ff ff ff ff ff ff ff ff ff ff 00 04",
     "UNMAP": "42 01 00 00 00 00 00 ff ff 04",
     "SYNCHRONIZE CACHE (10)": "35 02 ff ff ff ff 00 ff ff 04",
-    "PRE-FETCH (10)": "34 00 ff ff ff ff 00 ff ff 04",
+    "PRE-FETCH (10)": "34 02 ff ff ff ff 00 ff ff 04",
     "FORMAT UNIT": "04 f7 00 00 03 04",
     "RECEIVE DIAGNOSTIC RESULTS": "1c 01 ff ff ff 04",
     "SEND DIAGNOSTIC": "1d f4 00 ff ff 04",
