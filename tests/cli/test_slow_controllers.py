@@ -267,8 +267,21 @@ def test_one_that_is_slow_is_served_later(
     assert f"controller '{specs[slow]}' is up, and served from now on" in caplog.messages
 
 
+@pytest.mark.parametrize(
+    ("error", "said", "whole"),
+    [
+        (ValueError("what nobody expected"), "", True),
+        (OperationError("no group is left"), ": no group is left", False),
+    ],
+    ids=["fault", "refusal"],
+)
 def test_a_late_one_that_cannot_be_taken_in_costs_itself_only(
-    tmp_path: Path, monkeypatch: Patch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    monkeypatch: Patch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    said: str,
+    whole: bool,
 ) -> None:
     monkeypatch.setattr(served_controllers, "PATIENCE_S", 0.0)
     port = free_port()
@@ -282,7 +295,7 @@ def test_a_late_one_that_cannot_be_taken_in_costs_itself_only(
     def odd(inventory: Inventory, one: Served) -> object:
         gone, came = follow(inventory, one)
         if one.number == 1:
-            raise ValueError("what nobody expected")
+            raise error
         return gone, came
 
     monkeypatch.setattr(Inventory, "follow", odd)
@@ -299,8 +312,9 @@ def test_a_late_one_that_cannot_be_taken_in_costs_itself_only(
                 await asyncio.to_thread(uses, port, number)
 
     asyncio.run(work())
-    assert f"controller '{specs[1]}' cannot be served" in caplog.messages
-    assert "what nobody expected" in caplog.text
+    assert f"controller '{specs[1]}' cannot be served{said}" in caplog.messages
+    assert str(error) in caplog.text
+    assert ("Traceback" in caplog.text) == whole
 
 
 def test_a_slow_one_that_cannot_be_driven_is_told(tmp_path: Path, monkeypatch: Patch) -> None:

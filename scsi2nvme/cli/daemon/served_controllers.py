@@ -371,10 +371,14 @@ class Controllers:
             await self._tell_front_ends()
 
     def _leave_out(self, number: int, target: TargetSettings, error: Exception) -> None:
-        """Do without a controller that is up, but cannot be served for a reason nobody expected."""
+        """Do without a controller that is up, but cannot be served; what is ours is told whole."""
         spec = target.spec.text
-        log.error("controller %r cannot be served", spec, exc_info=error)
-        self._opening.failed[number] = f"controller {spec!r}: {error!r}"
+        if isinstance(error, OperationError):
+            log.error("controller %r cannot be served: %s", spec, error)
+        else:
+            log.error("controller %r cannot be served", spec, exc_info=error)
+        reason = str(error) if isinstance(error, OperationError) else repr(error)
+        self._opening.failed[number] = f"controller {spec!r}: {reason}"
         for one in [each for each in self.served if each.number == number]:
             self.served.remove(one)
             one.controller.on_event = None
