@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scsi2nvme.commands.diagnostics import Start
 from scsi2nvme.commands.log_pages.page import Log, LogPage, Logs, Parameter, saturated
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.structures import SELF_TEST_LOG_BYTES, SELF_TEST_RESULT
@@ -41,7 +42,6 @@ _SELF_TEST_RESULTS = {
 
 _SEGMENT_FAILED, _NOT_USED = 0x7, 0xF
 _IN_PROGRESS = 0xF  # in SCSI
-_REFRESH = 0x3  # an operation that is no test
 _ENTRIES = 20
 FLBA_VALID = 1 << 1  # valid diagnostic information. Spec: NVMe Base 2.0 figure 213
 NOWHERE = SELF_TEST.by_name["address"].maximum
@@ -82,10 +82,10 @@ def _self_tests(lu: LogicalUnit, logs: Logs) -> tuple[Parameter, ...]:
         SELF_TEST_RESULT.parse(log[at : at + SELF_TEST_RESULT.size])
         for at in range(4, SELF_TEST_LOG.size, SELF_TEST_RESULT.size)
     )
-    entries = [_self_test_entry(each) for each in results if each.code != _REFRESH]
+    entries = [_self_test_entry(each) for each in results if each.code != Start.REFRESH]
     entries += [bytes(SELF_TEST.size)] * (_ENTRIES - len(entries))
     running = log[0] & 0xF
-    if running not in (0, _REFRESH):
+    if running not in (0, Start.REFRESH):
         code = _self_test_code(running)
         entries.insert(0, SELF_TEST.build(code=code, results=_IN_PROGRESS, address=NOWHERE))
     return tuple(Parameter(code, entry) for code, entry in enumerate(entries[:_ENTRIES], start=1))
