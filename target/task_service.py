@@ -34,6 +34,9 @@ class TaskService(Protocol):
     def release(self, cookie: int) -> None:
         """Forget a handler; events that are still under way for it are dropped."""
 
+    async def drained(self, start: Callable[[int], None]) -> int:
+        """Call `start` with a token and wait for its DRAINED; returns the count."""
+
     async def task_management(
         self,
         function: TaskManagement,

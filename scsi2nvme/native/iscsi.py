@@ -76,3 +76,10 @@ class PlaneConnection(Handle):
     def disconnect(self, *, graceful: bool) -> None:
         """End the connection, after what is queued or at once."""
         lib.s2n_conn_close(self.native, graceful)
+
+    def close_if_left(self, token: int) -> None:
+        """End the connection at once if its peer has left.
+
+        DRAINED with `token` follows, whose count is 1 if it ends, or has ended.
+        """
+        lib.s2n_conn_close_if_left(self.native, token)

@@ -52,6 +52,7 @@ from scsi2nvme.target.task_service import TaskService
 log = logging.getLogger(__name__)
 
 _LINGER_SECONDS = 2.0
+_LEAVING_SECONDS = 2.0  # as long as an abort may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +239,8 @@ class Portal:
 
         Returns the status of a refusal, and its reason.
         """
+        if result.node is not None:
+            await self._let_leave(result.initiator)
         while True:
             found = self.sessions.place(result)
             if isinstance(found, LoginStatus):
@@ -276,6 +279,19 @@ class Portal:
             if session is not None:
                 session.end_if_empty()
         return None
+
+    async def _let_leave(self, initiator: str) -> None:
+        """Have those sessions ended that the initiator has left by closing a connection.
+
+        Else whoever comes back by another port (ISID) would meet what it held by the first one:
+        reservations, PREVENT. A disk that keeps its commands does not keep the login.
+        """
+        theirs = [one for one in self.sessions if one.initiator == initiator and not one.discovery]
+        try:
+            async with asyncio.timeout(_LEAVING_SECONDS):
+                await asyncio.gather(*(_has_ended_if_left(one) for one in theirs))
+        except TimeoutError:
+            log.warning("%s: the session that it left has not ended yet", initiator)
 
     def _make_room_for_discovery(self, source: str) -> None:
         """End the oldest discovery session, of who has most of them, if there are enough."""
@@ -410,6 +426,11 @@ class Portal:
         await self._logins.cancel()
         await asyncio.gather(*(session.kill() for session in self.sessions))
         await self._background.wait()
+
+
+async def _has_ended_if_left(session: Session) -> None:
+    if await session.has_left():
+        await session.ended.wait()
 
 
 async def _receive_pdu(sock: socket.socket) -> tuple[bytes, bytes]:

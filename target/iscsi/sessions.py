@@ -131,6 +131,18 @@ class Session:
             connection.disconnect(graceful=graceful)
         self.end_if_empty()
 
+    async def has_left(self) -> bool:
+        """Whether its initiator has left it, so that it ends by itself.
+
+        The reactor may not have come to read that yet, or what was sent before waits for the
+        disk; the kernel knows it.
+        """
+        left = self.closing and not self.connections
+        for connection in list(self.connections.values()):
+            plane = connection.plane
+            left |= plane is None or bool(await self._service.drained(plane.close_if_left))
+        return left
+
     async def kill(self) -> None:
         """Drop the session; returns when it has ended."""
         self.drop(graceful=False)

@@ -405,6 +405,39 @@ static void a_graceful_close_of_an_idle_connection_is_told_at_once(void)
     expect_nothing_left(&i);
 }
 
+/* ---- leaving ---- */
+
+static uint32_t ask_whether_it_left(uint64_t token)
+{
+    s2n_event event;
+
+    s2n_conn_close_if_left(i.conn, token);
+    fake_run();
+    do
+        CHECK(fake_next_event(&event));
+    while (event.type != S2N_EVENT_DRAINED);
+    CHECK_EQUAL(event.cookie, token);
+    return event.count;
+}
+
+static void who_is_there_stays(void)
+{
+    login(&i, &usual);
+    CHECK_EQUAL(ask_whether_it_left(7), 0);
+    put_command(&i, F, AN_ITT, 0, test_unit_ready, NULL, 0);
+    expect_status(&i, 0);
+    logout(&i);
+}
+
+static void who_has_ended_is_not_there(void)
+{
+    login(&i, &usual);
+    s2n_conn_close(i.conn, false);
+    CHECK_EQUAL(ask_whether_it_left(8), 1);
+    CHECK_EQUAL(expect_closed(&i), 0);
+    expect_nothing_left(&i);
+}
+
 int main(void)
 {
     RUN(whatever_was_under_way_is_freed);
@@ -422,5 +455,7 @@ int main(void)
     RUN(whatever_allocation_fails_ends_one_connection);
     RUN(whatever_allocation_fails_leaves_nothing_begun);
     RUN(what_was_not_taken_is_given_up_once);
+    RUN(who_is_there_stays);
+    RUN(who_has_ended_is_not_there);
     return 0;
 }

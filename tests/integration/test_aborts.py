@@ -11,11 +11,12 @@ import pytest
 
 from tests.daemon import IQN, Daemon, target, targets
 from tests.iscsi_client import Initiator
-from tests.iscsi_pdu import SIMPLE
+from tests.iscsi_pdu import IMMEDIATE, SIMPLE
 from tests.support import row
 
 ABORT_TASK, ABORT_TASK_SET, CLEAR_TASK_SET, LOGICAL_UNIT_RESET, TARGET_WARM_RESET = 1, 2, 4, 5, 6
 TASK_ABORTED = 0x40
+IMMEDIATE_COMMANDS = 16  # that a session may have beside those of its window
 SECONDS = 20  # less than what an I/O command has by itself
 ORDERED = 2
 HOST = "iqn.2026-11.test:host"
@@ -221,6 +222,23 @@ def test_a_host_that_comes_back_is_let_in(tmp_path: Path) -> None:
         with initiator(daemon) as again:  # with the same ISID
             assert usable(again)
         assert one.closed_by_target()
+
+
+def test_what_a_host_left_behind_is_gone_when_it_comes_back(tmp_path: Path) -> None:
+    """By another port. The target has not read its FIN: it has more than it takes of commands."""
+    with serving(tmp_path, (hanging("READ"),)) as daemon:
+        with initiator(daemon) as one:
+            assert one.command(0, row("RESERVE (6)").build()).status == 0
+            for _ in range(one.max_cmd_sn - one.cmd_sn + 1):
+                one.begin(0, READ[0], data_in=512)
+            for _ in range(IMMEDIATE_COMMANDS + 1):
+                bhs = one.command_bhs(0, READ[0], itt=one.next_itt(), edtl=512, read=True)
+                one.send(bytes([bhs[0] | IMMEDIATE]) + bhs[1:])
+        with Initiator(("127.0.0.1", daemon.port), HOST, isid=b"\x80\0\0\0\0\x02") as again:
+            again.login(target(0))
+            again.hear()
+            assert again.command(0, TUR).status == 0
+            assert usable(again)
 
 
 def test_what_takes_long_holds_nobody_up(tmp_path: Path) -> None:

@@ -1,12 +1,17 @@
-/* Peers that are silent, or slow: NOP-In, and what they owe. Spec: RFC 7143 11.19.
+/* Peers that are silent, slow or gone: NOP-In, and what they owe. Spec: RFC 7143 11.19.
  *
  * A peer that sends no data, or takes none, keeps buffers. Nobody minds as long as nobody
  * else needs them; then it has a minute in which any byte counts. While others wait for
  * such buffers it has seconds, and has to move a part of what it holds in each of them: a
  * trickle is no progress. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <sys/socket.h>
 
+#include "events.h"
 #include "iscsi.h"
 
 enum {
@@ -193,6 +198,56 @@ static void watch(struct s2n_timer *timer)
         s2n_conn_end(conn, ETIMEDOUT);
     else
         look_again(conn);
+}
+
+/* ---- leaving ---- */
+
+struct question {
+    s2n_conn *conn;
+    uint64_t token;
+};
+
+/* Whether its end of the connection is closed, as the kernel knows it. */
+static bool has_left(const s2n_conn *conn)
+{
+    struct tcp_info info;
+    socklen_t length = sizeof info;
+
+    if (getsockopt(conn->source.fd, IPPROTO_TCP, TCP_INFO, &info, &length))
+        return false;
+    return info.tcpi_state == TCP_CLOSE_WAIT || info.tcpi_state == TCP_LAST_ACK ||
+           info.tcpi_state == TCP_CLOSING || info.tcpi_state == TCP_TIME_WAIT ||
+           info.tcpi_state == TCP_CLOSE;
+}
+
+static void answer(const s2n_conn *conn, uint64_t token, bool ends)
+{
+    s2n_event event = {.type = S2N_EVENT_DRAINED, .cookie = token, .count = ends};
+
+    s2n_plane_emit(s2n_reactor_plane(conn->session->reactor), &event);
+}
+
+static void close_if_left(void *argument)
+{
+    struct question *question = argument;
+    s2n_conn *conn = question->conn;
+
+    if (conn->state < S2N_ENDED && has_left(conn))
+        s2n_conn_end(conn, 0);
+    answer(conn, question->token, conn->state >= S2N_ENDED);
+    free(question);
+}
+
+void s2n_conn_close_if_left(s2n_conn *conn, uint64_t token)
+{
+    struct question *question = malloc(sizeof *question);
+
+    if (!question) {
+        answer(conn, token, false);
+        return;
+    }
+    *question = (struct question){conn, token};
+    s2n_reactor_call(conn->session->reactor, close_if_left, question);
 }
 
 /* ---- beginning ---- */
