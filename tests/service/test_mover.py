@@ -16,6 +16,7 @@ from scsi2nvme.unit.counters import READ_ERRORS, UNCORRECTED_ERRORS
 from scsi2nvme.unit.disk_reservations import DiskReservations
 from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.power_conditions import ACTIVE, IDLE
+from scsi2nvme.unit.readiness import Readiness
 from scsi2nvme.unit.statistics import Statistics
 from tests.commands.test_extended_copy import cscd, parameters, segment
 from tests.model_reservations import SharedDisk
@@ -24,7 +25,7 @@ from tests.support import make_facts, row
 
 BLOCKS = 4096
 SIZE_LIMIT_EXCEEDED, UNRECOVERED_READ = 0x183, 0x281
-ABORTED, CONFLICT, GOOD = 0x40, 0x18, 0
+ABORTED, CONFLICT, CHECK_CONDITION, GOOD = 0x40, 0x18, 0x02, 0
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +180,17 @@ async def test_a_destination_that_is_write_protected(bench: Bench) -> None:
     task = await ended(bench.submit(*copying(bench, segment(0, 0, 1, 0, 1), to=lu)))
     assert task.sense == (0xA, 0x0D, 0x01)
     assert other.model.executed == []
+
+
+@told
+async def test_a_destination_that_is_stopped(bench: Bench) -> None:
+    lu, other = second(bench)
+    lu.readiness = Readiness.STOPPED
+    task = await ended(bench.submit(*copying(bench, segment(0, 0, 1, 0, 1), to=lu)))
+    assert task.sense == (0xA, 0x0D, 0x01)
+    assert task.ended is not None
+    assert task.ended[1][18] == CHECK_CONDITION
+    assert Opcode.WRITE not in other.model.opcodes()
 
 
 @told

@@ -231,10 +231,16 @@ def test_who_asks_for_a_reset_has_one_that_begins_afterwards(
 
 @told
 async def test_a_nexus_reset(bench: Bench) -> None:
+    """What the nexus had reserved is free. Spec: SPC-2 5.5.1."""
+    other, other_plane = bench.open("b")
+    bench.ready(bench.nexus, other)
+    assert (await bench.run(row("RESERVE (6)").build())).status == 0
+    assert (await bench.run(TUR, plane_nexus=other_plane)).status == Status.RESERVATION_CONFLICT
     managing = await manage(bench, TaskManagement.I_T_NEXUS_RESET, lun=None)
     assert (await bench.aborted())["scope"] is Scope.NEXUS
     assert await managing == ANSWER.FUNCTION_COMPLETE
     assert (await bench.run(TUR)).sense == (6, 0x29, 0x07)
+    assert (await bench.run(TUR, plane_nexus=other_plane)).status == 0
 
 
 @told
