@@ -60,6 +60,12 @@ def _stop_later(lu: LogicalUnit, seconds: float, number: int) -> Translation:
     return (yield from _stop(lu))
 
 
+def _count(lu: LogicalUnit) -> None:
+    """Have nobody's time end what this one wants: the operation is that of the whole subsystem."""
+    for each in {lu, *lu.controller_units}:
+        each.refreshes += 1
+
+
 def background_control(task: Task) -> Translation:
     """Spec: SBC-4 5.3, 4.33; NVMe Base 2.2 5.1.5 (Device Self-test, STC 3h)."""
     lu, cdb = task.lu, task.cdb
@@ -68,7 +74,7 @@ def background_control(task: Task) -> Translation:
         raise task.invalid_field("bo_ctl")
     if cdb.bo_ctl == Control.NO_CHANGE:
         return GOOD
-    lu.refreshes += 1
+    _count(lu)
     if cdb.bo_ctl == Control.STOP:
         return (yield from _stop(lu))
     if not (yield from _refreshing(lu)):

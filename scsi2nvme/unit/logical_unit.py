@@ -120,7 +120,7 @@ class LogicalUnit(BlockDevice):
         self.power_condition_modifier = 0  # which of the idle or standby conditions
         self.rests_by_timer = False  # and not by START STOP UNIT
         self.timers_run = True  # those of mode page 1Ah, until START STOP UNIT decides
-        self.refreshes = 0  # how often BACKGROUND CONTROL has begun one, or ended it
+        self.refreshes = 0  # of the subsystem: how often BACKGROUND CONTROL began or ended one
         self.self_test_running = False  # started by SEND DIAGNOSTIC, not known to have ended
         self.thresholds_reached: frozenset[str] = frozenset()  # of mode page 1Ch/02h
         self.timestamp_set = False  # an initiator has set the controller's clock

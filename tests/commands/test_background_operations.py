@@ -16,7 +16,7 @@ from scsi2nvme.scsi.sense import (
     LOGICAL_UNIT_NOT_READY_SELF_TEST_IN_PROGRESS,
 )
 from tests.model_controller import StatusError
-from tests.support import Bench, code, make_bench
+from tests.support import Bench, code, make_bench, make_lu, make_nexus
 
 SHORT, REFRESH, ABORT = 1, 3, 0xF
 IN_PROGRESS = 0x11D
@@ -89,6 +89,18 @@ def test_what_has_begun_since_is_not_ended() -> None:
     assert control(disk, Control.START) == GOOD  # to its end
     assert disk.bench.finish(again) == GOOD
     assert disk.started == [REFRESH, REFRESH]
+
+
+def test_what_another_logical_unit_wants_is_not_ended() -> None:
+    """The operation is of the whole subsystem: the last who asks says for how long."""
+    disk = Refreshing()
+    other = make_lu()
+    disk.bench.lu.controller_units = other.controller_units = (disk.bench.lu, other)
+    first = disk.bench.do("BACKGROUND CONTROL", bo_ctl=Control.START, bo_time=1)
+    second = Bench(other, disk.bench.model, make_nexus("b", other))
+    assert second.do("BACKGROUND CONTROL", bo_ctl=Control.START) == GOOD  # to its end
+    assert disk.bench.finish(first) == GOOD
+    assert (disk.started, disk.running) == ([REFRESH], REFRESH)
 
 
 def test_a_self_test_goes_on() -> None:
