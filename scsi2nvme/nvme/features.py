@@ -46,6 +46,7 @@ ROWS = (
         0x02, _value("Power Management", ("ps", 0, 5, "power state"), ("wh", 5, 3, "workload hint"))
     ),
     FeatureRow(0x03, _value("LBA Range Type", ("num", 0, 6, "ranges, 0's based")), 4096),
+    FeatureRow(0x03, _value("LBA Range Type", ("num", 0, 6, "ranges, 0's based")), 4096),
     FeatureRow(
         0x04,
         _value(
@@ -114,6 +115,11 @@ ROWS = (
     ),
     FeatureRow(0x11, _value("Non-Operational Power State Config", ("noppme", 0, 1, "permissive"))),
     FeatureRow(0x12, _value("Read Recovery Level Config", ("rrl", 0, 4, "level"))),
+    FeatureRow(0x13, _value("Predictable Latency Mode Config", ("plme", 0, 1, "enabled")), 512),
+    FeatureRow(
+        0x14,
+        _value("Predictable Latency Mode Window", ("wsel", 0, 3, "1: deterministic, 2: the other")),
+    ),
     FeatureRow(0x16, _value("Host Behavior Support"), 512),
     FeatureRow(0x17, _value("Sanitize Config", ("nodrm", 0, 1, "no-deallocate is a warning"))),
     FeatureRow(0x80, _value("Software Progress Marker", ("pbslc", 0, 8, "pre-boot loads"))),

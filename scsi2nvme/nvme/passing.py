@@ -11,7 +11,9 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from scsi2nvme.fields import Values
+from scsi2nvme.nvme import features
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
+from scsi2nvme.nvme.directives import DirectiveType, Receive
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.protection import TUPLE_BYTES
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES
@@ -32,7 +34,6 @@ class Attachment(IntEnum):
 
 
 _SEL = 0xF
-_CAPACITY_MANAGEMENT, _LOCKDOWN = 0x20, 0x24
 _DOORBELL_BUFFER_CONFIG, _FABRICS = 0x7C, 0x7F
 _CANCEL = 0x18  # an I/O command
 _DRIVERS: dict[int, str] = {
@@ -55,6 +56,7 @@ _DRIVERS_FEATURES = {
     0x16: "host behavior support",
 }
 _FID = 0xFF
+_HOST_IDENTIFIER, _EXTENDED, _EXTENDED_BYTES = 0x81, 1, 16
 _MOST_FEATURE_BYTES = 4096
 # Features that take nothing from initiators: what these see of them they are told.
 _HARMLESS_FEATURES = {
@@ -101,12 +103,23 @@ _HARMFUL_ADMIN: dict[int, str] = {
     AdminOpcode.SECURITY_SEND: "it may lock namespaces that are served",
     AdminOpcode.FIRMWARE_COMMIT: "it may change or stop the controller",
     AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD: "it may change or stop the controller",
-    _CAPACITY_MANAGEMENT: "it changes which namespaces there are",
+    AdminOpcode.CAPACITY_MANAGEMENT: "it changes which namespaces there are",
     AdminOpcode.DIRECTIVE_SEND: "it changes which streams writes may name",
     AdminOpcode.VIRTUALIZATION_MANAGEMENT: "it may change or stop the controller",
     AdminOpcode.NVME_MI_SEND: "it may change or stop the controller",
-    _LOCKDOWN: "it may forbid commands that initiators use",
+    AdminOpcode.LOCKDOWN: "it may forbid commands that initiators use",
 }
+
+
+def _feature_bytes(command: NvmeCommand) -> int:
+    fid = command.cdw10 & _FID
+    if fid == _HOST_IDENTIFIER and command.cdw11 & _EXTENDED:
+        return _EXTENDED_BYTES
+    row = features.BY_FID.get(fid)
+    return 0 if row is None else row.data_bytes
+
+
+_COPY_RANGE_BYTES = (32, 40)  # of descriptor formats 0 and 2, 1 and 3
 
 # How many bytes the controller moves, as the command itself says; data may be fewer for some.
 _MOVED_ADMIN: dict[int, Callable[[NvmeCommand], int]] = {
@@ -116,7 +129,15 @@ _MOVED_ADMIN: dict[int, Callable[[NvmeCommand], int]] = {
         4 * ((command.cdw10 >> 16 | (command.cdw11 & 0xFFFF) << 16) + 1)
     ),
     AdminOpcode.FIRMWARE_IMAGE_DOWNLOAD: lambda command: 4 * (command.cdw10 + 1),
-    AdminOpcode.DIRECTIVE_SEND: lambda command: 4 * (command.cdw10 + 1),
+    AdminOpcode.SET_FEATURES: _feature_bytes,
+    AdminOpcode.NAMESPACE_MANAGEMENT: lambda command: (
+        IDENTIFY_BYTES if command.cdw10 & _SEL == Management.CREATE else 0
+    ),
+    AdminOpcode.NAMESPACE_ATTACHMENT: lambda command: IDENTIFY_BYTES,
+    # No operation of Identify or Streams has any.
+    AdminOpcode.DIRECTIVE_SEND: lambda command: (
+        0 if command.cdw11 >> 8 & 0xFF in tuple(DirectiveType) else 4 * (command.cdw10 + 1)
+    ),
     AdminOpcode.DIRECTIVE_RECEIVE: lambda command: 4 * (command.cdw10 + 1),
     AdminOpcode.SECURITY_SEND: lambda command: command.cdw11,
     AdminOpcode.SECURITY_RECEIVE: lambda command: command.cdw11,
@@ -128,7 +149,9 @@ _MOVED: dict[int, Callable[[NvmeCommand], int]] = {
     Opcode.RESERVATION_ACQUIRE: lambda command: 16,
     Opcode.RESERVATION_RELEASE: lambda command: 8,
     Opcode.RESERVATION_REPORT: lambda command: 4 * (command.cdw10 + 1),
-    Opcode.COPY: lambda command: 32 * ((command.cdw12 & 0xFF) + 1),
+    Opcode.COPY: lambda command: (
+        _COPY_RANGE_BYTES[command.cdw12 >> 8 & 1] * ((command.cdw12 & 0xFF) + 1)
+    ),
     Opcode.ZONE_MANAGEMENT_RECEIVE: lambda command: 4 * (command.cdw12 + 1),
 }
 _PRACT = 1 << 29
@@ -185,12 +208,24 @@ def looks(command: NvmeCommand) -> bool:
     if command.opcode == AdminOpcode.GET_LOG_PAGE:
         lid = command.cdw10 & _LID
         return lid not in _PRIVATE_LOGS and lid < _VENDOR_LOGS
-    return command.opcode in _LOOKING
+    return command.opcode in _LOOKING or directive_only_looks(command)
 
 
 def harmless(command: NvmeCommand) -> bool:
     """Whether a command changes nothing of the disk, whatever the controller says of it."""
+    if command.admin and directive_only_looks(command):
+        return True
     return command.opcode in (_HARMLESS_ADMIN if command.admin else _HARMLESS)
+
+
+def directive_only_looks(command: NvmeCommand) -> bool:
+    """Whether an admin command returns what a directive is, or has open, and gives nothing."""
+    operation, directive = command.cdw11 & 0xFF, command.cdw11 >> 8 & 0xFF
+    return (
+        command.opcode == AdminOpcode.DIRECTIVE_RECEIVE
+        and directive in tuple(DirectiveType)
+        and operation in (Receive.PARAMETERS, Receive.STATUS)
+    )
 
 
 def adds(command: NvmeCommand) -> bool:

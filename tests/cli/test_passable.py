@@ -51,6 +51,9 @@ def test_who_may_look_may_send_what_only_looks() -> None:
     assert passing.looks(admin(AdminOpcode.GET_LOG_PAGE, cdw10=2))
     for lid in (0x07, 0x08, 0x0D, 0xC0):
         assert not passing.looks(admin(AdminOpcode.GET_LOG_PAGE, cdw10=lid))
+    for operation, looks in ((0x001, True), (0x102, True), (0x103, False), (0x201, False)):
+        command = admin(AdminOpcode.DIRECTIVE_RECEIVE, cdw11=operation | 7 << 16)
+        assert passing.looks(command) is passing.harmless(command) is looks
     assert not passing.looks(NvmeCommand(Opcode.READ, 1))
     assert not passing.looks(admin(AdminOpcode.SET_FEATURES, cdw10=6))
 
@@ -100,6 +103,18 @@ def test_what_is_dangerous_while_namespaces_are_served(
         (admin(AdminOpcode.GET_FEATURES, cdw10=0xC0), 4096),
         (admin(AdminOpcode.GET_LOG_PAGE, cdw10=2 | 0xFFFF << 16, cdw11=0xABCD0001), 8 << 16),
         (admin(AdminOpcode.SECURITY_RECEIVE, cdw11=77), 77),
+        (admin(AdminOpcode.NAMESPACE_MANAGEMENT), 4096),
+        (admin(AdminOpcode.NAMESPACE_MANAGEMENT, cdw10=1), 0),
+        (admin(AdminOpcode.NAMESPACE_ATTACHMENT, cdw10=1), 4096),
+        (admin(AdminOpcode.SET_FEATURES, cdw10=0xE | 1 << 31), 8),
+        (admin(AdminOpcode.SET_FEATURES, cdw10=0x81), 8),
+        (admin(AdminOpcode.SET_FEATURES, cdw10=0x81, cdw11=1), 16),
+        (admin(AdminOpcode.SET_FEATURES, cdw10=6, cdw11=1), 0),
+        (admin(AdminOpcode.SET_FEATURES, cdw10=0xC0), 0),
+        (admin(AdminOpcode.DIRECTIVE_SEND, cdw11=0x101), 0),
+        (admin(AdminOpcode.DIRECTIVE_SEND, cdw10=3, cdw11=2 << 8), 16),
+        (NvmeCommand(Opcode.COPY, 1, cdw12=1), 64),
+        (NvmeCommand(Opcode.COPY, 1, cdw12=1 | 1 << 8), 80),
         (NvmeCommand(Opcode.READ, 1, cdw12=0xFFFF0003), 4 * 512),
         (NvmeCommand(Opcode.ZONE_MANAGEMENT_RECEIVE, 1, cdw12=9), 40),
         (NvmeCommand(Opcode.FLUSH, 1), 0),
@@ -196,6 +211,7 @@ def formatted(
     lu: LogicalUnit,
     rescan: Callable[[], Awaitable[frozenset[int]]],
     report: Callable[..., Awaitable[None]],
+    drain: Callable[[object], Awaitable[None]] | None = None,
     **more: Any,
 ) -> None:
     """Have a daemon force a format of the namespace that a logical unit is."""
@@ -215,7 +231,7 @@ def formatted(
     settings = SimpleNamespace(spec=SimpleNamespace(text="emulated:memory"))
     served: Any = SimpleNamespace(controller=controller, units={lu.nsid: lu}, settings=settings)
     service: Any = SimpleNamespace(
-        drain_units=nothing,
+        drain_units=drain or nothing,
         refresh=nothing,
         controller_interrupted=lambda: None,
         blocks_may_change=lambda units: None,
@@ -255,6 +271,23 @@ def test_a_format_that_nobody_can_read_leaves_no_logical_unit() -> None:
     with pytest.raises(RpcError, match="it does not answer"):
         formatted(lu, rescan, report)
     assert lu.readiness is Readiness.FORMAT_FAILED
+
+
+def test_what_was_not_formatted_is_as_before() -> None:
+    """Whoever waits for what is under way may be told to stop, or that a namespace has gone."""
+    lu = make_lu()
+    found: list[Readiness] = []
+
+    async def never(*arguments: object) -> Any:
+        raise AssertionError("nothing is sent")
+
+    async def drain(units: object) -> None:
+        found.append(lu.readiness)
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        formatted(lu, never, never, drain)
+    assert (found, lu.readiness) == ([Readiness.FORMATTING], Readiness.READY)
 
 
 def test_a_namespace_that_goes_during_a_format_stays_gone() -> None:

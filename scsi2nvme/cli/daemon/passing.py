@@ -181,8 +181,10 @@ class Passing:
                 raise OperationError("an initiator writes firmware; try again when that is done")
         for lu in before:
             _enter(lu, Readiness.FORMATTING)
+        may_be_sent = False
         try:
             await self._service.drain_units(before)
+            may_be_sent = True
             yield outcome
         except BaseException:
             outcome.clear()  # nobody knows what has become of them
@@ -190,7 +192,7 @@ class Passing:
         finally:
             for lu, was in before.items():
                 if lu.readiness is Readiness.FORMATTING:  # else it has gone meanwhile
-                    _enter(lu, _after(outcome, was))
+                    _enter(lu, _after(outcome, was) if may_be_sent else was)
 
     async def _follow(
         self,
