@@ -10,6 +10,7 @@ def _f(name: str, byte: int, last: int, doc: str = "") -> Field:
 
 
 SELF_TEST_LOG, TELEMETRY_HOST, TELEMETRY_CONTROLLER = 0x06, 0x07, 0x08
+LBA_STATUS_LOG = 0x0E
 ENDURANCE_GROUP_LOG, PERSISTENT_EVENT_LOG, SANITIZE_STATUS_LOG = 0x09, 0x0D, 0x81
 
 SANITIZE_STATUS = Structure(
@@ -55,6 +56,37 @@ ENDURANCE_GROUP = Structure(
     ),
     order="little",
     spec="NVMe Base 2.0c figure 217",
+)
+
+LBA_STATUS_INFORMATION = Structure(
+    "LBA Status Information",
+    16,
+    (
+        _f("lslplen", 0, 3, "bytes of the log"),
+        _f("nlslne", 4, 7, "namespaces that follow"),
+        _f("estulb", 8, 11, "blocks that may be unreadable, of all; 0: not known"),
+        _f("lsgc", 14, 15, "generation"),
+    ),
+    order="little",
+    spec="NVM Command Set 1.0c 4.1.4.5",
+)
+LBA_STATUS_NAMESPACE = Structure(
+    "LBA Status Log Namespace Element",
+    16,
+    (
+        _f("neid", 0, 3, "namespace"),
+        _f("nlrd", 4, 7, "ranges that follow; all ones: the whole namespace"),
+        _f("ratype", 8, 8, "what Get LBA Status should be asked for"),
+    ),
+    order="little",
+    spec="NVM Command Set 1.0c 4.1.4.5",
+)
+LBA_RANGE = Structure(
+    "LBA Range Descriptor",
+    16,
+    (_f("rslba", 0, 7), _f("rnlb", 8, 11)),
+    order="little",
+    spec="NVM Command Set 1.0c 4.1.4.5",
 )
 
 TELEMETRY_HEADER = Structure(

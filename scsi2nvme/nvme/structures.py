@@ -202,6 +202,27 @@ IDENTIFY_INDEPENDENT_NAMESPACE = Structure(
     spec="NVMe Base 2.0c figure 280",
 )
 
+NAMESPACE_GRANULARITY_LIST = Structure(
+    "Namespace Granularity List",
+    32,
+    (
+        _f("attributes", 0, 3, "bit 0: one of each LBA format, else the first is for all"),
+        _f("num-descriptors", 4, 4, "0's based"),
+    ),
+    order="little",
+    spec="NVM Command Set 1.0c 4.1.5 (CNS 16h)",
+)
+NAMESPACE_GRANULARITY = Structure(
+    "Namespace Granularity Descriptor",
+    16,
+    (
+        _f("namespace-size-granularity", 0, 7, "bytes"),
+        _f("namespace-capacity-granularity", 8, 15, "bytes"),
+    ),
+    order="little",
+    spec="NVM Command Set 1.0c 4.1.5 (CNS 16h)",
+)
+
 LBA_FORMAT = Structure(
     "LBA Format",
     4,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from scsi2nvme.cli.passing.conversation import Conversation, Properties, Shown, succeed
@@ -21,10 +22,20 @@ from scsi2nvme.cli.passing.row import (
 from scsi2nvme.cli.passing.shown import fields_of
 from scsi2nvme.drivers.nvme import admin
 from scsi2nvme.nvme.registers import CAP, CC, CRTO, CSTS, VS, Register, decode
+from scsi2nvme.nvme.structures import (
+    EXTENDED_LBA_FORMAT,
+    IDENTIFY_NVM_NAMESPACE,
+    NAMESPACE_GRANULARITY,
+    NAMESPACE_GRANULARITY_LIST,
+)
 
 _CNS_ACTIVE_OF_COMMAND_SET = 0x07
 _CNS_ALLOCATED, _CNS_ALLOCATED_OF_COMMAND_SET = 0x10, 0x1A
 _CNS_ATTACHED_CONTROLLERS, _CNS_CONTROLLERS = 0x12, 0x13
+_CNS_GRANULARITY, _CNS_UUIDS, _CNS_COMMAND_SETS = 0x16, 0x17, 0x1C
+_UUID_ENTRY, _UUID_BYTES = 32, 16
+_ASSOCIATIONS = ("", "of the PCI Vendor ID", "of the PCI Subsystem Vendor ID", "reserved")
+_COMMAND_SETS = ("NVM", "Key Value", "Zoned Namespace")
 _NIDT = {1: "eui64", 2: "nguid", 3: "uuid", 4: "csi"}
 _UUID = 3
 
@@ -83,6 +94,63 @@ def _ns_descs(given: argparse.Namespace) -> Conversation[Shown]:
     return Shown(tuple(lines), {"ns-descs": rows}, raw)
 
 
+def _granularity(given: argparse.Namespace) -> Conversation[Shown]:
+    raw = (yield from succeed(admin.identify(_CNS_GRANULARITY), "id-ns-granularity")).data
+    head, size = NAMESPACE_GRANULARITY_LIST.parse(raw), NAMESPACE_GRANULARITY.size
+    first = NAMESPACE_GRANULARITY_LIST.size
+    places = range(first, len(raw) - size + 1, size)[: head["num-descriptors"] + 1]
+    rows = [dict(NAMESPACE_GRANULARITY.parse(raw[at : at + size]).items()) for at in places]
+    lines = [f"{name:<16}: {value:#x}" for name, value in head.items()]
+    for place, row in enumerate(rows):
+        lines.append(f"Entry[{place:2}]: " + ", ".join(f"{name} {v}" for name, v in row.items()))
+    return Shown(tuple(lines), {**head, "namespace-granularity-list": rows}, raw)
+
+
+def _uuids(given: argparse.Namespace) -> Conversation[Shown]:
+    raw = (yield from succeed(admin.identify(_CNS_UUIDS), "id-uuid")).data
+    found: list[tuple[int, str]] = []
+    for at in range(_UUID_ENTRY, len(raw) - _UUID_ENTRY + 1, _UUID_ENTRY):
+        one = raw[at + _UUID_ENTRY - _UUID_BYTES : at + _UUID_ENTRY]
+        if not any(one):
+            break
+        found.append((raw[at] & 3, _identifier(_UUID, one)))
+    lines = [
+        f"Entry[{place:3}]: uuid {uuid}, association {whose:#x} {_ASSOCIATIONS[whose]}"
+        for place, (whose, uuid) in enumerate(found, 1)
+    ]
+    rows = [{"association": whose, "uuid": uuid} for whose, uuid in found]
+    return Shown(tuple(lines) or ("there are none",), {"UUID-list": rows}, raw)
+
+
+def _command_sets(given: argparse.Namespace) -> Conversation[Shown]:
+    """Show the combinations of command sets; the list ends with an empty one."""
+    command = admin.identify(_CNS_COMMAND_SETS, cntid=given.controller_id)
+    raw = (yield from succeed(command, "id-iocs")).data
+    vectors = [vector for (vector,) in struct.iter_unpack("<Q", raw)]
+    found = {place: vector for place, vector in enumerate(vectors) if vector}
+    lines = [f"I/O Command Set Combination[{place}]: {each:#x}" for place, each in found.items()]
+    for place, each in found.items():
+        named = ", ".join(name for bit, name in enumerate(_COMMAND_SETS) if each >> bit & 1)
+        lines.append(f"IOCS_{place} ({named})")
+    return Shown(tuple(lines), {f"iocs_{place}": each for place, each in found.items()}, raw)
+
+
+def _nvm_id_ns(given: argparse.Namespace) -> Conversation[Shown]:
+    command = admin.identify(admin.CNS_COMMAND_SET_NAMESPACE, given.namespace_id)
+    command = replace(command, cdw14=given.uuid_index)
+    raw = (yield from succeed(command, "nvm-id-ns")).data
+    values = IDENTIFY_NVM_NAMESPACE.parse(raw)
+    every, size = values.bytes("elbafs"), EXTENDED_LBA_FORMAT.size
+    formats = [
+        EXTENDED_LBA_FORMAT.parse(every[at : at + size]) for at in range(0, len(every), size)
+    ]
+    json = {"lbstm": values.lbstm, "pic": values.pic}
+    rows = [dict(one.items()) for one in formats]
+    lines = [f"{name:<6}: {value:#x}" for name, value in json.items()]
+    lines += [f"elbaf {n:2}: sts {row['sts']} pif {row['pif']}" for n, row in enumerate(rows)]
+    return Shown(tuple(lines), {**json, "elbafs": rows}, raw)
+
+
 _DECODED = {
     Register.CAP: CAP,
     Register.VS: VS,
@@ -139,6 +207,43 @@ ROWS = (
         (namespace_id(), OUTPUT_FORMAT, RAW_BINARY),
         _ns_descs,
         alias="id-ns-descs",
+    ),
+    Row(
+        "nvm-id-ns",
+        "show what protection information a namespace may have",
+        "Show Identify Namespace of the NVM Command Set.",
+        (namespace_id(), Option("uuid-index", "U", "UUID index", number(7)), OUTPUT_FORMAT),
+        _nvm_id_ns,
+    ),
+    Row(
+        "id-ns-granularity",
+        "show which sizes of namespaces waste nothing",
+        "Show the Namespace Granularity List.",
+        (OUTPUT_FORMAT,),
+        _granularity,
+    ),
+    Row(
+        "id-uuid",
+        "list vendors' UUIDs, of their features and logs",
+        "Show the UUID List.",
+        (OUTPUT_FORMAT, RAW_BINARY),
+        _uuids,
+    ),
+    Row(
+        "id-iocs",
+        "list combinations of command sets",
+        "Show the I/O Command Set data: which command sets a controller has together.",
+        (
+            Option(
+                "controller-id",
+                "c",
+                "the controller's identifier (default: that which is asked)",
+                number(16),
+                0xFFFF,
+            ),
+            OUTPUT_FORMAT,
+        ),
+        _command_sets,
     ),
     Row(
         "show-regs",

@@ -32,6 +32,10 @@ from scsi2nvme.nvme.lba_status import DESCRIPTOR as LBA_STATUS
 from scsi2nvme.nvme.lba_status import HEADER as LBA_STATUS_LIST
 from scsi2nvme.nvme.lba_status import Action
 from scsi2nvme.nvme.log_structures import (
+    LBA_RANGE,
+    LBA_STATUS_INFORMATION,
+    LBA_STATUS_LOG,
+    LBA_STATUS_NAMESPACE,
     PERSISTENT_EVENT,
     PERSISTENT_EVENT_HEADER,
     PERSISTENT_EVENT_LOG,
@@ -52,6 +56,7 @@ _TOO_MANY = 0xFFFFFFFF
 _BLOCK = 512  # of telemetry
 _RESULTS = 20  # of the self-test log
 _UNUSED = 0xF
+_UNKNOWN_RANGES = 0xFFFFFFFF
 _ASCII = frozenset({"sn", "mn", "subnqn", "fw_rev", "old_fw_rev", "new_fw_rev"})
 # What this program reads of a telemetry log, or a persistent event log, at most.
 MOST_BYTES = 256 << 20
@@ -308,6 +313,41 @@ def _lba_status(given: argparse.Namespace) -> Conversation[Shown]:
     return Shown(tuple(lines), json, raw)
 
 
+def _lba_status_log(given: argparse.Namespace) -> Conversation[Shown]:
+    """Show the log as a whole; it ends where its length says, or its elements do."""
+    size = LBA_STATUS_INFORMATION.size
+    raw = yield from log_pages(LBA_STATUS_LOG, size, nsid=0, retain=True)
+    length = LBA_STATUS_INFORMATION.parse(raw).lslplen
+    if length > MOST_BYTES:
+        raise OperationError(f"lba-status-log: {length} bytes, at most {MOST_BYTES} are read")
+    length = max(length, size)
+    raw = yield from log_pages(LBA_STATUS_LOG, length, nsid=0, retain=given.rae)
+    head = LBA_STATUS_INFORMATION.parse(raw)
+    elements = list(_suspects(raw, head.nlslne))
+    lines = [f"{name:<8}: {value}" for name, value in head.items()]
+    for element in elements:
+        ranges = element["descs"]
+        lines.append(f"nsid {element['neid']}: action {element['ratype']:#x}, {len(ranges)} ranges")
+        lines += [f"  RSLBA: {one['rslba']:#x} RNLB: {one['rnlb']}" for one in ranges]
+    return Shown(tuple(lines), {**head, "ns_elements": elements}, raw)
+
+
+def _suspects(raw: bytes, count: int) -> Iterator[dict[str, Any]]:
+    """Yield namespaces with ranges whose blocks may be unreadable, as far as the log goes."""
+    at, element_size, size = LBA_STATUS_INFORMATION.size, LBA_STATUS_NAMESPACE.size, LBA_RANGE.size
+    for _ in range(count):
+        start = at + element_size
+        if start > len(raw):
+            return
+        element = LBA_STATUS_NAMESPACE.parse(raw[at:start])
+        # All ones: nobody knows which blocks, so that no range is listed.
+        listed = 0 if element.nlrd == _UNKNOWN_RANGES else element.nlrd
+        at = start + listed * size
+        places = range(start, min(at, len(raw) - size + 1), size)
+        ranges = [dict(LBA_RANGE.parse(raw[each : each + size])) for each in places]
+        yield {**element, "descs": ranges}
+
+
 _LOG_LEN = Option("log-len", "l", "bytes to read")
 
 ROWS = (
@@ -374,6 +414,14 @@ ROWS = (
         ),
         _lba_status,
         always,
+    ),
+    Row(
+        "lba-status-log",
+        "list blocks that should be looked at",
+        "Show the LBA Status Information log: ranges of blocks that get-lba-status should be "
+        "asked of.",
+        (RETAIN, OUTPUT_FORMAT),
+        _lba_status_log,
     ),
     Row(
         "sanitize-log",

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # In the order of help.
 _MODULES = (
     *("identify", "features", "logs", "firmware", "media", "namespaces", "virtualization"),
-    *("support", "blocks", "raw"),
+    *("support", "sets", "access", "reservations", "directives", "security"),
+    *("blocks", "copying", "zones", "raw"),
 )
 
 _CONTROLLERS = """\
