@@ -44,9 +44,11 @@ HUNG_S = 120
 SYSTEMD_OFF_S = 120
 TIMED_OUT, PANICKED, STOPPED = 124, 125, 126
 
+# norandmaps: QEMU keeps translated code by its address. A process at addresses of its own, as each
+# would have, would have all of its code translated anew.
 COMMAND_LINE = (
     "console=ttyS0 loglevel=5 panic=-1 oops=panic intel_iommu=on iommu=pt mitigations=off nokaslr"
-    " random.trust_cpu=on tsc=reliable no_timer_check audit=0 nvme_core.multipath=N"
+    " norandmaps random.trust_cpu=on tsc=reliable no_timer_check audit=0 nvme_core.multipath=N"
 )
 SYSTEMD = "/lib/systemd/systemd"
 
