@@ -14,6 +14,7 @@ from scsi2nvme.fields import Values
 from scsi2nvme.nvme import features
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.directives import DirectiveType, Receive
+from scsi2nvme.nvme.management import MOST_BYTES
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.protection import TUPLE_BYTES
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES
@@ -35,7 +36,7 @@ class Attachment(IntEnum):
 
 _SEL = 0xF
 _DOORBELL_BUFFER_CONFIG, _FABRICS = 0x7C, 0x7F
-_CANCEL = 0x18  # an I/O command
+_IO_MANAGEMENT_RECEIVE, _CANCEL = 0x12, 0x18  # I/O commands of NVMe 2.1
 _DRIVERS: dict[int, str] = {
     AdminOpcode.DELETE_SQ: "the driver alone keeps queues",
     AdminOpcode.CREATE_SQ: "the driver alone keeps queues",
@@ -139,6 +140,8 @@ _MOVED_ADMIN: dict[int, Callable[[NvmeCommand], int]] = {
         0 if command.cdw11 >> 8 & 0xFF in tuple(DirectiveType) else 4 * (command.cdw10 + 1)
     ),
     AdminOpcode.DIRECTIVE_RECEIVE: lambda command: 4 * (command.cdw10 + 1),
+    # The longest message there is: how long one is depends on what it asks.
+    AdminOpcode.NVME_MI_RECEIVE: lambda command: MOST_BYTES,
     AdminOpcode.SECURITY_SEND: lambda command: command.cdw11,
     AdminOpcode.SECURITY_RECEIVE: lambda command: command.cdw11,
     AdminOpcode.GET_LBA_STATUS: lambda command: 4 * (command.cdw12 + 1),
@@ -152,6 +155,7 @@ _MOVED: dict[int, Callable[[NvmeCommand], int]] = {
     Opcode.COPY: lambda command: (
         _COPY_RANGE_BYTES[command.cdw12 >> 8 & 1] * ((command.cdw12 & 0xFF) + 1)
     ),
+    _IO_MANAGEMENT_RECEIVE: lambda command: 4 * (command.cdw11 + 1),
     Opcode.ZONE_MANAGEMENT_RECEIVE: lambda command: 4 * (command.cdw12 + 1),
 }
 _PRACT = 1 << 29

@@ -103,6 +103,8 @@ def test_what_is_dangerous_while_namespaces_are_served(
         (admin(AdminOpcode.GET_FEATURES, cdw10=0xC0), 4096),
         (admin(AdminOpcode.GET_LOG_PAGE, cdw10=2 | 0xFFFF << 16, cdw11=0xABCD0001), 8 << 16),
         (admin(AdminOpcode.SECURITY_RECEIVE, cdw11=77), 77),
+        (admin(AdminOpcode.NVME_MI_RECEIVE), 4096),
+        (NvmeCommand(0x12, 1, cdw10=1, cdw11=9), 40),
         (admin(AdminOpcode.NAMESPACE_MANAGEMENT), 4096),
         (admin(AdminOpcode.NAMESPACE_MANAGEMENT, cdw10=1), 0),
         (admin(AdminOpcode.NAMESPACE_ATTACHMENT, cdw10=1), 4096),
