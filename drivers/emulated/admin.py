@@ -80,6 +80,10 @@ class AdminQueue:
         assert isinstance(part, kind)
         return part
 
+    def part_if_any(self, kind: type[P]) -> P | None:
+        """The same, None where the controller lacks the capability."""
+        return self.part(kind) if kind in self._parts else None
+
     # ---- life ----
 
     def enable(self, sq_iova: int, sq_depth: int, cq_iova: int, cq_depth: int) -> None:

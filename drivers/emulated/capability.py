@@ -74,6 +74,9 @@ class Controller(Protocol):
     def part(self, kind: type[P]) -> P:
         """Return what a capability keeps, by its class."""
 
+    def part_if_any(self, kind: type[P]) -> P | None:
+        """The same, None where the controller lacks the capability."""
+
     def interrupt(self, vector: int) -> int:
         """Return the eventfd that raises an interrupt vector."""
 
@@ -183,7 +186,8 @@ class Capability:
     `io_commands` are NVM commands that the native side executes, with their effects.
     `options` are for SPECs; `settings` are what can be set, by keyword, with the defaults.
     `start` is called once, before the controller is used, and returns the part, if any.
-    `offered` says by the settings whether this controller has it at all.
+    `offered` says by the settings whether this controller has it at all; a `lackable` name is
+    that by which people say that it has not.
     """
 
     name: str
@@ -200,6 +204,7 @@ class Capability:
     settings: Mapping[str, Any] = field(default_factory=dict)
     start: Callable[[Controller], Part | None] = lambda controller: None
     offered: Callable[[Mapping[str, Any]], bool] = lambda settings: True
+    lackable: str = ""
 
 
 def merged(contributions: Iterable[Fields]) -> dict[str, int | bytes]:
@@ -242,7 +247,10 @@ class Tables:
 
     def offered(self, settings: Mapping[str, Any]) -> Tables:
         """Return those of the capabilities that a controller with these settings has."""
-        offered = [one for one in self.capabilities if one.offered(settings)]
+        lacks = settings.get("lacks", ())
+        offered = [
+            one for one in self.capabilities if one.offered(settings) and one.lackable not in lacks
+        ]
         return self if len(offered) == len(self.capabilities) else Tables(offered)
 
 

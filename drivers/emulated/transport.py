@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -124,7 +124,8 @@ class EmulatedTransport:
         offered = tables.offered(settings)
         self._cap = encode(CAP, **offered.cap | told(options.settings, "cap"))
         try:
-            self._assemble(options, offered, settings)
+            lacking = tables.io_commands.keys() - offered.io_commands.keys()
+            self._assemble(options, offered, settings, lacking)
         except BaseException:
             self._image.discard()
             self._release()
@@ -134,11 +135,20 @@ class EmulatedTransport:
         self._set_defaults()
 
     def _assemble(
-        self, options: EmulatedOptions, tables: Tables, settings: Mapping[str, Any]
+        self,
+        options: EmulatedOptions,
+        tables: Tables,
+        settings: Mapping[str, Any],
+        lacking: Iterable[int],
     ) -> None:
-        """Put together what the controller remembers and what executes its admin commands."""
+        """Put together what the controller remembers and what executes its admin commands.
+
+        Of I/O commands it refuses those that are `lacking`.
+        """
         self._model = Model(self._image, self.emulator, write_cache=settings[CACHE.keyword])
         self._model.pause = self._pause
+        for opcode in lacking:
+            self.emulator.refuse(opcode)
         self._admin = AdminQueue(
             self._model,
             self._memory,

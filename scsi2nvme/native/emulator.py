@@ -114,6 +114,10 @@ class Emulator(Handle):
         """Set what MDTS and AWUPF + 1 say."""
         check(lib.s2n_emu_set_limits(self.native, maximum_bytes, atomic_blocks), "limits")
 
+    def refuse(self, opcode: int) -> None:
+        """Refuse an I/O command as one that there is not, from now on."""
+        lib.s2n_emu_refuse(self.native, opcode)
+
     def set_streams(self, limit: int) -> None:
         """Have streams of writes, so many of a namespace at most; once, before there is a queue."""
         check(lib.s2n_emu_set_streams(self.native, limit), "streams")

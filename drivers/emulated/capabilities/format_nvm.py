@@ -140,7 +140,8 @@ class Formatter(Part):
 
 def _format_nvm(controller: Controller, command: Values) -> None:
     controller.part(Formatter).start(command, controller.later(command))
-    controller.part(SelfTest).formatted()
+    if (test := controller.part_if_any(SelfTest)) is not None:
+        test.formatted()
 
 
 def _namespace(controller: Controller, namespace: NamespaceState) -> Fields:
@@ -162,4 +163,5 @@ CAPABILITY = Capability(
     settings={_SECONDS: 0.0, CRYPTO_FORMAT.keyword: False},
     start=Formatter,
     offered=lambda settings: not settings[CONTROLLER.keyword],  # of one alone
+    lackable="format",
 )

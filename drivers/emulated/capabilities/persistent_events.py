@@ -11,7 +11,11 @@ from typing import Any
 from scsi2nvme.drivers.emulated.capabilities.firmware import Slots
 from scsi2nvme.drivers.emulated.capabilities.health import smart_log
 from scsi2nvme.drivers.emulated.capabilities.identify import identify_controller
-from scsi2nvme.drivers.emulated.capabilities.timestamp import TIMESTAMP_FEATURE, Timestamp
+from scsi2nvme.drivers.emulated.capabilities.timestamp import (
+    NO_TIMESTAMP,
+    TIMESTAMP_FEATURE,
+    Timestamp,
+)
 from scsi2nvme.drivers.emulated.capability import Capability, Controller, Fields, LogPage, Part
 from scsi2nvme.drivers.emulated.model import CommandFailed, invalid_field
 from scsi2nvme.drivers.scheme import Option, parse_switch
@@ -94,9 +98,14 @@ class PersistentEvents(Part):
         self._model.state.kept[_KEPT] = [event.hex() for event in self._events]
         self._model.try_save()
 
+    def _now(self) -> bytes:
+        """Return the data of the Timestamp feature, of a controller without it zeros."""
+        clock = self._controller.part_if_any(Timestamp)
+        return NO_TIMESTAMP if clock is None else clock.get()
+
     def _timestamp(self, prefix: str, data: bytes = b"") -> dict[str, int]:
         """Return the fields that tell the time, or that of a timestamp's data."""
-        now = data or self._controller.part(Timestamp).get()
+        now = data or self._now()
         milliseconds = int.from_bytes(now[:6], "little")
         return {f"{prefix}timestamp": milliseconds, f"{prefix}timestamp_attributes": now[6]}
 
@@ -127,7 +136,7 @@ class PersistentEvents(Part):
     def check(self, command: Values) -> None:
         """See Part: nothing is refused, but what will be otherwise is noted."""
         if command.opc == AdminOpcode.SET_FEATURES:
-            self._before = self._controller.part(Timestamp).get()
+            self._before = self._now()
 
     def ended(self, command: Values, status: int) -> None:
         """An admin command has ended."""

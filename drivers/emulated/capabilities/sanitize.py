@@ -209,7 +209,8 @@ class Sanitizer(Part):
         if inhibited and not self._controller.part(Features).current(_CONFIGURATION):
             raise invalid_field(41, 1)
         self._check_namespaces()
-        self._controller.part(SelfTest).sanitized()
+        if (test := self._controller.part_if_any(SelfTest)) is not None:
+            test.sanitized()
         self._enter(_State(_RUNNING, command.cdw10, command.cdw11))
         started = SANITIZE_START.build(
             sanicap=_sanicap(self._controller),

@@ -176,4 +176,5 @@ CAPABILITY = Capability(
     },
     options=(REFRESH,),
     start=SelfTest,
+    lackable="self-test",
 )

@@ -9,6 +9,7 @@ from scsi2nvme.fields import Values
 
 TIMESTAMP_FEATURE = 0x0E
 _TIMESTAMP_BYTES = 8
+NO_TIMESTAMP = bytes(_TIMESTAMP_BYTES)
 _ONCS_TIMESTAMP = 1 << 6
 _SET_BY_HOST = 1  # Timestamp Origin
 
@@ -46,4 +47,5 @@ CAPABILITY = Capability(
     ),
     controller=lambda controller: {"oncs": _ONCS_TIMESTAMP},
     start=Timestamp,
+    lackable="timestamp",
 )

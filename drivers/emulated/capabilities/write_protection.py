@@ -53,4 +53,5 @@ CAPABILITY = Capability(
     controller=lambda controller: {"nwpc": _WRITE_PROTECT | _UNTIL_POWER_CYCLE},
     any_namespace=_namespace,
     offered=lambda settings: not settings[CONTROLLER.keyword],  # of one alone
+    lackable="write-protection",
 )

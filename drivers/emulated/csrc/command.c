@@ -245,7 +245,7 @@ static uint16_t prepare(const s2n_emu *emu, struct emu_part *part, struct emu_na
 
     part->parameter = NO_PARAMETER;
     part->iov_count = 0;
-    if (operation->asks ? !emu->gate : !operation->run)
+    if (emu->refused[command->opcode] || (operation->asks ? !emu->gate : !operation->run))
         return fail(part, AT_OPCODE, EMU_INVALID_OPCODE);
     status = check_namespace(emu, part, ns);
     if (status || !*ns)

@@ -237,6 +237,7 @@ struct s2n_emu {
     uint32_t maximum_bytes, atomic_blocks;
     struct emu_pool pool;
 
+    bool refused[256];           /* opcodes of what it lacks */
     struct emu_gate *gate;       /* NULL: it knows no reservations */
     struct emu_streams *streams; /* NULL: it knows none */
     uint32_t slot;               /* whose is which part of it */

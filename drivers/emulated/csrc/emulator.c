@@ -94,6 +94,13 @@ int s2n_emu_set_limits(s2n_emu *emu, uint32_t maximum_bytes, uint16_t atomic_blo
     return 0;
 }
 
+void s2n_emu_refuse(s2n_emu *emu, uint8_t opcode)
+{
+    emu_lock_all(emu);
+    emu->refused[opcode] = true;
+    emu_unlock_all(emu);
+}
+
 void s2n_emu_counters_get(s2n_emu *emu, s2n_emu_counters *out)
 {
     memset(out, 0, sizeof *out);

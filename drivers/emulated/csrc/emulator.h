@@ -97,6 +97,8 @@ int s2n_emu_set_zones(s2n_emu *emu, uint32_t nsid, const s2n_emu_zoning *zoning)
 int s2n_emu_finish_zone(s2n_emu *emu, uint32_t nsid, uint64_t lba);
 int s2n_emu_remove_namespace(s2n_emu *emu, uint32_t nsid);
 int s2n_emu_set_limits(s2n_emu *emu, uint32_t maximum_bytes, uint16_t atomic_blocks);
+/* Refuse an I/O command as one that there is not, from now on. */
+void s2n_emu_refuse(s2n_emu *emu, uint8_t opcode);
 /* Queues, as Create and Delete I/O SQ/CQ say. `eventfd` is the CQ's interrupt or -1. */
 int s2n_emu_create_cq(s2n_emu *emu, uint16_t qid, uint64_t iova, uint16_t depth, int eventfd);
 int s2n_emu_create_sq(s2n_emu *emu, uint16_t qid, uint16_t cqid, uint64_t iova, uint16_t depth);
