@@ -119,12 +119,16 @@ class Emulator(Handle):
         lib.s2n_emu_refuse(self.native, opcode)
 
     def set_streams(self, limit: int) -> None:
-        """Have streams of writes, so many of a namespace at most; once, before there is a queue."""
+        """Have streams of writes, so many at most; once, before there is a queue."""
         check(lib.s2n_emu_set_streams(self.native, limit), "streams")
 
     def enable_streams(self, nsid: int, *, enabled: bool) -> None:
-        """Let writes to a namespace name streams, or let them not, with none open."""
+        """Let writes to a namespace name streams, or let them not, with none open, or its own."""
         check(lib.s2n_emu_enable_streams(self.native, nsid, enabled), f"streams of {nsid}")
+
+    def own_streams(self, nsid: int, count: int) -> None:
+        """Give a namespace so many streams to itself, which there must be; 0: none."""
+        check(lib.s2n_emu_own_streams(self.native, nsid, count), f"streams of {nsid}")
 
     def open_streams(self, nsid: int) -> tuple[int, ...]:
         """Return the identifiers of a namespace's streams that are open."""

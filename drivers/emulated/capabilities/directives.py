@@ -43,8 +43,8 @@ def _number(text: str) -> int:
 STREAMS = Option(
     "streams",
     "N",
-    "emulated only: how many streams of writes each namespace may have open (Streams directive; "
-    "default 0: there are none)",
+    "emulated only: how many streams of writes may be open, of all namespaces together (Streams "
+    "directive; default 0: there are none)",
     _number,
     65,
     "streams",
@@ -99,8 +99,15 @@ class Directives(Part):
             raise invalid_field(_CDW12)
         if not self.shared:
             raise CommandFailed(StatusCode.STREAM_RESOURCE_ALLOCATION_FAILED)
-        self.own[nsid] = granted = min(wanted, self.shared)
+        granted = min(wanted, self.shared)
+        self.model.emulator.own_streams(nsid, granted)
+        self.own[nsid] = granted
         return granted
+
+    def share(self, nsid: int) -> None:
+        """Have a namespace's own streams be anybody's."""
+        self.model.emulator.own_streams(nsid, 0)
+        self.own.pop(nsid, None)
 
     def parameters(self, namespace: NamespaceState) -> bytes:
         """Return the data of Return Parameters."""
@@ -172,7 +179,7 @@ def _send(controller: Controller, command: Values) -> int:
         case Send.RELEASE_IDENTIFIER:
             controller.model.emulator.close_stream(nsid, command.cdw11 >> 16)
         case Send.RELEASE_RESOURCES:
-            part.own.pop(nsid, None)
+            part.share(nsid)
         case _:
             raise invalid_field(_CDW11)
     return 0

@@ -55,7 +55,7 @@ typedef struct {
 /* How many controllers may share a namespace. */
 enum { S2N_EMU_CONTROLLERS = 16 };
 
-/* How many streams of a namespace may be open at most. */
+/* How many streams may be open at most, of all namespaces together. */
 enum { S2N_EMU_STREAMS = 64 };
 
 /* Bits of what reservations deny a host. */
@@ -136,11 +136,13 @@ int s2n_emu_settle(s2n_emu *emu, uint32_t slots);
 int s2n_emu_next_request(s2n_emu *emu, s2n_emu_request *out);
 /* Complete it, with DNR << 14 | SCT << 8 | SC. */
 void s2n_emu_answer(s2n_emu *emu, uint16_t status);
-/* Have streams of writes, so many of a namespace at most; once, before there is a queue. */
+/* Have streams of writes, so many at most; once, before there is a queue. */
 int s2n_emu_set_streams(s2n_emu *emu, uint32_t limit);
-/* Let writes to a namespace name streams, or let them not, with none open. */
+/* Let writes to a namespace name streams, or let them not, with none open, nor to itself. */
 int s2n_emu_enable_streams(s2n_emu *emu, uint32_t nsid, bool enabled);
-/* The streams that are open, to `ids`, which has room for all: how many. */
+/* Give a namespace so many streams to itself, or none; -EINVAL: there are not so many. */
+int s2n_emu_own_streams(s2n_emu *emu, uint32_t nsid, uint32_t count);
+/* A namespace's streams that are open, to `ids`, which has room for all: how many. */
 int s2n_emu_open_streams(s2n_emu *emu, uint32_t nsid, uint16_t *ids);
 /* Close a stream, if it is open. */
 int s2n_emu_close_stream(s2n_emu *emu, uint32_t nsid, uint16_t id);

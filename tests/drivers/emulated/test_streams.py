@@ -113,6 +113,54 @@ def test_a_write_opens_its_stream() -> None:
     on_a_host(test)
 
 
+def test_there_are_so_many_of_all_namespaces_together() -> None:
+    async def test(host: Host) -> None:
+        await host.ok(enable(STREAMS, BROADCAST_NSID))
+        for nsid, stream in ((1, 7), (2, 7), (1, 7), (2, 8)):
+            assert await written(host, write(stream, nsid=nsid)) == 0
+        assert (await opened(host), await opened(host, 2)) == ([], [7, 8])
+        for nsid in (1, 2):
+            told = await host.ok(receive(STREAMS, Receive.PARAMETERS, nsid, 32))
+            assert STREAMS_PARAMETERS.parse(told).nsso == 2
+
+    on_a_host(test)
+
+
+def test_what_a_namespace_has_to_itself_nobody_else_has() -> None:
+    async def test(host: Host) -> None:
+        await host.ok(enable(STREAMS, BROADCAST_NSID))
+        for stream in (1, 2, 3):
+            assert await written(host, write(stream, nsid=2)) == 0
+        assert await opened(host, 2) == [1, 2, 3]
+        allocate = NvmeCommand(0x1A, 1, cdw11=0x0103, cdw12=2, admin=True)
+        assert (await host.execute(allocate)).dw0 == 2
+        assert await opened(host, 2) == [3]  # what is left of the others' share
+        for stream in (1, 2, 3):
+            assert await written(host, write(stream)) == 0
+            assert await written(host, write(stream, nsid=2)) == 0
+        assert (await opened(host), await opened(host, 2)) == ([2, 3], [3])
+        told = STREAMS_PARAMETERS.parse(await host.ok(receive(STREAMS, Receive.PARAMETERS, 1, 32)))
+        assert (told.nssa, told.nsso, told.nsa, told.nso) == (1, 1, 2, 2)
+        assert (await host.execute(replace(allocate, nsid=2))).dw0 == 1  # no more is left
+        await host.ok(NvmeCommand(0x19, 1, cdw11=0x0102, admin=True))
+        assert (await opened(host), await opened(host, 2)) == ([2, 3], [3])
+        assert await written(host, write(4, nsid=2)) == 0
+        assert await opened(host, 2) == [4]
+
+    on_a_host(test, streams=3)
+
+
+def test_who_shares_none_opens_none() -> None:
+    async def test(host: Host) -> None:
+        await host.ok(enable(STREAMS, BROADCAST_NSID))
+        allocate = NvmeCommand(0x1A, 1, cdw11=0x0103, cdw12=2, admin=True)
+        assert (await host.execute(allocate)).dw0 == 2
+        assert await written(host, write(5, nsid=2)) == 0
+        assert await opened(host, 2) == []
+
+    on_a_host(test)
+
+
 def test_streams_of_a_namespace_alone() -> None:
     async def test(host: Host) -> None:
         await host.ok(enable(STREAMS, 1))
