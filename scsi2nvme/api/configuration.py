@@ -186,9 +186,9 @@ class ConfigFile:
     first_port_group: int = field(
         default=DEFAULT_PORT_GROUP,
         metadata=doc(
-            "the number of the first controller of each disk, as target port group, portal group "
-            "tag and relative target port identifier; others follow, up to 65535. Daemons that "
-            "serve the same disk want numbers that differ"
+            "the number of a disk's controller, as target port group, portal group tag and "
+            "relative target port identifier, and of targets whose LUNs are chosen one by one. "
+            "Of a disk with several controllers the identifier (CNTLID) of each is added to it"
         ),
     )
     ping_s: int = field(

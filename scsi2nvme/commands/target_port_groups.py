@@ -65,11 +65,13 @@ def access_state(lu: LogicalUnit, group: int) -> AccessState:
     """Return the state of a target port group.
 
     Commands that come by a port of another controller than that which is in use go by that one.
+    What no controller has is of a target whose LUNs are chosen one by one: it is as good as any.
     """
     failed = lu.readiness is Readiness.FAILED
     state = AccessState.UNAVAILABLE if failed else ACCESS[lu.facts.ana_state]
     active = lu.routes.active
-    if active is None or group == active.group or state is not AccessState.ACTIVE_OPTIMIZED:
+    others = {route.group for route in lu.routes.every if route is not active}
+    if active is None or group not in others or state is not AccessState.ACTIVE_OPTIMIZED:
         return state
     return AccessState.ACTIVE_NON_OPTIMIZED
 

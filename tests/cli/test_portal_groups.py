@@ -10,6 +10,7 @@ from scsi2nvme.cli.daemon.portal_groups import PortalGroups
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.fields import Values
+from scsi2nvme.service.names import subsystem_of
 from tests.support import make_facts
 
 MULTIPLE = 1 << 1
@@ -26,10 +27,40 @@ def controller(number: int, serial: bytes = b"S1", cmic: int = MULTIPLE) -> Valu
     return make_facts(controller=told).controller
 
 
-def test_who_comes_first_has_the_first(tmp_path: Path) -> None:
+COUNTED = '{"disks": [{"disk": "DISK", "tags": {"7": 1, "3": 2}}]}'
+
+
+def counted(directory: Path) -> Path:
+    """Have two controllers that were counted as they came, as daemons did before."""
+    disk = subsystem_of(controller(7))
+    (directory / FILE).write_text(COUNTED.replace("DISK", disk))
+    return directory
+
+
+def test_two_daemons_have_others_for_controllers_of_one_disk(tmp_path: Path) -> None:
+    told = []
+    for number in (7, 3):
+        (tmp_path / str(number)).mkdir()
+        groups = PortalGroups(JsonStore(tmp_path / str(number)))
+        told.append([groups.of(controller(each)) for each in (number, number)])
+    assert told == [[8, 8], [4, 4]]
+
+
+def test_it_is_by_the_controller_s_identifier(tmp_path: Path) -> None:
     groups = PortalGroups(JsonStore(tmp_path))
-    assert [groups.of(controller(number)) for number in (7, 3, 7)] == [1, 2, 1]
-    assert groups.of(controller(3, b"S2")) == 1
+    assert [groups.of(controller(number)) for number in (7, 0, 7, 0xFFEF)] == [8, 1, 8, 0xFFF0]
+    assert groups.of(controller(3, b"S2")) == 4
+
+
+def test_who_was_counted_keeps_what_it_had(tmp_path: Path) -> None:
+    groups = PortalGroups(JsonStore(counted(tmp_path)))
+    assert [groups.of(controller(number)) for number in (3, 7, 5)] == [2, 1, 6]
+    assert [groups.of(controller(number)) for number in (0, 1)] == [3, 4]  # 1 and 2 are taken
+
+
+def test_the_last_one_is_nobody_s_by_its_identifier(tmp_path: Path) -> None:
+    groups = PortalGroups(JsonStore(tmp_path))
+    assert [groups.of(controller(number)) for number in (0xFFFF, 0xFFFE)] == [1, 0xFFFF]
 
 
 def test_a_disk_with_one_controller_is_in_the_first(tmp_path: Path) -> None:
@@ -40,17 +71,16 @@ def test_a_disk_with_one_controller_is_in_the_first(tmp_path: Path) -> None:
 
 def test_they_last(tmp_path: Path) -> None:
     before = PortalGroups(JsonStore(tmp_path))
-    assert [before.of(controller(number)) for number in (7, 3)] == [1, 2]
+    told = [before.of(controller(number)) for number in (0xFFFF, 0)]
+    assert told == [1, 2]
     after = PortalGroups(JsonStore(tmp_path))
-    assert [after.of(controller(number)) for number in (5, 3, 7)] == [3, 2, 1]
+    assert [after.of(controller(number)) for number in (0, 0xFFFF)] == [2, 1]
 
 
 def test_they_are_counted_from_what_is_configured(tmp_path: Path) -> None:
-    before = PortalGroups(JsonStore(tmp_path))
-    assert [before.of(controller(number)) for number in (7, 3)] == [1, 2]
-    after = PortalGroups(JsonStore(tmp_path), first=101)
-    assert [after.of(controller(number)) for number in (3, 7, 5)] == [102, 101, 103]
-    assert after.of(controller(1, cmic=0)) == 101
+    groups = PortalGroups(JsonStore(counted(tmp_path)), first=101)
+    assert [groups.of(controller(number)) for number in (3, 7, 5)] == [102, 101, 106]
+    assert groups.of(controller(1, cmic=0)) == 101
 
 
 def test_none_is_told_that_is_another_s(tmp_path: Path) -> None:

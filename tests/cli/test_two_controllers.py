@@ -33,6 +33,7 @@ from tests.support import row
 from tests.waiting import eventually
 
 OPTIMIZED, NON_OPTIMIZED, UNAVAILABLE = 0, 1, 3
+ONE, OTHER = 2, 3  # their target port groups: those of controllers 1 and 2
 STATE_CHANGED, POWER_ON = (6, 0x2A, 6), (6, 0x29, 0)
 BLOCK = 512
 
@@ -142,8 +143,8 @@ def test_two_controllers_are_one_logical_unit(tmp_path: Path) -> None:
                 key: value for key, value in there.items() if key[0] == 0
             }
             for kind in (4, 5):  # relative target port, target port group
-                assert (here[1, kind][3], there[1, kind][3]) == (1, 2)
-            expected = {1: (OPTIMIZED, 0, [1]), 2: (NON_OPTIMIZED, 0, [2])}
+                assert (here[1, kind][3], there[1, kind][3]) == (ONE, OTHER)
+            expected = {ONE: (OPTIMIZED, 0, [ONE]), OTHER: (NON_OPTIMIZED, 0, [OTHER])}
             assert await groups(one) == await groups(other) == expected
             inquiry = row("INQUIRY").build(allocation_length=96)
             assert (await sent(one, 0, inquiry, data_in=96)).data[5] >> 4 & 3 == 3
@@ -159,34 +160,38 @@ def test_initiators_set_which_controller_is_used(tmp_path: Path) -> None:
     async def work() -> None:
         async with twins(tmp_path) as both:
             one, other = both.one, both.other
-            assert (await set_groups(other, (2, OPTIMIZED))).status == 0
+            assert (await set_groups(other, (OTHER, OPTIMIZED))).status == 0
             assert await triple(one, 0) == STATE_CHANGED
             assert await triple(other, 0) is None
-            await both.active(2)
-            assert await groups(one) == {1: (NON_OPTIMIZED, 1, [1]), 2: (OPTIMIZED, 1, [2])}
+            await both.active(OTHER)
+            assert await groups(one) == {
+                ONE: (NON_OPTIMIZED, 1, [ONE]),
+                OTHER: (OPTIMIZED, 1, [OTHER]),
+            }
             await written(one, 0, 7)
             assert await read(other, 0) == bytes([7]) * BLOCK
-            assert (await set_groups(other, (2, NON_OPTIMIZED))).status == 0
-            await both.active(1)
+            assert (await set_groups(other, (OTHER, NON_OPTIMIZED))).status == 0
+            await both.active(ONE)
             assert await triple(one, 0) == STATE_CHANGED
-            assert (await set_groups(one, (1, OPTIMIZED), (2, NON_OPTIMIZED))).status == 0
+            back = (ONE, OPTIMIZED), (OTHER, NON_OPTIMIZED)
+            assert (await set_groups(one, *back)).status == 0
             assert await triple(other, 0) is None  # nothing has changed
             for wrong in (
-                [(3, OPTIMIZED)],
-                [(1, 2)],
-                [(1, UNAVAILABLE)],
-                [(1, OPTIMIZED), (2, OPTIMIZED)],
-                [(1, NON_OPTIMIZED), (2, NON_OPTIMIZED)],
+                [(1, OPTIMIZED)],
+                [(ONE, 2)],
+                [(ONE, UNAVAILABLE)],
+                [(ONE, OPTIMIZED), (OTHER, OPTIMIZED)],
+                [(ONE, NON_OPTIMIZED), (OTHER, NON_OPTIMIZED)],
             ):
                 assert (await set_groups(one, *wrong)).sense_triple == (5, 0x26, 0), wrong
             assert ways(both) == [
-                (1, True, "active/optimized", "optimized"),
-                (2, False, "active/non-optimized", "optimized"),
+                (ONE, True, "active/optimized", "optimized"),
+                (OTHER, False, "active/non-optimized", "optimized"),
             ]
             both.pull(1)
-            assert (await set_groups(one, (2, OPTIMIZED))).sense_triple == (4, 0x67, 0x0A)
+            assert (await set_groups(one, (OTHER, OPTIMIZED))).sense_triple == (4, 0x67, 0x0A)
             await written(one, 0, 8)
-            assert ways(both)[1] == (2, False, "active/non-optimized", "lost")
+            assert ways(both)[1] == (OTHER, False, "active/non-optimized", "lost")
 
     asyncio.run(work())
 
@@ -245,8 +250,8 @@ def test_no_command_fails_when_a_controller_is_lost(tmp_path: Path, what: str) -
             both.pull(0)
             await asyncio.gather(*load)
             assert counts == [59, 59]
-            await both.active(2)
-            assert (await groups(both.one))[2][0] == OPTIMIZED
+            await both.active(OTHER)
+            assert (await groups(both.one))[OTHER][0] == OPTIMIZED
             assert both.lu.statistics().failures.keys() <= {0x02062A06, 0x02062900}
 
     asyncio.run(work())
@@ -287,17 +292,17 @@ def test_a_state_that_a_controller_tells_is_followed(tmp_path: Path) -> None:
     async def work() -> None:
         async with twins(tmp_path, ",ana=optimized", ",ana=non-optimized") as both:
             one = both.one
-            await both.active(1)
+            await both.active(ONE)
             both.transport(0).set_ana(AnaState.INACCESSIBLE)
-            await both.active(2)
+            await both.active(OTHER)
             assert await triple(one, 0) == STATE_CHANGED
             await written(one, 0, 9)
             assert {group: state for group, (state, _, _) in (await groups(one)).items()} == {
-                1: NON_OPTIMIZED,
-                2: NON_OPTIMIZED,
+                ONE: NON_OPTIMIZED,
+                OTHER: NON_OPTIMIZED,
             }
             both.transport(0).set_ana(AnaState.OPTIMIZED)
-            await both.active(1)
+            await both.active(ONE)
             assert await triple(one, 0) == STATE_CHANGED
             assert await read(one, 0) == bytes([9]) * BLOCK
 
@@ -311,7 +316,7 @@ def test_a_namespace_that_goes_from_one_controller_stays_by_the_other(tmp_path: 
             await written(one, 0, 4)
             both.transport(0).detach(1)
             await eventually(lambda: not both.daemon.served[0].units, "it has gone there")
-            await both.active(2)
+            await both.active(OTHER)
             await eventually(lambda: not both.daemon.controllers._following.locked(), "followed")
             with pytest.raises(OperationError, match="stays until the daemon ends"):
                 both.daemon.controllers.check_going(0)  # tasks may have its memory
@@ -319,14 +324,14 @@ def test_a_namespace_that_goes_from_one_controller_stays_by_the_other(tmp_path: 
             while (attention := await triple(other, 0)) is not None:
                 assert attention == STATE_CHANGED
             assert await read(other, 0) == bytes([4]) * BLOCK
-            assert await groups(other) == {2: (OPTIMIZED, 2, [2])}
+            assert await groups(other) == {OTHER: (OPTIMIZED, 2, [OTHER])}
             both.transport(0).detach()
             await eventually(lambda: both.daemon.served[0].units, "it is back")
             await eventually(lambda: not both.daemon.controllers._following.locked(), "followed")
             assert both.lu.routes.several
             await asyncio.to_thread(one.hear)
             assert await read(one, 0) == bytes([4]) * BLOCK
-            assert (await groups(one)).keys() == {1, 2}
+            assert (await groups(one)).keys() == {ONE, OTHER}
 
     asyncio.run(work())
 
@@ -373,7 +378,7 @@ def test_what_was_set_while_one_was_lost_is_set_in_it(tmp_path: Path) -> None:
             await eventually(lambda: both.lu.routes.every[1].leads, "it is in line")
             assert await cached(both, 1) == 0
             both.pull(0)
-            await both.active(2)
+            await both.active(OTHER)
             await asyncio.to_thread(both.one.hear)
             assert await read(both.one, 0) == bytes(BLOCK)
 
@@ -424,12 +429,12 @@ def test_the_last_controller_is_lost_and_one_returns(tmp_path: Path) -> None:
             one = both.one
             await written(one, 0, 3)
             both.pull(0)
-            await both.active(2)
+            await both.active(OTHER)
             both.pull(1)
             assert await triple(one, 0) == (5, 0x25, 0)
             both.transport(0).insert()
             await both.daemon.served[0].controller.reset()
-            await both.active(1)
+            await both.active(ONE)
             while (attention := await triple(one, 0)) is not None:
                 assert attention in (STATE_CHANGED, POWER_ON)
             assert await read(one, 0) == bytes([3]) * BLOCK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scsi2nvme import engine
+from scsi2nvme.commands.target_port_groups import access_state
 from scsi2nvme.nvme.command import Completion, Opcode
 from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import Result
@@ -18,7 +19,7 @@ from scsi2nvme.scsi.sense import (
     FieldPointer,
     Sense,
 )
-from scsi2nvme.unit.routes import Route, Routes
+from scsi2nvme.unit.routes import AccessState, Route, Routes
 from tests.support import Bench, code, make_bench, make_facts, routed_bench, row
 
 NAME = "SET TARGET PORT GROUPS"
@@ -33,6 +34,13 @@ def active(bench: Bench) -> int:
     route = bench.lu.routes.active
     assert route is not None
     return route.group
+
+
+def test_a_port_of_no_controller_is_as_good_as_any() -> None:
+    """That of a target whose LUNs are chosen one by one, whatever number it has."""
+    states = [access_state(routed_bench().lu, group) for group in (1, 2, 9)]
+    optimized, other = AccessState.ACTIVE_OPTIMIZED, AccessState.ACTIVE_NON_OPTIMIZED
+    assert states == [optimized, other, optimized]
 
 
 def test_a_group_becomes_optimized() -> None:

@@ -13,7 +13,7 @@ from tests.daemon import IQN, Daemon
 from tests.iscsi_client import Initiator
 from tests.support import row
 
-FIRST_GROUPS = (1, 101)
+GROUPS = (2, 3)  # those of controllers 1 and 2
 UNIT, PORT = 0, 1  # ASSOCIATION
 
 
@@ -22,12 +22,11 @@ def both(tmp_path: Path) -> Iterator[list[Initiator]]:
     """An initiator at each daemon."""
     disk, found = tmp_path / "disk", []
     with ExitStack() as stack:
-        for number, first in enumerate(FIRST_GROUPS, 1):
+        for number in (1, 2):
             directory = tmp_path / str(number)
             directory.mkdir()
             spec = f"emulated:{disk},size=4M,controller={number}"
-            words = ("--first-port-group", str(first))
-            daemon = stack.enter_context(Daemon(directory, spec, arguments=words))
+            daemon = stack.enter_context(Daemon(directory, spec))
             one = stack.enter_context(Initiator(("127.0.0.1", daemon.port)))
             one.login(IQN)
             one.hear()
@@ -59,8 +58,8 @@ def test_ports_and_groups_of_two_daemons_differ(both: list[Initiator]) -> None:
     told = [designators(one) for one in both]
     units = [{each: value for each, value in one.items() if each[0] == UNIT} for one in told]
     assert units[0] == units[1]
-    for one, those, first in zip(both, told, FIRST_GROUPS, strict=True):
-        assert those[PORT, Designator.RELATIVE_TARGET_PORT] == first.to_bytes(4, "big")
-        assert those[PORT, Designator.TARGET_PORT_GROUP] == first.to_bytes(4, "big")
-        assert f",t,0x{first:04x}".encode() in those[PORT, Designator.SCSI_NAME_STRING]
-        assert group(one) == (first, [first])
+    for one, those, number in zip(both, told, GROUPS, strict=True):
+        assert those[PORT, Designator.RELATIVE_TARGET_PORT] == number.to_bytes(4, "big")
+        assert those[PORT, Designator.TARGET_PORT_GROUP] == number.to_bytes(4, "big")
+        assert f",t,0x{number:04x}".encode() in those[PORT, Designator.SCSI_NAME_STRING]
+        assert group(one) == (number, [number])

@@ -32,10 +32,10 @@ is() {{ [ "$(</sys/block/${{2##*/}}/device/access_state)" = "$1" ]; }}
 access before-one $one
 access before-other $other
 sg_rtpg --decode $one
-sg_stpg --tp=2 --state=ao $other
+sg_stpg --tp=3 --state=ao $other
 sg_turs --verbose $one || true # it is told
 sg_rtpg --decode $one
-sg_stpg --tp=1 --state=ao $other
+sg_stpg --tp=2 --state=ao $other
 leave_fork acknowledged $one /tmp/twins.count >/tmp/twins.outcome 2>/tmp/twins.errors
 load=$left
 done_so_far() {{ cat /tmp/twins.count 2>/dev/null || echo 0; }}

@@ -2,9 +2,12 @@
 
 A disk with several controllers is one logical unit for each namespace, with a target port for each
 controller: their tags are their relative target port identifiers, and their target port groups, so
-that no two are alike. Whoever has logged in knows them: a controller keeps the one that it had
-first. Several daemons may have controllers of one disk: each counts from a number of its own, which
-is configured. What is saved counts from one. Spec: SPC-4 5.15.2.2; SAM-5 4.6.5.3; RFC 7143 4.1.1.
+that no two are alike. Several daemons may have controllers of one disk, and know nothing of each
+other: so the tag is by the controller's identifier, which no other one of the disk has. Whoever has
+logged in knows it: a controller keeps the one that it had first, as those do that were counted as
+they came, which daemons did before. Such daemons tell theirs apart by a number to count from, which
+is configured. What is saved counts from one.
+Spec: SPC-4 5.15.2.2; SAM-5 4.6.5.3; RFC 7143 4.1.1; NVMe Base 2.0c 3.1.1 (CNTLID).
 """
 
 from __future__ import annotations
@@ -53,7 +56,7 @@ class AllKnown:
 class PortalGroups:
     """Gives controllers their tags. OperationError if what is saved makes no sense.
 
-    `first` is that of disks with one controller, and of the first one of others.
+    `first` is that of disks with one controller, and of controller 0 of others.
     """
 
     def __init__(self, store: JsonStore, first: int = FIRST) -> None:
@@ -69,7 +72,7 @@ class PortalGroups:
 
         OperationError if none is left: those up to the last one are others of the same disk.
         """
-        tag = self._first - FIRST + self._counted(controller)
+        tag = self._first - FIRST + self._kept(controller)
         if tag > LAST:
             raise OperationError(
                 f"first_port_group: no target port group is left for controller "
@@ -77,17 +80,23 @@ class PortalGroups:
             )
         return tag
 
-    def _counted(self, controller: Values) -> int:
-        """Return which one of its disk's controllers one is, as they were first seen."""
+    def _kept(self, controller: Values) -> int:
+        """Return the tag of a controller, counted from one."""
         disk, number = subsystem_of(controller), str(controller.cntlid)
         if not disk:
             return FIRST
         there = {each.disk: each for each in self._known.disks}
         one = there.pop(disk, Known(disk))
         if number not in one.tags:
-            free = min(set(range(FIRST, len(one.tags) + FIRST + 1)) - set(one.tags.values()))
-            one = Known(disk, one.tags | {number: free})
+            one = Known(disk, one.tags | {number: self._free(controller.cntlid, one)})
             self._known = AllKnown((one, *there.values())[:_MOST_DISKS])
             with contextlib.suppress(UnsavedState):  # which the store has told: it counts now
                 self._store.save(_KEY, asdict(self._known))
         return one.tags[number]
+
+    def _free(self, number: int, disk: Known) -> int:
+        """Return the tag of a controller that is new: its own, unless that cannot be."""
+        taken, own = set(disk.tags.values()), FIRST + number
+        if own not in taken and self._first - FIRST + own <= LAST:
+            return own
+        return min(set(range(FIRST, len(taken) + FIRST + 1)) - taken)

@@ -136,9 +136,9 @@ def _daemon_arguments(parser: argparse.ArgumentParser) -> None:
         "--first-port-group",
         metavar="N",
         type=int,
-        help="the number of the first controller of each disk, as target port group, portal group "
-        "tag and relative target port identifier: 1 (the default) to 65535; other controllers of "
-        "the disk follow. Daemons that serve the same disk want numbers that differ",
+        help="the number of a disk's controller, as target port group, portal group tag and "
+        "relative target port identifier: 1 (the default) to 65535. Of a disk with several "
+        "controllers the identifier (CNTLID) of each is added to it",
     )
     parser.add_argument(
         "--poll-us",
