@@ -1,10 +1,11 @@
 """Moves blocks between logical units, piece by piece, for third-party copies.
 
-Where one namespace is both ends and its controller has Copy, that does it; else a piece is read
-into memory of the controllers', and written from there: what two controllers share is copied once,
-by one call. Each piece is treated as a READ and a WRITE of the initiator's: it waits for what is
-alone on its blocks, meets reservations and write protection as they are then, and is in order
-where there are zones. So others never wait for more than a piece, and nothing is held between two.
+Where one namespace is both ends and its controller has a Copy of much at a time, that does it; else
+a piece is read into memory of the controllers', and written from there: what two controllers share
+is copied once, by one call. Each piece is treated as a READ and a WRITE of the initiator's: it
+waits for what is alone on its blocks, meets reservations and write protection as they are then, and
+is in order where there are zones. So others never wait for more than a piece, and nothing is held
+between two.
 
 `_AT_ONCE` pieces of a copy are under way, and `CONCURRENT_COPIES` copies, of one I_T nexus after
 the other; none that waits for long for what is alone on its blocks, as a format is. While others
@@ -41,6 +42,10 @@ from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
 
 PIECE_BYTES = 1 << 20
 COPY_BYTES = 4 << 20  # that one Copy names: it ends soon, when nobody wants it any more
+# One that may name less is slower, Copy by Copy, than what is read and written in large pieces:
+# that was measured with QEMU's 64 KiB (`bench.copies`). A disk is not measured on the way: what
+# others do meanwhile would decide.
+_LEAST_COPY_BYTES = 128 << 10
 _AT_ONCE = 2
 PATIENCE_S = 0.25  # with what is alone on blocks: others copy meanwhile if that takes longer
 # Two pieces at once, each of which is under way for a tenth of the time, leave the others 80 %.
@@ -158,7 +163,8 @@ class _Run:
         facts = move.source.facts
         plain = not (facts.zones or facts.protection_type or move.overlaps)
         within = self._copies and plain and move.source is move.destination
-        return copy_limits(facts) if within else None
+        limits = copy_limits(facts) if within else None
+        return limits if limits and limits.blocks * self._block >= _LEAST_COPY_BYTES else None
 
     async def run(self) -> Moved:
         """Move all of it, or up to what fails."""

@@ -88,6 +88,18 @@ async def test_blocks_are_copied_by_the_controller_itself(bench: Bench) -> None:
 
 
 @told
+async def test_a_copy_of_little_at_a_time_is_not_worth_it(bench: Bench) -> None:
+    data = filled(bench.controller)
+    small = make_facts(namespace={"mssrl": 128, "mcl": 128}).namespace
+    bench.lu.facts = replace(bench.lu.facts, namespace=small)
+    task = await ended(bench.submit(*copying(bench, segment(0, 2048, 2000))))
+    assert task.status == GOOD
+    model = bench.controller.model
+    assert model.blocks(2048, 2000) == data[: 2000 * 512]
+    assert set(model.opcodes()) == {Opcode.READ, Opcode.WRITE}
+
+
+@told
 async def test_blocks_go_to_another_controller_in_pieces(bench: Bench) -> None:
     data = filled(bench.controller)
     lu, other = second(bench)
