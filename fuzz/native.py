@@ -24,6 +24,7 @@ from scsi2nvme.scsi.sense import SenseKey
 from scsi2nvme.scsi.status import Status
 from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.unit.logical_unit import LogicalUnit, Nexus
+from scsi2nvme.unit.mode_pages.hints_grouping import GROUPS, HINTS_GROUPING
 
 _DIRECTIONS = {Data.NONE: 0, Data.IN: 1, Data.OUT: 2}
 # What any data hardly ever suit.
@@ -34,6 +35,12 @@ _LOOKS_AT_DATA = (
 
 _COMPARES = (Hot.VERIFY, Hot.WRITE_AND_VERIFY, Hot.COMPARE_AND_WRITE)
 _MOST_COMPARED = 1 << 16  # bytes
+
+# Groups of which other things are said, where a group can say anything.
+_HINTS = HINTS_GROUPING.layout.build(
+    **{f"group_{group}_access": (0, 0x80, 0x96, 0x65)[group % 4] for group in range(GROUPS)},
+    **{f"group_{group}_use": (0, 8)[group // 4 % 2] for group in range(GROUPS)},
+)
 
 # So many descriptors of an UNMAP are arbitrary: each draw takes as long as a translation.
 _DRAWN = 7
@@ -79,6 +86,8 @@ def _request(row: Command, lu: LogicalUnit, data: st.DataObject) -> tuple[bytes,
 def agrees(row: Command, data: st.DataObject) -> None:
     """Whatever the native path takes, the Python translation does, with the same SQEs."""
     lu, nexus = make_unit(data.draw(strategies.zoned_or_not()))
+    if HINTS_GROUPING.supported(lu.facts):
+        lu.mode.change(HINTS_GROUPING, _HINTS)
     compare(nexus, lu, UnitParameters.of(lu), *_request(row, lu, data))
 
 

@@ -193,7 +193,7 @@ class Command:
     transfer: Transfer = Transfer.NONE
     length_field: str = ""
     protect_field: str = ""  # not zero: protection information is moved behind each block
-    hint_field: str = ""  # ignored, but where there are streams: a group, which is of one
+    hint_field: str = ""  # ignored, but where there are streams: a group, with what is said of it
     zero_length_means: int = 0  # READ (6): 256 blocks; READ CAPACITY (10), without field: 8 bytes
     access: Access = Access.ALWAYS
     legacy_reserve_allows: bool = False  # runs despite another nexus' RESERVE

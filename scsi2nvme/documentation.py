@@ -5,6 +5,7 @@ Run by `make docs`; the pages are committed, and a test compares them.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
@@ -159,7 +160,8 @@ def _page_code(page: ModePage | LogPage) -> str:
 
 
 def _changing(page: ModePage) -> Iterator[str]:
-    yield from map(wording.field_name, page.changeable)
+    names = (re.sub(r"\d+", "N", name) for name in page.changeable)  # of each descriptor alike
+    yield from map(wording.field_name, dict.fromkeys(names))
     if page.feature is not None:
         yield f"{wording.field_name(page.feature.field)} (feature {page.feature.identifier:02X}h)"
 

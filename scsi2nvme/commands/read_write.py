@@ -144,14 +144,23 @@ def run(commands: Iterable[NvmeCommand]) -> Translation:
 
 
 def read_commands(
-    lu: LogicalUnit, lba: int, blocks: int, cdw12: int = 0, protection: Protection | None = None
+    lu: LogicalUnit,
+    lba: int,
+    blocks: int,
+    cdw12: int = 0,
+    protection: Protection | None = None,
+    cdw13: int = 0,
 ) -> Iterator[NvmeCommand]:
     """Return the Reads of a range, with tuples if `protection` moves them."""
     behind = protection.tuple_bytes if protection else 0
     for start, count in split(lu, lba, blocks, protection):
         size = count * (lu.block_bytes + behind)
         yield block_command(
-            *(Opcode.READ, lu, start, count), cdw12=cdw12, data_in=size, protection=protection
+            *(Opcode.READ, lu, start, count),
+            cdw12=cdw12,
+            cdw13=cdw13,
+            data_in=size,
+            protection=protection,
         )
 
 
@@ -189,7 +198,8 @@ def read(task: Task) -> Translation:
     check_read(task, lba, blocks)
     check_length(task, blocks)
     cdw12 = FUA if task.cdb.get("fua") else 0
-    commands = tuple(read_commands(lu, *to_move(task, lba, blocks), cdw12, protection))
+    cdw13 = lu.access_hints.of_read(_group(task))
+    commands = tuple(read_commands(lu, *to_move(task, lba, blocks), cdw12, protection, cdw13))
     if not commands:
         return GOOD
     completions = yield commands
@@ -205,20 +215,22 @@ def write(task: Task) -> Translation:
     check_length(task, blocks)
     check_write(task, lba, blocks)
     stream = stream_of(task)
+    hint = task.lu.access_hints.of_write(_group(task))
     try:
-        return (yield from _write(task, protection, stream))
+        return (yield from _write(task, protection, stream, hint))
     except NvmeError as error:
         if not stream or error.completion.status != StatusCode.INVALID_FIELD:
             raise
-    result = yield from _write(task, protection, 0)
+    result = yield from _write(task, protection, 0, 0)
     task.lu.refuse_streams()  # each write of one would be sent twice, and more
     return result
 
 
-def _write(task: Task, protection: Protection, stream: int) -> Translation:
-    """Write what is to be moved, as blocks of a stream; 0: of none."""
+def _write(task: Task, protection: Protection, stream: int, hint: int) -> Translation:
+    """Write what is to be moved, as blocks of a stream, 0: of none; with what is said of them."""
     lu, lba, blocks = task.lu, task.cdb["lba"], task.command.blocks(task.cdb)
-    dtype, cdw13 = in_stream(stream)
+    dtype, dspec = in_stream(stream)
+    cdw13 = dspec | hint
     cdw12 = dtype | (FUA if task.cdb.get("fua") else 0)
     start, _ = to_move(task, lba, blocks)
     data = task.data_out
@@ -228,6 +240,11 @@ def _write(task: Task, protection: Protection, stream: int) -> Translation:
     if commands:
         yield commands
     return GOOD
+
+
+def _group(task: Task) -> int | None:
+    """Return the group that a command names, None if its CDB has no field for one."""
+    return task.command.hint_of(task.cdb.raw) if task.command.hint_field else None
 
 
 def stream_of(task: Task) -> int:
@@ -255,7 +272,9 @@ def cdb_fields(length: int, count: str = "transfer_length") -> tuple[Field, ...]
 
 
 def group_field(byte: int) -> Field:
-    """Return GROUP NUMBER, a hint for WRITE where GROUP_SUP of page 86h is set, else not used.
+    """Return GROUP NUMBER, a hint for READ and WRITE where GROUP_SUP of page 86h is set.
+
+    Else, and by other commands, it is not used.
 
     Spec: SBC-3 4.23, SBC-4 4.22.2 (64 groups).
     """
@@ -327,7 +346,7 @@ def _row(name: str, opcode: int, length: int, spec: str) -> Command:
         transfer=Transfer.BLOCKS,
         length_field="transfer_length",
         protect_field="" if length == 6 else protect,
-        hint_field="" if reads or length == 6 else "group",
+        hint_field="" if length == 6 else "group",
         zero_length_means=256 if length == 6 else 0,
         access=Access.READ if reads else Access.WRITE,
         modifies_medium=not reads,
@@ -352,7 +371,7 @@ def _long_row(name: str, action: int, spec: str) -> Command:
         transfer=Transfer.BLOCKS,
         length_field="transfer_length",
         protect_field=protect,
-        hint_field="" if reads else "group",
+        hint_field="group",
         access=Access.READ if reads else Access.WRITE,
         modifies_medium=not reads,
         supported=supports_long_cdbs,

@@ -139,6 +139,8 @@ typedef struct {
     uint64_t zone_blocks;      /* of one zone: the engine writes it, in order. 0: no zones */
     uint64_t zone_capacity;    /* of its blocks: those behind them are a gap */
     uint32_t grouped_streams;  /* a WRITE of a group up to it is of the stream of that number */
+    uint8_t hinted;            /* something is said of how the blocks of some group are used: */
+    uint8_t read_hints[64], write_hints[64]; /* DSM of Reads and Writes, by group */
 } s2n_lu_params;
 
 /* A logical unit begins with its step-aside flag set. */

@@ -104,11 +104,23 @@ static bool plan_transfer(const s2n_lu_params *lu, const struct s2n_hot_row *row
     return true;
 }
 
+/* CDW13 of what is said of the blocks of a group; 0: a CDB has no field for that. */
+static uint64_t hint_of(const uint8_t hints[64], const struct s2n_hot_row *row, const uint8_t *cdb)
+{
+    uint64_t group = s2n_hot_bits(cdb, row->group);
+
+    return row->group.mask ? (uint64_t)hints[group % 64] << NVME_DSM_SHIFT : 0;
+}
+
 static bool plan_read(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,
                       const struct s2n_hot_data *data, struct s2n_hot_plan *plan)
 {
     (void)data;
-    return plan_transfer(lu, row, cdb, NVME_READ, plan);
+    if (!plan_transfer(lu, row, cdb, NVME_READ, plan))
+        return false;
+    if (lu->hinted)
+        plan->cdw12 |= hint_of(lu->read_hints, row, cdb);
+    return true;
 }
 
 /* CDW12 and CDW13 of the stream that a group is written to, 0 if there is none. */
@@ -128,6 +140,8 @@ static bool plan_write(const s2n_lu_params *lu, const struct s2n_hot_row *row, c
         return false;
     if (lu->grouped_streams)
         plan->cdw12 |= stream_of(lu, row, cdb);
+    if (lu->hinted)
+        plan->cdw12 |= hint_of(lu->write_hints, row, cdb);
     return true;
 }
 

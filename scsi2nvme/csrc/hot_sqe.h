@@ -19,7 +19,7 @@ enum {
 };
 /* In CDW12. */
 enum { NVME_STREAMS = 1 << 20, NVME_DEAC = 1 << 25, NVME_FUA = 1 << 30 };
-enum { NVME_DSPEC_SHIFT = 32 + 16 }; /* in CDW13, above it */
+enum { NVME_DSM_SHIFT = 32, NVME_DSPEC_SHIFT = 32 + 16 }; /* in CDW13, above it */
 
 static inline bool s2n_hot_within(const s2n_lu_params *lu, uint64_t lba, uint64_t count)
 {

@@ -38,12 +38,15 @@ class UnitParameters:
     zone_blocks: int = 0
     zone_capacity: int = 0
     grouped_streams: int = 0
+    read_hints: bytes = b""  # of each group; none at all: nothing is said
+    write_hints: bytes = b""
 
     @classmethod
     def of(cls, device: BlockDevice) -> UnitParameters:
         """Return what the hot path must know of a block device."""
         kept, atomic = device.facts.protection, device.atomic_limits()
         zones, boundary = device.zones, device.optimal_boundary_blocks
+        hints = device.access_hints
         return cls(
             nsid=device.nsid,
             block_bytes=device.block_bytes,
@@ -69,6 +72,8 @@ class UnitParameters:
             zone_blocks=0 if zones is None else zones.size,
             zone_capacity=0 if zones is None else zones.capacity,
             grouped_streams=device.permanent_streams,
+            read_hints=hints.reads,
+            write_hints=hints.writes,
         )
 
     @property
@@ -104,5 +109,8 @@ class UnitParameters:
                 "zone_blocks": self.zone_blocks,
                 "zone_capacity": self.zone_capacity,
                 "grouped_streams": self.grouped_streams,
+                "hinted": bool(self.read_hints),
+                "read_hints": self.read_hints,
+                "write_hints": self.write_hints,
             },
         )

@@ -60,6 +60,7 @@ class Registry:
         self._by_controller[controller].append(lu)
         lu.epoch, lu.on_change = self.epoch, unit.publish
         lu.on_streams_refused = unit.streams_refused
+        lu.on_mode_changed = unit.begin_refresh  # of what is said of groups the hot path is told
         lu.statistics = plane_unit.statistics
         lu.exceptions.later = lambda *what: asyncio.get_running_loop().call_later(*what)
         plane_unit.set_aside(False)

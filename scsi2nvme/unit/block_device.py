@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from hashlib import sha256
 
+from scsi2nvme.nvme.access_hints import NO_HINTS, AccessHints
 from scsi2nvme.nvme.lba_status import AOCS_ALLOCATED, OACS_LBA_STATUS
 from scsi2nvme.nvme.namespace import NamespaceFacts, Zones
 from scsi2nvme.nvme.protection import TUPLE_BYTES
@@ -308,6 +309,11 @@ class BlockDevice:
         The others are opened, and closed, by STREAM CONTROL.
         """
         return min(self.streams, PERMANENT_STREAMS)
+
+    @property
+    def access_hints(self) -> AccessHints:
+        """What groups of reads and writes say of how their blocks are used."""
+        return NO_HINTS
 
     @property
     def writes_atomically(self) -> bool:

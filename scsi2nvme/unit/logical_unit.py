@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 
 from scsi2nvme.fields import Values
+from scsi2nvme.nvme.access_hints import NO_HINTS, AccessHints
 from scsi2nvme.nvme.namespace import NamespaceFacts, SecureErase
 from scsi2nvme.nvme.protection import NO_PROTECTION, Protection
 from scsi2nvme.records import dataclass
@@ -35,6 +36,8 @@ from scsi2nvme.unit.firmware import FirmwareDownload
 from scsi2nvme.unit.identifying import IdentifyingInformation
 from scsi2nvme.unit.initialization import Initialization
 from scsi2nvme.unit.log_parameters import LogParameters
+from scsi2nvme.unit.mode_pages.hints_grouping import HINTS_GROUPING, access_hints
+from scsi2nvme.unit.mode_pages.page import PageControl
 from scsi2nvme.unit.mode_parameters import ModeParameters, pages_of
 from scsi2nvme.unit.ports import ITNexus, PortName
 from scsi2nvme.unit.power_conditions import (
@@ -104,6 +107,7 @@ class LogicalUnit(BlockDevice):
     `on_change` is called whenever `aside()` may have changed, so that the data
     plane can raise or drop its step-aside flags before the next command. `epoch` advances
     with whatever is assigned to an attribute; what changes within one calls `on_change`.
+    `on_mode_changed` is called when mode pages have others' values.
     """
 
     def __init__(
@@ -133,6 +137,7 @@ class LogicalUnit(BlockDevice):
         self.routes = Routes()  # where several controllers lead here
         self.on_change: Callable[[], None] = lambda: None
         self.on_streams_refused: Callable[[], None] = lambda: None
+        self.on_mode_changed: Callable[[], object] = lambda: None
         self.read_only = False  # by configuration
         self.removable = False  # by configuration: the medium can be ejected, and comes back
         self.security = False  # by configuration: initiators may use security protocols
@@ -142,7 +147,7 @@ class LogicalUnit(BlockDevice):
         self.firmware_allowed = False  # to initiators, by configuration
         self.enclosure_allowed = False  # the same: pages of the enclosure that the disk is in
         self.firmware = FirmwareDownload()  # of the controller, shared by all that share it
-        self.mode = ModeParameters(self, self.store, lambda: self.on_change())
+        self.mode = ModeParameters(self, self.store, self._mode_changed)
         self.exceptions = InformationalExceptions(
             self.mode, lambda code: self.establish_attention(code), lambda: self.on_change()
         )
@@ -209,6 +214,13 @@ class LogicalUnit(BlockDevice):
         return self.reservations.on_disk
 
     @property
+    def access_hints(self) -> AccessHints:
+        """See BlockDevice."""
+        if not HINTS_GROUPING.supported(self.facts):
+            return NO_HINTS
+        return access_hints(self.mode.values(HINTS_GROUPING, PageControl.CURRENT))
+
+    @property
     def rescap(self) -> int:
         """The namespace's reservation capabilities (RESCAP)."""
         return int(self.facts.namespace.rescap)
@@ -260,6 +272,10 @@ class LogicalUnit(BlockDevice):
             self.establish_attention(MODE_PARAMETERS_CHANGED, but=but)
         if self.streams != streams:
             self.establish_attention(INQUIRY_DATA_HAS_CHANGED, but=but)
+
+    def _mode_changed(self) -> None:
+        self.on_change()
+        self.on_mode_changed()
 
     def refuse_streams(self) -> None:
         """The controller has refused a write for its stream, and for nothing else.
@@ -428,4 +444,4 @@ class LogicalUnit(BlockDevice):
             for key in self.unit_attentions:
                 self.unit_attentions[key] = [Sense(cause)]
         self.exceptions.select()  # what goes on is told after it: nobody may have been before
-        self.on_change()
+        self._mode_changed()

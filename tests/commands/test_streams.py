@@ -111,7 +111,7 @@ def test_groups_that_are_streams_as_linux_reads_them(count: int, groups: int) ->
     page = bench.do(
         "MODE SENSE (10)", dbd=1, page_code=0x0A, subpage_code=5, allocation_length=520
     ).data_in[8:]
-    assert page[:4] == bytes.fromhex("4A 05 040C")  # of 64 groups
+    assert page[:4] == bytes.fromhex("CA 05 040C")  # of 64 groups
     enabled = [page[at] >> 2 & 1 for at in range(16, len(page), 16)]
     assert enabled == [1] * groups + [0] * (31 - groups)
     for stream in range(groups):
@@ -279,4 +279,4 @@ def test_the_usage_map_has_what_is_looked_at(streams: Streams | None, bits: int)
     fields = {"reporting_options": 1, "allocation_length": 255}
     usage = bench.do(name, **fields, requested_opcode=0x2A).data_in[4:]
     assert usage[6] == bits
-    assert bench.do(name, **fields, requested_opcode=0x28).data_in[10] == 0
+    assert bench.do(name, **fields, requested_opcode=0x28).data_in[10] == bits

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ctypes import (
     CDLL,
     POINTER,
+    Array,
     Structure,
     byref,
     c_bool,
@@ -82,6 +83,9 @@ class _Parameters(Structure):
         ("zone_blocks", c_uint64),
         ("zone_capacity", c_uint64),
         ("grouped_streams", c_uint32),
+        ("hinted", c_uint8),
+        ("read_hints", c_uint8 * 64),
+        ("write_hints", c_uint8 * 64),
     )
 
 
@@ -101,8 +105,11 @@ class _Op(Structure):
 
 
 def _native(parameters: UnitParameters) -> _Parameters:
-    theirs = parameters.native
-    return _Parameters(*(getattr(theirs, name) for name, _ in _Parameters._fields_))
+    theirs, ours = parameters.native, _Parameters()
+    for name, kind in _Parameters._fields_:
+        value = getattr(theirs, name)
+        setattr(ours, name, kind(*value) if issubclass(kind, Array) else value)
+    return ours
 
 
 class NativePath:

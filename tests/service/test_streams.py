@@ -8,6 +8,8 @@ import pytest
 
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.nvme.status import StatusCode
+from scsi2nvme.unit.mode_pages.hints_grouping import HINTS_GROUPING
+from tests.commands.test_access_hints import SWAP, saying
 from tests.commands.vectors import block
 from tests.service.bench import Bench, played, settle
 from tests.service.test_mover import GOOD, ended
@@ -37,3 +39,23 @@ def test_streams_that_are_refused_are_told_of_once(caplog: pytest.LogCaptureFixt
     assert [each for each in caplog.messages if "writes of streams are refused" in each] == [
         "disk SN0001, namespace 1: writes of streams are refused; there are none from now on"
     ]
+
+
+def test_what_initiators_say_of_groups_is_the_hot_path_s_to_tell() -> None:
+    data = bytes(8) + HINTS_GROUPING.with_header(saying({9: SWAP}), saveable=False)
+    cdb = row("MODE SELECT (10)").build(pf=1, parameter_list_length=len(data))
+
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        served = bench.service._registry.units[bench.lu]
+        assert served.parameters.write_hints == b""
+        assert (await ended(bench.submit(cdb, data))).status == GOOD
+        await settle()
+        await bench.drained()
+        assert (served.parameters.write_hints[8:10], served.stale) == (b"\0\4", False)
+        bench.lu.reset(None)  # it was not saved
+        await settle()
+        await bench.drained()
+        assert (served.parameters.write_hints, served.stale) == (b"", False)
+
+    played(story, streams=SEVEN_STREAMS)
