@@ -28,12 +28,8 @@ class Executing(Protocol):
     """What commands need of the controller that executes them."""
 
     @property
-    def name(self) -> str:
-        """Which it is, for people."""
-
-    @property
-    def failure(self) -> str:
-        """Why it is dead."""
+    def gone(self) -> str:
+        """What to tell of a command that ended with LOST."""
 
     @property
     def identity(self) -> Values:
@@ -61,9 +57,7 @@ class Commands:
         """Execute any command, as long as it succeeds."""
         (completion,) = await self._controller.execute(command)
         if completion.status == LOST:
-            raise ControllerGoneError(
-                f"{self._controller.name} is dead: {self._controller.failure}"
-            )
+            raise ControllerGoneError(self._controller.gone)
         if completion.status:
             raise StatusError(command, completion)
         return completion

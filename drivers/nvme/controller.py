@@ -83,8 +83,8 @@ class Controller:
     `on_event` is called for asynchronous events, with a namespace event when a reset
     brought other namespaces to light, and, before any command goes on, when it undid what
     cannot be set again, or when that would go on at what it was not meant for. `failure` says
-    why the controller is dead. `commands` are those that have a name, over `execute`. `name` is
-    its transport's, `known_as` what it was opened as.
+    why the controller is dead, `gone` what to tell of what ended with LOST. `commands` are those
+    that have a name, over `execute`. `name` is its transport's, `known_as` what it was opened as.
     """
 
     def __init__(
@@ -310,7 +310,7 @@ class Controller:
     ) -> Callable[[], None]:
         """As `execute`, told by `completed`, for a party; see `NvmeExecutor`."""
         if self.state is ControllerState.CLOSED:
-            raise ControllerError(f"{self.name} is closed")
+            raise ControllerError(self.gone)
         completed = self._activation.following(commands, completed)
         return self._executor.start(commands, completed, party)
 
@@ -371,6 +371,12 @@ class Controller:
         """Nobody uses `io_queues` any more, nor ever will. A reset under way ends before."""
         await self._recovery.stop(_DRAIN_S)
         self._data_path = None
+
+    @property
+    def gone(self) -> str:
+        """Why it executes nothing: only one that is dead has failed."""
+        why = f": {self.failure}" if self.state is ControllerState.DEAD else ""
+        return f"{self.name} is {self.state.value}{why}"
 
     @property
     def live(self) -> bool:

@@ -95,7 +95,7 @@ async def execute(
     except (ControllerError, ValueError) as error:
         raise OperationError(f"{command.name}: {error}") from error
     if completion.status == LOST:
-        raise OperationError(f"{controller.name} is dead: {controller.failure}")
+        raise OperationError(controller.gone)
     metadata = completion.metadata[: command.metadata_in]
     return replace(completion, data=completion.data[: command.data_in], metadata=metadata)
 
@@ -161,11 +161,11 @@ async def reset_subsystem(controller: Controller) -> None:
     except ControllerError as error:
         raise OperationError(f"{controller.name}: {error}") from error
     if not controller.live:
-        raise OperationError(f"{controller.name} is dead: {controller.failure}")
+        raise OperationError(controller.gone)
 
 
 async def reset(controller: Controller) -> None:
     """Reset a controller; OperationError if it does not come back."""
     await controller.reset()
     if not controller.live:
-        raise OperationError(f"{controller.name} is dead: {controller.failure}")
+        raise OperationError(controller.gone)

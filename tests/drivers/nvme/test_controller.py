@@ -375,6 +375,24 @@ def test_a_hopeless_reset_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     run(scenario())
 
 
+def test_what_the_end_interrupts_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scsi2nvme.drivers.nvme.controller._DRAIN_S", 0.01)
+
+    async def scenario() -> None:
+        transport = EmulatedTransport(EmulatedOptions(size_bytes=4 * MIB, block_bytes=BLOCK))
+        controller = await Controller.open(transport, timing=PATIENT)
+        transport.emulator.add_fault(action=HANG, opcode=Opcode.READ)
+        reading = asyncio.create_task(controller.commands.succeed(read(0, 1)))
+        await asyncio.sleep(0)
+        await controller.close()
+        with pytest.raises(ControllerError, match=f"^{controller.name} is closed$"):
+            await reading
+        with pytest.raises(ControllerError, match=f"^{controller.name} is closed$"):
+            await controller.execute(read(0, 1))
+
+    run(scenario())
+
+
 # ---- statuses ----
 
 
