@@ -133,6 +133,24 @@ async def set_groups(one: Initiator, *wanted: tuple[int, int]) -> ScsiResult:
     return await sent(one, 0, cdb, data_out=data)
 
 
+def test_one_without_a_port_group_costs_itself_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    why = "first_port_group: no target port group is left for controller 2 of its disk"
+
+    async def work() -> None:
+        configured = serving(tmp_path, *specs(tmp_path), port=free_port())
+        async with running(replace(configured, first_port_group=0xFFFF)) as daemon:
+            assert [one.portal_group for one in daemon.served] == [0xFFFF]
+            states = [(row["State"], row["Reason"]) for row in daemon.controllers.states()]
+            assert states[0] == ("live", "")
+            assert states[1][0] == "not served"
+            assert why in states[1][1]
+
+    asyncio.run(work())
+    assert why in caplog.text
+
+
 def test_two_controllers_are_one_logical_unit(tmp_path: Path) -> None:
     async def work() -> None:
         async with twins(tmp_path) as both:

@@ -13,8 +13,11 @@ Spec: SPC-4 5.15.2.2; SAM-5 4.6.5.3; RFC 7143 4.1.1; NVMe Base 2.0c 3.1.1 (CNTLI
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, field, replace
 
+from scsi2nvme.cli.config import TargetSettings
+from scsi2nvme.cli.daemon.front_ends.front_end import Served
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.fields import Values
@@ -66,6 +69,27 @@ class PortalGroups:
             self._known = AllKnown() if saved is None else table(saved, AllKnown)
         except ValueError as error:
             raise store.damaged(_KEY, error) from None
+
+    def first(
+        self, up: Sequence[Served], leave_out: Callable[[int, TargetSettings, Exception], None]
+    ) -> list[Served]:
+        """Return the controllers that are there at the start, with their tags.
+
+        One that has none costs itself only, and is left out; OperationError if all are such.
+        """
+        joined: list[Served] = []
+        for one in up:
+            try:
+                joined.append(self.joined(one))
+            except OperationError as error:
+                if one is up[-1] and not joined:
+                    raise
+                leave_out(one.number, one.settings, error)
+        return joined
+
+    def joined(self, one: Served) -> Served:
+        """Return a controller with its tag; OperationError as of `of`."""
+        return replace(one, portal_group=self.of(one.controller.identity))
 
     def of(self, controller: Values) -> int:
         """Return the tag of a controller, by its Identify Controller data.

@@ -91,7 +91,8 @@ class Controllers:
         stack.push_async_callback(self._close_controllers)
         stack.callback(self._close_natives)
         stack.push_async_callback(self._opening.stop)
-        self._take_in(*await self._opening.some())
+        up = await self._opening.some()
+        self._take_in(*self._portal_groups.first(up, self._leave_out))
         self._inventory.make()
 
     async def detach(self) -> None:
@@ -184,9 +185,7 @@ class Controllers:
 
     def _take_in(self, *come: Served) -> None:
         """Give controllers their places, and names."""
-        for arrived in come:
-            group = self._portal_groups.of(arrived.controller.identity)
-            one = replace(arrived, portal_group=group)
+        for one in come:
             insort(self.served, one, key=lambda each: each.number)
             one.controller.on_event = partial(self.on_event, one)
         self._name_disks()
@@ -213,7 +212,7 @@ class Controllers:
         async with self._following:
             number = self._place(target)
             try:
-                self._take_in(self._join(number, target, controller))
+                self._take_in(self._portal_groups.joined(self._join(number, target, controller)))
                 one = self._served(number)
                 self._inventory.follow(one)
                 await self._tell_front_ends()
@@ -360,7 +359,7 @@ class Controllers:
         async for one in self._opening.rest():
             async with self._following:
                 try:
-                    self._take_in(one)
+                    self._take_in(self._portal_groups.joined(one))
                     self._inventory.follow(one)
                     await self._tell_front_ends()
                 except Exception as error:  # it costs itself only: others are still to come
