@@ -2,13 +2,20 @@
 
 An object manager at PATH has one object per handler; its last path element is the
 handler's name. One program has the bus name: we, or a tcmu-runner that we register our
-handler with, and after which we have it. Needs the optional dependency dbus-fast.
+handler with, and after which we have it. While no daemon runs a *stand-in* has it, which
+gives way to any. Needs the optional dependency dbus-fast.
+
+Of a backstore targetcli shows what the kernel says: configuration string, size, and whether it
+is exported. No handler is asked. So what is wrong is told by lines beside that of the handler:
+each *notice* is one more handler, whose name says it, with no backstores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Annotated, NoReturn
 
 from dbus_fast import (
     BusType,
@@ -32,6 +39,7 @@ MANAGER = "HandlerManager1"  # of names and paths below those of the service
 
 Check = Callable[[str], object]
 Describe = Callable[[], str]
+Notices = Callable[[], Iterable[str]]
 CheckedConfig = Annotated[tuple[bool, str], DBusSignature("bs")]
 
 
@@ -87,28 +95,52 @@ class HandlerInterface(ServiceInterface):
         return True, ""
 
 
+def _path(notice: str) -> str:
+    """Return the path of a notice, from which targetcli makes a node's name."""
+    words = re.sub("[^A-Za-z0-9]+", "_", notice.partition(":")[0]).strip("_").lower()
+    return f"{PATH}/{HANDLER}_{words}"
+
+
+def _refused(notice: str, config: str) -> NoReturn:
+    raise ConfigError(notice)
+
+
 class TcmuBus:
     """Our name and handler on a bus: the system's, or that of `address`.
 
-    `guest`: whether tcmu-runner has the name, and answers the kernel.
+    `guest`: whether another has the name, such as tcmu-runner, which answers the kernel then.
+    `asked` counts who has asked for the handlers.
     """
 
-    def __init__(self, bus: MessageBus, *, guest: bool) -> None:
+    def __init__(self, bus: MessageBus, notices: Notices, *, guest: bool) -> None:
         self.guest = guest
+        self.asked = 0
         self._bus = bus
+        self._notices = notices
+        self._shown: dict[str, str] = {}  # notices, by their paths
         bus.add_message_handler(self._named)
+        bus.add_message_handler(self._listed)
 
     @classmethod
-    async def connect(cls, check: Check, describe: Describe, address: str | None = None) -> TcmuBus:
-        """Serve the contract; BusUnavailable if there is no bus, or no place for us on it."""
+    async def connect(
+        cls,
+        check: Check,
+        describe: Describe,
+        address: str | None = None,
+        notices: Notices = tuple,
+    ) -> TcmuBus:
+        """Serve the contract; BusUnavailable if there is no bus, or no place for us on it.
+
+        `notices`: sentences, up to a colon the name of what is wrong.
+        """
         bus = MessageBus(bus_address=address, bus_type=BusType.SYSTEM)
         try:
             await bus.connect()
             bus.export(f"{PATH}/{HANDLER}", HandlerInterface(check, describe))
-            reply = await bus.request_name(NAME)
+            reply = await bus.request_name(NAME, NameFlag.REPLACE_EXISTING)
             if reply is RequestNameReply.PRIMARY_OWNER:
-                return cls(bus, guest=False)
-            this = cls(bus, guest=True)
+                return cls(bus, notices, guest=False)
+            this = cls(bus, notices, guest=True)
             await this._register(check, describe)
         except (OSError, DBusError) as error:
             bus.disconnect()
@@ -117,6 +149,21 @@ class TcmuBus:
             bus.disconnect()
             raise
         return this
+
+    @classmethod
+    async def stand_in(cls, notice: str, address: str | None = None) -> TcmuBus:
+        """Tell for a daemon that does not run, until one comes, and why nothing is created."""
+        bus = MessageBus(bus_address=address, bus_type=BusType.SYSTEM)
+        try:
+            await bus.connect()
+            handler = HandlerInterface(partial(_refused, notice), lambda: notice)
+            bus.export(f"{PATH}/{HANDLER}", handler)
+            flags = NameFlag.ALLOW_REPLACEMENT | NameFlag.DO_NOT_QUEUE
+            reply = await bus.request_name(NAME, flags)
+        except (OSError, DBusError) as error:
+            bus.disconnect()
+            raise BusUnavailable(f"the D-Bus name {NAME}: {error}") from error
+        return cls(bus, lambda: [notice], guest=reply is not RequestNameReply.PRIMARY_OWNER)
 
     async def _register(self, check: Check, describe: Describe) -> None:
         """Have whoever owns the name show our handler."""
@@ -145,9 +192,24 @@ class TcmuBus:
         raise BusUnavailable(f"the D-Bus name {NAME} is another's ({why}); stop that first")
 
     def _named(self, message: Message) -> None:
-        """Note that the name has become ours: tcmu-runner has ended."""
-        if message.member == "NameAcquired" and message.body == [NAME]:
-            self.guest = False
+        """Note that the name has become ours, as tcmu-runner has ended, or another's."""
+        if message.member in ("NameAcquired", "NameLost") and message.body == [NAME]:
+            self.guest = message.member == "NameLost"
+
+    def _listed(self, message: Message) -> None:
+        """Before the handlers are listed, have these be what there is to tell at that moment."""
+        if message.member != "GetManagedObjects":
+            return
+        self.asked += 1
+        now = {_path(notice): notice for notice in self._notices()}
+        for path in [path for path, notice in self._shown.items() if now.get(path) != notice]:
+            self._bus.unexport(path)
+            del self._shown[path]
+        for path, notice in now.items():
+            if path not in self._shown:
+                handler = HandlerInterface(partial(_refused, notice), partial(str, notice))
+                self._bus.export(path, handler)
+                self._shown[path] = notice
 
     def close(self) -> None:
         """Leave the bus."""

@@ -102,9 +102,11 @@ def test_units_are_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "ExecStart=/opt/x/scsi2nvme daemon --config" in unit
     assert "@" not in unit.split("ExecStart=")[1].splitlines()[0]
     assert "SystemCallFilter=mincore" in unit.splitlines()
-    activation = dict(line.split("=") for line in paths[2].read_text().splitlines() if "=" in line)
-    assert activation["Name"] == paths[2].stem == NAME
-    assert f"Alias={activation['SystemdService']}" in unit.splitlines()
+    bus = next(path for path in paths if path.stem == NAME)
+    activation = dict(line.split("=") for line in bus.read_text().splitlines() if "=" in line)
+    assert activation["Name"] == NAME
+    standing_in = next(path for path in paths if path.name == activation["SystemdService"])
+    assert "ExecStart=/opt/x/scsi2nvme daemon --stand-in" in standing_in.read_text().splitlines()
     assert "MemoryMax=50%" in unit.splitlines()
     assert main(["install-units", "--dry-run", "--program", "/opt/x/scsi2nvme"]) == 0
     assert unit in capsys.readouterr().out

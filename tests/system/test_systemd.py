@@ -50,7 +50,7 @@ systemctl enable --now initiator
 """
 # What `install-units` has put there, and not the package, which an administrator's would go before.
 UNPACKAGED = """
-rm /etc/systemd/system/scsi2nvme.service /etc/dbus-1/system.d/scsi2nvme.conf
+rm /etc/systemd/system/scsi2nvme*.service /etc/dbus-1/system.d/scsi2nvme.conf
 rm /etc/udev/rules.d/60-scsi2nvme.rules /etc/tmpfiles.d/scsi2nvme.conf
 rm /usr/local/share/dbus-1/system-services/org.kernel.TCMUService1.service
 """
@@ -90,7 +90,7 @@ def test_the_unit_is_sound_and_confined(machine: Machine) -> None:
     output = machine.run(
         f"""
         {INSTALL}
-        systemd-analyze verify /etc/systemd/system/scsi2nvme.service 2>&1 | tee /tmp/said
+        systemd-analyze verify /etc/systemd/system/scsi2nvme*.service 2>&1 | tee /tmp/said
         test ! -s /tmp/said
         systemd-analyze security --no-pager --threshold={EXPOSURE} scsi2nvme
         """,
@@ -118,22 +118,36 @@ def test_targetcli_starts_the_daemon_and_no_tcmu_runner(machine: Machine) -> Non
         f"""
         scsi2nvme bind {A.address}
         systemctl stop tcmu-runner
+        mark() {{ sed "s/^/$1 /"; }}
         both() {{ systemctl is-active scsi2nvme tcmu-runner | tr '\\n' ' '; }}
+        told() {{
+          dbus-send --system --print-reply --dest=org.freedesktop.DBus / \
+            org.freedesktop.DBus.GetNameOwner string:org.kernel.TCMUService1
+        }}
         targetcli ls
+        eventually 60 told
+        targetcli ls /backstores | mark STOPPED
+        ! targetcli /backstores/user:nvme create name=x size=0 cfgstring=0/1 2>&1 | mark STOPPED
         echo "DISABLED $(both)"
+        systemctl stop scsi2nvme-absent
         systemctl enable scsi2nvme
         targetcli ls
+        eventually 60 systemctl --quiet is-active scsi2nvme
+        targetcli ls /backstores | mark SERVED
         echo "ENABLED $(both)"
         targetcli /backstores/user:nvme help create
         systemctl disable --now scsi2nvme
         scsi2nvme unbind {A.address}
         """,
-        timeout_s=120,
+        timeout_s=240,
     ).output
     states = dict(re.findall("^(DISABLED|ENABLED) (.*) $", output, re.M))
     assert re.fullmatch("(inactive|failed) inactive", states["DISABLED"])
-    # It has its name on D-Bus before it is ready.
-    assert re.fullmatch("(active|activating) inactive", states["ENABLED"])
+    assert re.search("^STOPPED .*user:nvme_the_daemon_does_not_run .*Objects: 0", output, re.M)
+    assert re.search("^STOPPED .*The daemon does not run: ", output, re.M)
+    assert re.search("^SERVED .*user:nvme ", output, re.M)
+    assert not re.search("^SERVED .*does_not_run", output, re.M)
+    assert states["ENABLED"] == "active inactive"
     assert f"cfgstring={A.address.replace(':', '_')}/1" in output
 
 

@@ -174,6 +174,16 @@ def _daemon_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _own_arguments(parser: argparse.ArgumentParser) -> None:
+    _daemon_arguments(parser)
+    parser.add_argument(
+        "--stand-in",
+        action="store_true",
+        help="serve nothing, but tell targetcli that no daemon runs, until one does or nobody asks "
+        "(what the unit scsi2nvme-absent is for)",
+    )
+
+
 def _log_level(arguments: argparse.Namespace) -> LogLevel | None:
     """Return the level that is asked for, None if none is."""
     if arguments.verbose:
@@ -222,6 +232,10 @@ def _served(arguments: argparse.Namespace) -> int:
 
 
 def _daemon(arguments: argparse.Namespace) -> int:
+    if arguments.stand_in:
+        from scsi2nvme.cli.daemon.front_ends.tcmu import stand_in
+
+        return stand_in.run()
     arguments.tcmu = True
     if not arguments.config and not arguments.controller:
         arguments.config = DAEMON_CONFIG
@@ -243,7 +257,7 @@ VERBS = (
         "serve controllers to the kernel's target",
         _DAEMON,
         (controller_specs, _CONFIG, EXIT_STATUS),
-        _daemon_arguments,
+        _own_arguments,
         _daemon,
         rank=11,
     ),

@@ -14,6 +14,7 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.annotations import DBusStr
 from dbus_fast.service import ServiceInterface, dbus_method
 
+from scsi2nvme.cli.daemon.front_ends.tcmu.stand_in import NOTICE, stand_in
 from scsi2nvme.target.tcmu.dbus import (
     INTERFACE,
     NAME,
@@ -100,6 +101,63 @@ def test_the_description_is_that_of_the_moment(address: str) -> None:
 
     (answer,) = asyncio.run(run())
     assert answer.value == "after"  # type: ignore[attr-defined]
+
+
+async def listed(address: str) -> dict[str, str]:
+    """Return what targetcli shows of handlers, and what its help says of each."""
+    manager = "org.freedesktop.DBus.ObjectManager"
+    (objects,) = await ask(address, PATH, manager, "GetManagedObjects")
+    assert isinstance(objects, dict)
+    return {
+        path.removeprefix(f"{PATH}/"): about[INTERFACE]["ConfigDesc"].value
+        for path, about in objects.items()
+    }
+
+
+def test_what_is_wrong_has_a_line_of_its_own_while_it_is(address: str) -> None:
+    notices: list[str] = []
+
+    async def run() -> None:
+        bus = await TcmuBus.connect(parse_config, lambda: USAGE, address, lambda: notices)
+        try:
+            assert list(await listed(address)) == ["nvme"]
+            for why in ("no answer", "pulled out"):
+                notices[:] = [f"Controller 0000_01_00.0 is dead: {why}"]
+                shown = await listed(address)
+                assert shown.pop("nvme") == USAGE
+                assert shown == {"nvme_controller_0000_01_00_0_is_dead": notices[0]}
+            path = f"{PATH}/nvme_controller_0000_01_00_0_is_dead"
+            answer = await ask(address, path, INTERFACE, "CheckConfig", "nvme_x/0/1")
+            assert answer == [False, f"nvme_x/0/1: {notices[0]}"]
+            notices.clear()
+            assert list(await listed(address)) == ["nvme"]
+        finally:
+            bus.close()
+
+    asyncio.run(run())
+
+
+def test_while_no_daemon_runs_another_tells_so(address: str) -> None:
+    async def run() -> None:
+        standing_in = asyncio.create_task(stand_in(address, 0.5))
+        while await owner(address) is None:
+            assert not standing_in.done()
+        shown = await listed(address)
+        assert shown == {"nvme": NOTICE, "nvme_the_daemon_does_not_run": NOTICE}
+        answer = await ask(address, f"{PATH}/nvme", INTERFACE, "CheckConfig", "nvme/0/1")
+        assert answer == [False, f"nvme/0/1: {NOTICE}"]
+        bus = await TcmuBus.connect(parse_config, lambda: USAGE, address)
+        try:
+            assert not bus.guest
+            assert await listed(address) == {"nvme": USAGE}
+            await standing_in
+            assert await listed(address) == {"nvme": USAGE}
+            await stand_in(address, 0.5)  # there is one: it ends at once
+        finally:
+            bus.close()
+        await stand_in(address, 0.01)  # nobody asks: so it does now
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from scsi2nvme.cli.config import DEMAND_A_SECRET
 from scsi2nvme.cli.verbs.check.finding import Finding, Level, ok
 from scsi2nvme.cli.verbs.check.situation import Situation
-from scsi2nvme.cli.verbs.install_units.units import ACTIVATION, FILES
+from scsi2nvme.cli.verbs.install_units.units import ABSENT, ACTIVATION, FILES
 
 # What is ours to write lies below /etc, what a package brings below these.
 _PACKAGED = ("usr/lib/", "usr/share/")
@@ -67,7 +67,9 @@ def units(situation: Situation) -> Iterator[Finding]:
     root = situation.system.etc.parent
     places = list(FILES.values())
     if not (root / places[0]).exists() and _there(root, places[0]):
-        places.remove(f"{ACTIVATION}/org.kernel.TCMUService1.service")  # not a package's to write
+        # Not a package's to write, nor what nothing starts without.
+        places.remove(f"{ACTIVATION}/org.kernel.TCMUService1.service")
+        places.remove(ABSENT)
     missing = [place for place in places if not _there(root, place)]
     if missing:
         names = ", ".join(f"/{place}" for place in missing)

@@ -19,9 +19,12 @@ from scsi2nvme.target.tcmu.lio import SAVED
 _BUS = Path("/run/dbus/system_bus_socket")
 # Where D-Bus looks before it looks where packages have theirs, tcmu-runner's among them.
 ACTIVATION = "usr/local/share/dbus-1/system-services"
+# What D-Bus starts then.
+ABSENT = "etc/systemd/system/scsi2nvme-absent.service"
 # Package data, and where it goes.
 FILES = {
     "scsi2nvme.service": "etc/systemd/system/scsi2nvme.service",
+    "scsi2nvme-absent.service": ABSENT,
     "scsi2nvme-dbus.conf": "etc/dbus-1/system.d/scsi2nvme.conf",
     "scsi2nvme-activation.service": f"{ACTIVATION}/org.kernel.TCMUService1.service",
     "scsi2nvme.rules": "etc/udev/rules.d/60-scsi2nvme.rules",

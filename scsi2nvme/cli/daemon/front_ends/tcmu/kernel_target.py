@@ -111,7 +111,7 @@ class KernelTarget:
             stack.push_async_callback(events.stop)
             if self._settings.dbus:
                 # First, since the name tells whether tcmu-runner answers the kernel.
-                self._bus = await _connect(self._front_end.check, self.description)
+                self._bus = await _connect(self._front_end.check, self.description, self._ill)
                 stack.callback(self._bus.close)
             await events.start()
         except TcmuUnavailable as error:
@@ -229,7 +229,10 @@ class KernelTarget:
         return "\n".join([usage, "Here:", *(f"  {one}" for one in self._creations()), *self._ill()])
 
     def _ill(self) -> Iterator[str]:
-        """Yield which controllers do not answer: targetcli calls every backstore activated."""
+        """Yield which controllers do not answer: targetcli calls every backstore activated.
+
+        It shows these sentences as lines of their own, named after what is before the colon.
+        """
         for one in self._served:
             state, reason = one.controller.state, one.controller.failure
             if state is not ControllerState.LIVE:
@@ -250,7 +253,11 @@ class KernelTarget:
             yield "the kernel holds what initiators send until it is served again"
 
 
-async def _connect(check: Callable[[str], object], describe: Callable[[], str]) -> TcmuBus:
+async def _connect(
+    check: Callable[[str], object],
+    describe: Callable[[], str],
+    notices: Callable[[], Iterator[str]],
+) -> TcmuBus:
     """Show targetcli our handler; OperationError if that is impossible."""
     try:
         from scsi2nvme.target.tcmu.dbus import BusUnavailable, TcmuBus
@@ -264,6 +271,6 @@ async def _connect(check: Callable[[str], object], describe: Callable[[], str]) 
             "dbus = false in [tcmu]"
         ) from None
     try:
-        return await TcmuBus.connect(check, describe)
+        return await TcmuBus.connect(check, describe, notices=notices)
     except BusUnavailable as error:
         raise OperationError(f"{error}; or set dbus = false in [tcmu]") from error
