@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from textwrap import fill
@@ -10,7 +11,7 @@ from typing import Any, NoReturn
 
 from scsi2nvme import __version__
 from scsi2nvme.cli.errors import FAILED, INTERRUPTED, MISUSED, OperationError, UsageError
-from scsi2nvme.cli.printed import drop_output, printed
+from scsi2nvme.cli.printed import OutputError, complete_streams, drop_output, printed, tell
 from scsi2nvme.cli.spelling import meant
 from scsi2nvme.cli.verb import Verb
 from scsi2nvme.cli.verbs import every_verb, find
@@ -112,6 +113,7 @@ def build_parser(verbs: Sequence[Verb] | None = None) -> _Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
+    complete_streams()
     with printed(sys.stdout, sys.stderr):
         return _status(argv)
 
@@ -120,16 +122,31 @@ def _status(argv: Sequence[str] | None) -> int:
     try:
         return _run(argv)
     except UsageError as error:
-        print(f"scsi2nvme: {error}", file=sys.stderr)
+        tell(f"scsi2nvme: {error}")
         return MISUSED
     except OperationError as error:
-        print(f"scsi2nvme: {error}", file=sys.stderr)
+        if isinstance(error, OutputError):
+            drop_output()
+        tell(f"scsi2nvme: {error}")
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         drop_output()
         return FAILED
+    except FileNotFoundError:
+        if _somewhere():
+            raise
+        tell("scsi2nvme: the current directory is gone; go to another")
+        return FAILED
+
+
+def _somewhere() -> bool:
+    """Whether there is a current directory, which relative paths go from."""
+    try:
+        return bool(os.getcwd())
+    except FileNotFoundError:
+        return False
 
 
 def _needed(word: str) -> Sequence[Verb] | None:

@@ -25,6 +25,7 @@ from scsi2nvme.api.method import Method, N, P, R, Subscription
 from scsi2nvme.api.rpc import RpcError as RpcError  # what a daemon refuses with
 
 TIMEOUT_S = 60.0
+SOCKET_PATH_BYTES = 108  # of sockaddr_un, with a NUL
 
 
 class NoDaemon(Exception):
@@ -126,4 +127,7 @@ class Client:
 
 def short(path: Path) -> str:
     """Return a spelling of a socket's path that fits sockaddr_un, if there is one."""
-    return min(str(path), os.path.relpath(path), key=len)
+    whole = str(path)
+    if len(os.fsencode(whole)) < SOCKET_PATH_BYTES:
+        return whole
+    return min(whole, os.path.relpath(path), key=len)

@@ -29,6 +29,7 @@ _WORDS: dict[type, str] = {
     type(None): "null",
 }
 _SHOWN = 60  # characters of a key, in a message
+_DIGITS = "set_int_max_str_digits"
 _BARE = re.compile("[A-Za-z0-9_-]+")
 _UNTOLD = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -39,6 +40,13 @@ def parse_json(raw: bytes | str) -> Any:
         return json.loads(raw)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(reason(error)) from None
+
+
+def reason(error: ValueError) -> str:
+    """Return what is wrong with what a person wrote: Python advises its programmer at times."""
+    return "a number has too many digits" if _DIGITS in str(error) else str(error)
 
 
 def table(value: object, kind: type[_Table]) -> _Table:
@@ -98,9 +106,15 @@ def _scalar(value: object, kind: type, place: str) -> Any:
     _expect(value, kind, place)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{place}: is not finite")
-    if isinstance(value, str) and _UNTOLD.search(value):
-        raise ValueError(f"{place}: has a control character")
-    return value
+    return told(value, place) if isinstance(value, str) else value
+
+
+def told(text: str, place: str) -> str:
+    """Return text that can be told, in lines, JSON and TOML alike; ValueError if it cannot."""
+    if found := _UNTOLD.search(text):
+        what = "has a control character" if found[0] < "\x80" else "is not UTF-8"
+        raise ValueError(f"{place}: {what}")
+    return text
 
 
 def _table(value: object, kind: Any, place: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,7 +44,10 @@ def opened(path: Path, purpose: Purpose, controller: int = 0) -> tuple[int, bool
         try:
             if purpose is not Purpose.REHEARSE_HELD:
                 _lock(fd, controller, for_reading=purpose is Purpose.INSPECT)
-            new = os.fstat(fd).st_size == 0
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "is no regular file")
+            new = status.st_size == 0
             if purpose is Purpose.INSPECT or (purpose is not Purpose.SERVE and not new):
                 return fd, made
             if purpose is not Purpose.SERVE:

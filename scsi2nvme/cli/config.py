@@ -36,11 +36,13 @@ from scsi2nvme.cli.naming import BASE
 from scsi2nvme.cli.spec import ControllerSpec, parse
 from scsi2nvme.records import dataclass
 from scsi2nvme.target.portal_address import DEFAULT_PORT, PortalAddress
+from scsi2nvme.typed import told
 from scsi2nvme.unit.ports import ISCSI_NAME_BYTES
 
 DEFAULT_PORTAL = "127.0.0.1:3260"
 DEFAULT_METRICS_PORT = 9465
 ALIAS_BYTES = 255
+CHAP_NAME_BYTES = 255  # RFC 7143 6.1: a text value
 SECRET_BYTES = 12  # RFC 7143 9.2.1: at least 96 bits
 MAXIMUM_LUN = (1 << 14) - 1  # of the flat space addressing method. Spec: SAM-5 4.7.7.3
 MAXIMUM_NSID = 0xFFFFFFFE  # Spec: NVMe Base 2.0 3.2.1.2
@@ -123,6 +125,9 @@ def load(path: Path) -> ConfigFile:
     return config
 
 
+_BROADCAST = "255.255.255.255"
+
+
 def portal_address(
     text: str, what: str = "portal", default_port: int = DEFAULT_PORT
 ) -> PortalAddress:
@@ -142,9 +147,12 @@ def portal_address(
     if not (re.fullmatch("[0-9]{1,5}", port) and int(port) < 65536):
         raise UsageError(f"{what} {text!r}: port {port!r} is not a number from 0 to 65535")
     try:
-        address = PortalAddress(str(ip_address(host)), int(port))
+        ip = ip_address(host)
     except ValueError:
         raise UsageError(f"{what} {text!r}: {host!r} is no IPv4 or IPv6 address") from None
+    if ip.is_multicast or host == _BROADCAST:
+        raise UsageError(f"{what} {text!r}: {host} is of many machines: none connects to it")
+    address = PortalAddress(str(ip), int(port))
     if address.ipv6 and address.link == "":
         raise UsageError(f"{what} {text!r}: name its interface, as in [{host}%eth0]:{port}")
     return address
@@ -187,8 +195,9 @@ def _initiator(row: InitiatorTable, iqns: set[str] | None) -> InitiatorTable:
 def check_chap(chap: Credentials | None, mutual: Credentials | None, where: str = "") -> None:
     """Check both directions of CHAP. Spec: RFC 7143 9.2.1."""
     for label, pair in (("chap", chap), ("mutual_chap", mutual)):
-        if pair is not None and not pair.name:
-            raise UsageError(f"{where}{label}: name is empty")
+        if pair is not None and not 0 < len(pair.name.encode()) <= CHAP_NAME_BYTES:
+            long = f"longer than {CHAP_NAME_BYTES} bytes"
+            raise UsageError(f"{where}{label}: name is {long if pair.name else 'empty'}")
         if pair is not None and len(pair.secret.encode()) < SECRET_BYTES:
             raise UsageError(f"{where}{label}: secret is shorter than {SECRET_BYTES} bytes")
     if mutual is not None:
@@ -252,6 +261,14 @@ def _mapped(
     return mapped
 
 
+def _directory(path: str) -> Path:
+    """Return a directory that `config` and `saveconfig` can tell."""
+    try:
+        return Path(told(path, f"state directory {path!r}"))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
 def settings(
     file: ConfigFile,
     *,
@@ -306,10 +323,13 @@ def settings(
     addresses = portals or (file.portals if file.portals is not None else usual)
     if not addresses and kernel is None:
         raise UsageError("portals: is empty, so nobody could connect")
+    listened = tuple(portal_address(text) for text in addresses)
+    if twice := [str(each) for each in listened if each.port and listened.count(each) > 1]:
+        raise UsageError(f"portal {twice[0]}: is there twice")
     return Settings(
         tuple(targets),
-        tuple(portal_address(text) for text in addresses),
-        Path(chosen) if chosen else default_state_dir,
+        listened,
+        _directory(chosen) if chosen else default_state_dir,
         _bounded(file.reactors if reactors is None else reactors, "reactors", 1, maximum_reactors),
         _bounded(file.poll_us if poll_us is None else poll_us, "poll_us", 0, MAXIMUM_POLL_US),
         file.chap,

@@ -29,6 +29,7 @@ from scsi2nvme.drivers.scheme import (
 )
 from scsi2nvme.drivers.transports import SCHEMES, every_option
 from scsi2nvme.records import dataclass
+from scsi2nvme.typed import reason, told
 
 if TYPE_CHECKING:
     from scsi2nvme.nvme.namespace import SecureErase
@@ -151,8 +152,10 @@ def parse(text: str) -> ControllerSpec:
     transport, colon, rest = text.partition(":")
     if not colon or transport not in SCHEMES:
         raise UsageError(f"controller {text!r}: {_no_transport(text)}")
-    if any(character < " " or character == "\x7f" for character in rest):
-        raise UsageError(f"controller {text!r}: has a control character")
+    try:
+        told(rest, f"controller {text!r}")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     scheme = SCHEMES[transport]
     path, *pairs = rest.split(",")
     if "=" in path and path.partition("=")[0] in every_option():
@@ -161,7 +164,7 @@ def parse(text: str) -> ControllerSpec:
         options = _options(scheme, pairs) if pairs else {}
         scheme.check(path, options)
     except ValueError as error:
-        raise UsageError(f"controller {text!r}: {error}") from None
+        raise UsageError(f"controller {text!r}: {reason(error)}") from None
     return ControllerSpec(text, scheme, path, options)
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from scsi2nvme import durable
 from scsi2nvme.cli.errors import UsageError
-from scsi2nvme.typed import table
+from scsi2nvme.typed import reason, table
 
 MAXIMUM_BYTES = 1 << 20
 
@@ -28,7 +28,7 @@ def read(path: Path, kind: type[_Table]) -> _Table:
     except RecursionError:
         raise UsageError(f"configuration {path}: is nested too deeply") from None
     except ValueError as error:  # TOMLDecodeError among them
-        raise UsageError(f"configuration {path}: {error}") from None
+        raise UsageError(f"configuration {path}: {reason(error)}") from None
 
 
 def _parsed(path: Path) -> dict[str, Any]:

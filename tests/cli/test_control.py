@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import select
@@ -27,7 +28,7 @@ from scsi2nvme.cli.control import ask, socket_path
 from scsi2nvme.cli.daemon import control
 from scsi2nvme.cli.daemon.control import CLIENTS, Answers, ControlServer, StateDirectory
 from scsi2nvme.cli.errors import OperationError, UsageError
-from scsi2nvme.client import Client, NoAnswer, RpcError
+from scsi2nvme.client import Client, NoAnswer, RpcError, short
 from tests.support import refused_in_one_line
 from tests.waiting import until
 
@@ -393,3 +394,27 @@ def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OperationError, match="--state-dir"):
         StateDirectory(tmp_path / "file" / "state")
+
+
+def test_a_lock_is_held_where_nothing_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    first = StateDirectory(tmp_path)
+    with pytest.raises(OperationError, match=r"in use by another scsi2nvme \(process unknown\)"):
+        StateDirectory(tmp_path)
+    first.close()
+    StateDirectory(tmp_path).close()
+
+
+def test_a_path_that_fits_needs_no_current_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> str:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    assert short(Path("/" + "x" * 106)) == "/" + "x" * 106
+    with pytest.raises(FileNotFoundError):
+        short(Path("/" + "x" * 107))

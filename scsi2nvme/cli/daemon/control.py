@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -105,10 +106,9 @@ class StateDirectory:
                 f"(process {owner[0].decode() if owner else 'unknown'}); "
                 "stop that, or choose another directory with --state-dir"
             ) from None
-        self._lock.truncate(0)
-        self._lock.seek(0)
-        self._lock.write(b"%d\n" % os.getpid())
-        self._lock.flush()
+        with contextlib.suppress(OSError):  # where it is full: who holds it is for people to read
+            self._lock.truncate(0)
+            os.pwrite(self._lock.fileno(), b"%d\n" % os.getpid(), 0)
         self.path = path
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ def _run(given: argparse.Namespace) -> int:
         _nothing_more(given, given.number)
         _list(store, given)
         return 0
-    if given.number is None or not (given.number.isascii() and given.number.isdigit()):
+    if given.number is None or not re.fullmatch("[0-9]{1,18}", given.number):
         raise UsageError(f"dumps {given.action}: give the number of a dump, as `dumps` lists them")
     number = int(given.number)
     if given.action == "fetch":

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.passing.row import OUTPUT_FORMAT, RAW_BINARY
+from scsi2nvme.cli.printed import write_raw
 from scsi2nvme.cli.verb import (
     EXIT_STATUS,
     Verb,
@@ -55,8 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
     nsid = arguments.namespace_id if wanted.per_namespace else 0
     raw = _read(arguments.controller, wanted, nsid, state_dir(arguments))
     if arguments.raw_binary or arguments.output_format == "binary":
-        sys.stdout.flush()
-        sys.stdout.buffer.write(raw)
+        write_raw(raw)
         return 0
     shown = wanted.decode(raw)
     as_json = arguments.json or arguments.output_format == "json"

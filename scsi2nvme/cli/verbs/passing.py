@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from scsi2nvme.cli.passing.row import Row
+from scsi2nvme.cli.printed import write_raw
 from scsi2nvme.cli.verb import EXIT_STATUS, Verb, add_state_dir, controller_specs, state_dir
 
 if TYPE_CHECKING:
@@ -91,9 +91,7 @@ def _print(given: argparse.Namespace, shown: Shown) -> None:
     binary = getattr(given, "raw_binary", False) or form == "binary"
     beside = b"" if shown.metadata_file else shown.metadata
     if binary and (beside or not shown.file):
-        sys.stdout.flush()
-        sys.stdout.buffer.write((b"" if shown.file else shown.raw) + beside)
-        sys.stdout.buffer.flush()
+        write_raw((b"" if shown.file else shown.raw) + beside)
     elif form == "json":
         print(json.dumps(shown.json, indent=2))
     else:

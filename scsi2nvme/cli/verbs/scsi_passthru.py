@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from scsi2nvme.cli.printed import write_raw
 from scsi2nvme.cli.verb import Verb, add_state_dir, state_dir
 
 _SCSI_PASSTHRU = """\
@@ -112,8 +113,7 @@ def _show(given: argparse.Namespace, status: int, sense: bytes, data: bytes) -> 
     if given.outfile:
         keep_data(given.outfile, data)
     if given.raw_binary and not given.outfile:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        write_raw(data)
         return
     print(f"{len(data)} bytes of data", file=told)
     if not given.outfile:

@@ -19,7 +19,7 @@ from configshell_fb import ConfigNode, ConfigShell, Console, ExecutionError
 from pyparsing import ParseException
 
 from scsi2nvme.cli.errors import OperationError, UsageError
-from scsi2nvme.cli.printed import Printed
+from scsi2nvme.cli.printed import Obeyed, Printed
 from scsi2nvme.cli.verbs.shell.kind import Command, Kind, Place, View
 from scsi2nvme.cli.verbs.shell.tree import ROOT
 from scsi2nvme.printable import printable
@@ -232,9 +232,9 @@ class Session(ConfigShell):  # type: ignore[misc]
                 break
 
 
-def _colourful(stream: TextIO) -> TextIO:
+def _colourful(stream: TextIO) -> Any:
     """Return a stream that takes configshell's colours; names in the tree are printable."""
-    return stream.plain if isinstance(stream, Printed) else stream
+    return Obeyed(stream.plain) if isinstance(stream, Printed) else stream
 
 
 def _somebody_is_there() -> bool:
