@@ -58,7 +58,8 @@ def _inspect(path: str, options: Mapping[str, Any]) -> Transport:
         except OSError as error:
             raise TransportError(f"{path}: {error.strerror}") from error
         if not present or given > present:
-            raise TransportError(f"{path}: has {present} bytes, not {given or 'any'}")
+            why = f"has {present} bytes, not {given}" if present else "is empty"
+            raise TransportError(f"{path}: {why}")
     return _open(path, options)
 
 

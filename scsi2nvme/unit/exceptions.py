@@ -81,7 +81,7 @@ class InformationalExceptions:
         self._mode = mode
         self._attend = attend
         self._changed = changed
-        self._warnings = 0  # bits of the critical warning that go on
+        self.warnings = 0  # bits of the critical warning that go on
         self._due: list[SenseCode] = []  # what commands are to report
         self._timers: dict[SenseCode, Timer] = {}
 
@@ -118,7 +118,7 @@ class InformationalExceptions:
 
     def observe(self, critical_warning: int) -> None:
         """The controller warns of this now: report what is new."""
-        before, self._warnings = self._told(self._warnings), critical_warning
+        before, self.warnings = self._told(self.warnings), critical_warning
         now = self._told(critical_warning)
         for code in set(self._timers) - set(now):
             self._timers.pop(code).cancel()
@@ -129,7 +129,7 @@ class InformationalExceptions:
     def select(self) -> None:
         """Page 1Ch may be another: report what goes on as it says now."""
         self.reset()
-        for code in self._told(self._warnings):
+        for code in self._told(self.warnings):
             self._report(code, 1)
 
     def reset(self) -> None:

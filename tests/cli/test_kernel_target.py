@@ -48,6 +48,14 @@ def test_who_asks_for_help_is_told_of_a_disk_that_is_lost(target: KernelTarget) 
     assert target.description().splitlines()[-1] == "Controller 1 is dead: it was pulled out"
 
 
+def test_who_asks_for_help_is_told_of_a_disk_that_warns(target: KernelTarget) -> None:
+    (lu,) = target._served[0].units.values()
+    lu.exceptions.observe(1 << 0 | 1 << 3)
+    assert target.description().splitlines()[-1] == (
+        "Controller 0000_01_00.0 warns: read_only, spare"
+    )
+
+
 def test_beside_tcmu_runner_the_commands_say_so(
     target: KernelTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -336,6 +336,7 @@ IMPOSSIBLE = (
         "serve --controller emulated:memory --portal 192.0.2.77 --state-dir {dir}/s",
         "192.0.2.77:3260: Cannot assign requested address; choose another with --portal",
     ),
+    ("id-ctrl qemu:/dev/null", "/dev/null: is empty"),
     ("id-ctrl emulated:{dir}", "{dir}: is no regular file"),
     ("id-ctrl emulated:/dev/null", "/dev/null: is no regular file"),
     ("serve --controller emulated:/dev/zero --state-dir {dir}/s", "zero: is no regular file"),

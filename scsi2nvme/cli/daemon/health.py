@@ -21,6 +21,11 @@ WARNINGS = ("spare", "temperature", "reliability", "read_only", "backup_failed",
 STALE_S = 300.0  # what is older is not told: nobody knows
 
 
+def warnings(critical_warning: int) -> tuple[str, ...]:
+    """Return the names of the bits of a critical warning."""
+    return tuple(name for bit, name in enumerate(WARNINGS) if critical_warning >> bit & 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """A controller's SMART log, and how old it is."""
@@ -31,14 +36,13 @@ class Health:
 
     def told(self) -> ControllerHealth:
         """Return what the control API, and the status page, tell of it."""
-        warning = self.smart.critical_warning
         return ControllerHealth(
             self.controller,
             self.smart.temperature - ZERO_CELSIUS_K,
             self.smart.percent_used,
             self.smart.avail_spare,
             self.smart.media_errors,
-            tuple(name for bit, name in enumerate(WARNINGS) if warning >> bit & 1),
+            warnings(self.smart.critical_warning),
             self.age_s,
         )
 

@@ -12,6 +12,7 @@ from scsi2nvme.api.method import Nothing
 from scsi2nvme.api.methods import Export
 from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.front_ends.front_end import Prospect, Served, Serving
+from scsi2nvme.cli.daemon.health import warnings
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.cli.spec import spelled
@@ -229,14 +230,19 @@ class KernelTarget:
         return "\n".join([usage, "Here:", *(f"  {one}" for one in self._creations()), *self._ill()])
 
     def _ill(self) -> Iterator[str]:
-        """Yield which controllers do not answer: targetcli calls every backstore activated.
+        """Yield which controllers do not answer, or warn: to targetcli every backstore is well.
 
         It shows these sentences as lines of their own, named after what is before the colon.
         """
         for one in self._served:
             state, reason = one.controller.state, one.controller.failure
+            warned = {
+                name for lu in one.units.values() for name in warnings(lu.exceptions.warnings)
+            }
             if state is not ControllerState.LIVE:
                 yield f"Controller {one.names[0]} is {state.value}" + f": {reason}" * bool(reason)
+            elif warned:
+                yield f"Controller {one.names[0]} warns: {', '.join(sorted(warned))}"
 
     def _creations(self) -> Iterator[str]:
         """Yield targetcli's command that makes a backstore of each namespace, all of it."""
