@@ -28,17 +28,17 @@ _DECLINED = frozenset(
     {"naca", "anchor", "rdprotect", "vrprotect", "wrprotect", "sync_nv", "atomic_boundary"}
 )
 _USAGE_BYTES = 32
+_WORD = 8  # bytes
 
 
 def _bits(field: Field | None, length: int) -> str:
-    """Return how C finds a field: in a word of 4 or 8 bytes, which the CDB has as a whole."""
+    """Return how C finds a field: in a word of 8 bytes, which the CDB has, or what holds it."""
     if not field:
-        return "{0, 0, 0, 0}"
+        return "{0, 0, 0}"
     end = field.byte + (field.bit + field.width + 7) // 8
-    word = 4 if end - field.byte <= 4 else 8
-    at = min(field.byte, length - word)
-    shift = (at + word - end) * 8 + field.bit
-    return f"{{0x{(1 << field.width) - 1:x}, {at}, {shift}, {int(word == 8)}}}"
+    at = min(field.byte, max(length - _WORD, 0))
+    shift = (at + _WORD - end) * 8 + field.bit
+    return f"{{0x{(1 << field.width) - 1:x}, {at}, {shift}}}"
 
 
 def _mask(row: Command) -> str:

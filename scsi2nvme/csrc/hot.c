@@ -5,6 +5,16 @@
 /* Where INFORMATION stands in sense data. */
 enum { INFORMATION_OF_FIXED = 3, INFORMATION_OF_DESCRIPTORS = 12 };
 
+const uint8_t *s2n_hot_roomy(const uint8_t *cdb, uint16_t length, uint8_t *room)
+{
+    if (length >= S2N_LEAST_CDB_ROOM)
+        return cdb;
+    memset(room, 0, S2N_LEAST_CDB_ROOM);
+    if (length)
+        memcpy(room, cdb, length);
+    return room;
+}
+
 inline const struct s2n_hot_row *s2n_hot_find(const uint8_t *cdb, uint16_t length)
 {
     unsigned first = length ? s2n_first_row[cdb[0]] : 0;
@@ -112,6 +122,8 @@ inline bool s2n_hot_accepted(const struct s2n_hot_row *row, const uint8_t *cdb)
 uint64_t s2n_hot_data_bytes(const uint8_t *cdb, uint16_t cdb_length, uint32_t block_bytes,
                             uint8_t *direction)
 {
+    uint8_t own[S2N_LEAST_CDB_ROOM];
+    cdb = s2n_hot_roomy(cdb, cdb_length, own);
     const struct s2n_hot_row *row = s2n_hot_find(cdb, cdb_length);
 
     *direction = row ? row->direction : S2N_NONE;

@@ -9,13 +9,16 @@
 #include "constants_gen.h"
 #include "dataplane.h"
 
-/* A field of a CDB: in the big-endian word of 4 bytes, or 8 if it is `wide`, from `at` on, which a
- * CDB of the row's length has as a whole. `mask` 0: there is no such field, and it has the value
- * 0. */
+/* A field of a CDB: in the big-endian word of 8 bytes from `at` on. `mask` 0: there is no such
+ * field, and it has the value 0. */
 struct s2n_bits {
     uint64_t mask;
-    uint8_t at, shift, wide;
+    uint8_t at, shift;
 };
+
+/* A word of a CDB that is shorter goes beyond it: memory that holds one has at least so much, of
+ * which only the CDB has a meaning. */
+enum { S2N_LEAST_CDB_ROOM = 8 };
 
 struct s2n_hot_row {
     uint8_t opcode, cdb_length, direction, transfer;
@@ -36,6 +39,8 @@ struct s2n_hot_sense {
     uint8_t length, data[20];
 };
 
+/* A CDB of anybody's where fields can be read: there, or, if it is shorter, in `room`. */
+const uint8_t *s2n_hot_roomy(const uint8_t *cdb, uint16_t length, uint8_t *room);
 /* The row that a CDB selects, NULL if there is none. */
 const struct s2n_hot_row *s2n_hot_find(const uint8_t *cdb, uint16_t length);
 /* The row's place in the table; S2N_ROWS: there is none. */
@@ -46,15 +51,10 @@ uint64_t s2n_hot_announced(const struct s2n_hot_row *row, const uint8_t *cdb, ui
 /* A field's value. */
 static inline uint64_t s2n_hot_bits(const uint8_t *cdb, struct s2n_bits field)
 {
-    uint32_t half;
     uint64_t word;
 
-    if (field.wide) {
-        memcpy(&word, cdb + field.at, sizeof word);
-        return be64toh(word) >> field.shift & field.mask;
-    }
-    memcpy(&half, cdb + field.at, sizeof half);
-    return be32toh(half) >> field.shift & field.mask;
+    memcpy(&word, cdb + field.at, sizeof word);
+    return be64toh(word) >> field.shift & field.mask;
 }
 
 /* The row's count: of blocks or bytes, after what zero means. */

@@ -49,8 +49,8 @@ static struct s2n_hot_part place_so_many(const s2n_lu_params *lu, const struct s
     return (struct s2n_hot_part){blocks, plan->limit ? 0 : blocks << lu->block_shift};
 }
 
-struct s2n_hot_part s2n_hot_place_blocks(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
-                                         uint8_t *sqe)
+inline struct s2n_hot_part s2n_hot_place_blocks(const s2n_lu_params *lu,
+                                                const struct s2n_hot_plan *plan, uint8_t *sqe)
 {
     uint32_t blocks = plan->blocks, limit = plan->limit;
 
@@ -300,6 +300,8 @@ static int translate_phase(const s2n_lu_params *lu, const struct s2n_hot_row *ro
 int s2n_hot_translate(const s2n_lu_params *lu, const uint8_t *cdb, uint16_t cdb_length,
                       uint8_t *buffer, uint32_t room, s2n_nvme_op *out, int maximum)
 {
+    uint8_t own[S2N_LEAST_CDB_ROOM];
+    cdb = s2n_hot_roomy(cdb, cdb_length, own);
     const struct s2n_hot_row *row = s2n_hot_find(cdb, cdb_length);
     const struct s2n_hot_data data = {buffer, room};
     struct s2n_hot_plan plan;
@@ -329,6 +331,8 @@ int s2n_hot_compare(const s2n_lu_params *lu, const uint8_t *cdb, uint16_t cdb_le
                     uint8_t *buffer, uint32_t room, const uint8_t *medium, bool descriptor,
                     uint8_t *sense)
 {
+    uint8_t own[S2N_LEAST_CDB_ROOM];
+    cdb = s2n_hot_roomy(cdb, cdb_length, own);
     const struct s2n_hot_row *row = s2n_hot_find(cdb, cdb_length);
     const struct s2n_hot_data data = {buffer, room};
     struct s2n_hot_plan plan;

@@ -124,11 +124,10 @@ static enum s2n_size size_of(const struct s2n_buffer *buffer)
 
 void s2n_pool_hand_over(struct s2n_buffer *buffer, struct s2n_share *to)
 {
-    enum s2n_size size = size_of(buffer);
-    uint32_t rest = buffer->count - buffer->reserved;
-
     if (!buffer->pool)
         return;
+    enum s2n_size size = size_of(buffer);
+    uint32_t rest = buffer->count - buffer->reserved;
     buffer->share->reserved[size] -= buffer->reserved;
     buffer->share->common[size] -= rest;
     to->reserved[size] += buffer->reserved;
@@ -136,20 +135,29 @@ void s2n_pool_hand_over(struct s2n_buffer *buffer, struct s2n_share *to)
     buffer->share = to;
 }
 
+/* Most buffers are of one chunk. */
+static inline void stack_again(uint32_t *free, const struct s2n_buffer *buffer)
+{
+    *free = buffer->chunk[buffer->count - 1];
+    if (buffer->count == 1)
+        return;
+    for (uint32_t left = buffer->count - 1; left;)
+        *++free = buffer->chunk[--left];
+}
+
 inline void s2n_pool_give(struct s2n_buffer *buffer)
 {
-    enum s2n_size size = size_of(buffer);
-    uint32_t rest = buffer->count - buffer->reserved;
-
     if (!buffer->pool)
         return;
+    enum s2n_size size = size_of(buffer);
+    uint32_t rest = buffer->count - buffer->reserved;
     struct s2n_chunks *chunks = &buffer->pool->chunks[size];
-    for (uint32_t free = chunks->reserve + chunks->common; buffer->count;)
-        chunks->free[free++] = buffer->chunk[--buffer->count];
+    stack_again(&chunks->free[chunks->reserve + chunks->common], buffer);
     chunks->reserve += buffer->reserved;
     chunks->common += rest;
     buffer->share->reserved[size] -= buffer->reserved;
     buffer->share->common[size] -= rest;
+    buffer->count = 0;
     buffer->pool = NULL;
 }
 

@@ -8,6 +8,7 @@
 #include "accept.h"
 #include "heap.h"
 #include "hold.h"
+#include "hot_sqe.h"
 #include "miscompare.h"
 #include "statistics.h"
 #include "task_data.h"
@@ -143,17 +144,26 @@ static bool has_entries(struct s2n_queue *queue, s2n_task *task)
     return !pair;
 }
 
+/* Most commands are ranges of blocks, whose entries are filled without a call. */
+static inline struct s2n_hot_part fill(const s2n_task *task, uint8_t *sqe)
+{
+    const struct s2n_hot_kind *kind = task->row->hot;
+    const s2n_lu_params *lu = &task->lu->params;
+
+    return kind->place == s2n_hot_place_blocks ? s2n_hot_place_blocks(lu, &task->plan, sqe)
+                                               : kind->place(lu, &task->plan, sqe);
+}
+
 /* Place NVMe commands until none is left (true), or the queue has no entry for it (false). */
 static bool hot_place(s2n_task *task, struct s2n_queue *queue)
 {
-    const s2n_lu_params *lu = &task->lu->params;
     struct s2n_span spans[S2N_MAXIMUM_SPANS];
     uint8_t *sqe;
 
     while (task->plan.blocks) {
         if (!has_entries(queue, task) || !(sqe = s2n_qpair_entry(queue->qp)))
             return false;
-        struct s2n_hot_part part = task->row->hot->place(lu, &task->plan, sqe);
+        struct s2n_hot_part part = fill(task, sqe);
         uint32_t used = part.bytes ? s2n_task_spans(task, part.bytes, spans) : 0;
         int cid = -EINVAL;
         if (used || !part.bytes)

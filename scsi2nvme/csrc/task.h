@@ -98,10 +98,8 @@ struct s2n_task {
     struct s2n_queue *queue;    /* see s2n_queue_of */
     struct s2n_task_set *set;   /* of its LUN, if the nexus has such a one */
     struct s2n_share *share;    /* of the nexus, in what its logical unit's controller has */
-    s2n_task *next, *live_next, *live_previous;
-    s2n_task *next_line, *last; /* of the first in a line: the next line, and its own last */
+    s2n_task *live_previous;
     const struct s2n_hot_row *row;
-    struct s2n_hot_plan plan;
     uint32_t placed_bytes;
     uint32_t pending; /* NVMe commands under way */
     /* Of its failed NVMe commands, the one at the lowest LBA. */
@@ -110,29 +108,33 @@ struct s2n_task {
     uint8_t nvme_dnr, nvme_more;
     uint32_t nvme_blocks;
     uint64_t nvme_lba;
-    uint64_t serial;
-    uint64_t arrived;               /* its place in the order in which the reactor's tasks came */
-    uint64_t begun_us, moved_bytes; /* for statistics, … */
-    bool tallied;                   /* … in which it is under way */
-    uint32_t wanted_bytes;          /* of its buffer, or of that which it waits for */
-    uint64_t charged;               /* bytes of the heap, for its nexus */
-    s2n_task *holder; /* what keeps its blocks, with the engine; the event tells of it */
-    bool counted;     /* among the hot tasks of its LU, … */
-    s2n_task *hot_next, *hot_previous; /* … or those put off, of which these are beside it */
-    struct s2n_hold *hold;             /* of its blocks, where it must be alone on them */
+    uint64_t moved_bytes;  /* for statistics, … */
+    bool tallied;          /* … in which it is under way */
+    bool counted;          /* among the hot tasks of its LU */
+    uint64_t charged;      /* bytes of the heap, for its nexus */
+    s2n_task *holder;      /* what keeps its blocks, with the engine; the event tells of it */
+    struct s2n_hold *hold; /* of its blocks, where it must be alone on them */
     bool waits_for_pool, waits_for_slot;
-    bool put_off;      /* it is begun when its logical unit is not drained any more */
-    bool executing;    /* s2n_task_execute was called */
-    bool recalled;     /* nothing that follows what the device has of it is placed */
-    uint8_t standing;  /* enum s2n_standing */
-    bool urged;        /* it was told that nobody waits for what is left on the device, … */
-    uint64_t urge_ms;  /* … and is again then */
-    uint64_t abort_ms; /* since when nobody does */
-    bool awaited;      /* it is the first that some abort waits for */
+    bool put_off;     /* it is begun when its logical unit is not drained any more */
+    bool executing;   /* s2n_task_execute was called */
+    bool recalled;    /* nothing that follows what the device has of it is placed */
+    uint8_t standing; /* enum s2n_standing */
+    bool urged;       /* it was told that nobody waits for what is left on the device */
+    bool awaited;     /* it is the first that some abort waits for */
 
-    /* A new task is zero up to the buffer's chunks. What lies from there on would take
-     * long, and is written before it is read. */
-    struct s2n_buffer buffer; /* its chunks last */
+    /* A new task is zero up to the pool of this buffer, and that. What lies from there on would
+     * take long, and is written before it is read. */
+    struct s2n_buffer buffer; /* its pool first */
+    uint64_t serial;
+    uint64_t arrived;           /* its place in the order in which the reactor's tasks came */
+    s2n_task *next, *live_next; /* that which waits behind it, or is spare; in all */
+    s2n_task *next_line, *last; /* of the first in a line: the next line, and its own last */
+    s2n_task *hot_next, *hot_previous; /* of those that are counted, or put off */
+    struct s2n_hot_plan plan;          /* of what the hot path has accepted, or refused */
+    uint64_t begun_us;                 /* of what is tallied */
+    uint32_t wanted_bytes;             /* of its buffer, or of that which it waits for */
+    uint64_t abort_ms; /* since when nobody waits for what the device has of it, … */
+    uint64_t urge_ms;  /* … and when it is told so again */
     uint8_t cdb[S2N_CDB_BYTES];
     uint8_t sense[S2N_SENSE_BYTES];
 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "abort.h"
+#include "clear.h"
 #include "events.h"
 #include "heap.h"
 #include "hold.h"
@@ -22,7 +23,7 @@ inline s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_fron
         reactor->spare = task->next;
     else if (!(task = malloc(sizeof *task)))
         return NULL;
-    memset(task, 0, offsetof(s2n_task, buffer.chunk));
+    s2n_clear(task, offsetof(s2n_task, buffer.share));
     task->reactor = reactor;
     task->front_end = front_end;
     task->nexus = nexus;
@@ -267,12 +268,13 @@ void s2n_task_to_engine(s2n_task *task, uint32_t type, uint32_t code)
     task->state = S2N_ENGINE;
     event.nvme = task->nvme_opcode;
     event.holder = task->holder;
-    event.phase = task->plan.phase;
     event.dnr = task->nvme_dnr;
     event.more = task->nvme_more;
     event.cid = task->nvme_cid;
-    if (task->nvme_status)
+    if (task->nvme_status) {
         event.qid = s2n_qpair_qid(s2n_queue_of(task)->qp);
+        event.phase = task->plan.phase;
+    }
     event.status = task->nvme_status;
     event.lba = task->nvme_lba;
     s2n_plane_emit(task->reactor->plane, &event);

@@ -221,8 +221,8 @@ const uint8_t *s2n_qpair_sqe(const s2n_qpair *qp, uint16_t cid)
 
 /* Fill in PRP1 and PRP2 of `sqe`, and the slot's list when two do not suffice.
  * 1 + LIST_ENTRIES pages fit: a list that fills its page has no chain pointer. */
-static inline int build_prps(s2n_qpair *qp, uint16_t cid, uint8_t *sqe,
-                             const struct s2n_span *spans, uint32_t count)
+static __attribute__((noinline)) int build_list(s2n_qpair *qp, uint16_t cid, uint8_t *sqe,
+                                                const struct s2n_span *spans, uint32_t count)
 {
     uint8_t *list = qp->lists + (size_t)cid * S2N_PAGE;
     uint32_t entries = 0;
@@ -249,6 +249,19 @@ static inline int build_prps(s2n_qpair *qp, uint16_t cid, uint8_t *sqe,
         memcpy(sqe + SQE_PRP2, list, 8);
     else
         s2n_put_le64(sqe + SQE_PRP2, qp->lists_iova + (uint64_t)cid * S2N_PAGE);
+    return 0;
+}
+
+/* Most data are of one span, and two pages at most. */
+static inline int build_prps(s2n_qpair *qp, uint16_t cid, uint8_t *sqe,
+                             const struct s2n_span *spans, uint32_t count)
+{
+    uint64_t at = spans->iova, next = (at | (S2N_PAGE - 1)) + 1, end = at + spans->length;
+
+    if (count != 1 || end <= at || end > UINT64_MAX - S2N_PAGE || at % 4 || end > next + S2N_PAGE)
+        return build_list(qp, cid, sqe, spans, count);
+    s2n_put_le64(sqe + SQE_PRP1, at);
+    s2n_put_le64(sqe + SQE_PRP2, end > next ? next : 0);
     return 0;
 }
 

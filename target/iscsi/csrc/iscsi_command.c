@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "clear.h"
+
 enum { AHS_EXTENDED_CDB = 1, MAXIMUM_ATTRIBUTE = 4, CDB_IN_BHS = 16 };
 
 static void complete(s2n_task *task);
@@ -61,14 +63,15 @@ static s2n_command *create(s2n_conn *conn, uint32_t tag)
         return NULL;
     s2n_command *command = take_spare(session);
     s2n_command **bucket = bucket_of(session, tag);
-    *command = (s2n_command){.item = {.is_command = true},
-                             .next = conn->commands,
-                             .chain = *bucket,
-                             .conn = conn,
-                             .task = task,
-                             .number = ++conn->begun,
-                             .tag = tag,
-                             .first_ttt = session->next_ttt};
+    s2n_clear(command, sizeof *command);
+    command->item.is_command = true;
+    command->next = conn->commands;
+    command->chain = *bucket;
+    command->conn = conn;
+    command->task = task;
+    command->number = ++conn->begun;
+    command->tag = tag;
+    command->first_ttt = session->next_ttt;
     *bucket = command;
     if (conn->commands)
         conn->commands->previous = command;

@@ -380,7 +380,8 @@ static void collect(s2n_conn *conn, struct gather *gather, size_t most)
             const uint8_t *from = data_at(wire, at, &length);
             add(gather, from, length);
         }
-        add(gather, wire->tail, wire->tail_length);
+        if (wire->tail_length)
+            add(gather, wire->tail, wire->tail_length);
     }
 }
 
