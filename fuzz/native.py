@@ -210,7 +210,6 @@ def takes(row: Command, data: st.DataObject) -> None:
     """The native path takes every plain command: it does not just step aside."""
     lu, _ = make_unit(data.draw(strategies.zoned_or_not()))
     assume(lu.zones is None or not row.modifies_medium)
-    assume(row.hot is not Hot.PRE_FETCH or not lu.provisioned)  # the engine sends a hint
     values, data_out = data.draw(_plain(row, lu, fits=True))
     cdb = row.build(**values)
     if hot.hot_translate(UnitParameters.of(lu), cdb, data_out) is None:

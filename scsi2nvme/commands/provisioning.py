@@ -116,7 +116,7 @@ def will_be_read(lu: LogicalUnit, lba: int, blocks: int) -> NvmeCommand:
 
     Spec: NVM Command Set 1.0 3.2.3.2 (Integral Dataset for Read).
     """
-    count = min(blocks, lu.unmap_limits.blocks_of_range)
+    count = min(blocks, lu.hint_blocks)
     return NvmeCommand(
         Opcode.DATASET_MANAGEMENT,
         nsid=lu.nsid,

@@ -40,9 +40,7 @@ def pre_fetch(task: Task) -> Translation:
     lu, lba = task.lu, task.cdb["lba"]
     blocks = task.cdb["prefetch_length"] or lu.capacity_blocks - lba
     check_range(task, lba, task.cdb["prefetch_length"])
-    # Among hosts a hint counts as a write: where the disk has reservations, or lets nobody write,
-    # it would refuse what is none.
-    if not blocks or not lu.provisioned or lu.fenced_by_disk or lu.hardware_write_protected:
+    if not blocks or not lu.hint_blocks:
         return GOOD
     hint = _hint(lu, lba, blocks)
     return in_background(task, hint) if task.cdb["immed"] else (yield from hint)

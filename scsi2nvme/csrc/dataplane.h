@@ -128,6 +128,7 @@ typedef struct {
     uint32_t unmap_ranges;        /* of one Dataset Management; 0: blocks are not unmapped */
     uint32_t unmap_range_blocks;  /* of one range */
     uint64_t unmap_blocks;        /* of one Dataset Management */
+    uint32_t hint_blocks;         /* of one hint of what will be read; 0: there are none */
     /* PRINFO of commands on blocks whose protection information the controller makes, checks and
      * removes; all zero where they have none. */
     uint32_t protection_read, protection_write, protection_verify;
@@ -282,6 +283,8 @@ typedef struct {
     uint8_t sqe[64]; /* but for CID and DPTR */
     /* Its data-out in the buffer; the first `period` bytes again and again unless that is 0. */
     uint32_t data_at, data_bytes, period;
+    bool tells; /* its data are not the initiator's, but these: */
+    uint8_t told[16];
 } s2n_nvme_op;
 
 /* Translate: the number of NVMe commands written to `out`, or -EINVAL when the

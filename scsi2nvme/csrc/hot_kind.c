@@ -229,21 +229,6 @@ static bool plan_ready(const s2n_lu_params *lu, const struct s2n_hot_row *row, c
 
 const struct s2n_hot_kind s2n_hot_ready = {.plan = plan_ready};
 
-/* PRE-FETCH: where there is Dataset Management, the engine tells by it what will be read. A row
- * that counts no blocks names none. */
-static bool plan_pre_fetch(const s2n_lu_params *lu, const struct s2n_hot_row *row,
-                           const uint8_t *cdb, const struct s2n_hot_data *data,
-                           struct s2n_hot_plan *plan)
-{
-    (void)data;
-    *plan = (struct s2n_hot_plan){0};
-    if (lu->unmap_ranges && row->count.mask)
-        return false;
-    return s2n_hot_within(lu, s2n_hot_bits(cdb, row->lba), s2n_hot_count(row, cdb));
-}
-
-const struct s2n_hot_kind s2n_hot_pre_fetch = {.plan = plan_pre_fetch};
-
 /* ---- all kinds ---- */
 
 /* Where there are zones: what changes none, and reads blocks of one. */
@@ -291,6 +276,9 @@ static int translate_phase(const s2n_lu_params *lu, const struct s2n_hot_row *ro
         op->data_at = plan->period ? 0 : at;
         op->data_bytes = part.bytes;
         op->period = plan->period;
+        if (row->hot->tell)
+            row->hot->tell(plan, op->told);
+        op->tells = row->hot->tell != NULL;
         at += part.bytes;
         s2n_hot_advance(plan, part);
     }

@@ -46,11 +46,15 @@ struct s2n_hot_plan {
     /* All ranges of Dataset Management, as it gets them, where the command is made of such. */
     const uint8_t *ranges;
     uint32_t range_count;
-    bool locates; /* a Compare has failed: this finds where, and then the command ends */
+    uint32_t hinted; /* blocks that will be read: of a hint that says so */
+    bool locates;    /* a Compare has failed: this finds where, and then the command ends */
 };
 
 /* Instead of an offset. */
 enum { S2N_NOWHERE = -1, S2N_NOT_READ = -2 };
+
+/* The most that an NVMe command has of data which are not the initiator's. */
+enum { S2N_HOT_TOLD = 16 };
 
 /* What one NVMe command takes of it. */
 struct s2n_hot_part {
@@ -65,6 +69,9 @@ struct s2n_hot_kind {
     /* Fill the next 64-byte submission queue entry, all but CID and data pointer. */
     struct s2n_hot_part (*place)(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
                                  uint8_t *sqe);
+    /* Write the data of that NVMe command, where they are none of the initiator's: as many bytes as
+     * its part has, S2N_HOT_TOLD at most. NULL: they are. */
+    void (*tell)(const struct s2n_hot_plan *plan, uint8_t *room);
     /* A phase ended well: plan the next one, whose data are the same. False: it was the last.
      * NULL: there is one. */
     bool (*next)(const s2n_lu_params *lu, const struct s2n_hot_row *row, const uint8_t *cdb,

@@ -1,4 +1,4 @@
-/* UNMAP and WRITE SAME: blocks are discarded, or all become one. */
+/* UNMAP and WRITE SAME: blocks are discarded, or all become one. PRE-FETCH: they will be read. */
 #include "hot_provisioning.h"
 
 #include "hot_sqe.h"
@@ -11,7 +11,8 @@ enum {
     AT_NLB = 4,
     AT_SLBA = 8,
     AT_CDW10 = 40,
-    DEALLOCATE = 1 << 2, /* in CDW11 */
+    INTEGRAL_FOR_READ = 1 << 0, /* in CDW11 */
+    DEALLOCATE = 1 << 2,
 };
 
 static uint64_t get_be(const uint8_t *in, int bytes)
@@ -41,6 +42,13 @@ uint32_t s2n_unmap_blocks(const uint8_t *descriptor)
 /* What takes several is the engine's: of those that fail it tells of the first, and here only what
  * names blocks has an order. */
 
+static void put_range(uint8_t *at, uint64_t lba, uint32_t blocks)
+{
+    s2n_put_le32(at, 0);
+    s2n_put_le32(at + AT_NLB, blocks);
+    s2n_put_le64(at + AT_SLBA, lba);
+}
+
 static uint32_t ranges_at(uint32_t length)
 {
     return (length + RANGE - 1) / RANGE * RANGE;
@@ -55,9 +63,7 @@ static bool add_ranges(const s2n_lu_params *lu, const struct s2n_hot_data *data,
         uint32_t at = plan->data_at + plan->blocks * RANGE;
         if (plan->blocks == lu->unmap_ranges || at + RANGE > data->room)
             return false;
-        s2n_put_le32(data->at + at, 0);
-        s2n_put_le32(data->at + at + AT_NLB, count);
-        s2n_put_le64(data->at + at + AT_SLBA, lba);
+        put_range(data->at + at, lba, count);
         plan->blocks++;
         lba += count;
         blocks -= count;
@@ -186,3 +192,46 @@ const struct s2n_hot_kind s2n_hot_write_same = {
     .names_blocks = true,
     .changes = true,
 };
+
+/* ---- PRE-FETCH: one Dataset Management, which tells what will be read ---- */
+
+/* A row that counts no blocks names none. IMMED is the engine's: the status does not wait. */
+static bool plan_pre_fetch(const s2n_lu_params *lu, const struct s2n_hot_row *row,
+                           const uint8_t *cdb, const struct s2n_hot_data *data,
+                           struct s2n_hot_plan *plan)
+{
+    uint64_t lba = s2n_hot_bits(cdb, row->lba), count = s2n_hot_count(row, cdb);
+
+    (void)data;
+    *plan = (struct s2n_hot_plan){0};
+    if (!s2n_hot_within(lu, lba, count))
+        return false;
+    uint64_t blocks = count ? count : lu->blocks - lba;
+    if (!lu->hint_blocks || !row->count.mask || !blocks)
+        return true;
+    if (s2n_hot_bits(cdb, row->selector))
+        return false;
+    plan->opcode = NVME_DATASET_MANAGEMENT;
+    plan->blocks = 1;
+    plan->lba = lba;
+    plan->hinted = blocks < lu->hint_blocks ? (uint32_t)blocks : lu->hint_blocks;
+    return true;
+}
+
+static struct s2n_hot_part place_hint(const s2n_lu_params *lu, const struct s2n_hot_plan *plan,
+                                      uint8_t *sqe)
+{
+    s2n_hot_begin_sqe(sqe, plan->opcode, lu->nsid);
+    s2n_put_le32(sqe + AT_CDW10 + 4, INTEGRAL_FOR_READ);
+    return (struct s2n_hot_part){1, RANGE};
+}
+
+static void tell_hint(const struct s2n_hot_plan *plan, uint8_t *room)
+{
+    put_range(room, plan->lba, plan->hinted);
+}
+
+_Static_assert((int)RANGE <= (int)S2N_HOT_TOLD, "a hint has one range");
+
+const struct s2n_hot_kind s2n_hot_pre_fetch = {
+    .plan = plan_pre_fetch, .place = place_hint, .tell = tell_hint};

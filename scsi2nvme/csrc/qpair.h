@@ -38,6 +38,8 @@ uint8_t *s2n_qpair_entry(s2n_qpair *qp);
  * s2n_qpair_place. */
 int s2n_qpair_place_spans(s2n_qpair *qp, const struct s2n_span *spans, uint32_t count,
                           uint64_t cookie, uint32_t timeout_ms);
+/* Up to a page for data of that command, if it has no others: `span` tells where it is then. */
+uint8_t *s2n_qpair_room(s2n_qpair *qp, struct s2n_span *span);
 /* The 64-byte entry of a command as it was placed: valid from its placement
  * until the next placement after its completion was polled. */
 const uint8_t *s2n_qpair_sqe(const s2n_qpair *qp, uint16_t cid);

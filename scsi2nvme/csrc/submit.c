@@ -154,6 +154,19 @@ static inline struct s2n_hot_part fill(const s2n_task *task, uint8_t *sqe)
                                                : kind->place(lu, &task->plan, sqe);
 }
 
+/* Describe `bytes` of what the next NVMe command moves as spans; 0: as too many. */
+static inline uint32_t describe(s2n_task *task, struct s2n_queue *queue, uint32_t bytes,
+                                struct s2n_span *spans)
+{
+    const struct s2n_hot_kind *kind = task->row->hot;
+
+    if (!kind->tell)
+        return s2n_task_spans(task, bytes, spans);
+    kind->tell(&task->plan, s2n_qpair_room(queue->qp, spans));
+    spans[0].length = bytes;
+    return 1;
+}
+
 /* Place NVMe commands until none is left (true), or the queue has no entry for it (false). */
 static bool hot_place(s2n_task *task, struct s2n_queue *queue)
 {
@@ -164,7 +177,7 @@ static bool hot_place(s2n_task *task, struct s2n_queue *queue)
         if (!has_entries(queue, task) || !(sqe = s2n_qpair_entry(queue->qp)))
             return false;
         struct s2n_hot_part part = fill(task, sqe);
-        uint32_t used = part.bytes ? s2n_task_spans(task, part.bytes, spans) : 0;
+        uint32_t used = part.bytes ? describe(task, queue, part.bytes, spans) : 0;
         int cid = -EINVAL;
         if (used || !part.bytes)
             cid = s2n_qpair_place_spans(

@@ -20,7 +20,7 @@ _out = ffi.new("s2n_nvme_op[]", _MOST_HOT_OPS)  # two megabytes
 class NvmeOp:
     """One NVMe command that the hot path would place. `sqe` lacks CID and data pointer.
 
-    `data_out` is b"" for what reads, and where no data-out were given.
+    `data_out` is b"" for what reads, and where no data-out were given but are wanted.
     """
 
     opcode: int
@@ -52,7 +52,7 @@ def hot_translate(
             op.cdw12,
             op.nsid,
             bytes(ffi.buffer(op.sqe)),
-            carried(memory, op) if data_out else b"",
+            told(op) or (carried(memory, op) if data_out else b""),
             op.phase,
         )
         for op in _out[0:count]
@@ -89,6 +89,11 @@ def carried(memory: bytes | bytearray, op: Any) -> bytes:
     if not period:
         return bytes(memory[op.data_at : op.data_at + size])
     return (bytes(memory[:period]) * (size // period + 1))[:size]
+
+
+def told(op: Any) -> bytes:
+    """Return what an NVMe command is given that is none of the initiator's data."""
+    return bytes(op.told)[: op.data_bytes] if op.tells else b""
 
 
 def hot_data_bytes(cdb: bytes, block_bytes: int) -> tuple[int, int]:

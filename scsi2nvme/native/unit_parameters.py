@@ -27,6 +27,7 @@ class UnitParameters:
     write_zeroes_blocks: int = 0
     write_zeroes_deallocates: bool = False
     unmap: UnmapLimits | None = None
+    hint_blocks: int = 0
     protection_read: int = 0
     protection_write: int = 0
     protection_verify: int = 0
@@ -61,6 +62,7 @@ class UnitParameters:
             write_zeroes_blocks=device.write_zeroes_blocks,
             write_zeroes_deallocates=device.write_zeroes_deallocates,
             unmap=device.unmap_limits if device.provisioned else None,
+            hint_blocks=device.hint_blocks,
             protection_read=kept.read,
             protection_write=kept.write,
             protection_verify=kept.verify,
@@ -98,6 +100,7 @@ class UnitParameters:
                 "unmap_ranges": unmap.ranges,
                 "unmap_range_blocks": unmap.blocks_of_range,
                 "unmap_blocks": unmap.blocks,
+                "hint_blocks": self.hint_blocks,
                 "protection_read": self.protection_read,
                 "protection_write": self.protection_write,
                 "protection_verify": self.protection_verify,

@@ -17,6 +17,7 @@ from typing import Any
 
 from scsi2nvme import commands, engine
 from scsi2nvme.background import Background
+from scsi2nvme.command import Hot
 from scsi2nvme.executor import NvmeExecutor, Play, begin, play
 from scsi2nvme.native.plane import Event, EventType, Plane, PlaneTask
 from scsi2nvme.nvme.command import Opcode
@@ -371,7 +372,7 @@ class TaskRunner:
             return True
         if is_retryable(event.status) and not event.dnr:
             return self._begin(event)
-        if off_course(self._unit_of(task), event.status) or _names_what_is_no_more(event):
+        if off_course(self._unit_of(task), event.status) or _was_for_a_hint(event):
             return self._begin(event, repeated=True)
         self._fail(event)
         return True
@@ -438,13 +439,14 @@ class TaskRunner:
         task.end(result.status, sense, result.data_in)
 
 
-def _names_what_is_no_more(event: Event) -> bool:
-    """Whether a WRITE failed perhaps for its stream alone: a hint, without which it is written."""
-    if event.status != StatusCode.INVALID_FIELD or event.nvme_opcode != Opcode.WRITE:
-        return False
+def _was_for_a_hint(event: Event) -> bool:
+    """Whether what failed was a hint, or perhaps a WRITE for its stream, which is one."""
     cdb = _task(event).cdb
     command = commands.find(cdb)
-    return command is not None and command.hint_of(cdb) > 0
+    if command is None or command.hot is Hot.PRE_FETCH:
+        return command is not None
+    may_be = event.status == StatusCode.INVALID_FIELD and event.nvme_opcode == Opcode.WRITE
+    return may_be and command.hint_of(cdb) > 0
 
 
 def _translation(

@@ -103,6 +103,16 @@ class BlockDevice:
         """Whether the disk knows of reservations that we only learn of by asking it."""
         return False
 
+    @property
+    def hint_blocks(self) -> int:
+        """How many blocks a hint of what will be read names at most; 0: none is to be given.
+
+        Among hosts a hint counts as a write: where the disk has reservations it would refuse what
+        is none.
+        """
+        given = self.provisioned and not self.fenced_by_disk
+        return self.unmap_limits.blocks_of_range if given else 0
+
     def is_of(self, facts: NamespaceFacts | None) -> bool:
         """Whether this is what has become of its namespace; another has other identifiers."""
         return facts is not None and facts.identifiers == self._read.identifiers

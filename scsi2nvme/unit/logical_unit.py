@@ -191,6 +191,11 @@ class LogicalUnit(BlockDevice):
         return self.read_only or by_disk
 
     @property
+    def hint_blocks(self) -> int:
+        """The same; where nobody may write, a hint would be refused as well."""
+        return 0 if self.hardware_write_protected else super().hint_blocks
+
+    @property
     def write_protected(self) -> bool:
         """Whether writes are refused, for whichever reason."""
         return self.hardware_write_protected or self.mode.swp

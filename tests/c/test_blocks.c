@@ -254,6 +254,37 @@ static void expect_engine(const uint8_t *cdb, uint16_t length, uint32_t expected
     CHECK(op[0].completed);
 }
 
+/* What will be read is told as one range, which is nobody's buffer. */
+static void what_will_be_read_is_told(void)
+{
+    start(DEPTH);
+    bench.params.hint_blocks = 6;
+    s2n_lu_update(bench.lu[0], &bench.params);
+    uint64_t unused = s2n_pool_unused(bench.lu[0]->controller->queue[0].pool);
+    for (int i = 0; i < 2; i++)
+        begin_command(&op[i], 0, 0, cdb_of(0x34, 0, 5 + i, 8), 10); /* PRE-FETCH (10) */
+    rounds();
+    CHECK_EQUAL(bench.device.seen, 2);
+    CHECK_EQUAL(s2n_pool_unused(bench.lu[0]->controller->queue[0].pool), unused);
+    for (uint32_t i = 0; i < 2; i++) {
+        const s2n_region *queues = &bench.device.queue_memory;
+        const uint8_t *range = queues->vaddr + (bench.device.log[i].prp1 - queues->iova);
+        CHECK_EQUAL(bench.device.log[i].opcode, 9);
+        CHECK_EQUAL(bench.device.log[i].slba, UINT64_C(1) << 32); /* CDW10 and 11: IDR */
+        CHECK_EQUAL(s2n_get_le32(range + 4), 6);
+        CHECK_EQUAL(s2n_get_le64(range + 8), 5 + i);
+    }
+    complete(0, 0);
+    CHECK(op[0].completed && op[0].status == GOOD);
+    complete(1, INTERRUPTED);
+    CHECK(next_event(S2N_EVENT_TASK_FAILED).task == op[1].task);
+    s2n_task_end(op[1].task, GOOD, NULL, 0, NULL, 0);
+    begin_command(&op[2], 0, 0, cdb_of(0x34, 2, 5, 8), 10); /* IMMED */
+    CHECK(next_event(S2N_EVENT_TASK).task == op[2].task);
+    s2n_task_end(op[2].task, GOOD, NULL, 0, NULL, 0);
+    bench_close();
+}
+
 /* What the disk would stop, it does not where it is given nothing: others may have reserved it. */
 static void where_the_disk_fences_what_it_is_not_given_is_the_engines(void)
 {
@@ -314,6 +345,7 @@ int main(void)
     RUN(one_page_is_repeated);
     RUN(large_blocks_are_repeated_whole);
     RUN(what_is_questionable_is_the_engines);
+    RUN(what_will_be_read_is_told);
     RUN(where_the_disk_fences_what_it_is_not_given_is_the_engines);
     return 0;
 }

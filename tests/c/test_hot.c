@@ -271,7 +271,6 @@ static void no_kind_goes_beyond_the_last_block(void)
     s2n_lu_params all = able();
     struct s2n_hot_plan plan;
 
-    all.unmap_ranges = 0; /* else the engine has what is to be read ahead */
     for (unsigned i = 0; i < sizeof opcodes; i++) {
         const struct s2n_hot_row *row = s2n_hot_find(cdb_of(opcodes[i], 0, 1), 10);
         CHECK(row && row->hot);

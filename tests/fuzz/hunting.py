@@ -23,7 +23,7 @@ from pathlib import Path
 
 from scsi2nvme.fuzz import runner
 from scsi2nvme.fuzz.runner import Failure
-from scsi2nvme.native.hot import NvmeOp, carried, room
+from scsi2nvme.native.hot import NvmeOp, carried, room, told
 from scsi2nvme.native.unit_parameters import UnitParameters
 
 ROOT = Path(__file__).parent.parent.parent
@@ -72,6 +72,7 @@ class _Parameters(Structure):
         ("unmap_ranges", c_uint32),
         ("unmap_range_blocks", c_uint32),
         ("unmap_blocks", c_uint64),
+        ("hint_blocks", c_uint32),
         ("protection_read", c_uint32),
         ("protection_write", c_uint32),
         ("protection_verify", c_uint32),
@@ -101,6 +102,8 @@ class _Op(Structure):
         ("data_at", c_uint32),
         ("data_bytes", c_uint32),
         ("period", c_uint32),
+        ("tells", c_bool),
+        ("told", c_uint8 * 16),
     )
 
 
@@ -157,7 +160,7 @@ class NativePath:
                 op.cdw12,
                 op.nsid,
                 bytes(op.sqe),
-                carried(memory.raw, op) if data_out else b"",
+                told(op) or (carried(memory.raw, op) if data_out else b""),
                 op.phase,
             )
             for op in out[:count]

@@ -129,7 +129,7 @@ def test_a_flush_is_sent_only_to_a_cache() -> None:
     ids=lambda cdb: cdb.hex(),
 )
 def test_what_needs_no_nvme_command(cdb: bytes) -> None:
-    assert hot_translate(replace(PARAMETERS, unmap=None), cdb) == []
+    assert hot_translate(PARAMETERS, cdb) == []
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,6 @@ def test_what_needs_no_nvme_command(cdb: bytes) -> None:
         row("SYNCHRONIZE CACHE (10)").build(immed=1),
         row("TEST UNIT READY").build(naca=1),
         bytes([0, 1, *bytes(4)]),  # a reserved bit
-        row("PRE-FETCH (16)").build(lba=9, prefetch_length=1),  # the controller is told of it
         bytes([0xFF] * 16),
     ],
     ids=lambda cdb: cdb.hex() or "empty",
@@ -172,8 +171,7 @@ NAMING_BLOCKS = [
 def test_no_row_goes_beyond_the_last_block(
     each: Command, lba: int, count: int, taken: bool
 ) -> None:
-    unmap = None if each.hot is Hot.PRE_FETCH else PARAMETERS.unmap
-    parameters = replace(PARAMETERS, blocks=1000, unmap=unmap)
+    parameters = replace(PARAMETERS, blocks=1000, hint_blocks=1000)
     cdb = each.build(**{"lba": lba, each.length_field: count})
     data = bytes(512 * count) if each.data is Data.OUT else b""
     assert (hot_translate(parameters, cdb, data) is not None) is taken

@@ -43,7 +43,7 @@ struct s2n_qpair {
     s2n_port *port;
     uint8_t *sq;
     uint8_t *cq;
-    uint8_t *lists;               /* one page of PRP list per slot */
+    uint8_t *lists;               /* one page per slot, of PRP list or data */
     uint8_t (*shadow)[SQE_BYTES]; /* what was placed, by CID */
     struct slot *slots;
     s2n_trace *trace;    /* NULL: nobody wants to know */
@@ -308,6 +308,15 @@ static void set_deadline(s2n_qpair *qp, struct slot *slot, uint32_t timeout_ms)
 inline uint8_t *s2n_qpair_entry(s2n_qpair *qp)
 {
     return qp->free_count ? qp->shadow[qp->free_cids[qp->free_count - 1]] : NULL;
+}
+
+/* Where one page suffices there is no list. */
+uint8_t *s2n_qpair_room(s2n_qpair *qp, struct s2n_span *span)
+{
+    size_t at = (size_t)qp->free_cids[qp->free_count - 1] * S2N_PAGE;
+
+    *span = (struct s2n_span){qp->lists_iova + at, S2N_PAGE};
+    return qp->lists + at;
 }
 
 inline int s2n_qpair_place_spans(s2n_qpair *qp, const struct s2n_span *spans, uint32_t count,
