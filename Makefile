@@ -136,7 +136,8 @@ build/venv/.installed: pyproject.toml meson.build tests/c/meson.build
 	@$(DEV_BUILD) $(PYTHON) -m venv build/venv
 	@$(DEV_BUILD) pip install --quiet --upgrade 'pip>=23.1' $(TOOLS)
 	@$(DEV_BUILD) pip install --quiet --no-build-isolation --editable '.[dev,docs]' \
-	  -Cbuild-dir=$(NATIVE) -Csetup-args=-Dwerror=true -Csetup-args=-Db_ndebug=false
+	  -Cbuild-dir=$(NATIVE) -Csetup-args=-Dwerror=true -Csetup-args=-Db_ndebug=false \
+	  -Csetup-args=-Ddebug=true
 	@touch $@
 
 # Each import looks with ninja whether to build. Its logs are tidied here, lest several

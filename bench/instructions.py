@@ -1,7 +1,7 @@
 """User instructions of scsi2nvme per 4 KiB read at queue depth 32, by layer, under callgrind.
 
 The whole daemon runs under valgrind; only while the load runs are instructions counted.
-A function that the compiler inlined counts as its caller.
+Each counts as the layer's whose source has its line, wherever the compiler has put it.
 """
 
 from __future__ import annotations
@@ -15,71 +15,69 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from bench import load, peers, tables
 from tests.daemon import Daemon, FreshDaemon
 
-_ROOT = Path(__file__).parent.parent
 _SIZE_BYTES = 64 << 20
-# Sources, by layer: the first whose pattern matches a path.
+# Sources, by layer: the first that has a pattern which matches a path.
 LAYERS = {
-    "emulated controller": "drivers/emulated/csrc/*.c",
-    "NVMe driver": "drivers/*/csrc/*.c",
-    "translation and reactor": "scsi2nvme/csrc/*.c",
-    "iSCSI": "target/iscsi/csrc/*.c",
+    "emulated controller": ("drivers/emulated/csrc/*",),
+    "NVMe driver": ("drivers/*/csrc/*", "drivers/csrc/*"),
+    "translation": (
+        *("scsi2nvme/csrc/hot*", "scsi2nvme/csrc/accept.*", "scsi2nvme/csrc/task_spans.*"),
+    ),
+    "reactor, tasks, buffers, counting": ("scsi2nvme/csrc/*",),
+    "iSCSI": ("target/iscsi/csrc/*",),
 }
 OTHER = "C library, Python"
-_DEFINITION = re.compile(r"^[a-z][\w *]*?\b(\w+)\([^;]*$", re.MULTILINE)
+_FILE = re.compile(r"(?P<callee>c)?(?:fl|fi|fe)=\((?P<number>\d+)\)(?: (?P<name>.*))?$")
+_SOURCE = re.compile(r"(?:^|/)((?:scsi2nvme|target|drivers)/[^.]*csrc/[^/]+)$")
 
 
-def defined_functions(source: str) -> set[str]:
-    """Return the names of the functions that a C source defines."""
-    return set(_DEFINITION.findall(source))
+def layer_of(path: str) -> str:
+    """Return the layer that a source belongs to, wherever the tree is."""
+    found = _SOURCE.search(path)
+    source = found[1] if found else ""
+    layers = (
+        layer
+        for layer, patterns in LAYERS.items()
+        if any(fnmatch(source, pattern) for pattern in patterns)
+    )
+    return next(layers, OTHER)
 
 
-def layers_of_functions(root: Path) -> dict[str, str]:
-    """Return the layer of each function of the data plane's sources."""
-    found: dict[str, str] = {}
-    for layer, pattern in LAYERS.items():
-        for path in sorted(root.glob(pattern)):
-            for function in defined_functions(path.read_text()):
-                found.setdefault(function, layer)
-    return found
+def costs_of_files(lines: Iterable[str]) -> dict[str, int]:
+    """Parse callgrind's output: instructions by the source whose line they are of.
 
-
-def self_costs(lines: Iterable[str]) -> dict[str, int]:
-    """Parse callgrind's output: instructions in each function itself.
-
-    Spec: Callgrind Format Specification, with one cost per line ("events: Ir").
+    What was inlined counts as its own source's. Spec: Callgrind Format Specification, with one cost
+    per line ("events: Ir").
     """
     names: dict[str, str] = {}
     costs: dict[str, int] = defaultdict(int)
-    function, is_call = "", False
+    source, is_call = "", False
     for line in lines:
-        if line.startswith("fn="):
-            number, _, name = line.removeprefix("fn=").strip().partition(" ")
-            if name:
-                names[number] = name
-            function = names[number]
-        elif line.startswith("cfn="):
-            number, _, name = line.removeprefix("cfn=").strip().partition(" ")
-            if name:
-                names[number] = name
+        if found := _FILE.match(line):
+            if found["name"]:
+                names[found["number"]] = found["name"].strip()
+            if not found["callee"]:
+                source = names[found["number"]]
         elif line.startswith("calls="):
             is_call = True  # the next line's cost is the callee's
         elif line[:1] in "0123456789+-*" and line.strip():
             if not is_call:
-                costs[function] += int(line.split()[-1])
+                costs[source] += int(line.split()[-1])
             is_call = False
     return dict(costs)
 
 
-def by_layer(costs: Mapping[str, int], layers: Mapping[str, str]) -> dict[str, int]:
-    """Sum self costs by layer; clones that the compiler made count as the original."""
+def by_layer(costs: Mapping[str, int]) -> dict[str, int]:
+    """Sum the costs of sources by layer."""
     sums = dict.fromkeys([*LAYERS, OTHER], 0)
-    for function, cost in costs.items():
-        sums[layers.get(re.split(r"[.'@]", function)[0], OTHER)] += cost
+    for source, cost in costs.items():
+        sums[layer_of(source)] += cost
     return sums
 
 
@@ -87,7 +85,9 @@ class _Profiled(FreshDaemon):
     def command(self) -> list[str]:
         """Return the command line, under callgrind, which counts nothing yet."""
         output = f"--callgrind-out-file={self.state_dir}/callgrind.out"
-        valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", output]
+        # For each line its source: the compiler puts most functions into others.
+        lines = ["--dump-line=yes", output]
+        valgrind = ["valgrind", "--tool=callgrind", "--instr-atstart=no", *lines]
         return [*valgrind, *super().command()]
 
 
@@ -114,10 +114,15 @@ def run(directory: Path, seconds: int) -> dict[str, float]:
         result = load.run(daemon.url(), work, during=_counting(daemon))
     costs: dict[str, int] = defaultdict(int)
     for path in directory.glob("callgrind.out*"):
-        for function, cost in self_costs(path.read_text().splitlines()).items():
-            costs[function] += cost
+        for source, cost in costs_of_files(path.read_text().splitlines()).items():
+            costs[source] += cost
     operations = int(result["all_operations"])
-    sums = by_layer(costs, layers_of_functions(_ROOT))
+    sums = by_layer(costs)
+    if not sums["translation"]:
+        message = (
+            "the native module has no line numbers: meson configure build/editable -Ddebug=true"
+        )
+        raise RuntimeError(message)
     return {layer: cost / operations for layer, cost in sums.items()} | {
         "all": sum(sums.values()) / operations
     }
