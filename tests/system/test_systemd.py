@@ -50,7 +50,8 @@ systemctl enable --now initiator
 """
 # What `install-units` has put there, and not the package, which an administrator's would go before.
 UNPACKAGED = """
-rm /etc/systemd/system/scsi2nvme*.service /etc/dbus-1/system.d/scsi2nvme.conf
+rm /etc/systemd/system/scsi2nvme.service /etc/systemd/system/scsi2nvme-absent.service
+rm /etc/dbus-1/system.d/scsi2nvme.conf
 rm /etc/udev/rules.d/60-scsi2nvme.rules /etc/tmpfiles.d/scsi2nvme.conf
 rm /usr/local/share/dbus-1/system-services/org.kernel.TCMUService1.service
 """
