@@ -13,7 +13,9 @@ import pytest
 from tests.system.power import Power
 
 NAA = "naa.5001405000000001"
-OPTIONS = "size=256M,serial=S1,powerstates=5,thinp=on,lba-status=on"
+OPTIONS = (
+    "size=256M,serial=S1,powerstates=5,thinp=on,lba-status=on,tcg=on,security=on,refresh_s=600"
+)
 # Mode page 1Ah: idle_a after 100 ms.
 TIMER = ",".join(["1a", "26", "0", "2", "0", "0", "0", "1", *["0"] * 32])
 LOWEST = ",".join(["5a", "1", "0", "c", "0", "0", "3", *["0"] * 9])
@@ -45,6 +47,11 @@ ASKED = {
     "elements": "sg_get_elem_status --maxlen=255 $disk",
     "feature-sets": "sg_vpd --page=sfs $disk",
     "opcodes": "sg_opcodes $disk",
+    "security-protocols": "sg_raw --request=64 $disk a2 0 0 0 0 0 0 0 0 40 0 0",
+    "refresh": "sg_bg_ctl --ctl=1 $disk",
+    "refreshing": "sg_logs --page=0x15,2 $disk",
+    "end-refresh": "sg_bg_ctl --ctl=2 $disk",
+    "at-rest": "sg_logs --page=0x15,2 $disk",
     # What Linux does with a disk that nobody uses (runtime power management).
     "let-sleep": "let_sleep",
     "sleeps": "eventually 30 is suspended",
@@ -145,6 +152,16 @@ def test_which_blocks_are_allocated(told: dict[str, str]) -> None:
     assert re.search(r"0x0*800\s+blocks: +128 +mapped", told["lba-status"])
     assert "deallocated" in told["lba-status"]
     assert "Pending defect" in told["pending-defects"]
+
+
+def test_security_protocols(told: dict[str, str]) -> None:
+    """The list of them: of protocols themselves, and TCG's."""
+    assert re.search(r"^ 00 +(00 ){7}03 +00 01 02", told["security-protocols"], re.M)
+
+
+def test_a_refresh(told: dict[str, str]) -> None:
+    assert "BO_STATUS=2" in told["refreshing"]
+    assert "BO_STATUS=0" in told["at-rest"]
 
 
 def test_provisioning(told: dict[str, str]) -> None:
