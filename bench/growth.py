@@ -1,5 +1,6 @@
 """How scsi2nvme's costs grow, beside tgt's: CPU per I/O from 1 to 64 sessions and from
-1 to 256 namespaces at constant load, memory per session, idle CPU, start-up time.
+1 to 256 namespaces at constant load, and over its reactors; memory per session, idle CPU, start-up
+time.
 
 The more sessions share the load, the fewer commands come with each call of the kernel: what that
 costs any target, the floor tells.
@@ -27,6 +28,7 @@ SIZE_BYTES = 512 << 20
 OUTSTANDING = 64
 SESSIONS = (1, 4, 16, 64)
 NAMESPACES = (1, 4, 16, 64, 256)
+REACTORS = (1, 2, 4)
 # Its LUN 0 is no disk, and LUN 256 needs an addressing method that libiscsi does not use.
 TGT_UNITS = 255
 
@@ -48,8 +50,8 @@ FULL = Settings(rounds=3, seconds=2, idle_seconds=10, starts=5)
 QUICK = Settings(rounds=1, seconds=1, idle_seconds=5, starts=3)
 
 
-def _ours(directory: Path, units: int) -> AbstractContextManager[peers.Target]:
-    return peers.scsi2nvme(directory, SIZE_BYTES, namespaces=units)
+def _ours(directory: Path, units: int, reactors: int = 1) -> AbstractContextManager[peers.Target]:
+    return peers.scsi2nvme(directory, SIZE_BYTES, namespaces=units, reactors=reactors)
 
 
 def _tgt(directory: Path, units: int) -> AbstractContextManager[peers.Target]:
@@ -60,8 +62,8 @@ def _floor(_: Path, __: int) -> AbstractContextManager[peers.Target]:
     return peers.floor(SIZE_BYTES)
 
 
-FLOOR = "floor"
-STARTS: dict[str, Start] = {"tgt": _tgt, "scsi2nvme": _ours}
+FLOOR, OURS = "floor", "scsi2nvme"
+STARTS: dict[str, Start] = {"tgt": _tgt, OURS: _ours}
 AMONG_SESSIONS = {FLOOR: _floor, **STARTS}
 
 
@@ -75,6 +77,11 @@ def session_loads(seconds: int) -> list[load.Load]:
 def namespace_load(count: int, seconds: int) -> load.Load:
     """Return the load over so many logical units, always as many commands under way."""
     return load.Load(depth=OUTSTANDING // 4, sessions=4, luns=count, seconds=seconds)
+
+
+def reactor_load(seconds: int) -> load.Load:
+    """Return the load over several reactors: each has as many sessions as any other."""
+    return load.Load(depth=OUTSTANDING // 16, sessions=16, seconds=seconds)
 
 
 @contextmanager
@@ -97,6 +104,7 @@ class Growth:
         self._directory = directory
         self._settings = settings
         usable = sorted(os.sched_getaffinity(0))
+        self._usable: Collection[int] = usable
         self._target_cpus: Collection[int] = usable[:1]
         self._load_cpus: Collection[int] = usable[-1:]
 
@@ -131,6 +139,20 @@ class Growth:
             units = min(count, TGT_UNITS) if name == "tgt" else count
             work = namespace_load(units, self._settings.seconds)
             with self._target(name, units) as target:
+                each = [self._cpu_us(target, work) for _ in range(self._settings.rounds)]
+            found[count] = statistics.median(each)
+        return found
+
+    def reactors(self, _: str) -> dict[int, float]:
+        """CPU µs per I/O, by the number of reactors, which have all CPUs between them."""
+        found = {}
+        work = reactor_load(self._settings.seconds)
+        for count in REACTORS:
+            with ExitStack() as stack:
+                temporary = tempfile.TemporaryDirectory(dir=self._directory)
+                directory = Path(stack.enter_context(temporary))
+                with load.on_cpus(self._usable):
+                    target = stack.enter_context(_ours(directory, 1, count))
                 each = [self._cpu_us(target, work) for _ in range(self._settings.rounds)]
             found[count] = statistics.median(each)
         return found
@@ -178,9 +200,16 @@ def run(settings: Settings, directory: Path) -> dict[str, Any]:
         "load_average": machine.load_average(),
     }
     growth = Growth(directory, settings)
-    for measurement in (growth.start_up, growth.idle, growth.sessions, growth.namespaces):
+    measurements: tuple[tuple[Callable[[str], object], Collection[str]], ...] = (
+        (growth.start_up, STARTS),
+        (growth.idle, STARTS),
+        (growth.sessions, AMONG_SESSIONS),
+        (growth.namespaces, STARTS),
+        (growth.reactors, [OURS]),
+    )
+    for measurement, among in measurements:
         figures: dict[str, Any] = {}
-        for name in AMONG_SESSIONS if measurement == growth.sessions else STARTS:
+        for name in among:
             print(f"{measurement.__name__}: {name}", file=sys.stderr)
             figures[name] = measurement(name)
         report[measurement.__name__] = figures
@@ -212,12 +241,13 @@ def markdown(report: dict[str, Any]) -> str:
     ]
     of_floor = {
         count: each / report["sessions"][FLOOR][count]
-        for count, each in report["sessions"]["scsi2nvme"].items()
+        for count, each in report["sessions"][OURS].items()
     }
     parts = [
         tables.table(["", *STARTS], single),
         _by_count(report["sessions"] | {"scsi2nvme ÷ floor": of_floor}, "sessions"),
         _by_count(report["namespaces"], "namespaces"),
+        _by_count(report["reactors"], "reactors"),
     ]
     return "\n".join(parts)
 

@@ -98,6 +98,7 @@ def scsi2nvme(
     faults: Sequence[str] = (),
     chap: bool = False,
     transport: str = "emulated",
+    reactors: int = 1,
 ) -> Iterator[Target]:
     """Serve an emulated disk in `directory`, or QEMU's, its namespaces `size_bytes` together.
 
@@ -107,7 +108,7 @@ def scsi2nvme(
     if transport == "emulated":
         make_image(directory / "scsi2nvme.img", size_bytes)
     words = [spec, *(f"fault={one}" for one in faults)]
-    with _ours("scsi2nvme", directory, ",".join(words), chap) as target:
+    with _ours("scsi2nvme", directory, ",".join(words), chap, reactors) as target:
         yield target
 
 
@@ -133,11 +134,15 @@ def in_memory(directory: Path, size_bytes: int) -> Iterator[Target]:
 
 
 @contextmanager
-def _ours(name: str, directory: Path, spec: str, chap: bool = False) -> Iterator[Target]:
+def _ours(
+    name: str, directory: Path, spec: str, chap: bool = False, reactors: int = 1
+) -> Iterator[Target]:
     user, secret = CREDENTIALS[0], CREDENTIALS[1].decode()
     config = f'[chap]\nname = "{user}"\nsecret = "{secret}"\n' if chap else ""
     started = time.monotonic()
-    with FreshDaemon(directory, spec, config=config, arguments=("--reactors", "1")) as daemon:
+    with FreshDaemon(
+        directory, spec, config=config, arguments=("--reactors", str(reactors))
+    ) as daemon:
         url = daemon.url(credentials=f"{user}%{secret}@" if chap else "")
         yield Target(name, url, daemon.pid, started)
 

@@ -18,6 +18,9 @@ def test_always_as_many_commands_are_under_way() -> None:
         work = growth.namespace_load(count, 1)
         assert work.depth * work.sessions == growth.OUTSTANDING
         assert work.luns == count
+    work = growth.reactor_load(1)
+    assert work.depth * work.sessions == growth.OUTSTANDING
+    assert all(work.sessions % count == 0 for count in growth.REACTORS)
 
 
 def test_the_report_has_a_row_per_target() -> None:
@@ -32,12 +35,14 @@ def test_the_report_has_a_row_per_target() -> None:
             "scsi2nvme": {1: 5.0, 64: 8.0},
         },
         "namespaces": {"tgt": {1: 20.0, 256: 80.0}, "scsi2nvme": {1: 5.0, 256: 5.0}},
+        "reactors": {"scsi2nvme": {1: 5.0, 2: 6.0}},
     }
     lines = growth.markdown(report).splitlines()
     assert "| start to ready, ms | 1.00 | 1.00 |" in lines
     assert "| CPU µs per I/O at sessions | 1 | 64 |" in lines
     assert "| scsi2nvme ÷ floor | 1.25 | 1.00 |" in lines
     assert "| tgt | 20.0 | 80.0 |" in lines
+    assert "| CPU µs per I/O at reactors | 1 | 2 |" in lines
 
 
 def test_starts_are_measured_with_bytecode_that_an_earlier_one_has_kept(
