@@ -46,7 +46,6 @@ ROWS = (
         0x02, _value("Power Management", ("ps", 0, 5, "power state"), ("wh", 5, 3, "workload hint"))
     ),
     FeatureRow(0x03, _value("LBA Range Type", ("num", 0, 6, "ranges, 0's based")), 4096),
-    FeatureRow(0x03, _value("LBA Range Type", ("num", 0, 6, "ranges, 0's based")), 4096),
     FeatureRow(
         0x04,
         _value(

@@ -36,7 +36,9 @@ class Attachment(IntEnum):
 
 _SEL = 0xF
 _DOORBELL_BUFFER_CONFIG, _FABRICS = 0x7C, 0x7F
-_IO_MANAGEMENT_RECEIVE, _CANCEL = 0x12, 0x18  # I/O commands of NVMe 2.1
+# I/O commands of NVMe 2.1.
+_IO_MANAGEMENT_RECEIVE, _CANCEL, _IO_MANAGEMENT_SEND = 0x12, 0x18, 0x1D
+_HANDLES_UPDATE = 1  # Management Operation of I/O Management Send: two bytes for each
 _DRIVERS: dict[int, str] = {
     AdminOpcode.DELETE_SQ: "the driver alone keeps queues",
     AdminOpcode.CREATE_SQ: "the driver alone keeps queues",
@@ -59,23 +61,27 @@ _DRIVERS_FEATURES = {
 _FID = 0xFF
 _HOST_IDENTIFIER, _EXTENDED, _EXTENDED_BYTES = 0x81, 1, 16
 _MOST_FEATURE_BYTES = 4096
+# Host metadata, of controllers and namespaces; and of what placement of data is told, a byte each.
+_METADATA_FEATURES, _PLACEMENT_EVENTS = (0x7D, 0x7E, 0x7F), 0x1E
 # Features that take nothing from initiators: what these see of them they are told.
 _HARMLESS_FEATURES = {
     *(0x01, 0x02, 0x03, 0x04, 0x05, 0x06),  # arbitration, power, ranges, heat, recovery, cache
     *(0x0C, 0x0E, 0x10, 0x11, 0x12),  # power, clock, heat, power, read recovery level
     *(0x13, 0x14, 0x15, 0x17, 0x18),  # latency, what events tell, how to sanitize
-    *(0x80, 0x82),  # software progress marker, reservation notification mask
+    0x80,  # software progress marker
 }
 _HARMFUL_FEATURES = {
     0x0A: "it changes what is written at once or not at all",
     0x0F: "the controller stops where nobody keeps it alive",
     0x19: "it changes which namespaces there are",
     0x81: "it changes whose reservations there are",
+    0x82: "it keeps from initiators what other hosts do to their reservations",
     0x84: "it changes what initiators may write",
 }
 
-# Logs that may hold what was written to the disk, or that only their vendor can read.
-_PRIVATE_LOGS = {0x07, 0x08, 0x0D}
+# Logs that may hold what was written to the disk, boot partitions among it, or that only their
+# vendor can read; and that of the link, which may begin a measurement of it.
+_PRIVATE_LOGS = {0x07, 0x08, 0x0D, 0x15, 0x19}
 _VENDOR_LOGS = 0xC0
 _LID = 0xFF
 
@@ -116,6 +122,10 @@ def _feature_bytes(command: NvmeCommand) -> int:
     fid = command.cdw10 & _FID
     if fid == _HOST_IDENTIFIER and command.cdw11 & _EXTENDED:
         return _EXTENDED_BYTES
+    if fid in _METADATA_FEATURES:
+        return _MOST_FEATURE_BYTES
+    if fid == _PLACEMENT_EVENTS:
+        return command.cdw11 >> 16 & 0xFF
     row = features.BY_FID.get(fid)
     return 0 if row is None else row.data_bytes
 
@@ -154,6 +164,9 @@ _MOVED: dict[int, Callable[[NvmeCommand], int]] = {
     Opcode.RESERVATION_REPORT: lambda command: 4 * (command.cdw10 + 1),
     Opcode.COPY: lambda command: (
         _COPY_RANGE_BYTES[command.cdw12 >> 8 & 1] * ((command.cdw12 & 0xFF) + 1)
+    ),
+    _IO_MANAGEMENT_SEND: lambda command: (
+        2 * ((command.cdw10 >> 16) + 1) if command.cdw10 & 0xFF == _HANDLES_UPDATE else 0
     ),
     _IO_MANAGEMENT_RECEIVE: lambda command: 4 * (command.cdw11 + 1),
     Opcode.ZONE_MANAGEMENT_RECEIVE: lambda command: 4 * (command.cdw12 + 1),

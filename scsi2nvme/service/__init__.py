@@ -396,6 +396,23 @@ class TaskService:
         async with nullcontext() if unit is None else beside(unit):
             yield
 
+    @asynccontextmanager
+    async def reserving(self, lu: LogicalUnit) -> AsyncIterator[None]:
+        """Have somebody else change reservations as our host for the body; see `lend`.
+
+        NvmeError or CheckCondition if it cannot be learned what they are before.
+        """
+        unit, reservations = self._registry.units.get(lu), lu.reservations
+        if unit is None or not isinstance(reservations, DiskReservations):
+            yield
+            return
+        await play(reservations.lend(), unit.executor)
+        try:
+            yield
+        finally:
+            reservations.taken_back()
+            await self._look(unit, reservations)
+
     def controller_interrupted(self) -> None:
         """A controller is about to be reset, or was: what it was asked before may not hold."""
         self._registry.epoch.advance()

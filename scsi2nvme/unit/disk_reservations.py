@@ -292,6 +292,29 @@ class DiskReservations(Reservations):
         self._busy = False
         self._changes += 1
 
+    def lend(self) -> Translation:
+        """Have somebody else tell the disk of reservations in our host's name, until `taken_back`.
+
+        What our host is to the disk then, no nexus here that is not registered may be by it: none
+        of these is hot meanwhile, nor before it is learned what has become of it.
+        """
+        yield from self.enter()
+        self._joins = True
+        self.lu.on_change()
+        try:
+            settled = self.settled()
+            if settled is not None:
+                yield settled
+        except BaseException:
+            self.taken_back()
+            raise
+        return GOOD
+
+    def taken_back(self) -> None:
+        """Whoever was lent our host's name has ended; `look` is to follow."""
+        self._joins = self._known = False
+        self.leave()
+
     def _commit(self, state: State) -> None:
         own = {
             name: each

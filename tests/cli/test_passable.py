@@ -17,7 +17,7 @@ from scsi2nvme.cli.daemon.control import Answers
 from scsi2nvme.cli.daemon.passing import Passing
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.drivers.nvme.errors import ControllerError
-from scsi2nvme.nvme import passing
+from scsi2nvme.nvme import features, passing
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.effects import COMMAND_EFFECTS
 from scsi2nvme.nvme.structures import LBA_FORMAT
@@ -46,10 +46,14 @@ def test_what_is_the_drivers_own_is_never_passed(command: NvmeCommand) -> None:
     assert "the driver alone" in passing.refusal(command) or "network" in passing.refusal(command)
 
 
+def test_each_feature_has_one_row() -> None:
+    assert len(features.BY_FID) == len(features.ROWS)
+
+
 def test_who_may_look_may_send_what_only_looks() -> None:
     assert passing.looks(admin(AdminOpcode.IDENTIFY))
     assert passing.looks(admin(AdminOpcode.GET_LOG_PAGE, cdw10=2))
-    for lid in (0x07, 0x08, 0x0D, 0xC0):
+    for lid in (0x07, 0x08, 0x0D, 0x15, 0x19, 0xC0):
         assert not passing.looks(admin(AdminOpcode.GET_LOG_PAGE, cdw10=lid))
     for operation, looks in ((0x001, True), (0x102, True), (0x103, False), (0x201, False)):
         command = admin(AdminOpcode.DIRECTIVE_RECEIVE, cdw11=operation | 7 << 16)
@@ -70,7 +74,7 @@ def test_who_may_look_may_send_what_only_looks() -> None:
         (admin(AdminOpcode.SET_FEATURES, cdw10=2), {"csupp": 1, "ccc": 1}, False),
         *(
             (admin(AdminOpcode.SET_FEATURES, cdw10=fid), {"csupp": 1}, True)
-            for fid in (0x0A, 0x0F, 0x19, 0x1D, 0x77, 0x81, 0x83, 0x84, 0x85, 0xC0, 0xFF)
+            for fid in (0x0A, 0x0F, 0x19, 0x1D, 0x77, 0x81, 0x82, 0x83, 0x84, 0x85, 0xC0, 0xFF)
         ),
         *(
             (admin(opcode, cdw10=select), {"csupp": 1, "nic": 1}, select != 0)
@@ -113,12 +117,16 @@ def test_what_is_dangerous_while_namespaces_are_served(
         (admin(AdminOpcode.SET_FEATURES, cdw10=0x81, cdw11=1), 16),
         (admin(AdminOpcode.SET_FEATURES, cdw10=6, cdw11=1), 0),
         (admin(AdminOpcode.SET_FEATURES, cdw10=0xC0), 0),
+        (admin(AdminOpcode.SET_FEATURES, cdw10=0x7F), 4096),
+        (admin(AdminOpcode.SET_FEATURES, cdw10=0x1E, cdw11=3 << 16 | 7), 3),
         (admin(AdminOpcode.DIRECTIVE_SEND, cdw11=0x101), 0),
         (admin(AdminOpcode.DIRECTIVE_SEND, cdw10=3, cdw11=2 << 8), 16),
         (NvmeCommand(Opcode.COPY, 1, cdw12=1), 64),
         (NvmeCommand(Opcode.COPY, 1, cdw12=1 | 1 << 8), 80),
         (NvmeCommand(Opcode.READ, 1, cdw12=0xFFFF0003), 4 * 512),
         (NvmeCommand(Opcode.ZONE_MANAGEMENT_RECEIVE, 1, cdw12=9), 40),
+        (NvmeCommand(0x1D, 1, cdw10=1 | 4 << 16), 10),
+        (NvmeCommand(0x1D, 1, cdw10=0), 0),
         (NvmeCommand(Opcode.FLUSH, 1), 0),
         (admin(UNMEANT_OPCODE, cdw10=5), 0),
     ],

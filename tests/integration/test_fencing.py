@@ -203,6 +203,37 @@ def test_a_second_key_at_one_daemon_is_refused(nodes: tuple[Node, Node]) -> None
         assert refused.sense_triple == (5, 0x55, 0x04)
 
 
+def test_what_a_person_registers_is_no_registration_of_initiators(nodes: tuple[Node, Node]) -> None:
+    """The disk takes their writes from then on: so it is for the daemon to stop them at once."""
+    one, two = nodes
+    one.join()
+    one.ok("RESERVE", one.key, kind=WE_RO)
+    assert one.write(0, b"1" * BLOCK).status == GOOD
+    assert two.write().status == CONFLICT
+    socket = ("--state-dir", str(two.daemon.state_dir))
+    done = scsi2nvme("resv-register", *socket, "0", "-k", "9", "--force")
+    assert done.returncode == 0, done.stderr
+    assert two.write().status == CONFLICT
+    assert one.read().data == b"1" * BLOCK
+    done = scsi2nvme("resv-register", *socket, "0", "-c", "9", "-r", "1", "--force")
+    assert done.returncode == 0, done.stderr
+    assert two.write().status == CONFLICT
+
+
+def test_initiators_are_told_what_a_person_has_done_to_their_reservation(
+    nodes: tuple[Node, Node],
+) -> None:
+    one, _ = nodes
+    one.join()
+    one.ok("RESERVE", one.key, kind=WE_RO)
+    socket = ("--state-dir", str(one.daemon.state_dir))
+    done = scsi2nvme("resv-release", *socket, "0", "-c", "1", "-a", "1", "--force")
+    assert done.returncode == 0, done.stderr
+    result = one.initiator.command(0, bytes(6))
+    assert (result.status, result.sense_triple) == (CHECK_CONDITION, (6, 0x2A, 0x03))
+    assert not one.keys()
+
+
 def test_a_disk_without_reservations_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="it keeps no reservations; leave reservations=disk"):
         Daemon(tmp_path, "emulated:memory,size=4M,reservations=disk").start()

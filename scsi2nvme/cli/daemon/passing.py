@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from scsi2nvme.api import passing as api
@@ -31,11 +31,12 @@ from scsi2nvme.drivers.nvme.events import ControllerEvent, EventType
 from scsi2nvme.drivers.nvme.identify import MAXIMUM_TRANSFER_BYTES
 from scsi2nvme.fields import Values
 from scsi2nvme.happenings import tell
-from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand
+from scsi2nvme.nvme.command import BROADCAST_NSID, AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.effects import EFFECTS_LOG, EFFECTS_LOG_BYTES, effects_of
 from scsi2nvme.nvme.log_page import RETAIN_EVENT, get_log_page
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.passing import adds, danger, harmless, looks, moved_bytes, refusal, removes
+from scsi2nvme.scsi.result import CheckCondition, NvmeError
 from scsi2nvme.scsi.sense import MODE_PARAMETERS_CHANGED
 from scsi2nvme.service import TaskService
 from scsi2nvme.service.beside import TakesLongError
@@ -48,6 +49,11 @@ _DWORD, _BYTE = 0xFFFFFFFF, 0xFF
 _LPA_EFFECTS = 1 << 1
 _FNA_FORMATS_ALL, _FNA_ERASES_ALL = 1 << 0, 1 << 1
 _SES = 7 << 9
+_RESERVES = {
+    Opcode.RESERVATION_REGISTER,
+    Opcode.RESERVATION_ACQUIRE,
+    Opcode.RESERVATION_RELEASE,
+}
 _MODE_FEATURES = {0x05, 0x06}  # Error Recovery, Volatile Write Cache: mode pages 01h and 08h
 
 _log = logging.getLogger(__name__)
@@ -149,7 +155,10 @@ class Passing:
         if reason:
             told = ("controller %s: %s is forced: %s", one.settings.spec.text, command.name, reason)
             tell(_log, logging.WARNING, "command-forced", *told, controller=one.settings.spec.text)
-        async with self._set_aside(concerned, command) as outcome:
+        async with self._set_aside(concerned, command) as outcome, AsyncExitStack() as stack:
+            if not command.admin and command.opcode in _RESERVES:
+                for lu in concerned:
+                    await self._reserving(stack, command, lu)
             if not harmless(command):
                 self._service.blocks_may_change(concerned)
             outcome.append(await controllers.execute(one.controller, command, *known))
@@ -157,6 +166,18 @@ class Passing:
                 self._service.blocks_may_change(concerned)  # also of tokens made meanwhile
                 await self._follow(one, command, concerned, outcome[0])
         return _ended(outcome[0])
+
+    async def _reserving(
+        self, stack: AsyncExitStack, command: NvmeCommand, lu: LogicalUnit
+    ) -> None:
+        """Have initiators not be taken for registrants where only the daemon's host becomes one."""
+        try:
+            await stack.enter_async_context(self._service.reserving(lu))
+        except (NvmeError, CheckCondition) as error:
+            raise OperationError(
+                f"{command.name} is not passed: reservations of namespace {lu.nsid} cannot be "
+                f"read: {error}"
+            ) from None
 
     @asynccontextmanager
     async def _set_aside(
