@@ -60,10 +60,14 @@ def _stop_later(lu: LogicalUnit, seconds: float, number: int) -> Translation:
     return (yield from _stop(lu))
 
 
-def _count(lu: LogicalUnit) -> None:
-    """Have nobody's time end what this one wants: the operation is that of the whole subsystem."""
+def _count(lu: LogicalUnit) -> int:
+    """Have nobody's time end what this one wants: the operation is that of the whole subsystem.
+
+    Returns which request it is: others may be counted while it is begun.
+    """
     for each in {lu, *lu.controller_units}:
         each.refreshes += 1
+    return lu.refreshes
 
 
 def background_control(task: Task) -> Translation:
@@ -74,14 +78,14 @@ def background_control(task: Task) -> Translation:
         raise task.invalid_field("bo_ctl")
     if cdb.bo_ctl == Control.NO_CHANGE:
         return GOOD
-    _count(lu)
+    number = _count(lu)
     if cdb.bo_ctl == Control.STOP:
         return (yield from _stop(lu))
     if not (yield from _refreshing(lu)):
         yield _command(lu, Start.REFRESH)
     if not seconds:
         return GOOD
-    return in_background(task, _stop_later(lu, seconds, lu.refreshes))
+    return in_background(task, _stop_later(lu, seconds, number))
 
 
 COMMANDS = (

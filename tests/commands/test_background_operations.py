@@ -103,6 +103,26 @@ def test_what_another_logical_unit_wants_is_not_ended() -> None:
     assert (disk.started, disk.running) == ([REFRESH], REFRESH)
 
 
+def test_what_another_wants_while_it_is_begun_is_not_ended() -> None:
+    disk = Refreshing()
+    other = make_lu()
+    disk.bench.lu.controller_units = other.controller_units = (disk.bench.lu, other)
+    second = Bench(other, disk.bench.model, make_nexus("b", other))
+    model = disk.bench.model
+    begin = model.admin[AdminOpcode.DEVICE_SELF_TEST]
+
+    def meanwhile(command: NvmeCommand) -> object:
+        begun = begin(command)
+        model.admin[AdminOpcode.DEVICE_SELF_TEST] = begin
+        assert second.do("BACKGROUND CONTROL", bo_ctl=Control.START) == GOOD  # to its end
+        return begun
+
+    model.admin[AdminOpcode.DEVICE_SELF_TEST] = meanwhile  # type: ignore[assignment]
+    first = disk.bench.do("BACKGROUND CONTROL", bo_ctl=Control.START, bo_time=1)
+    assert disk.bench.finish(first) == GOOD
+    assert (disk.started, disk.running) == ([REFRESH], REFRESH)
+
+
 def test_a_self_test_goes_on() -> None:
     disk = Refreshing(running=SHORT)
     assert control(disk, Control.STOP) == GOOD
