@@ -406,12 +406,13 @@ class TaskService:
         if unit is None or not isinstance(reservations, DiskReservations):
             yield
             return
-        await play(reservations.lend(), unit.executor)
+        borrower = object()
         try:
+            await play(reservations.lend(borrower), unit.executor)
             yield
-        finally:
-            reservations.taken_back()
-            await self._look(unit, reservations)
+        finally:  # also of who is cancelled when it has just been lent
+            if reservations.taken_back(borrower):
+                await self._look(unit, reservations)
 
     def controller_interrupted(self) -> None:
         """A controller is about to be reset, or was: what it was asked before may not hold."""

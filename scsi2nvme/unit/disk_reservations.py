@@ -152,6 +152,7 @@ class DiskReservations(Reservations):
         self.view = View()
         self._known = False  # whether the disk was asked at all
         self._busy = self._joins = False
+        self._borrower: object = None  # of our host's name
         self.settled: Callable[[], Errand | None] = lambda: None
         self._asked = self._heard = self._changes = 0
         super().__init__(lu)
@@ -292,28 +293,29 @@ class DiskReservations(Reservations):
         self._busy = False
         self._changes += 1
 
-    def lend(self) -> Translation:
-        """Have somebody else tell the disk of reservations in our host's name, until `taken_back`.
+    def lend(self, borrower: object) -> Translation:
+        """Have `borrower` tell the disk of reservations in our host's name, until `taken_back`.
 
         What our host is to the disk then, no nexus here that is not registered may be by it: none
         of these is hot meanwhile, nor before it is learned what has become of it.
         """
         yield from self.enter()
+        self._borrower = borrower
         self._joins = True
         self.lu.on_change()
-        try:
-            settled = self.settled()
-            if settled is not None:
-                yield settled
-        except BaseException:
-            self.taken_back()
-            raise
+        settled = self.settled()
+        if settled is not None:
+            yield settled
         return GOOD
 
-    def taken_back(self) -> None:
-        """Whoever was lent our host's name has ended; `look` is to follow."""
+    def taken_back(self, borrower: object) -> bool:
+        """End it, whether or not it was lent to whom has waited for that; `look` is to follow."""
+        if self._borrower is not borrower:
+            return False
+        self._borrower = None
         self._joins = self._known = False
         self.leave()
+        return True
 
     def _commit(self, state: State) -> None:
         own = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -330,11 +331,29 @@ def test_zones_are_listed_page_by_page() -> None:
     assert played("zns-report-zones", zoned(0))[1].json == {"nr_zones": 0, "zone_list": []}
 
 
+def test_zones_that_change_meanwhile_end_the_list() -> None:
+    """What is asked for behind the last zone is refused."""
+    count = iter((100, 100, 63, 10))
+
+    def answer(command: NvmeCommand) -> Any:
+        return zoned(100 if command.admin else next(count))(command)
+
+    told = played("zns-report-zones", answer)[1]
+    assert len(told.json["zone_list"]) == 63
+
+    def same(command: NvmeCommand) -> Any:
+        return zoned(200)(command if command.admin else replace(command, cdw10=0))
+
+    with pytest.raises(OperationError, match="the same zones again"):
+        played("zns-report-zones", same)
+
+
 def test_what_a_zoned_namespace_tells() -> None:
     for line in ("zns-id-ns", "zns-id-ns -H"):
         told = played(line, zoned(1))[1]
-        assert (told.json["mar"], told.json["lbafe"]) == (3, [{"zsze": 64, "zdes": 0}])
-        assert len(told.lines) == 7
+        assert told.json["mar"] == 3
+        assert told.json["lbafe"] == [{"zsze": 0, "zdes": 0}, {"zsze": 64, "zdes": 0}]
+        assert told.lines[-1] == "lbafe 1: {'zsze': 64, 'zdes': 0}"
     raw = CHANGED_ZONES.build(nrzid=2, zids=struct.pack("<3Q", 64, 128, 7))
     command, told = shown("zns-changed-zone-list -n 2 -r", raw)
     assert (command.cdw10 & 0x80FF, command.nsid) == (1 << 15 | 0xBF, 2)

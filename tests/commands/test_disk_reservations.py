@@ -94,6 +94,23 @@ def sent(bench: Bench) -> list[tuple[int, int]]:
     return [(each.opcode, each.cdw10) for each in bench.model.executed if each.opcode in changing]
 
 
+def test_a_host_s_name_is_taken_back_from_whom_it_was_lent_to(one: Bench) -> None:
+    """Who is cancelled does not know whether it was, or another has it."""
+    reservations, nexus = one.lu.reservations, one.others["a"]
+    assert isinstance(reservations, DiskReservations)
+    assert not reservations.taken_back("another")
+    look(one)
+    assert not reservations.restricts(nexus)
+    assert one.model.play(reservations.lend("this one")).status is Status.GOOD
+    assert reservations.restricts(nexus)
+    assert not reservations.taken_back("another")
+    assert reservations.taken_back("this one")
+    assert reservations.restricts(nexus)  # nobody knows what has become of it
+    look(one)
+    assert not reservations.restricts(nexus)
+    assert out(one, "a", "REGISTER", 0, 1) == GOOD
+
+
 def test_what_is_acknowledged_holds_on_the_disk(one: Bench, two: Bench, disk: SharedDisk) -> None:
     assert out(one, "a", "REGISTER", 0, 1) == GOOD
     assert disk.reservation.keys == {ONE.hex(): 1}

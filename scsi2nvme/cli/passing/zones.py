@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from scsi2nvme.cli.errors import UsageError
+from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.passing.conversation import (
     Conversation,
     Done,
@@ -99,9 +99,11 @@ def _report(given: argparse.Namespace) -> Conversation[Shown]:
         most = min(_ZONES_AT_A_TIME, wanted - len(found))
         command = report_zones(nsid, at, most, states=states)
         page = list(zones_of((yield from succeed(command, "zns-report-zones")).data))
-        if not page:
-            break  # others have changed their state meanwhile
         found += page
+        if len(page) < most:
+            break  # others have changed their state meanwhile
+        if page[-1].zslba + size <= at:
+            raise OperationError("zns-report-zones: the controller tells of the same zones again")
         at = page[-1].zslba + size
         yield Done(len(found) / wanted)
     rows = [_zone(one) for one in found]
@@ -141,7 +143,9 @@ def _identified(
         return Shown(lines, json, raw)
     size, every = LBA_FORMAT_EXTENSION.size, values.bytes("lbafes")
     parts = (LBA_FORMAT_EXTENSION.parse(every[at : at + size]) for at in range(0, len(every), size))
-    formats = [dict(one.items()) for one in parts if one.zsze]
+    formats = [dict(one.items()) for one in parts]
+    while formats and not formats[-1]["zsze"]:  # their places are the formats' numbers
+        formats.pop()
     if given.human_readable:
         lines = tuple(line for line in fields_of(values) if not line.startswith("\tlbafes"))
     lines += tuple(f"lbafe {n}: {one}" for n, one in enumerate(formats))
