@@ -239,7 +239,7 @@ class Portal:
 
         Returns the status of a refusal, and its reason.
         """
-        if result.node is not None:
+        if result.node is not None and not result.tsih:
             await self._let_leave(result.initiator)
         while True:
             found = self.sessions.place(result)
@@ -284,7 +284,8 @@ class Portal:
         """Have those sessions ended that the initiator has left by closing a connection.
 
         Else whoever comes back by another port (ISID) would meet what it held by the first one:
-        reservations, PREVENT. A disk that keeps its commands does not keep the login.
+        reservations, PREVENT. A disk that keeps its commands does not keep the login. Not for who
+        goes on with a session (TSIH): what is left may be the connection that is reinstated.
         """
         theirs = [one for one in self.sessions if one.initiator == initiator and not one.discovery]
         try:

@@ -224,21 +224,39 @@ def test_a_host_that_comes_back_is_let_in(tmp_path: Path) -> None:
         assert one.closed_by_target()
 
 
+def leave_unread(one: Initiator) -> None:
+    """Send more commands than the target takes: it reads no FIN behind them."""
+    for _ in range(one.max_cmd_sn - one.cmd_sn + 1):
+        one.begin(0, READ[0], data_in=512)
+    for _ in range(IMMEDIATE_COMMANDS + 1):
+        bhs = one.command_bhs(0, READ[0], itt=one.next_itt(), edtl=512, read=True)
+        one.send(bytes([bhs[0] | IMMEDIATE]) + bhs[1:])
+    one.close()
+
+
 def test_what_a_host_left_behind_is_gone_when_it_comes_back(tmp_path: Path) -> None:
-    """By another port. The target has not read its FIN: it has more than it takes of commands."""
+    """By another port."""
     with serving(tmp_path, (hanging("READ"),)) as daemon:
         with initiator(daemon) as one:
             assert one.command(0, row("RESERVE (6)").build()).status == 0
-            for _ in range(one.max_cmd_sn - one.cmd_sn + 1):
-                one.begin(0, READ[0], data_in=512)
-            for _ in range(IMMEDIATE_COMMANDS + 1):
-                bhs = one.command_bhs(0, READ[0], itt=one.next_itt(), edtl=512, read=True)
-                one.send(bytes([bhs[0] | IMMEDIATE]) + bhs[1:])
+            leave_unread(one)
         with Initiator(("127.0.0.1", daemon.port), HOST, isid=b"\x80\0\0\0\0\x02") as again:
             again.login(target(0))
             again.hear()
             assert again.command(0, TUR).status == 0
             assert usable(again)
+
+
+def test_a_host_that_comes_back_to_its_session_has_it(tmp_path: Path) -> None:
+    """By another connection of the same CID, whose login is not what ends the session."""
+    with serving(tmp_path, (hanging("READ"),)) as daemon:
+        with initiator(daemon) as one:
+            leave_unread(one)
+        with Initiator(("127.0.0.1", daemon.port), HOST, tsih=one.tsih) as again:
+            again.cmd_sn = again.login(target(0)).exp_cmd_sn
+            assert again.tsih == one.tsih
+            again.ping()  # its answer tells of a window that may have been used up
+            assert again.command(0, TUR).status == 0, "the nexus was not lost"
 
 
 def test_what_takes_long_holds_nobody_up(tmp_path: Path) -> None:
