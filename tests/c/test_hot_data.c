@@ -41,8 +41,8 @@ static void a_format_has_as_many_as_are_expected(void)
     };
 
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        uint8_t cdb[6] = {0x04, known[i].flags};
-        const struct s2n_hot_row *row = s2n_hot_find(cdb, sizeof cdb);
+        uint8_t cdb[S2N_LEAST_CDB_ROOM] = {0x04, known[i].flags};
+        const struct s2n_hot_row *row = s2n_hot_find(cdb, 6);
         CHECK(row);
         CHECK_EQUAL(s2n_hot_announced(row, cdb, 512, known[i].expected), known[i].announced);
     }
