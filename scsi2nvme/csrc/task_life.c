@@ -23,6 +23,7 @@ inline s2n_task *s2n_task_new(struct s2n_reactor *reactor, const struct s2n_fron
         reactor->spare = task->next;
     else if (!(task = malloc(sizeof *task)))
         return NULL;
+    s2n_spoil(task, sizeof *task);
     s2n_clear(task, offsetof(s2n_task, buffer.share));
     task->reactor = reactor;
     task->front_end = front_end;
