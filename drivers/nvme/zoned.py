@@ -14,6 +14,7 @@ from scsi2nvme.nvme.zoned import (
     LBA_FORMAT_EXTENSION,
     NO_LIMIT,
     SEQUENTIAL_WRITE_REQUIRED,
+    ZDES_UNIT,
     ZONED_COMMAND_SET,
     report_zones,
     zones_of,
@@ -49,7 +50,8 @@ async def read_zones(
         raise UnusableZonesError("the capacity of its zones is variable (ZOC)")
     index = format_index(namespace)
     extensions = zoned.bytes("lbafes")
-    size = LBA_FORMAT_EXTENSION.parse(extensions[LBA_FORMAT_EXTENSION.size * index :]).zsze
+    extension = LBA_FORMAT_EXTENSION.parse(extensions[LBA_FORMAT_EXTENSION.size * index :])
+    size = extension.zsze
     if not size or namespace.nsze % size:
         raise UnusableZonesError(f"it is no whole number of zones (NSZE, ZSZE {size:#x})")
     first = next(zones_of(await _succeed(execute, report_zones(nsid, 0, 1))), None)
@@ -57,4 +59,5 @@ async def read_zones(
         raise UnusableZonesError("its first zone cannot be (ZT, ZCAP)")
     least = min(zoned.mor, zoned.mar)
     most_open = None if least == NO_LIMIT else least + 1
-    return Zones(size, first.zcap, most_open, bool(zoned.ozcs & _READS_CROSS))
+    reads_cross = bool(zoned.ozcs & _READS_CROSS)
+    return Zones(size, first.zcap, most_open, reads_cross, ZDES_UNIT * extension.zdes)

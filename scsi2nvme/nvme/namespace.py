@@ -76,13 +76,15 @@ class Zones:
     """How a zoned namespace is divided, in logical blocks: every zone alike, NSZE whole ones.
 
     `most_open` is the lesser of MOR and MAR as a true count, None: no limit. `reads_cross`:
-    whether one Read may name blocks of several. Spec: ZNS Command Set 1.1b 4.1.5.1.
+    whether one Read may name blocks of several. `extension_bytes` are those of a zone descriptor
+    extension. Spec: ZNS Command Set 1.1b 4.1.5.1.
     """
 
     size: int  # ZSZE
     capacity: int  # ZCAP: the rest of a zone cannot be written
     most_open: int | None = None
     reads_cross: bool = False
+    extension_bytes: int = 0  # ZDES
 
     @property
     def gaps(self) -> bool:

@@ -14,10 +14,11 @@ from scsi2nvme.fields import Values
 from scsi2nvme.nvme import features
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.directives import DirectiveType, Receive
-from scsi2nvme.nvme.management import MOST_BYTES
+from scsi2nvme.nvme.management import MOST_BYTES, ManagementOpcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.nvme.protection import TUPLE_BYTES
 from scsi2nvme.nvme.structures import IDENTIFY_BYTES
+from scsi2nvme.nvme.zoned import SET_DESCRIPTOR_EXTENSION
 
 
 class Management(IntEnum):
@@ -152,6 +153,10 @@ _MOVED_ADMIN: dict[int, Callable[[NvmeCommand], int]] = {
     AdminOpcode.DIRECTIVE_RECEIVE: lambda command: 4 * (command.cdw10 + 1),
     # The longest message there is: how long one is depends on what it asks.
     AdminOpcode.NVME_MI_RECEIVE: lambda command: MOST_BYTES,
+    # Of messages that send data only this one's length is known here.
+    AdminOpcode.NVME_MI_SEND: lambda command: (
+        command.cdw13 & 0xFFFF if command.cdw11 & 0xFF == ManagementOpcode.SES_SEND else 0
+    ),
     AdminOpcode.SECURITY_SEND: lambda command: command.cdw11,
     AdminOpcode.SECURITY_RECEIVE: lambda command: command.cdw11,
     AdminOpcode.GET_LBA_STATUS: lambda command: 4 * (command.cdw12 + 1),
@@ -182,6 +187,9 @@ def moved_bytes(command: NvmeCommand, facts: NamespaceFacts | None) -> int:
     """
     if not command.admin and command.opcode in _MOVES_BLOCKS:
         return 0 if facts is None else command.blocks * _moved_block_bytes(command, facts)
+    if not command.admin and command.opcode == Opcode.ZONE_MANAGEMENT_SEND:
+        sets = command.cdw13 & 0xFF == SET_DESCRIPTOR_EXTENSION
+        return facts.zones.extension_bytes if sets and facts and facts.zones else 0
     says = (_MOVED_ADMIN if command.admin else _MOVED).get(command.opcode)
     return 0 if says is None else says(command)
 

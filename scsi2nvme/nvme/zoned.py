@@ -9,6 +9,8 @@ from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
 
 ZONED_COMMAND_SET = 2  # CSI
+ZDES_UNIT = 64  # bytes
+SET_DESCRIPTOR_EXTENSION = 0x10  # ZSA, of Zone Management Send alone
 
 IDENTIFY_ZONED_NAMESPACE = Structure(
     "Identify Zoned Namespace",

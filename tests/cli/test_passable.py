@@ -20,6 +20,7 @@ from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.nvme import features, passing
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.effects import COMMAND_EFFECTS
+from scsi2nvme.nvme.namespace import Zones
 from scsi2nvme.nvme.structures import LBA_FORMAT
 from scsi2nvme.service.beside import TakesLongError
 from scsi2nvme.unit.logical_unit import LogicalUnit
@@ -127,6 +128,8 @@ def test_what_is_dangerous_while_namespaces_are_served(
         (NvmeCommand(Opcode.ZONE_MANAGEMENT_RECEIVE, 1, cdw12=9), 40),
         (NvmeCommand(0x1D, 1, cdw10=1 | 4 << 16), 10),
         (NvmeCommand(0x1D, 1, cdw10=0), 0),
+        (admin(AdminOpcode.NVME_MI_SEND, cdw10=0x804, cdw11=9, cdw13=300), 300),
+        (admin(AdminOpcode.NVME_MI_SEND, cdw10=0x804, cdw11=1, cdw13=300), 0),
         (NvmeCommand(Opcode.FLUSH, 1), 0),
         (admin(UNMEANT_OPCODE, cdw10=5), 0),
     ],
@@ -136,6 +139,15 @@ def test_what_a_command_moves_by_what_it_says(command: NvmeCommand, moved: int) 
     assert passing.moved_bytes(command, None) == (
         moved if command.admin or command.opcode != Opcode.READ else 0
     )
+
+
+def test_a_zone_s_descriptor_extension_is_sent_whole() -> None:
+    zones = Zones(1024, 1024, extension_bytes=128)
+    setting = NvmeCommand(Opcode.ZONE_MANAGEMENT_SEND, 1, cdw13=0x10)
+    assert passing.moved_bytes(setting, make_facts(zones=zones)) == 128
+    assert passing.moved_bytes(setting, make_facts()) == 0
+    reset = NvmeCommand(Opcode.ZONE_MANAGEMENT_SEND, 1, cdw13=4)
+    assert passing.moved_bytes(reset, make_facts(zones=zones)) == 0
 
 
 @pytest.mark.parametrize(

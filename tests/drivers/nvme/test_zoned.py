@@ -31,7 +31,9 @@ NAMESPACE: dict[str, int | bytes] = {
     "nlbaf": 1,
     "lbafs": LBAFS,
 }
-EXTENSIONS = LBA_FORMAT_EXTENSION.build(zsze=8 * ZSZE) + LBA_FORMAT_EXTENSION.build(zsze=ZSZE)
+EXTENSIONS = LBA_FORMAT_EXTENSION.build(zsze=8 * ZSZE) + LBA_FORMAT_EXTENSION.build(
+    zsze=ZSZE, zdes=2
+)
 ZONED: dict[str, int | bytes] = {"mar": NO_LIMIT, "mor": NO_LIMIT, "lbafes": EXTENSIONS}
 FIRST: dict[str, int] = {"zt": 2, "zs": 1, "zcap": ZCAP}
 
@@ -79,7 +81,7 @@ def test_how_it_is_divided(
 ) -> None:
     facts = found(zoned=fields)
     assert facts is not None
-    assert facts.zones == Zones(ZSZE, ZCAP, most_open, reads_cross)
+    assert facts.zones == Zones(ZSZE, ZCAP, most_open, reads_cross, extension_bytes=128)
     assert identify.same_namespace(facts, facts)
     other = found(first={"zcap": ZCAP - 1})
     assert other is not None
