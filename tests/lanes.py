@@ -19,7 +19,10 @@ TOGETHER = 32
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc]
-    """Gives the machines' modules to some of the workers, in order, and all else to the others."""
+    """Gives the machines' modules to some of the workers, in order, and all else to the others.
+
+    Who has run all machines helps those.
+    """
 
     def __init__(self, config: pytest.Config, machines: int) -> None:
         super().__init__(config)
@@ -55,6 +58,9 @@ class Lanes(LoadScopeScheduling):  # type: ignore[misc]
                 self.workqueue.move_to_end(scope, last=False)
                 super()._assign_work_unit(node)
                 return
+        if machines and self.workqueue:  # none is left: whoever had them has processors to give
+            super()._assign_work_unit(node)
+            return
         node.shutdown()
 
     def _lane(self, node: WorkerController) -> bool:

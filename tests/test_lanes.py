@@ -87,6 +87,16 @@ def test_some_workers_get_the_machines(config: pytest.Config) -> None:
     assert [len(worker.given) for worker in run.workers] == [3, 3, TOGETHER, TOGETHER]
 
 
+def test_who_has_no_machines_left_helps_the_others(config: pytest.Config) -> None:
+    tests = [*some(A, 3), *some(MODULE, TOGETHER * 3)]
+    run = Run(config, tests, workers=2, machines=1)
+    first, second = run.workers
+    run.done(first, 2)
+    assert run.given(first) == [A, MODULE]
+    assert run.given(second) == [MODULE]
+    assert len(first.given) == 3 + TOGETHER
+
+
 def test_a_module_is_given_away_when_a_worker_comes_to_its_last_test(
     config: pytest.Config,
 ) -> None:

@@ -343,9 +343,8 @@ def test_a_place_is_where_the_disk_is_however_that_is_written(
         "emulated:memory,serial=B",
         "emulated:memory,serial=B",
         "emulated:odd\u2028name",
-        "emulated:\udcff",
     ]
-    first, link, whole, qemu, pci, *memory, odd, bytes_ = places(
+    first, link, whole, qemu, pci, *memory, odd = places(
         [TargetSettings(parse(spec)) for spec in specs]
     )
     assert first == f"emulated:{tmp_path}/disk.img"
@@ -354,4 +353,3 @@ def test_a_place_is_where_the_disk_is_however_that_is_written(
     assert pci == "pci:0000:01:00.0"
     assert memory == [*specs[5:7], f"{specs[7]} (2)"]
     assert odd.isprintable()
-    assert bytes_ == f"emulated:{tmp_path}/\\xdcff"

@@ -17,7 +17,9 @@ from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.namespace import NamespaceFacts
 from tests.cli.test_inventory import formatted, sent, triple
 from tests.cli.test_two_controllers import (
+    ONE,
     OPTIMIZED,
+    OTHER,
     STATE_CHANGED,
     Twins,
     set_groups,
@@ -81,8 +83,8 @@ def test_a_format_by_one_is_known_whichever_is_used(
         async with twins(tmp_path) as both:
             emulate_format(both, monkeypatch)
             if used:
-                assert (await set_groups(both.other, (2, OPTIMIZED))).status == 0
-            await both.active(1 + used)
+                assert (await set_groups(both.other, (OTHER, OPTIMIZED))).status == 0
+            await both.active((ONE, OTHER)[used])
             await told(both)
             which = WhichCommand("0", AdminOpcode.FORMAT_NVM, nsid=1, cdw10=1, force=True)
             assert (await passed(tmp_path, which)).status == 0
@@ -94,7 +96,7 @@ def test_a_format_by_one_is_known_whichever_is_used(
             data = bytes([7]) * 4096
             assert (await sent(both.one, 0, WRITE, data_out=data)).status == 0
             both.pull(used)
-            await both.active(2 - used)
+            await both.active((OTHER, ONE)[used])
             assert await told(both) == {STATE_CHANGED}
             assert (await sent(both.one, 0, READ, data_in=4096)).data == data
 

@@ -13,7 +13,7 @@ from scsi2nvme.cli.verbs.shell.session import Session
 from scsi2nvme.cli.verbs.stat import reports
 from scsi2nvme.cli.verbs.stat.reports import Line
 from tests.cli.test_inventory import written
-from tests.cli.test_two_controllers import twins
+from tests.cli.test_two_controllers import OTHER, twins
 
 
 def test_whoever_watches_is_told_by_which_one_commands_go(
@@ -48,7 +48,7 @@ def test_whoever_watches_is_told_by_which_one_commands_go(
             assert metrics == {"scsi2nvme_path_in_use": [1, 0], "scsi2nvme_path_usable": [1, 1]}
             first = disk.in_use
             both.pull(0)
-            await both.active(2)
+            await both.active(OTHER)
             paths_, metrics, disk, _ = told(both.daemon)
             assert paths_ == [(False, "lost"), (True, "optimized")]
             assert metrics == {"scsi2nvme_path_in_use": [0, 1], "scsi2nvme_path_usable": [0, 1]}

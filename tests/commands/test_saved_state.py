@@ -58,7 +58,7 @@ def test_a_registration_as_it_is_saved_is_one() -> None:
         ({"registrations": [registration()] * 2}, "an I_T nexus is there twice"),
         ({"registrations": [registration(isid="00")]}, "isid: is not 6 bytes"),
         ({"registrations": [registration(device=[1])]}, "device: is an array"),
-        ({"registrations": [registration(device="\ud800")]}, "device: has a control character"),
+        ({"registrations": [registration(device="\ud800")]}, "device: is not UTF-8"),
         ({"registrations": [registration(device="x" * 447)]}, "device: is longer than"),
         ({"registrations": [registration(portal_group_tag=1 << 16)]}, "portal_group_tag"),
         (

@@ -128,8 +128,10 @@ async def test_a_namespace_that_changed_in_a_small_way(bench: Bench) -> None:
 
 @told
 async def test_a_namespace_that_is_now_write_protected(bench: Bench) -> None:
-    await (await tell(bench, {1: changed(bench, nsattr=1)}, 1))
+    following = await tell(bench, {1: changed(bench, nsattr=1)}, 1)
     assert bench.plane_nexus.aside == {0: True}
+    await bench.drained()  # nothing is told there any more of what will be read, either
+    await following
     assert (await bench.run(*write())).sense[0] == 7
 
 
