@@ -56,10 +56,10 @@ def page(seconds: dict[str, float]) -> str:
     return f"""# How long tests take
 
 Seconds of a worker's time that each module is to take in `make test`, on two cores without KVM: a
-budget. Of the workers, {MACHINES} run machines (`{SYSTEM}`) and the others, at low priority, what
-needs none. `make test-times` writes the table from the report of the last `make test`.
-A run begins with the longest, and tells which modules took more than twice as long as here; a test
-demands that the machines' and the others' each end within {GOAL_S // 60} minutes.
+budget. Of the workers, {MACHINES} run machines (`{SYSTEM}`), and then help the others, which run,
+at low priority, what needs none. `make test-times` writes the table from the report of the last
+`make test`. A run begins with the longest, and tells which modules took more than twice as long
+as here; a test demands that machines and all else each end within {GOAL_S // 60} minutes.
 
 | Module | Seconds |
 |---|---|
