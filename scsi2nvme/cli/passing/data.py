@@ -8,6 +8,18 @@ from pathlib import Path
 from scsi2nvme.cli.errors import OperationError
 
 
+def whole_file(name: str, most: int) -> bytes:
+    """Return what a file has, 1 to `most` bytes; OperationError if it has others, or is none."""
+    try:
+        with Path(name).open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise OperationError(f"{name}: {error.strerror}") from None
+    if not 0 < len(data) <= most:
+        raise OperationError(f"{name}: {len(data)} bytes are not 1 to {most}")
+    return data
+
+
 def given_data(name: str, length: int, prefill: int | None = None) -> bytes:
     """Return so many bytes of a file, of standard input for `-`.
 

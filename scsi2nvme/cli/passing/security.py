@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from scsi2nvme.cli.errors import OperationError, UsageError
+from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.cli.passing.conversation import Conversation, Shown, succeed
+from scsi2nvme.cli.passing.data import whole_file
 from scsi2nvme.cli.passing.row import (
     FORCE,
     RAW_BINARY,
@@ -26,19 +26,8 @@ def _protocol(given: argparse.Namespace) -> int:
     return int(given.secp << 24 | given.spsp << 8 | given.nssf)
 
 
-def _payload(name: str) -> bytes:
-    try:
-        with Path(name).open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise OperationError(f"{name}: {error.strerror}") from None
-    if not 0 < len(data) <= _MOST_BYTES:
-        raise OperationError(f"{name}: {len(data)} bytes are not 1 to {_MOST_BYTES}")
-    return data
-
-
 def _send(given: argparse.Namespace) -> Conversation[Shown]:
-    data = _payload(given.file)
+    data = whole_file(given.file, _MOST_BYTES)
     length = given.tl or len(data)
     if length > len(data):
         raise UsageError(f"security-send: --tl {length}: {given.file} has {len(data)} bytes")

@@ -63,38 +63,25 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(given: argparse.Namespace) -> int:
     from scsi2nvme.api import scsi
+    from scsi2nvme.api.passing import DATA_OUT_BYTES
     from scsi2nvme.cli.control import ask
     from scsi2nvme.cli.hexadecimal import bytes_of
+    from scsi2nvme.cli.passing.data import whole_file
     from scsi2nvme.scsi.status import Status
 
+    data = whole_file(given.infile, DATA_OUT_BYTES) if given.infile else b""
     params = scsi.WhichCdb(
         given.controller,
         bytes_of(" ".join(given.cdb)).hex(),
         given.namespace_id,
         data_in=given.request,
-        data_out=_data_out(given.infile).hex() if given.infile else "",
+        data_out=data.hex(),
         force=given.force,
     )
     ended = ask(state_dir(given), scsi.COMMAND, params, None)
     well = ended.status in (Status.GOOD, Status.CONDITION_MET)
     _show(given, Status(ended.status), bytes.fromhex(ended.sense), bytes.fromhex(ended.data))
     return 0 if well else 1
-
-
-def _data_out(name: str) -> bytes:
-    from pathlib import Path
-
-    from scsi2nvme.api.passing import DATA_OUT_BYTES
-    from scsi2nvme.cli.errors import OperationError
-
-    try:
-        with Path(name).open("rb") as file:
-            data = file.read(DATA_OUT_BYTES + 1)
-    except OSError as error:
-        raise OperationError(f"{name}: {error.strerror}") from None
-    if not 0 < len(data) <= DATA_OUT_BYTES:
-        raise OperationError(f"{name}: a daemon takes 1 to {DATA_OUT_BYTES} bytes of data")
-    return data
 
 
 def _show(given: argparse.Namespace, status: int, sense: bytes, data: bytes) -> None:
