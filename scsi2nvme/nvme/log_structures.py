@@ -147,3 +147,17 @@ PERSISTENT_EVENT = Structure(
     order="little",
     spec="NVMe Base 2.0c figure 220",
 )
+
+BOOT_PARTITION_LOG = 0x15
+BOOT_PARTITION_UNIT = 128 << 10
+BOOT_PARTITION = Structure(
+    "Boot Partition Header",
+    16,
+    (
+        _f("lid", 0, 0),
+        Field("bpsz", 4, 0, 15, "of each, times 128 KiB"),
+        Field("abpid", 7, 7, 1, "the one that is active"),
+    ),
+    order="little",
+    spec="NVMe Base 2.0c figure 263",
+)

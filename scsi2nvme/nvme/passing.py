@@ -38,7 +38,7 @@ class Attachment(IntEnum):
 _SEL = 0xF
 _DOORBELL_BUFFER_CONFIG, _FABRICS = 0x7C, 0x7F
 # I/O commands of NVMe 2.1.
-_IO_MANAGEMENT_RECEIVE, _CANCEL, _IO_MANAGEMENT_SEND = 0x12, 0x18, 0x1D
+IO_MANAGEMENT_RECEIVE, _CANCEL, IO_MANAGEMENT_SEND = 0x12, 0x18, 0x1D
 _HANDLES_UPDATE = 1  # Management Operation of I/O Management Send: two bytes for each
 _DRIVERS: dict[int, str] = {
     AdminOpcode.DELETE_SQ: "the driver alone keeps queues",
@@ -100,6 +100,7 @@ _HARMLESS = {
     Opcode.VERIFY,
     Opcode.FLUSH,
     Opcode.RESERVATION_REPORT,
+    IO_MANAGEMENT_RECEIVE,
 }
 _UNKNOWN = "nobody knows what it does to namespaces that are served"
 # Whatever a controller's log says of these.
@@ -170,10 +171,10 @@ _MOVED: dict[int, Callable[[NvmeCommand], int]] = {
     Opcode.COPY: lambda command: (
         _COPY_RANGE_BYTES[command.cdw12 >> 8 & 1] * ((command.cdw12 & 0xFF) + 1)
     ),
-    _IO_MANAGEMENT_SEND: lambda command: (
+    IO_MANAGEMENT_SEND: lambda command: (
         2 * ((command.cdw10 >> 16) + 1) if command.cdw10 & 0xFF == _HANDLES_UPDATE else 0
     ),
-    _IO_MANAGEMENT_RECEIVE: lambda command: 4 * (command.cdw11 + 1),
+    IO_MANAGEMENT_RECEIVE: lambda command: 4 * (command.cdw11 + 1),
     Opcode.ZONE_MANAGEMENT_RECEIVE: lambda command: 4 * (command.cdw12 + 1),
 }
 _PRACT = 1 << 29

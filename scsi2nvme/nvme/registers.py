@@ -133,6 +133,17 @@ CRTO = _register(
     "Controller Ready Timeouts", 4, (("crwmt", 0, 16, "500 ms"), ("crimt", 16, 16, "500 ms"))
 )
 
+LAYOUTS = {
+    Register.CAP: CAP,
+    Register.VS: VS,
+    Register.CC: CC,
+    Register.CSTS: CSTS,
+    Register.CMBLOC: CMBLOC,
+    Register.CMBSZ: CMBSZ,
+    Register.CRTO: CRTO,
+}
+"""Those that have fields."""
+
 
 def decode(structure: Structure, value: int) -> Values:
     """Return the fields of a register's value."""

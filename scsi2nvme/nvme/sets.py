@@ -1,4 +1,4 @@
-"""What a subsystem's memory is divided into: domains, endurance groups, NVM sets.
+"""What a subsystem's memory is divided into: domains, endurance groups, NVM sets, media units.
 
 Spec: NVMe Base 2.0c 5.17 (Identify), 5.16.1 (logs), 5.3 (Capacity Management).
 """
@@ -9,6 +9,7 @@ from scsi2nvme.fields import Field, Structure
 
 PREDICTABLE_LATENCY_LOG, PREDICTABLE_LATENCY_EVENTS_LOG = 0x0A, 0x0B
 ENDURANCE_EVENTS_LOG = 0x0F
+MEDIA_UNITS_LOG, CAPACITY_CONFIGURATIONS_LOG = 0x10, 0x11
 LIST_HEADER_BYTES = 128  # of NVM sets, and of domains: byte 0 counts what follows
 
 
@@ -61,3 +62,63 @@ PREDICTABLE_LATENCY = _structure(
     ),
     "5.16.1.11",
 )
+MEDIA_UNITS = _structure(
+    "Media Unit Status",
+    16,
+    (
+        _f("nmu", 0, 1, "media units"),
+        _f("cchans", 2, 3, "channels"),
+        _f("sel_config", 4, 5, "the capacity configuration that was selected"),
+    ),
+    "5.16.1.16",
+)
+MEDIA_UNIT = _structure(
+    "Media Unit Status Descriptor",
+    14,
+    (
+        _f("muid", 0, 1),
+        _f("domainid", 2, 3),
+        _f("endgid", 4, 5),
+        _f("nvmsetid", 6, 7),
+        _f("cap_adj_fctr", 8, 9),
+        _f("avl_spare", 10, 10, "percent"),
+        _f("percent_used", 11, 11),
+        _f("mucs", 12, 12, "channels, whose identifiers stand behind this"),
+        _f("cio", 13, 13, "where, from its beginning on"),
+    ),
+    "5.16.1.16",
+)
+CHANNEL_IDENTIFIER_BYTES = 2
+CAPACITY_CONFIGURATIONS = _structure(
+    "Supported Capacity Configuration List", 16, (_f("sccn", 0, 0),), "5.16.1.17"
+)
+CAPACITY_CONFIGURATION = _structure(
+    "Capacity Configuration Descriptor",
+    32,
+    (_f("cap_config_id", 0, 1), _f("domainid", 2, 3), _f("egcn", 4, 5)),
+    "5.16.1.17",
+)
+ENDURANCE_GROUP_CONFIGURATION = _structure(
+    "Endurance Group Configuration Descriptor",
+    80,
+    (
+        _f("endgid", 0, 1),
+        _f("cap_adj_factor", 2, 3),
+        _f("tegcap", 16, 31, "bytes"),
+        _f("segcap", 32, 47, "bytes"),
+    ),
+    "5.16.1.17",
+)
+CHANNEL_CONFIGURATION = _structure(
+    "Channel Configuration Descriptor",
+    4,
+    (_f("chanid", 0, 1), _f("chmus", 2, 3)),
+    "5.16.1.17",
+)
+MEDIA_UNIT_CONFIGURATION = _structure(
+    "Media Unit Configuration Descriptor",
+    8,
+    (_f("muid", 0, 1), _f("mudl", 6, 7)),
+    "5.16.1.17",
+)
+IDENTIFIER = _structure("Identifier", 2, (_f("value", 0, 1),), "5.16.1.17")

@@ -11,6 +11,7 @@ from scsi2nvme.nvme.command import NvmeCommand, Opcode
 ZONED_COMMAND_SET = 2  # CSI
 ZDES_UNIT = 64  # bytes
 SET_DESCRIPTOR_EXTENSION = 0x10  # ZSA, of Zone Management Send alone
+FLUSH_RANDOM_WRITE_AREA = 0x11  # the same
 
 IDENTIFY_ZONED_NAMESPACE = Structure(
     "Identify Zoned Namespace",

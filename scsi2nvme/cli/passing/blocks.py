@@ -144,7 +144,7 @@ _RANGE = (
     Option("start-block", "s", "first block", number(64)),
     Option("block-count", "c", "how many blocks, less one", number(16)),
 )
-_PROTECTED = (
+PROTECTED = (
     flag("limited-retry", "l", "have the controller try less hard"),
     flag("force-unit-access", "f", "from, or to, the medium itself"),
     Option("prinfo", "p", "protection information: action and checks", number(4)),
@@ -161,7 +161,7 @@ _MOVED = (
     Option("metadata-size", "y", "bytes of metadata in a buffer of their own", number(21)),
     DATA_FILE,
     METADATA_FILE,
-    *_PROTECTED,
+    *PROTECTED,
     Option("dsm", "D", "dataset management attributes", number(8)),
     flag("show-command", "v", "show the command, too"),
     flag("dry-run", "w", "show the command, and do not send it"),
@@ -217,7 +217,7 @@ ROWS = (
         "write-zeroes",
         "make blocks zero",
         "Write zeroes. While a daemon serves the blocks it wants --force.",
-        (*_RANGE, flag("deac", "d", "deallocate them"), *_PROTECTED, FORCE),
+        (*_RANGE, flag("deac", "d", "deallocate them"), *PROTECTED, FORCE),
         _plain(Opcode.WRITE_ZEROES),
         always,
     ),
@@ -233,7 +233,7 @@ ROWS = (
         "verify",
         "have a controller verify blocks",
         "Have a controller see whether blocks can be read.",
-        (*_RANGE, *_PROTECTED),
+        (*_RANGE, *PROTECTED),
         _plain(Opcode.VERIFY),
     ),
 )

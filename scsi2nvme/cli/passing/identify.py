@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,11 @@ from scsi2nvme.cli.passing.row import (
 )
 from scsi2nvme.cli.passing.shown import fields_of
 from scsi2nvme.drivers.nvme import admin
-from scsi2nvme.nvme.registers import CAP, CC, CRTO, CSTS, VS, Register, decode
+from scsi2nvme.fields import Structure
+from scsi2nvme.nvme.registers import LAYOUTS, Register, decode
 from scsi2nvme.nvme.structures import (
     EXTENDED_LBA_FORMAT,
+    IDENTIFY_NAMESPACE,
     IDENTIFY_NVM_NAMESPACE,
     NAMESPACE_GRANULARITY,
     NAMESPACE_GRANULARITY_LIST,
@@ -31,7 +33,7 @@ from scsi2nvme.nvme.structures import (
 
 _CNS_ACTIVE_OF_COMMAND_SET = 0x07
 _CNS_ALLOCATED, _CNS_ALLOCATED_OF_COMMAND_SET = 0x10, 0x1A
-_CNS_ATTACHED_CONTROLLERS, _CNS_CONTROLLERS = 0x12, 0x13
+_CNS_NAMESPACE_OF_FORMAT, _CNS_NVM_NAMESPACE_OF_FORMAT = 0x09, 0x0A
 _CNS_GRANULARITY, _CNS_UUIDS, _CNS_COMMAND_SETS = 0x16, 0x17, 0x1C
 _UUID_ENTRY, _UUID_BYTES = 32, 16
 _ASSOCIATIONS = ("", "of the PCI Vendor ID", "of the PCI Subsystem Vendor ID", "reserved")
@@ -54,7 +56,7 @@ def _list_ns(given: argparse.Namespace) -> Conversation[Shown]:
 
 def _list_ctrl(given: argparse.Namespace) -> Conversation[Shown]:
     attached = given.namespace_id != 0
-    cns = _CNS_ATTACHED_CONTROLLERS if attached else _CNS_CONTROLLERS
+    cns = admin.CNS_ATTACHED_CONTROLLERS if attached else admin.CNS_CONTROLLERS
     command = admin.identify(cns, given.namespace_id, cntid=given.cntid)
     raw = (yield from succeed(command, "list-ctrl")).data
     count = min(int.from_bytes(raw[:2], "little"), len(raw) // 2 - 1)
@@ -151,13 +153,22 @@ def _nvm_id_ns(given: argparse.Namespace) -> Conversation[Shown]:
     return Shown(tuple(lines), {**json, "elbafs": rows}, raw)
 
 
-_DECODED = {
-    Register.CAP: CAP,
-    Register.VS: VS,
-    Register.CC: CC,
-    Register.CSTS: CSTS,
-    Register.CRTO: CRTO,
-}
+def _of_format(cns: int, layout: Structure) -> Callable[[argparse.Namespace], Conversation[Shown]]:
+    """Return the conversation of a verb that shows what a namespace of some format can do."""
+
+    def converse(given: argparse.Namespace) -> Conversation[Shown]:
+        command = admin.identify(cns)
+        command = replace(command, cdw11=given.lba_format_index, cdw14=given.uuid_index)
+        raw = (yield from succeed(command, given.subcommand)).data
+        values = layout.parse(raw[: layout.size])
+        lines = (
+            fields_of(values)
+            if given.verbose
+            else tuple(f"{name:<8}: {value:#x}" for name, value in values.items())
+        )
+        return Shown(lines, dict(values.items()), raw)
+
+    return converse
 
 
 def _show_regs(given: argparse.Namespace) -> Conversation[Shown]:
@@ -167,7 +178,7 @@ def _show_regs(given: argparse.Namespace) -> Conversation[Shown]:
     for offset, value in sorted(found.items()):
         register = Register(offset)
         lines.append(f"{register.name.lower():<8}: {value:x}")
-        structure = _DECODED.get(register)
+        structure = LAYOUTS.get(register)
         if given.human_readable and structure is not None:
             lines += fields_of(decode(structure, value))
         width = 8 if register in (Register.CAP, Register.ASQ, Register.ACQ, Register.CMBMSC) else 4
@@ -175,6 +186,13 @@ def _show_regs(given: argparse.Namespace) -> Conversation[Shown]:
     json = {Register(offset).name.lower(): value for offset, value in sorted(found.items())}
     return Shown(tuple(lines), json, bytes(raw))
 
+
+_OF_FORMAT = (
+    Option("lba-format-index", "i", "LBA format (default: 0)", number(16)),
+    Option("uuid-index", "U", "UUID index", number(7)),
+    flag("verbose", "v", "say what the fields mean"),
+    OUTPUT_FORMAT,
+)
 
 ROWS = (
     Row(
@@ -214,6 +232,20 @@ ROWS = (
         "Show Identify Namespace of the NVM Command Set.",
         (namespace_id(), Option("uuid-index", "U", "UUID index", number(7)), OUTPUT_FORMAT),
         _nvm_id_ns,
+    ),
+    Row(
+        "id-ns-lba-format",
+        "show what a namespace of some LBA format can do",
+        "Show Identify Namespace of an LBA format, whether or not a namespace has it.",
+        _OF_FORMAT,
+        _of_format(_CNS_NAMESPACE_OF_FORMAT, IDENTIFY_NAMESPACE),
+    ),
+    Row(
+        "nvm-id-ns-lba-format",
+        "show what protection information some LBA format may have",
+        "Show Identify Namespace of the NVM Command Set of an LBA format.",
+        _OF_FORMAT,
+        _of_format(_CNS_NVM_NAMESPACE_OF_FORMAT, IDENTIFY_NVM_NAMESPACE),
     ),
     Row(
         "id-ns-granularity",

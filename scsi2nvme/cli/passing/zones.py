@@ -89,7 +89,7 @@ def _report(given: argparse.Namespace) -> Conversation[Shown]:
     if given.state >= _STATES:
         raise UsageError(f"zns-report-zones: --state is between 0 and {_STATES - 1}")
     nsid, states = given.namespace_id, given.state
-    size = yield from _zone_blocks(nsid)
+    size = max((yield from zone_format(nsid)).zsze, 1)  # whatever it tells
     asked = report_zones(nsid, given.start_lba, 0, states=states)
     there = number_of((yield from succeed(asked, "zns-report-zones")).data)
     wanted = there if given.descs is None else min(given.descs, there)
@@ -117,15 +117,14 @@ def _report(given: argparse.Namespace) -> Conversation[Shown]:
     return Shown(tuple(lines), {"nr_zones": there, "zone_list": rows}, raw)
 
 
-def _zone_blocks(nsid: int) -> Conversation[int]:
-    """Return how many blocks a zone of a namespace has; at least one, whatever it tells."""
+def zone_format(nsid: int) -> Conversation[Values]:
+    """Return what the format that a namespace has says of its zones."""
     index = format_index((yield from identify_namespace(nsid)))
-    raw = (yield from succeed(_identify_namespace(nsid), "zns-report-zones")).data
+    raw = (yield from succeed(_identify_namespace(nsid), "zoned namespace")).data
     extensions = IDENTIFY_ZONED_NAMESPACE.parse(raw).bytes("lbafes")
     size = LBA_FORMAT_EXTENSION.size
     extension = extensions[index * size : (index + 1) * size]
-    blocks = LBA_FORMAT_EXTENSION.parse(extension).zsze if len(extension) == size else 0
-    return max(int(blocks), 1)
+    return LBA_FORMAT_EXTENSION.parse(extension.ljust(size, b"\0"))
 
 
 def _identify_namespace(nsid: int) -> NvmeCommand:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 # In the order of help.
 _MODULES = (
-    *("identify", "features", "logs", "firmware", "media", "namespaces", "virtualization"),
-    *("support", "sets", "access", "reservations", "directives", "security"),
-    *("blocks", "copying", "zones", "raw"),
+    *("identify", "properties", "features", "logs", "boot", "firmware", "media", "namespaces"),
+    *("virtualization", "support", "sets", "media_units", "access", "reservations", "directives"),
+    *("security", "rpmb", "blocks", "copying", "zones", "zone_data", "placement", "raw"),
 )
 
 _CONTROLLERS = """\
