@@ -13,24 +13,33 @@ Spec: SPC-4 5.15.2.2; SAM-5 4.6.5.3; RFC 7143 4.1.1; NVMe Base 2.0c 3.1.1 (CNTLI
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import logging
+import struct
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, field, replace
 
 from scsi2nvme.cli.config import TargetSettings
 from scsi2nvme.cli.daemon.front_ends.front_end import Served
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
+from scsi2nvme.drivers.nvme import admin
+from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.fields import Values
 from scsi2nvme.records import dataclass
 from scsi2nvme.service.names import subsystem_of
 from scsi2nvme.typed import table
 from scsi2nvme.unit.store import UnsavedState
 
+log = logging.getLogger(__name__)
+
 FIRST = 1
 LAST = 0xFFFF
 _KEY = "portal-groups"
 _MOST_DISKS = 1024  # of which that is known
 _MOST_CONTROLLER = 0xFFFF
+_RESERVED = (
+    15  # tags of identifiers that no controller has, FFF0h to FFFFh, as far as there are any
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,7 @@ class AllKnown:
 class PortalGroups:
     """Gives controllers their tags. OperationError if what is saved makes no sense.
 
-    `first` is that of disks with one controller, and of controller 0 of others.
+    `first` is that of disks with one controller.
     """
 
     def __init__(self, store: JsonStore, first: int = FIRST) -> None:
@@ -98,29 +107,85 @@ class PortalGroups:
         """
         tag = self._first - FIRST + self._kept(controller)
         if tag > LAST:
-            raise OperationError(
-                f"first_port_group: no target port group is left for controller "
-                f"{controller.cntlid} of its disk: it would be {tag}, beyond {LAST}"
-            )
+            raise self._none_left(controller, tag)
         return tag
+
+    def counted(self, controller: Values) -> int:
+        """Return the tag of a controller that was counted, where another daemon may tell the same.
+
+        0 if it was not, or its daemon counts from a number of its own.
+        """
+        tag = self._of(subsystem_of(controller)).tags.get(str(controller.cntlid), 0)
+        if self._first != FIRST or tag > LAST - _RESERVED or tag == FIRST + controller.cntlid:
+            return 0
+        return tag
+
+    async def tell_counted(self, controller: Controller, spec: str) -> None:
+        """Say where another daemon may tell the same tag for another controller of the disk.
+
+        It is not counted anew by itself: whoever is registered is so by the port's name.
+        """
+        tag = self.counted(controller.identity)
+        if not tag:
+            return
+        (ended,) = await controller.execute(admin.identify(admin.CNS_CONTROLLERS))
+        there = listed(ended.data) if not ended.status else None
+        if there is not None and not (there := self.strangers(controller.identity, there)):
+            return
+        log.warning(
+            "controller %r is in target port group %d, as 0.1 has counted it: a daemon that serves "
+            "another controller of its disk%s may tell that number, too, which initiators take for "
+            "one group; see first_port_group",
+            *(spec, tag, f" ({', '.join(map(str, there))})" if there else ""),
+        )
+
+    def strangers(self, controller: Values, there: Collection[int]) -> list[int]:
+        """Return which controllers of a disk this daemon has never served, of those there are."""
+        tags = self._of(subsystem_of(controller)).tags
+        return sorted(each for each in there if str(each) not in tags)
+
+    def _of(self, disk: str) -> Known:
+        return next((each for each in self._known.disks if each.disk == disk), Known(disk))
 
     def _kept(self, controller: Values) -> int:
         """Return the tag of a controller, counted from one."""
         disk, number = subsystem_of(controller), str(controller.cntlid)
         if not disk:
             return FIRST
-        there = {each.disk: each for each in self._known.disks}
-        one = there.pop(disk, Known(disk))
+        one = self._of(disk)
         if number not in one.tags:
-            one = Known(disk, one.tags | {number: self._free(controller.cntlid, one)})
-            self._known = AllKnown((one, *there.values())[:_MOST_DISKS])
+            one = Known(disk, one.tags | {number: self._free(controller, one)})
+            others = [each for each in self._known.disks if each.disk != disk]
+            self._known = AllKnown((one, *others)[:_MOST_DISKS])
             with contextlib.suppress(UnsavedState):  # which the store has told: it counts now
                 self._store.save(_KEY, asdict(self._known))
         return one.tags[number]
 
-    def _free(self, number: int, disk: Known) -> int:
-        """Return the tag of a controller that is new: its own, unless that cannot be."""
-        taken, own = set(disk.tags.values()), FIRST + number
-        if own not in taken and self._first - FIRST + own <= LAST:
+    def _free(self, controller: Values, disk: Known) -> int:
+        """Return the tag of a controller that is new: its own, unless that cannot be.
+
+        Else one of the last, and of these not that which another daemon takes for another first.
+        """
+        taken, last = set(disk.tags.values()), LAST - (self._first - FIRST)
+        own = FIRST + controller.cntlid
+        if FIRST < own <= last and own not in taken:
             return own
-        return min(set(range(FIRST, len(taken) + FIRST + 1)) - taken)
+        begin = controller.cntlid % _RESERVED
+        order = [last - (begin + step) % _RESERVED for step in range(_RESERVED)]
+        free = [tag for tag in order if tag >= FIRST and tag not in taken]
+        if not free:
+            raise self._none_left(controller, self._first + len(taken))
+        return free[0]
+
+    @staticmethod
+    def _none_left(controller: Values, tag: int) -> OperationError:
+        return OperationError(
+            f"first_port_group: no target port group is left for controller "
+            f"{controller.cntlid} of its disk: it would be {tag}, beyond {LAST}"
+        )
+
+
+def listed(data: bytes) -> list[int]:
+    """Return the identifiers of a Controller List. Spec: NVMe Base 2.0c 4.4.1."""
+    count = min(int.from_bytes(data[:2], "little"), len(data) // 2 - 1)
+    return list(struct.unpack_from(f"<{count}H", data, 2))

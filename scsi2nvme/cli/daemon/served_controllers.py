@@ -411,6 +411,7 @@ class Controllers:
         )
         self._controllers.append(controller)
         controller.known_as = target.spec.text
+        await self._portal_groups.tell_counted(controller, target.spec.text)
         if target.spec.reservations_on_disk:
             try:
                 await self._host.introduce(controller)
