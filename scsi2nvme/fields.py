@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 ByteOrder = Literal["big", "little"]
+_FIRST_BIT = itemgetter(0)
 
 
 class FieldError(ValueError):
@@ -160,17 +163,25 @@ class Structure:
     spec: str = ""
 
     def __post_init__(self) -> None:
-        seen = bytearray(self.size)
+        """Raise FieldError unless each field has bits of its own, and a name.
+
+        In a number that the whole structure is, a field's bits follow each other.
+        """
+        taken = []
         for field in self.fields:
-            if field.end > self.size:
+            byte, bit, width = field.byte, field.bit, field.width
+            end = byte + (bit + width + 7) // 8
+            if end > self.size:
                 raise FieldError(f"{self.name}.{field.name} ends beyond byte {self.size}")
-            if field.width < 1:
+            if width < 1:
                 raise FieldError(f"{self.name}.{field.name} has no bits")
-            mask = (field.maximum << field.bit).to_bytes(field.size_bytes, self.order)
-            for index, bits in enumerate(mask, field.byte):
-                if seen[index] & bits:
-                    raise FieldError(f"{self.name}.{field.name} overlaps at byte {index}")
-                seen[index] |= bits
+            first = 8 * (byte if self.order == "little" else self.size - end) + bit
+            taken.append((first, first + width, field))
+        taken.sort(key=_FIRST_BIT)
+        for (_, last, one), (first, _, other) in pairwise(taken):
+            if first < last:
+                byte = max(one.byte, other.byte)
+                raise FieldError(f"{self.name}.{other.name} overlaps {one.name} at byte {byte}")
         if len(self.by_name) != len(self.fields):
             raise FieldError(f"{self.name} declares a field twice")
 
