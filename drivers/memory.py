@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 
 from scsi2nvme.drivers.transport import TransportError
-from scsi2nvme.native.transport import Region
+from scsi2nvme.native.transport import Region, address_of
 
 PAGE = 4096
 
@@ -40,7 +39,7 @@ class SharedMemory:
         self._next = first
         self._map = mmap.mmap(self.fd, size)
         keep_private(self._map)
-        self._vaddr = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
+        self._vaddr = address_of(self._map)
 
     def allocate(self, length: int) -> Region:
         """Return zeroed whole pages of at least `length` bytes; TransportError if none are left."""

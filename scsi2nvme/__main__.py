@@ -20,11 +20,25 @@ _COLUMNS = 98  # of help
 _FEW = 6  # choices, all of which fit into a line
 
 
+def _terminal_columns() -> int:
+    """Return what `shutil.get_terminal_size` says, which argparse would load with its compressors.
+
+    It wants that of each option, whether there is to be help or not.
+    """
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return (sys.__stdout__ and os.get_terminal_size(sys.__stdout__.fileno()).columns) or 80
+    except (OSError, ValueError):
+        return 80
+
+
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Leaves descriptions as they are written, and gives options room."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28)
+        super().__init__(prog, max_help_position=28, width=_terminal_columns() - 2)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         """Leave lines as they are, but for a paragraph that is written as one."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 from bisect import bisect_right
 from contextlib import suppress
 
 from scsi2nvme.drivers.memory import PAGE, keep_private
-from scsi2nvme.native.transport import Region
+from scsi2nvme.native.transport import Region, address_of
 
 # Not the virtual addresses: whoever mixes the two up is found out at once.
 _FIRST_IOVA = 1 << 32
@@ -35,7 +34,7 @@ class DmaMemory:
         if length >= _HUGE_BYTES:
             with suppress(OSError):  # a kernel without huge pages
                 mapped.madvise(mmap.MADV_HUGEPAGE)
-        region = Region(ctypes.addressof(ctypes.c_char.from_buffer(mapped)), self._next, length)
+        region = Region(address_of(mapped), self._next, length)
         self._next += length + PAGE
         self._maps.append(mapped)
         self._regions.append(region)

@@ -21,7 +21,7 @@ from scsi2nvme.drivers.scheme import (
     Scheme,
     parse_switch,
 )
-from scsi2nvme.drivers.vfio.interrupts import KINDS
+from scsi2nvme.drivers.vfio.kinds import KINDS
 
 if TYPE_CHECKING:
     from scsi2nvme.drivers.transport import Transport

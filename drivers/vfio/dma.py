@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 from collections.abc import Callable
 from contextlib import suppress
 
 from scsi2nvme.drivers.memory import PAGE, keep_private
 from scsi2nvme.drivers.transport import TransportError
-from scsi2nvme.native.transport import Region
+from scsi2nvme.native.transport import Region, address_of
 
 HUGE_PAGE = 2 << 20
 _MAP_HUGETLB, _MAP_HUGE_SHIFT = 0x40000, 26
@@ -33,7 +32,7 @@ class DmaArenas:
         """Return zeroed whole pages of at least `length` bytes."""
         arena, page = self._arena(length)
         keep_private(arena)
-        vaddr = ctypes.addressof(ctypes.c_char.from_buffer(arena))
+        vaddr = address_of(arena)
         try:
             iova = self._mapper(vaddr, len(arena), page)
         except TransportError:

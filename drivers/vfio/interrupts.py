@@ -14,11 +14,9 @@ import re
 
 from scsi2nvme.drivers.pci.sysfs import System
 from scsi2nvme.drivers.vfio.abi import IrqIndex
+from scsi2nvme.drivers.vfio.kinds import KINDS
 
-# By the names that people use, the best first; POLL is to do without.
 _KINDS = {"msix": IrqIndex.MSIX, "msi": IrqIndex.MSI, "intx": IrqIndex.INTX}
-POLL = "off"
-KINDS = (*_KINDS, POLL)
 
 _LINE = re.compile(r" *(\d+):.*\bvfio-msix?\[(\d+)\]\((\S+)\)$")
 

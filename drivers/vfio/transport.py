@@ -30,6 +30,7 @@ from scsi2nvme.drivers.vfio.cdev import VfioCdev, cdev_path
 from scsi2nvme.drivers.vfio.dma import DmaArenas
 from scsi2nvme.drivers.vfio.group import VfioGroup, read_vf_token
 from scsi2nvme.drivers.vfio.iommu import Type1Iommu
+from scsi2nvme.drivers.vfio.kinds import POLL
 from scsi2nvme.drivers.vfio.noiommu import PhysicalMemory
 from scsi2nvme.fields import Values
 from scsi2nvme.native.nvme import MmioPort, Registers
@@ -196,7 +197,7 @@ class VfioTransport:
                 if name != best:
                     _log.warning("%s: %s is the best kind of interrupts it has", self.name, name)
                 return
-        if best != interrupts.POLL:
+        if best != POLL:
             _log.warning("%s: there are no interrupts; it is polled", self.name)
 
     def _connect(self, index: int, wanted: int) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-import sysconfig
 from pathlib import Path
 
 from scsi2nvme.records import dataclass
@@ -32,6 +31,8 @@ def install(library: Library) -> str:
 
     For Debian's own Python, which pip may not touch, that is Debian's package, if there is one.
     """
+    import sysconfig
+
     debian = library.debian
     managed = Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists()
     words = [sys.executable, "-m", "pip", "install", library.requirement]

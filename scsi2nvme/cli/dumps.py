@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import struct
 import time
 from collections.abc import Iterator, Mapping
@@ -231,7 +230,7 @@ class DumpStore:
 
     def remove(self, number: int) -> None:
         """Remove a dump; OperationError as of `one`."""
-        shutil.rmtree(self.one(number).path, ignore_errors=True)
+        _remove(self.one(number).path)
 
     def add(self, files: Mapping[str, bytes], **about: Any) -> Path:
         """Write a new dump, and forget the oldest; returns its folder.
@@ -247,10 +246,10 @@ class DumpStore:
                 write(path / name, content)
             write(path / DESCRIPTION, json.dumps(about).encode())
         except OSError:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
             raise
         for number in numbers[: max(0, len(numbers) + 1 - (self._most or 1))]:
-            shutil.rmtree(self.path / str(number), ignore_errors=True)
+            _remove(self.path / str(number))
         return path
 
     def _numbers(self) -> list[int]:
@@ -270,6 +269,12 @@ class DumpStore:
         except (OSError, ValueError) as error:
             described = {"reason": f"{DESCRIPTION} cannot be read: {error}"}
         return Dump(number, path, described if isinstance(described, dict) else {})
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # loads three compressors, which the daemon need not wait for
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def write(path: Path, content: bytes) -> None:

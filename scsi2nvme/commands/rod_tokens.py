@@ -7,7 +7,7 @@ other hosts may change unseen it tells no such thing: there it stands for what i
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -93,7 +93,7 @@ def _token_data(lu: LogicalUnit, kind: RodType, extents: Sequence[range], number
         prot_en=lu.facts.protection_type > 0,
         lbppbe=lu.physical_block_exponent,
         lbpme=lu.provisioned,
-        extended_data=secrets.token_bytes(384),
+        extended_data=os.urandom(384),
     )
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from typing import Any
 
 from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.handle import Handle
 from scsi2nvme.records import dataclass
+
+
+def address_of(memory: mmap.mmap) -> int:
+    """Return where a mapping stands in our memory: it must stay as long as that is used."""
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(memory)))
+
 
 MAXIMUM_REACTORS: int = lib.S2N_MAXIMUM_REACTORS  # that use one controller
 

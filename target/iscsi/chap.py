@@ -6,8 +6,8 @@ import base64
 import binascii
 import hashlib
 import hmac
+import os
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from enum import Enum, auto
@@ -108,7 +108,7 @@ class Chap:
     def __init__(
         self,
         authentication: ChapAuthentication,
-        token_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        token_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._authentication = authentication
         self._token_bytes = token_bytes

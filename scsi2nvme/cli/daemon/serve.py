@@ -14,7 +14,7 @@ from scsi2nvme.api import VERSION, methods
 from scsi2nvme.api.method import Nothing
 from scsi2nvme.cli import controllers, inspection
 from scsi2nvme.cli.config import Settings
-from scsi2nvme.cli.daemon import descriptors, happening, messages, metrics, privileges
+from scsi2nvme.cli.daemon import descriptors, happening, messages, metrics
 from scsi2nvme.cli.daemon.by_hand import UnitCommands
 from scsi2nvme.cli.daemon.changes import Changes, Source
 from scsi2nvme.cli.daemon.control import Answers, ControlServer, StateDirectory
@@ -43,6 +43,8 @@ def run(settings: Settings, source: Source | None = None) -> int:
     messages.configure(settings.log_level, settings.log_format)
     descriptors.raise_limit()
     if settings.tcmu is not None and os.geteuid() == 0:
+        from scsi2nvme.cli.daemon import privileges
+
         if settings.control_group is not None:
             privileges.join(settings.control_group)
         wanted = {name for target in settings.targets for name in target.spec.capabilities}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import sys
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING
@@ -200,7 +201,18 @@ def _serve(arguments: argparse.Namespace) -> int:
         gc.enable()
 
 
+def _import_asyncio() -> None:
+    """Import it without TLS, which nobody here speaks: OpenSSL's half of it takes several ms."""
+    if "asyncio" not in sys.modules and "ssl" not in sys.modules:
+        sys.modules["ssl"] = None  # type: ignore[assignment]
+        try:
+            import asyncio  # noqa: F401
+        finally:
+            del sys.modules["ssl"]
+
+
 def _served(arguments: argparse.Namespace) -> int:
+    _import_asyncio()
     from scsi2nvme.cli import config
     from scsi2nvme.cli.control import default_state_dir
     from scsi2nvme.cli.daemon import serve
