@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from hypothesis import assume
 from hypothesis import strategies as st
 
 from scsi2nvme import commands, engine
@@ -18,7 +17,7 @@ from scsi2nvme.fields import Structure
 from scsi2nvme.fuzz import strategies
 from scsi2nvme.fuzz.controller import content, play
 from scsi2nvme.fuzz.finding import Finding
-from scsi2nvme.fuzz.situations import make_unit
+from scsi2nvme.fuzz.situations import able_unit, make_unit
 from scsi2nvme.nvme import registers
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.status import Status
@@ -135,8 +134,7 @@ def mode_pages_of_table() -> tuple[ModePage, ...]:
 
 def mode_page_comes_back(page: ModePage, data: st.DataObject) -> None:
     """What MODE SENSE returns, MODE SELECT takes; what may change does, and nothing else."""
-    lu, nexus = make_unit(data.draw(strategies.namespaces()))
-    assume(page.supported(lu.facts))
+    lu, nexus = able_unit(data, lambda lu: page.supported(lu.facts))
     header = mode.HEADER_10.size
 
     def sense(control: PageControl) -> bytes:
@@ -193,8 +191,7 @@ def vpd_pages_of_table() -> tuple[VpdPage, ...]:
 
 def vpd_page_is_whole(page: VpdPage, data: st.DataObject) -> None:
     """A page says its own code and its true length, and it is listed."""
-    lu, nexus = make_unit(data.draw(strategies.namespaces()))
-    assume(page.supported(lu))
+    _, nexus = able_unit(data, page.supported)
     whole = _run(nexus, "INQUIRY", evpd=1, page_code=page.code, allocation_length=0xFFFF).data_in
     head = VPD_HEADER.parse(whole)
     if head.page_code != page.code or head.page_length != len(whole) - VPD_HEADER.size:
@@ -211,8 +208,7 @@ def log_pages_of_table() -> tuple[LogPage, ...]:
 
 def log_page_is_whole(page: LogPage, data: st.DataObject) -> None:
     """A page's parameters fill it exactly, in ascending order, whatever the controller's logs."""
-    lu, nexus = make_unit(data.draw(strategies.namespaces()))
-    assume(page.supported(lu))
+    _, nexus = able_unit(data, page.supported)
     row = next(each for each in commands.COMMANDS if each.name == "LOG SENSE")
     cdb = row.build(pc=1, page_code=page.code, subpage_code=page.subpage, allocation_length=0xFFFF)
     seed = data.draw(st.binary(min_size=1, max_size=16))

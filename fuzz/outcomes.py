@@ -12,9 +12,8 @@ from scsi2nvme.command import Command, Data
 from scsi2nvme.fuzz import parameters, sense_data, strategies
 from scsi2nvme.fuzz.controller import content, play, script
 from scsi2nvme.fuzz.finding import Finding, Subject
-from scsi2nvme.fuzz.situations import Situation, make_unit, situations
+from scsi2nvme.fuzz.situations import Situation, able_unit, make_unit, situations
 from scsi2nvme.nvme.command import NvmeCommand
-from scsi2nvme.nvme.namespace import NamespaceFacts
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
     INVALID_COMMAND_OPERATION_CODE,
@@ -149,22 +148,9 @@ def _observe(nexus: Nexus, lun: int, cdb: bytes) -> tuple[Result, list[str]]:
     return play(engine.run(engine.select(nexus, lun, cdb), b""), content(b"\0"), check), sent
 
 
-def _facts_for(row: Command, data: st.DataObject) -> NamespaceFacts:
-    """Return a namespace that has a command, with zones or tuples if only such have it.
-
-    What needs a capability is rejected where that is not drawn.
-    """
-    facts: NamespaceFacts = data.draw(strategies.namespaces())
-    others = (facts, strategies.with_zones(facts), strategies.with_tuples(facts, 2))
-    found = next((each for each in others if row.supported(make_unit(each)[0])), None)
-    assume(found is not None)
-    assert found is not None
-    return found
-
-
 def reserved_bits(row: Command, data: st.DataObject) -> None:
     """A reserved bit is refused, and the field pointer says which: the first, its highest."""
-    _, nexus = make_unit(_facts_for(row, data))
+    _, nexus = able_unit(data, row.supported)
     cdb, byte, bit = data.draw(strategies.damaged_cdbs(row))
     if commands.find(cdb) is not row:
         return  # the service action's own reserved neighbours
@@ -179,7 +165,7 @@ def reserved_bits(row: Command, data: st.DataObject) -> None:
 
 def naca(row: Command, data: st.DataObject) -> None:
     """NACA is refused: there is no auto contingent allegiance. Spec: SAM-5 5.2."""
-    _, nexus = make_unit(_facts_for(row, data))
+    _, nexus = able_unit(data, row.supported)
     cdb = bytearray(data.draw(strategies.cdbs(row)))
     row.structure.by_name["naca"].write(cdb, 1, "big")
     sense = _observe(nexus, 0, bytes(cdb))[0].sense
@@ -190,10 +176,9 @@ def naca(row: Command, data: st.DataObject) -> None:
 
 def truncated_cdb(row: Command, data: st.DataObject) -> None:
     """A CDB that is too short is refused, and nothing is sent for it."""
-    facts = _facts_for(row, data)
-    cdb = data.draw(strategies.fitting_cdbs(row, facts))
+    lu, nexus = able_unit(data, row.supported)
+    cdb = data.draw(strategies.fitting_cdbs(row, lu.facts))
     length = data.draw(st.integers(1, row.length - 1))
-    _, nexus = make_unit(facts)
     result, sent = _observe(nexus, 0, cdb[:length])
     if sent or result.sense is None or result.sense.key is not SenseKey.ILLEGAL_REQUEST:
         raise Finding(row, "length", f"{length} bytes end with {result} and send {sent}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from scsi2nvme.fuzz import strategies
@@ -14,6 +16,7 @@ from scsi2nvme.unit.mode_pages.control import CONTROL
 from scsi2nvme.unit.persistent_reservation import Registration, ReservationType, State
 from scsi2nvme.unit.ports import PortName
 from scsi2nvme.unit.readiness import Readiness
+from scsi2nvme.unit.routes import Route
 from scsi2nvme.unit.sanitizing import Phase
 
 _TARGET = PortName("iqn.2026-11.fuzz:target")
@@ -36,6 +39,33 @@ def make_unit(facts: NamespaceFacts) -> tuple[LogicalUnit, Nexus]:
     lu.may_be_sanitized = True
     lu.firmware_allowed = lu.history_allowed = True
     return lu, make_nexus("a", lu)
+
+
+def able_unit(
+    data: st.DataObject, able: Callable[[LogicalUnit], bool]
+) -> tuple[LogicalUnit, Nexus]:
+    """Return a logical unit, as `make_unit` does, that is able to do something, with one nexus.
+
+    Where the namespace that is drawn is not, it gets what may be missing, rather than that others
+    are drawn until one is by chance: what needs much would never be tried.
+    """
+    found = next(
+        (each for each in _units(data.draw(strategies.namespaces())) if able(each[0])), None
+    )
+    assume(found is not None)
+    assert found is not None
+    return found
+
+
+def _units(facts: NamespaceFacts) -> Iterator[tuple[LogicalUnit, Nexus]]:
+    whole = strategies.with_all(facts)
+    for each in (facts, strategies.with_zones(facts), strategies.with_tuples(facts, 2), whole):
+        yield make_unit(each)
+    lu, nexus = make_unit(facts)
+    lu.routes.every = tuple(Route(group, facts, alive=lambda: True) for group in (1, 2))
+    lu.routes.active = lu.routes.every[0]
+    yield lu, nexus
+    yield make_unit(strategies.with_tuples(whole, 2))
 
 
 @dataclass(frozen=True)

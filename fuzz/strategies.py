@@ -177,7 +177,9 @@ _CONTROLLER: dict[str, st.SearchStrategy[int | bytes]] = {
     "frmw": st.integers(0, 0x1F),
     "lpa": st.integers(0, 0x1F),
     "sanicap": st.integers(0, 7),
+    "elpe": st.sampled_from((0, 63)),
     "edstt": st.sampled_from((0, 10, 0xFFFF)),
+    "dsto": st.integers(0, 3),
     "wctemp": st.sampled_from((0, 343, 0xFFFF)),
     "acwu": st.sampled_from((0, 7, 255, 0xFFFF)),
     "awun": st.sampled_from((0xFFFF, 7)),
@@ -185,6 +187,27 @@ _CONTROLLER: dict[str, st.SearchStrategy[int | bytes]] = {
     "nn": st.integers(1, 4),
     "psds": st.one_of(st.binary(max_size=64), st.just(_POWER_STATES)),
 }
+# What there may be of a controller and of a namespace, all at once.
+_WHOLE_CONTROLLER: dict[str, int | bytes] = {
+    "oncs": 0x1FF,
+    "oacs": 0x21F,
+    "fuses": 1,
+    "vwc": 1,
+    "npss": 4,
+    "fna": 7,
+    "frmw": 0x1F,
+    "lpa": 0x1F,
+    "sanicap": 7,
+    "elpe": 63,
+    "edstt": 10,
+    "dsto": 3,
+    "wctemp": 343,
+    "acwu": 0xFFFF,
+    "awun": 0xFFFF,
+    "awupf": 0xFFFF,
+    "psds": _POWER_STATES,
+}
+_WHOLE_NAMESPACE = {"nsfeat": 0x1F, "dlfeat": 0x1F, "nabsn": 0, "nabspf": 0, "rescap": 255}
 _NAMESPACE: dict[str, st.SearchStrategy[int | bytes]] = {
     "flbas": st.sampled_from((0, 1, _EXTENDED, _EXTENDED | 1)),
     "nsfeat": st.integers(0, 0x1F),
@@ -251,6 +274,19 @@ def zoned_or_not(draw: st.DrawFn) -> NamespaceFacts:
 def _divisors(blocks: int) -> list[int]:
     """Return numbers of zones that a namespace can be divided into."""
     return [each for each in (1, 2, 4, 16, 64) if not blocks % each]
+
+
+def with_all(facts: NamespaceFacts) -> NamespaceFacts:
+    """Return the same namespace of a controller that has every capability."""
+    controller, namespace = bytearray(facts.controller.raw), bytearray(facts.namespace.raw)
+    IDENTIFY_CONTROLLER.write(controller, **_WHOLE_CONTROLLER)
+    IDENTIFY_NAMESPACE.write(namespace, **_WHOLE_NAMESPACE)
+    return replace(
+        facts,
+        controller=IDENTIFY_CONTROLLER.parse(bytes(controller)),
+        namespace=IDENTIFY_NAMESPACE.parse(bytes(namespace)),
+        streams=Streams(7, 128, 16),
+    )
 
 
 def with_tuples(facts: NamespaceFacts, protection_type: int) -> NamespaceFacts:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
+from hypothesis import strategies as st
 
 from scsi2nvme import commands
 from scsi2nvme.fuzz import runner
@@ -23,12 +27,22 @@ def test_a_property_holds_for_more(each: Property) -> None:
 
 
 def assert_holds(each: Property, *, examples: int, number: int) -> None:
+    tried: set[str] = set()
+
+    def check(subject: Any, data: st.DataObject) -> None:
+        each.check(subject, data)
+        tried.add(subject.name)  # what is drawn has suited it
+
+    subjects = list(each.subjects())
     found = [
-        runner.examine(each, subject, examples=examples, number=number + place)
-        for place, subject in enumerate(each.subjects())
+        runner.examine(
+            replace(each, check=check), subject, examples=examples, number=number + place
+        )
+        for place, subject in enumerate(subjects)
     ]
     assert found, "there is nothing that it is about"
     assert [failure for failure in found if failure is not None] == []
+    assert {subject.name for subject in subjects} - tried == set(), "nothing suited these"
 
 
 def test_every_row_is_looked_at() -> None:
