@@ -9,7 +9,9 @@
  * instead, and takes up to --bytes of data. With --hold it prints a line
  * when all sessions are logged in, starts when it reads a byte from standard input,
  * and logs out when that ends; so the target's costs can be told apart. Commands that move
- * no blocks, or few, are measured as well (--operation unmap, and so on).
+ * no blocks, or few, are measured as well (--operation unmap, and so on). With --pause it waits
+ * so many microseconds after each time that answers were there: what goes on beside something
+ * else need not take all of a processor.
  *
  * Prints one JSON object. Exit status: 0, 1 data or command errors, 2 usage or
  * connection, 3 the target went away (with --state: the note was written).
@@ -234,8 +236,11 @@ static int run(void)
     begin_us = started_us + (uint64_t)(option.warmup * 1e6);
     end_us = begin_us + (uint64_t)option.seconds * 1000000;
     start_all();
-    while (!stopping && now_us() < end_us)
+    while (!stopping && now_us() < end_us) {
         service(100, -1);
+        if (option.pause_us)
+            usleep(option.pause_us);
+    }
     stopping = true;
     busy_us = clock_us(CLOCK_PROCESS_CPUTIME_ID) - busy_us;
     uint64_t took_us = now_us() - started_us;
@@ -295,6 +300,7 @@ static const struct option long_options[] = {
     {"luns", required_argument, NULL, 'l'},
     {"hold", no_argument, NULL, 'h'},
     {"cdb", required_argument, NULL, 'x'},
+    {"pause", required_argument, NULL, 'P'},
     {NULL, 0, NULL, 0},
 };
 
@@ -372,6 +378,9 @@ static void parse(int argc, char **argv)
             break;
         case 'i':
             option.initiator = optarg;
+            break;
+        case 'P':
+            option.pause_us = (unsigned)strtoul(optarg, NULL, 10);
             break;
         case 'x':
             parse_cdb(optarg);

@@ -50,7 +50,8 @@ struct options {
     double warmup;
     bool verify, hold;
     unsigned char cdb[CDB_BYTES];
-    int cdb_bytes; /* 0: reads and writes */
+    int cdb_bytes;     /* 0: reads and writes */
+    unsigned pause_us; /* after each time that answers were there */
 };
 
 /* ---- iscsi_load.c: options, sessions and the run ---- */

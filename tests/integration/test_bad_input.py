@@ -460,7 +460,8 @@ def test_thousands_of_bad_rounds_leave_no_trace(daemon: Daemon) -> None:
     chance = random.Random(seed)
     words = ["--verify", "--operation", "mixed", "--depth", "1", "--flush-every", "50"]
     words += ["--url", daemon.url(1), "--initiator", BYSTANDER, "--seconds", "3600"]
-    words += ["--span", str(8 << 20)]
+    # It is to go on all the while, and not to take a processor.
+    words += ["--span", str(8 << 20), "--pause", "2000"]
     with subprocess.Popen([load.program(), *words], stderr=subprocess.PIPE, text=True) as busy:
         try:
             for _ in range(ROUNDS // 5):
