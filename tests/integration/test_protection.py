@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.fuzz.t10_dif import protected
-from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand, Opcode
 from scsi2nvme.nvme.protection import CHECK_GUARD, CHECK_REFERENCE, PRACT
 from scsi2nvme.scsi.result import GOOD
 from scsi2nvme.scsi.sense import (
     LOGICAL_BLOCK_APPLICATION_TAG_CHECK_FAILED,
+    LOGICAL_BLOCK_GUARD_CHECK_FAILED,
     LOGICAL_BLOCK_REFERENCE_TAG_CHECK_FAILED,
 )
 from scsi2nvme.scsi.status import Status
@@ -116,6 +118,62 @@ async def test_a_format_keeps_the_protection_information(rig: Rig) -> None:
         assert (namespace.dps, player.lu.facts.lba_format.ms, player.lu.block_bytes) == (9, 8, 4096)
         await player.write(3, DATA[:40960])
         assert await player.read(3, 10) == DATA[:40960]
+
+
+async def test_every_format_of_the_controller(rig: Rig) -> None:
+    """Blocks of every length, with metadata of every size, which are a part of them or beside them.
+
+    What is kept by the controller alone it finds right, and what is moved is right both ways.
+    """
+    rig.expects_guest_errors = True
+    served: set[tuple[int, int, int, int]] = set()
+    async with rig.controller(disk(1)) as controller:
+        forms = controller.namespaces[1].lba_formats
+        for place, kind, extended in product(range(len(forms)), TYPES, (0, 1)):
+            first = (place + kind + extended) & 1
+            ms = forms[place].ms
+            if ms < 8:
+                continue
+            cdw10 = place | extended << 4 | kind << 5 | first << 8
+            command = NvmeCommand(AdminOpcode.FORMAT_NVM, 1, cdw10=cdw10, admin=True)
+            await good(controller, command)
+            await controller.reset()
+            if 1 not in controller.namespaces:
+                assert ms > 8
+                continue
+            facts = controller.namespaces[1]
+            assert (facts.protection_type, facts.lba_format.ms) == (kind, ms)
+            await _kept_by_the_controller(Player.on(facts, controller), controller)
+            if facts.moves_protection and kind != 2:
+                await _moved(Player.on(facts, controller))
+            served.add((facts.block_bytes, ms, kind, extended))
+    blocks = {1 << form.lbads for form in forms if form.ms == 8}
+    assert served >= set(product(blocks, (8,), TYPES, (0, 1)))
+
+
+async def _kept_by_the_controller(player: Player, controller: Controller) -> None:
+    block, kind = player.lu.block_bytes, player.lu.facts.protection_type
+    data = DATA[: 6 * block]
+    await player.write(LBA, data)
+    assert await player.read(LBA, 6) == data
+    checks = CHECK_GUARD | (CHECK_REFERENCE if kind != 3 else 0)
+    await good(controller, _with(io(Opcode.VERIFY, LBA, 6), checks, LBA))
+    if kind != 3:
+        assert (await one(controller, _with(io(Opcode.VERIFY, LBA, 6), checks, LBA + 1))).status
+
+
+async def _moved(player: Player) -> None:
+    """Tuples go both ways, and one that is wrong goes nowhere."""
+    player.nexus.delivery = ServiceDelivery(protection=True)
+    block = player.lu.block_bytes
+    whole = protected(DATA[: 6 * block], LBA, block_bytes=block)
+    fields = {"lba": LBA, "transfer_length": 6}
+    assert await player.do("WRITE (16)", whole, wrprotect=1, **fields) == GOOD
+    assert (await player.do("READ (16)", rdprotect=1, **fields)).data_in == whole
+    wrong = bytes([whole[0] ^ 1]) + whole[1:]
+    result = await player.do("WRITE (16)", wrong, wrprotect=1, **fields)
+    assert text(result) == str(LOGICAL_BLOCK_GUARD_CHECK_FAILED)
+    assert (await player.do("READ (16)", rdprotect=1, **fields)).data_in == whole
 
 
 async def test_a_tag_that_is_wrong(rig: Rig) -> None:
