@@ -230,6 +230,9 @@ class Command:
     # It begins what is asked for later, or asks for that, by an identifier that the initiator has
     # chosen: it is not there where another's could be meant.
     of_one_initiator: bool = False
+    # It tells of reservations, or changes them: where several initiators are one nexus, whoever
+    # knows them does so before it gets here.
+    of_reservations: bool = False
     third_party: bool = False  # moves blocks of logical units that its data name
     # Others meet something else afterwards, although all that it moves comes back.
     leaves_something: bool = False

@@ -52,13 +52,15 @@ from scsi2nvme.unit.store import UnsavedState
 _CHANGING_NOTHING = (Hot.WRITE, Hot.WRITE_ATOMIC, Hot.FLUSH)
 
 
+_INVALID_OPCODE = check_condition(Sense(INVALID_COMMAND_OPERATION_CODE, pointer=FieldPointer(0)))
+
+
 def _refuse_unknown(lu: LogicalUnit, cdb: bytes) -> Result:
     """Refuse a CDB without a row: by its service action if only that is unknown."""
     selector = commands.service_action_field(cdb[0]) if cdb else None
     others = commands.actions(cdb[0]).values() if cdb else ()
     if selector is None or not any(row.supported(lu) for row in others):
-        pointer = FieldPointer(0)
-        return check_condition(Sense(INVALID_COMMAND_OPERATION_CODE, pointer=pointer))
+        return _INVALID_OPCODE
     byte, bit = selector.highest_bit("big")
     return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(byte, bit)))
 
@@ -116,6 +118,9 @@ def run(
             return check_condition(Sense(LOGICAL_UNIT_NOT_SUPPORTED))
     elif command is None or not command.offered(unit, request.nexus):
         return _refuse_unknown(unit, cdb)
+    elif command.of_reservations and request.nexus.stands_for_several:
+        # Who keeps reservations for these has let it pass: all of them would be one holder.
+        return _INVALID_OPCODE
     if len(cdb) < command.length:
         return check_condition(Sense(INVALID_FIELD_IN_CDB, pointer=FieldPointer(len(cdb))))
     values = command.structure.parse(cdb)

@@ -152,6 +152,7 @@ def _row(name: str, action: int, translate: Callable[[Task], Translation], spec:
         data=Data.IN,
         transfer=Transfer.BYTES,
         length_field="allocation_length",
+        of_reservations=True,
         needs_ready=False,
         while_sanitizing=True,
         kept=True,

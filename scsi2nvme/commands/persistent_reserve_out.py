@@ -257,6 +257,7 @@ def _row(
         transfer=Transfer.BYTES,
         length_field="parameter_list_length",
         access=Access.OWN,
+        of_reservations=True,
         while_reservations_lost=lambda cdb: replaces,
         supported=lambda lu: not (replaces and lu.reservations.on_disk),
         needs_ready=False,

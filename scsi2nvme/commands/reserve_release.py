@@ -27,6 +27,7 @@ def _row(name: str, opcode: int, length: int, *, reserves: bool, spec: str) -> C
         spec,
         reserve_unit if reserves else release_unit,
         access=Access.OWN,
+        of_reservations=True,
         legacy_reserve_allows=not reserves,
         needs_ready=False,
         doc="Third-party and extent reservations are obsolete and refused.",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsi2nvme.commands import transport_id
+from scsi2nvme.commands import COMMANDS, transport_id
 from scsi2nvme.commands.persistent_reserve_in import CAPABILITIES, FULL_STATUS, LIST_HEADER
 from scsi2nvme.commands.persistent_reserve_out import (
     MOVE_PARAMETER_LIST,
@@ -15,13 +15,16 @@ from scsi2nvme.commands.persistent_reserve_out import (
 )
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import (
+    INVALID_COMMAND_OPERATION_CODE,
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_PARAMETER_LIST,
     PARAMETER_LIST_LENGTH_ERROR,
     FieldPointer,
+    Sense,
     SenseCode,
 )
 from scsi2nvme.scsi.status import Status
+from scsi2nvme.unit.logical_unit import Nexus
 from scsi2nvme.unit.ports import PortName
 from tests.support import Bench, make_bench
 
@@ -264,3 +267,19 @@ def test_port_names_that_are_none(name: bytes) -> None:
 def test_transport_ids_that_are_none(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         transport_id.decode(data)
+
+
+@pytest.mark.parametrize(
+    "name", [each.name for each in COMMANDS if each.opcode in (0x16, 0x17, 0x56, 0x57, 0x5E, 0x5F)]
+)
+def test_nobody_reserves_for_all_who_are_one_nexus(name: str) -> None:
+    """As where the kernel's target is told to hand reservations on: all would be the holder."""
+    bench = make_bench()
+    nexus = Nexus(PortName("tcm-user.0.a"), PortName(""), {0: bench.lu})
+    bench.lu.attach(nexus)
+    bench.lu.unit_attentions[nexus.key].clear()
+    result = bench.do(name, bytes(24), nexus=nexus)
+    assert (result.status, result.sense) == (
+        Status.CHECK_CONDITION,
+        Sense(INVALID_COMMAND_OPERATION_CODE, pointer=FieldPointer(0)),
+    )
