@@ -2,8 +2,8 @@
 
 That compiles six methods for each class that is frozen, which was almost half of the time that the
 daemon took to start, and looks with regular expressions for fields that are none, of which we have
-no kind. Here one method is compiled, which makes an object: when the first one is made, which of
-many classes none is. The others are the same for all classes.
+no kind. Here one method is compiled, which makes an object: when some have been made, which of
+most classes are few. The others are the same for all classes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, FrozenInstanceError
+from functools import partial
 from operator import attrgetter
 from reprlib import recursive_repr
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any
+
+FEW = 8  # objects of a class that are made before it pays to compile what makes them
 
 Field = dataclasses.Field
 Fields = Sequence[Field[Any]]
@@ -93,18 +96,48 @@ def _compiled(made: type, fields: Fields, frozen: bool) -> Any:
 
 
 class _Initializer:
-    """Stands for a class' `__init__` until somebody looks it up, and is that from then on."""
+    """Stands for a class' `__init__` until that is compiled, which takes as long as 20 objects do.
 
-    __slots__ = ("_fields", "_frozen", "_owner")
+    That is when it is looked up, or called in another way than is right; else for the first object
+    after a few, which of most classes are all that a start makes.
+    """
+
+    __slots__ = ("_fields", "_frozen", "_left", "_owner")
 
     def __init__(self, owner: list[type], fields: Fields, frozen: bool) -> None:
         self._owner, self._fields, self._frozen = owner, fields, frozen
+        self._left = FEW
 
     def __get__(self, instance: object, owner: type) -> Any:
+        if instance is None or not self._left:
+            return self._compiled().__get__(instance, owner)
+        self._left -= 1
+        return partial(self._initialize, instance)
+
+    def _compiled(self) -> Any:
         made = self._owner[0]
-        compiled = _compiled(made, self._fields, self._frozen)
-        made.__init__ = compiled  # type: ignore[misc]
-        return compiled.__get__(instance, owner)
+        made.__init__ = compiled = _compiled(made, self._fields, self._frozen)  # type: ignore[misc]
+        return compiled
+
+    def _initialize(self, instance: Any, *values: Any, **named: Any) -> None:
+        """Do once what would be compiled."""
+        positional = [each.name for each in self._fields if each.init and not each.kw_only]
+        given = dict(zip(positional, values)) | named  # noqa: B905  # there are defaults
+        assign = object.__setattr__ if self._frozen else setattr
+        right = len(given) == len(values) + len(named)
+        for each in self._fields:
+            if each.init and each.name in given:
+                assign(instance, each.name, given.pop(each.name))
+            elif each.default_factory is not MISSING:
+                assign(instance, each.name, each.default_factory())
+            elif each.default is not MISSING:
+                assign(instance, each.name, each.default)
+            else:
+                right = right and not each.init
+        if given or not right:
+            self._compiled()(instance, *values, **named)  # which tells what is wrong
+        elif hasattr(instance, "__post_init__"):
+            instance.__post_init__()
 
 
 @recursive_repr("...")

@@ -196,14 +196,33 @@ def test_one_that_holds_itself_can_be_shown() -> None:
     assert "..." in repr(plain)
 
 
-def test_what_is_missing_or_too_much_is_told() -> None:
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'x'"):
-        Point()  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="unexpected keyword argument 'z'"):
-        Point(1, z=2)  # type: ignore[call-arg]
+@pytest.mark.parametrize(
+    ("values", "named", "told"),
+    [
+        ((), {}, "missing 1 required positional argument: 'x'"),
+        ((1,), {"z": 2}, "unexpected keyword argument 'z'"),
+        ((1,), {"x": 2}, "multiple values for argument 'x'"),
+        ((1, 2, 3), {}, "takes from 2 to 3 positional arguments but 4 were given"),
+        ((1, 2), {"kept": 3}, "unexpected keyword argument 'kept'"),
+    ],
+)
+def test_what_is_missing_or_too_much_is_told(
+    values: tuple[int, ...], named: dict[str, int], told: str
+) -> None:
+    @records.dataclass(frozen=True)
+    class Fresh:
+        x: int
+        y: int = 2
+        kept: int = field(init=False, default=7)
+
+    make: Any = Fresh
+    for _ in range(2):  # as long as nothing is compiled, and then
+        with pytest.raises(TypeError, match=re.escape(told)):
+            make(*values, **named)
+    assert make(1) == make(x=1, y=2)
 
 
-def test_what_makes_an_object_is_compiled_once_and_not_before_one_is_made(
+def test_what_makes_objects_is_compiled_once_and_not_before_some_were_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compiled, compile_it = [], records._compiled
@@ -214,8 +233,10 @@ def test_what_makes_an_object_is_compiled_once_and_not_before_one_is_made(
 
     monkeypatch.setattr(records, "_compiled", count)
     _, base, derived, *_ = classes(records.dataclass)
-    assert not compiled
-    assert (derived(1, 2), derived(3)) == (derived(1, 2), derived(3, 2))
+    for number in range(records.FEW):
+        assert derived(number, b=2) == derived(a=number)
+    assert compiled == [derived]
+    assert derived(1, 2) == derived(1)
     assert compiled == [derived]
     assert list(inspect.signature(base).parameters) == ["a"]
     assert base(5).a == 5
