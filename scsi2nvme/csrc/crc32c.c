@@ -24,9 +24,14 @@ __attribute__((constructor)) static void fill_tables(void)
             crc = crc & 1 ? crc >> 1 ^ 0x82f63b78 : crc >> 1;
         byte_table[byte] = crc;
     }
-    for (int lane = 0; lane < 4; lane++)
-        for (uint32_t byte = 0; byte < 256; byte++)
-            lane_table[lane][byte] = zeros_bytewise(byte << 8 * lane, LANE);
+    /* What is done to a byte is done to its bits: only these take LANE steps. */
+    for (int lane = 0; lane < 4; lane++) {
+        uint32_t *table = lane_table[lane];
+        for (int bit = 0; bit < 8; bit++)
+            table[1 << bit] = zeros_bytewise(UINT32_C(1) << (8 * lane + bit), LANE);
+        for (uint32_t byte = 1; byte < 256; byte++)
+            table[byte] = table[byte & (byte - 1)] ^ table[byte & -byte];
+    }
 }
 
 static uint32_t crc_bytewise(uint32_t crc, const uint8_t *data, size_t length)
