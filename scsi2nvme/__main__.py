@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from textwrap import fill
 from typing import Any, NoReturn
 
 from scsi2nvme import __version__
@@ -42,6 +41,8 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         """Leave lines as they are, but for a paragraph that is written as one."""
+        from textwrap import fill
+
         lines = (
             fill(line, _COLUMNS) if len(line) > _COLUMNS else line for line in text.split("\n")
         )

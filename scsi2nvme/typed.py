@@ -30,8 +30,8 @@ _WORDS: dict[type, str] = {
 }
 _SHOWN = 60  # characters of a key, in a message
 _DIGITS = "set_int_max_str_digits"
-_BARE = re.compile("[A-Za-z0-9_-]+")
-_UNTOLD = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_BARE = "[A-Za-z0-9_-]+"
+_UNTOLD = r"[\x00-\x1f\x7f\ud800-\udfff]"
 
 
 def parse_json(raw: bytes | str) -> Any:
@@ -111,7 +111,7 @@ def _scalar(value: object, kind: type, place: str) -> Any:
 
 def told(text: str, place: str) -> str:
     """Return text that can be told, in lines, JSON and TOML alike; ValueError if it cannot."""
-    if found := _UNTOLD.search(text):
+    if found := re.search(_UNTOLD, text):
         what = "has a control character" if found[0] < "\x80" else "is not UTF-8"
         raise ValueError(f"{place}: {what}")
     return text
@@ -151,5 +151,5 @@ def _expect(value: object, kind: type, place: str) -> Any:
 
 def _key(name: str) -> str:
     """Return a key as a message shows it: in one line, and not all of it if it is long."""
-    text = name if _BARE.fullmatch(name) else repr(name)
+    text = name if re.fullmatch(_BARE, name) else repr(name)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

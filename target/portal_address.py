@@ -46,9 +46,10 @@ class PortalAddress:
     @property
     def socket_name(self) -> SocketName:
         """What `bind` takes; OSError if there is no such zone here."""
+        host = os.fsencode(self.host)  # of text the tables of international names are loaded
         try:
             found = socket.getaddrinfo(
-                self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+                host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
             )
         except socket.gaierror:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from None

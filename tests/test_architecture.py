@@ -71,7 +71,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
         f"scsi2nvme.{low}": ("scsi2nvme",)
         for low in (
             *("fields", "tables", "background", "typed", "durable", "kernel_module"),
-            *("printable", "records"),
+            *("printable", "records", "uuids"),
         )
     },
     "scsi2nvme.engine": ("scsi2nvme.executor", "scsi2nvme.service", NATIVE),

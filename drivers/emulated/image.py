@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import re
-import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, field
 from pathlib import Path
@@ -32,13 +31,14 @@ from scsi2nvme.native.emulator import Disk
 from scsi2nvme.nvme.structures import ERROR_LOG_ENTRY, SELF_TEST_RESULT
 from scsi2nvme.records import dataclass
 from scsi2nvme.typed import parse_json, table
+from scsi2nvme.uuids import as_text, named_uuid, random_uuid
 
 DEFAULT_SIZE_BYTES = 1 << 30
 GRANULE_BYTES = 4096
 MANAGED_NAMESPACES = 16  # that there may be at a time, where they come and go
 _MOST_CONTROLLERS = 16  # that share an image
 _MOST_PIECES = 10_000  # of a file, that are counted
-_IDENTITY = uuid.UUID("9a6d0b4e-3e0c-5f0e-9d2c-7b1f6a54c8e1")  # the root of our name-based UUIDs
+_IDENTITY = bytes.fromhex("9a6d0b4e3e0c5f0e9d2c7b1f6a54c8e1")  # the root of our name-based UUIDs
 _OUI = bytes.fromhex("525400")  # locally administered
 
 
@@ -309,7 +309,7 @@ class Image:
             if self.capacity is not None:
                 for row in entries:
                     row.bytes = self.namespace_bytes
-            serial = serial or uuid.uuid4().hex[:20].upper()
+            serial = serial or random_uuid().hex()[:20].upper()
             return State(serial, entries, inode=inode, capacity=self.capacity)
         self._check_state(state, namespaces, block_bytes)
         if serial not in (None, state.serial) and state.inode == inode:
@@ -357,7 +357,7 @@ class Image:
             return other.serial, other.namespaces[0].block_bytes
         assert isinstance(self.medium, int)
         place = f"{os.fstat(self.medium).st_dev}/{self._inode}"
-        return serial or uuid.uuid5(_IDENTITY, place).hex[:20].upper(), block_bytes
+        return serial or named_uuid(_IDENTITY, place).hex()[:20].upper(), block_bytes
 
     def _read(self, controller: int | None = None) -> State | None:
         """Return what the sidecar holds, its own or another controller's; None if there is none."""
@@ -480,7 +480,7 @@ class Image:
 def namespace_uuid(serial: str, nsid: int, birth: int = 0) -> bytes:
     """Return a namespace's UUID: always the same for a serial number, NSID and birth."""
     name = f"{serial}/{nsid}/{birth}" if birth else f"{serial}/{nsid}"
-    return uuid.uuid5(_IDENTITY, name).bytes
+    return named_uuid(_IDENTITY, name)
 
 
 def namespace_eui64(serial: str, nsid: int, birth: int = 0) -> bytes:
@@ -494,6 +494,6 @@ def namespace_nguid(serial: str, nsid: int, birth: int = 0) -> bytes:
     return identity[:8] + _OUI + identity[-5:]
 
 
-def subsystem_uuid(serial: str) -> uuid.UUID:
+def subsystem_uuid(serial: str) -> str:
     """Return the UUID that the subsystem's NQN carries."""
-    return uuid.uuid5(_IDENTITY, serial)
+    return as_text(named_uuid(_IDENTITY, serial))

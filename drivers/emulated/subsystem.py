@@ -34,7 +34,7 @@ from scsi2nvme.records import dataclass
 from scsi2nvme.typed import parse_json, table
 
 # Its identifier, or for one that has said none the number of its controller.
-_HOST = re.compile("(?:[0-9a-f]{16}|[0-9a-f]{32}|#[0-9]{1,2})?")
+_HOST = "(?:[0-9a-f]{16}|[0-9a-f]{32}|#[0-9]{1,2})?"
 LOCK_S, SETTLE_S, JOIN_S = 0.01, 0.1, 2.0  # for the lock, for what is under way; at the beginning
 _PAUSE_S = 0.001
 _MOST_NOTICES = 255  # that wait for a controller; what comes then is only counted
@@ -67,7 +67,7 @@ class Shared:
             raise ValueError("controllers: are not by their numbers")
         hosts = {each.host for each in self.controllers.values()}
         for host in hosts.union(*(each.keys for each in self.namespaces.values())):
-            if not _HOST.fullmatch(host):
+            if not re.fullmatch(_HOST, host):
                 raise ValueError("a host is not told by its identifier")
 
     def of(self, nsid: int) -> Reservation:

@@ -12,12 +12,12 @@ from scsi2nvme.records import dataclass
 NVME_CLASS = 0x010802
 VFIO_DRIVER, NVME_DRIVER = "vfio-pci", "nvme"
 
-_ADDRESS = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])")
+_ADDRESS = r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])"
 
 
 def parse_address(text: str) -> str:
     """Return a PCI address in full, `0000:01:00.0`; ValueError if it is none."""
-    match = _ADDRESS.fullmatch(text.lower())
+    match = re.fullmatch(_ADDRESS, text.lower())
     if match is None:
         raise ValueError("is not a PCI address such as 0000:01:00.0")
     domain, bus, device, function = match.groups()

@@ -7,7 +7,6 @@ drivers; the parser, the error messages, the help text and the names come from t
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -168,16 +167,16 @@ def parse(text: str) -> ControllerSpec:
     return ControllerSpec(text, scheme, path, options)
 
 
-_DEVICE = re.compile(r"(?:/dev/)?nvme\d+(?:n\d+)?(?:p\d+)?(?:,.*)?")
-_ADDRESS = re.compile(r"(?:[0-9A-Fa-f]{4,8}:)?[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7](?:,.*)?")
+_DEVICE = r"(?:/dev/)?nvme\d+(?:n\d+)?(?:p\d+)?(?:,.*)?"
+_ADDRESS = r"(?:[0-9A-Fa-f]{4,8}:)?[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7](?:,.*)?"
 
 
 def _no_transport(text: str) -> str:
     """Return what to write instead of something that begins with no transport."""
     transport, colon, _ = text.partition(":")
-    if _DEVICE.fullmatch(text):
+    if re.fullmatch(_DEVICE, text):
         return "a disk is named by its PCI address, as `scsi2nvme list` shows it: pci:ADDRESS"
-    if _ADDRESS.fullmatch(text):
+    if re.fullmatch(_ADDRESS, text):
         return f"write pci:{text}"
     if text in SCHEMES:
         return f"write {text}:PATH" + " or emulated:memory" * (text == "emulated")
@@ -221,6 +220,8 @@ def _why_not(scheme: Scheme, pair: str) -> str:
 
 def describe() -> str:
     """Return the help text of SPECs."""
+    import textwrap
+
     lines = ["controller SPECs:", "  TRANSPORT:[PATH][,OPTION=VALUE]..."]
     for scheme in SCHEMES.values():
         usage = f"  {scheme.name + ':':<12}{scheme.doc}"

@@ -28,9 +28,9 @@ ALGORITHMS: Mapping[str, Callable[[bytes], hashlib._Hash]] = {
 }
 _CHALLENGE_BYTES = 32  # the longest hash's length
 
-_HEX = re.compile(r"0[xX]([0-9A-Fa-f]+)")
-_BASE64 = re.compile(r"0[bB]([A-Za-z0-9+/]+={0,2})")
-_IDENTIFIER = re.compile(r"0[xX]0*[0-9A-Fa-f]{1,2}|0|[1-9][0-9]{0,2}")
+_HEX = r"0[xX]([0-9A-Fa-f]+)"
+_BASE64 = r"0[bB]([A-Za-z0-9+/]+={0,2})"
+_IDENTIFIER = r"0[xX]0*[0-9A-Fa-f]{1,2}|0|[1-9][0-9]{0,2}"
 
 
 class AuthenticationError(NegotiationError):
@@ -69,10 +69,10 @@ class ChapAuthentication:
 def decode_binary(text: str) -> bytes:
     """Decode a large binary value, hexadecimal or base64; AuthenticationError if it is none."""
     value = b""
-    if match := _HEX.fullmatch(text):
+    if match := re.fullmatch(_HEX, text):
         # n digits are (n + 1) / 2 bytes, the most significant first. Spec: RFC 7143 6.1.
         value = bytes.fromhex(match[1].rjust(len(match[1]) + len(match[1]) % 2, "0"))
-    elif match := _BASE64.fullmatch(text):
+    elif match := re.fullmatch(_BASE64, text):
         try:
             value = base64.b64decode(match[1], validate=True)
         except binascii.Error:
@@ -88,7 +88,7 @@ def encode_binary(value: bytes) -> str:
 
 
 def _identifier(text: str) -> int:
-    if not _IDENTIFIER.fullmatch(text) or int(text, 0) > 255:
+    if not re.fullmatch(_IDENTIFIER, text) or int(text, 0) > 255:
         raise AuthenticationError("CHAP_I is not a number from 0 to 255")
     return int(text, 0)
 

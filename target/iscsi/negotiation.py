@@ -15,8 +15,8 @@ IRRELEVANT = "Irrelevant"
 NOT_UNDERSTOOD = "NotUnderstood"
 _ANSWERS = frozenset({REJECT, IRRELEVANT, NOT_UNDERSTOOD})
 
-_KEY = re.compile(r"[A-Za-z][A-Za-z0-9.+@_#-]{0,62}")
-_NUMBER = re.compile(r"0[xX]0*[0-9A-Fa-f]{1,16}|0|[1-9][0-9]{0,19}")
+_KEY = r"[A-Za-z][A-Za-z0-9.+@_#-]{0,62}"
+_NUMBER = r"0[xX]0*[0-9A-Fa-f]{1,16}|0|[1-9][0-9]{0,19}"
 _BOOLEANS = {"Yes": True, "No": False}
 
 Pairs = list[tuple[str, str]]
@@ -44,7 +44,7 @@ def parse_pairs(data: bytes) -> Pairs:
             key, separator, value = raw.decode("utf-8").partition("=")
         except UnicodeDecodeError:
             raise NegotiationError("a key=value pair is not UTF-8") from None
-        if not separator or not _KEY.fullmatch(key):
+        if not separator or not re.fullmatch(_KEY, key):
             raise NegotiationError("not a key=value pair")
         _check_length(key, value)
         pairs.append((key, value))
@@ -141,7 +141,7 @@ class Negotiation:
                     return None
                 offered: Value = _BOOLEANS[text]
             case Form.NUMBER:
-                if not _NUMBER.fullmatch(text):
+                if not re.fullmatch(_NUMBER, text):
                     return None
                 offered = int(text, 0)
                 if not key.low <= offered <= key.high:

@@ -9,7 +9,7 @@ from scsi2nvme.target.iscsi.negotiation import NegotiationError, Pairs
 from scsi2nvme.target.iscsi.node import TargetNode
 from scsi2nvme.target.portal_address import PortalAddress
 
-_ISCSI_NAME = re.compile(r"(?:iqn|eui|naa)\.[^\s]{1,219}")
+_ISCSI_NAME = r"(?:iqn|eui|naa)\.[^\s]{1,219}"
 
 
 def reachable(listening: Iterable[PortalAddress], connected: PortalAddress) -> list[PortalAddress]:
@@ -49,7 +49,7 @@ def send_targets(
     if own is not None:
         targets = [own]
         value = value or own.iqn
-    if value != "All" and not _ISCSI_NAME.fullmatch(value):
+    if value != "All" and not re.fullmatch(_ISCSI_NAME, value):
         raise NegotiationError(f"SendTargets={value!r}")
     records: Pairs = []
     for node in targets:

@@ -24,14 +24,14 @@ _OPCODES = _by_name(Opcode)
 _ADMIN_OPCODES = _by_name(AdminOpcode)
 _ACTION_NUMBERS = {"status": 0, "hang": 1, "delay": 2}  # as the data plane numbers them
 _SHAPES = {
-    "status": re.compile(r"([0-7])/([0-9A-Fa-f]{2})"),
-    "hang": re.compile(r""),
-    "delay": re.compile(r"(\d{1,9})"),
-    "done": re.compile(r""),
-    "lba": re.compile(r"(\d{1,19})-(\d{1,19})"),
-    "nsid": re.compile(r"(\d{1,9})"),
-    "after": re.compile(r"(\d{1,9})"),
-    "count": re.compile(r"(\d{1,9})"),
+    "status": r"([0-7])/([0-9A-Fa-f]{2})",
+    "hang": r"",
+    "delay": r"(\d{1,9})",
+    "done": r"",
+    "lba": r"(\d{1,19})-(\d{1,19})",
+    "nsid": r"(\d{1,9})",
+    "after": r"(\d{1,9})",
+    "count": r"(\d{1,9})",
 }
 _ACTIONS = ({"status"}, {"hang"}, {"delay"}, {"status", "delay"})
 
@@ -49,7 +49,7 @@ def parse_fault(text: str) -> dict[str, int]:
     actions: list[str] = []
     for part in parts:
         name, _, value = part.partition("=")
-        match = _SHAPES[name].fullmatch(value) if name in _SHAPES else None
+        match = re.fullmatch(_SHAPES[name], value) if name in _SHAPES else None
         if match is None:
             raise ValueError(f"has {part!r}, which is no action and no limit")
         if name in _ACTION_NUMBERS:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 from scsi2nvme.cli.daemon.state import JsonStore
 from scsi2nvme.cli.errors import OperationError
 from scsi2nvme.drivers.nvme.admin import Feature
@@ -11,6 +9,7 @@ from scsi2nvme.drivers.nvme.controller import Controller
 from scsi2nvme.drivers.nvme.errors import ControllerError
 from scsi2nvme.nvme.reservations import CTRATT_HOST_ID_128, ONCS_RESERVATIONS
 from scsi2nvme.unit.store import UnsavedState
+from scsi2nvme.uuids import random_uuid
 
 _KEY = "host-identifier"
 _BYTES, _SHORT_BYTES = 16, 8
@@ -26,7 +25,7 @@ class HostIdentity:
         """Return the identifier; OperationError if what is kept is damaged, or it cannot be."""
         saved = self._store.load(_KEY)
         if saved is None:
-            made = uuid.uuid4().bytes
+            made = random_uuid()
             try:
                 self._store.save(_KEY, {"host": made.hex()})
             except UnsavedState as error:

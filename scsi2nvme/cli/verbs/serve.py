@@ -6,7 +6,6 @@ import argparse
 import gc
 import sys
 from pathlib import Path
-from textwrap import indent
 from typing import TYPE_CHECKING
 
 from scsi2nvme.cli.verb import DAEMON_CONFIG, EXIT_STATUS, Verb, add_state_dir, controller_specs
@@ -75,10 +74,16 @@ chap = { name = "host1", secret = "its own 12 bytes" }  # unless as above
 targets = ["iqn.2026-11.org.example:fast"]              # unless all
 luns = [0, 1]                                           # unless all"""
 
-_CONFIG = f"""\
+
+def _config() -> str:
+    """Return what help says of the configuration file."""
+    from textwrap import indent
+
+    return f"""\
 configuration file (TOML; what the command line says goes first):
 {indent(CONFIG_EXAMPLE, "  ")}
 A file that holds secrets must not be open to other users."""
+
 
 _SERVE_EXAMPLES = """\
 examples:
@@ -259,7 +264,7 @@ VERBS = (
         "serve",
         "serve controllers over iSCSI",
         _SERVE,
-        (controller_specs, _CONFIG, _SERVE_EXAMPLES, EXIT_STATUS),
+        (controller_specs, _config, _SERVE_EXAMPLES, EXIT_STATUS),
         _serve_arguments,
         _serve,
         rank=10,
@@ -268,7 +273,7 @@ VERBS = (
         "daemon",
         "serve controllers to the kernel's target",
         _DAEMON,
-        (controller_specs, _CONFIG, EXIT_STATUS),
+        (controller_specs, _config, EXIT_STATUS),
         _own_arguments,
         _daemon,
         rank=11,
