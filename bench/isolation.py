@@ -3,7 +3,9 @@ throughput that it has alone, and the longest it waits for a read of 4 KiB, TEST
 COMPARE AND WRITE and a login. `bench.nuisances` has what the others do.
 
 Who plays the others needs CPU time, too, which the host has not: what it gets while they trouble
-another target, beside its own, tells how much of the loss is of sharing a target.
+another target, beside its own, tells how much of the loss is of sharing a target. Both are
+measured in turns while one and the same nuisance goes on, so that what the machine does besides,
+and how far the nuisance has got, is alike for both.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -40,11 +43,13 @@ _STALLED_S = 120  # what has gone no step for so long is stuck, not slow
 class Figures:
     """What one host got; times are the longest, in milliseconds.
 
-    `beside_iops`: while the same nuisance troubled another target.
+    `beside_iops`: while the same nuisance troubled another target. `share`: the one as a share of
+    the other.
     """
 
     iops: float = 0.0
     beside_iops: float = 0.0
+    share: float = 0.0
     read_ms: float = 0.0
     test_unit_ready_ms: float = 0.0
     compare_and_write_ms: float = 0.0
@@ -171,18 +176,33 @@ class Probe:
         figures.resident_mib = max(figures.resident_mib, self._target.resident_bytes() / 2**20)
 
 
-def measure(target: peers.Target, nuisance: Nuisance | None, seconds: int) -> Figures:
-    """Return what a host gets while a nuisance goes on, None: alone."""
+def times(target: peers.Target, nuisance: Nuisance | None, seconds: int) -> Figures:
+    """Return how long a host waits while a nuisance goes on, None: alone."""
     probe = Probe(target)
     with played(nuisance, *place_of(target)):
         probe.run(seconds)
-        probe.figures.iops = _throughput(target, seconds)
     return probe.figures
 
 
-def _throughput(target: peers.Target, seconds: int) -> float:
-    """Return how many blocks of 4 KiB a host reads in a second, 32 at a time."""
-    return float(load.run(target.url, load.Load(depth=32, seconds=seconds))["iops"])
+def throughputs(
+    troubled: peers.Target, other: peers.Target, nuisance: Nuisance | None, seconds: int
+) -> tuple[float, float, float]:
+    """Return how many blocks of 4 KiB a host reads in a second, 32 at a time, at either target,
+    and the first as a share of the second.
+
+    A nuisance troubles the first one meanwhile. Each is measured `seconds` times for a second, in
+    turns, of all of which the medians count; who was first is last in the next turn.
+    """
+    found: dict[str, list[float]] = {troubled.url: [], other.url: []}
+    order = [troubled.url, other.url]
+    with played(nuisance, *place_of(troubled)):
+        for _ in range(seconds):
+            for url in order:
+                found[url].append(float(load.run(url, load.Load(depth=32, seconds=1))["iops"]))
+            order.reverse()
+    pairs = zip(*found.values(), strict=True)
+    share = statistics.median(here / there for here, there in pairs)
+    return statistics.median(found[troubled.url]), statistics.median(found[other.url]), share
 
 
 @contextmanager
@@ -201,11 +221,11 @@ def run(directory: Path, seconds: int, chosen: str = "") -> dict[str, dict[str, 
     report = {}
     for nuisance in (None, *(one for one in NUISANCES if chosen in one.name)):
         with _served(directory, nuisance) as target:
-            figures = measure(target, nuisance, seconds)
+            figures = times(target, nuisance, seconds)
         with ExitStack() as stack:
             target, other = (stack.enter_context(_served(directory, nuisance)) for _ in range(2))
-            with played(nuisance, *place_of(other)):
-                figures.beside_iops = _throughput(target, seconds)
+            found = throughputs(target, other, nuisance, seconds)
+        figures.iops, figures.beside_iops, figures.share = found
         report[nuisance.name if nuisance else "nobody else"] = asdict(figures)
     return report
 
@@ -214,9 +234,12 @@ _ABOUT = """\
 Throughput as a share of what the host has alone, and the longest times in ms, with one reactor.
 Whoever plays the others takes a part of the same CPUs: "beside" is the share that the host has
 while they trouble another target on the same machine. What sharing a target costs is what the
-first of the two is below the second. `python -m bench.isolation --page docs/reliability.md` writes
-this table anew, on a machine with nothing else to do: what it is busy with counts as loss.
+first of the two, divided by the second, is below one: "÷ beside". Both are measured in turns of a
+second while the others go on; the figures are medians. `python -m bench.isolation --page
+docs/reliability.md` writes this table anew, on a machine with nothing else to do: what it is busy
+with counts as loss.
 """
+_SHARES = {"4 KiB reads, QD32": "iops", "beside": "beside_iops"}
 _COLUMNS = {
     "read 4 KiB": "read_ms",
     "TEST UNIT READY": "test_unit_ready_ms",
@@ -232,11 +255,12 @@ def markdown(report: dict[str, dict[str, Any]]) -> str:
     lines = [
         "![What a host gets while others misbehave](plots/isolation.svg)\n",
         _ABOUT,
-        f"| Meanwhile | 4 KiB reads, QD32 | beside | {' | '.join(_COLUMNS)} |",
-        f"| --- | --: | --: |{' --: |' * len(_COLUMNS)}",
+        f"| Meanwhile | {' | '.join(_SHARES)} | ÷ beside | {' | '.join(_COLUMNS)} |",
+        f"| --- |{' --: |' * (len(_SHARES) + 1 + len(_COLUMNS))}",
     ]
     for name, figures in report.items():
-        cells = [f"{figures[each] / alone:.2f}" for each in ("iops", "beside_iops")]
+        cells = [f"{figures[each] / alone:.2f}" for each in _SHARES.values()]
+        cells.append(f"{figures['share']:.2f}")
         cells += [tables.number(figures[column]) for column in _COLUMNS.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
