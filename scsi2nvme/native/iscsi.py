@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from scsi2nvme._dataplane import ffi, lib
 from scsi2nvme.native.handle import Handle
 from scsi2nvme.native.plane import Plane, PlaneNexus
@@ -77,9 +79,16 @@ class PlaneConnection(Handle):
         """End the connection, after what is queued or at once."""
         lib.s2n_conn_close(self.native, graceful)
 
-    def close_if_left(self, token: int) -> None:
-        """End the connection at once if its peer has left.
+    @property
+    def left(self) -> bool:
+        """Whether it was among those that had ended, or were left, when `close_if_left` asked."""
+        return bool(lib.s2n_conn_left(self.native))
 
-        DRAINED with `token` follows, whose count is 1 if it ends, or has ended.
-        """
-        lib.s2n_conn_close_if_left(self.native, token)
+
+def close_if_left(connections: Sequence[PlaneConnection], token: int) -> None:
+    """End those of one or more connections at once whose peers have left.
+
+    DRAINED with `token` follows, whose count is how many of them end, or have ended.
+    """
+    natives = ffi.new("s2n_conn *[]", [one.native for one in connections])
+    lib.s2n_conns_close_if_left(natives, len(connections), token)

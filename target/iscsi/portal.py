@@ -11,7 +11,12 @@ from functools import partial
 
 from scsi2nvme.background import Background
 from scsi2nvme.happenings import tell
-from scsi2nvme.native.iscsi import ConnectionParameters, PlaneConnection, PlaneSession
+from scsi2nvme.native.iscsi import (
+    ConnectionParameters,
+    PlaneConnection,
+    PlaneSession,
+    close_if_left,
+)
 from scsi2nvme.records import dataclass
 from scsi2nvme.target.iscsi.admission import (
     Admission,
@@ -287,12 +292,31 @@ class Portal:
         reservations, PREVENT. A disk that keeps its commands does not keep the login. Not for who
         goes on with a session (TSIH): what is left may be the connection that is reinstated.
         """
-        theirs = [one for one in self.sessions if one.initiator == initiator and not one.discovery]
+        theirs = self.sessions.of_initiator(initiator)
+        if not theirs:
+            return
         try:
             async with asyncio.timeout(_LEAVING_SECONDS):
-                await asyncio.gather(*(_has_ended_if_left(one) for one in theirs))
+                for session in await self._left_ones(theirs):
+                    await session.ended.wait()
         except TimeoutError:
             log.warning("%s: the session that it left has not ended yet", initiator)
+
+    async def _left_ones(self, sessions: Iterable[Session]) -> list[Session]:
+        """Have those connections ended that were left; return the sessions that end by that.
+
+        A reactor may not have come to read that yet, or what was sent before waits for the disk;
+        the kernel knows it. It is asked once for all, however many there are.
+        """
+        connections = [
+            one.plane
+            for session in sessions
+            for one in session.connections.values()
+            if one.plane is not None
+        ]
+        if connections:
+            await self._service.drained(partial(close_if_left, connections))
+        return [one for one in sessions if one.has_left]
 
     def _make_room_for_discovery(self, source: str) -> None:
         """End the oldest discovery session, of who has most of them, if there are enough."""
@@ -427,11 +451,6 @@ class Portal:
         await self._logins.cancel()
         await asyncio.gather(*(session.kill() for session in self.sessions))
         await self._background.wait()
-
-
-async def _has_ended_if_left(session: Session) -> None:
-    if await session.has_left():
-        await session.ended.wait()
 
 
 async def _receive_pdu(sock: socket.socket) -> tuple[bytes, bytes]:

@@ -131,17 +131,12 @@ class Session:
             connection.disconnect(graceful=graceful)
         self.end_if_empty()
 
-    async def has_left(self) -> bool:
-        """Whether its initiator has left it, so that it ends by itself.
-
-        The reactor may not have come to read that yet, or what was sent before waits for the
-        disk; the kernel knows it.
-        """
-        left = self.closing and not self.connections
-        for connection in list(self.connections.values()):
-            plane = connection.plane
-            left |= plane is None or bool(await self._service.drained(plane.close_if_left))
-        return left
+    @property
+    def has_left(self) -> bool:
+        """Whether its initiator has left it, as `close_if_left` found out, so that it ends."""
+        if not self.connections:
+            return self.closing
+        return any(one.plane is None or one.plane.left for one in self.connections.values())
 
     async def kill(self) -> None:
         """Drop the session; returns when it has ended."""
@@ -202,6 +197,7 @@ class SessionTable:
     def __init__(self) -> None:
         self._sessions: dict[int, Session] = {}
         self._between: dict[_Ports, Session] = {}  # but for those of discovery
+        self._of_initiator: dict[str, dict[int, Session]] = {}  # by TSIH, likewise
         self._last_tsih = 0
 
     def __iter__(self) -> Iterator[Session]:
@@ -216,12 +212,21 @@ class SessionTable:
         self._sessions[session.tsih] = session
         if not session.discovery:
             self._between[_ports(session)] = session
+            self._of_initiator.setdefault(session.initiator, {})[session.tsih] = session
 
     def remove(self, session: Session) -> None:
         """Forget a session that has ended."""
         del self._sessions[session.tsih]
         if self._between.get(ports := _ports(session)) is session:
             del self._between[ports]
+        theirs = self._of_initiator.get(session.initiator, {})
+        theirs.pop(session.tsih, None)
+        if not theirs:
+            self._of_initiator.pop(session.initiator, None)
+
+    def of_initiator(self, name: str) -> list[Session]:
+        """Return an initiator's sessions, but for those of discovery."""
+        return list(self._of_initiator.get(name, {}).values())
 
     def free_tsih(self) -> int | None:
         """Return a TSIH that is not in use, None if there is none."""

@@ -411,7 +411,9 @@ static uint32_t ask_whether_it_left(uint64_t token)
 {
     s2n_event event;
 
-    s2n_conn_close_if_left(i.conn, token);
+    s2n_conn *conns[] = {i.conn};
+
+    s2n_conns_close_if_left(conns, 1, token);
     fake_run();
     do
         CHECK(fake_next_event(&event));
@@ -438,6 +440,27 @@ static void who_has_ended_is_not_there(void)
     expect_nothing_left(&i);
 }
 
+/* It is told once, of as many as there are; which ones, each tells by itself. */
+static void those_who_have_left_are_told_from_others(void)
+{
+    struct initiator second;
+    s2n_conn *conns[2];
+    s2n_event event;
+
+    login(&i, &usual);
+    login_more(&second, &i);
+    conns[0] = i.conn;
+    conns[1] = second.conn;
+    close(second.fd);
+    s2n_conns_close_if_left(conns, 2, 9);
+    fake_run();
+    CHECK(fake_next_event(&event) && event.type == S2N_EVENT_DRAINED);
+    CHECK_EQUAL(event.count, 1);
+    CHECK(!s2n_conn_left(i.conn) && s2n_conn_left(second.conn));
+    expect_closed(&second);
+    logout(&i);
+}
+
 int main(void)
 {
     RUN(whatever_was_under_way_is_freed);
@@ -457,5 +480,6 @@ int main(void)
     RUN(what_was_not_taken_is_given_up_once);
     RUN(who_is_there_stays);
     RUN(who_has_ended_is_not_there);
+    RUN(those_who_have_left_are_told_from_others);
     return 0;
 }

@@ -160,6 +160,8 @@ struct s2n_conn {
     s2n_conn *next; /* of the session */
     uint64_t cookie;
     enum s2n_conn_state state;
+    atomic_bool
+        left;     /* it ended, or its peer had left, when that was asked: for the control thread */
     bool shut;    /* nothing more will be sent */
     bool starved; /* waits for a spare command */
     /* Its session's turn was over, with something left: to be sent, or of what it received. */

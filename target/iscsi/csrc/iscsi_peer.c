@@ -5,11 +5,9 @@
  * such buffers it has seconds, and has to move a part of what it holds in each of them: a
  * trickle is no progress. */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "events.h"
 #include "iscsi.h"
@@ -202,52 +200,113 @@ static void watch(struct s2n_timer *timer)
 
 /* ---- leaving ---- */
 
-struct question {
-    s2n_conn *conn;
+enum { POLLED = 64 }; /* asked of the kernel at once */
+
+/* What is asked of all reactors; the last one to answer tells. */
+struct inquiry {
+    s2n_plane *plane;
     uint64_t token;
+    atomic_uint awaited, ended;
 };
 
-/* Whether its end of the connection is closed, as the kernel knows it. */
-static bool has_left(const s2n_conn *conn)
-{
-    struct tcp_info info;
-    socklen_t length = sizeof info;
+/* What is asked of one. */
+struct question {
+    struct inquiry *inquiry;
+    uint32_t count;
+    s2n_conn *conn[];
+};
 
-    if (getsockopt(conn->source.fd, IPPROTO_TCP, TCP_INFO, &info, &length))
-        return false;
-    return info.tcpi_state == TCP_CLOSE_WAIT || info.tcpi_state == TCP_LAST_ACK ||
-           info.tcpi_state == TCP_CLOSING || info.tcpi_state == TCP_TIME_WAIT ||
-           info.tcpi_state == TCP_CLOSE;
+static void tell(s2n_plane *plane, uint64_t token, uint32_t ended)
+{
+    s2n_event event = {.type = S2N_EVENT_DRAINED, .cookie = token, .count = ended};
+
+    s2n_plane_emit(plane, &event);
 }
 
-static void answer(const s2n_conn *conn, uint64_t token, bool ends)
+static void answer(struct inquiry *inquiry)
 {
-    s2n_event event = {.type = S2N_EVENT_DRAINED, .cookie = token, .count = ends};
+    if (atomic_fetch_sub(&inquiry->awaited, 1) > 1)
+        return;
+    tell(inquiry->plane, inquiry->token, atomic_load(&inquiry->ended));
+    free(inquiry);
+}
 
-    s2n_plane_emit(s2n_reactor_plane(conn->session->reactor), &event);
+/* End those whose peers have closed their ends, as the kernel knows it; returns how many end. */
+static uint32_t end_those_left(s2n_conn **conn, uint32_t count)
+{
+    struct pollfd ends[POLLED];
+    uint32_t ended = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        int fd = conn[i]->state < S2N_ENDED ? conn[i]->source.fd : -1; /* -1 is passed over */
+        ends[i] = (struct pollfd){.fd = fd, .events = POLLRDHUP};
+    }
+    bool known = poll(ends, count, 0) >= 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (known && ends[i].revents)
+            s2n_conn_end(conn[i], 0);
+        bool left = conn[i]->state >= S2N_ENDED;
+        atomic_store_explicit(&conn[i]->left, left, memory_order_relaxed);
+        ended += left;
+    }
+    return ended;
 }
 
 static void close_if_left(void *argument)
 {
     struct question *question = argument;
-    s2n_conn *conn = question->conn;
+    uint32_t ended = 0;
 
-    if (conn->state < S2N_ENDED && has_left(conn))
-        s2n_conn_end(conn, 0);
-    answer(conn, question->token, conn->state >= S2N_ENDED);
+    for (uint32_t at = 0; at < question->count; at += POLLED)
+        ended += end_those_left(question->conn + at, s2n_least(question->count - at, POLLED));
+    atomic_fetch_add(&question->inquiry->ended, ended);
+    answer(question->inquiry);
     free(question);
 }
 
-void s2n_conn_close_if_left(s2n_conn *conn, uint64_t token)
+/* Those of the first one's reactor, which are taken out of `conns`. NULL: no memory. */
+static struct question *question_of(struct inquiry *inquiry, s2n_conn **conns, uint32_t *count)
 {
-    struct question *question = malloc(sizeof *question);
+    struct question *question = malloc(sizeof *question + *count * sizeof *conns);
+    struct s2n_reactor *reactor = conns[0]->session->reactor;
+    uint32_t others = 0;
 
-    if (!question) {
-        answer(conn, token, false);
+    if (!question)
+        return NULL;
+    *question = (struct question){.inquiry = inquiry};
+    for (uint32_t i = 0; i < *count; i++)
+        if (conns[i]->session->reactor == reactor)
+            question->conn[question->count++] = conns[i];
+        else
+            conns[others++] = conns[i];
+    *count = others;
+    return question;
+}
+
+void s2n_conns_close_if_left(s2n_conn **conns, uint32_t count, uint64_t token)
+{
+    s2n_plane *plane = s2n_reactor_plane(conns[0]->session->reactor);
+    struct inquiry *inquiry = calloc(1, sizeof *inquiry);
+    struct question *question;
+
+    if (!inquiry) {
+        tell(plane, token, 0);
         return;
     }
-    *question = (struct question){conn, token};
-    s2n_reactor_call(conn->session->reactor, close_if_left, question);
+    inquiry->plane = plane;
+    inquiry->token = token;
+    atomic_init(&inquiry->awaited, 1); /* until all are asked */
+    while (count && (question = question_of(inquiry, conns, &count))) {
+        struct s2n_reactor *reactor = question->conn[0]->session->reactor;
+        atomic_fetch_add(&inquiry->awaited, 1);
+        s2n_reactor_call(reactor, close_if_left, question);
+    }
+    answer(inquiry);
+}
+
+bool s2n_conn_left(s2n_conn *conn)
+{
+    return atomic_load_explicit(&conn->left, memory_order_relaxed);
 }
 
 /* ---- beginning ---- */

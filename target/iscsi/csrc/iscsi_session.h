@@ -40,9 +40,12 @@ void s2n_conn_set_maximum_send(s2n_conn *conn, uint32_t bytes);
 /* Close after what is queued has been sent (`graceful`), or at once.
  * CONN_CLOSED follows; then call s2n_conn_free. */
 void s2n_conn_close(s2n_conn *conn, bool graceful);
-/* Close at once if the peer has left, even if what it sent before is not read yet. DRAINED with
- * `token` follows, whose count is 1 if the connection ends or has ended. */
-void s2n_conn_close_if_left(s2n_conn *conn, uint64_t token);
+/* Close those of one or more at once whose peers have left, even if what these sent before is not
+ * read yet. DRAINED with `token` follows, whose count is how many of them end or have ended. The
+ * order in `conns` is lost. */
+void s2n_conns_close_if_left(s2n_conn **conns, uint32_t count, uint64_t token);
+/* Whether it was among these when it was last asked for. */
+bool s2n_conn_left(s2n_conn *conn);
 void s2n_conn_free(s2n_conn *conn);
 /* After its last connection was freed. */
 void s2n_session_free(s2n_session *session);
