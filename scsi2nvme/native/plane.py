@@ -384,6 +384,7 @@ class PlaneNexus(Handle):
 
     def __init__(self, cookie: int) -> None:
         super().__init__(lib.s2n_nexus_free, lib.s2n_nexus_new(cookie), "nexus")
+        self.cookie = cookie
 
     def map(self, lun: int, unit: PlaneUnit | None) -> None:
         """Make `unit` this nexus' LUN `lun`, stepped aside."""

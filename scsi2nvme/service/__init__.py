@@ -135,7 +135,7 @@ class TaskService:
         OSError if an initiator that sees it cannot use that.
         """
         unit = self._registry.units[lu]
-        for opened, _ in unit.paths:  # before anything counts as joined
+        for opened, _ in unit.all_paths():  # before anything counts as joined
             opened.plane_nexus.prepare(route.controller)
         router = self._routers.get(lu)
         if router is None:

@@ -58,7 +58,7 @@ class Registry:
             lu.sanitizing = lu.controller_units[0].sanitizing
             lu.firmware = lu.controller_units[0].firmware
         self._by_controller[controller].append(lu)
-        lu.epoch, lu.on_change = self.epoch, unit.publish
+        lu.epoch, lu.on_change, lu.on_nexus_change = self.epoch, unit.publish, unit.publish_to
         lu.on_streams_refused = unit.streams_refused
         lu.on_mode_changed = unit.begin_refresh  # of what is said of groups the hot path is told
         lu.statistics = plane_unit.statistics
@@ -100,7 +100,7 @@ class Registry:
     def remove_unit(self, lu: LogicalUnit) -> ServedUnit:
         """Serve a logical unit no more: no nexus sees it any longer. What is under way ends."""
         unit = self.units[lu]
-        for opened, lun in list(unit.paths):
+        for opened, lun in unit.all_paths():
             self._unmap(opened, lun)
         del self.units[lu]
         lu.fail()  # for what waits for its turn
@@ -179,7 +179,7 @@ class Registry:
         opened = self.nexuses[cookie] = OpenNexus(nexus, plane_nexus, dict(nexus.luns))
         for lun, lu in nexus.luns.items():
             self._lead(plane_nexus, lun, self.units[lu])
-            self.units[lu].paths.append((opened, lun))
+            self.units[lu].add_path(opened, lun)
         for lu in set(nexus.luns.values()):
             lu.attach(nexus)
         return plane_nexus
@@ -221,10 +221,10 @@ class Registry:
         seen = lu in nexus.luns.values()
         nexus.luns[lun] = lu
         self.epoch.advance()
-        unit.paths.append((opened, lun))
+        unit.add_path(opened, lun)
         if not seen:
             lu.attach(nexus)
-        unit.publish()
+        unit.publish_to(nexus.key)
 
     def _unmap(self, opened: OpenNexus, lun: int) -> None:
         nexus = opened.nexus
@@ -232,7 +232,7 @@ class Registry:
         lu = nexus.luns.pop(lun)
         unit = self.units[lu]
         self.epoch.advance()
-        unit.paths.remove((opened, lun))
+        unit.remove_path(opened, lun)
         if unit.drains:
             unit.plane_unit.look_again()
         if lu not in nexus.luns.values():
@@ -242,11 +242,9 @@ class Registry:
         self, nexus: Nexus, plane_nexus: PlaneNexus, condition: SenseCode | None
     ) -> None:
         """Detach the nexus' LUNs and free it; `condition` waits for its return."""
+        opened = self.nexuses.pop(plane_nexus.cookie)
+        for lun, lu in nexus.luns.items():
+            self.units[lu].remove_path(opened, lun)
         for lu in set(nexus.luns.values()):
-            paths = self.units[lu].paths
-            paths[:] = [path for path in paths if path[0].plane_nexus is not plane_nexus]
             lu.detach(nexus, condition)
-        for cookie, opened in list(self.nexuses.items()):
-            if opened.plane_nexus is plane_nexus:
-                del self.nexuses[cookie]
         plane_nexus.close()

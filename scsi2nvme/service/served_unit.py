@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import field
 from functools import partial
@@ -67,12 +67,13 @@ class ServedUnit:
     """A logical unit with its half in the data plane.
 
     `executor` executes the engine's commands, `lender` those with memory that it has lent.
-    `parameters` are what the hot path knows; `paths` lists by which nexus and
-    LUN the logical unit is reached. Commands hold `lock` shared while they run, or
+    `parameters` are what the hot path knows; `paths` lists by which nexus and LUN the logical
+    unit is reached, by the nexus' key. Commands hold `lock` shared while they run, or
     exclusively where they run alone, as often as `allowance` lets them, one after the other by
     `next_alone`, and of `blocks` those that they name. `preempting` are the aborts that PREEMPT
-    AND ABORT has begun, with whose tasks they end; `drains` counts those who keep the hot path off,
-    or are about to, `ranges` those who keep it off some blocks, `orders` the aborts of its tasks.
+    AND ABORT has begun, with whose tasks they end; `drains` counts those who keep the hot path
+    off, or are about to, `ranges` those who keep it off some blocks, `orders` the aborts of its
+    tasks.
     `left`: commands of the engine go by another controller than `controller`.
     `followers` are told whenever `publish` is called, until `stop_followers`. `guests` end what
     people have begun, which are no tasks that could be aborted.
@@ -91,7 +92,7 @@ class ServedUnit:
     allowance: Allowance = field(default_factory=Allowance)
     next_alone: SharedLock = field(default_factory=SharedLock)
     resets: Resets = field(default_factory=Resets)
-    paths: list[tuple[OpenNexus, int]] = field(default_factory=list)
+    paths: dict[str, list[tuple[OpenNexus, int]]] = field(default_factory=dict)
     preempting: dict[asyncio.Task[None], str] = field(default_factory=dict)
     closed: bool = False
     left: bool = False
@@ -175,18 +176,40 @@ class ServedUnit:
         """Whether the hot path does not know yet what the logical unit has become."""
         return UnitParameters.of(self.lu) != self.parameters
 
+    def add_path(self, opened: OpenNexus, lun: int) -> None:
+        """It is reached by one more nexus, or LUN."""
+        self.paths.setdefault(opened.nexus.key, []).append((opened, lun))
+
+    def remove_path(self, opened: OpenNexus, lun: int) -> None:
+        """It is not reached by a nexus and LUN any more."""
+        paths = self.paths[opened.nexus.key]
+        paths.remove((opened, lun))
+        if not paths:
+            del self.paths[opened.nexus.key]
+
+    def all_paths(self) -> list[tuple[OpenNexus, int]]:
+        """Return by which nexuses and LUNs it is reached."""
+        return [path for paths in self.paths.values() for path in paths]
+
     def publish(self) -> None:
         """Bring what reactors know of its state, and of every path's, in line with that.
 
         Answers that were made before hold no longer.
         """
+        self._publish(self.all_paths())
+
+    def publish_to(self, key: str) -> None:
+        """The same where only what one nexus may do has changed, however many there are."""
+        self._publish(self.paths.get(key, ()))
+
+    def _publish(self, paths: Iterable[tuple[OpenNexus, int]]) -> None:
         self.lu.epoch.advance()
         if not self.closed:
             self.plane_unit.set_descriptor_sense(self.lu.mode.descriptor_sense)
         for follow in self.followers:
             follow.adjust()
         stale, any_aside = self.stale, False
-        for opened, lun in self.paths:
+        for opened, lun in paths:
             aside = stale or self.lu.aside(opened.nexus)
             opened.plane_nexus.set_aside(lun, aside)
             any_aside |= aside

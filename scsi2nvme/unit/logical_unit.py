@@ -104,9 +104,11 @@ class Nexus(ITNexus):
 class LogicalUnit(BlockDevice):
     """One namespace as a direct access block device, or a host-managed zoned one.
 
-    `on_change` is called whenever `aside()` may have changed, so that the data
-    plane can raise or drop its step-aside flags before the next command. `epoch` advances
-    with whatever is assigned to an attribute; what changes within one calls `on_change`.
+    `on_change` is called whenever `aside()` may have changed, so that the data plane can raise
+    or drop its step-aside flags before the next command; `on_nexus_change` instead where it is
+    that of one nexus alone, by its key: nexuses come and go, and the others, of which there may
+    be many, are as they were. `epoch` advances with whatever is assigned to an attribute; what
+    changes within one calls `on_change`.
     `on_mode_changed` is called when mode pages have others' values.
     """
 
@@ -136,6 +138,7 @@ class LogicalUnit(BlockDevice):
         self.controller_units: Sequence[LogicalUnit] = ()  # all that share the controller
         self.routes = Routes()  # where several controllers lead here
         self.on_change: Callable[[], None] = lambda: None
+        self.on_nexus_change: Callable[[str], None] = lambda _: self.on_change()
         self.on_streams_refused: Callable[[], None] = lambda: None
         self.on_mode_changed: Callable[[], object] = lambda: None
         self.read_only = False  # by configuration
@@ -320,7 +323,7 @@ class LogicalUnit(BlockDevice):
         if nexus.key not in self.unit_attentions:
             code = condition or POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED
             self.unit_attentions[nexus.key] = [Sense(code)]
-        self.on_change()
+        self.on_nexus_change(nexus.key)
 
     def detach(self, nexus: Nexus, condition: SenseCode | None = None) -> None:
         """End a nexus; `condition` waits for its return (I_T NEXUS LOSS OCCURRED)."""
@@ -329,7 +332,7 @@ class LogicalUnit(BlockDevice):
         waiting = self.unit_attentions.pop(nexus.key, [])  # put last: the latest to go
         self.unit_attentions[nexus.key] = waiting if condition is None else [Sense(condition)]
         self._forget_absent()
-        self.on_change()
+        self.on_nexus_change(nexus.key)
 
     def release(self, nexus: Nexus) -> None:
         """End what a nexus holds only as long as it lasts. Spec: SAM-5 6.3.4."""
@@ -346,6 +349,8 @@ class LogicalUnit(BlockDevice):
 
     def _forget_absent(self) -> None:
         """Bound what waits for nexuses that may never return; registrants are not forgotten."""
+        if len(self.unit_attentions) <= MAXIMUM_ABSENT_NEXUSES:
+            return
         kept = {nexus.key for nexus in self.nexuses} | set(self.reservations.state.registrations)
         absent = [key for key in self.unit_attentions if key not in kept]
         for key in absent[: max(0, len(absent) - MAXIMUM_ABSENT_NEXUSES)]:
@@ -388,7 +393,9 @@ class LogicalUnit(BlockDevice):
                 queue.sort(key=_precedence)  # stable: the oldest first among equals
         if only:
             self._forget_absent()
-        self.on_change()
+            self.on_nexus_change(only)
+        else:
+            self.on_change()
 
     def clear_attention(self, nexus: Nexus, code: SenseCode) -> None:
         """Clear one unit attention of a nexus if it is pending."""
@@ -396,7 +403,7 @@ class LogicalUnit(BlockDevice):
         left = [sense for sense in queue if sense.code != code]
         if left != queue:
             queue[:] = left
-            self.on_change()
+            self.on_nexus_change(nexus.key)
 
     def pending_attention(self, nexus: Nexus) -> Sense | None:
         """Return the oldest unit attention of a nexus, and leave it."""
@@ -409,7 +416,7 @@ class LogicalUnit(BlockDevice):
         if not queue:
             return None
         sense = queue.pop(0)
-        self.on_change()
+        self.on_nexus_change(nexus.key)
         return sense
 
     def aside(self, nexus: Nexus) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from scsi2nvme.native.plane import PlaneNexus
+from scsi2nvme.service.events import Events
 from scsi2nvme.target.iscsi.node import AclEntry
 from scsi2nvme.target.iscsi.portal import PortalSettings
+from scsi2nvme.unit.logical_unit import LogicalUnit
 from tests.iscsi_client import Initiator, LoginError
 from tests.iscsi_pdu import LOGOUT_RESPONSE, REJECT, TASK_MANAGEMENT_RESPONSE
 from tests.model_controller import ModelExecutor
@@ -86,6 +91,35 @@ def joined(bench: Bench, first: Initiator, cid: int, **options: Any) -> Initiato
     second = bench.initiator(cid=cid, tsih=first.tsih, cmd_sn=first.cmd_sn, **options)
     second.login(DISK)
     return second
+
+
+def test_a_login_costs_the_same_however_many_sessions_of_its_name_there_are(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def count(owner: type, name: str) -> None:
+        call = getattr(owner, name)
+
+        def counted(*arguments: Any) -> Any:
+            calls[name] += 1
+            return call(*arguments)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    for owner, name in ((PlaneNexus, "set_aside"), (LogicalUnit, "aside"), (Events, "drained")):
+        count(owner, name)
+    costs = []
+    with ExitStack() as stack:
+        for number in range(6):
+            calls.clear()
+            isid = bytes([0x80, 0, 0, 0, 0, number])
+            one = stack.enter_context(bench.initiator(isid=isid))
+            one.login(DISK)
+            ready(one)
+            costs.append(dict(calls))
+    assert costs[1]["drained"] == 1  # whether the other session was left
+    assert costs[1:] == costs[1:2] * 5
 
 
 def test_further_connections(bench: Bench) -> None:
