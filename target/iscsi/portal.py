@@ -40,14 +40,9 @@ from scsi2nvme.target.iscsi.login import (
     Reply,
     Step,
 )
+from scsi2nvme.target.iscsi.login_socket import receive_pdu, say_goodbye
 from scsi2nvme.target.iscsi.node import TargetNode
-from scsi2nvme.target.iscsi.pdu import (
-    BHS_BYTES,
-    DEFAULT_DATA_SEGMENT_LENGTH,
-    HEADER,
-    LoginStatus,
-    padding,
-)
+from scsi2nvme.target.iscsi.pdu import LoginStatus
 from scsi2nvme.target.iscsi.requests import Requests
 from scsi2nvme.target.iscsi.sendtargets import reachable
 from scsi2nvme.target.iscsi.sessions import Connection, Place, Session, SessionTable, nexus_of
@@ -56,7 +51,6 @@ from scsi2nvme.target.task_service import TaskService
 
 log = logging.getLogger(__name__)
 
-_LINGER_SECONDS = 2.0
 _LEAVING_SECONDS = 2.0  # as long as an abort may take
 
 
@@ -193,7 +187,7 @@ class Portal:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             async with asyncio.timeout(self.settings.login_timeout):
                 async with asyncio.timeout(self.settings.first_pdu_timeout):
-                    first = await _receive_pdu(sock)
+                    first = await receive_pdu(sock)
                 timeout = "login took too long"
                 await self._log_in(peer, half_open, *first)
         except TimeoutError:
@@ -214,16 +208,16 @@ class Portal:
                     await asyncio.get_running_loop().sock_sendall(peer.sock, pdu)
                 case Refused(pdu, status, reason):
                     _tell_refusal(peer, login, status, reason)
-                    await _say_goodbye(peer.sock, pdu)
+                    await say_goodbye(peer.sock, pdu)
                     return
                 case Accepted(result):
                     half_open.logged_in = True
                     refusal = await self._admit(peer, login, result)
                     if refusal is not None:
                         _tell_refusal(peer, login, *refusal)
-                        await _say_goodbye(peer.sock, login.refuse(refusal[0]))
+                        await say_goodbye(peer.sock, login.refuse(refusal[0]))
                     return
-            bhs, data = await _receive_pdu(peer.sock)
+            bhs, data = await receive_pdu(peer.sock)
 
     async def _step(self, peer: Peer, login: Login, bhs: bytes, data: bytes) -> Step:
         """Have a login take a PDU, when it is the peer's turn."""
@@ -453,52 +447,7 @@ class Portal:
         await self._background.wait()
 
 
-async def _receive_pdu(sock: socket.socket) -> tuple[bytes, bytes]:
-    """Receive a PDU of a login: its header, and its data without padding."""
-    bhs = await receive_exactly(sock, BHS_BYTES)
-    header = HEADER.parse(bhs)
-    length = header.data_segment_length
-    # What is refused by its header is not waited for.
-    if header.total_ahs_length or length > DEFAULT_DATA_SEGMENT_LENGTH:
-        length = 0
-    data = await receive_exactly(sock, length + padding(length))
-    return bhs, data[:length]
-
-
-async def receive_exactly(sock: socket.socket, length: int) -> bytes:
-    """Receive exactly `length` bytes; EOFError if the peer closes before."""
-    received = bytearray()
-    while len(received) < length:
-        part = await _receive_some(sock, length - len(received))
-        if not part:
-            raise EOFError("closed by the peer")
-        received += part
-    return bytes(received)
-
-
-async def _receive_some(sock: socket.socket, maximum: int) -> bytes:
-    # sock_recv does not suspend while there is data: a peer that never stops
-    # sending would have the loop to itself.
-    await asyncio.sleep(0)
-    return await asyncio.get_running_loop().sock_recv(sock, maximum)
-
-
 def _tell_refusal(peer: Peer, login: Login, status: LoginStatus, reason: str) -> None:
     told = (peer.host, login.purpose, status, reason)
     words = "%s: login of %s refused (%04x): %s"
     tell(log, logging.WARNING, "refusal", words, *told, address=peer.host)
-
-
-async def _say_goodbye(sock: socket.socket, pdu: bytes) -> None:
-    """Send a last PDU and let the peer read it.
-
-    To close over unread bytes resets the connection, and the PDU may be lost.
-    """
-    await asyncio.get_running_loop().sock_sendall(sock, pdu)
-    sock.shutdown(socket.SHUT_WR)
-    try:
-        async with asyncio.timeout(_LINGER_SECONDS):
-            while await _receive_some(sock, 65536):
-                pass
-    except TimeoutError:
-        return

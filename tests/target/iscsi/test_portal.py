@@ -9,7 +9,8 @@ from contextlib import ExitStack
 import pytest
 
 from scsi2nvme.target.iscsi.admission import Limits
-from scsi2nvme.target.iscsi.portal import Portal, PortalSettings, receive_exactly
+from scsi2nvme.target.iscsi.login_socket import receive_exactly
+from scsi2nvme.target.iscsi.portal import Portal, PortalSettings
 from scsi2nvme.target.portal_address import PortalAddress
 from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import ASYNC, RESERVED_TAG
