@@ -173,6 +173,36 @@ static void the_window_shrinks_by_what_is_outstanding(void)
     logout(&i);
 }
 
+/* Its connection is reinstated: what was outstanding has ended, and nothing has told of it. */
+static void who_joins_with_a_used_up_window_is_told_of_room(void)
+{
+    login(&i, &usual);
+    login_more(&j, &i);
+    expect_none(&j); /* nothing is used up */
+    fake.hold = true;
+    for (uint32_t at = 0; at < WINDOW; at++)
+        put_numbered(&j, FIRST_CMD_SN + at);
+    fake_run();
+    CHECK_EQUAL(fake.executed_count, WINDOW);
+    close(j.fd);
+    j.fd = -1;
+    fake_run();
+    while (fake.executed_count)
+        fake_end(fake.executed[0], 0, 0, NULL, 0);
+    CHECK_EQUAL(expect_closed(&j), 0);
+    login_more(&j, &i);
+    struct pdu *pdu = expect(&j, S2N_NOP_IN);
+    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_ITT), S2N_RESERVED_TAG);
+    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_TTT), S2N_RESERVED_TAG);
+    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_EXP_CMD_SN), FIRST_CMD_SN + WINDOW);
+    CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_MAX_CMD_SN), FIRST_CMD_SN + 2 * WINDOW - 1);
+    expect_none(&j);
+    close(j.fd);
+    j.fd = -1;
+    CHECK_EQUAL(expect_closed(&j), 0);
+    logout(&i);
+}
+
 static void immediate_commands_are_bounded(void)
 {
     uint8_t bhs[48];
@@ -363,6 +393,7 @@ int main(void)
     RUN(order_spans_the_connections_of_a_session);
     RUN(what_is_held_of_a_connection_that_closes_is_not_answered);
     RUN(the_window_shrinks_by_what_is_outstanding);
+    RUN(who_joins_with_a_used_up_window_is_told_of_room);
     RUN(immediate_commands_are_bounded);
     RUN(requests_reach_python_in_order);
     RUN(reading_stops_while_python_owes_answers);

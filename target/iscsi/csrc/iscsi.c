@@ -341,6 +341,7 @@ static void start(void *argument)
         return;
     }
     s2n_peer_begin(conn);
+    s2n_order_reopen(conn);
     s2n_defer(reactor, &conn->round_end); /* parses what came with the login */
 }
 

@@ -294,6 +294,10 @@ void s2n_order_deliver(s2n_session *session);
 void s2n_order_forget(s2n_conn *conn);
 /* MaxCmdSN for the next PDU. */
 uint32_t s2n_order_maximum(s2n_session *session);
+/* A connection joins a session. If all of the window that was told is used up, its initiator may
+ * send nothing that would be answered, so that nothing would tell it of the room there is again: a
+ * NOP-In that wants no answer does. Spec: RFC 7143 4.2.2.1, 11.19.1. */
+void s2n_order_reopen(s2n_conn *conn);
 /* A complete NOP-Out, task management, text or logout request. */
 void s2n_request_arrived(s2n_conn *conn, const uint8_t *bhs, uint8_t *data, uint32_t data_length);
 

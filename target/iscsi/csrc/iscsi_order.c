@@ -153,6 +153,23 @@ void s2n_order_forget(s2n_conn *conn)
             void_slot(session, &session->held[i]);
 }
 
+/* ---- a window that was used up ---- */
+
+void s2n_order_reopen(s2n_conn *conn)
+{
+    s2n_session *session = conn->session;
+
+    if (!s2n_before(session->maximum, expected_of(session)))
+        return;
+    struct s2n_reply *reply = s2n_reply_new(conn, S2N_NOP_IN, NULL, 0);
+    if (!reply)
+        return;
+    reply->consumes = false;
+    s2n_put32(reply->bhs + S2N_AT_ITT, S2N_RESERVED_TAG);
+    s2n_put32(reply->bhs + S2N_AT_TTT, S2N_RESERVED_TAG);
+    s2n_reply_send(conn, reply);
+}
+
 /* ---- requests ---- */
 
 /* Reserved for what expects no answer; so is a NOP-Out that answers our ping. */
