@@ -40,7 +40,8 @@ static uint64_t urge_ms(const s2n_task *task, const struct s2n_queue *queue)
  * its data in place is not, unless it ends: the place is not ours to keep. */
 static uint64_t answer_ms(const s2n_task *task, const struct s2n_queue *queue)
 {
-    bool changes = s2n_hot_changes_blocks(task->plan.opcode);
+    bool hint = task->plan.hinted; /* of a command that else deallocates */
+    bool changes = s2n_hot_changes_blocks(task->plan.opcode) && !hint;
     bool waited_for = !atomic_load(&queue->controller->unpaused) && !atomic_load(&task->lu->left);
     bool safe = !changes || (queue->paused && waited_for);
 

@@ -309,6 +309,28 @@ static void who_aborted_anothers_is_kept_to_its_word(void)
     bench_close();
 }
 
+/* It is a Dataset Management, as UNMAP is, but changes nothing. */
+static void a_hint_of_what_will_be_read_is_not_waited_for(void)
+{
+    bench_open(DEPTH, POOL);
+    bench.params.hint_blocks = 64;
+    s2n_lu_update(bench.lu[0], &bench.params);
+    begin_command(&op[0], 0, 0, cdb_of(0x34, 0, 0, 8), 10); /* PRE-FETCH (10) */
+    rounds();
+    CHECK_EQUAL(s2n_qpair_in_flight(bench.device.qp), 1);
+    abort_nexus(0, 71);
+    age(&op[0], ANSWER_MS - 50);
+    CHECK_EQUAL(next_event(S2N_EVENT_ABORT).count, 0);
+    CHECK_EQUAL(next_event(S2N_EVENT_ABORT).count, 1);
+    CHECK(!op[0].completed);
+    age(&op[0], 50);
+    CHECK(op[0].completed && op[0].aborted && !op[0].task);
+    expect_drained(71, 1);
+    pause();
+    reset();
+    bench_close();
+}
+
 /* What is not ours is not given back while the device may write to it. */
 static void what_lies_in_place_waits_for_the_reset(void)
 {
@@ -360,6 +382,7 @@ int main(void)
     RUN(a_read_is_answered_without_a_reset);
     RUN(nor_before_it_has_begun_on_all_reactors);
     RUN(who_aborted_anothers_is_kept_to_its_word);
+    RUN(a_hint_of_what_will_be_read_is_not_waited_for);
     RUN(what_lies_in_place_waits_for_the_reset);
     RUN(what_is_under_way_at_the_end_is_freed);
     return 0;
