@@ -261,7 +261,7 @@ class PlaneController(Handle):
 
     def attended(self, qid: int, cid: int) -> None:
         """What OVERDUE or ABORT told of was attended to: others may have its CID."""
-        if self.native != ffi.NULL:
+        if not self.closed:
             lib.s2n_controller_attended(self.native, qid, cid)
 
     def pause(self, token: int) -> None:

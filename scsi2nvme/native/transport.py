@@ -73,6 +73,6 @@ class Window(Handle):
 
     def close(self) -> None:
         """Free it; it is empty."""
-        if self.native != ffi.NULL:
+        if not self.closed:
             super().close()
             self._released()

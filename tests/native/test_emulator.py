@@ -18,3 +18,14 @@ def test_errors_are_exceptions_with_a_reason(memory: Region) -> None:
     finally:
         emulator.close()
     emulator.close()  # twice is harmless
+
+
+def test_what_is_closed_is_an_error_to_use() -> None:
+    emulator = Emulator()
+    assert not emulator.closed
+    emulator.close()
+    assert emulator.closed
+    with pytest.raises(RuntimeError, match="Emulator is closed"):
+        emulator.clear_faults()
+    with pytest.raises(AttributeError, match="no attribute 'faults'"):
+        _ = emulator.faults
