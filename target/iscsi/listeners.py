@@ -7,6 +7,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 
 from scsi2nvme.background import Background
 from scsi2nvme.records import dataclass
@@ -20,6 +21,7 @@ from scsi2nvme.target.portal_address import (
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 8  # as many are accepted in a round of the event loop
 _BACKLOG = 4096  # somaxconn: whoever finds it full comes again after a second
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # of this system
 _FIRST_PAUSE_SECONDS = 0.1
@@ -36,7 +38,10 @@ class _Listening:
 
 
 class Listeners:
-    """Accepts connections; `connected` takes each with the peer's name, and owns the socket."""
+    """Accepts connections; `connected` takes each with the peer's name, and owns the socket.
+
+    It does not block.
+    """
 
     def __init__(self, connected: Callable[[socket.socket, SocketName], None]) -> None:
         self._connected = connected
@@ -114,6 +119,15 @@ class Listeners:
                 continue
             pause = _FIRST_PAUSE_SECONDS
             self._connected(sock, name)
+            self._accept_more(listener)
+
+    def _accept_more(self, listener: socket.socket) -> None:
+        """Accept those who are there as well; what fails is seen in the next round."""
+        with suppress(OSError):
+            for _ in range(_AT_ONCE - 1):
+                sock, name = listener.accept()
+                sock.setblocking(False)
+                self._connected(sock, name)
 
 
 def _listener(address: PortalAddress, *, ipv6_only: bool) -> socket.socket:

@@ -10,6 +10,19 @@ from scsi2nvme.target.iscsi.pdu import BHS_BYTES, DEFAULT_DATA_SEGMENT_LENGTH, H
 _LINGER_SECONDS = 2.0
 
 
+def has_gone(sock: socket.socket) -> bool:
+    """Whether a peer that has just been accepted has closed its end, and sent nothing before.
+
+    Who opens and closes connections without end costs little so, and takes nobody's place.
+    """
+    try:
+        return not sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
 async def receive_pdu(sock: socket.socket) -> tuple[bytes, bytes]:
     """Receive a PDU of a login: its header, and its data without padding."""
     bhs = await receive_exactly(sock, BHS_BYTES)

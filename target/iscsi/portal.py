@@ -40,7 +40,7 @@ from scsi2nvme.target.iscsi.login import (
     Reply,
     Step,
 )
-from scsi2nvme.target.iscsi.login_socket import receive_pdu, say_goodbye
+from scsi2nvme.target.iscsi.login_socket import has_gone, receive_pdu, say_goodbye
 from scsi2nvme.target.iscsi.node import TargetNode
 from scsi2nvme.target.iscsi.pdu import LoginStatus
 from scsi2nvme.target.iscsi.requests import Requests
@@ -157,6 +157,10 @@ class Portal:
         await self._listeners.unlisten(addresses)
 
     def _connected(self, sock: socket.socket, name: SocketName) -> None:
+        if has_gone(sock):
+            log.info("%s: connection ended before its login", name[0])
+            sock.close()
+            return
         peer = Peer(sock, PortalAddress.of_socket(name).host)
         try:
             half_open = self._admission.enter(peer.source)

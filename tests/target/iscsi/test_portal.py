@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+from collections.abc import Coroutine
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
-from scsi2nvme.target.iscsi.admission import Limits
+from scsi2nvme.target.iscsi.admission import HalfOpen, Limits
 from scsi2nvme.target.iscsi.login_socket import receive_exactly
-from scsi2nvme.target.iscsi.portal import Portal, PortalSettings
+from scsi2nvme.target.iscsi.portal import Peer, Portal, PortalSettings
 from scsi2nvme.target.portal_address import PortalAddress
 from tests.iscsi_client import Initiator
 from tests.iscsi_pdu import ASYNC, RESERVED_TAG
@@ -99,6 +102,29 @@ def test_a_flood_does_not_stall_others() -> None:
         return turns
 
     assert asyncio.run(receive_flood()) >= 99
+
+
+def test_who_has_closed_before_he_is_accepted_costs_no_login(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Peer] = []
+    serve = Portal._serve
+
+    def counted(self: Portal, peer: Peer, half_open: HalfOpen) -> Coroutine[Any, Any, None]:
+        begun.append(peer)
+        return serve(self, peer, half_open)
+
+    monkeypatch.setattr(Portal, "_serve", counted)
+    go_on = threading.Event()
+    bench.loop.call_soon_threadsafe(go_on.wait, 20)
+    for number in range(20):
+        one = bench.initiator()
+        one.reset() if number % 2 else one.close()
+    with bench.initiator() as other:
+        go_on.set()
+        other.login(DISK)
+        ready(other)
+    assert len(begun) == 1
 
 
 CROWDED = pytest.mark.parametrize(
