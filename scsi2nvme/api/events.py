@@ -36,6 +36,7 @@ class Event:
             "login, refusal, session-end, medium-error, unit-reset, disk-lost, "
             "controller-reset, controller-dead, controller-back, controller-event, "
             "controller-added, controller-removed, route-changed, streams-refused, "
+            "hints-refused, "
             "command-forced, dump; there may be more"
         )
     )

@@ -6,7 +6,8 @@ against, and they serve whenever it steps aside.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from scsi2nvme.command import Command, Data, Hot, Task, Transfer
 from scsi2nvme.commands.protection import (
@@ -197,9 +198,15 @@ def read(task: Task) -> Translation:
     check_range(task, lba, blocks)
     check_read(task, lba, blocks)
     check_length(task, blocks)
+    hint = lu.access_hints.of_read(_group(task))
+    return (yield from _told(task, 0, hint, lambda _, hint: _read(task, protection, hint)))
+
+
+def _read(task: Task, protection: Protection, hint: int) -> Translation:
+    """Read what is to be moved, with what is said of these blocks."""
+    lba, blocks = task.cdb["lba"], task.command.blocks(task.cdb)
     cdw12 = FUA if task.cdb.get("fua") else 0
-    cdw13 = lu.access_hints.of_read(_group(task))
-    commands = tuple(read_commands(lu, *to_move(task, lba, blocks), cdw12, protection, cdw13))
+    commands = tuple(read_commands(task.lu, *to_move(task, lba, blocks), cdw12, protection, hint))
     if not commands:
         return GOOD
     completions = yield commands
@@ -216,13 +223,32 @@ def write(task: Task) -> Translation:
     check_write(task, lba, blocks)
     stream = stream_of(task)
     hint = task.lu.access_hints.of_write(_group(task))
-    try:
-        return (yield from _write(task, protection, stream, hint))
-    except NvmeError as error:
-        if not stream or error.completion.status != StatusCode.INVALID_FIELD:
-            raise
-    result = yield from _write(task, protection, 0, 0)
-    task.lu.refuse_streams()  # each write of one would be sent twice, and more
+    return (yield from _told(task, stream, hint, partial(_write, task, protection)))
+
+
+def _told(
+    task: Task, stream: int, hint: int, move: Callable[[int, int], Translation]
+) -> Translation:
+    """Move blocks by `move`, which is given the stream, and what is said of their use; 0: nothing.
+
+    Nothing depends on either. A controller that refuses a command for one of them is asked
+    without, and, if that was it, no more: each such command would be sent twice.
+    """
+    *before, last = dict.fromkeys(((stream, hint), (stream, 0), (0, 0)))
+    for told in before:
+        try:
+            result = yield from move(*told)
+            break
+        except NvmeError as error:
+            if error.completion.status != StatusCode.INVALID_FIELD:
+                raise
+    else:
+        told = last
+        result = yield from move(*told)
+    if told[0] != stream:
+        task.lu.refuse_streams()
+    elif told[1] != hint:
+        task.lu.refuse_hints()
     return result
 
 

@@ -125,6 +125,7 @@ class NamespaceFacts:
     ana_state: AnaState = AnaState.OPTIMIZED  # also where the controller has none
     zones: Zones | None = None  # of the Zoned Namespace Command Set
     streams: Streams | None = None  # that writes may name
+    takes_hints: bool = True  # of how blocks are used (DSM); not once it has refused one
 
     @property
     def identifiers(self) -> tuple[bytes, ...]:

@@ -59,7 +59,7 @@ class Registry:
             lu.firmware = lu.controller_units[0].firmware
         self._by_controller[controller].append(lu)
         lu.epoch, lu.on_change, lu.on_nexus_change = self.epoch, unit.publish, unit.publish_to
-        lu.on_streams_refused = unit.streams_refused
+        lu.on_streams_refused, lu.on_hints_refused = unit.streams_refused, unit.hints_refused
         lu.on_mode_changed = unit.begin_refresh  # of what is said of groups the hot path is told
         lu.statistics = plane_unit.statistics
         lu.exceptions.later = lambda *what: asyncio.get_running_loop().call_later(*what)

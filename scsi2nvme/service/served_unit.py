@@ -391,10 +391,21 @@ class ServedUnit:
 
     def streams_refused(self) -> None:
         """The controller refuses what it has said of streams: tell, and let the hot path know."""
+        self._refused(
+            "streams-refused", "writes of streams are refused; there are none from now on"
+        )
+
+    def hints_refused(self) -> None:
+        """The controller refuses to be told how blocks are used, likewise."""
+        what = "what initiators say of how blocks are used is refused; it is told no more"
+        self._refused("hints-refused", what)
+
+    def _refused(self, kind: str, what: str) -> None:
         disk, namespace = self.lu.facts.controller.text("sn").strip(), str(self.lu.nsid)
-        text = "disk %s, namespace %s: writes of streams are refused; there are none from now on"
         about = {"disk": disk, "namespace": namespace}
-        tell(log, logging.WARNING, "streams-refused", text, disk, namespace, **about)
+        tell(
+            log, logging.WARNING, kind, "disk %s, namespace %s: %s", disk, namespace, what, **about
+        )
         self.begin_refresh()
 
     async def _refresh(self) -> None:

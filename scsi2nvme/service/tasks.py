@@ -372,7 +372,9 @@ class TaskRunner:
             return True
         if is_retryable(event.status) and not event.dnr:
             return self._begin(event)
-        if off_course(self._unit_of(task), event.status) or _was_for_a_hint(event):
+        if off_course(self._unit_of(task), event.status) or _was_for_a_hint(
+            event, self._unit_of(task)
+        ):
             return self._begin(event, repeated=True)
         self._fail(event)
         return True
@@ -439,14 +441,21 @@ class TaskRunner:
         task.end(result.status, sense, result.data_in)
 
 
-def _was_for_a_hint(event: Event) -> bool:
-    """Whether what failed was a hint, or perhaps a WRITE for its stream, which is one."""
+def _was_for_a_hint(event: Event, lu: LogicalUnit | None) -> bool:
+    """Whether what failed was a hint, or perhaps a READ or WRITE for what it says: a stream, or
+    how its blocks are used.
+    """
     cdb = _task(event).cdb
     command = commands.find(cdb)
     if command is None or command.hot is Hot.PRE_FETCH:
         return command is not None
-    may_be = event.status == StatusCode.INVALID_FIELD and event.nvme_opcode == Opcode.WRITE
-    return may_be and command.hint_of(cdb) > 0
+    if lu is None or event.status != StatusCode.INVALID_FIELD or not command.hint_field:
+        return False
+    group = command.hint_of(cdb)
+    if event.nvme_opcode == Opcode.READ:
+        return lu.access_hints.of_read(group) > 0
+    said = group > 0 or lu.access_hints.of_write(group) > 0
+    return said and event.nvme_opcode == Opcode.WRITE
 
 
 def _translation(

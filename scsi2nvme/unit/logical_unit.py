@@ -140,6 +140,7 @@ class LogicalUnit(BlockDevice):
         self.on_change: Callable[[], None] = lambda: None
         self.on_nexus_change: Callable[[str], None] = lambda _: self.on_change()
         self.on_streams_refused: Callable[[], None] = lambda: None
+        self.on_hints_refused: Callable[[], None] = lambda: None
         self.on_mode_changed: Callable[[], object] = lambda: None
         self.read_only = False  # by configuration
         self.removable = False  # by configuration: the medium can be ejected, and comes back
@@ -224,7 +225,7 @@ class LogicalUnit(BlockDevice):
     @property
     def access_hints(self) -> AccessHints:
         """See BlockDevice."""
-        if not HINTS_GROUPING.supported(self.facts):
+        if not self.facts.takes_hints or not HINTS_GROUPING.supported(self.facts):
             return NO_HINTS
         return access_hints(self.mode.values(HINTS_GROUPING, PageControl.CURRENT))
 
@@ -295,6 +296,16 @@ class LogicalUnit(BlockDevice):
             self.streams_open.reset()
             self.on_change()
             self.on_streams_refused()
+
+    def refuse_hints(self) -> None:
+        """The controller has refused a read or write for what it says of its blocks' use alone.
+
+        It is told no more, until it tells of the namespace anew.
+        """
+        if self.facts.takes_hints:
+            self.facts = replace(self.facts_as_read, takes_hints=False)
+            self.on_change()
+            self.on_hints_refused()
 
     def formatted(self, namespace: Values, but: Nexus | None = None) -> None:
         """Format NVM has made the namespace this, whenever its controllers tell of it.

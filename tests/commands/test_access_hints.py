@@ -6,6 +6,7 @@ import pytest
 
 from scsi2nvme.nvme.access_hints import NO_HINTS
 from scsi2nvme.nvme.command import Opcode
+from scsi2nvme.nvme.status import StatusCode
 from scsi2nvme.scsi.result import Result
 from scsi2nvme.scsi.sense import INVALID_FIELD_IN_PARAMETER_LIST, FieldPointer, Sense
 from scsi2nvme.scsi.status import Status
@@ -135,3 +136,42 @@ def test_what_is_reserved_is_refused(markup: str, byte: int) -> None:
     assert isinstance(pointer, FieldPointer)
     assert (pointer.byte, pointer.in_cdb) == (8 + 16 * 4 + byte, False)
     assert bench.lu.access_hints is NO_HINTS
+
+
+@pytest.mark.parametrize("name", ["READ (10)", "READ (16)", "WRITE (10)", "WRITE (16)"])
+def test_a_controller_that_refuses_to_be_told_is_told_no_more(name: str) -> None:
+    """It may ignore all of it, and so nothing depends on it."""
+    bench = make_bench(streams=SEVEN_STREAMS)
+    assert select(bench, {9: SWAP}).status is Status.GOOD
+    told: list[bool] = []
+    bench.lu.on_hints_refused = lambda: told.append(bool(bench.lu.access_hints))
+    facts, opcode = bench.lu.facts, Opcode.WRITE if "WRITE" in name else Opcode.READ
+    data = (block(1),) if opcode is Opcode.WRITE else ()
+    bench.model.executed.clear()
+
+    def go() -> Result:
+        return bench.do(name, *data, lba=1, transfer_length=1, group=9)
+
+    bench.model.faults[opcode] = [StatusCode.INVALID_FIELD] * 2
+    assert go().status is Status.CHECK_CONDITION  # not for what it was told
+    assert (said(bench), told) == ([(opcode, 4), (opcode, 0)], [])
+    bench.model.faults[opcode] = [StatusCode.INVALID_FIELD]
+    assert go().status is Status.GOOD
+    assert (said(bench), told) == ([(opcode, 4), (opcode, 0)], [False])
+    assert go().status is Status.GOOD
+    assert said(bench) == [(opcode, 0)]
+    bench.lu.become(facts)  # it tells of the namespace anew
+    assert go().status is Status.GOOD
+    assert said(bench) == [(opcode, 4)]
+
+
+def test_of_a_stream_and_what_is_said_it_is_found_out_which_is_refused() -> None:
+    for refused, streams in (1, True), (2, False):
+        bench = make_bench(streams=SEVEN_STREAMS)
+        assert select(bench, {2: SWAP}).status is Status.GOOD
+        bench.model.executed.clear()
+        bench.model.faults[Opcode.WRITE] = [StatusCode.INVALID_FIELD] * refused
+        assert bench.do("WRITE (16)", block(1), lba=1, transfer_length=1, group=2) == Result()
+        sent = [(2 << 16) | 4, 2 << 16, 0][: refused + 1]
+        assert said(bench) == [(Opcode.WRITE, cdw13) for cdw13 in sent]
+        assert (bench.lu.facts.streams is not None) is streams

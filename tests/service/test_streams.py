@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.commands.test_access_hints import SWAP, saying
 from tests.commands.vectors import block
 from tests.service.bench import Bench, played, settle
 from tests.service.test_mover import GOOD, ended
+from tests.service.test_tasks import failed
 from tests.support import SEVEN_STREAMS, row
 
 
@@ -59,3 +61,38 @@ def test_what_initiators_say_of_groups_is_the_hot_path_s_to_tell() -> None:
         assert (served.parameters.write_hints, served.stale) == (b"", False)
 
     played(story, streams=SEVEN_STREAMS)
+
+
+def test_hints_that_are_refused_are_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    data = bytes(8) + HINTS_GROUPING.with_header(saying({0: SWAP}), saveable=False)
+    select = row("MODE SELECT (10)").build(pf=1, parameter_list_length=len(data))
+    cdb = row("READ (16)").build(lba=5, transfer_length=1)
+
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        served = bench.service._registry.units[bench.lu]
+        assert (await ended(bench.submit(select, data))).status == GOOD
+        await settle()
+        await bench.drained()
+        assert served.parameters.read_hints[:1] == b"\4"
+        bench.controller.model.executed.clear()
+        bench.controller.model.faults[Opcode.READ] = [StatusCode.INVALID_FIELD]
+        refused: dict[str, Any] = {
+            "nvme_opcode": Opcode.READ,
+            "status": StatusCode.INVALID_FIELD,
+            "dnr": True,
+        }
+        assert (await failed(bench, cdb, **refused)).status == GOOD  # by the hot path, at first
+        await bench.drained()
+        assert (await ended(bench.submit(cdb))).status == GOOD
+        assert (await failed(bench, cdb, **refused)).status == 2  # for no hint
+        assert (served.parameters.read_hints, served.stale) == (b"", False)
+        assert [each.cdw13 for each in bench.controller.model.executed] == [4, 0, 0]
+
+    with caplog.at_level(logging.WARNING):
+        played(story, streams=SEVEN_STREAMS)
+    (told,) = (each for each in caplog.messages if "is refused" in each)
+    assert told == (
+        "disk SN0001, namespace 1: what initiators say of how blocks are used is refused; "
+        "it is told no more"
+    )
