@@ -42,7 +42,8 @@ class ModeParameters:
         self._changed = changed
         # The block length that MODE SELECT asked FORMAT UNIT for. Spec: SBC-3 6.4.2.1.
         self.pending_block_bytes: int | None = None
-        self._defaults: dict[str, tuple[NamespaceFacts, bytes]] = {}  # and of what they are
+        # And of what they are: facts and capacity.
+        self._defaults: dict[str, tuple[NamespaceFacts, int, bytes]] = {}
         self._saved = self._load()
         self._current = dict(self._saved)
 
@@ -108,13 +109,15 @@ class ModeParameters:
         )
 
     def _default(self, page: ModePage) -> bytes:
-        """Return a page's default values, which are worked out anew for other facts."""
-        facts = self._device.facts
+        """Return a page's default values, worked out anew for other facts or capacity."""
+        device, facts = self._device, self._device.facts
+        capacity = device.capacity_blocks
         known = self._defaults.get(page.key)
-        if known is None or known[0] is not facts:
-            known = facts, page.layout.build(**page.defaults(facts))
+        if known is None or known[0] is not facts or known[1] != capacity:
+            fields = {**page.defaults(facts), **page.derived(device)}
+            known = facts, capacity, page.layout.build(**fields)
             self._defaults[page.key] = known
-        return known[1]
+        return known[2]
 
     def change(self, page: ModePage, values: bytes) -> None:
         """Make `values` a page's current ones. The caller has checked them."""

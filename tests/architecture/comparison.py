@@ -54,7 +54,8 @@ def partly() -> dict[str, set[str]]:
 
 
 def _says_nothing(page: ModePage) -> bool:
-    return not page.changeable and page.feature is None and page.defaults is ModePage.defaults
+    kept = page.defaults is ModePage.defaults and page.derived is ModePage.derived
+    return not page.changeable and page.feature is None and kept
 
 
 def _code(code: int, subpage: int) -> str:

@@ -113,7 +113,7 @@ def test_subpages_come_only_when_asked_for() -> None:
 @pytest.mark.parametrize(
     ("fields", "byte", "bit"),
     [
-        ({"page_code": 0x03}, 2, 5),
+        ({"page_code": 0x05}, 2, 5),
         ({"page_code": 0x00}, 2, 5),
         ({"page_code": 0x0A, "subpage_code": 7}, 3, 7),
         ({"page_code": 0x3F, "subpage_code": 1}, 3, 7),
@@ -347,7 +347,7 @@ def test_nothing_is_applied_unless_all_is_right() -> None:
 @pytest.mark.parametrize(
     ("data", "byte", "bit"),
     [
-        (bytes([0x03, 22]) + bytes(22), 8, 5),  # no such page
+        (bytes([0x05, 30]) + bytes(30), 8, 5),  # no such page
         (bytes([0x4A, 7, 0, 28]) + bytes(28), 8, 5),  # no such subpage
         (bytes([0x48, 0, 0, 16]) + bytes(16), 8, 5),  # a page in subpage format
         (bytes([0x0A, 9]) + bytes(9), 9, None),  # too short

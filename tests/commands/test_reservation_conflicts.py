@@ -127,6 +127,8 @@ RESERVATION_TABLE: dict[str, tuple[Access, bool]] = {
     "RESERVE (10)": (OWN, False),
     "SECURITY PROTOCOL IN": (READ, False),
     "SECURITY PROTOCOL OUT": (WRITE, False),
+    "SEEK (10)": (READ, False),
+    "SEEK (6)": (READ, False),
     "SEND DIAGNOSTIC": (WRITE, False),
     "RECEIVE DIAGNOSTIC RESULTS": (WRITE, False),
     "SET IDENTIFYING INFORMATION": (WRITE, False),

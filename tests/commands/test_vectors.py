@@ -76,7 +76,8 @@ def test_the_list_of_vpd_pages() -> None:
 
 def test_the_list_of_mode_pages() -> None:
     assert [(page.code, page.subpage) for page in mode_pages.PAGES] == [
-        *((0x01, 0), (0x02, 0), (0x07, 0), (0x08, 0), (0x0A, 0), (0x0A, 1), (0x0A, 2)),
+        *((0x01, 0), (0x02, 0), (0x03, 0), (0x04, 0), (0x07, 0), (0x08, 0), (0x0A, 0), (0x0A, 1)),
+        (0x0A, 2),
         *((0x0A, 5), (0x0A, 6), (0x1A, 0), (0x1A, 1), (0x1C, 0), (0x1C, 2)),
     ]
 

@@ -279,6 +279,14 @@ VECTORS: dict[str, tuple[Step, ...]] = {
             data=hexed("1f00100800001000000002008812040000000000000000000000000000000000"),
         ),
     ),
+    "SEEK (6)": (
+        Step("0B 00 03 E7 00 00"),
+        Step("0B 1F FF FF 00 00", sense=(5, 0x21, 0)),
+    ),
+    "SEEK (10)": (
+        Step("2B 00 00000000 000000 00"),
+        Step("2B 00 FFFFFFFF 000000 00", sense=(5, 0x21, 0)),
+    ),
     "START STOP UNIT": (
         Step(
             "1B 00 00 00 00 00",

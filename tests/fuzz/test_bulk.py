@@ -16,7 +16,7 @@ from scsi2nvme.unit.block_device import MAXIMUM_TRANSFER_BYTES
 def test_the_hot_path_takes_some_of_each_row() -> None:
     """By chance a CDB of another row has become one of these."""
     taken = bulk.batch(1, 0, 8000)
-    taken |= bulk.batch(1, 0, 2000, "WRITE ATOMIC")  # few namespaces have it
+    taken |= bulk.batch(1, 0, 3000, "WRITE ATOMIC")  # few namespaces have it
     often = {name for name, count in taken.items() if count > 40}
     assert often == {row.name for row in COMMANDS if row.hot is not Hot.NO}
 

@@ -74,7 +74,8 @@ class ModePage:
 
     `unsaved` are changeable fields that are not saved; `only_where` has those that may change of
     some namespaces only. `wrong` names a field whose value, with the
-    others', makes no sense of this device, "" if all do.
+    others', makes no sense of this device, "" if all do. `derived` are default values that follow
+    the capacity, of whose changes initiators are told by that (2A/09h).
     """
 
     code: int
@@ -82,6 +83,7 @@ class ModePage:
     subpage: int = 0
     changeable: tuple[str, ...] = ()
     defaults: Callable[[NamespaceFacts], Mapping[str, int]] = lambda facts: {}
+    derived: Callable[[BlockDevice], Mapping[str, int]] = lambda device: {}
     feature: FeatureField | None = None
     unsaved: tuple[str, ...] = ()
     only_where: Mapping[str, Callable[[NamespaceFacts], bool]] = field(default_factory=dict)
