@@ -26,6 +26,20 @@ class Message(IntEnum):
     READ_CONFIGURATION = 0x07
 
 
+class Result(IntEnum):
+    """How what was asked has ended. Spec: NVMe Base 2.0c figure 600."""
+
+    SUCCESSFUL = 0
+    GENERAL_FAILURE = 1
+    AUTHENTICATION_FAILURE = 2
+    COUNTER_FAILURE = 3
+    ADDRESS_FAILURE = 4
+    WRITE_FAILURE = 5
+    READ_FAILURE = 6
+    NO_KEY = 7
+    INVALID_CONFIGURATION = 8
+
+
 RESULTS = (
     "successful",
     "general failure",

@@ -1,13 +1,15 @@
 """Security Send and Security Receive, on request, with as much of TCG as tells what there is.
 
 Level 0 discovery, and the reset of a communication's stack, which is answered. Nothing can be
-locked. Spec: NVMe Base 2.0c 5.25, 5.26; SPC-4 7.7.1; TCG Storage Architecture Core 2.01 3.3.
+locked. Frames of replay protected memory go to `rpmb`. Spec: NVMe Base 2.0c 5.25, 5.26;
+SPC-4 7.7.1; TCG Storage Architecture Core 2.01 3.3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from scsi2nvme.drivers.emulated.capabilities.rpmb import RPMB, ReplayProtected
 from scsi2nvme.drivers.emulated.capability import (
     AdminCommand,
     Capability,
@@ -23,6 +25,7 @@ from scsi2nvme.drivers.emulated.model import (
 from scsi2nvme.drivers.scheme import Option, parse_switch
 from scsi2nvme.fields import Field, Structure, Values
 from scsi2nvme.nvme.command import AdminOpcode
+from scsi2nvme.nvme.rpmb import PROTOCOL, PROTOCOL_SPECIFIC
 from scsi2nvme.nvme.status import StatusCode
 
 TCG = Option(
@@ -36,6 +39,7 @@ TCG = Option(
     subject="a choice",
 )
 _OACS_SECURITY = 1 << 0
+_RPMB = (PROTOCOL, PROTOCOL_SPECIFIC)
 
 _INFORMATION, _TCG, _TCG_MANAGEMENT = 0x00, 0x01, 0x02  # SECP
 _LIST, _CERTIFICATE = 0x0000, 0x0001  # SPSP of 00h
@@ -118,7 +122,13 @@ class Security(Part):
 
 
 def _protocols(controller: Controller) -> bytes:
-    protocols = bytes((_INFORMATION, _TCG, _TCG_MANAGEMENT))
+    tcg, rpmb = controller.settings[TCG.keyword], controller.settings[RPMB.keyword]
+    known = (
+        _INFORMATION,
+        *((_TCG, _TCG_MANAGEMENT) if tcg else ()),
+        *((PROTOCOL,) if rpmb else ()),
+    )
+    protocols = bytes(known)
     return PROTOCOL_LIST.build(length=len(protocols)) + protocols
 
 
@@ -135,47 +145,66 @@ _RECEIVE: dict[tuple[int, int], Callable[[Controller], bytes]] = {
 }
 
 
-def _selected(command: Values) -> tuple[int, int]:
+def _selected(controller: Controller, command: Values) -> tuple[int, int]:
     """Return protocol and what is specific to it; NSSF is NVMe's own protocol's."""
-    if command.cdw10 & 0xFF:
+    protocol = command.cdw10 >> 24
+    if command.cdw10 & 0xFF and protocol != PROTOCOL:
+        raise invalid_field(40)
+    if protocol in (_TCG, _TCG_MANAGEMENT) and not controller.settings[TCG.keyword]:
         raise invalid_field(40)
     if command.cdw11 > MAXIMUM_TRANSFER_BYTES:
         raise invalid_field(44)
-    return command.cdw10 >> 24, command.cdw10 >> 8 & 0xFFFF
+    return protocol, command.cdw10 >> 8 & 0xFFFF
+
+
+def _received(controller: Controller, command: Values) -> bytes:
+    selected = _selected(controller, command)
+    if selected == _RPMB:
+        return controller.part(ReplayProtected).receive(command.cdw10 & 0xFF)
+    build = _RECEIVE.get(selected)
+    if build is None:
+        raise invalid_field(40)
+    return build(controller)
 
 
 def _receive(controller: Controller, command: Values) -> int:
-    build = _RECEIVE.get(_selected(command))
-    if build is None:
-        raise invalid_field(40)
-    data = build(controller)[: command.cdw11]
+    data = _received(controller, command)[: command.cdw11]
     if data:
         controller.to_host(command, data)
     return 0
 
 
 def _send(controller: Controller, command: Values) -> int:
-    if _selected(command) != (_TCG_MANAGEMENT, _COMID):
+    selected = _selected(controller, command)
+    if selected not in (_RPMB, (_TCG_MANAGEMENT, _COMID)):
         raise invalid_field(40)
-    controller.part(Security).handle(controller.from_host(command, command.cdw11))
+    data = controller.from_host(command, command.cdw11)
+    if selected == _RPMB:
+        controller.part(ReplayProtected).send(command.cdw10 & 0xFF, data)
+    else:
+        controller.part(Security).handle(data)
     return 0
 
 
 def _when_asked(
     execute: Callable[[Controller, Values], int],
 ) -> Callable[[Controller, Values], int]:
-    """Return a command that there is only where TCG is wanted."""
+    """Return a command that there is only where something is asked by it."""
 
     def checked(controller: Controller, command: Values) -> int:
-        if not controller.settings[TCG.keyword]:
+        if not _wanted(controller):
             raise CommandFailed(StatusCode.INVALID_OPCODE, 0)
         return execute(controller, command)
 
     return checked
 
 
+def _wanted(controller: Controller) -> bool:
+    return bool(controller.settings[TCG.keyword] or controller.settings[RPMB.keyword])
+
+
 def _controller(controller: Controller) -> Fields:
-    return {"oacs": _OACS_SECURITY if controller.settings[TCG.keyword] else 0}
+    return {"oacs": _OACS_SECURITY if _wanted(controller) else 0}
 
 
 CAPABILITY = Capability(
