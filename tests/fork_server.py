@@ -23,20 +23,25 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).parent.parent
 # With sanitizers, what is tested is installed.
 SANITIZED = "MESONPY_EDITABLE_SKIP" in os.environ
 _SERVER = (sys.executable, *(() if SANITIZED else ("-S",)), "-m", "tests.fork_server")
-# What the verbs import that tests run most, beside what comes with `main`.
+# What the verbs import that tests run most, beside what comes with `main`; and what they are in.
 _IMPORTED = (
+    "encodings.idna",
     "scsi2nvme.cli.daemon.front_ends.iscsi.portal",
     "scsi2nvme.cli.daemon.serve",
     "scsi2nvme.cli.inspection",
+    "scsi2nvme.cli.toml",
+    "scsi2nvme.cli.verbs.serve",
     "scsi2nvme.client",
     "scsi2nvme.drivers.emulated.transport",
     "scsi2nvme.drivers.qemu.transport",
@@ -119,6 +124,7 @@ def _main() -> int:
         import_module("tests.start")
     for name in ("scsi2nvme.__main__", *_IMPORTED):
         import_module(name)
+    _compile_initializers()
     gc.collect()
     gc.freeze()  # else to look for garbage copies all pages
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal
@@ -129,7 +135,7 @@ def _main() -> int:
             return 0
         if os.fork() == 0:
             control.close()
-            return _supervised(request, descriptors)
+            _supervised(request, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
         with suppress(ChildProcessError):
@@ -137,8 +143,17 @@ def _main() -> int:
                 pass
 
 
-def _supervised(request: bytes, descriptors: list[int]) -> int:
-    """Fork the program, and tell how it ended; in the fork, return its exit status."""
+def _compile_initializers() -> None:
+    """Have the records' `__init__` compiled, each of which else waits for its first object."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("scsi2nvme."):
+            for value in list(vars(module).values()):
+                if isinstance(value, type) and "__dataclass_fields__" in vars(value):
+                    getattr(value, "__init__")  # noqa: B009  # to look it up compiles it
+
+
+def _supervised(request: bytes, descriptors: list[int]) -> NoReturn:
+    """Fork the program, and tell how it ended; in the fork, be the program."""
     line = socket.socket(fileno=descriptors.pop())
     pid = os.fork()
     if pid:
@@ -166,8 +181,25 @@ def _supervised(request: bytes, descriptors: list[int]) -> int:
     os.environ.update(environment)
     os.chdir(directory)
     sys.argv = ["scsi2nvme", *arguments]
-    status: int = import_module("scsi2nvme.__main__").main()
-    return status
+    try:
+        status: int = import_module("scsi2nvme.__main__").main()
+    except SystemExit as ended:  # what parses arguments ends so
+        if not isinstance(ended.code, int):
+            raise
+        status = ended.code
+    _end(status)
+
+
+def _end(status: int) -> NoReturn:
+    """End as an interpreter does, but for taking apart what was imported.
+
+    The server has it as well: each page of it would be copied only to be let go of.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
