@@ -62,19 +62,29 @@ def test_a_verb_is_put_together_when_it_is_meant(monkeypatch: pytest.MonkeyPatch
 
     noted = [noting(verb) for verb in every_verb()]
     monkeypatch.setattr(__main__, "every_verb", lambda: noted)
+    parser = __main__.build_parser()
     for verb in every_verb():
-        meant.clear()
-        assert __main__.build_parser().parse_args([verb.name]).run is verb.run
+        assert meant == []
+        assert parser.parse_args([verb.name]).run is verb.run
         assert meant == [verb.name]
+        meant.clear()
+
+
+@pytest.fixture(scope="module")
+def choices() -> dict[str, argparse.ArgumentParser]:
+    """What the whole program's parser has of each verb."""
+    (verbs,) = __main__.build_parser()._subparsers._group_actions  # type: ignore[union-attr]
+    return dict(verbs.choices)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("verb", every_verb(), ids=lambda verb: verb.name)
-def test_what_the_program_notes_of_a_verb_is_no_argument_of_its(verb: Verb) -> None:
+def test_what_the_program_notes_of_a_verb_is_no_argument_of_its(
+    verb: Verb, choices: dict[str, argparse.ArgumentParser]
+) -> None:
     """`install-units` without --program was given the parser."""
     own = argparse.ArgumentParser(add_help=False)
     verb.arguments(own)
-    (verbs,) = __main__.build_parser()._subparsers._group_actions  # type: ignore[union-attr]
-    noted = verbs.choices[verb.name]._defaults  # type: ignore[index]
+    noted = choices[verb.name]._defaults
     assert noted
     assert not noted.keys() & {action.dest for action in own._actions}
 
