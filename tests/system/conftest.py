@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 
 from tests.system.machine import Machine
 from tests.system.power import Power
-from tests.times import budget
-
-HERE = Path(__file__).parent
+from tests.times import SYSTEM, budget
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is here: any test may build the images. What takes longest comes first."""
     for item in items:
-        if item.path.is_relative_to(HERE):
+        if item.nodeid.startswith(SYSTEM):
             for mark in ("slow", "system"):
                 item.add_marker(mark)
             if item.get_closest_marker("timeout") is None:
