@@ -7,7 +7,6 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Collection, Iterable
-from contextlib import suppress
 
 from scsi2nvme.background import Background
 from scsi2nvme.records import dataclass
@@ -122,12 +121,14 @@ class Listeners:
             self._accept_more(listener)
 
     def _accept_more(self, listener: socket.socket) -> None:
-        """Accept those who are there as well; what fails is seen in the next round."""
-        with suppress(OSError):
-            for _ in range(_AT_ONCE - 1):
+        """Accept those who are there as well; what fails is told of in the next round."""
+        for _ in range(_AT_ONCE - 1):
+            try:
                 sock, name = listener.accept()
-                sock.setblocking(False)
-                self._connected(sock, name)
+            except OSError:
+                return
+            sock.setblocking(False)
+            self._connected(sock, name)
 
 
 def _listener(address: PortalAddress, *, ipv6_only: bool) -> socket.socket:

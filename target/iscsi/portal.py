@@ -312,9 +312,9 @@ class Portal:
             for one in session.connections.values()
             if one.plane is not None
         ]
-        if connections:
-            await self._service.drained(partial(close_if_left, connections))
-        return [one for one in sessions if one.has_left]
+        if connections and await self._service.drained(partial(close_if_left, connections)):
+            return [one for one in sessions if one.has_left]
+        return [one for one in sessions if one.closing and not one.connections]
 
     def _make_room_for_discovery(self, source: str) -> None:
         """End the oldest discovery session, of who has most of them, if there are enough."""
