@@ -208,9 +208,11 @@ class ServedUnit:
             self.plane_unit.set_descriptor_sense(self.lu.mode.descriptor_sense)
         for follow in self.followers:
             follow.adjust()
-        stale, any_aside = self.stale, False
+        stale, any_aside = None, False
         for opened, lun in paths:
-            aside = stale or self.lu.aside(opened.nexus)
+            aside = self.lu.aside(opened.nexus)
+            if not aside:  # else nobody need find that out, which takes long
+                aside = stale = self.stale if stale is None else stale
             opened.plane_nexus.set_aside(lun, aside)
             any_aside |= aside
         if any_aside and self.drains:

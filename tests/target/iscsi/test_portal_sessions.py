@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from scsi2nvme.native.plane import PlaneNexus
+from scsi2nvme.native.unit_parameters import UnitParameters
 from scsi2nvme.service.events import Events
 from scsi2nvme.target.iscsi.node import AclEntry
 from scsi2nvme.target.iscsi.portal import PortalSettings
@@ -109,6 +110,7 @@ def test_a_login_costs_the_same_however_many_sessions_of_its_name_there_are(
 
     for owner, name in ((PlaneNexus, "set_aside"), (LogicalUnit, "aside"), (Events, "drained")):
         count(owner, name)
+    count(UnitParameters, "of")
     costs = []
     with ExitStack() as stack:
         for number in range(6):
@@ -119,6 +121,7 @@ def test_a_login_costs_the_same_however_many_sessions_of_its_name_there_are(
             ready(one)
             costs.append(dict(calls))
     assert costs[1]["drained"] == 1  # whether the other session was left
+    assert "of" not in costs[1]  # all commands are the engine's, whatever the hot path knows
     assert costs[1:] == costs[1:2] * 5
 
 
