@@ -193,6 +193,8 @@ class TcmuBus:
 
     def _named(self, message: Message) -> None:
         """Note that the name has become ours, as tcmu-runner has ended, or another's."""
+        if message.sender != "org.freedesktop.DBus":  # anybody may send us a signal of that name
+            return
         if message.member in ("NameAcquired", "NameLost") and message.body == [NAME]:
             self.guest = message.member == "NameLost"
 

@@ -15,8 +15,8 @@ from scsi2nvme.__main__ import main
 from scsi2nvme.api import rpc
 from scsi2nvme.api.passing import COMMAND, LOOK, PROPERTIES, WhichCommand, WhichProperties
 from scsi2nvme.cli import progress
-from scsi2nvme.cli.errors import OperationError, UsageError
-from scsi2nvme.cli.passing.conversation import Pause
+from scsi2nvme.cli.errors import FAILED, OperationError, UsageError
+from scsi2nvme.cli.passing.conversation import Pause, Shown
 from scsi2nvme.client import Client, RpcError
 from scsi2nvme.nvme.command import AdminOpcode, Completion, NvmeCommand, Opcode
 from scsi2nvme.nvme.log_structures import (
@@ -454,3 +454,45 @@ def test_what_identify_tells_is_had_in_every_form(capfdbinary: Any) -> None:
         raw = capfdbinary.readouterr().out
         assert len(raw) == 4096
         assert IDENTIFY_CONTROLLER.parse(raw).text("mn") == told["mn"]
+
+
+SPEC = "emulated:memory"
+
+
+@pytest.mark.parametrize(
+    ("line", "data"),
+    [
+        ("format SPEC -n 1", "all data in namespace 1 of SPEC are lost"),
+        ("format SPEC -n 0xffffffff", "all data in all namespaces of SPEC are lost"),
+        ("delete-ns SPEC -n 2", "all data in namespace 2 of SPEC are lost"),
+        ("sanitize SPEC -a start-block-erase", "all data of SPEC are lost"),
+        ("sanitize SPEC -a exit-failure", ""),
+        ("format 0 -n 1 --state-dir DIR", ""),  # a daemon wants --force
+        ("format SPEC -n 1 --force", ""),
+    ],
+)
+def test_a_person_is_asked_before_all_is_lost(
+    line: str,
+    data: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return ""
+
+    monkeypatch.setattr("scsi2nvme.cli.confirming.somebody_is_there", lambda: True)
+    monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setattr("scsi2nvme.cli.verbs.passing._shown", lambda row, given: Shown(("done",)))
+    words = line.replace("SPEC", SPEC).replace("DIR", str(tmp_path)).split()
+    if data:
+        verb = words[0]
+        assert main(words) == FAILED
+        assert asked == [f"{verb}: {data.replace('SPEC', SPEC)}. Go on? [y/N] "]
+        assert capsys.readouterr().err == "scsi2nvme: nothing was done\n"
+        monkeypatch.setattr("builtins.input", lambda prompt: "y")
+    assert main(words) == 0
+    assert capsys.readouterr().out == "done\n"

@@ -438,7 +438,14 @@ def test_a_person_gets_a_prompt_and_completion(running: Daemon) -> None:
         os.write(ours, b"n\n")
         hear(b"nothing was done")
         hear(b"/controllers> ")
-        os.write(ours, b"exit\n")
+        os.write(ours, b"S1/\t\t")  # all that it may be, between two questions where the cursor is
+        hear(b"\x1b[6n")
+        os.write(ours, b"\x1b[9;9R")
+        for word in (b"S1/firmware/", b"S1/health/", b"/controllers> S1/", b"\x1b[6n"):
+            hear(word)
+        os.write(ours, b"\x1b[9;9R")
+        hear(b"\x1b[9;9H")
+        os.write(ours, b"\x15exit\n")
         assert child.wait(60) == 0
     os.close(ours)
     assert controllers(running) == [DISK]

@@ -25,6 +25,7 @@ from scsi2nvme.cli.passing.row import (
     always,
     flag,
     namespace_id,
+    namespaces_data,
     number,
 )
 from scsi2nvme.fields import Values
@@ -169,6 +170,10 @@ def _below(limit: int) -> Callable[[str], int]:
     return checked
 
 
+def _disks_data(given: argparse.Namespace) -> str:
+    return "" if given.sanact == _SANITIZE["exit-failure"] else "all data"
+
+
 ROWS = (
     Row(
         "format",
@@ -197,6 +202,7 @@ ROWS = (
         ),
         _format,
         always,
+        destroys=namespaces_data,
     ),
     Row(
         "sanitize",
@@ -223,6 +229,7 @@ ROWS = (
         ),
         _sanitize,
         always,
+        destroys=_disks_data,
     ),
     Row(
         "device-self-test",

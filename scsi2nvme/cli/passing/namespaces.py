@@ -23,6 +23,7 @@ from scsi2nvme.cli.passing.row import (
     Option,
     Row,
     always,
+    namespaces_data,
     number,
     numbers,
 )
@@ -224,6 +225,7 @@ ROWS = (
         (_namespace("namespace; 0xFFFFFFFF: all"), TIMEOUT, FORCE),
         _delete,
         always,
+        destroys=namespaces_data,
     ),
     Row(
         "attach-ns",

@@ -114,6 +114,7 @@ FORCE = flag("force", "", "also where initiators lose what they use")
 @dataclass(frozen=True, slots=True)
 class Row:
     """A verb by nvme-cli's name. `changes`: the controller, or what is on it, may be another after.
+    `destroys` says what cannot be had back, "" for nothing.
 
     `converse` makes the conversation from what was given on the command line.
     """
@@ -125,6 +126,13 @@ class Row:
     converse: Callable[[argparse.Namespace], Conversation[Shown]]
     changes: Callable[[argparse.Namespace], bool] = lambda arguments: False
     alias: str = ""
+    destroys: Callable[[argparse.Namespace], str] = lambda arguments: ""
+
+
+def namespaces_data(arguments: argparse.Namespace) -> str:
+    """Return which data are gone where those of namespaces are."""
+    every = arguments.namespace_id == ALL_NAMESPACES
+    return f"all data in {'all namespaces' if every else f'namespace {arguments.namespace_id}'}"
 
 
 def always(arguments: argparse.Namespace) -> bool:

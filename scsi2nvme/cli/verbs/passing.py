@@ -28,7 +28,8 @@ _CONTROLLERS = """\
 controllers:
   Without CONTROLLER, the first controller of the running daemon is meant. It may be
   a number (0 is the daemon's first), the target's name, or a SPEC, which is then opened
-  by this command itself: only when no daemon uses it.
+  by this command itself: only when no daemon uses it. A person at a terminal is asked
+  before all data there are lost, unless there is --force.
   Of a daemon, who may only look (control_group) may send what only looks, at what is
   not private."""
 
@@ -43,6 +44,12 @@ def _arguments(row: Row, parser: argparse.ArgumentParser) -> None:
 
 
 def _run(row: Row, given: argparse.Namespace) -> int:
+    if (data := row.destroys(given)) and _opens(given) and not given.force:
+        from scsi2nvme.cli import confirming
+
+        # A daemon that serves it wants --force, and is not asked to begin with.
+        if confirming.somebody_is_there():
+            confirming.ask(f"{row.name}: {data} of {given.controller} are lost")
     _print(given, _shown(row, given))
     return 0
 
@@ -55,8 +62,13 @@ def _shown(row: Row, given: argparse.Namespace) -> Shown:
         return _asked(heard(row.converse(given), progress.at), row, given)
 
 
+def _opens(given: argparse.Namespace) -> bool:
+    """Whether a SPEC is given, by which this process opens the controller itself."""
+    return re.match("[a-z]{3,}:", given.controller) is not None
+
+
 def _asked(conversation: Questions[Shown], row: Row, given: argparse.Namespace) -> Shown:
-    if not re.match("[a-z]{3,}:", given.controller):
+    if not _opens(given):
         from scsi2nvme.cli.passing.asking import of_daemon
 
         force = getattr(given, "force", False)

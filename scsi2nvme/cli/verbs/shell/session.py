@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from configshell_fb import ConfigNode, ConfigShell, Console, ExecutionError
 from pyparsing import ParseException
 
+from scsi2nvme.cli import confirming
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.printed import Obeyed, Printed
 from scsi2nvme.cli.verbs.shell.kind import Command, Kind, Place, View
@@ -65,7 +66,7 @@ class Node(ConfigNode):  # type: ignore[misc]
         """
         Go to a node; without a path, choose it on the screen.
         """
-        if path is None and not _somebody_is_there():
+        if path is None and not confirming.somebody_is_there():
             raise ExecutionError("cd: say where to; only a terminal has a menu")
         return super().ui_command_cd(path)
 
@@ -99,19 +100,33 @@ def _method(command: Command, place: Place) -> Callable[..., None]:
     lines = [f"{doc[0].upper()}{doc[1:]}."]
     for name, each in parameters.items():
         lines.append(f"\n{name}: {each.field.metadata.get('doc', '')}")
-    run.__doc__ = "\n".join(lines)
+    run.__doc__ = "\n".join(lines) + "\n"  # `help` writes it as it is, and the prompt behind
     return run
 
 
 def _completion(command: Command, place: Place) -> Callable[..., list[str]]:
     def complete(node: Node, parameters: Any, text: str, current_param: str) -> list[str]:
         found = [
-            each for each in command.completions(place, current_param) if each.startswith(text)
+            each
+            for each in command.completions(place, current_param)
+            if each.startswith(text) and each.isprintable()  # a terminal obeys the others
         ]
         # A blank ends what is complete; a SPEC's beginning is not.
         return [f"{found[0]} "] if len(found) == 1 and found[0][-1:] != ":" else found
 
     return complete
+
+
+class Screen(Console):  # type: ignore[misc]
+    """A console that writes all to its one stream.
+
+    configshell's own writes some to what standard output was when it was imported, and what a
+    terminal obeys is not let through there: that would not be asked where its cursor is.
+    """
+
+    def raw_write(self, text: str, output: Any = None) -> None:
+        """Write text as it is."""
+        super().raw_write(text, self._stdout if output is None else output)
 
 
 class Session(ConfigShell):  # type: ignore[misc]
@@ -121,11 +136,11 @@ class Session(ConfigShell):  # type: ignore[misc]
 
     def __init__(self, state_dir: Path, *, yes: bool = False) -> None:
         super().__init__()
-        self.con = Console(sys.stdin, _colourful(sys.stdout), _colourful(sys.stderr))
+        self.con = Screen(sys.stdin, _colourful(sys.stdout), _colourful(sys.stderr))
         self._state_dir = state_dir
         self._yes = yes
         self._prompting = False
-        self.prefs["color_mode"] = _somebody_is_there()
+        self.prefs["color_mode"] = confirming.somebody_is_there()
         # As configshell's, which looks for its caller in all sources of all frames each time, but
         # for that: half of what a line costs, for what nobody is shown by default.
         self.log.debug = partial(self.log._log, "debug")
@@ -206,14 +221,9 @@ class Session(ConfigShell):  # type: ignore[misc]
         """Return if that may be done; OperationError if not."""
         if self._yes:
             return
-        if not _somebody_is_there():
+        if not confirming.somebody_is_there():
             raise OperationError(f"{what}; give --yes if that is meant")
-        try:
-            answer = input(f"{printable(what)}. Go on? [y/N] ")  # readline writes it, not we
-        except EOFError:
-            answer = ""
-        if answer.strip().lower() not in ("y", "yes"):
-            raise OperationError("nothing was done")
+        confirming.ask(what)
 
     def prompt(self) -> None:
         """Take commands from a terminal until it is told to exit."""
@@ -235,10 +245,6 @@ class Session(ConfigShell):  # type: ignore[misc]
 def _colourful(stream: TextIO) -> Any:
     """Return a stream that takes configshell's colours; names in the tree are printable."""
     return Obeyed(stream.plain) if isinstance(stream, Printed) else stream
-
-
-def _somebody_is_there() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def run(state_dir: Path, line: str, *, yes: bool) -> None:
