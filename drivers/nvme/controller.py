@@ -374,7 +374,9 @@ class Controller:
 
     @property
     def gone(self) -> str:
-        """Why it executes nothing: only one that is dead has failed."""
+        """Why it executes nothing, or did not: only one that is dead has failed."""
+        if self.live:
+            return f"{self.name} was dead, and is live again"
         why = f": {self.failure}" if self.state is ControllerState.DEAD else ""
         return f"{self.name} is {self.state.value}{why}"
 

@@ -81,12 +81,14 @@ def test_a_device_that_the_host_wants_is_shut_down_and_let_go(
         controller = await Controller.open(transport)
         path = Path()
         controller.attach(path)
+        assert controller.gone == f"{controller.name} was dead, and is live again"  # told too late
         os.eventfd_write(transport.alarms[Alarm.UNPLUG], 1)
         await until_let_go(transport)
         assert decode(CSTS, transport.let_go_at[0]).shst == ShutdownStatus.COMPLETE
         assert path.log == ["pause", f"fail {LOST:#x}"]
         assert controller.state is ControllerState.DEAD
         assert controller.failure == "the host wants the device back"
+        assert controller.gone == f"{controller.name} is dead: {controller.failure}"
         await eventually(lambda: "the device is given back" in caplog.text, "that is told")
         (completion,) = await controller.execute(FLUSH)
         assert completion.status == LOST
