@@ -52,6 +52,12 @@ class Client:
         except (FileNotFoundError, ConnectionRefusedError):
             self.close()
             raise NoDaemon(f"{path}") from None
+        except PermissionError as error:
+            self.close()
+            raise NoAnswer(
+                f"{error.strerror}; that is for root and the daemon's user, or, to look, for "
+                "members of its control_group"
+            ) from None
         except OSError as error:
             self.close()
             raise NoAnswer(error.strerror or str(error)) from None

@@ -225,6 +225,18 @@ def test_members_of_the_group_may_look(tmp_path: Path) -> None:
     assert "PermissionError" in other
 
 
+def test_who_may_not_even_look_is_told_who_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closed(socket.socket):
+        def connect(self, address: Any) -> None:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("scsi2nvme.client.socket.socket", Closed)
+    with pytest.raises(OperationError, match=r"Permission denied; .* root .* its control_group$"):
+        show(tmp_path)
+
+
 def test_no_more_programs_ask_at_a_time_than_are_told(tmp_path: Path) -> None:
     """One too many is told, and has its place once another has gone."""
 

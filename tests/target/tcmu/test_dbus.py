@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.annotations import DBusStr
 from dbus_fast.service import ServiceInterface, dbus_method
 
+from scsi2nvme.__main__ import main
 from scsi2nvme.cli.daemon.front_ends.tcmu.stand_in import NOTICE, stand_in
+from scsi2nvme.cli.errors import FAILED
 from scsi2nvme.target.tcmu.dbus import (
     INTERFACE,
     NAME,
@@ -221,6 +224,47 @@ def test_beside_tcmu_runner_and_after_it(address: str) -> None:
             bus.close()
 
     asyncio.run(run())
+
+
+def test_only_the_bus_says_whose_the_name_is(address: str) -> None:
+    async def run() -> None:
+        bus = await TcmuBus.connect(parse_config, lambda: USAGE, address)
+        other = await MessageBus(bus_address=address).connect()
+        try:
+            lost = Message(
+                destination=NAME,
+                path="/org/freedesktop/DBus",
+                interface="org.freedesktop.DBus",
+                member="NameLost",
+                message_type=MessageType.SIGNAL,
+                signature="s",
+                body=[NAME],
+            )
+            await other.send(lost)
+            # What comes from there afterwards is answered after that.
+            path = f"{PATH}/nvme"
+            call = Message(NAME, path, INTERFACE, "CheckConfig", signature="s", body=["nvme/0/1"])
+            answer = await other.call(call)
+            assert answer is not None
+            assert answer.body == [True, ""]
+            assert not bus.guest
+        finally:
+            other.disconnect()
+            bus.close()
+
+    asyncio.run(run())
+
+
+def test_without_dbus_fast_a_person_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "dbus_fast", None)
+    monkeypatch.delitem(sys.modules, "scsi2nvme.target.tcmu.dbus")
+    monkeypatch.delattr("scsi2nvme.target.tcmu.dbus")
+    assert main(["daemon", "--stand-in"]) == FAILED
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "dbus-fast" in told.partition("; run: ")[2]
 
 
 def test_a_runner_that_does_not_take_us_is_told_of(address: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from scsi2nvme.cli import advice
 from scsi2nvme.cli.errors import OperationError
 
 NOTICE = (
@@ -23,7 +24,9 @@ async def stand_in(address: str | None = None, linger_s: float = LINGER_S) -> No
     except ModuleNotFoundError as error:
         if error.name != "dbus_fast":
             raise
-        raise OperationError(f"D-Bus: the Python module {error.name} is missing") from None
+        raise OperationError(
+            f"targetcli is told by D-Bus; run: {advice.install(advice.DBUS_FAST)}"
+        ) from None
     try:
         bus = await TcmuBus.stand_in(NOTICE, address)
     except BusUnavailable as error:
