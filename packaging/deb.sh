@@ -36,12 +36,19 @@ END
 chmod 755 "$root$home/bin/scsi2nvme"
 ln -s "../lib/scsi2nvme/bin/scsi2nvme" "$root/usr/sbin/scsi2nvme"
 
-# What install-units writes for an administrator lies elsewhere when a package brings it. D-Bus
-# activation stays out: that file is tcmu-runner's package's.
+# What install-units writes for an administrator lies elsewhere when a package brings it. Where D-Bus
+# looks for whom to start, the name of the file is tcmu-runner's package's: ours lies in a directory of
+# our own, which D-Bus looks through after the others.
 run -m scsi2nvme install-units --root "$root" --program "$home/bin/scsi2nvme" >/dev/null
 move() { mkdir -p "$root/$(dirname "$2")" && mv "$root/$1" "$root/$2"; }
-move etc/systemd/system/scsi2nvme.service usr/lib/systemd/system/scsi2nvme.service
+for unit in scsi2nvme.service scsi2nvme-absent.service; do
+  move "etc/systemd/system/$unit" "usr/lib/systemd/system/$unit"
+done
+activated=org.kernel.TCMUService1.service
+move usr/local/share/dbus-1/system-services/$activated "$home/dbus-1/$activated"
 move etc/dbus-1/system.d/scsi2nvme.conf usr/share/dbus-1/system.d/scsi2nvme.conf
+sed --in-place "s|^<busconfig>|&\n  <servicedir>$home/dbus-1</servicedir>|" \
+  "$root/usr/share/dbus-1/system.d/scsi2nvme.conf"
 move etc/udev/rules.d/60-scsi2nvme.rules usr/lib/udev/rules.d/60-scsi2nvme.rules
 move etc/tmpfiles.d/scsi2nvme.conf usr/lib/tmpfiles.d/scsi2nvme.conf
 rm -r "$root/usr/local" "$root/etc"

@@ -168,7 +168,10 @@ def test_units_that_a_package_has_brought(machine: Machine, tmp_path: Path) -> N
     root = machine.system.etc.parent
     (found,) = look(machine, DISK, "units", tmp_path)
     assert (found.level, found.mend) == (Level.WARNING, "scsi2nvme install-units")
+    own = "usr/lib/scsi2nvme/dbus-1/org.kernel.TCMUService1.service"
     for place in (
+        own,
+        "usr/lib/systemd/system/scsi2nvme-absent.service",
         "usr/lib/systemd/system/scsi2nvme.service",
         "usr/lib/udev/rules.d/60-scsi2nvme.rules",
         "usr/share/dbus-1/system.d/scsi2nvme.conf",
@@ -176,6 +179,15 @@ def test_units_that_a_package_has_brought(machine: Machine, tmp_path: Path) -> N
     ):
         put(root / place, "")
     assert levels(look(machine, DISK, "units", tmp_path)) == [Level.OK]
+    put(root / "usr/share/dbus-1/system-services" / Path(own).name, "tcmu-runner's")
+    (found,) = look(machine, DISK, "units", tmp_path)
+    activated = f"usr/local/share/dbus-1/system-services/{Path(own).name}"
+    assert (found.what, found.mend) == (f"missing: /{activated}", "scsi2nvme install-units")
+    (found,) = look(machine, DISK, "tcmu-runner", tmp_path)
+    assert (found.level, found.mend) == (Level.WARNING, "scsi2nvme install-units")
+    put(root / activated, "ours")
+    for name in ("units", "tcmu-runner"):
+        assert levels(look(machine, DISK, name, tmp_path)) == [Level.OK]
 
 
 CHAP = '[chap]\nname = "host"\nsecret = "a long enough secret"\n'

@@ -112,6 +112,29 @@ def test_units_are_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert unit in capsys.readouterr().out
 
 
+def test_what_a_package_has_brought_is_not_written_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install = ["install-units", "--root", str(tmp_path), "--program"]
+    assert main([*install, "/usr/lib/x/scsi2nvme"]) == 0
+    activation = tmp_path / units.ACTIVATION / units.ACTIVATED
+    runners = tmp_path / units.RUNNERS_ACTIVATION
+    runners.parent.mkdir(parents=True)
+    for place in units.FILES.values():  # as packaging/deb.sh does
+        to = place.replace("etc/dbus", "usr/share/dbus").replace("etc/", "usr/lib/")
+        to = to.replace(units.ACTIVATION, units.PACKAGED_ACTIVATION)
+        (tmp_path / to).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).rename(tmp_path / to)
+    capsys.readouterr()
+    assert main([*install, "/usr/lib/x/scsi2nvme"]) == 0
+    assert capsys.readouterr().out == "The package that this program is of has brought all of it\n"
+    runners.touch()  # which goes before the package's
+    assert main([*install, "/usr/lib/x/scsi2nvme"]) == 0
+    assert capsys.readouterr().out == f"{activation}\n"
+    assert main([*install, "/opt/other/scsi2nvme"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(units.FILES)
+
+
 @pytest.mark.parametrize("existing", [(), ("etc/target",), ("etc/rtslib-fb-target",)])
 def test_the_kernel_gets_its_directories_of_reservations(
     tmp_path: Path, existing: tuple[str, ...]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from scsi2nvme import __version__
+from scsi2nvme.cli.verbs.install_units import units
 from tests.system import package
 from tests.system.conftest import watched
 from tests.system.machine import Machine
@@ -54,6 +55,25 @@ rm /etc/systemd/system/scsi2nvme.service /etc/systemd/system/scsi2nvme-absent.se
 rm /etc/dbus-1/system.d/scsi2nvme.conf
 rm /etc/udev/rules.d/60-scsi2nvme.rules /etc/tmpfiles.d/scsi2nvme.conf
 rm /usr/local/share/dbus-1/system-services/org.kernel.TCMUService1.service
+"""
+# Whom D-Bus starts while the package's daemon does not run: without tcmu-runner, and with it.
+ABSENT = """
+services=dbus-1/system-services runner=org.kernel.TCMUService1.service
+told() {
+  dbus-send --system --print-reply --dest=org.kernel.TCMUService1 /org/kernel/TCMUService1 \
+    org.freedesktop.DBus.ObjectManager.GetManagedObjects | grep does_not_run
+}
+mv /usr/share/$services/$runner /root
+systemctl reload dbus
+eventually 60 told
+systemctl stop scsi2nvme-absent
+mv /root/$runner /usr/share/$services
+systemctl mask --now tcmu-runner
+systemctl reload dbus
+! told
+echo "ADDED $(/usr/sbin/scsi2nvme install-units | tr '\\n' ' ')"
+eventually 60 told
+systemctl unmask tcmu-runner
 """
 # How many writes a disk has had, and whether these are 100 more than it had.
 WRITES_ON = """
@@ -266,11 +286,11 @@ def test_an_upgrade_of_the_package_is_a_pause(machine: Machine, packages: Future
         {WRITES_ON}
         systemctl reset-failed
         dpkg --force-unsafe-io --install /share/{package.OLD}
+        systemctl disable --now scsi2nvme
+        {ABSENT}
         # An older one's state: it knew no portal groups.
-        systemctl stop scsi2nvme
         rm /var/lib/scsi2nvme/portal-groups.json
-        systemctl reenable scsi2nvme
-        systemctl start scsi2nvme
+        systemctl enable --now scsi2nvme
         parts() {{ (cd /usr/lib/scsi2nvme/lib/*/site-packages/scsi2nvme; ls {PARTS} || true); }}
         echo "OLDER $(/usr/sbin/scsi2nvme --version) $(parts)"
         disk=$(iscsi_disk {DISKS[0]})
@@ -298,6 +318,8 @@ def test_an_upgrade_of_the_package_is_a_pause(machine: Machine, packages: Future
         """,
         timeout_s=240,
     ).output
+    added = f"/{units.ACTIVATION}/{units.ACTIVATED} Once "
+    assert f"ADDED {added}" in output
     assert "err= 0" in output
     assert f"OLDER scsi2nvme {package.OLDER} {package.DROPPED}\n" in output
     assert f"NEWER scsi2nvme {__version__} {package.NEWER_VERB}\n" in output
@@ -307,6 +329,7 @@ def test_an_upgrade_of_the_package_is_a_pause(machine: Machine, packages: Future
         systemctl stop initiator
         targetctl clear
         dpkg --purge scsi2nvme
+        test ! -e /usr/local/share/dbus-1
         systemctl is-active scsi2nvme || true
         ls /var/lib/scsi2nvme 2>/dev/null || true
         find / -xdev -name '*scsi2nvme*' -not -path '/opt/*' -not -path '/root/*' \

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from scsi2nvme.cli.config import DEMAND_A_SECRET
 from scsi2nvme.cli.verbs.check.finding import Finding, Level, ok
 from scsi2nvme.cli.verbs.check.situation import Situation
-from scsi2nvme.cli.verbs.install_units.units import ABSENT, ACTIVATION, FILES
-
-# What is ours to write lies below /etc, what a package brings below these.
-_PACKAGED = ("usr/lib/", "usr/share/")
+from scsi2nvme.cli.verbs.install_units.units import FILES, packaged
 
 
 def file(situation: Situation) -> Iterator[Finding]:
@@ -65,19 +61,10 @@ def _permitted(situation: Situation) -> Iterator[str]:
 def units(situation: Situation) -> Iterator[Finding]:
     """Look for the files that systemd, D-Bus and udev are told by."""
     root = situation.system.etc.parent
-    places = list(FILES.values())
-    if not (root / places[0]).exists() and _there(root, places[0]):
-        # Not a package's to write, nor what nothing starts without.
-        places.remove(f"{ACTIVATION}/org.kernel.TCMUService1.service")
-        places.remove(ABSENT)
-    missing = [place for place in places if not _there(root, place)]
+    places = FILES.values()
+    missing = [each for each in places if not ((root / each).exists() or packaged(root, each))]
     if missing:
         names = ", ".join(f"/{place}" for place in missing)
         yield Finding(Level.WARNING, f"missing: {names}", "scsi2nvme install-units")
     else:
         yield ok("systemd, D-Bus and udev know of the daemon")
-
-
-def _there(root: Path, place: str) -> bool:
-    packaged = [place.replace("etc/", to, 1) for to in _PACKAGED if place.startswith("etc/")]
-    return any((root / path).exists() for path in (place, *packaged))

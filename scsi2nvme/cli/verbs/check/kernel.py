@@ -108,7 +108,7 @@ def runner(situation: Situation) -> Iterator[Finding]:
         yield Finding(Level.WARNING, what, f"systemctl mask --now {RUNNER}")
     elif _startable(situation.system):
         what = "it is not running, but D-Bus may start it in the daemon's place"
-        yield Finding(Level.WARNING, what, f"systemctl mask --now {RUNNER}")
+        yield Finding(Level.WARNING, what, "scsi2nvme install-units")
     else:
         yield ok("none runs")
 

@@ -24,11 +24,14 @@ def _run(arguments: argparse.Namespace) -> int:
     program = arguments.program or units.program()
     units.check(program, Path(arguments.root))
     if arguments.dry_run:
-        for place, content in units.contents(Path(arguments.root), program):
+        for place, content in units.needed(Path(arguments.root), program):
             print(f"# {Path(arguments.root) / place}\n{content}")
         return 0
-    for path in units.install(Path(arguments.root), program):
+    written = units.install(Path(arguments.root), program)
+    for path in written:
         print(path)
+    if not written:
+        print("The package that this program is of has brought all of it")
     if arguments.root == "/" and units.reload():
         print(f"Once {DAEMON_CONFIG} is written, run: systemctl enable --now scsi2nvme")
     return 0

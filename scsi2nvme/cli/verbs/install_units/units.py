@@ -19,17 +19,22 @@ from scsi2nvme.target.tcmu.lio import SAVED
 _BUS = Path("/run/dbus/system_bus_socket")
 # Where D-Bus looks before it looks where packages have theirs, tcmu-runner's among them.
 ACTIVATION = "usr/local/share/dbus-1/system-services"
-# What D-Bus starts then.
-ABSENT = "etc/systemd/system/scsi2nvme-absent.service"
+ACTIVATED = "org.kernel.TCMUService1.service"
+# Where a package of ours has that, as the names below are taken: D-Bus is told by the policy's file
+# to look there last, so tcmu-runner's goes before it where that is installed.
+PACKAGED_ACTIVATION = "usr/lib/scsi2nvme/dbus-1"
+RUNNERS_ACTIVATION = f"usr/share/dbus-1/system-services/{ACTIVATED}"
 # Package data, and where it goes.
 FILES = {
     "scsi2nvme.service": "etc/systemd/system/scsi2nvme.service",
-    "scsi2nvme-absent.service": ABSENT,
+    "scsi2nvme-absent.service": "etc/systemd/system/scsi2nvme-absent.service",
     "scsi2nvme-dbus.conf": "etc/dbus-1/system.d/scsi2nvme.conf",
-    "scsi2nvme-activation.service": f"{ACTIVATION}/org.kernel.TCMUService1.service",
+    "scsi2nvme-activation.service": f"{ACTIVATION}/{ACTIVATED}",
     "scsi2nvme.rules": "etc/udev/rules.d/60-scsi2nvme.rules",
     "scsi2nvme.tmpfiles": "etc/tmpfiles.d/scsi2nvme.conf",
 }
+# What lies below /etc when it is an administrator's lies below these when a package brings it.
+_PACKAGED = ("usr/lib/", "usr/share/")
 
 # What ProtectHome and PrivateTmp of the unit hide.
 HIDDEN = tuple(Path(path) for path in ("/home", "/root", "/run/user", "/tmp", "/var/tmp"))
@@ -121,14 +126,37 @@ def _reservations(root: Path) -> Iterator[str]:
         yield f"d {path}/pr 0700 root root -"
 
 
+def packaged(root: Path, place: str) -> Path | None:
+    """Return where a package has brought a file of FILES, and is what the system goes by."""
+    if place.startswith(ACTIVATION):
+        found = (
+            [] if (root / RUNNERS_ACTIVATION).exists() else [f"{PACKAGED_ACTIVATION}/{ACTIVATED}"]
+        )
+    else:
+        found = [place.replace("etc/", to, 1) for to in _PACKAGED]
+    return next((root / path for path in found if (root / path).exists()), None)
+
+
+def needed(root: Path, program_path: str) -> Iterator[tuple[str, str]]:
+    """Yield of the `contents` what the package that the program is of, if any, has not brought.
+
+    An administrator's files go before a package's, and stay as they are when that is upgraded.
+    """
+    unit = packaged(root, FILES["scsi2nvme.service"])
+    own = unit is not None and f"ExecStart={program_path} " in unit.read_text(encoding="utf-8")
+    for place, text in contents(root, program_path):
+        if not (own and packaged(root, place)):
+            yield place, text
+
+
 def install(root: Path, program_path: str) -> list[Path]:
-    """Write the files below `root`; returns where they are.
+    """Write the files that are needed below `root`; returns where they are.
 
     Others than root read them, D-Bus among these, whatever root lets others see of its files.
     """
     os.umask(0o022)
     written = []
-    for place, content in contents(root, program_path):
+    for place, content in needed(root, program_path):
         path = root / place
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +174,7 @@ def reload() -> bool:
     """
     if not Path("/run/systemd/system").is_dir():
         return False
-    directories = f"/{FILES['scsi2nvme.tmpfiles']}"
+    directories = Path(FILES["scsi2nvme.tmpfiles"]).name  # whoever has brought it
     commands = [["systemctl", "daemon-reload"], ["systemd-tmpfiles", "--create", directories]]
     if _BUS.exists():
         commands.append(["systemctl", "reload", "dbus.service"])
