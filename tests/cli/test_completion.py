@@ -54,7 +54,8 @@ def test_zsh_is_told_as_much(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "zsh"]) == 0
     told = capsys.readouterr().out
     assert told.startswith("#compdef scsi2nvme")
-    assert all(verb.name in told for verb in every_verb())
+    listed = {f"    {verb.name}:'{verb.doc}'" for verb in every_verb() if "'" not in verb.doc}
+    assert listed <= set(told.splitlines())  # none ends within a sentence
 
 
 def test_without_what_makes_it_a_person_is_told(

@@ -43,6 +43,7 @@ def _run(arguments: argparse.Namespace) -> int:
     program = arguments.whole()
     for verb in _verbs(program):
         verb.verb.arguments(verb)
+        verb.description = verb.verb.doc  # what fits into a line of a list
         for action in verb._actions:
             if action.metavar in _FILES:
                 action.complete = shtab.FILE
