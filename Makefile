@@ -82,13 +82,13 @@ serve: build ## serve a 1 GiB emulated disk, var/disk.img, on 127.0.0.1:3260
 
 # Not below /home: the unit of systemd hides that from the daemon.
 PREFIX ?= /opt/scsi2nvme
-.PHONY: wheel install
+.PHONY: wheel install uninstall
 wheel: build # for others to install
 	@rm -rf build/dist
 	@$(BUILD) pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist \
 	  --config-settings=build-dir=build/wheel .
 
-install: COMPLETIONS := $(addprefix /usr/local/share/,bash-completion/completions zsh/site-functions)
+install uninstall: COMPLETIONS := $(addprefix /usr/local/share/,bash-completion/completions zsh/site-functions)
 install: wheel ## as root, install into PREFIX=/opt/scsi2nvme, with a link in /usr/local/sbin
 	@$(PYTHON) -m venv $(PREFIX)
 	@$(PREFIX)/bin/pip install --quiet --force-reinstall --no-deps build/dist/*.whl
@@ -101,6 +101,19 @@ install: wheel ## as root, install into PREFIX=/opt/scsi2nvme, with a link in /u
 	  $(PREFIX)/bin/scsi2nvme completion bash >$(firstword $(COMPLETIONS))/scsi2nvme && \
 	  $(PREFIX)/bin/scsi2nvme completion zsh >$(lastword $(COMPLETIONS))/_scsi2nvme
 	@echo "Installed: /usr/local/sbin/scsi2nvme"
+
+# What the daemon keeps, and how the system is to run it, is an operator's.
+uninstall: ## as root, take away what `make install` has put there; with the same PREFIX
+	@[ "$$(readlink /usr/local/sbin/scsi2nvme)" = $(PREFIX)/bin/scsi2nvme ] || \
+	  { echo "it is not installed in $(PREFIX); give PREFIX=" >&2; exit 1; }
+	@$(PREFIX)/bin/python -P -c 'from scsi2nvme.cli.verbs.install_units.units import FILES; \
+	  print(*FILES.values(), sep="\n")' | while read -r file; do \
+	  [ ! -e "/$$file" ] || echo "Stays, as install-units has written it: /$$file"; done
+	@find /usr/local/share/man -lname '$(PREFIX)/share/man/*' -delete
+	@rm -f /usr/local/sbin/scsi2nvme $(firstword $(COMPLETIONS))/scsi2nvme $(lastword $(COMPLETIONS))/_scsi2nvme
+	@case $(PREFIX) in \
+	  */scsi2nvme) rm -rf $(PREFIX);; \
+	  *) echo "Stays, as others may be there, too: $(PREFIX)";; esac
 
 .PHONY: build-packages lint-packages test-packages system-test-packages
 build-packages:

@@ -78,8 +78,7 @@ case "${1:-}" in
     inside test -s /usr/local/share/man/man8/scsi2nvme.8
     inside bash -euc '. /usr/local/share/bash-completion/completions/scsi2nvme; complete -p scsi2nvme'
     grep --quiet '^#compdef scsi2nvme' "$root/usr/local/share/zsh/site-functions/_scsi2nvme"
-    rm -r "$root"/opt/scsi2nvme "$root"/usr/local/sbin/scsi2nvme "$root"/usr/local/share/man/man[58] \
-      "$root"/usr/local/share/{bash-completion,zsh/site-functions/_scsi2nvme}
+    inside make -C /src uninstall
     ;;
   serve)
     mount -t proc proc "$root/proc"
