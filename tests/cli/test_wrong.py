@@ -334,7 +334,7 @@ IMPOSSIBLE = (
     ("serve --controller emulated:memory --state-dir /proc/no", "choose another with --state-dir"),
     (
         "serve --controller emulated:memory --portal 192.0.2.77 --state-dir {dir}/s",
-        "192.0.2.77:3260: Cannot assign requested address; choose another with --portal",
+        "192.0.2.77:3260: Cannot assign requested address; choose another portal",
     ),
     ("id-ctrl qemu:/dev/null", "/dev/null: is empty"),
     ("id-ctrl emulated:{dir}", "{dir}: is no regular file"),

@@ -178,8 +178,9 @@ class Controllers:
             if (failed := self._opening.failed.get(number)) is not None:
                 raise OperationError(f"{failed}; it is not served")
             raise OperationError(f"controller {target.spec.text!r} is not up yet")
-        known = ", ".join(map(str, there)) or "none"
-        raise OperationError(f"there is no controller {name!r}; the daemon serves {known}")
+        names = {served.number: served.names for served in self.served}
+        known = ", ".join(" or ".join(names.get(each, (str(each),))[::-1]) for each in there)
+        raise OperationError(f"there is no controller {name!r}; there are: {known or 'none'}")
 
     # Coming and going
 

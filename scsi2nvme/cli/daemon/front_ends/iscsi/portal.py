@@ -281,9 +281,7 @@ class IscsiFrontEnd:
 
 def _cannot_listen(portals: Sequence[PortalAddress], error: OSError) -> OperationError:
     where = ", ".join(str(portal) for portal in portals)
-    return OperationError(
-        f"portal {where}: {error.strerror or error}; choose another with --portal"
-    )
+    return OperationError(f"portal {where}: {error.strerror or error}; choose another portal")
 
 
 def _spec(one: Served | None) -> str:
