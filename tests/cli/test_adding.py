@@ -149,7 +149,7 @@ def test_the_last_one_may_go(tmp_path: Path) -> None:
         done = scsi2nvme("remove", "0", *where)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert scsi2nvme("list", *where).returncode == 0
-        with pytest.raises(RpcError, match="serves none"):
+        with pytest.raises(RpcError, match="there are: none"):
             remove(running, "0")
         assert add(running, MEMORY).controller
         assert running.stop() == 0

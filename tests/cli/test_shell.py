@@ -17,11 +17,10 @@ import pytest
 from scsi2nvme.__main__ import main
 from scsi2nvme.api import methods
 from scsi2nvme.api.table import METHODS
-from scsi2nvme.cli import control
+from scsi2nvme.cli import confirming, control
 from scsi2nvme.cli.errors import FAILED, OperationError, UsageError
 from scsi2nvme.cli.verbs.bind import binding as bind_verb
 from scsi2nvme.cli.verbs.export import kernel_target
-from scsi2nvme.cli.verbs.shell import session as shell
 from scsi2nvme.cli.verbs.shell.disks import CONTROLLER
 from scsi2nvme.cli.verbs.shell.kind import Kind, Place, View
 from scsi2nvme.cli.verbs.shell.session import Node, Session
@@ -81,7 +80,7 @@ def test_the_documentation_s_session_is_one(
 ) -> None:
     """Confirmations included: the person of the page says yes."""
     session = Session(running.state_dir)
-    monkeypatch.setattr(shell, "_somebody_is_there", lambda: True)
+    monkeypatch.setattr(confirming, "somebody_is_there", lambda: True)
 
     def agree(words: str) -> str:
         print(f"{words}y")
@@ -112,7 +111,7 @@ def test_who_says_no_keeps_what_there_is(
     running: Daemon, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     session = Session(running.state_dir)
-    monkeypatch.setattr(shell, "_somebody_is_there", lambda: True)
+    monkeypatch.setattr(confirming, "somebody_is_there", lambda: True)
     monkeypatch.setattr("builtins.input", lambda words: answer)
     with pytest.raises(OperationError, match="nothing was done"):
         session.run_cmdline("/controllers/S1 remove")
