@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifdef __SSE2__
@@ -114,6 +115,16 @@ static uint16_t write_all(const struct emu_namespace *ns, struct iovec *iov, uin
     return EMU_SUCCESS;
 }
 
+/* preadv2(2) without what the C library does around it for threads that can be cancelled, of which
+ * there is none: 70 instructions. The kernel puts the offset together of what are halves where it
+ * has no longer registers. */
+static ssize_t read_at_once(int fd, const struct iovec *iov, uint32_t count, off_t at)
+{
+    long high = (long)((uint64_t)at >> 32);
+
+    return syscall(SYS_preadv2, (long)fd, iov, (long)count, (long)at, high, (long)RWF_NOWAIT);
+}
+
 /* Read without waiting for the medium; EMU_WOULD_BLOCK if something is not cached. */
 static uint16_t read_cached(struct emu_namespace *ns, struct iovec *iov, uint32_t count, off_t at)
 {
@@ -121,7 +132,7 @@ static uint16_t read_cached(struct emu_namespace *ns, struct iovec *iov, uint32_
 
     if (!atomic_load_explicit(&ns->nowait, memory_order_relaxed))
         return read_all(ns, iov, count, at);
-    bytes = preadv2(ns->fd, iov, (int)count, at, RWF_NOWAIT);
+    bytes = read_at_once(ns->fd, iov, count, at);
     if (bytes >= 0 && (size_t)bytes == total(iov, count))
         return EMU_SUCCESS;
     if (bytes < 0 && errno == EOPNOTSUPP) {
