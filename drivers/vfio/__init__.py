@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from scsi2nvme.drivers.pci.sysfs import parse_address
 from scsi2nvme.drivers.scheme import (
     ENCLOSURE,
     FIRMWARE,
@@ -75,9 +74,15 @@ VF_TOKEN = Option(
 _UNPROTECTED = frozenset(("SYS_RAWIO", "SYS_ADMIN"))
 
 
+def _address(path: str) -> str:
+    from scsi2nvme.drivers.pci.sysfs import parse_address
+
+    return parse_address(path)
+
+
 def _check(path: str, options: Mapping[str, Any]) -> None:
     try:
-        parse_address(path)
+        _address(path)
     except ValueError as error:
         raise ValueError(f"PATH: {path!r} {error}") from None
 
@@ -99,7 +104,7 @@ TRANSPORT = Scheme(
     _open,
     _check,
     lasting_name=lambda path: path,
-    place=parse_address,
-    pci_address=parse_address,
+    place=_address,
+    pci_address=_address,
     capabilities=lambda options: _UNPROTECTED if options.get(NOIOMMU.name) else frozenset(),
 )
