@@ -323,7 +323,7 @@ def test_sg_modes(records: Records, unit: Unit) -> None:
     assert int.from_bytes(descriptor[:4], "big") == namespace["nsze"]
     assert int.from_bytes(descriptor[5:], "big") == unit.namespace.block_bytes
     by_code = {page[0] & 0x3F: page for page in pages}
-    assert set(by_code) == {0x01, 0x02, 0x07, 0x08, 0x0A, 0x1A, 0x1C}
+    assert set(by_code) == {0x01, 0x02, 0x03, 0x04, 0x07, 0x08, 0x0A, 0x1A, 0x1C}
     # A reset of a logical unit has the cache as it is by default: off in QEMU's controller.
     cache = records.text(f"{unit.controller.name}.cache")
     assert by_code[0x08][2] >> 2 & 1 == number(cache, "Current value")  # WCE
