@@ -178,6 +178,46 @@ static void whoever_waits_longest_is_not_passed_for_ever(void)
     bench_close();
 }
 
+/* Others come and go meanwhile: each time it is looked whether there is enough, the claim stays. */
+static void a_claim_outlasts_what_is_given_back(void)
+{
+    bench_open(64, POOL);
+    begin_write(&op[0], 0, 0, 0, 6 * BLOCKS_64K);
+    begin_write(&op[1], 1, 0, 0, 8 * BLOCKS_64K);
+    begin_write(&op[2], 2, 0, 0, BLOCKS_64K);
+    CHECK(op[0].reserved && !op[1].reserved && op[2].reserved);
+    gathered(&op[2]);
+    complete_all();
+    CHECK(op[2].completed && !op[1].reserved);
+    /* Six chunks are left, of which a part is reserved: four would be of what is claimed. */
+    begin_write(&op[3], 2, 0, 0, 4 * BLOCKS_64K);
+    CHECK(!op[3].reserved);
+    gathered(&op[0]);
+    rounds();
+    CHECK(op[1].reserved);
+    gathered(&op[1]);
+    rounds();
+    CHECK(op[3].reserved);
+    gathered(&op[3]);
+    rounds();
+    bench_close();
+}
+
+/* A command to no logical unit has neither a queue nor a pool. */
+static void what_goes_nowhere_reserves_nothing(void)
+{
+    bench_open(64, POOL);
+    op[0].gathers = true;
+    begin_command(&op[0], 0, UNITS, cdb_of(0x2a, 0, 0, 1), 10);
+    CHECK(!s2n_task_try_reserve(op[0].task, BLOCK) && s2n_task_reserve(op[0].task, BLOCK));
+    CHECK(!op[0].task->buffer.pool);
+    s2n_task_execute(op[0].task);
+    CHECK(next_event(S2N_EVENT_TASK).task == op[0].task);
+    s2n_task_end(op[0].task, CHECK_CONDITION, NULL, 0, NULL, 0);
+    CHECK(op[0].completed);
+    bench_close();
+}
+
 /* A response that nobody takes needs no data-out. */
 static void what_was_written_is_given_back_before_the_response_is_taken(void)
 {
@@ -260,6 +300,8 @@ int main(void)
     RUN(nobody_gets_all_buffers);
     RUN(small_requests_pass_large_ones);
     RUN(whoever_waits_longest_is_not_passed_for_ever);
+    RUN(a_claim_outlasts_what_is_given_back);
+    RUN(what_goes_nowhere_reserves_nothing);
     RUN(what_was_written_is_given_back_before_the_response_is_taken);
     RUN(a_claim_ends_with_who_makes_it);
     RUN(each_nexus_waits_in_a_line_of_its_own);
