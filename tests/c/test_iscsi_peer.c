@@ -283,6 +283,43 @@ static void who_owes_nothing_is_in_nobody_s_way(void)
     logout(&i);
 }
 
+/* Nor what waited for the peer once, and waits for the device now. */
+static void what_was_owed_and_came_is_no_longer_kept(void)
+{
+    enum { SMALL = 4096, HELD = 24, PIECES = 32, PIECE = BYTES / PIECES };
+    s2n_conn_params params = usual;
+    const uint8_t *data = pattern(BYTES);
+
+    params.first_burst = params.maximum_burst = BYTES;
+    login(&i, &params);
+    fake.hold = true;
+    put_command(&i, F | W | S2N_ATTRIBUTE_ORDERED, AN_ITT, SMALL, write10(0, 8), NULL, 0);
+    uint32_t ttt = s2n_get32(expect(&i, S2N_R2T)->bhs + S2N_AT_TTT);
+    for (uint32_t at = 1; at <= HELD; at++)
+        put_command(&i, F | W, AN_ITT + at, SMALL, write10(8 * at, 8), data, SMALL);
+    i.cmd_sn++;
+    put_command(&i, W, AN_ITT + HELD + 1, BYTES, write10(1024, BLOCKS), NULL, 0);
+    fake_run();
+    fake.wanted = true;
+    pass(1);
+    put_data_out(&i, AN_ITT, ttt, 0, 0, true, data, SMALL);
+    for (uint32_t sent = 0; sent < PIECES; sent++) {
+        put_data_out(&i, AN_ITT + HELD + 1, S2N_RESERVED_TAG, sent, sent * PIECE,
+                     sent == PIECES - 1, data + sent * PIECE, PIECE);
+        pass(1);
+    }
+    fake.wanted = false;
+    i.cmd_sn -= 2;
+    put_command(&i, F, AN_ITT + HELD + 2, 0, test_unit_ready, NULL, 0);
+    fake_run();
+    for (fake.hold = false; fake.executed_count;)
+        fake_carry_out(fake.executed[0]);
+    for (int ends = 0; ends < HELD + 3; ends++)
+        expect_status(&i, 0);
+    i.cmd_sn++;
+    logout(&i);
+}
+
 /* ---- connections of one session ---- */
 
 /* Requests of one are handed over as the other fills their gap: no more may come then, and
@@ -489,6 +526,7 @@ int main(void)
     RUN(what_comes_unasked_goes_on_as_well);
     RUN(whoever_takes_no_data_is_dropped_soon);
     RUN(who_owes_nothing_is_in_nobody_s_way);
+    RUN(what_was_owed_and_came_is_no_longer_kept);
     RUN(what_another_connection_blocks_is_not_watched);
     RUN(what_waits_for_python_is_bounded);
     RUN(a_silent_peer_keeps_no_memory);

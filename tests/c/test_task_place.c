@@ -93,6 +93,23 @@ static void what_does_not_fit_one_command_is_the_engines(void)
     bench_close();
 }
 
+/* Nor what there is no place for: nothing behind the last extent is taken for one. */
+static void what_has_no_place_is_the_engines(void)
+{
+    static const struct s2n_extent extents[] = {{0, 4096}, {8192, 4096}, {16384, 4096}};
+
+    bench_open(DEPTH, POOL);
+    begin_in_place(&op[0], cdb_of(0x28, 0, 5, 24),
+                   &(struct s2n_place){memory, PLACE_IOVA, extents, 2});
+    rounds();
+    s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
+    CHECK_EQUAL(event.status, INTERNAL_ERROR);
+    CHECK_EQUAL(bench.device.seen, 0);
+    s2n_task_end(event.task, BUSY, NULL, 0, NULL, 0);
+    CHECK(op[0].completed);
+    bench_close();
+}
+
 /* The device has its first part when the second turns out to end in the midst of a page. */
 static void what_goes_before_it_is_done(void)
 {
@@ -139,6 +156,7 @@ int main(void)
     RUN(parts_of_a_command_find_their_pages);
     RUN(the_engine_reads_data_in_place);
     RUN(what_does_not_fit_one_command_is_the_engines);
+    RUN(what_has_no_place_is_the_engines);
     RUN(what_goes_before_it_is_done);
     RUN(a_lost_controller_is_told);
     return 0;
