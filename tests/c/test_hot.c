@@ -299,6 +299,19 @@ static void zeroes_are_known_by_every_byte(void)
     }
 }
 
+/* As many blocks as VPD page B0h says, and no more. */
+static void the_longest_is_written(void)
+{
+    static const uint8_t write_same[16] = {0x93, [12] = 1, [13] = 1}; /* 257 blocks */
+    static uint8_t buffer[S2N_PAGE] = {1};
+    s2n_lu_params all = able();
+
+    all.write_same_blocks = 256;
+    CHECK(s2n_hot_translate(&all, write_same, 16, buffer, sizeof buffer, op, 8) < 0);
+    all.write_same_blocks = 257;
+    CHECK(s2n_hot_translate(&all, write_same, 16, buffer, sizeof buffer, op, 8) > 0);
+}
+
 /* Neither before the data nor behind their room, wherever that ends. */
 static void nothing_is_done_without_room(void)
 {
@@ -477,6 +490,7 @@ int main(void)
     RUN(the_entry_says_what_the_plan_does);
     RUN(no_kind_goes_beyond_the_last_block);
     RUN(zeroes_are_known_by_every_byte);
+    RUN(the_longest_is_written);
     RUN(nothing_is_done_without_room);
     RUN(unmap_is_judged_first);
     RUN(verify_compares_what_it_can);

@@ -244,6 +244,19 @@ static void pings_are_echoed_as_far_as_the_limit_allows(void)
     logout(&i);
 }
 
+/* What was echoed and sent does not count any more. */
+static void pings_are_echoed_again_and_again(void)
+{
+    enum { LENGTH = 8192 };
+
+    login(&i, &usual);
+    for (uint32_t bytes = 0; bytes <= 2 * S2N_REPLY_BYTES; bytes += LENGTH) {
+        put_nop(S2N_NOP_OUT | IMMEDIATE, 5, LENGTH);
+        CHECK_EQUAL(expect(&i, S2N_NOP_IN)->length, LENGTH);
+    }
+    logout(&i);
+}
+
 static void silence_is_probed_and_then_ends_the_connection(void)
 {
     s2n_conn_params params = usual;
@@ -275,17 +288,16 @@ static void silence_is_probed_and_then_ends_the_connection(void)
 static void each_ping_has_a_tag_of_its_own(void)
 {
     s2n_conn_params params = usual;
-    uint32_t before = S2N_RESERVED_TAG;
 
     params.ping_ms = 1000;
     login(&i, &params);
-    for (int round = 0; round < 10; round++) {
+    i.conn->ping_tag = S2N_RESERVED_TAG - 4;
+    for (uint32_t round = 0; round < 10; round++) {
         fake_advance(1000);
         const struct pdu *pdu = expect(&i, S2N_NOP_IN);
-        uint32_t tag = s2n_get32(pdu->bhs + S2N_AT_TTT);
         CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_ITT), S2N_RESERVED_TAG);
-        CHECK(tag != S2N_RESERVED_TAG && tag != before);
-        before = tag;
+        CHECK_EQUAL(s2n_get32(pdu->bhs + S2N_AT_TTT),
+                    round < 3 ? S2N_RESERVED_TAG - 3 + round : round - 3);
     }
     logout(&i);
 }
@@ -472,6 +484,7 @@ int main(void)
     RUN(damaged_write_data_fails_the_write);
     RUN(other_damaged_data_ends_the_connection);
     RUN(pings_are_echoed_as_far_as_the_limit_allows);
+    RUN(pings_are_echoed_again_and_again);
     RUN(silence_is_probed_and_then_ends_the_connection);
     RUN(each_ping_has_a_tag_of_its_own);
     RUN(silence_may_be_borne);

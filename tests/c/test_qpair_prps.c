@@ -167,6 +167,25 @@ static void test_each_command_has_its_own_list(void)
     close_bench(&bench);
 }
 
+/* What is told in the page of a list lies in the one of the command that comes next. */
+static void test_each_command_has_a_page_of_its_own(void)
+{
+    struct bench bench;
+    struct s2n_span one, three = {0x100000000, 3 * PAGE};
+    uint8_t sqe[64] = {2};
+
+    open_bench(&bench, DEPTH);
+    for (int i = 0; i < DEPTH - 1; i++) {
+        const uint8_t *page = s2n_qpair_room(bench.qp, &one);
+        int cid = place_entry(bench.qp, sqe, &three, 1, 0, 1000);
+
+        CHECK_EQUAL(one.iova, s2n_get_le64(s2n_qpair_sqe(bench.qp, (uint16_t)cid) + 32));
+        CHECK_EQUAL(one.length, PAGE);
+        CHECK(page == at(&bench, one.iova));
+    }
+    close_bench(&bench);
+}
+
 int main(void)
 {
     RUN(test_prps_around_page_borders);
@@ -175,5 +194,6 @@ int main(void)
     RUN(test_what_no_prp_can_say_is_refused);
     RUN(test_a_region_is_described_whole);
     RUN(test_each_command_has_its_own_list);
+    RUN(test_each_command_has_a_page_of_its_own);
     return 0;
 }
