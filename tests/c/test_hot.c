@@ -299,17 +299,15 @@ static void zeroes_are_known_by_every_byte(void)
     }
 }
 
-/* As many blocks as VPD page B0h says, and no more. */
-static void the_longest_is_written(void)
+static void the_longest_write_same_is_hot(void)
 {
     static const uint8_t write_same[16] = {0x93, [12] = 1, [13] = 1}; /* 257 blocks */
     static uint8_t buffer[S2N_PAGE] = {1};
     s2n_lu_params all = able();
 
-    all.write_same_blocks = 256;
-    CHECK(s2n_hot_translate(&all, write_same, 16, buffer, sizeof buffer, op, 8) < 0);
-    all.write_same_blocks = 257;
-    CHECK(s2n_hot_translate(&all, write_same, 16, buffer, sizeof buffer, op, 8) > 0);
+    for (all.write_same_blocks = 256; all.write_same_blocks < 258; all.write_same_blocks++)
+        CHECK_EQUAL(s2n_hot_translate(&all, write_same, 16, buffer, S2N_PAGE, op, 8) > 0,
+                    all.write_same_blocks == 257);
 }
 
 /* Neither before the data nor behind their room, wherever that ends. */
@@ -490,7 +488,7 @@ int main(void)
     RUN(the_entry_says_what_the_plan_does);
     RUN(no_kind_goes_beyond_the_last_block);
     RUN(zeroes_are_known_by_every_byte);
-    RUN(the_longest_is_written);
+    RUN(the_longest_write_same_is_hot);
     RUN(nothing_is_done_without_room);
     RUN(unmap_is_judged_first);
     RUN(verify_compares_what_it_can);
