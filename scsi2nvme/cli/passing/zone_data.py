@@ -30,9 +30,11 @@ from scsi2nvme.cli.passing.row import (
 from scsi2nvme.cli.passing.shown import hex_dump
 from scsi2nvme.cli.passing.zones import zone_format
 from scsi2nvme.nvme.command import NvmeCommand, Opcode
+from scsi2nvme.nvme.protection import PRACT, TUPLE_BYTES
 from scsi2nvme.nvme.zoned import FLUSH_RANDOM_WRITE_AREA, SET_DESCRIPTOR_EXTENSION, ZDES_UNIT
 
 _EXTENDED = 1 << 4  # of FLBAS: metadata at the end of each block
+_TYPE = 7  # of DPS: 0 is no protection information
 _MOST_BLOCKS = 1 << 16
 _MOST_BYTES = 2 << 20
 _SELECT_ALL, _OPTION = 1 << 8, 1 << 9  # CDW13 of Zone Management Send
@@ -45,7 +47,10 @@ def _blocks(given: argparse.Namespace) -> Conversation[int]:
     """Return how many blocks --data-size has; UsageError unless it has whole ones."""
     namespace = yield from identify_namespace(given.namespace_id)
     form = current_format(namespace)
-    block: int = (1 << form.lbads) + (form.ms if namespace.flbas & _EXTENDED else 0)
+    # Spec: NVM Command Set 1.0b 5.2.2.1. The disk makes the tuple, and there is nothing beside it.
+    made = given.prinfo << 26 & PRACT and namespace.dps & _TYPE and form.ms == TUPLE_BYTES
+    behind = form.ms if namespace.flbas & _EXTENDED and not made else 0
+    block: int = (1 << form.lbads) + behind
     count, rest = divmod(int(given.data_size), block)
     if rest or not 0 < count <= _MOST_BLOCKS:
         raise UsageError(f"zns-zone-append: --data-size is 1 to {_MOST_BLOCKS} times {block}")
