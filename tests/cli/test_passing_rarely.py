@@ -26,7 +26,7 @@ from scsi2nvme.nvme.sets import (
     MEDIA_UNIT_CONFIGURATION,
     MEDIA_UNITS,
 )
-from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER
+from scsi2nvme.nvme.structures import IDENTIFY_CONTROLLER, IDENTIFY_NAMESPACE, LBA_FORMAT
 from scsi2nvme.nvme.zoned import IDENTIFY_ZONED_NAMESPACE, LBA_FORMAT_EXTENSION
 from tests.cli.played import given, played
 
@@ -196,6 +196,23 @@ def test_what_protected_memory_answers_is_judged(tmp_path: Path, key: str) -> No
         rpmb("-c read-data -b 1", replayed)
 
 
+def test_a_write_is_believed_by_its_own_counter_alone(key: str) -> None:
+    memory = Memory()
+    memory.keys[0] = KEY
+    written: list[Completion] = []
+
+    def replayed(command: NvmeCommand) -> Completion:
+        answer = memory(command)
+        if answer.data[254:256] == b"\0\3":  # an authenticated one, but without a nonce
+            written.append(answer)
+            return written[0]
+        return answer
+
+    rpmb(f"-c write-data -d x {key}", replayed)
+    with pytest.raises(OperationError, match="the answer is that of another write"):
+        rpmb(f"-c write-data -d y {key}", replayed)
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
@@ -320,6 +337,26 @@ def test_what_is_appended_to_a_zone_is_found(tmp_path: Path) -> None:
     assert shown.lines == ("Success appended data to LBA 100000005",)
     with pytest.raises(UsageError, match="--data-size is 1 to 65536 times 4096"):
         played(line.replace("8192", "8191"), zoned)
+
+
+def test_tuples_that_a_disk_makes_are_no_part_of_what_is_appended(tmp_path: Path) -> None:
+    """Spec: NVM Command Set 1.0b 5.2.2.1: PRACT, and metadata that are no more than a tuple."""
+    (tmp_path / "data").write_bytes(bytes(1040))
+
+    def appended(line: str, ms: int, dps: int) -> NvmeCommand:
+        row = LBA_FORMAT.build(lbads=9, ms=ms)
+        namespace = IDENTIFY_NAMESPACE.build(flbas=1 << 4, dps=dps, lbafs=row)
+        line = f"zns-zone-append -s 0 -d {tmp_path}/data {line}"
+        command = played(line, zoned, namespace=lambda nsid: namespace)[0][-1]
+        assert isinstance(command, NvmeCommand)
+        return command
+
+    assert appended("-z 1024 -p 8", 8, 1).cdw12 & 0xFFFF == 1
+    assert appended("-z 1040 -p 7", 8, 1).cdw12 & 0xFFFF == 1
+    assert appended("-z 1040 -p 8", 8, 0).cdw12 & 0xFFFF == 1
+    assert appended("-z 528 -p 8", 16, 1).cdw12 & 0xFFFF == 0
+    with pytest.raises(UsageError, match="--data-size is 1 to 65536 times 512"):
+        appended("-z 1040 -p 8", 8, 1)
 
 
 def test_a_zone_s_descriptor_extension_has_its_whole_length(tmp_path: Path) -> None:

@@ -147,7 +147,10 @@ class _Target:
     def write(
         self, message: Message, key: bytes, data: bytes, address: int = 0
     ) -> Conversation[int]:
-        """Write data at once, and return the write counter after it."""
+        """Write data at once, and return the write counter after it.
+
+        The answer has no nonce: by its counter it is known to be that of this write.
+        """
         now, _ = yield from self.read(Message.READ_COUNTER, key)
         frame = _authenticated(
             key,
@@ -160,6 +163,11 @@ class _Target:
         )
         yield from self.send(frame)
         done, _ = yield from self.result(message, key)
+        if done.counter != now.counter + 1:
+            raise OperationError(
+                f"rpmb: {self._verb}: the answer is that of another write; see by read-counter and "
+                "read-data whether this one was done"
+            )
         return int(done.counter)
 
     def result(self, message: Message, key: bytes | None) -> Conversation[tuple[Values, bytes]]:
