@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scsi2nvme.unit.logical_unit import LogicalUnit
 from scsi2nvme.unit.mode_pages.geometry import FORMAT_DEVICE, RIGID_DISK_GEOMETRY, geometry
 from tests.support import FOUR_ZONES, Bench, make_bench
 
@@ -52,6 +55,18 @@ def test_pages_tell_of_the_capacity_that_there_is() -> None:
     bench.lu.limit = 1024 * block
     rigid = RIGID_DISK_GEOMETRY.layout.parse(page(bench, 4))
     assert (rigid.cylinders, rigid.heads) == (1, 4)
+
+
+def test_blocks_that_are_too_long_for_page_03h_are_not_told() -> None:
+    device = make_bench().lu
+    told = FORMAT_DEVICE.layout.parse(page_of(device, 1 << 15))
+    assert told.data_bytes_per_physical_sector == 1 << 15
+    assert FORMAT_DEVICE.layout.parse(page_of(device, 1 << 16)).data_bytes_per_physical_sector == 0
+
+
+def page_of(lu: LogicalUnit, block_bytes: int) -> bytes:
+    with patch.object(type(lu), "block_bytes", block_bytes):
+        return FORMAT_DEVICE.layout.build(**FORMAT_DEVICE.derived(lu))
 
 
 def test_zones_are_no_tracks() -> None:

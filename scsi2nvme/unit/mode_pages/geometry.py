@@ -44,7 +44,8 @@ def _unzoned(facts: NamespaceFacts) -> bool:
 def _format(device: BlockDevice) -> Mapping[str, int]:
     return {
         "sectors_per_track": geometry(device.capacity_blocks)[2],
-        "data_bytes_per_physical_sector": device.block_bytes,
+        # Which has two bytes. 0 is no size of one: READ CAPACITY tells.
+        "data_bytes_per_physical_sector": device.block_bytes if device.block_bytes <= 0xFFFF else 0,
         "interleave": 1,
         "hsec": 1,
     }
