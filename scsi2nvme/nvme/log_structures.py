@@ -159,5 +159,5 @@ BOOT_PARTITION = Structure(
         Field("abpid", 7, 7, 1, "the one that is active"),
     ),
     order="little",
-    spec="NVMe Base 2.0c figure 263",
+    spec="NVMe Base 2.0c 5.16.1.21",
 )

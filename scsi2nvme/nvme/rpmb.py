@@ -15,7 +15,7 @@ EXPIRED = 0x80  # of a result: the write counter has come to its end
 
 
 class Message(IntEnum):
-    """What a frame asks for; what answers it has 100h times as much. Spec: figure 599."""
+    """What a frame asks for; what answers it has 100h times as much. Spec: 8.18."""
 
     PROGRAM_KEY = 0x01
     READ_COUNTER = 0x02
@@ -27,7 +27,7 @@ class Message(IntEnum):
 
 
 class Result(IntEnum):
-    """How what was asked has ended. Spec: NVMe Base 2.0c figure 600."""
+    """How what was asked has ended. Spec: 8.18."""
 
     SUCCESSFUL = 0
     GENERAL_FAILURE = 1
@@ -62,7 +62,7 @@ SUPPORT = Structure(
         Field("access", 3, 0, 8, "sectors of one read or write, less 1"),
     ),
     order="little",
-    spec="NVMe Base 2.0c figure 275 (RPMBS)",
+    spec="NVMe Base 2.0c 5.17.2.1 (Identify Controller, RPMBS)",
 )
 
 
@@ -85,5 +85,5 @@ FRAME = Structure(
         _f("message", 254, 255),
     ),
     order="little",
-    spec="NVMe Base 2.0c figure 598",
+    spec="NVMe Base 2.0c 8.18",
 )
