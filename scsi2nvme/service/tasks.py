@@ -20,6 +20,7 @@ from scsi2nvme.background import Background
 from scsi2nvme.command import Hot
 from scsi2nvme.executor import NvmeExecutor, Play, begin, play
 from scsi2nvme.native.plane import Event, EventType, Plane, PlaneTask
+from scsi2nvme.native.unit_parameters import UnitParameters
 from scsi2nvme.nvme.command import Opcode
 from scsi2nvme.nvme.status import StatusCode, is_retryable
 from scsi2nvme.scsi.lun import lun_of
@@ -372,9 +373,9 @@ class TaskRunner:
             return True
         if is_retryable(event.status) and not event.dnr:
             return self._begin(event)
-        if off_course(self._unit_of(task), event.status) or _was_for_a_hint(
-            event, self._unit_of(task)
-        ):
+        lu = self._unit_of(task)
+        hot = None if lu is None else self._registry.units[lu].parameters
+        if off_course(lu, event.status) or _was_for_a_hint(event, hot):
             return self._begin(event, repeated=True)
         self._fail(event)
         return True
@@ -441,20 +442,23 @@ class TaskRunner:
         task.end(result.status, sense, result.data_in)
 
 
-def _was_for_a_hint(event: Event, lu: LogicalUnit | None) -> bool:
+def _was_for_a_hint(event: Event, hot: UnitParameters | None) -> bool:
     """Whether what failed was a hint, or perhaps a READ or WRITE for what it says: a stream, or
     how its blocks are used.
+
+    That is what the hot path knows: hints that another command was refused for are told no more,
+    but what was under way then has been sent with them.
     """
     cdb = _task(event).cdb
     command = commands.find(cdb)
     if command is None or command.hot is Hot.PRE_FETCH:
         return command is not None
-    if lu is None or event.status != StatusCode.INVALID_FIELD or not command.hint_field:
+    if hot is None or event.status != StatusCode.INVALID_FIELD or not command.hint_field:
         return False
     group = command.hint_of(cdb)
     if event.nvme_opcode == Opcode.READ:
-        return lu.access_hints.of_read(group) > 0
-    said = group > 0 or lu.access_hints.of_write(group) > 0
+        return any(hot.read_hints[group : group + 1])
+    said = group > 0 or any(hot.write_hints[group : group + 1])
     return said and event.nvme_opcode == Opcode.WRITE
 
 

@@ -96,3 +96,32 @@ def test_hints_that_are_refused_are_told_of_once(caplog: pytest.LogCaptureFixtur
         "disk SN0001, namespace 1: what initiators say of how blocks are used is refused; "
         "it is told no more"
     )
+
+
+def test_what_was_under_way_when_hints_were_refused_is_repeated_without() -> None:
+    data = bytes(8) + HINTS_GROUPING.with_header(saying({0: SWAP}), saveable=False)
+    select = row("MODE SELECT (10)").build(pf=1, parameter_list_length=len(data))
+
+    async def story(bench: Bench) -> None:
+        bench.ready()
+        assert (await ended(bench.submit(select, data))).status == GOOD
+        await settle()
+        await bench.drained()
+        model = bench.controller.model
+        model.executed.clear()
+        model.faults[Opcode.READ] = [StatusCode.INVALID_FIELD]
+        tasks = []
+        for name, opcode, moved in (
+            ("READ (16)", Opcode.READ, b""),  # by which it is found out
+            ("READ (16)", Opcode.READ, b""),
+            ("WRITE (16)", Opcode.WRITE, block(1)),
+        ):
+            cdb = row(name).build(lba=5, transfer_length=1)
+            why: dict[str, Any] = {"nvme_opcode": opcode, "status": StatusCode.INVALID_FIELD}
+            tasks.append(await failed(bench, cdb, moved, dnr=True, **why))
+            assert not bench.lu.access_hints
+        await bench.drained()
+        assert [each.status for each in tasks] == [GOOD] * 3
+        assert [each.cdw13 for each in model.executed] == [4, 0, 0, 0]
+
+    played(story, streams=SEVEN_STREAMS)
