@@ -119,8 +119,8 @@ class _Initializer:
         made.__init__ = compiled = _compiled(made, self._fields, self._frozen)  # type: ignore[misc]
         return compiled
 
-    def _initialize(self, instance: Any, *values: Any, **named: Any) -> None:
-        """Do once what would be compiled."""
+    def _initialize(self, instance: Any, /, *values: Any, **named: Any) -> None:
+        """Do once what would be compiled. Fields may be called as what is named here."""
         positional = [each.name for each in self._fields if each.init and not each.kw_only]
         given = dict(zip(positional, values)) | named  # noqa: B905  # there are defaults
         assign = object.__setattr__ if self._frozen else setattr

@@ -172,6 +172,21 @@ def test_an_own_comparison_does_not_take_the_hash(make: Make) -> None:
 
 
 @BOTH
+def test_a_field_may_have_any_name(make: Make) -> None:
+    """Of the first objects as well, which are made without compiling anything."""
+
+    @make(frozen=True, slots=True)
+    class Named:
+        instance: int
+        values: int = 2
+        named: int = 3
+
+    create: Any = Named
+    it = create(instance=1, named=4)
+    assert (it.instance, it.values, it.named) == (1, 2, 4)
+
+
+@BOTH
 def test_a_subclass_may_add_what_is_not_frozen(make: Make) -> None:
     class More(classes(make)[1]):  # type: ignore[misc]
         pass
