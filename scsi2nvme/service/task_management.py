@@ -69,8 +69,13 @@ class TaskManager:
 
         `scope` says which of `plane_nexus`, `unit` and `itt` choose them;
         `task_aborted_status`: their initiator is told by TASK ABORTED. Those of `plane_nexus`
-        that came after `up_to` go on.
+        that came after `up_to` go on. A nexus that has ended meanwhile has none left, and ends
+        others' all the same.
         """
+        if plane_nexus is not None and plane_nexus.closed:
+            if scope is not Scope.LU:
+                return 0
+            plane_nexus = None
 
         def order(plane_unit: PlaneUnit | None, token: int) -> None:
             self._plane.abort(

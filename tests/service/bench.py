@@ -116,6 +116,7 @@ class FakePlane:
         yield
 
     def abort(self, scope: Scope, nexus: Any, lu: Any, token: int, **options: Any) -> None:
+        assert nexus is None or not nexus.closed
         self.aborts.append({"scope": scope, "nexus": nexus, "lu": lu, "token": token, **options})
 
 

@@ -194,6 +194,25 @@ def test_resets_without_end_leave_time_between_them(monkeypatch: pytest.MonkeyPa
     played(story)
 
 
+@told
+async def test_a_reset_that_is_due_is_done_although_who_asked_has_gone(bench: Bench) -> None:
+    """Others have it as well; of its own there is nothing left to be aborted."""
+    manager, unit = bench.service._manager, bench.service._registry.units[bench.lu]
+    begin = asyncio.get_running_loop().create_task
+    going, native = bench.open("b")
+    end = begin(bench.service.close_nexus(going, native, lost=True))
+    await settle()
+    assert (await bench.aborted())["nexus"] is native
+    await end
+    reset = begin(manager.abort(Scope.LU, native, unit, task_aborted_status=True))
+    await settle()
+    order = await bench.aborted(found=3)
+    assert (order["scope"], order["nexus"], await reset) == (Scope.LU, None, 3)
+    for scope in Scope.TASK, Scope.NEXUS_LU, Scope.NEXUS:
+        assert await manager.abort(scope, native, unit) == 0
+    assert not bench.plane.aborts
+
+
 @pytest.mark.parametrize("pause", [0.0, 0.02])
 def test_who_asks_for_a_reset_has_one_that_begins_afterwards(
     pause: float, monkeypatch: pytest.MonkeyPatch
