@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from scsi2nvme.api.passing import DATA_OUT_BYTES
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.passing.conversation import Properties, Shown, SubsystemReset, heard
 from scsi2nvme.cli.verbs.passing import rows
@@ -194,6 +196,29 @@ def test_what_protected_memory_answers_is_judged(tmp_path: Path, key: str) -> No
     rpmb("-c read-data -b 1", replayed)
     with pytest.raises(OperationError, match="the answer is an old one"):
         rpmb("-c read-data -b 1", replayed)
+
+
+def test_no_more_is_written_at_once_than_a_daemon_takes(tmp_path: Path, key: str) -> None:
+    memory, sent = Memory(access=255), []
+    memory.keys[0] = KEY
+    (tmp_path / "data").write_bytes(os.urandom(128 << 10))
+
+    def counted(command: NvmeCommand) -> Completion:
+        sent.append(len(command.data_out))
+        return memory(command)
+
+    rpmb(f"-c write-data -f {tmp_path}/data {key}", counted)
+    assert memory.data[0] == (tmp_path / "data").read_bytes()
+    assert max(sent) == 256 + 55 * 512 <= DATA_OUT_BYTES
+    failed = iter((False, True))
+
+    def failing(command: NvmeCommand) -> Completion:
+        if command.data_out[254:255] == bytes([Message.WRITE_DATA]) and next(failed):
+            memory.keys[0] = bytes(32)
+        return memory(command)
+
+    with pytest.raises(OperationError, match="; 55 sectors before are written"):
+        rpmb(f"-c write-data -f {tmp_path}/data {key}", failing)
 
 
 def test_a_write_is_believed_by_its_own_counter_alone(key: str) -> None:

@@ -10,6 +10,7 @@ import hmac
 import os
 from collections.abc import Callable
 
+from scsi2nvme.api.passing import DATA_OUT_BYTES
 from scsi2nvme.cli.errors import OperationError, UsageError
 from scsi2nvme.cli.passing.conversation import Conversation, Shown, succeed
 from scsi2nvme.cli.passing.data import whole_file
@@ -92,7 +93,9 @@ class _Target:
     def __init__(self, given: argparse.Namespace, support: Values) -> None:
         self.number: int = given.target
         self.sectors = (support.total + 1) * _UNIT // SECTOR
-        self.at_a_time: int = support.access + 1
+        # What a daemon takes with a frame, also where the controller would take more.
+        most = (DATA_OUT_BYTES - FRAME.size) // SECTOR
+        self.at_a_time: int = min(support.access + 1, most)
         self._verb: str = given.cmd
 
     def command(self, opcode: AdminOpcode, length: int, data: bytes = b"") -> NvmeCommand:
@@ -216,7 +219,13 @@ def _write_data(given: argparse.Namespace, target: _Target) -> Conversation[Show
     step, counter = target.at_a_time * SECTOR, 0
     for at in range(0, len(data), step):
         part = data[at : at + step]
-        counter = yield from target.write(Message.WRITE_DATA, key, part, address + at // SECTOR)
+        done = at // SECTOR
+        try:
+            counter = yield from target.write(Message.WRITE_DATA, key, part, address + done)
+        except OperationError as error:
+            if done:
+                raise OperationError(f"{error}; {done} sectors before are written") from None
+            raise
     return Shown((f"{len(data) // SECTOR} sectors are written, write counter {counter}",))
 
 
