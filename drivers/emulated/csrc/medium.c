@@ -135,8 +135,8 @@ static uint16_t read_cached(struct emu_namespace *ns, struct iovec *iov, uint32_
     bytes = read_at_once(ns->fd, iov, count, at);
     if (bytes >= 0 && (size_t)bytes == total(iov, count))
         return EMU_SUCCESS;
-    if (bytes < 0 && errno == EOPNOTSUPP) {
-        /* A file system in memory: there is nothing to wait for. */
+    if (bytes < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
+        /* A file system in memory, where there is nothing to wait for, or no such call. */
         atomic_store_explicit(&ns->nowait, false, memory_order_relaxed);
         return read_all(ns, iov, count, at);
     }
