@@ -275,8 +275,8 @@ def test_every_verb_reads_from_the_daemon_and_from_a_spec(
     ("arguments", "words"),
     [
         (("id-ns", "-n", "9"), ["no namespace 9", "1, 2"]),
-        (("id-ctrl", "7"), ["no controller '7'", "serves 0"]),
-        (("reset", "7"), ["no controller '7'", "serves 0"]),
+        (("id-ctrl", "7"), ["no controller '7'", "there are: 0 or"]),
+        (("reset", "7"), ["no controller '7'", "there are: 0 or"]),
     ],
 )
 def test_what_is_not_there_is_named(

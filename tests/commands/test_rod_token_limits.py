@@ -187,3 +187,12 @@ def test_types_of_tokens_follow_their_length() -> None:
     types = [int.from_bytes(entry[:4], "big") for entry in entries]
     assert types == [0x00010000, 0x00800001, 0xFFFF0001]
     assert [entry[4] for entry in entries] == [3, 3, 2]
+
+
+def test_a_copy_with_a_short_identifier_is_aborted_as_well(bench: Bench) -> None:
+    name = "COPY OPERATION ABORT"
+    operation = bench.lu.copies.begin(bench.nexus, 5, 0, long=False)
+    assert operation is not None
+    assert told(bench.do(name, list_identifier=6)) == (5, 0x24, 0)
+    assert bench.do(name, list_identifier=5).status is Status.GOOD
+    assert operation.aborting
