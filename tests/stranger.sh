@@ -104,7 +104,9 @@ case "${1:-}" in
     state=var/lib/scsi2nvme
     served upgrade_and_compare
     served qemu-img compare -f raw -F raw "$root/image" "$url"
-    inside scsi2nvme install-units --dry-run | grep --quiet ^ExecStart=/usr/lib/scsi2nvme/bin/scsi2nvme
+    grep --quiet ^ExecStart=/usr/lib/scsi2nvme/bin/scsi2nvme \
+      "$root/usr/lib/systemd/system/scsi2nvme.service"
+    inside scsi2nvme install-units | grep --quiet 'has brought all of it'
     # An image may lie where the daemon under its unit may write: it is data, and stays.
     touch "$root/$state/disk.img"
     inside dpkg --remove scsi2nvme
