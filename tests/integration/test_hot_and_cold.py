@@ -32,7 +32,7 @@ FAULTS = (
     "write:status=2/80:lba=200-201",
     "write:status=1/82:lba=210-210",
     "write-zeroes:status=2/80:lba=220-221",
-    # Once: the engine repeats a hint of PRE-FETCH that has failed, and would have the next one, too.
+    # Once: the engine repeats a hint of PRE-FETCH that has failed, and would meet another.
     "dataset-management:status=2/80:after=7:count=1",
 )
 # What is tried again, and then done.
