@@ -173,12 +173,17 @@ class Registry:
             lu.firmware.discard()
 
     def open_nexus(self, nexus: Nexus) -> PlaneNexus:
-        """Map and attach the nexus' LUNs."""
+        """Map and attach the nexus' LUNs; OSError, which leaves nothing behind."""
         cookie = self._events.number()
         plane_nexus = PlaneNexus(cookie)
+        try:
+            for lun, lu in nexus.luns.items():
+                self._lead(plane_nexus, lun, self.units[lu])
+        except OSError:
+            plane_nexus.close()
+            raise
         opened = self.nexuses[cookie] = OpenNexus(nexus, plane_nexus, dict(nexus.luns))
         for lun, lu in nexus.luns.items():
-            self._lead(plane_nexus, lun, self.units[lu])
             self.units[lu].add_path(opened, lun)
         for lu in set(nexus.luns.values()):
             lu.attach(nexus)

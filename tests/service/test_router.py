@@ -17,8 +17,10 @@ from scsi2nvme.scsi.status import Status
 from scsi2nvme.service import PlaneDataPath, registry
 from scsi2nvme.service.router import Router
 from scsi2nvme.service.routing import ServedRoute
+from scsi2nvme.unit.logical_unit import Nexus
+from scsi2nvme.unit.ports import PortName
 from scsi2nvme.unit.readiness import Readiness
-from tests.service.bench import TUR, Bench, Controller, played, settle, told, write
+from tests.service.bench import TUR, Bench, Controller, FakeNexus, played, settle, told, write
 from tests.service.test_namespaces import Changed
 from tests.support import SEVEN_STREAMS, row
 
@@ -459,3 +461,22 @@ async def test_what_cannot_be_joined_leaves_nothing_behind(bench: Bench) -> None
     del bench.plane_nexus.prepare
     pair.join()
     assert bench.lu.routes.several
+
+
+@told
+async def test_a_nexus_that_cannot_be_opened_leaves_nothing_behind(bench: Bench) -> None:
+    """Not even where its first LUNs could be mapped: whatever changes, all of it is told."""
+
+    def refuse(nexus: FakeNexus, lun: int, unit: Any) -> None:
+        if lun:
+            raise OSError("no memory")
+
+    served = bench.service._registry
+    nexuses, paths = dict(served.nexuses), served.units[bench.lu].all_paths()
+    nexus = Nexus(PortName("another"), PortName("target"), {0: bench.lu, 1: bench.lu})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeNexus, "map", refuse)
+        with pytest.raises(OSError, match="no memory"):
+            bench.service.open_nexus(nexus)
+    assert (served.nexuses, served.units[bench.lu].all_paths()) == (nexuses, paths)
+    assert nexus not in bench.lu.nexuses
