@@ -72,6 +72,17 @@ static void the_engine_reads_data_in_place(void)
     bench_close();
 }
 
+/* Nothing of the first has come to the device. */
+static void ends_with_the_engine(void)
+{
+    rounds();
+    s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
+    CHECK_EQUAL(event.status, INTERNAL_ERROR);
+    CHECK_EQUAL(bench.device.seen, 0);
+    s2n_task_end(event.task, BUSY, NULL, 0, NULL, 0);
+    CHECK(op[0].completed);
+}
+
 static void what_does_not_fit_one_command_is_the_engines(void)
 {
     static struct s2n_extent pages[514];
@@ -84,12 +95,7 @@ static void what_does_not_fit_one_command_is_the_engines(void)
         pages[i] = (struct s2n_extent){i * 8192, 4096};
     begin_in_place(&op[0], cdb_of(0x28, 0, 0, 514 * 8),
                    &(struct s2n_place){memory, PLACE_IOVA, pages, 514});
-    rounds();
-    s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
-    CHECK_EQUAL(event.status, INTERNAL_ERROR);
-    CHECK_EQUAL(bench.device.seen, 0);
-    s2n_task_end(event.task, BUSY, NULL, 0, NULL, 0);
-    CHECK(op[0].completed);
+    ends_with_the_engine();
     bench_close();
 }
 
@@ -101,12 +107,7 @@ static void what_has_no_place_is_the_engines(void)
     bench_open(DEPTH, POOL);
     begin_in_place(&op[0], cdb_of(0x28, 0, 5, 24),
                    &(struct s2n_place){memory, PLACE_IOVA, extents, 2});
-    rounds();
-    s2n_event event = next_event(S2N_EVENT_TASK_FAILED);
-    CHECK_EQUAL(event.status, INTERNAL_ERROR);
-    CHECK_EQUAL(bench.device.seen, 0);
-    s2n_task_end(event.task, BUSY, NULL, 0, NULL, 0);
-    CHECK(op[0].completed);
+    ends_with_the_engine();
     bench_close();
 }
 
