@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum
 
 from scsi2nvme.nvme.command import AdminOpcode, NvmeCommand
@@ -11,6 +12,12 @@ from scsi2nvme.nvme.structures import IDENTIFY_BYTES
 CNS_NAMESPACE, CNS_CONTROLLER, CNS_ACTIVE_LIST, CNS_DESCRIPTORS = 0, 1, 2, 3
 CNS_COMMAND_SET_NAMESPACE, CNS_COMMAND_SET_CONTROLLER = 5, 6
 CNS_ATTACHED_CONTROLLERS, CNS_CONTROLLERS = 0x12, 0x13
+
+
+def controller_list(data: bytes) -> tuple[int, ...]:
+    """Return the identifiers in what these tell. Spec: NVMe Base 2.0c 4.4.1."""
+    count = min(int.from_bytes(data[:2], "little"), len(data) // 2 - 1)
+    return struct.unpack_from(f"<{count}H", data, 2)
 
 
 class Feature(IntEnum):

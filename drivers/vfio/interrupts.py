@@ -16,8 +16,6 @@ from scsi2nvme.drivers.pci.sysfs import System
 from scsi2nvme.drivers.vfio.abi import IrqIndex
 from scsi2nvme.drivers.vfio.kinds import KINDS
 
-_KINDS = {"msix": IrqIndex.MSIX, "msi": IrqIndex.MSI, "intx": IrqIndex.INTX}
-
 _LINE = re.compile(r" *(\d+):.*\bvfio-msix?\[(\d+)\]\((\S+)\)$")
 
 
@@ -33,7 +31,7 @@ def numbers(address: str, system: System) -> dict[int, int]:
 
 def kinds_from(best: str) -> dict[str, IrqIndex]:
     """Return the kinds to try by their names, from the best one on."""
-    return {name: _KINDS[name] for name in KINDS[KINDS.index(best) : -1]}
+    return {name: IrqIndex[name.upper()] for name in KINDS[KINDS.index(best) : -1]}
 
 
 def steer(address: str, cpus: dict[int, int], system: System) -> None:

@@ -40,17 +40,18 @@ class Result(IntEnum):
     INVALID_CONFIGURATION = 8
 
 
-RESULTS = (
-    "successful",
-    "general failure",
-    "the authentication code is not that of the key",
-    "the write counter is another",
-    "there is no such address",
-    "it could not be written",
-    "it could not be read",
-    "no key is programmed",
-    "the configuration block is not valid",
-)
+RESULTS: dict[int, str] = {
+    Result.SUCCESSFUL: "successful",
+    Result.GENERAL_FAILURE: "general failure",
+    Result.AUTHENTICATION_FAILURE: "the authentication code is not that of the key",
+    Result.COUNTER_FAILURE: "the write counter is another",
+    Result.ADDRESS_FAILURE: "there is no such address",
+    Result.WRITE_FAILURE: "it could not be written",
+    Result.READ_FAILURE: "it could not be read",
+    Result.NO_KEY: "no key is programmed",
+    Result.INVALID_CONFIGURATION: "the configuration block is not valid",
+}
+"""What they say to people."""
 
 SUPPORT = Structure(
     "Replay Protected Memory Block Support",

@@ -157,11 +157,11 @@ class Portal:
         await self._listeners.unlisten(addresses)
 
     def _connected(self, sock: socket.socket, name: SocketName) -> None:
+        peer = Peer(sock, PortalAddress.of_socket(name).host)
         if has_gone(sock):
-            log.info("%s: connection ended before its login", name[0])
+            log.info("%s: connection ended before its login", peer.host)
             sock.close()
             return
-        peer = Peer(sock, PortalAddress.of_socket(name).host)
         try:
             half_open = self._admission.enter(peer.source)
         except CrowdedError as error:

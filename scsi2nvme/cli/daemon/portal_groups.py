@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import struct
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, field, replace
 
@@ -129,9 +128,11 @@ class PortalGroups:
         if not tag:
             return
         (ended,) = await controller.execute(admin.identify(admin.CNS_CONTROLLERS))
-        there = listed(ended.data) if not ended.status else None
-        if there is not None and not (there := self.strangers(controller.identity, there)):
-            return
+        there: list[int] = []
+        if not ended.status:
+            there = self.strangers(controller.identity, admin.controller_list(ended.data))
+            if not there:
+                return
         log.warning(
             "controller %r is in target port group %d, as 0.1 has counted it: a daemon that serves "
             "another controller of its disk%s may tell that number, too, which initiators take for "
@@ -183,9 +184,3 @@ class PortalGroups:
             f"first_port_group: no target port group is left for controller "
             f"{controller.cntlid} of its disk: it would be {tag}, beyond {LAST}"
         )
-
-
-def listed(data: bytes) -> list[int]:
-    """Return the identifiers of a Controller List. Spec: NVMe Base 2.0c 4.4.1."""
-    count = min(int.from_bytes(data[:2], "little"), len(data) // 2 - 1)
-    return list(struct.unpack_from(f"<{count}H", data, 2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from scsi2nvme.cli.errors import UsageError
 from scsi2nvme.cli.passing.conversation import (
@@ -35,22 +36,25 @@ _RANGES = 256
 _AD, _IDW, _IDR = 1 << 2, 1 << 1, 1 << 0
 
 
+def protected(command: NvmeCommand, given: argparse.Namespace) -> NvmeCommand:
+    """Return a command with what PROTECTED says, in CDW12, CDW14 and CDW15."""
+    said = given.prinfo << 26 | given.force_unit_access << 30 | given.limited_retry << 31
+    tags = given.app_tag | given.app_tag_mask << 16
+    return replace(command, cdw12=command.cdw12 | said, cdw14=given.ref_tag, cdw15=tags)
+
+
 def _range_command(opcode: int, given: argparse.Namespace, **data: object) -> NvmeCommand:
     """Return a command for the blocks that were named, with its protection fields."""
-    cdw12 = given.block_count
-    if "prinfo" in given:
-        cdw12 |= given.prinfo << 26 | given.force_unit_access << 30 | given.limited_retry << 31
-    return NvmeCommand(
+    command = NvmeCommand(
         opcode,
         given.namespace_id,
         cdw10=given.start_block & 0xFFFFFFFF,
         cdw11=given.start_block >> 32,
-        cdw12=cdw12 | ("deac" in given and given.deac) << _DEALLOCATE,
+        cdw12=given.block_count | ("deac" in given and given.deac) << _DEALLOCATE,
         cdw13=given.dsm if "dsm" in given else 0,
-        cdw14=given.ref_tag if "ref_tag" in given else 0,
-        cdw15=given.app_tag | given.app_tag_mask << 16 if "app_tag" in given else 0,
         **data,  # type: ignore[arg-type]
     )
+    return protected(command, given) if "prinfo" in given else command
 
 
 def _transfer(opcode: Opcode) -> Callable[[argparse.Namespace], Conversation[Shown]]:

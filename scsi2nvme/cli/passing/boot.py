@@ -34,7 +34,7 @@ ROWS = (
     Row(
         "boot-part-log",
         "write a boot partition to a file",
-        "Write what a boot partition holds to a file that nobody else may read.",
+        "Write what a boot partition holds to a file, which nobody else may read if it is new.",
         (
             Option("lsp", "s", "boot partition, 0 or 1 (default: 0)", number(7)),
             Option("output-file", "f", "where it goes", str, None, "FILE", required=True),

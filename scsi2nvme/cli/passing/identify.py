@@ -59,11 +59,10 @@ def _list_ctrl(given: argparse.Namespace) -> Conversation[Shown]:
     cns = admin.CNS_ATTACHED_CONTROLLERS if attached else admin.CNS_CONTROLLERS
     command = admin.identify(cns, given.namespace_id, cntid=given.cntid)
     raw = (yield from succeed(command, "list-ctrl")).data
-    count = min(int.from_bytes(raw[:2], "little"), len(raw) // 2 - 1)
-    identifiers = struct.unpack_from(f"<{count}H", raw, 2)
-    lines = [f"num of ctrls present: {count}"]
+    identifiers = admin.controller_list(raw)
+    lines = [f"num of ctrls present: {len(identifiers)}"]
     lines += [f"[{place:4}]:{each:#x}" for place, each in enumerate(identifiers)]
-    json = {"num_ctrl": count, "ctrl_list": [{"ctrl_id": each} for each in identifiers]}
+    json = {"num_ctrl": len(identifiers), "ctrl_list": [{"ctrl_id": each} for each in identifiers]}
     return Shown(tuple(lines), json, raw)
 
 

@@ -122,7 +122,7 @@ class _Target:
             raise OperationError(f"rpmb: {self._verb}: the answer is to something else; try again")
         result = frame.result & ~EXPIRED
         if result:
-            why = RESULTS[result] if result < len(RESULTS) else f"result {result:#x}"
+            why = RESULTS.get(result, f"result {result:#x}")
             raise OperationError(f"rpmb: {self._verb}: the target answers: {why}")
         if nonce and frame.bytes("nonce") != nonce:
             raise OperationError(f"rpmb: {self._verb}: the answer is an old one")

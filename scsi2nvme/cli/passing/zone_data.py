@@ -6,7 +6,7 @@ import argparse
 import time
 
 from scsi2nvme.cli.errors import UsageError
-from scsi2nvme.cli.passing.blocks import METADATA_FILE, PROTECTED, latency
+from scsi2nvme.cli.passing.blocks import METADATA_FILE, PROTECTED, latency, protected
 from scsi2nvme.cli.passing.conversation import (
     Conversation,
     Shown,
@@ -65,16 +65,11 @@ def _append(given: argparse.Namespace) -> Conversation[Shown]:
         given.namespace_id,
         cdw10=given.zslba & _LOW,
         cdw11=given.zslba >> 32,
-        cdw12=count - 1
-        | given.piremap * _REMAP
-        | given.prinfo << 26
-        | given.force_unit_access << 30
-        | given.limited_retry << 31,
-        cdw14=given.ref_tag,
-        cdw15=given.app_tag | given.app_tag_mask << 16,
+        cdw12=count - 1 | given.piremap * _REMAP,
         data_out=data,
         metadata_out=given_data(given.metadata, given.metadata_size),
     )
+    command = protected(command, given)
     before = time.monotonic()
     done = yield from succeed(command, "zns-zone-append")
     took = latency(given, time.monotonic() - before)

@@ -160,8 +160,8 @@ struct s2n_conn {
     s2n_conn *next; /* of the session */
     uint64_t cookie;
     enum s2n_conn_state state;
-    atomic_bool
-        left;     /* it ended, or its peer had left, when that was asked: for the control thread */
+    /* It had ended, or its peer had left, when that was asked: for the control thread. */
+    atomic_bool left;
     bool shut;    /* nothing more will be sent */
     bool starved; /* waits for a spare command */
     /* Its session's turn was over, with something left: to be sent, or of what it received. */
